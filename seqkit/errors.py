@@ -1,0 +1,92 @@
+"""Everything that can go wrong for a user, as one small family of exceptions.
+
+A user's mistake never shows a traceback: the command line prints `str(error)` and leaves with `error.exit_code`.
+Exit codes: 0 ok, 1 the run failed, 2 usage, recipe or data error, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where a human finds it, what it is, and what to do about it.
+
+    `where` is `file:line:column`, `file:line`, an example's id, or a flag such as `--set train.lr=x`.
+    """
+
+    where: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}; {self.hint}" if self.hint else head
+
+
+class SeqkitError(Exception):
+    """Root of all errors that seqkit raises on purpose. `exit_code` is what the process leaves with."""
+
+    exit_code = 1
+
+
+class UsageError(SeqkitError):
+    """The command or its arguments are wrong."""
+
+    exit_code = 2
+
+
+class ProblemsError(SeqkitError):
+    """One or more located problems, all of them reported at once, a line each."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem] | Problem) -> None:
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class RecipeError(ProblemsError):
+    """The recipe (or a `--set`) is wrong. Raised before any data is read."""
+
+
+class DataError(ProblemsError):
+    """The data is wrong: a malformed line, an unseen label, a missing file."""
+
+
+class MissingExtra(SeqkitError):
+    """An optional dependency is not installed; the message is the command that installs it."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} needs an extra: pip install "seqkit[{extra}]"')
+
+
+class PluginError(SeqkitError):
+    """A plugin is absent, broken, or two plugins claim one name."""
+
+    exit_code = 2
+
+
+class RunError(SeqkitError):
+    """A run failed for a reason that is not the user's spelling: NaN, disk full, damaged checkpoint."""
+
+
+class Interrupted(SeqkitError):
+    """The run was asked to stop and has saved itself. `exit_code` is 130 (Ctrl-C) or 143 (SIGTERM)."""
+
+    def __init__(self, message: str, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def suggest(word: str, known: Iterable[str], *, most: int = 3) -> str:
+    """`did you mean 'dropout'?` for the nearest known names (cutoff 0.5), or an empty string."""
+    near = difflib.get_close_matches(str(word), sorted(known), n=most, cutoff=0.5)
+    if not near:
+        return ""
+    return "did you mean " + " or ".join(f"'{name}'" for name in near) + "?"

@@ -1,0 +1,57 @@
+"""What a recipe may say under `train:`. The signature is the schema; the loop that obeys it is `seqkit.train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from seqkit.types import Choice, Count, Positive, Share, Size
+
+
+@dataclass(frozen=True, slots=True)
+class FromGroup:
+    """Marks an option that is itself a choice `{use: NAME, ...}` among the factories of this group."""
+
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How to train.
+
+    Args:
+        epochs: passes over the training data.
+        steps: optimiser steps; given, it decides instead of epochs.
+        batch: examples a batch (lanes, for a task with a window).
+        tokens: steps a batch, padding counted; given, it decides instead of batch.
+        optimizer: adamw, adam or sgd, with its options.
+        schedule: constant, cosine, one_cycle, linear or plateau, with its options.
+        clip: largest gradient norm; a longer gradient is scaled down to it. null: no clipping.
+        accumulate: batches an optimiser step.
+        average: decay of an exponential moving average of the weights, used for evaluation and for the model
+            (Polyak and Juditsky 1992). null: the weights themselves.
+        patience: evaluations on dev without a better score before training stops early. null: never.
+        evaluate_every: optimiser steps between evaluations on dev. null: once an epoch.
+        log_every: optimiser steps between logged numbers.
+        save_every: optimiser steps between checkpoints. null: at every evaluation.
+        keep: how many of the newest checkpoints stay, beside the best one.
+        precision: auto (bf16 on a GPU that has it, else fp32), fp32, bf16 or fp16 autocast.
+        histograms: write weight and gradient histograms to TensorBoard each epoch.
+    """
+
+    epochs: Count = 10
+    steps: Count | None = None
+    batch: Count = 32
+    tokens: Count | None = None
+    optimizer: Annotated[Choice, FromGroup("optimizers")] = Choice("adamw")
+    schedule: Annotated[Choice, FromGroup("schedules")] = Choice("constant")
+    clip: Positive | None = 1.0
+    accumulate: Count = 1
+    average: Share | None = None
+    patience: Count | None = None
+    evaluate_every: Count | None = None
+    log_every: Count = 50
+    save_every: Count | None = None
+    keep: Size = 1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    histograms: bool = True
