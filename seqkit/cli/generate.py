@@ -1,0 +1,45 @@
+"""`seqkit generate`: text from a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("generate", short_help="Text from a trained language model.")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--prompt", default="", help="What the text goes on from.")
+@click.option("--length", type=click.IntRange(min=1), default=500, show_default=True, help="Symbols at most.")
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.8, show_default=True, help="0: always the likeliest.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Only the k likeliest symbols.")
+@click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="Only the likeliest that make up p.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--task", help="Which task of a joint model.")
+@click.option("--device", default="auto", show_default=True)
+def command(
+    folder: Path,
+    prompt: str,
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
+    task: str | None,
+    device: str,
+) -> None:
+    """Write text with the language model in FOLDER (a run folder, or its model/)."""
+    from seqkit.cli.predict import pick
+    from seqkit.job import choose_device
+    from seqkit.model import open_model
+    from seqkit.predict import generate
+
+    model, _, tasks = open_model(folder, choose_device(device))
+    able = [name for name in tasks if hasattr(model.head(name), "logits")]
+    name = pick(task, able or list(tasks))
+    click.echo(prompt, nl=False)
+    for symbol in generate(
+        model, name, tasks[name][1], prompt=prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    ):
+        click.echo(symbol, nl=False)
+    click.echo()

@@ -1,0 +1,70 @@
+"""`seqkit run`: train what a recipe says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from seqkit.errors import UsageError
+
+
+@click.command("run", short_help="Train what a recipe says.")
+@click.argument("recipe", required=False)
+@click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
+@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--offline", is_flag=True, help="Download nothing.")
+def command(
+    recipe: str | None,
+    sets: tuple[str, ...],
+    out: Path | None,
+    resume: Path | None,
+    as_json: bool,
+    quiet: bool,
+    offline: bool,
+) -> None:
+    """Train what RECIPE says: a file, or the name of a recipe that comes with seqkit.
+
+    Progress goes to stderr, the scores of the best checkpoint to stdout, everything else to the run folder.
+    """
+    from seqkit import recipe as recipes
+
+    if (recipe is None) == (resume is None):
+        raise UsageError("give a recipe, or --resume with a run folder (one of the two)")
+    if resume is not None:
+        if sets or out:
+            raise UsageError("--resume goes on with the run as it is: --set and --out do not go with it")
+        checked = recipes.load(str(resume / "resolved.yaml"))
+    else:
+        assert recipe is not None
+        checked = recipes.load(recipe, sets)
+
+    import os
+
+    from seqkit.job import carry_out
+    from seqkit.progress import Progress
+    from seqkit.run import Run
+
+    if offline:
+        os.environ["SEQKIT_OFFLINE"] = "1"
+    if resume is not None:
+        run = Run.resume(resume)
+    else:
+        run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out)
+    with Progress(quiet=quiet) as progress:
+        progress.say(f"run folder: {run.folder}")
+        finished = carry_out(checked, run, progress, resume=resume is not None)
+    if as_json:
+        click.echo(json.dumps(finished.scores | {"run": str(finished.folder), "best_step": finished.best_step}, indent=1))
+        return
+    for key, value in finished.scores.items():
+        bound = checked.expect.get(key)
+        wanted = ", ".join(f"{kind.replace('_', ' ')} {limit:g}" for kind, limit in bound.items()) if bound else ""
+        verdict = f"   expected {wanted}: {'met' if finished.met[key] else 'NOT MET'}" if bound else ""
+        click.echo(f"{key:<40} {value:.4f}{verdict}")
+    click.echo(f"{'best checkpoint at step':<40} {finished.best_step}")
+    click.echo(f"{'run folder':<40} {finished.folder}")

@@ -1,0 +1,91 @@
+"""Scores of a model on a split. They do not depend on batch size, order or padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqkit.batching import TaskData, evaluation_batches
+from seqkit.metrics import LOWER_IS_BETTER
+from seqkit.model import Model
+from seqkit.modules import State
+from seqkit.types import Prediction
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation found. Predictions, targets and ids are in the order of the data."""
+
+    scores: dict[str, float]
+    predictions: Sequence[Prediction]
+    targets: Sequence[Any]
+    ids: Sequence[str]
+
+
+@torch.inference_mode()
+def evaluate(model: Model, data: TaskData, split: str, *, batch: int | None = None) -> Outcome:
+    """Loss and metric of one task on one split. `batch`: examples a batch; None: as many as fit a token budget."""
+    was_training = model.training
+    model.eval()
+    part, head = data.splits[split], model.head(data.name)
+    found: list[Prediction | None] = [None] * len(part.x)
+    total, count = 0.0, 0
+    for index, windows in evaluation_batches(data, split, batch):
+        state: State | None = None
+        for number, window in enumerate(windows):
+            window = window.to(model.device)
+            if state is not None:
+                state = tuple(tensor[: window.size] for tensor in state)
+            loss, terms, encoded = model.loss(data.name, window, state)
+            total, count = total + float(loss.double()), count + int(terms)
+            if number + 1 < len(windows):
+                state = encoded.state
+            if data.task.metric is not None:
+                for where, prediction in zip(index, head.predict(encoded, window), strict=True):
+                    found[where] = prediction
+    model.train(was_training)
+    scores = {head.loss_name: total / max(1, count)}
+    if data.task.metric is None:
+        return Outcome(scores, [], [], [])
+    parts = [prediction for prediction in found if prediction is not None]
+    predictions, targets, ids = _whole(head, data, split, parts)
+    scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
+    return Outcome(scores, predictions, targets, ids)
+
+
+def _whole(head: Any, data: TaskData, split: str, parts: list[Prediction]) -> tuple[list[Prediction], list[Any], list[str]]:
+    """Windows of one example put together again, so that as many examples are scored as the data has."""
+    part = data.splits[split]
+    targets, origin = data.targets(split), np.asarray(part.origin)
+    if len(origin) == 0 or origin[-1] + 1 == len(origin):
+        return parts, targets, list(part.ids)
+    groups = np.split(np.arange(len(origin)), np.flatnonzero(np.diff(origin)) + 1)
+    predictions = [head.stitch([parts[i] for i in group]) if len(group) > 1 else parts[group[0]] for group in groups]
+    whole = [_join([targets[i] for i in group], data.target.ragged) for group in groups]
+    return predictions, whole, [part.ids[group[0]] for group in groups]
+
+
+def _join(targets: list[Any], aligned: bool) -> Any:
+    """The target of a whole example: its windows' steps in a row, or the one target that all of them share."""
+    return [step for target in targets for step in target] if aligned else targets[0]
+
+
+def better(best: str, score: float, than: float | None) -> bool:
+    """Whether a dev score beats the best so far. `best` is `name`, `min:name` or `max:name`."""
+    if than is None:
+        return True
+    return score < than if lower_is_better(best) else score > than
+
+
+def lower_is_better(best: str) -> bool:
+    kind, _, name = best.rpartition(":")
+    return kind == "min" if kind else name in LOWER_IS_BETTER
+
+
+def score_name(best: str) -> str:
+    """`min:wer` -> `wer`."""
+    return best.rpartition(":")[2]

@@ -1,0 +1,189 @@
+"""A recipe carried out from start to end: data, model, training, test scores, model folder."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqkit import board as board_room
+from seqkit import model as model_room
+from seqkit import registry, store
+from seqkit._version import __version__
+from seqkit.batching import TaskData
+from seqkit.errors import DataError, Interrupted, Problem, RunError, SeqkitError, UsageError
+from seqkit.evaluate import evaluate
+from seqkit.progress import Progress
+from seqkit.recipe import Recipe, TaskEntry, build_task
+from seqkit.run import Run
+from seqkit.signals import Interrupts
+from seqkit.train import load_best, train
+from seqkit.types import Field, Task
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run ended with."""
+
+    folder: Path
+    scores: dict[str, float]
+    best_step: int
+    met: dict[str, bool]
+    """For each expected score, whether it was reached."""
+
+
+def carry_out(recipe: Recipe, run: Run, progress: Progress, *, resume: bool = False) -> Finished:
+    """Train what the recipe says in this run folder, score the best checkpoint, write the model.
+
+    Raises:
+        SeqkitError: anything that went wrong, with the run's status saying so.
+    """
+    with Interrupts() as stop:
+        try:
+            run.status("running")
+            finished = _carry_out(recipe, run, progress, stop, resume=resume)
+        except Interrupted as error:
+            run.status("interrupted", reason=str(error))
+            run.log(str(error))
+            raise
+        except SeqkitError as error:
+            run.status("failed", reason=str(error))
+            run.log(f"failed: {error}")
+            raise
+        except BaseException as error:
+            run.status("failed", reason=f"{type(error).__name__}: {error}")
+            run.log(f"failed: {type(error).__name__}: {error}")
+            raise
+        finally:
+            run.board.close()
+        run.status("finished")
+    return finished
+
+
+def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *, resume: bool) -> Finished:
+    device = choose_device(recipe.device)
+    prepare_torch(device)
+    run.log(f"device {describe(device)}; {torch.get_num_threads()} threads; torch {torch.__version__}; seqkit {__version__}")
+    data = prepare_data(recipe, progress, run.log)
+    run.data({name: _facts(part) for name, part in data.items()})
+    stop.check()
+    model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    model = model.to(device)
+    run.log(f"{model.count_parameters():,} parameters")
+    progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
+    losses = {name: model.head(name).loss_name for name in data}
+    board_room.introduce(run.board, recipe, data, losses)
+    at = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, resume=resume)
+    best_step = load_best(run, model)
+    scores: dict[str, float] = {}
+    for name, part in data.items():
+        for split in part.splits:
+            if split != "train":
+                outcome = evaluate(model, part, split)
+                scores |= {f"{name}/{split}/{key}": value for key, value in outcome.scores.items()}
+    model_room.save(model, run.folder / "model", recipe, {n: (part.input, part.target) for n, part in data.items()})
+    tests = {key: value for key, value in scores.items() if "/test/" in key}
+    run.metrics(at.step, at.epoch, tests)
+    run.final(scores | {"best_step": best_step, "steps": at.step, "parameters": model.count_parameters()})
+    run.board.hparams(flatten(recipe), scores)
+    return Finished(run.folder, scores, best_step, expectations(recipe, scores))
+
+
+def prepare_data(
+    recipe: Recipe, progress: Progress, tell: Callable[[str], None], *, fitted: Mapping[str, Any] | None = None,
+    splits: tuple[str, ...] | None = None,
+) -> dict[str, TaskData]:
+    """Every task's splits, read, encoded and stored once. Truncation, unknown symbols and repeats are told."""
+    data = {}
+    for name, entry in recipe.tasks.items():
+        task, *fields = fitted[name] if fitted else (build_task(entry),)
+        try:
+            prepared = store.prepare(
+                task, key=_key(entry), progress=progress.stage, fitted=tuple(fields) if fields else None, splits=splits
+            )
+        except OSError as error:
+            raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
+        data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight)
+        for split in prepared.splits.values():
+            for line in split.report.lines():
+                tell(f"{name}: {line}")
+                progress.say(f"{name}: {line}")
+    return data
+
+
+def _key(entry: TaskEntry) -> dict[str, Any]:
+    """What the stored data depends on beside the bytes of its files: the options, and the code that reads."""
+    factory = registry.load("tasks", entry.use)
+    folder = Path(inspect.getsourcefile(inspect.unwrap(factory)) or "").parent
+    code = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        code.update(path.read_bytes())
+    options = json.loads(json.dumps(dict(entry.options), default=str, sort_keys=True))
+    return {"use": entry.use, "options": options, "code": code.hexdigest()}
+
+
+def _facts(data: TaskData) -> dict[str, Any]:
+    splits = {name: split.report.facts() for name, split in data.splits.items()}
+    return {"about": dict(data.task.about), "splits": splits}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto`: the GPU if there is one. Raises UsageError for a GPU that is not there."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(f"device: {wanted} was asked for, and torch sees {torch.cuda.device_count()} GPUs; use device: auto")
+    return device
+
+
+def prepare_torch(device: torch.device) -> None:
+    """The same numbers on every run of one machine; denormals are flushed, which costs nothing and saves a factor."""
+    torch.set_flush_denormal(True)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
+def describe(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
+
+
+def expectations(recipe: Recipe, scores: Mapping[str, float]) -> dict[str, bool]:
+    """Whether each expected score was reached."""
+    met = {}
+    for key, bound in recipe.expect.items():
+        if key not in scores:
+            raise RunError(f"expect: no score '{key}'; this run has: {', '.join(sorted(scores))}")
+        low, high = bound.get("at_least"), bound.get("at_most")
+        met[key] = (low is None or scores[key] >= low) and (high is None or scores[key] <= high)
+    return met
+
+
+def flatten(recipe: Recipe) -> dict[str, str | float | bool]:
+    """The recipe's options with dotted keys, for TensorBoard's table of hyperparameters."""
+    flat: dict[str, str | float | bool] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), item)
+        elif isinstance(value, bool | int | float | str):
+            flat[prefix] = value
+        else:
+            flat[prefix] = str(value)
+
+    walk("", recipe.as_dict())
+    return flat
+
+
+def fields_of(tasks: Mapping[str, tuple[Task, Field, Field]]) -> dict[str, tuple[Field, Field]]:
+    return {name: (input_field, target) for name, (_, input_field, target) in tasks.items()}

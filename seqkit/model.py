@@ -1,0 +1,145 @@
+"""The model: one input layer and one head a task, one encoder for all of them; and its folder on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from seqkit import registry
+from seqkit.errors import DataError, Problem, RunError
+from seqkit.modules import Batch, Encoded, Encoder, Head, State
+from seqkit.recipe import Recipe, build_task, head_of, load
+from seqkit.types import Field, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT_VERSION = 1
+
+
+class Model(nn.Module):
+    """Input layers, one encoder shared by all tasks of the recipe, one head a task.
+
+    Args:
+        layers: an input layer a task, `(x, lengths) -> (steps (B, T, D), lengths (B,))`.
+        encoder: from (B, T, D) to `Encoded`.
+        heads: a head a task.
+    """
+
+    encoder: Encoder
+
+    def __init__(self, layers: Mapping[str, nn.Module], encoder: Encoder, heads: Mapping[str, Head]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict(layers)
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(heads)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def head(self, task: str) -> Head:
+        head = self.heads[task]
+        assert isinstance(head, Head)
+        return head
+
+    def encode(self, task: str, batch: Batch, state: State | None = None) -> Encoded:
+        """One task's batch through its input layer and the encoder; `state` continues an earlier batch."""
+        steps, lengths = self.layers[task](batch.x, batch.lengths)
+        encoded = self.encoder(steps, lengths, state)
+        assert isinstance(encoded, Encoded)
+        return encoded
+
+    def loss(self, task: str, batch: Batch, state: State | None = None) -> tuple[Tensor, Tensor, Encoded]:
+        """Sum of the task's losses (), number of terms (), and what the encoder said."""
+        encoded = self.encode(task, batch, state)
+        total, count = self.head(task).loss(encoded, batch)
+        return total, count, encoded
+
+    def count_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]]) -> Model:
+    """A new model for a recipe. `tasks` gives each task with its input and target fields, fitted.
+
+    Weights depend on the seed of the recipe alone: the generator is set here, and left where the model ends.
+    """
+    torch.manual_seed(recipe.seed)
+    encoder = registry.load("encoders", recipe.encoder.use)(recipe.dim, **recipe.encoder.options)
+    layers, heads = {}, {}
+    for name, (task, input_field, target_field) in tasks.items():
+        choice = head_of(recipe.tasks[name], task)
+        layers[name] = input_field.layer(recipe.dim)
+        heads[name] = registry.load("heads", choice.use)(encoder.out_dim, target_field, layers[name], **choice.options)
+        if heads[name].needs_causal and not encoder.causal:
+            what = f"head {choice.use} predicts the next step, and this encoder sees it: it must not be bidirectional"
+            raise DataError(Problem(f"tasks.{name}", what))
+    return Model(layers, encoder, heads)
+
+
+def save(model: Model, folder: Path, recipe: Recipe, fields: Mapping[str, tuple[Field, Field]]) -> None:
+    """All that prediction needs: weights, resolved recipe, fitted fields, and a manifest with their hashes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    (folder / "recipe.yaml").write_text(recipe.resolved(), encoding="utf-8")
+    states = {name: {"input": pair[0].state(), "target": pair[1].state()} for name, pair in fields.items()}
+    (folder / "fields.json").write_text(json.dumps(states, ensure_ascii=False, indent=1), encoding="utf-8")
+    files = {name: _sha256(folder / name) for name in ("model.safetensors", "recipe.yaml", "fields.json")}
+    manifest = {"format_version": FORMAT_VERSION, "files": files}
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def open_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Model, Recipe, dict[str, tuple[Task, Field, Field]]]:
+    """A saved model, its recipe and its tasks with fitted fields. `folder` is a run folder or its `model/`.
+
+    Raises:
+        DataError: there is no model here.
+        RunError: a file of it is missing, damaged, or of a newer format.
+    """
+    if (folder / "model" / "MANIFEST.json").exists():
+        folder = folder / "model"
+    manifest = _manifest(folder)
+    for name, digest in manifest["files"].items():
+        if not (folder / name).exists():
+            raise RunError(f"{folder / name}: missing from the model; train again, or copy the whole folder")
+        if _sha256(folder / name) != digest:
+            raise RunError(f"{folder / name}: damaged, its SHA-256 is not the one in MANIFEST.json")
+    recipe = load(str(folder / "recipe.yaml"))
+    states = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
+    tasks = {}
+    for name, entry in recipe.tasks.items():
+        task = build_task(entry)
+        state = states[name]
+        tasks[name] = (task, task.input.restore(state["input"]), task.target.restore(state["target"]))
+    model = build(recipe, tasks)
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (RuntimeError, SafetensorError) as error:
+        raise RunError(f"{folder}: the weights do not fit the recipe beside them: {error}") from error
+    return model.to(device).eval(), recipe, tasks
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "MANIFEST.json"
+    if not path.exists():
+        raise DataError(Problem(str(folder), "no model here", "give a finished run's folder or its model/ folder"))
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if manifest["format_version"] > FORMAT_VERSION:
+        found = manifest["format_version"]
+        raise RunError(f"{folder}: model format {found} is newer than this seqkit reads ({FORMAT_VERSION}); upgrade seqkit")
+    return manifest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,110 @@
+"""Predictions for new inputs, and text from a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqkit.batching import TaskData
+from seqkit.errors import DataError, Problem, UsageError
+from seqkit.model import Model
+from seqkit.modules import Batch, State
+from seqkit.search import sample
+from seqkit.store import memory_split
+from seqkit.types import Example, Field, Prediction, Task
+from seqkit.vocab import END, START, UNKNOWN
+
+CHUNK = 1024
+"""Lines that are sorted by length and predicted together."""
+
+
+def predict(
+    model: Model, name: str, parts: tuple[Task, Field, Field], lines: Iterable[tuple[str, str]], *, batch: int = 64
+) -> Iterator[tuple[str, str, Prediction]]:
+    """(id, line) pairs to (id, line, prediction), in their order, a chunk at a time.
+
+    Inputs longer than the task's limit are cut as in training, or windowed and stitched.
+
+    Raises:
+        DataError: lines that the task cannot read, all of a chunk at once.
+    """
+    task, input_field, target_field = parts
+    parse = task.parse or input_field.parse
+    rest = iter(lines)
+    while chunk := list(islice(rest, CHUNK)):
+        examples, problems = [], []
+        for where, line in chunk:
+            try:
+                examples.append(Example(parse(line), None, where))
+                input_field.encode(examples[-1].input)
+            except ValueError as error:
+                problems.append(Problem(where, str(error)))
+        if problems:
+            raise DataError(problems)
+        split = memory_split(examples, input_field, task.limit)
+        data = TaskData(name, task, input_field, target_field, {"predict": split})
+        found = _predict_all(model, data, batch)
+        origin = np.asarray(split.origin)
+        for number, (where, line) in enumerate(chunk):
+            windows = [found[i] for i in np.flatnonzero(origin == number)]
+            yield where, line, windows[0] if len(windows) == 1 else model.head(name).stitch(windows)
+
+
+@torch.inference_mode()
+def _predict_all(model: Model, data: TaskData, batch: int) -> list[Prediction]:
+    model.eval()
+    lengths = data.splits["predict"].x.lengths
+    order = np.argsort(lengths, kind="stable")
+    found: dict[int, Prediction] = {}
+    for start in range(0, len(order), batch):
+        index = order[start : start + batch]
+        made = data.batch("predict", index).to(model.device)
+        encoded = model.encode(data.name, made)
+        for where, prediction in zip(index, model.head(data.name).predict(encoded, made), strict=True):
+            found[int(where)] = prediction
+    return [found[i] for i in range(len(order))]
+
+
+@torch.inference_mode()
+def generate(
+    model: Model,
+    name: str,
+    input_field: Field,
+    *,
+    prompt: str = "",
+    length: int = 500,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Text that goes on from a prompt, symbol by symbol, each drawn from the model's next-step distribution.
+
+    Raises:
+        UsageError: the task's head does not say what comes next, or the prompt has symbols that it does not know.
+    """
+    model.eval()
+    head: Any = model.head(name)
+    if not hasattr(head, "logits"):
+        raise UsageError(f"task {name} does not generate: its head is {type(head).__name__}")
+    symbols = [START, *(int(i) for i in input_field.encode(prompt))] if prompt else [START]
+    if UNKNOWN in symbols:
+        unknown = sorted({c for c in prompt if UNKNOWN in input_field.encode(c)})
+        raise UsageError(f"the prompt has symbols that the model does not know: {' '.join(map(repr, unknown)) or 'some'}")
+    generator = torch.Generator().manual_seed(seed)
+    state: State | None = None
+    step = torch.tensor([symbols], device=model.device)
+    for _ in range(length):
+        encoded = model.encode(name, Batch(step, torch.tensor([step.shape[1]])), state)
+        state = encoded.state
+        logits = head.logits(encoded.steps[:, -1]).float().cpu()
+        logits[:, :START] = -torch.inf  # padding and the unknown symbol are not text
+        chosen = int(sample(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator))
+        if chosen == END:
+            return
+        yield "\n" if chosen == START else str(input_field.decode(np.array([chosen])))
+        step = torch.tensor([[chosen]], device=model.device)
