@@ -1,0 +1,202 @@
+"""Stacked recurrent layers over padded sequences: the module behind `rnn`, `lstm` and `gru`."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional, init
+
+from seqkit.encoders import Initial, Initialiser
+from seqkit.kernels import Ran, all_full, at_end, recur
+from seqkit.modules import Encoded, Encoder, State, mask_of
+
+Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
+
+
+class Recurrent(Encoder):
+    """Layers of one cell, each a padded call per direction; see `seqkit.encoders` for what the options mean.
+
+    A carried state is a tuple of tensors (B, L, H): (h,) for rnn and gru, (h, c) for lstm. With two directions, the
+    state has (B, 2L, H), layer by layer with the forward direction first; it may be read (a decoder starts from it)
+    but not be carried on with.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        dim: int,
+        *,
+        hidden: int = 128,
+        layers: int = 1,
+        bidirectional: bool = False,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        locked: bool = False,
+        residual: bool = False,
+        layer_norm: bool = False,
+        initial: Initial = "zero",
+        input_init: Initialiser = "xavier_uniform",
+        recurrent_init: Initialiser = "orthogonal",
+        forget_bias: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.hidden, self.layers, self.directions = hidden, layers, 2 if bidirectional else 1
+        self.dropout, self.input_dropout, self.output_dropout = dropout, input_dropout, output_dropout
+        self.locked, self.residual = locked, residual
+        self.out_dim = hidden * self.directions
+        self.causal = not bidirectional
+        self.states = 2 if cell == "lstm" else 1
+        widths = [dim] + [self.out_dim] * (layers - 1)
+        self.cells = nn.ModuleList(
+            _new_cell(cell, width, hidden, nonlinearity) for width in widths for _ in range(self.directions)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(self.out_dim) for _ in range(layers)) if layer_norm else None
+        # (h and c) x (layers and directions) x H, starting where "zero" stays.
+        self.initial = nn.Parameter(torch.zeros(self.states, len(self.cells), hidden)) if initial == "learned" else None
+        for layer in self.cells:
+            assert isinstance(layer, nn.RNNBase)
+            start_weights(layer, input_init, recurrent_init, forget_bias)
+
+    def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
+        """(B, T, D), (B,), state as it came from `Encoded.state` or None -> Encoded with H = hidden x directions.
+
+        Raises:
+            ValueError: a state is carried into two directions, or it or the lengths do not fit this batch.
+        """
+        time = x.shape[1]
+        self._check(x, lengths, state)
+        starts = self._starts(x, state)
+        padded = not all_full(lengths, time)
+        outside = ~mask_of(lengths, time, x.device).t()[..., None] if padded else None
+        x = x.transpose(0, 1)
+        if outside is not None:
+            # Nothing behind the end can reach a step before it; this keeps a NaN there out of the weights' gradients.
+            x = x.masked_fill(outside, 0.0)
+        x = self._drop(x, self.input_dropout)
+        ran: list[Ran] = []
+        for layer in range(self.layers):
+            if layer:
+                x = self._drop(x, self.dropout)
+            sides = []
+            for direction in range(self.directions):
+                place = layer * self.directions + direction
+                ran.append(recur(self._cell(place), x, lengths, starts[place], reverse=direction == 1))
+                sides.append(ran[-1].steps)
+            y = torch.cat(sides, dim=-1) if len(sides) > 1 else sides[0]
+            if self.residual and x.shape[-1] == y.shape[-1]:
+                y = y + x
+            x = y if self.norms is None else self.norms[layer](y)
+        x = self._drop(x, self.output_dropout)
+        if outside is not None:
+            x = x.masked_fill(outside, 0.0)
+
+        def continue_() -> State:
+            ends = [each.finish() for each in ran]
+            return tuple(torch.stack([end[part] for end in ends], dim=1) for part in range(self.states))
+
+        return Encoded(x.transpose(0, 1), lengths, self._last(x, lengths), continue_)
+
+    def extra_repr(self) -> str:
+        return f"hidden={self.hidden}, layers={self.layers}, directions={self.directions}"
+
+    def _cell(self, place: int) -> nn.RNNBase:
+        cell = self.cells[place]
+        assert isinstance(cell, nn.RNNBase)
+        return cell
+
+    def _check(self, x: Tensor, lengths: Tensor, state: State | None) -> None:
+        if lengths.device.type != "cpu" or lengths.shape != x.shape[:1]:
+            raise ValueError(
+                f"lengths must be ({x.shape[0]},) on the CPU, not {tuple(lengths.shape)} on {lengths.device}"
+            )
+        if state is None:
+            return
+        if self.directions == 2:
+            raise ValueError(
+                "a state cannot be carried on in two directions: the backward one starts at the end, which is not "
+                "known before the sequence is over; set encoder.bidirectional to false"
+            )
+        want = (x.shape[0], len(self.cells), self.hidden)
+        if len(state) != self.states or any(tuple(part.shape) != want for part in state):
+            got = [tuple(part.shape) for part in state]
+            raise ValueError(f"the state carried on has shapes {got}; this encoder needs {self.states} of {want}")
+
+    def _starts(self, x: Tensor, state: State | None) -> list[tuple[Tensor, ...]]:
+        """For each layer and direction, (h,) or (h, c) before the first step, each (B, H)."""
+        batch = x.shape[0]
+        if state is not None:
+            return [tuple(part[:, place] for part in state) for place in range(len(self.cells))]
+        if self.initial is not None:
+            first = self.initial
+            return [
+                tuple(first[part, place].expand(batch, -1) for part in range(self.states))
+                for place in range(len(self.cells))
+            ]
+        zero = x.new_zeros(batch, self.hidden)
+        return [(zero,) * self.states] * len(self.cells)
+
+    def _drop(self, x: Tensor, share: float) -> Tensor:
+        """(T, B, H) with a share of values dropped; locked: the same ones at each step."""
+        if not self.training or share == 0.0:
+            return x
+        if self.locked:
+            return x * functional.dropout(torch.ones_like(x[:1]), share)
+        return functional.dropout(x, share)
+
+    def _last(self, steps: Tensor, lengths: Tensor) -> Tensor:
+        """(T, B, H) -> (B, H): forward half from each sequence's last step, backward half from its first."""
+        if self.directions == 1:
+            return at_end(steps, lengths)
+        return torch.cat([at_end(steps[..., : self.hidden], lengths), steps[0, :, self.hidden :]], dim=-1)
+
+
+def _new_cell(cell: Cell, dim: int, hidden: int, nonlinearity: Literal["tanh", "relu"]) -> nn.RNNBase:
+    if cell == "lstm":
+        return nn.LSTM(dim, hidden)
+    if cell == "gru":
+        return nn.GRU(dim, hidden)
+    return nn.RNN(dim, hidden, nonlinearity=nonlinearity)
+
+
+@torch.no_grad()
+def start_weights(cell: nn.RNNBase, input_init: Initialiser, recurrent_init: Initialiser, forget_bias: float) -> None:
+    """Start a cell's weights gate by gate, its biases at zero and an LSTM's forget gate at `forget_bias`."""
+    hidden = cell.hidden_size
+    for gate in cell.weight_ih_l0.split(hidden):
+        initialise(gate, input_init)
+    for gate in cell.weight_hh_l0.split(hidden):
+        initialise(gate, recurrent_init)
+    cell.bias_ih_l0.zero_()
+    cell.bias_hh_l0.zero_()
+    if isinstance(cell, nn.LSTM):
+        # Gates stand in torch's order: input, forget, new, output. The second bias stays at zero: the two are summed.
+        cell.bias_ih_l0[hidden : 2 * hidden] = forget_bias
+
+
+def initialise(weight: Tensor, name: Initialiser) -> None:
+    """Fill (H, D) in place. `uniform` is within 1 / sqrt(H), torch's own; `normal` has a spread of 1 / sqrt(D)."""
+    rows, columns = weight.shape
+    if name == "orthogonal":
+        init.orthogonal_(weight)
+    elif name == "xavier_uniform":
+        init.xavier_uniform_(weight)
+    elif name == "xavier_normal":
+        init.xavier_normal_(weight)
+    elif name == "kaiming_uniform":
+        init.kaiming_uniform_(weight, nonlinearity="relu")
+    elif name == "kaiming_normal":
+        init.kaiming_normal_(weight, nonlinearity="relu")
+    elif name == "uniform":
+        init.uniform_(weight, -(rows**-0.5), rows**-0.5)
+    elif name == "normal":
+        init.normal_(weight, std=columns**-0.5)
+    elif name == "identity":
+        init.eye_(weight)
+    elif name == "zeros":
+        init.zeros_(weight)
+    else:
+        raise ValueError(f"unknown initialiser {name!r}")

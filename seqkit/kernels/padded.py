@@ -1,0 +1,75 @@
+"""The padded recurrence: torch's own single-layer, single-direction call (oneDNN on a CPU, cuDNN on a GPU).
+
+One call a layer and direction keeps cuDNN's persistent kernels within reach (a stacked or bidirectional call never
+gets them) and leaves what stands between layers (dropout, residual, norm) to the encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqkit.kernels.rows import all_full, at_end, flip
+
+CellState: TypeAlias = tuple[Tensor, ...]
+"""(h,) or (h, c), each (B, H)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one layer in one direction gives.
+
+    Attributes:
+        steps: (T, B, H) outputs in the order of the input; past a sequence's end they mean nothing.
+        finish: the state after each sequence's own last step of travel, worked out when called.
+    """
+
+    steps: Tensor
+    finish: Callable[[], CellState]
+
+
+def recur(cell: nn.RNNBase, x: Tensor, lengths: Tensor, start: CellState, *, reverse: bool = False) -> Ran:
+    """One layer over (T, B, D), from `start`; `reverse` begins at each sequence's true last step.
+
+    The cell is torch's (`nn.RNN`, `nn.GRU`, `nn.LSTM`) with one layer, one direction, time first.
+    """
+    if reverse:
+        x = flip(x, lengths)
+    first = tuple(part.to(x.dtype)[None] for part in start)
+    hx = first if isinstance(cell, nn.LSTM) else first[0]
+    steps, after = cell(x, hx)
+
+    def finish() -> CellState:
+        if all_full(lengths, x.shape[0]):
+            return tuple(part[0] for part in after) if isinstance(cell, nn.LSTM) else (after[0],)
+        if isinstance(cell, nn.LSTM):
+            return at_end(steps, lengths), memory_at_end(cell, x, steps, lengths, start)
+        return (at_end(steps, lengths),)
+
+    return Ran(flip(steps, lengths) if reverse else steps, finish)
+
+
+def memory_at_end(cell: nn.LSTM, x: Tensor, steps: Tensor, lengths: Tensor, start: CellState) -> Tensor:
+    """(B, H): an LSTM's memory c after each sequence's own last step, which the padded call does not give.
+
+    The outputs say what h was before every step, so the gates of all steps are one product; only the memory itself
+    is then followed step by step. Costs about a forward pass, and is exact.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        # Weights keep their own type: under autocast the steps may be halves, and a memory summed in halves drifts.
+        dtype = cell.weight_ih_l0.dtype
+        h, c = (part.to(dtype) for part in start)
+        before = torch.cat([h[None], steps[:-1].to(dtype)])
+        gates = functional.linear(x.to(dtype), cell.weight_ih_l0, cell.bias_ih_l0)
+        gates = gates + functional.linear(before, cell.weight_hh_l0, cell.bias_hh_l0)
+        enter, keep, new, _ = gates.chunk(4, dim=-1)
+        enter, keep, new = enter.sigmoid(), keep.sigmoid(), new.tanh()
+        going = (torch.arange(x.shape[0])[:, None] < lengths).to(x.device)[..., None]
+        for t in range(x.shape[0]):
+            c = torch.where(going[t], keep[t] * c + enter[t] * new[t], c)
+    return c
