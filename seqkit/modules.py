@@ -135,8 +135,8 @@ class Head(nn.Module, ABC):
     accepts: ClassVar[tuple[type[Field], ...]]
     """The target fields it can serve. A factory that is a function carries the same attribute (see `serves`)."""
 
-    needs_causal: ClassVar[bool] = False
-    """True if the encoder must not see the future (next-step prediction)."""
+    needs_causal: bool = False
+    """True if the encoder must not see the future (next-step prediction). A head whose options decide sets its own."""
 
     loss_name: ClassVar[str] = "loss"
     """What the mean loss is called as a score: `loss`, or `nats` where it is nats a symbol."""

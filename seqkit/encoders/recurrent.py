@@ -166,15 +166,16 @@ def _new_cell(cell: Cell, dim: int, hidden: int, nonlinearity: Literal["tanh", "
 def start_weights(cell: nn.RNNBase, input_init: Initialiser, recurrent_init: Initialiser, forget_bias: float) -> None:
     """Start a cell's weights gate by gate, its biases at zero and an LSTM's forget gate at `forget_bias`."""
     hidden = cell.hidden_size
-    for gate in cell.weight_ih_l0.split(hidden):
+    w, r, w_bias, r_bias = cell.all_weights[0]
+    for gate in torch.split(w, hidden):
         initialise(gate, input_init)
-    for gate in cell.weight_hh_l0.split(hidden):
+    for gate in torch.split(r, hidden):
         initialise(gate, recurrent_init)
-    cell.bias_ih_l0.zero_()
-    cell.bias_hh_l0.zero_()
+    w_bias.zero_()
+    r_bias.zero_()
     if isinstance(cell, nn.LSTM):
         # Gates stand in torch's order: input, forget, new, output. The second bias stays at zero: the two are summed.
-        cell.bias_ih_l0[hidden : 2 * hidden] = forget_bias
+        w_bias[hidden : 2 * hidden] = forget_bias
 
 
 def initialise(weight: Tensor, name: Initialiser) -> None:

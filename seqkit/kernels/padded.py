@@ -62,11 +62,11 @@ def memory_at_end(cell: nn.LSTM, x: Tensor, steps: Tensor, lengths: Tensor, star
     """
     with torch.autocast(x.device.type, enabled=False):
         # Weights keep their own type: under autocast the steps may be halves, and a memory summed in halves drifts.
-        dtype = cell.weight_ih_l0.dtype
+        w, r, w_bias, r_bias = cell.all_weights[0]
+        dtype = w.dtype
         h, c = (part.to(dtype) for part in start)
         before = torch.cat([h[None], steps[:-1].to(dtype)])
-        gates = functional.linear(x.to(dtype), cell.weight_ih_l0, cell.bias_ih_l0)
-        gates = gates + functional.linear(before, cell.weight_hh_l0, cell.bias_hh_l0)
+        gates = functional.linear(x.to(dtype), w, w_bias) + functional.linear(before, r, r_bias)
         enter, keep, new, _ = gates.chunk(4, dim=-1)
         enter, keep, new = enter.sigmoid(), keep.sigmoid(), new.tanh()
         going = (torch.arange(x.shape[0])[:, None] < lengths).to(x.device)[..., None]

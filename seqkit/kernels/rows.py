@@ -63,4 +63,4 @@ def flip(steps: Tensor, lengths: Tensor) -> Tensor:
     t = torch.arange(time)[:, None]
     source = torch.where(t < lengths, lengths - 1 - t, t)
     index = upload((source * batch + torch.arange(batch)).flatten(), steps.device)
-    return permuted(steps.flatten(0, 1), index).unflatten(0, (time, batch))
+    return permuted(steps.flatten(0, 1), index).view(time, batch, -1)

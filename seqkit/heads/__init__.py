@@ -1,0 +1,147 @@
+"""The heads that a recipe names under `head:`. Importing this imports no torch.
+
+Each is a factory: `dim` (the encoder's `out_dim`), the fitted target field and the task's input layer are given by the
+house; the keyword-only options are what a recipe may say. The modules live in files of their own:
+`classification`, `tagging`, `language_model`, `regression`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from seqkit.fields import Label, Labels, Next, Tags, Values
+from seqkit.types import Field, Share
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from seqkit.modules import Head
+
+__all__ = ["Pool", "classify", "language", "regress", "serves", "tag"]
+
+Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def serves(*fields: type[Field], needs_causal: bool = False, loss_name: str = "loss") -> Callable[[F], F]:
+    """Says of a head's factory which target fields it can serve, so that a recipe is checked before any data is read.
+
+    Args:
+        fields: the target fields.
+        needs_causal: True if the encoder must not see the future.
+        loss_name: what the mean loss is called as a score.
+    """
+
+    def mark(factory: F) -> F:
+        vars(factory).update(accepts=fields, needs_causal=needs_causal, loss_name=loss_name)
+        return factory
+
+    return mark
+
+
+@serves(Label, Labels)
+def classify(
+    dim: int,
+    target: Field,
+    layer: nn.Module | None = None,
+    /,
+    *,
+    pool: Pool = "last",
+    dropout: Share = 0.0,
+    label_smoothing: Share = 0.0,
+    balanced: bool = False,
+    every_step: bool = False,
+) -> Head:
+    """One label for a whole sequence, or several at once where the target is `Labels`.
+
+    A label's probabilities are a softmax; those of `Labels` are one sigmoid each, and a label is given from 0.5 on.
+    The loss of an evaluation is always plain cross-entropy: smoothing and weights are for training only.
+
+    Args:
+        pool: how steps become one vector: the last one, their mean, their maximum, or attention (Yang et al. 2016).
+        dropout: share of the pooled values dropped.
+        label_smoothing: share of the target's weight spread over all labels (Szegedy et al. 2016).
+        balanced: weigh each example by the inverse of its label's frequency in training.
+        every_step: learn at each step, as if the sequence ended there, and predict at each step too.
+    """
+    from seqkit.heads.classification import Classify
+
+    return Classify(
+        dim,
+        target,
+        pool=pool,
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        balanced=balanced,
+        every_step=every_step,
+    )
+
+
+@serves(Tags)
+def tag(
+    dim: int,
+    target: Field,
+    layer: nn.Module | None = None,
+    /,
+    *,
+    dropout: Share = 0.0,
+    label_smoothing: Share = 0.0,
+) -> Head:
+    """One tag for each step, each chosen on its own (softmax).
+
+    Args:
+        dropout: share of the encoded values dropped.
+        label_smoothing: share of the target's weight spread over all tags, in training.
+    """
+    from seqkit.heads.tagging import Tag
+
+    return Tag(dim, target, dropout=dropout, label_smoothing=label_smoothing)
+
+
+@serves(Next, needs_causal=True, loss_name="nats")
+def language(
+    dim: int,
+    target: Field,
+    layer: nn.Module | None = None,
+    /,
+    *,
+    tied: bool = False,
+    dropout: Share = 0.0,
+    label_smoothing: Share = 0.0,
+) -> Head:
+    """The next symbol of the input, at each step. Its loss is in nats a symbol.
+
+    Args:
+        tied: use the input vectors as output weights too (Press and Wolf 2017, arXiv:1608.05859).
+        dropout: share of the encoded values dropped.
+        label_smoothing: share of the target's weight spread over all symbols, in training.
+    """
+    from seqkit.heads.language_model import Language
+
+    return Language(dim, target, layer, tied=tied, dropout=dropout, label_smoothing=label_smoothing)
+
+
+@serves(Values)
+def regress(
+    dim: int,
+    target: Field,
+    layer: nn.Module | None = None,
+    /,
+    *,
+    pool: Pool = "last",
+    dropout: Share = 0.0,
+    loss: Literal["mse", "mae", "huber", "gaussian"] = "mse",
+) -> Head:
+    """One number, or several, for a whole sequence. Learned in units of the training data's spread.
+
+    Args:
+        pool: how steps become one vector: the last one, their mean, their maximum, or attention (Yang et al. 2016).
+        dropout: share of the pooled values dropped.
+        loss: squared error, absolute error, Huber's between the two, or the likelihood of a Gaussian whose spread is
+            predicted as well (nats).
+    """
+    from seqkit.heads.regression import Regress
+
+    return Regress(dim, target, pool=pool, dropout=dropout, loss=loss)

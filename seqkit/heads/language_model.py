@@ -1,0 +1,99 @@
+"""The next symbol at each step: the module behind `language`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqkit.errors import UsageError
+from seqkit.fields import Next
+from seqkit.heads.tagging import real
+from seqkit.modules import Batch, Encoded, Head
+from seqkit.types import Field, Prediction
+
+NO_TARGET = -1
+
+
+class Language(Head):
+    """A softmax over the input's symbols; see `seqkit.heads.language`.
+
+    `Prediction.value` lists the likeliest next symbol after each step, `confidence` the probability of each, `scores`
+    `{"nats": mean over the symbols that really came next, or None, "symbols": how many did}`.
+    """
+
+    accepts = (Next,)
+    needs_causal = True
+    loss_name = "nats"
+
+    def __init__(
+        self,
+        dim: int,
+        target: Field,
+        layer: nn.Module | None,
+        *,
+        tied: bool = False,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        size: Any = getattr(layer, "size", None)
+        weight: Any = getattr(layer, "weight", None)
+        if size is None or weight is None:
+            raise UsageError("language: the input must be symbols (Tokens), for it is the next input that is predicted")
+        self.target = target
+        self.label_smoothing = label_smoothing
+        self.dropout = nn.Dropout(dropout)
+        self.bias = nn.Parameter(torch.zeros(size))
+        # Tied weights stay the layer's own, in the model's state once. They are held in a tuple, which torch does not
+        # take for a part of this module, and read when called, so that a moved or copied model ties to its own layer.
+        self._tied: tuple[Any, ...] = (layer,) if tied else ()
+        width = weight.shape[1]
+        self.narrow = nn.Linear(dim, width) if tied and width != dim else nn.Identity()
+        if tied:
+            self.register_parameter("weight", None)
+        else:
+            self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(size, dim)))
+
+    def logits(self, steps: Tensor) -> Tensor:
+        """(..., H) encoded steps -> (..., V) scores of what comes next, in single precision."""
+        weight = self._tied[0].weight if self._tied else self.weight
+        return functional.linear(self.narrow(self.dropout(steps)), weight, self.bias).float()
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Nats, and the number of steps whose next symbol is known (-1 in y where it is not)."""
+        assert batch.y is not None
+        y = real(batch.y[..., None], encoded.lengths).squeeze(-1)
+        logits = self.logits(real(encoded.steps, encoded.lengths))
+        smoothing = self.label_smoothing if self.training else 0.0
+        total = functional.cross_entropy(logits, y, ignore_index=NO_TARGET, label_smoothing=smoothing, reduction="sum")
+        return total, (y != NO_TARGET).sum()
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One a sequence. Without targets, the next symbols are those of the sequence itself, all but the first."""
+        logits = self.logits(real(encoded.steps, encoded.lengths)).log_softmax(dim=-1)
+        y = real(self._next(batch)[..., None], encoded.lengths).squeeze(-1)
+        nats = functional.nll_loss(logits, y, ignore_index=NO_TARGET, reduction="none")
+        sure, best = logits.max(dim=-1)
+        lengths = encoded.lengths.tolist()
+        parts = [torch.split(part.cpu(), lengths) for part in (best, sure.exp(), nats, y != NO_TARGET)]
+        return [self._say(*each) for each in zip(*parts, strict=True)]
+
+    def _next(self, batch: Batch) -> Tensor:
+        if batch.y is not None:
+            return batch.y
+        y = torch.full_like(batch.x, NO_TARGET, dtype=torch.int64)
+        y[:, :-1] = batch.x[:, 1:]
+        last = torch.arange(y.shape[1])[None] == (batch.lengths - 1)[:, None]
+        return y.masked_fill(last.to(y.device), NO_TARGET)
+
+    def _say(self, best: Tensor, sure: Tensor, nats: Tensor, known: Tensor) -> Prediction:
+        count = int(known.sum())
+        mean = float(nats.sum() / count) if count else None
+        vocabulary: Any = getattr(getattr(self.target, "source", None), "vocabulary", None)
+        numbers = best.tolist()
+        value = numbers if vocabulary is None else vocabulary.names(numbers)
+        return Prediction(value, sure.tolist(), {"nats": mean, "symbols": count})

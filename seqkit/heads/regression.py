@@ -1,0 +1,94 @@
+"""Numbers for a whole sequence: the module behind `regress`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqkit.fields import Values
+from seqkit.heads import Pool
+from seqkit.heads.pooling import Pooling
+from seqkit.modules import Batch, Encoded, Head
+from seqkit.types import Field, Prediction
+
+
+class Regress(Head):
+    """Pool, then a linear map to K numbers; see `seqkit.heads.regress`.
+
+    `Prediction.value` is a float or a list of K, in the units of the data; with the Gaussian, `scores` is
+    `{"sd": the same shape}`.
+    """
+
+    accepts = (Values,)
+
+    def __init__(
+        self,
+        dim: int,
+        target: Field,
+        *,
+        pool: Pool = "last",
+        dropout: float = 0.0,
+        loss: Literal["mse", "mae", "huber", "gaussian"] = "mse",
+    ) -> None:
+        super().__init__()
+        self.target: Any = target
+        self.kind = loss
+        self.pool = Pooling(pool, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(dim, target.size * (2 if loss == "gaussian" else 1))
+
+    def numbers(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
+        """(B, K) means, and (B, K) logarithms of the variance with the Gaussian; standardised, single precision."""
+        out: Tensor = self.out(self.dropout(self.pool(encoded))).float()
+        if self.kind != "gaussian":
+            return out, None
+        mean, log_variance = out.chunk(2, dim=-1)
+        return mean, log_variance.clamp(-14.0, 14.0)
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The sum over examples and numbers, and how many numbers there are (B x K)."""
+        assert batch.y is not None
+        mean, log_variance = self.numbers(encoded)
+        y = batch.y.float().reshape(mean.shape)
+        if log_variance is not None:
+            each = 0.5 * (np.log(2.0 * np.pi) + log_variance + (y - mean).square() * (-log_variance).exp())
+            total = each.sum()
+        elif self.kind == "mse":
+            total = functional.mse_loss(mean, y, reduction="sum")
+        elif self.kind == "mae":
+            total = functional.l1_loss(mean, y, reduction="sum")
+        else:
+            total = functional.huber_loss(mean, y, reduction="sum")
+        return total, torch.tensor(y.numel())
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One a sequence."""
+        mean, log_variance = self.numbers(encoded)
+        means = mean.cpu().numpy()
+        if log_variance is None:
+            return [Prediction(self._decode(row)) for row in means]
+        spreads = (0.5 * log_variance).exp().cpu().numpy()
+        found = []
+        for row, spread in zip(means, spreads, strict=True):
+            value, above = self._decode(row), self._decode(row + spread)
+            # The field's way back is a straight line, so a spread goes back as a difference of two values.
+            sd = above - value if isinstance(value, float) else [b - a for a, b in zip(value, above, strict=True)]
+            found.append(Prediction(value, scores={"sd": sd}))
+        return found
+
+    def stitch(self, parts: Sequence[Prediction]) -> Prediction:
+        """The mean of the windows' numbers, each window counted once."""
+        values = [part.value for part in parts]
+        if isinstance(values[0], list):
+            return Prediction([fmean(each) for each in zip(*values, strict=True)])
+        return Prediction(fmean(values))
+
+    def _decode(self, row: np.ndarray) -> Any:
+        return self.target.decode(row)
