@@ -72,8 +72,14 @@ class Field(ABC):
     derived: ClassVar[bool] = False
     """True for a target that follows from the input (`Next`): nothing is stored for it."""
 
-    unit: ClassVar[str] = "step"
-    """What one time step is called in reports: token, character, frame."""
+    aligned: ClassVar[bool] = False
+    """True for a target with one row an input step (`Tags`): where an input is cut, it is cut at the same steps."""
+
+    unit: str = "steps"
+    """What time steps are called in reports: words, characters, frames."""
+
+    unknown: int | None = None
+    """The id that stands for a symbol that training has not seen, where there is one: the store counts it."""
 
     def fit(self, values: Iterable[Any]) -> Self:
         """A field that knows these values (vocabulary, label set, mean and spread). Order of values is irrelevant."""
@@ -98,6 +104,10 @@ class Field(ABC):
 
     def restore(self, state: JSON) -> Self:
         """The fitted field again: `field.restore(fitted.state())` equals `fitted`."""
+        return self
+
+    def of(self, source: Field) -> Self:
+        """For derived targets: the same field, knowing the fitted input field that it follows from."""
         return self
 
     def layer(self, dim: int) -> nn.Module:

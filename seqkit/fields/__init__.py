@@ -1,0 +1,8 @@
+"""Fields: the two sides of an example, to and from numbers. NumPy only; `layer` imports torch when it is called."""
+
+from seqkit.fields.numbers import Values, Vectors
+from seqkit.fields.symbols import Label, Labels, Next, Tags
+from seqkit.fields.tokens import Text, Tokens
+from seqkit.fields.units import Unit
+
+__all__ = ["Label", "Labels", "Next", "Tags", "Text", "Tokens", "Unit", "Values", "Vectors"]

@@ -1,0 +1,196 @@
+"""Targets that are symbols: one of several labels, some of them, one a step, or the next symbol of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self, final
+
+import numpy as np
+
+from seqkit.types import JSON, Field
+from seqkit.vocab import Vocabulary
+
+
+@final
+@dataclass(frozen=True)
+class Label(Field):
+    """One of the labels seen in training, as its number () int64. A value is a str."""
+
+    ragged: ClassVar[bool] = False
+    unit = "labels"
+
+    vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
+
+    def fit(self, values: Iterable[Any]) -> Self:
+        return replace(self, vocabulary=_labels(_checked(value) for value in values))
+
+    def encode(self, value: Any) -> np.ndarray:
+        """() int64. Raises ValueError for a label that training has not seen."""
+        return np.array(_known(self.vocabulary).index(_checked(value)), dtype=np.int64)
+
+    def decode(self, array: np.ndarray) -> str:
+        return _known(self.vocabulary)[int(array)]
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in the order of their numbers."""
+        return list(_known(self.vocabulary).symbols)
+
+    @property
+    def size(self) -> int:
+        return len(_known(self.vocabulary))
+
+    def state(self) -> JSON:
+        return None if self.vocabulary is None else self.labels
+
+    def restore(self, state: JSON) -> Self:
+        return self if state is None else replace(self, vocabulary=Vocabulary(tuple(state), specials=False))
+
+
+@final
+@dataclass(frozen=True)
+class Labels(Field):
+    """Some of the labels seen in training, possibly none, as (C,) float32 of zeros and ones. A value is a list of str."""
+
+    ragged: ClassVar[bool] = False
+    unit = "labels"
+
+    vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
+
+    def fit(self, values: Iterable[Any]) -> Self:
+        return replace(self, vocabulary=_labels(label for value in values for label in _several(value)))
+
+    def encode(self, value: Any) -> np.ndarray:
+        """(C,) float32. Raises ValueError for a label that training has not seen, or that is given twice."""
+        known = _known(self.vocabulary)
+        row = np.zeros(len(known), dtype=np.float32)
+        for label in _several(value):
+            if row[known.index(label)]:
+                raise ValueError(f"label {label!r} is given twice")
+            row[known.index(label)] = 1.0
+        return row
+
+    def decode(self, array: np.ndarray) -> list[str]:
+        """The labels whose entry is above one half, in the order of their numbers."""
+        return _known(self.vocabulary).names(np.flatnonzero(np.asarray(array) > 0.5))
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in the order of their numbers."""
+        return list(_known(self.vocabulary).symbols)
+
+    @property
+    def size(self) -> int:
+        return len(_known(self.vocabulary))
+
+    def state(self) -> JSON:
+        return None if self.vocabulary is None else self.labels
+
+    def restore(self, state: JSON) -> Self:
+        return self if state is None else replace(self, vocabulary=Vocabulary(tuple(state), specials=False))
+
+
+@final
+@dataclass(frozen=True)
+class Tags(Field):
+    """One label for every step of the input, as (T,) numbers. A value is a list of str, as long as the input."""
+
+    aligned: ClassVar[bool] = True
+    unit = "tags"
+
+    vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
+
+    def fit(self, values: Iterable[Any]) -> Self:
+        return replace(self, vocabulary=_labels(label for value in values for label in _several(value)))
+
+    def encode(self, value: Any) -> np.ndarray:
+        """(T,) numbers. Raises ValueError if there are none, or one is a label that training has not seen."""
+        labels = _several(value)
+        if not labels:
+            raise ValueError("is empty")
+        return _known(self.vocabulary).lookup(labels)
+
+    def decode(self, array: np.ndarray) -> list[str]:
+        return _known(self.vocabulary).names(np.asarray(array).tolist())
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in the order of their numbers."""
+        return list(_known(self.vocabulary).symbols)
+
+    @property
+    def size(self) -> int:
+        return len(_known(self.vocabulary))
+
+    def state(self) -> JSON:
+        return None if self.vocabulary is None else self.labels
+
+    def restore(self, state: JSON) -> Self:
+        return self if state is None else replace(self, vocabulary=Vocabulary(tuple(state), specials=False))
+
+
+@final
+@dataclass(frozen=True)
+class Next(Field):
+    """The symbol that comes next in the input. Nothing is read or stored for it: the batch is made from the input.
+
+    Once it knows its source (`of`), it has the source's size and vocabulary and decodes as the source does.
+    """
+
+    derived: ClassVar[bool] = True
+
+    source: Field | None = field(default=None, kw_only=True, repr=False)
+
+    def of(self, source: Field) -> Self:
+        return replace(self, source=source)
+
+    def encode(self, value: Any) -> np.ndarray:
+        return self._source.encode(value)
+
+    def decode(self, array: np.ndarray) -> Any:
+        return self._source.decode(array)
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        found = getattr(self._source, "vocabulary", None)
+        if not isinstance(found, Vocabulary):
+            raise TypeError(f"{type(self._source).__name__} has no vocabulary, so no next symbol")
+        return found
+
+    @property
+    def _source(self) -> Field:
+        if self.source is None:
+            raise RuntimeError("a next-step target must first be told its input: `Next().of(input)`")
+        return self.source
+
+
+def _checked(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("label is missing" if value is None else f"label {value!r} should be text")
+    if not value:
+        raise ValueError("label is empty")
+    return value
+
+
+def _several(value: Any) -> list[str]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"should be a list of labels, but is {value!r}")
+    return [_checked(label) for label in value]
+
+
+def _labels(labels: Iterable[str]) -> Vocabulary:
+    found = Vocabulary.of_labels(labels)
+    if not found.symbols:
+        raise ValueError("training has no label at all")
+    return found
+
+
+def _known(vocabulary: Vocabulary | None) -> Vocabulary:
+    if vocabulary is None:
+        raise RuntimeError("the field is not fitted yet")
+    return vocabulary

@@ -1,0 +1,161 @@
+"""The order of the data, as pure functions of (seed, epoch): no state to save, any position reached at once.
+
+Randomness is the raw stream of Philox (Salmon et al. 2011), a counter-based generator keyed by (seed, epoch). NumPy
+promises that stream for all time, but not that of its `permutation`, so an order is an argsort of raw numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Index: TypeAlias = NDArray[np.int64]
+
+# Each use of one (seed, epoch) draws from a part of the counter's range that is its own.
+_EXAMPLES, _BATCHES, _ROTATION, _TURNS = range(4)
+
+
+def batches(
+    lengths: ArrayLike,
+    *,
+    seed: int,
+    epoch: int,
+    batch: int | None = None,
+    tokens: int | None = None,
+    pool: int = 64,
+) -> list[Index]:
+    """The batches of an epoch: every example exactly once, examples of like length together, in random order.
+
+    Examples are shuffled, cut into pools of `pool` batches, sorted by length inside each pool, cut into batches, and
+    the batches shuffled. (Sorting everything would give each epoch the same batches.)
+
+    Args:
+        lengths: (n,) steps of each example.
+        seed: of the run.
+        epoch: counted from 0.
+        batch: most examples a batch.
+        tokens: most padded steps a batch (examples times the longest of them); a longer example is alone.
+        pool: batches a pool.
+
+    Returns:
+        Arrays of example numbers, longest first inside a batch.
+
+    Raises:
+        ValueError: neither `batch` nor `tokens` is given, or one is below 1.
+    """
+    steps = _checked(lengths, batch, tokens, pool)
+    order = _order(len(steps), seed, epoch, _EXAMPLES)
+    found: list[Index] = []
+    for part in _pools(steps[order], batch, tokens, pool):
+        members = order[part]
+        members = members[np.argsort(-steps[members], kind="stable")]
+        found += _cut(members, steps, batch, tokens)
+    return [found[i] for i in _order(len(found), seed, epoch, _BATCHES)]
+
+
+def in_order(lengths: ArrayLike, *, batch: int | None = None, tokens: int | None = None) -> list[Index]:
+    """Batches for evaluation: every example exactly once, longest first, so that a lack of memory shows at once.
+
+    Arguments and errors as for `batches`.
+    """
+    steps = _checked(lengths, batch, tokens, 1)
+    return _cut(np.argsort(-steps, kind="stable").astype(np.int64), steps, batch, tokens)
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A stream of `total` steps cut into B lanes of equal length, read side by side, a window at a time.
+
+    Attributes:
+        starts: (B,) step of the stream at which each lane starts. Step `(starts[k] + t) % total` is step t of lane k.
+        windows: (a, b) for steps a to b (not included) of every lane, in order.
+        left_out: how many steps (fewer than B) are in no lane this epoch; the rotation changes which.
+    """
+
+    starts: Index
+    windows: list[tuple[int, int]]
+    left_out: int
+
+
+def lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> Lanes:
+    """Lanes for truncated back-propagation through time, the stream rotated by a number drawn from (seed, epoch).
+
+    A step is an input and its target, so a stream of n symbols read as a ring has n steps, read as a line n - 1.
+
+    Args:
+        total: steps of the stream.
+        batch: lanes B; fewer if the stream is shorter than that.
+        window: steps of a window; the last one may be shorter, the same for all lanes.
+        seed: of the run.
+        epoch: counted from 0.
+
+    Raises:
+        ValueError: `total`, `batch` or `window` is below 1.
+    """
+    if min(total, batch, window) < 1:
+        raise ValueError(f"a stream of {total} steps cannot be read in {batch} lanes and windows of {window}")
+    count = min(batch, total)
+    length = total // count
+    rotation = int(_raw(1, seed, epoch, _ROTATION)[0]) % total
+    starts = (rotation + np.arange(count, dtype=np.int64) * length) % total
+    windows = [(a, min(a + window, length)) for a in range(0, length, window)]
+    return Lanes(starts, windows, total - count * length)
+
+
+def interleave(counts: Sequence[int], *, seed: int, epoch: int) -> Index:
+    """Which task each step takes: task k appears `counts[k]` times, evenly spread with random jitter.
+
+    At any point of the epoch each task has had its share of the steps, give or take one.
+    """
+    sizes = np.asarray(counts, dtype=np.int64).reshape(-1)
+    if (sizes < 0).any():
+        raise ValueError("a task cannot have fewer than 0 steps")
+    tasks = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
+    turn = np.concatenate([np.arange(size) for size in sizes]) if len(sizes) else np.zeros(0)
+    jitter = (_raw(len(tasks), seed, epoch, _TURNS) >> np.uint64(11)) * 2.0**-53
+    return tasks[np.argsort((turn + jitter) / np.maximum(sizes, 1)[tasks], kind="stable")]
+
+
+def _raw(n: int, seed: int, epoch: int, use: int) -> NDArray[np.uint64]:
+    generator = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=np.array([0, 0, 0, use]))
+    return np.asarray(generator.random_raw(n), dtype=np.uint64)
+
+
+def _order(n: int, seed: int, epoch: int, use: int) -> Index:
+    return np.argsort(_raw(n, seed, epoch, use), kind="stable").astype(np.int64)
+
+
+def _pools(steps: Index, batch: int | None, tokens: int | None, pool: int) -> list[slice]:
+    """Where to cut the shuffled examples, so that a pool makes about `pool` batches."""
+    by_count = np.arange(len(steps)) // (pool * batch) if batch else np.zeros(len(steps), dtype=np.int64)
+    by_steps = (np.cumsum(steps) - steps) // (pool * tokens) if tokens else np.zeros(len(steps), dtype=np.int64)
+    cuts = np.flatnonzero(np.diff(by_count) + np.diff(by_steps)) + 1
+    edges = [0, *cuts.tolist(), len(steps)]
+    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+
+
+def _cut(members: Index, steps: Index, batch: int | None, tokens: int | None) -> list[Index]:
+    """Examples sorted from long to short, cut into batches: the first of each decides how many fit."""
+    found = []
+    at, end = 0, len(members)
+    while at < end:
+        room = max(1, tokens // int(steps[members[at]])) if tokens else end
+        size = min(room, batch or end)
+        found.append(members[at : at + size])
+        at += size
+    return found
+
+
+def _checked(lengths: ArrayLike, batch: int | None, tokens: int | None, pool: int) -> Index:
+    if batch is None and tokens is None:
+        raise ValueError("give `batch`, `tokens` or both")
+    if min(batch or 1, tokens or 1, pool) < 1 or 0 in (batch, tokens):
+        raise ValueError(f"batch, tokens and pool are at least 1, not {batch}, {tokens}, {pool}")
+    steps = np.asarray(lengths, dtype=np.int64).reshape(-1)
+    if (steps < 1).any():
+        raise ValueError(f"example {int(np.argmax(steps < 1))} has no steps")
+    return steps

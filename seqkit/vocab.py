@@ -1,0 +1,160 @@
+"""Vocabularies: symbols to ids and back, in an order that does not depend on the order of the data.
+
+Ids 0 to 3 of a vocabulary of tokens are `<pad>`, `<unk>`, `<s>` and `</s>`. They are positions, not spellings: a text
+that contains the word `<s>` gets that word's own id, never the boundary's. A vocabulary of labels has no such ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Self, final
+
+import numpy as np
+
+from seqkit.errors import suggest
+from seqkit.types import JSON
+
+PAD: Final = 0
+UNKNOWN: Final = 1
+START: Final = 2
+END: Final = 3
+SPECIALS: Final = ("<pad>", "<unk>", "<s>", "</s>")
+
+# How many labels an error message lists before it says how many more there are.
+_SHOWN = 20
+
+
+@final
+@dataclass(frozen=True)
+class Vocabulary:
+    """An ordered set of symbols, with or without the four special ids before them.
+
+    Args:
+        symbols: the symbols, each once, in the order of their ids.
+        specials: True for tokens: ids 0 to 3 are special and an unseen symbol is id 1. False for labels: ids start
+            at 0 and an unseen symbol is an error.
+
+    Raises:
+        ValueError: a symbol occurs twice.
+    """
+
+    symbols: tuple[str, ...]
+    specials: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self._index) != len(self.symbols):
+            raise ValueError("a vocabulary lists a symbol twice")
+
+    @classmethod
+    def from_counts(
+        cls, counts: Mapping[str, int], *, min_count: int = 1, max_size: int | None = None, specials: bool = True
+    ) -> Self:
+        """The symbols seen at least `min_count` times, the most frequent first, ties by code points.
+
+        `max_size` is the number of symbols kept, the special ones not counted.
+        """
+        kept = sorted((symbol for symbol, n in counts.items() if n >= min_count), key=lambda s: (-counts[s], s))
+        return cls(tuple(kept[:max_size]), specials)
+
+    @classmethod
+    def of_labels(cls, labels: Iterable[str]) -> Self:
+        """A vocabulary without special ids, in reading order: numbers by value, anything else by code points."""
+        distinct = set(labels)
+        if all(label.isascii() and label.isdigit() for label in distinct):
+            return cls(tuple(sorted(distinct, key=lambda label: (int(label), label))), specials=False)
+        return cls(tuple(sorted(distinct)), specials=False)
+
+    @cached_property
+    def _first(self) -> int:
+        return len(SPECIALS) if self.specials else 0
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {symbol: i for i, symbol in enumerate(self.symbols, self._first)}
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        # Code point -> id. The last entry stands for every code point beyond the largest known one.
+        points = np.array([ord(s) for s in self.symbols if len(s) == 1], dtype=np.int64)
+        table = np.full(int(points.max(initial=-1)) + 2, UNKNOWN, dtype=self.dtype)
+        table[points] = [i for s, i in self._index.items() if len(s) == 1]
+        return table
+
+    def __len__(self) -> int:
+        """The number of ids, the special ones included."""
+        return self._first + len(self.symbols)
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self._index
+
+    def __getitem__(self, i: int) -> str:
+        """The symbol of an id; special ids give `<pad>`, `<unk>`, `<s>`, `</s>`."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"id {i} is outside the vocabulary (0 to {len(self) - 1})")
+        return SPECIALS[i] if i < self._first else self.symbols[i - self._first]
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of an unseen symbol, or None where an unseen symbol is an error."""
+        return UNKNOWN if self.specials else None
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The smallest unsigned type that holds every id."""
+        return smallest_unsigned(len(self))
+
+    def index(self, symbol: str) -> int:
+        """The id of a symbol. Raises ValueError for an unseen label, naming the known ones."""
+        found = self._index.get(symbol, self.unknown)
+        if found is None:
+            raise ValueError(self._unseen(symbol))
+        return found
+
+    def lookup(self, symbols: Sequence[str]) -> np.ndarray:
+        """(T,) ids of many symbols. Raises as `index` does."""
+        if self.specials:
+            get = self._index.get
+            return np.fromiter((get(symbol, UNKNOWN) for symbol in symbols), self.dtype, len(symbols))
+        return np.fromiter((self.index(symbol) for symbol in symbols), self.dtype, len(symbols))
+
+    def lookup_characters(self, text: str) -> np.ndarray:
+        """(T,) ids of the characters of a text, by one table look-up for all of them. Unseen ones are id 1.
+
+        Raises:
+            TypeError: the vocabulary has no id for unseen symbols.
+        """
+        if not self.specials:
+            raise TypeError("a vocabulary of labels does not look up characters")
+        ids: np.ndarray = self._table[np.minimum(code_points(text), len(self._table) - 1)]
+        return ids
+
+    def names(self, ids: Iterable[int]) -> list[str]:
+        """The symbols of many ids."""
+        return [self[int(i)] for i in ids]
+
+    def state(self) -> JSON:
+        """Everything, as JSON."""
+        return {"symbols": list(self.symbols), "specials": self.specials}
+
+    @classmethod
+    def restore(cls, state: JSON) -> Self:
+        """The vocabulary whose `state` this is."""
+        return cls(tuple(state["symbols"]), state["specials"])
+
+    def _unseen(self, symbol: str) -> str:
+        more = len(self.symbols) - _SHOWN
+        known = ", ".join(self.symbols[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        guess = suggest(symbol, self.symbols)
+        return f"label {symbol!r} was not seen in training; known labels: {known}" + (f"; {guess}" if guess else "")
+
+
+def smallest_unsigned(size: int) -> np.dtype[np.unsignedinteger]:
+    """The smallest unsigned type for ids below `size`."""
+    return np.dtype(np.min_scalar_type(max(size - 1, 0)))
+
+
+def code_points(text: str) -> np.ndarray:
+    """(T,) uint32, one number a character. A lone surrogate is a code point like any other."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
