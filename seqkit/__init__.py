@@ -1,0 +1,102 @@
+"""Train recurrent sequence models whose answers do not depend on padding, batch, chunking or restart.
+
+This package is the public door for plugins, with `seqkit.readers`, `seqkit.heads`, `seqkit.metrics` and
+`seqkit.testing`. Names are imported on first use, so that `import seqkit` costs nothing and brings no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from seqkit._version import __version__
+
+if TYPE_CHECKING:
+    from seqkit.download import Dataset as Dataset
+    from seqkit.download import File as File
+    from seqkit.download import fetch as fetch
+    from seqkit.errors import DataError as DataError
+    from seqkit.errors import Interrupted as Interrupted
+    from seqkit.errors import MissingExtra as MissingExtra
+    from seqkit.errors import PluginError as PluginError
+    from seqkit.errors import Problem as Problem
+    from seqkit.errors import RecipeError as RecipeError
+    from seqkit.errors import RunError as RunError
+    from seqkit.errors import SeqkitError as SeqkitError
+    from seqkit.errors import UsageError as UsageError
+    from seqkit.fields import Label as Label
+    from seqkit.fields import Labels as Labels
+    from seqkit.fields import Next as Next
+    from seqkit.fields import Tags as Tags
+    from seqkit.fields import Text as Text
+    from seqkit.fields import Tokens as Tokens
+    from seqkit.fields import Values as Values
+    from seqkit.fields import Vectors as Vectors
+    from seqkit.modules import Batch as Batch
+    from seqkit.modules import Encoded as Encoded
+    from seqkit.modules import Encoder as Encoder
+    from seqkit.modules import Head as Head
+    from seqkit.modules import State as State
+    from seqkit.types import Choice as Choice
+    from seqkit.types import Count as Count
+    from seqkit.types import Example as Example
+    from seqkit.types import Field as Field
+    from seqkit.types import Limit as Limit
+    from seqkit.types import Metric as Metric
+    from seqkit.types import NonNegative as NonNegative
+    from seqkit.types import Positive as Positive
+    from seqkit.types import Prediction as Prediction
+    from seqkit.types import Probability as Probability
+    from seqkit.types import Share as Share
+    from seqkit.types import Size as Size
+    from seqkit.types import Task as Task
+    from seqkit.types import Truncation as Truncation
+
+_ROOMS = {
+    "seqkit.download": ("Dataset", "File", "fetch"),
+    "seqkit.errors": (
+        "DataError",
+        "Interrupted",
+        "MissingExtra",
+        "PluginError",
+        "Problem",
+        "RecipeError",
+        "RunError",
+        "SeqkitError",
+        "UsageError",
+    ),
+    "seqkit.fields": ("Label", "Labels", "Next", "Tags", "Text", "Tokens", "Values", "Vectors"),
+    "seqkit.modules": ("Batch", "Encoded", "Encoder", "Head", "State"),
+    "seqkit.types": (
+        "Choice",
+        "Count",
+        "Example",
+        "Field",
+        "Limit",
+        "Metric",
+        "NonNegative",
+        "Positive",
+        "Prediction",
+        "Probability",
+        "Share",
+        "Size",
+        "Task",
+        "Truncation",
+    ),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported from the room it lives in."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'seqkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
