@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -81,6 +82,17 @@ class Language(Head):
         lengths = encoded.lengths.tolist()
         parts = [torch.split(part.cpu(), lengths) for part in (best, sure.exp(), nats, y != NO_TARGET)]
         return [self._say(*each) for each in zip(*parts, strict=True)]
+
+    def stitch(self, parts: Sequence[Prediction]) -> Prediction:
+        """The windows one after another; nats are the mean over the symbols of all of them."""
+        count = sum(part.scores["symbols"] for part in parts)
+        total = sum(part.scores["nats"] * part.scores["symbols"] for part in parts if part.scores["symbols"])
+        confidence: list[float] = []
+        for part in parts:
+            assert isinstance(part.confidence, list)
+            confidence += part.confidence
+        value = [symbol for part in parts for symbol in part.value]
+        return Prediction(value, confidence, {"nats": total / count if count else None, "symbols": count})
 
     def _next(self, batch: Batch) -> Tensor:
         if batch.y is not None:
