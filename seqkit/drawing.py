@@ -1,0 +1,104 @@
+"""Pictures for the board, drawn with Pillow (which TensorBoard brings along)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+MOST_CLASSES = 40
+"""More classes than this cannot be read on a screen: the commonest stay, the others become one."""
+
+OTHER = "(others)"
+
+_PAPER, _INK, _GREY, _FULL = (255, 255, 255), (20, 20, 20), (120, 120, 120), (8, 64, 129)
+
+
+def confusion(labels: Sequence[str], counts: np.ndarray, *, title: str = "") -> np.ndarray:
+    """A confusion matrix as a picture: colour is the share of its row (what a class was taken for), text the count.
+
+    Args:
+        labels: (C,) names of the classes.
+        counts: (C, C) how often the class of the row was predicted as the class of the column.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    counts = np.asarray(counts, dtype=np.int64)
+    if counts.shape != (len(labels), len(labels)):
+        raise ValueError(f"{len(labels)} labels, but counts of shape {counts.shape}")
+    names, counts = _commonest([_short(label) for label in labels], counts)
+    classes = len(names)
+    cell = max(26, min(64, 640 // max(1, classes)))
+    large, small = _font(14), _font(max(9, min(14, cell // 3)))
+    side = 24 + max((int(large.getlength(name)) for name in names), default=0)
+    top, left = side + 44, side + 24
+    picture = Image.new("RGB", (left + classes * cell + 24, top + classes * cell + 24), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    right = int(counts.trace())
+    heading = f"{title}  " if title else ""
+    draw.text((8, 6), f"{heading}{right:,} of {int(counts.sum()):,} right; row: true, column: predicted", _INK, large)
+    totals = counts.sum(axis=1)
+    for row in range(classes):
+        y = top + row * cell
+        draw.text((left - 8, y + cell // 2), names[row], _INK, large, anchor="rm")
+        for column in range(classes):
+            x, count = left + column * cell, int(counts[row, column])
+            share = count / totals[row] if totals[row] else 0.0
+            draw.rectangle((x, y, x + cell - 1, y + cell - 1), _shade(share), outline=(225, 225, 225))
+            if count:
+                ink = _PAPER if share > 0.5 else _INK
+                draw.text((x + cell // 2, y + cell // 2), _count(count), ink, small, anchor="mm")
+        draw.rectangle((left + row * cell, y, left + row * cell + cell - 1, y + cell - 1), None, outline=_GREY)
+    for column, name in enumerate(names):
+        _upright(picture, name, large, x=left + column * cell + cell // 2, bottom=top - 8)
+    return np.asarray(picture)
+
+
+def _commonest(names: list[str], counts: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """At most MOST_CLASSES classes, in the order they came in; the rarest are added up into one."""
+    if len(names) <= MOST_CLASSES:
+        return names, counts
+    support = counts.sum(axis=1) + counts.sum(axis=0)
+    keep = np.sort(np.argsort(-support, kind="stable")[: MOST_CLASSES - 1])
+    group = np.full(len(names), MOST_CLASSES - 1)
+    group[keep] = np.arange(MOST_CLASSES - 1)
+    merged = np.zeros((MOST_CLASSES, MOST_CLASSES), dtype=counts.dtype)
+    np.add.at(merged, (group[:, None], group[None, :]), counts)
+    return [*(names[index] for index in keep), OTHER], merged
+
+
+def _short(label: object, most: int = 18) -> str:
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(label)).split()) or "''"
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _count(count: int) -> str:
+    """At most four characters: 812, 8.1k, 81k, 8.1M."""
+    for limit, unit in ((1, ""), (1000, "k"), (1_000_000, "M"), (1_000_000_000, "G")):
+        value = count / limit
+        if value < 999.5 or limit == 1_000_000_000:
+            return f"{count}" if limit == 1 else f"{value:.1f}{unit}" if value < 9.95 else f"{value:.0f}{unit}"
+    raise AssertionError("unreachable")
+
+
+def _shade(share: float) -> tuple[int, int, int]:
+    """White for nothing, dark blue for all."""
+    red, green, blue = (round(p + (f - p) * share) for p, f in zip(_PAPER, _FULL, strict=True))
+    return red, green, blue
+
+
+def _upright(picture: Image.Image, text: str, font: Font, *, x: int, bottom: int) -> None:
+    """Text that reads from bottom to top, centred on x."""
+    strip = Image.new("L", (max(1, int(font.getlength(text)) + 2), 20), 0)
+    ImageDraw.Draw(strip).text((0, 10), text, 255, font, anchor="lm")
+    turned = strip.rotate(90, expand=True)
+    picture.paste(_INK, (x - turned.width // 2, bottom - turned.height), turned)
+
+
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)

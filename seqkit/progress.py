@@ -1,0 +1,227 @@
+"""Progress on stderr: a bar on a terminal, one plain line now and then anywhere else, nothing under `--quiet`.
+
+    with Progress(quiet=quiet) as progress:
+        progress.stage("reading train", done, total)
+        progress.update(step, total, tokens=batch.tokens, epoch=2)
+        progress.note({"charlm/train/nats": 1.92})
+        progress.say("step 500  charlm/dev/nats 1.8421  best so far")
+
+`NO_COLOR` switches colours off. No thread runs, and nothing is drawn more often than it can be read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+EVERY = 10.0
+"""Seconds between two plain lines."""
+
+FRAME = 0.1
+"""Seconds between two pictures of the bar."""
+
+RECENT = 30.0
+"""Speed and remaining time are taken from about this many last seconds."""
+
+
+class Progress:
+    """What is going on, for a human who watches.
+
+    Args:
+        total: optimiser steps in all, if known; `update` may say it too.
+        quiet: print nothing.
+        stream: default stderr, as it is at the time.
+        every: seconds between two plain lines.
+        clock: for tests.
+    """
+
+    def __init__(
+        self,
+        total: int | None = None,
+        *,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        every: float = EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._quiet, self._every, self._clock = quiet, every, clock
+        self._terminal = not quiet and _is_terminal(self._stream)
+        self._bar: Bar | None = None
+        self._bar_task: TaskID | None = None
+        self._name, self._total, self._done = "", total, 0
+        self._fields: dict[str, str] = {}
+        self._tokens = 0
+        self._marks: deque[tuple[float, int, int]] = deque()
+        self._drawn = -float("inf")
+        self._unsaid = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def update(self, step: int, total: int | None = None, *, tokens: int = 0, **fields: object) -> None:
+        """Training has come to this step.
+
+        Args:
+            total: optimiser steps in all.
+            tokens: real input steps since the last call; their speed is shown.
+            fields: shown as they are: `epoch=2`.
+        """
+        self._switch("")
+        self._total = total if total is not None else self._total
+        self._done, self._tokens = step, self._tokens + tokens
+        self._fields.update((name, _show(value)) for name, value in fields.items())
+        self._tick()
+
+    def note(self, values: Mapping[str, object]) -> None:
+        """Numbers to show beside the bar from now on: the last losses."""
+        self._fields.update((name, _show(value)) for name, value in values.items())
+
+    def stage(self, name: str, done: int, total: int | None = None) -> None:
+        """Something before or after training has come so far: reading a split, downloading a file."""
+        self._switch(name)
+        self._done, self._total = done, total
+        self._tick()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(_plain(line), markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._print(line)
+
+    def close(self) -> None:
+        """Show the last state and end the bar."""
+        if self._unsaid:
+            self._draw()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _switch(self, name: str) -> None:
+        """From one stage to another; what the old one came to is shown first."""
+        if name == self._name:
+            return
+        self.close()
+        self._name, self._done, self._total = name, 0, None
+        self._fields, self._tokens = {}, 0
+        self._marks.clear()
+        self._drawn = -float("inf") if self._terminal else self._clock()
+
+    def _tick(self) -> None:
+        if self._quiet:
+            return
+        now = self._clock()
+        self._unsaid = True
+        if not self._marks:
+            self._marks.append((now, self._done, self._tokens))
+            if not self._terminal:
+                self._drawn = now  # the first plain line is due after the first interval
+        if now - self._drawn >= (FRAME if self._terminal else self._every):
+            self._drawn = now
+            self._draw()
+
+    def _draw(self) -> None:
+        now = self._clock()
+        self._marks.append((now, self._done, self._tokens))
+        while len(self._marks) > 2 and now - self._marks[1][0] >= RECENT:
+            self._marks.popleft()
+        self._unsaid = False
+        if self._terminal:
+            self._draw_bar()
+        else:
+            self._print(self._line())
+
+    def _draw_bar(self) -> None:
+        if self._bar is None:
+            self._bar = _make_bar(self._stream)
+            self._bar_task = self._bar.add_task("", total=None)
+            self._bar.start()
+        assert self._bar_task is not None
+        self._bar.update(
+            self._bar_task, completed=self._done, total=self._total, description=self._what(), facts=self._facts()
+        )
+        self._bar.refresh()
+
+    def _what(self) -> str:
+        total = "" if self._total is None else f"/{self._total:,}"
+        return f"{self._name or 'step'} {self._done:,}{total}"
+
+    def _facts(self) -> str:
+        """Fields, speed and remaining time."""
+        parts = [f"{name} {value}" for name, value in self._fields.items()]
+        first, last = self._marks[0], self._marks[-1]
+        seconds, steps, tokens = (b - a for a, b in zip(first, last, strict=True))
+        if seconds > 0 and tokens > 0:
+            parts.append(f"{_thousands(tokens / seconds)} tokens/s")
+        if seconds > 0 and steps > 0 and self._total is not None and self._done < self._total:
+            parts.append(f"eta {_duration((self._total - self._done) * seconds / steps)}")
+        return "  ".join(parts)
+
+    def _line(self) -> str:
+        share = f" ({100 * self._done // self._total}%)" if self._total else ""
+        return f"{self._what()}{share}  {self._facts()}".rstrip()
+
+    def _print(self, line: str) -> None:
+        try:
+            self._stream.write(_plain(line) + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._quiet = True  # nobody reads any more (a closed pipe); the run goes on
+
+
+def _make_bar(stream: TextIO) -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[facts]}", markup=False),
+        console=Console(file=stream),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+    )
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+    except ValueError:
+        return False
+
+
+def _plain(line: str) -> str:
+    """No control characters: what data says may not move the cursor."""
+    return "".join(c if c.isprintable() else " " for c in line)
+
+
+def _show(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else _plain(str(value))
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1e6:.1f}M" if value >= 1e6 else f"{value / 1e3:.1f}k" if value >= 1e3 else f"{value:.0f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
