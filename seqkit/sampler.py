@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -121,7 +122,7 @@ def interleave(counts: Sequence[int], *, seed: int, epoch: int) -> Index:
 
 
 def _raw(n: int, seed: int, epoch: int, use: int) -> NDArray[np.uint64]:
-    generator = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=np.array([0, 0, 0, use]))
+    generator = np.random.Philox(key=np.array([seed % 2**64, epoch], dtype=np.uint64), counter=np.array([0, 0, 0, use]))
     return np.asarray(generator.random_raw(n), dtype=np.uint64)
 
 
@@ -135,7 +136,7 @@ def _pools(steps: Index, batch: int | None, tokens: int | None, pool: int) -> li
     by_steps = (np.cumsum(steps) - steps) // (pool * tokens) if tokens else np.zeros(len(steps), dtype=np.int64)
     cuts = np.flatnonzero(np.diff(by_count) + np.diff(by_steps)) + 1
     edges = [0, *cuts.tolist(), len(steps)]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [slice(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def _cut(members: Index, steps: Index, batch: int | None, tokens: int | None) -> list[Index]:

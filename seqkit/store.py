@@ -165,15 +165,15 @@ class SplitReport:
         elif self.cut_examples:
             labels = f", {self.cut_labels:,} labels with them" if self.cut_labels else ""
             told.append(
-                f"{self.split}: {self.cut_examples:,} examples ({self.cut_examples / self.examples:.1%}) are longer than "
-                f"{self.limit:,} {self.unit} and were cut ({self.truncate}): {self.cut_steps:,} {self.unit} "
+                f"{self.split}: {self.cut_examples:,} examples ({self.cut_examples / self.examples:.1%}) are longer "
+                f"than {self.limit:,} {self.unit} and were cut ({self.truncate}): {self.cut_steps:,} {self.unit} "
                 f"({self.cut_share:.1%}) are lost{labels}"
             )
         if self.unknown:
             told.append(f"{self.split}: {self.unknown:,} {self.unit} ({self.unknown_share:.2%}) are unknown symbols")
         if self.seen_in_train:
-            share = self.seen_in_train / self.examples
-            told.append(f"{self.split}: {self.seen_in_train:,} examples ({share:.1%}) have an input that is also in train")
+            share = f"{self.seen_in_train:,} examples ({self.seen_in_train / self.examples:.1%})"
+            told.append(f"{self.split}: {share} have an input that is also in train")
         return told
 
 
@@ -269,7 +269,8 @@ def prepare(
     except OSError as error:
         if error.filename is None or root not in Path(os.fsdecode(error.filename)).parents:
             raise
-        raise RunError(f"cannot write the cache {root}: {error.strerror}; name another folder in SEQKIT_CACHE") from error
+        advice = "name another folder in SEQKIT_CACHE"
+        raise RunError(f"cannot write the cache {root}: {error.strerror}; {advice}") from error
     found = _open(root / name, task, fitted)
     if found is None:
         raise RunError(f"the cache entry {root / name} was damaged as soon as it was written; is the disk sound?")
@@ -304,8 +305,8 @@ def memory_split(
     offsets = np.cumsum([0, *(len(x) for x in xs)], dtype=np.int64)
     blob = np.frombuffer(b"".join(ids), dtype=np.uint8)
     named = Ids(Column(blob, np.cumsum([0, *(len(i) for i in ids)], dtype=np.int64)))
-    x = Column(np.concatenate(xs), offsets if input.ragged else None)
-    return Split(name, x, None, named, np.array(origin, dtype=np.int64), report)
+    column = Column(np.concatenate(xs), offsets if input.ragged else None)
+    return Split(name, column, None, named, np.array(origin, dtype=np.int64), report)
 
 
 class _Work:
@@ -324,14 +325,15 @@ class _Work:
         """The files behind the splits, each with its size and hash; an empty list where the task names none."""
         if self.task.files is None:
             return []
-        found = []
+        found: list[JSON] = []
         for split in self._read():
             for path in self.task.files(split):
                 self.progress(len(found), None, f"hashing {path.name}")
                 try:
-                    found.append({"split": split, "name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)})
+                    size, digest = path.stat().st_size, sha256_of(path)
                 except OSError as error:
                     raise DataError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
+                found.append({"split": split, "name": path.name, "bytes": size, "sha256": digest})
         return found
 
     def key(self, key: JSON, files: JSON) -> str:
@@ -398,8 +400,9 @@ class _Work:
     def _hash(self, split: str) -> tuple[int, str]:
         digest = hashlib.blake2b(digest_size=16)
         count = 0
-        for count, example in enumerate(self._examples(split, "reading"), 1):
+        for example in self._examples(split, "reading"):
             _feed(digest, [example.input, example.target, example.id])
+            count += 1
         return count, digest.hexdigest()
 
     def _fit(self) -> tuple[Field, Field]:
@@ -452,7 +455,8 @@ class _Work:
                 writer.add("ids", np.frombuffer(example.id.encode("utf-8", "surrogatepass"), dtype=np.uint8), True)
                 writer.add("origin", np.array(number, dtype=np.int64), False)
         if split in self.digests and self.digests[split][1] != digest.hexdigest():
-            raise DataError(Problem(split, "reading it twice gave different examples", "`read` must be a fixed function"))
+            what = "reading it twice gave different examples"
+            raise DataError(Problem(split, what, "a task's `read` must give the same ones each time"))
         return report
 
 

@@ -51,7 +51,7 @@ class Label(Field):
 @final
 @dataclass(frozen=True)
 class Labels(Field):
-    """Some of the labels seen in training, possibly none, as (C,) float32 of zeros and ones. A value is a list of str."""
+    """Some of the labels seen in training, or none, as (C,) float32 of zeros and ones. A value is a list of str."""
 
     ragged: ClassVar[bool] = False
     unit = "labels"

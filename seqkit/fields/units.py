@@ -25,6 +25,8 @@ Unit: TypeAlias = Literal["characters", "words", "bytes", "pieces"]
 # Characters are counted in blocks of about this many.
 _BLOCK = 1 << 20
 _CODE_POINTS = 0x110000
+# Named as sentencepiece names bytes.
+_BYTES = Vocabulary(tuple(f"<0x{byte:02X}>" for byte in range(256)))
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,7 @@ class Words(Coder):
 class Bytes(Coder):
     """A symbol is a byte of the text in UTF-8. All 256 are known; nothing is learned and nothing is unknown."""
 
-    # Named as sentencepiece names bytes.
-    vocabulary: Vocabulary | None = Vocabulary(tuple(f"<0x{byte:02X}>" for byte in range(256)))
+    vocabulary: Vocabulary | None = _BYTES
 
     def fit(self, values: Iterable[Any]) -> Self:
         return self
