@@ -77,6 +77,8 @@ class TaskData:
 
 def gather(column: Column, index: Index) -> tuple[NDArray[Any], Index]:
     """Rows of a ragged column as (B, T, ...) padded with zeros on the right, and their lengths (B,)."""
+    if column.offsets is None:  # one row an example: sequences of one step
+        return np.asarray(column.data[index])[:, None], np.ones(len(index), dtype=np.int64)
     starts = column.offsets[index].astype(np.int64)
     lengths = column.offsets[index + 1].astype(np.int64) - starts
     steps = np.arange(lengths.max())
@@ -112,7 +114,11 @@ def _next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], *, complete:
         inputs, targets = inputs[:, :steps], targets[:, :steps]
     inputs[np.arange(inputs.shape[1]) >= lengths[:, None]] = 0
     return Batch(
-        torch.from_numpy(inputs), torch.from_numpy(lengths), torch.from_numpy(targets), torch.from_numpy(lengths), ids=ids
+        torch.from_numpy(inputs),
+        torch.from_numpy(lengths),
+        torch.from_numpy(targets),
+        torch.from_numpy(lengths),
+        ids=ids,
     )
 
 
@@ -120,6 +126,7 @@ class Stream:
     """All examples of a split joined into one endless text, each after a start symbol. Nothing is copied."""
 
     def __init__(self, column: Column) -> None:
+        assert column.offsets is not None, "a stream is made of sequences"
         self.column = column
         self.starts = column.offsets[:-1].astype(np.int64) + np.arange(len(column))  # where each start symbol stands
         self.total = int(column.offsets[-1]) + len(column)
@@ -164,25 +171,23 @@ class Epoch:
         self._streams: dict[str, tuple[Stream, sampler.Lanes]] = {}
         chunks: dict[str, list[tuple[Any, ...]]] = {}
         for name, task in data.items():
-            units = self._units(task, settings, seed, epoch)
+            units = self._units(name, settings, seed, epoch)
             size = settings.accumulate
             chunks[name] = [tuple(units[i : i + size]) for i in range(0, len(units), size)]
         order = sampler.interleave([len(c) for c in chunks.values()], seed=seed, epoch=epoch)
         names, queues = list(chunks), [iter(c) for c in chunks.values()]
         self.turns = [Turn(names[k], next(queues[k])) for k in order]
 
-    def _units(self, task: TaskData, settings: TrainSettings, seed: int, epoch: int) -> list[Any]:
+    def _units(self, name: str, settings: TrainSettings, seed: int, epoch: int) -> list[Any]:
         """The task's batches: arrays of example numbers, or window numbers of its stream."""
+        task = self.data[name]
         if task.task.window is None:
             lengths = task.lengths("train")
-            return list(
-                sampler.batches(lengths, seed=seed, epoch=epoch, batch=settings.batch, tokens=settings.tokens)
-                if settings.tokens is None
-                else sampler.batches(lengths, seed=seed, epoch=epoch, tokens=settings.tokens)
-            )
+            size = settings.batch if settings.tokens is None else None
+            return list(sampler.batches(lengths, seed=seed, epoch=epoch, batch=size, tokens=settings.tokens))
         stream = Stream(task.splits["train"].x)
         lanes = sampler.lanes(stream.total, batch=settings.batch, window=task.task.window, seed=seed, epoch=epoch)
-        self._streams[task.name] = stream, lanes
+        self._streams[name] = stream, lanes
         return list(range(len(lanes.windows)))
 
     def __len__(self) -> int:

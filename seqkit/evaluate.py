@@ -57,7 +57,9 @@ def evaluate(model: Model, data: TaskData, split: str, *, batch: int | None = No
     return Outcome(scores, predictions, targets, ids)
 
 
-def _whole(head: Any, data: TaskData, split: str, parts: list[Prediction]) -> tuple[list[Prediction], list[Any], list[str]]:
+def _whole(
+    head: Any, data: TaskData, split: str, parts: list[Prediction]
+) -> tuple[list[Prediction], list[Any], list[str]]:
     """Windows of one example put together again, so that as many examples are scored as the data has."""
     part = data.splits[split]
     targets, origin = data.targets(split), np.asarray(part.origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -13,19 +14,19 @@ from typing import Any
 
 import torch
 
-from seqkit import board as board_room
+from seqkit import checkpoint, registry, store
 from seqkit import model as model_room
-from seqkit import registry, store
 from seqkit._version import __version__
 from seqkit.batching import TaskData
-from seqkit.errors import DataError, Interrupted, Problem, RunError, SeqkitError, UsageError
+from seqkit.errors import DataError, Problem, RunError, UsageError
 from seqkit.evaluate import evaluate
 from seqkit.progress import Progress
 from seqkit.recipe import Recipe, TaskEntry, build_task
 from seqkit.run import Run
+from seqkit.show import introduce
 from seqkit.signals import Interrupts
 from seqkit.train import load_best, train
-from seqkit.types import Field, Task
+from seqkit.types import Choice
 
 
 @dataclass(frozen=True)
@@ -45,32 +46,17 @@ def carry_out(recipe: Recipe, run: Run, progress: Progress, *, resume: bool = Fa
     Raises:
         SeqkitError: anything that went wrong, with the run's status saying so.
     """
-    with Interrupts() as stop:
-        try:
-            run.status("running")
-            finished = _carry_out(recipe, run, progress, stop, resume=resume)
-        except Interrupted as error:
-            run.status("interrupted", reason=str(error))
-            run.log(str(error))
-            raise
-        except SeqkitError as error:
-            run.status("failed", reason=str(error))
-            run.log(f"failed: {error}")
-            raise
-        except BaseException as error:
-            run.status("failed", reason=f"{type(error).__name__}: {error}")
-            run.log(f"failed: {type(error).__name__}: {error}")
-            raise
-        finally:
-            run.board.close()
-        run.status("finished")
-    return finished
+    with Interrupts() as stop, run:
+        run.status("running")
+        return _carry_out(recipe, run, progress, stop, resume=resume)
 
 
 def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *, resume: bool) -> Finished:
     device = choose_device(recipe.device)
     prepare_torch(device)
-    run.log(f"device {describe(device)}; {torch.get_num_threads()} threads; torch {torch.__version__}; seqkit {__version__}")
+    run.log(
+        f"device {describe(device)}; {torch.get_num_threads()} threads; torch {torch.__version__}; seqkit {__version__}"
+    )
     data = prepare_data(recipe, progress, run.log)
     run.data({name: _facts(part) for name, part in data.items()})
     stop.check()
@@ -78,9 +64,12 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     model = model.to(device)
     run.log(f"{model.count_parameters():,} parameters")
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
-    losses = {name: model.head(name).loss_name for name in data}
-    board_room.introduce(run.board, recipe, data, losses)
-    at = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, resume=resume)
+    saved = checkpoint.newest(run.checkpoints, tell=run.log) if resume else None
+    if resume:
+        run.rewind(checkpoint.step_of(saved) if saved else -1)
+    if saved is None:
+        introduce(run.board, recipe, data, model)
+    at = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, saved=saved)
     best_step = load_best(run, model)
     scores: dict[str, float] = {}
     for name, part in data.items():
@@ -88,25 +77,34 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
             if split != "train":
                 outcome = evaluate(model, part, split)
                 scores |= {f"{name}/{split}/{key}": value for key, value in outcome.scores.items()}
-    model_room.save(model, run.folder / "model", recipe, {n: (part.input, part.target) for n, part in data.items()})
+    model_room.save(model, run.model, recipe, {n: (part.input, part.target) for n, part in data.items()})
     tests = {key: value for key, value in scores.items() if "/test/" in key}
-    run.metrics(at.step, at.epoch, tests)
+    run.metrics(at.step, tests, epoch=at.epoch)
+    run.board.scalars(at.step, tests)
     run.final(scores | {"best_step": best_step, "steps": at.step, "parameters": model.count_parameters()})
     run.board.hparams(flatten(recipe), scores)
     return Finished(run.folder, scores, best_step, expectations(recipe, scores))
 
 
 def prepare_data(
-    recipe: Recipe, progress: Progress, tell: Callable[[str], None], *, fitted: Mapping[str, Any] | None = None,
+    recipe: Recipe,
+    progress: Progress,
+    tell: Callable[[str], None],
+    *,
+    fitted: Mapping[str, Any] | None = None,
     splits: tuple[str, ...] | None = None,
 ) -> dict[str, TaskData]:
     """Every task's splits, read, encoded and stored once. Truncation, unknown symbols and repeats are told."""
+
+    def told(done: int, of: int | None, what: str) -> None:
+        progress.stage(what, done, of)
+
     data = {}
     for name, entry in recipe.tasks.items():
         task, *fields = fitted[name] if fitted else (build_task(entry),)
         try:
             prepared = store.prepare(
-                task, key=_key(entry), progress=progress.stage, fitted=tuple(fields) if fields else None, splits=splits
+                task, key=_key(entry), progress=told, fitted=tuple(fields) if fields else None, splits=splits
             )
         except OSError as error:
             raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
@@ -140,7 +138,9 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(wanted)
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UsageError(f"device: {wanted} was asked for, and torch sees {torch.cuda.device_count()} GPUs; use device: auto")
+        raise UsageError(
+            f"device: {wanted} was asked for, and torch sees {torch.cuda.device_count()} GPUs; use device: auto"
+        )
     return device
 
 
@@ -170,20 +170,21 @@ def expectations(recipe: Recipe, scores: Mapping[str, float]) -> dict[str, bool]
 
 def flatten(recipe: Recipe) -> dict[str, str | float | bool]:
     """The recipe's options with dotted keys, for TensorBoard's table of hyperparameters."""
-    flat: dict[str, str | float | bool] = {}
+    flat: dict[str, str | float | bool] = {"seed": recipe.seed, "encoder.dim": recipe.dim}
 
     def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, Mapping):
+        if isinstance(value, Choice):
+            walk(f"{prefix}.use", value.use)
+            walk(prefix, value.options)
+        elif isinstance(value, Mapping):
             for key, item in value.items():
-                walk(f"{prefix}.{key}" if prefix else str(key), item)
-        elif isinstance(value, bool | int | float | str):
-            flat[prefix] = value
+                walk(f"{prefix}.{key}", item)
         else:
-            flat[prefix] = str(value)
+            flat[prefix] = value if isinstance(value, bool | int | float | str) else str(value)
 
-    walk("", recipe.as_dict())
+    walk("encoder", recipe.encoder)
+    for name, entry in recipe.tasks.items():
+        walk(name, {"use": entry.use, "weight": entry.weight, **entry.options, "head": entry.head})
+    for setting in dataclasses.fields(recipe.train):
+        walk(f"train.{setting.name}", getattr(recipe.train, setting.name))
     return flat
-
-
-def fields_of(tasks: Mapping[str, tuple[Task, Field, Field]]) -> dict[str, tuple[Field, Field]]:
-    return {name: (input_field, target) for name, (_, input_field, target) in tasks.items()}

@@ -16,7 +16,7 @@ from torch import nn
 from seqkit import registry
 from seqkit.errors import DataError, Problem, RunError
 from seqkit.modules import Batch, Encoded, Encoder, Head, State
-from seqkit.recipe import Recipe, build_task, head_of, load
+from seqkit.recipe import Recipe, build_task, load
 from seqkit.types import Field, Task
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]]) -> Mod
     torch.manual_seed(recipe.seed)
     encoder = registry.load("encoders", recipe.encoder.use)(recipe.dim, **recipe.encoder.options)
     layers, heads = {}, {}
-    for name, (task, input_field, target_field) in tasks.items():
-        choice = head_of(recipe.tasks[name], task)
+    for name, (_, input_field, target_field) in tasks.items():
+        choice = recipe.tasks[name].head
         layers[name] = input_field.layer(recipe.dim)
         heads[name] = registry.load("heads", choice.use)(encoder.out_dim, target_field, layers[name], **choice.options)
         if heads[name].needs_causal and not encoder.causal:
@@ -99,7 +99,9 @@ def save(model: Model, folder: Path, recipe: Recipe, fields: Mapping[str, tuple[
     (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def open_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Model, Recipe, dict[str, tuple[Task, Field, Field]]]:
+def open_model(
+    folder: Path, device: torch.device | str = "cpu"
+) -> tuple[Model, Recipe, dict[str, tuple[Task, Field, Field]]]:
     """A saved model, its recipe and its tasks with fitted fields. `folder` is a run folder or its `model/`.
 
     Raises:
@@ -136,7 +138,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if manifest["format_version"] > FORMAT_VERSION:
         found = manifest["format_version"]
-        raise RunError(f"{folder}: model format {found} is newer than this seqkit reads ({FORMAT_VERSION}); upgrade seqkit")
+        raise RunError(
+            f"{folder}: model format {found} is newer than this seqkit reads ({FORMAT_VERSION}); upgrade seqkit"
+        )
     return manifest
 
 

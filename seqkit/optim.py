@@ -1,13 +1,13 @@
 """Optimisers and learning-rate schedules, chosen by name under `train:`.
 
-An optimiser factory gets the parameters; a schedule factory gets the total number of optimiser steps and returns a
-pure function `factor(step, dev_losses) -> multiplier of lr`, so that a resumed run has the same rate with nothing saved.
+An optimiser factory gets the parameters; a schedule factory gets the total number of optimiser steps and returns a pure
+function `factor(step, dev_losses) -> multiplier of lr`, so that a resumed run has the same rate with nothing saved.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from seqkit.types import NonNegative, Positive, Probability, Share, Size
@@ -185,5 +185,11 @@ def _progress(step: int, start: int, total: int) -> float:
     return min(1.0, max(0.0, (step - start) / max(1, total - start)))
 
 
-OPTIMIZERS = {"adamw": adamw, "adam": adam, "sgd": sgd}
-SCHEDULES = {"constant": constant, "linear": linear, "cosine": cosine, "one_cycle": one_cycle, "plateau": plateau}
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "adam": adam, "sgd": sgd}
+SCHEDULES: Mapping[str, Callable[..., Factor]] = {
+    "constant": constant,
+    "linear": linear,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+    "plateau": plateau,
+}

@@ -94,7 +94,9 @@ def generate(
     symbols = [START, *(int(i) for i in input_field.encode(prompt))] if prompt else [START]
     if UNKNOWN in symbols:
         unknown = sorted({c for c in prompt if UNKNOWN in input_field.encode(c)})
-        raise UsageError(f"the prompt has symbols that the model does not know: {' '.join(map(repr, unknown)) or 'some'}")
+        raise UsageError(
+            f"the prompt has symbols that the model does not know: {' '.join(map(repr, unknown)) or 'some'}"
+        )
     generator = torch.Generator().manual_seed(seed)
     state: State | None = None
     step = torch.tensor([symbols], device=model.device)

@@ -15,6 +15,9 @@ class FromGroup:
     group: str
 
 
+_ADAMW, _CONSTANT = Choice("adamw"), Choice("constant")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How to train.
@@ -43,8 +46,8 @@ class TrainSettings:
     steps: Count | None = None
     batch: Count = 32
     tokens: Count | None = None
-    optimizer: Annotated[Choice, FromGroup("optimizers")] = Choice("adamw")
-    schedule: Annotated[Choice, FromGroup("schedules")] = Choice("constant")
+    optimizer: Annotated[Choice, FromGroup("optimizers")] = _ADAMW
+    schedule: Annotated[Choice, FromGroup("schedules")] = _CONSTANT
     clip: Positive | None = 1.0
     accumulate: Count = 1
     average: Share | None = None

@@ -1,6 +1,6 @@
 """The training loop: one visible function that reads top to bottom.
 
-batch, loss, backward, clip, step, log, evaluate, save. What differs between tasks stays behind `loss()` and `predict()`;
+Batch, loss, backward, clip, step, log, evaluate, save. What differs between tasks stays behind `loss` and `predict`;
 what is written goes through the run. Everything a resumed run needs is in `Progressed` and in the saved tensors.
 """
 
@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,7 @@ from seqkit.model import Model
 from seqkit.modules import Batch, State
 from seqkit.optim import OPTIMIZERS, SCHEDULES
 from seqkit.settings import TrainSettings
+from seqkit.show import show_outcome
 
 if TYPE_CHECKING:
     from seqkit.progress import Progress
@@ -67,11 +69,12 @@ def train(
     seed: int,
     stop: Interrupts,
     progress: Progress,
-    resume: bool = False,
+    saved: Path | None = None,
 ) -> Progressed:
     """Train until the steps, the epochs or the patience are used up. The best and the last weights are checkpoints.
 
-    The checkpoint is chosen by the first task's `best` score on dev (on train's own loss where there is no dev split).
+    The checkpoint is chosen by the first task's `best` score on dev (on train where there is no dev split).
+    `saved` is the checkpoint to go on from.
 
     Raises:
         Interrupted: asked to stop; a checkpoint of the last finished step has been written.
@@ -85,11 +88,13 @@ def train(
     factor = SCHEDULES[settings.schedule.use](total, **settings.schedule.options)
     autocast, scaler = _precision(settings.precision, device)
     average = Average(model, settings.average) if settings.average else None
-    at, sums, carried = Progressed(), Sums(data, device), dict[str, State]()
-    saved = checkpoint.newest(run.checkpoints, tell=run.log) if resume else None
-    if saved:
+    at, sums, carried = (
+        Progressed(),
+        Sums({name: model.head(name).loss_name for name in data}, device),
+        dict[str, State](),
+    )
+    if saved is not None:
         at = _restore(saved, model, optimizer, scaler, average, sums, carried, device)
-        run.rewind(at.step)
     clock = Clock(at)
 
     while not at.ended:
@@ -127,12 +132,13 @@ def train(
 
             epoch_ended = at.turn == len(plan)
             last = at.step == total or (epoch_ended and settings.steps is None and at.epoch + 1 == settings.epochs)
-            progress.update(at.step, total, epoch=at.epoch + 1)
+            progress.update(at.step, total, tokens=sum(batch.tokens for batch in batches), epoch=at.epoch + 1)
             if at.step % settings.log_every == 0 or last:
                 values = sums.take()
                 _check_logged(values, float(norm), at)
                 speed = clock.lap(at)
-                run.metrics(at.step, at.epoch, values | {"lr": base_rates[0] * share, "grad/norm": float(norm)} | speed)
+                values |= {"lr": base_rates[0] * share, "grad/norm": float(norm)}
+                _log(run, at.step, at.epoch + at.turn / len(plan), values | speed)
                 progress.note(values)
             if epoch_ended and settings.histograms:
                 run.board.histograms(at.step, model)
@@ -155,6 +161,12 @@ def train(
             if at.ended or epoch_ended:
                 break
     return at
+
+
+def _log(run: Run, step: int, epoch: float, values: Mapping[str, float]) -> None:
+    """The same numbers to metrics.jsonl and to TensorBoard: nobody needs the one to read the other."""
+    run.metrics(step, values, epoch=epoch)
+    run.board.scalars(step, values)
 
 
 def load_best(run: Run, model: Model) -> int:
@@ -189,9 +201,9 @@ def _judged(
         at.waited += 1
     at.evaluated = at.step
     at.to_minimise.append(score if lower_is_better(first.task.best) else -score)
-    run.metrics(at.step, at.epoch, scores)
+    _log(run, at.step, at.epoch, scores)
     for part_name, outcome in outcomes.items():
-        run.board.outcome(at.step, data[part_name], _judge(data[part_name]), outcome)
+        show_outcome(run.board, at.step, data[part_name], _judge(data[part_name]), outcome)
     mark = "  best so far" if at.best_step == at.step else ""
     shown = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
     run.log(f"step {at.step:,}  epoch {at.epoch}  {shown}{mark}")
@@ -201,12 +213,9 @@ def _judged(
 class Sums:
     """Loss sums and counts of each task since the last log, on the device: nothing is read until it is logged."""
 
-    def __init__(self, data: Mapping[str, TaskData], device: torch.device) -> None:
-        self.tensors = {name: torch.zeros(2, dtype=torch.float64, device=device) for name in data}
-        self._names: dict[str, str] = {}
-
-    def name(self, names: Mapping[str, str]) -> None:
-        self._names = dict(names)
+    def __init__(self, names: Mapping[str, str], device: torch.device) -> None:
+        self.tensors = {name: torch.zeros(2, dtype=torch.float64, device=device) for name in names}
+        self.names = names
 
     def add(self, task: str, loss: Tensor, count: Tensor) -> None:
         self.tensors[task] += torch.stack([loss.detach().double(), count.detach().double()])
@@ -217,7 +226,7 @@ class Sums:
         for task, tensor in self.tensors.items():
             total, count = tensor.tolist()
             if count:
-                means[f"{task}/train/{self._names.get(task, 'loss')}"] = total / count
+                means[f"{task}/train/{self.names[task]}"] = total / count
             tensor.zero_()
         return means
 
@@ -295,7 +304,9 @@ def _check_finite(loss: Tensor, at: Progressed, task: str, batch: Batch) -> None
 def _check_logged(values: Mapping[str, float], norm: float, at: Progressed) -> None:
     bad = [key for key, value in values.items() if not math.isfinite(value)]
     if bad or not math.isfinite(norm):
-        raise RunError(f"step {at.step}: {', '.join(bad) or 'grad/norm'} is not finite; lower train.optimizer.lr, or set train.clip")
+        raise RunError(
+            f"step {at.step}: {', '.join(bad) or 'grad/norm'} is not finite; lower train.optimizer.lr, or set train.clip"
+        )
 
 
 def _save(
@@ -318,14 +329,16 @@ def _save(
     if average:
         tensors["average"] = average.weights
     if carried:
-        tensors["carried"] = {f"{task}.{i}": tensor for task, state in carried.items() for i, tensor in enumerate(state)}
+        tensors["carried"] = {
+            f"{task}.{i}": tensor for task, state in carried.items() for i, tensor in enumerate(state)
+        }
     state = {
         "progress": dataclasses.asdict(at),
         "optimizer": optimizer_state,
         "random": random_state,
         "scaler": scaler.state_dict(),
     }
-    run.board.flush()
+    run.flush()
     path = checkpoint.save(run.checkpoints, at.step, tensors, state)
     checkpoint.point(run.checkpoints, "last", path)
     if at.best_step == at.step:
@@ -334,7 +347,7 @@ def _save(
 
 
 def _restore(
-    path: Any,
+    path: Path,
     model: Model,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,

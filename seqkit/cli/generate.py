@@ -11,7 +11,9 @@ import click
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--prompt", default="", help="What the text goes on from.")
 @click.option("--length", type=click.IntRange(min=1), default=500, show_default=True, help="Symbols at most.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.8, show_default=True, help="0: always the likeliest.")
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), default=0.8, show_default=True, help="0: always the likeliest."
+)
 @click.option("--top-k", type=click.IntRange(min=1), help="Only the k likeliest symbols.")
 @click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), help="Only the likeliest that make up p.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -39,7 +41,15 @@ def command(
     name = pick(task, able or list(tasks))
     click.echo(prompt, nl=False)
     for symbol in generate(
-        model, name, tasks[name][1], prompt=prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        model,
+        name,
+        tasks[name][1],
+        prompt=prompt,
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
     ):
         click.echo(symbol, nl=False)
     click.echo()

@@ -12,7 +12,9 @@ from seqkit.errors import UsageError
 
 @click.command("run", short_help="Train what a recipe says.")
 @click.argument("recipe", required=False)
-@click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated.")
+@click.option(
+    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
@@ -59,7 +61,9 @@ def command(
         progress.say(f"run folder: {run.folder}")
         finished = carry_out(checked, run, progress, resume=resume is not None)
     if as_json:
-        click.echo(json.dumps(finished.scores | {"run": str(finished.folder), "best_step": finished.best_step}, indent=1))
+        click.echo(
+            json.dumps(finished.scores | {"run": str(finished.folder), "best_step": finished.best_step}, indent=1)
+        )
         return
     for key, value in finished.scores.items():
         bound = checked.expect.get(key)

@@ -1,0 +1,191 @@
+"""Batches: padding on the right, next-step targets, lanes of a stream, the plan of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from seqkit import batching, store
+from seqkit.fields import Label, Next, Tags, Tokens
+from seqkit.settings import TrainSettings
+from seqkit.types import Example, Limit, Task
+from seqkit.vocab import END, START
+
+
+def make(task: Task, tmp_path, name: str = "task") -> batching.TaskData:
+    prepared = store.prepare(task, key={"test": name}, cache=tmp_path)
+    return batching.TaskData(name, task, prepared.input, prepared.target, prepared.splits)
+
+
+def reader(rows):
+    def read(split: str) -> Iterator[Example]:
+        for number, (value, target) in enumerate(rows, start=1):
+            yield Example(value, target, f"{split}.tsv:{number}")
+
+    return read
+
+
+TEXTS = ["abc", "abcdefg", "a", "bb", "ccccc", "dcba"]
+
+
+@pytest.fixture
+def language(tmp_path):
+    def build(window=None, texts=TEXTS):
+        rows = [(text, None) for text in texts]
+        task = Task(
+            read=reader(rows), input=Tokens("characters"), target=Next(), head="language", best="nats", window=window
+        )
+        return make(task, tmp_path, f"language-{window}-{len(texts)}")
+
+    return build
+
+
+def test_padding_is_on_the_right_and_lengths_are_true(tmp_path) -> None:
+    rows = [(text, [c.upper() for c in text]) for text in TEXTS]
+    task = Task(read=reader(rows), input=Tokens("characters"), target=Tags(), head="tag", best="accuracy")
+    data = make(task, tmp_path)
+    batch = data.batch("train", np.array([2, 1, 0]))
+    assert batch.lengths.tolist() == [1, 7, 3]
+    assert batch.x.shape == (3, 7)
+    assert batch.ids == ["train.tsv:3", "train.tsv:2", "train.tsv:1"]
+    assert batch.mask.tolist() == (batch.x != 0).tolist()
+    assert batch.y is not None and batch.y.shape == (3, 7)
+    assert data.target.decode(batch.y[2, :3].numpy()) == ["A", "B", "C"]
+    assert data.targets("train") == [target for _, target in rows]
+
+
+def test_a_fixed_target_has_one_row_an_example(tmp_path) -> None:
+    rows = [(text, "long" if len(text) > 3 else "short") for text in TEXTS]
+    task = Task(read=reader(rows), input=Tokens("characters"), target=Label(), head="classify", best="accuracy")
+    data = make(task, tmp_path)
+    batch = data.batch("train", np.array([0, 1]))
+    assert batch.y is not None and batch.y.shape == (2,) and batch.y_lengths is None
+    assert [data.target.decode(y.numpy()) for y in batch.y] == ["short", "long"]
+
+
+def test_a_complete_sequence_is_predicted_from_its_start_to_its_end(language) -> None:
+    data = language()
+    batch = data.batch("train", np.array([0, 1]))
+    ids = data.input.encode("abc").tolist()
+    assert batch.x[0].tolist() == [START, *ids, 0, 0, 0, 0]
+    assert batch.y is not None and batch.y[0].tolist() == [*ids, END, -1, -1, -1, -1]
+    assert batch.lengths.tolist() == [4, 8]
+    assert data.lengths("train")[:2].tolist() == [4, 8]
+
+
+def test_every_symbol_of_a_piece_is_scored_once(language) -> None:
+    data = language(window=3)
+    batch = data.batch("dev", np.array([1]))
+    ids = data.input.encode("abcdefg").tolist()
+    assert batch.x[0].tolist() == [START, *ids[:-1]]
+    assert batch.y is not None and batch.y[0].tolist() == ids
+
+
+def test_a_stream_joins_documents_after_start_symbols_and_begins_again(language) -> None:
+    data = language(window=3)
+    stream = batching.Stream(data.splits["train"].x)
+    plain: list[int] = []
+    for text in TEXTS:
+        plain += [START, *data.input.encode(text).tolist()]
+    assert stream.total == len(plain)
+    assert stream.take(0, stream.total).tolist() == plain
+    assert stream.take(5, stream.total + 9).tolist() == plain[5:] + plain[:9]
+
+
+@pytest.mark.parametrize("window", [1, 3, 100])
+def test_lanes_see_each_step_of_the_stream_once_with_the_next_as_target(language, window) -> None:
+    data = language(window=window)
+    settings = TrainSettings(batch=4)
+    epoch = batching.Epoch(data={"lm": data}, settings=settings, seed=3, epoch=2)
+    stream = batching.Stream(data.splits["train"].x)
+    rows: list[list[int]] = [[] for _ in range(4)]
+    follows: list[list[int]] = [[] for _ in range(4)]
+    for number, turn in enumerate(epoch.turns):
+        (batch,) = epoch.batches(turn)
+        assert batch.carry == (number > 0)
+        assert (batch.lengths == batch.x.shape[1]).all()
+        for lane in range(4):
+            rows[lane] += batch.x[lane].tolist()
+            follows[lane] += batch.y[lane].tolist()
+    length = stream.total // 4
+    for lane in range(4):
+        assert len(rows[lane]) == length
+        assert rows[lane][1:] == follows[lane][:-1]
+    joined = [symbol for row in rows for symbol in row]
+    ring = stream.take(0, stream.total).tolist() * 2
+    assert any(ring[k : k + len(joined)] == joined for k in range(stream.total))
+
+
+def test_the_plan_of_an_epoch_depends_on_seed_and_epoch_alone(language) -> None:
+    data = {"a": language(), "b": language(window=2)}
+
+    def plan(seed: int, epoch: int):
+        made = batching.Epoch(data, TrainSettings(batch=2), seed=seed, epoch=epoch)
+        return [(turn.task, [batch.x.tolist() for batch in made.batches(turn)]) for turn in made.turns]
+
+    assert plan(1, 0) == plan(1, 0)
+    assert plan(1, 0) != plan(1, 1)
+    assert plan(1, 0) != plan(2, 0)
+    assert {task for task, _ in plan(1, 0)} == {"a", "b"}
+
+
+def test_any_position_of_an_epoch_is_reached_at_once(language) -> None:
+    epoch = batching.Epoch({"a": language()}, TrainSettings(batch=2), seed=1, epoch=0)
+    whole = [batch.x.tolist() for _, batches in epoch.feed(0, torch.device("cpu")) for batch in batches]
+    rest = [batch.x.tolist() for _, batches in epoch.feed(2, torch.device("cpu")) for batch in batches]
+    assert rest == whole[2:]
+
+
+def test_accumulation_takes_the_batches_of_one_step_from_one_task(language) -> None:
+    data = {"a": language(), "b": language(window=2)}
+    epoch = batching.Epoch(data, TrainSettings(batch=2, accumulate=2), seed=1, epoch=0)
+    singles = batching.Epoch(data, TrainSettings(batch=2), seed=1, epoch=0)
+    assert sum(len(turn.batches) for turn in epoch.turns) == len(singles.turns)
+    assert max(len(turn.batches) for turn in epoch.turns) == 2
+
+
+def test_evaluation_windows_of_a_long_sequence_cover_it_in_order(language, monkeypatch) -> None:
+    monkeypatch.setattr(batching, "EVALUATION_WINDOW", 3)
+    data = language(window=3)
+    seen: dict[int, list[int]] = {}
+    for index, windows in batching.evaluation_batches(data, "test", batch=4):
+        for window in windows:
+            for row in range(window.size):
+                seen.setdefault(int(index[row]), []).extend(window.y[row, : window.lengths[row]].tolist())
+    assert [seen[i] for i in range(len(TEXTS))] == [data.input.encode(text).tolist() for text in TEXTS]
+
+
+def test_batches_made_ahead_are_the_same_and_errors_come_through() -> None:
+    assert list(batching._ahead(iter(range(100)))) == list(range(100))
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    items = batching._ahead(broken())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(items)
+
+
+def test_a_window_is_refused_for_targets_that_do_not_follow_from_the_input(tmp_path) -> None:
+    task = Task(
+        read=reader([("ab", "x")]), input=Tokens("characters"), target=Label(), head="classify", best="accuracy", window=3
+    )
+    with pytest.raises(TypeError, match="next-step"):
+        make(task, tmp_path)
+
+
+def test_windows_keep_all_steps(tmp_path) -> None:
+    rows = [(text, "long" if len(text) > 3 else "short") for text in TEXTS]
+    task = Task(
+        read=reader(rows), input=Tokens("characters"), target=Label(), head="classify", best="accuracy",
+        limit=Limit(3, "window"),
+    )  # fmt: skip
+    data = make(task, tmp_path)
+    part = data.splits["test"]
+    assert sum(part.x.lengths) >= sum(map(len, TEXTS))
+    assert sorted(set(part.origin.tolist())) == list(range(len(TEXTS)))
