@@ -74,6 +74,7 @@ class Run:
         self._beat = 0.0
         self._purge_step = purge_step
         self._warned = False
+        self._last: dict[str, int] = {}
 
     # ---- making and opening
 
@@ -212,23 +213,28 @@ class Run:
         if time.monotonic() - self._beat > HEARTBEAT:
             self.status(self._status.get("state", "running"))
 
-    def metrics(self, step: int, epoch: float | None, values: Mapping[str, float]) -> None:
-        """The same numbers to metrics.jsonl, as one flat line `{"step", "epoch", "time", ...values}`, and to the board.
+    def metrics(self, step: int, values: Mapping[str, float], *, epoch: float | None = None) -> None:
+        """Add one line to metrics.jsonl: `{"step", "epoch", "time", ...values}`, flat.
 
         Args:
             step: optimiser steps taken.
-            epoch: passes over the data. `time` is in seconds since 1970.
             values: `<task>/<split>/<score>`, `lr`, ... to numbers; NaN and infinities are written as strings.
+            epoch: passes over the data. `time` is in seconds since 1970.
+
+        A resumed run may come by a step that is in the file already: each name occurs once a step.
 
         Raises:
             RunError: the disk is full.
         """
         if clash := [name for name in RESERVED if name in values]:
             raise ValueError(f"a metric may not be called {clash[0]!r}")
+        values = {name: value for name, value in values.items() if self._last.get(name, -1) < step}
+        if not values:
+            return
+        self._last.update(dict.fromkeys(values, step))
         row = {"step": step, "epoch": epoch, "time": round(time.time(), 3), **values}
         line = json.dumps(durable.finite(row), ensure_ascii=False, allow_nan=False) + "\n"
         self._guarded(lambda: durable.append(self.folder / "metrics.jsonl", line))
-        self.board.scalars(step, values)
         self.beat()
 
     def final(self, values: Mapping[str, float]) -> None:
@@ -255,6 +261,7 @@ class Run:
         path = self.folder / "metrics.jsonl"
         lines = [line for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
         kept = [line for line in lines if _is_until(line, step)]
+        self._last = {name: row["step"] for row in map(json.loads, kept) for name in row if name not in RESERVED}
         if lines:
             self._guarded(lambda: durable.write(path, b"".join(line + b"\n" for line in kept)))
         if dropped := len(lines) - len(kept):
