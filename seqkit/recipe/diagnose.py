@@ -233,6 +233,8 @@ def _sentence(errors: Sequence[Mapping[str, Any]], node: Node) -> str:
     names = [error["ctx"]["expected"] for error in errors if error["type"] == "literal_error"]
     known = [name.strip("'") for each in names for name in each.replace(" or ", ", ").split(", ")]
     hint = suggest(node.value, known) if isinstance(node.value, str) else ""
+    if "true or false" in wanted and str(node.value).lower() in ("yes", "no", "on", "off", "y", "n"):
+        hint = "YAML 1.2 knows true and false only"
     return f"expected {' or '.join(dict.fromkeys(wanted))}, got {show(node)}" + (f"; {hint}" if hint else "")
 
 

@@ -182,7 +182,7 @@ def _tree(data: bytes, places: Places) -> tuple[Node, list[Finding]]:
     return document.compose(document.decode(data, places), places)
 
 
-def _top(*, seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 1, device: str = "auto") -> None:
+def top_words(*, seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 1, device: str = "auto") -> None:
     """What a recipe says of itself.
 
     Args:
@@ -191,7 +191,7 @@ def _top(*, seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 1, device: str = "auto"
     """
 
 
-def _task_words(*, weight: Positive = 1.0) -> None:
+def task_words(*, weight: Positive = 1.0) -> None:
     """What a recipe says of a task, beside the task's own options.
 
     Args:
@@ -199,7 +199,7 @@ def _task_words(*, weight: Positive = 1.0) -> None:
     """
 
 
-def _encoder_words(*, dim: Count = 128) -> None:
+def encoder_words(*, dim: Count = 128) -> None:
     """What a recipe says of the encoder, beside the encoder's own options.
 
     Args:
@@ -212,7 +212,7 @@ def _check(checker: Checker, root: Node) -> dict[str, Any] | None:
     top = checker.mapping(root, "a recipe")
     if top is None:
         return None
-    simple = checker.options(schema_of(_top), top, "", root.place, SECTIONS)
+    simple = checker.options(schema_of(top_words), top, "", root.place, SECTIONS)
     if simple and not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", simple["device"]):
         node = top["device"].node
         checker.say(node.place, f"device: expected auto, cpu, cuda or cuda:N, got {show(node)}")
@@ -232,7 +232,7 @@ def _encoder(checker: Checker, top: Mapping[str, Entry], root: Node) -> tuple[Ch
         checker.say(root.place, "encoder: missing", f"give encoder: {{use: NAME}}; there are: {there}")
         return None, 0
     own = {name: each for name, each in entry.node.entries.items() if name == "dim"}
-    words = checker.options(schema_of(_encoder_words), own, "encoder", entry.place)
+    words = checker.options(schema_of(encoder_words), own, "encoder", entry.place)
     choice = checker.choice(entry, "encoder", "encoders", entry.place, reserved=("dim",))
     return choice, words["dim"] if words else 0
 
@@ -279,7 +279,7 @@ def _task(
     said = entries.get("use")
     use = said.node if said else Node(entry.place, name)
     words = checker.options(
-        schema_of(_task_words), {key: each for key, each in entries.items() if key == "weight"}, path, entry.place
+        schema_of(task_words), {key: each for key, each in entries.items() if key == "weight"}, path, entry.place
     )
     factory = checker.factory(use, f"{path}.use" if said else path, "tasks")
     schema = None if factory is None else checker.schema(factory, use.place, TASK_WORDS)
@@ -376,7 +376,7 @@ def _expect(checker: Checker, top: Mapping[str, Entry]) -> dict[str, dict[str, f
         bounds = checker.mapping(each.node, path)
         if bounds is None:
             continue
-        values = checker.options(schema_of(_bounds), bounds, path, each.place)
+        values = checker.options(schema_of(bounds_words), bounds, path, each.place)
         if values is None:
             continue
         expect[key] = {name: value for name, value in values.items() if value is not None}
@@ -388,7 +388,7 @@ def _expect(checker: Checker, top: Mapping[str, Entry]) -> dict[str, dict[str, f
     return expect
 
 
-def _bounds(*, at_least: float | None = None, at_most: float | None = None) -> None:
+def bounds_words(*, at_least: float | None = None, at_most: float | None = None) -> None:
     """What a score is expected to be.
 
     Args:

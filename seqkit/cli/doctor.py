@@ -1,0 +1,189 @@
+"""`seqkit doctor`: what is wrong with this installation, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+PATIENCE = 30.0
+"""Seconds that a plugin's import may take."""
+
+_LOAD = "import sys; from seqkit import registry; registry.load(sys.argv[1], sys.argv[2])"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `bad` makes the exit code 1; `note` is worth knowing and nothing more."""
+
+    about: str
+    state: Literal["ok", "note", "bad"]
+    said: str
+
+
+@click.command("doctor", short_help="Look for what is wrong with this installation.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Look for what is wrong with this installation, and leave with 1 if something is.
+
+    Looks at versions, torch, extras, plugins (each is imported in a process of its own), another program called
+    seqkit on PATH, and where data and caches lie.
+    """
+    found = []
+    for look in (versions, torch_build, extras, plugins, program, folders):
+        for finding in look():
+            found.append(finding)
+            if not as_json:
+                click.echo(f"{finding.state:<4}  {finding.about}: {finding.said}")
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found], indent=1, ensure_ascii=False))
+    if any(finding.state == "bad" for finding in found):
+        ctx.exit(1)
+
+
+def versions() -> Iterator[Finding]:
+    """seqkit, Python, and whether the metadata tell of the code that runs."""
+    from seqkit._version import __version__
+
+    here = Path(__file__).resolve().parents[1]
+    yield Finding("python", "ok", f"{sys.version.split()[0]} in {sys.prefix}")
+    try:
+        installed = importlib.metadata.version("seqkit")
+    except importlib.metadata.PackageNotFoundError:
+        said = f"{__version__} in {here} is not installed, so no task, encoder or head is known; pip install it"
+        yield Finding("seqkit", "bad", said)
+        return
+    if installed != __version__:
+        said = f"the code in {here} is {__version__}, the installed metadata say {installed}; install it again"
+        yield Finding("seqkit", "bad", said)
+    else:
+        yield Finding("seqkit", "ok", f"{__version__} in {here}")
+
+
+def torch_build() -> Iterator[Finding]:
+    """Which torch, how many threads, which GPU."""
+    try:
+        import torch
+    except Exception as error:  # a broken build raises whatever the loader raises
+        yield Finding("torch", "bad", f"does not import: {' '.join(str(error).split())}")
+        return
+    yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads, {_cores()} cores")
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
+        yield Finding("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
+    else:
+        why = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees none"
+        yield Finding("gpu", "note", f"none: {why}")
+
+
+def extras() -> Iterator[Finding]:
+    """Each extra of seqkit: there, or the command that installs it."""
+    wanted: dict[str, list[str]] = {}
+    try:
+        lines = importlib.metadata.requires("seqkit") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for line in lines:
+        match = re.match(r"([A-Za-z0-9._-]+)[^;]*;.*extra *== *['\"]([\w-]+)['\"]", line)
+        # `all` is made of the others, and `dev` is for seqkit's own developers.
+        if match and match[2] != "dev" and not line.lower().startswith("seqkit"):
+            wanted.setdefault(match[2], []).append(match[1])
+    for extra, names in wanted.items():
+        missing = [name for name in names if not _has(name)]
+        if missing:
+            yield Finding(f"extra {extra}", "note", f'not there ({", ".join(missing)}): pip install "seqkit[{extra}]"')
+        else:
+            have = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+            yield Finding(f"extra {extra}", "ok", have)
+
+
+def plugins(patience: float = PATIENCE) -> Iterator[Finding]:
+    """Every entry point, imported in a process of its own, where it can do no harm."""
+    from seqkit import registry
+
+    everything = registry.installed()
+
+    def one(plugin: registry.Plugin) -> Finding:
+        about = f"{plugin.kind} {plugin.full_name}"
+        arguments = [sys.executable, "-c", _LOAD, plugin.kind, plugin.full_name]
+        # The child finds what this process finds, wherever it was started.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment.pop("SEQKIT_RAISE_PLUGIN_ERRORS", None)
+        try:
+            done = subprocess.run(
+                arguments, capture_output=True, text=True, errors="replace", timeout=patience, env=environment
+            )
+        except subprocess.TimeoutExpired:
+            return Finding(about, "bad", f"its import did not end in {patience:g} s")
+        if done.returncode == 0:
+            return Finding(about, "ok", f"{plugin.distribution} {plugin.version}, {plugin.value}")
+        last = done.stderr.strip().split("\n")[-1] or f"its import ended the process with {done.returncode}"
+        if done.returncode < 0:
+            last = f"its import was ended by signal {-done.returncode}"
+        return Finding(about, "bad", last.removeprefix("seqkit.errors.PluginError: "))
+
+    with ThreadPoolExecutor(max_workers=min(8, max(2, _cores()))) as pool:
+        yield from pool.map(one, everything)
+    names = {(plugin.kind, plugin.name) for plugin in everything}
+    for kind, name in sorted(names):
+        clash = [each.full_name for each in everything if (each.kind, each.name) == (kind, name)]
+        if len(clash) > 1:
+            yield Finding(f"{kind} {name}", "bad", f"offered by {len(clash)}: a recipe must write {' or '.join(clash)}")
+
+
+def program(which: Callable[[str], str | None] = shutil.which) -> Iterator[Finding]:
+    """Is the `seqkit` that the shell finds this one? There is a well-known FASTA tool of the same name."""
+    own = Path(sysconfig.get_path("scripts")) / "seqkit"
+    found = which("seqkit")
+    if found is None:
+        yield Finding("program", "note", f"no seqkit is on PATH; use {sys.executable} -m seqkit")
+    elif Path(found).absolute() == own.absolute() or (own.exists() and Path(found).resolve() == own.resolve()):
+        yield Finding("program", "ok", found)
+    else:
+        mine = f"this one is {own}" if own.exists() else "this one has no program"
+        said = f"the shell's seqkit is {found}, another program; {mine}; `{sys.executable} -m seqkit` always works"
+        yield Finding("program", "bad", said)
+
+
+def folders() -> Iterator[Finding]:
+    """Where data is looked for and where caches are written."""
+    from seqkit.files import cache_folder
+
+    data = os.environ.get("SEQKIT_DATA")
+    if data is None:
+        yield Finding("SEQKIT_DATA", "note", "not set: named datasets are taken from the cache or downloaded")
+    elif Path(data).is_dir():
+        yield Finding("SEQKIT_DATA", "ok", data)
+    else:
+        yield Finding("SEQKIT_DATA", "bad", f"'{data}' is no folder; set it to one, or unset it")
+    cache = cache_folder()
+    there = next(each for each in (cache, *cache.absolute().parents) if each.exists())
+    if not os.access(there, os.W_OK) or not there.is_dir():
+        yield Finding("cache", "bad", f"{cache} cannot be written; set SEQKIT_CACHE to a folder that can")
+    else:
+        yield Finding("cache", "ok", f"{cache} ({shutil.disk_usage(there).free / 2**30:.0f} GiB free)")
+
+
+def _has(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

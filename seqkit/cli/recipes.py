@@ -1,0 +1,90 @@
+"""`seqkit recipes`: what recipes there are, what is in them, and whether they are right."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+SETS = click.option(
+    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
+)
+
+
+@click.group("recipes", short_help="List, show and check recipes.")
+def command() -> None:
+    """List, show and check recipes. A recipe is a YAML file, or the name of one that comes with seqkit."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def list_(as_json: bool) -> None:
+    """List the recipes that come with seqkit."""
+    from seqkit.recipe import shipped
+
+    rows = [
+        {"name": name, "about": shipped.about(file.read_text("utf-8")), "file": str(file)}
+        for name, file in shipped.files().items()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    width = max((len(str(row["name"])) for row in rows), default=0)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {row['about'][0] if row['about'] else ''}".rstrip())
+
+
+@command.command()
+@click.argument("recipe")
+@click.option("--resolved", is_flag=True, help="With every option written out.")
+@SETS
+def show(recipe: str, resolved: bool, sets: tuple[str, ...]) -> None:
+    """Print RECIPE as it is, or with every option written out."""
+    from seqkit.errors import UsageError
+    from seqkit.recipe import load, read
+
+    if resolved:
+        click.echo(load(recipe, sets).resolved(), nl=False)
+        return
+    if sets:
+        raise UsageError("--set changes what --resolved prints; without it the file is printed as it is")
+    data, _ = read(recipe)
+    click.echo(data.decode("utf-8", "replace"), nl=not data.endswith(b"\n"))
+
+
+@command.command()
+@click.argument("recipe")
+@SETS
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def check(ctx: click.Context, recipe: str, sets: tuple[str, ...], as_json: bool) -> None:
+    """Check RECIPE and name everything that is wrong with it. Reads no data and imports no torch."""
+    from seqkit.errors import RecipeError
+    from seqkit.recipe import load
+
+    try:
+        checked = load(recipe, sets)
+    except RecipeError as error:
+        if not as_json:
+            raise
+        problems = [{"where": each.where, "what": each.what, "hint": each.hint} for each in error.problems]
+        click.echo(json.dumps({"recipe": recipe, "ok": False, "problems": problems}, indent=1, ensure_ascii=False))
+        ctx.exit(error.exit_code)
+    tasks: list[dict[str, Any]] = [
+        {"name": entry.name, "use": entry.use, "head": entry.head.use} for entry in checked.tasks.values()
+    ]
+    if as_json:
+        facts = {"tasks": tasks, "encoder": checked.encoder.use, "seed": checked.seed, "device": checked.device}
+        click.echo(json.dumps({"recipe": recipe, "ok": True, "problems": [], **facts}, indent=1, ensure_ascii=False))
+        return
+    said = ", ".join(f"{task['name']} ({task['head']})" for task in tasks)
+    click.echo(f"{checked.source}: ok: {said} on {checked.encoder.use}")
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors. It knows all installed plugins, so it imports them."""
+    from seqkit.recipe.editor import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
