@@ -83,6 +83,9 @@ class Board:
     def confusion(self, tag: str, labels: Sequence[str], counts: np.ndarray, step: int) -> None:
         """(C,) labels and (C, C) counts, rows true, columns predicted: see `seqkit.drawing.confusion`."""
         self.picture(tag, drawing.confusion(labels, counts, title=f"{tag}, step {step:,}"), step)
+        numbered = [(n, label) for n, label in enumerate(labels) if drawing.drawable(label, n) == f"#{n}" != label]
+        if numbered:
+            self.table(f"{tag}/classes", ["class", "label"], [(f"#{n}", label) for n, label in numbered])
 
     def histograms(self, step: int, tensors: nn.Module | Mapping[str, Tensor]) -> None:
         """A histogram a tensor. A module stands for its weights and their gradients: `weights/...`, `gradients/...`."""

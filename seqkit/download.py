@@ -12,7 +12,6 @@ not at all.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import http.client
 import os
 import shutil
@@ -90,7 +89,8 @@ class _Listeners:
     progress: Progress | None = None
 
 
-_listeners: ContextVar[_Listeners] = ContextVar("listeners", default=_Listeners())
+_NOBODY = _Listeners()
+_listeners: ContextVar[_Listeners] = ContextVar("listeners", default=_NOBODY)
 
 
 @contextmanager

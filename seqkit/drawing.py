@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ MOST_CLASSES = 40
 
 OTHER = "(others)"
 
-_PAPER, _INK, _GREY, _FULL = (255, 255, 255), (20, 20, 20), (120, 120, 120), (8, 64, 129)
+_PAPER, _INK, _GREY, _LINE, _FULL = (255, 255, 255), (20, 20, 20), (120, 120, 120), (225, 225, 225), (8, 64, 129)
 
 
 def confusion(labels: Sequence[str], counts: np.ndarray, *, title: str = "") -> np.ndarray:
@@ -31,17 +32,18 @@ def confusion(labels: Sequence[str], counts: np.ndarray, *, title: str = "") -> 
     counts = np.asarray(counts, dtype=np.int64)
     if counts.shape != (len(labels), len(labels)):
         raise ValueError(f"{len(labels)} labels, but counts of shape {counts.shape}")
-    names, counts = _commonest([_short(label) for label in labels], counts)
-    classes = len(names)
+    names, counts = _commonest([drawable(label, number) for number, label in enumerate(labels)], counts)
+    classes, right, total = len(names), int(counts.trace()), int(counts.sum())
     cell = max(26, min(64, 640 // max(1, classes)))
     large, small = _font(14), _font(max(9, min(14, cell // 3)))
+    heading = [title] * bool(title) + [f"{right:,} of {total:,} right", "row: true, column: predicted"]
     side = 24 + max((int(large.getlength(name)) for name in names), default=0)
-    top, left = side + 44, side + 24
-    picture = Image.new("RGB", (left + classes * cell + 24, top + classes * cell + 24), _PAPER)
+    top, left = side + 20 * len(heading), side + 24
+    width = max(left + classes * cell + 24, *(int(large.getlength(line)) + 16 for line in heading))
+    picture = Image.new("RGB", (width, top + classes * cell + 24), _PAPER)
     draw = ImageDraw.Draw(picture)
-    right = int(counts.trace())
-    heading = f"{title}  " if title else ""
-    draw.text((8, 6), f"{heading}{right:,} of {int(counts.sum()):,} right; row: true, column: predicted", _INK, large)
+    for number, line in enumerate(heading):
+        draw.text((8, 6 + 20 * number), line, _INK if number == 0 else _GREY, large)
     totals = counts.sum(axis=1)
     for row in range(classes):
         y = top + row * cell
@@ -49,14 +51,28 @@ def confusion(labels: Sequence[str], counts: np.ndarray, *, title: str = "") -> 
         for column in range(classes):
             x, count = left + column * cell, int(counts[row, column])
             share = count / totals[row] if totals[row] else 0.0
-            draw.rectangle((x, y, x + cell - 1, y + cell - 1), _shade(share), outline=(225, 225, 225))
+            draw.rectangle((x, y, x + cell - 1, y + cell - 1), _shade(share), outline=_LINE)
             if count:
+                # Where there is room, the share stands below the count.
+                text = _count(count) + (f"\n{100 * share:.0f}%" if cell >= 48 else "")
                 ink = _PAPER if share > 0.5 else _INK
-                draw.text((x + cell // 2, y + cell // 2), _count(count), ink, small, anchor="mm")
+                draw.text((x + cell // 2, y + cell // 2), text, ink, small, anchor="mm", align="center")
         draw.rectangle((left + row * cell, y, left + row * cell + cell - 1, y + cell - 1), None, outline=_GREY)
     for column, name in enumerate(names):
         _upright(picture, name, large, x=left + column * cell + cell // 2, bottom=top - 8)
     return np.asarray(picture)
+
+
+def drawable(label: object, number: int, most: int = 18) -> str:
+    """The label as the built-in font can show it, accents taken off; `#3` for one in another script.
+
+    The font that comes with Pillow knows ASCII only, and fonts of the system are not the same everywhere.
+    """
+    text = " ".join(str(label).split()) or "''"
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    if not (plain.isascii() and plain.isprintable()):
+        return f"#{number}"
+    return plain if len(plain) <= most else plain[: most - 2] + ".."
 
 
 def _commonest(names: list[str], counts: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -70,11 +86,6 @@ def _commonest(names: list[str], counts: np.ndarray) -> tuple[list[str], np.ndar
     merged = np.zeros((MOST_CLASSES, MOST_CLASSES), dtype=counts.dtype)
     np.add.at(merged, (group[:, None], group[None, :]), counts)
     return [*(names[index] for index in keep), OTHER], merged
-
-
-def _short(label: object, most: int = 18) -> str:
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(label)).split()) or "''"
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _count(count: int) -> str:
