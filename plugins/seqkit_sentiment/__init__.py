@@ -1,0 +1,120 @@
+"""Labels of texts (sentiment, emotion, topic: whatever the data says): the task `sentiment`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from seqkit import Count, Example, Label, Limit, Share, Size, Task, Tokens, Truncation
+from seqkit.metrics import label_scores
+from seqkit_sentiment import sources
+from seqkit_sentiment.tweets import tokenise
+
+__all__ = ["sentiment"]
+
+
+def sentiment(
+    *,
+    source: Literal["generated", "sst2", "tweeteval-emotion"] = "generated",
+    sizes: tuple[Count, Count, Count] = (8000, 1000, 2000),
+    data_seed: Size = 1,
+    folder: Path | None = None,
+    train: str = "train.tsv",
+    dev: str | None = "dev.tsv",
+    test: str | None = "test.tsv",
+    held_out: Share = 0.1,
+    text: str | Count | None = None,
+    label: str | Count | None = None,
+    header: bool | None = None,
+    skip_blank: bool = False,
+    tokenizer: Literal["spaces", "tweets"] = "spaces",
+    unit: Literal["words", "characters", "bytes", "pieces"] = "words",
+    lower: bool = False,
+    min_count: Count = 1,
+    max_size: Count | None = None,
+    drop: Share = 0.0,
+    max_length: Count | None = None,
+    truncate: Truncation = "head",
+    best: Literal["accuracy", "macro_f1"] = "accuracy",
+) -> Task:
+    """Which of these labels does a text have? The labels are those of the training data, two or more.
+
+    Scores are accuracy and macro-F1 (the plain mean of every label's F1).
+
+    Args:
+        source: generated, short film reviews from a grammar with negation, contrast and distractors (offline; the order
+            of words decides); sst2, sentences of the Stanford Sentiment Treebank; tweeteval-emotion, the emotion of
+            tweets.
+        sizes: how many reviews are generated for train, dev and test.
+        data_seed: seed of the generated reviews, apart from the recipe's seed.
+        folder: a folder of your own files; given, it decides instead of source. A file ends in .tsv, .csv or .jsonl,
+            and may be gzipped (.tsv.gz).
+        train: file name of the training examples.
+        dev: file name of the examples that choose the checkpoint. null: a share of train is held out for it.
+        test: file name of the test examples. null: there are none.
+        held_out: with `dev: null`, the share of train that is dev; which ones is decided by a hash of the text, so that
+            repeats of a text stay on one side.
+        text: the column of the text, by its number from 1 or its name in the header, or the key in JSON lines (null:
+            column 1, key text).
+        label: the column or key of the label (null: column 2, key label).
+        header: whether the first line names the columns (null: it does if text or label is a name).
+        skip_blank: leave out blank lines of your files; otherwise they are errors.
+        tokenizer: spaces, words are what stands between white space; tweets, made for tweets: lower case, HTML
+            entities read, and punctuation, `#` and each emoji apart from the words.
+        unit: what a time step is; pieces of words need the extra `text`.
+        lower: lower the case first.
+        min_count: a symbol seen less often in training is unknown.
+        max_size: most symbols in the vocabulary, the most frequent ones; for pieces about how many are learned (null:
+            8000).
+        drop: share of the symbols that training reads as unknown, at random (word dropout).
+        max_length: most steps of a text (null: no limit).
+        truncate: what becomes of a longer one: the head or tail or both_ends of it are kept, or all of it in windows.
+        best: the dev score that chooses the checkpoint.
+
+    Raises:
+        UsageError: a file name or column of yours cannot be meant like this.
+    """
+    if folder is not None:
+        columns = sources.Columns(text, label, header, skip_blank)
+        found = sources.folder(folder, {"train": train, "dev": dev, "test": test}, columns, held_out)
+    elif source == "generated":
+        found = sources.generated(sizes, data_seed)
+    else:
+        found = sources.sst2() if source == "sst2" else sources.tweeteval_emotion()
+    prepare = _tweet if tokenizer == "tweets" else _same
+
+    def read(split: str) -> Iterator[Example]:
+        return (replace(example, input=prepare(example.input)) for example in found.read(split))
+
+    pieces = unit == "pieces"
+    return Task(
+        read=read,
+        input=Tokens(
+            unit,
+            lower=lower,
+            min_count=min_count,
+            max_size=None if pieces else max_size,
+            pieces=(max_size or 8000) if pieces else 8000,
+            drop=drop,
+        ),
+        target=Label(),
+        head="classify",
+        metric=label_scores,
+        best=best,
+        splits=found.splits,
+        limit=None if max_length is None else Limit(max_length, truncate),
+        files=found.files,
+        parse=prepare,
+        about=found.about,
+    )
+
+
+def _same(text: Any) -> Any:
+    return text
+
+
+def _tweet(text: Any) -> Any:
+    """What is no text is left for the field to complain about, which knows where it stands."""
+    return tokenise(text) if isinstance(text, str) else text

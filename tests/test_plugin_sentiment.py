@@ -1,0 +1,343 @@
+"""The task `sentiment`: the generator, the published data, a folder of the user's."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from seqkit_sentiment import generator, sentiment
+from seqkit_sentiment.sources import SST2, TWEETEVAL_EMOTION, is_held_out
+from seqkit_sentiment.tweets import tokenise
+
+from seqkit import DataError, Example, Label, Limit, Prediction, Tokens, UsageError
+from seqkit.store import prepare
+
+real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+
+GENERATED = {split: list(generator.reviews(split, 2000, seed=1)) for split in ("train", "dev", "test")}
+
+
+def verdict(text: str) -> str:
+    """The rules of the generator's language, read rather than written: its slow twin."""
+    (judgement,) = [s for s in text.removesuffix(" .").split(" . ") if counts(s)]
+    others = "|".join(generator.OTHERS)
+    judgement = re.sub(rf" , which (?:{others}) found \w+ ,", "", judgement)
+    judgement = re.sub(rf" , (?:{'|'.join(generator.FILLERS)}) ,", "", judgement)
+    judgement = judgement.replace("not only", "both").replace("but also", "and").replace("anything but", "far from")
+    if judgement.startswith("although "):
+        judgement = judgement.split(" , ")[1]
+    judgement = judgement.split(" although ")[0].split(" but ")[-1]
+    signs = {clause_sign(clause) for clause in re.split(" and (?=i |it |nobody |the )", judgement)}
+    (sign,) = signs
+    return generator.POSITIVE if sign > 0 else generator.NEGATIVE
+
+
+def counts(sentence: str) -> bool:
+    """Whether a sentence judges the film: it has such a word, and is not about the popcorn or by the critics."""
+    if not set(sentence.split()) & {*generator.PRAISE, *generator.BLAME}:
+        return False
+    return not sentence.startswith((*generator.OTHERS, *(f"the {thing} " for thing in generator.OFF_TOPIC)))
+
+
+def clause_sign(clause: str) -> int:
+    negations = len(re.findall(r"\b(?:not|never|hardly|nobody|no means|far from|failed|doubt)\b", clause))
+    words = set(clause.split())
+    praise, blame = words & set(generator.PRAISE), words & set(generator.BLAME)
+    assert bool(praise) != bool(blame), clause
+    return (1 if praise else -1) * (-1) ** negations
+
+
+class TestGenerator:
+    def test_the_verdict_follows_from_the_words_by_the_stated_rules(self) -> None:
+        for text, label in GENERATED["train"]:
+            assert verdict(text) == label, text
+
+    def test_known_sentences(self) -> None:
+        assert verdict("the plot was dull but the cast was brilliant .") == "positive"
+        assert verdict("i do not think that the plot was not funny .") == "positive"
+        assert verdict("the plot , which my sister found brilliant , was by no means clever .") == "negative"
+
+    def test_the_same_reviews_each_time_and_a_shorter_split_begins_a_longer_one(self) -> None:
+        assert list(generator.reviews("dev", 300, seed=1)) == GENERATED["dev"][:300]
+        assert list(generator.reviews("dev", 300, seed=2)) != GENERATED["dev"][:300]
+        # Pinned: the scores in the recipe's header are of these reviews.
+        assert GENERATED["train"][4] == PINNED
+
+    def test_no_review_is_twice_in_a_split_or_in_two_splits(self) -> None:
+        texts = [text for split in GENERATED.values() for text, _ in split]
+        assert len(set(texts)) == len(texts) == 6000
+
+    def test_splits_are_disjoint_for_different_seeds_too(self) -> None:
+        other = {text for text, _ in generator.reviews("test", 2000, seed=2)}
+        assert not other & {text for text, _ in GENERATED["train"] + GENERATED["dev"]}
+
+    def test_verdicts_are_balanced(self) -> None:
+        share = Counter(label for _, label in GENERATED["train"])["positive"] / 2000
+        assert 0.45 < share < 0.55
+
+    def test_a_bag_of_words_cannot_tell(self) -> None:
+        """Counts of words, and even of pairs of words, stay far from the perfect score that the rules allow."""
+        from sklearn.feature_extraction.text import CountVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.naive_bayes import MultinomialNB
+
+        train = list(generator.reviews("train", 8000, seed=1))
+        for most in (1, 2):
+            bag = CountVectorizer(ngram_range=(1, most), token_pattern=r"\S+")
+            x, y = bag.fit_transform([text for text, _ in train]), [label for _, label in train]
+            test = bag.transform([text for text, _ in GENERATED["test"]])
+            truth = [label for _, label in GENERATED["test"]]
+            for model in (LogisticRegression(max_iter=2000), MultinomialNB()):
+                assert model.fit(x, y).score(test, truth) <= 0.70
+
+
+PINNED = ("it is true that the film turned out to be brilliant .", "positive")
+
+
+class TestTask:
+    def test_what_it_is(self) -> None:
+        task = sentiment(
+            unit="characters", lower=True, min_count=2, max_size=50, drop=0.1, max_length=40, truncate="tail"
+        )
+        assert task.input == Tokens("characters", lower=True, min_count=2, max_size=50, drop=0.1)
+        assert isinstance(task.target, Label)
+        assert (task.head, task.best, task.limit) == ("classify", "accuracy", Limit(40, "tail"))
+
+    def test_scores(self) -> None:
+        task = sentiment(best="macro_f1")
+        assert task.metric is not None
+        scores = task.metric([Prediction("a"), Prediction("a"), Prediction("b")], ["a", "b", "b"])
+        assert scores == {"accuracy": pytest.approx(2 / 3), "macro_f1": pytest.approx(2 / 3)}
+        assert task.best == "macro_f1"
+
+    def test_max_size_is_the_number_of_pieces_for_pieces(self) -> None:
+        assert sentiment(unit="pieces", max_size=500).input == Tokens("pieces", pieces=500)
+
+    def test_generated_reviews_by_default_as_many_as_asked_for(self) -> None:
+        task = sentiment(sizes=(30, 20, 10))
+        read = {split: list(task.read(split)) for split in task.splits}
+        assert {split: len(examples) for split, examples in read.items()} == {"train": 30, "dev": 20, "test": 10}
+        text, verdict = GENERATED["dev"][0]
+        assert read["dev"][0] == Example(text, verdict, "generated dev:1")
+
+    def test_imports_and_calls_without_torch(self) -> None:
+        code = "import sys, seqkit_sentiment; seqkit_sentiment.sentiment(); sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class TestTweets:
+    @pytest.mark.parametrize(
+        ("tweet", "tokens"),
+        [
+            ("I &amp; you\\nLOVE it", "i & you love it"),
+            ("#Happy_day!", "# happy _ day !"),
+            ("so gooood!!!!! ... ?!", "so good !! .. ?!"),
+            ("don\u2019t @User http://t.co/X1", "don't @user http://t.co/x1"),
+            ("\U0001f602\U0001f602 \u2764\ufe0f", "\U0001f602 \U0001f602 \u2764"),
+            (":-) ;D foo:path", ":-) ;d foo : path"),
+            ("caf\xe9 2018, na\xefve", "caf\xe9 2018 , na\xefve"),
+        ],
+    )
+    def test_tokens(self, tweet: str, tokens: str) -> None:
+        assert tokenise(tweet) == tokens
+
+    def test_nothing_but_white_space_is_lost(self) -> None:
+        signs = "".join(map(chr, range(33, 127)))
+        assert tokenise(signs).replace(" ", "") == signs.lower()
+
+    def test_a_line_to_predict_is_prepared_like_the_training_data(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.tsv", "So GOOD!\tyes\n")
+        task = sentiment(folder=tmp_path, tokenizer="tweets", dev=None, test=None, held_out=0.0)
+        assert task.parse is not None
+        assert [example.input for example in task.read("train")] == [task.parse("So GOOD!")] == ["so good !"]
+
+
+class TestFolder:
+    ROWS = (("good film", "pos"), ("bad, bad film", "neg"))
+
+    @pytest.mark.parametrize("packed", [False, True])
+    @pytest.mark.parametrize(
+        ("kind", "content", "options"),
+        [
+            ("tsv", "good film\tpos\nbad, bad film\tneg\n", {}),
+            ("tsv", "id\tlabel\ttext\n1\tpos\tgood film\n2\tneg\tbad, bad film\n", {"text": "text", "label": "label"}),
+            ("tsv", "id\tlabel\ttext\n1\tpos\tgood film\n2\tneg\tbad, bad film\n", {"text": 3, "header": True}),
+            ("csv", 'good film,pos\r\n"bad, bad film",neg', {}),
+            ("csv", 'y,x\npos,good film\nneg,"bad, bad film"\n', {"text": "x", "label": "y"}),
+            ("jsonl", '{"text": "good film", "label": "pos"}\n{"text": "bad, bad film", "label": "neg"}\n', {}),
+            (
+                "jsonl",
+                '{"t": "good film", "l": "pos"}\n{"t": "bad, bad film", "l": "neg"}\n',
+                {"text": "t", "label": "l"},
+            ),
+        ],
+    )
+    def test_formats(self, tmp_path: Path, kind: str, content: str, options: dict[str, Any], packed: bool) -> None:
+        name = f"mine.{kind}{'.gz' if packed else ''}"
+        data = content.encode()
+        (tmp_path / name).write_bytes(gzip.compress(data) if packed else data)
+        task = sentiment(folder=tmp_path, train=name, dev=name, test=None, **options)
+        assert task.splits == ("train", "dev")
+        assert [(example.input, example.target) for example in task.read("train")] == list(self.ROWS)
+        assert task.files is not None
+        assert list(task.files("dev")) == [tmp_path / name]
+
+    def test_whole_numbers_in_json_are_labels(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.jsonl", '{"text": "a b", "label": 0}\n{"text": ["c", "d"], "label": 1}\n')
+        task = sentiment(folder=tmp_path, train="train.jsonl", dev=None, test=None, held_out=0.0)
+        assert [(example.input, example.target) for example in task.read("train")] == [("a b", "0"), (["c", "d"], "1")]
+
+    def test_blank_lines_are_left_out_only_when_asked(self, tmp_path: Path) -> None:
+        folder = three(tmp_path, "a\tx\n\nb\ty\n")
+        with pytest.raises(DataError, match=r"train\.tsv:2: has 1 columns, but line 1 has 2"):
+            list(sentiment(folder=folder).read("train"))
+        assert len(list(sentiment(folder=folder, skip_blank=True).read("train"))) == 2
+
+    def test_building_the_task_reads_nothing(self, tmp_path: Path) -> None:
+        """A trained model carries its recipe; it must predict where the data is no more."""
+        assert sentiment(folder=tmp_path / "absent").splits == ("train", "dev", "test")
+
+
+class TestHeldOut:
+    @staticmethod
+    def lines(count: int) -> str:
+        return "".join(f"text number {i} \t{'ab'[i % 2]}\n" for i in range(count))
+
+    def test_dev_is_a_part_of_train_and_the_rest_is_train(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.tsv", self.lines(2000))
+        task = sentiment(folder=tmp_path, dev=None, test=None, held_out=0.2)
+        ids = {split: [example.id for example in task.read(split)] for split in task.splits}
+        assert sorted(ids["train"] + ids["dev"]) == sorted(f"train.tsv:{i}" for i in range(1, 2001))
+        assert 0.17 < len(ids["dev"]) / 2000 < 0.23
+        assert task.about["dev"] == "0.2 of train.tsv, chosen by a hash of the text"
+
+    def test_it_does_not_depend_on_the_other_lines_or_the_label(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.tsv", self.lines(100))
+        write(tmp_path / "more.tsv", self.lines(300).replace("\ta", "\tc"))
+        options: dict[str, Any] = {"folder": tmp_path, "dev": None, "test": None, "held_out": 0.3}
+        few = {example.input for example in sentiment(**options).read("dev")}
+        many = {example.input for example in sentiment(**options, train="more.tsv").read("dev")}
+        assert few < many
+
+    def test_repeats_stay_on_one_side(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.tsv", self.lines(200) + self.lines(200).replace(" \t", "\t"))
+        task = sentiment(folder=tmp_path, dev=None, test=None, held_out=0.3)
+        train, dev = ({example.input.strip() for example in task.read(split)} for split in ("train", "dev"))
+        assert train
+        assert dev
+        assert not train & dev
+
+    def test_no_share_no_dev(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.tsv", self.lines(50))
+        task = sentiment(folder=tmp_path, dev=None, test=None, held_out=0.0)
+        assert task.splits == ("train",)
+        assert len(list(task.read("train"))) == 50
+
+    def test_extremes(self) -> None:
+        assert not is_held_out("a", 0.0)
+        assert all(is_held_out(str(i), 1.0) for i in range(50))
+
+
+class TestMistakes:
+    """Everything wrong with the user's own data says where it stands."""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"train": "train.txt"}, r"'train\.txt' should end in \.tsv, \.csv, \.jsonl"),
+            ({"text": "review", "header": False}, r"text: 'review' is a name, but header: false"),
+            ({"train": "train.jsonl", "label": 2}, r"label: 2: JSON lines have keys"),
+            ({"train": "train.jsonl", "header": True}, r"header: JSON lines have keys"),
+        ],
+    )
+    def test_options(self, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            sentiment(folder=tmp_path, **options)
+
+    @pytest.mark.parametrize(
+        ("split", "advice"), [("train", "names the file"), ("dev", "null holds out"), ("test", "null goes without")]
+    )
+    def test_missing_file(self, tmp_path: Path, split: str, advice: str) -> None:
+        with pytest.raises(DataError, match=rf"absent\.tsv: there is no such file; .*{advice}"):
+            list(sentiment(folder=tmp_path, **{split: "absent.tsv"}).read(split))  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("content", "options", "message"),
+        [
+            ("a\tx\nb\n", {}, r"train\.tsv:2: has 1 columns, but line 1 has 2"),
+            ("a\tx\nb\ty\tz\n", {}, r"train\.tsv:2: has 3 columns, but line 1 has 2"),
+            ("a\tx\n", {"label": 3}, r"train\.tsv:1: has 2 columns, so there is no column 3"),
+            ("text\tlabel\na\tx\n", {"text": "txt"}, r"train\.tsv:1: no column 'txt'; did you mean 'text'\?"),
+            ("a\tx\n\ty\n \ty\n", {}, r"train\.tsv:2: .*empty\n.*train\.tsv:3: .*empty"),
+            ("a\tx\nb\t\n", {}, r"train\.tsv:2: .*label is empty"),
+            ("", {}, r"train\.tsv: is empty"),
+        ],
+    )
+    def test_rows(self, tmp_path: Path, content: str, options: dict[str, Any], message: str) -> None:
+        task = sentiment(folder=three(tmp_path, content), **options)
+        with pytest.raises(DataError, match=message):
+            prepare(task, key="test", cache=tmp_path / "cache")
+
+    def test_a_label_that_training_has_not_seen(self, tmp_path: Path) -> None:
+        folder = three(tmp_path, "a\tx\nb\ty\n")
+        write(folder / "dev.tsv", "a\tx\nb\tz\n")
+        with pytest.raises(DataError, match=r"dev\.tsv:2: .*label 'z' was not seen in training; known labels: x, y"):
+            prepare(sentiment(folder=folder), key="test", cache=tmp_path / "cache")
+
+    def test_a_text_that_is_none(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.jsonl", json.dumps({"text": 3, "label": "a"}) + "\n")
+        task = sentiment(folder=tmp_path, train="train.jsonl", dev=None, test=None, held_out=0.0, tokenizer="tweets")
+        with pytest.raises(DataError, match=r"train\.jsonl:1: .*should be text, but is a int"):
+            prepare(task, key="test", cache=tmp_path / "cache")
+
+
+@pytest.mark.data
+@real
+class TestPublished:
+    def test_sst2(self) -> None:
+        task = sentiment(source="sst2")
+        read = {split: list(task.read(split)) for split in task.splits}
+        assert {split: len(examples) for split, examples in read.items()} == {"train": 6920, "dev": 872, "test": 1821}
+        positive = {split: sum(e.target == "positive" for e in examples) for split, examples in read.items()}
+        assert positive == {"train": 3610, "dev": 444, "test": 909}
+        assert {example.target for example in read["train"]} == {"positive", "negative"}
+        assert read["test"][-1].id == "test.tsv:1821"
+
+    def test_emotion(self) -> None:
+        task = sentiment(source="tweeteval-emotion", tokenizer="tweets")
+        read = {split: list(task.read(split)) for split in task.splits}
+        labels = {split: Counter(example.target for example in examples) for split, examples in read.items()}
+        assert labels["train"] == {"anger": 1400, "joy": 708, "optimism": 294, "sadness": 855}
+        assert labels["dev"].total() == 374
+        assert labels["test"] == {"anger": 558, "joy": 358, "optimism": 123, "sadness": 382}
+        assert read["dev"][0].id == "val_text.txt:1"
+        assert not any("&amp;" in example.input or "\\n" in example.input for example in read["train"])
+
+    @pytest.mark.parametrize("dataset", [SST2, TWEETEVAL_EMOTION], ids=lambda dataset: dataset.name)
+    def test_files_are_those_that_are_pinned(self, dataset: Any) -> None:
+        source = "sst2" if dataset is SST2 else "tweeteval-emotion"
+        task = sentiment(source=source)  # type: ignore[arg-type]
+        assert task.files is not None
+        files = {file for split in task.splits for file in task.files(split)}
+        assert {file.name for file in files} == {file.path for file in dataset.files}
+        assert task.about["licence"] == dataset.licence
+
+
+def three(folder: Path, train: str) -> Path:
+    """A folder with this for train, and two sound lines each for dev and test."""
+    write(folder / "train.tsv", train)
+    for split in ("dev", "test"):
+        write(folder / f"{split}.tsv", "text\tlabel\na\tx\n" if train.startswith("text\t") else "a\tx\na\tx\n")
+    return folder
+
+
+def write(file: Path, text: str) -> None:
+    file.write_bytes(text.encode("utf-8"))
