@@ -47,6 +47,9 @@ class Progressed:
     """Real input steps seen."""
     padded: int = 0
     """Input steps computed, padding counted."""
+    logged_tokens: int = 0
+    logged_padded: int = 0
+    """What the two were at the last log."""
     best: float | None = None
     best_step: int | None = None
     waited: int = 0
@@ -95,7 +98,7 @@ def train(
     )
     if saved is not None:
         at = _restore(saved, model, optimizer, scaler, average, sums, carried, device)
-    clock = Clock(at)
+    clock = Clock()
 
     while not at.ended:
         plan = Epoch(data, settings, seed=seed, epoch=at.epoch)
@@ -148,11 +151,10 @@ def train(
                 carried.clear()
             every = settings.evaluate_every
             if last or (epoch_ended if every is None else at.step % every == 0):
-                with average.in_place() if average else contextlib.nullcontext():
+                with clock.stopped(), average.in_place() if average else contextlib.nullcontext():
                     outcomes = {name: evaluate(model, part, _judge(part)) for name, part in data.items()}
-                _judged(at, data, outcomes, run, progress)
+                    _judged(at, data, outcomes, run, progress)
                 at.ended = last or (settings.patience is not None and at.waited > settings.patience)
-                clock = Clock(at)
             due = settings.save_every
             if at.evaluated == at.step or (due and at.step % due == 0) or stop.requested:
                 _save(run, at, model, optimizer, scaler, average, sums, carried, keep=settings.keep)
@@ -260,16 +262,22 @@ class Average:
 
 
 class Clock:
-    """Speed and padding since the last lap."""
+    """Speed and padding since the last log; time spent on anything but training does not count."""
 
-    def __init__(self, at: Progressed) -> None:
-        self.since, self.tokens, self.padded = time.perf_counter(), at.tokens, at.padded
+    def __init__(self) -> None:
+        self.since = time.perf_counter()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - began
 
     def lap(self, at: Progressed) -> dict[str, float]:
         now = time.perf_counter()
-        tokens, padded = at.tokens - self.tokens, at.padded - self.padded
+        tokens, padded = at.tokens - at.logged_tokens, at.padded - at.logged_padded
         speed = {"time/tokens_per_s": tokens / max(1e-9, now - self.since), "data/padding": 1 - tokens / max(1, padded)}
-        self.since, self.tokens, self.padded = now, at.tokens, at.padded
+        self.since, at.logged_tokens, at.logged_padded = now, at.tokens, at.padded
         return speed
 
 
