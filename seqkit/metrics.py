@@ -144,7 +144,8 @@ def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
 
     The rules read IOB1, IOB2 and BIOES alike, and broken sequences too: a span begins at B or S, and at I or E where
     none of its type is going on (at the start, after O, E or S, or after another type); it ends before the next
-    beginning, before O, after E and S, and where the type changes. A tag is `O` or a letter, a dash and the type.
+    beginning, before O, after E and S, and where the type changes. A tag is `O`, or a letter, a dash and the type, or
+    the letter alone where there is but one type.
 
     Raises:
         ValueError: a tag is of another form.
@@ -186,7 +187,7 @@ def span_f1(predictions: Sequence[Prediction], targets: Sequence[Sequence[str]])
         "span_precision": right.total() / max(1, said.total()),
         "span_recall": right.total() / max(1, true.total()),
     }
-    return scores | {f"span_f1.{kind}": _f1(right[kind], said[kind], true[kind]) for kind in sorted(true)}
+    return scores | {f"span_f1.{kind}": _f1(right[kind], said[kind], true[kind]) for kind in sorted(true) if kind}
 
 
 # Numbers
