@@ -110,7 +110,7 @@ def lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> Lane
 def interleave(counts: Sequence[int], *, seed: int, epoch: int) -> Index:
     """Which task each step takes: task k appears `counts[k]` times, evenly spread with random jitter.
 
-    At any point of the epoch each task has had its share of the steps, give or take one.
+    At any point of the epoch each task has had its share of the steps, give or take as many steps as there are tasks.
     """
     sizes = np.asarray(counts, dtype=np.int64).reshape(-1)
     if (sizes < 0).any():

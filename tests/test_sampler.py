@@ -1,0 +1,214 @@
+"""The order of the data: every example exactly once, and the same whoever asks, whenever, in whatever order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqkit import sampler
+
+LENGTHS = st.lists(st.integers(1, 300), max_size=200)
+SEEDS = st.integers(0, 2**64 - 1)
+EPOCHS = st.integers(0, 10_000)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> dict[str, Any]:
+    batch = draw(st.none() | st.integers(1, 40))
+    tokens = draw(st.integers(1, 3000) if batch is None else st.none() | st.integers(1, 3000))
+    return {"batch": batch, "tokens": tokens}
+
+
+def padded(batch: sampler.Index, lengths: list[int]) -> int:
+    return len(batch) * max(lengths[i] for i in batch)
+
+
+@settings(max_examples=200)
+@given(LENGTHS, plans(), SEEDS, EPOCHS, st.integers(1, 70))
+def test_every_example_exactly_once_within_the_budget(
+    lengths: list[int], plan: dict[str, Any], seed: int, epoch: int, pool: int
+) -> None:
+    found = sampler.batches(lengths, seed=seed, epoch=epoch, pool=pool, **plan)
+    for batches in (found, sampler.in_order(lengths, **plan)):
+        assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+        for batch in batches:
+            assert batch.dtype == np.int64
+            assert 1 <= len(batch) <= (plan["batch"] or len(lengths))
+            assert plan["tokens"] is None or len(batch) == 1 or padded(batch, lengths) <= plan["tokens"]
+            assert [lengths[i] for i in batch] == sorted((lengths[i] for i in batch), reverse=True)
+
+
+@settings(max_examples=200)
+@given(LENGTHS, plans(), SEEDS, EPOCHS)
+def test_the_order_is_a_pure_function(lengths: list[int], plan: dict[str, Any], seed: int, epoch: int) -> None:
+    first = sampler.batches(lengths, seed=seed, epoch=epoch, **plan)
+    np.random.seed(0)
+    np.random.permutation(10)
+    sampler.batches(lengths[::-1], seed=seed + 1, epoch=epoch + 1, **plan)
+    again = sampler.batches(np.array(lengths, dtype=np.int32), seed=seed, epoch=epoch, **plan)
+    assert [batch.tolist() for batch in first] == [batch.tolist() for batch in again]
+
+
+def test_the_order_is_the_same_for_all_time() -> None:
+    """Written down: another NumPy, another machine, another process must give the same order."""
+    lengths = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
+    found = [batch.tolist() for batch in sampler.batches(lengths, seed=7, epoch=3, batch=3, pool=2)]
+    assert found == [[5, 7, 2], [11, 8, 4], [10, 6, 1], [9, 0, 3]]
+    assert sampler.lanes(103, batch=4, window=10, seed=7, epoch=3).starts.tolist() == [37, 62, 87, 9]
+    assert sampler.interleave([4, 2], seed=7, epoch=3).tolist() == [0, 1, 0, 0, 0, 1]
+
+
+def test_the_order_does_not_depend_on_the_process() -> None:
+    code = (
+        "from seqkit import sampler\n"
+        "print([b.tolist() for b in sampler.batches(range(1, 200), seed=5, epoch=2, tokens=900)])"
+    )
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": hashing},
+        ).stdout
+        for hashing in ("1", "2")
+    }
+    here = [batch.tolist() for batch in sampler.batches(range(1, 200), seed=5, epoch=2, tokens=900)]
+    assert runs == {f"{here}\n"}
+
+
+def test_seeds_and_epochs_give_different_orders() -> None:
+    orders = {
+        tuple(np.concatenate(sampler.batches([1] * 50, seed=seed, epoch=epoch, batch=5)).tolist())
+        for seed in (0, 1, 2, 2**63)
+        for epoch in range(5)
+    }
+    assert len(orders) == 20
+
+
+def test_the_order_is_random_in_every_place() -> None:
+    """Each of 6 examples is in each place of the order equally often: chi-square over three seeds of 1,500 epochs."""
+    epochs, n, chi_square = 1500, 6, 0.0
+    for seed in (1, 2, 3):
+        seen = np.zeros((n, n))
+        for epoch in range(epochs):
+            order = np.concatenate(sampler.batches([1] * n, seed=seed, epoch=epoch, batch=1))
+            seen[np.arange(n), order] += 1
+        # In permutations the cells of a row and of a column hang together: hence (n - 1) / n.
+        chi_square += ((seen - epochs / n) ** 2 / (epochs / n)).sum() * (n - 1) / n
+    assert chi_square < 118.6  # 3 x 25 degrees of freedom, p = 0.001
+
+
+def test_batches_differ_between_epochs_and_not_only_their_order() -> None:
+    lengths = list(range(1, 201)) * 4
+    one = {frozenset(batch.tolist()) for batch in sampler.batches(lengths, seed=1, epoch=0, batch=8, pool=16)}
+    two = {frozenset(batch.tolist()) for batch in sampler.batches(lengths, seed=1, epoch=1, batch=8, pool=16)}
+    assert len(one & two) < len(one) / 10
+
+
+def test_like_lengths_are_together() -> None:
+    lengths = np.exp(np.random.default_rng(0).normal(3, 0.8, 20_000)).astype(int) + 1
+    for plan, least in (({"batch": 32}, 0.88), ({"tokens": 2048}, 0.95)):  # 0.25 in random order
+        found = sampler.batches(lengths, seed=1, epoch=0, **plan)
+        filled = lengths.sum() / sum(padded(batch, lengths.tolist()) for batch in found)
+        assert filled > least
+        # Lengths come in random order, not from long to short.
+        longest = np.array([lengths[batch[0]] for batch in found], dtype=float)
+        assert abs(np.corrcoef(longest[:-1], longest[1:])[0, 1]) < 0.15
+
+
+def test_evaluation_starts_with_the_longest_and_keeps_ties_in_order() -> None:
+    assert [b.tolist() for b in sampler.in_order([2, 5, 2, 7, 5], batch=2)] == [[3, 1], [4, 0], [2]]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "options", "what"),
+    [
+        ([1], {}, "give `batch`, `tokens` or both"),
+        ([1], {"batch": 0}, "at least 1"),
+        ([1], {"tokens": 0}, "at least 1"),
+        ([1], {"tokens": -3}, "at least 1"),
+        ([3, 0, 2], {"batch": 2}, "example 1 has no steps"),
+    ],
+)
+def test_plans_that_make_no_sense(lengths: list[int], options: dict[str, int], what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        sampler.in_order(lengths, **options)
+    with pytest.raises(ValueError, match=what):
+        sampler.batches(lengths, seed=1, epoch=1, **options)
+    with pytest.raises(ValueError, match="at least 1"):
+        sampler.batches([1], seed=1, epoch=1, batch=1, pool=0)
+
+
+def test_a_million_examples_take_moments() -> None:
+    lengths = np.arange(1_000_000) % 97 + 1
+    start = time.perf_counter()
+    assert sum(map(len, sampler.batches(lengths, seed=1, epoch=0, batch=32))) == 1_000_000
+    assert time.perf_counter() - start < 5
+
+
+# --- lanes ----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 2000), st.integers(1, 50), st.integers(1, 60), SEEDS, EPOCHS)
+def test_lanes_cover_the_stream_once(total: int, batch: int, window: int, seed: int, epoch: int) -> None:
+    lanes = sampler.lanes(total, batch=batch, window=window, seed=seed, epoch=epoch)
+    count = min(batch, total)
+    assert lanes.starts.shape == (count,)
+    assert lanes.windows[0][0] == 0
+    assert all(b == a for (_, b), (a, _) in pairwise(lanes.windows))
+    assert all(b - a == window for a, b in lanes.windows[:-1])
+    assert 1 <= lanes.windows[-1][1] - lanes.windows[-1][0] <= window
+    steps = (lanes.starts[:, None] + np.arange(lanes.windows[-1][1])) % total
+    assert len(np.unique(steps)) == steps.size == total - lanes.left_out
+    assert 0 <= lanes.left_out < count
+    # A lane goes on where the one before it ends.
+    assert (steps[1:, 0] == (steps[:-1, -1] + 1) % total).all()
+
+
+def test_the_rotation_changes_what_is_left_out() -> None:
+    left = set()
+    for epoch in range(200):
+        lanes = sampler.lanes(103, batch=4, window=10, seed=1, epoch=epoch)
+        steps = (lanes.starts[:, None] + np.arange(25)) % 103
+        left |= set(range(103)) - set(steps.reshape(-1).tolist())
+    assert left == set(range(103))
+
+
+@pytest.mark.parametrize("wrong", [{"total": 0}, {"batch": 0}, {"window": 0}])
+def test_lanes_that_make_no_sense(wrong: dict[str, int]) -> None:
+    options = {"total": 10, "batch": 2, "window": 3, "seed": 1, "epoch": 0} | wrong
+    with pytest.raises(ValueError, match="cannot be read"):
+        sampler.lanes(options.pop("total"), **options)
+
+
+# --- interleave -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200)
+@given(st.lists(st.integers(0, 60), max_size=5), SEEDS, EPOCHS)
+def test_each_task_has_its_turns_evenly(counts: list[int], seed: int, epoch: int) -> None:
+    order = sampler.interleave(counts, seed=seed, epoch=epoch)
+    assert np.bincount(order, minlength=len(counts)).tolist() == counts
+    assert order.tolist() == sampler.interleave(counts, seed=seed, epoch=epoch).tolist()
+    for task, count in enumerate(counts):
+        had = np.cumsum(order == task)
+        fair = np.arange(1, len(order) + 1) * count / max(1, len(order))
+        assert (np.abs(had - fair) <= len(counts)).all()
+
+
+def test_turns_are_not_a_fixed_rhythm() -> None:
+    orders = {tuple(sampler.interleave([5, 5], seed=1, epoch=epoch).tolist()) for epoch in range(20)}
+    assert len(orders) > 10
+    with pytest.raises(ValueError):
+        sampler.interleave([1, -1], seed=1, epoch=0)
