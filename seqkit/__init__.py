@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from seqkit.modules import Encoder as Encoder
     from seqkit.modules import Head as Head
     from seqkit.modules import State as State
+    from seqkit.modules import mask_of as mask_of
+    from seqkit.types import JSON as JSON
     from seqkit.types import Choice as Choice
     from seqkit.types import Count as Count
     from seqkit.types import Example as Example
@@ -66,8 +68,9 @@ _ROOMS = {
         "UsageError",
     ),
     "seqkit.fields": ("Label", "Labels", "Next", "Tags", "Text", "Tokens", "Values", "Vectors"),
-    "seqkit.modules": ("Batch", "Encoded", "Encoder", "Head", "State"),
+    "seqkit.modules": ("Batch", "Encoded", "Encoder", "Head", "State", "mask_of"),
     "seqkit.types": (
+        "JSON",
         "Choice",
         "Count",
         "Example",

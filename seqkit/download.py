@@ -47,13 +47,13 @@ class File:
 
     Attributes:
         path: relative to the data set's folder, with `/`.
-        url: where it is, https.
+        url: where it is, https; None: nowhere that is pinned, so it is only found in SEQKIT_DATA or the cache.
         sha256: of its bytes, in hexadecimal.
         size: in bytes; a download never reads more.
     """
 
     path: str
-    url: str
+    url: str | None
     sha256: str
     size: int
 
@@ -72,12 +72,14 @@ class Dataset:
         files: what it consists of.
         licence: under which terms; shown before a download.
         about: what it is and where it comes from, in a line.
+        by_hand: how to come by the same data where a file has no address of its own.
     """
 
     name: str
     files: tuple[File, ...]
     licence: str
     about: str = ""
+    by_hand: str = ""
 
     def __post_init__(self) -> None:
         _inside(self.name)
@@ -127,6 +129,9 @@ def fetch(dataset: Dataset, *, offline: bool | None = None, timeout: float = TIM
         offline = os.environ.get("SEQKIT_OFFLINE", "") not in ("", "0")
     if offline:
         raise DataError(Problem(dataset.name, "is not on this machine, and downloads are off", _by_hand(dataset)))
+    if any(file.url is None for file in missing):
+        what = "is not on this machine, and has no address that it could be downloaded from"
+        raise DataError(Problem(dataset.name, what, _by_hand(dataset)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder.with_name(f"{folder.name}.lock"), dataset.name):
@@ -145,11 +150,11 @@ def _checked(dataset: Dataset, folder: Path) -> Path:
         path = folder / file.path
         if not path.is_file():
             problems.append(
-                Problem(str(path), "is missing from the folder named in SEQKIT_DATA", f"it is at {file.url}")
+                Problem(str(path), "is missing from the folder named in SEQKIT_DATA", _where(dataset, file))
             )
         elif path.stat().st_size != file.size or sha256_of(path) != file.sha256:
             what = f"is not the file that {dataset.name} means ({file.size:,} bytes, SHA-256 {file.sha256})"
-            problems.append(Problem(str(path), what, f"take it from {file.url}, or move the folder away"))
+            problems.append(Problem(str(path), what, f"{_where(dataset, file)}; or move the folder away"))
     if problems:
         raise DataError(problems)
     return folder
@@ -183,16 +188,16 @@ def _fetch_file(dataset: Dataset, file: File, place: Path, timeout: float) -> No
             if attempt == ATTEMPTS:
                 kept = part.stat().st_size if part.exists() else 0
                 what = f"{error}; {kept:,} of {file.size:,} bytes are here, the next attempt goes on from there"
-                raise DataError(Problem(file.url, what, _by_hand(dataset))) from None
+                raise DataError(Problem(str(file.url), what, _by_hand(dataset))) from None
             time.sleep(0.2 * attempt)
         except _Refused as error:
             part.unlink(missing_ok=True)
-            raise DataError(Problem(file.url, str(error), _by_hand(dataset))) from None
+            raise DataError(Problem(str(file.url), str(error), _by_hand(dataset))) from None
     found = sha256_of(part)
     if found != file.sha256:
         part.unlink()
         what = f"its SHA-256 is {found}, but {file.sha256} is expected: it has changed at its source or on the way"
-        raise DataError(Problem(file.url, what))
+        raise DataError(Problem(str(file.url), what))
     os.replace(part, place)
     flush_folder(place.parent)
 
@@ -213,6 +218,7 @@ def _receive(file: File, part: Path, timeout: float) -> None:
         have = 0
     if have == file.size and have:
         return
+    assert file.url is not None
     _allowed(file.url)
     request = urllib.request.Request(file.url, headers=_headers(have))
     try:
@@ -356,9 +362,14 @@ def _by_hand(dataset: Dataset) -> str:
     """How to provide a data set without a download."""
     root = os.environ.get("SEQKIT_DATA")
     where = f"{root}/{dataset.name}" if root else f"DIR/{dataset.name}"
-    files = "; ".join(f"{file.path} from {file.url}" for file in dataset.files)
     first = f"put its files into {where}" + ("" if root else " and set SEQKIT_DATA=DIR")
-    return f"{first} ({files})"
+    files = "; ".join(f"{file.path} from {file.url}" for file in dataset.files if file.url is not None)
+    return "; ".join([f"{first} ({files})" if files else first, *([dataset.by_hand] if dataset.by_hand else [])])
+
+
+def _where(dataset: Dataset, file: File) -> str:
+    """Where a file can be had."""
+    return f"it is at {file.url}" if file.url is not None else dataset.by_hand or "it has no address of its own"
 
 
 def _tell(line: str) -> None:
