@@ -138,6 +138,9 @@ class Head(nn.Module, ABC):
     needs_causal: bool = False
     """True if the encoder must not see the future (next-step prediction). A head whose options decide sets its own."""
 
+    generates: ClassVar[bool] = False
+    """True if it has `logits(steps)`, the scores (..., V) of the next symbol: `seqkit generate` can write with it."""
+
     loss_name: ClassVar[str] = "loss"
     """What the mean loss is called as a score: `loss`, or `nats` where it is nats a symbol."""
 

@@ -89,7 +89,7 @@ def generate(
     """
     model.eval()
     head: Any = model.head(name)
-    if not hasattr(head, "logits"):
+    if not head.generates:
         raise UsageError(f"task {name} does not generate: its head is {type(head).__name__}")
     symbols = [START, *(int(i) for i in input_field.encode(prompt))] if prompt else [START]
     if UNKNOWN in symbols:

@@ -117,7 +117,7 @@ def train(
                     _check_finite(loss, at, task, batch)
                 # Several batches a step share one mean, which is known only at the end: until then, gradients are sums.
                 scale = data[task].weight * (1.0 if len(batches) > 1 else 1.0 / count)
-                scaler.scale(loss * scale).backward()
+                scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
                 if data[task].task.window is not None:
                     carried[task] = tuple(tensor.detach() for tensor in encoded.state)
                 counts.append(count)

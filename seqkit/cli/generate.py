@@ -37,7 +37,7 @@ def command(
     from seqkit.predict import generate
 
     model, _, tasks = open_model(folder, choose_device(device))
-    able = [name for name in tasks if hasattr(model.head(name), "logits")]
+    able = [name for name in tasks if model.head(name).generates]
     name = pick(task, able or list(tasks))
     click.echo(prompt, nl=False)
     for symbol in generate(

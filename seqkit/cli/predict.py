@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,12 +54,11 @@ def pick(task: str | None, known: list[str]) -> str:
 
 
 def _lines(file: Path | None, texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(id, line) pairs. Standard input is read as bytes and split on LF, like every file."""
-    from seqkit.readers import lines, lines_of
+    """(id, line) pairs. Standard input is read like every file."""
+    from seqkit.readers import lines
 
     if texts:
         yield from ((f"--text {number}", text) for number, text in enumerate(texts, start=1))
         return
-    source = lines(file) if file is not None else lines_of(sys.stdin.buffer, "stdin")
-    for example in source:
+    for example in lines(file or Path("/dev/stdin")):
         yield example.id, example.input

@@ -27,6 +27,7 @@ class Language(Head):
 
     accepts = (Next,)
     needs_causal = True
+    generates = True
     loss_name = "nats"
 
     def __init__(

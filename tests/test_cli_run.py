@@ -1,0 +1,223 @@
+"""The verbs that need torch, as a user calls them: run, evaluate, predict, generate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from seqkit.cli import main
+
+CHARLM = """
+seed: 3
+tasks:
+  lm: {{use: charlm, file: {folder}/text.txt, window: 16, piece: 100}}
+encoder: {{use: gru, dim: 8, hidden: 24}}
+train: {{steps: {steps}, batch: 8, evaluate_every: 20, log_every: 10, optimizer: {{use: adamw, lr: 0.02}}}}
+expect: {{lm/test/nats: {{at_most: 3.0}}}}
+"""
+
+MOOD = """
+tasks:
+  mood: {{use: sentiment, folder: {folder}, unit: words}}
+encoder: {{use: lstm, dim: 16, hidden: 16, bidirectional: true}}
+train: {{epochs: 6, batch: 8, optimizer: {{use: adamw, lr: 0.02}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "text.txt").write_text("she sells sea shells on the sea shore. " * 40)
+    rows = [f"{a} {b} film\t{'good' if a != 'not' else 'bad'}" for a in ("a", "so", "not") for b in "uvwxyz"]
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "charlm.yaml").write_text(CHARLM.format(folder=folder, steps=40))
+    (folder / "mood.yaml").write_text(MOOD.format(folder=folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQKIT_CACHE", str(place / "cache"))
+        for name in ("charlm", "mood"):
+            done = CliRunner().invoke(main, ["run", str(place / f"{name}.yaml"), "--out", str(place / name), "--quiet"])
+            assert done.exit_code == 0, done.output
+    return place
+
+
+@pytest.fixture(autouse=True)
+def cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(place / "cache"))
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_a_run_leaves_all_that_was_promised(trained: Path) -> None:
+    folder = trained / "charlm"
+    made = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    for name in (
+        "recipe.yaml resolved.yaml environment.json data.json metrics.jsonl metrics.json status.json run.log "
+        "model/model.safetensors model/recipe.yaml model/fields.json checkpoints/best.json checkpoints/last.json"
+    ).split():
+        assert name in made, name
+    assert any(name.startswith("tb/events") for name in made)
+    assert not [name for name in made if name.endswith((".pt", ".pkl", ".pickle"))]
+    assert (folder / "recipe.yaml").read_bytes() == (trained / "charlm.yaml").read_bytes()
+    final = json.loads((folder / "metrics.json").read_text())
+    assert {"lm/dev/nats", "lm/test/nats"} <= final.keys()
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished"
+
+
+def test_scores_go_to_stdout_with_what_was_expected(place: Path) -> None:
+    done = call("run", place / "charlm.yaml", "--out", place / "again", "--set", "train.steps=4")
+    assert done.exit_code == 0
+    assert "lm/test/nats" in done.stdout and "expected at most 3" in done.stdout
+    assert "step 4" in done.stderr and "step 4" not in done.stdout
+    as_json = call("run", place / "charlm.yaml", "--out", place / "json", "--set", "train.steps=4", "--json", "--quiet")
+    assert json.loads(as_json.stdout)["lm/test/nats"] > 0
+    assert as_json.stderr == ""
+
+
+def test_an_existing_folder_is_never_overwritten(trained: Path) -> None:
+    before = (trained / "mood/metrics.json").read_bytes()
+    done = call("run", trained / "mood.yaml", "--out", trained / "mood")
+    assert done.exit_code == 2 and "Traceback" not in done.output
+    assert (trained / "mood/metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["charlm", "mood"])
+def test_evaluation_repeats_the_runs_scores_at_any_batch_size(trained: Path, name: str) -> None:
+    final = json.loads((trained / name / "metrics.json").read_text())
+    for batch in ([], ["--batch", 1], ["--batch", 3], ["--batch", 500]):
+        for where in (trained / name, trained / name / "model"):
+            done = call("evaluate", where, "--json", "--quiet", *batch)
+            assert done.exit_code == 0, done.output
+            scores = json.loads(done.stdout)
+            assert scores == {key: pytest.approx(final[key], abs=1e-6) for key in scores}
+
+
+def test_evaluation_needs_the_data_to_be_there(trained: Path, tmp_path: Path) -> None:
+    away = tmp_path / "moved"
+    (trained / "test.tsv").rename(away)
+    try:
+        done = call("evaluate", trained / "mood")
+    finally:
+        away.rename(trained / "test.tsv")
+    assert done.exit_code == 2
+    assert "test.tsv" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_predictions_are_json_lines_with_confidence(trained: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "in.txt"
+    lines.write_text("not u film\nso v film\nso never seen words\n")
+    done = call("predict", trained / "mood", lines)
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["prediction"] for row in rows[:2]] == ["bad", "good"]
+    assert [row["id"] for row in rows] == ["in.txt:1", "in.txt:2", "in.txt:3"]
+    for row in rows:
+        assert row["confidence"] == pytest.approx(max(row["scores"].values()))
+        assert sum(row["scores"].values()) == pytest.approx(1)
+    one = call("predict", trained / "mood", "--text", "not u film", "--batch", 1)
+    assert json.loads(one.stdout)["confidence"] == pytest.approx(rows[0]["confidence"], abs=1e-6)
+
+
+def test_predictions_from_standard_input(trained: Path) -> None:
+    command = [sys.executable, "-m", "seqkit", "predict", str(trained / "mood")]
+    done = subprocess.run(command, input=b"not u film\r\nso v film", capture_output=True, check=True)
+    assert [json.loads(line)["prediction"] for line in done.stdout.splitlines()] == ["bad", "good"]
+
+
+def test_an_empty_line_is_named_and_refused(trained: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "in.txt"
+    lines.write_text("not u film\n\nso\n")
+    done = call("predict", trained / "mood", lines)
+    assert done.exit_code == 2
+    assert "in.txt:2" in done.stderr and "empty" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_generation_depends_on_its_seed_alone(trained: Path) -> None:
+    texts = [call("generate", trained / "charlm", "--prompt", "she ", "--length", 60, "--seed", s).stdout for s in (1, 1, 2)]
+    assert texts[0].startswith("she ") and len(texts[0]) == 4 + 60 + 1
+    assert texts[0] == texts[1] != texts[2]
+    cold = call("generate", trained / "charlm", "--temperature", 0, "--length", 30)
+    assert cold.stdout == call("generate", trained / "charlm", "--temperature", 0, "--length", 30, "--seed", 9).stdout
+
+
+def test_a_prompt_of_unknown_symbols_and_a_model_that_cannot_write_are_told(trained: Path) -> None:
+    done = call("generate", trained / "charlm", "--prompt", "日本")
+    assert done.exit_code == 2 and "日" in done.stderr
+    done = call("generate", trained / "mood")
+    assert done.exit_code == 2 and "does not generate" in done.stderr
+
+
+def test_a_damaged_or_missing_model_is_told(trained: Path, tmp_path: Path) -> None:
+    assert call("predict", tmp_path, "--text", "x").exit_code == 2
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree(trained / "mood/model", copy)
+    data = bytearray((copy / "model.safetensors").read_bytes())
+    data[-3] ^= 1
+    (copy / "model.safetensors").write_bytes(data)
+    done = call("predict", copy, "--text", "x")
+    assert done.exit_code == 1 and "damaged" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_six_mistakes_are_six_located_lines(place: Path) -> None:
+    path = place / "wrong.yaml"
+    path.write_text(
+        "seed: -1\n"
+        "tasks:\n"
+        "  lm: {use: charlm, windw: 16}\n"
+        "encoder: {use: lstn, hidden: 24}\n"
+        "train: {batch: 0, optimizer: {use: adamw, lr: fast}, clip: 1.0}\n"
+        "expct: {}\n"
+    )
+    done = call("run", path, "--out", place / "never")
+    assert done.exit_code == 2
+    lines = done.stderr.strip().splitlines()
+    where = [line.rsplit("wrong.yaml:", 1)[1].split(": ")[0] for line in lines]
+    assert where == ["1:7", "3:21", "4:16", "5:16", "5:47", "6:1"]
+    assert "did you mean 'window'" in done.stderr and "did you mean 'lstm'" in done.stderr
+    assert not (place / "never").exists()
+
+
+def test_a_gpu_that_is_not_there_is_told(place: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = call("run", place / "charlm.yaml", "--out", place / "gpu", "--set", "device=cuda", "--quiet")
+    assert done.exit_code == 2 and "device: cuda" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_real_signal_saves_and_the_run_goes_on_to_the_same_numbers(place: Path, number: int, code: int) -> None:
+    recipe = place / f"long{code}.yaml"
+    recipe.write_text(CHARLM.format(folder=place, steps=400))
+    whole, parts = place / f"whole{code}", place / f"parts{code}"
+    assert call("run", recipe, "--out", whole, "--quiet").exit_code == 0
+    child = subprocess.Popen(
+        [sys.executable, "-m", "seqkit", "run", str(recipe), "--out", str(parts), "--quiet"], env=dict(os.environ)
+    )
+    for _ in range(600):
+        time.sleep(0.05)
+        if (parts / "metrics.jsonl").exists() and b'"step": 30' in (parts / "metrics.jsonl").read_bytes():
+            break
+    child.send_signal(number)
+    assert child.wait(timeout=60) == code
+    assert json.loads((parts / "status.json").read_text())["state"] == "interrupted"
+    assert call("run", "--resume", parts, "--quiet").exit_code == 0
+    assert json.loads((parts / "metrics.json").read_text()) == json.loads((whole / "metrics.json").read_text())
