@@ -63,7 +63,7 @@ class Progress:
         self._tokens = 0
         self._marks: deque[tuple[float, int, int]] = deque()
         self._drawn = -float("inf")
-        self._unsaid = False
+        self._unsaid = self._said = False
 
     def __enter__(self) -> Self:
         return self
@@ -107,9 +107,10 @@ class Progress:
             self._print(line)
 
     def close(self) -> None:
-        """Show the last state and end the bar."""
-        if self._unsaid:
+        """End the bar; in plain lines, say what it came to. A stage too short for a line is passed over."""
+        if self._unsaid and not self._terminal and (self._said or not self._name):
             self._draw()
+        self._unsaid = self._said = False
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -142,7 +143,7 @@ class Progress:
         self._marks.append((now, self._done, self._tokens))
         while len(self._marks) > 2 and now - self._marks[1][0] >= RECENT:
             self._marks.popleft()
-        self._unsaid = False
+        self._unsaid, self._said = False, True
         if self._terminal:
             self._draw_bar()
         else:
@@ -151,7 +152,7 @@ class Progress:
     def _draw_bar(self) -> None:
         if self._bar is None:
             self._bar = _make_bar(self._stream)
-            self._bar_task = self._bar.add_task("", total=None)
+            self._bar_task = self._bar.add_task("", total=None, facts="")
             self._bar.start()
         assert self._bar_task is not None
         self._bar.update(

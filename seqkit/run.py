@@ -110,9 +110,9 @@ class Run:
             run._write_status("created", name=slug(name), started=_now())
             durable.write(run.folder / "recipe.yaml", _scrub_bytes(text))
             durable.write(run.folder / "resolved.yaml", scrub_urls(resolved))
-            durable.write_json(run.folder / "plugins.json", facts.pop("plugins", []))
+            durable.write_json(run.folder / "plugins.json", _scrub_json(facts.pop("plugins", [])))
             durable.write_json(run.folder / "git.json", git())
-            durable.write_json(run.folder / "environment.json", {**environment(), **facts})
+            durable.write_json(run.folder / "environment.json", _scrub_json({**environment(), **facts}))
             for inside in (run.checkpoints, run.tb):
                 inside.mkdir()
         except OSError as error:
@@ -243,7 +243,7 @@ class Run:
 
     def data(self, facts: JSON) -> None:
         """Write data.json: each input with its path, size and SHA-256, and the splits' sizes and hashes."""
-        self._guarded(lambda: durable.write_json(self.folder / "data.json", facts))
+        self._guarded(lambda: durable.write_json(self.folder / "data.json", _scrub_json(facts)))
 
     def flush(self) -> None:
         """Make all numbers written so far durable. Call it before a checkpoint is saved."""
@@ -300,7 +300,7 @@ class Run:
                 raise
 
     def _write_status(self, state: str, **more: JSON) -> None:
-        self._status.update(more)
+        self._status.update(_scrub_json(more))
         self._status.update(state=state, heartbeat=_now(), **_process())
         durable.write_json(self.folder / "status.json", self._status)
         self._beat = time.monotonic()
@@ -434,6 +434,14 @@ def _scrub_bytes(text: bytes) -> bytes:
         return scrub_urls(text.decode("utf-8")).encode()
     except UnicodeDecodeError:
         return text
+
+
+def _scrub_json(value: JSON) -> JSON:
+    if isinstance(value, str):
+        return scrub_urls(value)
+    if isinstance(value, Mapping):
+        return {key: _scrub_json(item) for key, item in value.items()}
+    return [_scrub_json(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _is_until(line: bytes, most: int) -> bool:

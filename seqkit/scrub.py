@@ -10,16 +10,17 @@ import re
 
 MASK = "***"
 
+# `token`, `HF_TOKEN`, `client-secret`, `apiKey`; but not `tokens`, which this project counts.
 _SECRET_WORD = (
-    r"(?:[a-z0-9]+[_-])*(?:token|secret|passwd|password|passphrase|api[_-]?key|access[_-]?key(?:[_-]?id)?|auth|credential|"
-    r"signature|private[_-]?key)s?"
+    r"(?:[a-z0-9]+[_-])*(?:token|secrets?|passwd|passwords?|passphrase|api[_-]?keys?|access[_-]?key(?:[_-]?id)?"
+    r"|secret[_-]?access[_-]?key|auth|credentials?|private[_-]?key)"
 )
 
 # `https://user:secret@host`, `https://token@host`: everything between the scheme and the last @ of the authority.
 _USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^/\s\"'<>?#]{1,2000})@", re.IGNORECASE)
 
 # `?token=...`, `&sig=...` within a URL.
-_QUERY = re.compile(rf"(?P<name>[?&;](?:{_SECRET_WORD}|sig|key|code|jwt)=)(?P<value>[^&;\s\"'<>#]+)", re.IGNORECASE)
+_QUERY = re.compile(rf"(?P<name>[?&;](?:{_SECRET_WORD}|sig|signature|key|code|jwt)=)(?P<value>[^&;\s\"'<>#]+)", re.IGNORECASE)
 
 # Secrets that show by their own form, wherever they stand.
 _KNOWN = re.compile(
@@ -30,7 +31,9 @@ _KNOWN = re.compile(
 # `Authorization: Bearer ...`, `password=...`, `"api_key": "..."` in running text.
 _HEADER = re.compile(r"(?P<name>\b(?:bearer|basic)\s+)(?P<value>[A-Za-z0-9+/=._~-]{8,})", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    rf"(?P<name>(?<![a-z0-9_])[\"']?{_SECRET_WORD}[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s\"',;&}}]+)", re.IGNORECASE
+    rf"(?P<name>(?<![a-z0-9_])[\"']?{_SECRET_WORD}[\"']?\s*[=:]\s*)"
+    r"(?P<value>\"[^\"\n]+\"|'[^'\n]+'|[^\s\"',;&}]{6,})",
+    re.IGNORECASE,
 )
 
 

@@ -1,0 +1,180 @@
+"""Progress: plain lines where nobody watches, a bar on a terminal, silence when asked for."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from seqkit.progress import Progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_plain_lines_come_every_ten_seconds_with_speed_and_remaining_time() -> None:
+    clock, out = Clock(), io.StringIO()
+    with Progress(stream=out, clock=clock) as progress:
+        for step in range(1, 101):
+            clock.now += 0.5  # two steps a second
+            progress.update(step, 100, tokens=1000, epoch=1 + step // 50)
+            if step == 30:
+                progress.note({"charlm/train/nats": 1.23456})
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 5, lines
+    assert lines[0] == "step 21/100 (21%)  epoch 1  2.0k tokens/s  eta 0:40"
+    assert lines[1] == "step 41/100 (41%)  epoch 1  charlm/train/nats 1.235  2.0k tokens/s  eta 0:30"
+    # The last state is always said, and there is nothing left to wait for.
+    assert lines[-1] == "step 100/100 (100%)  epoch 3  charlm/train/nats 1.235  2.0k tokens/s"
+
+
+def test_speed_is_that_of_the_recent_past() -> None:
+    clock, out = Clock(), io.StringIO()
+    with Progress(1000, stream=out, clock=clock) as progress:
+        for step in range(1, 201):
+            clock.now += 1.0 if step <= 100 else 0.1  # ten times faster from here on
+            progress.update(step, tokens=10)
+            if step == 100:
+                assert "10 tokens/s" in out.getvalue()
+        for step in range(201, 1000):
+            clock.now += 0.1
+            progress.update(step, tokens=10)
+    assert "100 tokens/s" in out.getvalue().splitlines()[-1]
+
+
+def test_quiet_prints_nothing() -> None:
+    clock, out = Clock(), io.StringIO()
+    with Progress(quiet=True, stream=out, clock=clock) as progress:
+        for step in range(50):
+            clock.now += 5
+            progress.stage("reading train", step)
+            progress.update(step, 50)
+            progress.say("a line")
+    assert out.getvalue() == ""
+
+
+def test_a_short_stage_is_passed_over_and_a_long_one_says_what_it_came_to() -> None:
+    clock, out = Clock(), io.StringIO()
+    with Progress(stream=out, clock=clock) as progress:
+        progress.stage("reading dev", 10, 10)
+        for done in range(26):
+            clock.now += 1
+            progress.stage("reading train", done * 1000)
+        progress.update(0, 5)
+        progress.say("a line")
+    assert out.getvalue().splitlines() == [
+        "reading train 10,000",
+        "reading train 20,000",
+        "reading train 25,000",
+        "a line",
+        "step 0/5 (0%)",
+    ]
+
+
+def test_nothing_from_data_moves_the_cursor() -> None:
+    out = io.StringIO()
+    with Progress(stream=out) as progress:
+        progress.say("a\x1b[2Jb\rc\u2028d")
+        progress.update(1, 2, label="x\x1b[31m\ny")
+    assert out.getvalue().splitlines() == ["a [2Jb c d", "step 1/2 (50%)  label x [31m y"]
+    assert "\x1b" not in out.getvalue()
+
+
+def test_a_closed_pipe_does_not_end_the_run() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    stream = os.fdopen(write, "w", buffering=1)
+    with Progress(stream=stream) as progress:
+        progress.say("nobody reads this")
+        progress.update(1, 2)
+    with pytest.raises(BrokenPipeError):
+        stream.close()
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TextIO, int]]:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        yield stream, ours
+    os.close(ours)
+
+
+def seen(ours: int) -> str:
+    text = b""
+    while select.select([ours], [], [], 0.05)[0]:
+        text += os.read(ours, 65536)
+    return text.decode()
+
+
+COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*3[0-9](?:;[0-9]+)*m")
+
+
+def test_a_terminal_gets_a_bar_that_goes_away_and_lines_that_stay(terminal: tuple[TextIO, int]) -> None:
+    stream, ours = terminal
+    clock = Clock()
+    with Progress(stream=stream, clock=clock) as progress:
+        for step in range(1, 11):
+            clock.now += 1
+            progress.update(step, 10, tokens=500, epoch=1)
+        progress.say("step 10  better [bold]than ever")
+        shown = seen(ours)
+    assert "step 5/10" in shown
+    assert "500 tokens/s" in shown
+    assert "eta 0:05" in shown
+    assert "━" in shown
+    assert COLOUR.search(shown)
+    assert "step 10  better [bold]than ever" in shown
+    assert "\x1b[?25h" in seen(ours), "the cursor is shown again"
+
+
+def test_no_color_is_obeyed(terminal: tuple[TextIO, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream, ours = terminal
+    with Progress(stream=stream) as progress:
+        progress.update(1, 10)
+        shown = seen(ours)
+    assert "step 1/10" in shown
+    assert not COLOUR.search(shown)
+
+
+def test_a_dumb_terminal_gets_plain_lines(terminal: tuple[TextIO, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream, ours = terminal
+    with Progress(stream=stream) as progress:
+        progress.update(1, 10)
+    assert seen(ours) == "step 1/10 (10%)\r\n"
+
+
+def test_the_bar_is_not_drawn_at_every_step(terminal: tuple[TextIO, int]) -> None:
+    stream, ours = terminal
+    clock = Clock()
+    with Progress(stream=stream, clock=clock) as progress:
+        for step in range(1000):
+            clock.now += 0.001
+            progress.update(step, 1000)
+        shown = seen(ours)
+    assert 5 <= shown.count("/1,000") <= 15
+
+
+def test_importing_it_imports_neither_rich_nor_torch(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, seqkit.progress; print(sorted({'rich', 'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

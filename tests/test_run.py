@@ -1,0 +1,596 @@
+"""Run folders: never shared, never overwritten, truthful about how the run went, and free of secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqkit import durable
+from seqkit import run as run_module
+from seqkit.errors import Interrupted, RunError, UsageError
+from seqkit.run import Run, slug
+
+TEXT = b"# a recipe\nseed: 1\r\n"
+RESOLVED = "seed: 1\nepochs: 3\n"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make(name: str = "charlm", **options: Any) -> Run:
+    return Run.create(name, text=TEXT, resolved=RESOLVED, **options)
+
+
+def status_of(run: Run) -> dict[str, Any]:
+    found = json.loads((run.folder / "status.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+# ---- the folder
+
+
+def test_a_new_folder_is_named_by_recipe_time_and_content_and_has_what_a_reader_needs(tmp_path: Path) -> None:
+    run = make(facts={"plugins": [{"name": "charlm", "version": "1"}], "device": "cpu"})
+    six = hashlib.sha256(RESOLVED.encode()).hexdigest()[:6]
+    assert run.folder.parent == tmp_path / "runs"
+    assert run.folder.match(f"charlm-20[0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9]Z-{six}")
+    assert (run.folder / "recipe.yaml").read_bytes() == TEXT
+    assert run.resolved == RESOLVED
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert environment["device"] == "cpu"
+    assert environment["torch"]["threads"] >= 1
+    assert {"torch", "numpy", "safetensors", "seqkit"} <= set(environment["packages"])
+    assert not {"pytest", "mypy", "hypothesis"} & set(environment["packages"]), "tools of developers change no number"
+    assert json.loads((run.folder / "plugins.json").read_text()) == [{"name": "charlm", "version": "1"}]
+    status = status_of(run)
+    assert (status["state"], status["pid"], status["host"]) == ("created", os.getpid(), socket.gethostname())
+    assert run.checkpoints.is_dir()
+    assert run.tb.is_dir()
+    assert "created by seqkit" in (run.folder / "run.log").read_text()
+
+
+def test_the_same_minute_gets_another_number() -> None:
+    names = {make().folder.name for _ in range(4)}
+    assert len(names) == 4
+    assert any(name.endswith("-2") for name in names)
+
+
+def test_out_must_not_exist_or_be_empty(tmp_path: Path) -> None:
+    assert make(out=tmp_path / "a" / "b").folder == tmp_path / "a" / "b"
+    (tmp_path / "empty").mkdir()
+    assert make(out=tmp_path / "empty").folder == tmp_path / "empty"
+    for taken in ("a/b", "empty"):
+        with pytest.raises(UsageError, match="never overwrites"):
+            make(out=tmp_path / taken)
+    (tmp_path / "file").write_text("mine")
+    for wrong in ("file", "file/below"):
+        with pytest.raises(UsageError, match="not a folder"):
+            make(out=tmp_path / wrong)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who guesses the name of the next folder gains nothing: the run goes elsewhere."""
+    first = make()
+    os.rename(first.folder, tmp_path / "victim")
+    first.folder.symlink_to(tmp_path / "victim")
+    before = sorted(os.listdir(tmp_path / "victim"))
+    second = make()
+    assert second.folder.parent == tmp_path / "runs"
+    assert sorted(os.listdir(tmp_path / "victim")) == before
+    (tmp_path / "target").write_text("untouched")
+    for name in ("run.log", "metrics.jsonl"):
+        (second.folder / name).unlink(missing_ok=True)
+        (second.folder / name).symlink_to(tmp_path / "target")
+    second.log("a line")
+    with pytest.raises(RunError):
+        second.metrics(1, {"x": 1.0})
+    second.final({"x": 1.0})
+    assert (tmp_path / "target").read_text() == "untouched"
+
+
+def test_the_umask_is_respected() -> None:
+    before = os.umask(0o027)
+    try:
+        run = make()
+        run.metrics(1, {"x": 1.0})
+        run.final({"x": 1.0})
+    finally:
+        os.umask(before)
+    for path in (run.folder, *run.folder.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
+
+
+NAMES = [
+    *("", ".", "..", "../../etc/passwd", "/etc/passwd", "a/b", "a\\b", "C:\\x", "con", "-rf", "--out", "~root"),
+    *("$HOME", "`id`", "$(id)", "a;b", "a|b", "a&b", "a\nb", "a\0b", "a\tb", " ", "\u202eabc", "\u2028", "é"),
+    *("日本語", "😀", "ﬁ", "x" * 5000, "%2e%2e%2f", ".hidden", "..\\..", "file:///x", "a" * 39 + "/../b", "*"),
+    *("?", "[a]", "{a,b}", "\ud800"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_leaves_the_root(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "environment", dict)
+    monkeypatch.setattr(run_module, "git", lambda: None)
+    assert len(slug(name)) <= 40
+    folder = make(name).folder
+    assert folder.parent == tmp_path / "runs"
+    assert folder.name.replace("-", "").isalnum()
+    assert folder.name.isascii()
+    assert not folder.name.startswith("-")
+
+
+CROWD = """
+import os, sys
+from pathlib import Path
+from seqkit import run
+run.environment, run.git = dict, lambda: None
+children = []
+for _ in range(8):
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(40):
+            made = run.Run.create("crowd", text=b"x", resolved="x")
+            (made.folder / f"mine-{os.urandom(8).hex()}").touch(exist_ok=False)
+        os._exit(0)
+    children.append(pid)
+sys.exit(max(os.waitpid(pid, 0)[1] for pid in children))
+"""
+
+
+def test_320_starts_at_once_share_no_folder(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", CROWD], check=True, timeout=120)
+    folders = list((tmp_path / "runs").iterdir())
+    assert len(folders) == 320
+    assert all(len(list(folder.glob("mine-*"))) == 1 for folder in folders)
+
+
+CLAIM = """
+import os, sys
+from pathlib import Path
+from seqkit import run
+from seqkit.errors import UsageError
+run.environment, run.git = dict, lambda: None
+Path("given").mkdir()
+children = []
+for _ in range(12):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run.Run.create("x", text=b"x", resolved="x", out=Path("given"))
+        except UsageError:
+            os._exit(2)
+        os._exit(0)
+    children.append(pid)
+print(sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))
+"""
+
+
+def test_one_empty_folder_is_claimed_by_one_run() -> None:
+    done = subprocess.run([sys.executable, "-c", CLAIM], check=True, timeout=60, capture_output=True, text=True)
+    assert done.stdout == f"{[0] + [2] * 11}\n"
+
+
+def test_a_full_disk_at_the_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"disk full: have .* in "):
+        make()
+
+
+# ---- the lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from seqkit import run
+run.environment, run.git = dict, lambda: None
+made = run.Run.create("held", text=b"x", resolved="x", out=Path("held"))
+made.status("running")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def held() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        yield child
+        child.kill()
+
+
+def test_a_live_run_cannot_be_resumed_and_a_dead_one_can(held: subprocess.Popen[str]) -> None:
+    with pytest.raises(UsageError, match=rf"still running \(process {held.pid} on this machine\)"):
+        Run.resume(Path("held"))
+    assert Run.open(Path("held")).state == "running", "reading it is allowed"
+    held.kill()
+    held.wait()
+    run = Run.resume(Path("held"))
+    assert status_of(run)["pid"] == os.getpid()
+    assert status_of(run)["resumed"] == 1
+    assert "died without a word" in (run.folder / "run.log").read_text()
+    with pytest.raises(UsageError, match="still running"):
+        Run.resume(Path("held"))
+
+
+@pytest.mark.parametrize(
+    ("change", "alive"),
+    [
+        ({}, True),
+        ({"pid_started": 1}, False),  # the number went to another process
+        ({"boot": "another"}, False),
+        ({"pid": 2**22 + 1}, False),
+        ({"pid": None}, False),
+        ({"pid": -1}, False),
+        ({"state": "interrupted"}, False),
+        ({"state": "finished"}, False),
+        ({"state": "failed"}, False),
+        ({"host": "elsewhere"}, True),  # not to be seen from here, and heard of just now
+        ({"host": "elsewhere", "heartbeat": "2020-01-01T00:00:00Z"}, False),
+        ({"host": "elsewhere", "heartbeat": "nonsense"}, False),
+    ],
+)
+def test_who_counts_as_alive(change: dict[str, Any], alive: bool) -> None:
+    run = make()
+    durable.write_json(run.folder / "status.json", status_of(run) | change)
+    if alive:
+        with pytest.raises(UsageError, match="still running"):
+            Run.resume(run.folder)
+    else:
+        assert Run.resume(run.folder).state == "running"
+
+
+RACE = """
+import os
+from pathlib import Path
+from seqkit import run
+from seqkit.errors import UsageError
+run.environment, run.git = dict, lambda: None
+made = run.Run.create("x", text=b"x", resolved="x", out=Path("stale"))
+made.status("interrupted")
+ready, go = os.pipe()
+children = []
+for _ in range(12):
+    pid = os.fork()
+    if pid == 0:
+        os.close(go)
+        os.read(ready, 1)
+        try:
+            run.Run.resume(Path("stale"))
+        except UsageError:
+            os._exit(2)
+        import time; time.sleep(1)
+        os._exit(0)
+    children.append(pid)
+os.close(go)
+print(sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))
+"""
+
+
+def test_a_stale_lock_is_taken_over_by_one() -> None:
+    done = subprocess.run([sys.executable, "-c", RACE], check=True, timeout=60, capture_output=True, text=True)
+    assert done.stdout == f"{[0] + [2] * 11}\n"
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{", "\x00"])
+def test_what_is_not_a_run_is_refused(content: str | None, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    with pytest.raises(UsageError, match="no such run folder"):
+        Run.resume(folder)
+    folder.mkdir()
+    (folder / "resolved.yaml").write_text("x")
+    if content is not None:
+        (folder / "status.json").write_text(content)
+    with pytest.raises(UsageError, match="not a run folder"):
+        Run.resume(folder)
+    assert {path.name for path in folder.iterdir()} <= {"resolved.yaml", "status.json"}, "nothing was written into it"
+
+
+def test_resume_says_what_is_not_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = {"torch": {"threads": 2}, "packages": {"torch": "1"}}
+    monkeypatch.setattr(run_module, "environment", lambda: now)
+    run = make()
+    run.status("interrupted")
+    assert Run.resume(run.folder).changes == []
+    run.status("interrupted")
+    now = {"torch": {"threads": 1}, "packages": {"torch": "1"}}
+    resumed = Run.resume(run.folder)
+    assert resumed.changes == ["torch.threads: 2 -> 1"]
+    assert "not as when it began: torch.threads: 2 -> 1" in (run.folder / "run.log").read_text()
+
+
+# ---- how it went
+
+
+def test_leaving_says_how_it_ended() -> None:
+    with make() as run:
+        run.status("running")
+    assert status_of(run)["state"] == "finished"
+    with pytest.raises(Interrupted), make() as run:
+        raise Interrupted("stopped after step 7", 143)
+    assert status_of(run)["state"] == "interrupted"
+    assert status_of(run)["reason"] == "stopped after step 7"
+    with pytest.raises(KeyboardInterrupt), make() as run:
+        raise KeyboardInterrupt
+    assert status_of(run)["state"] == "interrupted"
+    with pytest.raises(RunError), make() as run:
+        raise RunError("loss is nan at step 3")
+    assert status_of(run)["state"] == "failed"
+    assert "loss is nan" in status_of(run)["reason"]
+    log = (run.folder / "run.log").read_text()
+    assert "Traceback" in log
+    assert "loss is nan at step 3" in log
+
+
+def test_a_resumed_run_loses_the_old_reason() -> None:
+    with contextlib.suppress(RunError), make() as run:
+        raise RunError("old trouble")
+    with Run.resume(run.folder) as again:
+        assert again.found["reason"] == "RunError: old trouble"
+        assert "reason" not in status_of(again)
+
+
+def test_the_heartbeat_is_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make()
+    writes: list[str] = []
+    write = run_module.durable.write_json
+    monkeypatch.setattr(durable, "write_json", lambda path, value: (writes.append(path.name), write(path, value)))
+    clock = [run_module.time.monotonic()]
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: clock[0])
+    for _ in range(100):
+        clock[0] += 1.0
+        run.beat()
+    assert 8 <= len(writes) <= 10
+    assert set(writes) == {"status.json"}
+
+
+# ---- numbers
+
+
+def test_metrics_are_one_flat_line_a_step_and_strict_json() -> None:
+    run = make()
+    run.metrics(10, {"charlm/train/nats": 2.5, "lr": 0.1}, epoch=1)
+    run.metrics(20, {"charlm/train/nats": float("nan"), "grad/norm": float("inf")})
+    first, second = rows_of(run)
+    assert first.pop("time") == pytest.approx(run_module.time.time(), abs=60)
+    assert first == {"step": 10, "epoch": 1, "charlm/train/nats": 2.5, "lr": 0.1}
+    assert second["charlm/train/nats"] == "NaN"
+    assert second["grad/norm"] == "Infinity"
+    assert second["epoch"] is None
+    assert b"NaN," not in (run.folder / "metrics.jsonl").read_bytes().replace(b'"NaN"', b"")
+    with pytest.raises(ValueError, match="may not be called 'time'"):
+        run.metrics(30, {"time": 1.0})
+
+
+def test_final_scores_are_flat_and_sorted() -> None:
+    run = make()
+    run.final({"b/test/accuracy": 0.5, "a/test/nats": 1.0})
+    assert list(json.loads((run.folder / "metrics.json").read_text())) == ["a/test/nats", "b/test/accuracy"]
+
+
+@pytest.mark.parametrize(
+    "torn", [b"", b'{"step": 4, "x"', b"\x00\x00\x00", b'{"step": 3, "epoch": null, "x": 3.0}', b"[1]"]
+)
+def test_rewind_drops_later_steps_and_a_torn_line(torn: bytes) -> None:
+    run = make()
+    for step in (1, 2, 3):
+        run.metrics(step, {"x": float(step)})
+    with (run.folder / "metrics.jsonl").open("ab") as stream:
+        stream.write(torn)
+    run.status("interrupted")
+    resumed = Run.resume(run.folder)
+    resumed.rewind(2)
+    for step in (2, 3, 4):  # step 2 is there already
+        resumed.metrics(step, {"x": float(step)})
+    assert [(row["step"], row["x"]) for row in rows_of(resumed)] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+
+
+def test_rewind_to_before_the_first_step_empties_the_file() -> None:
+    run = make()
+    run.metrics(1, {"x": 1.0})
+    run.rewind(-1)
+    assert (run.folder / "metrics.jsonl").read_bytes() == b""
+    run.metrics(1, {"x": 2.0})
+    assert [row["x"] for row in rows_of(run)] == [2.0]
+
+
+def test_a_whole_last_line_without_its_end_does_not_swallow_the_next() -> None:
+    run = make()
+    run.metrics(1, {"x": 1.0})
+    path = run.folder / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    run.rewind(1)
+    run.metrics(2, {"x": 2.0})
+    assert [row["step"] for row in rows_of(run)] == [1, 2]
+
+
+def test_two_scores_at_one_step_are_both_kept() -> None:
+    run = make()
+    run.metrics(5, {"a/train/nats": 1.0})
+    run.metrics(5, {"a/dev/nats": 2.0})
+    run.metrics(5, {"a/dev/nats": 3.0})
+    assert [sorted(set(row) - {"step", "epoch", "time"}) for row in rows_of(run)] == [["a/train/nats"], ["a/dev/nats"]]
+
+
+def test_a_full_disk_stops_the_numbers_but_not_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make()
+    for name in ("run.log", "metrics.jsonl"):
+        (run.folder / name).unlink(missing_ok=True)
+    handles = os.open
+
+    def to_a_full_disk(path: Any, flags: int, *rest: int) -> int:
+        return handles("/dev/full" if str(path).endswith((".log", ".jsonl")) else path, flags & ~os.O_CREAT, *rest)
+
+    monkeypatch.setattr(os, "open", to_a_full_disk)
+    run.log("lost")
+    run.log("lost too")
+    assert capsys.readouterr().err.count("messages are lost") == 1
+    with pytest.raises(RunError, match="disk full"):
+        run.metrics(1, {"x": 1.0})
+
+
+def test_the_log_has_times_and_no_control_characters() -> None:
+    run = make()
+    run.log("two\nlines \x1b[2J \u202e end")
+    stamp, _, rest = (run.folder / "run.log").read_text().partition("two\n")
+    assert stamp.splitlines()[-1].endswith("Z ")
+    assert rest == "    lines \\x1b[2J \\u202e end\n"
+
+
+# ---- secrets
+
+SECRETS = [f"s3cr3t-{number:02d}-x9Qz" for number in range(12)]
+
+
+def test_no_planted_secret_reaches_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    s = SECRETS
+    for number, name in enumerate(["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "MY_PASSWORD", "DATABASE_URL"]):
+        monkeypatch.setenv(name, s[number])
+    monkeypatch.setenv("SEQKIT_DATA", f"https://user:{s[5]}@host/data")
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    subprocess.run(["git", "remote", "add", "origin", f"https://me:{s[6]}@example.org/x.git"], check=True)
+    text = f"# https://u:{s[7]}@host/a?b=1\nurl: 'https://host/f?token={s[8]}&x=2'\n"
+    run = Run.create("x", text=text.encode(), resolved=text, facts={"from": f"ftp://{s[9]}@h/"})
+    with contextlib.suppress(RunError), run:
+        run.log(f"Authorization: Bearer {s[10]}")
+        run.log(f"api_key = '{s[11]}'")
+        run.log(f"client_secret={s[0]} password: {s[1]}")
+        run.data({"tasks": [{"url": f"https://h/x?sig={s[2]}"}]})
+        raise RunError(f"cannot read https://a:{s[3]}@h/x")
+    written = b"".join(path.read_bytes() for path in run.folder.rglob("*") if path.is_file())
+    assert [secret for secret in s if secret.encode() in written] == []
+    assert b"https://***@host/a?b=1" in written, "only the secret is taken out"
+
+
+def test_a_recipe_without_secrets_is_kept_byte_for_byte() -> None:
+    text = b"\xef\xbb\xbftoken: word\r\npassword: none # user@example.org https://x.org/a@b\n\xff\xfe"
+    run = Run.create("x", text=text, resolved="x")
+    assert (run.folder / "recipe.yaml").read_bytes() == text
+
+
+def test_what_a_log_of_ours_says_is_left_alone() -> None:
+    run = make()
+    line = "tokens: 1200300, 12 tokens/s, unk_token=<unk>, author: somebody, https://github.com/a/b#c@d"
+    run.log(line)
+    assert line in (run.folder / "run.log").read_text()
+
+
+# ---- git
+
+
+def test_git_says_commit_and_whether_it_is_dirty(tmp_path: Path) -> None:
+    def call(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    assert json.loads((make().folder / "git.json").read_text()) is None
+    call("init", "-q", ".")
+    Path("file").write_text("one")
+    call("add", "file")
+    call("commit", "-q", "-m", "first")
+    commit = call("rev-parse", "HEAD")
+    assert json.loads((make().folder / "git.json").read_text()) == {"commit": commit, "dirty": False}
+    Path("file").write_text("two")
+    assert json.loads((make().folder / "git.json").read_text()) == {"commit": commit, "dirty": True}
+
+
+def test_a_strangers_checkout_runs_nothing(tmp_path: Path) -> None:
+    """A checkout's own configuration can name programs; looking at its state must not start them."""
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    Path("file").write_text("one")
+    Path(".gitattributes").write_text("* filter=evil\n")
+    subprocess.run(["git", "add", "."], check=True)
+    subprocess.run(["git", *identity, "commit", "-q", "-m", "first"], check=True)
+    for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.process"):
+        subprocess.run(["git", "config", key, f"touch {tmp_path}/canary; cat"], check=True)
+    Path("file").write_text("two")
+    found = json.loads((make().folder / "git.json").read_text())
+    assert found["dirty"] is None
+    assert not (tmp_path / "canary").exists()
+    # The control: git itself does run it.
+    subprocess.run(["git", "status"], check=False, capture_output=True)
+    assert (tmp_path / "canary").exists()
+
+
+def test_importing_it_imports_no_torch() -> None:
+    code = "import sys, seqkit.run; print(sorted({'torch', 'tensorboard', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout in (
+        "[]\n",
+        "['numpy']\n",  # the nouns in seqkit.types need numpy
+    )
+
+
+def test_a_killed_writer_leaves_old_or_new(tmp_path: Path) -> None:
+    """Killed at every system call of a small write: the old content or the new, never a part of either."""
+    script = """
+import os, sys
+from pathlib import Path
+from seqkit import durable
+path = Path("status.json")
+names = ["open", "write", "fsync", "replace", "close"]
+real = {name: getattr(os, name) for name in names}
+outcomes = []
+for kill_at in range(1, 40):
+    durable.write(path, "old")
+    pid = os.fork()
+    if pid == 0:
+        count = 0
+        def dying(name):
+            def call(*a, **k):
+                global count
+                count += 1
+                if count == kill_at:
+                    os._exit(9)
+                return real[name](*a, **k)
+            return call
+        for name in names:
+            setattr(os, name, dying(name))
+        durable.write(path, "new")
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    outcomes.append(path.read_text())
+    if status == 0:
+        break
+print(outcomes)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    outcomes = json.loads(done.stdout.replace("'", '"'))
+    assert set(outcomes) == {"old", "new"}
+    assert len(outcomes) >= 8, "each system call was tried"
+    assert outcomes == sorted(outcomes, reverse=True), "old before the rename, new from then on"
+
+
+def test_signals_do_not_disturb_the_folder(held: subprocess.Popen[str]) -> None:
+    held.send_signal(signal.SIGKILL)
+    held.wait()
+    assert Run.open(Path("held")).state == "running"
+    assert not [path for path in Path("held").rglob("*") if path.name.startswith(durable.TEMPORARY)]

@@ -1,0 +1,127 @@
+"""Being asked to stop: one signal is a request, two are an order, and nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from seqkit.errors import Interrupted
+from seqkit.signals import ECHO, HANDLED, Interrupts
+
+
+@pytest.fixture(autouse=True)
+def _handlers_are_put_back() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in HANDLED]
+    yield
+    assert [signal.getsignal(number) for number in HANDLED] == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)],
+    ids=["int", "term", "usr1"],
+)
+def test_the_first_signal_is_only_a_flag(number: signal.Signals, code: int) -> None:
+    with Interrupts(announce=False) as interrupts:
+        assert not interrupts.requested
+        assert interrupts.exit_code == 0
+        interrupts.check()
+        signal.raise_signal(number)
+        assert interrupts.requested
+        assert interrupts.signal is number
+        assert interrupts.exit_code == code
+        with pytest.raises(Interrupted) as raised:
+            interrupts.check("stopped while reading")
+    assert raised.value.exit_code == code
+    assert "stopped while reading" in str(raised.value)
+
+
+@pytest.mark.parametrize(("second", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_leaves_at_once(second: signal.Signals, code: int) -> None:
+    left: list[int] = []
+    with Interrupts(announce=False, leave=left.append):
+        signal.raise_signal(signal.SIGINT)
+        assert left == []
+        time.sleep(ECHO * 1.5)
+        signal.raise_signal(second)
+    assert left == [code]
+
+
+def test_another_signal_counts_at_once_but_an_echo_of_the_same_does_not() -> None:
+    left: list[int] = []
+    with Interrupts(announce=False, leave=left.append):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # what `timeout` does: the process, then its group
+        assert left == []
+        signal.raise_signal(signal.SIGINT)
+    assert left == [130]
+
+
+def test_handlers_of_others_come_back_even_after_an_error() -> None:
+    def mine(number: int, frame: object) -> None: ...
+
+    before = signal.signal(signal.SIGUSR1, mine)
+    try:
+        with contextlib.suppress(ZeroDivisionError), Interrupts(announce=False):
+            assert signal.getsignal(signal.SIGUSR1) is not mine
+            raise ZeroDivisionError
+        assert signal.getsignal(signal.SIGUSR1) is mine
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_twice_at_the_same_time_is_refused() -> None:
+    with Interrupts(announce=False) as interrupts, pytest.raises(RuntimeError, match="already in use"):
+        interrupts.__enter__()
+
+
+def test_outside_the_main_thread_nothing_is_installed() -> None:
+    seen: list[bool] = []
+
+    def work() -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        with Interrupts() as interrupts:
+            seen.append(signal.getsignal(signal.SIGTERM) is before and not interrupts.requested)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [True]
+
+
+LOOP = """
+import sys, time
+from seqkit.signals import Interrupts
+with Interrupts() as interrupts:
+    print("ready", flush=True)
+    while not (interrupts.requested and sys.argv[1] == "polite"):
+        time.sleep(0.005)
+    print("saved", flush=True)
+sys.exit(interrupts.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
+@pytest.mark.parametrize("manner", ["polite", "deaf"])
+def test_a_real_process_leaves_with_the_right_code(number: signal.Signals, code: int, manner: str) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", LOOP, manner], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    os.kill(child.pid, number)
+    if manner == "deaf":  # a loop that never polls: the second signal gets it out
+        time.sleep(ECHO * 2)
+        os.kill(child.pid, number)
+    out, err = child.communicate(timeout=10)
+    assert child.returncode == code
+    assert out == ("saved\n" if manner == "polite" else "")
+    assert f"{number.name}: stopping after this step" in err
