@@ -35,7 +35,9 @@ class Scale:
             squares += ((block - middle) ** 2).sum(axis=0) + shift**2 * (count * n / (count + n))
             mean += shift * (n / (count + n))
             count += n
-        deviation = np.sqrt(squares / max(1, count))
+        if not count:
+            raise ValueError("training has no value at all")
+        deviation = np.sqrt(squares / count)
         # Rounding leaves a constant channel with a tiny spread: that is noise, not a scale.
         deviation[deviation <= 1e-12 * np.abs(mean)] = 1.0
         return cls(tuple(mean.tolist()), tuple(deviation.tolist()))

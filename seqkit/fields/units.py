@@ -25,6 +25,10 @@ Unit: TypeAlias = Literal["characters", "words", "bytes", "pieces"]
 # Characters are counted in blocks of about this many.
 _BLOCK = 1 << 20
 _CODE_POINTS = 0x110000
+# Words, characters of a line and of a word that pieces are learned from.
+_MOST_WORDS = 5_000_000
+_LINE = 1000
+_LONGEST_WORD = 1000
 # Named as sentencepiece names bytes.
 _BYTES = Vocabulary(tuple(f"<0x{byte:02X}>" for byte in range(256)))
 
@@ -167,17 +171,22 @@ class Pieces(Coder):
         counts: Counter[str] = Counter()
         for value in values:
             counts.update(self._text(value).split())
-        rows = (f"{word}\t{n}" for word, n in sorted(counts.items()) if n >= self.min_count and len(word) < 1000)
+        counts = Counter({w: n for w, n in counts.items() if n >= self.min_count and len(w) <= _LONGEST_WORD})
+        if not counts:
+            raise ValueError("has no words to learn pieces from")
+        characters = len(set().union(*counts))
         written = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=rows,
+                sentence_iterator=_repeated(counts),
                 model_writer=written,
-                input_format="tsv",
                 model_type="unigram",
                 vocab_size=self.pieces,
                 hard_vocab_limit=False,
+                # All characters are pieces, unless they would take the room of all else (Chinese, Japanese).
+                character_coverage=1.0 if characters <= self.pieces // 4 else 0.9995,
                 normalization_rule_name="identity",
+                max_sentence_length=4 * _LINE + 4 * _LONGEST_WORD,
                 pad_id=PAD,
                 unk_id=UNKNOWN,
                 bos_id=START,
@@ -186,7 +195,10 @@ class Pieces(Coder):
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
-            raise ValueError(f"no {self.pieces} pieces can be learned from the training data: {error}") from None
+            raise ValueError(
+                f"{self.pieces} pieces cannot be learned from {len(counts):,} different words and "
+                f"{characters:,} different characters; ask for more pieces or for another unit"
+            ) from error
         return self._with(base64.b64encode(written.getvalue()).decode("ascii"))
 
     def encode(self, value: Any) -> np.ndarray:
@@ -223,6 +235,21 @@ def _sentencepiece() -> Any:
     except ImportError:
         raise MissingExtra("the unit `pieces`", "text") from None
     return sentencepiece
+
+
+def _repeated(counts: Counter[str]) -> Iterator[str]:
+    """Lines with as many of each word as there are (all thinned alike if they are very many), words in fixed order.
+
+    A word stands on lines of its own: sentencepiece proposes a piece only if what follows it varies, and a word that
+    is always followed by a space would be none.
+    """
+    thin = max(1.0, counts.total() / _MOST_WORDS)
+    for word, n in sorted(counts.items()):
+        left = max(2, round(n / thin)) if n > 1 else 1
+        a_line = max(2, _LINE // (len(word) + 1))
+        while left > 0:
+            yield " ".join([word] * min(left, a_line))
+            left -= a_line
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[str]:
