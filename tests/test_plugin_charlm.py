@@ -155,6 +155,14 @@ class TestCut:
         assert list(cut.examples(documents, "dev")) == [Example("78", None, "b:1")]
         assert list(cut.examples(documents, "test")) == [Example("90", None, "b:1")]
 
+    def test_dev_at_the_start(self) -> None:
+        cut = Cut(dev=0.25, test=0.2, piece=3, dev_at="start")
+        documents = [("a", "1\n345"), ("b", "67890")]
+        assert list(cut.examples(documents, "dev")) == [Example("1\n", None, "a:1")]
+        assert list(cut.examples(documents, "train")) == [Example("345", None, "a:2"), Example("678", None, "b:1")]
+        assert list(cut.examples(documents, "test")) == [Example("90", None, "b:1")]
+        assert "first 0.25 of the rest is dev" in cut.about()
+
     def test_an_empty_document_is_no_example(self) -> None:
         cut = Cut(dev=0.0, test=0.0, piece=3)
         documents = [("a", ""), ("b", "x\ny"), ("c", ""), ("d", "z")]
@@ -168,6 +176,12 @@ class TestShakespeare:
         found = parts(charlm(source="shakespeare"))
         assert {split: len(text) for split, text in found.items()} == {"train": 953_662, "dev": 50_192, "test": 111_540}
         assert len(set("".join(found.values()))) == 65
+
+    def test_dev_at_the_start_leaves_the_other_splits_in_place(self) -> None:
+        end, start = (parts(charlm(source="shakespeare", dev_at=at)) for at in ("end", "start"))
+        assert start["test"] == end["test"]
+        assert start["dev"] + start["train"] == end["train"] + end["dev"]
+        assert len(start["dev"]) == 50_192
 
     def test_pieces(self) -> None:
         test = list(charlm(source="shakespeare").read("test"))

@@ -22,13 +22,14 @@ def charlm(
     window: Count = 256,
     piece: Count = 10_000,
     dev: Share = 0.05,
+    dev_at: Literal["end", "start"] = "end",
     test: Share = 0.1,
 ) -> Task:
     """What is the next character (byte, word, piece of a word) of this text?
 
-    The text is one long line of symbols, cut in three by position, nothing shuffled: its last `test` share is test,
-    the last `dev` share of what is left is dev, all before it is train. The score is the mean negative log-likelihood
-    in nats per symbol.
+    The text is one long line of symbols, cut in three by position, nothing shuffled: its last `test` share is test, the
+    last `dev` share of what is left is dev (or the first, with `dev_at: start`), the rest is train. The score is the
+    mean negative log-likelihood in nats per symbol.
 
     Training carries the state along the text, in lanes of consecutive windows. Dev and test are cut into pieces that
     are scored each on its own, from a zero state and a start symbol, every symbol counted. So the score depends on the
@@ -48,6 +49,8 @@ def charlm(
         window: steps through which gradients flow back in training (truncated back-propagation through time).
         piece: characters of a piece of dev or test. For words and pieces it ends with the word that it falls in.
         dev: share of the text before test that is dev.
+        dev_at: end, dev stands right before test; start, dev is the beginning of the text. What stands next to test is
+            often the most like it (the same play, the same chapter), and training has no use of it if it is dev.
         test: share of the text that is test.
     """
     corpus = Corpus(source, file)
@@ -59,7 +62,7 @@ def charlm(
         max_size=None if pieces else max_size,
         pieces=(max_size or 8000) if pieces else 8000,
     )
-    cut = Cut(dev=dev, test=test, piece=piece, whole_words=unit in ("words", "pieces"))
+    cut = Cut(dev=dev, test=test, piece=piece, dev_at=dev_at, whole_words=unit in ("words", "pieces"))
     return Task(
         read=lambda split: cut.examples(corpus.documents(), split),
         input=symbols,

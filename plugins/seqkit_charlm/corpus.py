@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seqkit import DataError, Dataset, Example, File, Problem, fetch, readers
 
@@ -79,12 +79,14 @@ class Cut:
         dev: share of what is before test.
         test: share of the whole, at its end.
         piece: characters of a piece.
+        dev_at: whether dev is the end of what is before test, or its start.
         whole_words: move every cut to the end of the white space after it, so that no word is cut in two.
     """
 
     dev: float
     test: float
     piece: int
+    dev_at: Literal["end", "start"] = "end"
     whole_words: bool = False
 
     @property
@@ -93,16 +95,23 @@ class Cut:
         return tuple(split for split, share in shares.items() if share > 0)
 
     def about(self) -> str:
-        return f"by position: the last {self.test:.4g} is test, the last {self.dev:.4g} of the rest is dev"
+        side = "last" if self.dev_at == "end" else "first"
+        return f"by position: the last {self.test:.4g} is test, the {side} {self.dev:.4g} of the rest is dev"
 
     def bounds(self, text: str) -> dict[str, tuple[int, int]]:
         """Where each split begins and ends, in characters."""
         test = self._at(text, int(len(text) * (1 - self.test)))
-        dev = self._at(text, test - int(test * self.dev))
-        return {"train": (0, dev), "dev": (dev, test), "test": (test, len(text))}
+        size = int(test * self.dev)
+        if self.dev_at == "end":
+            meet = self._at(text, test - size)
+            train, dev = (0, meet), (meet, test)
+        else:
+            meet = self._at(text, size)
+            train, dev = (meet, test), (0, meet)
+        return {"train": train, "dev": dev, "test": (test, len(text))}
 
     def examples(self, documents: Sequence[Document], split: str) -> Iterator[Example]:
-        """Train: one example a document (the last one may be cut off). Dev, test: one example a piece.
+        """Train: one example a document (the first or last may be cut off). Dev, test: one example a piece.
 
         Raises:
             DataError: there is no text in this split.
@@ -114,15 +123,17 @@ class Cut:
             what = f"{split} is empty: it is characters {begin + 1} to {end} of {len(text)}"
             raise DataError(Problem(name, what, "give more text, or another share"))
         starts = list(accumulate((len(text) for _, text in documents), initial=0))
-        edges = self._edges(text, begin, end) if split != "train" else [at for at in starts if at < end] + [end]
+        if split == "train":
+            edges = [begin, *sorted({at for at in starts if begin < at < end}), end]
+        else:
+            edges = self._edges(text, begin, end)
         document, line, seen = 0, 1, 0
         for start, stop in pairwise(edges):
             while starts[document + 1] <= start:
                 document += 1
                 line, seen = 1, starts[document]
             line, seen = line + text.count("\n", seen, start), start
-            if start < stop:
-                yield Example(text[start:stop], None, f"{documents[document][0]}:{line}")
+            yield Example(text[start:stop], None, f"{documents[document][0]}:{line}")
 
     def _edges(self, text: str, begin: int, end: int) -> list[int]:
         """Where the pieces of text[begin:end] meet. A rest that holds no word joins the piece before it."""
