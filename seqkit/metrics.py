@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -220,6 +220,64 @@ def r2(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, f
     spread = ((true - true.mean(axis=0)) ** 2).sum(axis=0)
     varied = spread > 0.0
     return {"r2": float(np.mean(1.0 - left[varied] / spread[varied])) if varied.any() else math.nan}
+
+
+# Texts
+
+
+def wer(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, float]:
+    """`wer`, the word error rate, and `exact`: see `error_rate`. Words are what stands between white space."""
+    return error_rate(predictions, targets, name="wer", split=_words)
+
+
+def cer(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, float]:
+    """`cer`, the character error rate, and `exact`: see `error_rate`. White space counts."""
+    return error_rate(predictions, targets, name="cer", split=list)
+
+
+def error_rate(
+    predictions: Sequence[Prediction], targets: Sequence[Any], *, name: str, split: Callable[[Any], Sequence[Any]]
+) -> dict[str, float]:
+    """Insertions, deletions and substitutions, the fewest that will do, over the number of true symbols of all
+    examples together (so it can exceed 1); and `exact`, the share of examples without any.
+
+    Args:
+        predictions: their values are texts, or lists.
+        targets: the true ones.
+        name: what the rate is called.
+        split: a value to its symbols.
+
+    Raises:
+        ValueError: there is no symbol in any target.
+    """
+    errors, symbols, exact = 0, 0, 0
+    pairs = _pairs(predictions, targets)
+    for given, true in pairs:
+        wanted = split(true)
+        distance = edit_distance(split(given), wanted)
+        errors, symbols, exact = errors + distance, symbols + len(wanted), exact + (distance == 0)
+    if symbols == 0:
+        raise ValueError("there is nothing to score: every target is empty")
+    return {name: errors / symbols, "exact": exact / len(pairs)}
+
+
+def edit_distance(given: Sequence[Any], true: Sequence[Any]) -> int:
+    """The fewest insertions, deletions and substitutions that make one sequence of the other (Levenshtein 1966)."""
+    if not given or not true:
+        return len(given) + len(true)
+    number: dict[Any, int] = {}
+    columns = np.array([number.setdefault(symbol, len(number)) for symbol in true])
+    places = np.arange(len(true) + 1)
+    row = places.copy()
+    for symbol in given:
+        step = np.minimum(row[1:] + 1, row[:-1] + (columns != number.get(symbol, -1)))
+        # What comes from the left is one more for each column: a running minimum once that slope is taken off.
+        row = np.minimum.accumulate(np.concatenate([row[:1] + 1, step]) - places) + places
+    return int(row[-1])
+
+
+def _words(text: Any) -> list[Any]:
+    return text.split() if isinstance(text, str) else list(text)
 
 
 # What they share

@@ -121,6 +121,8 @@ class SplitReport:
         cut_labels: labels that were cut off with them; of BIO tags only those that are not `O`.
         unknown: steps that are a symbol unknown to the vocabulary; None where the field has no such thing.
         seen_in_train: examples whose input is also an input of train, to the last step; None for train.
+        quarantined: inputs that could not be encoded and were left out, as the task allows; no part of `examples`.
+        quarantined_first: where the first of them are, and what is wrong with each.
     """
 
     split: str
@@ -136,6 +138,8 @@ class SplitReport:
     cut_labels: int = 0
     unknown: int | None = None
     seen_in_train: int | None = None
+    quarantined: int = 0
+    quarantined_first: Sequence[str] = ()
 
     @property
     def unknown_share(self) -> float:
@@ -347,6 +351,7 @@ class _Work:
             [
                 STORE_FORMAT, __version__, np.__version__, key, files, sorted(self.digests.items()), list(self.splits),
                 self.task.input, self.task.target, states, self.task.limit, self.task.window,
+                self.task.bad_inputs,
             ],
         )  # fmt: skip
         return digest.hexdigest()
@@ -432,11 +437,13 @@ class _Work:
         limit = _limit(self.task)
         report = _start(split, input, limit)
         digest = hashlib.blake2b(digest_size=16)
-        for number, example in enumerate(self._examples(split, "encoding")):
+        number = -1
+        left_out = _Problems()
+        for example in self._examples(split, "encoding"):
             if split in self.digests:
                 _feed(digest, [example.input, example.target, example.id])
             x, y = None, None
-            with problems.at(example.id, "input "):
+            with (left_out if self.task.bad_inputs == "quarantine" else problems).at(example.id, "input "):
                 x = _encoded(input, example.input)
             if not target.derived:
                 with problems.at(example.id, "target "):
@@ -445,6 +452,7 @@ class _Work:
                         raise ValueError(f"has {len(y):,} {target.unit} for {len(x):,} {input.unit}")
             if x is None or (y is None and not target.derived) or problems.count:
                 continue
+            number += 1
             digests += hashlib.blake2b(np.ascontiguousarray(x).data, digest_size=16).digest()
             parts = _cuts(len(x) if input.ragged else 1, limit)
             report = _count(report, input, target, x, y, parts)

@@ -2,7 +2,7 @@
 
 Each is a factory: `dim` (the encoder's `out_dim`), the fitted target field and the task's input layer are given by the
 house; the keyword-only options are what a recipe may say. The modules live in files of their own:
-`classification`, `tagging`, `language_model`, `regression`.
+`classification`, `tagging`, `language_model`, `regression`, `ctc`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from seqkit.fields import Label, Labels, Next, Tags, Values
-from seqkit.types import Field, Share
+from seqkit.fields import Label, Labels, Next, Tags, Text, Values
+from seqkit.types import Count, Field, Share
 
 if TYPE_CHECKING:
     from torch import nn
 
     from seqkit.modules import Head
 
-__all__ = ["Pool", "classify", "language", "regress", "serves", "tag"]
+__all__ = ["Pool", "Search", "classify", "ctc", "language", "regress", "serves", "tag"]
 
 Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
+
+Search: TypeAlias = Literal["greedy", "beam"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -145,3 +147,35 @@ def regress(
     from seqkit.heads.regression import Regress
 
     return Regress(dim, target, pool=pool, dropout=dropout, loss=loss)
+
+
+@serves(Text)
+def ctc(
+    dim: int,
+    target: Field,
+    layer: nn.Module | None = None,
+    /,
+    *,
+    search: Search = "greedy",
+    beams: Count = 16,
+    best: Count = 1,
+    dropout: Share = 0.0,
+    too_long: Literal["refuse", "skip"] = "refuse",
+) -> Head:
+    """A text that is shorter than its input and in the same order, without knowing where each symbol stands.
+
+    Connectionist temporal classification (Graves et al. 2006, doi:10.1145/1143844.1143891): at each step a symbol or a
+    blank; repeats become one, blanks vanish, and all ways to a text are summed. The loss is in nats a symbol.
+
+    Args:
+        search: greedy, the best class of each step, collapsed; beam, prefix beam search, slower and never worse where
+            the beam is wide enough.
+        beams: prefixes that beam search keeps.
+        best: how many texts beam search says, each with its probability.
+        dropout: share of the encoded values dropped.
+        too_long: what becomes of a text that needs more steps than its input has: an error that names it, or left out
+            of the loss and counted. No alignment exists for it, so nothing can be learned from it.
+    """
+    from seqkit.heads.ctc import CTC
+
+    return CTC(dim, target, search=search, beams=beams, best=best, dropout=dropout, too_long=too_long)
