@@ -21,7 +21,7 @@ import click
 PATIENCE = 30.0
 """Seconds that a plugin's import may take."""
 
-_LOAD = "import sys; from seqkit import registry; registry.load(sys.argv[1], sys.argv[2])"
+_LOAD = "import sys; from seqkit import registry; registry.load(sys.argv[1], sys.argv[2]); print('loaded')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ def plugins(patience: float = PATIENCE) -> Iterator[Finding]:
             )
         except subprocess.TimeoutExpired:
             return Finding(about, "bad", f"its import did not end in {patience:g} s")
-        if done.returncode == 0:
+        if done.returncode == 0 and done.stdout.endswith("loaded\n"):
             return Finding(about, "ok", f"{plugin.distribution} {plugin.version}, {plugin.value}")
-        last = done.stderr.strip().split("\n")[-1] or f"its import ended the process with {done.returncode}"
+        last = done.stderr.strip().split("\n")[-1] or "its import ended the process"
         if done.returncode < 0:
             last = f"its import was ended by signal {-done.returncode}"
         return Finding(about, "bad", last.removeprefix("seqkit.errors.PluginError: "))

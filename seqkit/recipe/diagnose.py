@@ -88,6 +88,28 @@ class Checker:
             return None
         return {name: settle(values[name]) for name in schema.names}
 
+    def salvage(
+        self, schema: Schema, entries: Mapping[str, Entry], at: Place, reserved: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """Options to go on with after a complaint: what was wrong is left at its default, in silence.
+
+        None where that would be guessing: something without a default, or a wrong word where the words are listed,
+        which is the kind of option that decides what a task is.
+        """
+        from pydantic import ValidationError
+
+        known = {name: each for name, each in entries.items() if name in schema.names}
+        given = {name: plain(each.node) for name, each in known.items() if name not in schema.nested}
+        try:
+            schema.model.model_validate(given)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+            if any(each["type"] in ("missing", "literal_error") for each in errors):
+                return None
+            for each in errors:
+                known.pop(str(each["loc"][0]), None)
+        return Checker().options(schema, known, "", at, reserved)
+
     def choice(
         self,
         entry: Entry | None,
@@ -163,7 +185,9 @@ class Checker:
             if error["type"] == "missing":
                 self.say(at, f"{join(path, str(error['loc'][0]))}: missing", "this option has no default")
             elif error["loc"][0] not in entries:
-                self.say(at, f"{join(path, str(error['loc'][0]))}: its own default is wrong: {error['msg'].lower()}")
+                name = str(error["loc"][0]).removeprefix("option_")  # a default goes by the field, not by its alias
+                what = error["msg"][0].lower() + error["msg"][1:]
+                self.say(at, f"{join(path, name)}: its own default is wrong: {what}", "tell its author")
             else:
                 grouped.setdefault(_walk(entries, error["loc"])[0], []).append(error)
         for steps, group in grouped.items():

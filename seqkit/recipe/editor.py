@@ -11,9 +11,7 @@ from typing import Any
 
 from seqkit._version import __version__
 from seqkit.errors import PluginError
-from seqkit.recipe.diagnose import lookup, names_in
-from seqkit.recipe.emit import to_plain
-from seqkit.recipe.load import (
+from seqkit.recipe.check import (
     ENCODER_WORDS,
     HEAD_WORDS,
     TASK_WORDS,
@@ -22,6 +20,8 @@ from seqkit.recipe.load import (
     task_words,
     top_words,
 )
+from seqkit.recipe.diagnose import lookup, names_in
+from seqkit.recipe.emit import to_plain
 from seqkit.recipe.schema import MISSING, Nested, about_of, schema_of
 from seqkit.settings import TrainSettings
 from seqkit.types import JSON, SPLITS

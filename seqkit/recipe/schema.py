@@ -260,11 +260,13 @@ def _strict(annotation: Any) -> Any:
         union = functools.reduce(operator.or_, ordered)
         real = [member for member in members if member is not types.NoneType]
         return Annotated[union, Field(union_mode="left_to_right")] if len(real) > 1 else union
+    if origin in (Sequence, Iterable):
+        return _strict(tuple[members[0], ...])  # type: ignore[valid-type]
     if origin is tuple or annotation is tuple:
         parts = tuple(part if part is Ellipsis else _strict(part) for part in members)
         inner = tuple[parts] if parts else tuple[Any, ...]  # type: ignore[valid-type]
         return Annotated[inner, BeforeValidator(_to_tuple)]
-    if origin in (list, Sequence, Iterable) or annotation is list:
+    if origin is list or annotation is list:
         return list[_strict(members[0])] if members else list[Any]  # type: ignore[misc]
     if origin in (dict, Mapping) or annotation is dict:
         if members and members[0] is not str:
