@@ -309,6 +309,13 @@ class TestMistakes:
         told = wrong((text % "true").replace("{use", "{droput: 1, use"))
         assert [line.split(": ")[1] for line in told] == ["encoder.droput", "encoder.bidirectional"]
 
+    def test_a_head_with_a_wrong_option_may_be_the_wrong_head_too(self) -> None:
+        told = wrong(GOOD.replace("k: 4", "head: {use: tag, dropuot: 0.1}"))
+        assert [line.split(";")[0] for line in told] == [
+            "r.yaml:2:18: tasks.splice.head: 'tag' cannot serve a Label target",
+            "r.yaml:2:29: tasks.splice.head.dropuot: unknown option",
+        ]
+
     def test_a_head_is_not_judged_by_a_task_that_is_only_guessed_at(self) -> None:
         (line,) = wrong(GOOD.replace("k: 4", "target: nxt, head: language"))
         assert "tasks.splice.target: expected 'label' or 'next'" in line

@@ -141,9 +141,10 @@ def _task(
         elif (rest := checker.salvage(schema, entries, entry.place, TASK_WORDS)) is not None:
             task = _called(Checker(), str(use.value), rest, path, entry.place)
     head = _head(checker, path, entry, entries.get("head"), task)
-    if task is not None and head is not None:
+    if task is not None:
+        name_of_head = head.use if head else _named(entries.get("head"))
         place = entries["head"].node.place if "head" in entries else entry.place
-        _fits(checker, path, place, task, head, encoder_entry, encoder)
+        _fits(checker, path, place, task, name_of_head, encoder_entry, encoder)
     if options is None or head is None or words is None:
         return None
     return TaskEntry(name, str(use.value), options, head, words["weight"])
@@ -174,30 +175,41 @@ def _head(checker: Checker, path: str, entry: Entry, said: Entry | None, task: T
     return checker.choice(said, f"{path}.head", "heads", entry.place, default=default)
 
 
+def _named(said: Entry | None) -> str | None:
+    """The name in a choice that has something wrong with it, if there is one."""
+    use = said.node.entries.get("use") if said else None
+    return use.node.value if use and isinstance(use.node.value, str) else None
+
+
 def _fits(
     checker: Checker,
     path: str,
     place: Place,
     task: Task,
-    head: Choice,
+    head: str | None,
     encoder_entry: Entry | None,
     encoder: Choice | None,
 ) -> None:
     """Can this head serve the task's target, and may the encoder look ahead?"""
-    factory = lookup("heads", head.use)
+    try:
+        factory = lookup("heads", head) if head else None
+    except PluginError:
+        factory = None
+    if factory is None:
+        return  # complained of already
     accepts = getattr(factory, "accepts", None)
     if accepts is not None and not isinstance(task.target, tuple(accepts)):
         target = type(task.target).__name__
         fit = [name for name in names_in("heads") if _accepts(name, task)]
         hint = f"heads that can: {', '.join(fit)}" if fit else "no installed head can"
-        checker.say(place, f"{path}.head: '{head.use}' cannot serve a {target} target", hint)
+        checker.say(place, f"{path}.head: '{head}' cannot serve a {target} target", hint)
         return
     both = encoder_entry.node.entries.get("bidirectional") if encoder_entry else None
     looks_ahead = both is not None and both.node.value is True
     if encoder is not None:  # nothing wrong with it: its default counts too
         looks_ahead = encoder.options.get("bidirectional") is True
     if getattr(factory, "needs_causal", False) and looks_ahead and encoder_entry is not None:
-        what = f"encoder.bidirectional: '{head.use}' of {path} predicts what comes next, which the encoder must not see"
+        what = f"encoder.bidirectional: '{head}' of {path} predicts what comes next, which the encoder must not see"
         checker.say(both.node.place if both else encoder_entry.place, what, "set it to false")
 
 
