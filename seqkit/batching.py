@@ -5,6 +5,7 @@ The order of everything is a pure function of (seed, epoch), so any position of 
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,10 @@ EVALUATION_TOKENS = 32_768
 
 @dataclass(frozen=True)
 class TaskData:
-    """One task with its fields fitted and its splits stored."""
+    """One task with its fields fitted and its splits stored.
+
+    `content` says what the data was: the files with their hashes, and the key of the store.
+    """
 
     name: str
     task: Task
@@ -41,6 +45,7 @@ class TaskData:
     target: Field
     splits: Mapping[str, Split]
     weight: float = 1.0
+    content: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task.window is not None and not self.target.derived:

@@ -81,7 +81,8 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     tests = {key: value for key, value in scores.items() if "/test/" in key}
     run.metrics(at.step, tests, epoch=at.epoch)
     run.board.scalars(at.step, tests)
-    run.final(scores | {"best_step": best_step, "steps": at.step, "parameters": model.count_parameters()})
+    run.final(scores)
+    run.status("running", steps=at.step, best_step=best_step, parameters=model.count_parameters())
     run.board.hparams(flatten(recipe), scores)
     return Finished(run.folder, scores, best_step, expectations(recipe, scores))
 
@@ -108,7 +109,8 @@ def prepare_data(
             )
         except OSError as error:
             raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
-        data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight)
+        content = {"key": prepared.folder.name, "files": prepared.files}
+        data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight, content)
         for split in prepared.splits.values():
             for line in split.report.lines():
                 tell(f"{name}: {line}")
@@ -129,7 +131,7 @@ def _key(entry: TaskEntry) -> dict[str, Any]:
 
 def _facts(data: TaskData) -> dict[str, Any]:
     splits = {name: split.report.facts() for name, split in data.splits.items()}
-    return {"about": dict(data.task.about), "splits": splits}
+    return {"about": dict(data.task.about), **data.content, "splits": splits}
 
 
 def choose_device(wanted: str) -> torch.device:
