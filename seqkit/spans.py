@@ -89,6 +89,11 @@ def fault(tags: Sequence[str], scheme: Scheme) -> tuple[int, str] | None:
     return None
 
 
+def spans_of(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:
+    """The spans (type, first step, step after the last) that tags of any scheme mean."""
+    return _runs(tags) if scheme == "plain" else spans(tags)
+
+
 def convert(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
     """The same spans in another scheme. Broken sequences are read as conlleval reads them, and mended so.
 
@@ -100,11 +105,10 @@ def convert(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
     """
     for tag in tags:
         parted(tag, source)
-    found = _plain_spans(tags) if source == "plain" else spans(tags)
     made = [OUTSIDE] * len(tags)
     goes_on = bool(tags) and source in ("iob2", "bioes") and tags[0][0] in "IE"
     ended: dict[str, int] = {}
-    for kind, first, after in found:
+    for kind, first, after in spans_of(tags, source):
         steps = after - first
         if target == "plain":
             letters = ""
@@ -148,7 +152,7 @@ def _follows(before: tuple[str, str], after: tuple[str, str], scheme: Scheme) ->
     return (first == OUTSIDE or first in _ENDING[scheme]) and (second == OUTSIDE or second in _BEGINNING[scheme])
 
 
-def _plain_spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+def _runs(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     found, first = [], 0
     for kind, run in groupby(tags):
         after = first + sum(1 for _ in run)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Final, Self, final
 
 import numpy as np
 
+from seqkit.spans import Scheme, convert, fault, parted, tags_of, type_of
 from seqkit.types import JSON, Field
 from seqkit.vocab import Vocabulary
+
+UNSEEN: Final = "<unseen>"
+"""What stands for the labels that training has not seen, where that is allowed."""
 
 
 @final
@@ -94,29 +98,65 @@ class Labels(Field):
 @final
 @dataclass(frozen=True)
 class Tags(Field):
-    """One label for every step of the input, as (T,) numbers. A value is a list of str, as long as the input."""
+    """One label for every step of the input, as (T,) numbers. A value is a list of str, as long as the input.
+
+    Tags that mark spans have a scheme (see `seqkit.spans`). Then the labels are those that spans of the types seen in
+    training can have, all of them, whether or not each has been seen; and they may be learned in another scheme than
+    the one in which values come and go.
+
+    Args:
+        scheme: how the values mark spans; None: they do not.
+        learn: the scheme to learn in; None: the same.
+        allow_unseen: a label (a type, where there is a scheme) that training has not seen is no error, but stands for
+            `<unseen>`, which no model has reason to predict: it counts as missed.
+    """
 
     aligned: ClassVar[bool] = True
     unit = "tags"
 
+    scheme: Scheme | None = field(default=None, kw_only=True)
+    learn: Scheme | None = field(default=None, kw_only=True)
+    allow_unseen: bool = field(default=False, kw_only=True)
     vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        return replace(self, vocabulary=_labels(label for value in values for label in _several(value)))
+        seen = {label for value in values for label in _several(value)}
+        if self.scheme:
+            seen = {kind for tag in seen if (kind := type_of(tag, self.scheme))}
+        if self.allow_unseen:
+            seen.add(UNSEEN)
+        return replace(self, vocabulary=_labels(tags_of(seen, self.learned or "plain") if self.scheme else seen))
 
     def encode(self, value: Any) -> np.ndarray:
-        """(T,) numbers. Raises ValueError if there are none, or one is a label that training has not seen."""
-        labels = _several(value)
-        if not labels:
+        """(T,) numbers. Raises ValueError if there are none, one is unseen, or they break the scheme."""
+        tags = list(_several(value))
+        if not tags:
             raise ValueError("is empty")
-        return _known(self.vocabulary).lookup(labels)
+        if self.scheme and (wrong := fault(tags, self.scheme)):
+            raise ValueError(f"step {wrong[0] + 1}: {wrong[1]}")
+        known = _known(self.vocabulary)
+        if self.scheme and self.learned:
+            tags = convert(tags, self.scheme, self.learned)
+        for step, tag in enumerate(tags):
+            if tag not in known:
+                tags[step] = self._unseen(tag, step)
+        return known.lookup(tags)
 
     def decode(self, array: np.ndarray) -> list[str]:
-        return _known(self.vocabulary).names(np.asarray(array).tolist())
+        """The tags, in the scheme of the values."""
+        tags = _known(self.vocabulary).names(np.asarray(array).tolist())
+        if self.scheme and self.learned and self.scheme != self.learned:
+            return convert(tags, self.learned, self.scheme)
+        return tags
+
+    @property
+    def learned(self) -> Scheme | None:
+        """The scheme of the labels."""
+        return (self.learn or self.scheme) if self.scheme else None
 
     @property
     def labels(self) -> list[str]:
-        """The labels in the order of their numbers."""
+        """The labels in the order of their numbers, in the scheme that is learned."""
         return list(_known(self.vocabulary).symbols)
 
     @property
@@ -128,6 +168,18 @@ class Tags(Field):
 
     def restore(self, state: JSON) -> Self:
         return self if state is None else replace(self, vocabulary=Vocabulary(tuple(state), specials=False))
+
+    def _unseen(self, tag: str, step: int) -> str:
+        """What stands for a label that training has not seen, or ValueError where that is not allowed."""
+        letter, kind = parted(tag, self.learned) if self.learned else ("", tag)
+        if self.allow_unseen:
+            return f"{letter}-{UNSEEN}" if self.learned and self.learned != "plain" else UNSEEN
+        types = (type_of(each, self.learned) for each in self.labels) if self.learned else iter(self.labels)
+        try:
+            Vocabulary.of_labels(each for each in types if each).index(kind)
+        except ValueError as error:
+            raise ValueError(f"step {step + 1}: {error}") from None
+        raise AssertionError(f"{tag!r} is none of the tags of a type that is known")
 
 
 @final

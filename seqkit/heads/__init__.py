@@ -2,7 +2,8 @@
 
 Each is a factory: `dim` (the encoder's `out_dim`), the fitted target field and the task's input layer are given by the
 house; the keyword-only options are what a recipe may say. The modules live in files of their own:
-`classification`, `tagging`, `language_model`, `regression`, `ctc`.
+`classification`, `tagging`, `random_field`, `language_model`, `regression`, `alignment`. None is called as its factory is:
+importing `seqkit.heads.tag` would put the module in the place of the function.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from seqkit.modules import Head
 
-__all__ = ["Pool", "Search", "classify", "ctc", "language", "regress", "serves", "tag"]
+__all__ = ["Pool", "Search", "classify", "crf", "ctc", "language", "regress", "serves", "tag"]
 
 Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
 
@@ -102,6 +103,33 @@ def tag(
     return Tag(dim, target, dropout=dropout, label_smoothing=label_smoothing)
 
 
+@serves(Tags)
+def crf(
+    dim: int,
+    target: Field,
+    layer: nn.Module | None = None,
+    /,
+    *,
+    dropout: Share = 0.0,
+    constrain: bool = True,
+    nbest: Count = 1,
+) -> Head:
+    """One tag for each step, all of them chosen together (a linear-chain conditional random field).
+
+    The loss is the negative log-likelihood of whole sequences of tags, in nats a step (Lafferty, McCallum and Pereira
+    2001; over a recurrent encoder Lample et al. 2016, arXiv:1603.01360). Tags that mark spans in a scheme are never
+    predicted in an illegal order. Windows of a long sequence are tagged each on its own and put one after another.
+
+    Args:
+        dropout: share of the encoded values dropped.
+        constrain: keep to the scheme in training too; false: illegal orders are only barred when predicting.
+        nbest: how many sequences of tags a prediction lists, the best first.
+    """
+    from seqkit.heads.random_field import RandomField
+
+    return RandomField(dim, target, dropout=dropout, constrain=constrain, nbest=nbest)
+
+
 @serves(Next, needs_causal=True, loss_name="nats")
 def language(
     dim: int,
@@ -176,6 +204,6 @@ def ctc(
         too_long: what becomes of a text that needs more steps than its input has: an error that names it, or left out
             of the loss and counted. No alignment exists for it, so nothing can be learned from it.
     """
-    from seqkit.heads.ctc import CTC
+    from seqkit.heads.alignment import CTC
 
     return CTC(dim, target, search=search, beams=beams, best=best, dropout=dropout, too_long=too_long)

@@ -1,0 +1,171 @@
+"""One tag a step, chosen together: the module behind `crf`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqkit.fields import Tags
+from seqkit.heads.chains import Chain, Sums, best_paths, log_partition, marginals, path_score, sums
+from seqkit.heads.tagging import check_aligned
+from seqkit.kernels import upload
+from seqkit.modules import Batch, Encoded, Head
+from seqkit.spans import Scheme, legal, spans_of
+from seqkit.types import JSON, Field, Prediction
+
+PENALTY = -100.0
+"""Nats that training takes off a path for each illegal transition: as good as barred, yet every loss stays finite."""
+
+
+class RandomField(Head):
+    """A linear-chain conditional random field (Lafferty et al. 2001; Lample et al. 2016); see `seqkit.heads.crf`.
+
+    `Prediction.value` is the best sequence of tags, `confidence` the probability of each of its tags given the whole
+    input (by forward and backward sums). `scores` has `spans`, where the tags mark spans: type, first step, step after
+    the last, and the probability that exactly these steps have exactly these tags; and `nbest`, where more than one
+    sequence is asked for: each with its probability.
+
+    Attributes:
+        transitions: (C, C) score of column after row.
+        start: (C,) score of a first tag.
+        end: (C,) score of a last tag.
+    """
+
+    accepts = (Tags,)
+
+    barred_start: Tensor
+    barred_transitions: Tensor
+    barred_end: Tensor
+
+    def __init__(
+        self, dim: int, target: Field, *, dropout: float = 0.0, constrain: bool = True, nbest: int = 1
+    ) -> None:
+        super().__init__()
+        self.target: Any = target
+        self.scheme: Scheme | None = getattr(target, "scheme", None)
+        self.nbest = nbest
+        self.constrain = constrain
+        self.dropout = nn.Dropout(dropout)
+        classes = target.size
+        self.out = nn.Linear(dim, classes)
+        self.transitions = nn.Parameter(torch.zeros(classes, classes))
+        self.start = nn.Parameter(torch.zeros(classes))
+        self.end = nn.Parameter(torch.zeros(classes))
+        learned: Scheme | None = getattr(target, "learned", None)
+        labels: list[str] = getattr(target, "labels")  # noqa: B009
+        bars = [~torch.from_numpy(each) for each in legal(labels, learned or "plain")]
+        for name, bar in zip(("start", "transitions", "end"), bars, strict=True):
+            self.register_buffer(f"barred_{name}", bar, persistent=False)
+
+    def emissions(self, steps: Tensor) -> Tensor:
+        """(B, T, H) -> (B, T, C)."""
+        out: Tensor = self.out(self.dropout(steps))
+        return out
+
+    def chain(self, steps: Tensor, lengths: Tensor, y: Tensor | None = None) -> Chain:
+        """The scores of a batch. Without true labels `y`, what the scheme forbids is barred altogether.
+
+        With them, it costs `PENALTY`. A true sequence that begins or ends inside of a span (a window of a longer one)
+        may: its edge costs nothing, or the model would be taught to avoid what is right.
+        """
+        free = self.start.double(), self.transitions.double(), self.end.double()
+        barred = self.barred_start, self.barred_transitions, self.barred_end
+        if y is None:
+            start, transitions, end = (s.masked_fill(b, -torch.inf) for s, b in zip(free, barred, strict=True))
+        elif not self.constrain:
+            start, transitions, end = free
+        else:
+            start, transitions, end = (s + PENALTY * b for s, b in zip(free, barred, strict=True))
+            last = y.gather(1, upload(lengths - 1, y.device)[:, None]).squeeze(1)
+            start = torch.where(self.barred_start[y[:, 0]][:, None], free[0], start)
+            end = torch.where(self.barred_end[last][:, None], free[2], end)
+        return Chain.of(self.emissions(steps), transitions, start, end, lengths)
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood of the tags of each sequence, summed, in nats; and the number of real steps.
+
+        So the mean is nats a step, comparable with `tag`'s, and a long sequence counts for as much as its steps.
+
+        Raises:
+            ValueError: there is not one tag for each encoded step.
+        """
+        assert batch.y is not None
+        check_aligned(encoded, batch)
+        with torch.autocast(encoded.steps.device.type, enabled=False):
+            chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths, batch.y)
+            total = (log_partition(chain) - path_score(chain, batch.y)).sum()
+        return total.float(), torch.tensor(batch.tokens)
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One a sequence. Illegal sequences are barred altogether."""
+        with torch.autocast(encoded.steps.device.type, enabled=False):
+            chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths)
+        found = sums(chain)
+        paths, scores = best_paths(chain, self.nbest)
+        best = paths[:, 0].t()
+        sure = marginals(chain, found).gather(2, best[..., None]).squeeze(-1).t().cpu()
+        shares = (scores - found.total[:, None]).tolist()
+        along = _Along(chain, found, best) if self.scheme else None
+        every = paths.cpu().numpy()
+        predictions = []
+        for row, length in enumerate(encoded.lengths.tolist()):
+            tags = self.target.decode(every[row, 0, :length])
+            more: dict[str, JSON] = {}
+            if along is not None and self.scheme is not None:
+                more["spans"] = along.spans(row, spans_of(tags, self.scheme))
+            if self.nbest > 1:
+                more["nbest"] = [
+                    {"value": self.target.decode(path[:length]), "confidence": min(1.0, math.exp(share))}
+                    for path, share in zip(every[row], shares[row], strict=True)
+                    if share > -math.inf
+                ]
+            predictions.append(Prediction(tags, sure[row, :length].clamp(max=1.0).tolist(), more or None))
+        return predictions
+
+    def stitch(self, parts: Sequence[Prediction]) -> Prediction:
+        """The windows' tags one after another. A span that goes on in the next window is one span again."""
+        tags = [tag for part in parts for tag in part.value]
+        confidence = [each for part in parts for each in part.confidence or ()]  # type: ignore[union-attr]
+        if self.scheme is None:
+            return Prediction(tags, confidence)
+        pieces, offset = [], 0
+        for part in parts:
+            pieces += [(offset + each["start"], each["confidence"]) for each in part.scores["spans"]]
+            offset += len(part.value)
+        whole = []
+        for kind, first, after in spans_of(tags, self.scheme):
+            share = float(np.prod([share for start, share in pieces if first <= start < after]))
+            whole.append({"type": kind, "start": first, "end": after, "confidence": share})
+        return Prediction(tags, confidence, {"spans": whole})
+
+
+class _Along:
+    """What there is to sum along the best paths, on the CPU, so that any stretch of one has its probability at once."""
+
+    def __init__(self, chain: Chain, found: Sums, best: Tensor) -> None:
+        assert found.after is not None
+        before, after, said = (
+            part.gather(2, best[..., None]).squeeze(-1) for part in (found.before, found.after, chain.emissions)
+        )
+        moved = chain.transitions[best[:-1], best[1:]] + said[1:]
+        climbed = torch.cat([torch.zeros_like(said[:1]), moved.masked_fill(~chain.mask[1:], 0.0).cumsum(0)])
+        # log P(steps a to b) = before[a] + (climbed[b] - climbed[a]) + after[b] - said[b] - log Z
+        self._opens = (before - climbed - found.total).t().cpu().numpy()
+        self._closes = (climbed + after - said).t().cpu().numpy()
+
+    def spans(self, row: int, found: Sequence[tuple[str, int, int]]) -> list[JSON]:
+        return [
+            {
+                "type": kind,
+                "start": first,
+                "end": after,
+                "confidence": min(1.0, float(np.exp(self._opens[row, first] + self._closes[row, after - 1]))),
+            }
+            for kind, first, after in found
+        ]
