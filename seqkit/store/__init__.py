@@ -1,0 +1,18 @@
+"""Every split of a task as flat memory-mapped arrays, encoded once and kept under a key made of their content.
+
+    <cache>/store/<key>/                one folder a task, its options, its data and its fitted fields
+        train.x.bin, train.x.offsets    all steps of all examples in a row; where each example starts
+        train.y.bin, train.y.offsets    the targets (no offsets where every example has one row)
+        train.ids.bin, ...offsets       where a human finds each example, UTF-8
+        train.origin.bin                the number of the example that a row was cut from
+        MANIFEST.json                   types, shapes, sizes, checksums, reports, fitted fields; written last
+
+A folder appears whole, by one rename. One that is damaged is made again. Memory does not grow with the data, apart
+from vocabularies and 16 bytes an example of `train` (to count inputs that stand in two splits).
+"""
+
+from seqkit.store.columns import Column, Ids, Split
+from seqkit.store.report import SplitReport
+from seqkit.store.work import Prepared, memory_split, prepare
+
+__all__ = ["Column", "Ids", "Prepared", "Split", "SplitReport", "memory_split", "prepare"]
