@@ -35,8 +35,8 @@ class Board:
     """The one writer of a run's `tb/`.
 
     Args:
-        folder: the run's `tb/`. Event files in it are kept, as one file in which each (tag, step) occurs once.
-        purge_step: what was written at this step or later is forgotten first: the resumed step + 1.
+        folder: the run's `tb/`. Event files in it are kept; each (tag, step) in them occurs once.
+        purge_step: what was written at this step or later is taken out of them first: the resumed step + 1.
 
     Every method raises RunError if the disk is full.
     """
@@ -44,6 +44,7 @@ class Board:
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         self.folder = folder
         self._writer: SummaryWriter | None = None
+        self._purge: int | None = None
         self._once = events.Once()
         folder.mkdir(parents=True, exist_ok=True)
         self.rewind(None if purge_step is None else purge_step - 1)
@@ -51,6 +52,8 @@ class Board:
     def rewind(self, step: int | None) -> None:
         """Forget everything after `step` (None: nothing), before it is written again."""
         self._close()
+        # A TensorBoard that watches has the old points in its memory; the next file begins by telling it to drop them.
+        self._purge = None if step is None else step + 1
 
         def again() -> None:
             self._once = events.rewrite(self.folder, step)
@@ -112,7 +115,7 @@ class Board:
             step: of the metrics; None: the last step that anything was written at.
         """
         step = max(self._once.last.values(), default=0) if step is None else step
-        plain = {k: v if isinstance(v, (bool, int, float)) else scrub_urls(str(v)) for k, v in values.items()}
+        plain = {key: _hparam(value) for key, value in values.items()}
         finals = {f"hparam/{name}": float(value) for name, value in metrics.items()}
         for summary in summaries.hparams(plain, finals):
             self._add(step, summary)
@@ -134,7 +137,7 @@ class Board:
 
         def write() -> None:
             if self._writer is None:
-                self._writer = SummaryWriter(str(self.folder))
+                self._writer = SummaryWriter(str(self.folder), purge_step=self._purge)
             file_writer: Any = self._writer.file_writer
             file_writer.add_summary(fresh, step)
 
@@ -186,17 +189,24 @@ def weights_and_gradients(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _sample(tensor: Tensor) -> np.ndarray:
-    """At most MOST_VALUES finite values of a tensor, as float64 on the CPU."""
+    """At most MOST_VALUES finite values of a tensor, float64 on the CPU; beyond the last edge they count as on it."""
     flat = tensor.detach().reshape(-1)
     flat = flat[:: -(-flat.numel() // MOST_VALUES) or 1].to("cpu", torch.float64)
-    return np.asarray(flat[torch.isfinite(flat)].numpy())
+    return np.asarray(flat[torch.isfinite(flat)].clamp(_BINS[0], _BINS[-1]).numpy())
+
+
+def _hparam(value: object) -> float | str:
+    """torch's writer takes truth for a number; as a word it is read as what it is."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    return str(value).lower() if isinstance(value, bool) else scrub_urls(str(value))
 
 
 def _cell(value: object, most: int = 200) -> str:
     """A value as table text that neither Markdown nor HTML reads anything into."""
     text = " ".join(str(value).split())
     text = text if len(text) <= most else text[: most - 1] + "…"
-    return re.sub(r"[\\`*_{}\[\]()#+\-.!|~:/@]", lambda found: f"&#{ord(found.group())};", html.escape(text))
+    return re.sub(r"[\\`*_\[\]|~]", lambda found: f"&#{ord(found.group())};", html.escape(text))
 
 
 def _bins() -> list[float]:

@@ -74,6 +74,13 @@ def _write_all(handle: int, content: bytes) -> None:
         rest = rest[os.write(handle, rest) :]
 
 
+def sweep(folder: Path) -> None:
+    """Remove the unfinished files that a killed process left directly in `folder`. Only its one writer may do this."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
 def encode(content: bytes | str) -> bytes:
     """UTF-8. A lone surrogate (an undecodable byte of a file name) becomes its escape, which JSON reads back."""
     return content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content

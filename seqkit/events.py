@@ -1,18 +1,17 @@
 """TensorBoard event files as they lie in a folder: what is in them, and making each (tag, step) occur once.
 
 TensorBoard has a purge of its own, but it works in the reader's memory: the files keep both points, and every other
-reader sees them twice. On resume the files are therefore rewritten as one that ends at the resumed step.
+reader sees them twice. On resume the files are therefore rewritten without what comes after the resumed step.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -23,7 +22,7 @@ MARK = "tfevents"
 
 
 class Once:
-    """Lets each (tag, step) pass once. Steps of a tag only ever rise, so the last one is all that is remembered."""
+    """Lets each (tag, step) pass once. A writer's steps only ever rise, so the last one of a tag is all it needs."""
 
     def __init__(self) -> None:
         self.last: dict[str, int] = {}
@@ -31,54 +30,65 @@ class Once:
     def new(self, summary: Summary, step: int) -> Summary | None:
         """The part of `summary` that is new at `step`, or None if nothing is."""
         fresh = [value for value in summary.value if self.last.get(value.tag, -1) < step]
-        if not fresh:
-            return None
         self.last.update((value.tag, step) for value in fresh)
-        return summary if len(fresh) == len(summary.value) else Summary(value=fresh)
+        return _part(summary, fresh)
 
 
 def rewrite(folder: Path, last_step: int | None = None) -> Once:
-    """Make one file of all event files in `folder`, with each (tag, step) once and nothing after `last_step`.
+    """Take everything after `last_step` out of the event files in `folder`, and what is there twice.
 
-    The new file takes its name before the old ones go, so a crash in between leaves doubles that the next call
-    removes, and never a gap. Records after a torn or damaged one (the end of a killed process's file) are lost.
+    Each file that must change is replaced in one step under its own name (a TensorBoard that is reading it goes on
+    with the next), so a crash in between leaves nothing that the next call does not put right. Records after a torn
+    or damaged one, such as the end of a killed process's file, cannot be read and go too.
 
     Returns:
-        what is in the file now.
+        what is in the files now.
     """
+    durable.sweep(folder)
+    seen: set[tuple[str, int]] = set()
+    for path in paths(folder):
+        part = durable.temporary(path)
+        try:
+            if _filter(path, part, last_step, seen):
+                os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    durable.sync_folder(folder)
     once = Once()
-    old = paths(folder)
-    if not old:
-        return once
-    # `+` sorts before any host name: readers take the history before the file that goes on from it.
-    goal = folder / f"events.out.{MARK}.{int(time.time()):010d}.+history"
-    part = durable.temporary(goal)
-    try:
-        with part.open("xb") as stream:
-            writer = RecordWriter(stream)
-            writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-            # A TensorBoard that watches forgets what it has read from the old files and reads it anew.
-            start = Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START))
-            writer.write(start.SerializeToString())
-            for event in read(*old):
-                if last_step is not None and event.step > last_step:
-                    continue
-                summary = once.new(event.summary, event.step)
-                if summary is not None:
-                    kept = Event(wall_time=event.wall_time, step=event.step, summary=summary)
-                    writer.write(kept.SerializeToString())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, goal)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    durable.sync_folder(folder)
-    for path in old:
-        if path != goal:
-            path.unlink()
-    durable.sync_folder(folder)
+    for tag, step in seen:
+        once.last[tag] = max(step, once.last.get(tag, -1))
     return once
+
+
+def _filter(path: Path, part: Path, last_step: int | None, seen: set[tuple[str, int]]) -> bool:
+    """Write what stays of one file to another; True if that is not all of it."""
+    size = path.stat().st_size
+    with part.open("xb") as stream:
+        writer = RecordWriter(stream)
+        for record in _records(path):
+            event = Event.FromString(record)
+            if not event.HasField("summary"):
+                if not event.HasField("session_log"):
+                    writer.write(record)
+                continue
+            if last_step is not None and event.step > last_step:
+                continue
+            fresh = [value for value in event.summary.value if (value.tag, event.step) not in seen]
+            seen.update((value.tag, event.step) for value in fresh)
+            if len(fresh) == len(event.summary.value):
+                writer.write(record)
+            elif fresh:
+                kept = Event(wall_time=event.wall_time, step=event.step, summary=Summary(value=fresh))
+                writer.write(kept.SerializeToString())
+        stream.flush()
+        os.fsync(stream.fileno())
+    return part.stat().st_size != size
+
+
+def _part(summary: Summary, values: list[Summary.Value]) -> Summary | None:
+    if not values:
+        return None
+    return summary if len(values) == len(summary.value) else Summary(value=values)
 
 
 def paths(folder: Path) -> list[Path]:
@@ -90,7 +100,11 @@ def paths(folder: Path) -> list[Path]:
 def read(*event_files: Path) -> Iterator[Event]:
     """Every whole event of these files that has a summary, in order."""
     for path in event_files:
-        for record in RawEventFileLoader(str(path)).Load():
+        for record in _records(path):
             event = Event.FromString(record)
             if event.HasField("summary"):
                 yield event
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    yield from RawEventFileLoader(str(path)).Load()

@@ -135,6 +135,7 @@ class Run:
                 raise UsageError(f"{run.folder} is still running ({who}); wait for it, or stop it first")
             run.found, run._status = dict(status), dict(status)
             run._status.pop("reason", None)
+            durable.sweep(run.folder)
             run._write_status("running", resumed=int(status.get("resumed", 0)) + 1)
         before = durable.read_json(run.folder / "environment.json")
         run.changes = [change for change in differences(before or {}, environment()) if before]

@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -589,8 +588,12 @@ print(outcomes)
     assert outcomes == sorted(outcomes, reverse=True), "old before the rename, new from then on"
 
 
-def test_signals_do_not_disturb_the_folder(held: subprocess.Popen[str]) -> None:
-    held.send_signal(signal.SIGKILL)
-    held.wait()
-    assert Run.open(Path("held")).state == "running"
-    assert not [path for path in Path("held").rglob("*") if path.name.startswith(durable.TEMPORARY)]
+def test_resume_clears_what_a_killed_writer_left(tmp_path: Path) -> None:
+    run = make()
+    run.status("interrupted")
+    durable.temporary(run.folder / "status.json").write_text("half")
+    (run.folder / f"{durable.TEMPORARY}link").symlink_to(tmp_path / "elsewhere")
+    Run.open(run.folder)
+    assert len(list(run.folder.glob(f"{durable.TEMPORARY}*"))) == 2, "a reader clears nothing"
+    Run.resume(run.folder)
+    assert list(run.folder.glob(f"{durable.TEMPORARY}*")) == []

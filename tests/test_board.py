@@ -1,0 +1,476 @@
+"""TensorBoard: one writer, everything readable by TensorBoard's own readers, each (tag, step) once."""
+
+from __future__ import annotations
+
+import html
+import io
+import itertools
+import os
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
+from torch import nn
+
+from seqkit import drawing, events
+from seqkit.board import Board, first_screen
+from seqkit.errors import RunError
+
+
+def read(folder: Path) -> EventAccumulator:
+    found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0, "histograms": 0})
+    found.Reload()
+    return found
+
+
+def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in read(folder).Scalars(tag)]
+
+
+def stored(folder: Path) -> list[tuple[str, int]]:
+    """Every (tag, step) in the files, doubles included: what a reader without a purge of its own sees."""
+    return [(value.tag, event.step) for event in events.read(*events.paths(folder)) for value in event.summary.value]
+
+
+def page_of(markdown: str) -> str:
+    """What TensorBoard's text page makes of it."""
+    with warnings.catch_warnings():
+        # The HTML cleaner that TensorBoard carries warns about a module of its own when it is first imported.
+        warnings.filterwarnings("ignore", message="html5lib's sanitizer", category=DeprecationWarning)
+        from tensorboard.plugin_util import markdown_to_safe_html
+
+    return str(markdown_to_safe_html(markdown))
+
+
+def text(folder: Path, tag: str) -> str:
+    (event,) = read(folder).Tensors(f"{tag}/text_summary")
+    return str(event.tensor_proto.string_val[0].decode())
+
+
+# ---- what is written
+
+
+def test_scalars_come_back_with_their_steps(tmp_path: Path) -> None:
+    board = Board(tmp_path / "tb")
+    for step in (1, 2, 500):
+        board.scalars(step, {"charlm/train/nats": 1 / step, "lr": 0.5})
+    board.scalars(500, {"charlm/dev/nats": float("nan")})
+    board.close()
+    assert scalars(board.folder, "charlm/train/nats") == [(1, 1.0), (2, 0.5), (500, pytest.approx(0.002))]
+    assert scalars(board.folder, "lr") == [(1, 0.5), (2, 0.5), (500, 0.5)]
+    ((step, value),) = scalars(board.folder, "charlm/dev/nats")
+    assert step == 500
+    assert np.isnan(value)
+
+
+def test_flush_shows_it_to_a_reader_at_once(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.flush()  # nothing yet, and no empty file either
+    assert events.paths(tmp_path) == []
+    board.scalars(1, {"x": 1.0})
+    board.flush()
+    assert scalars(tmp_path, "x") == [(1, 1.0)]
+    board.close()
+
+
+def test_the_first_screen_puts_train_and_dev_on_one_chart(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.layout(first_screen({"ner.de": "loss", "charlm": "nats"}))
+    board.close()
+    (event,) = read(tmp_path).Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {
+        (category.title, chart.title): list(chart.multiline.tag)
+        for category in layout.category
+        for chart in category.chart
+    }
+
+    def shown(chart: tuple[str, str]) -> set[str]:
+        tasks, splits = ("ner.de", "nerxde", "charlm"), ("train", "dev", "test")
+        names = ("loss", "nats", "span_f1", "loss_x")
+        tags = ["/".join(parts) for parts in itertools.product(tasks, splits, names)]
+        tags += ["lr", "lr/group0", "lrx", "grad/norm", "time/tokens_per_s", "data/padding"]
+        return {tag for tag in tags if any(re.match(pattern, tag) for pattern in charts[chart])}
+
+    assert shown(("ner.de", "loss: train and dev")) == {"ner.de/train/loss", "ner.de/dev/loss"}
+    assert shown(("charlm", "nats: train and dev")) == {"charlm/train/nats", "charlm/dev/nats"}
+    assert shown(("ner.de", "scores on dev")) == {"ner.de/dev/nats", "ner.de/dev/span_f1", "ner.de/dev/loss_x"}
+    assert shown(("training", "learning rate")) == {"lr", "lr/group0"}
+    assert shown(("training", "gradient norm before clipping")) == {"grad/norm"}
+    assert shown(("training", "tokens per second")) == {"time/tokens_per_s"}
+    assert shown(("training", "share of padding")) == {"data/padding"}
+    assert [category.title for category in layout.category] == ["ner.de", "charlm", "training"]
+
+
+HOSTILE = [
+    "a|b",
+    "<script>alert(1)</script>",
+    "*bold* _it_ `code` ~~x~~",
+    "[link](http://x)",
+    "![i](http://x/y.png)",
+    "http://example.org/x a@b.org",
+    "# title",
+    "back\\slash \\|",
+    "&amp; &lt;",
+    "1. item",
+    "--- | ---",
+]
+
+
+@pytest.mark.parametrize("cell", HOSTILE)
+def test_a_table_shows_any_text_as_it_is(cell: str, tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.table("samples", ["id", "text", "said"], [["train.tsv:17", cell, 0.5], ["x", "next", 1]])
+    board.close()
+    page = page_of(text(tmp_path, "samples"))
+    assert page.count("<tr>") == 3, "a header and two rows"
+    shown = re.findall(r"<t[dh]>(.*?)</t[dh]>", page)
+    assert len(shown) == 9
+    assert not re.search(r"<(?!/?(table|thead|tbody|tr|td|th)>)", page), page
+    assert html.unescape(shown[4]) == cell
+    assert shown[3:6:2] == ["train.tsv:17", "0.5"]
+
+
+def test_a_table_is_bounded(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.table("t", ["x"], [["line\nbreak" + "y" * 1000]] * 5000)
+    board.close()
+    lines = text(tmp_path, "t").splitlines()
+    assert len(lines) == 202
+    assert all(len(line) < 300 for line in lines)
+
+
+def test_source_is_shown_line_by_line_and_without_credentials(tmp_path: Path) -> None:
+    recipe = "# https://user:hunter2@host/x\ntasks:\n\tx: {use: a}  # *not bold* <b>\n"
+    board = Board(tmp_path)
+    board.source("recipe", recipe)
+    board.close()
+    page = page_of(text(tmp_path, "recipe"))
+    assert "<pre><code>" in page
+    assert "    x: {use: a}  # *not bold* &lt;b&gt;" in page
+    assert "hunter2" not in page
+
+
+def test_a_confusion_matrix_is_a_picture(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.confusion("dev/confusion", ["neg", "pos"], np.array([[9, 1], [0, 5]]), 7)
+    board.confusion("jp/confusion", ["日本", "en"], np.array([[9, 1], [0, 5]]), 7)
+    board.close()
+    found = read(tmp_path)
+    (event,) = found.Images("dev/confusion")
+    assert event.step == 7
+    picture = Image.open(io.BytesIO(event.encoded_image_string))
+    assert picture.size == (event.width, event.height)
+    assert "日本" in text(tmp_path, "jp/confusion/classes").encode().decode()
+    assert "#0" in text(tmp_path, "jp/confusion/classes").replace("&#35;", "#")
+
+
+def test_colour_is_the_share_of_the_row() -> None:
+    counts = np.array([[1000, 0, 0], [0, 3, 1], [0, 0, 0]])
+    pixels = drawing.confusion(["a", "b", "c"], counts).astype(int)
+    side = 24 + int(drawing._font(14).getlength("a"))
+    top, left, cell = side + 40, side + 24, 64
+
+    def background(row: int, column: int) -> tuple[int, ...]:
+        return tuple(pixels[top + row * cell + 4, left + column * cell + 4])
+
+    assert background(0, 0) == drawing._FULL
+    assert background(0, 1) == (255, 255, 255)
+    assert background(2, 2) == (255, 255, 255), "a class without examples is not divided by"
+    assert background(1, 1) == drawing._shade(0.75)
+    assert background(1, 2) == drawing._shade(0.25)
+
+
+@pytest.mark.parametrize("classes", [0, 1, 2, 40, 41, 300])
+def test_any_number_of_classes_can_be_drawn(classes: int) -> None:
+    counts = np.random.default_rng(0).integers(0, 10**7, (classes, classes))
+    pixels = drawing.confusion([f"class {number}" for number in range(classes)], counts)
+    assert pixels.dtype == np.uint8
+    assert max(pixels.shape) < 1400
+
+
+def test_rare_classes_are_added_up() -> None:
+    counts = np.ones((100, 100), dtype=int)
+    counts[np.arange(39), np.arange(39)] = 50
+    names, merged = drawing._commonest([f"c{number}" for number in range(100)], counts)
+    assert len(names) == drawing.MOST_CLASSES == 40
+    assert names == [*(f"c{number}" for number in range(39)), "(others)"]
+    assert merged.sum() == counts.sum()
+    assert merged[39, 39] == 61 * 61
+    assert merged[0, 39] == 61
+    with pytest.raises(ValueError, match="3 labels, but counts of shape"):
+        drawing.confusion(["a", "b", "c"], np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.0k"),
+        (9949, "9.9k"),
+        (9999, "10k"),
+        (999_499, "999k"),
+        (999_500, "1.0M"),
+        (12_345_678, "12M"),
+        (5 * 10**9, "5.0G"),
+    ],
+)
+def test_counts_fit_into_a_cell(count: int, shown: str) -> None:
+    assert drawing._count(count) == shown
+
+
+def test_histograms_of_weights_and_gradients(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(20, 10), nn.Linear(10, 1))
+    board = Board(tmp_path)
+    board.histograms(1, module)
+    module(torch.randn(4, 20)).sum().backward()
+    module[1].bias.grad = None
+    board.histograms(2, module)
+    board.close()
+    found = read(tmp_path)
+    tags = set(found.Tags()["histograms"])
+    assert tags == {f"weights/{n}/{p}" for n in "01" for p in ("weight", "bias")} | {
+        "gradients/0/weight",
+        "gradients/0/bias",
+        "gradients/1/weight",
+    }
+    first = found.Histograms("weights/0/weight")[0].histogram_value
+    assert first.num == 200
+    assert first.sum == pytest.approx(module[0].weight.sum().item(), rel=1e-5)
+    assert [event.step for event in found.Histograms("weights/0/weight")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.tensor([1.0, float("nan"), float("inf"), 2.0]),
+        torch.randn(5).bfloat16(),
+        torch.zeros(3),
+        torch.tensor(2.0),
+        torch.arange(3),
+        torch.full((4,), 1e-30),
+        torch.tensor([-1e30, 1e30]),
+    ],
+)
+def test_a_histogram_takes_any_numbers(tensor: torch.Tensor, tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.histograms(1, {"x": tensor, "empty": torch.zeros(0), "nothing": torch.tensor([float("nan")])})
+    board.close()
+    (event,) = read(tmp_path).Histograms("x")
+    assert event.histogram_value.num == int(torch.isfinite(tensor).sum())
+    assert read(tmp_path).Tags()["histograms"] == ["x"]
+
+
+def test_a_histogram_of_very_many_values_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqkit.board.MOST_VALUES", 100)
+    board = Board(tmp_path)
+    board.histograms(1, {"x": torch.arange(1001.0)})
+    board.close()
+    (event,) = read(tmp_path).Histograms("x")
+    assert 90 <= event.histogram_value.num <= 100
+    assert event.histogram_value.max > 950
+
+
+def test_hparams_are_in_the_same_folder(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.scalars(30, {"x": 1.0})
+    values = {"train.lr": 1e-3, "encoder.use": "lstm", "encoder.layers": 2, "bidirectional": True, "clip": None}
+    board.hparams(values, {"s/test/accuracy": 0.9})
+    board.close()
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [], "no second run beside the first"
+    assert len(events.paths(tmp_path)) == 1
+    found = read(tmp_path)
+    started = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    info = plugin_data_pb2.HParamsPluginData.FromString(started).session_start_info.hparams
+    assert info["train.lr"].number_value == 1e-3
+    assert info["encoder.use"].string_value == "lstm"
+    assert info["bidirectional"].string_value == "true"
+    assert info["clip"].string_value == "None"
+    experiment = found.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    infos = plugin_data_pb2.HParamsPluginData.FromString(experiment).experiment.metric_infos
+    assert [metric.name.tag for metric in infos] == ["hparam/s/test/accuracy"]
+    assert scalars(tmp_path, "hparam/s/test/accuracy") == [(30, pytest.approx(0.9))]
+
+
+# ---- each (tag, step) once
+
+
+def log(board: Board, step: int) -> None:
+    """What a loop writes at a step: a function of the step alone, as in a run that resumes exactly."""
+    board.scalars(step, {"train/loss": 1 / step, "lr": step / 100})
+    if step % 10 == 0:
+        board.scalars(step, {"dev/loss": 2 / step})
+        board.table("samples", ["x"], [[step]], step)
+        board.histograms(step, {"w": torch.full((3,), float(step))})
+
+
+def begin(board: Board) -> None:
+    board.source("recipe", "seed: 1")
+    board.layout(first_screen({"t": "loss"}))
+
+
+def content(folder: Path) -> list[tuple[str, int, bytes]]:
+    return sorted(
+        (value.tag, event.step, value.SerializeToString(deterministic=True))
+        for event in events.read(*events.paths(folder))
+        for value in event.summary.value
+    )
+
+
+def test_twenty_crashes_leave_what_one_clean_run_leaves(tmp_path: Path) -> None:
+    clean = Board(tmp_path / "clean")
+    begin(clean)
+    for step in range(1, 101):
+        log(clean, step)
+    clean.hparams({"a": 1}, {"m": 2.0})
+    clean.close()
+
+    folder, saved, rng = tmp_path / "killed", 0, np.random.default_rng(0)
+    for crash in range(20):
+        board = Board(folder, purge_step=saved + 1 if crash else None)
+        begin(board)
+        reached = min(99, saved + int(rng.integers(1, 15)))
+        for step in range(saved + 1, reached + 1):
+            log(board, step)
+        board.flush()
+        # Killed: the writer never closes its file, and its last record is torn.
+        with events.paths(folder)[-1].open("ab") as stream:
+            stream.write(b"\x18\x00\x00\x00\x00\x00\x00\x00\xa3\x7f\x4b\x22\x09" if crash % 2 else b"\x18")
+        board.close()
+        saved = max(saved, reached - int(rng.integers(0, 10)))
+    board = Board(folder, purge_step=saved + 1)
+    for step in range(saved + 1, 101):
+        log(board, step)
+    board.hparams({"a": 1}, {"m": 2.0})
+    board.close()
+    assert len(stored(folder)) == len(set(stored(folder)))
+    ours, theirs = content(folder), content(folder.parent / "clean")
+    timed = "_hparams_"  # these carry the time at which the run ended
+    assert [row for row in ours if timed not in row[0]] == [row for row in theirs if timed not in row[0]]
+    assert [row[:2] for row in ours] == [row[:2] for row in theirs]
+    assert not [path for path in folder.iterdir() if path not in events.paths(folder)]
+
+
+def crashing(call: Callable[..., object], *, at: int) -> Callable[..., object]:
+    """The same function, but the process is stopped when it is called for the n-th time."""
+    count = itertools.count(1)
+
+    def wrapped(*args: object, **kwargs: object) -> object:
+        if next(count) == at:
+            raise KeyboardInterrupt
+        return call(*args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("last_step", [None, 0, 3])
+def test_a_crash_while_rewriting_loses_and_doubles_nothing(
+    last_step: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rewriting is broken off at each of its system calls; the next one puts everything right."""
+    expected = [("x", step) for step in range(1, 6) if last_step is None or step <= last_step]
+    calls = ["fsync", "replace", "unlink", "open"]
+    for broken in calls:
+        for number in (1, 2, 3):
+            folder = tmp_path / f"{broken}{number}"
+            for steps in ((1, 2), (3, 4, 5)):
+                board = Board(folder)
+                for step in steps:
+                    board.scalars(step, {"x": float(step)})
+                board.close()
+            with monkeypatch.context() as patch:
+                patch.setattr(os, broken, crashing(getattr(os, broken), at=number))
+                try:
+                    events.rewrite(folder, last_step)
+                except KeyboardInterrupt:
+                    pass
+            assert set(expected) <= set(stored(folder)), "nothing is lost at any moment"
+            once = events.rewrite(folder, last_step)
+            assert sorted(stored(folder)) == expected
+            assert once.last == ({"x": expected[-1][1]} if expected else {})
+            assert sorted(folder.iterdir()) == events.paths(folder), "no temporary file is left"
+
+
+def test_a_step_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.scalars(5, {"x": 1.0})
+    board.scalars(5, {"x": 2.0, "y": 3.0})
+    board.close()
+    again = Board(tmp_path)
+    again.scalars(5, {"x": 4.0})
+    again.scalars(6, {"x": 5.0})
+    again.close()
+    assert scalars(tmp_path, "x") == [(5, 1.0), (6, 5.0)]
+    assert scalars(tmp_path, "y") == [(5, 3.0)]
+
+
+def test_a_board_can_go_back_while_it_is_open(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    for step in (1, 2, 3):
+        board.scalars(step, {"x": float(step)})
+    board.rewind(1)
+    board.scalars(2, {"x": 20.0})
+    board.close()
+    assert scalars(tmp_path, "x") == [(1, 1.0), (2, 20.0)]
+
+
+def test_a_tensorboard_that_watches_sees_no_doubles(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    for step in (1, 2, 3):
+        board.scalars(step, {"x": float(step)})
+    board.flush()
+    watching = read(tmp_path)
+    assert [event.step for event in watching.Scalars("x")] == [1, 2, 3]
+    board.rewind(2)
+    board.scalars(3, {"x": 30.0})
+    board.flush()
+    watching.Reload()
+    assert [(event.step, event.value) for event in watching.Scalars("x")] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    board.close()
+
+
+def test_a_flipped_bit_costs_the_records_after_it_and_nothing_else(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    for step in range(1, 20):
+        board.scalars(step, {"x": float(step)})
+    board.close()
+    (path,) = events.paths(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    board = Board(tmp_path)
+    board.scalars(20, {"x": 20.0})
+    board.close()
+    steps = [step for step, _ in scalars(tmp_path, "x")]
+    assert steps[-1] == 20
+    assert steps[:-1] == list(range(1, len(steps)))
+    assert 3 < len(steps) < 19
+
+
+# ---- the disk
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(tmp_path)
+    board.scalars(1, {"x": 1.0})
+    board.close()
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"disk full: have .* in "):
+        Board(tmp_path)
+    monkeypatch.undo()
+    assert scalars(tmp_path, "x") == [(1, 1.0)]
+    assert len(list(tmp_path.iterdir())) == 1
