@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def carry_out(recipe: Recipe, run: Run, progress: Progress, *, resume: bool = Fa
     Raises:
         SeqkitError: anything that went wrong, with the run's status saying so.
     """
-    with Interrupts() as stop, run:
+    with Interrupts() as stop, run, denormals_flushed():
         run.status("running")
         return _carry_out(recipe, run, progress, stop, resume=resume)
 
@@ -147,12 +148,24 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def prepare_torch(device: torch.device) -> None:
-    """The same numbers on every run of one machine; denormals are flushed, which costs nothing and saves a factor."""
-    torch.set_flush_denormal(True)
+    """The same numbers on every run of one machine."""
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+
+
+@contextlib.contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Numbers too small for full precision count as zero, for as long as the block lasts: they can cost a factor of ten.
+
+    Torch starts its threads with this setting if nothing was computed before; it does not say what it was.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def describe(device: torch.device) -> str:
