@@ -11,7 +11,20 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from seqkit import Count, Dataset, Example, Field, Label, Limit, NonNegative, Positive, Share, Size, Task, Text, UsageError
+from seqkit import (
+    Count,
+    Dataset,
+    Example,
+    Field,
+    Label,
+    Limit,
+    NonNegative,
+    Positive,
+    Size,
+    Task,
+    Text,
+    UsageError,
+)
 from seqkit.metrics import cer, label_scores, wer
 from seqkit_speech import datasets, formants
 from seqkit_speech.corpus import Corpus, Rule, SplitBy
@@ -107,8 +120,8 @@ def speech(
         hop_ms: from a frame to the next.
         low_hz: where the lowest band begins; the highest ends at half of the rate.
         deltas: 1 adds the slope of each number over time, 2 the slope of the slope too.
-        normalise: clip, each band has mean 0 and deviation 1 over its clip; training, mean and deviation of the training
-            data; none.
+        normalise: clip, each band has mean 0 and deviation 1 over its clip; training, mean and deviation of the
+            training data; none.
         stack: so many frames become one step.
         shift_ms: training moves a clip by up to so much, either way.
         speed: training makes a clip faster or slower, and so higher or lower, by up to this share.
@@ -173,7 +186,9 @@ def _parts(
     if source == "synthesised":
         unknown = [word for word in words or () if word not in formants.WORDS]
         if unknown:
-            raise UsageError(f"words: {', '.join(unknown)} cannot be synthesised; there are: {', '.join(formants.WORDS)}")
+            raise UsageError(
+                f"words: {', '.join(unknown)} cannot be synthesised; there are: {', '.join(formants.WORDS)}"
+            )
         return Synthesised(sizes, words), {"dataset": "synthesised words", "licence": "Apache-2.0"}
     known: Dataset = datasets.FSDD if source == "fsdd" else datasets.SPEECH_COMMANDS_3
     if source == "fsdd":

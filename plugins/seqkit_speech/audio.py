@@ -1,9 +1,9 @@
 """One clip of audio, from bytes to samples: decoded right, or refused with a reason.
 
 libsndfile hands out what it finds of a truncated file, and NaN samples, without a word. So the header of a WAV file is
-read here first (Multimedia Programming Interface and Data Specifications 1.0, IBM and Microsoft 1991; WAVE_FORMAT_EXTENSIBLE),
-sizes are held against the bytes that are there, and samples are checked afterwards. FLAC (RFC 9639) carries the MD5 of
-its samples, which is compared.
+read here first (Multimedia Programming Interface and Data Specifications 1.0, IBM and Microsoft 1991), sizes are held
+against the bytes that are there, and samples are checked afterwards. FLAC (RFC 9639) carries the MD5 of its samples,
+which is compared.
 """
 
 from __future__ import annotations
@@ -37,6 +37,19 @@ _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _BITS: Final = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64), _ALAW: (8,), _MULAW: (8,)}
 _OTHERS: Final = {2: "Microsoft ADPCM", 0x11: "IMA ADPCM", 0x31: "GSM 6.10", 0x50: "MPEG", 0x55: "MP3"}
 _GUID_TAIL: Final = bytes.fromhex("000000001000800000aa00389b71")
+_STARTS: Final = {
+    b"RIFF": "is a damaged RIFF file",
+    b"RIFX": "is big-endian RIFX",
+    b"RF64": "is RF64",
+    b"fLaC": "is FLAC",
+    b"OggS": "is Ogg",
+    b"FORM": "is AIFF",
+    b"ID3": "is MP3",
+    b"\xff\xfb": "is MP3",
+    b"PK\x03\x04": "is a zip archive",
+    b"\x1f\x8b": "is gzip",
+    b"version https://git-lfs": "is a Git LFS pointer: the file itself was not fetched",
+}
 # What taggers and recorders put behind the sound: none of it is sound.
 _TAGS: Final = (b"TAG", b"ID3", b"id3 ", b"LIST", b"APETAGEX")
 
@@ -155,9 +168,7 @@ def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
     return found
 
 
-def sinc_resample(
-    samples: Samples, from_rate: int, to_rate: int, *, zeros: int = 6, rolloff: float = 0.99
-) -> Samples:
+def sinc_resample(samples: Samples, from_rate: int, to_rate: int, *, zeros: int = 6, rolloff: float = 0.99) -> Samples:
     """What `resample` computes, for any two rates: each output sample's filter is made where it is needed.
 
     Args:
@@ -196,12 +207,7 @@ def _kind(data: bytes) -> str | None:
 def _looks_like(data: bytes) -> str:
     """What bytes that are not what they claim to be look like, for a message."""
     start = data[:64].lstrip()
-    known = {
-        b"RIFF": "is a damaged RIFF file", b"fLaC": "is FLAC", b"OggS": "is Ogg", b"ID3": "is MP3", b"\xff\xfb": "is MP3",
-        b"RIFX": "is big-endian RIFX", b"RF64": "is RF64", b"FORM": "is AIFF", b"PK\x03\x04": "is a zip archive",
-        b"\x1f\x8b": "is gzip", b"version https://git-lfs": "is a Git LFS pointer: the file itself was not fetched",
-    }  # fmt: skip
-    for magic, what in known.items():
+    for magic, what in _STARTS.items():
         if start.startswith(magic):
             return "is WAV" if magic == b"RIFF" and data[8:12] == b"WAVE" else what
     if start[:1] == b"<":
@@ -216,18 +222,19 @@ def _check_wav(data: bytes) -> int:
     stated = struct.unpack_from("<I", data, 4)[0] + 8
     if stated in (8, 0xFFFFFFFF + 8):
         raise ValueError("was never finished: its header does not say how long it is (a recording that was cut off?)")
-    if stated > len(data) + (stated % 2):
+    if stated > len(data) + 1:  # the last byte may be the padding of an odd chunk, which some writers leave out
         raise ValueError(f"is truncated: its header says {stated:,} bytes, and there are {len(data):,}")
     behind = data[stated:]
     if len(behind) > 1 and any(behind) and not behind.lstrip(b"\0").startswith(_TAGS):
         raise ValueError(f"goes on for {len(behind):,} bytes after the end that its header states")
-    block, frames = 0, None
+    block = 0
+    frames: int | None = None
     at = 12
     while at + 8 <= min(stated, len(data)):
         name, size = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
-        if at + 8 + size > len(data) or at + 8 + size > stated:
-            raise ValueError(f"is truncated: its {_printable(name)} chunk goes {at + 8 + size - min(len(data), stated):,} "
-                             "bytes beyond the end")  # fmt: skip
+        beyond = at + 8 + size - min(len(data), stated)
+        if beyond > 0:
+            raise ValueError(f"is truncated: its chunk {_printable(name)} goes {beyond:,} bytes beyond the end")
         if name == b"fmt ":
             if block:
                 raise ValueError("has two fmt chunks")
@@ -258,7 +265,9 @@ def _check_format(chunk: bytes) -> int:
             raise ValueError("is WAVE_FORMAT_EXTENSIBLE of a kind that is not read")
         tag = struct.unpack_from("<H", chunk, 24)[0]
     if tag not in _BITS:
-        raise ValueError(f"holds {_OTHERS.get(tag, f'sound of format {tag:#06x}')}, which is not read; convert it to PCM")
+        raise ValueError(
+            f"holds {_OTHERS.get(tag, f'sound of format {tag:#06x}')}, which is not read; convert it to PCM"
+        )
     if not 1 <= channels <= MOST_CHANNELS:
         raise ValueError(f"has {channels} channels")
     _check_rate(rate)
@@ -266,7 +275,8 @@ def _check_format(chunk: bytes) -> int:
         raise ValueError(f"has {bits} bits a sample; {', '.join(map(str, _BITS[tag]))} are read")
     if block != channels * bits // 8:
         raise ValueError(f"has blocks of {block} bytes for {channels} channels of {bits} bits: the header is damaged")
-    return int(block)
+    size: int = block
+    return size
 
 
 def _decode_flac(soundfile: Any, data: bytes) -> tuple[NDArray[np.float64], int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -96,7 +96,9 @@ class Corpus:
             return [path]
         rules = [path] if path.is_file() else [path / name for name in LISTS.values() if (path / name).is_file()]
         clips = [each.clip for each in self._splits[split]]
-        found = [clip.source.root / clip.name for clip in clips if isinstance(clip, Clip) and isinstance(clip.source, Folder)]
+        found = [
+            clip.source.root / clip.name for clip in clips if isinstance(clip, Clip) and isinstance(clip.source, Folder)
+        ]
         # A file that a manifest names and that is not there is told when it is read, with the row's place.
         return [*rules, *(each for each in found if each.is_file())]
 
@@ -154,7 +156,9 @@ class Corpus:
                 said = match.groupdict()
             label = said.get("label") or path.parent.name
             if not label:
-                problems.append(Problem(f"{root}:{name}", "lies in no folder that could name its label", "give a pattern"))
+                problems.append(
+                    Problem(f"{root}:{name}", "lies in no folder that could name its label", "give a pattern")
+                )
             elif not label.startswith("_"):  # _background_noise_ of Speech Commands, and what is set apart like it
                 try:
                     found.append(_recording(Clip(source, name), label, f"{root}:{name}", said))
@@ -187,7 +191,9 @@ class Corpus:
             return [each.split or "" for each in found]
         if by == "lists":
             if not lists:
-                raise DataError(Problem(str(path), f"has no {' and no '.join(LISTS.values())}", "choose another split_by"))
+                raise DataError(
+                    Problem(str(path), f"has no {' and no '.join(LISTS.values())}", "choose another split_by")
+                )
             return [lists.get(_name(each), "train") for each in found]
         if by == "hash":
             return _hash_parts(found, rule.dev_percent, rule.test_percent, whole_speakers=True)
@@ -291,7 +297,11 @@ def _rows(path: Path) -> list[Recording]:
             if not row.input or not row.target:
                 raise ValueError("a path or a label is missing")
             split = None if said[1] is None else _split_named(said[1])
-            found.append(Recording(Clip(Folder(path.parent), row.input), row.target, f"{row.id} ({row.input})", said[0], None, split))
+            found.append(
+                Recording(
+                    Clip(Folder(path.parent), row.input), row.target, f"{row.id} ({row.input})", said[0], None, split
+                )
+            )
         except ValueError as error:
             problems.append(Problem(row.id, str(error)))
     _raise(problems)

@@ -25,9 +25,9 @@ SPEECH_COMMANDS_3 = Dataset(
         ),
     ),
     licence="CC BY 4.0",
-    about="Google Speech Commands v0.01 (P. Warden, arXiv:1804.03209), the words bed, cat and happy: 750 clips, 16 kHz, "
-    "at most the first 150 training, 40 validation and 60 testing files of a word",
-    by_hand="all clips of these words are in the folder `data` of github.com/manashmandal/DeadSimpleSpeechRecognizer at "
-    "commit 881b36a63bc9d449f60bc83ebcd2e7c5209a4761; give that folder as path, with split_by: hash (more clips than "
-    "this subset has, in the same splits)",
+    about="Google Speech Commands v0.01 (P. Warden, arXiv:1804.03209), the words bed, cat and happy: the first 150 "
+    "training, 40 validation and 60 testing clips of each word, 16 kHz",
+    by_hand="all clips of these words are in the folder `data` of github.com/manashmandal/DeadSimpleSpeechRecognizer "
+    "at commit 881b36a63bc9d449f60bc83ebcd2e7c5209a4761; give that folder as path, with split_by: hash (it has more "
+    "clips than this subset, in the same splits)",
 )

@@ -41,8 +41,8 @@ class Sound:
     narrow: float = 1.0
 
 
-_A, _AH, _AO, _EH, _IH, _IY = (730, 1090, 2440), (640, 1190, 2390), (570, 840, 2410), (530, 1840, 2480), (390, 1990, 2550), (270, 2290, 3010)  # fmt: skip
-_UW, _UH, _O = (300, 870, 2240), (440, 1020, 2240), (500, 900, 2400)
+_A, _AH, _AO, _EH = (730, 1090, 2440), (640, 1190, 2390), (570, 840, 2410), (530, 1840, 2480)
+_IH, _IY, _UW, _UH, _O = (390, 1990, 2550), (270, 2290, 3010), (300, 870, 2240), (440, 1020, 2240), (500, 900, 2400)
 
 _N = (Sound((250, 1450, 2500), 70, 0.5, narrow=0.5),)
 _R = (Sound((320, 1100, 1600), 70, 0.8),)
@@ -138,10 +138,12 @@ def speak(sounds: tuple[Sound, ...], voice: Voice, rng: np.random.RandomState, r
     breath = rng.standard_normal(count)
     throat = (glottis + voice.breath * breath * np.abs(glottis).mean() * 8) * tracks["voice"]
     hiss = rng.standard_normal(count) * tracks["noise"]
-    voiced = _filtered(throat, [tracks["f1"], tracks["f2"], tracks["f3"], np.full(count, 3500.0 / voice.tract)],
-                       [60 / tracks["narrow"], 90 / tracks["narrow"], 130 / tracks["narrow"], np.full(count, 250.0)], rate)  # fmt: skip
+    centres = [tracks["f1"], tracks["f2"], tracks["f3"], np.full(count, min(3500.0 / voice.tract, 0.47 * rate))]
+    widths = [60 / tracks["narrow"], 90 / tracks["narrow"], 130 / tracks["narrow"], np.full(count, 250.0)]
+    voiced = _filtered(throat, centres, widths, rate)
     noisy = _filtered(hiss, [tracks["hiss"]], [tracks["hiss"] * 0.35 + 200], rate)
-    return voiced / (np.abs(voiced).max() + 1e-9) + noisy / (np.abs(noisy).max() + 1e-9) * tracks["noise"].max()
+    spoken: Array = voiced / (np.abs(voiced).max() + 1e-9)
+    return spoken + noisy / (np.abs(noisy).max() + 1e-9) * tracks["noise"].max()
 
 
 def _tracks(
@@ -158,12 +160,15 @@ def _tracks(
     knots = np.stack([seams[:-1] + reach, np.maximum(seams[1:] - reach, seams[:-1] + reach)], axis=1).reshape(-1)
 
     def track(numbers: list[float], shape: float = 1.0) -> Array:
-        return np.interp(at, knots, np.repeat(numbers, 2)) * shape
+        found: Array = np.interp(at, knots, np.repeat(numbers, 2)) * shape
+        return found
 
     tract = voice.tract * np.exp(0.02 * rng.uniform(-1, 1))
     blur = np.exp(0.05 * rng.standard_normal((len(sounds), 3)))
     tracks = {
-        f"f{k + 1}": np.minimum(track([s.formants[k] * blur[i, k] for i, s in enumerate(sounds)], 1 / tract), 0.47 * rate)
+        f"f{k + 1}": np.minimum(
+            track([s.formants[k] * blur[i, k] for i, s in enumerate(sounds)], 1 / tract), 0.47 * rate
+        )
         for k in range(3)
     }
     tracks["hiss"] = np.minimum(track([s.hiss or 3000.0 for s in sounds], 1 / tract), 0.45 * rate)
@@ -187,7 +192,8 @@ def _pulses(count: int, tracks: dict[str, Array], voice: Voice, rng: np.random.R
     train[beats] = np.exp(0.08 * rng.standard_normal(len(beats)))
     # A low pass of first order as its own impulse response, cut where nothing is left of it.
     taps = voice.dull ** np.arange(min(count, 160))
-    return np.convolve(train, taps)[:count]
+    pulses: Array = np.convolve(train, taps)[:count]
+    return pulses
 
 
 def _filtered(source: Array, centres: list[Array], widths: list[Array], rate: int) -> Array:

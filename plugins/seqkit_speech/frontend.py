@@ -54,7 +54,7 @@ class Spectra(nn.Module):
         wave = nn.functional.pad(rows.flatten(1), (self.points - self.hop, 0))
         bands: Tensor = self.mel(wave).transpose(1, 2)
         bands = (bands + FLOOR).log()
-        return bands if self.dct is None else bands @ self.dct
+        return bands @ self.dct if isinstance(self.dct, Tensor) else bands
 
 
 class FrontEnd(nn.Module):

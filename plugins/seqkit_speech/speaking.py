@@ -14,7 +14,6 @@ from seqkit_speech import formants
 from seqkit_speech.audio import Samples, Speech
 from seqkit_speech.corpus import Recording
 
-
 SPLITS = ("train", "dev", "test")
 T = TypeVar("T")
 
@@ -79,7 +78,9 @@ class Synthesised:
             word, turn = words[number % len(words)], number // len(words)
             voice, take = voices[turn % len(voices)], turn // len(voices)
             spoken = Utterance(word, voice, take)
-            found.append(Recording(spoken, word, f"{split}: {word}, voice {voice}, take {take}", str(voice), take, split))
+            found.append(
+                Recording(spoken, word, f"{split}: {word}, voice {voice}, take {take}", str(voice), take, split)
+            )
         return found
 
     def files(self, split: str) -> list[Path]:

@@ -18,10 +18,11 @@ BLANK = 0
 def prefix_beam_search(log_probs: Array, *, beams: int) -> list[tuple[tuple[int, ...], float]]:
     """The best texts of one sequence, the best first, with the logarithm of each text's probability.
 
-    A text's probability is the sum over all alignments that collapse to it (Graves et al. 2006, doi:10.1145/1143844.1143891).
-    Prefixes are kept rather than alignments, each with the probability that it ends in a blank and that it does not
-    (Hannun et al. 2014, arXiv:1408.2873). With as many beams as there are prefixes the answer is exact; with fewer, a
-    text that falls out of the beam and comes back has lost what it had, so probabilities are lower bounds.
+    A text's probability is the sum over all alignments that collapse to it (Graves et al. 2006,
+    doi:10.1145/1143844.1143891). Prefixes are kept rather than alignments, each with the probability that it ends in
+    a blank and that it does not (Hannun et al. 2014, arXiv:1408.2873). With as many beams as there are prefixes the
+    answer is exact; with fewer, a text that falls out of the beam and comes back has lost what it had, so
+    probabilities are lower bounds.
 
     Args:
         log_probs: (T, C) logarithms of the probabilities of each step, class 0 the blank.

@@ -94,7 +94,9 @@ class CTC(Head):
         return Prediction(texts[0][0], min(1.0, texts[0][1]), scores)
 
     def _decoded(self, classes: list[int]) -> str:
-        ids = np.array([each if each == UNKNOWN else each + END + 1 - _CLASSES_BEFORE for each in classes], dtype=np.int64)
+        ids = np.array(
+            [each if each == UNKNOWN else each + END + 1 - _CLASSES_BEFORE for each in classes], dtype=np.int64
+        )
         return str(self.target.decode(ids))
 
     def _probability(self, log_probs: Tensor, lengths: Tensor, texts: Tensor, counts: Tensor) -> list[float]:
