@@ -73,7 +73,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
 
     Args:
         tensors: file stem (`model`, `optimizer`, ...) -> name -> tensor, on any device.
-        state: strict JSON: dictionaries with string keys, lists, strings, numbers, booleans, None.
+        state: dictionaries with string keys, lists, strings, numbers (infinities and NaN too), booleans, None.
 
     Raises:
         RunError: the disk is full or read-only. Earlier checkpoints are untouched and nothing half-written is left.

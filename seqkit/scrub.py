@@ -20,7 +20,10 @@ _SECRET_WORD = (
 _USER = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^/\s\"'<>?#]{1,2000})@", re.IGNORECASE)
 
 # `?token=...`, `&sig=...` within a URL.
-_QUERY = re.compile(rf"(?P<name>[?&;](?:{_SECRET_WORD}|sig|signature|key|code|jwt)=)(?P<value>[^&;\s\"'<>#]+)", re.IGNORECASE)
+_QUERY = re.compile(
+    rf"(?P<name>[?&;](?:{_SECRET_WORD}|(?:[a-z0-9]+[_-])*(?:sig|signature|key|code|jwt))=)(?P<value>[^&;\s\"'<>#]+)",
+    re.IGNORECASE,
+)
 
 # Secrets that show by their own form, wherever they stand.
 _KNOWN = re.compile(
@@ -32,7 +35,7 @@ _KNOWN = re.compile(
 _HEADER = re.compile(r"(?P<name>\b(?:bearer|basic)\s+)(?P<value>[A-Za-z0-9+/=._~-]{8,})", re.IGNORECASE)
 _ASSIGNED = re.compile(
     rf"(?P<name>(?<![a-z0-9_])[\"']?{_SECRET_WORD}[\"']?\s*[=:]\s*)"
-    r"(?P<value>\"[^\"\n]+\"|'[^'\n]+'|[^\s\"',;&}]{6,})",
+    r"(?!\*\*\*)(?P<value>\"[^\"\n]+\"|'[^'\n]+'|[^\s\"',;&}]{6,})",
     re.IGNORECASE,
 )
 

@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch import nn
 
-from seqkit import drawing, events
+from seqkit import events
 from seqkit.board import Board, first_screen
 from seqkit.errors import RunError
 
@@ -173,61 +172,6 @@ def test_a_confusion_matrix_is_a_picture(tmp_path: Path) -> None:
     assert "#0" in text(tmp_path, "jp/confusion/classes").replace("&#35;", "#")
 
 
-def test_colour_is_the_share_of_the_row() -> None:
-    counts = np.array([[1000, 0, 0], [0, 3, 1], [0, 0, 0]])
-    pixels = drawing.confusion(["a", "b", "c"], counts).astype(int)
-    side = 24 + int(drawing._font(14).getlength("a"))
-    top, left, cell = side + 40, side + 24, 64
-
-    def background(row: int, column: int) -> tuple[int, ...]:
-        return tuple(pixels[top + row * cell + 4, left + column * cell + 4])
-
-    assert background(0, 0) == drawing._FULL
-    assert background(0, 1) == (255, 255, 255)
-    assert background(2, 2) == (255, 255, 255), "a class without examples is not divided by"
-    assert background(1, 1) == drawing._shade(0.75)
-    assert background(1, 2) == drawing._shade(0.25)
-
-
-@pytest.mark.parametrize("classes", [0, 1, 2, 40, 41, 300])
-def test_any_number_of_classes_can_be_drawn(classes: int) -> None:
-    counts = np.random.default_rng(0).integers(0, 10**7, (classes, classes))
-    pixels = drawing.confusion([f"class {number}" for number in range(classes)], counts)
-    assert pixels.dtype == np.uint8
-    assert max(pixels.shape) < 1400
-
-
-def test_rare_classes_are_added_up() -> None:
-    counts = np.ones((100, 100), dtype=int)
-    counts[np.arange(39), np.arange(39)] = 50
-    names, merged = drawing._commonest([f"c{number}" for number in range(100)], counts)
-    assert len(names) == drawing.MOST_CLASSES == 40
-    assert names == [*(f"c{number}" for number in range(39)), "(others)"]
-    assert merged.sum() == counts.sum()
-    assert merged[39, 39] == 61 * 61
-    assert merged[0, 39] == 61
-    with pytest.raises(ValueError, match="3 labels, but counts of shape"):
-        drawing.confusion(["a", "b", "c"], np.zeros((2, 2)))
-
-
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [
-        (0, "0"),
-        (999, "999"),
-        (1000, "1.0k"),
-        (9949, "9.9k"),
-        (9999, "10k"),
-        (999_499, "999k"),
-        (999_500, "1.0M"),
-        (12_345_678, "12M"),
-        (5 * 10**9, "5.0G"),
-    ],
-)
-def test_counts_fit_into_a_cell(count: int, shown: str) -> None:
-    assert drawing._count(count) == shown
-
-
 def test_histograms_of_weights_and_gradients(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(20, 10), nn.Linear(10, 1))
@@ -361,46 +305,6 @@ def test_twenty_crashes_leave_what_one_clean_run_leaves(tmp_path: Path) -> None:
     assert not [path for path in folder.iterdir() if path not in events.paths(folder)]
 
 
-def crashing(call: Callable[..., object], *, at: int) -> Callable[..., object]:
-    """The same function, but the process is stopped when it is called for the n-th time."""
-    count = itertools.count(1)
-
-    def wrapped(*args: object, **kwargs: object) -> object:
-        if next(count) == at:
-            raise KeyboardInterrupt
-        return call(*args, **kwargs)
-
-    return wrapped
-
-
-@pytest.mark.parametrize("last_step", [None, 0, 3])
-def test_a_crash_while_rewriting_loses_and_doubles_nothing(
-    last_step: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rewriting is broken off at each of its system calls; the next one puts everything right."""
-    expected = [("x", step) for step in range(1, 6) if last_step is None or step <= last_step]
-    calls = ["fsync", "replace", "unlink", "open"]
-    for broken in calls:
-        for number in (1, 2, 3):
-            folder = tmp_path / f"{broken}{number}"
-            for steps in ((1, 2), (3, 4, 5)):
-                board = Board(folder)
-                for step in steps:
-                    board.scalars(step, {"x": float(step)})
-                board.close()
-            with monkeypatch.context() as patch:
-                patch.setattr(os, broken, crashing(getattr(os, broken), at=number))
-                try:
-                    events.rewrite(folder, last_step)
-                except KeyboardInterrupt:
-                    pass
-            assert set(expected) <= set(stored(folder)), "nothing is lost at any moment"
-            once = events.rewrite(folder, last_step)
-            assert sorted(stored(folder)) == expected
-            assert once.last == ({"x": expected[-1][1]} if expected else {})
-            assert sorted(folder.iterdir()) == events.paths(folder), "no temporary file is left"
-
-
 def test_a_step_that_is_there_is_not_written_again(tmp_path: Path) -> None:
     board = Board(tmp_path)
     board.scalars(5, {"x": 1.0})
@@ -437,24 +341,6 @@ def test_a_tensorboard_that_watches_sees_no_doubles(tmp_path: Path) -> None:
     watching.Reload()
     assert [(event.step, event.value) for event in watching.Scalars("x")] == [(1, 1.0), (2, 2.0), (3, 30.0)]
     board.close()
-
-
-def test_a_flipped_bit_costs_the_records_after_it_and_nothing_else(tmp_path: Path) -> None:
-    board = Board(tmp_path)
-    for step in range(1, 20):
-        board.scalars(step, {"x": float(step)})
-    board.close()
-    (path,) = events.paths(tmp_path)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(data)
-    board = Board(tmp_path)
-    board.scalars(20, {"x": 20.0})
-    board.close()
-    steps = [step for step, _ in scalars(tmp_path, "x")]
-    assert steps[-1] == 20
-    assert steps[:-1] == list(range(1, len(steps)))
-    assert 3 < len(steps) < 19
 
 
 # ---- the disk

@@ -495,49 +495,7 @@ def test_a_recipe_without_secrets_is_kept_byte_for_byte() -> None:
     assert (run.folder / "recipe.yaml").read_bytes() == text
 
 
-def test_what_a_log_of_ours_says_is_left_alone() -> None:
-    run = make()
-    line = "tokens: 1200300, 12 tokens/s, unk_token=<unk>, author: somebody, https://github.com/a/b#c@d"
-    run.log(line)
-    assert line in (run.folder / "run.log").read_text()
-
-
 # ---- git
-
-
-def test_git_says_commit_and_whether_it_is_dirty(tmp_path: Path) -> None:
-    def call(*arguments: str) -> str:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-        return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
-
-    assert json.loads((make().folder / "git.json").read_text()) is None
-    call("init", "-q", ".")
-    Path("file").write_text("one")
-    call("add", "file")
-    call("commit", "-q", "-m", "first")
-    commit = call("rev-parse", "HEAD")
-    assert json.loads((make().folder / "git.json").read_text()) == {"commit": commit, "dirty": False}
-    Path("file").write_text("two")
-    assert json.loads((make().folder / "git.json").read_text()) == {"commit": commit, "dirty": True}
-
-
-def test_a_strangers_checkout_runs_nothing(tmp_path: Path) -> None:
-    """A checkout's own configuration can name programs; looking at its state must not start them."""
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "init", "-q", "."], check=True)
-    Path("file").write_text("one")
-    Path(".gitattributes").write_text("* filter=evil\n")
-    subprocess.run(["git", "add", "."], check=True)
-    subprocess.run(["git", *identity, "commit", "-q", "-m", "first"], check=True)
-    for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.process"):
-        subprocess.run(["git", "config", key, f"touch {tmp_path}/canary; cat"], check=True)
-    Path("file").write_text("two")
-    found = json.loads((make().folder / "git.json").read_text())
-    assert found["dirty"] is None
-    assert not (tmp_path / "canary").exists()
-    # The control: git itself does run it.
-    subprocess.run(["git", "status"], check=False, capture_output=True)
-    assert (tmp_path / "canary").exists()
 
 
 def test_importing_it_imports_no_torch() -> None:
@@ -546,46 +504,6 @@ def test_importing_it_imports_no_torch() -> None:
         "[]\n",
         "['numpy']\n",  # the nouns in seqkit.types need numpy
     )
-
-
-def test_a_killed_writer_leaves_old_or_new(tmp_path: Path) -> None:
-    """Killed at every system call of a small write: the old content or the new, never a part of either."""
-    script = """
-import os, sys
-from pathlib import Path
-from seqkit import durable
-path = Path("status.json")
-names = ["open", "write", "fsync", "replace", "close"]
-real = {name: getattr(os, name) for name in names}
-outcomes = []
-for kill_at in range(1, 40):
-    durable.write(path, "old")
-    pid = os.fork()
-    if pid == 0:
-        count = 0
-        def dying(name):
-            def call(*a, **k):
-                global count
-                count += 1
-                if count == kill_at:
-                    os._exit(9)
-                return real[name](*a, **k)
-            return call
-        for name in names:
-            setattr(os, name, dying(name))
-        durable.write(path, "new")
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    outcomes.append(path.read_text())
-    if status == 0:
-        break
-print(outcomes)
-"""
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
-    outcomes = json.loads(done.stdout.replace("'", '"'))
-    assert set(outcomes) == {"old", "new"}
-    assert len(outcomes) >= 8, "each system call was tried"
-    assert outcomes == sorted(outcomes, reverse=True), "old before the rename, new from then on"
 
 
 def test_resume_clears_what_a_killed_writer_left(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What a run ran on: facts, by allow-list, and without running a stranger's programs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqkit.environment import differences, environment, git, packages
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_git_says_commit_and_whether_it_is_dirty(tmp_path: Path) -> None:
+    def call(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    assert git() is None
+    call("init", "-q", ".")
+    Path("file").write_text("one")
+    call("add", "file")
+    call("commit", "-q", "-m", "first")
+    commit = call("rev-parse", "HEAD")
+    assert git() == {"commit": commit, "dirty": False}
+    Path("file").write_text("two")
+    assert git() == {"commit": commit, "dirty": True}
+
+
+def test_a_strangers_checkout_runs_nothing(tmp_path: Path) -> None:
+    """A checkout's own configuration can name programs; looking at its state must not start them."""
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    Path("file").write_text("one")
+    Path(".gitattributes").write_text("* filter=evil\n")
+    subprocess.run(["git", "add", "."], check=True)
+    subprocess.run(["git", *identity, "commit", "-q", "-m", "first"], check=True)
+    for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.process"):
+        subprocess.run(["git", "config", key, f"touch {tmp_path}/canary; cat"], check=True)
+    Path("file").write_text("two")
+    found = git()
+    assert found["dirty"] is None
+    assert not (tmp_path / "canary").exists()
+    # The control: git itself does run it.
+    subprocess.run(["git", "status"], check=False, capture_output=True)
+    assert (tmp_path / "canary").exists()
+
+
+def test_only_listed_variables_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "s3cr3t")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("SEQKIT_DATA", "https://me:s3cr3t@host/x")
+    found = environment()
+    assert found["variables"]["OMP_NUM_THREADS"] == "3"
+    assert found["variables"]["SEQKIT_DATA"] == "https://***@host/x"
+    assert "s3cr3t" not in repr(found)
+
+
+def test_packages_are_those_that_a_number_may_depend_on() -> None:
+    found = packages()
+    assert {"seqkit", "torch", "numpy", "sympy"} <= set(found), "direct and indirect"
+    assert not {"pytest", "ruff", "mypy", "hypothesis"} & set(found)
+    assert packages("no-such-distribution") == {}
+
+
+def test_differences_name_what_changed() -> None:
+    before = {"a": 1, "b": {"c": 2, "gone": 1}, "same": [1]}
+    now = {"a": 1, "b": {"c": 3}, "same": [1], "new": "x"}
+    assert differences(before, now) == ["b.c: 2 -> 3", "b.gone: 1 -> None", "new: None -> x"]
+    assert differences(before, before) == []
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git() is None
+
+
+def test_importing_it_imports_no_torch() -> None:
+    code = "import sys, seqkit.environment; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
