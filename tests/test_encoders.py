@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -321,6 +322,10 @@ def test_every_option_is_documented(name: str) -> None:
     for option, parameter in inspect.signature(factory).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             assert f"\n        {option}: " in (factory.__doc__ or ""), option
+
+
+def test_no_file_hides_a_factory_of_its_name() -> None:
+    assert not set(encoders.__all__) & {module.name for module in pkgutil.iter_modules(encoders.__path__)}
 
 
 def test_importing_the_factories_imports_no_torch() -> None:

@@ -61,7 +61,7 @@ def rnn(
         layers: how many layers stand on each other.
         bidirectional: a second direction that starts at each sequence's true last step; the two are put side by side.
         nonlinearity: tanh, or relu.
-        dropout: share of values dropped between layers.
+        dropout: share of values dropped between layers; with one layer, nowhere (see output_dropout).
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
@@ -124,7 +124,7 @@ def lstm(
         hidden: width of the state, in each direction.
         layers: how many layers stand on each other.
         bidirectional: a second direction that starts at each sequence's true last step; the two are put side by side.
-        dropout: share of values dropped between layers.
+        dropout: share of values dropped between layers; with one layer, nowhere (see output_dropout).
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
@@ -187,7 +187,7 @@ def gru(
         hidden: width of the state, in each direction.
         layers: how many layers stand on each other.
         bidirectional: a second direction that starts at each sequence's true last step; the two are put side by side.
-        dropout: share of values dropped between layers.
+        dropout: share of values dropped between layers; with one layer, nowhere (see output_dropout).
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).

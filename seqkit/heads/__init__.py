@@ -1,9 +1,8 @@
 """The heads that a recipe names under `head:`. Importing this imports no torch.
 
 Each is a factory: `dim` (the encoder's `out_dim`), the fitted target field and the task's input layer are given by the
-house; the keyword-only options are what a recipe may say. The modules live in files of their own:
-`classification`, `tagging`, `random_field`, `language_model`, `regression`, `alignment`. None is called as its factory is:
-importing `seqkit.heads.tag` would put the module in the place of the function.
+house; the keyword-only options are what a recipe may say. The modules live in files of their own, none of which is
+named as its factory is: importing `seqkit.heads.tag` would put a module in the place of the function.
 """
 
 from __future__ import annotations
