@@ -267,3 +267,47 @@ def test_lower_is_better_names_errors_and_no_successes() -> None:
     successes = {"accuracy", "macro_f1", "micro_f1", "mcc", "auroc", "auprc", "span_f1", "r2", "exact", "bleu"}
     assert errors <= metrics.LOWER_IS_BETTER
     assert not successes & metrics.LOWER_IS_BETTER
+
+
+# Texts
+
+
+def distance_by_definition(given: str, true: str) -> int:
+    """Levenshtein's recursion, word for word."""
+    if not given or not true:
+        return len(given) + len(true)
+    if given[0] == true[0]:
+        return distance_by_definition(given[1:], true[1:])
+    return 1 + min(
+        distance_by_definition(given[1:], true),
+        distance_by_definition(given, true[1:]),
+        distance_by_definition(given[1:], true[1:]),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("abc", max_size=6), st.text("abc", max_size=6))
+def test_edit_distance_is_levenshteins(given: str, true: str) -> None:
+    assert metrics.edit_distance(given, true) == distance_by_definition(given, true)
+    assert metrics.edit_distance(given.split(), true.split()) == metrics.edit_distance(true.split(), given.split())
+
+
+def test_error_rates_count_over_all_examples_together() -> None:
+    # One deletion of three words, two insertions to one word, and a third text that is right.
+    predictions, targets = said("three one", "a b c", "x"), ["three two one", "a", "x"]
+    assert metrics.wer(predictions, targets) == {"wer": 3 / 5, "exact": 1 / 3}
+    assert metrics.wer(said("", "b b b"), ["a a", "b"])["wer"] == 4 / 3
+    assert metrics.wer(said("  a   b "), ["a b"]) == {"wer": 0.0, "exact": 1.0}
+    assert metrics.cer(said("kitten", "ab"), ["sitting", "a b"]) == {"cer": 4 / 10, "exact": 0.0}
+    assert metrics.wer(said(["a", "b"]), [["a", "c"]])["wer"] == 0.5
+
+
+def test_error_rates_of_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="every target is empty"):
+        metrics.wer(said("a"), [" "])
+    with pytest.raises(ValueError, match="2 predictions for 1"):
+        metrics.cer(said("a", "b"), ["a"])
+
+
+def test_error_rates_are_better_when_lower() -> None:
+    assert {"wer", "cer"} <= metrics.LOWER_IS_BETTER

@@ -143,7 +143,8 @@ def speak(sounds: tuple[Sound, ...], voice: Voice, rng: np.random.RandomState, r
     voiced = _filtered(throat, centres, widths, rate)
     noisy = _filtered(hiss, [tracks["hiss"]], [tracks["hiss"] * 0.35 + 200], rate)
     spoken: Array = voiced / (np.abs(voiced).max() + 1e-9)
-    return spoken + noisy / (np.abs(noisy).max() + 1e-9) * tracks["noise"].max()
+    spoken += noisy / (np.abs(noisy).max() + 1e-9) * tracks["noise"].max()
+    return spoken
 
 
 def _tracks(
