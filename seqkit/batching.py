@@ -175,7 +175,7 @@ class Epoch:
         self.data = data
         self._streams: dict[str, tuple[Stream, sampler.Lanes]] = {}
         chunks: dict[str, list[tuple[Any, ...]]] = {}
-        for name, task in data.items():
+        for name in data:
             units = self._units(name, settings, seed, epoch)
             size = settings.accumulate
             chunks[name] = [tuple(units[i : i + size]) for i in range(0, len(units), size)]

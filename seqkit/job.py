@@ -37,8 +37,6 @@ class Finished:
     folder: Path
     scores: dict[str, float]
     best_step: int
-    met: dict[str, bool]
-    """For each expected score, whether it was reached."""
 
 
 def carry_out(recipe: Recipe, run: Run, progress: Progress, *, resume: bool = False) -> Finished:
@@ -82,10 +80,13 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     tests = {key: value for key, value in scores.items() if "/test/" in key}
     run.metrics(at.step, tests, epoch=at.epoch)
     run.board.scalars(at.step, tests)
+    for key in recipe.expect:
+        if key not in scores:
+            raise RunError(f"expect: there is no score '{key}'; this run has: {', '.join(sorted(scores))}")
     run.final(scores)
     run.status("running", steps=at.step, best_step=best_step, parameters=model.count_parameters())
     run.board.hparams(flatten(recipe), scores)
-    return Finished(run.folder, scores, best_step, expectations(recipe, scores))
+    return Finished(run.folder, scores, best_step)
 
 
 def prepare_data(
@@ -157,7 +158,7 @@ def prepare_torch(device: torch.device) -> None:
 
 @contextlib.contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Numbers too small for full precision count as zero, for as long as the block lasts: they can cost a factor of ten.
+    """Numbers too small for full precision count as zero for as long as the block lasts: they can cost a factor of ten.
 
     Torch starts its threads with this setting if nothing was computed before; it does not say what it was.
     """
@@ -172,15 +173,25 @@ def describe(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
 
 
-def expectations(recipe: Recipe, scores: Mapping[str, float]) -> dict[str, bool]:
-    """Whether each expected score was reached."""
-    met = {}
-    for key, bound in recipe.expect.items():
-        if key not in scores:
-            raise RunError(f"expect: no score '{key}'; this run has: {', '.join(sorted(scores))}")
-        low, high = bound.get("at_least"), bound.get("at_most")
-        met[key] = (low is None or scores[key] >= low) and (high is None or scores[key] <= high)
-    return met
+@dataclass(frozen=True)
+class Bound:
+    """What a score is expected to be: at least `low`, at most `high`, or both."""
+
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, words: Mapping[str, float]) -> Bound | None:
+        """The bound in an entry of a recipe's `expect`; None if it has none."""
+        low, high = words.get("at_least"), words.get("at_most")
+        return None if low is None and high is None else cls(low, high)
+
+    def met(self, score: float) -> bool:
+        return (self.low is None or score >= self.low) and (self.high is None or score <= self.high)
+
+    def __str__(self) -> str:
+        sides = (("at least", self.low), ("at most", self.high))
+        return ", ".join(f"{side} {limit:g}" for side, limit in sides if limit is not None)
 
 
 def flatten(recipe: Recipe) -> dict[str, str | float | bool]:

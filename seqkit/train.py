@@ -313,7 +313,8 @@ def _check_logged(values: Mapping[str, float], norm: float, at: Progressed) -> N
     bad = [key for key, value in values.items() if not math.isfinite(value)]
     if bad or not math.isfinite(norm):
         raise RunError(
-            f"step {at.step}: {', '.join(bad) or 'grad/norm'} is not finite; lower train.optimizer.lr, or set train.clip"
+            f"step {at.step}: {', '.join(bad) or 'grad/norm'} is not finite; "
+            "lower train.optimizer.lr, or set train.clip"
         )
 
 

@@ -52,7 +52,8 @@ def test_padding_is_on_the_right_and_lengths_are_true(tmp_path) -> None:
     assert batch.x.shape == (3, 7)
     assert batch.ids == ["train.tsv:3", "train.tsv:2", "train.tsv:1"]
     assert batch.mask.tolist() == (batch.x != 0).tolist()
-    assert batch.y is not None and batch.y.shape == (3, 7)
+    assert batch.y is not None
+    assert batch.y.shape == (3, 7)
     assert data.target.decode(batch.y[2, :3].numpy()) == ["A", "B", "C"]
     assert data.targets("train") == [target for _, target in rows]
 
@@ -62,7 +63,9 @@ def test_a_fixed_target_has_one_row_an_example(tmp_path) -> None:
     task = Task(read=reader(rows), input=Tokens("characters"), target=Label(), head="classify", best="accuracy")
     data = make(task, tmp_path)
     batch = data.batch("train", np.array([0, 1]))
-    assert batch.y is not None and batch.y.shape == (2,) and batch.y_lengths is None
+    assert batch.y is not None
+    assert batch.y.shape == (2,)
+    assert batch.y_lengths is None
     assert [data.target.decode(y.numpy()) for y in batch.y] == ["short", "long"]
 
 
@@ -71,7 +74,8 @@ def test_a_complete_sequence_is_predicted_from_its_start_to_its_end(language) ->
     batch = data.batch("train", np.array([0, 1]))
     ids = data.input.encode("abc").tolist()
     assert batch.x[0].tolist() == [START, *ids, 0, 0, 0, 0]
-    assert batch.y is not None and batch.y[0].tolist() == [*ids, END, -1, -1, -1, -1]
+    assert batch.y is not None
+    assert batch.y[0].tolist() == [*ids, END, -1, -1, -1, -1]
     assert batch.lengths.tolist() == [4, 8]
     assert data.lengths("train")[:2].tolist() == [4, 8]
 
@@ -81,7 +85,8 @@ def test_every_symbol_of_a_piece_is_scored_once(language) -> None:
     batch = data.batch("dev", np.array([1]))
     ids = data.input.encode("abcdefg").tolist()
     assert batch.x[0].tolist() == [START, *ids[:-1]]
-    assert batch.y is not None and batch.y[0].tolist() == ids
+    assert batch.y is not None
+    assert batch.y[0].tolist() == ids
 
 
 def test_a_stream_joins_documents_after_start_symbols_and_begins_again(language) -> None:
@@ -173,7 +178,12 @@ def test_batches_made_ahead_are_the_same_and_errors_come_through() -> None:
 
 def test_a_window_is_refused_for_targets_that_do_not_follow_from_the_input(tmp_path) -> None:
     task = Task(
-        read=reader([("ab", "x")]), input=Tokens("characters"), target=Label(), head="classify", best="accuracy", window=3
+        read=reader([("ab", "x")]),
+        input=Tokens("characters"),
+        target=Label(),
+        head="classify",
+        best="accuracy",
+        window=3,
     )
     with pytest.raises(TypeError, match="next-step"):
         make(task, tmp_path)

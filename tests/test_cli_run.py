@@ -66,10 +66,21 @@ def call(*words: object) -> Result:
 def test_a_run_leaves_all_that_was_promised(trained: Path) -> None:
     folder = trained / "charlm"
     made = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    for name in (
-        "recipe.yaml resolved.yaml environment.json data.json metrics.jsonl metrics.json status.json run.log "
-        "model/model.safetensors model/recipe.yaml model/fields.json checkpoints/best.json checkpoints/last.json"
-    ).split():
+    for name in [
+        "recipe.yaml",
+        "resolved.yaml",
+        "environment.json",
+        "data.json",
+        "metrics.jsonl",
+        "metrics.json",
+        "status.json",
+        "run.log",
+        "model/model.safetensors",
+        "model/recipe.yaml",
+        "model/fields.json",
+        "checkpoints/best.json",
+        "checkpoints/last.json",
+    ]:
         assert name in made, name
     assert any(name.startswith("tb/events") for name in made)
     assert not [name for name in made if name.endswith((".pt", ".pkl", ".pickle"))]
@@ -82,8 +93,10 @@ def test_a_run_leaves_all_that_was_promised(trained: Path) -> None:
 def test_scores_go_to_stdout_with_what_was_expected(place: Path) -> None:
     done = call("run", place / "charlm.yaml", "--out", place / "again", "--set", "train.steps=4")
     assert done.exit_code == 0
-    assert "lm/test/nats" in done.stdout and "expected at most 3" in done.stdout
-    assert "step 4" in done.stderr and "step 4" not in done.stdout
+    assert "lm/test/nats" in done.stdout
+    assert "expected at most 3" in done.stdout
+    assert "step 4" in done.stderr
+    assert "step 4" not in done.stdout
     as_json = call("run", place / "charlm.yaml", "--out", place / "json", "--set", "train.steps=4", "--json", "--quiet")
     assert json.loads(as_json.stdout)["lm/test/nats"] > 0
     assert as_json.stderr == ""
@@ -92,7 +105,8 @@ def test_scores_go_to_stdout_with_what_was_expected(place: Path) -> None:
 def test_an_existing_folder_is_never_overwritten(trained: Path) -> None:
     before = (trained / "mood/metrics.json").read_bytes()
     done = call("run", trained / "mood.yaml", "--out", trained / "mood")
-    assert done.exit_code == 2 and "Traceback" not in done.output
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
     assert (trained / "mood/metrics.json").read_bytes() == before
 
 
@@ -115,7 +129,8 @@ def test_evaluation_needs_the_data_to_be_there(trained: Path, tmp_path: Path) ->
     finally:
         away.rename(trained / "test.tsv")
     assert done.exit_code == 2
-    assert "test.tsv" in done.stderr and "Traceback" not in done.stderr
+    assert "test.tsv" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_predictions_are_json_lines_with_confidence(trained: Path, tmp_path: Path) -> None:
@@ -144,12 +159,17 @@ def test_an_empty_line_is_named_and_refused(trained: Path, tmp_path: Path) -> No
     lines.write_text("not u film\n\nso\n")
     done = call("predict", trained / "mood", lines)
     assert done.exit_code == 2
-    assert "in.txt:2" in done.stderr and "empty" in done.stderr and "Traceback" not in done.stderr
+    assert "in.txt:2" in done.stderr
+    assert "empty" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_generation_depends_on_its_seed_alone(trained: Path) -> None:
-    texts = [call("generate", trained / "charlm", "--prompt", "she ", "--length", 60, "--seed", s).stdout for s in (1, 1, 2)]
-    assert texts[0].startswith("she ") and len(texts[0]) == 4 + 60 + 1
+    texts = [
+        call("generate", trained / "charlm", "--prompt", "she ", "--length", 60, "--seed", s).stdout for s in (1, 1, 2)
+    ]
+    assert texts[0].startswith("she ")
+    assert len(texts[0]) == 4 + 60 + 1
     assert texts[0] == texts[1] != texts[2]
     cold = call("generate", trained / "charlm", "--temperature", 0, "--length", 30)
     assert cold.stdout == call("generate", trained / "charlm", "--temperature", 0, "--length", 30, "--seed", 9).stdout
@@ -157,9 +177,11 @@ def test_generation_depends_on_its_seed_alone(trained: Path) -> None:
 
 def test_a_prompt_of_unknown_symbols_and_a_model_that_cannot_write_are_told(trained: Path) -> None:
     done = call("generate", trained / "charlm", "--prompt", "日本")
-    assert done.exit_code == 2 and "日" in done.stderr
+    assert done.exit_code == 2
+    assert "日" in done.stderr
     done = call("generate", trained / "mood")
-    assert done.exit_code == 2 and "does not generate" in done.stderr
+    assert done.exit_code == 2
+    assert "does not generate" in done.stderr
 
 
 def test_a_damaged_or_missing_model_is_told(trained: Path, tmp_path: Path) -> None:
@@ -172,7 +194,9 @@ def test_a_damaged_or_missing_model_is_told(trained: Path, tmp_path: Path) -> No
     data[-3] ^= 1
     (copy / "model.safetensors").write_bytes(data)
     done = call("predict", copy, "--text", "x")
-    assert done.exit_code == 1 and "damaged" in done.stderr and "Traceback" not in done.stderr
+    assert done.exit_code == 1
+    assert "damaged" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_six_mistakes_are_six_located_lines(place: Path) -> None:
@@ -190,7 +214,8 @@ def test_six_mistakes_are_six_located_lines(place: Path) -> None:
     lines = done.stderr.strip().splitlines()
     where = [line.rsplit("wrong.yaml:", 1)[1].split(": ")[0] for line in lines]
     assert where == ["1:7", "3:21", "4:16", "5:16", "5:47", "6:1"]
-    assert "did you mean 'window'" in done.stderr and "did you mean 'lstm'" in done.stderr
+    assert "did you mean 'window'" in done.stderr
+    assert "did you mean 'lstm'" in done.stderr
     assert not (place / "never").exists()
 
 
@@ -200,7 +225,8 @@ def test_a_gpu_that_is_not_there_is_told(place: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     done = call("run", place / "charlm.yaml", "--out", place / "gpu", "--set", "device=cuda", "--quiet")
-    assert done.exit_code == 2 and "device: cuda" in done.stderr
+    assert done.exit_code == 2
+    assert "device: cuda" in done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

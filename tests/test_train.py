@@ -167,7 +167,9 @@ train: {{epochs: 1, batch: {batch}, accumulate: {accumulate}, histograms: false,
 
 
 def test_patience_ends_training_early(corpus: Path, tmp_path: Path) -> None:
-    made = checked(corpus, "train.optimizer.lr=1.0e-12", "train.patience=1", "train.steps=400", "train.evaluate_every=2")
+    made = checked(
+        corpus, "train.optimizer.lr=1.0e-12", "train.patience=1", "train.steps=400", "train.evaluate_every=2"
+    )
     run_it(made, tmp_path / "run")
     assert numbers(tmp_path / "run")[-1]["step"] < 400
 

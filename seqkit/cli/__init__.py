@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "Score a trained model on a split of its data.",
     "predict": "Lines or a file in, JSON lines out.",
     "generate": "Let a language model write.",
+    "reproduce": "Train a recipe with several seeds and judge what it promises.",
     "recipes": "List, show and check recipes.",
     "tasks": "List the tasks that a recipe may name.",
     "plugins": "List everything that a recipe may name, and who brings it.",

@@ -47,7 +47,7 @@ def command(
 
     import os
 
-    from seqkit.job import carry_out
+    from seqkit.job import Bound, carry_out
     from seqkit.progress import Progress
     from seqkit.run import Run
 
@@ -66,9 +66,8 @@ def command(
         )
         return
     for key, value in finished.scores.items():
-        bound = checked.expect.get(key)
-        wanted = ", ".join(f"{kind.replace('_', ' ')} {limit:g}" for kind, limit in bound.items()) if bound else ""
-        verdict = f"   expected {wanted}: {'met' if finished.met[key] else 'NOT MET'}" if bound else ""
+        bound = Bound.of(checked.expect.get(key, {}))
+        verdict = "" if bound is None else f"   expected {bound}: {'met' if bound.met(value) else 'NOT MET'}"
         click.echo(f"{key:<40} {value:.4f}{verdict}")
     click.echo(f"{'best checkpoint at step':<40} {finished.best_step}")
     click.echo(f"{'run folder':<40} {finished.folder}")

@@ -1,0 +1,46 @@
+"""`seqkit reproduce`: does a recipe reach what it promises?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("reproduce", short_help="Train a recipe with several seeds and judge what it promises.")
+@click.argument("recipe")
+@click.option("--seeds", type=click.IntRange(min=1), help="How many. Default: as many as the recipe says.")
+@click.option(
+    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; finished ones are not trained again.")
+@click.option("--json", "as_json", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures here.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def command(
+    recipe: str, seeds: int | None, sets: tuple[str, ...], out: Path | None, as_json: Path | None, quiet: bool
+) -> None:
+    """Train RECIPE (a file, or a name) and print PASS or FAIL for each score in its `expect:`, with mean and spread.
+
+    Leaves with 0 if all passed and 1 if not.
+    """
+    from seqkit import recipe as recipes
+    from seqkit.errors import UsageError
+
+    checked = recipes.load(recipe, sets)
+    if not checked.expect:
+        raise UsageError(f"{recipe} promises nothing: it has no 'expect:'")
+
+    from seqkit.progress import Progress
+    from seqkit.reproduce import reproduce
+
+    with Progress(quiet=quiet) as progress:
+        found = reproduce(checked, seeds=seeds, out=out, progress=progress, tell=progress.say)
+    for verdict in found.verdicts:
+        click.echo(str(verdict))
+    mean = sum(found.minutes) / len(found.minutes)
+    click.echo(f"{mean:.1f} minutes a run, {found.parameters:,} parameters")
+    if as_json is not None:
+        as_json.write_text(json.dumps(found.facts(), indent=1) + "\n", encoding="utf-8")
+    if not found.passed:
+        raise SystemExit(1)

@@ -1,0 +1,74 @@
+"""`seqkit reproduce`: the mean over seeds is judged, and what has finished is not trained again."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from seqkit.cli import main
+
+RECIPE = """
+seed: 5
+tasks: {{lm: {{use: charlm, file: {folder}/text.txt, window: 16, piece: 100}}}}
+encoder: {{use: gru, dim: 8, hidden: 16}}
+train: {{steps: 30, batch: 8, histograms: false, optimizer: {{use: adamw, lr: 0.02}}}}
+expect: {{lm/test/nats: {{at_most: {most}, seeds: 3, minutes: 1}}}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("she sells sea shells on the sea shore. " * 40)
+    return tmp_path
+
+
+def call(folder: Path, most: float, *words: str) -> Result:
+    path = folder / "promise.yaml"
+    path.write_text(RECIPE.format(folder=folder, most=most))
+    return CliRunner().invoke(main, ["reproduce", str(path), *words])
+
+
+def test_the_mean_over_seeds_is_judged(folder: Path) -> None:
+    done = call(folder, 3.2, "--out", "runs-of-it", "--json", "found.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads((folder / "found.json").read_text())
+    values = [each["lm/test/nats"] for each in found["scores"]]
+    assert found["seeds"] == [5, 6, 7]
+    assert len(set(values)) == 3
+    assert f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f} over 3 seeds" in done.stdout
+    assert done.stdout.startswith("PASS")
+    assert found["parameters"] > 0
+    assert len(found["minutes"]) == 3
+
+    again = call(folder, 3.2, "--out", "runs-of-it", "--json", "again.json")
+    assert json.loads((folder / "again.json").read_text()) == found, "finished runs are read, not trained"
+    assert again.exit_code == 0
+
+
+def test_a_promise_that_is_not_kept_fails(folder: Path) -> None:
+    done = call(folder, 0.5, "--seeds", "1", "--quiet")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("FAIL  lm/test/nats")
+    assert "expected at most 0.5" in done.stdout
+
+
+def test_a_recipe_without_a_promise_is_refused(folder: Path) -> None:
+    path = folder / "none.yaml"
+    path.write_text("\n".join(RECIPE.format(folder=folder, most=1).splitlines()[:-1]))
+    done = CliRunner().invoke(main, ["reproduce", str(path)])
+    assert done.exit_code == 2
+    assert "expect" in done.stderr
+
+
+def test_a_score_that_does_not_exist_is_told(folder: Path) -> None:
+    path = folder / "odd.yaml"
+    path.write_text(RECIPE.format(folder=folder, most=1).replace("lm/test/nats", "lm/test/accuracy"))
+    done = CliRunner().invoke(main, ["run", str(path), "--quiet"])
+    assert done.exit_code == 1
+    assert "there is no score 'lm/test/accuracy'" in done.stderr
