@@ -62,7 +62,7 @@ class TestMain:
     def test_a_verb_that_is_none(self) -> None:
         result = call("recipe", "check", "x")
         assert result.exit_code == 2
-        assert "no verb is called 'recipe'; did you mean 'recipes'?" in result.stderr
+        assert "no verb is called 'recipe'; did you mean 'recipes'" in result.stderr
         assert "there are: run, evaluate" in call("qqq").stderr
         assert call("--nothing").exit_code == 2
 
