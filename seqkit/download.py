@@ -178,7 +178,7 @@ def _download(dataset: Dataset, folder: Path, timeout: float) -> None:
 def _fetch_file(dataset: Dataset, file: File, place: Path, timeout: float) -> None:
     part = place.with_name(place.name + ".part")
     free = shutil.disk_usage(place.parent).free
-    if free < file.size:
+    if free < file.size - (part.stat().st_size if part.exists() else 0):
         raise RunError(f"disk full: {place} needs {_amount(file.size)}, {_amount(free)} are free")
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -189,7 +189,7 @@ def _fetch_file(dataset: Dataset, file: File, place: Path, timeout: float) -> No
                 kept = part.stat().st_size if part.exists() else 0
                 what = f"{error}; {kept:,} of {file.size:,} bytes are here, the next attempt goes on from there"
                 raise DataError(Problem(str(file.url), what, _by_hand(dataset))) from None
-            time.sleep(0.2 * attempt)
+            _pause(attempt)
         except _Refused as error:
             part.unlink(missing_ok=True)
             raise DataError(Problem(str(file.url), str(error), _by_hand(dataset))) from None
@@ -200,6 +200,10 @@ def _fetch_file(dataset: Dataset, file: File, place: Path, timeout: float) -> No
         raise DataError(Problem(str(file.url), what))
     os.replace(part, place)
     flush_folder(place.parent)
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(0.5 * 4 ** (attempt - 1))
 
 
 class _Broken(Exception):
@@ -297,13 +301,15 @@ def _headers(have: int) -> dict[str, str]:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but only to where a download may come from."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        _allowed(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        # urllib looks at the scheme itself, but answers with the whole address, which may hold a signature.
-        _allowed(urllib.parse.urljoin(req.full_url, headers.get("Location", "")))
+        # urllib refuses other schemes too, but allows http and ftp, and tells the whole address, which may be signed.
+        # It reads a header `URI` where there is no `Location`.
+        target = headers.get("Location") or headers.get("URI") or ""
+        try:
+            _allowed(urllib.parse.urljoin(req.full_url, target))
+        except _Refused:
+            fp.close()
+            raise
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import seqkit
 from seqkit._version import __version__
 
 STORE_FORMAT = 2
@@ -84,7 +83,7 @@ def _put(digest: Any, kind: str, raw: bytes | bytearray) -> None:
 def _code() -> str:
     """A hash of the source that encodes, so that a developer's change is a new key without a new version."""
     digest = hashlib.blake2b(digest_size=16)
-    home = Path(seqkit.__path__[0])
+    home = Path(__file__).parents[1]
     for room in _ROOMS:
         for path in sorted((home / room).glob("*.py")) if (home / room).is_dir() else [home / room]:
             if path.is_file():

@@ -139,7 +139,7 @@ class Tally:
             telling = self._telling(y)
             self._cut_labels += int(telling.sum()) - sum(int(telling[part].sum()) for part in parts)
         if self._input.unknown is not None:
-            self._unknown += sum(int(np.count_nonzero(x[part] == self._input.unknown)) for part in parts)
+            self._unknown += sum(self._input.count_unknown(x[part]) for part in parts)
         return parts
 
     def report(self, **more: Any) -> SplitReport:
