@@ -300,8 +300,8 @@ def test_it_serves_texts_only() -> None:
 
 
 def test_it_learns_to_read_a_code() -> None:
-    # Each symbol is a step of its own kind, held for one to three steps, with pauses (kind 3) around it. Some pauses are
-    # empty, so that the symbols cannot be told from the pauses alone.
+    # Each symbol is a step of its own kind, held for one to three steps, with pauses (kind 3) in between.
+    # Some pauses are empty, so that the symbols cannot be told from the pauses alone.
     rng = np.random.default_rng(0)
     patterns = torch.randn(4, H, generator=torch.Generator().manual_seed(1))
     made = head().train()
