@@ -105,6 +105,10 @@ class TestFile:
         assert [example.id for example in task.read("test")] == [f"text.txt:{line}" for line in (51, 61, 71, 81, 91)]
         assert [example.id for example in task.read("train")] == ["text.txt:1"]
 
+    def test_a_piece_that_starts_with_a_line_end_is_of_the_line_that_ends(self, tmp_path: Path) -> None:
+        task = charlm(file=write(tmp_path, "abcd\n" * 8), test=0.5, dev=0.0, piece=4)
+        assert [example.id for example in task.read("test")] == [f"text.txt:{line}" for line in (5, 5, 6, 7, 8)]
+
     def test_a_gzipped_file_reads_the_same(self, tmp_path: Path) -> None:
         text = "some text\nof two lines\n" * 20
         packed = tmp_path / "text.txt.gz"
@@ -119,6 +123,10 @@ class TestFile:
         assert len(examples) > 10
         assert "".join(examples) == text
         assert [word for example in examples for word in example.split()] == text.split()
+
+    def test_no_piece_is_white_space_alone(self, tmp_path: Path) -> None:
+        task = charlm(file=write(tmp_path, ("word" + " " * 150) * 9 + "end"), unit="words", piece=50, test=0.4)
+        assert [example.input.split() for example in task.read("test")] == [["word"]] * 3 + [["end"]]
 
     def test_characters_are_cut_to_the_character(self, tmp_path: Path) -> None:
         task = charlm(file=write(tmp_path, "abcdefg" * 100), piece=64, test=0.5)

@@ -292,6 +292,12 @@ class TestMistakes:
         with pytest.raises(DataError, match=r"dev\.tsv:2: .*label 'z' was not seen in training; known labels: x, y"):
             prepare(sentiment(folder=folder), key="test", cache=tmp_path / "cache")
 
+    def test_a_label_that_is_neither_text_nor_a_whole_number(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.jsonl", '{"text": "a", "label": true}\n')
+        task = sentiment(folder=tmp_path, train="train.jsonl", dev=None, test=None, held_out=0.0)
+        with pytest.raises(DataError, match=r"train\.jsonl:1: .*label True should be text"):
+            prepare(task, key="test", cache=tmp_path / "cache")
+
     def test_a_text_that_is_none(self, tmp_path: Path) -> None:
         write(tmp_path / "train.jsonl", json.dumps({"text": 3, "label": "a"}) + "\n")
         task = sentiment(folder=tmp_path, train="train.jsonl", dev=None, test=None, held_out=0.0, tokenizer="tweets")
