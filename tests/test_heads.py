@@ -21,6 +21,7 @@ from seqkit.encoders import lstm
 from seqkit.errors import UsageError
 from seqkit.fields import Label, Labels, Next, Tags, Tokens, Values
 from seqkit.heads import classify, language, regress, tag
+from seqkit.heads.classification import balanced_weights
 from seqkit.layers import Embedding, Projection
 from seqkit.modules import Batch, Encoded, Head
 from seqkit.types import Field, Prediction
@@ -159,7 +160,7 @@ class Counted:
 
 def test_balanced_weighs_by_inverse_frequency_while_training() -> None:
     target: Any = Counted()
-    head, code, y = classify(H, target, None, balanced=True), encoded(), torch.tensor([2, 0, 1])
+    head, code, y = classify(H, target, None, balanced=1.0), encoded(), torch.tensor([2, 0, 1])
     logits = head.out(code.last).detach()
     each = [nats(logits[row], int(y[row])) for row in range(B)]
     weights = [10 / (3 * 3), 10 / (3 * 6), 10 / (3 * 1)]
@@ -169,9 +170,16 @@ def test_balanced_weighs_by_inverse_frequency_while_training() -> None:
     assert "weights" not in head.state_dict()
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_balanced_to_a_power_leaves_the_mean_weight_of_an_example_at_one(power: float) -> None:
+    weights = balanced_weights(Counted(), power)
+    assert weights[1] / weights[0] == pytest.approx(6**power)
+    assert float((weights * torch.tensor([6.0, 1.0, 3.0])).sum()) == pytest.approx(10)
+
+
 def test_balanced_without_counts_says_so() -> None:
     with pytest.raises(UsageError, match="balanced needs how often each label came"):
-        classify(H, LABELS, None, balanced=True)
+        classify(H, LABELS, None, balanced=1.0)
 
 
 def test_windows_of_one_text_are_averaged() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Self, final
@@ -25,9 +26,13 @@ class Label(Field):
     unit = "labels"
 
     vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
+    counts: tuple[int, ...] = field(default=(), kw_only=True, repr=False)
+    """How often training has each label, in the order of their numbers."""
 
     def fit(self, values: Iterable[Any]) -> Self:
-        return replace(self, vocabulary=_labels(_checked(value) for value in values))
+        seen = Counter(_checked(value) for value in values)
+        vocabulary = _labels(seen)
+        return replace(self, vocabulary=vocabulary, counts=tuple(seen[label] for label in vocabulary.symbols))
 
     def encode(self, value: Any) -> np.ndarray:
         """() int64. Raises ValueError for a label that training has not seen."""
@@ -46,10 +51,13 @@ class Label(Field):
         return len(_known(self.vocabulary))
 
     def state(self) -> JSON:
-        return None if self.vocabulary is None else self.labels
+        return None if self.vocabulary is None else {"labels": self.labels, "counts": list(self.counts)}
 
     def restore(self, state: JSON) -> Self:
-        return self if state is None else replace(self, vocabulary=Vocabulary(tuple(state), specials=False))
+        if state is None:
+            return self
+        vocabulary = Vocabulary(tuple(state["labels"]), specials=False)
+        return replace(self, vocabulary=vocabulary, counts=tuple(state["counts"]))
 
 
 @final

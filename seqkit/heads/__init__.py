@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from seqkit.fields import Label, Labels, Next, Tags, Text, Values
-from seqkit.types import Count, Field, Share
+from seqkit.types import Count, Field, Probability, Share
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +53,7 @@ def classify(
     pool: Pool = "last",
     dropout: Share = 0.0,
     label_smoothing: Share = 0.0,
-    balanced: bool = False,
+    balanced: Probability = 0.0,
     every_step: bool = False,
 ) -> Head:
     """One label for a whole sequence, or several at once where the target is `Labels`.
@@ -65,7 +65,8 @@ def classify(
         pool: how steps become one vector: the last one, their mean, their maximum, or attention (Yang et al. 2016).
         dropout: share of the pooled values dropped.
         label_smoothing: share of the target's weight spread over all labels (Szegedy et al. 2016).
-        balanced: weigh each example by the inverse of its label's frequency in training.
+        balanced: weigh each example in training by the inverse of its label's frequency, to this power: 0 not at all,
+            0.5 by its root, 1 so that every label weighs the same.
         every_step: learn at each step, as if the sequence ended there, and predict at each step too.
     """
     from seqkit.heads.classification import Classify

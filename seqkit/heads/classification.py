@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
@@ -36,7 +36,7 @@ class Classify(Head):
         pool: Pool = "last",
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
-        balanced: bool = False,
+        balanced: float = 0.0,
         every_step: bool = False,
     ) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Classify(Head):
         self.pool = Pooling(pool, dim)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(dim, target.size)
-        weights = balanced_weights(target) if balanced else None
+        weights = balanced_weights(target, balanced) if balanced else None
         self.register_buffer("weights", weights, persistent=False)
 
     def logits(self, encoded: Encoded) -> Tensor:
@@ -114,16 +114,15 @@ def at_the_end(share: float | Sequence[float]) -> float:
     return share[-1] if isinstance(share, Sequence) else share
 
 
-def balanced_weights(target: Any) -> Tensor:
-    """(C,) n / (C n_c): the mean weight of a training example is 1, and every label weighs the same in all.
+def balanced_weights(target: Any, power: float) -> Tensor:
+    """(C,) weights of the labels, n_c ** -power, so scaled that the mean weight of a training example is 1.
 
     Raises:
         UsageError: the target does not say how often each label came.
     """
-    counts = getattr(target, "counts", None)
-    if isinstance(target, Labels) or counts is None:
+    counts = getattr(target, "counts", ())
+    if isinstance(target, Labels) or not counts:
         raise UsageError(f"classify: balanced needs how often each label came, which {type(target).__name__} has not")
-    if isinstance(counts, Mapping):
-        counts = [counts[label] for label in target.labels]
-    seen = torch.tensor(list(counts), dtype=torch.float32)
-    return seen.sum() / (len(seen) * seen.clamp(min=1.0))
+    seen = torch.tensor(list(counts), dtype=torch.float32).clamp(min=1.0)
+    weights = seen**-power
+    return weights * seen.sum() / (weights * seen).sum()
