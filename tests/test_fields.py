@@ -179,7 +179,7 @@ def test_bytes_that_are_cut_in_half_decode_to_the_replacement_character() -> Non
     assert field.decode(field.encode("a映")[:-1]) == "a\ufffd"
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.text(min_size=1))
 def test_every_text_survives_as_characters_and_bytes(text: str) -> None:
     for field in (Tokens("characters").fit([text]), Text("characters").fit([text])):
@@ -385,7 +385,7 @@ def test_nothing_to_standardise_by() -> None:
         Values().fit([])
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=50), st.integers(1, 40))
 def test_the_running_mean_is_the_mean(rows: list[list[float]], block: int) -> None:
     from seqkit.fields import numbers

@@ -32,7 +32,7 @@ def padded(batch: sampler.Index, lengths: list[int]) -> int:
     return len(batch) * max(lengths[i] for i in batch)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(LENGTHS, plans(), SEEDS, EPOCHS, st.integers(1, 70))
 def test_every_example_exactly_once_within_the_budget(
     lengths: list[int], plan: dict[str, Any], seed: int, epoch: int, pool: int
@@ -47,7 +47,7 @@ def test_every_example_exactly_once_within_the_budget(
             assert [lengths[i] for i in batch] == sorted((lengths[i] for i in batch), reverse=True)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(LENGTHS, plans(), SEEDS, EPOCHS)
 def test_the_order_is_a_pure_function(lengths: list[int], plan: dict[str, Any], seed: int, epoch: int) -> None:
     first = sampler.batches(lengths, seed=seed, epoch=epoch, **plan)
@@ -159,7 +159,7 @@ def test_a_million_examples_take_moments() -> None:
 # --- lanes ----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(1, 2000), st.integers(1, 50), st.integers(1, 60), SEEDS, EPOCHS)
 def test_lanes_cover_the_stream_once(total: int, batch: int, window: int, seed: int, epoch: int) -> None:
     lanes = sampler.lanes(total, batch=batch, window=window, seed=seed, epoch=epoch)
@@ -195,7 +195,7 @@ def test_lanes_that_make_no_sense(wrong: dict[str, int]) -> None:
 # --- interleave -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 60), max_size=5), SEEDS, EPOCHS)
 def test_each_task_has_its_turns_evenly(counts: list[int], seed: int, epoch: int) -> None:
     order = sampler.interleave(counts, seed=seed, epoch=epoch)

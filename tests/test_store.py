@@ -380,7 +380,7 @@ def test_streams_and_next_step_texts_are_not_cut_into_windows(tmp_path: Path) ->
     assert split.x.lengths.tolist() == [4]
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=10),
     st.integers(1, 12),
@@ -536,7 +536,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(VALUES, VALUES)
 def test_different_values_have_different_hashes(left: Any, right: Any) -> None:
     same = repr(left) == repr(right) or (isinstance(left, dict) and left == right and repr(left) == repr(right))
@@ -642,7 +642,7 @@ def test_random_damage_to_the_manifest_never_escapes(tmp_path: Path) -> None:
     path = sound.folder / "MANIFEST.json"
     raw = path.read_bytes()
     rng = random.Random(1)
-    for _ in range(40):
+    for _ in range(20):
         at, byte = rng.randrange(len(raw)), rng.randrange(256)
         path.write_bytes(raw[:at] + bytes([byte]) + raw[at + 1 :])
         again = prepare(task(), key={}, cache=tmp_path)
@@ -715,14 +715,14 @@ def test_many_processes_at_once(damaged: bool, tmp_path: Path) -> None:
         (folder / "train.x.bin").write_bytes(b"")
     context = multiprocessing.get_context("spawn")
     gate, found = context.Event(), context.Queue()
-    processes = [context.Process(target=_prepare_at_once, args=(tmp_path, gate, found)) for _ in range(8)]
+    processes = [context.Process(target=_prepare_at_once, args=(tmp_path, gate, found)) for _ in range(5)]
     for process in processes:
         process.start()
     gate.set()
     results = [found.get(timeout=60) for _ in processes]
     for process in processes:
         process.join()
-    assert results == [[expected.x[i].tolist() for i in range(3)]] * 8
+    assert results == [[expected.x[i].tolist() for i in range(3)]] * 5
     assert len(entries(tmp_path)) == 1
     assert prepare(task(), key={}, cache=tmp_path).reused
 

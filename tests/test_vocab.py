@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqkit.vocab import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, code_points, smallest_unsigned
@@ -40,6 +40,7 @@ def test_order_is_by_count_and_then_by_code_point() -> None:
     assert len(Vocabulary.from_counts(counts, max_size=2)) == 6
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1), st.integers(1, 5)), st.randoms())
 def test_order_does_not_depend_on_the_order_of_counting(counts: dict[str, int], rng: random.Random) -> None:
     items = list(counts.items())
@@ -81,6 +82,7 @@ def test_a_symbol_twice_and_an_id_too_many() -> None:
             Vocabulary(("a", "b"))[outside]
 
 
+@settings(deadline=None)
 @given(SYMBOLS, st.lists(st.text(min_size=1, max_size=3)))
 def test_many_symbols_at_once_are_the_same_as_one_by_one(symbols: list[str], text: list[str]) -> None:
     vocabulary = Vocabulary(tuple(symbols))
@@ -92,6 +94,7 @@ def test_many_symbols_at_once_are_the_same_as_one_by_one(symbols: list[str], tex
     assert vocabulary.names(vocabulary.lookup(known)) == known
 
 
+@settings(deadline=None)
 @given(SYMBOLS, st.text())
 def test_the_table_of_characters_is_the_same_as_one_by_one(symbols: list[str], text: str) -> None:
     vocabulary = Vocabulary(tuple(symbols))
@@ -109,6 +112,7 @@ def test_characters_at_the_edges_of_unicode() -> None:
     assert code_points("a\ud800🎬").tolist() == [0x61, 0xD800, 0x1F3AC]
 
 
+@settings(deadline=None)
 @given(SYMBOLS, st.booleans())
 def test_state_is_json_and_gives_the_same_vocabulary(symbols: list[str], specials: bool) -> None:
     vocabulary = Vocabulary(tuple(symbols), specials)
