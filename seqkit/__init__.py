@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seqkit.fields import Tokens as Tokens
     from seqkit.fields import Values as Values
     from seqkit.fields import Vectors as Vectors
+    from seqkit.fields import Words as Words
     from seqkit.modules import Batch as Batch
     from seqkit.modules import Encoded as Encoded
     from seqkit.modules import Encoder as Encoder
@@ -67,7 +68,7 @@ _ROOMS = {
         "SeqkitError",
         "UsageError",
     ),
-    "seqkit.fields": ("Label", "Labels", "Next", "Tags", "Text", "Tokens", "Values", "Vectors"),
+    "seqkit.fields": ("Label", "Labels", "Next", "Tags", "Text", "Tokens", "Values", "Vectors", "Words"),
     "seqkit.modules": ("Batch", "Encoded", "Encoder", "Head", "State", "mask_of"),
     "seqkit.types": (
         "JSON",

@@ -93,6 +93,10 @@ class Field(ABC):
     def decode(self, array: np.ndarray) -> Any:
         """The value again, as far as the field keeps it."""
 
+    def count_unknown(self, array: np.ndarray) -> int:
+        """How many steps of an encoded value are symbols that training has not seen; 0 where there is no such thing."""
+        return 0 if self.unknown is None else int(np.count_nonzero(array == self.unknown))
+
     @property
     @abstractmethod
     def size(self) -> int:

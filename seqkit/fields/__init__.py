@@ -4,5 +4,6 @@ from seqkit.fields.numbers import Values, Vectors
 from seqkit.fields.symbols import Label, Labels, Next, Tags
 from seqkit.fields.tokens import Text, Tokens
 from seqkit.fields.units import Unit
+from seqkit.fields.words import Words
 
-__all__ = ["Label", "Labels", "Next", "Tags", "Text", "Tokens", "Unit", "Values", "Vectors"]
+__all__ = ["Label", "Labels", "Next", "Tags", "Text", "Tokens", "Unit", "Values", "Vectors", "Words"]

@@ -1,0 +1,88 @@
+"""Word vectors from a text file: one word a line and its numbers, as GloVe, word2vec and fastText write them.
+
+The numbers are separated by single spaces; a first line of two whole numbers (how many words, how wide) is skipped.
+What stands before the last D numbers is the word, spaces and all. Of a word that stands there twice the first counts.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from seqkit.errors import DataError, Problem
+
+LONGEST_LINE = 1 << 20
+"""Bytes; a longer line is none of such a file."""
+
+
+def words_of(path: Path) -> tuple[list[str], int]:
+    """The words of a file in its order (commonest first, as such files are written), each once; and D.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, or a line has another count of numbers than the first.
+    """
+    found: dict[str, None] = {}
+    width = 0
+    for _, word, numbers in _rows(path):
+        width = len(numbers)
+        found[word] = None
+    if not found:
+        _fail(path, None, "has no vectors")
+    return list(found), width
+
+
+def vectors_of(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    """(D,) float32 of each wanted word that the file has.
+
+    Raises:
+        DataError: as `words_of`, or a number of a wanted word is none, or not finite.
+    """
+    found: dict[str, np.ndarray] = {}
+    for line, word, numbers in _rows(path):
+        if word not in wanted or word in found:
+            continue
+        try:
+            vector = np.array([float(number) for number in numbers], dtype=np.float32)
+        except ValueError as error:
+            _fail(path, line, f"the vector of {word!r} has something that is no number: {error}")
+        if not np.isfinite(vector).all():
+            _fail(path, line, f"the vector of {word!r} has a number that is not finite")
+        found[word] = vector
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
+    """(line, word, numbers as bytes) of each line."""
+    try:
+        file = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+    except OSError as error:
+        _fail(path, None, f"cannot be opened: {error.strerror}")
+    width, line = 0, 0
+    with file:
+        while raw := file.readline(LONGEST_LINE + 1):
+            line += 1
+            if len(raw) > LONGEST_LINE:
+                _fail(path, line, "is too long for a word and its vector")
+            parts = raw.rstrip(b"\r\n").rstrip(b" ").split(b" ")
+            if line == 1:
+                if len(parts) == 2 and all(part.isdigit() for part in parts):
+                    width = int(parts[1])
+                    continue
+                width = width or len(parts) - 1
+            if len(parts) <= width or width < 1:
+                what = f"has {len(parts) - 1:,} numbers after its word, not {width:,}" if width else "has no numbers"
+                _fail(path, line, what)
+            try:
+                word = b" ".join(parts[:-width]).decode("utf-8")
+            except UnicodeDecodeError:
+                _fail(path, line, "the word is not UTF-8")
+            yield line, word, parts[-width:]
+
+
+def _fail(path: Path, line: int | None, what: str) -> NoReturn:
+    where = str(path) if line is None else f"{path}:{line}"
+    raise DataError(Problem(where, what, "a line is a word and its numbers, separated by single spaces")) from None
