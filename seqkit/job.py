@@ -63,9 +63,7 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     model = model.to(device)
     run.log(f"{model.count_parameters():,} parameters")
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
-    saved = checkpoint.newest(run.checkpoints, tell=run.log) if resume else None
-    if resume:
-        run.rewind(checkpoint.step_of(saved) if saved else -1)
+    saved = _go_on_from(run) if resume else None
     if saved is None:
         introduce(run.board, recipe, data, model)
     at = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, saved=saved)
@@ -87,6 +85,21 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     run.status("running", steps=at.step, best_step=best_step, parameters=model.count_parameters())
     run.board.hparams(flatten(recipe), scores)
     return Finished(run.folder, scores, best_step)
+
+
+def _go_on_from(run: Run) -> Path | None:
+    """The newest valid checkpoint, and the run's records taken back to it; None if the run never came to save one.
+
+    Raises:
+        RunError: there were checkpoints, and every one is damaged: starting over would bury what is left of them.
+    """
+    saved = checkpoint.newest(run.checkpoints, tell=run.log)
+    if saved is None and any(run.checkpoints.glob(f"*{checkpoint.CORRUPT}*")):
+        raise RunError(
+            f"{run.checkpoints}: every checkpoint is damaged (see run.log); start a new run from resolved.yaml"
+        )
+    run.rewind(checkpoint.step_of(saved) if saved else -1)
+    return saved
 
 
 def prepare_data(

@@ -99,6 +99,7 @@ def train(
     if saved is not None:
         at = _restore(saved, model, optimizer, scaler, average, sums, carried, device)
     clock = Clock()
+    checkpoint.preflight(run.checkpoints, _tensors(model, average))
 
     while not at.ended:
         plan = Epoch(data, settings, seed=seed, epoch=at.epoch)
@@ -130,6 +131,7 @@ def train(
             scaler.step(optimizer)
             scaler.update()
             at.step, at.turn = at.step + 1, at.turn + 1
+            run.beat()
             if average:
                 average.update(at.step)
 
@@ -353,6 +355,13 @@ def _save(
     if at.best_step == at.step:
         checkpoint.point(run.checkpoints, "best", path)
     checkpoint.retain(run.checkpoints, keep)
+
+
+def _tensors(model: Model, average: Average | None) -> dict[str, Mapping[str, Tensor]]:
+    """What a checkpoint will be made of, as far as its size goes: an optimiser may keep two numbers a weight."""
+    weights = model.state_dict()
+    moments = {f"{kind}.{name}": tensor for kind in ("first", "second") for name, tensor in weights.items()}
+    return {"model": weights, "optimizer": moments} | ({"average": average.weights} if average else {})
 
 
 def _restore(

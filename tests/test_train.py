@@ -128,6 +128,15 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(corpus: Path, tmp_path: Path) -> None:
+    made = checked(corpus)
+    run_it(made, tmp_path / "run")
+    for path in (tmp_path / "run/checkpoints").glob("step-*/model.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunError, match="every checkpoint is damaged"):
+        run_it(made, tmp_path / "run", resume=True)
+
+
 def test_the_comparison_can_fail(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Resume is broken on purpose: a random state is not put back."""
     made = checked(corpus)
