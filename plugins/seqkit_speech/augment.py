@@ -114,7 +114,7 @@ class Augmenter(nn.Module):
     def _block(self, widest: Tensor, lengths: Tensor, size: int) -> Tensor:
         """(B, size) bool: a block of up to `widest` (B,) places somewhere in the first `lengths` (B,)."""
         draws = torch.rand(2, len(lengths), generator=self.generator)
-        width = (draws[0] * (widest + 1)).floor()
+        width = (draws[0] * (widest.floor() + 1)).floor()
         start = (draws[1] * (lengths - width + 1)).floor()
         at = torch.arange(size)[None]
         return (at >= start[:, None]) & (at < (start + width)[:, None])
