@@ -68,10 +68,11 @@ class Model(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]]) -> Model:
+def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], *, start: bool = True) -> Model:
     """A new model for a recipe. `tasks` gives each task with its input and target fields, fitted.
 
     Weights depend on the seed of the recipe alone: the generator is set here, and left where the model ends.
+    `start`: input layers that start from a file (pretrained vectors) read it; not needed where weights follow.
     """
     torch.manual_seed(recipe.seed)
     encoder = registry.load("encoders", recipe.encoder.use)(recipe.dim, **recipe.encoder.options)
@@ -79,6 +80,8 @@ def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]]) -> Mod
     for name, (_, input_field, target_field) in tasks.items():
         choice = recipe.tasks[name].head
         layers[name] = input_field.layer(recipe.dim)
+        if start and callable(begin := getattr(layers[name], "start", None)):
+            begin()
         heads[name] = registry.load("heads", choice.use)(encoder.out_dim, target_field, layers[name], **choice.options)
         if heads[name].needs_causal and not encoder.causal:
             what = f"head {choice.use} predicts the next step, and this encoder sees it: it must not be bidirectional"
@@ -123,7 +126,7 @@ def open_model(
         task = build_task(entry)
         state = states[name]
         tasks[name] = (task, task.input.restore(state["input"]), task.target.restore(state["target"]))
-    model = build(recipe, tasks)
+    model = build(recipe, tasks, start=False)
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (RuntimeError, SafetensorError) as error:

@@ -115,7 +115,10 @@ class Field(ABC):
         return self
 
     def layer(self, dim: int) -> nn.Module:
-        """For input fields: a module `(x, lengths) -> (steps (B, T', dim), lengths (B,))`. It may shorten time."""
+        """For input fields: a module `(x, lengths) -> (steps (B, T', dim), lengths (B,))`. It may shorten time.
+
+        A module with a method `start()` is told so before a new model is trained, to read what it starts from.
+        """
         raise TypeError(f"{type(self).__name__} is not an input field: it has no layer")
 
     def parse(self, line: str) -> Any:
