@@ -127,8 +127,7 @@ class Recurrence(nn.Module):
         super().__init__()
         if hidden % 2:
             raise UsageError(f"char_hidden is {hidden}; with a recurrence in both directions it must be even")
-        self.letters = nn.Embedding(letters, dim, padding_idx=0)
-        nn.init.normal_(self.letters.weight, std=dim**-0.5)
+        self.letters = letter_vectors(letters, dim)
         self.cells = nn.ModuleList(nn.LSTM(dim, hidden // 2) for _ in range(2))
         for cell in self.cells:
             assert isinstance(cell, nn.LSTM)
@@ -167,8 +166,7 @@ class Convolution(nn.Module):
 
     def __init__(self, letters: int, dim: int, hidden: int) -> None:
         super().__init__()
-        self.letters = nn.Embedding(letters, dim, padding_idx=0)
-        nn.init.normal_(self.letters.weight, std=dim**-0.5)
+        self.letters = letter_vectors(letters, dim)
         self.filters = nn.Linear(3 * dim, hidden)
 
     def forward(self, spelled: Tensor) -> Tensor:
@@ -177,3 +175,12 @@ class Convolution(nn.Module):
         windows = torch.cat([steps[:, :-2], steps[:, 1:-1], steps[:, 2:]], dim=-1)
         said: Tensor = self.filters(windows).masked_fill((spelled == 0)[..., None], -torch.inf)
         return said.amax(1).tanh()
+
+
+def letter_vectors(letters: int, dim: int) -> nn.Embedding:
+    """A vector for each character; that of padding is zero and stays so."""
+    table = nn.Embedding(letters, dim, padding_idx=0)
+    nn.init.normal_(table.weight, std=dim**-0.5)
+    with torch.no_grad():
+        table.weight[0].zero_()
+    return table

@@ -46,7 +46,8 @@ def vectors_of(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
         if word not in wanted or word in found:
             continue
         try:
-            vector = np.array([float(number) for number in numbers], dtype=np.float32)
+            with np.errstate(over="ignore"):
+                vector = np.array([float(number) for number in numbers]).astype(np.float32)
         except ValueError as error:
             _fail(path, line, f"the vector of {word!r} has something that is no number: {error}")
         if not np.isfinite(vector).all():

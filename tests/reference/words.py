@@ -1,0 +1,34 @@
+"""The characters of a word, read one at a time: the slow twin of `seqkit.word_layer`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def recurrence(spelling: Any, letters: list[int]) -> Tensor:
+    """(H,) of one word: an LSTM cell stepped over its letters, and another over them from the end."""
+    found = []
+    for cell, order in zip(spelling.cells, (letters, letters[::-1]), strict=True):
+        hidden = memory = torch.zeros(cell.hidden_size, dtype=cell.weight_ih_l0.dtype)
+        for letter in order:
+            gates = cell.weight_ih_l0 @ spelling.letters.weight[letter] + cell.bias_ih_l0
+            gates = gates + cell.weight_hh_l0 @ hidden + cell.bias_hh_l0
+            enter, keep, new, out = gates.chunk(4)
+            memory = keep.sigmoid() * memory + enter.sigmoid() * new.tanh()
+            hidden = out.sigmoid() * memory.tanh()
+        found.append(hidden)
+    return torch.cat(found)
+
+
+def convolution(spelling: Any, letters: list[int]) -> Tensor:
+    """(H,) of one word: each letter with its neighbours, nothing beyond the edges, and the largest value."""
+    table = spelling.letters.weight
+    nothing = torch.zeros_like(table[0])
+    windows = []
+    for place in range(len(letters)):
+        around = [table[letters[i]] if 0 <= i < len(letters) else nothing for i in (place - 1, place, place + 1)]
+        windows.append(spelling.filters(torch.cat(around)))
+    return torch.stack(windows).max(0).values.tanh()
