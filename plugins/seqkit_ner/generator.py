@@ -2,12 +2,13 @@
 
 Every tag follows from the words, so a perfect score is possible. What it takes:
 
-* context: the same names are persons (`Mr Preston said`), places (`the mayor of Preston`) and companies (`shares in
-  Preston rose`), and `May`, `June`, `August` and `April` are months or people;
+* context on either side, near or far: the same names are persons, places and companies. `Preston , it was said on
+  Friday , was flooded` is a place, `... was married` a person, `... was sued` a company, and `shares in Preston` are
+  not `rain in Preston`; `May`, `June`, `August` and `April` are months or people;
 * spelling: most names are made up of syllables, and most names of the held-out splits occur in no training sentence;
-  places and companies differ in their endings, more often than not;
-* extent: `Bank of Preston` is one company, `Preston and Sons` too, `Preston and in Lincoln` is two; a title is no part
-  of a name; numbers are dates (`in 1987`) or amounts (`1987 tonnes`);
+  some have an ending that tells what they are;
+* extent: `Bank of Preston` is one company, `Preston and Sons` too, `Preston and Lincoln` are two places; a title is no
+  part of a name; numbers are dates (`in 1987`) or amounts (`1987 tonnes`);
 * a capital alone says little: sentences begin with one.
 
 Of `random` only `random()` is used: its numbers never change between Pythons.
@@ -50,9 +51,64 @@ SUFFIXES = ("Ltd", "Group", "Holdings", "Steel", "Airways", "Motors", "Foods")
 ONSETS = ("b", "br", "c", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "st", "t", "tr", "v", "z")
 NUCLEI = ("a", "e", "i", "o", "u", "ai", "ea", "ou")
 CODAS = ("", "", "l", "m", "n", "nd", "r", "rt", "s", "x")
-PLACE_ENDINGS = ("ville", "burg", "stad", "mouth", "field", "grad", "ford")
-PERSON_ENDINGS = ("sen", "ov", "escu", "ez", "ski", "man", "ini")
-COMPANY_ENDINGS = ("co", "tex", "tron", "corp", "dyne", "soft", "bank")
+ENDINGS = {
+    PERSON: ("sen", "ov", "escu", "ez", "ski", "man", "ini"),
+    PLACE: ("ville", "burg", "stad", "mouth", "field", "grad", "ford"),
+    COMPANY: ("co", "tex", "tron", "corp", "dyne", "soft", "bank"),
+}
+
+# What stands between a subject and the words that tell what it is.
+ASIDES = (
+    "", "", "", "", ", it was said on <on> ,", ", as everyone had expected since <in> ,", ", according to <titled> ,",
+    ", so <company> believes ,", ", to the surprise of <place> ,", ", of all names ,",
+)  # fmt: skip
+
+PREDICATES = {
+    PERSON: (
+        "was married in <place>", "fell ill in <in>", "was born in <place>", "plays the piano", "has two daughters",
+        "was elected on <on>", "joined <company>", "read a poem about <place>", "retired in <in>", "beat <person>",
+    ),
+    PLACE: (
+        "was flooded in <in>", "has <amount> inhabitants", "lies near the sea", "is twinned with <place>",
+        "voted for <person>", "was without water on <on>", "has a new mayor , <person>", "is known for its harbour",
+        "was founded by <person>", "will get a factory of <company>",
+    ),
+    COMPANY: (
+        "was sued by <company>", "cut <amount> jobs in <place>", "was listed in <in>", "bought <company>",
+        "makes <goods> in <place>", "will close its plant in <place>", "hired <person>", "sold <amount> <units>",
+        "raised its prices on <on>", "has a new chairman , <person>",
+    ),
+}  # fmt: skip
+
+# Two of a kind may be a subject, too: only the predicate tells of which.
+PAIRED = {
+    PERSON: ("were married in <place>", "met on <on>", "are brothers", "wrote a book about <place>"),
+    PLACE: ("were flooded in <in>", "are joined by a bridge", "have <amount> inhabitants each", "are on the coast"),
+    COMPANY: ("merged in <in>", "both cut <amount> jobs", "are being sued by <company>", "share a plant in <place>"),
+}
+
+# Here what stands before an entity tells, or what stands around it.
+PATTERNS = (
+    "<titled> told reporters in <place> that <company> may close in <in> .",
+    "<titled> and <titled> met in <place> on <on> .",
+    "the mayor of <place> , <person> , resigned on <on> .",
+    "the chairman of <company> , <person> , resigned on <on> .",
+    "the sister of <person> , a <role> , died in <in> .",
+    "shares in <company> rose by <amount> points on <on> .",
+    "rain in <place> fell for <amount> days in <in> .",
+    "shares in <company> and <company> fell .",
+    "roads in <place> and <place> were closed .",
+    "a <role> of <company> said on <on> that prices of <goods> may rise .",
+    "trains from <place> to <place> were late on <on> .",
+    "loans from <company> to <company> were repaid in <in> .",
+    "letters from <person> to <person> were found in <in> .",
+    "about <amount> <units> were lost in <place> in <in> .",
+    "yesterday <person> beat <person> in <place> .",
+    "it may snow in <place> , said <titled> .",
+    "in <in> the people of <place> voted for <person> .",
+    "on <on> the lawyers of <company> wrote to <person> .",
+    "prices of <goods> rose in <in> and fell on <on> .",
+)
 
 _PARTS = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
 
@@ -84,7 +140,7 @@ def part(text: str) -> str:
 
 def sentence(rng: random.Random) -> tuple[list[str], list[str]]:
     """One sentence: words and IOB2 tags."""
-    spans = [span for piece in _pick(rng, PATTERNS).split() for span in _filled(rng, piece)]
+    spans = [span for piece in _pattern(rng).split() for span in _filled(rng, piece)]
     first, kind = spans[0]
     spans[0] = [first[0][:1].upper() + first[0][1:], *first[1:]], kind
     words, tags = [], []
@@ -92,6 +148,16 @@ def sentence(rng: random.Random) -> tuple[list[str], list[str]]:
         words += names
         tags += ["O"] * len(names) if kind is None else [f"B-{kind}", *[f"I-{kind}"] * (len(names) - 1)]
     return words, tags
+
+
+def _pattern(rng: random.Random) -> str:
+    shape = rng.random()
+    if shape < 0.35:
+        return _pick(rng, PATTERNS)
+    kind = _pick(rng, (PERSON, PLACE, COMPANY))
+    if shape < 0.5:
+        return f"<bare-{kind}> and <bare-{kind}> {_pick(rng, ASIDES)} {_pick(rng, PAIRED[kind])} ."
+    return f"<bare-{kind}> {_pick(rng, ASIDES)} {_pick(rng, PREDICATES[kind])} ."
 
 
 def _filled(rng: random.Random, piece: str) -> list[Span]:
@@ -103,23 +169,18 @@ def _filled(rng: random.Random, piece: str) -> list[Span]:
 
 
 def _person(rng: random.Random) -> Span:
-    """A full name, or a first name with an initial before a surname."""
+    """A full name, or an initial before a surname."""
     first = [_pick(rng, FIRST)] if rng.random() < 0.8 else [_pick(rng, "ABCDEGHJKLMNPRST") + "."]
-    return [*first, _surname(rng)], PERSON
+    return [*first, _name(rng, PERSON)], PERSON
 
 
 def _titled(rng: random.Random) -> list[Span]:
     """A title, which is no part of the name, and a surname."""
-    return [([_pick(rng, TITLES)], None), ([_surname(rng)], PERSON)]
-
-
-def _surname(rng: random.Random) -> str:
-    return _name(rng, PERSON_ENDINGS)
+    return [([_pick(rng, TITLES)], None), ([_name(rng, PERSON)], PERSON)]
 
 
 def _place(rng: random.Random) -> Span:
-    town = _name(rng, PLACE_ENDINGS)
-    shape = rng.random()
+    town, shape = _name(rng, PLACE), rng.random()
     if shape < 0.1:
         return [_pick(rng, ("New", "Port", "North", "East", "Upper")), town], PLACE
     if shape < 0.15:
@@ -128,18 +189,18 @@ def _place(rng: random.Random) -> Span:
 
 
 def _company(rng: random.Random) -> Span:
-    name, shape = _name(rng, COMPANY_ENDINGS), rng.random()
+    name, shape = _name(rng, COMPANY), rng.random()
     if shape < 0.15:
         return [name, _pick(rng, SUFFIXES)], COMPANY
     if shape < 0.25:
         return [name, "and", _pick(rng, ("Sons", "Partners", "Daughters"))], COMPANY
     if shape < 0.4:
-        return [_pick(rng, ("Bank", "University", "Port")), "of", _name(rng, PLACE_ENDINGS)], COMPANY
+        return [_pick(rng, ("Bank", "University", "Port")), "of", _name(rng, PLACE)], COMPANY
     return [name], COMPANY
 
 
-def _date(rng: random.Random) -> Span:
-    """What follows `on`."""
+def _on(rng: random.Random) -> Span:
+    """A date as it follows `on`."""
     shape = rng.random()
     if shape < 0.4:
         return [_pick(rng, DAYS)], DATE
@@ -147,8 +208,8 @@ def _date(rng: random.Random) -> Span:
     return ([day, month] if shape < 0.7 else [day, month, _year(rng)]), DATE
 
 
-def _time(rng: random.Random) -> Span:
-    """What follows `in`."""
+def _in(rng: random.Random) -> Span:
+    """A date as it follows `in`."""
     shape = rng.random()
     if shape < 0.4:
         return [_year(rng)], DATE
@@ -164,13 +225,13 @@ def _amount(rng: random.Random) -> Span:
     return [_year(rng) if rng.random() < 0.5 else str(2 + int(rng.random() * 900))], None
 
 
-def _name(rng: random.Random, endings: Sequence[str]) -> str:
+def _name(rng: random.Random, kind: str) -> str:
     """A name: one that may be anything, one with a telling ending, or one that tells nothing."""
     shape = rng.random()
-    if shape < 0.35:
+    if shape < 0.4:
         return _pick(rng, SHARED)
     made = _made_up(rng)
-    return made + _pick(rng, endings) if shape < 0.75 else made
+    return made + _pick(rng, ENDINGS[kind]) if shape < 0.65 else made
 
 
 def _made_up(rng: random.Random) -> str:
@@ -183,47 +244,25 @@ def _pick(rng: random.Random, options: Sequence[str]) -> str:
     return options[int(rng.random() * len(options))]
 
 
+def _bare(kind: str) -> Callable[[random.Random], Span]:
+    """A name alone, as persons, places and companies may all have one."""
+    return lambda rng: ([_name(rng, kind)], kind)
+
+
+def _one_of(options: Sequence[str]) -> Callable[[random.Random], Span]:
+    return lambda rng: ([_pick(rng, options)], None)
+
+
 SLOTS: dict[str, Callable[[random.Random], Span | list[Span]]] = {
     "person": _person,
     "titled": _titled,
-    "surname": lambda rng: ([_surname(rng)], PERSON),
     "place": _place,
     "company": _company,
-    "on": _date,
-    "in": _time,
+    "on": _on,
+    "in": _in,
     "amount": _amount,
-    "role": lambda rng: ([_pick(rng, ROLES)], None),
-    "goods": lambda rng: ([_pick(rng, GOODS)], None),
-    "units": lambda rng: ([_pick(rng, UNITS)], None),
+    "role": _one_of(ROLES),
+    "goods": _one_of(GOODS),
+    "units": _one_of(UNITS),
+    **{f"bare-{kind}": _bare(kind) for kind in (PERSON, PLACE, COMPANY)},
 }
-
-PATTERNS = (
-    "<person> was born in <place> in <in> .",
-    "<person> , a <role> from <place> , joined <company> on <on> .",
-    "<titled> told reporters in <place> that <company> may close in <in> .",
-    "<titled> and <titled> met in <place> on <on> .",
-    "the mayor of <place> , <person> , resigned on <on> .",
-    "the chairman of <company> , <person> , resigned on <on> .",
-    "shares in <company> rose by <amount> points on <on> .",
-    "rain in <place> fell for <amount> days in <in> .",
-    "shares in <company> and in <company> fell .",
-    "roads in <place> and in <place> were closed .",
-    "<company> sold <amount> <units> of <goods> to <company> .",
-    "<company> will build <amount> houses in <place> .",
-    "a <role> of <company> said on <on> that prices of <goods> may rise .",
-    "trains from <place> to <place> were late on <on> .",
-    "<surname> , who is married to <person> , lives in <place> .",
-    "<company> , whose profits fell in <in> , did not comment .",
-    "<surname> , whose father was a <role> , did not comment .",
-    "<place> , whose harbour was closed in <in> , is poor .",
-    "about <amount> <units> were lost in <place> in <in> .",
-    "<titled> of <company> bought <amount> <units> of <goods> .",
-    "yesterday <person> beat <person> in <place> .",
-    "analysts at <company> expect more <goods> from <place> .",
-    "according to <person> , <goods> was cheap in <in> .",
-    "in <in> the people of <place> voted for <person> .",
-    "on <on> <company> bought a mine near <place> .",
-    "nobody at <company> had heard of <person> .",
-    "it may snow in <place> , said <titled> .",
-    "prices of <goods> rose in <in> and fell on <on> .",
-)
