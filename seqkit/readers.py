@@ -25,7 +25,7 @@ from typing import IO, Any, Final, NamedTuple, NoReturn, TypeAlias
 from seqkit.errors import DataError, Problem, UsageError, suggest
 from seqkit.types import Example
 
-__all__ = ["Line", "csv", "jsonl", "lines", "numbered", "parallel", "text", "tsv"]
+__all__ = ["Line", "Piece", "csv", "jsonl", "lines", "numbered", "parallel", "pieces", "text", "tsv"]
 
 Column: TypeAlias = str | int
 """A column by the name in the header, or by its number, counted from 1."""
@@ -73,6 +73,46 @@ def numbered(path: Path | str) -> Iterator[Line]:
                 hint = "convert them, e.g. with: tr '\\r' '\\n'"
                 _fail(path, number, column, "lines end in CR alone, as on a Macintosh before 2001", hint)
             yield Line(number, _decoded(path, number, body), ended)
+    if empty:
+        _fail(path, None, None, "is empty")
+
+
+class Piece(NamedTuple):
+    """Some bytes of a line, its end among them if it is the last piece.
+
+    Attributes:
+        number: of the line, counted from 1.
+        raw: the bytes.
+        begins: True for the first piece of a line.
+    """
+
+    number: int
+    raw: bytes
+    begins: bool
+
+
+def pieces(path: Path | str, size: int = 1 << 20) -> Iterator[Piece]:
+    """The lines of a file as bytes, those longer than `size` in pieces. For formats whose lines have no longest one.
+
+    What the bytes mean is for the caller to check. A CR LF is never torn apart.
+
+    Raises:
+        DataError: the file is empty, UTF-16, or damaged gzip.
+    """
+    path = Path(path)
+    number, begins, empty = 1, True, True
+    with _opened(path) as file:
+        while raw := _next(path, file, number, size):
+            if raw.endswith(b"\r"):
+                raw += _next(path, file, number, 1)
+            if empty:
+                raw = _without_mark(path, raw)
+                if not raw:
+                    break
+            empty = False
+            yield Piece(number, raw, begins)
+            begins = raw.endswith(b"\n")
+            number += begins
     if empty:
         _fail(path, None, None, "is empty")
 
@@ -371,9 +411,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _next(path: Path, file: IO[bytes], number: int) -> bytes:
+def _next(path: Path, file: IO[bytes], number: int, most: int = LONGEST_LINE + 1) -> bytes:
     try:
-        raw = file.readline(LONGEST_LINE + 1)
+        raw = file.readline(most)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         _fail(path, number, None, f"damaged gzip: {str(error)[:1].lower()}{str(error)[1:]}")
     except OSError as error:

@@ -1,0 +1,200 @@
+"""The input layer: from stored bases to steps, on one strand or both, and motif scanners in front of the recurrence.
+
+What is past the end of a sequence is zero before and after each of its parts, and lengths are shortened exactly, so
+that nothing depends on padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqkit import mask_of
+from seqkit_genome.alphabet import COMPLEMENT, LOWER, PLAIN, PROBABILITIES
+from seqkit_genome.bases import Scan, Strands
+
+PAD, UNKNOWN = 0, 1
+
+
+class Front(nn.Module):
+    """Strands -> steps -> scanners.
+
+    Attributes:
+        steps: makes vectors of bases, (B, T) -> (B, T', width).
+    """
+
+    def __init__(
+        self, steps: Steps, dim: int, *, strands: Strands = "given", scan: Scan | None = None, middle: int = 0
+    ) -> None:
+        super().__init__()
+        self.steps = steps
+        self.augment, self.average = strands in ("augment", "both"), strands in ("average", "both")
+        width = steps.width
+        self.scanners = None if scan is None else Scanners(width, scan, dim)
+        width = width if scan is None else (scan.filters or dim)
+        self.project = nn.Identity() if width == dim else _linear(width, dim)
+        self.places = Places(middle, dim) if middle else None
+        self.register_buffer("complement", torch.from_numpy(COMPLEMENT.astype("int64")), persistent=False)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) codes of bases -> (B, T', dim). In training, each sequence is turned with chance one half."""
+        if self.training and self.augment:
+            turned = torch.rand(x.shape[0], device=x.device) < 0.5
+            x = torch.where(turned[:, None], self.other_strand(x, lengths), x)
+        steps, lengths = self.steps(x, lengths)
+        if self.scanners is not None:
+            steps, lengths = self.scanners(steps, lengths)
+        steps = self.project(steps)
+        if self.places is not None:
+            steps = steps + self.places(lengths, steps.shape[1], steps.device)
+        return steps.masked_fill(~mask_of(lengths, steps.shape[1], steps.device)[..., None], 0.0), lengths
+
+    def views(self, x: Tensor, lengths: Tensor) -> Sequence[Tensor]:
+        """The other strand, where predictions are to be the mean of both."""
+        return [self.other_strand(x, lengths)] if self.average else []
+
+    def other_strand(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T) -> (B, T): the reverse complement, from the first place on; padding stays behind the end."""
+        assert isinstance(self.complement, Tensor)
+        places = lengths[:, None] - 1 - torch.arange(x.shape[1])
+        inside = (places >= 0).to(x.device)
+        turned: Tensor = self.complement[x.gather(1, places.clamp(min=0).to(x.device))]
+        return turned.masked_fill(~inside, 0)
+
+
+class Steps(nn.Module):
+    """Makes vectors of bases. Attribute `width`: of a step."""
+
+    width: int
+
+    def __call__(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) codes -> (B, T', width), zero past the end, and the lengths."""
+        found: tuple[Tensor, Tensor] = super().__call__(x, lengths)
+        return found
+
+
+class Probabilities(Steps):
+    """How likely each of A, C, G and T is; a fifth number is 1 for a lower-case letter, where case is kept."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.width = size
+        table = torch.from_numpy(PROBABILITIES)
+        lower = (torch.arange(len(table)) >= LOWER).float()[:, None]
+        self.register_buffer("table", torch.cat([table, lower], dim=1)[:, :size].contiguous(), persistent=False)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.table, Tensor)
+        return functional.embedding(x, self.table), lengths
+
+
+class Letters(Steps):
+    """A learned vector for each of A, C, G, T and N, and for each of them in lower case where case is kept."""
+
+    def __init__(self, size: int, width: int = 16) -> None:
+        super().__init__()
+        self.width = width
+        letters = torch.from_numpy(PLAIN).remainder(5) + 1  # -1, a base in doubt, is the fifth letter
+        lower = (torch.arange(len(letters)) >= LOWER).long() * (5 if size > 6 else 0)
+        numbers = letters + lower
+        numbers[PAD] = PAD
+        self.register_buffer("numbers", numbers, persistent=False)
+        self.weight = nn.Parameter(torch.empty(size, width))
+        _start(self.weight)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.numbers, Tensor)
+        return functional.embedding(self.numbers[x], self.weight, padding_idx=PAD), lengths
+
+
+class KmerSteps(Steps):
+    """A learned vector for each k-mer of the vocabulary; see `seqkit_genome.bases.Kmers`."""
+
+    def __init__(self, known: Sequence[int], k: int, stride: int, width: int, *, drop: float = 0.0) -> None:
+        super().__init__()
+        self.k, self.stride, self.width, self.drop = k, stride, width, drop
+        table = torch.full((4**k + 1,), UNKNOWN)
+        table[torch.tensor(known)] = torch.arange(2, 2 + len(known))
+        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("digits", torch.from_numpy(PLAIN), persistent=False)
+        self.register_buffer("powers", 4 ** torch.arange(k).flip(0), persistent=False)
+        self.weight = nn.Parameter(torch.empty(2 + len(known), width))
+        _start(self.weight)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) -> (B, T', width), T' = (T - k) // stride + 1, or 1 where T < k."""
+        assert isinstance(self.table, Tensor)
+        assert isinstance(self.digits, Tensor)
+        assert isinstance(self.powers, Tensor)
+        digits = self.digits[functional.pad(x, (0, max(0, self.k - x.shape[1])))]
+        windows = digits.unfold(1, self.k, self.stride)
+        numbers = (windows * self.powers).sum(dim=2).masked_fill((windows < 0).any(dim=2), len(self.table) - 1)
+        ids = self.table[numbers]
+        lengths = ((lengths - self.k) // self.stride + 1).clamp(min=1)
+        if self.training and self.drop > 0.0:
+            ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.drop, UNKNOWN)
+        ids = ids.masked_fill(~mask_of(lengths, ids.shape[1], ids.device), PAD)
+        return functional.embedding(ids, self.weight, padding_idx=PAD), lengths
+
+
+class Scanners(nn.Module):
+    """Convolution over time, ReLU, maximum over windows, dropout: motif scanners (as in DanQ, Quang and Xie 2016,
+    doi:10.1093/nar/gkw226, where a recurrence over what they find reads the grammar of motifs).
+
+    A scanner sees zeros before the first and behind the last base, so T bases give T answers, however few they are;
+    of each `pool` of them the strongest is kept: T' = ceil(T / pool), the last window being as short as it is.
+    """
+
+    def __init__(self, width: int, scan: Scan, dim: int) -> None:
+        super().__init__()
+        self.reach, self.pool = scan.width, scan.pool
+        self.convolution = nn.Conv1d(width, scan.filters or dim, scan.width)
+        nn.init.kaiming_uniform_(self.convolution.weight, nonlinearity="relu")
+        nn.init.zeros_(self.convolution.bias)  # type: ignore[arg-type]
+        self.dropout = nn.Dropout(scan.dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, width) zero past the end -> (B, T', filters) zero past the end."""
+        before = (self.reach - 1) // 2
+        padded = functional.pad(x.transpose(1, 2), (before, self.reach - 1 - before))
+        found = functional.relu(self.convolution(padded))
+        outside = ~mask_of(lengths, x.shape[1], x.device)[:, None]
+        found = found.masked_fill(outside, 0.0)  # no answer of a scanner is below zero
+        if self.pool > 1:
+            found = functional.max_pool1d(found, self.pool, ceil_mode=True)
+            lengths = (lengths + self.pool - 1) // self.pool
+        return self.dropout(found).transpose(1, 2), lengths
+
+
+class Places(nn.Module):
+    """A learned vector for each place by its distance from the middle of its sequence, up to `reach` either way.
+
+    For sequences that are aligned at their middle (a site with its surroundings). The middle of T steps lies behind
+    step T // 2; places further away than `reach` share the outermost vectors.
+    """
+
+    def __init__(self, reach: int, dim: int) -> None:
+        super().__init__()
+        self.reach = reach
+        self.weight = nn.Parameter(torch.zeros(2 * reach, dim))
+
+    def forward(self, lengths: Tensor, steps: int, device: torch.device) -> Tensor:
+        """(B,) -> (B, T, dim)."""
+        places = torch.arange(steps) - (lengths // 2)[:, None] + self.reach
+        return self.weight[places.clamp(0, 2 * self.reach - 1).to(device)]
+
+
+def _linear(width: int, dim: int) -> nn.Linear:
+    linear = nn.Linear(width, dim)
+    nn.init.xavier_uniform_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _start(weight: nn.Parameter) -> None:
+    nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+    with torch.no_grad():
+        weight[PAD].zero_()
