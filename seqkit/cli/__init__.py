@@ -22,6 +22,7 @@ VERBS = {
     "predict": "Lines or a file in, JSON lines out.",
     "generate": "Let a language model write.",
     "reproduce": "Train a recipe with several seeds and judge what it promises.",
+    "prove": "Show that the answers of a recipe or a model do not move.",
     "recipes": "List, show and check recipes.",
     "tasks": "List the tasks that a recipe may name.",
     "plugins": "List everything that a recipe may name, and who brings it.",
