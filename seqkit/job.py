@@ -19,6 +19,7 @@ from seqkit import checkpoint, registry, store
 from seqkit import model as model_room
 from seqkit._version import __version__
 from seqkit.batching import TaskData
+from seqkit.download import listening
 from seqkit.errors import DataError, Problem, RunError, UsageError
 from seqkit.evaluate import evaluate
 from seqkit.progress import Progress
@@ -119,9 +120,10 @@ def prepare_data(
     for name, entry in recipe.tasks.items():
         task, *fields = fitted[name] if fitted else (build_task(entry),)
         try:
-            prepared = store.prepare(
-                task, key=_key(entry), progress=told, fitted=tuple(fields) if fields else None, splits=splits
-            )
+            with listening(tell=tell, progress=told):
+                prepared = store.prepare(
+                    task, key=_key(entry), progress=told, fitted=tuple(fields) if fields else None, splits=splits
+                )
         except OSError as error:
             raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
         content = {"key": prepared.folder.name, "files": prepared.files}

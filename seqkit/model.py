@@ -125,7 +125,8 @@ def open_model(
     for name, entry in recipe.tasks.items():
         task = build_task(entry)
         state = states[name]
-        tasks[name] = (task, task.input.restore(state["input"]), task.target.restore(state["target"]))
+        given = task.input.restore(state["input"])
+        tasks[name] = (task, given, task.target.restore(state["target"]).of(given))
     model = build(recipe, tasks, start=False)
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))

@@ -18,6 +18,8 @@ from seqkit.store import memory_split
 from seqkit.types import Example, Field, Prediction, Task
 from seqkit.vocab import END, START, UNKNOWN
 
+_RECENT = 64
+"""Symbols that are decoded together when writing, so that the end of a long text costs no more than its start."""
 CHUNK = 1024
 """Lines that are sorted by length and predicted together."""
 
@@ -51,7 +53,10 @@ def predict(
         origin = np.asarray(split.origin)
         for number, (where, line) in enumerate(chunk):
             windows = [found[i] for i in np.flatnonzero(origin == number)]
-            yield where, line, windows[0] if len(windows) == 1 else model.head(name).stitch(windows)
+            prediction = windows[0] if len(windows) == 1 else model.head(name).stitch(windows)
+            if task.finish is not None:
+                prediction = task.finish(examples[number].input, prediction)
+            yield where, line, prediction
 
 
 @torch.inference_mode()
@@ -100,6 +105,8 @@ def generate(
     generator = torch.Generator().manual_seed(seed)
     state: State | None = None
     step = torch.tensor([symbols], device=model.device)
+    recent: list[int] = []
+    said = ""
     for _ in range(length):
         encoded = model.encode(name, Batch(step, torch.tensor([step.shape[1]])), state)
         state = encoded.state
@@ -108,5 +115,17 @@ def generate(
         chosen = int(sample(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator))
         if chosen == END:
             return
-        yield "\n" if chosen == START else str(input_field.decode(np.array([chosen])))
+        if chosen == START:  # one document ends and the next begins
+            yield "\n"
+            recent, said = [], ""
+        else:
+            # How a symbol is written may depend on those before it: spaces between words, bytes of one character.
+            recent.append(chosen)
+            text = str(input_field.decode(np.array(recent)))
+            if not text.endswith("\ufffd"):
+                yield text[len(said) :]
+                if len(recent) > _RECENT:
+                    recent = recent[-8:]
+                    text = str(input_field.decode(np.array(recent)))
+                said = text
         step = torch.tensor([[chosen]], device=model.device)
