@@ -178,13 +178,13 @@ def test_generation_depends_on_its_seed_alone(trained: Path) -> None:
 @pytest.mark.parametrize("unit", ["words", "bytes", "characters"])
 def test_what_is_written_reads_like_the_text(place: Path, tmp_path: Path, unit: str) -> None:
     """Words come apart with spaces between them, bytes as whole characters."""
-    (tmp_path / "text.txt").write_text("ab – cd – ef. " * 200)
+    (tmp_path / "text.txt").write_text("ab – cd. " * 200)
     path = tmp_path / "write.yaml"
     text = CHARLM.format(folder=tmp_path, steps=300).replace("piece: 100", f"piece: 100, unit: {unit}")
     path.write_text(text.replace("at_most: 3.0", "at_most: 9.0"))
     assert call("run", path, "--out", tmp_path / "run", "--quiet").exit_code == 0
     done = call("generate", tmp_path / "run", "--temperature", 0, "--length", 150)
-    assert "ab – cd – ef. ab" in done.stdout
+    assert "ab – cd. ab – cd" in done.stdout
     assert "\ufffd" not in done.stdout
 
 
