@@ -15,7 +15,7 @@ import torchcrf
 from torch import Tensor
 
 from seqkit.fields import Label, Tags
-from seqkit.heads import crf
+from seqkit.heads import crf, tag
 from seqkit.heads.chains import Chain, best_paths, log_partition, marginals, path_score, sums
 from seqkit.heads.random_field import PENALTY, RandomField
 from seqkit.modules import Batch, Encoded
@@ -396,6 +396,23 @@ def test_windows_are_stitched() -> None:
             {"type": "x", "start": 4, "end": 5, "confidence": 0.75},
         ]
     }
+
+
+def test_the_head_tag_says_spans_as_well() -> None:
+    torch.manual_seed(2)
+    head, whole = tag(H, target_of("iob2", "bioes"), None).eval(), encoded()
+    torch.nn.init.normal_(head.out.weight)  # type: ignore[attr-defined]
+    said = head.predict(whole, batch([[0] * 4] * B))
+    assert any(prediction.scores["spans"] for prediction in said)
+    for prediction in said:
+        found = [(each["type"], each["start"], each["end"]) for each in prediction.scores["spans"]]
+        assert found == spans_of(prediction.value, "iob2")
+        for each in prediction.scores["spans"]:
+            assert each["confidence"] == pytest.approx(math.prod(prediction.confidence[each["start"] : each["end"]]))  # type: ignore[index]
+    joined = head.stitch(said)
+    assert joined.value == [tag for prediction in said for tag in prediction.value]
+    assert [each["start"] for each in joined.scores["spans"]] == [a for _, a, _ in spans_of(joined.value, "iob2")]
+    assert tag(H, target_of(None), None).predict(whole, batch([[0] * 4] * B))[0].scores is None
 
 
 def test_halves_come_in_and_single_precision_goes_on() -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqkit.fields import Tags
 from seqkit.heads.chains import Chain, Sums, best_paths, log_partition, marginals, path_score, sums
-from seqkit.heads.tagging import check_aligned
+from seqkit.heads.tagging import check_aligned, spans_said
 from seqkit.kernels import upload
 from seqkit.modules import Batch, Encoded, Head
-from seqkit.spans import Scheme, legal, spans_of
+from seqkit.spans import Scheme, legal
 from seqkit.types import JSON, Field, Prediction
 
 PENALTY = -100.0
@@ -118,7 +118,7 @@ class RandomField(Head):
             tags = self.target.decode(every[row, 0, :length])
             more: dict[str, JSON] = {}
             if along is not None and self.scheme is not None:
-                more["spans"] = along.spans(row, spans_of(tags, self.scheme))
+                more |= spans_said(tags, self.scheme, partial(along.share, row))
             if self.nbest > 1:
                 more["nbest"] = [
                     {"value": self.target.decode(path[:length]), "confidence": min(1.0, math.exp(share))}
@@ -138,11 +138,11 @@ class RandomField(Head):
         for part in parts:
             pieces += [(offset + each["start"], each["confidence"]) for each in part.scores["spans"]]
             offset += len(part.value)
-        whole = []
-        for kind, first, after in spans_of(tags, self.scheme):
-            share = float(np.prod([share for start, share in pieces if first <= start < after]))
-            whole.append({"type": kind, "start": first, "end": after, "confidence": share})
-        return Prediction(tags, confidence, {"spans": whole})
+
+        def joined(first: int, after: int) -> float:
+            return math.prod(share for start, share in pieces if first <= start < after)
+
+        return Prediction(tags, confidence, spans_said(tags, self.scheme, joined))
 
 
 class _Along:
@@ -159,13 +159,6 @@ class _Along:
         self._opens = (before - climbed - found.total).t().cpu().numpy()
         self._closes = (climbed + after - said).t().cpu().numpy()
 
-    def spans(self, row: int, found: Sequence[tuple[str, int, int]]) -> list[JSON]:
-        return [
-            {
-                "type": kind,
-                "start": first,
-                "end": after,
-                "confidence": min(1.0, float(np.exp(self._opens[row, first] + self._closes[row, after - 1]))),
-            }
-            for kind, first, after in found
-        ]
+    def share(self, row: int, first: int, after: int) -> float:
+        """The probability of the best path's states from step `first` up to, not including, `after`."""
+        return math.exp(self._opens[row, first] + self._closes[row, after - 1])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from torch.nn import functional
 from seqkit.fields import Tags
 from seqkit.kernels import real_rows, upload
 from seqkit.modules import Batch, Encoded, Head
-from seqkit.types import Field, Prediction
+from seqkit.spans import Scheme, spans_of
+from seqkit.types import JSON, Field, Prediction
 
 
 class Tag(Head):
     """A linear map at each step; see `seqkit.heads.tag`. Only real steps are ever multiplied.
 
-    `Prediction.value` is a list of tags, `confidence` the probability of each.
+    `Prediction.value` is a list of tags, `confidence` the probability of each; where the tags mark spans, `scores` has
+    the spans that they mean (see `spans_said`).
     """
 
     accepts = (Tags,)
@@ -57,7 +60,7 @@ class Tag(Head):
         sure, best = (part.cpu() for part in shares.max(dim=-1))
         lengths = encoded.lengths.tolist()
         return [
-            Prediction(self.target.decode(np.asarray(tags)), each.tolist())
+            self._said(self.target.decode(np.asarray(tags)), each.tolist())
             for tags, each in zip(torch.split(best, lengths), torch.split(sure, lengths), strict=True)
         ]
 
@@ -67,7 +70,23 @@ class Tag(Head):
         for part in parts:
             assert isinstance(part.confidence, list)
             confidence += part.confidence
-        return Prediction([tag for part in parts for tag in part.value], confidence)
+        return self._said([tag for part in parts for tag in part.value], confidence)
+
+    def _said(self, tags: list[str], confidence: list[float]) -> Prediction:
+        if self.target.scheme is None:
+            return Prediction(tags, confidence)
+        scores = spans_said(tags, self.target.scheme, lambda first, after: math.prod(confidence[first:after]))
+        return Prediction(tags, confidence, scores)
+
+
+def spans_said(tags: Sequence[str], scheme: Scheme, confidence: Callable[[int, int], float]) -> JSON:
+    """`{"spans": [{type, start, end, confidence}]}`: first step, step after the last, the probability of its tags."""
+    return {
+        "spans": [
+            {"type": kind, "start": first, "end": after, "confidence": min(1.0, confidence(first, after))}
+            for kind, first, after in spans_of(tags, scheme)
+        ]
+    }
 
 
 def real(steps: Tensor, lengths: Tensor) -> Tensor:
