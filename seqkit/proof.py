@@ -16,6 +16,7 @@ from seqkit import model as model_room
 from seqkit import recipe as recipes
 from seqkit import registry, store
 from seqkit.batching import TaskData
+from seqkit.model import Model
 from seqkit.modules import Batch
 from seqkit.prove import Finding, prove_encoder, prove_task, worst
 from seqkit.recipe import Recipe
@@ -34,17 +35,27 @@ def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[Finding]:
     """Every finding about a recipe (file or name; weights are new) or a model (folder; its own weights)."""
     if isinstance(what, Path):
         model, recipe, tasks = model_room.open_model(what)
-        data = {name: _sample(name, task, (one, two)) for name, (task, one, two) in tasks.items()}
+        data = {name: sample(name, task, (one, two)) for name, (task, one, two) in tasks.items()}
+        yield from _prove_tasks(model, data)
     else:
         recipe = recipes.load(what, sets)
-        data = {name: _sample(name, recipes.build_task(entry), None) for name, entry in recipe.tasks.items()}
-        model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
-    for name, part in data.items():
-        yield from worst(prove_task(model, name, _batch(part)))
+        yield from prove_recipe(recipe)
     yield from _every_option(recipe)
 
 
-def _sample(name: str, task: Task, fitted: tuple[Field, Field] | None) -> TaskData:
+def prove_recipe(recipe: Recipe) -> Iterator[Finding]:
+    """Every finding about the tasks of a recipe, with new weights."""
+    data = {name: sample(name, recipes.build_task(entry)) for name, entry in recipe.tasks.items()}
+    model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    yield from _prove_tasks(model, data)
+
+
+def _prove_tasks(model: Model, data: Mapping[str, TaskData]) -> Iterator[Finding]:
+    for name, part in data.items():
+        yield from worst(prove_task(model, name, _batch(part)))
+
+
+def sample(name: str, task: Task, fitted: tuple[Field, Field] | None = None) -> TaskData:
     """A task that reads no more than a few examples, running text cut short."""
 
     def read(split: str) -> Iterator[Example]:
