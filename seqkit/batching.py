@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqkit import sampler
+from seqkit.errors import DataError, Problem
 from seqkit.modules import Batch
 from seqkit.settings import TrainSettings
 from seqkit.store import Column, Split
-from seqkit.types import Field, Task
+from seqkit.types import Example, Field, Task
 from seqkit.vocab import END, START
 
 Index = NDArray[np.int64]
@@ -78,6 +79,21 @@ class TaskData:
         if column is None:
             raise TypeError(f"task {self.name}: a {type(self.target).__name__} target is not stored")
         return [self.target.decode(column[i]) for i in range(len(self.splits[split].x))]
+
+    def read_again(self, split: str, ids: Sequence[str]) -> list[Example]:
+        """The examples with these ids, which are in the order of the data, as they were read.
+
+        Raises:
+            DataError: the data are others by now.
+        """
+        found: list[Example] = []
+        for example in self.task.read(split):
+            if len(found) < len(ids) and example.id == ids[len(found)]:
+                found.append(example)
+        if len(found) < len(ids):
+            what = f"{ids[len(found)]} is no longer there"
+            raise DataError(Problem(split, what, "a task's `read` must give the same examples each time"))
+        return found
 
 
 def gather(column: Column, index: Index) -> tuple[NDArray[Any], Index]:

@@ -53,6 +53,8 @@ def evaluate(model: Model, data: TaskData, split: str, *, batch: int | None = No
         return Outcome(scores, [], [], [])
     parts = [prediction for prediction in found if prediction is not None]
     predictions, targets, ids = _whole(head, data, split, parts)
+    if data.task.finish is not None:
+        predictions, targets = _finished(data, split, predictions, ids)
     scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
     return Outcome(scores, predictions, targets, ids)
 
@@ -69,6 +71,17 @@ def _whole(
     predictions = [head.stitch([parts[i] for i in group]) if len(group) > 1 else parts[group[0]] for group in groups]
     whole = [_join([targets[i] for i in group], data.target.ragged) for group in groups]
     return predictions, whole, [part.ids[group[0]] for group in groups]
+
+
+def _finished(
+    data: TaskData, split: str, predictions: list[Prediction], ids: list[str]
+) -> tuple[list[Prediction], list[Any]]:
+    """Predictions and true targets as the user is to have them: what the fields do not keep is read again."""
+    finish = data.task.finish
+    assert finish is not None
+    examples = data.read_again(split, ids)
+    targets = [finish(example.input, Prediction(example.target)).value for example in examples]
+    return [finish(each.input, said) for each, said in zip(examples, predictions, strict=True)], targets
 
 
 def _join(targets: list[Any], aligned: bool) -> Any:

@@ -157,6 +157,9 @@ class Task:
         files: the files behind a split, if they are all that `read` depends on (beside the task's options);
             they key the cache. None: the examples themselves are hashed.
         parse: one line of `seqkit predict` as an input value; None: the input field's own `parse`.
+        finish: `finish(input, prediction)` as the user is to have it, given the input as read: tokens put together to
+            plain text, say. None: as the head says it. With it, predictions are scored against the targets as read
+            (each finished likewise), not against what the target field has kept of them.
         bad_inputs: what an input is that its field cannot encode: an error (`refuse`, all of them told at once), or
             left out of the split, told and counted (`quarantine`).
         about: facts for the run folder and the model: dataset, licence, source.
@@ -173,6 +176,7 @@ class Task:
     window: int | None = None
     files: Callable[[str], Sequence[Path]] | None = None
     parse: Callable[[str], Any] | None = None
+    finish: Callable[[Any, Prediction], Prediction] | None = None
     bad_inputs: Literal["refuse", "quarantine"] = "refuse"
     about: Mapping[str, JSON] = field(default_factory=dict)
 

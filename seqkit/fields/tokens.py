@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
@@ -32,6 +33,8 @@ class Tokens(Field):
         max_size: most symbols, the four special ones not counted.
         pieces: about how many pieces to learn, the four special ones included (unit `pieces`).
         drop: share of the tokens that training replaces by `<unk>` at random.
+        also: more values to learn the symbols from, beside those of this side: two fields that each learn from both
+            sides have the same symbols. Called when the field is fitted.
     """
 
     unit: Unit = "words"
@@ -40,10 +43,11 @@ class Tokens(Field):
     max_size: int | None = field(default=None, kw_only=True)
     pieces: int = field(default=8000, kw_only=True)
     drop: float = field(default=0.0, kw_only=True)
+    also: Callable[[], Iterable[Any]] | None = field(default=None, kw_only=True, repr=False)
     coder: Coder | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        return replace(self, coder=self._coder.fit(values))
+        return replace(self, coder=self._coder.fit(chain(values, self.also() if self.also else ())))
 
     def encode(self, value: Any) -> np.ndarray:
         """(T,) ids. Raises ValueError if the value is no text or is empty."""
@@ -92,6 +96,7 @@ class Text(Field):
         min_count: a symbol seen less often in training is unknown.
         max_size: most symbols, the four special ones not counted.
         pieces: about how many pieces to learn, the four special ones included (unit `pieces`).
+        also: more values to learn the symbols from, as for `Tokens`.
     """
 
     unit: Unit = "characters"
@@ -99,10 +104,11 @@ class Text(Field):
     min_count: int = field(default=1, kw_only=True)
     max_size: int | None = field(default=None, kw_only=True)
     pieces: int = field(default=8000, kw_only=True)
+    also: Callable[[], Iterable[Any]] | None = field(default=None, kw_only=True, repr=False)
     coder: Coder | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        return replace(self, coder=self._coder.fit(values))
+        return replace(self, coder=self._coder.fit(chain(values, self.also() if self.also else ())))
 
     def encode(self, value: Any) -> np.ndarray:
         """(U,) ids, the last of them `</s>`. Raises ValueError if the value is no text or is empty."""

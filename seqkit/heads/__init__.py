@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from seqkit.fields import Label, Labels, Next, Tags, Text, Values
-from seqkit.types import Count, Field, Probability, Share
+from seqkit.types import Count, Field, NonNegative, Positive, Probability, Share
 
 if TYPE_CHECKING:
     from torch import nn
 
     from seqkit.modules import Head
 
-__all__ = ["Pool", "Search", "classify", "crf", "ctc", "language", "regress", "serves", "tag"]
+__all__ = ["Pool", "Search", "attend", "classify", "crf", "ctc", "generate", "language", "regress", "serves", "tag"]
 
 Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
 
@@ -207,3 +207,155 @@ def ctc(
     from seqkit.heads.alignment import CTC
 
     return CTC(dim, target, search=search, beams=beams, best=best, dropout=dropout, too_long=too_long)
+
+
+@serves(Text, loss_name="nats")
+def attend(
+    dim: int,
+    target: Field,
+    layer: nn.Module | None = None,
+    /,
+    *,
+    cell: Literal["lstm", "gru"] = "lstm",
+    hidden: Count | None = None,
+    layers: Count = 1,
+    embedding: Count = 128,
+    attention: Literal["dot", "general", "additive"] = "general",
+    input_feeding: bool = False,
+    start: Literal["last", "mean", "zero"] = "last",
+    dropout: Share = 0.0,
+    input_dropout: Share = 0.0,
+    drop: Share = 0.0,
+    tied: bool = False,
+    label_smoothing: Share = 0.0,
+    scheduled_sampling: Literal["none", "linear", "inverse_sigmoid"] = "none",
+    sampling_decay: Positive = 1000.0,
+    teaching_floor: Probability = 0.0,
+    coverage: NonNegative | None = None,
+    search: Search = "beam",
+    beams: Count = 5,
+    best: Count = 1,
+    alpha: NonNegative = 0.6,
+    max_length: Count = 200,
+    max_ratio: Positive | None = None,
+    unknown: bool = True,
+) -> Head:
+    """A text of any length and order, written symbol by symbol with attention over the input.
+
+    The decoder of Luong et al. 2015 (arXiv:1508.04025). It learns from true texts (teacher forcing); its loss is in
+    nats a symbol, the end of the text being one.
+
+    Args:
+        cell: the decoder's cell, lstm or gru.
+        hidden: width of the decoder's state (null: that of the encoded steps).
+        layers: layers of the decoder.
+        embedding: width of an output symbol's vector.
+        attention: how encoded steps are scored: dot, general (Luong) or additive (Bahdanau et al. 2015).
+        input_feeding: what was read out at a step is part of the next step's input. Steps can then not be taught side
+            by side, which costs time.
+        start: what the decoder's state starts from: the encoder's last vector, the mean of its steps, or zero.
+        dropout: share of the values dropped between layers and before the vocabulary.
+        input_dropout: share of the values dropped from the output symbols' vectors.
+        drop: share of the output symbols that the decoder reads as unknown, in training.
+        tied: use the output symbols' vectors as output weights too (Press and Wolf 2017, arXiv:1608.05859).
+        label_smoothing: share of the target's weight spread over all symbols, in training.
+        scheduled_sampling: while training, read what the model itself would have said rather than the truth, ever more
+            often as batches go by (Bengio et al. 2015, arXiv:1506.03099).
+        sampling_decay: k. The share of truth after i batches is 1 - i / k (linear) or k / (k + exp(i / k)).
+        teaching_floor: the least share of truth.
+        coverage: attention knows where it has looked, and pays this much for looking there again (See et al. 2017,
+            arXiv:1704.04368; they take 1). Costs time as input_feeding does. null: it does not know.
+        search: greedy, the best symbol at each step; beam, the best texts among several.
+        beams: beginnings that beam search keeps.
+        best: how many texts a prediction lists.
+        alpha: strength of length normalisation in beam search (Wu et al. 2016, arXiv:1609.08144); 0: none.
+        max_length: most symbols of a predicted text. A text that is made to end says so, and is counted.
+        max_ratio: most symbols for each step of the input, where that is less. null: max_length decides.
+        unknown: whether <unk> may be said; false: the best known symbol instead.
+    """
+    from seqkit.heads.writing import Attend, Searching
+
+    return Attend(
+        dim,
+        target,
+        searching=Searching(search, beams, best, alpha, max_length, max_ratio, unknown),
+        cell=cell,
+        hidden=hidden,
+        layers=layers,
+        embedding=embedding,
+        attention=attention,
+        input_feeding=input_feeding,
+        start=start,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        drop=drop,
+        tied=tied,
+        label_smoothing=label_smoothing,
+        scheduled_sampling=scheduled_sampling,
+        sampling_decay=sampling_decay,
+        teaching_floor=teaching_floor,
+        coverage=coverage,
+    )
+
+
+@serves(Text, loss_name="nats")
+def generate(
+    dim: int,
+    target: Field,
+    layer: nn.Module | None = None,
+    /,
+    *,
+    cell: Literal["lstm", "gru"] = "lstm",
+    hidden: Count | None = None,
+    layers: Count = 1,
+    embedding: Count = 64,
+    dropout: Share = 0.0,
+    input_dropout: Share = 0.0,
+    drop: Share = 0.0,
+    tied: bool = False,
+    label_smoothing: Share = 0.0,
+    search: Search = "beam",
+    beams: Count = 5,
+    best: Count = 1,
+    alpha: NonNegative = 0.0,
+    max_length: Count = 200,
+    unknown: bool = False,
+) -> Head:
+    """A text written from one vector: the encoder's last. `seqkit generate` draws texts from it.
+
+    The vector is the start of the decoder's state and is put beside every input (Cho et al. 2014, arXiv:1406.1078). The
+    loss is in nats a symbol, the end of the text being one.
+
+    Args:
+        cell: the decoder's cell, lstm or gru.
+        hidden: width of the decoder's state (null: that of the vector).
+        layers: layers of the decoder.
+        embedding: width of an output symbol's vector.
+        dropout: share of the values dropped between layers and before the vocabulary.
+        input_dropout: share of the values dropped from the output symbols' vectors.
+        drop: share of the output symbols that the decoder reads as unknown, in training.
+        tied: use the output symbols' vectors as output weights too (Press and Wolf 2017, arXiv:1608.05859).
+        label_smoothing: share of the target's weight spread over all symbols, in training.
+        search: greedy, the best symbol at each step; beam, the best texts among several.
+        beams: beginnings that beam search keeps.
+        best: how many texts a prediction lists.
+        alpha: strength of length normalisation in beam search (Wu et al. 2016, arXiv:1609.08144); 0: none.
+        max_length: most symbols of a predicted text. A text that is made to end says so, and is counted.
+        unknown: whether <unk> may be said; false: the best known symbol instead.
+    """
+    from seqkit.heads.writing import Generate, Searching
+
+    return Generate(
+        dim,
+        target,
+        searching=Searching(search, beams, best, alpha, max_length, None, unknown),
+        cell=cell,
+        hidden=hidden,
+        layers=layers,
+        embedding=embedding,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        drop=drop,
+        tied=tied,
+        label_smoothing=label_smoothing,
+    )

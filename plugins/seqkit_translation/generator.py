@@ -1,0 +1,101 @@
+"""Two small transductions with one right answer each: numbers to English words, and dates as people write them to ISO.
+
+    4217                    four thousand two hundred seventeen
+    Tue 3 Mar 1998          1998-03-03
+
+Both ask for what translation asks for: another order, another length, and parts that are carried over. A number or a
+date is in one split only, in whatever form it is written.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["both", "numbers", "dates"]
+
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_FIRST = datetime.date(1900, 1, 1).toordinal()
+_LAST = datetime.date(2099, 12, 31).toordinal()
+
+_PARTS = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
+
+
+def pairs(split: str, count: int, *, seed: int, kind: Kind = "both") -> Iterator[tuple[str, str]]:
+    """`count` different pairs of a split ("train", "dev", "test"), the same ones each time.
+
+    What a pair means decides which split it can be in (by a hash), so no number and no date is in two splits, whatever
+    the sizes and seeds; a shorter split is the beginning of a longer one.
+    """
+    return islice(_distinct(split, random.Random(f"pairs {seed} {split} {kind}"), kind), count)
+
+
+def _distinct(split: str, rng: random.Random, kind: Kind) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    while True:
+        numbers = kind == "numbers" or (kind == "both" and rng.random() < 0.5)
+        given, wanted = _number(rng) if numbers else _date(rng)
+        if given not in seen and part(wanted) == split:
+            seen.add(given)
+            yield given, wanted
+
+
+def part(wanted: str) -> str:
+    """The split that an answer belongs to: a fixed function of it, 80 : 10 : 10."""
+    byte = hashlib.blake2b(wanted.encode("utf-8"), digest_size=1).digest()[0]
+    return next(name for name, begin, end in _PARTS if begin <= byte < end)
+
+
+def in_words(number: int) -> str:
+    """0 to 999,999 in words, without an "and"."""
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens] + (f"-{_ONES[ones]}" if ones else "")
+    size, name = (1000, "thousand") if number >= 1000 else (100, "hundred")
+    many, rest = divmod(number, size)
+    return f"{in_words(many)} {name}" + (f" {in_words(rest)}" if rest else "")
+
+
+def _number(rng: random.Random) -> tuple[str, str]:
+    digits = 1 + int(rng.random() ** 0.5 * 6)  # long ones more often: there are more of them
+    number = int(rng.random() * 10**digits)
+    return str(number), in_words(number)
+
+
+_FORMATS: tuple[Callable[[datetime.date], str], ...] = (
+    lambda d: f"{d.day} {_MONTHS[d.month - 1]} {d.year}",
+    lambda d: f"{_MONTHS[d.month - 1]} {d.day}, {d.year}",
+    lambda d: f"{_MONTHS[d.month - 1]} {_ordinal(d.day)} {d.year}",
+    lambda d: f"the {_ordinal(d.day)} of {_MONTHS[d.month - 1]} {d.year}",
+    lambda d: f"{_DAYS[d.weekday()][:3]} {d.day} {_MONTHS[d.month - 1][:3]} {d.year}",
+    lambda d: f"{_DAYS[d.weekday()]}, {_MONTHS[d.month - 1]} {d.day}, {d.year}",
+    lambda d: f"{d.day}.{d.month}.{d.year}",
+    lambda d: f"{d.day:02}-{_MONTHS[d.month - 1][:3].upper()}-{d.year}",
+)
+
+
+def _date(rng: random.Random) -> tuple[str, str]:
+    """Of `rng` only `random()` is used: its numbers never change between Pythons."""
+    date = datetime.date.fromordinal(_FIRST + int(rng.random() * (_LAST - _FIRST + 1)))
+    return _FORMATS[int(rng.random() * len(_FORMATS))](date), date.isoformat()
+
+
+def _ordinal(day: int) -> str:
+    if day in (11, 12, 13):
+        return f"{day}th"
+    return f"{day}{('th', 'st', 'nd', 'rd')[day % 10] if day % 10 < 4 else 'th'}"

@@ -1,0 +1,222 @@
+"""Where pairs of texts come from: the generator, Multi30K, a folder of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
+from seqkit_translation import generator
+
+SUFFIXES = (".tsv", ".csv", ".jsonl")
+
+
+@final
+@dataclass(frozen=True)
+class Source:
+    """Pairs of texts.
+
+    Attributes:
+        read: the pairs of a split.
+        splits: which there are.
+        files: the files behind a split; None: there are none.
+        about: facts for the run folder.
+    """
+
+    read: Callable[[str], Iterable[Example]]
+    splits: tuple[str, ...] = ("train", "dev", "test")
+    files: Callable[[str], Sequence[Path]] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def generated(sizes: tuple[int, int, int], seed: int, kind: generator.Kind) -> Source:
+    """Pairs from the generator, as many as `sizes` says for train, dev and test."""
+    counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
+
+    def read(split: str) -> Iterator[Example]:
+        found = generator.pairs(split, counts[split], seed=seed, kind=kind)
+        for number, (given, wanted) in enumerate(found, 1):
+            yield Example(given, wanted, f"generated {split}:{number}")
+
+    about = {"dataset": f"generated transductions ({kind})", "sizes": counts, "seed": seed}
+    return Source(read, about=about)
+
+
+_MULTI30K_AT = (
+    "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
+)
+_MULTI30K = {
+    "en": (
+        (568_929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f"),
+        (21_650, "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28"),
+        (21_077, "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9"),
+    ),
+    "de": (
+        (637_044, "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6"),
+        (24_681, "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a"),
+        (22_890, "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8"),
+    ),
+    "fr": (
+        (604_242, "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c"),
+        (23_001, "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9"),
+        (22_310, "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90"),
+    ),
+}
+_MULTI30K_NAMES = {"train": "train", "dev": "val", "test": "test_2016_flickr"}
+
+
+def multi30k_files(languages: Sequence[str]) -> Dataset:
+    """The files of these languages."""
+    return Dataset(
+        "translation/multi30k",
+        tuple(
+            File(f"{name}.{language}.gz", f"{_MULTI30K_AT}/{name}.{language}.gz", sha256, size)
+            for language in languages
+            for name, (size, sha256) in zip(_MULTI30K_NAMES.values(), _MULTI30K[language], strict=True)
+        ),
+        licence="none stated; for research and education only, as the Flickr30k pictures that the captions are of",
+        about="Multi30K task 1: captions of pictures in English, German and French (Elliott et al. 2016, 2017)",
+    )
+
+
+def multi30k(pair: tuple[str, str]) -> Source:
+    """Multi30K; the test split is Flickr 2016.
+
+    Raises:
+        UsageError: it does not have these two languages.
+    """
+    if len(set(pair)) < 2 or not set(pair) <= set(_MULTI30K):
+        known = ", ".join(_MULTI30K)
+        raise UsageError(f"pair: [{', '.join(pair)}]: multi30k has two different ones of {known}, as in [de, en]")
+    dataset = multi30k_files(pair)
+
+    def files(split: str) -> list[Path]:
+        folder = fetch(dataset)
+        return [folder / f"{_MULTI30K_NAMES[split]}.{language}.gz" for language in pair]
+
+    def read(split: str) -> Iterator[Example]:
+        given, wanted = files(split)
+        return readers.parallel(given, wanted)
+
+    about = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about, "pair": list(pair)}
+    return Source(read, files=files, about=about)
+
+
+@final
+@dataclass(frozen=True)
+class Layout:
+    """How the user's files hold their pairs.
+
+    Attributes:
+        pair: what the two sides are called in the names of parallel files.
+        given: the column of the input, where a file has both sides.
+        wanted: the column of the target.
+        header: whether a first line names the columns.
+        skip_blank: leave out pairs of which a side is blank.
+    """
+
+    pair: tuple[str, str]
+    given: str | int | None = None
+    wanted: str | int | None = None
+    header: bool | None = None
+    skip_blank: bool = False
+
+    def files(self, folder: Path, name: str) -> list[Path]:
+        """The file, or the two files if the name has a place for the language."""
+        return [folder / name.replace("{}", side) for side in self.pair] if "{}" in name else [folder / name]
+
+    def read(self, files: Sequence[Path]) -> Iterator[Example]:
+        """The pairs of a split."""
+        for example in self._read(files):
+            sides = (example.input, example.target)
+            if not (self.skip_blank and any(isinstance(side, str) and not side.strip() for side in sides)):
+                yield example
+
+    def _read(self, files: Sequence[Path]) -> Iterator[Example]:
+        if len(files) == 2:
+            return readers.parallel(*files)
+        given = {"input": self.given, "target": self.wanted}
+        options: Any = {side: column for side, column in given.items() if column is not None}
+        kind = _suffix(files[0].name)
+        if kind == ".jsonl":
+            options = {"input": "input", "target": "target"} | options
+            return readers.jsonl(files[0], skip_blank=self.skip_blank, **options)
+        reader = readers.tsv if kind == ".tsv" else readers.csv
+        return reader(files[0], header=self.header, skip_blank=self.skip_blank, **options)
+
+    def check(self, name: str) -> None:
+        """Raises UsageError if a file of this name cannot be read, or not in this way."""
+        if "{}" in name:
+            if self.pair[0] == self.pair[1]:
+                raise UsageError(f"pair: [{', '.join(self.pair)}]: '{name}' would be the same file on both sides")
+            return
+        kind = _suffix(name)
+        if kind not in SUFFIXES:
+            known = ", ".join(SUFFIXES)
+            raise UsageError(
+                f"'{name}' should end in {known} (or one of them and .gz), or have a {{}} where parallel files have "
+                f"the language: train.{{}} stands for train.{self.pair[0]} and train.{self.pair[1]}"
+            )
+        for option, column in (("input_column", self.given), ("target_column", self.wanted)):
+            if kind == ".jsonl" and isinstance(column, int):
+                raise UsageError(f"{option}: {column}: JSON lines have keys, not columns; name the key for '{name}'")
+            if isinstance(column, str) and self.header is False and kind != ".jsonl":
+                raise UsageError(f"{option}: '{column}' is a name, but header: false says that there are none")
+
+
+def folder(path: Path, names: Mapping[str, str | None], layout: Layout, held_out: float) -> Source:
+    """A folder of the user's.
+
+    Args:
+        path: the folder.
+        names: the file of each split; None: there is none. Without one for dev, part of train is dev.
+        layout: how they hold their pairs.
+        held_out: the share of train that is dev where dev has no file.
+
+    Raises:
+        UsageError: a file name or a column cannot be meant like this.
+    """
+    for name in names.values():
+        if name is not None:
+            layout.check(name)
+    has_dev, has_test = names["dev"] is not None, names["test"] is not None
+    splits = ("train", *(("dev",) if has_dev or held_out > 0 else ()), *(("test",) if has_test else ()))
+
+    def files(split: str) -> list[Path]:
+        found = layout.files(path, str(names["train" if split == "dev" and not has_dev else split]))
+        for file in found:
+            if not file.is_file():
+                raise DataError(Problem(str(file), "there is no such file", _advice(split)))
+        return found
+
+    def read(split: str) -> Iterator[Example]:
+        examples = layout.read(files(split))
+        if split == "test" or has_dev or held_out == 0:
+            return examples
+        return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
+
+    about: dict[str, Any] = {"dataset": str(path), "files": dict(names), "pair": list(layout.pair)}
+    if not has_dev and held_out > 0:
+        about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the input"
+    return Source(read, splits, files, about)
+
+
+def is_held_out(text: Any, share: float) -> bool:
+    """Whether a pair of train is dev: a fixed function of the input, so that repeats of it stay on one side."""
+    digest = hashlib.blake2b(str(text).strip().encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def _suffix(name: str) -> str:
+    return Path(name.removesuffix(".gz")).suffix
+
+
+def _advice(split: str) -> str:
+    if split == "train":
+        return "`train` names the file"
+    if split == "dev":
+        return "`dev` names the file; null holds out a part of train instead"
+    return "`test` names the file; null goes without"

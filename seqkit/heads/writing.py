@@ -1,0 +1,378 @@
+"""Texts written symbol by symbol: the modules behind `attend` and `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import exp
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from seqkit.beam import Hypothesis, beam_search
+from seqkit.fields import Text
+from seqkit.heads import Search
+from seqkit.heads.attention import Score
+from seqkit.heads.decoder import Cell, Decoder, Position, Source, Start, Told
+from seqkit.heads.tagging import real
+from seqkit.kernels import upload
+from seqkit.modules import Batch, Encoded, Head
+from seqkit.search import sample
+from seqkit.types import Field, Prediction
+from seqkit.vocab import END, PAD, START, UNKNOWN
+
+Schedule: TypeAlias = Literal["none", "linear", "inverse_sigmoid"]
+
+ROOM = 1 << 23
+"""Numbers that a block of scores may have outside of training, 32 MiB of them: examples are taken in parts."""
+
+
+@dataclass(frozen=True)
+class Searching:
+    """How a text is looked for; see `seqkit.heads.attend` for what the options mean."""
+
+    search: Search = "greedy"
+    beams: int = 5
+    best: int = 1
+    alpha: float = 0.6
+    max_length: int = 200
+    max_ratio: float | None = None
+    unknown: bool = True
+
+    @property
+    def width(self) -> int:
+        return 1 if self.search == "greedy" else max(self.beams, self.best)
+
+    @property
+    def wanted(self) -> int:
+        return 1 if self.search == "greedy" else self.best
+
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        return (PAD, START) if self.unknown else (PAD, UNKNOWN, START)
+
+    def limits(self, lengths: Tensor) -> Tensor:
+        """(B,) most symbols of each text, the end counted. An example's own length decides, and nothing else."""
+        most = torch.full_like(lengths, self.max_length + 1)
+        if self.max_ratio is None:
+            return most
+        return torch.minimum(most, (lengths * self.max_ratio).ceil().to(torch.int64) + 1)
+
+
+class Attend(Head):
+    """An attention decoder; see `seqkit.heads.attend` for what the options mean.
+
+    `Prediction.value` is the text, `confidence` the model's probability of it. `scores` has `alignment`, for each
+    symbol the input step that it looked at most; `cut: True` if the text was made to end by its limit; and with more
+    than one text asked for `best`, `[[text, probability], ...]`, in the order of normalised scores.
+    """
+
+    accepts = (Text,)
+    writes = True
+    loss_name = "nats"
+
+    def __init__(
+        self,
+        dim: int,
+        target: Field,
+        *,
+        searching: Searching,
+        cell: Cell = "lstm",
+        hidden: int | None = None,
+        layers: int = 1,
+        embedding: int = 128,
+        attention: Score = "general",
+        input_feeding: bool = False,
+        start: Start = "last",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        drop: float = 0.0,
+        tied: bool = False,
+        label_smoothing: float = 0.0,
+        scheduled_sampling: Schedule = "none",
+        sampling_decay: float = 1000.0,
+        teaching_floor: float = 0.0,
+        coverage: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.target: Any = target
+        self.searching, self.label_smoothing = searching, label_smoothing
+        self.schedule, self.decay, self.floor, self.coverage = (
+            scheduled_sampling,
+            sampling_decay,
+            teaching_floor,
+            coverage or 0.0,
+        )
+        self.cut = 0
+        """Predicted texts that were made to end by their limit."""
+        if scheduled_sampling != "none":
+            self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        self.decoder = Decoder(
+            dim,
+            target.size,
+            cell=cell,
+            hidden=hidden or dim,
+            layers=layers,
+            embedding=embedding,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            drop=drop,
+            tied=tied,
+            start=start,
+            attention=attention,
+            feed=input_feeding,
+            coverage=coverage is not None,
+        )
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Nats of the texts with their ends, and how many symbols that is. Plain cross-entropy outside of training."""
+        if self.training and self.schedule != "none":
+            return self._sampled_loss(encoded, batch)
+        total, twice, count = _loss(self.decoder, encoded, batch, self.label_smoothing if self.training else 0.0)
+        if self.training and twice is not None:
+            total = total + self.coverage * twice
+        return total, count
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One an example."""
+        found = _search(self.decoder, encoded, self.searching)
+        self.cut += sum(texts[0].cut for texts in found)
+        return [_said(self.target, texts, self.searching) for texts in found]
+
+    def write(self, encoded: Encoded, **options: Any) -> list[str]:
+        """Texts drawn at random; see `draw`."""
+        return draw(self.decoder, self.target, encoded, **options)
+
+    def taught(self) -> Tensor:
+        """() the share of the symbols read that are the true ones, at this step of training (Bengio et al. 2015)."""
+        assert isinstance(self.batches, Tensor)
+        step = self.batches.double()
+        if self.schedule == "linear":
+            share = 1.0 - step / self.decay
+        else:
+            share = self.decay / (self.decay + torch.exp(step / self.decay))
+        return share.clamp(min=self.floor, max=1.0)
+
+    def _sampled_loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Each symbol that is read is the true one, or drawn from what the model itself said at the step before."""
+        y, lengths = _target(batch)
+        share = self.taught()
+        assert isinstance(self.batches, Tensor)
+        self.batches += 1
+        source, at = self.decoder.begin(encoded)
+        symbols = torch.full_like(y[:, :1], START)
+        total, twice = y.new_zeros((), dtype=torch.float32), y.new_zeros((), dtype=torch.float32)
+        for t in range(y.shape[1]):
+            covered = at.coverage
+            readout, at, weights = self.decoder.step(source, at, symbols)
+            logits = self.decoder.logits(readout).squeeze(1)
+            true = torch.where(upload(lengths > t, y.device), y[:, t], -1)
+            total = total + functional.cross_entropy(
+                logits, true, ignore_index=-1, label_smoothing=self.label_smoothing, reduction="sum"
+            )
+            if covered is not None and weights is not None:
+                twice = twice + torch.minimum(covered, weights).sum(dim=-1).squeeze(1)[true >= 0].sum()
+            drawn = torch.multinomial(logits.detach().softmax(dim=-1), 1).squeeze(1)
+            keep = torch.rand(len(y), device=y.device) < share
+            symbols = torch.where(keep, y[:, t], drawn)[:, None]
+        return total + self.coverage * twice, upload(lengths.sum(), y.device)
+
+    def extra_repr(self) -> str:
+        return f"{self.searching}"
+
+
+class Generate(Head):
+    """A decoder that is told one vector; see `seqkit.heads.generate` for what the options mean.
+
+    `Prediction` is as for `Attend`, without alignments.
+    """
+
+    accepts = (Text,)
+    writes = True
+    loss_name = "nats"
+
+    def __init__(
+        self,
+        dim: int,
+        target: Field,
+        *,
+        searching: Searching,
+        cell: Cell = "lstm",
+        hidden: int | None = None,
+        layers: int = 1,
+        embedding: int = 64,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        drop: float = 0.0,
+        tied: bool = False,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.target: Any = target
+        self.searching, self.label_smoothing = searching, label_smoothing
+        self.cut = 0
+        """Predicted texts that were made to end by their limit."""
+        self.decoder = Decoder(
+            dim,
+            target.size,
+            cell=cell,
+            hidden=hidden or dim,
+            layers=layers,
+            embedding=embedding,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            drop=drop,
+            tied=tied,
+            start="last",
+        )
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Nats of the texts with their ends, and how many symbols that is. Plain cross-entropy outside of training."""
+        total, _, count = _loss(self.decoder, encoded, batch, self.label_smoothing if self.training else 0.0)
+        return total, count
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One an example."""
+        found = _search(self.decoder, encoded, self.searching)
+        self.cut += sum(texts[0].cut for texts in found)
+        return [_said(self.target, texts, self.searching) for texts in found]
+
+    def write(self, encoded: Encoded, **options: Any) -> list[str]:
+        """Texts drawn at random; see `draw`."""
+        return draw(self.decoder, self.target, encoded, **options)
+
+    def extra_repr(self) -> str:
+        return f"{self.searching}"
+
+
+def _target(batch: Batch) -> tuple[Tensor, Tensor]:
+    """(B, U) ids and (B,) lengths on the CPU, the end counted."""
+    assert batch.y is not None
+    assert batch.y_lengths is not None
+    return batch.y, batch.y_lengths
+
+
+def _loss(decoder: Decoder, encoded: Encoded, batch: Batch, smoothing: float) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Nats, what coverage has to say or None, and the number of symbols.
+
+    Outside of training examples are taken in parts, so that memory is bounded whatever the batch.
+    """
+    y, lengths = _target(batch)
+    inputs = torch.cat([torch.full_like(y[:, :1], START), y[:, :-1]], dim=1)
+    source, at = decoder.begin(encoded)
+    count = upload(lengths.sum(), y.device)
+    if decoder.training:
+        told = decoder.teach(source, at, inputs, lengths)
+        return _nats(decoder, told, y, lengths, smoothing), told.twice, count
+    total = y.new_zeros((), dtype=torch.float64)
+    a_row = y.shape[1] * max(len(decoder.bias), encoded.steps.shape[1] * decoder.hidden)
+    for part in _parts(len(y), a_row):
+        index = torch.arange(part.start, part.stop, device=y.device)
+        steps = int(lengths[part].max())
+        told = decoder.teach(source.rows(index), at.rows(index), inputs[part, :steps], lengths[part])
+        total += _nats(decoder, told, y[part, :steps], lengths[part], smoothing)
+    return total, None, count
+
+
+def _nats(decoder: Decoder, told: Told, y: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
+    true = real(y[..., None], lengths).squeeze(-1)
+    return functional.cross_entropy(decoder.logits(told.readout), true, label_smoothing=smoothing, reduction="sum")
+
+
+def _parts(count: int, a_row: int) -> Iterator[slice]:
+    """Slices of so many examples as there is room for, each of which needs `a_row` numbers."""
+    size = max(1, ROOM // max(1, a_row))
+    return (slice(start, min(count, start + size)) for start in range(0, count, size))
+
+
+def _search(decoder: Decoder, encoded: Encoded, searching: Searching) -> list[list[Hypothesis]]:
+    source, at = decoder.begin(encoded)
+    limits = searching.limits(encoded.lengths)
+
+    def step(source: Source, at: Position, symbols: Tensor) -> tuple[Tensor, Position, Tensor | None]:
+        readout, at, weights = decoder.step(source, at, symbols.to(readable))
+        return decoder.logits(readout), at, None if weights is None else weights.argmax(dim=-1)
+
+    readable = encoded.last.device
+    found = []
+    for part in _parts(len(limits), searching.width * len(decoder.bias)):
+        index = torch.arange(part.start, part.stop, device=readable)
+        found += beam_search(
+            step,
+            source.rows(index),
+            at.rows(index),
+            limits=limits[part],
+            start=START,
+            end=END,
+            beams=searching.width,
+            alpha=searching.alpha if searching.search == "beam" else 0.0,
+            best=searching.wanted,
+            shortest=1,
+            forbidden=searching.forbidden,
+        )
+    return found
+
+
+def _said(target: Any, texts: list[Hypothesis], searching: Searching) -> Prediction:
+    first = texts[0]
+    scores: dict[str, Any] = {}
+    if first.alignment is not None:
+        scores["alignment"] = first.alignment[: len(first.symbols)]
+    if first.cut:
+        scores["cut"] = True
+    if searching.wanted > 1:
+        scores["best"] = [[_text(target, each.symbols), exp(each.total)] for each in texts]
+    return Prediction(_text(target, first.symbols), exp(first.total), scores or None)
+
+
+def _text(target: Any, symbols: list[int]) -> str:
+    return str(target.decode(np.array(symbols, dtype=np.int64)))
+
+
+@torch.no_grad()
+def draw(
+    decoder: Decoder,
+    target: Any,
+    encoded: Encoded,
+    *,
+    length: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> list[str]:
+    """A text for each example, each symbol drawn from the decoder's distribution; never the unknown symbol.
+
+    Args:
+        decoder: what writes.
+        target: the field of its texts.
+        encoded: what is written from.
+        length: most symbols of a text.
+        temperature: see `seqkit.search.probabilities`; so are the next two.
+        top_k: how many symbols stay.
+        top_p: what share of the probability stays.
+        generator: draws the numbers.
+    """
+    source, at = decoder.begin(encoded)
+    symbols = torch.full((len(encoded.lengths), 1), START, device=encoded.last.device)
+    texts: list[list[int]] = [[] for _ in encoded.lengths]
+    going = set(range(len(texts)))
+    for number in range(length):
+        readout, at, _ = decoder.step(source, at, symbols)
+        scores = decoder.logits(readout).squeeze(1).cpu()
+        scores[:, [PAD, UNKNOWN, START, *((END,) if number == 0 else ())]] = -torch.inf
+        drawn = sample(scores, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+        for row, symbol in enumerate(drawn.tolist()):
+            if symbol == END:
+                going.discard(row)
+            elif row in going:
+                texts[row].append(symbol)
+        if not going:
+            break
+        symbols = drawn.to(encoded.last.device)[:, None]
+    return [_text(target, each) for each in texts]
