@@ -45,7 +45,7 @@ def evaluate(model: Model, data: TaskData, split: str, *, batch: int | None = No
             if number + 1 < len(windows):
                 state = encoded.state
             if data.task.metric is not None:
-                for where, prediction in zip(index, head.predict(encoded, window), strict=True):
+                for where, prediction in zip(index, model.predict(data.name, window, encoded), strict=True):
                     found[where] = prediction
     model.train(was_training)
     scores = {head.loss_name: total / max(1, count)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from seqkit import registry
 from seqkit.errors import DataError, Problem, RunError
 from seqkit.modules import Batch, Encoded, Encoder, Head, State
 from seqkit.recipe import Recipe, build_task, load
-from seqkit.types import Field, Task
+from seqkit.types import Field, Prediction, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +64,20 @@ class Model(nn.Module):
         encoded = self.encode(task, batch, state)
         total, count = self.head(task).loss(encoded, batch)
         return total, count, encoded
+
+    def predict(self, task: str, batch: Batch, encoded: Encoded) -> list[Prediction]:
+        """One prediction an example, given what `encode` said of the batch.
+
+        An input layer may have `views(x, lengths)`: the same inputs written otherwise (DNA from its other strand), a
+        list of tensors like x. Then the prediction is the head's average over them and the batch as it is.
+        """
+        head = self.head(task)
+        found = [head.predict(encoded, batch)]
+        views = getattr(self.layers[task], "views", None)
+        for x in views(batch.x, batch.lengths) if views is not None else ():
+            other = dataclasses.replace(batch, x=x)
+            found.append(head.predict(self.encode(task, other), other))
+        return found[0] if len(found) == 1 else [head.average(each) for each in zip(*found, strict=True)]
 
     def count_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

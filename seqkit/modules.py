@@ -155,3 +155,7 @@ class Head(nn.Module, ABC):
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """One prediction from those of consecutive windows of one long example (truncation `window`)."""
         raise TypeError(f"{type(self).__name__} cannot stitch windows: choose another truncation")
+
+    def average(self, parts: Sequence[Prediction]) -> Prediction:
+        """One prediction from those of several views of one example (DNA from both strands)."""
+        raise TypeError(f"{type(self).__name__} cannot average predictions over views of an input")

@@ -69,7 +69,7 @@ def _predict_all(model: Model, data: TaskData, batch: int) -> list[Prediction]:
         index = order[start : start + batch]
         made = data.batch("predict", index).to(model.device)
         encoded = model.encode(data.name, made)
-        for where, prediction in zip(index, model.head(data.name).predict(encoded, made), strict=True):
+        for where, prediction in zip(index, model.predict(data.name, made, encoded), strict=True):
             found[int(where)] = prediction
     return [found[i] for i in range(len(order))]
 

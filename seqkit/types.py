@@ -118,6 +118,8 @@ class Field(ABC):
         """For input fields: a module `(x, lengths) -> (steps (B, T', dim), lengths (B,))`. It may shorten time.
 
         A module with a method `start()` is told so before a new model is trained, to read what it starts from.
+        One with a method `views(x, lengths)` gives tensors like x, the same inputs written otherwise (DNA from its
+        other strand): predictions are averaged over them.
         """
         raise TypeError(f"{type(self).__name__} is not an input field: it has no layer")
 

@@ -98,6 +98,10 @@ class Classify(Head):
         ends = [[at_the_end(share) for share in part.scores.values()] for part in parts]
         return self._say([fmean(each) for each in zip(*ends, strict=True)])
 
+    def average(self, parts: Sequence[Prediction]) -> Prediction:
+        """The mean of the views' probabilities."""
+        return self.stitch(parts)
+
     def _say(self, shares: list[float], steps: list[list[float]] | None = None) -> Prediction:
         scores: dict[str, Any] = dict(zip(self.target.labels, steps or shares, strict=True))
         if self.several:

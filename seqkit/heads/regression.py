@@ -90,5 +90,9 @@ class Regress(Head):
             return Prediction([fmean(each) for each in zip(*values, strict=True)])
         return Prediction(fmean(values))
 
+    def average(self, parts: Sequence[Prediction]) -> Prediction:
+        """The mean of the views' numbers."""
+        return self.stitch(parts)
+
     def _decode(self, row: np.ndarray) -> Any:
         return self.target.decode(row)
