@@ -146,7 +146,7 @@ def beam_search(
         bound = totals[:, 0] / penalty(ends_there.double(), alpha)
         done = (pool.count >= beams) | (pool.scores[:, best - 1] >= bound) | (ends_there == number + 1)
         pool = pool.close(done)
-        if device.type == "cpu" or (number + 1) % LOOK_EVERY == 0 or bool((ends == number + 1).all()):
+        if _looks(device, number, ends):
             ready = done.cpu()
             if bool(ready.any()):
                 finished.append(pool.take(done))
@@ -160,6 +160,11 @@ def beam_search(
                 rows_there, ends_there = rows_there[there], ends_there[there]
         position = position.beams(parents)
     return _read_back(count, said, finished, best, end)
+
+
+def _looks(device: torch.device, number: int, ends: Tensor) -> bool:
+    """Whether to look, after this step, who is done."""
+    return device.type == "cpu" or (number + 1) % LOOK_EVERY == 0 or bool((ends == number + 1).all())
 
 
 @dataclass(frozen=True)
