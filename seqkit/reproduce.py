@@ -1,9 +1,11 @@
-"""Whether a recipe keeps its promise: it is trained with one seed after another, and the mean score is judged."""
+"""Whether a recipe keeps its promise: it is trained with one seed after another, or with one fold of its data after
+another left out, and the mean score is judged."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqkit import durable
+from seqkit.errors import UsageError
 from seqkit.job import Bound, carry_out
 from seqkit.progress import Progress
 from seqkit.recipe import Recipe
@@ -20,17 +23,19 @@ from seqkit.types import JSON
 
 @dataclass(frozen=True)
 class Verdict:
-    """One expected score over the seeds.
+    """One expected score over the runs.
 
     Attributes:
         score: `task/split/score`.
-        values: one a seed.
+        values: one a run.
         bound: what the mean is judged by.
+        runs: what the runs differ in: seeds, or folds.
     """
 
     score: str
     values: Sequence[float]
     bound: Bound
+    runs: str = "seeds"
 
     @property
     def passed(self) -> bool:
@@ -42,11 +47,11 @@ class Verdict:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over the seeds (n - 1); None for one seed."""
+        """Standard deviation over the runs (n - 1); None for one run."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def __str__(self) -> str:
-        spread = "" if self.spread is None else f" ± {self.spread:.4f} over {len(self.values)} seeds"
+        spread = "" if self.spread is None else f" ± {self.spread:.4f} over {len(self.values)} {self.runs}"
         return f"{'PASS' if self.passed else 'FAIL'}  {self.score}  {self.mean:.4f}{spread}  (expected {self.bound})"
 
 
@@ -57,10 +62,11 @@ class Reproduced:
     Attributes:
         recipe: its name.
         seeds: in the order of the runs.
-        scores: every score of every run, by seed.
+        scores: every score of every run.
         minutes: of each run, on this machine.
         parameters: of the model.
         verdicts: one an expected score.
+        settings: what each run was set to beside its seed (`tasks.genome.fold=3`), where they differ in that.
     """
 
     recipe: str
@@ -69,6 +75,7 @@ class Reproduced:
     minutes: Sequence[float]
     parameters: int
     verdicts: Sequence[Verdict]
+    settings: Sequence[str] = ()
 
     @property
     def passed(self) -> bool:
@@ -83,8 +90,31 @@ class Reproduced:
         return {**dataclasses.asdict(self), "verdicts": verdicts, "passed": self.passed}
 
 
+def values_of(over: str) -> list[str]:
+    """What `--over` says as settings: `a.b=0..9` is `a.b=0`, ..., `a.b=9`, and `a.b=x,y` is `a.b=x` and `a.b=y`.
+
+    Raises:
+        UsageError: it says no option, or no values.
+    """
+    option, _, values = over.partition("=")
+    numbers = re.fullmatch(r"([0-9]{1,6})\.\.([0-9]{1,6})", values)
+    if numbers is not None:
+        found = [str(value) for value in range(int(numbers[1]), int(numbers[2]) + 1)]
+    else:
+        found = [value for value in values.split(",") if value]
+    if not option or not found:
+        raise UsageError(f"--over {over}: expected NAME=FIRST..LAST or NAME=A,B,C, for example tasks.genome.fold=0..9")
+    return [f"{option}={value}" for value in found]
+
+
 def reproduce(
-    recipe: Recipe, *, seeds: int | None, out: Path | None, progress: Progress, tell: Callable[[str], None]
+    recipe: Recipe,
+    *,
+    seeds: int | None,
+    out: Path | None,
+    progress: Progress,
+    tell: Callable[[str], None],
+    variants: Mapping[str, Recipe] | None = None,
 ) -> Reproduced:
     """Train the recipe with its own seed and the ones after it, and judge the means.
 
@@ -93,19 +123,23 @@ def reproduce(
         out: the folder of the run folders `seed-1`, `seed-2`, ...; one that has finished is not trained again.
             None: each run has a folder of its own under `runs/`.
         tell: gets a line a run.
+        variants: the recipe with one setting after another (`tasks.genome.fold=0`, ...), each of them trained with
+            every seed: their mean is that of a cross-validation. None: the recipe as it is.
     """
     count = seeds or max([int(bound.get("seeds", 1)) for bound in recipe.expect.values()], default=1)
     used = [recipe.seed + number for number in range(count)]
     scores: list[dict[str, float]] = []
     minutes: list[float] = []
     parameters = 0
-    for seed in used:
-        this = dataclasses.replace(recipe, seed=seed)
-        folder = None if out is None else out / f"seed-{seed}"
+    runs = [(setting, each, seed) for setting, each in (variants or {"": recipe}).items() for seed in used]
+    for setting, each, seed in runs:
+        this = dataclasses.replace(each, seed=seed)
+        name = f"{_as_name(setting)}seed-{seed}"
+        folder = None if out is None else out / name
         began = time.monotonic()
         done = None if folder is None else _finished(folder, this)
         if done is None:
-            run = Run.create(f"{this.name}-seed-{seed}", text=this.text, resolved=this.resolved(), out=folder)
+            run = Run.create(f"{this.name}-{name}", text=this.text, resolved=this.resolved(), out=folder)
             found = carry_out(this, run, progress).scores
             status = durable.read_json(run.folder / "status.json")
             durable.write_json(run.folder / "minutes.json", (time.monotonic() - began) / 60)
@@ -117,13 +151,23 @@ def reproduce(
         minutes.append(durable.read_json(folder / "minutes.json") or (time.monotonic() - began) / 60)
         parameters = int(status["parameters"])
         shown = "  ".join(f"{key} {found[key]:.4f}" for key in (recipe.expect or found))
-        tell(f"seed {seed}: {shown}  {minutes[-1]:.1f} min  {folder}")
+        told = f"{setting}, seed {seed}" if setting else f"seed {seed}"
+        tell(f"{told}: {shown}  {minutes[-1]:.1f} min  {folder}")
+    kind = "runs" if variants else "seeds"
     verdicts = [
-        Verdict(key, [each[key] for each in scores], bound)
+        Verdict(key, [found[key] for found in scores], bound, kind)
         for key, words in recipe.expect.items()
         if (bound := Bound.of(words)) is not None
     ]
-    return Reproduced(recipe.name, used, scores, minutes, parameters, verdicts)
+    settings = [setting for setting, _, _ in runs] if variants else []
+    return Reproduced(recipe.name, [seed for *_, seed in runs], scores, minutes, parameters, verdicts, settings)
+
+
+def _as_name(setting: str) -> str:
+    """`tasks.genome.fold=3` as the beginning of a folder's name: `fold-3-`."""
+    option, _, value = setting.partition("=")
+    plain = re.sub("[^A-Za-z0-9_]+", "-", value).strip("-")
+    return f"{option.rpartition('.')[2]}-{plain}-" if setting else ""
 
 
 def _finished(folder: Path, recipe: Recipe) -> tuple[dict[str, float], dict[str, JSON]] | None:

@@ -72,3 +72,41 @@ def test_a_score_that_does_not_exist_is_told(folder: Path) -> None:
     done = CliRunner().invoke(main, ["run", str(path), "--quiet"])
     assert done.exit_code == 1
     assert "there is no score 'lm/test/accuracy'" in done.stderr
+
+
+def test_the_mean_over_values_of_an_option_is_judged(folder: Path) -> None:
+    done = call(
+        folder, 3.2, "--over", "tasks.lm.piece=80..82", "--seeds", "1", "--out", "folds", "--json", "found.json"
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads((folder / "found.json").read_text())
+    values = [each["lm/test/nats"] for each in found["scores"]]
+    assert found["settings"] == ["tasks.lm.piece=80", "tasks.lm.piece=81", "tasks.lm.piece=82"]
+    assert found["seeds"] == [5, 5, 5]
+    assert len(set(values)) == 3
+    assert f"{statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f} over 3 runs" in done.stdout
+    for piece in (80, 81, 82):
+        resolved = (folder / "folds" / f"piece-{piece}-seed-5" / "resolved.yaml").read_text()
+        assert f"piece: {piece}" in resolved
+
+
+def test_over_goes_with_several_seeds(folder: Path) -> None:
+    done = call(folder, 3.2, "--over", "tasks.lm.piece=80,90", "--seeds", "2", "--out", "both", "--quiet")
+    assert done.exit_code == 0, done.output
+    names = sorted(path.name for path in (folder / "both").iterdir())
+    assert names == ["piece-80-seed-5", "piece-80-seed-6", "piece-90-seed-5", "piece-90-seed-6"]
+    assert "over 4 runs" in done.stdout
+
+
+@pytest.mark.parametrize("over", ["piece", "=1..2", "tasks.lm.piece=", "tasks.lm.piece=3..1"])
+def test_over_that_says_nothing_is_refused(folder: Path, over: str) -> None:
+    done = call(folder, 3.2, "--over", over)
+    assert done.exit_code == 2
+    assert "expected NAME=FIRST..LAST" in done.stderr
+
+
+def test_a_value_that_the_recipe_cannot_have_is_told_before_anything_is_trained(folder: Path) -> None:
+    done = call(folder, 3.2, "--over", "tasks.lm.piece=80,many", "--out", "never")
+    assert done.exit_code == 2
+    assert "tasks.lm.piece=many" in done.stderr
+    assert not (folder / "never").exists()

@@ -14,11 +14,22 @@ import click
 @click.option(
     "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
 )
+@click.option(
+    "--over",
+    metavar="A.B=FIRST..LAST",
+    help="Train with each of these values, e.g. tasks.genome.fold=0..9, and judge the mean over them.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; finished ones are not trained again.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures here.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def command(
-    recipe: str, seeds: int | None, sets: tuple[str, ...], out: Path | None, as_json: Path | None, quiet: bool
+    recipe: str,
+    seeds: int | None,
+    sets: tuple[str, ...],
+    over: str | None,
+    out: Path | None,
+    as_json: Path | None,
+    quiet: bool,
 ) -> None:
     """Train RECIPE (a file, or a name) and print PASS or FAIL for each score in its `expect:`, with mean and spread.
 
@@ -32,10 +43,11 @@ def command(
         raise UsageError(f"{recipe} promises nothing: it has no 'expect:'")
 
     from seqkit.progress import Progress
-    from seqkit.reproduce import reproduce
+    from seqkit.reproduce import reproduce, values_of
 
+    variants = {setting: recipes.load(recipe, (*sets, setting)) for setting in values_of(over)} if over else None
     with Progress(quiet=quiet) as progress:
-        found = reproduce(checked, seeds=seeds, out=out, progress=progress, tell=progress.say)
+        found = reproduce(checked, seeds=seeds, out=out, progress=progress, tell=progress.say, variants=variants)
     for verdict in found.verdicts:
         click.echo(str(verdict))
     mean = sum(found.minutes) / len(found.minutes)
