@@ -128,10 +128,10 @@ def prepare_data(
             raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
         content = {"key": prepared.folder.name, "files": prepared.files}
         data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight, content)
-        for split in prepared.splits.values():
-            for line in split.report.lines():
-                tell(f"{name}: {line}")
-                progress.say(f"{name}: {line}")
+        told_of = [line for split in prepared.splits.values() for line in split.report.lines()]
+        for line in (*told_of, *(task.notes() if task.notes is not None else ())):
+            tell(f"{name}: {line}")
+            progress.say(f"{name}: {line}")
     return data
 
 

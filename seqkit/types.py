@@ -162,6 +162,8 @@ class Task:
         finish: `finish(input, prediction)` as the user is to have it, given the input as read: tokens put together to
             plain text, say. None: as the head says it. With it, predictions are scored against the targets as read
             (each finished likewise), not against what the target field has kept of them.
+        notes: gives what else there is to know of the data before training, a line each: examples that contradict each
+            other, say. None: nothing.
         bad_inputs: what an input is that its field cannot encode: an error (`refuse`, all of them told at once), or
             left out of the split, told and counted (`quarantine`).
         about: facts for the run folder and the model: dataset, licence, source.
@@ -179,6 +181,7 @@ class Task:
     files: Callable[[str], Sequence[Path]] | None = None
     parse: Callable[[str], Any] | None = None
     finish: Callable[[Any, Prediction], Prediction] | None = None
+    notes: Callable[[], Iterable[str]] | None = None
     bad_inputs: Literal["refuse", "quarantine"] = "refuse"
     about: Mapping[str, JSON] = field(default_factory=dict)
 
