@@ -141,6 +141,10 @@ class Head(nn.Module, ABC):
     generates: ClassVar[bool] = False
     """True if it has `logits(steps)`, the scores (..., V) of the next symbol: `seqkit generate` can write with it."""
 
+    writes: ClassVar[bool] = False
+    """True if it has `write(encoded, *, length, temperature, top_k, top_p, generator)`, which draws a text for each
+    example of a batch: `seqkit generate` can write with it, the prompt being the input."""
+
     loss_name: ClassVar[str] = "loss"
     """What the mean loss is called as a score: `loss`, or `nats` where it is nats a symbol."""
 

@@ -12,7 +12,7 @@ import torch
 from seqkit.batching import TaskData
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.model import Model
-from seqkit.modules import Batch, State
+from seqkit.modules import Batch, Encoded, State
 from seqkit.search import sample
 from seqkit.store import memory_split
 from seqkit.types import Example, Field, Prediction, Task
@@ -72,6 +72,63 @@ def _predict_all(model: Model, data: TaskData, batch: int) -> list[Prediction]:
         for where, prediction in zip(index, model.predict(data.name, made, encoded), strict=True):
             found[int(where)] = prediction
     return [found[i] for i in range(len(order))]
+
+
+@torch.inference_mode()
+def write(
+    model: Model,
+    name: str,
+    parts: tuple[Task, Field, Field],
+    *,
+    prompt: str,
+    count: int = 1,
+    length: int = 500,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """`count` texts drawn from what the model makes of one input.
+
+    Raises:
+        UsageError: the task's head does not write, or the task cannot read the prompt or does not know a symbol of it.
+    """
+    task, input_field, target_field = parts
+    head: Any = model.head(name)
+    if not head.writes:
+        raise UsageError(f"task {name} does not write: its head is {type(head).__name__}")
+    try:
+        given = (task.parse or input_field.parse)(prompt)
+        symbols = input_field.encode(given)
+    except ValueError as error:
+        raise UsageError(f"the prompt {prompt!r} {error}") from error
+    if input_field.count_unknown(symbols):
+        known: Any = getattr(input_field, "vocabulary", None)
+        few = known is not None and len(known.symbols) <= 40
+        hint = f"; it knows: {', '.join(sorted(known.symbols))}" if few else ""
+        raise UsageError(f"the prompt {prompt!r} has symbols that the model does not know{hint}")
+    model.eval()
+    split = memory_split([Example(given, None, "prompt")], input_field, task.limit)
+    data = TaskData(name, task, input_field, target_field, {"predict": split})
+    # Every text is drawn from the same encoded steps, so they are worked out once.
+    encoded = model.encode(name, data.batch("predict", np.zeros(1, dtype=np.int64)).to(model.device))
+    many = Encoded(
+        encoded.steps.expand(count, -1, -1),
+        encoded.lengths.expand(count),
+        encoded.last.expand(count, -1),
+        tuple,
+    )
+    texts: list[str] = head.write(
+        many,
+        length=length,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    if task.finish is not None:
+        texts = [str(task.finish(given, Prediction(text)).value) for text in texts]
+    return texts
 
 
 @torch.inference_mode()

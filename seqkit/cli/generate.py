@@ -1,15 +1,17 @@
-"""`seqkit generate`: text from a language model."""
+"""`seqkit generate`: text from a language model, or texts from a model that writes them from an input."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 
-@click.command("generate", short_help="Text from a trained language model.")
+@click.command("generate", short_help="Text from a trained model.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--prompt", default="", help="What the text goes on from.")
+@click.option("--prompt", default="", help="What the text goes on from, or is written from.")
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many texts.")
 @click.option("--length", type=click.IntRange(min=1), default=500, show_default=True, help="Symbols at most.")
 @click.option(
     "--temperature", type=click.FloatRange(min=0), default=0.8, show_default=True, help="0: always the likeliest."
@@ -22,6 +24,7 @@ import click
 def command(
     folder: Path,
     prompt: str,
+    count: int,
     length: int,
     temperature: float,
     top_k: int | None,
@@ -30,26 +33,26 @@ def command(
     task: str | None,
     device: str,
 ) -> None:
-    """Write text with the language model in FOLDER (a run folder, or its model/)."""
+    """Write text with the model in FOLDER (a run folder, or its model/).
+
+    A language model goes on from the prompt. A model of another kind takes the prompt as its input (a language, say,
+    where it writes names) and writes what belongs to it, one text a line.
+    """
     from seqkit.cli.predict import pick
     from seqkit.job import choose_device
     from seqkit.model import open_model
-    from seqkit.predict import generate
+    from seqkit.predict import generate, write
 
     model, _, tasks = open_model(folder, choose_device(device))
-    able = [name for name in tasks if model.head(name).generates]
+    able = [name for name in tasks if model.head(name).generates or model.head(name).writes]
     name = pick(task, able or list(tasks))
-    click.echo(prompt, nl=False)
-    for symbol in generate(
-        model,
-        name,
-        tasks[name][1],
-        prompt=prompt,
-        length=length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-    ):
-        click.echo(symbol, nl=False)
-    click.echo()
+    options: Any = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    if model.head(name).writes:
+        for text in write(model, name, tasks[name], prompt=prompt, count=count, seed=seed, **options):
+            click.echo(text)
+        return
+    for number in range(count):
+        click.echo(prompt, nl=False)
+        for symbol in generate(model, name, tasks[name][1], prompt=prompt, seed=seed + number, **options):
+            click.echo(symbol, nl=False)
+        click.echo()
