@@ -156,6 +156,7 @@ def genome(
         splits=found.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
         files=found.files if isinstance(found, sources.Files) else None,
+        notes=found.notes,
         bad_inputs=bad_inputs,
         about=about,
     )
