@@ -41,6 +41,7 @@ class Front(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) codes of bases -> (B, T', dim). In training, each sequence is turned with chance one half."""
+        x = x.masked_fill(~mask_of(lengths, x.shape[1], x.device), PAD)
         if self.training and self.augment:
             turned = torch.rand(x.shape[0], device=x.device) < 0.5
             x = torch.where(turned[:, None], self.other_strand(x, lengths), x)
@@ -159,10 +160,10 @@ class Scanners(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, width) zero past the end -> (B, T', filters) zero past the end."""
         before = (self.reach - 1) // 2
-        padded = functional.pad(x.transpose(1, 2), (before, self.reach - 1 - before))
-        found = functional.relu(self.convolution(padded))
         outside = ~mask_of(lengths, x.shape[1], x.device)[:, None]
-        found = found.masked_fill(outside, 0.0)  # no answer of a scanner is below zero
+        padded = functional.pad(x.transpose(1, 2).masked_fill(outside, 0.0), (before, self.reach - 1 - before))
+        # No answer is below zero, so that zeros behind the end are never the strongest of a window.
+        found = functional.relu(self.convolution(padded)).masked_fill(outside, 0.0)
         if self.pool > 1:
             found = functional.max_pool1d(found, self.pool, ceil_mode=True)
             lengths = (lengths + self.pool - 1) // self.pool
