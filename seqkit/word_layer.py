@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -92,10 +92,7 @@ class WordLayer(nn.Module):
         rows = x.flatten(0, 1).index_select(0, real).long()
         steps = self.read(rows[:, 0], rows[:, 1])
         if self.spelling is not None:
-            spelled = rows[:, self.columns :]
-            if x.device.type == "cpu":  # elsewhere, to look would be to wait
-                spelled = spelled[:, : int((spelled != 0).sum(1).max())]
-            steps = torch.cat([steps, self.spelling(spelled).to(steps.dtype)], dim=-1)
+            steps = torch.cat([steps, self.spell(rows[:, self.columns :]).to(steps.dtype)], dim=-1)
         if self.join is not None:
             steps = self.join(steps)
         out = steps.new_zeros(batch * time, self.dim).index_copy(0, real, steps)
@@ -111,6 +108,25 @@ class WordLayer(nn.Module):
         own = functional.embedding(words.clamp(max=first - 1), self.weight)
         given = functional.embedding((words - first).clamp(min=0), self.fixed)
         return torch.where((words < first)[:, None], own, given.to(own.dtype))
+
+    def spell(self, spelled: Tensor) -> Tensor:
+        """(N, M) characters, zeros behind -> (N, H).
+
+        On a CPU a word that stands there many times is worked out once, and the shorter half of the words apart from
+        the longer one, so that they are not all as long as the longest: a third of the time. Elsewhere, to look at the
+        words would be to wait for them.
+        """
+        assert self.spelling is not None
+        if spelled.device.type != "cpu":
+            return cast(Tensor, self.spelling(spelled))
+        distinct, which = torch.unique(spelled, dim=0, return_inverse=True)
+        sizes = (distinct != 0).sum(1)
+        order = sizes.argsort(stable=True)
+        distinct, sizes = distinct[order], sizes[order]
+        half = len(distinct) // 2
+        parts = [part for part in (slice(0, half), slice(half, None)) if len(sizes[part])]
+        found = torch.cat([self.spelling(distinct[part, : int(sizes[part][-1])]) for part in parts])
+        return found.index_select(0, order.argsort()[which])
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, drop={self.drop}"
