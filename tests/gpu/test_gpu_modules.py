@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqkit.encoders import gru, lstm, none, rnn
 from seqkit.fields import Label, Next, Tags, Values
-from seqkit.heads import classify, language, regress, tag
+from seqkit.heads import classify, crf, language, regress, tag
 from seqkit.layers import Embedding
 from seqkit.modules import Batch, Encoder, Head
 
@@ -42,6 +42,7 @@ HEADS: dict[str, Callable[[int, nn.Module], Head]] = {
     "attention": lambda dim, layer: classify(dim, LABEL, layer, pool="attention"),
     "every": lambda dim, layer: classify(dim, LABEL, layer, every_step=True),
     "tag": lambda dim, layer: tag(dim, TAGS, layer),
+    "crf": lambda dim, layer: crf(dim, TAGS, layer),
     "language": lambda dim, layer: language(dim, Next(), layer, tied=True),
     "regress": lambda dim, layer: regress(dim, VALUES, layer, loss="gaussian"),
 }
@@ -69,6 +70,7 @@ def batch(head: str) -> Batch:
     x[torch.arange(time)[None] >= LENGTHS[:, None]] = 0
     y: dict[str, Tensor] = {
         "tag": torch.randint(0, 3, (size, time), generator=g),
+        "crf": torch.randint(0, 3, (size, time), generator=g),
         "language": torch.randint(-1, SYMBOLS, (size, time), generator=g),
         "regress": torch.randn(size, generator=g),
     }
@@ -116,7 +118,7 @@ def test_state_after_ragged_lengths_is_the_cpus(encoder: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("head", ["last", "tag", "language"])
+@pytest.mark.parametrize("head", ["last", "tag", "crf", "language"])
 @pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru", "lstm-both", "gru-deep"])
 def test_mixed_precision_stays_near_single_precision(encoder: str, head: str, dtype: torch.dtype) -> None:
     if head == "language" and encoder in ("lstm-both", "gru-deep"):
