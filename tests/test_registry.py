@@ -157,6 +157,8 @@ class TestLoad:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
     def test_a_real_ctrl_c_comes_through(self, site: Path) -> None:
+        # A process started in the background may have inherited "ignore".
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         before = signal.getsignal(signal.SIGINT)
         code = f"import os, time\nos.kill({os.getpid()}, 2)\ntime.sleep(5)\ndef task(): ..."
         module = install(site, code=code)
