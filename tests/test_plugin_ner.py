@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from click.testing import CliRunner
 from seqkit_ner import generator, ner, ner_text, plain_scores, sources
 from seqkit_ner.conll import Layout
 from seqkit_ner.sources import NCBI_DISEASE, WNUT17, is_held_out
 
 from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, UsageError, Words
+from seqkit.cli import main
 from seqkit.metrics import span_f1, spans
 from seqkit.spans import fault
 from seqkit.store import prepare
+from seqkit.testing import TaskConformance
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
@@ -304,6 +308,72 @@ def test_plain_tags_are_scored_as_spans() -> None:
     assert plain_scores(said, [["a", "a", "O", "b"]])["span_f1"] == 1.0
     assert plain_scores(said, [["a", "O", "O", "b"]])["span_f1"] == 0.5
     assert plain_scores(said, [["a", "O", "O", "b"]])["accuracy"] == 0.75
+
+
+class TestConformance(TaskConformance):
+    task = "ner"
+    options: ClassVar[dict[str, Any]] = {"sizes": [30, 10, 10], "char_hidden": 4}
+
+
+class TestConformanceOfConvolutionAndTag(TaskConformance):
+    task = "ner"
+    options: ClassVar[dict[str, Any]] = {"sizes": [30, 10, 10], "characters": "conv", "char_hidden": 4}
+    head = "tag"
+
+
+class TestConformanceOfTheWordsAlone(TaskConformance):
+    task = "ner-text"
+    options: ClassVar[dict[str, Any]] = {"sizes": [30, 10, 10]}
+
+
+RECIPE = """
+tasks:
+  ner: {sizes: [500, 80, 80], char_hidden: 20, head: {use: crf, nbest: 2}}
+encoder: {use: lstm, dim: 50, hidden: 40, bidirectional: true}
+train: {epochs: 4, batch: 16, optimizer: {use: adamw, lr: 0.01}, histograms: false}
+expect: {ner/test/span_f1: {at_least: 0.5}}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("ner")
+    (folder / "ner.yaml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQKIT_CACHE", str(folder / "cache"))
+        done = CliRunner().invoke(main, ["run", str(folder / "ner.yaml"), "--out", str(folder / "run"), "--json"])
+        assert done.exit_code == 0, done.output
+        yield folder / "run"
+
+
+class TestFromARecipe:
+    """As a user meets it: trained from a recipe, scored at any batch size, a line tagged."""
+
+    def test_it_learns(self, run: Path) -> None:
+        scores = json.loads((run / "metrics.json").read_text())
+        assert scores["ner/test/span_f1"] > 0.5
+        assert {"ner/test/span_precision", "ner/test/span_recall", "ner/test/span_f1.place"} <= scores.keys()
+
+    def test_scores_do_not_depend_on_the_batch(self, run: Path) -> None:
+        wanted = json.loads((run / "metrics.json").read_text())
+        for size in ("1", "7"):
+            done = CliRunner().invoke(main, ["evaluate", str(run), "--batch", size, "--json", "--quiet"])
+            assert done.exit_code == 0, done.output
+            found = json.loads(done.stdout)
+            assert found
+            assert all(found[key] == pytest.approx(wanted[key], abs=1e-6) for key in found)
+
+    def test_a_line_is_tagged(self, run: Path) -> None:
+        done = CliRunner().invoke(main, ["predict", str(run), "--text", "Mr Brogsen told reporters in Preston ."])
+        assert done.exit_code == 0, done.output
+        said = json.loads(done.stdout)
+        assert len(said["prediction"]) == len(said["confidence"]) == 7
+        found = said["scores"]["spans"]
+        assert [(each["type"], each["start"], each["end"]) for each in found] == spans(said["prediction"])
+        assert all(0.0 < each["confidence"] <= 1.0 for each in found)
+        first, second = said["scores"]["nbest"]
+        assert first["value"] == said["prediction"]
+        assert first["confidence"] >= second["confidence"]
 
 
 @real
