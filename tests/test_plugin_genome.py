@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 import math
 import os
 import random
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from seqkit_genome import alphabet, generator, genome, scores
@@ -25,13 +27,17 @@ from seqkit_genome.front import Front
 from seqkit_genome.reading import Flaw
 from seqkit_genome.sources import ENHANCERS, PROMOTERS, SPLICE
 
-from seqkit import DataError, Example, Label, Limit, Prediction, UsageError
+from seqkit import DataError, Example, Interrupted, Label, Limit, Prediction, UsageError, job, recipe
 from seqkit.batching import TaskData
+from seqkit.cli import main
 from seqkit.encoders import gru
 from seqkit.evaluate import evaluate
 from seqkit.heads import classify
 from seqkit.model import Model
 from seqkit.predict import predict
+from seqkit.progress import Progress
+from seqkit.run import Run
+from seqkit.signals import Interrupts
 from seqkit.store import prepare
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
@@ -692,3 +698,134 @@ class TestPublished:
                 assert file.url is not None
                 assert file.url.startswith("https://raw.githubusercontent.com/")
                 assert file.url.endswith(file.path)
+
+
+RECIPE = """
+seed: 3
+tasks:
+  dna:
+    use: genome
+    train: {{x: data/x.fa, y: data/y.fa.gz}}
+    test: {{x: data/x.fa, y: data/y.fa.gz}}
+    strands: both
+    scan: 5
+    pool: 2
+    scan_dropout: 0.1
+encoder: {{use: gru, dim: 8, hidden: 8, bidirectional: true}}
+train: {{steps: {steps}, batch: 8, evaluate_every: 10, histograms: false, optimizer: {{use: adamw, lr: 0.01}}}}
+"""
+
+
+class TestRuns:
+    """From a recipe to a model, as a user calls it."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+        (tmp_path / "data").mkdir()
+        rng = random.Random(8)
+        for name, motif in (("x.fa", "TATAAT"), ("y.fa.gz", "GGCGCC")):
+            rows = []
+            for _ in range(60):
+                text = "".join(rng.choice("ACGT") for _ in range(rng.randint(6, 40)))
+                at = rng.randint(0, len(text))
+                text = text[:at] + motif + text[at:]
+                rows.append((text if rng.random() < 0.5 else other_strand(text), ""))
+            fasta(tmp_path / "data" / name, rows)
+        (tmp_path / "dna.yaml").write_text(RECIPE.format(steps=250))
+        return tmp_path
+
+    def carried_out(self, made: recipe.Recipe, folder: Path, *, resume: bool = False) -> job.Finished:
+        run = Run.resume(folder) if resume else Run.create("t", text=made.text, resolved=made.resolved(), out=folder)
+        return job.carry_out(made, run, Progress(quiet=True), resume=resume)
+
+    def test_paths_are_relative_to_the_recipe_and_the_resolved_recipe_says_the_same(self, place: Path) -> None:
+        made = recipe.load(str(place / "dna.yaml"))
+        assert made.tasks["dna"].options["train"] == {"x": place / "data/x.fa", "y": place / "data/y.fa.gz"}
+        (place / "resolved.yaml").write_text(made.resolved())
+        assert recipe.load(str(place / "resolved.yaml")) == made
+
+    def test_it_learns_a_motif_on_either_strand_and_predicts_both_alike(self, place: Path) -> None:
+        finished = self.carried_out(recipe.load(str(place / "dna.yaml")), place / "run")
+        assert finished.scores["dna/test/accuracy"] > 0.9
+        (place / "new.txt").write_text("CCTATAATGC\nGCATTATAGG\nACGGCGCCTA\nacggcgccta\n")
+        done = CliRunner().invoke(main, ["predict", str(place / "run"), str(place / "new.txt")])
+        assert done.exit_code == 0, done.output
+        first, turned, third, lower = [json.loads(line) for line in done.stdout.splitlines()]
+        assert first["scores"] == turned["scores"]
+        assert third["scores"] == lower["scores"]
+        assert (first["prediction"], third["prediction"]) == ("x", "y")
+
+    def test_a_line_that_is_no_sequence_is_told(self, place: Path) -> None:
+        self.carried_out(recipe.load(str(place / "dna.yaml"), ["train.steps=1"]), place / "run")
+        (place / "new.txt").write_text("ACGT\nMQV\n\n")
+        done = CliRunner().invoke(main, ["predict", str(place / "run"), str(place / "new.txt")])
+        assert done.exit_code == 2
+        assert "new.txt:2: base 2 is 'Q', which stands for no base" in done.stderr
+        assert "new.txt:3: is empty" in done.stderr
+
+    def test_an_interrupted_run_turns_the_same_strands(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = recipe.load(str(place / "dna.yaml"), ["train.steps=24"])
+        self.carried_out(made, place / "whole")
+
+        class Stopping(Interrupts):
+            looks = 0
+
+            @property
+            def requested(self) -> bool:
+                Stopping.looks += 1
+                return Stopping.looks >= 13
+
+        with monkeypatch.context() as patch:
+            patch.setattr(job, "Interrupts", Stopping)
+            with pytest.raises(Interrupted):
+                self.carried_out(made, place / "parts")
+        torch.manual_seed(99)
+        self.carried_out(made, place / "parts", resume=True)
+        names = ["model.safetensors", "fields.json"]
+        for name in names:
+            assert (place / "whole/model" / name).read_bytes() == (place / "parts/model" / name).read_bytes()
+
+    def test_notes_are_in_the_log(self, place: Path) -> None:
+        rows = [
+            ("ACGTACCC", "x"),
+            ("ACGTACCC", "y"),
+            *((f"ACGT{'ACGT'[i % 4] * (i + 1)}", "xy"[i % 2]) for i in range(20)),
+        ]
+        fasta(place / "data/all.fa", rows)
+        text = RECIPE.format(steps=1).replace("{x: data/x.fa, y: data/y.fa.gz}", "data/all.fa", 1)
+        text = text.replace("    test: {x: data/x.fa, y: data/y.fa.gz}\n", "    folds: 3\n    pattern: (?P<label>.)$\n")
+        (place / "folds.yaml").write_text(text)
+        self.carried_out(recipe.load(str(place / "folds.yaml")), place / "run")
+        log = (place / "run" / "run.log").read_text()
+        assert "all.fa:1 says x, all.fa:3 says y" in log
+
+
+class TestLimit:
+    """What could be known of the generated windows at best: by the likelihoods of the matrices that drew them."""
+
+    @staticmethod
+    def ratio(window: str, site: str, junction: int) -> float:
+        """How much likelier the window is with this site here than by chance."""
+        start = junction - generator.BEFORE[site]
+        found = 1.0
+        for place, column in enumerate(zip(*generator.SITES[site], strict=True), start):
+            if 0 <= place < generator.WINDOW:
+                found *= 4 * column["ACGT".index(window[place])] / sum(column)
+        return found
+
+    def best(self, window: str) -> str:
+        shares = {site: 0.25 * self.ratio(window, site, 30) for site in ("EI", "IE")}
+        elsewhere = [
+            self.ratio(window, site, 30 + sign * away)
+            for site in ("EI", "IE")
+            for away in range(5, 14)
+            for sign in (1, -1)
+        ]
+        core = 0.15 * 16 * (window[30:32] == "GT") + 0.15 * 16 * (window[28:30] == "AG")
+        shares["N"] = 0.5 * (0.4 + 0.3 * sum(elsewhere) / len(elsewhere) + core)
+        return max(shares, key=lambda label: shares[label])
+
+    def test_splice(self) -> None:
+        windows = list(generator.windows("splice", "test", 2000, seed=1))
+        assert sum(self.best(text) == label for text, label in windows) / 2000 == 0.9345, "the recipe quotes it"
