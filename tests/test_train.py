@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(
         return total * math.nan, count, encoded
 
     monkeypatch.setattr(train.Model, "loss", broken)
-    with pytest.raises(RunError, match="step 1: the loss of task lm is nan.*lane 0"):
+    with pytest.raises(RunError, match=r"step 1: the loss of task lm is nan.*lane 0"):
         run_it(checked(corpus), tmp_path / "run")
     assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "failed"
 

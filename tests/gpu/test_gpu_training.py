@@ -22,7 +22,8 @@ tasks:
   lm: {{use: charlm, file: {folder}/text.txt, window: 32, piece: 200}}
   mood: {{use: sentiment, sizes: [400, 50, 50]}}
 encoder: {{use: {cell}, dim: 32, hidden: 64}}
-train: {{steps: {steps}, batch: 8, evaluate_every: {steps}, log_every: {steps}, precision: {precision}, histograms: false}}
+train: {{steps: {steps}, batch: 8, evaluate_every: {steps}, log_every: {steps},
+        precision: {precision}, histograms: false}}
 """
 
 
