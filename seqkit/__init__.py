@@ -1,7 +1,7 @@
 """Train recurrent sequence models whose answers do not depend on padding, batch, chunking or restart.
 
-This package is the public door for plugins, with `seqkit.readers`, `seqkit.heads`, `seqkit.metrics` and
-`seqkit.testing`. Names are imported on first use, so that `import seqkit` costs nothing and brings no torch.
+This package is the public door for plugins, with `seqkit.readers`, `seqkit.heads`, `seqkit.metrics`, `seqkit.spans`
+and `seqkit.testing`. Names are imported on first use, so that `import seqkit` costs nothing and brings no torch.
 """
 
 from __future__ import annotations

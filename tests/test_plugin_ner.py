@@ -17,9 +17,10 @@ from seqkit_ner import generator, ner, ner_text, plain_scores, sources
 from seqkit_ner.conll import Layout
 from seqkit_ner.sources import NCBI_DISEASE, WNUT17, is_held_out
 
-from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, UsageError, Words
+from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, UsageError, Words, recipe
 from seqkit.cli import main
 from seqkit.metrics import span_f1, spans
+from seqkit.recipe import build_task
 from seqkit.spans import fault
 from seqkit.store import prepare
 from seqkit.testing import TaskConformance
@@ -396,3 +397,15 @@ class TestPublished:
     def test_wnut_has_lone_tabs_between_sentences(self) -> None:
         (path,) = sources.published(WNUT17).files("train")  # type: ignore[misc]
         assert path.read_bytes().count(b"\n\t\n") > 2000
+
+
+def test_the_recipe_of_the_documentation_is_one_and_so_are_its_options(folder: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs/ner.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    table = [row.split("|")[2] for row in page.splitlines() if row.startswith("| ") and "`" in row.split("|")[2]]
+    assert len(table) == 8
+    for row in ["", *table]:
+        found = re.match(r" `(.*?)`", row)
+        options = f", {found[1]}" if found else ""
+        made = recipe.parse(shown.replace("my-data", f"{folder}{options}").encode(), "ner.yaml")
+        assert build_task(made.tasks["ner"]).input.unit == "words"
