@@ -87,6 +87,15 @@ def test_the_readmes_recipe_is_right() -> None:
         assert recipe.parse(whole.encode(), "README.yaml").tasks
 
 
+OWN = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", blocks(OWN, "yaml"))
+def test_the_recipes_for_your_own_data_are_right(text: str) -> None:
+    made = recipe.parse(text.encode(), "docs/own.yaml")
+    assert recipe.build_task(next(iter(made.tasks.values()))).read is not None
+
+
 def test_the_readmes_plugin_is_right(tmp_path: Path) -> None:
     (code,) = blocks(README, "python")
     path = tmp_path / "readme_plugin.py"
