@@ -17,6 +17,9 @@ from torch import Tensor
 LOOK_EVERY = 8
 """Steps on a GPU between two looks at which examples are done: a look waits for the device."""
 
+WORTH_LEAVING = 8
+"""One of so many examples must be done before those that are done leave: leaving copies what the others look at."""
+
 
 class Rows(Protocol):
     """Something of which there is one row an example."""
@@ -84,7 +87,7 @@ def beam_search(
 
     Args:
         step: from the source, the position and the symbols (B, K) that were said last, to scores of the next symbol
-            (B, K, V), the next position, and the encoded step that each beam looks at most (B, K) or None.
+            (B, K, V), which are written over, the next position, and the encoded step that each beam looks at most (B, K) or None.
         source: what does not change from step to step.
         position: before the first step, one beam an example.
         limits: (B,) int64 on the CPU, the most symbols of each example, its end counted; at least 1.
@@ -119,13 +122,14 @@ def beam_search(
         whole = scores.logsumexp(dim=-1, keepdim=True)
         barred = [*forbidden, end] if number < shortest else list(forbidden)
         if barred:
-            scores = scores.clone()
             scores[..., barred] = -torch.inf
-        would_end = scores.argmax(dim=-1) == end
         last = ends == number + 1
+        cuts = torch.zeros(scores.shape[:2], dtype=torch.bool, device=device)
         if bool(last.any()):
+            at_limit = last.to(device)[:, None]
+            cuts = at_limit & (scores.argmax(dim=-1) != end)
             others = torch.arange(size, device=device) != end
-            scores = scores.masked_fill(last.to(device)[:, None, None] & others, -torch.inf)
+            scores = scores.masked_fill(at_limit[..., None] & others, -torch.inf)
         # The best of each beam, then the best of those: fewer numbers to sort, and the same answer.
         top, which = scores.topk(min(2 * beams, size), dim=-1)
         grown = (totals[..., None] + (top - whole).double()).flatten(1)
@@ -136,8 +140,8 @@ def beam_search(
         ranked = grown / penalty(number + 1, alpha)
         counts = is_end & torch.isfinite(grown)
         counts[:, beams:] = False
-        cut = last.to(device)[:, None] & ~would_end.gather(1, parents)
-        pool = pool.add(number, torch.where(counts, ranked, -torch.inf), grown, parents, cut)
+        ended = torch.where(counts, ranked, -torch.inf)
+        pool = pool.add(number, ended, grown, parents, cuts.gather(1, parents))
         # Those that go on keep their order.
         going = torch.sort(is_end.to(torch.uint8), dim=1, stable=True).indices[:, :beams]
         totals = grown.gather(1, going).masked_fill(is_end.gather(1, going), -torch.inf)
@@ -148,7 +152,7 @@ def beam_search(
         pool = pool.close(done)
         if _looks(device, number, ends):
             ready = done.cpu()
-            if bool(ready.any()):
+            if int(ready.sum()) * WORTH_LEAVING >= len(ready):
                 finished.append(pool.take(done))
                 stay = torch.nonzero(~ready).squeeze(1)
                 if not len(stay):
