@@ -69,13 +69,13 @@ class Augmenter(nn.Module):
             widest = torch.minimum(torch.tensor(options.time_mask_ms / 1000 * self.rate / self.hop), lengths * 0.2)
             hidden |= self._block(widest, lengths, frames.shape[1])
         if options.time_masks:
-            frames = frames.masked_fill(_to(hidden, frames)[..., None], 0.0)
+            frames = frames.masked_fill(sent(hidden, frames)[..., None], 0.0)
         if options.band_masks:
             bands = torch.zeros(len(lengths), base, dtype=torch.bool)
             count = torch.full_like(lengths, base)
             for _ in range(options.band_masks):
                 bands |= self._block(count.clamp(max=options.band_mask).float(), count, base)
-            frames = frames.masked_fill(_to(bands.repeat(1, frames.shape[2] // base), frames)[:, None, :], 0.0)
+            frames = frames.masked_fill(sent(bands.repeat(1, frames.shape[2] // base), frames)[:, None, :], 0.0)
         return frames
 
     def _moved(self, rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,20 +92,20 @@ class Augmenter(nn.Module):
         real &= torch.arange(steps * hop)[None] < (lengths_new * hop)[:, None]
         at = at.clamp(0, rows.shape[1] * hop - 1)
         before = at.long()
-        part = _to((at - before).float(), rows)
-        before = _to(before, rows)
+        part = sent((at - before).float(), rows)
+        before = sent(before, rows)
         moved = torch.lerp(wave.gather(1, before), wave.gather(1, before + 1), part)
-        return moved.masked_fill(~_to(real, rows), 0.0).reshape(batch, steps, hop), lengths_new
+        return moved.masked_fill(~sent(real, rows), 0.0).reshape(batch, steps, hop), lengths_new
 
     def _noisy(self, rows: Tensor, lengths: Tensor, range_db: tuple[float, float]) -> Tensor:
         """White noise, at a ratio of the clip's power to the noise's that is drawn from a range in decibels."""
         low, high = range_db
         ratio = low + (high - low) * torch.rand(len(lengths), 1, 1, generator=self.generator)
         inside = mask_of(lengths, rows.shape[1], rows.device)[..., None]
-        count = _to(lengths * self.hop, rows)[:, None, None]
+        count = sent(lengths * self.hop, rows)[:, None, None]
         power = rows.square().sum(dim=(1, 2), keepdim=True) / count
-        noise = _to(torch.randn(rows.shape, generator=self.generator), rows)
-        return rows + (noise * (power * _to(10 ** (-ratio / 10), rows)).sqrt()).masked_fill(~inside, 0.0)
+        noise = sent(torch.randn(rows.shape, generator=self.generator), rows)
+        return rows + (noise * (power * sent(10 ** (-ratio / 10), rows)).sqrt()).masked_fill(~inside, 0.0)
 
     def _uniform(self, batch: int) -> Tensor:
         """(B,) float64 from -1 to 1."""
@@ -123,8 +123,8 @@ class Augmenter(nn.Module):
         return str(self.options)
 
 
-def _to(tensor: Tensor, like: Tensor) -> Tensor:
-    """On the device of `like`, without waiting for it."""
+def sent(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor from the CPU on the device of `like`, without waiting for it."""
     if like.device.type == "cuda":
         return tensor.pin_memory().to(like.device, non_blocking=True)
     return tensor

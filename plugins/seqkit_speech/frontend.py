@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seqkit import mask_of
 from seqkit_speech.audio import _torchaudio
-from seqkit_speech.augment import Augmenter
+from seqkit_speech.augment import Augmenter, sent
 from seqkit_speech.waveform import View, Waveform
 
 FLOOR = 1e-6
@@ -113,7 +113,7 @@ class FrontEnd(nn.Module):
                 raise RuntimeError("the field is not fitted yet")
             return (frames - self.mean) / self.deviation
         # Sums in double precision: in single, they would depend on how much padding they run over.
-        count = lengths.to(frames.device, non_blocking=True).double()[:, None, None]
+        count = sent(lengths, frames).double()[:, None, None]
         known = frames.double().masked_fill(~inside, 0.0)
         mean = known.sum(dim=1, keepdim=True) / count
         spread = (known - mean).masked_fill(~inside, 0.0).square().sum(dim=1, keepdim=True) / count
@@ -149,7 +149,7 @@ def with_deltas(frames: Tensor, lengths: Tensor, order: int, *, reach: int = 2) 
 
 def _taken(frames: Tensor, at: Tensor) -> Tensor:
     """(B, T, C) at (B, T) places on the CPU."""
-    where = at.to(frames.device, non_blocking=True)[..., None].expand(-1, -1, frames.shape[2])
+    where = sent(at.contiguous(), frames)[..., None].expand(-1, -1, frames.shape[2])
     return frames.gather(1, where)
 
 

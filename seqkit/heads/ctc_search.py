@@ -100,8 +100,11 @@ class _Trie:
 
 
 def _largest(totals: Array, count: int) -> NDArray[np.int64]:
-    """Where the largest numbers are; of equals the earlier. -inf is never among them."""
+    """Where the largest numbers are, in their order; of equals the earlier. -inf is never among them."""
     possible = np.flatnonzero(totals > -np.inf)
-    if len(possible) > count:
-        possible = possible[np.argsort(-totals[possible], kind="stable")[:count]]
-    return np.sort(possible)
+    if len(possible) <= count:
+        return possible
+    values = totals[possible]
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    above, equal = possible[values > least], possible[values == least]
+    return np.sort(np.concatenate([above, equal[: count - len(above)]]))
