@@ -3,7 +3,7 @@
     scheme   a span of two steps, one of one step, and two of a type that touch
     iob1     I-x I-x  O  I-x  O  I-x B-x     B only where a span of the same type ends just before it
     iob2     B-x I-x  O  B-x  O  B-x B-x     every span begins with B; also called BIO
-    bioes    B-x E-x  O  S-x  O  S-x S-x     the end is marked as well, one step alone is S; also called BILOU, IOBES
+    bioes    B-x E-x  O  S-x  O  S-x S-x     the end is marked as well, one step alone is S; also called IOBES
     plain    x x      O  x    O  x x         the type alone: spans of a type that touch cannot be told apart
 
 A type is any text, dashes included. What a sequence of tags means as spans is said by `seqkit.metrics.spans`, the rules

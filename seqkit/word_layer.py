@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.kernels import real_rows, recur, upload
-from seqkit.word_vectors import vectors_of
+from seqkit.word_vectors import Key, vectors_of
 
 
 class WordLayer(nn.Module):
@@ -33,6 +33,7 @@ class WordLayer(nn.Module):
         fixed: how many words, the last ones, have vectors that are not learned on.
         file: where the vectors of the last `len(names)` words come from when training starts.
         names: those words.
+        key: what a word of the file is known by.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class WordLayer(nn.Module):
         fixed: int = 0,
         file: Path | None = None,
         names: Sequence[str] = (),
+        key: Key = str,
     ) -> None:
         super().__init__()
-        self.dim, self.columns, self.drop, self.file, self.names = dim, columns, drop, file, tuple(names)
+        self.dim, self.columns, self.drop = dim, columns, drop
+        self.file, self.names, self.key = file, tuple(names), key
         spelled = 0 if characters == "none" else char_hidden
         if width is None and spelled >= dim:
             raise UsageError(
@@ -80,7 +83,7 @@ class WordLayer(nn.Module):
         """
         if self.file is None:
             return
-        found = vectors_of(self.file, {*self.names, *(name.lower() for name in self.names)})
+        found = vectors_of(self.file, {*self.names, *(name.lower() for name in self.names)}, self.key)
         table = torch.stack([torch.from_numpy(found.get(name, found.get(name.lower()))) for name in self.names])
         whole = self.weight if self.fixed is None else self.fixed
         whole[len(whole) - len(table) :].copy_(table)

@@ -7,16 +7,26 @@ What stands before the last D numbers is the word, spaces and all. Of a word tha
 from __future__ import annotations
 
 import gzip
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 
 from seqkit.errors import DataError, Problem
 
+Key: TypeAlias = Callable[[str], str]
+
+_DIGITS = str.maketrans({chr(point): "0" for point in range(0x30, 0x3A)})
+
 LONGEST_LINE = 1 << 20
 """Bytes; a longer line is none of such a file."""
+
+
+def normalised(word: str, *, lower: bool, digits: bool) -> str:
+    """What a word is known by: in lower case and with every digit read as 0, where that is asked for."""
+    word = word.lower() if lower else word
+    return word.translate(_DIGITS) if digits else word
 
 
 def words_of(path: Path) -> tuple[list[str], int]:
@@ -35,16 +45,22 @@ def words_of(path: Path) -> tuple[list[str], int]:
     return list(found), width
 
 
-def vectors_of(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """(D,) float32 of each wanted word that the file has.
+def vectors_of(path: Path, wanted: Collection[str], key: Key = str) -> dict[str, np.ndarray]:
+    """(D,) float32 of each wanted word that the file has, a word of the file being what `key` makes of it.
+
+    A word that stands there as its key does goes before one that only becomes it (`paris` before `Paris`).
 
     Raises:
         DataError: as `words_of`, or a number of a wanted word is none, or not finite.
     """
     found: dict[str, np.ndarray] = {}
+    exact: set[str] = set()
     for line, word, numbers in _rows(path):
-        if word not in wanted or word in found:
+        name = key(word)
+        if name not in wanted or name in exact or (name in found and name != word):
             continue
+        if name == word:
+            exact.add(name)
         try:
             with np.errstate(over="ignore"):
                 vector = np.array([float(number) for number in numbers]).astype(np.float32)
@@ -52,7 +68,7 @@ def vectors_of(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
             _fail(path, line, f"the vector of {word!r} has something that is no number: {error}")
         if not np.isfinite(vector).all():
             _fail(path, line, f"the vector of {word!r} has a number that is not finite")
-        found[word] = vector
+        found[name] = vector
     return found
 
 

@@ -271,6 +271,24 @@ def test_words_of_the_file_are_known_and_start_from_its_vectors(vectors: Path, t
     assert read("unheard") != before["unheard"]
 
 
+def test_words_of_the_file_are_known_in_lower_case_where_all_words_are(tmp_path: Path) -> None:
+    path = tmp_path / "cased.txt"
+    path.write_text("The 1 1\nParis 2 2\nthe 3 3\nTHE 4 4\n1999 5 5\nLion 6 6\n")
+    field = Words(vectors=path, lower=True, digits=True, characters="none").fit(TEXTS)
+    layer = layer_of(field, dim=2)
+    layer.start()
+
+    def read(word: str) -> list[float]:
+        number = torch.from_numpy(field.encode(word)[:, 0].astype(np.int64))
+        values: list[float] = layer.read(number, number)[0].tolist()
+        return values
+
+    assert read("The") == read("the") == [3.0, 3.0]
+    assert read("Paris") == [2.0, 2.0]
+    assert read("1998") == [5.0, 5.0]
+    assert read("lion") == [6.0, 6.0]
+
+
 def test_how_many_words_of_the_file_are_known(vectors: Path) -> None:
     field = Words(vectors=vectors, max_vectors=4).fit(TEXTS)
     assert field.count_unknown(field.encode("lion")) == 1

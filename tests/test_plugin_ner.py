@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from seqkit_ner import generator, ner, ner_text, plain_scores, sources
 from seqkit_ner.conll import Layout
 from seqkit_ner.sources import NCBI_DISEASE, WNUT17, is_held_out
@@ -375,6 +376,28 @@ class TestFromARecipe:
         first, second = said["scores"]["nbest"]
         assert first["value"] == said["prediction"]
         assert first["confidence"] >= second["confidence"]
+
+
+def test_vectors_start_a_model_that_then_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+    vectors, run = tmp_path / "vectors.txt", tmp_path / "run"
+    vectors.write_text("told 1 2 3 4\nParis -1 -2 -3 -4\n")
+    (tmp_path / "ner.yaml").write_text(
+        "tasks: {ner: {sizes: [20, 5, 5], char_hidden: 4, vectors: vectors.txt, tune: false}}\n"
+        "encoder: {use: gru, dim: 10, hidden: 8}\ntrain: {steps: 3, histograms: false}\n"
+    )
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "ner.yaml"), "--out", str(run), "--quiet"])
+    assert done.exit_code == 0, done.output
+    weights = load_file(run / "model/model.safetensors")
+    assert [1.0, 2.0, 3.0, 4.0] in weights["layers.ner.fixed"].tolist()
+    assert [-1.0, -2.0, -3.0, -4.0] in weights["layers.ner.fixed"].tolist()
+    vectors.unlink()
+    done = CliRunner().invoke(main, ["predict", str(run), "--text", "Mr Fem told Paris ."])
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)["prediction"]) == 5
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "ner.yaml"), "--out", str(tmp_path / "again"), "--quiet"])
+    assert done.exit_code == 2
+    assert "vectors.txt" in done.output
 
 
 @real

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, final
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from seqkit.types import JSON, Field
 from seqkit.vocab import PAD, Vocabulary, smallest_unsigned
-from seqkit.word_vectors import words_of
+from seqkit.word_vectors import normalised, words_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,6 @@ FIRST_WORD: Final = 1 + len(SHAPES)
 COLUMNS: Final = 2
 """Numbers of a row before those of the characters: the word, and the unknown word of its shape."""
 
-_DIGITS = str.maketrans({chr(point): "0" for point in range(0x30, 0x3A)})
 _FIRST_LETTER = 2
 _UNKNOWN_LETTER = 1
 # Rows that are kept, so that each word is worked out once.
@@ -101,12 +100,13 @@ class Words(Field):
         known = Vocabulary.from_counts(counts, min_count=self.min_count, specials=False).symbols
         learned, width = len(known), None
         if self.vectors is not None:
-            listed, width = words_of(self.vectors)
+            spelled_there, width = words_of(self.vectors)
+            listed = list(dict.fromkeys(self._key(word) for word in spelled_there))
             every, own = set(listed), set(known)
             without = [word for word in known if word not in every and word.lower() not in every]
             learned = len(without)
             left_out = set(without)
-            more = [word for word in listed[: self.max_vectors] if word not in own and word == self._key(word)]
+            more = [word for word in listed[: self.max_vectors] if word not in own]
             known = (*without, *(word for word in known if word not in left_out), *more)
         return replace(
             self,
@@ -188,6 +188,7 @@ class Words(Field):
             fixed=0 if self.width is None or self.tune else len(words) - self.learned,
             file=self.vectors if self.width else None,
             names=words.symbols[self.learned :] if self.width else (),
+            key=partial(normalised, lower=self.lower, digits=self.digits),
         )
 
     @cached_property
@@ -235,8 +236,7 @@ class Words(Field):
 
     def _key(self, word: str) -> str:
         """What a word is looked up by."""
-        word = word.lower() if self.lower else word
-        return word.translate(_DIGITS) if self.digits else word
+        return normalised(word, lower=self.lower, digits=self.digits)
 
     def _split(self, value: Any) -> Sequence[str]:
         words = value.split() if isinstance(value, str) else value

@@ -99,7 +99,7 @@ class RandomField(Head):
         with torch.autocast(encoded.steps.device.type, enabled=False):
             chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths, batch.y)
             total = (log_partition(chain) - path_score(chain, batch.y)).sum()
-        return total.float(), torch.tensor(batch.tokens)
+        return total.float(), encoded.lengths.sum()
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
