@@ -15,6 +15,7 @@ import torchcrf
 from torch import Tensor
 
 from seqkit.fields import Label, Tags
+from seqkit.fields.symbols import UNSEEN
 from seqkit.heads import crf, tag
 from seqkit.heads.chains import Chain, best_paths, log_partition, marginals, path_score, sums
 from seqkit.heads.random_field import PENALTY, RandomField
@@ -315,6 +316,21 @@ def test_no_illegal_sequence_is_ever_predicted() -> None:
             names = [target.labels[i] for i in free[row, 0, : int(whole.lengths[row])]]
             wanted += fault(names, "bioes") is not None
     assert wanted > 30
+
+
+@pytest.mark.parametrize("scheme", ["iob2", "plain", None])
+def test_what_training_has_not_seen_is_never_predicted_and_its_loss_is_finite(scheme: Scheme | None) -> None:
+    fitted = {"iob2": ["B-x", "O"], "plain": ["x", "O"], None: ["x", "y"]}[scheme]
+    target = Tags(scheme=scheme, allow_unseen=True).fit([fitted])
+    for seed in range(10):
+        head, whole = head_for(target, seed=seed), encoded(seed=seed)
+        with torch.no_grad():
+            head.out.bias[[UNSEEN in label for label in target.labels]] += 30.0
+        for prediction in head.predict(whole, batch([[0] * 4] * B)):
+            assert not [tag for tag in prediction.value if UNSEEN in tag]
+    new = {"iob2": "B-new", "plain": "new", None: "new"}[scheme]
+    y = [target.encode(value).tolist() for value in ([fitted[0], new, new, fitted[1]], [new], [fitted[1]] * 3)]
+    assert head.loss(whole, batch(y))[0].isfinite()
 
 
 def test_constrain_false_leaves_training_free() -> None:

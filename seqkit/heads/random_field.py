@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqkit.fields import Tags
+from seqkit.fields.symbols import UNSEEN
 from seqkit.heads.chains import Chain, Sums, best_paths, log_partition, marginals, path_score, sums
 from seqkit.heads.tagging import check_aligned, spans_said
 from seqkit.kernels import upload
@@ -58,9 +59,10 @@ class RandomField(Head):
         self.end = nn.Parameter(torch.zeros(classes))
         learned: Scheme | None = getattr(target, "learned", None)
         labels: list[str] = getattr(target, "labels")  # noqa: B009
-        bars = [~torch.from_numpy(each) for each in legal(labels, learned or "plain")]
-        for name, bar in zip(("start", "transitions", "end"), bars, strict=True):
-            self.register_buffer(f"barred_{name}", bar, persistent=False)
+        # What stands for labels that training has not seen is for scores alone: nothing leads to it.
+        unseen = torch.tensor([label.endswith(UNSEEN) for label in labels])
+        for name, free in zip(("start", "transitions", "end"), legal(labels, learned or "plain"), strict=True):
+            self.register_buffer(f"barred_{name}", ~torch.from_numpy(free) | unseen, persistent=False)
 
     def emissions(self, steps: Tensor) -> Tensor:
         """(B, T, H) -> (B, T, C)."""
