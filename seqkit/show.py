@@ -21,7 +21,11 @@ CONFUSED = 40
 def introduce(board: Board, recipe: Recipe, data: Mapping[str, TaskData], model: Model) -> None:
     """The recipe as text, and the layout of the charts: train and dev on one, so the first look says if it learns."""
     board.source("recipe", recipe.resolved())
-    board.layout(first_screen({name: model.head(name).loss_name for name in data}))
+    charts = first_screen({name: model.head(name).loss_name for name in data})
+    for name, part in data.items():
+        if part.task.metric is None:  # the loss is the score, and is on the chart beside it
+            del charts[name]["scores on dev"]
+    board.layout(charts)
 
 
 def show_outcome(board: Board, step: int, data: TaskData, split: str, outcome: Outcome) -> None:
