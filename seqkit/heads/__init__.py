@@ -273,7 +273,8 @@ def attend(
         max_ratio: most symbols for each step of the input, where that is less. null: max_length decides.
         unknown: whether <unk> may be said; false: the best known symbol instead.
     """
-    from seqkit.heads.writing import Attend, Searching
+    from seqkit.heads.composing import Searching
+    from seqkit.heads.writing import Attend
 
     return Attend(
         dim,
@@ -343,7 +344,8 @@ def generate(
         max_length: most symbols of a predicted text. A text that is made to end says so, and is counted.
         unknown: whether <unk> may be said; false: the best known symbol instead.
     """
-    from seqkit.heads.writing import Generate, Searching
+    from seqkit.heads.composing import Searching
+    from seqkit.heads.writing import Generate
 
     return Generate(
         dim,

@@ -2,64 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import exp
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqkit.beam import Hypothesis, beam_search
 from seqkit.fields import Text
-from seqkit.heads import Search
 from seqkit.heads.attention import Score
-from seqkit.heads.decoder import Cell, Decoder, Position, Source, Start, Told
+from seqkit.heads.composing import Searching, draw, look_for, parts, said
+from seqkit.heads.decoder import Cell, Decoder, Start, Told
 from seqkit.heads.tagging import real
 from seqkit.kernels import upload
 from seqkit.modules import Batch, Encoded, Head
-from seqkit.search import sample
 from seqkit.types import Field, Prediction
-from seqkit.vocab import END, PAD, START, UNKNOWN
+from seqkit.vocab import START
 
 Schedule: TypeAlias = Literal["none", "linear", "inverse_sigmoid"]
-
-ROOM = 1 << 23
-"""Numbers that a block of scores may have outside of training, 32 MiB of them: examples are taken in parts."""
-
-
-@dataclass(frozen=True)
-class Searching:
-    """How a text is looked for; see `seqkit.heads.attend` for what the options mean."""
-
-    search: Search = "greedy"
-    beams: int = 5
-    best: int = 1
-    alpha: float = 0.6
-    max_length: int = 200
-    max_ratio: float | None = None
-    unknown: bool = True
-
-    @property
-    def width(self) -> int:
-        return 1 if self.search == "greedy" else max(self.beams, self.best)
-
-    @property
-    def wanted(self) -> int:
-        return 1 if self.search == "greedy" else self.best
-
-    @property
-    def forbidden(self) -> tuple[int, ...]:
-        return (PAD, START) if self.unknown else (PAD, UNKNOWN, START)
-
-    def limits(self, lengths: Tensor) -> Tensor:
-        """(B,) most symbols of each text, the end counted. An example's own length decides, and nothing else."""
-        most = torch.full_like(lengths, self.max_length + 1)
-        if self.max_ratio is None:
-            return most
-        return torch.minimum(most, (lengths * self.max_ratio).ceil().to(torch.int64) + 1)
 
 
 class Attend(Head):
@@ -139,9 +98,9 @@ class Attend(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One an example."""
-        found = _search(self.decoder, encoded, self.searching)
+        found = look_for(self.decoder, encoded, self.searching)
         self.cut += sum(texts[0].cut for texts in found)
-        return [_said(self.target, texts, self.searching) for texts in found]
+        return [said(self.target, texts, self.searching) for texts in found]
 
     def write(self, encoded: Encoded, **options: Any) -> list[str]:
         """Texts drawn at random; see `draw`."""
@@ -238,9 +197,9 @@ class Generate(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One an example."""
-        found = _search(self.decoder, encoded, self.searching)
+        found = look_for(self.decoder, encoded, self.searching)
         self.cut += sum(texts[0].cut for texts in found)
-        return [_said(self.target, texts, self.searching) for texts in found]
+        return [said(self.target, texts, self.searching) for texts in found]
 
     def write(self, encoded: Encoded, **options: Any) -> list[str]:
         """Texts drawn at random; see `draw`."""
@@ -271,7 +230,7 @@ def _loss(decoder: Decoder, encoded: Encoded, batch: Batch, smoothing: float) ->
         return _nats(decoder, told, y, lengths, smoothing), told.twice, count
     total = y.new_zeros((), dtype=torch.float64)
     a_row = y.shape[1] * max(len(decoder.bias), encoded.steps.shape[1] * decoder.hidden)
-    for part in _parts(len(y), a_row):
+    for part in parts(len(y), a_row):
         index = torch.arange(part.start, part.stop, device=y.device)
         steps = int(lengths[part].max())
         told = decoder.teach(source.rows(index), at.rows(index), inputs[part, :steps], lengths[part])
@@ -282,97 +241,3 @@ def _loss(decoder: Decoder, encoded: Encoded, batch: Batch, smoothing: float) ->
 def _nats(decoder: Decoder, told: Told, y: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
     true = real(y[..., None], lengths).squeeze(-1)
     return functional.cross_entropy(decoder.logits(told.readout), true, label_smoothing=smoothing, reduction="sum")
-
-
-def _parts(count: int, a_row: int) -> Iterator[slice]:
-    """Slices of so many examples as there is room for, each of which needs `a_row` numbers."""
-    size = max(1, ROOM // max(1, a_row))
-    return (slice(start, min(count, start + size)) for start in range(0, count, size))
-
-
-def _search(decoder: Decoder, encoded: Encoded, searching: Searching) -> list[list[Hypothesis]]:
-    source, at = decoder.begin(encoded)
-    limits = searching.limits(encoded.lengths)
-
-    def step(source: Source, at: Position, symbols: Tensor) -> tuple[Tensor, Position, Tensor | None]:
-        readout, at, weights = decoder.step(source, at, symbols.to(readable))
-        return decoder.logits(readout), at, None if weights is None else weights.argmax(dim=-1)
-
-    readable = encoded.last.device
-    found = []
-    for part in _parts(len(limits), searching.width * len(decoder.bias)):
-        index = torch.arange(part.start, part.stop, device=readable)
-        found += beam_search(
-            step,
-            source.rows(index),
-            at.rows(index),
-            limits=limits[part],
-            start=START,
-            end=END,
-            beams=searching.width,
-            alpha=searching.alpha if searching.search == "beam" else 0.0,
-            best=searching.wanted,
-            shortest=1,
-            forbidden=searching.forbidden,
-        )
-    return found
-
-
-def _said(target: Any, texts: list[Hypothesis], searching: Searching) -> Prediction:
-    first = texts[0]
-    scores: dict[str, Any] = {}
-    if first.alignment is not None:
-        scores["alignment"] = first.alignment[: len(first.symbols)]
-    if first.cut:
-        scores["cut"] = True
-    if searching.wanted > 1:
-        scores["best"] = [[_text(target, each.symbols), exp(each.total)] for each in texts]
-    return Prediction(_text(target, first.symbols), exp(first.total), scores or None)
-
-
-def _text(target: Any, symbols: list[int]) -> str:
-    return str(target.decode(np.array(symbols, dtype=np.int64)))
-
-
-@torch.no_grad()
-def draw(
-    decoder: Decoder,
-    target: Any,
-    encoded: Encoded,
-    *,
-    length: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> list[str]:
-    """A text for each example, each symbol drawn from the decoder's distribution; never the unknown symbol.
-
-    Args:
-        decoder: what writes.
-        target: the field of its texts.
-        encoded: what is written from.
-        length: most symbols of a text.
-        temperature: see `seqkit.search.probabilities`; so are the next two.
-        top_k: how many symbols stay.
-        top_p: what share of the probability stays.
-        generator: draws the numbers.
-    """
-    source, at = decoder.begin(encoded)
-    symbols = torch.full((len(encoded.lengths), 1), START, device=encoded.last.device)
-    texts: list[list[int]] = [[] for _ in encoded.lengths]
-    going = set(range(len(texts)))
-    for number in range(length):
-        readout, at, _ = decoder.step(source, at, symbols)
-        scores = decoder.logits(readout).squeeze(1).cpu()
-        scores[:, [PAD, UNKNOWN, START, *((END,) if number == 0 else ())]] = -torch.inf
-        drawn = sample(scores, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
-        for row, symbol in enumerate(drawn.tolist()):
-            if symbol == END:
-                going.discard(row)
-            elif row in going:
-                texts[row].append(symbol)
-        if not going:
-            break
-        symbols = drawn.to(encoded.last.device)[:, None]
-    return [_text(target, each) for each in texts]
