@@ -136,7 +136,8 @@ class RandomField(Head):
         confidence = [each for part in parts for each in part.confidence or ()]  # type: ignore[union-attr]
         if self.scheme is None:
             return Prediction(tags, confidence)
-        pieces, offset = [], 0
+        pieces: list[tuple[int, float]] = []
+        offset = 0
         for part in parts:
             pieces += [(offset + each["start"], each["confidence"]) for each in part.scores["spans"]]
             offset += len(part.value)
