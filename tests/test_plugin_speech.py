@@ -12,7 +12,7 @@ import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ from torch import Tensor
 from seqkit import DataError, Label, MissingExtra, Text, UsageError
 from seqkit.cli import main
 from seqkit.store import prepare
+from seqkit.testing import TaskConformance
 
 
 def loads(name: str) -> bool:
@@ -150,6 +151,7 @@ def test_a_speaker_is_left_out(tmp_path: Path) -> None:
     assert len(corpus.recordings("test")) == 20
     assert {each.speaker for each in [*corpus.recordings("train"), *corpus.recordings("dev")]} == {"ann", "cy"}
     assert {each.index for each in corpus.recordings("dev")} == {0, 1}
+    assert Corpus(tmp_path, pattern, Rule(test_speaker="bob")).recordings("test") == corpus.recordings("test")
     with pytest.raises(DataError, match="has no speaker 'dan'; speakers: ann, bob, cy"):
         Corpus(tmp_path, pattern, Rule("speaker", test_speaker="dan")).recordings("test")
     with pytest.raises(DataError, match="which speaker is test_speaker"):
@@ -860,3 +862,22 @@ def test_strings_of_words_go_through_ctc(tmp_path: Path, monkeypatch: pytest.Mon
     assert {"digits/test/wer", "digits/test/exact", "digits/dev/loss"} <= set(scores)
     line = json.loads(seqkit("evaluate", str(tmp_path / "run"), "--split", "dev", "--json"))
     assert line["digits/dev/wer"] == scores["digits/dev/wer"]
+
+
+@audio
+class TestWords(TaskConformance):
+    task = "speech"
+    options: ClassVar = {"sizes": [24, 12, 12], "bands": 20, "deltas": 1, "stack": 2, "speed": 0.1, "time_masks": 1}
+
+
+@audio
+class TestStrings(TaskConformance):
+    task = "speech"
+    options: ClassVar = {"sizes": [24, 12, 12], "target": "text", "join": [1, 2], "joined": [12, 6, 6], "bands": 20}
+
+
+@audio
+class TestStringsByBeam(TaskConformance):
+    task = "speech"
+    options = TestStrings.options
+    head: ClassVar = {"use": "ctc", "search": "beam", "beams": 4}

@@ -97,8 +97,9 @@ def speech(
         split_by: what says which split a recording is in. folders, the first folder of its path (training, validation,
             testing) or the group split; column, its row in the manifest; lists, validation_list.txt and
             testing_list.txt; hash, the rule of Speech Commands, SHA-1 of the speaker, or of the file's name where
-            speakers are not known; index, its index; speaker, all of one speaker is test; auto, folders or column or
-            lists if they say it, else hash. Where nothing comes into dev, dev_percent of train does, by hash.
+            speakers are not known; index, its index; speaker, all of test_speaker is test; auto, speaker if there is a
+            test_speaker, folders or column or lists if they say it, else hash. Where nothing comes into dev,
+            dev_percent of train does, by hash.
         test_index: with `index`, the first and the last index of test.
         dev_index: with `index` and `speaker`, the first and the last index of dev, of what is not test (null: by hash).
         test_speaker: with `speaker`, who is left out of train and dev.
@@ -193,7 +194,7 @@ def _parts(
     known: Dataset = datasets.FSDD if source == "fsdd" else datasets.SPEECH_COMMANDS_3
     if source == "fsdd":
         pattern = pattern or datasets.FSDD_PATTERN
-        rule = replace(rule, by="index") if rule.by == "auto" else rule
+        rule = replace(rule, by="index") if rule.by == "auto" and rule.test_speaker is None else rule
     about = {"dataset": known.name, "licence": known.licence, "about": known.about}
     return Corpus(known, pattern, rule, words), about
 

@@ -184,7 +184,8 @@ class Corpus:
         rule, lists = self.rule, _lists(path)
         by = rule.by
         if by == "auto":
-            by = "folders" if all(each.split for each in found) else "lists" if lists else "hash"
+            told = all(each.split for each in found)
+            by = "speaker" if rule.test_speaker else "folders" if told else "lists" if lists else "hash"
         if by in ("folders", "column"):
             what = "neither folder nor name says its split" if by == "folders" else "its row says no split"
             _raise([Problem(each.id, what, "choose another split_by") for each in found if each.split is None])
