@@ -87,7 +87,8 @@ def beam_search(
 
     Args:
         step: from the source, the position and the symbols (B, K) that were said last, to scores of the next symbol
-            (B, K, V), which are written over, the next position, and the encoded step that each beam looks at most (B, K) or None.
+            (B, K, V), which are written over, the next position, and the encoded step that each beam looks at most
+            (B, K), or None.
         source: what does not change from step to step.
         position: before the first step, one beam an example.
         limits: (B,) int64 on the CPU, the most symbols of each example, its end counted; at least 1.
