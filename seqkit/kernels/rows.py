@@ -53,7 +53,7 @@ class _Permuted(torch.autograd.Function):
 
 def permuted(rows: Tensor, index: Tensor) -> Tensor:
     """(N, H) rows in the order of a self-inverse permutation (N,)."""
-    out: Tensor = _Permuted.apply(rows, index)  # type: ignore[no-untyped-call]
+    out: Tensor = _Permuted.apply(rows, index)  # type: ignore[no-untyped-call, unused-ignore]
     return out
 
 
