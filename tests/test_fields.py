@@ -436,3 +436,14 @@ def test_fields_store_sampler_and_readers_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'sentencepiece' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("unit", ["characters", "words", "pieces"])
+def test_two_fields_that_learn_from_both_sides_know_the_same_symbols(unit: Any) -> None:
+    left = ["ein rotes haus", "ein baum", "rote blumen im garten"] * 3
+    right = ["a red house", "a tree", "red flowers in a garden"] * 3
+    given = Tokens(unit, pieces=60, also=lambda: right).fit(left)
+    wanted = Text(unit, pieces=60, also=lambda: left).fit(right)
+    assert given.vocabulary == wanted.vocabulary
+    assert given.vocabulary != Tokens(unit, pieces=60).fit(left).vocabulary
+    assert given.restore(given.state()).vocabulary == given.vocabulary

@@ -242,6 +242,23 @@ def test_without_truth_it_reads_what_it_said_itself() -> None:
     assert float(total.detach()) == pytest.approx(want, rel=1e-4)
 
 
+@torch.no_grad()
+def test_what_it_reads_is_drawn_from_what_it_said() -> None:
+    head = loud(attend(H, TARGET, scheduled_sampling="linear", sampling_decay=1.0)).train()
+    head.decoder.weight.mul_(0.3)
+    head.batches.fill_(5)
+    one = encoded(torch.tensor([1]))
+    many = Encoded(one.steps.expand(4000, -1, -1), one.lengths.expand(4000), one.last.expand(4000, -1), tuple)
+    read: list[Tensor] = []
+    step = head.decoder.step
+    head.decoder.step = lambda source, at, symbols: read.append(symbols) or step(source, at, symbols)
+    head.loss(many, batch(["a"] * 4000, many.lengths))
+    assert (read[0] == START).all()
+    shares = walk(head, one, 0).read(START).exp()
+    seen = torch.bincount(read[1].flatten(), minlength=len(shares)) / 4000
+    torch.testing.assert_close(seen, shares, atol=4 * math.sqrt(0.25 / 4000), rtol=0)
+
+
 def test_batches_are_counted_in_training_only_and_saved() -> None:
     head = attend(H, TARGET, scheduled_sampling="inverse_sigmoid")
     for _ in range(3):

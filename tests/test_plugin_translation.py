@@ -381,6 +381,13 @@ def test_its_predictions_are_plain_text(trained: Path) -> None:
     assert row["scores"]["alignment"][1] == 1
 
 
+def test_it_writes_too(trained: Path) -> None:
+    options = ["--prompt", "Hund Baum.", "--temperature", "0", "--count", "2"]
+    said = CliRunner().invoke(main, ["generate", str(trained / "out"), *options])
+    assert said.exit_code == 0, said.output
+    assert said.stdout == "dog tree.\n" * 2
+
+
 @pytest.mark.data
 @real
 class TestPublished:

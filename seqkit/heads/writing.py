@@ -134,8 +134,11 @@ class Attend(Head):
                 logits, true, ignore_index=-1, label_smoothing=self.label_smoothing, reduction="sum"
             )
             if covered is not None and weights is not None:
-                twice = twice + torch.minimum(covered, weights).sum(dim=-1).squeeze(1)[true >= 0].sum()
-            drawn = torch.multinomial(logits.detach().softmax(dim=-1), 1).squeeze(1)
+                again = torch.minimum(covered, weights).sum(dim=-1).squeeze(1)
+                twice = twice + again.masked_fill(true < 0, 0.0).sum()
+            # The first of exponential clocks of these rates: a draw as `multinomial` makes it, but without waiting.
+            shares = logits.detach().softmax(dim=-1)
+            drawn = (shares / torch.empty_like(shares).exponential_()).argmax(dim=-1)
             keep = torch.rand(len(y), device=y.device) < share
             symbols = torch.where(keep, y[:, t], drawn)[:, None]
         return total + self.coverage * twice, upload(lengths.sum(), y.device)
