@@ -114,7 +114,8 @@ def genome(
         middle: for windows that are aligned at their middle, how many steps on either side of it have a learned vector
             for their place; 0, none.
         strands: given, sequences are read as they are; augment, training reads either strand, by chance; average,
-            predictions are the mean over both strands; both, both.
+            predictions are the mean of the probabilities over both strands (the loss stays that of the given one);
+            both, both.
         max_length: most bases of a sequence (null: no limit).
         truncate: what becomes of a longer one: the head or tail or both_ends of it are kept, or all of it in windows.
         positive: of two classes, the one that auprc is about (null: that of the data set, else the second by name).
