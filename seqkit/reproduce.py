@@ -16,7 +16,7 @@ from seqkit import durable
 from seqkit.errors import UsageError
 from seqkit.job import Bound, carry_out
 from seqkit.progress import Progress
-from seqkit.recipe import Recipe
+from seqkit.recipe import Recipe, build_task
 from seqkit.run import Run
 from seqkit.types import JSON
 
@@ -56,6 +56,34 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """One score of a task trained by itself, and of the same task trained together with others, seed by seed.
+
+    Attributes:
+        score: `task/split/score`.
+        alone: one a seed.
+        together: one a seed, in the same order.
+    """
+
+    score: str
+    alone: Sequence[float]
+    together: Sequence[float]
+
+    def __str__(self) -> str:
+        differences = [both - one for one, both in zip(self.alone, self.together, strict=True)]
+        cells = (_spread(self.alone), _spread(self.together), _spread(differences, sign="+"))
+        return (
+            f"{self.score}  alone {cells[0]}  together {cells[1]}  difference {cells[2]}  over {len(differences)} seeds"
+        )
+
+
+def _spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean and standard deviation (n - 1) in four digits."""
+    mean = format(statistics.fmean(values), f"{sign}.4f")
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
+
+
+@dataclass(frozen=True)
 class Reproduced:
     """All runs of one recipe.
 
@@ -67,6 +95,7 @@ class Reproduced:
         parameters: of the model.
         verdicts: one an expected score.
         settings: what each run was set to beside its seed (`tasks.genome.fold=3`), where they differ in that.
+        gains: of a joint recipe, what each task has from the company, where that was asked for.
     """
 
     recipe: str
@@ -76,6 +105,7 @@ class Reproduced:
     parameters: int
     verdicts: Sequence[Verdict]
     settings: Sequence[str] = ()
+    gains: Sequence[Gain] = ()
 
     @property
     def passed(self) -> bool:
@@ -161,6 +191,48 @@ def reproduce(
     ]
     settings = [setting for setting, _, _ in runs] if variants else []
     return Reproduced(recipe.name, [seed for *_, seed in runs], scores, minutes, parameters, verdicts, settings)
+
+
+def alone(recipe: Recipe) -> dict[str, Recipe]:
+    """Each task of a joint recipe as a recipe of its own: the same encoder, the same settings, as many passes.
+
+    Raises:
+        UsageError: it has one task; or its length is told in steps, of which a task by itself would get more.
+    """
+    if len(recipe.tasks) < 2:
+        raise UsageError(f"--alone: {recipe.name} has one task; there is nothing to compare it with")
+    if recipe.train.steps is not None:
+        raise UsageError(
+            "--alone compares equal numbers of updates of each task: say train.epochs instead of train.steps"
+        )
+    return {
+        name: dataclasses.replace(recipe, name=f"{recipe.name}-{name}-alone", tasks={name: entry}, expect={})
+        for name, entry in recipe.tasks.items()
+    }
+
+
+def gains(
+    recipe: Recipe,
+    together: Reproduced,
+    *,
+    out: Path | None,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> list[Gain]:
+    """Train each task by itself with the seeds that the joint recipe was trained with, and compare test scores.
+
+    The scores are those that the recipe expects and, of a task of which it expects none, the one that chooses the
+    checkpoint. Each task alone chooses its own checkpoint; together, the recipe's first task does.
+    """
+    found = []
+    for name, single in alone(recipe).items():
+        folder = None if out is None else out / f"alone-{name}"
+        apart = reproduce(single, seeds=len(together.seeds), out=folder, progress=progress, tell=tell)
+        asked = [key for key in recipe.expect if key.startswith(f"{name}/test/")]
+        for key in asked or [f"{name}/test/{build_task(single.tasks[name]).best}"]:
+            values = [[scores[key] for scores in each.scores] for each in (apart, together)]
+            found.append(Gain(key, *values))
+    return found
 
 
 def _as_name(setting: str) -> str:

@@ -110,3 +110,54 @@ def test_a_value_that_the_recipe_cannot_have_is_told_before_anything_is_trained(
     assert done.exit_code == 2
     assert "tasks.lm.piece=many" in done.stderr
     assert not (folder / "never").exists()
+
+
+JOINT = """
+tasks:
+  lm: {{use: charlm, file: {folder}/text.txt, window: 16, piece: 100}}
+  other: {{use: charlm, file: {folder}/text.txt, window: 16, piece: 50}}
+encoder: {{use: gru, dim: 8, hidden: 16}}
+train: {{epochs: 1, batch: 8, histograms: false, optimizer: {{use: adamw, lr: 0.02}}}}
+expect: {{lm/test/nats: {{at_most: 9.0}}}}
+"""
+
+
+def test_what_a_task_has_from_the_company_is_told_seed_by_seed(folder: Path) -> None:
+    path = folder / "joint.yaml"
+    path.write_text(JOINT.format(folder=folder))
+    words = ["reproduce", str(path), "--alone", "--seeds", "2", "--out", "runs-of-it", "--json", "found.json"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads((folder / "found.json").read_text())
+    assert [gain["score"] for gain in found["gains"]] == ["lm/test/nats", "other/test/nats"]
+    for gain in found["gains"]:
+        assert gain["together"] == [scores[gain["score"]] for scores in found["scores"]]
+        task = gain["score"].partition("/")[0]
+        for seed, value in zip((1, 2), gain["alone"], strict=True):
+            run = folder / "runs-of-it" / f"alone-{task}" / f"seed-{seed}"
+            assert json.loads((run / "metrics.json").read_text())[gain["score"]] == value
+        assert gain["alone"] != gain["together"]
+    first = found["gains"][0]
+    differences = [both - one for one, both in zip(first["alone"], first["together"], strict=True)]
+    assert f"difference {statistics.fmean(differences):+.4f} ± {statistics.stdev(differences):.4f}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--alone"], "has one task"),
+        (["--alone", "--over", "tasks.lm.piece=80,90"], "has one task"),
+    ],
+)
+def test_a_recipe_of_one_task_has_no_company(folder: Path, words: list[str], told: str) -> None:
+    done = call(folder, 3.2, *words)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+def test_equal_numbers_of_updates_are_compared(folder: Path) -> None:
+    path = folder / "joint.yaml"
+    path.write_text(JOINT.format(folder=folder).replace("epochs: 1", "steps: 10"))
+    done = CliRunner().invoke(main, ["reproduce", str(path), "--alone"])
+    assert done.exit_code == 2
+    assert "train.epochs instead of train.steps" in done.stderr

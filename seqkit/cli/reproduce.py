@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ import click
     metavar="A.B=FIRST..LAST",
     help="Train with each of these values, e.g. tasks.genome.fold=0..9, and judge the mean over them.",
 )
+@click.option("--alone", is_flag=True, help="Of a joint recipe, train each task by itself too, and show both.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; finished ones are not trained again.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures here.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
@@ -27,6 +29,7 @@ def command(
     seeds: int | None,
     sets: tuple[str, ...],
     over: str | None,
+    alone: bool,
     out: Path | None,
     as_json: Path | None,
     quiet: bool,
@@ -42,14 +45,23 @@ def command(
     if not checked.expect:
         raise UsageError(f"{recipe} promises nothing: it has no 'expect:'")
 
+    from seqkit import reproduce as proof
     from seqkit.progress import Progress
-    from seqkit.reproduce import reproduce, values_of
 
-    variants = {setting: recipes.load(recipe, (*sets, setting)) for setting in values_of(over)} if over else None
+    variants = {setting: recipes.load(recipe, (*sets, setting)) for setting in proof.values_of(over)} if over else None
+    if alone:
+        proof.alone(checked)  # what cannot be compared is told before anything is trained
+        if over:
+            raise UsageError("--alone and --over do not go together")
     with Progress(quiet=quiet) as progress:
-        found = reproduce(checked, seeds=seeds, out=out, progress=progress, tell=progress.say, variants=variants)
+        say = progress.say
+        found = proof.reproduce(checked, seeds=seeds, out=out, progress=progress, tell=say, variants=variants)
+        if alone:
+            found = replace(found, gains=proof.gains(checked, found, out=out, progress=progress, tell=say))
     for verdict in found.verdicts:
         click.echo(str(verdict))
+    for gain in found.gains:
+        click.echo(str(gain))
     mean = sum(found.minutes) / len(found.minutes)
     click.echo(f"{mean:.1f} minutes a run, {found.parameters:,} parameters")
     if as_json is not None:
