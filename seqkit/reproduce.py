@@ -95,6 +95,7 @@ class Reproduced:
         parameters: of the model.
         verdicts: one an expected score.
         settings: what each run was set to beside its seed (`tasks.genome.fold=3`), where they differ in that.
+        threads: of the machine, that each run computed with.
         gains: of a joint recipe, what each task has from the company, where that was asked for.
     """
 
@@ -105,6 +106,7 @@ class Reproduced:
     parameters: int
     verdicts: Sequence[Verdict]
     settings: Sequence[str] = ()
+    threads: Sequence[int] = ()
     gains: Sequence[Gain] = ()
 
     @property
@@ -157,11 +159,12 @@ def reproduce(
             every seed: their mean is that of a cross-validation. None: the recipe as it is.
     """
     count = seeds or max([int(bound.get("seeds", 1)) for bound in recipe.expect.values()], default=1)
-    used = [recipe.seed + number for number in range(count)]
+    seeds_used = [recipe.seed + number for number in range(count)]
     scores: list[dict[str, float]] = []
     minutes: list[float] = []
+    threads: list[int] = []
     parameters = 0
-    runs = [(setting, each, seed) for setting, each in (variants or {"": recipe}).items() for seed in used]
+    runs = [(setting, each, seed) for setting, each in (variants or {"": recipe}).items() for seed in seeds_used]
     for setting, each, seed in runs:
         this = dataclasses.replace(each, seed=seed)
         name = f"{_as_name(setting)}seed-{seed}"
@@ -179,6 +182,7 @@ def reproduce(
         assert folder is not None
         scores.append(found)
         minutes.append(durable.read_json(folder / "minutes.json") or (time.monotonic() - began) / 60)
+        threads.append(int((durable.read_json(folder / "environment.json") or {})["torch"]["threads"]))
         parameters = int(status["parameters"])
         shown = "  ".join(f"{key} {found[key]:.4f}" for key in (recipe.expect or found))
         told = f"{setting}, seed {seed}" if setting else f"seed {seed}"
@@ -190,7 +194,8 @@ def reproduce(
         if (bound := Bound.of(words)) is not None
     ]
     settings = [setting for setting, _, _ in runs] if variants else []
-    return Reproduced(recipe.name, [seed for *_, seed in runs], scores, minutes, parameters, verdicts, settings)
+    used = [seed for *_, seed in runs]
+    return Reproduced(recipe.name, used, scores, minutes, parameters, verdicts, settings, threads)
 
 
 def alone(recipe: Recipe) -> dict[str, Recipe]:
