@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from seqkit import doors
 from seqkit._version import __version__
 
 if TYPE_CHECKING:
@@ -55,51 +56,20 @@ if TYPE_CHECKING:
     from seqkit.types import Task as Task
     from seqkit.types import Truncation as Truncation
 
-_ROOMS = {
-    "seqkit.download": ("Dataset", "File", "fetch"),
-    "seqkit.errors": (
-        "DataError",
-        "Interrupted",
-        "MissingExtra",
-        "PluginError",
-        "Problem",
-        "RecipeError",
-        "RunError",
-        "SeqkitError",
-        "UsageError",
-    ),
-    "seqkit.fields": ("Label", "Labels", "Next", "Tags", "Text", "Tokens", "Values", "Vectors", "Words"),
-    "seqkit.modules": ("Batch", "Encoded", "Encoder", "Head", "State", "mask_of"),
-    "seqkit.types": (
-        "JSON",
-        "Choice",
-        "Count",
-        "Example",
-        "Field",
-        "Limit",
-        "Metric",
-        "NonNegative",
-        "Positive",
-        "Prediction",
-        "Probability",
-        "Share",
-        "Size",
-        "Task",
-        "Truncation",
-    ),
-}
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+_HOME = {name: room for room, names in doors.ROOMS.items() for name in names}
 
 __all__ = ["__version__", *_HOME]
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, imported from the room it lives in."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'seqkit' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker knows the names above, and is to complain of every other
+
+    def __getattr__(name: str) -> Any:
+        """A public name, imported from the room it lives in."""
+        if name not in _HOME:
+            return doors.outdated(__name__, name)
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

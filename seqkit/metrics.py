@@ -9,11 +9,36 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqkit import doors
 from seqkit.types import Prediction
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "accuracy",
+    "auprc",
+    "auroc",
+    "cer",
+    "confusion",
+    "edit_distance",
+    "error_rate",
+    "label_scores",
+    "macro_f1",
+    "mae",
+    "mcc",
+    "r2",
+    "rmse",
+    "set_scores",
+    "span_f1",
+    "spans",
+    "tag_accuracy",
+    "tag_scores",
+    "value_scores",
+    "wer",
+]
 
 LOWER_IS_BETTER = frozenset({"loss", "nats", "bits", "perplexity", "mse", "rmse", "mae", "wer", "cer", "per", "ter"})
 """Scores of which less is better; every other one is to be large, unless a task says `min:` or `max:`."""
@@ -351,3 +376,10 @@ def _mean_over_labels(
             shares = [prediction.scores[label] for prediction in predictions]
             found.append(float(score(true, [each[-1] if isinstance(each, list) else each for each in shares])))
     return math.fsum(found) / len(found) if found else math.nan
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A name that is to go, while it lasts."""
+        return doors.outdated(__name__, name)

@@ -20,8 +20,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
 
+from seqkit import doors
 from seqkit.errors import DataError, Problem, UsageError, suggest
 from seqkit.types import Example
 
@@ -459,3 +460,10 @@ def _listed(what: str, names: Iterable[str]) -> str:
 def _fail(path: Path, line: int | None, column: int | None, what: str, hint: str = "") -> NoReturn:
     where = ":".join(str(part) for part in (path, line, column) if part is not None)
     raise DataError(Problem(where, what, hint)) from None
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A name that is to go, while it lasts."""
+        return doors.outdated(__name__, name)

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqkit import doors
 from seqkit.metrics import spans
+
+__all__ = ["OUTSIDE", "Scheme", "convert", "fault", "legal", "mend", "parted", "spans_of", "tags_of", "type_of"]
 
 Scheme: TypeAlias = Literal["iob1", "iob2", "bioes", "plain"]
 
@@ -160,3 +163,10 @@ def _runs(tags: Sequence[str]) -> list[tuple[str, int, int]]:
             found.append((kind, first, after))
         first = after
     return found
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A name that is to go, while it lasts."""
+        return doors.outdated(__name__, name)

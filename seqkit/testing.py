@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from seqkit import doors, registry
 from seqkit import recipe as recipes
-from seqkit import registry
 from seqkit.errors import RecipeError
+
+__all__ = ["EncoderConformance", "HeadConformance", "TaskConformance"]
 
 
 class TaskConformance:
@@ -117,3 +119,10 @@ class EncoderConformance:
         assert encoded.steps.shape == (2, 3, made.out_dim)
         assert encoded.last.shape == (2, made.out_dim)
         assert bool((encoded.steps[1, 1:] == 0).all()), "steps past a sequence's end must be zero"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A name that is to go, while it lasts."""
+        return doors.outdated(__name__, name)

@@ -8,8 +8,9 @@ named as its factory is: importing `seqkit.heads.tag` would put a module in the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from seqkit import doors
 from seqkit.fields import Label, Labels, Next, Tags, Text, Values
 from seqkit.types import Count, Field, NonNegative, Positive, Probability, Share
 
@@ -361,3 +362,10 @@ def generate(
         tied=tied,
         label_smoothing=label_smoothing,
     )
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A name that is to go, while it lasts."""
+        return doors.outdated(__name__, name)

@@ -1,0 +1,127 @@
+"""The public doors: one list, kept by the modules, the type stubs, the import contract and the pages."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib
+import pkgutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import seqkit
+from seqkit import doors
+from seqkit.doors import DEPRECATED, DOORS, Deprecated, DoorWarning
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("door", list(DOORS))
+def test_a_door_has_exactly_the_names_of_the_list(door: str) -> None:
+    module = importlib.import_module(door)
+    assert sorted(module.__all__) == sorted(DOORS[door])
+    for name in DOORS[door]:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Trainer'"):
+        module.Trainer  # noqa: B018
+
+
+def test_type_checkers_see_the_names_that_are_imported_on_first_use() -> None:
+    tree = ast.parse(Path(seqkit.__file__).read_text(encoding="utf-8"))
+    seen = {
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in doors.ROOMS
+        for alias in node.names
+    }
+    assert seen == {(room, name) for room, names in doors.ROOMS.items() for name in names}
+
+
+def rooms() -> set[str]:
+    """Every module of seqkit that is no door, as an import contract names it: a package stands for all in it."""
+    found = set()
+    for each in pkgutil.iter_modules(seqkit.__path__, "seqkit."):
+        if each.name not in DOORS:
+            found.add(each.name)
+        elif each.ispkg:
+            inside = importlib.import_module(each.name).__path__
+            found |= {inner.name for inner in pkgutil.iter_modules(inside, f"{each.name}.")}
+    return found - {"seqkit.__main__"}
+
+
+def test_the_import_contract_forbids_every_other_room() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    forbidden = config["importlinter:contract:doors"]["forbidden_modules"].split()
+    wanted = sorted(rooms())
+    assert forbidden == wanted, "forbidden_modules =\n" + "\n".join(f"    {name}" for name in wanted)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "seqkit/__init__.py"])
+def test_the_pages_name_every_door(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not [door for door in DOORS if f"`{door}`" not in text and door != "seqkit"]
+
+
+def test_the_list_costs_nothing() -> None:
+    script = "import sys, seqkit.doors\nprint(sorted(n for n in sys.modules if n.split('.')[0] in ('seqkit', 'torch')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "['seqkit', 'seqkit._version', 'seqkit.doors']\n"
+
+
+class TestDeprecation:
+    def test_none_is_overdue_and_each_is_warned_of_for_two_releases(self) -> None:
+        def number(version: str) -> tuple[int, int]:
+            major, minor = version.split(".")[:2]
+            return int(major), int(minor)
+
+        now = number(seqkit.__version__)
+        for each in DEPRECATED:
+            assert each.name not in DOORS[each.door], f"{each} is in DOORS still"
+            assert number(each.since) <= now < number(each.until), f"{each} is overdue: take it out"
+            assert number(each.until) >= (number(each.since)[0], number(each.since)[1] + 2) or number(each.until)[1] == 0
+
+    @pytest.mark.parametrize("door", list(DOORS))
+    def test_a_name_that_is_to_go_works_and_warns_where_it_is_used(
+        self, door: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        old = Deprecated(door, "Bygone", "seqkit.types:Task", "seqkit.Task", "0.1", "0.3")
+        monkeypatch.setattr(doors, "DEPRECATED", (old,))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            value = importlib.import_module(door).Bygone
+        assert value is seqkit.Task
+        assert str(told[0].message) == f"{door}.Bygone will be gone from seqkit 0.3; use seqkit.Task"
+        assert told[0].category is DoorWarning
+        assert told[0].filename == __file__
+        assert not list(doors.trespasses(f"from {door} import Bygone"))
+
+    def test_an_option_that_is_to_go_warns_its_caller(self) -> None:
+        def factory() -> None:
+            doors.warn("the option 'old' of mine", "'new'", until="0.3")
+
+        with pytest.warns(DoorWarning, match="the option 'old' of mine will be gone from seqkit 0.3; use 'new'") as told:
+            factory()
+        assert told[0].filename == __file__
+
+
+class TestTrespasses:
+    @pytest.mark.parametrize(
+        ("code", "found"),
+        [
+            ("import seqkit\nimport seqkit.readers as r\nfrom seqkit import Task, readers", []),
+            ("from seqkit.testing import TaskConformance\nfrom seqkit.heads import *", []),
+            ("import seqkitten\nfrom seqkit_mine import x\nfrom . import seqkit\nfrom .seqkit import a", []),
+            ("x = 1\nimport seqkit.registry, os", [(2, "seqkit.registry")]),
+            ("from seqkit import registry, Task", [(1, "seqkit.registry")]),
+            ("def late():\n    from seqkit.types import Task", [(2, "seqkit.types.Task")]),
+            ("from seqkit.readers import _fail", [(1, "seqkit.readers._fail")]),
+            ("from seqkit.heads.pooling import Pooling", [(1, "seqkit.heads.pooling.Pooling")]),
+        ],
+    )
+    def test_what_is_behind_the_doors_is_named_with_its_line(self, code: str, found: list[tuple[int, str]]) -> None:
+        assert [tuple(each) for each in doors.trespasses(code)] == found
