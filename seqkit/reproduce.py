@@ -16,7 +16,7 @@ from seqkit import durable
 from seqkit.errors import UsageError
 from seqkit.job import Bound, carry_out
 from seqkit.progress import Progress
-from seqkit.recipe import Recipe, build_task
+from seqkit.recipe import Recipe, build_task, load
 from seqkit.run import Run
 from seqkit.types import JSON
 
@@ -248,10 +248,10 @@ def _as_name(setting: str) -> str:
 
 
 def _finished(folder: Path, recipe: Recipe) -> tuple[dict[str, float], dict[str, JSON]] | None:
-    """Scores and status of an earlier run of exactly this recipe, if it came to its end."""
+    """Scores and status of an earlier run of exactly this recipe, whatever it expected, if it came to its end."""
     status = durable.read_json(folder / "status.json")
     if not isinstance(status, dict) or status.get("state") != "finished":
         return None
-    if (folder / "resolved.yaml").read_text(encoding="utf-8") != recipe.resolved():
+    if dataclasses.replace(load(folder / "resolved.yaml"), expect=recipe.expect) != recipe:
         return None
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8")), status
