@@ -1,7 +1,7 @@
 """The public doors: every name that a plugin may import, listed once. Plain data; imports nothing of seqkit.
 
 A name in `DOORS` keeps its meaning. One that is to go stands in `DEPRECATED` first: it still works, warns with
-`DoorWarning` for two minor releases, and says what to use instead. Everything that is not listed may change at any time.
+`DoorWarning` for two minor releases, and says what to use instead. What is not listed may change at any time.
 """
 
 from __future__ import annotations

@@ -83,7 +83,9 @@ class TestDeprecation:
         for each in DEPRECATED:
             assert each.name not in DOORS[each.door], f"{each} is in DOORS still"
             assert number(each.since) <= now < number(each.until), f"{each} is overdue: take it out"
-            assert number(each.until) >= (number(each.since)[0], number(each.since)[1] + 2) or number(each.until)[1] == 0
+            assert (
+                number(each.until) >= (number(each.since)[0], number(each.since)[1] + 2) or number(each.until)[1] == 0
+            )
 
     @pytest.mark.parametrize("door", list(DOORS))
     def test_a_name_that_is_to_go_works_and_warns_where_it_is_used(
@@ -104,7 +106,9 @@ class TestDeprecation:
         def factory() -> None:
             doors.warn("the option 'old' of mine", "'new'", until="0.3")
 
-        with pytest.warns(DoorWarning, match="the option 'old' of mine will be gone from seqkit 0.3; use 'new'") as told:
+        with pytest.warns(
+            DoorWarning, match="the option 'old' of mine will be gone from seqkit 0.3; use 'new'"
+        ) as told:
             factory()
         assert told[0].filename == __file__
 

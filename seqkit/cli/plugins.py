@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from seqkit.scaffold import Kind
 
 
 @click.group("plugins", short_help="List everything that a recipe may name, and who brings it.")
@@ -27,6 +32,34 @@ def list_(as_json: bool) -> None:
         [row["kind"], row["name"], f"{row['distribution']} {row['version']}", row["value"], row["note"]] for row in rows
     ]
     click.echo(table([head, *cells]))
+
+
+@command.command("new")
+@click.argument("name")
+@click.option(
+    "--kind", type=click.Choice(["task", "encoder", "head"]), default="task", show_default=True, help="What it brings."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The folder to make. Default: seqkit-NAME.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def new(name: str, kind: Kind, out: Path | None, as_json: bool) -> None:
+    """Write a plugin of your own to start from: module, tests, recipe, README and metadata.
+
+    NAME is what a recipe will call it. Nothing is overwritten, and nothing is installed.
+    """
+    from seqkit import scaffold
+
+    folder = scaffold.new(name, kind, out)
+    if as_json:
+        files = sorted(scaffold.render(name, kind))
+        click.echo(json.dumps({"name": name, "kind": kind, "folder": str(folder), "files": files}, indent=1))
+        return
+    click.echo(
+        f"{folder}: the {kind} '{name}', ready to be installed, tested and run:\n\n"
+        f"  cd {folder}\n"
+        '  pip install -e ".[dev]"\n'
+        "  pytest\n"
+        f"  seqkit run {name}.yaml\n"
+    )
 
 
 def rows_of(kind: str | None = None) -> list[dict[str, str]]:
