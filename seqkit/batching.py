@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqkit import sampler
+from seqkit import faults, sampler
 from seqkit.errors import DataError, Problem
 from seqkit.modules import Batch
 from seqkit.settings import TrainSettings
@@ -218,8 +218,10 @@ class Epoch:
         """The batches of a turn, on the CPU."""
         if turn.task in self._streams:
             stream, lanes = self._streams[turn.task]
-            return [stream.window(lanes, number) for number in turn.batches]
-        return [self.data[turn.task].batch("train", index) for index in turn.batches]
+            made = [stream.window(lanes, number) for number in turn.batches]
+        else:
+            made = [self.data[turn.task].batch("train", index) for index in turn.batches]
+        return [faults.at("batch.fetch", batch) for batch in made]
 
     def feed(self, start: int, device: torch.device) -> Iterator[tuple[str, list[Batch]]]:
         """The turns from `start` on, their batches on `device`; for a GPU they are made ahead, in pinned memory."""

@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
-from seqkit import durable
+from seqkit import durable, faults
 from seqkit._version import __version__
 from seqkit.errors import RunError
 from seqkit.states import pack as pack
@@ -105,28 +106,16 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
 
 def _fill(part: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: JSON) -> None:
     entries: dict[str, JSON] = {}
+    def put(name: str, content: bytes) -> None:
+        # Hashed as it was meant: a disk that keeps something else is found out when the file is read.
+        entries[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        durable.create(part / name, content, point="save.write")
+
     for stem, named in tensors.items():
-        path = part / f"{stem}.safetensors"
-        _save_tensors(_plain(named), path)
-        # The library makes its file readable by the owner alone; the folder shows what the user's umask allows.
-        path.chmod(part.stat().st_mode & 0o666)
-        durable.sync(path)
-        entries[path.name] = _entry(path)
-    durable.create(part / STATE, json.dumps(state, separators=(",", ":")))
-    entries[STATE] = _entry(part / STATE)
-    durable.create(part / MANIFEST, manifest_text(step, entries))
+        put(f"{stem}.safetensors", serialized(_plain(named)))
+    put(STATE, durable.encode(json.dumps(state, separators=(",", ":"))))
+    durable.create(part / MANIFEST, manifest_text(step, entries), point="save.manifest")
     durable.sync_folder(part)
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:
-        # The library reports what the system said as text only: "... (os error 28)".
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number.group(1)), os.strerror(int(number.group(1)))) from error
 
 
 def _take_name(part: Path, goal: Path) -> None:
@@ -134,8 +123,9 @@ def _take_name(part: Path, goal: Path) -> None:
     aside = goal.with_name(goal.name + REPLACED)
     if goal.exists():
         os.rename(goal, aside)
+    faults.at("save.rename")
     os.rename(part, goal)
-    durable.sync_folder(goal.parent)
+    durable.sync_folder(goal.parent, point="save.dirfsync")
     if aside.exists():
         _remove(aside)
 
@@ -186,6 +176,7 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         if not path.name.startswith(durable.TEMPORARY):
             path = path.rename(durable.temporary(path))
+            faults.at("retain.delete")
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

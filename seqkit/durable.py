@@ -13,6 +13,7 @@ import os
 import secrets
 from pathlib import Path
 
+from seqkit import faults
 from seqkit.errors import RunError
 from seqkit.types import JSON
 
@@ -28,15 +29,18 @@ def temporary(path: Path) -> Path:
     return path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
 
 
-def write(path: Path, content: bytes | str) -> None:
+def write(path: Path, content: bytes | str, *, point: str | None = None) -> None:
     """Replace (or make) the file `path` in one step.
+
+    Args:
+        point: where `seqkit.faults` may let the write fail.
 
     Raises:
         OSError: as the system gave it; the old content is still there and no temporary file is left.
     """
     part = temporary(path)
     try:
-        create(part, content)
+        create(part, content, point=point)
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -44,32 +48,40 @@ def write(path: Path, content: bytes | str) -> None:
     sync_folder(path.parent)
 
 
-def create(path: Path, content: bytes | str) -> None:
+def create(path: Path, content: bytes | str, *, point: str | None = None) -> None:
     """Write a file that must not exist yet, and make its content durable.
 
     Raises:
         FileExistsError: something (even a dangling symbolic link) has this name.
     """
+    saving = point is not None and point.startswith("save.")
+    if saving:
+        faults.at("save.open")
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        _write_all(handle, encode(content))
+        _write_all(handle, encode(content), point)
+        if saving:
+            faults.at("save.fsync")
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def append(path: Path, content: bytes | str) -> None:
+def append(path: Path, content: bytes | str, *, point: str | None = None) -> None:
     """Add to a file (made if absent) with one write, so that a crash tears at most the last line."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        _write_all(handle, encode(content))
+        _write_all(handle, encode(content), point)
     finally:
         os.close(handle)
 
 
-def _write_all(handle: int, content: bytes) -> None:
+def _write_all(handle: int, content: bytes, point: str | None = None) -> None:
     """The system may take less than it was given, for instance at the last free block of a disk."""
     rest = memoryview(content)
+    if point is not None and faults.waits(point):
+        rest = rest[os.write(handle, rest[: len(rest) // 2]) :]
+        faults.at(point)
     while rest:
         rest = rest[os.write(handle, rest) :]
 
@@ -95,8 +107,10 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path, *, point: str | None = None) -> None:
     """Make the names in a folder durable: without this a rename may be undone by a power failure."""
+    if point is not None:
+        faults.at(point)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

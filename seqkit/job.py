@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from seqkit import checkpoint, registry, store
+from seqkit import checkpoint, faults, registry, store
 from seqkit import model as model_room
 from seqkit._version import __version__
 from seqkit.batching import TaskData
@@ -40,15 +40,22 @@ class Finished:
     best_step: int
 
 
-def carry_out(recipe: Recipe, run: Run, progress: Progress, *, resume: bool = False) -> Finished:
+def carry_out(
+    recipe: Recipe, run: Run, progress: Progress, *, resume: bool = False, stop: Interrupts | None = None
+) -> Finished:
     """Train what the recipe says in this run folder, score the best checkpoint, write the model.
 
+    Args:
+        stop: what listens to signals already; None: signals are listened to from here to the end.
+
     Raises:
+        Interrupted: asked to stop; the run can be resumed from its last finished step.
         SeqkitError: anything that went wrong, with the run's status saying so.
     """
-    with Interrupts() as stop, run, denormals_flushed():
+    with contextlib.nullcontext(stop) if stop is not None else Interrupts() as heard, run, denormals_flushed():
         run.status("running")
-        return _carry_out(recipe, run, progress, stop, resume=resume)
+        faults.announce(run.log)
+        return _carry_out(recipe, run, progress, heard, resume=resume)
 
 
 def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *, resume: bool) -> Finished:
@@ -57,9 +64,9 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     run.log(
         f"device {describe(device)}; {torch.get_num_threads()} threads; torch {torch.__version__}; seqkit {__version__}"
     )
-    data = prepare_data(recipe, progress, run.log)
+    data = prepare_data(recipe, progress, run.log, stop=stop)
     run.data({name: _facts(part) for name, part in data.items()})
-    stop.check()
+    stop.check("stopped before training; go on with --resume")
     model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     model = model.to(device)
     run.log(f"{model.count_parameters():,} parameters")
@@ -73,8 +80,9 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     for name, part in data.items():
         for split in part.splits:
             if split != "train":
-                outcome = evaluate(model, part, split)
+                outcome = evaluate(model, part, split, stop=stop)
                 scores |= {f"{name}/{split}/{key}": value for key, value in outcome.scores.items()}
+    faults.at("report")
     model_room.save(model, run.model, recipe, {n: (part.input, part.target) for n, part in data.items()})
     tests = {key: value for key, value in scores.items() if "/test/" in key}
     run.metrics(at.step, tests, epoch=at.epoch)
@@ -85,6 +93,7 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     run.final(scores)
     run.status("running", steps=at.step, best_step=best_step, parameters=model.count_parameters())
     run.board.hparams(flatten(recipe), scores)
+    stop.check("stopped when all was trained and written; --resume only says so")
     return Finished(run.folder, scores, best_step)
 
 
@@ -110,10 +119,17 @@ def prepare_data(
     *,
     fitted: Mapping[str, Any] | None = None,
     splits: tuple[str, ...] | None = None,
+    stop: Interrupts | None = None,
 ) -> dict[str, TaskData]:
-    """Every task's splits, read, encoded and stored once. Truncation, unknown symbols and repeats are told."""
+    """Every task's splits, read, encoded and stored once. Truncation, unknown symbols and repeats are told.
+
+    Raises:
+        Interrupted: asked to stop; what was being stored is gone.
+    """
 
     def told(done: int, of: int | None, what: str) -> None:
+        if stop is not None:
+            stop.check("stopped while the data were prepared; go on with --resume")
         progress.stage(what, done, of)
 
     data = {}

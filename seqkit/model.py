@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 from torch import nn
 
-from seqkit import registry
+from seqkit import durable, registry
 from seqkit.errors import DataError, Problem, RunError
 from seqkit.modules import Batch, Encoded, Encoder, Head, State
 from seqkit.recipe import Recipe, build_task, load
@@ -105,16 +106,27 @@ def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], *, sta
 
 
 def save(model: Model, folder: Path, recipe: Recipe, fields: Mapping[str, tuple[Field, Field]]) -> None:
-    """All that prediction needs: weights, resolved recipe, fitted fields, and a manifest with their hashes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """All that prediction needs: weights, resolved recipe, fitted fields, and a manifest with their hashes, written last.
+
+    Raises:
+        RunError: the disk is full or read-only.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
-    (folder / "recipe.yaml").write_text(recipe.resolved(), encoding="utf-8")
     states = {name: {"input": pair[0].state(), "target": pair[1].state()} for name, pair in fields.items()}
-    (folder / "fields.json").write_text(json.dumps(states, ensure_ascii=False, indent=1), encoding="utf-8")
-    files = {name: _sha256(folder / name) for name in ("model.safetensors", "recipe.yaml", "fields.json")}
-    manifest = {"format_version": FORMAT_VERSION, "files": files}
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    contents = {
+        "model.safetensors": serialized(weights),
+        "recipe.yaml": recipe.resolved().encode(),
+        "fields.json": json.dumps(states, ensure_ascii=False, indent=1).encode(),
+    }
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = json.dumps({"format_version": FORMAT_VERSION, "files": files}, indent=1).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        durable.sweep(folder)
+        for name, content in {**contents, "MANIFEST.json": manifest}.items():
+            durable.write(folder / name, content, point="report")
+    except OSError as error:
+        raise durable.cannot_write(error, folder) from error
 
 
 def open_model(

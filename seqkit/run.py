@@ -32,7 +32,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from seqkit import durable
+from seqkit import durable, faults
 from seqkit._version import __version__
 from seqkit.environment import differences, environment, git
 from seqkit.errors import Interrupted, RunError, UsageError
@@ -109,12 +109,14 @@ class Run:
             run = cls(folder.resolve(), found={})
             run._write_status("created", name=slug(name), started=_now())
             durable.write(run.folder / "recipe.yaml", _scrub_bytes(text))
-            durable.write(run.folder / "resolved.yaml", scrub_urls(resolved))
             durable.write_json(run.folder / "plugins.json", _scrub_json(facts.pop("plugins", [])))
             durable.write_json(run.folder / "git.json", git())
             durable.write_json(run.folder / "environment.json", _scrub_json({**environment(), **facts}))
             for inside in (run.checkpoints, run.tb):
-                inside.mkdir()
+                inside.mkdir(exist_ok=True)
+            # Last: a folder that has it is whole, and can be resumed.
+            durable.write(run.folder / "resolved.yaml", scrub_urls(resolved))
+            durable.sync_folder(run.folder.parent)
         except OSError as error:
             raise durable.cannot_write(error, Path(out) if out is not None else Path(root)) from error
         run.log(f"created by seqkit {__version__}, process {os.getpid()} on {socket.gethostname()}")
@@ -157,6 +159,8 @@ class Run:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such run folder")
         status = durable.read_json(folder / "status.json")
+        if _unfinished(folder):
+            raise UsageError(f"{folder}: killed while it was being set up; start it again with --out {folder}")
         if not isinstance(status, dict) or not (folder / "resolved.yaml").is_file():
             raise UsageError(f"{folder} is not a run folder: it lacks status.json or resolved.yaml")
         return cls(folder.resolve(), found=status)
@@ -235,7 +239,7 @@ class Run:
         self._last.update(dict.fromkeys(values, step))
         row = {"step": step, "epoch": epoch, "time": round(time.time(), 3), **values}
         line = json.dumps(durable.finite(row), ensure_ascii=False, allow_nan=False) + "\n"
-        self._guarded(lambda: durable.append(self.folder / "metrics.jsonl", line))
+        self._guarded(lambda: durable.append(self.folder / "metrics.jsonl", line, point="log.flush"))
         self.beat()
 
     def final(self, values: Mapping[str, float]) -> None:
@@ -250,6 +254,7 @@ class Run:
         """Make all numbers written so far durable. Call it before a checkpoint is saved."""
         if "board" in self.__dict__:
             self.board.flush()
+        self._guarded(lambda: faults.at("log.flush"))
         for name in ("metrics.jsonl", "run.log"):
             if (self.folder / name).exists():
                 self._guarded(lambda name=name: durable.sync(self.folder / name))
@@ -323,18 +328,48 @@ def slug(name: str) -> str:
 
 
 def _claim(folder: Path) -> Path:
-    """Make `folder` ours: it must not exist or be empty, and nobody else may claim it at the same moment."""
+    """Make `folder` ours: it must not exist or be empty, and nobody else may claim it at the same moment.
+
+    What a process left that was killed in `create`, before it had a run to resume, counts as empty.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"--out {folder}: not a folder") from error
-    if any(folder.iterdir()):
-        raise UsageError(f"--out {folder}: not empty, and a run never overwrites; name a new folder, or use --resume")
-    try:
-        durable.create(folder / "status.json", "{}\n")
-    except FileExistsError as error:
-        raise UsageError(f"--out {folder}: another run has just claimed it") from error
+    with _guard(folder) as locked:
+        if locked and _unfinished(folder):
+            for path in folder.iterdir():
+                path.rmdir() if path.is_dir() else path.unlink()
+        if any(folder.iterdir()):
+            what = "not empty, and a run never overwrites; name a new folder, or use --resume"
+            raise UsageError(f"--out {folder}: {what}")
+        try:
+            durable.create(folder / "status.json", _claimed())
+        except FileExistsError as error:
+            raise UsageError(f"--out {folder}: another run has just claimed it") from error
     return folder
+
+
+_SETTING_UP = {"status.json", "recipe.yaml", "plugins.json", "git.json", "environment.json", "checkpoints", "tb"}
+"""What is there before `resolved.yaml`, which makes a run folder whole."""
+
+
+def _unfinished(folder: Path) -> bool:
+    """Whether all that is here was left by a process that was killed while it made a run folder."""
+    names = {path.name for path in folder.iterdir()}
+    if "status.json" not in names or any(n not in _SETTING_UP and not n.startswith(durable.TEMPORARY) for n in names):
+        return False
+    if any(any((folder / name).iterdir()) for name in ("checkpoints", "tb") if name in names):
+        return False
+    status = durable.read_json(folder / "status.json")
+    if status is None:  # half of one; anything else that long is somebody's file
+        return (folder / "status.json").stat().st_size < len(_claimed())
+    return isinstance(status, dict) and status.get("state") == "created" and _alive(status) is None
+
+
+def _claimed() -> str:
+    """The first status: enough to tell whether the process that claims a folder is still at it."""
+    return json.dumps({"state": "created", "heartbeat": _now(), **_process()}) + "\n"
 
 
 def _claim_new(root: Path, name: str, resolved: str) -> Path:
@@ -346,7 +381,7 @@ def _claim_new(root: Path, name: str, resolved: str) -> Path:
         folder = root / (stem if number == 1 else f"{stem}-{number}")
         try:
             folder.mkdir()
-            durable.create(folder / "status.json", "{}\n")
+            durable.create(folder / "status.json", _claimed())
         except FileExistsError:
             continue
         return folder
@@ -354,15 +389,19 @@ def _claim_new(root: Path, name: str, resolved: str) -> Path:
 
 
 @contextmanager
-def _guard(folder: Path) -> Iterator[None]:
-    """One process at a time looks at a run's status and takes the run over; the system lets go when a process dies."""
+def _guard(folder: Path) -> Iterator[bool]:
+    """One process at a time looks at a run's status and takes the run over; the system lets go when a process dies.
+
+    False on a file system without locks on folders: there, the moment between looking and taking stays unguarded.
+    """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:
-            pass  # A file system without locks on folders: the moment between looking and taking stays unguarded.
-        yield
+            yield False
+        else:
+            yield True
     finally:
         os.close(handle)
 

@@ -36,11 +36,15 @@ class Interrupts:
     nothing and `requested` stays False.
 
     Args:
+        at_once: leave at the first signal already: for a start in which there is nothing to save.
         announce: say on stderr that the first signal was heard.
         leave: what a second signal calls with the exit code; it must not return.
     """
 
-    def __init__(self, *, announce: bool = True, leave: Callable[[int], Any] = os._exit) -> None:
+    def __init__(
+        self, *, at_once: bool = False, announce: bool = True, leave: Callable[[int], Any] = os._exit
+    ) -> None:
+        self._at_once = at_once
         self._announce = announce
         self._leave = leave
         self._first: signal.Signals | None = None
@@ -89,7 +93,11 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self._first is None:
+        if self._at_once:
+            if self._announce:
+                _say(f"\n{signal.Signals(number).name}: stopped at once; nothing had begun\n")
+            self._leave(code(signal.Signals(number)))
+        elif self._first is None:
             self._first, self._heard = signal.Signals(number), now
             if self._announce:
                 _say(f"\n{self._first.name}: stopping after this step and saving; once more to stop at once\n")

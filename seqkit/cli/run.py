@@ -33,33 +33,40 @@ def command(
 
     Progress goes to stderr, the scores of the best checkpoint to stdout, everything else to the run folder.
     """
-    from seqkit import recipe as recipes
-
     if (recipe is None) == (resume is None):
         raise UsageError("give a recipe, or --resume with a run folder (one of the two)")
-    if resume is not None:
-        if sets or out:
-            raise UsageError("--resume goes on with the run as it is: --set and --out do not go with it")
-        checked = recipes.load(str(resume / "resolved.yaml"))
-    else:
-        assert recipe is not None
-        checked = recipes.load(recipe, sets)
+    if resume is not None and (sets or out):
+        raise UsageError("--resume goes on with the run as it is: --set and --out do not go with it")
 
-    import os
+    from seqkit.signals import Interrupts
 
-    from seqkit.job import Bound, carry_out
-    from seqkit.progress import Progress
-    from seqkit.run import Run
+    with Interrupts(at_once=True):  # imports take seconds, and there is nothing to save yet
+        from seqkit import recipe as recipes
+        from seqkit.run import Run
 
-    if offline:
-        os.environ["SEQKIT_OFFLINE"] = "1"
-    if resume is not None:
-        run = Run.resume(resume)
-    else:
-        run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out)
-    with Progress(quiet=quiet) as progress:
-        progress.say(f"run folder: {run.folder}")
-        finished = carry_out(checked, run, progress, resume=resume is not None)
+        if resume is not None:
+            checked = recipes.load(str(Run.open(resume).folder / "resolved.yaml"))
+        else:
+            assert recipe is not None
+            checked = recipes.load(recipe, sets)
+
+        import os
+
+        import torch._dynamo  # noqa: F401  torch's optimisers import it, which takes seconds too
+
+        from seqkit.job import Bound, carry_out
+        from seqkit.progress import Progress
+
+        if offline:
+            os.environ["SEQKIT_OFFLINE"] = "1"
+        with Interrupts() as stop, Progress(quiet=quiet) as progress:
+            if resume is not None:
+                run = Run.resume(resume)
+            else:
+                run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out)
+            progress.say(f"run folder: {run.folder}")
+            finished = carry_out(checked, run, progress, resume=resume is not None, stop=stop)
+        stop.check("stopped when all was trained and written; --resume only says so")
     if as_json:
         click.echo(
             json.dumps(finished.scores | {"run": str(finished.folder), "best_step": finished.best_step}, indent=1)
