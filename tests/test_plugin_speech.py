@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -389,6 +390,7 @@ def test_what_is_no_sound_is_refused(value: Any, message: str) -> None:
         (View(hop_ms=30.0), "hop_ms 30 must be above 0 and at most window_ms 25"),
         (View(features="mfcc", bands=10), "coefficients 13 cannot be more than bands 10"),
         (View(low_hz=5000.0), "low_hz 5000 must be below half of the rate, 4000"),
+        (View(features="mfcc", filters=(8,)), "coefficients of mfcc are no neighbours"),
         (View(hop_ms=0.01, window_ms=0.01), "hop_ms 0.01 must be above 0"),
     ],
 )
@@ -412,6 +414,7 @@ VIEWS = {
     "mfcc": View(features="mfcc", coefficients=12),
     "deltas": View(bands=20, deltas=2),
     "stacked": View(stack=3, deltas=1),
+    "convolved": View(filters=(4, 6), deltas=1, bands=21, stack=2),
     "training": View(normalise="training"),
     "plain": View(normalise="none", window_ms=32.0, hop_ms=8.0),
 }
@@ -458,8 +461,9 @@ def test_a_clip_has_the_same_frames_alone_and_in_a_batch(name: str) -> None:
 
 
 @audio
-def test_no_frame_sees_what_comes_after_it() -> None:
-    sound, layer = layer_of(View(normalise="none"))
+@pytest.mark.parametrize("filters", [(), (3, 5)])
+def test_no_frame_sees_what_comes_after_it(filters: tuple[int, ...]) -> None:
+    sound, layer = layer_of(View(normalise="none", filters=filters))
     layer.eval()
     x, lengths = padded(sound, [CLIPS[0]])
     before, _ = layer(x, lengths)
@@ -467,6 +471,30 @@ def test_no_frame_sees_what_comes_after_it() -> None:
     after, _ = layer(x, lengths)
     torch.testing.assert_close(before[:, :20], after[:, :20], rtol=0, atol=0)
     assert not torch.equal(before[:, 20], after[:, 20])
+
+
+def test_convolutions_are_their_definition() -> None:
+    from seqkit_speech.convolving import Convolutions
+
+    torch.manual_seed(3)
+    module = Convolutions(2, 5, [3])
+    frames = torch.randn(2, 4, 10)
+    layer: Any = module.layers[0]
+    weight, bias = layer.weight.detach(), torch.randn(3)
+    layer.bias.data = bias
+    found = module(frames)
+    assert found.shape == (2, 4, View(bands=5, deltas=1, filters=(3,)).size)
+    for clip, frame, filter_ in itertools.product(range(2), range(4), range(3)):
+        answers = []
+        for band in range(5):
+            answer = float(bias[filter_])
+            for plane, back, beside in itertools.product(range(2), range(3), (-1, 0, 1)):
+                if frame - back >= 0 and 0 <= band + beside < 5:
+                    value = frames[clip, frame - back, plane * 5 + band + beside]
+                    answer += float(weight[filter_, plane, 2 - back, 1 + beside] * value)
+            answers.append(max(answer, 0.0))
+        wanted = [max(answers[0:2]), max(answers[2:4]), answers[4]]
+        torch.testing.assert_close(found[clip, frame, filter_ * 3 : filter_ * 3 + 3], torch.tensor(wanted))
 
 
 def log_mel_by_hand(samples: np.ndarray, view: View, points: int) -> np.ndarray:

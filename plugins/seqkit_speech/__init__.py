@@ -66,6 +66,7 @@ def speech(
     low_hz: NonNegative = 20.0,
     deltas: Annotated[int, Ge(0), Le(2)] = 0,
     normalise: Normalise = "clip",
+    filters: tuple[Count, ...] = (),
     stack: Count = 1,
     shift_ms: NonNegative = 0.0,
     speed: Annotated[float, Ge(0.0), Le(0.5)] = 0.0,
@@ -123,6 +124,8 @@ def speech(
         deltas: 1 adds the slope of each number over time, 2 the slope of the slope too.
         normalise: clip, each band has mean 0 and deviation 1 over its clip; training, mean and deviation of the
             training data; none.
+        filters: convolutions of 3 frames by 3 bands in front of the recurrence, how many filters each has; each halves
+            the bands ([]: none; only for logmel).
         stack: so many frames become one step.
         shift_ms: training moves a clip by up to so much, either way.
         speed: training makes a clip faster or slower, and so higher or lower, by up to this share.
@@ -145,7 +148,7 @@ def speech(
     parts, about = _parts(source, sizes, path, _compiled(pattern), words, rule)
     if rate is None:
         rate = 16_000 if path is not None or source == "speech-commands-3" else 8_000
-    view = View(features, bands, coefficients, window_ms, hop_ms, low_hz, deltas, normalise, stack)
+    view = View(features, bands, coefficients, window_ms, hop_ms, low_hz, deltas, normalise, filters, stack)
     augment = Augment(shift_ms, speed, noise_db, time_masks, time_mask_ms, band_masks, band_mask)
     sound = Waveform(rate, view=view, augment=augment)
     recordings = parts if join is None else Joined(parts, join, joined, gap_ms)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seqkit import mask_of
 from seqkit_speech.audio import _torchaudio
 from seqkit_speech.augment import Augmenter, sent
+from seqkit_speech.convolving import Convolutions
 from seqkit_speech.waveform import View, Waveform
 
 FLOOR = 1e-6
@@ -58,7 +59,9 @@ class Spectra(nn.Module):
 
 
 class FrontEnd(nn.Module):
-    """Samples -> frames -> normalised -> (in training: masked) -> stacked -> projected; see `speech` for the options.
+    """Samples -> frames -> normalised -> (in training: masked) -> convolved -> stacked -> projected.
+
+    See `speech` for the options.
 
     Attributes:
         mean: (channels,) and
@@ -74,6 +77,8 @@ class FrontEnd(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
         self.augment = Augmenter(sound.augment, sound.rate, self.spectra.hop)
+        view = sound.view
+        self.convolutions = Convolutions(1 + view.deltas, view.bands, view.filters) if view.filters else None
         self.projection = nn.Linear(sound.size, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
@@ -85,6 +90,9 @@ class FrontEnd(nn.Module):
         """
         with torch.autocast(x.device.type, enabled=False):  # logarithms and sums of squares need single precision
             frames, lengths = self.frames(x, lengths)
+        if self.convolutions is not None:
+            outside = ~mask_of(lengths, frames.shape[1], frames.device)[..., None]
+            frames = self.convolutions(frames).masked_fill(outside, 0.0)
         frames, lengths = self.stacked(frames, lengths)
         steps: Tensor = self.projection(frames)
         return steps.masked_fill(~mask_of(lengths, steps.shape[1], steps.device)[..., None], 0.0), lengths

@@ -33,12 +33,23 @@ class View:
     low_hz: float = 20.0
     deltas: int = 0
     normalise: Normalise = "clip"
+    filters: tuple[int, ...] = ()
     stack: int = 1
 
     @property
     def channels(self) -> int:
-        """Numbers of one frame, before stacking."""
+        """Numbers of one frame."""
         return (self.bands if self.features == "logmel" else self.coefficients) * (1 + self.deltas)
+
+    @property
+    def size(self) -> int:
+        """Numbers of one frame after the convolutions, before stacking."""
+        if not self.filters:
+            return self.channels
+        bands = self.bands
+        for _ in self.filters:
+            bands = (bands + 1) // 2
+        return self.filters[-1] * bands
 
     def samples(self, rate: int) -> tuple[int, int]:
         """(window, hop) in samples.
@@ -51,6 +62,8 @@ class View:
             raise ValueError(f"hop_ms {self.hop_ms:g} must be above 0 and at most window_ms {self.window_ms:g}")
         if self.features == "mfcc" and self.coefficients > self.bands:
             raise ValueError(f"coefficients {self.coefficients} cannot be more than bands {self.bands}")
+        if self.features == "mfcc" and self.filters:
+            raise ValueError("filters look for patterns in neighbouring bands; coefficients of mfcc are no neighbours")
         if self.low_hz >= rate / 2:
             raise ValueError(f"low_hz {self.low_hz:g} must be below half of the rate, {rate / 2:g}")
         return window, hop
@@ -133,7 +146,7 @@ class Waveform(Field):
     @property
     def size(self) -> int:
         """Numbers of a frame as it goes into the projection."""
-        return self.view.channels * self.view.stack
+        return self.view.size * self.view.stack
 
     def state(self) -> JSON:
         return None if self.scale is None else {"mean": list(self.scale[0]), "deviation": list(self.scale[1])}
