@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from seqkit import faults, memory
 from seqkit.batching import TaskData, evaluation_batches
 from seqkit.metrics import LOWER_IS_BETTER
 from seqkit.model import Model
-from seqkit.modules import State
+from seqkit.modules import Batch, State
+from seqkit.signals import Interrupts
 from seqkit.types import Prediction
 
 
@@ -27,26 +29,56 @@ class Outcome:
 
 
 @torch.inference_mode()
-def evaluate(model: Model, data: TaskData, split: str, *, batch: int | None = None) -> Outcome:
-    """Loss and metric of one task on one split. `batch`: examples a batch; None: as many as fit a token budget."""
+def evaluate(
+    model: Model,
+    data: TaskData,
+    split: str,
+    *,
+    batch: int | None = None,
+    stop: Interrupts | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> Outcome:
+    """Loss and metric of one task on one split.
+
+    What does not fit into memory is scored in smaller parts, here alone: training goes on with its own batches.
+
+    Args:
+        batch: examples a batch; None: as many as fit a token budget.
+        stop: what listens to signals; it is asked between batches.
+        tell: gets a sentence if memory was short.
+
+    Raises:
+        Interrupted: asked to stop.
+        RunError: a single example does not fit into memory.
+    """
     was_training = model.training
     model.eval()
     part, head = data.splits[split], model.head(data.name)
     found: list[Prediction | None] = [None] * len(part.x)
-    total, count = 0.0, 0
+    total, count, fits = 0.0, 0, None
     for index, windows in evaluation_batches(data, split, batch):
-        state: State | None = None
-        for number, window in enumerate(windows):
-            window = window.to(model.device)
-            if state is not None:
-                state = tuple(tensor[: window.size] for tensor in state)
-            loss, terms, encoded = model.loss(data.name, window, state)
-            total, count = total + float(loss.double()), count + int(terms)
-            if number + 1 < len(windows):
-                state = encoded.state
-            if data.task.metric is not None:
-                for where, prediction in zip(index, model.predict(data.name, window, encoded), strict=True):
-                    found[where] = prediction
+        waiting = [range(len(index))]
+        while waiting:
+            if stop is not None:
+                stop.check("stopped during an evaluation")
+            rows = waiting.pop(0)
+            smaller = memory.parts(windows[0].take(rows), fits)
+            if len(smaller) > 1:
+                waiting[:0] = [rows[each.start : each.stop] for each in smaller]
+                continue
+            try:
+                loss, terms, predictions = _scored(model, data, list(_rows(windows, rows)))
+            except memory.OutOfMemory as caught:
+                error = caught.forget()
+            else:
+                total, count = total + loss, count + terms
+                for row, prediction in zip(rows, predictions, strict=False):
+                    found[index[row]] = prediction
+                continue
+            fits = memory.less(error, data.name)
+            waiting.insert(0, rows)
+            if tell is not None:
+                tell(f"evaluation: {memory.told(error, data.name, fits)}")
     model.train(was_training)
     scores = {head.loss_name: total / max(1, count)}
     if data.task.metric is None:
@@ -57,6 +89,37 @@ def evaluate(model: Model, data: TaskData, split: str, *, batch: int | None = No
         predictions, targets = _finished(data, split, predictions, ids)
     scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
     return Outcome(scores, predictions, targets, ids)
+
+
+def _rows(windows: Sequence[Batch], rows: range) -> Iterator[Batch]:
+    """The same windows with these rows alone; rows that have ended leave, the last ones first."""
+    for window in windows:
+        alive = range(rows.start, min(rows.stop, window.size))
+        if len(alive):
+            yield window if len(alive) == window.size else window.take(alive).trimmed()
+
+
+def _scored(model: Model, data: TaskData, windows: Sequence[Batch]) -> tuple[float, int, list[Prediction]]:
+    """Sum of the losses of consecutive windows, how many terms, and a prediction a row (none without a metric).
+
+    Raises:
+        OutOfMemory: what it says.
+    """
+    total, count, found = 0.0, 0, list[Prediction]()
+    state: State | None = None
+    for number, window in enumerate(windows):
+        with memory.watched(window):
+            window = window.to(model.device)
+            if state is not None:
+                state = tuple(tensor[: window.size] for tensor in state)
+            loss, terms, encoded = model.loss(data.name, window, state)
+            loss = faults.at("eval", loss)
+            total, count = total + float(loss.double()), count + int(terms)
+            if number + 1 < len(windows):
+                state = encoded.state
+            if data.task.metric is not None:
+                found = model.predict(data.name, window, encoded)
+    return total, count, found
 
 
 def _whole(

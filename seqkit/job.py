@@ -8,14 +8,16 @@ import hashlib
 import inspect
 import json
 import os
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from seqkit import checkpoint, faults, registry, store
+from seqkit import checkpoint, faults, kernels, memory, registry, store
 from seqkit import model as model_room
 from seqkit._version import __version__
 from seqkit.batching import TaskData
@@ -52,7 +54,12 @@ def carry_out(
         Interrupted: asked to stop; the run can be resumed from its last finished step.
         SeqkitError: anything that went wrong, with the run's status saying so.
     """
-    with contextlib.nullcontext(stop) if stop is not None else Interrupts() as heard, run, denormals_flushed():
+    with (
+        contextlib.nullcontext(stop) if stop is not None else Interrupts() as heard,
+        run,
+        denormals_flushed(),
+        memory.reported(),
+    ):
         run.status("running")
         faults.announce(run.log)
         return _carry_out(recipe, run, progress, heard, resume=resume)
@@ -67,9 +74,11 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     data = prepare_data(recipe, progress, run.log, stop=stop)
     run.data({name: _facts(part) for name, part in data.items()})
     stop.check("stopped before training; go on with --resume")
+    random.seed(recipe.seed)
+    np.random.seed(recipe.seed % 2**32)
     model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     model = model.to(device)
-    run.log(f"{model.count_parameters():,} parameters")
+    run.log(f"{model.count_parameters():,} parameters; recurrent layers: {kernels.describe(device)}")
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
     saved = _go_on_from(run) if resume else None
     if saved is None:
@@ -83,7 +92,7 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
                 outcome = evaluate(model, part, split, stop=stop)
                 scores |= {f"{name}/{split}/{key}": value for key, value in outcome.scores.items()}
     faults.at("report")
-    model_room.save(model, run.model, recipe, {n: (part.input, part.target) for n, part in data.items()})
+    model_room.save(model, run.model, run.resolved, {n: (part.input, part.target) for n, part in data.items()})
     tests = {key: value for key, value in scores.items() if "/test/" in key}
     run.metrics(at.step, tests, epoch=at.epoch)
     run.board.scalars(at.step, tests)

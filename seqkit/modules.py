@@ -73,6 +73,25 @@ class Batch:
         y = None if self.y is None else self.y.to(device, non_blocking=True)
         return replace(self, x=self.x.to(device, non_blocking=True), y=y)
 
+    def take(self, rows: Sequence[int]) -> Self:
+        """Some of the rows, in this order, with the padding as it was."""
+        index = list(rows)
+        return replace(
+            self,
+            x=self.x[index],
+            lengths=self.lengths[index],
+            y=None if self.y is None else self.y[index],
+            y_lengths=None if self.y_lengths is None else self.y_lengths[index],
+            ids=[self.ids[row] for row in index] if self.ids else (),
+        )
+
+    def trimmed(self) -> Self:
+        """The same batch without padding that none of its rows needs."""
+        y = self.y
+        if y is not None and self.y_lengths is not None:
+            y = y[:, : int(self.y_lengths.max())]
+        return replace(self, x=self.x[:, : int(self.lengths.max())], y=y)
+
     def pin(self) -> Self:
         """The same batch in page-locked memory, from which a GPU copies without waiting."""
         y = None if self.y is None else self.y.pin_memory()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqkit import memory
 from seqkit.batching import TaskData
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.model import Model
@@ -65,12 +66,26 @@ def _predict_all(model: Model, data: TaskData, batch: int) -> list[Prediction]:
     lengths = data.splits["predict"].x.lengths
     order = np.argsort(lengths, kind="stable")
     found: dict[int, Prediction] = {}
-    for start in range(0, len(order), batch):
-        index = order[start : start + batch]
-        made = data.batch("predict", index).to(model.device)
-        encoded = model.encode(data.name, made)
-        for where, prediction in zip(index, model.predict(data.name, made, encoded), strict=True):
-            found[int(where)] = prediction
+    fits: int | None = None
+    waiting = [order[start : start + batch] for start in range(0, len(order), batch)]
+    while waiting:
+        index = waiting.pop(0)
+        made = data.batch("predict", index)
+        smaller = memory.parts(made, fits)
+        if len(smaller) > 1:
+            waiting[:0] = [index[rows.start : rows.stop] for rows in smaller]
+            continue
+        try:
+            with memory.watched(made):
+                here = made.to(model.device)
+                predictions = model.predict(data.name, here, model.encode(data.name, here))
+        except memory.OutOfMemory as caught:
+            error = caught.forget()
+        else:
+            found.update(zip(index.tolist(), predictions, strict=True))
+            continue
+        fits = memory.less(error, data.name)
+        waiting.insert(0, index)
     return [found[i] for i in range(len(order))]
 
 

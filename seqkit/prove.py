@@ -162,19 +162,19 @@ def _mates(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
     for row in range(batch.size):
         other = (row + 1) % batch.size
         rows = [row if k == row else other for k in range(batch.size)]
-        yield _take(batch, rows), rows
+        yield batch.take(rows), rows
 
 
 def _alone(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
     """A batch of one, without any padding."""
     for row in range(batch.size):
-        yield _cut(_take(batch, [row])), [row]
+        yield batch.take([row]).trimmed(), [row]
 
 
 def _order(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
     """The same examples in another order."""
     rows = list(range(batch.size))[::-1]
-    yield _take(batch, rows), rows
+    yield batch.take(rows), rows
 
 
 _HARMLESS: Sequence[tuple[str, Change, str]] = (
@@ -212,7 +212,7 @@ def _loss_adds_up(model: Model, task: str, batch: Batch) -> Finding:
         return Finding(name, task, math.nan, True)
     with torch.no_grad():
         total, count, _ = model.loss(task, batch)
-        parts = [model.loss(task, _cut(_take(batch, [row]))) for row in range(batch.size)]
+        parts = [model.loss(task, batch.take([row]).trimmed()) for row in range(batch.size)]
     single, counted = sum(float(part[0]) for part in parts), sum(float(part[1]) for part in parts)
     moved = abs(float(total) - single) / max(1e-9, abs(single))
     if float(count) != counted:
@@ -359,23 +359,3 @@ def _loud(x: Tensor) -> list[Tensor | float | int]:
 
 def _extend(x: Tensor, extra: int) -> Tensor:
     return torch.cat([x, x.new_zeros(x.shape[0], extra, *x.shape[2:])], dim=1)
-
-
-def _take(batch: Batch, rows: list[int]) -> Batch:
-    """Some rows of a batch, in this order, with the padding as it was."""
-    return Batch(
-        batch.x[rows],
-        batch.lengths[rows],
-        None if batch.y is None else batch.y[rows],
-        None if batch.y_lengths is None else batch.y_lengths[rows],
-        batch.carry,
-        [batch.ids[row] for row in rows] if batch.ids else (),
-    )
-
-
-def _cut(batch: Batch) -> Batch:
-    """The same batch without padding that nobody needs."""
-    x, y = batch.x[:, : int(batch.lengths.max())], batch.y
-    if y is not None and batch.y_lengths is not None:
-        y = y[:, : int(batch.y_lengths.max())]
-    return replace(batch, x=x, y=y)

@@ -38,6 +38,10 @@ class TrainSettings:
         log_every: optimiser steps between logged numbers.
         save_every: optimiser steps between checkpoints. null: at every evaluation.
         keep: how many of the newest checkpoints stay, beside the best one.
+        on_nan: what to do when a loss, a gradient or the weights are not finite, before that step is applied: stop,
+            with the examples and the module named; skip, leave that step out; rollback, go back to the newest
+            checkpoint and go on behind the data that led there.
+        nan_limit: steps in a row that may be skipped, and rollbacks to one checkpoint, before the run stops after all.
         precision: auto (bf16 on a GPU that has it, else fp32), fp32, bf16 or fp16 autocast.
         histograms: write weight and gradient histograms to TensorBoard each epoch.
     """
@@ -56,5 +60,7 @@ class TrainSettings:
     log_every: Count = 50
     save_every: Count | None = None
     keep: Size = 1
+    on_nan: Literal["stop", "skip", "rollback"] = "stop"
+    nan_limit: Count = 10
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     histograms: bool = True

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from seqkit import checkpoint
+from seqkit import checkpoint, faults, finite
+from seqkit.backward import gradients, scale_gradients
 from seqkit.batching import Epoch, TaskData
 from seqkit.errors import Interrupted, RunError
 from seqkit.evaluate import Outcome, better, evaluate, lower_is_better, score_name
 from seqkit.model import Model
-from seqkit.modules import Batch, State
+from seqkit.modules import State
 from seqkit.optim import OPTIMIZERS, SCHEDULES
 from seqkit.settings import TrainSettings
 from seqkit.show import show_outcome
@@ -58,8 +59,20 @@ class Progressed:
     """What each evaluation gave, as a number to minimise: what reduce-on-plateau looks at."""
     evaluated: int = -1
     """The step of the last evaluation."""
+    due: bool = False
+    """True if the evaluation at this step is still to come: the run was stopped in the middle of it."""
     ended: bool = False
     """True once training stopped by itself (steps, epochs or patience)."""
+    skipped: int = 0
+    """Steps that were left out because something in them was not finite (train.on_nan: skip)."""
+    rollbacks: int = 0
+    """How often the run went back to a checkpoint (train.on_nan: rollback)."""
+    bad_at: int = -1
+    """The last step that was left out, or the step of the checkpoint that was last gone back to."""
+    bad_in_row: int = 0
+    """How often that has happened in a row."""
+    fits: dict[str, int] = field(default_factory=dict)
+    """For each task that ran out of memory: the most padded steps worked on at once since then."""
 
 
 def train(
@@ -81,7 +94,8 @@ def train(
 
     Raises:
         Interrupted: asked to stop; a checkpoint of the last finished step has been written.
-        RunError: a loss or a gradient is not finite; the examples are named.
+        RunError: a loss, a gradient or the weights are not finite (the examples and the module are named), or a single
+            example does not fit into memory.
     """
     device = model.device
     optimizer = OPTIMIZERS[settings.optimizer.use](model.parameters(), **settings.optimizer.options)
@@ -98,9 +112,39 @@ def train(
     )
     if saved is not None:
         at = _restore(saved, model, optimizer, scaler, average, sums, carried, device)
-    clock = Clock()
+    clock, watch = Clock(), finite.Watch(device)
     checkpoint.preflight(run.checkpoints, _tensors(model, average))
+    stop.check("stopped before the first step of this start; nothing is lost")
 
+    def save() -> None:
+        _save(run, at, model, optimizer, scaler, average, sums, carried, keep=settings.keep)
+
+    def settle(due: bool, back: bool = False) -> None:
+        """Between two steps: evaluate if it is time, save if it is time, leave if that was asked for."""
+        at.due = due and at.evaluated != at.step
+        if at.due:
+            with (
+                contextlib.suppress(Interrupted),  # it is made again on resume
+                clock.stopped(),
+                average.in_place() if average else contextlib.nullcontext(),
+            ):
+                outcomes = {
+                    name: evaluate(model, part, _judge(part), stop=stop, tell=run.log) for name, part in data.items()
+                }
+                _judged(at, data, outcomes, run, progress)
+                at.due = False
+        if due and not at.due:
+            at.ended = _is_last(at, total, settings) or bool(settings.patience and at.waited > settings.patience)
+        every = settings.save_every
+        if at.evaluated == at.step or (every and at.step % every == 0) or back or stop.requested:
+            save()
+        if stop.requested and not at.ended:
+            raise Interrupted(f"stopped after step {at.step:,}; go on with --resume {run.folder}", stop.exit_code)
+
+    if settings.on_nan == "rollback" and saved is None:
+        save()  # where a run goes back to that has not come to its first checkpoint
+    if at.due:
+        settle(True)
     while not at.ended:
         plan = Epoch(data, settings, seed=seed, epoch=at.epoch)
         for task, batches in plan.feed(at.turn, device):
@@ -109,40 +153,56 @@ def train(
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * share
 
-            counts = []
-            for batch in batches:
-                state = carried.get(task) if batch.carry else None
-                with autocast():
-                    loss, count, encoded = model.loss(task, batch, state)
-                if device.type == "cpu":
-                    _check_finite(loss, at, task, batch)
-                # Several batches a step share one mean, which is known only at the end: until then, gradients are sums.
-                scale = data[task].weight * (1.0 if len(batches) > 1 else 1.0 / count)
-                scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
-                if data[task].task.window is not None:
-                    carried[task] = tuple(tensor.detach() for tensor in encoded.state)
-                counts.append(count)
-                sums.add(task, loss, count)
-                at.tokens, at.padded = at.tokens + batch.tokens, at.padded + batch.lengths.numel() * batch.x.shape[1]
+            took = gradients(model, data[task], batches, carried.get(task), at.fits, autocast, scaler, run.log)
             scaler.unscale_(optimizer)
-            if len(batches) > 1:
-                _scale_gradients(model, 1.0 / torch.stack(counts).sum())
-            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip or math.inf)
-            scaler.step(optimizer)
-            scaler.update()
+            if not took.divided:
+                scale_gradients(model, 1.0 / took.count)
+            faults.at("step", model)
+            norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+            step = finite.Step(at.step + 1, task, took.batches, took.loss, norm, at.fits.get(task))
+            # A scaler at work makes infinite gradients now and then, passes over them, and lowers its scale.
+            fine = took.loss.isfinite() if scaler.is_enabled() else step.fine()
+            watch.add(step, fine)
+            bad = list(watch.bad())
+            if bad and watch.at_once:
+                step.gradients = finite.broken_gradients(model)
+                optimizer.zero_grad()
+            else:
+                if not watch.at_once and not scaler.is_enabled():
+                    optimizer.found_inf = (~fine).float()  # type: ignore[attr-defined]
+                nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip or math.inf, norm)
+                scaler.step(optimizer)
+                scaler.update()
+            sums.add(task, took.loss, took.count, fine)
+            if took.state is not None:
+                carried[task] = finite.state(took.state) if settings.on_nan == "skip" else took.state
             at.step, at.turn = at.step + 1, at.turn + 1
+            at.tokens += sum(batch.tokens for batch in batches)
+            at.padded += sum(batch.lengths.numel() * batch.x.shape[1] for batch in batches)
             run.beat()
             if average:
                 average.update(at.step)
 
             epoch_ended = at.turn == len(plan)
-            last = at.step == total or (epoch_ended and settings.steps is None and at.epoch + 1 == settings.epochs)
+            ends = epoch_ended and settings.steps is None and at.epoch + 1 == settings.epochs
+            logs = at.step % settings.log_every == 0 or at.step == total or ends
+            if logs or epoch_ended or stop.requested or _pauses(settings, at.step):
+                bad += watch.bad(wait=True)
+                back = _sound(model, bad, at, settings, run, progress, autocast)
+            else:
+                back = bool(bad) and _sound(model, bad, at, settings, run, progress, autocast)
+            if back:
+                path = _goal(run, at, settings)
+                at = _beyond(at, _restore(path, model, optimizer, scaler, average, sums, carried, device), run)
+                carried.clear()
+                watch.forget()
+            last = at.step == total or ends
             progress.update(at.step, total, tokens=sum(batch.tokens for batch in batches), epoch=at.epoch + 1)
-            if at.step % settings.log_every == 0 or last:
+            if logs and not back:
                 values = sums.take()
-                _check_logged(values, float(norm), at)
                 speed = clock.lap(at)
-                values |= {"lr": base_rates[0] * share, "grad/norm": float(norm)}
+                values |= {"lr": base_rates[0] * share} | _troubles(at)
+                values |= {"grad/norm": float(norm)} if not bad else {}
                 _log(run, at.step, at.epoch + at.turn / len(plan), values | speed)
                 progress.note(values)
             if epoch_ended and settings.histograms:
@@ -152,19 +212,26 @@ def train(
                 at.epoch, at.turn = at.epoch + 1, 0
                 carried.clear()
             every = settings.evaluate_every
-            if last or (epoch_ended if every is None else at.step % every == 0):
-                with clock.stopped(), average.in_place() if average else contextlib.nullcontext():
-                    outcomes = {name: evaluate(model, part, _judge(part)) for name, part in data.items()}
-                    _judged(at, data, outcomes, run, progress)
-                at.ended = last or (settings.patience is not None and at.waited > settings.patience)
-            due = settings.save_every
-            if at.evaluated == at.step or (due and at.step % due == 0) or stop.requested:
-                _save(run, at, model, optimizer, scaler, average, sums, carried, keep=settings.keep)
-            if stop.requested and not at.ended:
-                raise Interrupted(f"stopped after step {at.step:,}; go on with --resume {run.folder}", stop.exit_code)
-            if at.ended or epoch_ended:
+            settle(last or (epoch_ended if every is None else at.step % every == 0), back)
+            if at.ended or epoch_ended or back:
                 break
     return at
+
+
+def _pauses(settings: TrainSettings, step: int) -> bool:
+    """Whether the run evaluates or saves after this step, beside what the ends of epochs ask for."""
+    return any(every is not None and step % every == 0 for every in (settings.evaluate_every, settings.save_every))
+
+
+def _troubles(at: Progressed) -> dict[str, float]:
+    """Counts of what went wrong, from the first time on."""
+    counts = {"train/skipped": float(at.skipped), "train/rollbacks": float(at.rollbacks)}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _is_last(at: Progressed, total: int, settings: TrainSettings) -> bool:
+    """Whether the steps or the epochs are used up, between two steps."""
+    return at.step == total or (settings.steps is None and at.epoch == settings.epochs and at.turn == 0)
 
 
 def _log(run: Run, step: int, epoch: float, values: Mapping[str, float]) -> None:
@@ -221,8 +288,10 @@ class Sums:
         self.tensors = {name: torch.zeros(2, dtype=torch.float64, device=device) for name in names}
         self.names = names
 
-    def add(self, task: str, loss: Tensor, count: Tensor) -> None:
-        self.tensors[task] += torch.stack([loss.detach().double(), count.detach().double()])
+    def add(self, task: str, loss: Tensor, count: Tensor, fine: Tensor) -> None:
+        """A step's sums, if they are finite: what is not is told on its own and hidden in no mean."""
+        new = torch.stack([loss.double(), count.to(loss.device).double()])
+        self.tensors[task] += torch.where(fine, new, 0.0)
 
     def take(self) -> dict[str, float]:
         """Mean loss of each task that had any, and start again."""
@@ -298,26 +367,76 @@ def _precision(
     return lambda: torch.autocast(device.type, dtype=dtype), scaler
 
 
-def _scale_gradients(model: Model, by: Tensor) -> None:
-    torch._foreach_mul_([p.grad for p in model.parameters() if p.grad is not None], by)
+def _sound(
+    model: Model,
+    bad: Sequence[finite.Step],
+    at: Progressed,
+    settings: TrainSettings,
+    run: Run,
+    progress: Progress,
+    autocast: finite.Autocast,
+) -> bool:
+    """Deal with steps that were not finite as `train.on_nan` says. True: the run must go back to a checkpoint.
+
+    Raises:
+        RunError: the policy is to stop, or it has come to its limit, or what is broken cannot be skipped.
+    """
+    for step in bad:
+        finding = finite.diagnose(model, step, autocast)
+        what = f"step {step.number}: {step.said()}; nothing of this step was applied. {finding}"
+        if settings.on_nan == "rollback":
+            run.log(what)
+            return True
+        if settings.on_nan == "stop":
+            raise RunError(f"{what}. {_HINT}")
+        if finding.kind == "weights":
+            raise RunError(f"{what}. To skip steps cannot mend weights: take train.on_nan: rollback")
+        at.bad_in_row = at.bad_in_row + 1 if step.number == at.bad_at + 1 else 1
+        at.bad_at, at.skipped = step.number, at.skipped + 1
+        if at.bad_in_row > settings.nan_limit:
+            raise RunError(f"{what}. More than {settings.nan_limit} in a row (train.nan_limit). {_HINT}")
+        run.log(f"{what}. Skipped: {at.skipped} so far")
+        progress.say(f"step {step.number:,}: {step.said()}; skipped")
+    if broken := finite.broken_weights(model):
+        what = f"step {at.step}: the weights {', '.join(broken[:3])} are not finite"
+        if settings.on_nan != "rollback":
+            raise RunError(f"{what}; the checkpoints before it are sound. {_HINT}")
+        run.log(what)
+        return True
+    return False
 
 
-def _check_finite(loss: Tensor, at: Progressed, task: str, batch: Batch) -> None:
-    if not math.isfinite(loss.item()):
-        shown = ", ".join(str(i) for i in list(batch.ids)[:8])
+_HINT = "Lower train.optimizer.lr, set train.clip, or choose another train.on_nan (stop, skip, rollback)"
+
+
+def _goal(run: Run, at: Progressed, settings: TrainSettings) -> Path:
+    """The checkpoint to go back to.
+
+    Raises:
+        RunError: there is none, or the run has gone back to it too often.
+    """
+    path = checkpoint.newest(run.checkpoints, tell=run.log)
+    if path is None:
+        raise RunError(f"step {at.step}: nothing to go back to: {run.checkpoints} has no valid checkpoint")
+    if at.bad_at == checkpoint.step_of(path) and at.bad_in_row >= settings.nan_limit:
         raise RunError(
-            f"step {at.step + 1}: the loss of task {task} is {loss.item()}; nothing of this step was applied. "
-            f"Examples: {shown}. Lower train.optimizer.lr, or set train.clip"
+            f"step {at.step}: the run has gone back to {path.name} {at.bad_in_row} times without coming to another "
+            f"checkpoint (train.nan_limit: {settings.nan_limit}). {_HINT}"
         )
+    return path
 
 
-def _check_logged(values: Mapping[str, float], norm: float, at: Progressed) -> None:
-    bad = [key for key, value in values.items() if not math.isfinite(value)]
-    if bad or not math.isfinite(norm):
-        raise RunError(
-            f"step {at.step}: {', '.join(bad) or 'grad/norm'} is not finite; "
-            "lower train.optimizer.lr, or set train.clip"
-        )
+def _beyond(at: Progressed, back: Progressed, run: Run) -> Progressed:
+    """Where a run goes on that has gone back: at the checkpoint's weights, and behind the data that led astray."""
+    back.bad_in_row = at.bad_in_row + 1 if at.bad_at == back.step else 1
+    back.bad_at, back.rollbacks, back.skipped = back.step, at.rollbacks + 1, at.skipped
+    back.epoch, back.turn, back.fits = at.epoch, at.turn, at.fits
+    run.rewind(back.step)
+    run.log(
+        f"went back from step {at.step} to the checkpoint of step {back.step}; goes on with the data behind it, at "
+        f"batch {at.turn + 1} of epoch {at.epoch + 1}, so that what led there is not repeated"
+    )
+    return back
 
 
 def _save(
@@ -351,9 +470,7 @@ def _save(
     }
     run.flush()
     path = checkpoint.save(run.checkpoints, at.step, tensors, state)
-    checkpoint.point(run.checkpoints, "last", path)
-    if at.best_step == at.step:
-        checkpoint.point(run.checkpoints, "best", path)
+    _point(path, at)
     checkpoint.retain(run.checkpoints, keep)
 
 
@@ -390,4 +507,14 @@ def _restore(
     for task, numbered in parts.items():
         carried[task] = tuple(tensor for _, tensor in sorted(numbered, key=lambda item: item[0]))
     checkpoint.restore_random_state(tensors["random"], state["random"])
-    return Progressed(**state["progress"])
+    at = Progressed(**state["progress"])
+    # Whoever saved it may have been killed before the pointers were set.
+    _point(path, at)
+    return at
+
+
+def _point(path: Path, at: Progressed) -> None:
+    """Let `last`, and `best` if it is the best so far, mean the checkpoint of this step."""
+    checkpoint.point(path.parent, "last", path)
+    if at.best_step == at.step:
+        checkpoint.point(path.parent, "best", path)
