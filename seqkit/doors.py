@@ -51,6 +51,7 @@ DOORS: Final[Mapping[str, tuple[str, ...]]] = {
     "seqkit.readers": ("Line", "Piece", "csv", "jsonl", "lines", "numbered", "parallel", "pieces", "text", "tsv"),
     "seqkit.heads": (
         "Pool",
+        "Pooling",
         "Search",
         "attend",
         "classify",

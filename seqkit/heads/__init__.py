@@ -17,9 +17,23 @@ from seqkit.types import Count, Field, NonNegative, Positive, Probability, Share
 if TYPE_CHECKING:
     from torch import nn
 
+    from seqkit.heads.pooling import Pooling as Pooling
     from seqkit.modules import Head
 
-__all__ = ["Pool", "Search", "attend", "classify", "crf", "ctc", "generate", "language", "regress", "serves", "tag"]
+__all__ = [
+    "Pool",
+    "Pooling",
+    "Search",
+    "attend",
+    "classify",
+    "crf",
+    "ctc",
+    "generate",
+    "language",
+    "regress",
+    "serves",
+    "tag",
+]
 
 Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
 
@@ -367,5 +381,9 @@ def generate(
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """A name that is to go, while it lasts."""
+        """`Pooling`, which needs torch, imported on first use; or a name that is to go, while it lasts."""
+        if name == "Pooling":
+            from seqkit.heads.pooling import Pooling
+
+            return Pooling
         return doors.outdated(__name__, name)

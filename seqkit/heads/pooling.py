@@ -10,7 +10,7 @@ from seqkit.modules import Encoded
 
 
 class Pooling(nn.Module):
-    """One vector for each sequence: `last`, `mean`, `max`, or `attention`.
+    """One vector for each sequence: `last`, `mean`, `max`, or `attention`. A public door: for heads of your own.
 
     Attention weighs step t by softmax(v . tanh(W h_t + b)) over the real steps (Yang et al. 2016, N16-1174).
     """
