@@ -105,7 +105,7 @@ def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], *, sta
     return Model(layers, encoder, heads)
 
 
-def save(model: Model, folder: Path, recipe: Recipe, fields: Mapping[str, tuple[Field, Field]]) -> None:
+def save(model: Model, folder: Path, resolved: str, fields: Mapping[str, tuple[Field, Field]]) -> None:
     """All that prediction needs: weights, resolved recipe, fitted fields, and a manifest with their hashes, written last.
 
     Raises:
@@ -115,7 +115,7 @@ def save(model: Model, folder: Path, recipe: Recipe, fields: Mapping[str, tuple[
     states = {name: {"input": pair[0].state(), "target": pair[1].state()} for name, pair in fields.items()}
     contents = {
         "model.safetensors": serialized(weights),
-        "recipe.yaml": recipe.resolved().encode(),
+        "recipe.yaml": resolved.encode(),
         "fields.json": json.dumps(states, ensure_ascii=False, indent=1).encode(),
     }
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}

@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,24 +67,33 @@ def _pack(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> JSON
 
 
 def random_state() -> tuple[dict[str, Tensor], JSON]:
-    """The states of Python's generator, torch's on the CPU, and torch's on each CUDA device that is in use.
+    """The states of Python's generator, NumPy's global one, torch's on the CPU and on each CUDA device that is in use.
 
     Returns:
-        byte tensors `cpu`, `cuda.0`, ...; and `{"python": [version, [integers], next gaussian or None]}`.
+        byte tensors `cpu`, `cuda.0`, `numpy`, ...; and `{"python": [version, [integers], next gaussian or None],
+        "numpy": [position, has gaussian, gaussian]}`.
     """
     tensors = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         for index, state in enumerate(torch.cuda.get_rng_state_all()):
             tensors[f"cuda.{index}"] = state
     version, integers, gaussian = random.getstate()
-    return tensors, {"python": [version, list(integers), gaussian]}
+    _, keys, *rest = np.random.get_state()
+    tensors["numpy"] = torch.from_numpy(np.array(keys, dtype="<u4").view(np.uint8))
+    return tensors, {"python": [version, list(integers), gaussian], "numpy": rest}
 
 
 def restore_random_state(tensors: Mapping[str, Tensor], state: JSON) -> None:
-    """Set all generators as they were. States of CUDA devices that this machine lacks are passed over."""
+    """Set all generators as they were. States of CUDA devices that this machine lacks are passed over.
+
+    Checkpoints of the first version have none of NumPy's; it is then left as it is.
+    """
     version, integers, gaussian = state["python"]
     random.setstate((version, tuple(integers), gaussian))
     torch.set_rng_state(tensors["cpu"])
+    if "numpy" in tensors:
+        keys = tensors["numpy"].numpy().view("<u4")
+        np.random.set_state(("MT19937", keys, *state["numpy"]))
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             if f"cuda.{index}" in tensors:

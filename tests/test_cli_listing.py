@@ -50,7 +50,7 @@ class TestMain:
 
     @pytest.mark.parametrize("verb", list(VERBS))
     def test_every_verb_is_there_and_has_help(self, verb: str) -> None:
-        command = importlib.import_module(f"seqkit.cli.{verb}").command
+        command = importlib.import_module(f"seqkit.cli.{verb.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         result = call(verb, "-h")
         assert result.exit_code == 0

@@ -23,6 +23,7 @@ VERBS = {
     "generate": "Let a language model write.",
     "reproduce": "Train a recipe with several seeds and judge what it promises.",
     "prove": "Show that the answers of a recipe or a model do not move.",
+    "verify-resume": "Kill a recipe's own run, resume it, show that nothing moved.",
     "recipes": "List, show and check recipes.",
     "tasks": "List the tasks that a recipe may name.",
     "plugins": "List everything that a recipe may name, and who brings it.",
@@ -40,7 +41,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"seqkit.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"seqkit.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

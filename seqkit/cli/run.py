@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def command(
         from seqkit.run import Run
 
         if resume is not None:
-            checked = recipes.load(str(Run.open(resume).folder / "resolved.yaml"))
+            folder = Run.open(resume).folder
+            checked = recipes.load(str(folder / "resolved.yaml"))
+            checked = dataclasses.replace(checked, text=(folder / "recipe.yaml").read_bytes())
         else:
             assert recipe is not None
             checked = recipes.load(recipe, sets)
