@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from seqkit import compiled
 from seqkit.scrub import scrub
 from seqkit.types import JSON
 
 VARIABLES = (
     *("SEQKIT_DATA", "SEQKIT_CACHE", "SEQKIT_PLUGINS", "SEQKIT_FAULT", "SEQKIT_RAISE_PLUGIN_ERRORS"),
+    compiled.VARIABLE,
     *("OMP_NUM_THREADS", "OMP_PROC_BIND", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "KMP_AFFINITY", "KMP_BLOCKTIME"),
     *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "PYTHONHASHSEED", "LANG", "LC_ALL", "TZ"),
     *("CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"),
@@ -93,6 +95,7 @@ def _torch() -> dict[str, JSON]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "gpus": [],
+        "recurrence": compiled.fact(),
     }
     if torch.cuda.is_available():
         facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]

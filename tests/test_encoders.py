@@ -7,14 +7,14 @@ import inspect
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from seqkit import encoders
+from seqkit import compiled, encoders, kernels
 from seqkit.encoders import Initialiser, gru, lstm, none, rnn
 from seqkit.encoders.recurrent import Recurrent, initialise
 from seqkit.modules import Encoded, Encoder
@@ -37,6 +37,15 @@ SHAPES: dict[str, dict[str, Any]] = {
     "residual": {"layers": 2, "residual": True},
     "normed": {"layers": 2, "layer_norm": True, "initial": "learned"},
 }
+
+
+@pytest.fixture(params=["padded", "native"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Torch's own layers over the padded batch, and rows without padding."""
+    if request.param == "native" and compiled.native().library is None:
+        pytest.skip(f"the native library is {compiled.native().said}")
+    with kernels.use(request.param):
+        yield request.param
 
 
 def make(cell: str, *, dim: int = D, dtype: torch.dtype = torch.float64, **options: Any) -> Recurrent:
@@ -67,6 +76,7 @@ def seen(encoded: Encoded, row: int) -> list[Tensor]:
     return [encoded.steps[row, :length], encoded.last[row], *(part[row] for part in encoded.state)]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_batch_equals_each_sequence_alone_by_the_papers_equations(cell: str, shape: str) -> None:
@@ -79,6 +89,7 @@ def test_batch_equals_each_sequence_alone_by_the_papers_equations(cell: str, sha
         assert not encoded.steps[row, length:].any()
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_equal_those_of_the_twin(cell: str, shape: str) -> None:
@@ -95,6 +106,7 @@ def test_gradients_equal_those_of_the_twin(cell: str, shape: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("shape", ["one", "deep"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_single_precision_follows_the_twin_too(cell: str, shape: str) -> None:
@@ -108,6 +120,7 @@ def test_single_precision_follows_the_twin_too(cell: str, shape: str) -> None:
             torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("way")
 def test_equal_lengths_need_no_mask_and_give_the_same() -> None:
     encoder, x = make("lstm", **SHAPES["deep"]), data()
     full = encoder(x[[2]], torch.tensor([T]))
@@ -116,6 +129,7 @@ def test_equal_lengths_need_no_mask_and_give_the_same() -> None:
         torch.testing.assert_close(one[0], other[2], rtol=0, atol=1e-12)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("shape", ["one", "residual", "normed"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_two_parts_with_the_state_carried_equal_the_whole(cell: str, shape: str) -> None:
@@ -155,6 +169,7 @@ def test_lengths_of_another_batch_are_refused() -> None:
         make("gru")(data(), LENGTHS[:2])
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("both", [False, True])
 def test_nothing_behind_the_end_reaches_values_or_gradients(cell: str, both: bool) -> None:
@@ -174,6 +189,7 @@ def test_nothing_behind_the_end_reaches_values_or_gradients(cell: str, both: boo
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("option", ["dropout", "input_dropout", "output_dropout"])
 def test_dropout_acts_where_it_says_and_only_in_training(option: str) -> None:
     encoder = make("gru", layers=2, **{option: 0.5})
@@ -185,6 +201,7 @@ def test_dropout_acts_where_it_says_and_only_in_training(option: str) -> None:
     assert (0.2 < dropped < 0.8) if option == "output_dropout" else dropped == 0.0
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("locked", [True, False])
 def test_locked_dropout_drops_the_same_values_at_each_step(locked: bool) -> None:
     torch.manual_seed(0)
@@ -226,6 +243,7 @@ def test_forget_bias_is_what_is_asked_for() -> None:
     assert (b + c)[4:8].eq(-2.5).all()
 
 
+@pytest.mark.usefixtures("way")
 def test_learned_start_begins_at_zero_and_learns() -> None:
     encoder, plain = gru(D, hidden=H, initial="learned"), gru(D, hidden=H)
     plain.load_state_dict({name: value for name, value in encoder.state_dict().items() if name != "initial"})
@@ -279,6 +297,7 @@ def test_widths_and_causality_are_told() -> None:
     assert (none(4).out_dim, none(4).causal) == (4, True)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_causal_encoder_does_not_see_what_comes_later(cell: str) -> None:
     encoder, x = make(cell, layers=2), data()
@@ -301,6 +320,7 @@ def test_none_passes_steps_through() -> None:
     assert torch.equal(none(D)(x, torch.full((4,), T), encoded.state).steps, x)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_copy_and_a_saved_state_give_the_same(cell: str) -> None:
     encoder, x = make(cell, **SHAPES["deep"]), data()

@@ -18,6 +18,8 @@ from typing import Literal
 
 import click
 
+from seqkit.errors import UsageError
+
 PATIENCE = 30.0
 """Seconds that a plugin's import may take."""
 
@@ -81,12 +83,28 @@ def torch_build() -> Iterator[Finding]:
         yield Finding("torch", "bad", f"does not import: {' '.join(str(error).split())}")
         return
     yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads, {_cores()} cores")
+    yield recurrence()
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
         yield Finding("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
     else:
         why = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees none"
         yield Finding("gpu", "note", f"none: {why}")
+
+
+def recurrence() -> Finding:
+    """What recurrent layers run on."""
+    import torch
+    from torch import nn
+
+    from seqkit import compiled, kernels
+
+    try:
+        found = kernels.choose(nn.LSTM(1, 1), torch.device("cpu"), torch.float32)
+    except UsageError as error:
+        return Finding("recurrence", "bad", str(error))
+    missing = compiled.asked() == "auto" and found.name == "padded"
+    return Finding("recurrence", "note" if missing else "ok", f"on cpu: {found.name} ({found.why})")
 
 
 def extras() -> Iterator[Finding]:

@@ -9,7 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional, init
 
 from seqkit.encoders import Initial, Initialiser
-from seqkit.kernels import Ran, all_full, at_end, recur
+from seqkit.kernels import (
+    CellState,
+    Choice,
+    Layout,
+    Ran,
+    all_full,
+    at_end,
+    choose,
+    gathered,
+    lay_out,
+    recur,
+    recur_rows,
+    scattered,
+)
 from seqkit.modules import Encoded, Encoder, State, mask_of
 
 Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
@@ -67,8 +80,15 @@ class Recurrent(Encoder):
         Raises:
             ValueError: a state is carried into two directions, or it or the lengths do not fit this batch.
         """
-        time = x.shape[1]
         self._check(x, lengths, state)
+        choice = choose(self._cell(0), x.device, self._cell(0).all_weights[0][1].dtype)
+        if choice.engine is not None:
+            return self._over_rows(x, lengths, state, choice)
+        return self._over_padded(x, lengths, state)
+
+    def _over_padded(self, x: Tensor, lengths: Tensor, state: State | None) -> Encoded:
+        """Every layer and direction by torch's own call over the padded batch."""
+        time = x.shape[1]
         starts = self._starts(x, state)
         padded = not all_full(lengths, time)
         outside = ~mask_of(lengths, time, x.device).t()[..., None] if padded else None
@@ -99,6 +119,38 @@ class Recurrent(Encoder):
             return tuple(torch.stack([end[part] for end in ends], dim=1) for part in range(self.states))
 
         return Encoded(x.transpose(0, 1), lengths, self._last(x, lengths), continue_)
+
+    def _over_rows(self, x: Tensor, lengths: Tensor, state: State | None, choice: Choice) -> Encoded:
+        """The real steps alone, (N, D), from the first layer to the last; the padding comes back at the end."""
+        assert choice.engine is not None
+        batch, time = x.shape[:2]
+        threads = torch.get_num_threads()
+        layout = lay_out(lengths, time, threads=max(1, threads // self.directions))
+        starts = self._starts(x, state) if state is not None or self.initial is not None else [None] * len(self.cells)
+        rows = self._drop_rows(gathered(x.flatten(0, 1), layout.source), layout, self.input_dropout)
+        ends: list[CellState] = []
+        for layer in range(self.layers):
+            if layer:
+                rows = self._drop_rows(rows, layout, self.dropout)
+            places = range(layer * self.directions, (layer + 1) * self.directions)
+            cells, first = [self._cell(place) for place in places], [starts[place] for place in places]
+            ran = recur_rows(cells, rows, layout, first, engine=choice.engine, threads=threads)
+            ends += ran.ends
+            y = ran.rows
+            if self.residual and rows.shape[-1] == y.shape[-1]:
+                y = y + rows
+            rows = y if self.norms is None else self.norms[layer](y)
+        rows = self._drop_rows(rows, layout, self.output_dropout)
+        forwards, backwards = layout.last[layout.place], layout.first[layout.place]
+        last = rows[..., : self.hidden].index_select(0, forwards)
+        if self.directions == 2:
+            last = torch.cat([last, rows[..., self.hidden :].index_select(0, backwards)], dim=-1)
+        steps = scattered(rows, layout.source, batch * time).view(batch, time, -1)
+
+        def continue_() -> State:
+            return tuple(torch.stack([end[part] for end in ends], dim=1) for part in range(self.states))
+
+        return Encoded(steps, lengths, last, continue_)
 
     def extra_repr(self) -> str:
         return f"hidden={self.hidden}, layers={self.layers}, directions={self.directions}"
@@ -146,6 +198,15 @@ class Recurrent(Encoder):
         if self.locked:
             return x * functional.dropout(torch.ones_like(x[:1]), share)
         return functional.dropout(x, share)
+
+    def _drop_rows(self, rows: Tensor, layout: Layout, share: float) -> Tensor:
+        """(N, H) with a share of values dropped; locked: the same ones at each step of a sequence."""
+        if not self.training or share == 0.0:
+            return rows
+        if self.locked:
+            kept = functional.dropout(rows.new_ones(layout.sequences, rows.shape[-1]), share)
+            return rows * kept.index_select(0, layout.sequence_of_row)
+        return functional.dropout(rows, share)
 
     def _last(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, H) -> (B, H): forward half from each sequence's last step, backward half from its first."""

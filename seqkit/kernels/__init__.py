@@ -1,7 +1,8 @@
-"""One recurrent layer in one direction over padded sequences of true lengths.
+"""Recurrent layers over padded sequences of true lengths, and which implementation runs them.
 
-`recur` is the only door: which implementation runs behind it is decided here, by cell and device. All of it is
-time-major, (T, B, ...), which is how oneDNN and cuDNN lay recurrences out; the encoder turns the axes once.
+Two ways lead to the same numbers. `recur` runs one layer in one direction over a padded block, (T, B, ...), by torch's
+own call (oneDNN, cuDNN). `recur_rows` runs all directions of a layer over rows without padding (`lay_out`), its
+recurrence by an engine: C++ or plain PyTorch. `choose` says which, by device and cell, and why.
 
 Packed sequences are never used. On a CPU they keep an LSTM from oneDNN, and on a GPU they forbid cuDNN's persistent
 kernels. Nothing is lost: padding stands on the right, so no step before a sequence's end ever reads it, and the
@@ -10,7 +11,29 @@ backward direction runs over sequences that are turned round within their own le
 
 from __future__ import annotations
 
-from seqkit.kernels.padded import Ran, recur
+from seqkit.kernels.choice import Choice, choose, describe, use
+from seqkit.kernels.fused import RowsRan, recur_rows
+from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
+from seqkit.kernels.padded import CellState, Ran, recur
 from seqkit.kernels.rows import all_full, at_end, flip, real_rows, upload
 
-__all__ = ["Ran", "all_full", "at_end", "flip", "real_rows", "recur", "upload"]
+__all__ = [
+    "CellState",
+    "Choice",
+    "Layout",
+    "Ran",
+    "RowsRan",
+    "all_full",
+    "at_end",
+    "choose",
+    "describe",
+    "flip",
+    "gathered",
+    "lay_out",
+    "real_rows",
+    "recur",
+    "recur_rows",
+    "scattered",
+    "upload",
+    "use",
+]

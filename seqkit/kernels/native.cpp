@@ -1,0 +1,606 @@
+// The recurrence of one layer on a CPU: rows without padding, one pass a step, products and gates in one go.
+//
+// A layer's products with its inputs, and those for the gradients of its weights, are large and are left to the library
+// that torch brings. What is left is the recurrence itself: at step t the rows of the sequences that are still running
+// are multiplied with R (G H, H), and the gates act on the result while it is in registers and in the first cache.
+//
+// No headers but the standard library's, so that this builds in seconds. Vectors are the compiler's own (GCC and Clang
+// alike), as wide as the processor allows. Each number is summed over k in the same order whatever stands beside it: a
+// sequence's answer does not depend on its batch mates, to the last bit.
+//
+// Letters: T time, B sequences, N rows (all real steps of all sequences), H width of the state, G gates.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#if defined(__x86_64__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC's own header, of values it leaves open on purpose
+#include <immintrin.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int BYTES = 64, ACCUMULATORS = 24;
+#elif defined(__AVX__)
+constexpr int BYTES = 32, ACCUMULATORS = 12;
+#else
+constexpr int BYTES = 16, ACCUMULATORS = 12;
+#endif
+
+enum Kind : int64_t { TANH = 0, RELU = 1, LSTM = 2, GRU = 3 };
+
+// ---- vectors ----------------------------------------------------------------------------------------------------
+
+template <class T>
+struct Lanes {
+    typedef T V __attribute__((vector_size(BYTES)));
+    static constexpr int n = BYTES / sizeof(T);
+};
+template <class T>
+using Vec = typename Lanes<T>::V;
+
+typedef int32_t Ints __attribute__((vector_size(BYTES)));
+
+template <class T>
+inline Vec<T> load(const T* p) {
+    Vec<T> v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+template <class T>
+inline void store(T* p, Vec<T> v) {
+    std::memcpy(p, &v, sizeof v);
+}
+// The first n lanes; the others are zero, or are left as they are.
+template <class T>
+inline Vec<T> load(const T* p, int n) {
+    if (n >= Lanes<T>::n) return load(p);
+    Vec<T> v = {};
+    std::memcpy(&v, p, n * sizeof(T));
+    return v;
+}
+template <class T>
+inline void store(T* p, Vec<T> v, int n) {
+    if (n >= Lanes<T>::n) return store(p, v);
+    std::memcpy(p, &v, n * sizeof(T));
+}
+
+inline Vec<float> one_over(Vec<float> x) {
+#if defined(__AVX512F__)
+    Vec<float> y = (Vec<float>)_mm512_rcp14_ps((__m512)x);
+    return y * (2.0f - x * y);  // 14 bits, doubled by one step of Newton
+#else
+    return 1.0f / x;
+#endif
+}
+
+// e^x after Cephes: x = n ln 2 + r, a polynomial for e^r, n into the exponent. Not a number stays none.
+inline Vec<float> exponential(Vec<float> x) {
+    x = x > 80.0f ? Vec<float>{} + 80.0f : x;
+    x = x < -80.0f ? Vec<float>{} - 80.0f : x;
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, which is then in the low bits
+    Vec<float> shifted = x * 1.44269504088896341f + magic;
+    Vec<float> n = shifted - magic;
+    Vec<float> r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    Vec<float> p = 1.9875691500e-4f * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    return (Vec<float>)((Ints)p + ((Ints)shifted << 23));
+}
+
+inline Vec<float> sigmoid(Vec<float> x) { return one_over(1.0f + exponential(-x)); }
+
+inline Vec<float> hyperbolic(Vec<float> x) {
+    // Small: an odd polynomial, exact where 1 - e would cancel. Large: 1 - 2 / (e^2x + 1).
+    Vec<float> s = x * x;
+    Vec<float> p = -5.70498872745e-3f * s + 2.06390887954e-2f;
+    p = p * s - 5.37397155531e-2f;
+    p = p * s + 1.33314422036e-1f;
+    p = p * s - 3.33332819422e-1f;
+    Vec<float> small = p * s * x + x;
+    Vec<float> large = 1.0f - 2.0f * one_over(exponential(2.0f * x) + 1.0f);
+    return s < 0.390625f ? small : large;
+}
+
+inline Vec<double> sigmoid(Vec<double> x) {
+    for (int i = 0; i < Lanes<double>::n; ++i) x[i] = 1.0 / (1.0 + std::exp(-x[i]));
+    return x;
+}
+inline Vec<double> hyperbolic(Vec<double> x) {
+    for (int i = 0; i < Lanes<double>::n; ++i) x[i] = std::tanh(x[i]);
+    return x;
+}
+
+// ---- products ---------------------------------------------------------------------------------------------------
+
+// out[m][v] = a[m, :] . b[:, v], with b packed as (k, v, lane). Accumulators stay in registers.
+template <class T, int M, int NV>
+void tile(const T* a, int64_t stride, const T* b, int64_t depth, T* out) {
+    constexpr int L = Lanes<T>::n;
+    Vec<T> sum[M][NV] = {};
+    for (int64_t k = 0; k < depth; ++k, b += NV * L) {
+        Vec<T> each[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) each[v] = load(b + v * L);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m) {
+            const T own = a[m * stride + k];
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) sum[m][v] += own * each[v];
+        }
+    }
+    for (int m = 0; m < M; ++m)
+        for (int v = 0; v < NV; ++v) store(out + (m * NV + v) * L, sum[m][v]);
+}
+
+template <class T>
+using Tile = void (*)(const T*, int64_t, const T*, int64_t, T*);
+
+// Most rows of a tile of NV vectors.
+constexpr int most_rows(int nv) { return std::min(8, ACCUMULATORS / std::max(nv, ACCUMULATORS == 24 ? 3 : 2)); }
+
+template <class T, int NV, int M = most_rows(NV)>
+Tile<T> tile_of(int rows) {
+    if (rows == M) return tile<T, M, NV>;
+    if constexpr (M > 1) return tile_of<T, NV, M - 1>(rows);
+    return nullptr;
+}
+template <class T>
+Tile<T> tile_of(int rows, int nv) {
+    if (nv == 4) return tile_of<T, 4>(rows);
+    if (nv == 3) return tile_of<T, 3>(rows);
+    if (nv == 2) return tile_of<T, 2>(rows);
+    return tile_of<T, 1>(rows);
+}
+
+// Cuts `rows` into tiles of nearly equal height and gives each product to `use(first row, rows, sums)`.
+template <class T, class Use>
+void multiply(const T* a, int64_t stride, int64_t rows, const T* packed, int64_t depth, int nv, Use&& use) {
+    alignas(64) T sums[8 * 4 * Lanes<T>::n];
+    const int64_t tiles = (rows + most_rows(nv) - 1) / most_rows(nv);
+    for (int64_t i = 0, at = 0; i < tiles; ++i) {
+        const int height = int((rows - at + tiles - i - 1) / (tiles - i));
+        tile_of<T>(height, nv)(a + at * stride, stride, packed, depth, sums);
+        use(at, height, sums);
+        at += height;
+    }
+}
+
+// How the H columns of a product are cut: panels of four vectors, the last one of as many as are left.
+template <class T>
+struct Panels {
+    int64_t width;
+    explicit Panels(int64_t width) : width(width) {}
+    int64_t vectors() const { return (width + Lanes<T>::n - 1) / Lanes<T>::n; }
+    int64_t count() const { return (vectors() + 3) / 4; }
+    int nv(int64_t panel) const { return int(std::min<int64_t>(4, vectors() - panel * 4)); }
+    int64_t first(int64_t panel) const { return panel * 4 * Lanes<T>::n; }
+};
+
+// ---- what is asked ----------------------------------------------------------------------------------------------
+
+struct Group {  // some sequences, longest first, their rows by time and then by sequence
+    int64_t row, sequence, sequences, steps;
+    const int64_t* alive;  // (steps,) how many of them are still running
+};
+
+// One direction of one layer. All rows are (N, .) with a stride; all states are (B, H), contiguous.
+struct SeqkitPass {
+    int64_t kind, hidden, backwards;
+    const void* weights;     // R (G H, H), contiguous
+    const void* bias;        // GRU: the second bias of the new gate (H,)
+    void* gates;             // (N, G H): W x + b in, the gates' values out
+    void* memory;            // (N, .) LSTM: c; GRU: R_n h + bias
+    int64_t memory_stride;
+    void* steps;             // (N, .) h
+    int64_t steps_stride;
+    const void* h0;          // or null: zero
+    const void* c0;
+    // the way back
+    const void* gradient;    // (N, .) of the steps
+    int64_t gradient_stride;
+    void* changes;           // (N, G H), GRU (N, 4 H) as new, reset, update, R_n h: of what goes into the gates
+    void* before;            // (N, H): the state before each step
+    void* carried;           // (B, H) in: gradient of the final c (LSTM), zero (GRU); out: that part of the start's
+};
+
+struct SeqkitLayout {
+    int64_t groups;
+    const int64_t* table;    // (groups, 4): first row, first sequence, sequences, steps
+    const int64_t* alive;    // each group's counts, one group after the other
+};
+
+thread_local struct Store {
+    void* data = nullptr;
+    size_t size = 0;
+    ~Store() { std::free(data); }
+    void* take(size_t wanted) {
+        if (wanted > size) {
+            std::free(data);
+            data = std::aligned_alloc(64, (wanted + 63) / 64 * 64);
+            size = data ? wanted : 0;
+        }
+        return data;
+    }
+} store_of_packed;
+
+// Numbers too small for full precision count as zero, as long as this lives.
+struct Flushed {
+#if defined(__x86_64__)
+    unsigned before;
+    Flushed() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8040); }
+    ~Flushed() { _mm_setcsr(before); }
+#endif
+};
+
+int64_t gates_of(int64_t kind) { return kind == LSTM ? 4 : kind == GRU ? 3 : 1; }
+
+// Vectors of a tile in the pass there: the gates of one block of units, or up to four blocks of a single gate.
+template <class T>
+struct Packed {
+    int64_t kind, hidden, gates;
+    Packed(const SeqkitPass& p) : kind(p.kind), hidden(p.hidden), gates(gates_of(p.kind)) {}
+    int64_t there_panels() const {
+        return gates == 1 ? Panels<T>(hidden).count() : (hidden + Lanes<T>::n - 1) / Lanes<T>::n;
+    }
+    int64_t there_size() const {
+        return (gates == 1 ? 1 : gates) * Panels<T>(hidden).vectors() * Lanes<T>::n * hidden;
+    }
+    int64_t back_size() const { return Panels<T>(hidden).vectors() * Lanes<T>::n * hidden * gates; }
+
+    // Panel of R transposed: (k, v, lane) of R[column(v, lane), k].
+    void pack_there(const T* r, int64_t panel, T* out) const {
+        constexpr int L = Lanes<T>::n;
+        if (gates == 1) {
+            Panels<T> cut(hidden);
+            const int nv = cut.nv(panel);
+            out += panel * 4 * L * hidden;
+            for (int v = 0; v < nv; ++v) turn(r, cut.first(panel) + v * L, out + v * L, nv * L, hidden);
+        } else {
+            out += panel * gates * L * hidden;
+            for (int64_t g = 0; g < gates; ++g)
+                turn(r + g * hidden * hidden, panel * L, out + g * L, gates * L, hidden);
+        }
+    }
+    static void turn(const T* r, int64_t first, T* out, int64_t stride, int64_t hidden) {
+        constexpr int L = Lanes<T>::n;
+        const int there = int(std::min<int64_t>(L, hidden - first));
+        for (int64_t k0 = 0; k0 < hidden; k0 += L) {
+            const int64_t k1 = std::min<int64_t>(k0 + L, hidden);
+            for (int l = 0; l < there; ++l)
+                for (int64_t k = k0; k < k1; ++k) out[k * stride + l] = r[(first + l) * hidden + k];
+            for (int l = there; l < L; ++l)
+                for (int64_t k = k0; k < k1; ++k) out[k * stride + l] = 0;
+        }
+    }
+    // Panel of R as it is: (k, v, lane) of R[k, column], k over all gates.
+    void pack_back(const T* r, int64_t panel, T* out) const {
+        constexpr int L = Lanes<T>::n;
+        Panels<T> cut(hidden);
+        const int nv = cut.nv(panel);
+        const int64_t depth = gates * hidden, first = cut.first(panel);
+        const int64_t width = std::min<int64_t>(nv * L, hidden - first);
+        out += panel * 4 * L * depth;
+        for (int64_t k = 0; k < depth; ++k) {
+            std::memcpy(out + k * nv * L, r + k * hidden + first, width * sizeof(T));
+            std::memset(out + k * nv * L + width, 0, (nv * L - width) * sizeof(T));
+        }
+    }
+};
+
+Group group_of(const SeqkitLayout& layout, int64_t g) {
+    const int64_t* row = layout.table + g * 4;
+    const int64_t* alive = layout.alive;
+    for (int64_t i = 0; i < g; ++i) alive += layout.table[i * 4 + 3];
+    return {row[0], row[1], row[2], row[3], alive};
+}
+
+template <class T>
+const T* at(const void* base, int64_t index) { return static_cast<const T*>(base) + index; }
+template <class T>
+T* at(void* base, int64_t index) { return static_cast<T*>(base) + index; }
+
+// ---- the pass there ---------------------------------------------------------------------------------------------
+
+// The gates of n units of one row; `sum` holds R h of each gate, one vector apart.
+template <class T>
+inline void gate_there(const SeqkitPass& p, int64_t row, int64_t unit, int n, const T* sum, const T* h, const T* c) {
+    constexpr int L = Lanes<T>::n;
+    const int64_t H = p.hidden;
+    T* out = at<T>(p.steps, row * p.steps_stride + unit);
+    if (p.kind == LSTM) {
+        T* x = at<T>(p.gates, row * 4 * H + unit);
+        const Vec<T> enter = sigmoid(load(x, n) + load(sum));
+        const Vec<T> keep = sigmoid(load(x + H, n) + load(sum + L));
+        const Vec<T> fresh = hyperbolic(load(x + 2 * H, n) + load(sum + 2 * L));
+        const Vec<T> show = sigmoid(load(x + 3 * H, n) + load(sum + 3 * L));
+        Vec<T> memory = enter * fresh;
+        if (c) memory += keep * load(c + unit, n);
+        store(x, enter, n), store(x + H, keep, n), store(x + 2 * H, fresh, n), store(x + 3 * H, show, n);
+        store(at<T>(p.memory, row * p.memory_stride + unit), memory, n);
+        store(out, show * hyperbolic(memory), n);
+    } else if (p.kind == GRU) {
+        T* x = at<T>(p.gates, row * 3 * H + unit);
+        const Vec<T> again = load(sum + 2 * L) + load(at<T>(p.bias, unit), n);
+        const Vec<T> reset = sigmoid(load(x, n) + load(sum));
+        const Vec<T> update = sigmoid(load(x + H, n) + load(sum + L));
+        const Vec<T> fresh = hyperbolic(load(x + 2 * H, n) + reset * again);
+        Vec<T> now = fresh - update * fresh;
+        if (h) now += update * load(h + unit, n);
+        store(x, reset, n), store(x + H, update, n), store(x + 2 * H, fresh, n);
+        store(at<T>(p.memory, row * p.memory_stride + unit), again, n);
+        store(out, now, n);
+    } else {
+        const Vec<T> sums = load(at<T>(p.gates, row * H + unit), n) + load(sum);
+        store(out, p.kind == TANH ? hyperbolic(sums) : (sums < T(0) ? Vec<T>{} : sums), n);
+    }
+}
+
+// `rows` rows from `row` on, whose states before are at h and c (null: zero).
+template <class T>
+void step_there(
+    const SeqkitPass& p, const T* packed, int64_t row, int64_t rows, const T* h, int64_t h_stride, const T* c,
+    int64_t c_stride
+) {
+    if (rows <= 0) return;
+    constexpr int L = Lanes<T>::n;
+    static const T zeros[4 * L] = {};
+    const Packed<T> shape(p);
+    const int64_t H = p.hidden;
+    for (int64_t panel = 0; panel < shape.there_panels(); ++panel) {
+        if (shape.gates > 1) {
+            const int64_t unit = panel * L;
+            const int n = int(std::min<int64_t>(L, H - unit));
+            auto use = [&](int64_t first, int count, const T* sums, int64_t apart) {
+                for (int m = 0; m < count; ++m)
+                    gate_there<T>(p, row + first + m, unit, n, sums + m * apart,
+                                  h ? h + (first + m) * h_stride : nullptr, c ? c + (first + m) * c_stride : nullptr);
+            };
+            if (!h) {
+                use(0, int(rows), zeros, 0);
+                continue;
+            }
+            multiply<T>(h, h_stride, rows, packed + panel * shape.gates * L * H, H, int(shape.gates),
+                        [&](int64_t first, int count, const T* sums) { use(first, count, sums, shape.gates * L); });
+        } else {
+            const Panels<T> cut(H);
+            const int nv = cut.nv(panel);
+            auto use = [&](int64_t first, int count, const T* sums, int64_t apart) {
+                for (int m = 0; m < count; ++m)
+                    for (int v = 0; v < nv; ++v) {
+                        const int64_t unit = cut.first(panel) + v * L;
+                        const int n = int(std::min<int64_t>(L, H - unit));
+                        gate_there<T>(p, row + first + m, unit, n, sums + (apart ? m * apart + v * L : 0), nullptr,
+                                      nullptr);
+                    }
+            };
+            if (!h) {
+                use(0, int(rows), zeros, 0);
+                continue;
+            }
+            multiply<T>(h, h_stride, rows, packed + panel * 4 * L * H, H, nv,
+                        [&](int64_t first, int count, const T* sums) { use(first, count, sums, nv * L); });
+        }
+    }
+}
+
+template <class T>
+void run_there(const SeqkitPass& p, const Group& g, const T* packed) {
+    const Flushed flushed;
+    const int64_t H = p.hidden;
+    const T* h0 = p.h0 ? at<T>(p.h0, g.sequence * H) : nullptr;
+    const T* c0 = p.c0 ? at<T>(p.c0, g.sequence * H) : nullptr;
+    int64_t row = g.row;
+    if (p.backwards)
+        for (int64_t t = 0; t < g.steps; ++t) row += g.alive[t];
+    for (int64_t i = 0; i < g.steps; ++i) {
+        const int64_t t = p.backwards ? g.steps - 1 - i : i;
+        if (p.backwards) row -= g.alive[t];
+        // The first `going` rows were running at the step before; the others start here.
+        int64_t going = 0, last = 0;
+        if (p.backwards && t + 1 < g.steps) going = g.alive[t + 1], last = row + g.alive[t];
+        if (!p.backwards && t > 0) going = g.alive[t], last = row - g.alive[t - 1];
+        step_there<T>(p, packed, row, going, at<T>(p.steps, last * p.steps_stride), p.steps_stride,
+                      p.memory ? at<T>(p.memory, last * p.memory_stride) : nullptr, p.memory_stride);
+        step_there<T>(p, packed, row + going, g.alive[t] - going, h0 ? h0 + going * H : nullptr, H,
+                      c0 ? c0 + going * H : nullptr, H);
+        if (!p.backwards) row += g.alive[t];
+    }
+}
+
+// ---- the way back -----------------------------------------------------------------------------------------------
+
+// The gates of n units of one row. `sum` holds what comes back from the step after (null: nothing does).
+template <class T>
+inline void gate_back(
+    const SeqkitPass& p, int64_t row, int64_t unit, int n, const T* sum, const T* h, const T* c, T* carried, bool going
+) {
+    const int64_t H = p.hidden;
+    Vec<T> up = load(at<T>(p.gradient, row * p.gradient_stride + unit), n);
+    if (sum) up += load(sum);
+    const Vec<T> before = h ? load(h + unit, n) : Vec<T>{};
+    store(at<T>(p.before, row * H + unit), before, n);
+    if (p.kind == LSTM) {
+        const T* x = at<T>(p.gates, row * 4 * H + unit);
+        T* out = at<T>(p.changes, row * 4 * H + unit);
+        const Vec<T> enter = load(x, n), keep = load(x + H, n), fresh = load(x + 2 * H, n), show = load(x + 3 * H, n);
+        const Vec<T> seen = hyperbolic(load(at<T>(p.memory, row * p.memory_stride + unit), n));
+        const Vec<T> memory = load(carried + unit, n) + up * show * (T(1) - seen * seen);
+        const Vec<T> past = c ? load(c + unit, n) : Vec<T>{};
+        store(out, memory * fresh * enter * (T(1) - enter), n);
+        store(out + H, memory * past * keep * (T(1) - keep), n);
+        store(out + 2 * H, memory * enter * (T(1) - fresh * fresh), n);
+        store(out + 3 * H, up * seen * show * (T(1) - show), n);
+        store(carried + unit, memory * keep, n);
+    } else if (p.kind == GRU) {
+        const T* x = at<T>(p.gates, row * 3 * H + unit);
+        T* out = at<T>(p.changes, row * 4 * H + unit);
+        if (going) up += load(carried + unit, n);
+        const Vec<T> reset = load(x, n), update = load(x + H, n), fresh = load(x + 2 * H, n);
+        const Vec<T> again = load(at<T>(p.memory, row * p.memory_stride + unit), n);
+        const Vec<T> inner = up * (T(1) - update) * (T(1) - fresh * fresh);
+        store(out, inner, n);
+        store(out + H, inner * again * reset * (T(1) - reset), n);
+        store(out + 2 * H, up * (before - fresh) * update * (T(1) - update), n);
+        store(out + 3 * H, inner * reset, n);
+        store(carried + unit, up * update, n);
+    } else {
+        const Vec<T> value = load(at<T>(p.steps, row * p.steps_stride + unit), n);
+        const Vec<T> slope = p.kind == TANH ? T(1) - value * value : (value > T(0) ? Vec<T>{} + T(1) : Vec<T>{});
+        store(at<T>(p.changes, row * H + unit), up * slope, n);
+    }
+}
+
+// One row's neighbours: where its state before stands (null: zero).
+template <class T>
+struct Past {
+    const T *h, *c;
+};
+
+template <class T>
+void run_back(const SeqkitPass& p, const Group& g, const T* packed) {
+    const Flushed flushed;
+    constexpr int L = Lanes<T>::n;
+    const int64_t H = p.hidden, G = gates_of(p.kind), wide = p.kind == GRU ? 4 * H : G * H;
+    const int64_t skip = p.kind == GRU ? H : 0;  // what R sees of the changes begins behind the new gate's own
+    const Panels<T> cut(H);
+    const T* h0 = p.h0 ? at<T>(p.h0, g.sequence * H) : nullptr;
+    const T* c0 = p.c0 ? at<T>(p.c0, g.sequence * H) : nullptr;
+    T* carried = p.carried ? at<T>(p.carried, g.sequence * H) : nullptr;
+    int64_t row = g.row;
+    if (!p.backwards)
+        for (int64_t t = 0; t < g.steps; ++t) row += g.alive[t];
+    for (int64_t i = 0; i < g.steps; ++i) {
+        const int64_t t = p.backwards ? i : g.steps - 1 - i;
+        const int64_t rows = g.alive[t];
+        if (!p.backwards) row -= rows;
+        // From which rows a gradient comes back: forwards the step t + 1, backwards the step t - 1.
+        int64_t going = 0, next = 0;
+        if (!p.backwards && t + 1 < g.steps) going = g.alive[t + 1], next = row + rows;
+        if (p.backwards && t > 0) going = rows, next = row - g.alive[t - 1];
+        // Which rows have a state before: forwards all but at t = 0, backwards those that run on at t + 1.
+        int64_t had = 0, past = 0;
+        if (!p.backwards && t > 0) had = rows, past = row - g.alive[t - 1];
+        if (p.backwards && t + 1 < g.steps) had = g.alive[t + 1], past = row + rows;
+        auto before = [&](int64_t m) -> Past<T> {
+            if (m < had)
+                return {at<T>(p.steps, (past + m) * p.steps_stride),
+                        p.kind == LSTM ? at<T>(p.memory, (past + m) * p.memory_stride) : nullptr};
+            return {h0 ? h0 + m * H : nullptr, c0 ? c0 + m * H : nullptr};
+        };
+        for (int64_t panel = 0; panel < cut.count(); ++panel) {
+            const int nv = cut.nv(panel);
+            auto gates = [&](int64_t m, const T* sums) {
+                const Past<T> own = before(m);
+                for (int v = 0; v < nv; ++v) {
+                    const int64_t unit = cut.first(panel) + v * L;
+                    const int n = int(std::min<int64_t>(L, H - unit));
+                    gate_back<T>(p, row + m, unit, n, sums ? sums + v * L : nullptr, own.h, own.c,
+                                 carried ? carried + m * H : nullptr, sums != nullptr);
+                }
+            };
+            multiply<T>(at<T>(p.changes, next * wide + skip), wide, going, packed + panel * 4 * L * G * H, G * H, nv,
+                        [&](int64_t first, int count, const T* sums) {
+                            for (int m = 0; m < count; ++m) gates(first + m, sums + m * nv * L);
+                        });
+            for (int64_t m = going; m < rows; ++m) gates(m, nullptr);
+        }
+        if (p.backwards) row += rows;
+    }
+}
+
+// ---- threads ----------------------------------------------------------------------------------------------------
+
+typedef void (*Parallel)(void (*)(void*), void*, unsigned, unsigned);
+typedef int (*ThreadNumber)();
+Parallel parallel = nullptr;  // of the OpenMP library that torch has loaded; null: one thread
+ThreadNumber thread_number = nullptr;
+
+template <class Work>
+struct Shared {
+    Work* work;
+    int64_t jobs;
+    int threads;
+};
+
+template <class Work>
+void on_thread(void* given) {
+    auto* shared = static_cast<Shared<Work>*>(given);
+    for (int64_t job = thread_number(); job < shared->jobs; job += shared->threads) (*shared->work)(job);
+}
+
+template <class Work>
+void for_each(int64_t jobs, int threads, Work work) {
+    threads = int(std::min<int64_t>(threads, jobs));
+    if (threads <= 1 || !parallel) {
+        for (int64_t job = 0; job < jobs; ++job) work(job);
+        return;
+    }
+    Shared<Work> shared{&work, jobs, threads};
+    parallel(on_thread<Work>, &shared, unsigned(threads), 0);
+}
+
+template <class T>
+int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int threads, bool back) {
+    int64_t size = 0;
+    for (int64_t d = 0; d < count; ++d) {
+        const Packed<T> shape(passes[d]);
+        size += back ? shape.back_size() : shape.there_size();
+    }
+    T* packed = static_cast<T*>(store_of_packed.take(size * sizeof(T)));
+    if (!packed) return 1;
+    const Packed<T> shape(passes[0]);  // the directions of a layer are alike
+    const int64_t each = back ? shape.back_size() : shape.there_size();
+    const int64_t panels = back ? Panels<T>(shape.hidden).count() : shape.there_panels();
+    for_each(count * panels, threads, [&](int64_t job) {
+        const int64_t d = job / panels, panel = job % panels;
+        const T* r = static_cast<const T*>(passes[d].weights);
+        if (back)
+            shape.pack_back(r, panel, packed + d * each);
+        else
+            shape.pack_there(r, panel, packed + d * each);
+    });
+    for_each(count * layout.groups, threads, [&](int64_t job) {
+        const int64_t d = job % count;
+        const Group group = group_of(layout, job / count);
+        if (back)
+            run_back<T>(passes[d], group, packed + d * each);
+        else
+            run_there<T>(passes[d], group, packed + d * each);
+    });
+    return 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+int seqkit_version() { return 2; }
+int seqkit_lanes() { return Lanes<float>::n; }
+
+void seqkit_threads_by(void* run_parallel, void* number) {
+    parallel = reinterpret_cast<Parallel>(run_parallel);
+    thread_number = reinterpret_cast<ThreadNumber>(number);
+}
+
+// All directions of a layer at once. `asked`: `count` passes and behind them the layout, all fields of 64 bits.
+// `wide`: double instead of single precision. Not 0: no memory.
+int seqkit_run(const int64_t* asked, int64_t count, int threads, int wide, int back) {
+    SeqkitPass passes[2];
+    SeqkitLayout layout;
+    static_assert(sizeof passes[0] % sizeof(int64_t) == 0 && sizeof(void*) == sizeof(int64_t));
+    if (count > 2) return 2;
+    std::memcpy(passes, asked, count * sizeof passes[0]);
+    std::memcpy(&layout, asked + count * sizeof passes[0] / sizeof(int64_t), sizeof layout);
+    return wide ? run<double>(passes, count, layout, threads, back) : run<float>(passes, count, layout, threads, back);
+}
+
+}

@@ -1,0 +1,55 @@
+"""The recurrence in C++ (`native.cpp`), as an engine of `seqkit.kernels.fused`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seqkit.compiled import native
+from seqkit.kernels.layout import Layout
+from seqkit.kernels.passes import Kind, Pass
+
+_KINDS: dict[Kind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
+
+
+def native_pass(passes: Sequence[Pass], layout: Layout, *, threads: int, back: bool) -> None:
+    """Every pass at once, each direction and group of sequences on a thread. An `Engine`."""
+    library = native().library
+    assert library is not None, native().said
+    values: list[int] = []
+    for each in passes:
+        start = each.start or (None, None)
+        values += [
+            _KINDS[each.kind],
+            each.weights.shape[1],
+            int(each.backwards),
+            each.weights.data_ptr(),
+            _pointer(each.bias),
+            each.gates.data_ptr(),
+            *_rows(each.memory),
+            *_rows(each.steps),
+            _pointer(start[0]),
+            _pointer(start[1]) if len(start) > 1 else 0,
+            *_rows(each.gradient),
+            _pointer(each.changes),
+            _pointer(each.before),
+            _pointer(each.carried),
+        ]
+    values += [len(layout.groups), layout.table.data_ptr(), layout.alive.data_ptr()]
+    asked = (ctypes.c_int64 * len(values))(*values)
+    wide = passes[0].steps.dtype == torch.float64
+    failed = library.seqkit_run(asked, len(passes), threads, int(wide), int(back))
+    if failed:
+        raise MemoryError("no memory for the weights of a recurrent layer")
+
+
+def _pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _rows(tensor: Tensor | None) -> tuple[int, int]:
+    """Where rows begin, and how far apart they are."""
+    return (0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0))
