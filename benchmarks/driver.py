@@ -1,0 +1,196 @@
+"""Runs groups: starts the contenders' processes, compares what they compute, and interleaves their rounds."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.frame import Case, Contender, Group
+
+QUICK_ROUNDS = 3
+
+Say = Callable[[str], None]
+
+
+class Process:
+    """A contender's process, which answers one JSON line for each that it is given."""
+
+    def __init__(self, group: Group, who: Contender, python: str, threads: int) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self.who = who
+        self._errors = tempfile.TemporaryFile(mode="w+")
+        self._child = subprocess.Popen(
+            [python, "-m", "benchmarks.worker", group.name, who.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=environment,
+            cwd=Path(__file__).parents[1],
+        )
+
+    def ask(self, **what: Any) -> dict[str, Any]:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        try:
+            self._child.stdin.write(json.dumps(what) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._errors.seek(0)
+            last = self._errors.read().strip().splitlines()[-1:] or ["no word"]
+            return {"failed": f"the process ended: {last[0]}"}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        try:
+            self._child.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+        self._errors.close()
+
+
+def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str], say: Say) -> dict[str, Any]:
+    """Every case of a group by every contender that is there; plain JSON.
+
+    Args:
+        pythons: interpreters to look for a contender's modules in; the first that has them runs it.
+    """
+    missing: dict[str, str] = {}
+    processes = []
+    for who in group.contenders:
+        python = next((each for each in pythons if has(each, who.needs)), None)
+        if python is None:
+            missing[who.name] = f"{', '.join(who.needs)} not installed"
+            say(f"{group.name}: {who.name} is left out: {missing[who.name]}")
+        else:
+            processes.append(Process(group, who, python, threads))
+    cases = []
+    try:
+        for case in group.cases:
+            if quick and not case.quick:
+                continue
+            taking = [each for each in processes if not each.who.only or case.name in each.who.only]
+            found = run_case(group, case, taking, rounds=QUICK_ROUNDS if quick else group.rounds)
+            cases.append(found)
+            say(line_of(group, found))
+    finally:
+        for process in processes:
+            process.close()
+    derived = dict(group.derive(cases)) if group.derive else {}
+    for name, value in derived.items():
+        say(f"{group.name}: {name}: {value}")
+    return {
+        "name": group.name,
+        "about": group.about,
+        "ours": group.contenders[0].name,
+        "yardsticks": [each.name for each in group.contenders if each.yardstick],
+        "missing": missing,
+        "targets": [vars(target) for target in group.targets],
+        "cases": cases,
+        "derived": derived,
+    }
+
+
+def run_case(group: Group, case: Case, processes: Sequence[Process], *, rounds: int) -> dict[str, Any]:
+    """Prepare, compare, warm up, and then the rounds, there and back."""
+    results: dict[str, dict[str, Any]] = {}
+    notes: dict[str, Any] = {}
+    fit: list[Process] = []
+    told: Mapping[str, Any] | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        for process in processes:
+            name = process.who.name
+            answer = process.ask(do="prepare", options=dict(case.options))
+            if "failed" not in answer:
+                notes = {**answer["notes"], **notes}
+                results[name] = {"notes": answer["notes"]}
+                path = Path(folder) / f"{len(results)}.npz"
+                answer = process.ask(do="tell", path=str(path))
+            if "failed" in answer:
+                results[name] = {"failed": answer["failed"]}
+                continue
+            if answer["told"]:
+                own = dict(np.load(path))
+                if told is None:
+                    told = own
+                else:
+                    apart = distance(told, own)
+                    results[name]["apart"] = apart
+                    if not apart <= group.tolerance:
+                        results[name] = {"failed": f"computes something else: {apart:.1e} apart; not timed"}
+                        continue
+            fit.append(process)
+    for process in list(fit):
+        first = process.ask(do="run")
+        if "failed" in first:
+            results[process.who.name] = {"failed": first["failed"]}
+            fit.remove(process)
+        else:
+            results[process.who.name] |= {"first": first["seconds"], "seconds": []}
+    for number in range(rounds):
+        for process in fit if number % 2 == 0 else reversed(fit):
+            answer = process.ask(do="run")
+            results[process.who.name]["seconds"].append(answer.get("seconds", float("nan")))
+            results[process.who.name]["peak_mib"] = answer.get("peak_mib")
+    ours = results.get(group.contenders[0].name, {})
+    for result in results.values():
+        if "seconds" in result:
+            result["median"] = median(result["seconds"])
+            if "seconds" in ours:
+                ratios = [theirs / own for theirs, own in zip(result["seconds"], ours["seconds"], strict=True)]
+                result["ratio"] = [median(ratios), min(ratios), max(ratios)]
+    return {"name": case.name, "options": dict(case.options), "notes": notes, "results": results}
+
+
+def distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """The largest difference between arrays of the same name, relative to the largest number of each."""
+    worst = 0.0
+    for name in one.keys() & other.keys():
+        if one[name].shape != other[name].shape:
+            return float("inf")
+        size = max(1e-6, float(np.abs(one[name]).max(initial=0.0)))
+        worst = max(worst, float(np.abs(one[name].astype(np.float64) - other[name]).max(initial=0.0)) / size)
+    return worst if one.keys() & other.keys() else float("inf")
+
+
+def has(python: str, modules: Sequence[str]) -> bool:
+    """Whether this interpreter finds these modules."""
+    if not modules:
+        return True
+    code = "import importlib.util as u, sys; sys.exit(any(u.find_spec(m) is None for m in sys.argv[1:]))"
+    return subprocess.run([python, "-c", code, *modules], capture_output=True, check=False).returncode == 0
+
+
+def line_of(group: Group, case: Mapping[str, Any]) -> str:
+    parts = []
+    for name, result in case["results"].items():
+        if "failed" in result:
+            parts.append(f"{name}: {result['failed']}")
+        else:
+            ratio = f" ({result['ratio'][0]:.2f} of ours)" if "ratio" in result and parts else ""
+            parts.append(f"{name} {result['median'] * 1e3:.4g} ms{ratio}")
+    return f"{group.name} {case['name']}: " + "; ".join(parts)
+
+
+def default_pythons() -> list[str]:
+    """This interpreter, and the one in SEQKIT_PEERS, if that is set."""
+    peers = os.environ.get("SEQKIT_PEERS")
+    return [sys.executable, *([peers] if peers else [])]

@@ -1,0 +1,227 @@
+"""K1 to K3: one recurrent layer, forward and backward, over ragged batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.frame import Case, Contender, Group, Prepared, Target
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+BATCHES, BATCH, MEAN, MOST = 3, 32, 40, 200
+
+
+def _cases() -> list[Case]:
+    found = []
+    for cell in ("LSTM", "GRU", "Elman"):
+        for hidden in (64, 128, 256, 512):
+            for both in (False, True):
+                name = f"{cell} H{hidden}{' both ways' if both else ''}"
+                options = {"cell": cell, "hidden": hidden, "both": both}
+                found.append(Case(name, options, quick=hidden == 128))
+    return found
+
+
+def lengths() -> list[Tensor]:
+    """Lengths of some batches: log-normal, mean 40, at most 200, in random order."""
+    import torch
+
+    generator = torch.Generator().manual_seed(7)
+    found = []
+    for _ in range(BATCHES):
+        drawn = (torch.randn(BATCH, generator=generator) * 0.8 + 3.37).exp()
+        found.append(drawn.clamp(1, MOST).round().long())
+    return found
+
+
+def layers(cell: str, hidden: int, both: bool) -> list[nn.RNNBase]:
+    """One layer in each direction, with the same weights for every contender."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(3)
+    kinds: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "Elman": nn.RNN}
+    return [kinds[cell](hidden, hidden) for _ in range(1 + both)]
+
+
+def start() -> None:
+    """What a program that trains would do: denormals count as zero."""
+    import torch
+
+    torch.set_flush_denormal(True)
+
+
+class Work:
+    """The batches of a case, and a contender's layer over them: forward, a loss over real steps, backward."""
+
+    def __init__(self, hidden: int, layer: nn.Module, over: Callable[[Tensor, Tensor], Tensor], *, batch_first: bool):
+        import torch
+
+        self.layer, self.over, self.batch_first = layer, over, batch_first
+        generator = torch.Generator().manual_seed(11)
+        self.batches = []
+        for size in lengths():
+            x = torch.randn(BATCH, int(size.max()), hidden, generator=generator)
+            x = x if batch_first else x.transpose(0, 1).contiguous()
+            self.batches.append((x.requires_grad_(), size))
+        real = sum(int(size.sum()) for _, size in self.batches)
+        self.notes = {"tokens": real, "padded": sum(x.shape[0] * x.shape[1] for x, _ in self.batches)}
+
+    def once(self, x: Tensor, size: Tensor) -> Tensor:
+        """(B, T, ...) outputs, and gradients of their weighted sum over real steps."""
+        import torch
+
+        out = self.over(x, size)
+        weights = torch.linspace(-1, 1, out.shape[-1])
+        axis = 0 if self.batch_first else 1
+        inside = torch.arange(out.shape[1 - axis])[None] < size[:, None]
+        inside = inside if self.batch_first else inside.t()
+        # The mask as a gradient: what a loss over real steps sends back.
+        out.backward(inside[..., None] * weights)
+        return out
+
+    def run(self) -> None:
+        for x, size in self.batches:
+            self.layer.zero_grad()
+            x.grad = None
+            self.once(x, size)
+
+    def told(self) -> dict[str, Any]:
+        x, size = self.batches[0]
+        self.layer.zero_grad()
+        x.grad = None
+        out = self.once(x, size).detach()
+        assert x.grad is not None
+        gradient = x.grad
+        if not self.batch_first:
+            out, gradient = out.transpose(0, 1), gradient.transpose(0, 1)
+        for row, length in enumerate(size.tolist()):
+            out[row, length:] = 0
+        found = {"steps": out.numpy(), "of inputs": gradient.numpy()}
+        for name, parameter in sorted(self.weights().items()):
+            assert parameter.grad is not None
+            found[name] = parameter.grad.numpy()
+        return found
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """By direction and place, whatever the layer calls them."""
+        named = {}
+        for name, parameter in self.layer.named_parameters():
+            side = 1 if name.startswith(("1.", "cells.1.")) or name.endswith("_reverse") else 0
+            named[f"{name.rpartition('.')[2].removesuffix('_reverse')} {side}"] = parameter
+        return named
+
+    def prepared(self) -> Prepared:
+        return Prepared(self.run, self.told, self.notes)
+
+
+def seqkit(cell: str, hidden: int, both: bool) -> Prepared:
+    import torch
+
+    from seqkit.encoders import gru, lstm, rnn
+
+    start()
+    encoder = {"LSTM": lstm, "GRU": gru, "Elman": rnn}[cell](hidden, hidden=hidden, bidirectional=both)
+    with torch.no_grad():
+        for own, given in zip(encoder.cells, layers(cell, hidden, both), strict=True):  # type: ignore[call-overload]
+            own.load_state_dict(given.state_dict())
+    return Work(hidden, encoder, lambda x, size: encoder(x, size).steps, batch_first=True).prepared()
+
+
+def packed(cell: str, hidden: int, both: bool) -> Prepared:
+    import torch
+    from torch.nn.utils import rnn
+
+    start()
+    sides = layers(cell, hidden, both)
+    layer = type(sides[0])(hidden, hidden, bidirectional=both)
+    with torch.no_grad():
+        for side, given in enumerate(sides):
+            for name, parameter in given.named_parameters():
+                getattr(layer, name + ("_reverse" if side else "")).copy_(parameter)
+
+    def over(x: Tensor, size: Tensor) -> Tensor:
+        said, _ = layer(rnn.pack_padded_sequence(x, size, enforce_sorted=False))
+        out: Tensor = rnn.pad_packed_sequence(said)[0]
+        return out
+
+    return Work(hidden, layer, over, batch_first=False).prepared()
+
+
+def padded(cell: str, hidden: int, both: bool) -> Prepared:
+    """The backward direction over sequences turned round within their lengths: else its numbers would be wrong."""
+    import torch
+    from torch import nn
+
+    start()
+    sides = nn.ModuleList(layers(cell, hidden, both))
+
+    def turned(x: Tensor, size: Tensor) -> Tensor:
+        t = torch.arange(x.shape[0])[:, None]
+        source = torch.where(t < size, size - 1 - t, t)
+        return x.gather(0, source[..., None].expand(-1, -1, x.shape[2]))
+
+    def over(x: Tensor, size: Tensor) -> Tensor:
+        there: Tensor = sides[0](x)[0]
+        if not both:
+            return there
+        return torch.cat([there, turned(sides[1](turned(x, size))[0], size)], dim=-1)
+
+    return Work(hidden, sides, over, batch_first=False).prepared()
+
+
+def bound(cell: str, hidden: int, both: bool) -> Prepared:
+    """The products that any implementation has to compute over the real steps, and nothing else."""
+    import torch
+
+    start()
+    gates = {"LSTM": 4, "GRU": 3, "Elman": 1}[cell]
+    w, r = torch.randn(gates * hidden, hidden), torch.randn(gates * hidden, hidden)
+    rows = []
+    for size in lengths():
+        alive = (torch.arange(int(size.max()))[:, None] < size).sum(1).tolist()
+        x, g = torch.randn(sum(alive), hidden), torch.randn(sum(alive), gates * hidden)
+        rows.append((x, g, torch.empty_like(x), torch.empty_like(g), alive))
+    of_w = torch.empty_like(w)
+
+    def run() -> None:
+        for x, g, of_x, of_g, alive in rows:
+            for _ in range(1 + both):
+                torch.mm(x, w.t(), out=of_g)
+                torch.mm(g, w, out=of_x)
+                torch.mm(g.t(), x, out=of_w)
+                torch.mm(g.t(), x, out=of_w)
+                for count in alive[1:]:
+                    torch.mm(x[:count], r.t(), out=of_g[:count])
+                    torch.mm(g[:count], r, out=of_x[:count])
+
+    return Prepared(run)
+
+
+HERE = __name__
+GROUP = Group(
+    "kernels",
+    "One recurrent layer, forward and backward, input as wide as the state, 3 batches of 32 sequences in random order, "
+    "lengths log-normal (mean 40, at most 200). The GEMM bound is the time of the matrix products over real steps "
+    "alone, in the same run.",
+    _cases(),
+    [
+        Contender("seqkit", f"{HERE}:seqkit"),
+        Contender("torch packed", f"{HERE}:packed"),
+        Contender("torch padded", f"{HERE}:padded"),
+        Contender("GEMM bound", f"{HERE}:bound", yardstick=True),
+    ],
+    [
+        Target("LSTM layer, ragged, H 128", "LSTM H128", "torch packed", 3, 5),
+        Target("LSTM layer, ragged, H 512", "LSTM H512", "torch packed", 2.5, 4),
+        Target("LSTM layer, ragged, H 128", "LSTM H128", "torch padded", 1.3, 1.7),
+        Target("LSTM layer, ragged, H 512", "LSTM H512", "torch padded", 1.3, 1.7),
+        *(Target("GRU layer, ragged, H 128", "GRU H128", f"torch {way}", 2.2, 3) for way in ("packed", "padded")),
+        *(Target("GRU layer, ragged, H 512", "GRU H512", f"torch {way}", 1.6, 2) for way in ("packed", "padded")),
+        *(Target("Elman layer, ragged", "Elman", f"torch {way}", 1.5, 2) for way in ("packed", "padded")),
+        Target("own layers", "", "GEMM bound", 0.8, 0.95),
+    ],
+)

@@ -1,0 +1,75 @@
+"""One contender in its own process: prepares cases and runs rounds as it is told on stdin, a JSON line each.
+
+`python -m benchmarks.worker GROUP CONTENDER`. Whatever libraries print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from benchmarks.frame import Prepared, load_group
+
+
+def main(group: str, contender: str) -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    who = next(each for each in load_group(group).contenders if each.name == contender)
+    prepared: Prepared | None = None
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            if asked["do"] == "prepare":
+                prepared = None
+                gc.collect()
+                forget_peak()
+                prepared = who.load()(**asked["options"])
+                answer: dict[str, Any] = {"notes": dict(prepared.notes)}
+            else:
+                assert prepared is not None
+                answer = obey(asked, prepared)
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"failed": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+
+
+def obey(asked: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
+    if asked["do"] == "tell":
+        if prepared.told is None:
+            return {"told": False}
+        import numpy
+
+        numpy.savez(asked["path"], **prepared.told())
+        return {"told": True}
+    gc.collect()
+    began = time.perf_counter()
+    seconds = prepared.run()
+    took = time.perf_counter() - began
+    return {"seconds": took if seconds is None else seconds, "peak_mib": peak()}
+
+
+def forget_peak() -> None:
+    """The kernel's own high-water mark of this process begins anew."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> float | None:
+    """Most memory this process has had since, in MiB."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
