@@ -14,17 +14,16 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-import signal
-import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqkit._version import __version__
-from seqkit.errors import PluginError, SeqkitError, suggest
+from seqkit.containment import contained
+from seqkit.errors import PluginError, suggest
+
+if TYPE_CHECKING:
+    from seqkit.diagnosis import Diagnosis
 
 GROUPS = ("seqkit.tasks", "seqkit.encoders", "seqkit.heads")
 KINDS = tuple(group.removeprefix("seqkit.") for group in GROUPS)
@@ -58,6 +57,11 @@ class Plugin:
         return f"{self.distribution}:{self.name}"
 
     @property
+    def module(self) -> str:
+        """`package.module` of its entry point."""
+        return self.value.partition(":")[0].strip()
+
+    @property
     def compatible(self) -> bool:
         """Whether its distribution's own requirement allows this seqkit."""
         if not self.needs:
@@ -77,9 +81,10 @@ class Failure:
     """Why a plugin could not be loaded, kept so that it can be quoted again."""
 
     plugin: Plugin
-    cause: str
-    advice: str
-    trace: str
+    diagnosis: Diagnosis
+
+    def __str__(self) -> str:
+        return f"{named(self.plugin)} does not load: {self.diagnosis}"
 
 
 _failures: dict[Plugin, Failure] = {}
@@ -111,9 +116,13 @@ def find(kind: str, name: str) -> Plugin:
         raise PluginError(f"two plugins offer the {_one(kind)} '{name}': {both}; write one of these full names")
     names = sorted({plugin.name for plugin in plugins})
     there = f"there are: {', '.join(names)}" if names else "none is installed"
-    hidden = "" if os.environ.get("SEQKIT_PLUGINS") is None else " (SEQKIT_PLUGINS hides some)"
     hint = suggest(name, names)
-    raise PluginError(f"no {_one(kind)} is called '{name}'; {hint + ' ' if hint else ''}{there}{hidden}")
+    raise PluginError(f"no {_one(kind)} is called '{name}'; {hint + ' ' if hint else ''}{there}{hidden()}")
+
+
+def hidden() -> str:
+    """What to add to a message about something that is not there."""
+    return "" if os.environ.get("SEQKIT_PLUGINS") is None else " (SEQKIT_PLUGINS or --no-plugins hides some)"
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:
@@ -128,22 +137,24 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     plugin = find(kind, name)
     if not plugin.compatible:
         raise PluginError(
-            f"{_named(plugin)} needs seqkit{plugin.needs}, and this is seqkit {__version__}; "
+            f"{named(plugin)} needs seqkit{plugin.needs}, and this is seqkit {__version__}; "
             f"install a version of {plugin.distribution} made for it"
         )
     if plugin in _failures:
-        raise PluginError(_sentence(_failures[plugin]))
+        raise PluginError(str(_failures[plugin]))
     try:
-        with _contained() as interrupted:
-            value = _import(plugin)
+        with contained(f"{named(plugin)} ({plugin.value})", _files_of(plugin)) as interrupted:
+            value = import_(plugin)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and interrupted():
             raise
         if os.environ.get("SEQKIT_RAISE_PLUGIN_ERRORS") == "1":
             raise
-        failure = Failure(plugin, _cause(error), _advice(plugin, error), "".join(traceback.format_exception(error)))
+        from seqkit.diagnosis import diagnose
+
+        failure = Failure(plugin, diagnose(error, plugin.distribution, plugin.value))
         _failures[plugin] = failure
-        raise PluginError(_sentence(failure)) from error
+        raise PluginError(str(failure)) from error
     return value
 
 
@@ -152,7 +163,8 @@ def failures() -> list[Failure]:
     return sorted(_failures.values(), key=lambda failure: failure.plugin)
 
 
-def _import(plugin: Plugin) -> Callable[..., Any]:
+def import_(plugin: Plugin) -> Callable[..., Any]:
+    """What the entry point names, whatever its import does: use `load`, which contains it."""
     point = importlib.metadata.EntryPoint(plugin.name, plugin.value, f"seqkit.{plugin.kind}")
     value = point.load()
     if not callable(value):
@@ -160,34 +172,17 @@ def _import(plugin: Plugin) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]
 
 
-@contextmanager
-def _contained() -> Iterator[Callable[[], bool]]:
-    """Import a stranger's code: its prints go to stderr, its signal handlers are taken out again.
+def _files_of(plugin: Plugin) -> Callable[[str], bool] | None:
+    """Says of a file whether it is the plugin's; None for seqkit's own, which need not be suspected."""
+    if plugin.distribution == HOME:
+        return None
+    from seqkit.distribution import Distribution
 
-    Yields a function that says whether the user really pressed Ctrl-C meanwhile, which only a handler can know.
-    """
-    pressed = False
-
-    def on_sigint(number: int, frame: Any) -> None:
-        nonlocal pressed
-        pressed = True
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        with redirect_stdout(sys.stderr):
-            yield lambda: False
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    if before[signal.SIGINT] is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, on_sigint)
     try:
-        with redirect_stdout(sys.stderr):
-            yield lambda: pressed
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # None: installed from C, where Python cannot put it back
-                signal.signal(number, handler)
+        place_of = Distribution(plugin.distribution, [plugin.module]).place_of
+    except importlib.metadata.PackageNotFoundError:
+        return lambda filename: False
+    return lambda filename: place_of(filename) is not None
 
 
 def _plugin(kind: str, point: importlib.metadata.EntryPoint) -> Plugin:
@@ -231,27 +226,6 @@ def _one(kind: str) -> str:
     return kind.removesuffix("s")
 
 
-def _named(plugin: Plugin) -> str:
+def named(plugin: Plugin) -> str:
+    """`the task 'splice' of strange 1.2`."""
     return f"the {_one(plugin.kind)} '{plugin.name}' of {plugin.distribution} {plugin.version}".rstrip()
-
-
-def _sentence(failure: Failure) -> str:
-    advice = f"; {failure.advice}" if failure.advice else ""
-    return f"{_named(failure.plugin)} does not load: {failure.cause}{advice}"
-
-
-def _cause(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, SeqkitError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _advice(plugin: Plugin, error: BaseException) -> str:
-    if isinstance(error, SeqkitError):
-        return ""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        top = error.name.partition(".")[0]
-        if top not in sys.modules:
-            return f"install what brings the module '{top}'"
-    return f"reinstall or remove {plugin.distribution}, or tell its author"

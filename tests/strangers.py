@@ -48,6 +48,29 @@ TASK = """
         )
 """
 
+BROKEN = {
+    "import-error": "from json import nothing_like_it",
+    "syntax-error": "def task(:",
+    "system-exit": "raise SystemExit(3)",
+    "keyboard-interrupt": "raise KeyboardInterrupt",
+    "own-base-exception": "class Own(BaseException): ...\nraise Own('mine')",
+    "missing-attribute": "other = 1",
+    "recursion-error": "def deep():\n    deep()\ndeep()",
+    "output-noise": "import os\nprint('noise')\nos.write(1, b'more')\ndef task(): ...",
+    "signal-hijack": "import signal\nfor n in (2, 15):\n    signal.signal(n, signal.SIG_IGN)\ndef task(): ...",
+    "abort": "import os\n\nos.abort()",
+    "endless": "import time\n\nwhile True:\n    time.sleep(0.1)",
+    "patched-torch-load": "import json\njson.loads = lambda text: None\nimport torch\ntorch.load = lambda path: None\n"
+    "def task(): ...",
+}
+"""The ways in which an import can go wrong, by name."""
+
+
+def break_all(root: Path) -> None:
+    """A distribution `broken-NAME` with a task NAME for each of these ways."""
+    for name, code in BROKEN.items():
+        install(root, distribution=f"broken-{name}", code=code, entries={"seqkit.tasks": {name: "task"}})
+
 
 def install(
     root: Path,

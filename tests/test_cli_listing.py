@@ -267,31 +267,21 @@ class TestDoctor:
         assert self.states(doctor.program())["program"][0] == "note"
 
     def test_plugins_are_imported_where_they_can_do_no_harm(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        install(site, distribution="fine", code=TASK)
-        install(site, distribution="fine-too", code=TASK)
-        kinds = {
-            "absent": "import nothing_of_this_name",
-            "abort": "import os\nos.abort()",
-            "leave": "import os\nos._exit(0)",
-            "exits": "raise SystemExit(0)",
-            "sleeps": "import time\ntime.sleep(60)",
-        }
-        for name, code in kinds.items():
-            install(site, distribution=name, code=code, entries={"seqkit.tasks": {name: "task"}})
+        install(site, distribution="fine", code="def task(): ...", requires="seqkit<9")
+        install(
+            site, distribution="absent", code="import nothing_of_this_name", entries={"seqkit.tasks": {"a": "task"}}
+        )
+        install(site, distribution="leave", code="import os\nos._exit(0)", entries={"seqkit.tasks": {"b": "task"}})
         from seqkit import registry
 
         plugins = [plugin for plugin in registry.installed("tasks") if plugin.distribution != "seqkit"]
         monkeypatch.setattr(registry, "installed", lambda kind=None: plugins)
         found = self.states(doctor.plugins(patience=5))
         assert found["tasks fine:splice"][0] == "ok"
-        assert found["tasks splice"] == ("bad", "offered by 2: a recipe must write fine:splice or fine-too:splice")
-        bad = {name: found[f"tasks {name}:{name}"] for name in kinds}
-        assert {state for state, _ in bad.values()} == {"bad"}
-        assert "install what brings the module 'nothing_of_this_name'" in bad["absent"][1]
-        assert bad["abort"][1] == "its import was ended by signal 6"
-        assert bad["leave"][1] == "its import ended the process"
-        assert "SystemExit: 0" in bad["exits"][1]
-        assert bad["sleeps"][1] == "its import did not end in 5 s"
+        assert found["tasks absent:a"][0] == "note"  # something is missing, nothing is broken
+        assert "install what brings the module 'nothing_of_this_name'" in found["tasks absent:a"][1]
+        assert found["tasks leave:b"][0] == "bad"
+        assert "its import ends the process with exit code 0" in found["tasks leave:b"][1]
 
     def test_folders(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SEQKIT_CACHE", str(site / "a" / "b"))

@@ -76,7 +76,7 @@ class TestInstalled:
         monkeypatch.setenv("SEQKIT_PLUGINS", setting)
         assert [name for name in names("tasks") if not name.startswith("seqkit:")] == seen
         assert "seqkit:charlm" in names("tasks")
-        with pytest.raises(PluginError, match="SEQKIT_PLUGINS hides some"):
+        with pytest.raises(PluginError, match="SEQKIT_PLUGINS or --no-plugins hides some"):
             registry.load("tasks", "nothing-like-it")
 
 
@@ -112,7 +112,7 @@ class TestLoad:
         ("code", "cause"),
         [
             ("import nothing_of_this_name", "install what brings the module 'nothing_of_this_name'"),
-            ("raise ImportError('no\\n  luck')", "ImportError: no luck; reinstall or remove strange"),
+            ("raise ImportError('no\\n  luck')", "ImportError: no luck (stranger_"),
             ("def task(:", "SyntaxError"),
             ("raise SystemExit(3)", "SystemExit: 3"),
             ("raise KeyboardInterrupt", "KeyboardInterrupt"),
@@ -134,7 +134,7 @@ class TestLoad:
             assert "\n" not in text
             (site / f"{module}.py").write_text("def task(*, k: int = 1): ...")
         (failure,) = [each for each in registry.failures() if each.plugin.value == f"{module}:task"]
-        assert "Traceback" in failure.trace
+        assert failure.diagnosis.cause.split()[0].rstrip(":") in failure.diagnosis.trace
         assert registry.load("encoders", "lstm")  # nobody else is hurt
 
     def test_an_author_may_see_the_error_itself(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+import warnings
 from typing import Any, NoReturn
 
 import click
 
 from seqkit._version import __version__
+from seqkit.doors import DoorWarning
 from seqkit.errors import SeqkitError, suggest
 
 VERBS = {
@@ -62,11 +65,22 @@ class Verbs(click.Group):
         except SeqkitError as error:
             if ctx.params.get("debug"):
                 raise
-            _leave(ctx, str(error), error.exit_code)
+            _leave(ctx, str(error) + _quoted(str(error)), error.exit_code)
         except KeyboardInterrupt:
             if ctx.params.get("debug"):
                 raise
             _leave(ctx, "interrupted", 130)
+
+
+def _quoted(message: str) -> str:
+    """The tracebacks of the plugins whose failure a message tells of: a fault of theirs is none of the user's."""
+    registry = sys.modules.get("seqkit.registry")
+    said = ""
+    for failure in registry.failures() if registry is not None else ():
+        if str(failure) in message and not failure.diagnosis.missing:
+            lines = failure.diagnosis.trace.rstrip().split("\n")
+            said += f"\nwhat {failure.plugin.distribution} said:\n" + "\n".join(f"  {line}" for line in lines)
+    return said
 
 
 def _leave(ctx: click.Context, message: str, code: int) -> NoReturn:
@@ -87,6 +101,9 @@ def main(ctx: click.Context, debug: bool, no_plugins: bool) -> None:
     seqkit run my.yaml --set train.epochs=3
     seqkit recipes list            what there is
     """
+    if not sys.warnoptions:
+        # Python hides deprecations by default; who runs a plugin that uses what is to go should hear of it.
+        warnings.simplefilter("default", DoorWarning)
     if no_plugins:
         before = os.environ.get("SEQKIT_PLUGINS")
         os.environ["SEQKIT_PLUGINS"] = "off"

@@ -7,11 +7,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,10 +18,8 @@ import click
 
 from seqkit.errors import UsageError
 
-PATIENCE = 30.0
-"""Seconds that a plugin's import may take."""
-
-_LOAD = "import sys; from seqkit import registry; registry.load(sys.argv[1], sys.argv[2]); print('loaded')"
+PATIENCE = 5.0
+"""Seconds that a plugin's import may stand still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,37 +125,19 @@ def extras() -> Iterator[Finding]:
 
 
 def plugins(patience: float = PATIENCE) -> Iterator[Finding]:
-    """Every entry point, imported in a process of its own, where it can do no harm."""
+    """Every plugin, imported where it can do no harm, as `seqkit plugins doctor` does it."""
     from seqkit import registry
+    from seqkit.probe import probe
 
-    everything = registry.installed()
-
-    def one(plugin: registry.Plugin) -> Finding:
-        about = f"{plugin.kind} {plugin.full_name}"
-        arguments = [sys.executable, "-c", _LOAD, plugin.kind, plugin.full_name]
-        # The child finds what this process finds, wherever it was started.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        environment.pop("SEQKIT_RAISE_PLUGIN_ERRORS", None)
-        try:
-            done = subprocess.run(
-                arguments, capture_output=True, text=True, errors="replace", timeout=patience, env=environment
-            )
-        except subprocess.TimeoutExpired:
-            return Finding(about, "bad", f"its import did not end in {patience:g} s")
-        if done.returncode == 0 and done.stdout.endswith("loaded\n"):
-            return Finding(about, "ok", f"{plugin.distribution} {plugin.version}, {plugin.value}")
-        last = done.stderr.strip().split("\n")[-1] or "its import ended the process"
-        if done.returncode < 0:
-            last = f"its import was ended by signal {-done.returncode}"
-        return Finding(about, "bad", last.removeprefix("seqkit.errors.PluginError: "))
-
-    with ThreadPoolExecutor(max_workers=min(8, max(2, _cores()))) as pool:
-        yield from pool.map(one, everything)
-    names = {(plugin.kind, plugin.name) for plugin in everything}
-    for kind, name in sorted(names):
-        clash = [each.full_name for each in everything if (each.kind, each.name) == (kind, name)]
-        if len(clash) > 1:
-            yield Finding(f"{kind} {name}", "bad", f"offered by {len(clash)}: a recipe must write {' or '.join(clash)}")
+    for report in probe(registry.installed(), patience=patience):
+        plugin = report.plugin
+        said = "; ".join(str(remark) for remark in report.remarks)
+        state: Literal["ok", "note", "bad"] = "note" if report.state == "missing" else report.state
+        yield Finding(
+            f"{plugin.kind} {plugin.full_name}",
+            state,
+            said or f"{plugin.distribution} {plugin.version}, {plugin.value}",
+        )
 
 
 def program(which: Callable[[str], str | None] = shutil.which) -> Iterator[Finding]:

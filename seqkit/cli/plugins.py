@@ -1,26 +1,42 @@
-"""`seqkit plugins`: tasks, encoders and heads, and the distributions that bring them."""
+"""`seqkit plugins`: tasks, encoders and heads, the distributions that bring them, and how well they behave."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from seqkit.probe import Report
+    from seqkit.registry import Plugin
     from seqkit.scaffold import Kind
+    from seqkit.types import JSON
+
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+TIMEOUT = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    help="Seconds that an import may stand still.",
+)
 
 
 @click.group("plugins", short_help="List everything that a recipe may name, and who brings it.")
 def command() -> None:
-    """Tasks, encoders and heads, and the distributions that bring them."""
+    """Tasks, encoders and heads, and the distributions that bring them.
+
+    SEQKIT_PLUGINS=off (or seqkit --no-plugins) leaves every plugin out that is not seqkit's own, SEQKIT_PLUGINS=a,b all
+    but these; SEQKIT_RAISE_PLUGIN_ERRORS=1 lets a plugin's own exception through.
+    """
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@JSON_OPTION
 def list_(as_json: bool) -> None:
     """List all tasks, encoders and heads, from metadata alone: nothing is imported."""
     rows = rows_of()
@@ -40,7 +56,7 @@ def list_(as_json: bool) -> None:
     "--kind", type=click.Choice(["task", "encoder", "head"]), default="task", show_default=True, help="What it brings."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The folder to make. Default: seqkit-NAME.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON_OPTION
 def new(name: str, kind: Kind, out: Path | None, as_json: bool) -> None:
     """Write a plugin of your own to start from: module, tests, recipe, README and metadata.
 
@@ -62,12 +78,82 @@ def new(name: str, kind: Kind, out: Path | None, as_json: bool) -> None:
     )
 
 
+@command.command("info")
+@click.argument("name")
+@TIMEOUT
+@JSON_OPTION
+def info(name: str, timeout: float, as_json: bool) -> None:
+    """Show what a plugin is, where it comes from, its options, and why it does not load if it does not.
+
+    NAME is a plugin, a distribution, or DISTRIBUTION:NAME. It is imported in a process of its own.
+    """
+    from seqkit.probe import probe
+
+    reports = list(probe(matching(name), patience=timeout))
+    if as_json:
+        click.echo(json.dumps([report.facts() | _installed(report.plugin) for report in reports], indent=1))
+        return
+    for number, report in enumerate(reports):
+        click.echo("\n" * bool(number) + _described(report))
+
+
+@command.command("doctor")
+@click.argument("name", required=False)
+@TIMEOUT
+@JSON_OPTION
+@click.pass_context
+def doctor(ctx: click.Context, name: str | None, timeout: float, as_json: bool) -> None:
+    """Import every plugin (or NAME), each in a process of its own, and tell what is wrong; leave with 1 if anything is.
+
+    Looks for imports that fail, end the process or do not end, output, signal handlers taken over, functions of others
+    replaced, names that clash, metadata that are stale, and versions that do not fit. `missing` means that a plugin
+    lacks something that has only to be installed.
+    """
+    from seqkit import registry
+    from seqkit.probe import probe
+
+    plugins = registry.installed() if name is None else matching(name)
+    reports = []
+    for report in probe(plugins, patience=timeout):
+        reports.append(report)
+        if not as_json:
+            for line in _lines(report, trace=name is not None):
+                click.echo(line)
+    if as_json:
+        click.echo(json.dumps([report.facts() for report in reports], indent=1, ensure_ascii=False))
+    else:
+        states = Counter(report.state for report in reports)
+        click.echo(", ".join(f"{states[state]} {state}" for state in ("ok", "note", "missing", "bad") if states[state]))
+    if any(report.state == "bad" for report in reports):
+        ctx.exit(1)
+
+
+def matching(name: str) -> list[Plugin]:
+    """The plugins that a name means: a plugin's, a distribution's, or `distribution:name`.
+
+    Raises:
+        PluginError: it means none.
+    """
+    from seqkit import registry
+    from seqkit.distribution import normal
+    from seqkit.errors import PluginError, suggest
+
+    everything = registry.installed()
+    found = [each for each in everything if name in (each.name, each.full_name) or normal(name) == each.distribution]
+    if not found:
+        known = {word for each in everything for word in (each.name, each.distribution)}
+        hint = suggest(name, known) or "`seqkit plugins list` shows all there are"
+        raise PluginError(f"no plugin or distribution is called '{name}'; {hint}{registry.hidden()}")
+    return found
+
+
 def rows_of(kind: str | None = None) -> list[dict[str, str]]:
     """What the metadata say of each plugin, with a note where it cannot be used just by its name."""
     from seqkit import registry
 
     plugins = registry.installed(kind)
     times = Counter((plugin.kind, plugin.name) for plugin in plugins)
+    failed = {failure.plugin for failure in registry.failures()}
     rows = []
     for plugin in plugins:
         note = ""
@@ -75,6 +161,8 @@ def rows_of(kind: str | None = None) -> list[dict[str, str]]:
             note = f"needs seqkit{plugin.needs}"
         elif times[plugin.kind, plugin.name] > 1:
             note = f"not the only one: write {plugin.full_name}"
+        elif plugin in failed:
+            note = "<failed to load>"
         rows.append(
             {
                 "kind": plugin.kind,
@@ -96,3 +184,60 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _lines(report: Report, *, trace: bool) -> Iterable[str]:
+    """What doctor prints of a plugin."""
+    plugin = report.plugin
+    took = "" if report.seconds is None else f", {report.seconds:.2f} s"
+    yield f"{report.state:<8}{plugin.kind.removesuffix('s')} {plugin.full_name} ({plugin.version}{took})"
+    for remark in report.remarks:
+        yield f"        {remark}"
+    if trace and report.trace:
+        yield from (f"          {line}" for line in report.trace.rstrip().split("\n"))
+
+
+def _installed(plugin: Plugin) -> dict[str, JSON]:
+    """What the files of a plugin's distribution say, as JSON."""
+    from seqkit.distribution import Distribution
+
+    dist = Distribution(plugin.distribution, [plugin.module])
+    editable = dist.editable
+    return {
+        "summary": dist.summary,
+        "sha256": dist.sha256,
+        "files": list(dist.files),
+        "editable": None if editable is None else str(editable),
+    }
+
+
+def _described(report: Report) -> str:
+    """What info prints of a plugin."""
+    plugin, facts = report.plugin, _installed(report.plugin)
+    lines = [f"{plugin.kind.removesuffix('s')} {plugin.name}", f"  {report.about}" if report.about else ""]
+    rows = [
+        (
+            "distribution",
+            f"{plugin.distribution} {plugin.version}" + (f": {facts['summary']}" if facts["summary"] else ""),
+        ),
+        ("object", plugin.value),
+        ("works with", f"seqkit{plugin.needs}" if plugin.needs else "it does not say"),
+        (
+            "sha256",
+            f"{facts['sha256'][:16]}... of {len(facts['files'])} files" if facts["sha256"] else "no files found",
+        ),
+        ("state", report.state + ("" if report.seconds is None else f", imported in {report.seconds:.2f} s")),
+    ]
+    if facts["editable"] is not None:
+        rows.insert(1, ("editable", facts["editable"]))
+    lines += [f"  {name:<14}{value}" for name, value in rows]
+    lines += [f"  {'':<14}{remark}" for remark in report.remarks]
+    if report.options:
+        lines.append("  options")
+    for option in report.options:
+        default = f" (default {json.dumps(option['default'], ensure_ascii=False)})" if "default" in option else ""
+        about = f": {option['about']}" if option["about"] else ""
+        lines.append(f"    {option['name']}{about}\n      {option['type']}{default}")
+    if report.trace:
+        lines += ["  traceback", *(f"    {line}" for line in report.trace.rstrip().split("\n"))]
+    return "\n".join(line for line in lines if line)
