@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +17,10 @@ from seqkit import model as model_room
 from seqkit import recipe as recipes
 from seqkit import registry, store
 from seqkit.batching import TaskData
+from seqkit.errors import DataError
 from seqkit.model import Model
 from seqkit.modules import Batch
-from seqkit.prove import Finding, prove_encoder, prove_task, worst
+from seqkit.prove import Finding, prove_encoder, prove_reloaded, prove_task, worst
 from seqkit.recipe import Recipe
 from seqkit.recipe.schema import options_of
 from seqkit.types import Example, Field, Task
@@ -48,11 +50,54 @@ def prove_recipe(recipe: Recipe) -> Iterator[Finding]:
     data = {name: sample(name, recipes.build_task(entry)) for name, entry in recipe.tasks.items()}
     model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     yield from _prove_tasks(model, data)
+    yield from _reloaded(model, recipe, data)
+
+
+def _reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[Finding]:
+    """Written to a folder and opened again, as `seqkit predict` does, the model says what it says in memory."""
+    with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
+        fields = {name: (part.input, part.target) for name, part in data.items()}
+        model_room.save(model, Path(folder), recipe.resolved(), fields)
+        again, _, tasks = model_room.open_model(Path(folder))
+    for name, part in data.items():
+        examples = list(itertools.islice(part.task.read("train"), ROWS))
+        before, after = (_encoded(part, field, examples) for field in (part.input, tasks[name][1]))
+        yield prove_reloaded(model, again, name, before, after)
+
+
+def _encoded(data: TaskData, field: Field, examples: Sequence[Example]) -> Batch:
+    """Examples as this field encodes them."""
+    split = store.memory_split(examples, field, data.task.limit)
+    made = replace(data, input=field, splits={"predict": split})
+    return made.batch("predict", np.arange(len(split.x)))
+
+
+def _empty(name: str, data: TaskData) -> Finding:
+    """An input of nothing is refused where it is read, before it can be answered."""
+    contract = "an empty input is refused"
+    value = next(iter(data.task.read("train"))).input
+    if isinstance(value, (str, list, tuple)):
+        nothing: Any = type(value)()
+    elif isinstance(value, np.ndarray):
+        nothing = value[:0]
+    else:
+        return Finding(contract, name, math.nan, True)
+    try:
+        store.memory_split([Example(nothing, None, "nothing")], data.input, data.task.limit)
+    except DataError:
+        return Finding(contract, name, 0.0, True)
+    except Exception as error:
+        said = f"it ends in {type(error).__name__}: {error}; a field says ValueError of what it cannot encode"
+        return Finding(contract, name, math.inf, False, said)
+    if not data.input.ragged:
+        return Finding(contract, name, 0.0, True)
+    return Finding(contract, name, math.inf, False, "it was encoded as if it were an input like others")
 
 
 def _prove_tasks(model: Model, data: Mapping[str, TaskData]) -> Iterator[Finding]:
     for name, part in data.items():
         yield from worst(prove_task(model, name, _batch(part)))
+        yield _empty(name, part)
 
 
 def sample(name: str, task: Task, fitted: tuple[Field, Field] | None = None) -> TaskData:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqkit.hand import by_hand
 from seqkit.model import Model
 from seqkit.modules import Batch, Encoded, Encoder, Head
 from seqkit.types import Prediction
@@ -87,7 +88,9 @@ def prove_task(model: Model, task: str, batch: Batch) -> Iterator[Finding]:
         for name, change, cause in _HARMLESS:
             for variant, rows in change(batch):
                 yield _compare(name, task, before, answers(model, task, variant), rows, cause)
+        yield _shortest(model, task, batch)
         yield _loss_adds_up(model, task, batch)
+        yield _loss_by_hand(model, task, batch)
         yield _gradient_stays_inside(model, task, batch)
         if model.encoder.causal:
             yield from _causal(model.encoder, model, task, batch)
@@ -150,11 +153,21 @@ def _garbage(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
 
 def _longer(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
     """More padding than the longest example needs."""
-    for extra in (1, 9):
+    for extra in (1, 9, *_awkward(batch)):
         x, y = _extend(batch.x, extra), batch.y
         if y is not None and batch.y_lengths is not None:
             y = _extend(y, extra)
         yield replace(batch, x=x, y=y), list(range(batch.size))
+
+
+def _awkward(batch: Batch) -> list[int]:
+    """Padding in which some length, kept as a share of the width and cut to a whole number, loses its last step."""
+    width = batch.x.shape[1]
+    for extra in range(2, 65):
+        share = batch.lengths.float() / (width + extra)
+        if bool(((share * (width + extra)).int() < batch.lengths).any()):
+            return [extra]
+    return []
 
 
 def _mates(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
@@ -221,6 +234,56 @@ def _loss_adds_up(model: Model, task: str, batch: Batch) -> Finding:
     passed = moved <= TOLERANCE
     cause = "" if passed else "padding adds to the loss, or the loss is a mean over the batch"
     return Finding(name, task, moved, passed, cause)
+
+
+def _loss_by_hand(model: Model, task: str, batch: Batch) -> Finding:
+    """The loss is the number that the predictions give; see `seqkit.hand`."""
+    name = "the loss equals one computed by hand"
+    found = by_hand(model, task, batch)
+    if found is None:
+        return Finding(name, task, math.nan, True)
+    loss, hand, what = found
+    moved = abs(loss - hand) / max(1.0, abs(hand))
+    # Confidences are exponentials in single precision, of which the logarithm is taken again.
+    passed = moved <= 20 * TOLERANCE
+    cause = f"it is {loss:.6g}, and {what}: {hand:.6g}; loss and prediction are not of one mind"
+    return Finding(name, task, moved, passed, "" if passed else cause)
+
+
+def _shortest(model: Model, task: str, batch: Batch) -> Finding:
+    """The shortest input (one step, where the input layer takes that) is answered, and alike on its own."""
+    name = "the shortest input is answered like any other"
+    steps = _least_steps(model, task, batch)
+    if steps is None:
+        return Finding(name, task, math.nan, True)
+    alone = Batch(batch.x[:1, :steps], torch.tensor([steps]), ids=list(batch.ids)[:1])
+    lengths = batch.lengths.clone()
+    lengths[0] = steps
+    x = batch.x.clone()
+    x[0, steps:] = 0
+    cause = "lengths of one step are a case of their own, or a batch without any padding is"
+    try:
+        before = answers(model, task, alone)
+        after = answers(model, task, Batch(x, lengths, ids=batch.ids))[:1]
+    except Exception as error:
+        said = f"an input of {steps} steps ends in {type(error).__name__}: {error}"
+        return Finding(name, task, math.inf, False, said)
+    if any(not bool(stage.isfinite().all()) for answer in (*before, *after) for stage in answer.stages):
+        return Finding(name, task, math.inf, False, f"the answer to an input of {steps} steps is not finite")
+    return _compare(name, task, before, after, [0], cause)
+
+
+@torch.no_grad()
+def _least_steps(model: Model, task: str, batch: Batch) -> int | None:
+    """The fewest input steps of which the input layer makes an encoded step."""
+    for steps in range(1, int(batch.lengths[0]) + 1):
+        try:
+            _, lengths = model.layers[task](batch.x[:1, :steps], torch.tensor([steps]))
+        except (ValueError, RuntimeError):
+            continue  # a window wider than the input, which its field refuses
+        if int(lengths[0]) >= 1:
+            return steps
+    return None
 
 
 def _gradient_stays_inside(model: Model, task: str, batch: Batch) -> Finding:
@@ -304,6 +367,19 @@ def _saved(model: Model, task: str, batch: Batch, before: list[Answer]) -> Findi
     cause = "something that the answers depend on is no part of the saved state"
     rows = list(range(batch.size))
     return _compare("a saved and reloaded model says the same", task, before, answers(again, task, batch), rows, cause)
+
+
+def prove_reloaded(model: Model, again: Model, task: str, batch: Batch, same: Batch) -> Finding:
+    """A model opened from its folder says what the one in memory says; `same` is the batch, encoded by its fields."""
+    name = "a model opened from its folder says the same"
+    was_training = model.training
+    try:
+        before = answers(model.eval(), task, batch)
+        after = answers(again.eval(), task, same)
+    finally:
+        model.train(was_training)
+    cause = "weights, or what a field learned, are not all in the folder"
+    return _compare(name, task, before, after, list(range(batch.size)), cause)
 
 
 # ---- comparing and rearranging

@@ -18,9 +18,10 @@ import click
 def command(what: str, sets: tuple[str, ...], as_json: bool) -> None:
     """Check the contracts of WHAT: a recipe (with new weights) or the folder of a trained model.
 
-    Padding, batch mates, batches of one, order, causality, states carried over, losses, gradients in the padding, and a
-    saved model made again: each is tried on a few of the task's own examples, and on the encoder alone with its
-    options varied. Leaves with 1 if any of them fails.
+    Padding, batch mates, batches of one, order, the shortest and the empty input, causality, states carried over,
+    losses (added up, and computed by hand), gradients in the padding, and the model saved and opened again: each is
+    tried on a few of the task's own examples, and on the encoder alone with its options varied. Leaves with 1 if any
+    of them fails.
     """
     from seqkit.proof import prove
 
