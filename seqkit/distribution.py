@@ -151,8 +151,7 @@ class Distribution:
     @property
     def summary(self) -> str:
         """What it says of itself, in a line."""
-        metadata = self._metadata.metadata
-        return " ".join((metadata["Summary"] if "Summary" in metadata else "").split())
+        return " ".join((self._metadata.metadata.get_all("Summary") or [""])[0].split())
 
     @cached_property
     def _requirements(self) -> list[Requirement]:

@@ -67,8 +67,7 @@ class Report:
         plugin: which.
         remarks: everything worth saying, the worst first.
         loaded: whether its import brings what the entry point names; None: it was not tried.
-        where: the line of the plugin's own that an error is about.
-        trace: the traceback, for a plugin that does not load.
+        diagnosis: why it does not load, if it does not.
         seconds: how long the import took.
         about: the first line of its docstring.
         options: of its recipe options, each `{"name", "type", "default", "about"}`.
@@ -77,8 +76,7 @@ class Report:
     plugin: Plugin
     remarks: tuple[Remark, ...] = ()
     loaded: bool | None = None
-    where: str = ""
-    trace: str = ""
+    diagnosis: Diagnosis | None = None
     seconds: float | None = None
     about: str = ""
     options: tuple[Mapping[str, JSON], ...] = ()
@@ -87,6 +85,11 @@ class Report:
     def state(self) -> State:
         """The worst of the remarks."""
         return max((remark.state for remark in self.remarks), key=_ORDER.index, default="ok")
+
+    @property
+    def trace(self) -> str:
+        """The traceback of a plugin that does not load."""
+        return self.diagnosis.trace if self.diagnosis else ""
 
     def facts(self) -> dict[str, JSON]:
         """As JSON."""
@@ -98,7 +101,8 @@ class Report:
             "state": self.state,
             "loaded": self.loaded,
             "seconds": self.seconds,
-            "where": self.where,
+            "cause": self.diagnosis.cause if self.diagnosis else "",
+            "where": self.diagnosis.where if self.diagnosis else "",
             "remarks": [dataclasses.asdict(remark) for remark in self.remarks],
             "traceback": self.trace,
             "about": self.about,
@@ -168,10 +172,17 @@ def _examine(
     said = _ask(plugins, patience, children)
     reports = {}
     for number, plugin in enumerate(plugins):
-        found = said.reports.get(number)
-        report = Report(plugin, **found) if found is not None else _ended(plugin, said)
-        remarks = [Remark("note", f"wrote {_quoted(said.output)} when it was imported")] if said.output.strip() else []
-        reports[plugin] = report if plugin.distribution == HOME else _with(report, *remarks, *_read(plugin))
+        report = Report(plugin, **said.reports.get(number, {"loaded": False, "diagnosis": _ended(plugin, said)}))
+        remarks = []
+        if report.diagnosis is not None:
+            found = report.diagnosis
+            what = f"does not load: {dataclasses.replace(found, advice='')}"
+            remarks.append(Remark("missing" if found.missing else "bad", what, found.advice))
+        if plugin.distribution != HOME:
+            if said.output.strip():
+                remarks.append(Remark("note", f"wrote {_quoted(said.output)} when it was imported"))
+            remarks += _read(plugin)
+        reports[plugin] = _with(report, *remarks)
     return reports
 
 
@@ -216,23 +227,21 @@ def _ask(plugins: Sequence[Plugin], patience: float, children: list[subprocess.P
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 number, found = json.loads(line)
                 found["remarks"] = tuple(Remark(**each) for each in found["remarks"])
+                found["diagnosis"] = Diagnosis(**found["diagnosis"]) if found["diagnosis"] else None
                 said.reports[number] = found
         return said
 
 
-def _ended(plugin: Plugin, said: _Said) -> Report:
-    """The report on a plugin whose import did not come back."""
+def _ended(plugin: Plugin, said: _Said) -> Diagnosis:
+    """Why an import did not come back."""
     where = where_in(said.dump, _distribution(plugin)) if said.dump else ""
-    at = f" (at {where})" if where else ""
+    advice = f"remove {plugin.distribution}, or tell its author"
     if said.code is None or said.dump.startswith("Timeout"):
         limit = said.patience if said.code is not None else said.patience * CEILING
-        what = f"its import does not end: given up after {limit:g} s{at}"
-        advice = f"remove {plugin.distribution}, or tell its author; --timeout gives it longer"
-    else:
-        by = f"by signal {_signal(-said.code)}" if said.code < 0 else f"with exit code {said.code}"
-        what = f"its import ends the process {by}{at}"
-        advice = f"remove {plugin.distribution}, or tell its author"
-    return Report(plugin, (Remark("bad", what, advice),), False, where, said.dump)
+        cause = f"its import does not end, and was given up after {limit:g} s"
+        return Diagnosis(cause, where, f"{advice}; --timeout gives it longer", trace=said.dump)
+    by = f"by signal {_signal(-said.code)}" if said.code < 0 else f"with exit code {said.code}"
+    return Diagnosis(f"its import ends the process {by}", where, advice, trace=said.dump)
 
 
 def _read(plugin: Plugin) -> Iterator[Remark]:
@@ -341,10 +350,6 @@ def _look(plugin: Plugin) -> dict[str, JSON]:
         diagnosis = diagnose(error, plugin.distribution, plugin.value)
     seconds = time.perf_counter() - start
     remarks = []
-    if diagnosis is not None:
-        state: State = "missing" if diagnosis.missing else "bad"
-        what = f"does not load: {dataclasses.replace(diagnosis, advice='')}"
-        remarks.append(Remark(state, what, diagnosis.advice))
     if plugin.distribution != HOME:
         remarks += [
             Remark("bad" if each.grave else "note", f"{each.what} when it was imported") for each in watch.changes()
@@ -358,8 +363,7 @@ def _look(plugin: Plugin) -> dict[str, JSON]:
     return {
         "remarks": [dataclasses.asdict(remark) for remark in remarks],
         "loaded": diagnosis is None,
-        "where": diagnosis.where if diagnosis else "",
-        "trace": diagnosis.trace if diagnosis else "",
+        "diagnosis": dataclasses.asdict(diagnosis) if diagnosis else None,
         "seconds": round(seconds, 4),
         "about": about,
         "options": options,

@@ -158,6 +158,11 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     return value
 
 
+def refuse(plugin: Plugin, diagnosis: Diagnosis) -> None:
+    """Do not import this plugin in this process: it is known from outside that it does not load."""
+    _failures[plugin] = Failure(plugin, diagnosis)
+
+
 def failures() -> list[Failure]:
     """What failed to load so far in this process."""
     return sorted(_failures.values(), key=lambda failure: failure.plugin)

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 import seqkit
 from seqkit.cli import VERBS, doctor, main
 from seqkit.errors import Interrupted
-from tests.strangers import TASK, install
+from tests.strangers import install
 
 GOOD = "# A good one.\n# Two lines.\n\n# no more\ntasks: {splice: {k: 4}}\nencoder: {use: lstm, hidden: 8}\n"
 BAD = "seed: -1\ntasks: {splice: {k: 0}}\nencoder: {use: lstn}\n"

@@ -104,8 +104,8 @@ DIAGNOSES = {
     "recursion-error": r"does not load: RecursionError: maximum recursion depth exceeded.* \(stranger_\d+.py:2\)",
     "output-noise": r"wrote '.*noise.*' when it was imported",
     "signal-hijack": r"took over SIGINT, SIGTERM when it was imported",
-    "abort": r"its import ends the process by signal SIGABRT \(at stranger_\d+.py:3\)",
-    "endless": r"its import does not end: given up after 1.5 s \(at stranger_\d+.py:4\)",
+    "abort": r"does not load: its import ends the process by signal SIGABRT \(stranger_\d+.py:3\)",
+    "endless": r"does not load: its import does not end, and was given up after 1.5 s \(stranger_\d+.py:4\)",
     "patched-torch-load": r"replaced json.loads, torch.load when it was imported",
 }
 
@@ -160,6 +160,24 @@ def test_a_recipe_that_names_one_is_told_what_and_where_and_what_to_do(site: Pat
         if name != "missing-attribute":
             assert re.search(r'  File ".*stranger_\d+.py", line \d', quoted)
             assert "importlib" not in quoted
+
+
+def test_the_schema_for_editors_leaves_out_what_would_end_it(site: Path) -> None:
+    install(site, distribution="aa", code=BROKEN["abort"], entries={"seqkit.heads": {"down": "task"}})
+    install(site, distribution="bb", code="def task(*, k: int = 3): ...", entries={"seqkit.tasks": {"fine": "task"}})
+    result = call("recipes", "schema")
+    assert result.exit_code == 0
+    schema = json.loads(result.stdout)
+    assert "fine" in schema["properties"]["tasks"]["properties"]
+    assert "the head 'down' of aa 1.2 does not load: its import ends the process" in schema["$comment"]
+
+
+def test_a_head_that_does_not_fit_is_told_without_importing_others(site: Path) -> None:
+    install(site, distribution="aa", code=BROKEN["abort"], entries={"seqkit.heads": {"down": "task"}})
+    (site / "r.yaml").write_text("tasks: {sentiment: {head: crf}}\nencoder: lstm\n")
+    result = call("recipes", "check", "r.yaml")
+    assert result.exit_code == 2
+    assert "heads that can: classify; perhaps others: down" in result.stderr
 
 
 def test_what_an_abort_leaves_when_it_is_asked_for_by_name(site: Path) -> None:

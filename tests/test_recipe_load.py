@@ -165,7 +165,8 @@ class TestMistakes:
             "r.yaml:2:7: seed: must be at least 0, got -1",
             "r.yaml:4:15: tasks.splice.k: expected a whole number, got the text 'four'",
             "r.yaml:4:21: tasks.splice.with: unknown option; did you mean 'widths' or 'weight' or 'either'?",
-            "r.yaml:4:36: tasks.splice.head: 'language' cannot serve a Label target; heads that can: classify",
+            "r.yaml:4:36: tasks.splice.head: 'language' cannot serve a Label target; heads that can: classify; "
+            "perhaps others: broken, odd",
             "r.yaml:7:3: encoder.droput: unknown option; "
             "did you mean 'dropout' or 'input_dropout' or 'output_dropout'?",
             "r.yaml:11:20: train.optimizer.use: no optimizer is called 'adamm'; did you mean 'adam' or 'adamw'? "

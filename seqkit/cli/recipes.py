@@ -84,7 +84,15 @@ def check(ctx: click.Context, recipe: str, sets: tuple[str, ...], as_json: bool)
 
 @command.command()
 def schema() -> None:
-    """Print the JSON Schema of a recipe, for editors. It knows all installed plugins, so it imports them."""
+    """Print the JSON Schema of a recipe, for editors. It knows all installed plugins that load."""
+    from seqkit import registry
+    from seqkit.probe import probe
     from seqkit.recipe.editor import json_schema
+
+    # It imports all of them, so each is tried first where it can do no harm.
+    strangers = [plugin for plugin in registry.installed() if plugin.distribution != registry.HOME]
+    for report in probe(strangers):
+        if report.diagnosis is not None:
+            registry.refuse(report.plugin, report.diagnosis)
 
     click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))

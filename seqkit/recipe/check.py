@@ -208,9 +208,7 @@ def _fits(
     accepts = getattr(factory, "accepts", None)
     if accepts is not None and not isinstance(task.target, tuple(accepts)):
         target = type(task.target).__name__
-        fit = [name for name in names_in("heads") if _accepts(name, task)]
-        hint = f"heads that can: {', '.join(fit)}" if fit else "no installed head can"
-        checker.say(place, f"{path}.head: '{head}' cannot serve a {target} target", hint)
+        checker.say(place, f"{path}.head: '{head}' cannot serve a {target} target", _heads_for(task))
         return
     both = encoder_entry.node.entries.get("bidirectional") if encoder_entry else None
     looks_ahead = both is not None and both.node.value is True
@@ -221,12 +219,22 @@ def _fits(
         checker.say(both.node.place if both else encoder_entry.place, what, "set it to false")
 
 
-def _accepts(name: str, task: Task) -> bool:
+def _heads_for(task: Task) -> str:
+    """The heads that can serve a task's target. A stranger's is named unseen: it is imported for its own name only."""
+    from seqkit import registry
+
+    house = [plugin for plugin in registry.installed("heads") if plugin.distribution == registry.HOME]
+    others = sorted({plugin.name for plugin in registry.installed("heads")} - {plugin.name for plugin in house})
+    fit = [each.name for each in house if isinstance(task.target, _served(each.full_name))]
+    found = f"heads that can: {', '.join(fit)}" if fit else "no head of seqkit's own can"
+    return f"{found}; perhaps others: {', '.join(others)}" if others else found
+
+
+def _served(head: str) -> tuple[type, ...]:
     try:
-        accepts = getattr(lookup("heads", name), "accepts", ())
+        return tuple(getattr(lookup("heads", head), "accepts", ()))
     except PluginError:
-        return False
-    return isinstance(task.target, tuple(accepts))
+        return ()
 
 
 def _expect(checker: Checker, top: Mapping[str, Entry]) -> dict[str, dict[str, float]]:
