@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqkit import checkpoint, faults, kernels, memory, registry, store
+from seqkit import checkpoint, durable, faults, kernels, memory, provenance, registry, store
 from seqkit import model as model_room
 from seqkit._version import __version__
 from seqkit.batching import TaskData
@@ -68,6 +68,12 @@ def carry_out(
 def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *, resume: bool) -> Finished:
     device = choose_device(recipe.device)
     prepare_torch(device)
+    plugins = provenance.used(recipe.uses)
+    if resume:
+        for line in provenance.changes(durable.read_json(run.folder / "plugins.json"), "this run", house=True):
+            run.log(line)
+            progress.say(line)
+    run.plugins(plugins)
     run.log(
         f"device {describe(device)}; {torch.get_num_threads()} threads; torch {torch.__version__}; seqkit {__version__}"
     )
@@ -92,7 +98,7 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
                 outcome = evaluate(model, part, split, stop=stop)
                 scores |= {f"{name}/{split}/{key}": value for key, value in outcome.scores.items()}
     faults.at("report")
-    model_room.save(model, run.model, run.resolved, {n: (part.input, part.target) for n, part in data.items()})
+    model_room.save(model, run.model, run.resolved, {n: (part.input, part.target) for n, part in data.items()}, plugins)
     tests = {key: value for key, value in scores.items() if "/test/" in key}
     run.metrics(at.step, tests, epoch=at.epoch)
     run.board.scalars(at.step, tests)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 from torch import nn
 
-from seqkit import durable, registry
+from seqkit import durable, provenance, registry
 from seqkit.errors import DataError, Problem, RunError
 from seqkit.modules import Batch, Encoded, Encoder, Head, State
 from seqkit.recipe import Recipe, build_task, load
-from seqkit.types import Field, Prediction, Task
+from seqkit.types import JSON, Field, Prediction, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,8 +106,10 @@ def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], *, sta
     return Model(layers, encoder, heads)
 
 
-def save(model: Model, folder: Path, resolved: str, fields: Mapping[str, tuple[Field, Field]]) -> None:
-    """All that prediction needs: weights, resolved recipe, fitted fields, and a manifest with their hashes, written last.
+def save(
+    model: Model, folder: Path, resolved: str, fields: Mapping[str, tuple[Field, Field]], plugins: JSON = ()
+) -> None:
+    """All that prediction needs: weights, resolved recipe, fitted fields, plugins, and last a manifest with all hashes.
 
     Raises:
         RunError: the disk is full or read-only.
@@ -117,6 +120,7 @@ def save(model: Model, folder: Path, resolved: str, fields: Mapping[str, tuple[F
         "model.safetensors": serialized(weights),
         "recipe.yaml": resolved.encode(),
         "fields.json": json.dumps(states, ensure_ascii=False, indent=1).encode(),
+        "plugins.json": json.dumps(list(plugins), ensure_ascii=False, indent=1).encode(),
     }
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = json.dumps({"format_version": FORMAT_VERSION, "files": files}, indent=1).encode()
@@ -136,6 +140,7 @@ def open_model(
 
     Raises:
         DataError: there is no model here.
+        PluginError: a plugin that it was made with is not installed.
         RunError: a file of it is missing, damaged, or of a newer format.
     """
     if (folder / "model" / "MANIFEST.json").exists():
@@ -146,6 +151,11 @@ def open_model(
             raise RunError(f"{folder / name}: missing from the model; train again, or copy the whole folder")
         if _sha256(folder / name) != digest:
             raise RunError(f"{folder / name}: damaged, its SHA-256 is not the one in MANIFEST.json")
+    if "plugins.json" in manifest["files"]:
+        plugins = json.loads((folder / "plugins.json").read_text(encoding="utf-8"))
+        provenance.recall(plugins, f"the model in {folder}")
+        for line in provenance.changes(plugins, f"the model in {folder}"):
+            print(f"warning: {line}", file=sys.stderr)
     recipe = load(str(folder / "recipe.yaml"))
     states = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
     tasks = {}

@@ -14,8 +14,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from seqkit._version import __version__
@@ -88,6 +90,7 @@ class Failure:
 
 
 _failures: dict[Plugin, Failure] = {}
+_preferred: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("preferred", default=MappingProxyType({}))
 
 
 def installed(kind: str | None = None) -> list[Plugin]:
@@ -109,6 +112,8 @@ def find(kind: str, name: str) -> Plugin:
     """
     plugins = installed(kind)
     matches = [plugin for plugin in plugins if name in (plugin.name, plugin.full_name)]
+    chosen = _preferred.get().get((kind, name))
+    matches = [plugin for plugin in matches if plugin.distribution == chosen] or matches
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -118,6 +123,11 @@ def find(kind: str, name: str) -> Plugin:
     there = f"there are: {', '.join(names)}" if names else "none is installed"
     hint = suggest(name, names)
     raise PluginError(f"no {_one(kind)} is called '{name}'; {hint + ' ' if hint else ''}{there}{hidden()}")
+
+
+def prefer(distributions: Mapping[tuple[str, str], str]) -> None:
+    """From here on, a (kind, name) that several bring means that of this distribution: what a run has recorded."""
+    _preferred.set({**_preferred.get(), **distributions})
 
 
 def hidden() -> str:

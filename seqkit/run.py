@@ -250,6 +250,10 @@ class Run:
         """Write data.json: each input with its path, size and SHA-256, and the splits' sizes and hashes."""
         self._guarded(lambda: durable.write_json(self.folder / "data.json", _scrub_json(facts)))
 
+    def plugins(self, facts: JSON) -> None:
+        """Write plugins.json: each distribution used, with its version, its hash and what of it was used."""
+        self._guarded(lambda: durable.write_json(self.folder / "plugins.json", _scrub_json(facts)))
+
     def flush(self) -> None:
         """Make all numbers written so far durable. Call it before a checkpoint is saved."""
         if "board" in self.__dict__:

@@ -42,11 +42,13 @@ def command(
     from seqkit.signals import Interrupts
 
     with Interrupts(at_once=True):  # imports take seconds, and there is nothing to save yet
+        from seqkit import durable, provenance
         from seqkit import recipe as recipes
         from seqkit.run import Run
 
         if resume is not None:
             folder = Run.open(resume).folder
+            provenance.recall(durable.read_json(folder / "plugins.json"), f"the run in {resume}")
             checked = recipes.load(str(folder / "resolved.yaml"))
             checked = dataclasses.replace(checked, text=(folder / "recipe.yaml").read_bytes())
         else:

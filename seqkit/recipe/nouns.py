@@ -62,6 +62,13 @@ class Recipe:
     text: bytes = field(default=b"", compare=False, repr=False)
     source: str = field(default="", compare=False)
 
+    @property
+    def uses(self) -> tuple[tuple[str, str], ...]:
+        """(kind, name) of each plugin that it names: tasks, encoder and heads."""
+        tasks = [("tasks", entry.use) for entry in self.tasks.values()]
+        heads = [("heads", entry.head.use) for entry in self.tasks.values()]
+        return tuple(dict.fromkeys([*tasks, ("encoders", self.encoder.use), *heads]))
+
     def resolved(self) -> str:
         """The recipe as YAML with every default filled in. Loading it gives an equal recipe."""
         tasks = {
