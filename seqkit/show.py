@@ -47,12 +47,10 @@ def show_outcome(board: Board, step: int, data: TaskData, split: str, outcome: O
         rows.append([where, given, _short(target), _short(prediction.value), shown, mark])
     board.table(f"{data.name}/{split}/samples", ["id", "input", "target", "prediction", "confidence", ""], rows, step)
     labels = getattr(data.target, "labels", None)
-    if (
-        labels is not None
-        and not data.target.ragged
-        and isinstance(outcome.targets[0], str)
-        and len(labels) <= CONFUSED
-    ):
+    if labels is None or data.target.ragged or len(labels) > CONFUSED or not isinstance(outcome.targets[0], str):
+        return
+    # A task's `finish` may have made something else of the labels, which then has no place in the matrix.
+    if set(labels).issuperset([*outcome.targets, *(prediction.value for prediction in outcome.predictions)]):
         matrix = confusion(outcome.targets, outcome.predictions, labels)
         board.confusion(f"{data.name}/{split}/confusion", list(labels), matrix, step)
 
