@@ -104,7 +104,9 @@ class Checker:
             schema.model.model_validate(given)
         except ValidationError as error:
             errors = error.errors(include_url=False)
-            if any(each["type"] in ("missing", "literal_error") for each in errors):
+            if any(
+                each["type"] == "literal_error" or (each["type"], len(each["loc"])) == ("missing", 1) for each in errors
+            ):
                 return None
             for each in errors:
                 known.pop(str(each["loc"][0]), None)
@@ -182,7 +184,7 @@ class Checker:
         """pydantic's errors in plain English. What the members of a union say of one value becomes one sentence."""
         grouped: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
         for error in errors:
-            if error["type"] == "missing":
+            if error["type"] == "missing" and len(error["loc"]) == 1:
                 self.say(at, f"{join(path, str(error['loc'][0]))}: missing", "this option has no default")
             elif error["loc"][0] not in entries:
                 name = str(error["loc"][0]).removeprefix("option_")  # a default goes by the field, not by its alias
@@ -236,6 +238,9 @@ _RANGE = {
 
 def _sentence(errors: Sequence[Mapping[str, Any]], node: Node) -> str:
     """One sentence for everything that was said of one value."""
+    short = [error["loc"][-1] for error in errors if error["type"] == "missing"]
+    if short:  # pydantic misses each value that a list of a fixed length has not
+        return f"must have {max(short) + 1} in it, got {show(node)}"
     for error in errors:  # right in kind and wrong in size: what the other members of a union expect is no help
         if error["type"] in _RANGE:
             key, words = _RANGE[error["type"]]
