@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard import summary as _summary
 
 from seqkit import drawing, durable, events
@@ -43,7 +42,7 @@ class Board:
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         self.folder = folder
-        self._writer: SummaryWriter | None = None
+        self._writer: events.Writer | None = None
         self._purge: int | None = None
         self._once = events.Once()
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,12 +121,14 @@ class Board:
         self.scalars(step, finals)
 
     def flush(self) -> None:
-        """Hand everything to the system: before a checkpoint, on signals, on exceptions."""
+        """Make everything durable: before a checkpoint, which must not outlive the points that led to it."""
         if self._writer is not None:
             self._guarded(self._writer.flush)
+            self._guarded(lambda: durable.sync(events.paths(self.folder)[-1]))
+            self._guarded(lambda: durable.sync_folder(self.folder))
 
     def close(self) -> None:
-        """Flush and end the writer's thread. A later write opens a new file."""
+        """Flush, and be done with the file. A later write begins a new one."""
         self._close()
 
     def _add(self, step: int, summary: Summary) -> None:
@@ -137,16 +138,15 @@ class Board:
 
         def write() -> None:
             if self._writer is None:
-                self._writer = SummaryWriter(str(self.folder), purge_step=self._purge)
-            file_writer: Any = self._writer.file_writer
-            file_writer.add_summary(fresh, step)
+                self._writer = events.Writer(self.folder, self._purge)
+            self._writer.add(fresh, step)
 
         self._guarded(write)
 
     def _close(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            self._guarded(writer.close)
+            self._guarded(writer.flush)
 
     def _guarded(self, action: Callable[[], object]) -> None:
         try:

@@ -167,6 +167,8 @@ def cannot_write(error: OSError, folder: Path, *, need: int | None = None, more:
         wanted = "" if need is None else f"need {readable(need)}, "
         limit = " (a file size limit is set: ulimit -f)" if error.errno == errno.EFBIG else ""
         return RunError(f"disk full: {wanted}have {have} in {folder}{limit}{tail}")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE) and not folder.is_dir():
+        return RunError(f"{folder} is gone: it was moved or deleted while the run was at work{tail}")
     return RunError(f"cannot write in {folder}: {error.strerror or error}{tail}")
 
 

@@ -6,12 +6,16 @@ reader sees them twice. On resume the files are therefore rewritten without what
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -19,6 +23,10 @@ from seqkit import durable
 
 MARK = "tfevents"
 """What TensorBoard looks for in a file's name; an unfinished file may not have it."""
+
+
+EVERY = 5.0
+"""Seconds after which what was written is handed to the system, so that it can be watched."""
 
 
 class Once:
@@ -32,6 +40,47 @@ class Once:
         fresh = [value for value in summary.value if self.last.get(value.tag, -1) < step]
         self.last.update((value.tag, step) for value in fresh)
         return _part(summary, fresh)
+
+
+class Writer:
+    """One event file, made when the first event comes. No thread: what cannot be written is told where it is written.
+
+    Args:
+        folder: of the run's events; it must be there.
+        purge_step: what a TensorBoard that is watching shall forget: this step and all later ones.
+    """
+
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        # Names sort by time, process and number, which is the order in which files are read.
+        name = f"events.out.{MARK}.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        self.path = folder / name
+        durable.create(self.path, b"")
+        self._held = io.BytesIO()
+        self._records = RecordWriter(self._held)
+        self._flushed = time.monotonic()
+        self._put(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if purge_step is not None:
+            started = SessionLog(status=SessionLog.START)
+            self._put(Event(wall_time=time.time(), step=purge_step, session_log=started))
+
+    def add(self, summary: Summary, step: int) -> None:
+        """One more event; it reaches the file within seconds."""
+        self._put(Event(wall_time=time.time(), step=step, summary=summary))
+        if time.monotonic() - self._flushed > EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything to the system. What could not be written is lost, or half there: a reader stops before it."""
+        content = self._held.getvalue()
+        self._held.seek(0)
+        self._held.truncate()
+        self._flushed = time.monotonic()
+        if not self.path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
+        durable.append(self.path, content)
+
+    def _put(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())
 
 
 def rewrite(folder: Path, last_step: int | None = None) -> Once:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from seqkit import checkpoint, faults, finite
+from seqkit import checkpoint, durable, faults, finite
 from seqkit.backward import gradients, scale_gradients
 from seqkit.batching import Epoch, TaskData
 from seqkit.errors import Interrupted, RunError
@@ -117,6 +118,8 @@ def train(
     stop.check("stopped before the first step of this start; nothing is lost")
 
     def save() -> None:
+        if not run.checkpoints.is_dir():  # to make it again would hide that everything in it is lost
+            raise durable.cannot_write(FileNotFoundError(errno.ENOENT, ""), run.checkpoints)
         _save(run, at, model, optimizer, scaler, average, sums, carried, keep=settings.keep)
 
     def settle(due: bool, back: bool = False) -> None:
