@@ -57,19 +57,22 @@ class TaskData:
         stored = self.splits[split].x.lengths
         return stored + 1 if self.target.derived and self.task.window is None else stored
 
-    def batch(self, split: str, index: Index) -> Batch:
-        """The examples at `index`, padded on the right."""
+    def batch(self, split: str, index: Index, steps: int = 0) -> Batch:
+        """The examples at `index`, padded on the right: to the longest of them, or to `steps` where that is more."""
         part = self.splits[split]
         ids = [part.ids[i] for i in index]
-        x, lengths = gather(part.x, index)
+        complete = self.task.window is None
+        x, lengths = gather(part.x, index, steps - (self.target.derived and complete))
         if self.target.derived:
-            return _next_step(x, lengths, ids, complete=self.task.window is None)
+            return _next_step(x, lengths, ids, complete=complete)
         y, y_lengths = None, None
         if part.y is not None:
             if part.y.offsets is None:
                 y = to_tensor(part.y.data[index])
             else:
                 values, counts = gather(part.y, index)
+                if np.array_equal(counts, lengths):  # one target a step
+                    values = _padded(values, x.shape[1])
                 y, y_lengths = to_tensor(values), torch.from_numpy(counts)
         return Batch(to_tensor(x), torch.from_numpy(lengths), y, y_lengths, ids=ids)
 
@@ -96,16 +99,25 @@ class TaskData:
         return found
 
 
-def gather(column: Column, index: Index) -> tuple[NDArray[Any], Index]:
-    """Rows of a ragged column as (B, T, ...) padded with zeros on the right, and their lengths (B,)."""
+def gather(column: Column, index: Index, steps: int = 0) -> tuple[NDArray[Any], Index]:
+    """Rows of a ragged column as (B, T, ...) padded with zeros on the right, and their lengths (B,).
+
+    T is the longest of them, or `steps` where that is more.
+    """
     if column.offsets is None:  # one row an example: sequences of one step
         return np.asarray(column.data[index])[:, None], np.ones(len(index), dtype=np.int64)
     starts = column.offsets[index].astype(np.int64)
     lengths = column.offsets[index + 1].astype(np.int64) - starts
-    steps = np.arange(lengths.max())
-    values = np.asarray(column.data[starts[:, None] + np.minimum(steps, lengths[:, None] - 1)])
-    values[steps >= lengths[:, None]] = 0
-    return values, lengths
+    times = np.arange(lengths.max())
+    values = np.asarray(column.data[starts[:, None] + np.minimum(times, lengths[:, None] - 1)])
+    values[times >= lengths[:, None]] = 0
+    return _padded(values, steps), lengths
+
+
+def _padded(values: NDArray[Any], steps: int) -> NDArray[Any]:
+    """(B, T, ...) with zeros up to `steps`, where that is more than T."""
+    more = steps - values.shape[1]
+    return values if more <= 0 else np.pad(values, [(0, 0), (0, more)] + [(0, 0)] * (values.ndim - 2))
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
@@ -176,6 +188,20 @@ class Stream:
         return self.take(start, start + steps)
 
 
+def cut(lengths: Index, settings: TrainSettings, *, seed: int, epoch: int) -> list[Index]:
+    """The batches of an epoch as the settings have them: arrays of example numbers."""
+    size = settings.batch if settings.tokens is None else None
+    return sampler.batches(lengths, seed=seed, epoch=epoch, batch=size, tokens=settings.tokens, pool=settings.pool)
+
+
+def edges(lengths: Index, settings: TrainSettings, *, seed: int) -> Index:
+    """The lengths that batches are padded to in training, by those of the first epoch: the same in every epoch."""
+    assert settings.shapes is not None
+    batches = cut(lengths, settings, seed=seed, epoch=0)
+    longest = [int(lengths[index].max()) for index in batches]
+    return sampler.edges([*longest, int(lengths.max())], settings.shapes, weights=[*map(len, batches), 0])
+
+
 @dataclass(frozen=True)
 class Turn:
     """What one optimiser step is made of: some batches of one task."""
@@ -190,6 +216,11 @@ class Epoch:
     def __init__(self, data: Mapping[str, TaskData], settings: TrainSettings, *, seed: int, epoch: int) -> None:
         self.data = data
         self._streams: dict[str, tuple[Stream, sampler.Lanes]] = {}
+        self._edges = {
+            name: edges(part.lengths("train"), settings, seed=seed)
+            for name, part in data.items()
+            if settings.shapes and part.task.window is None
+        }
         chunks: dict[str, list[tuple[Any, ...]]] = {}
         for name in data:
             units = self._units(name, settings, seed, epoch)
@@ -204,8 +235,7 @@ class Epoch:
         task = self.data[name]
         if task.task.window is None:
             lengths = task.lengths("train")
-            size = settings.batch if settings.tokens is None else None
-            return list(sampler.batches(lengths, seed=seed, epoch=epoch, batch=size, tokens=settings.tokens))
+            return cut(lengths, settings, seed=seed, epoch=epoch)
         stream = Stream(task.splits["train"].x)
         lanes = sampler.lanes(stream.total, batch=settings.batch, window=task.task.window, seed=seed, epoch=epoch)
         self._streams[name] = stream, lanes
@@ -220,8 +250,16 @@ class Epoch:
             stream, lanes = self._streams[turn.task]
             made = [stream.window(lanes, number) for number in turn.batches]
         else:
-            made = [self.data[turn.task].batch("train", index) for index in turn.batches]
+            made = [self._batch(turn.task, index) for index in turn.batches]
         return [faults.at("batch.fetch", batch) for batch in made]
+
+    def _batch(self, name: str, index: Index) -> Batch:
+        """The examples, padded to the next edge where there are edges."""
+        task = self.data[name]
+        if name not in self._edges:
+            return task.batch("train", index)
+        longest = task.lengths("train")[index].max()
+        return task.batch("train", index, int(self._edges[name][np.searchsorted(self._edges[name], longest)]))
 
     def feed(self, start: int, device: torch.device) -> Iterator[tuple[str, list[Batch]]]:
         """The turns from `start` on, their batches on `device`; for a GPU they are made ahead, in pinned memory."""

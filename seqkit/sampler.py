@@ -18,6 +18,8 @@ Index: TypeAlias = NDArray[np.int64]
 
 # Each use of one (seed, epoch) draws from a part of the counter's range that is its own.
 _EXAMPLES, _BATCHES, _ROTATION, _TURNS = range(4)
+_LENGTHS = 512
+"""Different lengths that the choice of edges looks at."""
 
 
 def batches(
@@ -65,6 +67,47 @@ def in_order(lengths: ArrayLike, *, batch: int | None = None, tokens: int | None
     """
     steps = _checked(lengths, batch, tokens, 1)
     return _cut(np.argsort(-steps, kind="stable").astype(np.int64), steps, batch, tokens)
+
+
+def edges(longest: ArrayLike, count: int, *, weights: ArrayLike | None = None) -> Index:
+    """The lengths, at most `count` of them, that batches are best padded to: with the fewest steps of padding in all.
+
+    The same few shapes come again and again, so that what a library prepares for a shape is prepared once.
+
+    Args:
+        longest: (n,) the longest example of each batch.
+        count: how many lengths.
+        weights: (n,) examples of each batch. None: the same for all.
+
+    Returns:
+        Lengths in rising order; the last is the longest of all. Of more than 512 different lengths, neighbours are
+        taken together first, so that the answer is then only nearly the best.
+    """
+    steps = np.asarray(longest, dtype=np.int64).reshape(-1)
+    if count < 1 or len(steps) == 0 or steps.min() < 1:
+        raise ValueError(f"{len(steps)} batches cannot be padded to {count} lengths")
+    amount = np.ones(len(steps)) if weights is None else np.asarray(weights, dtype=np.float64).reshape(-1)
+    known = np.unique(steps)
+    if len(known) > _LENGTHS:
+        known = np.unique(np.append(known[:: -(-len(known) // _LENGTHS)], known[-1]))
+    at = np.searchsorted(known, steps)
+    rows, used = np.zeros(len(known)), np.zeros(len(known))
+    np.add.at(rows, at, amount)
+    np.add.at(used, at, amount * steps)
+    # cost[i, j]: padding of what is longer than known[i - 1] and at most known[j], if all of it is padded to known[j].
+    rows, used = np.append(0.0, np.cumsum(rows)), np.append(0.0, np.cumsum(used))
+    cost = (rows[None, 1:] - rows[:-1, None]) * known[None, :] - (used[None, 1:] - used[:-1, None])
+    cost[np.tril_indices(len(known), -1)] = np.inf
+    least, cuts = cost[0], []
+    for _ in range(min(count, len(known)) - 1):
+        through = np.append(np.inf, least[:-1])[:, None] + cost  # what ends before i at least, and one more edge at j
+        cuts.append(np.argmin(through, axis=0))
+        least = np.take_along_axis(through, cuts[-1][None], axis=0)[0]
+    last, found = len(known) - 1, []
+    for cut in reversed(cuts):
+        found.append(known[last])
+        last = int(cut[last]) - 1
+    return np.asarray([*found, known[last]], dtype=np.int64)[::-1].copy()
 
 
 @dataclass(frozen=True)

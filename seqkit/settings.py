@@ -27,6 +27,9 @@ class TrainSettings:
         steps: optimiser steps; given, it decides instead of epochs.
         batch: examples a batch (lanes, for a task with a window).
         tokens: steps a batch, padding counted; given, it decides instead of batch.
+        pool: batches that examples of like length are gathered for. More of them leave less padding, and batches that
+            are more alike; 1: examples come together by chance.
+        shapes: how many different lengths batches are padded to, at most. null: each batch to its longest example.
         optimizer: adamw, adam or sgd, with its options.
         schedule: constant, cosine, one_cycle, linear or plateau, with its options.
         clip: largest gradient norm; a longer gradient is scaled down to it. null: no clipping.
@@ -50,6 +53,8 @@ class TrainSettings:
     steps: Count | None = None
     batch: Count = 32
     tokens: Count | None = None
+    pool: Count = 64
+    shapes: Count | None = None
     optimizer: Annotated[Choice, FromGroup("optimizers")] = _ADAMW
     schedule: Annotated[Choice, FromGroup("schedules")] = _CONSTANT
     clip: Positive | None = 1.0

@@ -137,6 +137,32 @@ def test_the_plan_of_an_epoch_depends_on_seed_and_epoch_alone(language) -> None:
     assert {task for task, _ in plan(1, 0)} == {"a", "b"}
 
 
+@pytest.mark.parametrize("kind", ["tags", "next"])
+def test_few_shapes_hold_the_same_examples(language, tmp_path, kind) -> None:
+    texts = ["abcdefghi"[: 1 + k % 9] + "x" * (k % 4) for k in range(60)]
+    if kind == "next":
+        data = language(texts=texts)
+    else:
+        rows = [(text, list(text.upper())) for text in texts]
+        data = make(Task(reader(rows), Tokens("characters"), Tags(), head="tag", best="accuracy"), tmp_path)
+
+    def batches(settings: TrainSettings, epoch: int) -> list:
+        made = batching.Epoch({"a": data}, settings, seed=1, epoch=epoch)
+        return [batch for turn in made.turns for batch in made.batches(turn)]
+
+    plain, few = TrainSettings(batch=4, pool=3), TrainSettings(batch=4, pool=3, shapes=3)
+    shapes = {batch.x.shape[1] for epoch in range(3) for batch in batches(few, epoch)}
+    assert len(shapes) == 3 < len({batch.x.shape[1] for batch in batches(plain, 0)})
+    for bare, padded in zip(batches(plain, 1), batches(few, 1), strict=True):
+        longest = bare.x.shape[1]
+        assert bare.ids == padded.ids
+        assert padded.lengths.tolist() == bare.lengths.tolist()
+        assert padded.y.shape == padded.x.shape
+        assert padded.x[:, :longest].tolist() == bare.x.tolist()
+        assert padded.y[:, :longest].tolist() == bare.y.tolist()
+        assert not padded.x[:, longest:].any()
+
+
 def test_any_position_of_an_epoch_is_reached_at_once(language) -> None:
     epoch = batching.Epoch({"a": language()}, TrainSettings(batch=2), seed=1, epoch=0)
     whole = [batch.x.tolist() for _, batches in epoch.feed(0, torch.device("cpu")) for batch in batches]

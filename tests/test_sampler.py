@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -212,3 +213,50 @@ def test_turns_are_not_a_fixed_rhythm() -> None:
     assert len(orders) > 10
     with pytest.raises(ValueError):
         sampler.interleave([1, -1], seed=1, epoch=0)
+
+
+def padding_of(longest: list[int], weights: list[int], found: tuple[int, ...]) -> float:
+    """The padding if each batch is padded to the next of these lengths."""
+    return sum(
+        weight * (min(each for each in found if each >= steps) - steps)
+        for steps, weight in zip(longest, weights, strict=True)
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=12),
+    st.integers(1, 5),
+)
+def test_edges_leave_the_least_padding_that_so_many_lengths_can(batches: list[tuple[int, int]], count: int) -> None:
+    longest, weights = [steps for steps, _ in batches], [weight for _, weight in batches]
+    found = tuple(sampler.edges(longest, count, weights=weights).tolist())
+    assert len(found) <= count
+    assert found[-1] == max(longest)
+    assert list(found) == sorted(set(found))
+    known = sorted(set(longest))
+    every = [
+        (*some, known[-1])
+        for size in range(min(count, len(known)))
+        for some in itertools.combinations(known[:-1], size)
+    ]
+    least = min(padding_of(longest, weights, each) for each in every)
+    assert padding_of(longest, weights, found) == least
+
+
+def test_edges_of_many_lengths_are_found_in_moments() -> None:
+    lengths = np.random.default_rng(1).lognormal(4, 0.8, 50_000).astype(int) + 1
+    found = sampler.edges(lengths, 16)
+    assert len(found) == 16
+    assert found[-1] == lengths.max()
+
+    def valid(lengths_to: Any) -> float:
+        return float(lengths.sum() / lengths_to[np.searchsorted(lengths_to, lengths)].sum())
+
+    assert valid(found) > 0.88
+    assert valid(found) > valid(np.quantile(lengths, np.linspace(1 / 16, 1, 16), method="higher")) + 0.05
+
+
+@pytest.mark.parametrize(("longest", "count"), [([], 3), ([4], 0), ([0, 4], 2)])
+def test_edges_that_make_no_sense(longest: list[int], count: int) -> None:
+    with pytest.raises(ValueError, match="cannot be padded"):
+        sampler.edges(longest, count)
