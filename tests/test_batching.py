@@ -144,7 +144,8 @@ def test_few_shapes_hold_the_same_examples(language, tmp_path, kind) -> None:
         data = language(texts=texts)
     else:
         rows = [(text, list(text.upper())) for text in texts]
-        data = make(Task(reader(rows), Tokens("characters"), Tags(), head="tag", best="accuracy"), tmp_path)
+        task = Task(read=reader(rows), input=Tokens("characters"), target=Tags(), head="tag", best="accuracy")
+        data = make(task, tmp_path)
 
     def batches(settings: TrainSettings, epoch: int) -> list:
         made = batching.Epoch({"a": data}, settings, seed=1, epoch=epoch)
