@@ -30,7 +30,7 @@ DEFAULT = "padded"
 PATIENCE = 120.0
 """Seconds that a build may take."""
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,8 @@ def _native() -> Native:
     if library.seqkit_version() != _VERSION:
         return Native(None, f"not there: {path} is of another version; delete it")
     library.seqkit_run.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_int, ctypes.c_int]
+    library.seqkit_lay_out.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    library.seqkit_lay_out.restype = ctypes.c_int64
     threads = _openmp()
     if threads is not None:
         library.seqkit_threads_by.argtypes = [ctypes.c_void_p, ctypes.c_void_p]

@@ -150,6 +150,23 @@ def test_two_parts_with_the_state_carried_equal_the_whole(cell: str, shape: str)
             torch.testing.assert_close(got[row], want[row], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", ["one", "both", "deep", "normed"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_step_at_a_time_is_the_same_cell(cell: str, shape: str) -> None:
+    """Without a gradient a single step has a way of its own."""
+    encoder, x, one = make(cell, **SHAPES[shape]), data(), torch.ones(len(LENGTHS), dtype=torch.int64)
+    state = None
+    for t in range(3):
+        want = encoder(x[:, t : t + 1], one, state)
+        with torch.no_grad():
+            got = encoder(x[:, t : t + 1], one, state)
+        assert got.steps.shape == want.steps.shape
+        told = zip([got.steps, got.last, *got.state], [want.steps, want.last, *want.state], strict=True)
+        for some, other in told:
+            torch.testing.assert_close(some, other, rtol=0, atol=1e-12)
+        state = want.state if encoder.directions == 1 else None
+
+
 def test_a_state_cannot_be_carried_in_two_directions() -> None:
     encoder = make("lstm", bidirectional=True)
     state = encoder(data(), LENGTHS).state

@@ -19,7 +19,7 @@ from seqkit.errors import UsageError
 from seqkit.kernels import layout
 from seqkit.kernels.fused import recur_rows
 from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
-from seqkit.kernels.native import native_pass
+from seqkit.kernels.native import native_layout, native_pass
 from seqkit.kernels.passes import GATES, Engine, Kind, Pass, stepwise
 from tests.reference import cells as twin
 
@@ -61,9 +61,10 @@ def run(
 ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     """(B, T, D) -> (B, T, sides x H) and the ends, by the code under test."""
     batch, time = x.shape[:2]
-    rows = lay_out(lengths, time, threads=threads)
+    rows = (native_layout if engine is native_pass else lay_out)(lengths, time, threads=threads)
     ran = recur_rows(cells, gathered(x.flatten(0, 1), rows.source), rows, starts, engine=engine, threads=threads)
-    return scattered(ran.rows, rows.source, batch * time).view(batch, time, ran.rows.shape[1]), ran.ends
+    steps = scattered(ran.rows, rows.source, batch * time).view(batch, time, ran.rows.shape[1])
+    return steps, [end() for end in ran.ends]
 
 
 def slowly(
@@ -239,33 +240,44 @@ def test_gates_keep_their_limits(size: float, engine: Engine) -> None:
             torch.testing.assert_close(got, want.transpose(0, 1), rtol=3e-6, atol=1e-12, equal_nan=True)
 
 
+@pytest.mark.parametrize("make_layout", [lay_out, native_layout])
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("lengths", [[3], [1, 1], RAGGED.tolist(), [4] * 40, [0, 0, 2], [0], []])
-def test_rows_are_the_real_steps_each_once(lengths: list[int], threads: int) -> None:
-    where = lay_out(torch.tensor(lengths, dtype=torch.int64), 7, threads=threads)
+def test_rows_are_the_real_steps_each_once(lengths: list[int], threads: int, make_layout: Any) -> None:
+    where = make_layout(torch.tensor(lengths, dtype=torch.int64), 7, threads=threads)
     want = [row * 7 + t for row, length in enumerate(lengths) for t in range(length)]
     assert sorted(where.source.tolist()) == want
     assert sorted(where.order.tolist()) == list(range(len(lengths)))
-    assert [where.order[int(k)] for k in where.place] == list(range(len(lengths)))
-    for k, sequence in enumerate(where.order.tolist()):
-        if lengths[sequence]:
-            assert int(where.source[where.first[k]]) == sequence * 7
-            assert int(where.source[where.last[k]]) == sequence * 7 + lengths[sequence] - 1
+    assert [int(where.order[k]) for k in where.place] == list(range(len(lengths)))
+    for sequence, length in enumerate(lengths):
+        first, last = int(where.first[sequence]), int(where.last[sequence])
+        if length:
+            assert [int(where.source[first]), int(where.source[last])] == [sequence * 7, sequence * 7 + length - 1]
         else:
+            assert (first, last) == (0, 0)
             assert where.empty is not None
-            assert bool(where.empty[k])
-    counts = where.alive.tolist()
+            assert bool(where.empty[sequence])
+    assert where.table.shape == (max(1, min(threads, len(lengths) // layout.ROWS_A_GROUP)), 4)
+    at = place = 0
     for group, row in zip(where.groups, where.table.tolist(), strict=True):
-        assert row == [group.row, group.sequence, row[2], len(group.alive)]
-        assert list(group.alive) == [counts.pop(0) for _ in group.alive] == sorted(group.alive, reverse=True)
+        assert [group.row, group.sequence] == row[:2] == [at, place]
+        assert len(group.alive) == row[3]
+        assert list(group.alive) == sorted(group.alive, reverse=True)
         assert all(group.alive)
-        at = group.row
+        place += row[2]
         for t, alive in enumerate(group.alive):
-            sequences = where.order[group.sequence : group.sequence + alive]
-            assert where.source[at : at + alive].tolist() == [int(k) * 7 + t for k in sequences]
+            sequences = where.order[group.sequence : group.sequence + alive].tolist()
+            assert where.source[at : at + alive].tolist() == [k * 7 + t for k in sequences]
+            assert [lengths[k] for k in sequences] == sorted((lengths[k] for k in sequences), reverse=True)
             at += alive
-    assert not counts
-    assert len(where.groups) == max(1, min(threads, len(lengths) // layout.ROWS_A_GROUP))
+    assert (at, place) == (sum(lengths), len(lengths))
+
+
+@pytest.mark.parametrize("make_layout", [lay_out, native_layout])
+@pytest.mark.parametrize("wrong", [[3, -1], [8, 2]])
+def test_lengths_that_cannot_be_are_refused(wrong: list[int], make_layout: Any) -> None:
+    with pytest.raises(ValueError, match="lengths must be from 0 to 7"):
+        make_layout(torch.tensor(wrong), 7)
 
 
 def test_rows_go_there_and_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import torch
@@ -14,11 +15,11 @@ from seqkit.kernels import (
     Choice,
     Layout,
     Ran,
+    advance,
     all_full,
     at_end,
     choose,
     gathered,
-    lay_out,
     recur,
     recur_rows,
     scattered,
@@ -81,10 +82,33 @@ class Recurrent(Encoder):
             ValueError: a state is carried into two directions, or it or the lengths do not fit this batch.
         """
         self._check(x, lengths, state)
+        if x.shape[1] == 1 and x.device.type == "cpu" and not torch.is_grad_enabled() and all_full(lengths, 1):
+            return self._over_one_step(x, lengths, state)
         choice = choose(self._cell(0), x.device, self._cell(0).all_weights[0][1].dtype)
         if choice.engine is not None:
             return self._over_rows(x, lengths, state, choice)
         return self._over_padded(x, lengths, state)
+
+    def _over_one_step(self, x: Tensor, lengths: Tensor, state: State | None) -> Encoded:
+        """(B, 1, D): each cell once, nothing laid out for more. Both directions of a single step are alike."""
+        starts, ends = self._starts(x, state), list[CellState]()
+        x = self._drop(x.transpose(0, 1), self.input_dropout)  # (1, B, D)
+        for layer in range(self.layers):
+            if layer:
+                x = self._drop(x, self.dropout)
+            places = range(layer * self.directions, (layer + 1) * self.directions)
+            ends += [advance(self._cell(place), x[0], starts[place]) for place in places]
+            sides = [end[0] for end in ends[-self.directions :]]
+            y = (torch.cat(sides, dim=-1) if len(sides) > 1 else sides[0])[None]
+            if self.residual and x.shape[-1] == y.shape[-1]:
+                y = y + x
+            x = y if self.norms is None else self.norms[layer](y)
+        x = self._drop(x, self.output_dropout)
+
+        def continue_() -> State:
+            return tuple(torch.stack([end[part] for end in ends], dim=1) for part in range(self.states))
+
+        return Encoded(x.transpose(0, 1), lengths, x[0], continue_)
 
     def _over_padded(self, x: Tensor, lengths: Tensor, state: State | None) -> Encoded:
         """Every layer and direction by torch's own call over the padded batch."""
@@ -125,10 +149,10 @@ class Recurrent(Encoder):
         assert choice.engine is not None
         batch, time = x.shape[:2]
         threads = torch.get_num_threads()
-        layout = lay_out(lengths, time, threads=max(1, threads // self.directions))
+        layout = choice.lay_out(lengths, time, threads=max(1, threads // self.directions))
         starts = self._starts(x, state) if state is not None or self.initial is not None else [None] * len(self.cells)
         rows = self._drop_rows(gathered(x.flatten(0, 1), layout.source), layout, self.input_dropout)
-        ends: list[CellState] = []
+        ends: list[Callable[[], CellState]] = []
         for layer in range(self.layers):
             if layer:
                 rows = self._drop_rows(rows, layout, self.dropout)
@@ -141,14 +165,14 @@ class Recurrent(Encoder):
                 y = y + rows
             rows = y if self.norms is None else self.norms[layer](y)
         rows = self._drop_rows(rows, layout, self.output_dropout)
-        forwards, backwards = layout.last[layout.place], layout.first[layout.place]
-        last = rows[..., : self.hidden].index_select(0, forwards)
+        last = rows[:, : self.hidden].index_select(0, layout.last)
         if self.directions == 2:
-            last = torch.cat([last, rows[..., self.hidden :].index_select(0, backwards)], dim=-1)
+            last = torch.cat([last, rows[:, self.hidden :].index_select(0, layout.first)], dim=-1)
         steps = scattered(rows, layout.source, batch * time).view(batch, time, -1)
 
         def continue_() -> State:
-            return tuple(torch.stack([end[part] for end in ends], dim=1) for part in range(self.states))
+            found = [end() for end in ends]
+            return tuple(torch.stack([end[part] for end in found], dim=1) for part in range(self.states))
 
         return Encoded(steps, lengths, last, continue_)
 

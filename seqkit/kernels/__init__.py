@@ -16,6 +16,7 @@ from seqkit.kernels.fused import RowsRan, recur_rows
 from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
 from seqkit.kernels.padded import CellState, Ran, recur
 from seqkit.kernels.rows import all_full, at_end, flip, real_rows, upload
+from seqkit.kernels.single import advance
 
 __all__ = [
     "CellState",
@@ -23,6 +24,7 @@ __all__ = [
     "Layout",
     "Ran",
     "RowsRan",
+    "advance",
     "all_full",
     "at_end",
     "choose",

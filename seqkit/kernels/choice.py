@@ -10,7 +10,7 @@ find otherwise than another: a resumed run on the same machine chooses the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ from torch import nn
 
 from seqkit.compiled import DEFAULT, VARIABLE, asked, native
 from seqkit.errors import UsageError
-from seqkit.kernels.native import native_pass
+from seqkit.kernels.layout import Layout, lay_out
+from seqkit.kernels.native import native_layout, native_pass
 from seqkit.kernels.passes import Engine, stepwise
 
 Implementation: TypeAlias = Literal["padded", "native", "stepwise"]
@@ -41,6 +42,11 @@ class Choice:
     def engine(self) -> Engine | None:
         """What runs the recurrence over rows; None for the padded call."""
         return {"padded": None, "native": native_pass, "stepwise": stepwise}[self.name]
+
+    @property
+    def lay_out(self) -> Callable[..., Layout]:
+        """What finds the rows of a batch."""
+        return native_layout if self.name == "native" else lay_out
 
 
 @contextmanager

@@ -6,8 +6,9 @@ and of the inputs, are each one product over all real steps of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,11 +28,12 @@ class RowsRan:
 
     Attributes:
         rows: (N, directions x H) outputs, the directions side by side.
-        ends: for each direction the state after its own last step, (h,) or (h, c), each (B, H) in the batch's order.
+        ends: for each direction what works out the state after its own last step, (h,) or (h, c), each (B, H) in the
+            batch's order.
     """
 
     rows: Tensor
-    ends: list[CellState]
+    ends: list[Callable[[], CellState]]
 
 
 def recur_rows(
@@ -47,22 +49,20 @@ def recur_rows(
 
     A start of None is zero. The cells are torch's, with one layer and one direction each.
     """
-    kind, places = kind_of(cells[0]), layout.order
+    kind = kind_of(cells[0])
     given: list[Tensor | None] = []
     for cell, start in zip(cells, starts, strict=True):
         given += cell.all_weights[0]
-        states = () if start is None else tuple(part.to(x.dtype).index_select(0, places) for part in start)
-        given += [*states, *[None] * (2 - len(states))]
+        given += [*(start or ()), *[None] * (2 - len(start or ()))]
     out, *memories = _Layer.apply(engine, layout, kind, threads, x, *given)  # type: ignore[no-untyped-call]
     hidden = cells[0].hidden_size
-    ends: list[CellState] = []
-    for d in range(len(cells)):
-        index = (layout.first if d else layout.last).index_select(0, layout.place)
-        h = out[:, d * hidden : (d + 1) * hidden].index_select(0, index) if layout.rows else x.new_zeros(0, hidden)
-        if layout.empty is not None:
-            h = _where_empty(layout, h, starts[d], x)
-        ends.append((h, memories[d].index_select(0, layout.place)) if memories else (h,))
-    return RowsRan(out, ends)
+
+    def end(d: int) -> CellState:
+        rows, start = out[:, d * hidden : (d + 1) * hidden], starts[d]
+        h = _at(rows, layout.first if d else layout.last, layout, None if start is None else start[0])
+        return (h, memories[d]) if memories else (h,)
+
+    return RowsRan(out, [partial(end, d) for d in range(len(cells))])
 
 
 def kind_of(cell: nn.RNNBase) -> Kind:
@@ -77,17 +77,16 @@ def kind_of(cell: nn.RNNBase) -> Kind:
     return kinds[cell.mode]
 
 
-def _where_empty(layout: Layout, h: Tensor, start: CellState | None, x: Tensor) -> Tensor:
-    """An empty sequence ends where it starts. (B, H) in the batch's order."""
-    assert layout.empty is not None
-    first = h.new_zeros(layout.sequences, h.shape[-1]) if start is None else start[0].to(h.dtype)
-    if not layout.rows:
-        return first
-    return torch.where(layout.empty.index_select(0, layout.place)[:, None], first, h)
+def _at(rows: Tensor, index: Tensor, layout: Layout, start: Tensor | None) -> Tensor:
+    """(N, H), (B,) -> (B, H) in the batch's order. An empty sequence ends where it starts."""
+    if layout.empty is None:
+        return rows.index_select(0, index)
+    first = rows.new_zeros(layout.sequences, rows.shape[1]) if start is None else start.to(rows.dtype)
+    return torch.where(layout.empty[:, None], first, rows.index_select(0, index)) if layout.rows else first
 
 
 class _Layer(torch.autograd.Function):
-    """Rows and weights to rows, and for an LSTM the final memory of each direction, (B, H) in the layout's order."""
+    """Rows and weights to rows, and for an LSTM the final memory of each direction, (B, H) in the batch's order."""
 
     @staticmethod
     def forward(
@@ -101,14 +100,14 @@ class _Layer(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             x = x.to(low or steps.dtype)
             gates = [_product(x, side.w.t(), low, side.bias(kind)) for side in sides]
-            passes = _passes(kind, sides, gates, memory, steps)
+            passes = _passes(kind, sides, gates, memory, steps, layout)
             engine(passes, layout, threads=threads, back=False)
         ctx.save_for_backward(x, steps, memory, *gates, *given)
         ctx.about = engine, layout, kind, threads, low
         ctx.set_materialize_grads(False)
         if kind != "lstm":
             return (steps,)
-        return steps, *(_final(layout, each) for each in passes)
+        return steps, *(_final(layout, each, side.c0) for each, side in zip(passes, sides, strict=True))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -128,7 +127,7 @@ class _Layer(torch.autograd.Function):
                 before=steps.new_empty(layout.rows, hidden),
                 carried=_carried(kind, layout, steps, hidden, grads[1 + d] if kind == "lstm" else None),
             )
-            for d, each in enumerate(_passes(kind, sides, gates, memory, steps))
+            for d, each in enumerate(_passes(kind, sides, gates, memory, steps, layout))
         ]
         engine(passes, layout, threads=threads, back=True)
         needs = ctx.needs_input_grad[4:]
@@ -174,7 +173,12 @@ class _Side:
 
 
 def _passes(
-    kind: Kind, sides: Sequence[_Side], gates: Sequence[Tensor], memory: Tensor | None, steps: Tensor
+    kind: Kind,
+    sides: Sequence[_Side],
+    gates: Sequence[Tensor],
+    memory: Tensor | None,
+    steps: Tensor,
+    layout: Layout,
 ) -> list[Pass]:
     hidden = sides[0].r.shape[1]
     passes = []
@@ -189,30 +193,28 @@ def _passes(
                 gates=own,
                 memory=None if memory is None else memory[:, columns],
                 steps=steps[:, columns],
-                start=tuple(part.contiguous() for part in (side.h0, side.c0) if part is not None) or None,
+                start=tuple(
+                    part.to(steps.dtype).index_select(0, layout.order)
+                    for part in (side.h0, side.c0)
+                    if part is not None
+                )
+                or None,
             )
         )
     return passes
 
 
-def _final(layout: Layout, run: Pass) -> Tensor:
-    """(B, H) an LSTM's memory after each sequence's own last step of travel."""
+def _final(layout: Layout, run: Pass, start: Tensor | None) -> Tensor:
+    """(B, H) an LSTM's memory after each sequence's own last step of travel, in the batch's order."""
     assert run.memory is not None
-    start = run.memory.new_zeros(layout.sequences, run.memory.shape[1]) if run.start is None else run.start[1]
-    if not layout.rows:
-        return start.clone()
-    found = run.memory.index_select(0, layout.first if run.backwards else layout.last)
-    return found if layout.empty is None else torch.where(layout.empty[:, None], start, found)
+    found = _at(run.memory, layout.first if run.backwards else layout.last, layout, start)
+    return found.clone() if found is start else found
 
 
 def _carried(kind: Kind, layout: Layout, steps: Tensor, hidden: int, given: Tensor | None) -> Tensor | None:
     if kind not in ("lstm", "gru"):
         return None
-    return (
-        steps.new_zeros(layout.sequences, hidden)
-        if given is None
-        else given.clone(memory_format=torch.contiguous_format)
-    )
+    return steps.new_zeros(layout.sequences, hidden) if given is None else given.index_select(0, layout.order)
 
 
 def _input_gradient(side: _Side, run: Pass, low: torch.dtype | None, before: Tensor | None) -> Tensor:
@@ -246,17 +248,18 @@ def _gradients(
         sums = run.changes.sum(0)
         of_b = torch.cat([sums[hidden : 3 * hidden], sums[:hidden]]) if gru else sums
         of_c = sums[hidden:] if gru else sums.clone()
-    of_h = None
+    of_h = of_c0 = None
+    if run.carried is not None and (needs[4] or needs[5]):
+        of_c0 = run.carried.index_select(0, layout.place)
     if needs[4]:
+        of_h = side.r.new_zeros(layout.sequences, hidden)
         if layout.rows:
             of_h = again.index_select(0, layout.last if run.backwards else layout.first) @ side.r
-            if layout.empty is not None:
-                of_h = of_h.masked_fill(layout.empty[:, None], 0.0)
-        else:
-            of_h = side.r.new_zeros(layout.sequences, hidden)
-        if gru and run.carried is not None:
-            of_h = of_h + run.carried
-    return [of_w, of_r, of_b, of_c, of_h, run.carried if needs[5] else None]
+        if layout.empty is not None:
+            of_h = of_h.masked_fill(layout.empty[:, None], 0.0)
+        if gru and of_c0 is not None:  # for a GRU, what is carried is of h
+            of_h = of_h + of_c0
+    return [of_w, of_r, of_b, of_c, of_h, of_c0 if needs[5] else None]
 
 
 def _low_precision() -> torch.dtype | None:

@@ -40,24 +40,24 @@ class Layout:
     Attributes:
         steps: T, the padded length.
         order: (B,) int64, which sequence of the batch stands at each place.
+        place: (B,) int64, at which place each sequence of the batch stands.
+        first: (B,) int64, the row of each sequence's first step; 0 for an empty one.
+        last: (B,) int64, the row of each sequence's last step; 0 for an empty one.
         source: (N,) int64, where each row stands in a flattened (B, T) block.
-        first: (B,) int64, the row of each place's first step; 0 for an empty sequence.
-        last: (B,) int64, the row of each place's last step; 0 for an empty sequence.
-        groups: one a thread.
-        empty: (B,) bool, which places hold a sequence without steps; None: none does.
-        table: (groups, 4) int64: first row, first sequence, sequences and steps of each group.
+        table: (groups, 4) int64: first row, first place, places and steps of each group.
         alive: int64, the groups' counts of running sequences, one group after the other.
+        empty: (B,) bool, which sequences have no steps; None: each has some.
     """
 
     steps: int
     order: Tensor
-    source: Tensor
+    place: Tensor
     first: Tensor
     last: Tensor
-    groups: tuple[Group, ...]
-    empty: Tensor | None
+    source: Tensor
     table: Tensor
     alive: Tensor
+    empty: Tensor | None
 
     @property
     def rows(self) -> int:
@@ -70,9 +70,13 @@ class Layout:
         return self.order.shape[0]
 
     @cached_property
-    def place(self) -> Tensor:
-        """(B,) int64, at which place each sequence of the batch stands."""
-        return torch.empty_like(self.order).scatter_(0, self.order, torch.arange(len(self.order)))
+    def groups(self) -> tuple[Group, ...]:
+        """One a thread."""
+        found, at, counts = [], 0, self.alive.tolist()
+        for row, sequence, _, steps in self.table.tolist():
+            found.append(Group(row, sequence, tuple(counts[at : at + steps])))
+            at += steps
+        return tuple(found)
 
     @cached_property
     def sequence_of_row(self) -> Tensor:
@@ -80,12 +84,24 @@ class Layout:
         return self.source // self.steps
 
 
+def groups_for(batch: int, threads: int) -> int:
+    """How many groups so many sequences make for so many threads."""
+    return max(1, min(threads, batch // ROWS_A_GROUP))
+
+
 def lay_out(lengths: Tensor, steps: int, *, threads: int = 1) -> Layout:
-    """(B,) true lengths on the CPU -> the rows of a (B, T) block, for so many threads."""
+    """(B,) true lengths on the CPU -> the rows of a (B, T) block, for so many threads.
+
+    Raises:
+        ValueError: a length is negative or larger than `steps`.
+    """
     batch = len(lengths)
+    if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= steps:
+        raise ValueError(f"lengths must be from 0 to {steps}, not from {int(lengths.min())} to {int(lengths.max())}")
     descending, order = torch.sort(lengths, descending=True, stable=True)
-    count = max(1, min(threads, batch // ROWS_A_GROUP))
-    places, sources, firsts, lasts, groups, table, counts = [], [], [], [], list[Group](), [], []
+    count = groups_for(batch, threads)
+    places, sources, table, counts = [], [], [], []
+    first, last = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64)
     row = sequence = 0
     for number in range(count):
         members, own = order[number::count], descending[number::count]
@@ -94,26 +110,22 @@ def lay_out(lengths: Tensor, steps: int, *, threads: int = 1) -> Layout:
         alive = inside.sum(1)
         t, i = inside.nonzero(as_tuple=True)
         sources.append(members[i] * steps + t)
-        before = alive.cumsum(0) - alive  # rows before each step
-        width = torch.arange(len(own))
-        firsts.append((width + row).where(own > 0, 0))
-        lasts.append(before[own.clamp(min=1) - 1] + width + row if longest else torch.zeros_like(own))
+        if longest:
+            before = alive.cumsum(0) - alive  # rows before each step
+            width = torch.arange(len(own)) + row
+            first[members] = width.where(own > 0, 0)
+            last[members] = (before[own.clamp(min=1) - 1] + width).where(own > 0, 0)
         places.append(members)
-        groups.append(Group(row, sequence, tuple(alive.tolist())))
         table += [row, sequence, len(own), longest]
         counts.append(alive)
         row, sequence = row + len(t), sequence + len(own)
-    empty = torch.cat([own == 0 for own in (descending[k::count] for k in range(count))])
+    order = torch.cat(places)
+    place = torch.empty_like(order).scatter_(0, order, torch.arange(batch))
+    empty = lengths == 0
+    table_of = torch.tensor(table, dtype=torch.int64).view(-1, 4)
+    found = torch.cat(sources)
     return Layout(
-        steps,
-        torch.cat(places),
-        torch.cat(sources),
-        torch.cat(firsts),
-        torch.cat(lasts).where(~empty, 0),
-        tuple(groups),
-        empty if bool(empty.any()) else None,
-        torch.tensor(table, dtype=torch.int64).view(-1, 4),
-        torch.cat(counts),
+        steps, order, place, first, last, found, table_of, torch.cat(counts), empty if bool(empty.any()) else None
     )
 
 

@@ -583,12 +583,58 @@ int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int
 
 extern "C" {
 
-int seqkit_version() { return 2; }
+int seqkit_version() { return 3; }
 int seqkit_lanes() { return Lanes<float>::n; }
 
 void seqkit_threads_by(void* run_parallel, void* number) {
     parallel = reinterpret_cast<Parallel>(run_parallel);
     thread_number = reinterpret_cast<ThreadNumber>(number);
+}
+
+// Where the rows of a batch stand; see layout.py, which says the same in other words. `out`: order, place, first and last
+// (B each), table (groups, 4), alive (groups x T at most, without gaps), source (N). Gives N; -1: a length is wrong.
+int64_t seqkit_lay_out(const int64_t* lengths, int64_t batch, int64_t steps, int64_t groups, int64_t* out) {
+    int64_t *order = out, *place = order + batch, *first = place + batch, *last = first + batch;
+    int64_t *table = last + batch, *alive = table + 4 * groups, *source = alive + groups * steps;
+    // Stable, from long to short, by counting: begins[l] sequences are longer than l.
+    int64_t* begins = static_cast<int64_t*>(std::calloc(steps + 2, sizeof(int64_t)));
+    int64_t* sorted = static_cast<int64_t*>(std::malloc(batch * sizeof(int64_t)));
+    int64_t rows = begins && sorted ? 0 : -1;
+    for (int64_t b = 0; b < batch && rows >= 0; ++b) {
+        if (lengths[b] < 0 || lengths[b] > steps) rows = -1;
+        else if (lengths[b] > 0) ++begins[lengths[b] - 1];
+    }
+    if (rows >= 0) {
+        for (int64_t l = steps - 1; l >= 0; --l) begins[l] += begins[l + 1];
+        for (int64_t b = 0; b < batch; ++b) sorted[begins[lengths[b]]++] = b;
+        int64_t at = 0;
+        for (int64_t g = 0; g < groups; ++g) {
+            int64_t* row = table + 4 * g;
+            row[0] = rows, row[1] = at, row[2] = 0;
+            for (int64_t k = g; k < batch; k += groups, ++row[2]) {
+                order[at + row[2]] = sorted[k];
+                place[sorted[k]] = at + row[2];
+            }
+            row[3] = row[2] ? lengths[order[at]] : 0;
+            int64_t running = row[2];
+            for (int64_t t = 0; t < row[3]; ++t) {
+                while (running > 0 && lengths[order[at + running - 1]] <= t) --running;
+                *alive++ = running;
+                for (int64_t i = 0; i < running; ++i, ++rows) {
+                    const int64_t b = order[at + i];
+                    if (t == 0) first[b] = rows;
+                    if (t == lengths[b] - 1) last[b] = rows;
+                    source[rows] = b * steps + t;
+                }
+            }
+            at += row[2];
+        }
+        for (int64_t b = 0; b < batch; ++b)
+            if (lengths[b] == 0) first[b] = last[b] = 0;
+    }
+    std::free(begins);
+    std::free(sorted);
+    return rows;
 }
 
 // All directions of a layer at once. `asked`: `count` passes and behind them the layout, all fields of 64 bits.

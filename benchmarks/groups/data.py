@@ -1,0 +1,123 @@
+"""S3: examples to padded batches, in random order. S4: how much of the batches is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from benchmarks.frame import Case, Contender, Group, Prepared, Target
+
+EXAMPLES, BATCH = 40_000, 64
+
+
+@cache
+def ragged() -> tuple[Any, Any]:
+    """Symbols of all examples in a row, and where each begins: log-normal lengths, mean 40, at most 200."""
+    import numpy as np
+
+    generator = np.random.default_rng(5)
+    lengths = np.clip(np.exp(generator.standard_normal(EXAMPLES) * 0.8 + 3.37), 1, 200).round().astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return generator.integers(4, 20_000, offsets[-1]).astype(np.int32), offsets
+
+
+@cache
+def batches() -> list[Any]:
+    """The same batches for everybody, in the order of one epoch of seqkit's sampler."""
+    import numpy as np
+
+    from seqkit import sampler
+
+    _, offsets = ragged()
+    return sampler.batches(np.diff(offsets), seed=1, epoch=0, batch=BATCH)
+
+
+def prepared(make: Callable[[], Any]) -> Prepared:
+    """A round is an epoch; `make` yields (x (B, T), lengths (B,)) as tensors."""
+    import numpy as np
+
+    _, offsets = ragged()
+    lengths = np.diff(offsets)
+    padded = sum(int(lengths[index].max()) * len(index) for index in batches())
+
+    def run() -> None:
+        for _ in make():
+            pass
+
+    def told() -> Mapping[str, Any]:
+        sums = [(int(x.sum()), int(size.sum()), x.shape[1]) for x, size, *_ in make()]
+        return {"sums": np.array(sums, dtype=np.float64)}
+
+    return Prepared(run, told, {"tokens": int(offsets[-1]), "padded": padded})
+
+
+def seqkit(what: str) -> Prepared:
+    import numpy as np
+    import torch
+
+    from seqkit.batching import gather, to_tensor
+    from seqkit.store import Column
+
+    data, offsets = ragged()
+    column = Column(data, offsets)
+
+    def make() -> Any:
+        for index in batches():
+            x, lengths = gather(column, np.asarray(index))
+            yield to_tensor(x), torch.from_numpy(lengths)
+
+    return prepared(make)
+
+
+def loader(what: str) -> Prepared:
+    """As tutorials have it: a Dataset over Python lists, pad_sequence in the collate function."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+    from torch.utils.data import DataLoader
+
+    data, offsets = ragged()
+    examples = [data[a:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+
+    def collate(rows: list[list[int]]) -> tuple[Any, Any]:
+        return pad_sequence([torch.tensor(row) for row in rows], batch_first=True), torch.tensor([len(r) for r in rows])
+
+    def make() -> Any:
+        return DataLoader(examples, batch_sampler=[index.tolist() for index in batches()], collate_fn=collate)  # type: ignore[arg-type]
+
+    return prepared(make)
+
+
+def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """S4: the share of real steps in a batch, by how batches are made."""
+    import numpy as np
+
+    from seqkit import sampler
+
+    _, offsets = ragged()
+    lengths = np.diff(offsets)
+
+    def share(found: Sequence[Any]) -> str:
+        widths = [int(lengths[index].max()) for index in found]
+        real = lengths.sum() / sum(width * len(index) for width, index in zip(widths, found, strict=True))
+        return f"{real:.3f} real steps, {len(set(widths))} widths"
+
+    order = np.random.default_rng(0).permutation(EXAMPLES)
+    ways = {
+        "random batches": [order[i : i + BATCH] for i in range(0, EXAMPLES, BATCH)],
+        "seqkit, 64 examples a batch": sampler.batches(lengths, seed=1, epoch=0, batch=BATCH),
+        "seqkit, 4,096 steps a batch": sampler.batches(lengths, seed=1, epoch=0, tokens=4096),
+    }
+    return {f"padding, {name}": share(found) for name, found in ways.items()}
+
+
+HERE = __name__
+GROUP = Group(
+    "data",
+    f"An epoch of {EXAMPLES:,} examples in memory (lengths log-normal, mean 40) as padded batches of {BATCH}, the same "
+    "batches for everybody, without training.",
+    [Case("loader", {"what": "loader"}, quick=True)],
+    [Contender("seqkit", f"{HERE}:seqkit"), Contender("DataLoader over lists", f"{HERE}:loader")],
+    [Target("loader, tokens per second", "loader", "DataLoader over lists", 10, 30)],
+    derive=derive,
+)

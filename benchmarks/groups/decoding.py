@@ -1,0 +1,157 @@
+"""D1: a conditional random field, its loss and its best paths. D2: beam search of a decoder with attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.frame import Case, Contender, Group, Prepared, Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCH, SYMBOLS, WIDTH = 32, 2000, 128
+
+
+def _cases() -> list[Case]:
+    found = []
+    for what in ("loss", "best paths"):
+        for classes in (9, 50):
+            for steps in (50, 400):
+                name = f"CRF {what} C{classes} T{steps}"
+                options = {"what": what, "classes": classes, "steps": steps}
+                found.append(Case(name, options, quick=steps == 50))
+    found += [Case(f"beam {k}", {"what": "beam", "classes": k, "steps": 20}, quick=k < 10) for k in (1, 5, 10)]
+    return found
+
+
+def chain(classes: int, steps: int) -> tuple[Tensor, ...]:
+    """Emissions (B, T, C), transitions, start and end scores, tags (B, T), lengths from a third of T to T."""
+    import torch
+
+    g = torch.Generator().manual_seed(classes + steps)
+    lengths = torch.randint(steps // 3, steps + 1, (BATCH,), generator=g)
+    lengths[0] = steps
+    emissions = torch.randn(BATCH, steps, classes, generator=g)
+    tags = torch.randint(0, classes, (BATCH, steps), generator=g)
+    return emissions, *(torch.randn(*s, generator=g) for s in ((classes, classes), (classes,), (classes,))), tags, lengths
+
+
+def notes(lengths: Tensor, steps: int) -> Mapping[str, Any]:
+    return {"tokens": int(lengths.sum()), "padded": len(lengths) * steps}
+
+
+def seqkit(what: str, classes: int, steps: int) -> Prepared:
+    import torch
+
+    from seqkit.heads.chains import Chain, best_paths, log_partition, path_score
+
+    if what == "beam":
+        return beam(classes, steps)
+    emissions, transitions, start, end, tags, lengths = chain(classes, steps)
+    inputs = [each.requires_grad_() for each in (emissions, transitions, start, end)]
+
+    def loss() -> tuple[Tensor, ...]:
+        of = Chain.of(*inputs, lengths)
+        total = (log_partition(of) - path_score(of, tags)).sum()
+        return total, *torch.autograd.grad(total, inputs)
+
+    def paths() -> Tensor:
+        with torch.no_grad():
+            found: Tensor = best_paths(Chain.of(*inputs, lengths))[0][:, 0]
+        return found
+
+    return both(what, loss, paths, lengths, steps)
+
+
+def both(what: str, loss: Any, paths: Any, lengths: Tensor, steps: int) -> Prepared:
+    """A round is ten calls: one is too short to time."""
+
+    def run() -> None:
+        for _ in range(10):
+            loss() if what == "loss" else paths()
+
+    def told() -> Mapping[str, Any]:
+        if what == "loss":
+            names = ("loss", "of emissions", "of transitions", "of start", "of end")
+            return {name: each.detach().numpy() for name, each in zip(names, loss(), strict=True)}
+        return {"paths": paths().numpy()}
+
+    return Prepared(run, told, {key: 10 * value for key, value in notes(lengths, steps).items()})
+
+
+def torchcrf(what: str, classes: int, steps: int) -> Prepared:
+    import torch
+    from torchcrf import CRF
+
+    emissions, transitions, start, end, tags, lengths = chain(classes, steps)
+    crf = CRF(classes, batch_first=True)
+    with torch.no_grad():
+        crf.transitions.copy_(transitions)
+        crf.start_transitions.copy_(start)
+        crf.end_transitions.copy_(end)
+    emissions.requires_grad_()
+    mask = torch.arange(steps)[None] < lengths[:, None]
+    inputs = [emissions, crf.transitions, crf.start_transitions, crf.end_transitions]
+
+    def loss() -> tuple[Tensor, ...]:
+        total = -crf(emissions, tags, mask=mask, reduction="sum")
+        return total, *torch.autograd.grad(total, inputs)
+
+    def paths() -> Tensor:
+        with torch.no_grad():
+            found = torch.zeros(BATCH, steps, dtype=torch.int64)
+            for row, path in enumerate(crf.decode(emissions, mask=mask)):
+                found[row, : len(path)] = torch.tensor(path)
+        return found
+
+    return both(what, loss, paths, lengths, steps)
+
+
+def beam(beams: int, steps: int) -> Prepared:
+    """Sentences of up to 20 words to sentences, an LSTM with attention, as a round of evaluation has it."""
+    import torch
+
+    from seqkit.encoders import lstm
+    from seqkit.fields import Text
+    from seqkit.heads import attend
+    from seqkit.layers import Embedding
+    from seqkit.modules import Batch
+
+    torch.manual_seed(2)
+    target = Text("characters").fit(["".join(chr(0x4E00 + i) for i in range(SYMBOLS))])
+    layer, encoder = Embedding(SYMBOLS, WIDTH), lstm(WIDTH, hidden=WIDTH, bidirectional=True)
+    head = attend(encoder.out_dim, target, layer, hidden=2 * WIDTH, embedding=WIDTH, )
+    lengths = torch.randint(steps // 2, steps + 1, (BATCH,), generator=torch.Generator().manual_seed(1))
+    lengths[0] = steps
+    x = torch.randint(4, SYMBOLS, (BATCH, steps), generator=torch.Generator().manual_seed(5))
+    batch = Batch(x, lengths)
+
+    def run() -> None:
+        with torch.no_grad():
+            head.eval().predict(encoder(*layer(x, lengths)), batch)
+
+    return Prepared(run, None, notes(lengths, steps))
+
+
+def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """How much a beam costs beside greedy search."""
+    took = {case["name"]: case["results"].get("seqkit", {}).get("median") for case in cases}
+    greedy = took.get("beam 1")
+    return {f"{name} costs, in greedy searches": round(t / greedy, 2) for name, t in took.items() if greedy and t and name.startswith("beam ")}
+
+
+HERE = __name__
+_CRF = [case.name for case in _cases() if case.name.startswith("CRF")]
+GROUP = Group(
+    "decoding",
+    "A conditional random field over 32 sequences: the loss with its gradients, and the best paths (ten calls a round); "
+    "and beam search of a decoder with attention, 2,000 symbols, up to 20 steps.",
+    _cases(),
+    [
+        Contender("seqkit", f"{HERE}:seqkit"),
+        Contender("pytorch-crf", f"{HERE}:torchcrf", needs=("torchcrf",), only=_CRF),
+    ],
+    [Target("CRF loss", "CRF loss", "pytorch-crf", 2, 5), Target("Viterbi", "CRF best paths", "pytorch-crf", 2, 5)],
+    derive=derive,
+)
