@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +18,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 from torch import nn
 
-from seqkit import durable, provenance, registry
-from seqkit.errors import DataError, Problem, RunError
+from seqkit import durable, memory, provenance, registry
+from seqkit.errors import DataError, Problem, RunError, SeqkitError
 from seqkit.modules import Batch, Encoded, Encoder, Head, State
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.types import JSON, Field, Prediction, Task
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT_VERSION = 1
+
+NEEDED = ("model.safetensors", "recipe.yaml", "fields.json")
+"""What a model is made of; its manifest may list more."""
 
 
 class Model(nn.Module):
@@ -157,14 +162,21 @@ def open_model(
         for line in provenance.changes(plugins, f"the model in {folder}"):
             print(f"warning: {line}", file=sys.stderr)
     recipe = load(str(folder / "recipe.yaml"))
-    states = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
+    states = _json(folder / "fields.json")
     tasks = {}
     for name, entry in recipe.tasks.items():
         task = build_task(entry)
-        state = states[name]
-        given = task.input.restore(state["input"])
-        tasks[name] = (task, given, task.target.restore(state["target"]).of(given))
-    model = build(recipe, tasks, start=False)
+        try:
+            state = states[name]
+            given = task.input.restore(state["input"])
+            tasks[name] = (task, given, task.target.restore(state["target"]).of(given))
+        except SeqkitError:
+            raise
+        except Exception as error:  # a stranger's file may hold anything, and a field believes what it is given
+            said = f"{type(error).__name__}: {error}"
+            raise RunError(f"{folder / 'fields.json'}: what task {name} learned cannot be read ({said})") from error
+    with memory.reported():
+        model = build(recipe, tasks, start=False)
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (RuntimeError, SafetensorError) as error:
@@ -176,13 +188,38 @@ def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "MANIFEST.json"
     if not path.exists():
         raise DataError(Problem(str(folder), "no model here", "give a finished run's folder or its model/ folder"))
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if manifest["format_version"] > FORMAT_VERSION:
-        found = manifest["format_version"]
+    manifest = _json(path)
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise RunError(f"{path}: not the manifest of a model: its format_version is {version!r}")
+    if version > FORMAT_VERSION:
         raise RunError(
-            f"{folder}: model format {found} is newer than this seqkit reads ({FORMAT_VERSION}); upgrade seqkit"
+            f"{folder}: model format {version} is newer than this seqkit reads ({FORMAT_VERSION}); upgrade seqkit"
         )
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+        raise RunError(f"{path}: not the manifest of a model: it lists no files")
+    for name in NEEDED:
+        if name not in files:
+            raise RunError(f"{path}: not the manifest of a model: it does not list {name}")
+    for name in files:
+        # A name from a stranger: it may lead nowhere else, and what it names must be a plain file.
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise RunError(f"{path}: lists {name[:80]!r}, which is no name of a file of a model")
+        if (folder / name).exists() and not stat.S_ISREG((folder / name).lstat().st_mode):
+            raise RunError(f"{folder / name}: is no plain file")
     return manifest
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: holds a {type(value).__name__} where an object is expected")
+    return value
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Disks that fill up, folders that become read-only or vanish, while a run is at work: one sentence, and nothing lost."""
+"""Disks that fill up, folders that refuse or vanish while a run is at work: one sentence, and nothing is lost."""
 
 from __future__ import annotations
 

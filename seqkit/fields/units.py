@@ -17,6 +17,7 @@ from typing import Any, Literal, Self, TypeAlias, final
 import numpy as np
 
 from seqkit.errors import MissingExtra
+from seqkit.fields import foreign
 from seqkit.types import JSON
 from seqkit.vocab import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, code_points
 
@@ -212,7 +213,13 @@ class Pieces(Coder):
         return None if self.model is None else {"sentencepiece": self.model}
 
     def restore(self, state: JSON) -> Self:
-        return self if state is None else self._with(state["sentencepiece"])
+        """Raises ValueError if the model cannot be loaded; it is tried in a process of its own first."""
+        if state is None:
+            return self
+        model = state["sentencepiece"]
+        _sentencepiece()
+        foreign.check(base64.b64decode(model, validate=True))
+        return self._with(model)
 
     def _with(self, model: str) -> Self:
         processor = replace(self, model=model)._processor

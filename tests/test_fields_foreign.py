@@ -1,0 +1,150 @@
+"""Tokenizer models from strangers: whatever is in them, the process that opens them lives."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import subprocess
+
+import numpy as np
+import pytest
+
+from seqkit import Tokens
+from seqkit.fields import foreign
+
+pytest.importorskip("sentencepiece")
+
+TEXTS = [
+    f"the {a} {b} {c}" for a in ("old", "new", "red") for b in ("house", "ship", "moon") for c in ("sings", "sinks")
+]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Tokens:
+    made = Tokens("pieces", pieces=60).fit(TEXTS)
+    assert isinstance(made, Tokens)
+    return made
+
+
+def model_of(field: Tokens) -> bytes:
+    state = field.state()
+    return base64.b64decode(_sentencepiece(state))
+
+
+def _sentencepiece(state: object) -> str:
+    """Wherever in a field's state it stands."""
+    if isinstance(state, dict):
+        for key, value in state.items():
+            if key == "sentencepiece":
+                return str(value)
+            if found := _sentencepiece(value):
+                return found
+    return ""
+
+
+def with_model(field: Tokens, model: bytes) -> object:
+    state = field.state()
+    old, new = _sentencepiece(state), base64.b64encode(model).decode()
+
+    def changed(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: changed(each) for key, each in value.items()}
+        return new if value == old else value
+
+    return changed(state)
+
+
+def test_a_sound_model_passes_and_is_tried_once(fitted: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign._tried.cache_clear()
+    real, calls = subprocess.run, []
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: calls.append(given) or real(*given, **more))
+    for _ in range(3):
+        again = Tokens("pieces", pieces=60).restore(fitted.state())
+        np.testing.assert_array_equal(again.encode("the red moon"), fitted.encode("the red moon"))
+    assert len(calls) == 1
+
+
+def mutations(data: bytes, count: int, seed: int) -> list[bytes]:
+    rng = random.Random(seed)
+    found = []
+    for _ in range(count):
+        changed = bytearray(data)
+        kind = rng.randrange(6)
+        for _ in range(rng.randint(1, 8)):
+            at = rng.randrange(max(1, len(changed)))
+            if kind == 0:
+                changed[at : at + 1] = bytes([rng.randrange(256)])
+            elif kind == 1:
+                del changed[at : at + rng.randint(1, 40)]
+            elif kind == 2:
+                changed[at:at] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 40)))
+            elif kind == 3:
+                changed = changed[:at]
+            elif kind == 4:
+                changed[at:at] = changed[at : at + rng.randint(1, 300)]
+            else:
+                end = at + rng.randint(1, 8)
+                changed[at:end] = b"\xff" * len(changed[at:end])
+        found.append(bytes(changed))
+    return found
+
+
+def survives(fitted: Tokens, models: list[bytes]) -> tuple[int, int]:
+    """(refused with a sentence, loaded) of these models, each opened as a model folder opens it and put to use."""
+    refused = loaded = 0
+    for model in models:
+        try:
+            field = Tokens("pieces", pieces=60).restore(with_model(fitted, model))
+        except ValueError:
+            refused += 1
+            continue
+        for text in ("the red moon", "zebra 中 \x01", "x" * 3000):
+            ids = field.encode(text)
+            assert int(ids.max()) < field.size
+            field.decode(ids)
+        loaded += 1
+    return refused, loaded
+
+
+def test_mutated_models_leave_the_process_alive(fitted: Tokens) -> None:
+    models = [b"", b"\0" * 100, b"not a model", *mutations(model_of(fitted), 17, seed=1)]
+    refused, loaded = survives(fitted, models)
+    assert refused + loaded == 20
+    assert refused >= 5
+
+
+@pytest.mark.slow
+def test_a_thousand_mutated_models_leave_the_process_alive(fitted: Tokens) -> None:
+    refused, loaded = survives(fitted, mutations(model_of(fitted), 1000, seed=2))
+    print(f"{refused} refused, {loaded} loaded")
+    assert refused + loaded == 1000
+
+
+def test_a_crash_of_the_child_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign._tried.cache_clear()
+    monkeypatch.setattr(foreign, "_TRIED", "import os; os.abort()")
+    with pytest.raises(ValueError, match=r"crashed the process that tried it \(SIGABRT\)"):
+        foreign.check(b"crash")
+    foreign._tried.cache_clear()
+    monkeypatch.setattr(foreign, "_TRIED", "import time; time.sleep(60)")
+    monkeypatch.setattr(foreign, "SECONDS", 0.1)
+    with pytest.raises(ValueError, match="took more than"):
+        foreign.check(b"slow")
+    foreign._tried.cache_clear()
+    monkeypatch.setattr(foreign, "LARGEST", 3)
+    with pytest.raises(ValueError, match="may have 3"):
+        foreign.check(b"much")
+
+
+def test_the_child_runs_nothing_of_the_users(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the working directory nor PYTHONPATH may put another `sentencepiece` in its place."""
+    foreign._tried.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    planted = os.path.join(tmp_path, "sentencepiece.py")
+    with open(planted, "w", encoding="utf-8") as file:
+        file.write(f"open({os.path.join(tmp_path, 'canary')!r}, 'w')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ValueError):
+        foreign.check(b"not a model")
+    assert not os.path.exists(os.path.join(tmp_path, "canary"))
