@@ -128,7 +128,7 @@ def run_case(group: Group, case: Case, processes: Sequence[Process], *, rounds: 
                 results[name] = {"failed": answer["failed"]}
                 continue
             if answer["told"]:
-                own = dict(np.load(path))
+                own = dict(np.load(path, allow_pickle=False))
                 if told is None:
                     told = own
                 else:
