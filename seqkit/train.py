@@ -104,7 +104,7 @@ def train(
     plan = Epoch(data, settings, seed=seed, epoch=0)
     total = settings.steps or settings.epochs * len(plan)
     factor = SCHEDULES[settings.schedule.use](total, **settings.schedule.options)
-    autocast, scaler = _precision(settings.precision, device)
+    autocast, scaler = precision(settings.precision, device)
     average = Average(model, settings.average) if settings.average else None
     at, sums, carried = (
         Progressed(),
@@ -355,7 +355,7 @@ class Clock:
         return speed
 
 
-def _precision(
+def precision(
     wanted: str, device: torch.device
 ) -> tuple[Callable[[], contextlib.AbstractContextManager[Any]], torch.amp.GradScaler]:
     """Autocast and a gradient scaler, the latter at work under fp16 only: bf16 has the range of fp32."""

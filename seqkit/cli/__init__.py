@@ -25,6 +25,7 @@ VERBS = {
     "predict": "Lines or a file in, JSON lines out.",
     "generate": "Let a language model write.",
     "reproduce": "Train a recipe with several seeds and judge what it promises.",
+    "plan": "Show what each way of making batches would cost.",
     "prove": "Show that the answers of a recipe or a model do not move.",
     "verify-resume": "Kill a recipe's own run, resume it, show that nothing moved.",
     "recipes": "List, show and check recipes.",
