@@ -96,6 +96,7 @@ def test_it_goes_on_from_where_it_stopped(place: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_its_authors_tests_pass(place: Path) -> None:
     import promises
 

@@ -48,9 +48,9 @@ def test_windows_stand_around_sites_and_their_lookalikes(tmp_path: Path) -> None
     found = [(example.input, example.target, example.id) for example in task.read("train")]
     assert found == [
         ("TTCAG|GTAAG", "donor", "train.sites:7"),
-        ("GGTAA|GTCCT", "neither", "train.sites:3 base 10"),
+        ("GGTAA|GTCCT", "neither", "train.sites:3 base 10, no donor"),
         ("TCCAG|GATGT", "acceptor", "train.sites:8"),
-        ("TTCAG|GTAAG", "neither", "train.sites:3 base 5"),
+        ("TTCAG|GTAAG", "neither", "train.sites:3 base 5, no acceptor"),
     ]
     assert [example.target for example in splice_sites(folder=tmp_path, decoys=0).read("train")] == [
         "donor",

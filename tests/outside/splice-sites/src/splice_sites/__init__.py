@@ -48,7 +48,7 @@ def windows(split: str, *, folder: Path, flank: int, decoys: int) -> Iterator[Ex
             for at, line in places:
                 yield Example(cut(gene, kind, at, flank), kind, f"{path.name}:{line}")
             for at in lookalikes(gene, kind, letters, decoys * len(places)):
-                yield Example(cut(gene, kind, at, flank), "neither", f"{path.name}:{gene.line} base {at}")
+                yield Example(cut(gene, kind, at, flank), "neither", f"{path.name}:{gene.line} base {at}, no {kind}")
 
 
 def cut(gene: Gene, kind: str, at: int, flank: int) -> str:
