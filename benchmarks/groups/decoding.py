@@ -121,7 +121,7 @@ def beam(beams: int, steps: int) -> Prepared:
     torch.manual_seed(2)
     target = Text("characters").fit(["".join(chr(0x4E00 + i) for i in range(SYMBOLS))])
     layer, encoder = Embedding(SYMBOLS, WIDTH), lstm(WIDTH, hidden=WIDTH, bidirectional=True)
-    head = attend(encoder.out_dim, target, layer, hidden=2 * WIDTH, embedding=WIDTH, )
+    head = attend(encoder.out_dim, target, layer, hidden=2 * WIDTH, embedding=WIDTH, beams=beams, max_length=steps)
     lengths = torch.randint(steps // 2, steps + 1, (BATCH,), generator=torch.Generator().manual_seed(1))
     lengths[0] = steps
     x = torch.randint(4, SYMBOLS, (BATCH, steps), generator=torch.Generator().manual_seed(5))

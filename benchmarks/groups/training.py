@@ -1,0 +1,396 @@
+"""T1 to T3 and T7: training steps of whole models, data and weights the same for everybody."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.frame import Case, Contender, Group, Prepared, Target
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from seqkit.modules import Batch
+
+RECIPES: Mapping[str, str] = {
+    "classification": """seed: 1
+tasks:
+  sentiment: {source: sst2, min_count: 2, head: {use: classify, pool: last}}
+encoder: {use: lstm, dim: 128, hidden: 128, bidirectional: true}
+train: {epochs: 1, batch: 32, histograms: false, log_every: 100}
+""",
+    "tagging": """seed: 1
+tasks:
+  ner: {source: wnut17, characters: none, drop: 0.0, head: {use: crf, constrain: false}}
+encoder: {use: lstm, dim: 128, hidden: 128, bidirectional: true}
+train: {epochs: 1, batch: 32, histograms: false, log_every: 100}
+""",
+    "character LM": """seed: 1
+tasks:
+  charlm: {source: shakespeare, window: 128}
+encoder: {use: lstm, dim: 64, hidden: 256}
+train: {steps: 60, batch: 32, histograms: false, log_every: 100}
+""",
+    "tiny": """seed: 1
+tasks:
+  charlm: {source: shakespeare, window: 16}
+encoder: {use: gru, dim: 16, hidden: 16}
+train: {steps: 500, batch: 8, histograms: false, log_every: 100}
+""",
+}
+
+
+class Ours:
+    """A case as seqkit sees it: its recipe, data and model, from which the other contenders take batches and weights."""
+
+    def __init__(self, what: str) -> None:
+        import torch
+
+        from seqkit.job import prepare_data
+        from seqkit.progress import Progress
+        from seqkit.recipe.load import parse
+
+        torch.set_flush_denormal(True)
+        self.recipe = parse(RECIPES[what].encode(), "benchmark.yaml")
+        self.data = prepare_data(self.recipe, Progress(quiet=True), lambda line: None)
+        ((self.name, self.part),) = self.data.items()
+
+    def model(self) -> Any:
+        from seqkit import model
+
+        return model.build(self.recipe, {n: (part.task, part.input, part.target) for n, part in self.data.items()})
+
+    def batches(self) -> list[Batch]:
+        """Those of the first epoch, as many as are trained on."""
+        from seqkit.batching import Epoch
+
+        plan = Epoch(self.data, self.recipe.train, seed=self.recipe.seed, epoch=0)
+        turns = plan.turns[: self.recipe.train.steps]
+        return [batch for turn in turns for batch in plan.batches(turn)]
+
+    def notes(self) -> Mapping[str, Any]:
+        batches = self.batches()
+        sizes = {"tokens": sum(b.tokens for b in batches), "padded": sum(b.lengths.numel() * b.x.shape[1] for b in batches)}
+        return {**sizes, "steps": len(batches), "examples": sum(b.size for b in batches)}
+
+
+def seqkit(what: str) -> Prepared:
+    """The whole loop: run folder, logs, clipping, checks; the evaluation at the end is not counted."""
+    from seqkit.progress import Progress
+    from seqkit.run import Run
+    from seqkit.signals import Interrupts
+    from seqkit.train import train
+
+    ours = Ours(what)
+
+    class Stopwatch(Progress):
+        """Knows when the first and the last step were done."""
+
+        marks: list[float] = []
+
+        def update(self, step: int, total: int | None = None, *, tokens: int = 0, **fields: object) -> None:
+            self.marks.append(time.perf_counter())
+
+    def run() -> float:
+        model, watch = ours.model(), Stopwatch(quiet=True)
+        watch.marks.clear()
+        with tempfile.TemporaryDirectory() as folder, Interrupts() as stop:
+            text = RECIPES[what]
+            where = Run.create("benchmark", text=text.encode(), resolved=text, out=Path(folder) / "run")
+            with where:
+                where.status("running")
+                train(model, ours.data, ours.recipe.train, where, seed=ours.recipe.seed, stop=stop, progress=watch)
+        steps = len(watch.marks)
+        return (watch.marks[-1] - watch.marks[0]) * steps / (steps - 1)
+
+    def told() -> Mapping[str, Any]:
+        import numpy as np
+        import torch
+
+        model = ours.model()
+        with torch.no_grad():
+            found = [model.loss(ours.name, batch)[:2] for batch in ours.batches()[:3]]
+        return {"losses": np.array([float(total / count) for total, count in found])}
+
+    return Prepared(run, told, ours.notes())
+
+
+# ---- the same models by hand
+
+
+def loop(ours: Ours, make: Callable[[Any], tuple[list[nn.Parameter], Callable[[Batch], Tensor]]]) -> Prepared:
+    """A hand-written loop. `make(weights)` gives parameters and a function from a batch to its mean loss."""
+    import numpy as np
+    import torch
+
+    batches, weights = ours.batches(), ours.model().state_dict()
+
+    def run() -> None:
+        parameters, loss_of = make(weights)
+        optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
+        for number, batch in enumerate(batches):
+            loss = loss_of(batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            if number % 100 == 0:
+                loss.item()
+
+    def told() -> Mapping[str, Any]:
+        _, loss_of = make(weights)
+        with torch.no_grad():
+            return {"losses": np.array([float(loss_of(batch)) for batch in batches[:3]])}
+
+    return Prepared(run, told, {})
+
+
+def load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str, names: Mapping[str, str] | None = None) -> None:
+    """Copy what `prefix` has into a module of torch's; `names` translates."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(weights[prefix + (names or {}).get(name, name)])
+
+
+def bilstm(weights: Mapping[str, Tensor], dim: int, hidden: int) -> nn.LSTM:
+    from torch import nn
+
+    own = nn.LSTM(dim, hidden, batch_first=True, bidirectional=True)
+    names = {n: ("1." if n.endswith("_reverse") else "0.") + n.removesuffix("_reverse") for n, _ in own.named_parameters()}
+    load(own, weights, "encoder.cells.", names)
+    return own
+
+
+def packed_over(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T, 2 H) and both final outputs side by side."""
+    import torch
+    from torch.nn.utils import rnn
+
+    said, (h, _) = lstm(rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+    return rnn.pad_packed_sequence(said, batch_first=True)[0], torch.cat([h[0], h[1]], dim=1)
+
+
+def torch_packed(what: str) -> Prepared:
+    """As the documentation has it: pack, layer, pad."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    ours = Ours(what)
+    classify = what == "classification"
+
+    def make(weights: Any) -> Any:
+        table = nn.Embedding.from_pretrained(weights[f"layers.{ours.name}.weight"].clone(), freeze=False, padding_idx=0)
+        lstm = bilstm(weights, 128, 128)
+        out = nn.Linear(256, len(weights[f"heads.{ours.name}.out.bias"]))
+        load(out, weights, f"heads.{ours.name}.out.")
+        if classify:
+            parts: list[nn.Module] = [table, lstm, out]
+
+            def loss_of(batch: Batch) -> Tensor:
+                _, last = packed_over(lstm, table(batch.x), batch.lengths)
+                return functional.cross_entropy(out(last), batch.y)
+
+        else:
+            from torchcrf import CRF
+
+            crf = CRF(out.out_features, batch_first=True)
+            with torch.no_grad():
+                crf.transitions.copy_(weights[f"heads.{ours.name}.transitions"])
+                crf.start_transitions.copy_(weights[f"heads.{ours.name}.start"])
+                crf.end_transitions.copy_(weights[f"heads.{ours.name}.end"])
+            parts = [table, lstm, out, crf]
+
+            def loss_of(batch: Batch) -> Tensor:
+                steps, _ = packed_over(lstm, table(batch.x[..., 0].long()), batch.lengths)
+                return -crf(out(steps), batch.y, mask=batch.mask, reduction="sum") / batch.lengths.sum()
+
+        return [p for part in parts for p in part.parameters()], loss_of
+
+    return loop(ours, make)
+
+
+def language(weights: Any, ours: Ours, cell: type[nn.RNNBase]) -> Any:
+    """Embedding, layer, softmax over symbols; the state carried from window to window."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    table = nn.Embedding.from_pretrained(weights[f"layers.{ours.name}.weight"].clone(), freeze=False, padding_idx=0)
+    hidden = weights["encoder.cells.0.weight_hh_l0"].shape[1]
+    layer = cell(table.embedding_dim, hidden, batch_first=True)
+    load(layer, weights, "encoder.cells.0.")
+    out = nn.Linear(hidden, table.num_embeddings)
+    load(out, weights, f"heads.{ours.name}.out.")
+    carried: list[Any] = [None]
+
+    def loss_of(batch: Batch) -> Tensor:
+        state = carried[0] if batch.carry else None
+        steps, state = layer(table(batch.x), state)
+        if torch.is_grad_enabled():
+            carried[0] = tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
+        return functional.cross_entropy(out(steps).flatten(0, 1), batch.y.flatten())
+
+    return [*table.parameters(), *layer.parameters(), *out.parameters()], loss_of
+
+
+def torch_plain(what: str) -> Prepared:
+    from torch import nn
+
+    ours = Ours(what)
+    return loop(ours, lambda weights: language(weights, ours, nn.GRU if what == "tiny" else nn.LSTM))
+
+
+def lightning(what: str) -> Prepared:
+    """The same model as the hand-written loop, in a LightningModule."""
+    import logging
+    import warnings
+
+    import lightning as L
+    import numpy as np
+    import torch
+    from torch import nn
+
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    ours = Ours(what)
+    batches, weights = ours.batches(), ours.model().state_dict()
+
+    class Module(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            parameters, self.loss_of = language(weights, ours, nn.GRU)
+            self.own = nn.ParameterList(parameters)
+
+        def training_step(self, batch: Any, number: int) -> Tensor:
+            loss: Tensor = self.loss_of(batch)
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.own, lr=1e-3)
+
+    class Batches(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(batches)
+
+    def run() -> None:
+        trainer = L.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            gradient_clip_val=1.0,
+        )
+        trainer.fit(Module(), torch.utils.data.DataLoader(Batches(), batch_size=None))
+
+    def told() -> Mapping[str, Any]:
+        module = Module()
+        with torch.no_grad():
+            return {"losses": np.array([float(module.loss_of(batch)) for batch in batches[:3]])}
+
+    return Prepared(run, told, {})
+
+
+def keras_jax(what: str) -> Prepared:
+    return keras("jax", what)
+
+
+def keras_torch(what: str) -> Prepared:
+    return keras("torch", what)
+
+
+def keras(backend: str, what: str) -> Prepared:
+    """Embedding with a mask, a bidirectional LSTM, a dense layer, by `fit`. Widths are rounded up to multiples of 8,
+    as the compiled backend is advised to be given few shapes."""
+    import os
+
+    os.environ["KERAS_BACKEND"] = backend
+    import keras as k
+    import numpy as np
+
+    ours = Ours(what)
+    weights = {name: value.numpy() for name, value in ours.model().state_dict().items()}
+    data = []
+    for batch in ours.batches():
+        x = np.zeros((batch.size, -(-batch.x.shape[1] // 8) * 8), dtype=np.int32)
+        x[:, : batch.x.shape[1]] = batch.x.numpy()
+        assert batch.y is not None
+        data.append((x, batch.y.numpy()))
+
+    class Batches(k.utils.PyDataset):  # type: ignore[misc, name-defined]
+        def __len__(self) -> int:
+            return len(data)
+
+        def __getitem__(self, number: int) -> Any:
+            return data[number]
+
+    def side(number: int) -> list[Any]:
+        prefix = f"encoder.cells.{number}."
+        bias = weights[prefix + "bias_ih_l0"] + weights[prefix + "bias_hh_l0"]
+        return [weights[prefix + "weight_ih_l0"].T, weights[prefix + "weight_hh_l0"].T, bias]
+
+    def build() -> Any:
+        table = weights[f"layers.{ours.name}.weight"]
+        model = k.Sequential(
+            [
+                k.layers.Embedding(table.shape[0], table.shape[1], mask_zero=True),
+                k.layers.Bidirectional(k.layers.LSTM(128)),
+                k.layers.Dense(len(weights[f"heads.{ours.name}.out.bias"])),
+            ]
+        )
+        model.build((None, None))
+        head = f"heads.{ours.name}.out."
+        model.set_weights([table, *side(0), *side(1), weights[head + "weight"].T, weights[head + "bias"]])
+        model.compile(
+            optimizer=k.optimizers.AdamW(1e-3, weight_decay=0.01, global_clipnorm=1.0),
+            loss=k.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        return model
+
+    model = build()  # compiled once: its shapes are what the first round pays for
+
+    def run() -> None:
+        model.fit(Batches(), epochs=1, shuffle=False, verbose=0)
+
+    def told() -> Mapping[str, Any]:
+        fresh = build()
+        return {"losses": np.array([float(fresh.test_on_batch(x, y)) for x, y in data[:3]])}
+
+    return Prepared(run, told, {})
+
+
+HERE = __name__
+GROUP = Group(
+    "training",
+    "Training steps from the same weights on the same batches (those of seqkit's sampler): SST-2 sentences with a "
+    "bidirectional LSTM of 128 (an epoch), entities of WNUT-17 with the same and a conditional random field (an epoch), "
+    "characters of Shakespeare with an LSTM of 256 (60 windows of 128), and a tiny GRU of 16 in batches of 8 (500 steps) "
+    "that shows what the framework around it costs. seqkit runs its whole loop, run folder included.",
+    [Case(name, {"what": name}, quick=name in ("classification", "tiny")) for name in RECIPES],
+    [
+        Contender("seqkit", f"{HERE}:seqkit"),
+        Contender("torch packed", f"{HERE}:torch_packed", needs=("torchcrf",), only=("classification", "tagging")),
+        Contender("torch, plain loop", f"{HERE}:torch_plain", only=("character LM", "tiny")),
+        Contender("Lightning", f"{HERE}:lightning", needs=("lightning",), only=("tiny",)),
+        Contender("Keras, jax", f"{HERE}:keras_jax", needs=("keras", "jax"), only=("classification",)),
+        Contender("Keras, torch", f"{HERE}:keras_torch", needs=("keras",), only=("classification",)),
+    ],
+    [
+        Target("SST-2 epoch, BiLSTM 128", "classification", "torch packed", 2, 3.5),
+        Target("SST-2 epoch, BiLSTM 128", "classification", "Keras, jax", 3, 5.5),
+        Target("SST-2 epoch, BiLSTM 128", "classification", "Keras, torch", 10, 17),
+        Target("entities, BiLSTM-CRF 128", "tagging", "torch packed", 2, 4),
+        Target("character LM", "character LM", "torch, plain loop", 1.0, 1.15),
+        Target("framework tax", "tiny", "torch, plain loop", 0.9, 0.98),
+        Target("framework tax", "tiny", "Lightning", 1.5, 2),
+    ],
+    rounds=7,
+)
