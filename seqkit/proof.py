@@ -53,6 +53,12 @@ def prove_recipe(recipe: Recipe) -> Iterator[Finding]:
     yield from _reloaded(model, recipe, data)
 
 
+def prove_data(recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[Finding]:
+    """Every finding about tasks that are given as values, with new weights; no task of the recipe is looked up."""
+    model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    yield from _prove_tasks(model, data)
+
+
 def _reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[Finding]:
     """Written to a folder and opened again, as `seqkit predict` does, the model says what it says in memory."""
     with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
@@ -100,11 +106,11 @@ def _prove_tasks(model: Model, data: Mapping[str, TaskData]) -> Iterator[Finding
         yield _empty(name, part)
 
 
-def sample(name: str, task: Task, fitted: tuple[Field, Field] | None = None) -> TaskData:
-    """A task that reads no more than a few examples, running text cut short."""
+def sample(name: str, task: Task, fitted: tuple[Field, Field] | None = None, *, most: int = READ) -> TaskData:
+    """A task that reads no more than its first examples (`most`), running text cut short."""
 
     def read(split: str) -> Iterator[Example]:
-        for number, example in enumerate(itertools.islice(task.read(split), READ)):
+        for number, example in enumerate(itertools.islice(task.read(split), most)):
             if task.window is not None and isinstance(example.input, str):
                 # Pieces of one text, of different lengths.
                 for start in range(0, min(len(example.input), STEPS * ROWS * 4), STEPS):

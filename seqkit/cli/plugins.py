@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,68 @@ def doctor(ctx: click.Context, name: str | None, timeout: float, as_json: bool) 
         click.echo(", ".join(f"{states[state]} {state}" for state in ("ok", "note", "missing", "bad") if states[state]))
     if any(report.state == "bad" for report in reports):
         ctx.exit(1)
+
+
+@command.command("check")
+@click.argument("name")
+@click.option("--set", "sets", multiple=True, metavar="A=B", help="An option of the plugin; may be repeated.")
+@TIMEOUT
+@JSON_OPTION
+@click.pass_context
+def check(ctx: click.Context, name: str, sets: tuple[str, ...], timeout: float, as_json: bool) -> None:
+    """Check that a plugin keeps every contract that seqkit relies on; leave with 1 if it does not.
+
+    NAME is a plugin, a distribution, or DISTRIBUTION:NAME. A task is tried on its own data, with --set where it needs
+    to be told where they are; a head on small made-up tasks of every kind that it accepts.
+    """
+    from seqkit import registry
+    from seqkit.errors import PluginError
+    from seqkit.probe import probe
+
+    plugins = matching(name)
+    options = _options(sets)
+    for report in probe(plugins, patience=timeout):
+        if report.diagnosis is not None:
+            raise PluginError(str(registry.Failure(report.plugin, report.diagnosis)))
+    from seqkit.conformance import check
+
+    rows, bad = [], 0
+    for plugin in plugins:
+        if not as_json:
+            click.echo(f"{plugin.kind.removesuffix('s')} {plugin.full_name} {plugin.version}")
+        for outcome in check(plugin, options):
+            bad += not outcome.passed
+            rows.append({"kind": plugin.kind, "plugin": plugin.full_name, **asdict(outcome)})
+            if not as_json:
+                click.echo(f"  {outcome}")
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif bad:
+        click.echo(f"{bad} of {len(rows)} contracts are broken")
+    if bad:
+        ctx.exit(1)
+
+
+def _options(sets: Sequence[str]) -> dict[str, JSON]:
+    """`--set a=b` flags as a mapping; values are YAML, as everywhere."""
+    from seqkit.errors import RecipeError, UsageError
+    from seqkit.recipe import overrides
+    from seqkit.recipe.diagnose import plain
+    from seqkit.recipe.document import Fatal, Place
+
+    found = {}
+    for number, each in enumerate(sets):
+        name, equals, value = each.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--set {each}: expected OPTION=VALUE, as in --set folder=data")
+        try:
+            node, problems = overrides.parse(value, Place((1, number, 0), f"--set {each}", Path.cwd()))
+        except Fatal as error:
+            raise RecipeError(error.finding.problem) from None
+        if problems:
+            raise RecipeError([each.problem for each in problems])
+        found[name] = plain(node)
+    return found
 
 
 def matching(name: str) -> list[Plugin]:
