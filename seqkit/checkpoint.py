@@ -361,7 +361,18 @@ def _manifest(path: Path) -> dict[str, Any]:
         )
     if not _sealed(path) or _canonical(manifest).encode() != data:
         raise Damaged(f"{file}: its content changed after it was written")
+    if not _well_formed(manifest):
+        raise Damaged(f"{file}: not a manifest: it does not list a step and its files")
     return dict(manifest)
+
+
+def _well_formed(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest, sealed or not, says what its readers ask of it."""
+    step, files = manifest.get("step"), manifest.get("files")
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 10**15 or not isinstance(files, dict):
+        return False
+    entries = files.values()
+    return STATE in files and all(isinstance(each, dict) and each.keys() == {"size", "sha256"} for each in entries)
 
 
 def _sealed(path: Path) -> bool:

@@ -7,9 +7,10 @@ What stands before the last D numbers is the word, spaces and all. Of a word tha
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import IO, Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -75,12 +76,12 @@ def vectors_of(path: Path, wanted: Collection[str], key: Key = str) -> dict[str,
 def _rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
     """(line, word, numbers as bytes) of each line."""
     try:
-        file = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+        file: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
     except OSError as error:
         _fail(path, None, f"cannot be opened: {error.strerror}")
     width, line = 0, 0
     with file:
-        while raw := file.readline(LONGEST_LINE + 1):
+        while raw := _next(path, file, line + 1):
             line += 1
             if len(raw) > LONGEST_LINE:
                 _fail(path, line, "is too long for a word and its vector")
@@ -98,6 +99,15 @@ def _rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
             except UnicodeDecodeError:
                 _fail(path, line, "the word is not UTF-8")
             yield line, word, parts[-width:]
+
+
+def _next(path: Path, file: IO[bytes], line: int) -> bytes:
+    try:
+        return file.readline(LONGEST_LINE + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(Problem(f"{path}:{line}", f"damaged gzip: {error}")) from None
+    except OSError as error:
+        raise DataError(Problem(f"{path}:{line}", f"cannot be read: {error.strerror or error}")) from None
 
 
 def _fail(path: Path, line: int | None, what: str) -> NoReturn:

@@ -52,7 +52,7 @@ class Archive:
         try:
             with self._file.open(member) as file:
                 data = file.read(member.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"is damaged inside of {self.path.name}: {error}") from None
         if len(data) != member.file_size:
             raise ValueError(f"is damaged inside of {self.path.name}: {len(data):,} bytes of {member.file_size:,}")

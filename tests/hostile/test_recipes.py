@@ -131,6 +131,7 @@ def test_there_are_two_hundred() -> None:
 MEASURED = """
 import json, resource, time
 from seqkit import recipe
+from seqkit.errors import RecipeError
 from tests.hostile.test_recipes import cases
 made = list(cases())
 recipe.parse(b"tasks: {mood: {use: sentiment}}\\nencoder: gru\\n", "good.yaml")
