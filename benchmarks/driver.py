@@ -27,7 +27,7 @@ class Process:
     def __init__(self, group: Group, who: Contender, python: str, threads: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self.who = who
-        self._errors = tempfile.TemporaryFile(mode="w+")
+        self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  closed in `close`
         self._child = subprocess.Popen(
             [python, "-m", "benchmarks.worker", group.name, who.name],
             stdin=subprocess.PIPE,
@@ -167,7 +167,10 @@ def distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
         if one[name].shape != other[name].shape:
             return float("inf")
         size = max(1e-6, float(np.abs(one[name]).max(initial=0.0)))
-        worst = max(worst, float(np.abs(one[name].astype(np.float64) - other[name]).max(initial=0.0)) / size)
+        apart = float(np.abs(one[name].astype(np.float64) - other[name]).max(initial=0.0)) / size
+        if not np.isfinite(apart):
+            return float("inf")
+        worst = max(worst, apart)
     return worst if one.keys() & other.keys() else float("inf")
 
 

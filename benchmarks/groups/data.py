@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.frame import Case, Contender, Group, Prepared, Target
@@ -77,7 +78,7 @@ def loader(what: str) -> Prepared:
     from torch.utils.data import DataLoader
 
     data, offsets = ragged()
-    examples = [data[a:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    examples = [data[a:b].tolist() for a, b in pairwise(offsets)]
 
     def collate(rows: list[list[int]]) -> tuple[Any, Any]:
         return pad_sequence([torch.tensor(row) for row in rows], batch_first=True), torch.tensor([len(r) for r in rows])

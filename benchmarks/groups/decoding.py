@@ -34,7 +34,12 @@ def chain(classes: int, steps: int) -> tuple[Tensor, ...]:
     lengths[0] = steps
     emissions = torch.randn(BATCH, steps, classes, generator=g)
     tags = torch.randint(0, classes, (BATCH, steps), generator=g)
-    return emissions, *(torch.randn(*s, generator=g) for s in ((classes, classes), (classes,), (classes,))), tags, lengths
+    return (
+        emissions,
+        *(torch.randn(*s, generator=g) for s in ((classes, classes), (classes,), (classes,))),
+        tags,
+        lengths,
+    )
 
 
 def notes(lengths: Tensor, steps: int) -> Mapping[str, Any]:
@@ -138,15 +143,19 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """How much a beam costs beside greedy search."""
     took = {case["name"]: case["results"].get("seqkit", {}).get("median") for case in cases}
     greedy = took.get("beam 1")
-    return {f"{name} costs, in greedy searches": round(t / greedy, 2) for name, t in took.items() if greedy and t and name.startswith("beam ")}
+    return {
+        f"{name} costs, in greedy searches": round(t / greedy, 2)
+        for name, t in took.items()
+        if greedy and t and name.startswith("beam ")
+    }
 
 
 HERE = __name__
 _CRF = [case.name for case in _cases() if case.name.startswith("CRF")]
 GROUP = Group(
     "decoding",
-    "A conditional random field over 32 sequences: the loss with its gradients, and the best paths (ten calls a round); "
-    "and beam search of a decoder with attention, 2,000 symbols, up to 20 steps.",
+    "A conditional random field over 32 sequences: the loss with its gradients, and the best paths (ten calls a "
+    "round); and beam search of a decoder with attention, 2,000 symbols, up to 20 steps.",
     _cases(),
     [
         Contender("seqkit", f"{HERE}:seqkit"),

@@ -84,8 +84,8 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 HERE = __name__
 GROUP = Group(
     "growth",
-    f"A GRU of {WIDTH} over made-up sequences, batches of {BATCH}: an epoch of more and more examples; {STEPS} steps of "
-    "longer and longer sequences; of more and more symbols. A slope of 1 is time in proportion, 0 is no growth.",
+    f"A GRU of {WIDTH} over made-up sequences, batches of {BATCH}: an epoch of more and more examples; {STEPS} steps "
+    "of longer and longer sequences; of more and more symbols. A slope of 1 is time in proportion, 0 is no growth.",
     _cases(),
     [Contender("seqkit", f"{HERE}:seqkit")],
     rounds=5,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.frame import Case, Contender, Group, Prepared, Target
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 BATCHES, BATCH, MEAN, MOST = 3, 32, 40, 200

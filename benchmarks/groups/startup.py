@@ -65,8 +65,9 @@ def torch(what: str) -> Prepared:
 HERE = __name__
 GROUP = Group(
     "startup",
-    "Whole processes: `seqkit --help`, a recipe check, and a recipe of one optimiser step from start to end (run folder, "
-    "evaluation on dev and test, model folder and all), beside `python -c 'import torch'` and a bare script of one step.",
+    "Whole processes: `seqkit --help`, a recipe check, and a recipe of one optimiser step from start to end (run "
+    "folder, evaluation on dev and test, model folder and all), beside `python -c 'import torch'` and a bare script "
+    "of one step.",
     [
         Case("help", {"what": "help"}, quick=True),
         Case("check", {"what": "check"}, quick=True),

@@ -45,7 +45,7 @@ train: {steps: 500, batch: 8, histograms: false, log_every: 100}
 
 
 class Ours:
-    """A case as seqkit sees it: its recipe, data and model, from which the other contenders take batches and weights."""
+    """A case as seqkit sees it: recipe, data and model, from which the others take batches and weights."""
 
     def __init__(self, what: str) -> None:
         import torch
@@ -74,7 +74,10 @@ class Ours:
 
     def notes(self) -> Mapping[str, Any]:
         batches = self.batches()
-        sizes = {"tokens": sum(b.tokens for b in batches), "padded": sum(b.lengths.numel() * b.x.shape[1] for b in batches)}
+        sizes = {
+            "tokens": sum(b.tokens for b in batches),
+            "padded": sum(b.lengths.numel() * b.x.shape[1] for b in batches),
+        }
         return {**sizes, "steps": len(batches), "examples": sum(b.size for b in batches)}
 
 
@@ -90,14 +93,15 @@ def seqkit(what: str) -> Prepared:
     class Stopwatch(Progress):
         """Knows when the first and the last step were done."""
 
-        marks: list[float] = []
+        def __init__(self) -> None:
+            super().__init__(quiet=True)
+            self.marks: list[float] = []
 
         def update(self, step: int, total: int | None = None, *, tokens: int = 0, **fields: object) -> None:
             self.marks.append(time.perf_counter())
 
     def run() -> float:
-        model, watch = ours.model(), Stopwatch(quiet=True)
-        watch.marks.clear()
+        model, watch = ours.model(), Stopwatch()
         with tempfile.TemporaryDirectory() as folder, Interrupts() as stop:
             text = RECIPES[what]
             where = Run.create("benchmark", text=text.encode(), resolved=text, out=Path(folder) / "run")
@@ -162,7 +166,9 @@ def bilstm(weights: Mapping[str, Tensor], dim: int, hidden: int) -> nn.LSTM:
     from torch import nn
 
     own = nn.LSTM(dim, hidden, batch_first=True, bidirectional=True)
-    names = {n: ("1." if n.endswith("_reverse") else "0.") + n.removesuffix("_reverse") for n, _ in own.named_parameters()}
+    names = {
+        n: ("1." if n.endswith("_reverse") else "0.") + n.removesuffix("_reverse") for n, _ in own.named_parameters()
+    }
     load(own, weights, "encoder.cells.", names)
     return own
 
@@ -371,9 +377,9 @@ HERE = __name__
 GROUP = Group(
     "training",
     "Training steps from the same weights on the same batches (those of seqkit's sampler): SST-2 sentences with a "
-    "bidirectional LSTM of 128 (an epoch), entities of WNUT-17 with the same and a conditional random field (an epoch), "
-    "characters of Shakespeare with an LSTM of 256 (60 windows of 128), and a tiny GRU of 16 in batches of 8 (500 steps) "
-    "that shows what the framework around it costs. seqkit runs its whole loop, run folder included.",
+    "bidirectional LSTM of 128 (an epoch), entities of WNUT-17 with the same and a conditional random field (an "
+    "epoch), characters of Shakespeare with an LSTM of 256 (60 windows of 128), and a tiny GRU of 16 in batches of 8 "
+    "(500 steps) that shows what the framework around it costs. seqkit runs its whole loop, run folder included.",
     [Case(name, {"what": name}, quick=name in ("classification", "tiny")) for name in RECIPES],
     [
         Contender("seqkit", f"{HERE}:seqkit"),

@@ -1,0 +1,155 @@
+"""The benchmarks' own machinery: comparing, interleaving, and the page that is made of the figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import driver, page
+from benchmarks.__main__ import main
+from benchmarks.frame import GROUPS, Case, Contender, Group, Prepared, Target, load_group
+
+
+class Scripted(driver.Process):
+    """A contender without a process: it takes the seconds that it is told to."""
+
+    order: list[str] = []  # noqa: RUF012
+
+    def __init__(self, name: str, seconds: float, told: dict[str, Any] | None) -> None:
+        self.who = Contender(name, "nowhere:nothing")
+        self.seconds, self.told = seconds, told
+
+    def ask(self, **what: Any) -> dict[str, Any]:
+        if what["do"] == "prepare":
+            return {"notes": {"tokens": 60, "padded": 100}}
+        if what["do"] == "tell":
+            if self.told is not None:
+                np.savez(what["path"], **self.told)
+            return {"told": self.told is not None}
+        self.order.append(self.who.name)
+        return {"seconds": self.seconds, "peak_mib": 10.0}
+
+
+def group(**more: Any) -> Group:
+    return Group("made", "About.", [Case("one", {"size": 1})], [Contender("ours", "nowhere:nothing")], **more)
+
+
+def test_rounds_are_interleaved_there_and_back_and_ratios_are_theirs_over_ours() -> None:
+    Scripted.order.clear()
+    told = {"x": np.ones(3)}
+    ours, other = Scripted("ours", 2.0, told), Scripted("other", 3.0, {"x": np.ones(3) + 1e-6})
+    found = driver.run_case(group(), Case("one", {}), [ours, other], rounds=3)
+    assert Scripted.order == ["ours", "other", "ours", "other", "other", "ours", "ours", "other"]
+    assert found["results"]["other"]["ratio"] == [1.5, 1.5, 1.5]
+    assert found["results"]["other"]["apart"] == pytest.approx(1e-6, rel=0.01)
+    assert found["notes"] == {"tokens": 60, "padded": 100}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"x": np.ones(3) * 1.1}, {"x": np.ones(4)}, {"y": np.ones(3)}, {"x": np.full(3, np.nan)}]
+)
+def test_who_computes_something_else_is_not_timed(wrong: dict[str, Any]) -> None:
+    Scripted.order.clear()
+    processes = [Scripted("ours", 2.0, {"x": np.ones(3)}), Scripted("other", 1.0, wrong)]
+    found = driver.run_case(group(), Case("one", {}), processes, rounds=2)
+    assert "computes something else" in found["results"]["other"]["failed"]
+    assert "other" not in Scripted.order
+
+
+def test_a_contender_whose_modules_are_missing_is_named_and_counts_neither_way() -> None:
+    contenders = [Contender("rival", "nowhere:nothing", needs=("no_such_module_at_all",))]
+    said: list[str] = []
+    made = Group("made", "About.", [], contenders, [Target("speed", "", "rival", 2, 4)])
+    found = driver.run_group(made, quick=True, threads=1, pythons=driver.default_pythons(), say=said.append)
+    assert found["missing"] == {"rival": "no_such_module_at_all not installed"}
+    assert "rival is left out" in said[0]
+    machine = {
+        "command": "c",
+        "made": "d",
+        "processor": "p",
+        "cores": 2,
+        "threads": 1,
+        "memory_gib": 1,
+        "python": "3",
+        "packages": {},
+    }
+    text = page.page({"groups": {"made": {"machine": machine, "quick": True, **found}}})
+    assert "| speed | rival | 2 | 4 | – | no_such_module_at_all not installed |" in text
+
+
+def test_the_page_tells_losses_as_it_tells_wins() -> None:
+    results = {
+        "ours": {"median": 2e-3, "seconds": [2e-3], "ratio": [1, 1, 1], "peak_mib": 5.0},
+        "slow": {"median": 6e-3, "ratio": [3.0, 2.5, 3.5]},
+        "fast": {"median": 1e-3, "ratio": [0.5, 0.4, 0.6]},
+        "broken": {"failed": "computes something else"},
+    }
+    machine = {
+        "command": "c",
+        "made": "d",
+        "processor": "p",
+        "cores": 2,
+        "threads": 1,
+        "memory_gib": 1,
+        "python": "3",
+        "packages": {},
+    }
+    made = {
+        "name": "made",
+        "about": "About.",
+        "ours": "ours",
+        "yardsticks": [],
+        "missing": {},
+        "derived": {"slope": 1},
+        "machine": machine,
+        "quick": False,
+        "targets": [vars(Target("speed", "", who, 2, 4)) for who in ("slow", "fast")],
+        "cases": [{"name": "one", "options": {}, "notes": {"tokens": 60, "padded": 100}, "results": results}],
+    }
+    text = page.page({"groups": {"made": made}})
+    assert "| speed | slow | 2 | 4 | 3.00 | reached |" in text
+    assert "| speed | fast | 2 | 4 | 0.50 | **not reached** |" in text
+    assert "| one | 60 | 40% | 2 ms, 30,000 tokens/s |" in text
+    assert "6 ms, **3.00** (2.50–3.50)" in text
+    assert "computes something else" in text
+    assert "- slope: 1" in text
+
+
+def test_an_unknown_group_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["kernel"])
+    assert left.value.code == 2
+    assert "there is no group kernel" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_group_can_be_loaded_and_has_something_quick(name: str) -> None:
+    found = load_group(name)
+    assert found.name == name
+    assert any(case.quick for case in found.cases)
+    names = [case.name for case in found.cases]
+    assert len(set(names)) == len(names)
+    for who in found.contenders:
+        assert set(who.only) <= set(names)
+        assert callable(who.load())
+    for target in found.targets:
+        assert target.against in {who.name for who in found.contenders}
+        assert any(each.startswith(target.cases) for each in names)
+        assert target.aim >= target.ratio
+
+
+@pytest.mark.slow
+def test_a_group_runs_in_processes_of_its_own(tmp_path: Path) -> None:
+    """One real round: start-up is the cheapest."""
+    assert main(["startup", "--quick", "--case", "help", "--threads", "1", "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())["groups"]["startup"]
+    assert found["cases"][0]["results"]["seqkit"]["median"] > 0
+    assert len(found["cases"][0]["results"]["torch"]["seconds"]) == driver.QUICK_ROUNDS
+
+
+def test_prepared_needs_no_outputs() -> None:
+    assert Prepared(lambda: None).told is None
