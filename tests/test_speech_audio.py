@@ -347,6 +347,8 @@ HOSTILE_NAMES = [
     "a\\..\\out.wav", "\\\\server\\share\\out.wav", "..\\out.wav", "./a.wav", "a/./b.wav", "a//b.wav", "a/ b.wav",
     "a/b.wav ", "a/b.wav.", "a./b.wav", "CON.wav", "a/nul.wav", "lpt1/a.wav", "a\nb.wav", "a\x1b[2J.wav",
     "a\u202egpj.wav", "a\u200b.wav", "a\x7f.wav", "x" * 1100 + ".wav", "com9", "a/aux",
+    "a/../b.wav", "..a/../c.wav", "a.wav::$DATA", "prn/x.wav", "\\\\?\\C:\\x.wav", "a/\t.wav", "\u2066x.wav",
+    "lpt9.flac", " ../x.wav", "a/.../b.wav", "AUX.wav", "x/.", "../", "a/b/../../../c.wav",
 ]  # fmt: skip
 HOSTILE_MODES = [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFDIR]
 TWINS = [
@@ -428,6 +430,36 @@ def test_a_damaged_member_is_refused_alone(tmp_path: Path) -> None:
         Clip(archive, "bad.wav").samples(16000)
 
 
+def twice_in_one_place(data: bytes) -> bytes:
+    """Both members of the directory point at the bytes of the first: how a small file becomes a large one."""
+    at = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
+    return data[: at + 42] + bytes(4) + data[at + 46 :]
+
+
+def another_name_inside(data: bytes) -> bytes:
+    """The directory says a_b.wav, the member itself another name."""
+    return data.replace(b"a_b.wav", b"../x.wa", 1)
+
+
+@pytest.mark.parametrize("change", [twice_in_one_place, another_name_inside])
+def test_directories_that_lie_are_found_out_when_a_member_is_read(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    archive = Archive(patched(zipped(tmp_path / "a.zip", ("a_b.wav", wav()), ("c_d.wav", wav())), change))
+    names = archive.names()
+    with pytest.raises(ValueError, match=r"is damaged inside of a\.zip"):
+        [archive.read(name) for name in names]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip"]
+
+
+def test_an_archive_in_an_archive_is_never_opened(tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "inner.zip", *((f"{n}.wav", bytes(1 << 20)) for n in range(20))).read_bytes()
+    outer = Archive(zipped(tmp_path / "a.zip", ("inner.zip", inner), ("good.wav", wav())))
+    assert outer.names() == ["good.wav", "inner.zip"]
+    with pytest.raises(ValueError, match="is a zip archive"):
+        decode(outer.read("inner.zip"), "inner.wav")
+
+
 def test_all_members_at_fault_are_told_at_once(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", *((f"../{n}.wav", wav()) for n in range(30)))
     with pytest.raises(DataError) as refused:
@@ -437,4 +469,5 @@ def test_all_members_at_fault_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_there_are_as_many_hostile_archives_as_it_takes() -> None:
-    assert len(HOSTILE_NAMES) + len(HOSTILE_MODES) + len(TWINS) >= 40
+    """With the five that are damaged or odd, four bombs, a damaged member, two that lie and one inside another."""
+    assert len(HOSTILE_NAMES) + len(HOSTILE_MODES) + len(TWINS) + 13 >= 60
