@@ -17,6 +17,7 @@ from seqkit import checkpoint, finite, train
 from seqkit.batching import TaskData
 from seqkit.errors import Interrupted, RunError
 from seqkit.model import Model
+from seqkit.types import Choice
 from tests import small
 
 NAN = math.nan
@@ -351,3 +352,61 @@ def test_policies_survive_a_restart_bit_for_bit(
     clocks = ("time", "time/tokens_per_s")
     strip = [[{k: v for k, v in row.items() if k not in clocks} for row in logged(run)] for run in (whole, parts)]
     assert strip[0] == strip[1]
+
+
+# ---- as on a GPU, where an answer is looked at some steps later
+
+
+class Late(finite.Watch):
+    """What a GPU makes necessary, on a CPU: the optimiser passes over a bad step by itself, and it is told later."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.at_once, self.lag = False, finite.LAG
+
+
+@pytest.mark.parametrize("use", ["adamw", "adam", "sgd"])
+def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
+    use: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finite, "Watch", Late)
+    options = {"lr": 0.01, "momentum": 0.9} if use == "sgd" else {"lr": 0.01}
+    weights: list[dict[str, torch.Tensor]] = []
+    spoiled, real = in_gradient("encoder.cells.0.weight_hh_l0", NAN), train.gradients
+
+    def watched(model: Model, *more: Any) -> Any:
+        weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        hook = None
+        if len(weights) in (3, 8):
+            spoiled(model, None)
+            hook = model.get_parameter("encoder.cells.0.weight_hh_l0")
+        took = real(model, *more)
+        if hook is not None:
+            hook._backward_hooks.clear()  # type: ignore[union-attr]
+        return took
+
+    monkeypatch.setattr(train, "gradients", watched)
+    wanted = small.settings(
+        on_nan="skip", optimizer=Choice(use, options), save_every=None, evaluate_every=None, steps=20, log_every=20
+    )
+    run = small.run_in(tmp_path / "run")
+    at = small.trained(small.model(data), data, wanted, run)
+    assert at.skipped == 2
+    same = {n for n in range(1, 20) if all(torch.equal(weights[n - 1][k], each) for k, each in weights[n].items())}
+    assert same == {3, 8}
+    log = (run.folder / "run.log").read_text()
+    assert "step 3: " in log
+    assert "step 8: " in log
+
+
+def test_late_answers_are_waited_for_before_anything_is_saved(
+    data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finite, "Watch", Late)
+    spoiling(monkeypatch, in_gradient("heads.steps.out.weight", NAN), {5})
+    run = small.run_in(tmp_path / "run")
+    with pytest.raises(RunError, match=r"^step 5: .*first bad module: heads\.steps\.out"):
+        small.trained(small.model(data), data, small.settings(), run)
+    newest = checkpoint.newest(run.checkpoints)
+    assert newest is not None
+    assert checkpoint.step_of(newest) == 3

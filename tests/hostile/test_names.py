@@ -87,6 +87,7 @@ PATHS = [
         "+x",
         "=1+1",
     ),
+    *("\u0430bc", "..\u2215", "a/./b", "./x", "x/", "//x", "a\u0301", "\u2066x", "\U000e0001", "@SUM(1)", "-1", "null"),
 ]
 
 LABELS = [name for name in (*PATHS, *SCRIPTS) if not set(name) & set("\t\n\r\0") and name.strip()]
