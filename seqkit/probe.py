@@ -41,6 +41,10 @@ PATIENCE: Final = 5.0
 """Seconds after which an import counts as endless if it imports nothing further."""
 CEILING: Final = 12
 """How many times that an import may take at all."""
+FOR_A_LIBRARY: Final = 4
+"""How many times that Python may get no turn at all."""
+TURNS: Final = 20
+"""Turns that the patience is counted in."""
 SLOW: Final = 1.0
 """Seconds from which the time of an import is worth a note, where it does not import torch."""
 QUOTED: Final = 200
@@ -315,21 +319,22 @@ def main(arguments: Sequence[str]) -> None:
 def _give_up_after(patience: float, dump: TextIO) -> None:
     """End the process when no module was imported for this long, with a traceback of where it stood.
 
-    The clock is one of C's: it runs where Python itself does not get its turn.
+    Time is counted in turns that this thread gets, so that a busy machine is not taken for an endless import. Where
+    Python gets no turn at all, as while a large library is loaded, a clock of C's runs, and gives it longer.
     """
 
-    def wind() -> None:
-        faulthandler.dump_traceback_later(patience, exit=True, file=dump)
-
     def follow() -> None:
-        seen = len(sys.modules)
-        while True:
-            time.sleep(patience / 20)
-            if len(sys.modules) != seen:
-                seen = len(sys.modules)
-                wind()
+        seen, still = len(sys.modules), 0
+        while still < TURNS:
+            faulthandler.dump_traceback_later(patience * FOR_A_LIBRARY, exit=True, file=dump)
+            time.sleep(patience / TURNS)
+            now = len(sys.modules)
+            seen, still = now, (still + 1 if now == seen else 0)
+        dump.write("Timeout\n")
+        dump.flush()
+        faulthandler.dump_traceback(dump)
+        os._exit(1)
 
-    wind()
     threading.Thread(target=follow, daemon=True, name="seqkit-probe").start()
 
 
