@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -153,8 +154,8 @@ def _join(targets: list[Any], aligned: bool) -> Any:
 
 
 def better(best: str, score: float, than: float | None) -> bool:
-    """Whether a dev score beats the best so far. `best` is `name`, `min:name` or `max:name`."""
-    if than is None:
+    """Whether a dev score beats the best so far. `best` is `name`, `min:name` or `max:name`. NaN beats nothing."""
+    if than is None or (math.isnan(than) and not math.isnan(score)):
         return True
     return score < than if lower_is_better(best) else score > than
 

@@ -10,7 +10,6 @@ from seqkit.board import Board, first_screen
 from seqkit.evaluate import Outcome
 from seqkit.metrics import confusion
 from seqkit.model import Model
-from seqkit.recipe import Recipe
 
 SAMPLES = 20
 """Rows of the table of sample predictions."""
@@ -18,9 +17,9 @@ CONFUSED = 40
 """Most classes of which a confusion matrix can still be read."""
 
 
-def introduce(board: Board, recipe: Recipe, data: Mapping[str, TaskData], model: Model) -> None:
-    """The recipe as text, and the layout of the charts: train and dev on one, so the first look says if it learns."""
-    board.source("recipe", recipe.resolved())
+def introduce(board: Board, resolved: str, data: Mapping[str, TaskData], model: Model) -> None:
+    """The resolved recipe as text, and the layout of the charts: train and dev on one, so the first look says if it learns."""
+    board.source("recipe", resolved)
     charts = first_screen({name: model.head(name).loss_name for name in data})
     for name, part in data.items():
         if part.task.metric is None:  # the loss is the score, and is on the chart beside it

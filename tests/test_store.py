@@ -679,7 +679,7 @@ def _prepare_slowly(cache: Path, started: Any) -> None:
     )
 
 
-def test_what_a_killed_process_leaves_is_swept_away_a_day_later(tmp_path: Path) -> None:
+def test_what_a_killed_process_leaves_is_swept_away(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     started = context.Event()
     process = context.Process(target=_prepare_slowly, args=(tmp_path, started))
@@ -689,8 +689,16 @@ def test_what_a_killed_process_leaves_is_swept_away_a_day_later(tmp_path: Path) 
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     (left,) = entries(tmp_path)
+    dead = left.name.split("-")
+    elsewhere = left.with_name("-".join([dead[0], "another1", *dead[2:]]))
+    elsewhere.mkdir()
+    alive = left.with_name("-".join([*dead[:2], str(os.getpid()), dead[3]]))
+    alive.mkdir()
     prepare(task(), key={}, cache=tmp_path)
-    assert left in entries(tmp_path)  # it could be at work still
+    assert left not in entries(tmp_path)
+    assert {elsewhere, alive} <= set(entries(tmp_path))  # both could be at work still
+    alive.rmdir()
+    left = elsewhere
     old = time.time() - 2 * 24 * 3600
     os.utime(left, (old, old))
     prepare(task(), key={"another": 1}, cache=tmp_path)

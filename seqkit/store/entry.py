@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import json
 import os
 import secrets
@@ -72,10 +74,20 @@ def _is_about(error: OSError, root: Path) -> bool:
     return path == root or root in path.parents or path in root.parents
 
 
+@functools.cache
+def _here() -> str:
+    """What process numbers that can be seen from here belong to: this machine since it was started, or its container."""
+    try:
+        seen = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "unknown"
+    return hashlib.sha256(seen.encode()).hexdigest()[:8]
+
+
 @contextmanager
 def _temporary(place: Path) -> Iterator[Path]:
     """A folder beside the place where it will be renamed to; gone afterwards, whatever happens."""
-    folder = place.with_name(f".{place.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    folder = place.with_name(f".{place.name}-{_here()}-{os.getpid()}-{secrets.token_hex(4)}")
     folder.mkdir()
     try:
         yield folder
@@ -106,10 +118,12 @@ def _put(folder: Path, place: Path) -> None:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what processes that were killed have left behind a day or longer ago."""
+    """Remove what processes left that were killed: those of this machine at once, all others after a day."""
     for path in root.glob(".*-*"):
         try:
-            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+            parts = path.name.split("-")
+            dead = len(parts) == 4 and parts[1] == _here() != "unknown" and not Path("/proc", parts[2]).exists()
+            if dead or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
         except OSError:
             continue
