@@ -88,7 +88,7 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
     saved = _go_on_from(run) if resume else None
     if saved is None:
-        introduce(run.board, recipe, data, model)
+        introduce(run.board, run.resolved, data, model)
     at = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, saved=saved)
     best_step = load_best(run, model)
     scores: dict[str, float] = {}

@@ -262,6 +262,7 @@ class Run:
         for name in ("metrics.jsonl", "run.log"):
             if (self.folder / name).exists():
                 self._guarded(lambda name=name: durable.sync(self.folder / name))
+        self._guarded(lambda: durable.sync_folder(self.folder))
 
     def rewind(self, step: int) -> None:
         """Forget what was written after `step`, here and (when it is made) on the board, before going on from there.
