@@ -78,7 +78,7 @@ class Watch:
             return
         answer = torch.empty((), dtype=torch.bool, pin_memory=True)
         answer.copy_(fine, non_blocking=True)
-        done = torch.cuda.Event()
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
         self.waiting.append((step, answer, done))
 

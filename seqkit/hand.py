@@ -52,8 +52,8 @@ def by_hand(model: Model, task: str, batch: Batch) -> tuple[float, float, str] |
     encoded = model.encode(task, batch)
     decoder = getattr(model.head(task), "decoder", None)
     if isinstance(target, Text) and all(hasattr(decoder, name) for name in ("begin", "step", "logits")):
-        hand = sum(_one_by_one(model, task, batch.take([row]).trimmed()) for row in range(batch.size))
-        return float(model.head(task).loss(encoded, batch)[0]), hand, "what the decoder says, symbol by symbol"
+        nats = sum(_one_by_one(model, task, batch.take([row]).trimmed()) for row in range(batch.size))
+        return float(model.head(task).loss(encoded, batch)[0]), nats, "what the decoder says, symbol by symbol"
     if isinstance(target, Text):
         return _all_texts(model, task, batch, target)
     predictions = model.head(task).predict(encoded, batch)
