@@ -110,7 +110,7 @@ class Distribution:
             project = tomllib.loads((self.editable / "pyproject.toml").read_text(encoding="utf-8"))
             declared = project["project"].get("entry-points", {})
             now = {(group, name): str(value) for group in declared for name, value in declared[group].items()}
-        except (OSError, ValueError, KeyError, AttributeError):
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return []
         before = {(point.group, point.name): point.value for point in self._metadata.entry_points}
         said = []

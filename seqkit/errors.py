@@ -58,12 +58,18 @@ class DataError(ProblemsError):
 
 
 class MissingExtra(SeqkitError):
-    """An optional dependency is not installed; the message is the command that installs it."""
+    """An optional dependency is not installed; the message is the command that installs it.
+
+    Args:
+        what: who needs it.
+        extra: the extra that brings it.
+        distribution: whose extra that is.
+    """
 
     exit_code = 2
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f'{what} needs an extra: pip install "seqkit[{extra}]"')
+    def __init__(self, what: str, extra: str, *, distribution: str = "seqkit") -> None:
+        super().__init__(f'{what} needs an extra: pip install "{distribution}[{extra}]"')
 
 
 class PluginError(SeqkitError):

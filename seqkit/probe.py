@@ -423,21 +423,26 @@ def _type(annotation: Any) -> str:
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if origin is Literal:
-        return " or ".join(str(member) for member in members)
+        return _listed([str(member) for member in members])
     if origin is typing.Annotated:
         bounds = [
             f"{word} {getattr(mark, key):g}" for mark in members[1:] for key, word in _BOUNDS if hasattr(mark, key)
         ]
         return ", ".join([_type(members[0]), *bounds])
     if origin in (typing.Union, types.UnionType):
-        joint = ", or " if any("," in _type(member) for member in members) else " or "
-        return joint.join(_type(member) for member in members)
+        inner = [_type(member) for member in members]
+        return ", or ".join(inner) if any("," in each for each in inner) else " or ".join(inner)
     if origin in (tuple, list, Sequence):
         inner = dict.fromkeys(_type(member) for member in members if member is not Ellipsis)
         return f"a list ({'; '.join(inner)})"
     if origin in (dict, Mapping):
         return f"a mapping ({_type(members[1])})"
     return inspect.formatannotation(annotation).replace("typing.", "")
+
+
+def _listed(words: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,10 @@ def _namespaces() -> Iterator[tuple[str, dict[str, Any]]]:
     for module, name in CLASSES:
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, type):
-            yield f"{module}.{name}", dict(vars(found))
+            yield (
+                f"{module}.{name}",
+                {key: value for base in reversed(found.__mro__) for key, value in vars(base).items()},
+            )
 
 
 def _functions(names: dict[str, Any]) -> dict[str, Any]:

@@ -276,7 +276,10 @@ def _installed(plugin: Plugin) -> dict[str, JSON]:
 
 def _described(report: Report) -> str:
     """What info prints of a plugin."""
+    from seqkit.registry import HOME
+
     plugin, facts = report.plugin, _installed(report.plugin)
+    strange = plugin.distribution != HOME
     lines = [f"{plugin.kind.removesuffix('s')} {plugin.name}", f"  {report.about}" if report.about else ""]
     rows = [
         (
@@ -284,7 +287,7 @@ def _described(report: Report) -> str:
             f"{plugin.distribution} {plugin.version}" + (f": {facts['summary']}" if facts["summary"] else ""),
         ),
         ("object", plugin.value),
-        ("works with", f"seqkit{plugin.needs}" if plugin.needs else "it does not say"),
+        ("works with", f"seqkit{plugin.needs}" if plugin.needs else "it does not say") if strange else None,
         (
             "sha256",
             f"{facts['sha256'][:16]}... of {len(facts['files'])} files" if facts["sha256"] else "no files found",
@@ -293,7 +296,7 @@ def _described(report: Report) -> str:
     ]
     if facts["editable"] is not None:
         rows.insert(1, ("editable", facts["editable"]))
-    lines += [f"  {name:<14}{value}" for name, value in rows]
+    lines += [f"  {name:<14}{value}" for name, value in filter(None, rows)]
     lines += [f"  {'':<14}{remark}" for remark in report.remarks]
     if report.options:
         lines.append("  options")
