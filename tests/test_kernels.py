@@ -404,6 +404,13 @@ def test_the_choice_follows_what_is_asked_for(wanted: Any, monkeypatch: pytest.M
     assert kernels.choose(nn.LSTM(2, 3), CPU, torch.bfloat16).name == "padded"
 
 
+@pytest.mark.usefixtures("_fresh")
+def test_an_lstm_in_low_precision_is_left_to_onednn() -> None:
+    with kernels.use("auto"), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = kernels.choose(nn.LSTM(2, 3), CPU, torch.float32)
+    assert (found.name, "low precision" in found.why) == ("padded", True)
+
+
 def test_an_unknown_wish_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(compiled.VARIABLE, "fast")
     with pytest.raises(UsageError, match="SEQKIT_KERNELS is 'fast'"):

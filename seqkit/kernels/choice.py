@@ -88,6 +88,8 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype) -> Choice
         return Choice("padded", "torch's own layers: what is traced must be torch's alone")
     if dtype not in (torch.float32, torch.float64):
         return Choice("padded", f"torch's own layers: weights of {dtype}")
+    if wish == "auto" and cell.mode == "LSTM" and torch.is_autocast_enabled("cpu"):
+        return Choice("padded", "torch's own layers: oneDNN has an LSTM in the low precision that is asked for")
     if wish == "stepwise":
         return Choice("stepwise", "rows without padding, in PyTorch, as asked for")
     found = native()
