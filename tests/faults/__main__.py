@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CAMPAIGNS = ("kills", "signals", "matrix", "stops", "power", "controls", "all", "sample")
+CAMPAIGNS = ("kills", "signals", "matrix", "stops", "power", "verify", "controls", "all", "sample")
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _run(given: argparse.Namespace, work: Path) -> int:
-    from tests.faults import controls, interrupts, kills, matrix, power, recipes, runs, stops
+    from tests.faults import certificates, controls, interrupts, kills, matrix, power, recipes, runs, stops
 
     domains = tuple(given.domains.split(",")) if given.domains else recipes.available()
     if missing := [name for name in recipes.DOMAINS if name not in domains]:
@@ -86,9 +86,13 @@ def _run(given: argparse.Namespace, work: Path) -> int:
         chosen_cases = all_cases[-1:] if sample else all_cases
         found = power.campaign(chosen_cases, given.count or (2 if sample else 40), seed=given.seed)
         carry_out("power", found, kills.summary, unharmed)
+    if wanted("verify"):
+        chosen, encoders = (domains[-2:-1], ("lstm",)) if sample else (domains, recipes.ENCODERS)
+        found = certificates.certificates(work, chosen, encoders, kills=given.count or 5, seed=given.seed)
+        carry_out("verify", found, certificates.summary, unharmed)
     if wanted("controls"):
         few = ("a random state is not restored", "a batch is skipped", "checkpoints are written in place")
-        names = (*few, "folders are not synced") if sample else None
+        names = (*few, "folders are not synced", "verify-resume, a random state not restored") if sample else None
         found = controls.controls(cases["charlm"], kills_in_saves=3 if sample else 12, names=names)
         carry_out("controls", found, controls.summary, lambda control: control.good)
     if wanted("matrix") and not sample:

@@ -1,0 +1,215 @@
+"""Failures on purpose, and what runs make of them. The campaigns are in `tests/faults`; here is a sample of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqkit import durable, faults
+from seqkit.errors import UsageError
+from seqkit.faults import KINDS, POINTS
+
+
+@pytest.fixture(autouse=True)
+def _none_is_left() -> Iterator[None]:
+    yield
+    faults.arm(None)
+
+
+def test_there_are_104_pairs_and_each_is_possible_or_says_why_not() -> None:
+    pairs = [(point, kind) for point in POINTS for kind in KINDS]
+    assert len(pairs) == 104
+    possible = [pair for pair in pairs if faults.impossible(*pair) is None]
+    assert len(possible) == 72
+    for point, kind in possible:
+        assert str(faults.parse(f"{point}:{kind}")) == f"{point}:{kind}:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("save.wrote:kill", "did you mean 'save.write'"),
+        ("step:killed", "did you mean 'kill'"),
+        ("step", "no kind ''"),
+        ("loss:short_write", "nothing is written there"),
+        ("save.open:nan", "no number is computed there"),
+        ("save.rename:oom", "nothing large is allocated there"),
+        ("eval:enospc", "no block of a disk is taken there"),
+        ("step:kill:x", "'x' is no number of visits"),
+        ("step:kill:-1", "'-1' is no number of visits"),
+    ],
+)
+def test_what_cannot_be_is_refused(text: str, wanted: str) -> None:
+    with pytest.raises(UsageError, match=wanted) as raised:
+        faults.parse(text)
+    assert str(raised.value).startswith(f"SEQKIT_FAULT={text}: ")
+
+
+def test_without_one_nothing_happens() -> None:
+    value = object()
+    assert faults.at("loss", value) is value
+    assert not faults.waits("save.write")
+    said: list[str] = []
+    faults.announce(said.append)
+    assert said == []
+
+
+def test_it_strikes_at_the_visit_that_was_named_and_says_so() -> None:
+    faults.arm("loss:raise:3")
+    said: list[str] = []
+    faults.announce(said.append)
+    assert "made to fail on purpose" in said[0]
+    for _ in range(2):
+        faults.at("loss")
+        faults.at("eval")
+    with pytest.raises(faults.Unexpected, match="at loss"):
+        faults.at("loss")
+    faults.at("loss")
+    assert said[1:] == ["!!! SEQKIT_FAULT: raise at loss, visit 3"]
+
+
+def test_zero_means_every_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(faults.time, "sleep", slept.append)
+    faults.arm("step:sleep:0")
+    for _ in range(3):
+        faults.at("step")
+    assert slept == [faults.SLEEP] * 3
+
+
+def test_numbers_and_memory_fail_too() -> None:
+    faults.arm("loss:nan:2")
+    assert float(faults.at("loss", torch.ones(()))) == 1.0
+    assert torch.isnan(faults.at("loss", torch.ones(())))
+    layer = torch.nn.Linear(2, 2)
+    layer(torch.ones(1, 2)).sum().backward()
+    faults.arm("step:nan")
+    faults.at("step", layer)
+    assert torch.isnan(layer.weight.grad).sum() == 1
+    faults.arm("loss:oom")
+    with pytest.raises(torch.OutOfMemoryError):
+        faults.at("loss")
+
+
+def test_a_write_is_cut_in_two_where_it_may_fail(tmp_path: Path) -> None:
+    faults.arm("save.write:short_write")
+    durable.create(tmp_path / "whole", b"0123456789", point="save.write")
+    assert (tmp_path / "whole").read_bytes() == b"0123456789"
+    faults.arm("save.write:enospc")
+    with pytest.raises(OSError) as raised:
+        durable.create(tmp_path / "half", b"0123456789", point="save.write")
+    assert raised.value.errno == errno.ENOSPC
+    assert (tmp_path / "half").read_bytes() == b"01234"
+    durable.append(tmp_path / "other", b"0123456789", point="log.flush")
+    assert (tmp_path / "other").read_bytes() == b"0123456789"
+
+
+def test_the_variable_counts_at_import_only_and_needs_no_torch() -> None:
+    code = (
+        "import os, sys; os.environ['SEQKIT_FAULT'] = 'step:kill'\n"
+        "from seqkit import faults; before = faults.waits('step')\n"
+        "os.environ['SEQKIT_FAULT'] = 'loss:kill'\n"
+        "print(before, faults.waits('loss'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "True False False\n"
+
+
+# ---- checkpoints of earlier versions
+
+
+def test_a_run_of_the_first_format_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run folder is one of the first version, stopped at step 9 of 12: in an epoch, with two batches a step, a
+    carried state, averaged weights and a schedule. It goes on to the numbers that version came to."""
+    from seqkit import job, recipe
+    from seqkit.progress import Progress
+    from seqkit.run import Run
+
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+    golden, folder = Path(__file__).parent / "golden" / "run-format-1", tmp_path / "run"
+    for path in golden.rglob("*"):
+        if path.is_file():
+            goal = folder / path.relative_to(golden)
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            goal.write_bytes(path.read_bytes())
+    resolved = folder / "resolved.yaml"
+    resolved.write_text(resolved.read_text().replace("FOLDER", str(folder)))
+    made = recipe.load(str(resolved))
+    job.carry_out(dataclasses.replace(made, device="cpu"), Run.resume(folder), Progress(quiet=True), resume=True)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = {f"{row['step']} {key}": value for row in rows if row["step"] > 9 for key, value in row.items()}
+    for key, value in json.loads((golden / "expected.json").read_text()).items():
+        assert found[key] == pytest.approx(value, abs=1e-5), key
+
+
+# ---- a sample of every campaign, in forked children of one process
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `python -m tests.faults sample` found."""
+    out = tmp_path_factory.mktemp("faults") / "sample.json"
+    variables = {name: value for name, value in os.environ.items() if name != "SEQKIT_FAULT"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults", "sample", "--json", str(out)],
+        cwd=REPOSITORY,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert out.exists(), done.stderr[-3000:]
+    found = json.loads(out.read_text())
+    found["said"] = done.stdout + done.stderr
+    return dict(found)
+
+
+def problems(found: list[dict[str, Any]]) -> list[str]:
+    return [f"{each['case']}: {each['problems'][:3]}" for each in found if each["problems"]]
+
+
+def test_twenty_kills_end_bit_for_bit_alike(sample: dict[str, Any]) -> None:
+    assert problems(sample["kills"]) == []
+    assert len(sample["kills"]) == 20
+    assert sum(kill["where"] != "at random" for kill in sample["kills"]) >= 5
+
+
+def test_signals_are_obeyed_in_time(sample: dict[str, Any]) -> None:
+    assert problems(sample["signals"]) == []
+    assert len(sample["signals"]) == 8
+    assert {each["code"] for each in sample["signals"]} == {130, 143}
+
+
+def test_a_stopped_run_goes_on_from_exactly_there(sample: dict[str, Any]) -> None:
+    assert problems(sample["stops"]) == []
+    assert len(sample["stops"]) == 4
+
+
+def test_a_power_cut_costs_no_checkpoint(sample: dict[str, Any]) -> None:
+    assert problems(sample["power"]) == []
+    assert len(sample["power"]) == 2
+
+
+def test_verify_resume_certifies(sample: dict[str, Any]) -> None:
+    assert problems(sample["verify"]) == []
+    assert "bit for bit equal" in sample["verify"][0]["text"]
+
+
+def test_what_is_broken_on_purpose_is_noticed(sample: dict[str, Any]) -> None:
+    """If the harness could not fail, none of the tests above would prove anything."""
+    found = {each["broken"]: each["found"] for each in sample["controls"]}
+    assert len(found) >= 5
+    assert [broken for broken, said in found.items() if not said] == []
