@@ -1,0 +1,109 @@
+"""The comparison of two runs: what it sees, and how it says it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqkit import checkpoint, durable, ending
+from seqkit.board import Board
+from seqkit.ending import Ending
+from seqkit.errors import RunError
+
+
+def make(folder: Path, **changes: Any) -> Path:
+    """A run folder as small as can be."""
+    said = {"weight": 1.0, "loss": 0.5, "point": 0.5, "best": 3, "score": 0.9, **changes}
+    weights = {"w": torch.tensor([[0.0, said["weight"]], [2.0, 3.0]])}
+    path = checkpoint.save(folder / "checkpoints", 3, {"model": weights}, {"progress": {"step": 3, "best": said["best"]}})
+    for name in ("last", "best"):
+        checkpoint.point(folder / "checkpoints", name, path)
+    durable.write_json(folder / "metrics.json", {"t/test/accuracy": said["score"]})
+    lines = [f'{{"step": {step}, "epoch": 1, "time": {step}, "t/train/loss": {said["loss"]}}}\n' for step in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(lines))
+    board = Board(folder / "tb")
+    board.scalars(2, {"t/train/loss": said["point"], "time/tokens_per_s": 1.0})
+    board.close()
+    (folder / "model").mkdir()
+    (folder / "model" / "fields.json").write_text("{}")
+    return folder
+
+
+def test_two_equal_runs_are_equal(tmp_path: Path) -> None:
+    one, two = (ending.read(make(tmp_path / name)) for name in ("a", "b"))
+    assert list(ending.differences(one, two)) == []
+    assert one.sha256 == two.sha256
+    assert str(one) == "2 tensors, 6 states, 2 numbers and 1 TensorBoard points"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"weight": 1.5}, "last model w[0, 1] is 1.0 in the whole run and 1.5 in the resumed one (1 of 4 values differ)"),
+        ({"weight": float("nan")}, "last model w[0, 1] is 1.0 in the whole run and nan in the resumed one (1 of 4 values"),
+        (
+            {"loss": 0.25},
+            "metrics.jsonl, step 1: t/train/loss is [0.5, 1] in the whole run and [0.25, 1] in the resumed one",
+        ),
+        ({"point": 0.25}, "TensorBoard, step 2: t/train/loss is 0.5 in the whole run and 0.25 in the resumed one"),
+        ({"best": 4}, "state of the last progress.best is 3 in the whole run and 4 in the resumed one"),
+        ({"score": 0.8}, "metrics.json: t/test/accuracy is 0.9 in the whole run and 0.8 in the resumed one"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_the_first_difference_is_told_with_both_values(change: dict[str, float], sentence: str, tmp_path: Path) -> None:
+    one, two = ending.read(make(tmp_path / "a")), ending.read(make(tmp_path / "b", **change))
+    found = list(ending.differences(one, two))
+    assert found[0].startswith(sentence)
+    assert one.sha256 != two.sha256
+
+
+def test_negative_zero_is_not_zero() -> None:
+    one, two = torch.tensor(0.0), torch.tensor(-0.0)
+    assert ending._tensor(one, two) == "[] is 0.0 in the whole run and -0.0 in the resumed one (1 of 1 values differ)"
+
+
+def test_the_same_not_a_number_is_the_same() -> None:
+    assert ending._tensor(torch.tensor([float("nan")]), torch.tensor([float("nan")])) is None
+
+
+def test_what_is_missing_added_or_of_another_shape_is_told(tmp_path: Path) -> None:
+    whole = ending.read(make(tmp_path / "a"))
+    parts: dict[str, Any] = {"tensors": {"last model w": torch.zeros(2)}, "files": {"x.json": "0"}}
+    found = list(ending.differences(whole, dataclasses.replace(whole, **parts)))
+    assert found == [
+        "last model w is torch.float32 (2, 2) in the whole run, torch.float32 (2,) in the resumed one",
+        "best model w is missing from the resumed run",
+        "model/fields.json is missing from the resumed run",
+        "model/x.json is in the resumed run only",
+    ]
+
+
+def test_what_is_there_twice_or_left_behind_is_told(tmp_path: Path) -> None:
+    whole, folder = ending.read(make(tmp_path / "a")), make(tmp_path / "b")
+    with (folder / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 2, "epoch": 1, "time": 3, "t/train/loss": 0.5}\n')
+    board = Board(tmp_path / "other")
+    board.scalars(2, {"t/train/loss": 0.5})
+    board.close()
+    (left,) = (tmp_path / "other").iterdir()
+    left.rename(folder / "tb" / left.name.replace("tfevents.", "tfevents.9"))
+    for name in (".tmp-1-aa", "checkpoints/.tmp-2-bb", "checkpoints/step-00000001.corrupt"):
+        (folder / name).mkdir()
+    found: Ending = ending.read(folder)
+    assert list(ending.differences(whole, found)) == [
+        "t/train/loss at step 2 in metrics.jsonl occurs more than once",
+        "t/train/loss at step 2 on TensorBoard occurs more than once",
+        ".tmp-1-aa was left behind",
+        "checkpoints/.tmp-2-bb was left behind",
+        "checkpoints/step-00000001.corrupt was left behind",
+    ]
+
+
+def test_a_run_without_checkpoints_has_no_ending(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no last checkpoint"):
+        ending.read(tmp_path)
