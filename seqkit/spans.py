@@ -25,8 +25,10 @@ from seqkit.metrics import spans
 __all__ = ["OUTSIDE", "Scheme", "convert", "fault", "legal", "mend", "parted", "spans_of", "tags_of", "type_of"]
 
 Scheme: TypeAlias = Literal["iob1", "iob2", "bioes", "plain"]
+"""How tags mark spans."""
 
 OUTSIDE: Final = "O"
+"""The tag of a step that is in no span."""
 
 _LETTERS: Final[dict[Scheme, str]] = {"iob1": "IB", "iob2": "BI", "bioes": "BIES"}
 

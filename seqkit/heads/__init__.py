@@ -36,8 +36,10 @@ __all__ = [
 ]
 
 Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
+"""How many steps become one vector: see `Pooling`."""
 
 Search: TypeAlias = Literal["greedy", "beam"]
+"""How a text is found: the best symbol at each step, or the best texts among several."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
