@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 
 from seqkit import Example, Label, Next, Task, Tokens, Vectors, store, train
+from seqkit import run as run_module
 from seqkit.batching import TaskData
 from seqkit.encoders import gru, lstm
 from seqkit.heads import classify, language
@@ -79,7 +81,9 @@ def settings(**more: Any) -> TrainSettings:
 
 
 def run_in(folder: Path) -> Run:
-    return Run.create("small", text=b"small", resolved="small: {}\n", out=folder)
+    """A new run folder, without a look at the machine and the checkout, which takes longer than such a run."""
+    with mock.patch.object(run_module, "environment", dict), mock.patch.object(run_module, "git", return_value=None):
+        return Run.create("small", text=b"small", resolved="small: {}\n", out=folder)
 
 
 def trained(
