@@ -21,6 +21,7 @@ from seqkit import checkpoint, durable, faults, kernels, memory, provenance, reg
 from seqkit import model as model_room
 from seqkit._version import __version__
 from seqkit.batching import TaskData
+from seqkit.distribution import Distribution
 from seqkit.download import listening
 from seqkit.errors import DataError, Problem, RunError, UsageError
 from seqkit.evaluate import evaluate
@@ -168,13 +169,19 @@ def prepare_data(
 
 def _key(entry: TaskEntry) -> dict[str, Any]:
     """What the stored data depends on beside the bytes of its files: the options, and the code that reads."""
-    factory = registry.load("tasks", entry.use)
-    folder = Path(inspect.getsourcefile(inspect.unwrap(factory)) or "").parent
-    code = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        code.update(path.read_bytes())
     options = json.loads(json.dumps(dict(entry.options), default=str, sort_keys=True))
-    return {"use": entry.use, "options": options, "code": code.hexdigest()}
+    return {"use": entry.use, "options": options, "code": _code(entry.use)}
+
+
+def _code(use: str) -> str:
+    """SHA-256 of a task's code: of all that its distribution brings; of its package alone, if it comes with seqkit."""
+    plugin = registry.find("tasks", use)
+    if plugin.distribution != registry.HOME:
+        return Distribution(plugin.distribution, [plugin.module]).sha256
+    code = hashlib.sha256()
+    for path in sorted(Path(inspect.getfile(registry.load("tasks", use))).parent.glob("*.py")):
+        code.update(path.read_bytes())
+    return code.hexdigest()
 
 
 def _facts(data: TaskData) -> dict[str, Any]:

@@ -336,3 +336,28 @@ def test_every_shipped_recipe_runs_with_the_strangers_encoder(place: Path, name:
         pytest.skip(done.stderr[:100])
     assert done.exit_code == 0, done.output
     assert (place / f"with-{name}/model/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("value", ["read", "partial"])
+def test_data_are_encoded_again_when_a_strangers_code_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Wherever in the distribution the change is; and what a factory is does not matter."""
+    from seqkit.job import _key
+    from tests.strangers import install
+
+    code = "import functools\nfrom beneath.reading import WHAT\ndef read(*, k: int = 1): ...\n"
+    code += "partial = functools.partial(read)\n"
+    entries = {"seqkit.tasks": {"deep": value}}
+    module = install(tmp_path, distribution="deep", code=code, entries=entries)
+    (tmp_path / "deep-1.2.dist-info" / "top_level.txt").write_text(f"{module}\nbeneath\n")
+    (tmp_path / "beneath").mkdir()
+    (tmp_path / "beneath" / "reading.py").write_text("WHAT = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = recipe.TaskEntry("deep", "deep", {"k": 1}, recipe.nouns.Choice("classify"), 1.0)
+    before = _key(entry)
+    assert before == _key(entry)
+    (tmp_path / "beneath" / "reading.py").write_text("WHAT = 2\n")
+    after = _key(entry)
+    assert after["code"] != before["code"]
+    assert after["options"] == before["options"] == {"k": 1}
