@@ -30,7 +30,7 @@ DEFAULT = "padded"
 PATIENCE = 120.0
 """Seconds that a build may take."""
 
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,11 @@ def _native() -> Native:
         return Native(None, f"not there: {path} is of another version; delete it")
     library.seqkit_run.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_int, ctypes.c_int]
     library.seqkit_lay_out.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    library.seqkit_best_paths.argtypes = [
+        *[pointer, count, count, *[pointer] * 4, *[count] * 3],
+        *[ctypes.c_int, pointer, pointer],
+    ]
     library.seqkit_lay_out.restype = ctypes.c_int64
     threads = _openmp()
     if threads is not None:

@@ -14,6 +14,7 @@ import torch
 import torchcrf
 from torch import Tensor
 
+from seqkit import compiled, kernels
 from seqkit.fields import Label, Tags
 from seqkit.fields.symbols import UNSEEN
 from seqkit.heads import crf, tag
@@ -96,6 +97,29 @@ def test_best_paths(classes: int, barred: bool, k: int) -> None:
         assert [tuple(path[:length].tolist()) for path in paths[row, : len(expected)]] == [path for path, _ in expected]
         assert bool((scores[row, len(expected) :] == INFINITE).all())
         assert not paths[row, :, length:].any()
+
+
+@pytest.mark.parametrize("classes", [1, 3, 8, 9, 25])
+def test_native_best_paths_are_bit_for_bit_the_others(classes: int) -> None:
+    """Ties among them, bars, lengths of 1, more chains than a thread takes at once."""
+    if compiled.native().library is None:
+        pytest.skip(f"the native library is {compiled.native().said}")
+    g = torch.Generator().manual_seed(classes)
+    lengths = torch.randint(1, 12, (21,), generator=g)
+    emissions, moves, start, end = (
+        torch.randint(-2, 3, shape, generator=g).double() / 2
+        for shape in ((21, 11, classes), (classes, classes), (classes,), (classes,))
+    )
+    end = end + torch.randn(classes, generator=g)  # none at the very end, where torch promises no order
+    moves = moves.masked_fill(torch.rand(classes, classes, generator=g) < 0.2, INFINITE)
+    emissions = emissions.masked_fill((torch.arange(11) >= lengths[:, None])[..., None], math.nan)
+    chain = Chain.of(emissions, moves, start, end, lengths)
+    with kernels.use("padded"):
+        want = best_paths(Chain.of(emissions.nan_to_num(7.0), moves, start, end, lengths))
+    with kernels.use("native"):
+        got = best_paths(chain)
+    for one, other in zip(got, want, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_path_score() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqkit.kernels import at_end, flip, upload
+from seqkit.kernels import at_end, flip, native_best_paths, runs_native, upload
 from seqkit.modules import mask_of
 
 
@@ -126,6 +126,9 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
     k open paths, the rest have the score -inf.
     """
     time, batch, classes = chain.emissions.shape
+    if k == 1 and runs_native(chain.emissions.device):
+        paths, best = native_best_paths(chain.emissions, chain.transitions, chain.start, chain.end, chain.lengths)
+        return paths[:, None], best[:, None]
     emissions = chain.emissions.masked_fill(~chain.mask[..., None], 0.0)
     scores = torch.full((batch, k, classes), -torch.inf, dtype=torch.float64, device=emissions.device)
     scores[:, 0] = chain.start + emissions[0]

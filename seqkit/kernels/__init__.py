@@ -11,9 +11,10 @@ backward direction runs over sequences that are turned round within their own le
 
 from __future__ import annotations
 
-from seqkit.kernels.choice import Choice, choose, describe, use
+from seqkit.kernels.choice import Choice, choose, describe, runs_native, use
 from seqkit.kernels.fused import RowsRan, recur_rows
 from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
+from seqkit.kernels.native import native_best_paths
 from seqkit.kernels.padded import CellState, Ran, recur
 from seqkit.kernels.rows import all_full, at_end, flip, real_rows, upload
 from seqkit.kernels.single import advance
@@ -32,9 +33,11 @@ __all__ = [
     "flip",
     "gathered",
     "lay_out",
+    "native_best_paths",
     "real_rows",
     "recur",
     "recur_rows",
+    "runs_native",
     "scattered",
     "upload",
     "use",

@@ -100,6 +100,13 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype) -> Choice
     return Choice("padded", f"torch's own layers; the native library is {found.said}")
 
 
+def runs_native(device: torch.device) -> bool:
+    """Whether what is neither a layer nor a cell (the chains of a random field) runs natively as well."""
+    if device.type != "cpu" or wanted() not in ("auto", "native"):
+        return False
+    return not torch.compiler.is_compiling() and native().library is not None
+
+
 def describe(device: torch.device) -> str:
     """One line on what recurrent layers run on here, for a log or a human."""
     choice = choose(nn.LSTM(1, 1), device, torch.float32)

@@ -69,6 +69,14 @@ inline void store(T* p, Vec<T> v, int n) {
     std::memcpy(p, &v, n * sizeof(T));
 }
 
+// A row of best scores and its emissions: lanes beyond the last class stay out of reach.
+inline void store_lanes(double* out, Vec<double> best, const double* said, int64_t j, int64_t classes) {
+    const int n = int(std::min<int64_t>(Lanes<double>::n, classes - j));
+    Vec<double> sums = best + load(said + j, n);
+    for (int l = n; l < Lanes<double>::n; ++l) sums[l] = -INFINITY;
+    store(out + j, sums);
+}
+
 inline Vec<float> one_over(Vec<float> x) {
 #if defined(__AVX512F__)
     Vec<float> y = (Vec<float>)_mm512_rcp14_ps((__m512)x);
@@ -583,7 +591,7 @@ int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int
 
 extern "C" {
 
-int seqkit_version() { return 3; }
+int seqkit_version() { return 4; }
 int seqkit_lanes() { return Lanes<float>::n; }
 
 void seqkit_threads_by(void* run_parallel, void* number) {
@@ -635,6 +643,63 @@ int64_t seqkit_lay_out(const int64_t* lengths, int64_t batch, int64_t steps, int
     std::free(begins);
     std::free(sorted);
     return rows;
+}
+
+// The best path of each chain (Viterbi 1967), in double precision. Emissions are (T, B, C) by two strides; start and end
+// (B, C); out: states (B, T), zero past each end, and scores (B,). Not 0: no memory.
+int seqkit_best_paths(
+    const double* emissions, int64_t by_time, int64_t by_chain, const double* transitions, const double* start,
+    const double* end, const int64_t* lengths, int64_t steps, int64_t batch, int64_t classes, int threads,
+    int64_t* states, double* scores
+) {
+    constexpr int L = Lanes<double>::n;
+    const int64_t wide = (classes + L - 1) / L * L;
+    const int64_t share = (batch + threads - 1) / threads;
+    // For each job: where each state came from at each step, two rows of scores. The transitions, padded, are shared.
+    const int64_t job_size = steps * wide + 2 * wide;
+    double* store = static_cast<double*>(store_of_packed.take((threads * job_size + classes * wide) * sizeof(double)));
+    if (!store) return 1;
+    double* moves = store + threads * job_size;
+    for (int64_t i = 0; i < classes; ++i)
+        for (int64_t j = 0; j < wide; ++j) moves[i * wide + j] = j < classes ? transitions[i * classes + j] : -INFINITY;
+    for_each(threads, threads, [&](int64_t job) {
+        double* came = store + job * job_size;  // whole numbers, exact in a double, so that one comparison chooses both
+        double *now = came + steps * wide, *next = now + wide;
+        for (int64_t b = job * share; b < std::min(batch, (job + 1) * share); ++b) {
+            const double* said = emissions + b * by_chain;
+            for (int64_t j = 0; j < wide; ++j) now[j] = j < classes ? start[b * classes + j] + said[j] : -INFINITY;
+            for (int64_t t = 1; t < lengths[b]; ++t) {
+                said += by_time;
+                for (int64_t j = 0; j < wide; j += L) {
+                    Vec<double> best = now[0] + load(moves + j), from = {};
+                    for (int64_t i = 1; i < classes; ++i) {
+                        const Vec<double> own = now[i] + load(moves + i * wide + j);
+                        const auto better = own > best;
+                        best = better ? own : best;
+                        from = better ? Vec<double>{} + double(i) : from;
+                    }
+                    store_lanes(next, best, said, j, classes);
+                    ::store<double>(came + t * wide + j, from);
+                }
+                std::swap(now, next);
+            }
+            double best = now[0] + end[b * classes];
+            int64_t at = 0;
+            for (int64_t j = 1; j < classes; ++j)
+                if (now[j] + end[b * classes + j] > best) best = now[j] + end[b * classes + j], at = j;
+            scores[b] = best;
+            int64_t* path = states + b * steps;
+            for (int64_t t = steps - 1; t >= 0; --t) {
+                if (t >= lengths[b]) {
+                    path[t] = 0;
+                    continue;
+                }
+                path[t] = at;
+                if (t > 0) at = int64_t(came[t * wide + at]);
+            }
+        }
+    });
+    return 0;
 }
 
 // All directions of a layer at once. `asked`: `count` passes and behind them the layout, all fields of 64 bits.

@@ -71,3 +71,35 @@ def native_layout(lengths: Tensor, steps: int, *, threads: int = 1) -> Layout:
     order, place, first, last, table, alive, source = torch.split(block, sizes)
     empty = lengths == 0 if rows == 0 or int(lengths.min()) == 0 else None
     return Layout(steps, order, place, first, last, source[:rows], table.view(count, 4), alive, empty)
+
+
+def native_best_paths(
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The best path of each chain: states (B, T), zero past the end, and scores (B,).
+
+    (T, B, C), (C, C), (B, C) twice, all in double precision on the CPU; (B,), each at least 1.
+    """
+    library = native().library
+    assert library is not None, native().said
+    steps, batch, classes = emissions.shape
+    if emissions.stride(2) != 1:
+        emissions = emissions.contiguous()
+    transitions, start, end = transitions.contiguous(), start.contiguous(), end.contiguous()
+    states, scores = torch.empty(batch, steps, dtype=torch.int64), emissions.new_empty(batch)
+    failed = library.seqkit_best_paths(
+        emissions.data_ptr(),
+        emissions.stride(0),
+        emissions.stride(1),
+        transitions.data_ptr(),
+        start.data_ptr(),
+        end.data_ptr(),
+        lengths.contiguous().data_ptr(),
+        *(steps, batch, classes),
+        max(1, min(torch.get_num_threads(), batch // 8)),
+        states.data_ptr(),
+        scores.data_ptr(),
+    )
+    if failed:
+        raise MemoryError("no memory for the best paths of a conditional random field")
+    return states, scores
