@@ -106,6 +106,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
 
 def _fill(part: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: JSON) -> None:
     entries: dict[str, JSON] = {}
+
     def put(name: str, content: bytes) -> None:
         # Hashed as it was meant: a disk that keeps something else is found out when the file is read.
         entries[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}

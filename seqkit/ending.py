@@ -94,9 +94,8 @@ def read(folder: Path) -> Ending:
 def rubbish(folder: Path) -> Iterator[str]:
     """What is in a run folder that only an interrupted writer leaves."""
     for path in sorted(folder.rglob("*")):
-        if path.name.startswith(durable.TEMPORARY) or path.name.endswith(checkpoint.REPLACED):
-            yield str(path.relative_to(folder))
-        elif checkpoint.CORRUPT in path.name:
+        aside = checkpoint.CORRUPT in path.name or path.name.endswith(checkpoint.REPLACED)
+        if aside or path.name.startswith(durable.TEMPORARY):
             yield str(path.relative_to(folder))
 
 

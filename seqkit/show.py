@@ -18,7 +18,7 @@ CONFUSED = 40
 
 
 def introduce(board: Board, resolved: str, data: Mapping[str, TaskData], model: Model) -> None:
-    """The resolved recipe as text, and the layout of the charts: train and dev on one, so the first look says if it learns."""
+    """The resolved recipe, and the layout of the charts: train and dev on one, so the first look says if it learns."""
     board.source("recipe", resolved)
     charts = first_screen({name: model.head(name).loss_name for name in data})
     for name, part in data.items():

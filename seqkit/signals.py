@@ -41,9 +41,7 @@ class Interrupts:
         leave: what a second signal calls with the exit code; it must not return.
     """
 
-    def __init__(
-        self, *, at_once: bool = False, announce: bool = True, leave: Callable[[int], Any] = os._exit
-    ) -> None:
+    def __init__(self, *, at_once: bool = False, announce: bool = True, leave: Callable[[int], Any] = os._exit) -> None:
         self._at_once = at_once
         self._announce = announce
         self._leave = leave

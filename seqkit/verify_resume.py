@@ -75,8 +75,8 @@ class Certificate:
         else:
             lines += ["DIFFERS from the run that nobody killed:", *(f"  {sentence}" for sentence in self.differences)]
             lines.append(f"both runs are in {self.folder}")
-        device = "a GPU" if facts["cuda"] else f"{facts['threads']} threads"
-        lines.append(f"sha256 {self.sha256}  seqkit {__version__}, torch {torch.__version__}, {device}, {facts['when']}")
+        made = f"seqkit {__version__}, torch {torch.__version__}, {facts['threads']} threads, {facts['when']}"
+        lines.append(f"sha256 {self.sha256}  {made}")
         return "\n".join(lines)
 
 
@@ -119,25 +119,28 @@ def verify_resume(
         raise UsageError(f"{folder}: not empty; name a new folder")
     whole, killed = folder / "whole", folder / "killed"
     start = ["run", recipe, "--quiet", *(word for each in (*sets, *shortened(steps)) for word in ("--set", each))]
+
+    def go(out: Path, said: str, fault: str | None = None) -> int:
+        """Start a run, or go on with it; its exit code. One that nothing was to kill must finish."""
+        arguments = ["run", "--quiet", "--resume", str(out)] if out.exists() else [*start, "--out", str(out)]
+        code = launch(arguments, fault, folder / said)
+        _must(code, {0} if fault is None else {0, -signal.SIGKILL}, folder / said)
+        return code
+
     tell("one run from start to end")
-    _must(launch([*start, "--out", str(whole)], None, folder / "whole.txt"), {0}, folder / "whole.txt")
+    go(whole, "whole.txt")
     steps = int(durable.read_json(whole / "status.json")["steps"])
     certificate = Certificate(recipe, steps, folder=str(folder))
     moments = sorted(dice.randint(1, steps) for _ in range(kills))
     for number, moment in enumerate(moments):
-        at, going = _position(killed), killed.exists()
+        at = _position(killed)
         point = POINTS[number % len(POINTS)]
         visit = max(1, moment - at) if point in ("step", "loss") else dice.randint(1, 3)
-        fault, said = f"{point}:kill:{visit}", folder / f"killed-{number + 1}.txt"
-        tell(f"killed at {point}, {'resumed from' if going else 'from'} step {at}")
-        code = launch(["run", "--quiet", "--resume", str(killed)] if going else [*start, "--out", str(killed)], fault, said)
-        _must(code, {0, -signal.SIGKILL}, said)
-        if code:
+        tell(f"from step {at}, to be killed at {point}")
+        if go(killed, f"killed-{number + 1}.txt", f"{point}:kill:{visit}"):
             certificate.kills.append({"point": point, "step": _stepped(at, point, visit), "resumed": _position(killed)})
-    tell("resumed for the last time")
-    said = folder / "resumed.txt"
-    going = killed.exists()
-    _must(launch(["run", "--quiet", "--resume", str(killed)] if going else [*start, "--out", str(killed)], None, said), {0}, said)
+    tell(f"from step {_position(killed)}, to the end")
+    go(killed, "resumed.txt")
     one, two = ending.read(whole), ending.read(killed)
     certificate.compared, certificate.sha256 = str(one), one.sha256
     certificate.differences = _first(one, two)

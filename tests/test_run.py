@@ -192,6 +192,42 @@ def test_one_empty_folder_is_claimed_by_one_run() -> None:
     assert done.stdout == f"{[0] + [2] * 11}\n"
 
 
+def left_by_a_kill(folder: Path, *names: str, pid: int = 2**22 + 1) -> None:
+    """What `create` has made when it is killed before the folder is whole."""
+    folder.mkdir()
+    durable.write_json(folder / "status.json", json.loads(run_module._claimed()) | {"pid": pid})
+    for name in names:
+        (folder / name).write_text("half")
+
+
+def test_a_start_that_was_killed_does_not_block_the_next(tmp_path: Path) -> None:
+    left_by_a_kill(tmp_path / "x", "recipe.yaml", "plugins.json", ".tmp-1-ab")
+    (tmp_path / "x" / "checkpoints").mkdir()
+    with pytest.raises(UsageError, match=r"killed while it was being set up; start it again with --out"):
+        Run.resume(tmp_path / "x")
+    run = make(out=tmp_path / "x")
+    assert run.resolved == RESOLVED
+    assert not list(run.folder.glob(".tmp-*"))
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "status.json").write_text('{"state": "cre')
+    assert make(out=tmp_path / "y").state == "created"
+
+
+def test_what_is_not_surely_left_by_a_kill_is_not_touched(tmp_path: Path) -> None:
+    left_by_a_kill(tmp_path / "mine", "notes.txt")
+    left_by_a_kill(tmp_path / "alive", pid=os.getpid())
+    left_by_a_kill(tmp_path / "whole", "resolved.yaml")
+    left_by_a_kill(tmp_path / "trained")
+    (tmp_path / "trained" / "checkpoints" / "step-00000001").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "status.json").write_text("x" * 1000)
+    for name in ("mine", "alive", "whole", "trained", "other"):
+        before = sorted(path.name for path in (tmp_path / name).iterdir())
+        with pytest.raises(UsageError, match="never overwrites"):
+            make(out=tmp_path / name)
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == before
+
+
 def test_a_full_disk_at_the_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -65,6 +65,20 @@ def test_another_signal_counts_at_once_but_an_echo_of_the_same_does_not() -> Non
     assert left == [130]
 
 
+def test_at_the_start_the_first_signal_is_obeyed_at_once() -> None:
+    left: list[int] = []
+    with Interrupts(at_once=True, announce=False, leave=left.append) as outer:
+        signal.raise_signal(signal.SIGUSR1)
+        assert left == [143]
+        with Interrupts(announce=False, leave=left.append) as inner:
+            signal.raise_signal(signal.SIGTERM)
+        assert inner.requested
+        assert left == [143]
+        signal.raise_signal(signal.SIGINT)
+    assert left == [143, 130]
+    assert not outer.requested
+
+
 def test_handlers_of_others_come_back_even_after_an_error() -> None:
     def mine(number: int, frame: object) -> None: ...
 

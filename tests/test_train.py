@@ -213,3 +213,14 @@ def test_averaged_weights_are_the_running_mean(corpus: Path, tmp_path: Path) -> 
     with average.in_place():
         assert torch.equal(model.weight, average.weights["weight"])
     assert torch.equal(model.weight, kept)
+
+
+def test_not_a_number_is_never_the_best_score() -> None:
+    from seqkit.evaluate import better
+
+    nan = math.nan
+    for best in ("accuracy", "nats"):
+        assert better(best, nan, None), "something must be saved as the best so far"
+        assert not better(best, nan, 0.5)
+        assert better(best, 0.5, nan)
+        assert not better(best, nan, nan)

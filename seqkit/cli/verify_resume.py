@@ -39,8 +39,8 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train RECIPE (a file, or a name) once in one go, and once killed with SIGKILL at random steps, at awkward moments
-    of a save too, and resumed each time. Both must end alike, bit for bit: weights, optimiser, random states, positions,
+    """Train RECIPE (a file, or a name) once in one go, and once killed with SIGKILL at random steps and in the middle
+    of saves, and resumed each time. Both must end alike, bit for bit: weights, optimiser, random states, positions,
     metrics.jsonl, TensorBoard points, the model folder.
 
     Prints a certificate, or the first number or tensor that differs; leaves with 1 if one does.

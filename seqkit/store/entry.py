@@ -76,7 +76,7 @@ def _is_about(error: OSError, root: Path) -> bool:
 
 @functools.cache
 def _here() -> str:
-    """What process numbers that can be seen from here belong to: this machine since it was started, or its container."""
+    """What the process numbers seen from here belong to: this machine since it was started, or its container."""
     try:
         seen = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
     except OSError:

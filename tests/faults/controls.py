@@ -25,7 +25,7 @@ class Control:
 
 
 def controls(case: Case, *, kills_in_saves: int = 12, names: tuple[str, ...] | None = None) -> Iterator[Control]:
-    """Break one thing after another. The case must have all that can be lost: windows, early stopping, random numbers."""
+    """Break one thing after another. The case must have all that can be lost: windows, early stopping, dropout."""
     for broken, breaks in sabotage.RESUMED.items():
         if names is not None and broken not in names:
             continue
@@ -39,7 +39,8 @@ def controls(case: Case, *, kills_in_saves: int = 12, names: tuple[str, ...] | N
         told = certificates.certificate(case.recipe, case.folder / "broken", 1, seed=4, sabotage=sabotage.random_state)
         yield Control("verify-resume, a random state not restored", "; ".join(told.differences[-1:]))
     if names is None or "checkpoints are written in place" in names:
-        found = list(kills.campaign([case], kills_in_saves, kills_in_saves, seed=9, sabotage=sabotage.naive_write, again=0))
+        naive, count = sabotage.naive_write, kills_in_saves
+        found = list(kills.campaign([case], count, count, seed=9, sabotage=naive, again=0))
         damaged = [kill.problems[0] for kill in found if kill.problems]
         share = f"{len(damaged)} of {len(found)} kills seen: " if damaged else ""
         yield Control("checkpoints are written in place", share + "".join(damaged[:1]))
@@ -53,5 +54,3 @@ def summary(found: list[Control]) -> str:
     lines = [f"{'seen  ' if each.good else 'MISSED'} {each.broken}: {each.found[:140]}" for each in found]
     lines.append(f"{sum(each.good for each in found)} of {len(found)} broken things were noticed")
     return "\n".join(lines)
-
-

@@ -51,7 +51,9 @@ class Signalled:
     problems: list[str] = field(default_factory=list)
 
 
-def campaign(cases: list[Case], count: int, *, seed: int, stages: tuple[str, ...] = tuple(STAGES)) -> Iterator[Signalled]:
+def campaign(
+    cases: list[Case], count: int, *, seed: int, stages: tuple[str, ...] = tuple(STAGES)
+) -> Iterator[Signalled]:
     """Send `count` signals, spread over the stages as STAGES says."""
     dice = random.Random(seed)
     shares = {stage: STAGES[stage] for stage in stages}
@@ -113,9 +115,7 @@ def _new_python(attempt: Attempt, which: signal.Signals, dice: random.Random) ->
     return _judged(attempt, "start-up", which, child, code, time.monotonic() - began)
 
 
-def _judged(
-    attempt: Attempt, stage: str, which: signal.Signals, child: Child, code: int, seconds: float
-) -> Signalled:
+def _judged(attempt: Attempt, stage: str, which: signal.Signals, child: Child, code: int, seconds: float) -> Signalled:
     found = Signalled(attempt.case.name, stage, which.name, shell(code), round(seconds, 2))
     # Before Python has come to seqkit's first line, a signal does what the system says: 128 + its number.
     expected = {CODES[which], 128 + which} if stage == "start-up" else {CODES[which]}
@@ -149,7 +149,8 @@ def summary(signals: list[Signalled]) -> str:
         if mine:
             good, slowest = sum(not each.problems for each in mine), max(each.seconds for each in mine)
             codes = ", ".join(map(str, sorted({each.code for each in mine})))
-            lines.append(f"{stage:<12} {good:>3} of {len(mine):>3} as documented, codes {codes}, at most {slowest:.2f} s")
+            codes = f"codes {codes}, at most {slowest:.2f} s"
+            lines.append(f"{stage:<12} {good:>3} of {len(mine):>3} as documented, {codes}")
     good = sum(not each.problems for each in signals)
     lines.append(f"{'all':<12} {good:>3} of {len(signals):>3}, resumed bit for bit")
     for each in signals:

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, some of them forced into a save: the run goes on as if nothing had happened, or it is told."""
+"""SIGKILL at random moments, some of them forced into a save: the run goes on as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from seqkit import checkpoint
 from tests.faults.children import Child, Sabotage
 from tests.faults.runs import KILLED, Attempt, Case, shell
 
-SAVE_POINTS = ("save.write", "save.fsync", "save.open", "save.manifest", "save.rename", "save.dirfsync", "retain.delete")
+SAVE_POINTS = tuple("save." + each for each in ("write", "fsync", "open", "manifest", "rename", "dirfsync"))
+SAVE_POINTS += ("retain.delete",)
 """Where a slow save is met, and `save.write` most often: it is visited once a file."""
 
 VISITS = {"save.write": 30, "save.fsync": 36, "save.open": 36}
@@ -125,7 +126,9 @@ def summary(kills: list[Kill]) -> str:
         lines.append(f"{name:<18} {good:>3} of {len(mine):>3} kills, {saves:>2} of them in a save")
     good = sum(not kill.problems for kill in kills)
     saves = sum("at random" not in kill.where for kill in kills)
-    lines.append(f"{'all':<18} {good:>3} of {len(kills):>3} kills, {saves:>2} of them in a save, ended bit for bit alike")
+    lines.append(
+        f"{'all':<18} {good:>3} of {len(kills):>3} kills, {saves:>2} of them in a save, ended alike, bit for bit"
+    )
     for kill in kills:
         if kill.problems:
             lines.append(f"FAILED {kill.case}, {kill.where}, step {kill.step}: {'; '.join(kill.problems[:3])}")

@@ -116,7 +116,7 @@ def table(cells: list[Cell]) -> str:
     shown = {(cell.point, cell.kind): cell for cell in cells}
     points = list(dict.fromkeys(cell.point for cell in cells))
     lines = [
-        f"Swept on {datetime.now(UTC):%Y-%m-%d} at commit {_commit()}, seqkit {__version__}, torch {torch.__version__}.",
+        f"Swept on {datetime.now(UTC):%Y-%m-%d}: commit {_commit()}, seqkit {__version__}, torch {torch.__version__}.",
         "",
         "| point | " + " | ".join(f"`{kind}`" for kind in KINDS) + " |",
         "| --- |" + " --- |" * len(KINDS),

@@ -28,7 +28,9 @@ seed: 3
 tasks:
   sentiment: {source: generated, sizes: [60, 16, 16], drop: 0.1, head: {use: classify, pool: max, dropout: 0.1}}
 encoder: {use: ENCODER, dim: 8, hidden: 16, bidirectional: true, input_dropout: 0.1}
-""" + _TRAIN + """  average: 0.9
+"""
+    + _TRAIN
+    + """  average: 0.9
   accumulate: 2
   schedule: {use: cosine, warmup: 5}
 """,
@@ -37,7 +39,9 @@ seed: 4
 tasks:
   ner: {source: generated, sizes: [60, 12, 12], char_dim: 4, char_hidden: 4, drop: 0.2}
 encoder: {use: ENCODER, dim: 8, hidden: 8, bidirectional: true, layers: 2, dropout: 0.2}
-""" + _TRAIN + """  clip: 5.0
+"""
+    + _TRAIN
+    + """  clip: 5.0
   optimizer: {use: adam, lr: 3.0e-3}
 """,
     "charlm": """
@@ -45,7 +49,9 @@ seed: 5
 tasks:
   charlm: {file: FOLDER/text.txt, window: 8, piece: 100, dev: 0.1, test: 0.1}
 encoder: {use: ENCODER, dim: 8, hidden: 16, dropout: 0.1, layers: 2}
-""" + _TRAIN + """  patience: 50
+"""
+    + _TRAIN
+    + """  patience: 50
   schedule: {use: plateau, patience: 1}
   optimizer: {use: sgd, lr: 0.1, momentum: 0.9}
 """,
@@ -54,24 +60,32 @@ seed: 6
 tasks:
   genome: {source: generated, signal: splice, sizes: [48, 12, 12], middle: 20, scan: 5, scan_dropout: 0.1}
 encoder: {use: ENCODER, dim: 8, hidden: 16, output_dropout: 0.1}
-""" + _TRAIN + """  optimizer: {use: adamw, lr: 3.0e-3}
+"""
+    + _TRAIN
+    + """  optimizer: {use: adamw, lr: 3.0e-3}
 """,
     "speech": """
 seed: 7
 tasks:
   speech: {source: synthesised, sizes: [32, 8, 8], stack: 8, bands: 8, time_masks: 1, noise_db: [10.0, 20.0]}
 encoder: {use: ENCODER, dim: 8, hidden: 16}
-""" + _TRAIN + """  optimizer: {use: adamw, lr: 3.0e-3}
+"""
+    + _TRAIN
+    + """  optimizer: {use: adamw, lr: 3.0e-3}
 """,
 }
 
-_TASKS["waves"] = """
+_TASKS["waves"] = (
+    """
 seed: 8
 tasks:
   waves: {use: waves}
 encoder: {use: ENCODER, dim: 8, hidden: 16}
-""" + _TRAIN + """  optimizer: {use: adamw, lr: 3.0e-3}
 """
+    + _TRAIN
+    + """  optimizer: {use: adamw, lr: 3.0e-3}
+"""
+)
 
 WAVES = """
     import math

@@ -146,5 +146,3 @@ class PowerCut:
         part = self.notes / f"part-{os.getpid()}"
         part.write_bytes(content)
         os.rename(part, self.notes / f"{inode}.{kind}")
-
-

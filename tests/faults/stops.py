@@ -68,7 +68,8 @@ def summary(found: list[Stop]) -> str:
     for name in dict.fromkeys(stop.case for stop in found):
         mine = [stop for stop in found if stop.case == name]
         steps = ", ".join(str(stop.step) for stop in mine)
-        lines.append(f"{name:<26} {sum(not stop.problems for stop in mine)} of {len(mine)}, stopped after steps {steps}")
+        good = sum(not stop.problems for stop in mine)
+        lines.append(f"{name:<26} {good} of {len(mine)}, stopped after steps {steps}")
     lines.append(f"{'all':<26} {sum(not stop.problems for stop in found)} of {len(found)} went on bit for bit")
     for stop in found:
         if stop.problems:
