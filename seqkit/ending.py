@@ -78,7 +78,7 @@ def read(folder: Path) -> Ending:
     tensors: dict[str, Tensor] = {}
     states: dict[str, JSON] = {}
     for name in ("last", "best"):
-        path = checkpoint.pointed(folder / "checkpoints", name)  # type: ignore[arg-type]
+        path = checkpoint.pointed(folder / "checkpoints", name)
         if path is None:
             raise RunError(f"{folder}: no {name} checkpoint")
         found, state = checkpoint.load(path)
@@ -112,7 +112,10 @@ def differences(whole: Ending, resumed: Ending) -> Iterator[str]:
 
 
 def _unlike(
-    where: str, one: Mapping, two: Mapping, tell: Callable[[object, object], str | None] | None = None
+    where: str,
+    one: Mapping[Any, Any],
+    two: Mapping[Any, Any],
+    tell: Callable[[object, object], str | None] | None = None,
 ) -> Iterator[str]:
     tell = tell or _value
     for key in sorted({**one, **two}, key=lambda key: (key not in one, list(one).index(key) if key in one else 0)):

@@ -163,7 +163,8 @@ def _strike(fault: Fault, value: T) -> T:
 
             raise OutOfMemoryError(what)
         case "nan":
-            return _spoiled(value)
+            spoiled: T = _spoiled(value)
+            return spoiled
     return value
 
 
