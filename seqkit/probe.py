@@ -433,8 +433,8 @@ def _type(annotation: Any) -> str:
         inner = [_type(member) for member in members]
         return ", or ".join(inner) if any("," in each for each in inner) else " or ".join(inner)
     if origin in (tuple, list, Sequence):
-        inner = dict.fromkeys(_type(member) for member in members if member is not Ellipsis)
-        return f"a list ({'; '.join(inner)})"
+        items = dict.fromkeys(_type(member) for member in members if member is not Ellipsis)
+        return f"a list ({'; '.join(items)})"
     if origin in (dict, Mapping):
         return f"a mapping ({_type(members[1])})"
     return inspect.formatannotation(annotation).replace("typing.", "")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib
+import os
 import subprocess
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 import seqkit
 from seqkit import doors
 from seqkit.doors import DEPRECATED, DOORS, Deprecated, DoorWarning
+from tests.strangers import TASK, install
 
 ROOT = Path(__file__).parent.parent
 
@@ -101,6 +104,22 @@ class TestDeprecation:
         assert told[0].category is DoorWarning
         assert told[0].filename == __file__
         assert not list(doors.trespasses(f"from {door} import Bygone"))
+
+    def test_the_command_line_shows_it(self, tmp_path: Path) -> None:
+        module = install(tmp_path, code="from seqkit import Bygone\n" + textwrap.dedent(TASK))
+        (tmp_path / "r.yaml").write_text("tasks: {splice: {}}\nencoder: lstm\n")
+        script = (
+            "import sys\nfrom seqkit import doors\nfrom seqkit.cli import main\n"
+            "old = doors.Deprecated('seqkit', 'Bygone', 'seqkit.types:Task', 'seqkit.Task', '0.1', '0.3')\n"
+            "doors.DEPRECATED = (old,)\n"
+            "main(['recipes', 'check', 'r.yaml'])"
+        )
+        environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "r.yaml: ok: splice (classify) on lstm\n"
+        assert f"{module}.py:1: DoorWarning: seqkit.Bygone will be gone from seqkit 0.3; use seqkit.Task" in done.stderr
 
     def test_an_option_that_is_to_go_warns_its_caller(self) -> None:
         def factory() -> None:
