@@ -1,7 +1,7 @@
 """What a run ended with, so that two runs can be compared bit for bit: the oracle of everything about resuming.
 
 Compared are the last and the best checkpoint (weights, optimiser, random states, positions, counters), the model
-folder, metrics.jsonl and metrics.json, and every point on TensorBoard. Left out is what a clock says.
+folder, metrics.jsonl and metrics.json, and every point on TensorBoard. Left out is what a clock says, and which code it was.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from seqkit.types import JSON
 
 TIMES = "time"
 """How the name of a number begins that a clock has made: `time`, `time/tokens_per_s`."""
+
+
+_FACTS = {"plugins.json", "MANIFEST.json"}
+"""Files of the model folder that say which code made it (it may have been edited since), or only repeat hashes."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def read(folder: Path) -> Ending:
         states |= {f"{name} {where}": value for where, value in _leaves(state)}
         tensors |= {f"{name} {stem} {key}": value for stem, named in found.items() for key, value in named.items()}
     model = folder / "model"
-    files = {path.name: _sha256(path) for path in sorted(model.iterdir())} if model.is_dir() else {}
+    found_files = sorted(model.iterdir()) if model.is_dir() else []
+    files = {path.name: _sha256(path) for path in found_files if path.name not in _FACTS}
     scores = durable.read_json(folder / "metrics.json") or {}
     return Ending(metrics, scores, tensors, states, points, files, (*twice, *more), tuple(rubbish(folder)))
 
@@ -118,7 +123,7 @@ def _unlike(
     tell: Callable[[object, object], str | None] | None = None,
 ) -> Iterator[str]:
     tell = tell or _value
-    for key in sorted({**one, **two}, key=lambda key: (key not in one, list(one).index(key) if key in one else 0)):
+    for key in {**one, **two}:
         if key not in two:
             yield f"{where.format(key)} is missing from the resumed run"
         elif key not in one:
