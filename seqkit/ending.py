@@ -1,7 +1,7 @@
 """What a run ended with, so that two runs can be compared bit for bit: the oracle of everything about resuming.
 
 Compared are the last and the best checkpoint (weights, optimiser, random states, positions, counters), the model
-folder, metrics.jsonl and metrics.json, and every point on TensorBoard. Left out is what a clock says, and which code it was.
+folder, metrics.jsonl and metrics.json, and every point on TensorBoard. Left out: what a clock says, and the code used.
 """
 
 from __future__ import annotations
