@@ -149,6 +149,14 @@ class TestLoad:
         out, err = capsys.readouterr()
         assert (out, err) == ("", "noise\n")
 
+    def test_so_does_what_it_writes_past_python(self, site: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        install(site, code="import os\nos.write(1, b'more')\ndef task(): ...")
+        print("before")
+        registry.load("tasks", "splice")
+        print("after")
+        out, err = capfd.readouterr()
+        assert (out, err) == ("before\nafter\n", "more")
+
     def test_signal_handlers_are_taken_out_again(self, site: Path) -> None:
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         code = "import signal\nfor n in (2, 15): signal.signal(n, signal.SIG_IGN)\ndef task(): ..."
