@@ -45,7 +45,7 @@ def test_the_readmes_plugin_is_right(tmp_path: Path) -> None:
 
 
 def test_every_verb_and_recipe_that_the_readme_names_exists() -> None:
-    for verb in re.findall(r"`seqkit ([a-z]+)", README) + re.findall(r"^seqkit ([a-z]+)", README, re.MULTILINE):
+    for verb in re.findall(r"`seqkit ([a-z-]+)", README) + re.findall(r"^seqkit ([a-z-]+)", README, re.MULTILINE):
         assert verb in VERBS, verb
     for path in re.findall(r"recipes/[\w-]+\.yaml", README):
         assert (ROOT / path).exists(), path

@@ -304,7 +304,7 @@ class TestMistakes:
         entries = {"seqkit.tasks": {"pair": "pair"}}
         install(site, distribution="pair", code="def pair(*, of: tuple[int, int] = (1, 2)): ...", entries=entries)
         (line,) = wrong(f"tasks:\n  pair: {{of: {said}}}\nencoder: gru")
-        assert line == f"r.yaml:2:14: tasks.pair.of: must have 2 in it, got a list"
+        assert line == "r.yaml:2:14: tasks.pair.of: must have 2 in it, got a list"
 
     def test_a_head_that_predicts_what_comes_next_wants_an_encoder_that_cannot_see_it(self) -> None:
         text = "tasks: {splice: {target: next}}\nencoder: {use: gru, bidirectional: %s}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -215,7 +216,12 @@ def test_the_whole_page_as_a_reader_does_it(tmp_path: Path) -> None:
         script = f"{prelude}cd {where}\n{block.text}\npwd > {tmp_path / 'where'}\n"
         done = subprocess.run(
             ["bash", "-c", script],
-            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SEQKIT_CACHE": str(tmp_path / "cache")},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "HOME": str(tmp_path),
+                "SEQKIT_CACHE": str(tmp_path / "cache"),
+                "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+            },
             capture_output=True,
             text=True,
             check=False,
