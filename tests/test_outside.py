@@ -327,13 +327,12 @@ def test_the_recipe_keeps_its_promise(place: Path, stranger: Stranger) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", recipe.names())
-def test_every_shipped_recipe_runs_with_the_strangers_encoder(place: Path, name: str) -> None:
-    words = ["encoder.use=mingru", "train.steps=2", "train.precision=fp32", "expect={}", "train.histograms=false"]
+@pytest.mark.parametrize("name", ["charlm", "sentiment", "ner", "genome", "names", "joint"])
+def test_a_shipped_recipe_runs_with_the_strangers_encoder(place: Path, name: str) -> None:
+    """From start to end by the command line, data, scores and model folder included."""
+    words = ["encoder.use=mingru", "train.steps=2", "expect={}", "train.histograms=false"]
     sets = [word for each in words for word in ("--set", each)]
     done = call("run", name, "--out", f"with-{name}", "--quiet", *sets)
-    if done.exit_code == 2:
-        pytest.skip(done.stderr[:100])
     assert done.exit_code == 0, done.output
     assert (place / f"with-{name}/model/model.safetensors").exists()
 
