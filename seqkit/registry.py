@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -90,21 +90,23 @@ class Failure:
 
 
 _failures: dict[Plugin, Failure] = {}
+_unreadable: dict[str, str] = {}
 _preferred: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("preferred", default=MappingProxyType({}))
 
 
 def installed(kind: str | None = None) -> list[Plugin]:
     """Every plugin, or those of one kind, from metadata alone; sorted by (kind, name, distribution), each once."""
-    found: dict[tuple[str, str, str], Plugin] = {}
-    known: dict[int, _Facts] = {}
     kinds = KINDS if kind is None else (_known(kind),)
-    points = importlib.metadata.entry_points()
-    for one in kinds:
-        for point in points.select(group=f"seqkit.{one}"):
-            plugin = _plugin(one, point, known)
-            # An editable install may show the same distribution twice; the first on sys.path is the one imported.
-            found.setdefault((one, plugin.name, plugin.distribution), plugin)
+    found: dict[tuple[str, str, str], Plugin] = {}
+    for plugin in _everything():
+        if plugin.kind in kinds:
+            found.setdefault((plugin.kind, plugin.name, plugin.distribution), plugin)
     return sorted(plugin for plugin in found.values() if _allowed(plugin))
+
+
+def unreadable() -> dict[str, str]:
+    """{where: what is wrong} of metadata that `installed` had to pass over."""
+    return dict(_unreadable)
 
 
 def find(kind: str, name: str) -> Plugin:
@@ -203,27 +205,33 @@ def _files_of(plugin: Plugin) -> Callable[[str], bool] | None:
     return lambda filename: place_of(filename) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What is needed of a distribution's metadata."""
+def _everything() -> Iterator[Plugin]:
+    """The entry points of every distribution; one whose metadata are damaged is passed over and remembered.
 
-    name: str
-    version: str
-    needs: str
+    As in `importlib.metadata.entry_points`, of a distribution that is on the path twice the first counts, which is the
+    one that would be imported; unlike there, no distribution can keep the others from being found.
+    """
+    _unreadable.clear()
+    seen = set()
+    for dist in importlib.metadata.distributions():
+        where = str(getattr(dist, "_path", dist))
+        try:
+            text = dist.read_text("entry_points.txt") or ""
+            name = getattr(dist, "_normalized_name", None) or dist.name
+            if name in seen:
+                continue
+            seen.add(name)
+            if "seqkit." not in text:
+                continue
+            facts = _facts(dist)
+            for point in dist.entry_points:
+                if point.group in GROUPS:
+                    yield Plugin(point.group.removeprefix("seqkit."), point.name, *facts[:2], point.value, facts[2])
+        except Exception as error:  # whatever a parser of damaged text raises
+            _unreadable[where] = f"{type(error).__name__}: {error}"
 
 
-def _plugin(kind: str, point: importlib.metadata.EntryPoint, known: dict[int, _Facts]) -> Plugin:
-    """`known` spares reading the metadata of a distribution again for each of its entry points."""
-    dist = point.dist
-    if dist is None:
-        return Plugin(kind, point.name, "unknown", "", point.value)
-    if id(dist) not in known:
-        known[id(dist)] = _facts(dist)
-    facts = known[id(dist)]
-    return Plugin(kind, point.name, facts.name, facts.version, point.value, facts.needs)
-
-
-def _facts(dist: importlib.metadata.Distribution) -> _Facts:
+def _facts(dist: importlib.metadata.Distribution) -> tuple[str, str, str]:
     """Name, version, and the version part of `Requires-Dist: seqkit>=0.1,<0.2`.
 
     The lines are read as they stand: a parser of e-mails, which Python would use, takes most of a listing's time.
@@ -235,8 +243,8 @@ def _facts(dist: importlib.metadata.Distribution) -> _Facts:
         if colon and key.lower() in found:
             found[key.lower()].append(value.strip())
     if not found["name"]:  # another format (egg-info)
-        return _Facts(_normal(dist.name), dist.version or "", _needs(dist.requires or ()))
-    return _Facts(_normal(found["name"][0]), "".join(found["version"][:1]), _needs(found["requires-dist"]))
+        return _normal(dist.name), dist.version or "", _needs(dist.requires or ())
+    return _normal(found["name"][0]), "".join(found["version"][:1]), _needs(found["requires-dist"])
 
 
 def _needs(requires: Iterable[str]) -> str:

@@ -180,6 +180,31 @@ def test_a_head_that_does_not_fit_is_told_without_importing_others(site: Path) -
     assert "heads that can: classify; perhaps others: down" in result.stderr
 
 
+def test_two_of_one_name_are_both_named_and_the_full_name_chooses(site: Path) -> None:
+    for name in ("aa", "bb"):
+        install(site, distribution=name)
+    (site / "r.yaml").write_text("tasks: {splice: {}}\nencoder: lstm\n")
+    result = call("recipes", "check", "r.yaml")
+    assert result.exit_code == 2
+    assert "r.yaml:1:9: tasks.splice: two plugins offer the task 'splice': 'aa:splice' (1.2) and 'bb:splice' (1.2)" in (
+        result.stderr
+    )
+    (site / "r.yaml").write_text("tasks: {splice: {use: 'bb:splice'}}\nencoder: lstm\n")
+    assert call("recipes", "check", "r.yaml").stdout == "r.yaml: ok: splice (classify) on lstm\n"
+
+
+def test_metadata_that_cannot_be_read_are_named_by_doctor(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(site)
+    (site / "strange-1.2.dist-info/METADATA").unlink()
+    assert "charlm" in call("tasks").stdout
+    monkeypatch.setattr("seqkit.probe.probe", lambda plugins, patience: iter(()))
+    result = call("plugins", "doctor")
+    assert result.exit_code == 1
+    assert "strange-1.2.dist-info\n        its metadata cannot be read: " in result.stdout
+    (row,) = json.loads(call("plugins", "doctor", "--json").stdout)
+    assert row["state"] == "bad"
+
+
 def test_what_an_abort_leaves_when_it_is_asked_for_by_name(site: Path) -> None:
     install(site, code="import os\n\ndef down():\n    os.abort()\n\ndown()")
     done = subprocess.run(

@@ -60,6 +60,51 @@ class TestInstalled:
             sys.path.remove(str(other))
         assert [(plugin.version, plugin.value) for plugin in found] == [("1.0", f"{first}:task")]
 
+    def test_another_of_the_name_that_brings_nothing_hides_it_as_it_hides_its_code(self, site: Path) -> None:
+        install(site, version="1.0", entries={"other": {"x": "y"}})
+        other = site / "other"
+        other.mkdir()
+        install(other, version="2.0")
+        sys.path.append(str(other))
+        try:
+            assert "strange:splice" not in names()
+        finally:
+            sys.path.remove(str(other))
+
+    @pytest.mark.parametrize(
+        ("file", "content"),
+        [
+            ("METADATA", None),
+            ("METADATA", b""),
+            ("METADATA", b"Name: \xff\xfe\n"),
+            ("METADATA", b"Version: 1\n\nName: strange\n"),
+            ("entry_points.txt", b"[seqkit.tasks]\nno value\n"),
+            ("entry_points.txt", b"[seqkit.tasks]\n\xff = a:b\n"),
+        ],
+    )
+    def test_damaged_metadata_hide_nothing_else(self, site: Path, file: str, content: bytes | None) -> None:
+        install(site, distribution="aa", entries={"seqkit.tasks": {"a": "x"}})
+        install(site, distribution="strange")
+        install(site, distribution="zz", entries={"seqkit.tasks": {"z": "x"}})
+        path = site / "strange-1.2.dist-info" / file
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        assert {"aa:a", "zz:z", "seqkit:charlm"} <= set(names())
+        assert "strange:splice" not in names()
+        assert list(registry.unreadable()) == [str(site / "strange-1.2.dist-info")]
+        path.unlink(missing_ok=True)
+        names()
+        assert file == "METADATA" or registry.unreadable() == {}
+
+    @pytest.mark.parametrize("value", ["", "no colon", "..up:x", ":x", "a:b:c", "a b:c"])
+    def test_an_entry_point_that_names_nothing_possible(self, site: Path, value: str) -> None:
+        install(site)
+        (site / "strange-1.2.dist-info/entry_points.txt").write_text(f"[seqkit.tasks]\nsplice = {value}\n")
+        assert "strange:splice" in names() or registry.unreadable()
+        with pytest.raises(PluginError, match="splice"):
+            registry.load("tasks", "splice")
+
     def test_a_kind_that_is_none(self) -> None:
         with pytest.raises(ValueError, match="tasks, encoders, heads"):
             registry.installed("layers")

@@ -120,12 +120,17 @@ def doctor(ctx: click.Context, name: str | None, timeout: float, as_json: bool) 
         if not as_json:
             for line in _lines(report, trace=name is not None):
                 click.echo(line)
+    damaged = registry.unreadable() if name is None else {}
     if as_json:
-        click.echo(json.dumps([report.facts() for report in reports], indent=1, ensure_ascii=False))
+        rows = [report.facts() for report in reports]
+        rows += [{"kind": None, "name": where, "state": "bad", "cause": cause} for where, cause in damaged.items()]
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
-        states = Counter(report.state for report in reports)
+        for where, cause in damaged.items():
+            click.echo(f"bad     {where}\n        its metadata cannot be read: {cause}; reinstall or remove it")
+        states = Counter([*(report.state for report in reports), *("bad" for _ in damaged)])
         click.echo(", ".join(f"{states[state]} {state}" for state in ("ok", "note", "missing", "bad") if states[state]))
-    if any(report.state == "bad" for report in reports):
+    if damaged or any(report.state == "bad" for report in reports):
         ctx.exit(1)
 
 
