@@ -232,7 +232,7 @@ def _worked(
             began = time.perf_counter()
             with Kept(model) as kept, autocast():
                 total, count, _ = model.loss(data.name, there)
-            (total / count).backward()
+            torch.autograd.backward(total / count)
             optimizer.step()
             optimizer.zero_grad()
             _wait(model)
@@ -363,10 +363,10 @@ def table(each: Plan) -> list[str]:
     found = [f"{each.task}: {len(each.lengths):,} examples; {each.unit} an example:", *histogram(each.lengths), ""]
     found.append(f"   {'batches':<52} {'number':>8} {'true steps':>10} {'shapes':>6} {'an epoch':>9} {'memory':>9}")
     for number, one in enumerate(each.ways):
-        cost = ("-", "-") if one.seconds is None else (_time(one.seconds), _size(one.memory or 0))
+        costs = ("-", "-") if one.seconds is None else (_time(one.seconds), _size(one.memory or 0))
         found.append(
             f"{'->' if number == each.best else '  '} {one.name:<52} {len(one.examples):>8,} {one.valid:>10.3f} "
-            f"{one.shapes:>6} {cost[0]:>9} {cost[1]:>9}"
+            f"{one.shapes:>6} {costs[0]:>9} {costs[1]:>9}"
         )
     if not any(one.valid >= GOAL and one.shapes <= SHAPES for one in each.ways):
         nearest = max((one for one in each.ways if one.shapes <= SHAPES), key=lambda one: one.valid, default=None)

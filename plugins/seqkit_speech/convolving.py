@@ -34,7 +34,7 @@ class Convolutions(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, T, planes x bands) -> (B, T, filters of the last layer x bands that are left)."""
-        found = frames.unflatten(2, (self.planes, self.bands)).transpose(1, 2)
+        found = frames.reshape(*frames.shape[:2], self.planes, self.bands).transpose(1, 2)
         for layer in self.layers:
             found = layer(nn.functional.pad(found, (1, 1, 2, 0))).relu()
             found = nn.functional.max_pool2d(found, (1, 2), ceil_mode=True)
