@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -210,16 +209,16 @@ class TestLazy:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert done.stdout == "False\n"
 
-    def test_help_takes_little_longer_than_python(self) -> None:
-        def seconds(*arguments: str) -> float:
-            times = []
-            for _ in range(5):
-                start = time.perf_counter()
-                subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-                times.append(time.perf_counter() - start)
-            return min(times)
-
-        assert seconds("-m", "seqkit", "--help") - seconds("-c", "pass") < 0.15
+    def test_help_imports_little_more_than_click(self) -> None:
+        """What it takes is in the benchmarks, group startup; this is what it is made of."""
+        script = (
+            "import sys\nfrom seqkit.cli import main\n"
+            "try:\n    main(['--help'], prog_name='seqkit')\nexcept SystemExit:\n    pass\n"
+            "heavy = {'numpy', 'pydantic', 'ruamel', 'safetensors', 'sklearn', 'torch', 'rich', 'importlib.metadata'}\n"
+            "print(sorted(heavy & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.strip().split("\n")[-1] == "[]"
 
 
 class TestDoors:
