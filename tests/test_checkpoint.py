@@ -232,7 +232,7 @@ def _link(path: Path, rng: random.Random) -> None:
 DAMAGE = [_flip, _flip, _flip, _truncate, _zero, _swap, _delete, _duplicate, _empty, _link]
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", [*range(100), *(pytest.param(n, marks=pytest.mark.slow) for n in range(100, 1000))])
 def test_damage_is_found_named_and_passed_over(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # for speed
     old = checkpoint.save(tmp_path, 10, tensors(1), {"step": 10})

@@ -31,6 +31,10 @@ class Kill:
     step: int | None
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def in_save(self) -> bool:
+        return "save." in self.where or "retain." in self.where
+
 
 def campaign(
     cases: list[Case],
@@ -122,10 +126,10 @@ def summary(kills: list[Kill]) -> str:
     for name in sorted({kill.case for kill in kills}):
         mine = [kill for kill in kills if kill.case == name]
         good = sum(not kill.problems for kill in mine)
-        saves = sum("at random" not in kill.where for kill in mine)
+        saves = sum(kill.in_save for kill in mine)
         lines.append(f"{name:<18} {good:>3} of {len(mine):>3} kills, {saves:>2} of them in a save")
     good = sum(not kill.problems for kill in kills)
-    saves = sum("at random" not in kill.where for kill in kills)
+    saves = sum(kill.in_save for kill in kills)
     lines.append(
         f"{'all':<18} {good:>3} of {len(kills):>3} kills, {saves:>2} of them in a save, ended alike, bit for bit"
     )
