@@ -57,7 +57,7 @@ BROKEN = {
     "missing-attribute": "other = 1",
     "recursion-error": "def deep():\n    deep()\ndeep()",
     "output-noise": "import os\nprint('noise')\nos.write(1, b'more')\ndef task(): ...",
-    "signal-hijack": "import signal\nfor n in (2, 15):\n    signal.signal(n, signal.SIG_IGN)\ndef task(): ...",
+    "signal-hijack": "import signal\nfor n in (2, 15):\n    signal.signal(n, lambda *_: None)\ndef task(): ...",
     "abort": "import os\n\nos.abort()",
     "endless": "import time\n\nwhile True:\n    time.sleep(0.1)",
     "patched-torch-load": "import json\njson.loads = lambda text: None\nimport torch\ntorch.load = lambda path: None\n"
