@@ -31,15 +31,15 @@ COLUMNS = (
 OVER = """
 ## Run by run
 
-Recipes whose score is a mean over parts of the data that are left out in turn (`seqkit reproduce RECIPE --over OPTION`).
+Recipes whose score is a mean over parts of the data that are left out in turn (`seqkit reproduce RECIPE --over ...`).
 
 """
 TOGETHER = """
 ## Does training together help?
 
-`seqkit reproduce RECIPE --alone` trains each task of a joint recipe by itself as well: the same encoder, the same settings,
-as many passes. Difference: together minus alone, seed by seed. Alone, a task chooses its own checkpoint; together, the
-recipe's first task does.
+`seqkit reproduce RECIPE --alone` trains each task of a joint recipe by itself as well: the same encoder, the same
+settings, as many passes. Difference: together minus alone, seed by seed. Alone, a task chooses its own checkpoint;
+together, the recipe's first task does.
 
 """
 
