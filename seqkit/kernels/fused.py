@@ -54,7 +54,7 @@ def recur_rows(
     for cell, start in zip(cells, starts, strict=True):
         given += cell.all_weights[0]
         given += [*(start or ()), *[None] * (2 - len(start or ()))]
-    out, *memories = _Layer.apply(engine, layout, kind, threads, x, *given)  # type: ignore[no-untyped-call]
+    out, *memories = _Layer.apply(engine, layout, kind, threads, x, *given)  # type: ignore[no-untyped-call, unused-ignore]
     hidden = cells[0].hidden_size
 
     def end(d: int) -> CellState:
