@@ -30,6 +30,7 @@ from seqkit.recipe import Recipe, TaskEntry, build_task
 from seqkit.run import Run
 from seqkit.show import introduce
 from seqkit.signals import Interrupts
+from seqkit.states import nothing_drawn
 from seqkit.train import load_best, train
 from seqkit.types import Choice
 
@@ -89,7 +90,8 @@ def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
     saved = _go_on_from(run) if resume else None
     if saved is None:
-        introduce(run.board, run.resolved, data, model)
+        with nothing_drawn():
+            introduce(run.board, run.resolved, data, model)
     at = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, saved=saved)
     best_step = load_best(run, model)
     scores: dict[str, float] = {}
@@ -202,7 +204,10 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def prepare_torch(device: torch.device) -> None:
-    """The same numbers on every run of one machine."""
+    """The same numbers on every run of one machine, whatever its threads do first."""
+    # What adds up by index does it in one order; where torch knows none, it warns instead of failing.
+    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a help in debugging, at the price of speed
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,20 @@ import torch
 from torch import Tensor
 
 from seqkit.types import JSON
+
+
+@contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Whatever the block draws from Python's or NumPy's global generators, both stand afterwards where they stood.
+
+    For what a resumed run does not do, or does at another time: libraries draw numbers when they are first imported.
+    """
+    plain, legacy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(legacy)
 
 
 def pack(state: Any) -> tuple[dict[str, Tensor], JSON]:

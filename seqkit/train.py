@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from seqkit import checkpoint, durable, faults, finite
+from seqkit import checkpoint, durable, faults, finite, states
 from seqkit.backward import gradients, scale_gradients
 from seqkit.batching import Epoch, TaskData
 from seqkit.errors import Interrupted, RunError
@@ -129,6 +129,7 @@ def train(
             with (
                 contextlib.suppress(Interrupted),  # it is made again on resume
                 clock.stopped(),
+                states.nothing_drawn(),
                 average.in_place() if average else contextlib.nullcontext(),
             ):
                 outcomes = {

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from seqkit_genome import alphabet, generator, genome, scores
 from seqkit_genome.bases import Bases, Kmers, Scan, Spelling
 from seqkit_genome.folds import Alike, Folds
-from seqkit_genome.front import Front
+from seqkit_genome.front import Front, Places
 from seqkit_genome.reading import Flaw
 from seqkit_genome.sources import ENHANCERS, PROMOTERS, SPLICE
 
@@ -237,6 +237,26 @@ class TestLayer:
         wanted, _ = padded(field, [other_strand(text) for text in TEXTS])
         assert torch.equal(turned, wanted)
         assert torch.equal(layer.other_strand(turned, lengths), x)
+
+
+class TestPlaces:
+    def test_threads_do_not_change_the_sum_of_gradients(self) -> None:
+        """`weight[index]` adds its gradient up in whatever order threads come: no two runs were then alike."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            torch.manual_seed(1)
+            places, lengths = Places(30, 64), torch.randint(40, 61, (32,))
+            outer = torch.randn(32, 60, 64)
+            found = set()
+            for _ in range(20):
+                places.weight.grad = None
+                (places(lengths, 60, torch.device("cpu")) * outer).sum().backward()
+                assert places.weight.grad is not None
+                found.add(places.weight.grad.numpy().tobytes())
+        finally:
+            torch.set_num_threads(before)
+        assert len(found) == 1
 
 
 class TestScanners:

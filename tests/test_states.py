@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -57,3 +58,15 @@ def test_generators_go_on_where_they_were() -> None:
     found = [random.gauss(0, 1), random.random(), random.getrandbits(99)], torch.randn(4)
     assert found[0] == expected[0]
     assert torch.equal(found[1], expected[1])
+
+
+def test_what_a_block_draws_is_drawn_again_after_it() -> None:
+    random.seed(3)
+    np.random.seed(3)
+    wanted = (random.random(), float(np.random.rand()))
+    random.seed(3)
+    np.random.seed(3)
+    with states.nothing_drawn():
+        assert random.random() == wanted[0]
+        np.random.rand(5)
+    assert (random.random(), float(np.random.rand())) == wanted

@@ -185,7 +185,8 @@ class Places(nn.Module):
     def forward(self, lengths: Tensor, steps: int, device: torch.device) -> Tensor:
         """(B,) -> (B, T, dim)."""
         places = torch.arange(steps) - (lengths // 2)[:, None] + self.reach
-        return self.weight[places.clamp(0, 2 * self.reach - 1).to(device)]
+        # Not self.weight[...]: the gradient of that is added up by several threads, in any order.
+        return nn.functional.embedding(places.clamp(0, 2 * self.reach - 1).to(device), self.weight)
 
 
 def _linear(width: int, dim: int) -> nn.Linear:
