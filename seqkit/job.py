@@ -207,7 +207,8 @@ def prepare_torch(device: torch.device) -> None:
     """The same numbers on every run of one machine, whatever its threads do first."""
     # What adds up by index does it in one order; where torch knows none, it warns instead of failing.
     torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a help in debugging, at the price of speed
+    # What torch would do beside is a help in debugging, at the price of speed.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined, unused-ignore]
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
