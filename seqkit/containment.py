@@ -103,11 +103,11 @@ def _output_aside() -> Iterator[None]:
         yield
         return
     try:
-        with suppress(OSError):
+        with suppress(OSError):  # there is no stderr: what is written stays where it was going
             os.dup2(2, 1)
         yield
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # whoever read it is gone
             os.dup2(kept, 1)
         os.close(kept)
 

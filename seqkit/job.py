@@ -59,17 +59,17 @@ def carry_out(
     with (
         contextlib.nullcontext(stop) if stop is not None else Interrupts() as heard,
         run,
-        denormals_flushed(),
+        computing_on(choose_device(recipe.device)) as device,
         memory.reported(),
     ):
         run.status("running")
         faults.announce(run.log)
-        return _carry_out(recipe, run, progress, heard, resume=resume)
+        return _carry_out(recipe, device, run, progress, heard, resume=resume)
 
 
-def _carry_out(recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, *, resume: bool) -> Finished:
-    device = choose_device(recipe.device)
-    prepare_torch(device)
+def _carry_out(
+    recipe: Recipe, device: torch.device, run: Run, progress: Progress, stop: Interrupts, *, resume: bool
+) -> Finished:
     plugins = provenance.used(recipe.uses)
     if resume:
         for line in provenance.changes(durable.read_json(run.folder / "plugins.json"), "this run", house=True):
@@ -203,29 +203,33 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
-def prepare_torch(device: torch.device) -> None:
-    """The same numbers on every run of one machine, whatever its threads do first."""
-    # What adds up by index does it in one order; where torch knows none, it warns instead of failing.
-    torch.use_deterministic_algorithms(device.type == "cpu", warn_only=True)
-    # What torch would do beside is a help in debugging, at the price of speed.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined, unused-ignore]
+@contextlib.contextmanager
+def computing_on(device: torch.device) -> Iterator[torch.device]:
+    """The same numbers on every run of one machine, whatever its threads do first, for as long as the block lasts.
+
+    On the CPU, what adds up by index does it in one order (where torch knows none, it warns), and numbers too small for
+    full precision count as zero: they can cost a factor of ten. Torch starts its threads with the latter setting if
+    nothing was computed before; it does not say what it was.
+    """
+    cudnn, checks = torch.backends.cudnn, torch.utils.deterministic
+    ordered = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = checks.fill_uninitialized_memory  # type: ignore[attr-defined, unused-ignore]
+    before = cudnn.benchmark, cudnn.deterministic
+    torch.set_flush_denormal(True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-
-
-@contextlib.contextmanager
-def denormals_flushed() -> Iterator[None]:
-    """Numbers too small for full precision count as zero for as long as the block lasts: they can cost a factor of ten.
-
-    Torch starts its threads with this setting if nothing was computed before; it does not say what it was.
-    """
-    torch.set_flush_denormal(True)
+        cudnn.benchmark, cudnn.deterministic = False, True
+    else:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # A help in debugging that comes with it, at the price of speed.
+        checks.fill_uninitialized_memory = False  # type: ignore[attr-defined, unused-ignore]
     try:
-        yield
+        yield device
     finally:
         torch.set_flush_denormal(False)
+        cudnn.benchmark, cudnn.deterministic = before
+        torch.use_deterministic_algorithms(ordered[0], warn_only=ordered[1])
+        checks.fill_uninitialized_memory = filled  # type: ignore[attr-defined, unused-ignore]
 
 
 def describe(device: torch.device) -> str:

@@ -117,12 +117,11 @@ def plan(recipe: Recipe, progress: Progress, *, measure: bool = True) -> list[Pl
         measure: work on some batches, to predict time and memory.
     """
     device = job.choose_device(recipe.device)
-    job.prepare_torch(device)
     data = job.prepare_data(recipe, progress, progress.say, splits=("train",))
     tasks = {name: (part.task, part.input, part.target) for name, part in data.items()}
     model = model_room.build(recipe, tasks).to(device) if measure else None
     found = []
-    with job.denormals_flushed():
+    with job.computing_on(device):
         for name, part in data.items():
             if part.task.window is not None:
                 found.append(_lanes(part, recipe, model))
@@ -358,12 +357,12 @@ def table(each: Plan) -> list[str]:
     """The findings about a task, as lines."""
     if each.lanes is not None:
         count, seconds, memory = each.lanes
-        cost = f", about {_time(seconds)} an epoch, {_size(memory)}" if memory else ""
+        cost = f", about {_time(seconds)} an epoch, {durable.readable(memory)}" if memory else ""
         return [f"{each.task}: a stream in lanes: {count:,} batches of one shape, no padding{cost}"]
     found = [f"{each.task}: {len(each.lengths):,} examples; {each.unit} an example:", *histogram(each.lengths), ""]
     found.append(f"   {'batches':<52} {'number':>8} {'true steps':>10} {'shapes':>6} {'an epoch':>9} {'memory':>9}")
     for number, one in enumerate(each.ways):
-        costs = ("-", "-") if one.seconds is None else (_time(one.seconds), _size(one.memory or 0))
+        costs = ("-", "-") if one.seconds is None else (_time(one.seconds), durable.readable(one.memory or 0))
         found.append(
             f"{'->' if number == each.best else '  '} {one.name:<52} {len(one.examples):>8,} {one.valid:>10.3f} "
             f"{one.shapes:>6} {costs[0]:>9} {costs[1]:>9}"
@@ -377,7 +376,3 @@ def table(each: Plan) -> list[str]:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:,.0f} MiB"

@@ -153,7 +153,7 @@ def probe(plugins: Sequence[Plugin], *, patience: float = PATIENCE) -> Iterator[
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """End a process and all that it has started."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # it has ended by itself
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
@@ -221,13 +221,14 @@ def _ask(plugins: Sequence[Plugin], patience: float, children: list[subprocess.P
                 start_new_session=True,
             )
             children.append(child)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # no code then, which is told as an endless import
                 said.code = child.wait(patience * CEILING)
             _kill(child)
             children.remove(child)
         said.output = _text(place / "output")
         said.dump = _text(place / "dump")
         for line in _text(place / "reports").split("\n"):
+            # A line cut short by the end of its process; a plugin without a report is told to have ended it.
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 number, found = json.loads(line)
                 found["remarks"] = tuple(Remark(**each) for each in found["remarks"])

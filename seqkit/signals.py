@@ -17,6 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -112,7 +113,5 @@ def code(number: signal.Signals) -> int:
 
 def _say(text: str) -> None:
     """Straight to the descriptor: Python's own stderr may be in the middle of a write, which must not be re-entered."""
-    try:
+    with suppress(OSError):  # nobody reads it any more; the run is saved and ended all the same
         os.write(2, text.encode())
-    except OSError:
-        pass

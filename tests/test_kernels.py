@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -358,6 +359,12 @@ def test_without_a_compiler_torchs_own_layers_run_and_the_reason_is_told(
     assert "no C++ compiler" in found.why
     with kernels.use("native"), pytest.raises(UsageError, match="no C\\+\\+ compiler"):
         kernels.choose(nn.GRU(2, 3), CPU, torch.float32)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler on this machine")
+def test_where_there_is_a_compiler_the_library_is_there() -> None:
+    """Tests of the library are skipped without it: they must not be where its code has ceased to compile."""
+    assert compiled.native().library is not None, compiled.native().said
 
 
 @pytest.mark.usefixtures("_fresh")

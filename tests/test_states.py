@@ -70,3 +70,22 @@ def test_what_a_block_draws_is_drawn_again_after_it() -> None:
         assert random.random() == wanted[0]
         np.random.rand(5)
     assert (random.random(), float(np.random.rand())) == wanted
+
+
+def test_a_run_leaves_torch_as_it_was() -> None:
+    from seqkit.job import computing_on
+
+    def settings() -> tuple[bool, ...]:
+        checks, cudnn = torch.utils.deterministic, torch.backends.cudnn
+        found = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+        return (*found, checks.fill_uninitialized_memory, cudnn.benchmark, cudnn.deterministic)  # type: ignore[attr-defined, unused-ignore]
+
+    def fail() -> None:
+        with computing_on(torch.device("cpu")):
+            assert settings()[:3] == (True, True, False)
+            raise KeyError
+
+    before = settings()
+    with pytest.raises(KeyError):
+        fail()
+    assert settings() == before

@@ -170,9 +170,10 @@ CHECKS = [check_alone, check_more_padding, check_what_the_padding_holds, check_b
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_answers_depend_on_the_sequence_alone(encoder: str, head: str) -> None:
+def test_answers_depend_on_the_sequence_alone(encoder: str, head: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if (encoder, head) == ("relu", "crf"):
-        pytest.skip("steps without a bound, made loud here, and a chain that adds up what rounding does to all of them")
+        # Steps without a bound, made loud here, and a chain that adds up the rounding of all of them: 1.2e-6 was seen.
+        monkeypatch.setitem(globals(), "TOLERANCE", 4e-6)
     torch.manual_seed(0)
     for numbers in (False, True) if head != "language" else (False,):
         model = Model(ENCODERS[encoder](), HEADS[head], numbers=numbers)
