@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seqkit import faults, finite, memory
+from seqkit import faults, finite, lazy, memory
 from seqkit.batching import TaskData
 from seqkit.model import Model
 from seqkit.modules import Batch, State
@@ -29,6 +29,7 @@ class Took:
         state: what the task's next batch goes on from; None for a task whose batches are each for themselves.
         batches: each with the state it went on from.
         divided: whether the gradients have been divided by the count.
+        gradients: their numbers, to be changed in place.
     """
 
     loss: Tensor
@@ -36,6 +37,7 @@ class Took:
     state: State | None
     batches: list[tuple[Batch, State | None]]
     divided: bool
+    gradients: list[Tensor]
 
 
 def gradients(
@@ -101,16 +103,28 @@ def _once(
                 losses.append(loss.detach())
                 counts.append(count)
                 if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-                    return Took(losses[-1], counts[-1], None, went_on, divided=True)
+                    return Took(losses[-1], counts[-1], None, went_on, True, lazy.gather(model.parameters()))
                 scale = data.weight * (1.0 / count.clamp(min=1) if whole else 1.0)
                 scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
                 if data.task.window is not None:
                     states.append(tuple(tensor.detach() for tensor in encoded.state))
         state = memory.joined(states) if states else None
     total, terms = torch.stack(losses).double().sum(), torch.stack(counts).sum()
-    return Took(total, terms.clamp(min=1), state, went_on, divided=whole)
+    return Took(total, terms.clamp(min=1), state, went_on, whole, lazy.gather(model.parameters()))
 
 
-def scale_gradients(model: nn.Module, by: Tensor) -> None:
+def norm_of(gradients: Sequence[Tensor]) -> Tensor:
+    """() of all numbers together."""
+    return nn.utils.get_total_norm(gradients)
+
+
+def scale(gradients: Sequence[Tensor], by: Tensor) -> None:
     """Multiply all gradients by a number ()."""
-    torch._foreach_mul_([p.grad for p in model.parameters() if p.grad is not None], by)
+    torch._foreach_mul_(list(gradients), by)
+
+
+def clip(gradients: Sequence[Tensor], longest: float | None, norm: Tensor) -> None:
+    """Scale gradients whose norm is larger than `longest` down to it."""
+    if longest is not None and gradients:
+        # Not asked whether it is larger: a GPU would be waited for.
+        torch._foreach_mul_(list(gradients), (longest / (norm + 1e-6)).clamp(max=1.0))

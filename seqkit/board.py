@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import summary as _summary
 
 from seqkit import drawing, durable, events
+from seqkit.lazy import values_of
 from seqkit.scrub import scrub_urls
 
 summaries: Any = _summary  # its functions carry no types
@@ -184,7 +185,7 @@ def weights_and_gradients(module: nn.Module) -> dict[str, Tensor]:
         tag = name.replace(".", "/")
         named[f"weights/{tag}"] = parameter.detach()
         if parameter.grad is not None:
-            named[f"gradients/{tag}"] = parameter.grad.detach()
+            named[f"gradients/{tag}"] = values_of(parameter.grad.detach())
     return named
 
 

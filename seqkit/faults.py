@@ -172,6 +172,7 @@ def _spoiled(value: Any) -> Any:
     """Knows its values by what they have, for torch is not imported here."""
     if hasattr(value, "named_parameters"):
         gradient = next(p.grad for _, p in value.named_parameters() if p.grad is not None)
+        gradient = gradient.values() if gradient.is_sparse else gradient
         gradient.view(-1)[0] = float("nan")
         return value
     if hasattr(value, "lengths"):

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from seqkit import memory
+from seqkit import lazy, memory
 from seqkit.model import Model
 from seqkit.modules import Batch, Encoded, State
 
@@ -133,7 +133,7 @@ def broken_weights(model: nn.Module) -> list[str]:
 
 def broken_gradients(model: nn.Module) -> list[str]:
     """Parameters whose gradient, as it is now, is not finite."""
-    held = [(name, each.grad) for name, each in model.named_parameters() if each.grad is not None]
+    held = [(name, lazy.values_of(each.grad)) for name, each in model.named_parameters() if each.grad is not None]
     return [name for name, gradient in held if not bool(gradient.isfinite().all())]
 
 
@@ -262,7 +262,7 @@ def _gradients(model: Model, loss: Tensor) -> list[str]:
     return [
         name
         for (name, _), each in zip(named, found, strict=True)
-        if each is not None and not bool(each.isfinite().all())
+        if each is not None and not bool(lazy.values_of(each).isfinite().all())
     ]
 
 

@@ -21,12 +21,13 @@ class Embedding(nn.Module):
 
     Attributes:
         size: how many symbols.
+        sparse: whether the gradient holds only the rows that were read; see `seqkit.lazy`.
         weight: (size, dim), for heads that tie their output weights to it.
     """
 
     def __init__(self, size: int, dim: int, *, drop: float = 0.0) -> None:
         super().__init__()
-        self.size, self.dim, self.drop = size, dim, drop
+        self.size, self.dim, self.drop, self.sparse = size, dim, drop, False
         self.weight = nn.Parameter(torch.empty(size, dim))
         # Spread 1 / sqrt(dim): vectors about as long as one, fit for tied output weights as well.
         nn.init.normal_(self.weight, std=dim**-0.5)
@@ -40,7 +41,7 @@ class Embedding(nn.Module):
         if self.training and self.drop > 0.0:
             dropped = torch.rand(x.shape, device=x.device) < self.drop
             x = x.masked_fill(dropped & (x != PAD), UNKNOWN)
-        return functional.embedding(x, self.weight, padding_idx=PAD), lengths
+        return functional.embedding(x, self.weight, padding_idx=PAD, sparse=self.sparse), lengths
 
     def extra_repr(self) -> str:
         return f"size={self.size}, dim={self.dim}, drop={self.drop}"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from seqkit.types import NonNegative, Positive, Probability, Share, Size
+from seqkit.types import Choice, NonNegative, Positive, Probability, Share, Size
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,36 @@ def adamw(
 
     groups = _decay_groups(params, weight_decay)
     return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
+
+
+def lazy_adamw(
+    params: Iterable[torch.nn.Parameter],
+    /,
+    *,
+    lr: Positive = 1e-3,
+    beta1: Share = 0.9,
+    beta2: Share = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.01,
+) -> torch.optim.Optimizer:
+    """AdamW that leaves alone the vectors of symbols that no batch of the step read: for large vocabularies.
+
+    Another algorithm than adamw. Where adamw moves all vectors at each step, by what is left of earlier gradients and
+    by weight decay, here the vector of a symbol, its moments and its decay stand still until the symbol is read again.
+    A step then costs what its own symbols cost, however many there are. All other weights, and vectors that the head
+    uses as output weights too (`tied`), are moved as adamw moves them. See `seqkit.lazy`.
+
+    Args:
+        lr: learning rate.
+        beta1: decay of the mean of gradients.
+        beta2: decay of the mean of squared gradients.
+        eps: added to the root of the second mean.
+        weight_decay: share of each weight taken away per step and unit of lr; biases and gains are left alone.
+    """
+    from seqkit.lazy import LazyAdamW
+
+    groups = _decay_groups(params, weight_decay)
+    return LazyAdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
 
 
 def adam(
@@ -87,6 +117,15 @@ def sgd(
 
     groups = _decay_groups(params, weight_decay)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+
+
+def optimizer_of(choice: Choice, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimiser that a recipe chose, over a model's weights; input layers give it the gradients that it takes."""
+    from seqkit.lazy import LazyAdamW, by_rows
+
+    made = OPTIMIZERS[choice.use](model.parameters(), **choice.options)
+    by_rows(model, isinstance(made, LazyAdamW))
+    return made
 
 
 def _decay_groups(params: Iterable[torch.nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
@@ -185,7 +224,12 @@ def _progress(step: int, start: int, total: int) -> float:
     return min(1.0, max(0.0, (step - start) / max(1, total - start)))
 
 
-OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {"adamw": adamw, "adam": adam, "sgd": sgd}
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": adamw,
+    "adam": adam,
+    "sgd": sgd,
+    "lazy_adamw": lazy_adamw,
+}
 SCHEDULES: Mapping[str, Callable[..., Factor]] = {
     "constant": constant,
     "linear": linear,

@@ -27,7 +27,7 @@ from seqkit.batching import Stream, TaskData, cut, edges
 from seqkit.errors import UsageError
 from seqkit.model import Model
 from seqkit.modules import Batch
-from seqkit.optim import OPTIMIZERS
+from seqkit.optim import optimizer_of
 from seqkit.progress import Progress
 from seqkit.recipe import Recipe
 from seqkit.settings import TrainSettings
@@ -220,7 +220,7 @@ def _worked(
 ) -> tuple[list[int], list[float], list[float]]:
     """Padded steps, seconds and bytes of each batch. The second time counts: the first prepares what a shape needs."""
     settings = recipe.train
-    optimizer = OPTIMIZERS[settings.optimizer.use](model.parameters(), **settings.optimizer.options)
+    optimizer = optimizer_of(settings.optimizer, model)
     autocast, _ = precision(settings.precision, model.device)
     model.train()
     steps, seconds, memory = [], [], []

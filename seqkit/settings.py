@@ -30,7 +30,7 @@ class TrainSettings:
         pool: batches that examples of like length are gathered for. More of them leave less padding, and batches that
             are more alike; 1: examples come together by chance.
         shapes: how many different lengths batches are padded to, at most. null: each batch to its longest example.
-        optimizer: adamw, adam or sgd, with its options.
+        optimizer: adamw, adam, sgd, or lazy_adamw for large vocabularies, with its options.
         schedule: constant, cosine, one_cycle, linear or plateau, with its options.
         clip: largest gradient norm; a longer gradient is scaled down to it. null: no clipping.
         accumulate: batches an optimiser step.

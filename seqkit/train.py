@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqkit import checkpoint, durable, faults, finite, states
-from seqkit.backward import gradients, scale_gradients
+from seqkit.backward import clip, gradients, norm_of, scale
 from seqkit.batching import Epoch, TaskData
 from seqkit.errors import Interrupted, RunError
 from seqkit.evaluate import Outcome, better, evaluate, lower_is_better, score_name
 from seqkit.model import Model
 from seqkit.modules import State
-from seqkit.optim import OPTIMIZERS, SCHEDULES
+from seqkit.optim import SCHEDULES, optimizer_of
 from seqkit.settings import TrainSettings
 from seqkit.show import show_outcome
 
@@ -99,7 +98,7 @@ def train(
             example does not fit into memory.
     """
     device = model.device
-    optimizer = OPTIMIZERS[settings.optimizer.use](model.parameters(), **settings.optimizer.options)
+    optimizer = optimizer_of(settings.optimizer, model)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     plan = Epoch(data, settings, seed=seed, epoch=0)
     total = settings.steps or settings.epochs * len(plan)
@@ -160,9 +159,9 @@ def train(
             took = gradients(model, data[task], batches, carried.get(task), at.fits, autocast, scaler, run.log)
             scaler.unscale_(optimizer)
             if not took.divided:
-                scale_gradients(model, 1.0 / took.count)
+                scale(took.gradients, 1.0 / took.count)
             faults.at("step", model)
-            norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+            norm = norm_of(took.gradients)
             step = finite.Step(at.step + 1, task, took.batches, took.loss, norm, at.fits.get(task))
             # A scaler at work makes infinite gradients now and then, passes over them, and lowers its scale.
             fine = took.loss.isfinite() if scaler.is_enabled() else step.fine()
@@ -174,7 +173,7 @@ def train(
             else:
                 if not watch.at_once and not scaler.is_enabled():
                     optimizer.found_inf = (~fine).float()  # type: ignore[attr-defined]
-                nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip or math.inf, norm)
+                clip(took.gradients, settings.clip, norm)
                 scaler.step(optimizer)
                 scaler.update()
             sums.add(task, took.loss, took.count, fine)

@@ -55,6 +55,7 @@ class WordLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.dim, self.columns, self.drop = dim, columns, drop
+        self.sparse = False  # whether the gradient of `weight` holds only the rows that were read: seqkit.lazy
         self.file, self.names, self.key = file, tuple(names), key
         spelled = 0 if characters == "none" else char_hidden
         if width is None and spelled >= dim:
@@ -106,9 +107,9 @@ class WordLayer(nn.Module):
         if self.training and self.drop > 0.0:
             words = torch.where(torch.rand(words.shape, device=words.device) < self.drop, unknown, words)
         if self.fixed is None:
-            return functional.embedding(words, self.weight)
+            return functional.embedding(words, self.weight, sparse=self.sparse)
         first = len(self.weight)
-        own = functional.embedding(words.clamp(max=first - 1), self.weight)
+        own = functional.embedding(words.clamp(max=first - 1), self.weight, sparse=self.sparse)
         given = functional.embedding((words - first).clamp(min=0), self.fixed)
         return torch.where((words < first)[:, None], own, given.to(own.dtype))
 

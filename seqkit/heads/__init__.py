@@ -7,7 +7,7 @@ named as its factory is: importing `seqkit.heads.tag` would put a module in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from seqkit import doors
@@ -38,23 +38,33 @@ __all__ = [
 Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
 """How many steps become one vector: see `Pooling`."""
 
+Softmax: TypeAlias = Literal["full", "adaptive"]
+"""How the probability of the next symbol is worked out: over all symbols at once, or by clusters of them."""
+
 Search: TypeAlias = Literal["greedy", "beam"]
 """How a text is found: the best symbol at each step, or the best texts among several."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def serves(*fields: type[Field], needs_causal: bool = False, loss_name: str = "loss") -> Callable[[F], F]:
+def serves(
+    *fields: type[Field],
+    needs_causal: bool = False,
+    loss_name: str = "loss",
+    contradiction: Callable[..., str] | None = None,
+) -> Callable[[F], F]:
     """Says of a head's factory which target fields it can serve, so that a recipe is checked before any data is read.
 
     Args:
         fields: the target fields.
         needs_causal: True if the encoder must not see the future.
         loss_name: what the mean loss is called as a score.
+        contradiction: gets the head's options by name; says what cannot be had together, or nothing.
     """
 
     def mark(factory: F) -> F:
         vars(factory).update(accepts=fields, needs_causal=needs_causal, loss_name=loss_name)
+        vars(factory).update(contradiction=contradiction)
         return factory
 
     return mark
@@ -147,7 +157,25 @@ def crf(
     return RandomField(dim, target, dropout=dropout, constrain=constrain, nbest=nbest)
 
 
-@serves(Next, needs_causal=True, loss_name="nats")
+def contradiction(
+    *, tied: bool, label_smoothing: float, softmax: Softmax, cutoffs: Sequence[int], **others: object
+) -> str:
+    """What of the options of `language` cannot be had together; empty: nothing."""
+    if softmax == "full":
+        return "cutoffs: are for softmax: adaptive" if cutoffs else ""
+    if tied:
+        return "tied: the vectors of an adaptive softmax are of several widths; take tied: false, or softmax: full"
+    if label_smoothing:
+        return (
+            "label_smoothing: would need all symbols at each step, which an adaptive softmax saves; take 0, or "
+            "softmax: full"
+        )
+    if not all(before < after for before, after in zip((0, *cutoffs), cutoffs, strict=False)):
+        return f"cutoffs: must rise, got {', '.join(map(str, cutoffs))}"
+    return ""
+
+
+@serves(Next, needs_causal=True, loss_name="nats", contradiction=contradiction)
 def language(
     dim: int,
     target: Field,
@@ -157,6 +185,8 @@ def language(
     tied: bool = False,
     dropout: Share = 0.0,
     label_smoothing: Share = 0.0,
+    softmax: Softmax = "full",
+    cutoffs: Sequence[Count] = (),
 ) -> Head:
     """The next symbol of the input, at each step. Its loss is in nats a symbol.
 
@@ -164,10 +194,25 @@ def language(
         tied: use the input vectors as output weights too (Press and Wolf 2017, arXiv:1608.05859).
         dropout: share of the encoded values dropped.
         label_smoothing: share of the target's weight spread over all symbols, in training.
+        softmax: full, over all symbols; adaptive, for large vocabularies: over the frequent symbols and clusters of
+            rarer ones, whose vectors are narrower (Grave et al. 2017, arXiv:1609.04309). Probabilities sum to one all
+            the same; it is another model, not a faster way to the same numbers.
+        cutoffs: for softmax: adaptive, the number of the first symbol of each cluster, rising; symbols are numbered
+            from the most frequent one on, behind 4 special ones. None given: two, from the vocabulary's size V: 4
+            sqrt(V), and the geometric mean of that and V.
     """
     from seqkit.heads.language_model import Language
 
-    return Language(dim, target, layer, tied=tied, dropout=dropout, label_smoothing=label_smoothing)
+    return Language(
+        dim,
+        target,
+        layer,
+        tied=tied,
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        softmax=softmax,
+        cutoffs=cutoffs,
+    )
 
 
 @serves(Values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.fields import Next
+from seqkit.heads import contradiction
+from seqkit.heads.adaptive import AdaptiveSoftmax
 from seqkit.heads.tagging import real
 from seqkit.modules import Batch, Encoded, Head
 from seqkit.types import Field, Prediction
@@ -39,8 +41,13 @@ class Language(Head):
         tied: bool = False,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
+        softmax: Literal["full", "adaptive"] = "full",
+        cutoffs: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        wrong = contradiction(tied=tied, label_smoothing=label_smoothing, softmax=softmax, cutoffs=cutoffs)
+        if wrong:
+            raise UsageError(f"language: {wrong}")
         size: Any = getattr(layer, "size", None)
         weight: Any = getattr(layer, "weight", None)
         if size is None or weight is None:
@@ -48,6 +55,10 @@ class Language(Head):
         self.target = target
         self.label_smoothing = label_smoothing
         self.dropout = nn.Dropout(dropout)
+        self.adaptive: AdaptiveSoftmax | None = None
+        if softmax == "adaptive":
+            self.adaptive = AdaptiveSoftmax(dim, size, cutoffs)
+            return
         self.bias = nn.Parameter(torch.zeros(size))
         # Tied weights stay the layer's own, in the model's state once. They are held in a tuple, which torch does not
         # take for a part of this module, and read when called, so that a moved or copied model ties to its own layer.
@@ -60,7 +71,12 @@ class Language(Head):
             self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(size, dim)))
 
     def logits(self, steps: Tensor) -> Tensor:
-        """(..., H) encoded steps -> (..., V) scores of what comes next, in single precision."""
+        """(..., H) encoded steps -> (..., V) scores of what comes next, in single precision.
+
+        Those of an adaptive softmax are log-probabilities.
+        """
+        if self.adaptive is not None:
+            return self.adaptive.log_probabilities(self.dropout(steps))
         weight = self._tied[0].weight if self._tied else self.weight
         return functional.linear(self.narrow(self.dropout(steps)), weight, self.bias).float()
 
@@ -68,18 +84,26 @@ class Language(Head):
         """Nats, and the number of steps whose next symbol is known (-1 in y where it is not)."""
         assert batch.y is not None
         y = real(batch.y[..., None], encoded.lengths).squeeze(-1)
-        logits = self.logits(real(encoded.steps, encoded.lengths))
+        steps = real(encoded.steps, encoded.lengths)
+        known = (y != NO_TARGET).sum()
+        if self.adaptive is not None:
+            return self.adaptive.nats(self.dropout(steps), y).sum(), known
+        logits = self.logits(steps)
         smoothing = self.label_smoothing if self.training else 0.0
         total = functional.cross_entropy(logits, y, ignore_index=NO_TARGET, label_smoothing=smoothing, reduction="sum")
-        return total, (y != NO_TARGET).sum()
+        return total, known
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence. Without targets, the next symbols are those of the sequence itself, all but the first."""
-        logits = self.logits(real(encoded.steps, encoded.lengths)).log_softmax(dim=-1)
+        steps = real(encoded.steps, encoded.lengths)
         y = real(self._next(batch)[..., None], encoded.lengths).squeeze(-1)
-        nats = functional.nll_loss(logits, y, ignore_index=NO_TARGET, reduction="none")
-        sure, best = logits.max(dim=-1)
+        if self.adaptive is not None:
+            nats, (sure, best) = self.adaptive.nats(steps, y), self.adaptive.best(steps)
+        else:
+            logits = self.logits(steps).log_softmax(dim=-1)
+            nats = functional.nll_loss(logits, y, ignore_index=NO_TARGET, reduction="none")
+            sure, best = logits.max(dim=-1)
         lengths = encoded.lengths.tolist()
         parts = [torch.split(part.cpu(), lengths) for part in (best, sure.exp(), nats, y != NO_TARGET)]
         return [self._say(*each) for each in zip(*parts, strict=True)]

@@ -153,6 +153,8 @@ def _task(
         name_of_head = head.use if head else _named(entries.get("head"))
         place = entries["head"].node.place if "head" in entries else entry.place
         _fits(checker, path, place, task, name_of_head, encoder_entry, encoder)
+        if head is not None and (wrong := _contradiction(head)):
+            checker.say(place, f"{path}.head.{wrong}")
     if options is None or head is None or words is None:
         return None
     return TaskEntry(name, str(use.value), options, head, words["weight"])
@@ -217,6 +219,15 @@ def _fits(
     if getattr(factory, "needs_causal", False) and looks_ahead and encoder_entry is not None:
         what = f"encoder.bidirectional: '{head}' of {path} predicts what comes next, which the encoder must not see"
         checker.say(both.node.place if both else encoder_entry.place, what, "set it to false")
+
+
+def _contradiction(head: Choice) -> str:
+    """What the head's factory says cannot be had together, of options that are each fine."""
+    try:
+        said = getattr(lookup("heads", head.use), "contradiction", None)
+    except PluginError:
+        return ""
+    return str(said(**head.options)) if said is not None else ""
 
 
 def _heads_for(task: Task) -> str:
