@@ -25,7 +25,7 @@ from seqkit.files import cache_folder
 SOURCE = Path(__file__).with_name("kernels") / "native.cpp"
 VARIABLE = "SEQKIT_KERNELS"
 """The environment variable that says what recurrent layers run on: auto, padded, native or stepwise."""
-DEFAULT = "padded"
+DEFAULT = "auto"
 
 PATIENCE = 120.0
 """Seconds that a build may take."""

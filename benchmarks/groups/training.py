@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -279,7 +280,7 @@ def lightning(what: str) -> Prepared:
             return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.AdamW(self.own, lr=1e-3)
+            return torch.optim.AdamW(self.own, lr=1e-3, fused=True)
 
     class Batches(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Iterator[Any]:
@@ -373,6 +374,62 @@ def keras(backend: str, what: str) -> Prepared:
     return Prepared(run, told, {})
 
 
+def flair(what: str) -> Prepared:
+    """Flair's tagger of the same sizes, its words looked up in a trained table, without its dropouts.
+
+    Its `Sentence` objects are made before the clock starts. Its chain has a start and a stop tag and its first weights
+    are its own, so that there is nothing to compare. The loop is that of the other contenders, not its trainer's.
+    """
+    import logging
+
+    import torch
+    from flair.data import Dictionary, Sentence
+    from flair.embeddings import OneHotEmbeddings
+    from flair.models import SequenceTagger
+    from flair.training_utils import store_embeddings
+
+    from seqkit.spans import spans_of
+
+    logging.getLogger("flair").setLevel(logging.ERROR)
+    ours = Ours(what)
+    words, types, counts, sentences = Dictionary(), Dictionary(add_unk=False), Counter[str](), {}
+    types.span_labels = True
+    for example in ours.part.task.read("train"):
+        sentence = Sentence(list(example.input))
+        for kind, first, after in spans_of(example.target, "bio"):
+            sentence[first:after].add_label("ner", kind)
+            types.add_item(kind)
+        counts.update(example.input)
+        sentences[example.id] = sentence
+    table = ours.model().state_dict()[f"layers.{ours.name}.weight"]
+    for word, _ in counts.most_common(len(table) - 1):
+        words.add_item(word)
+    batches = [[sentences[name] for name in batch.ids] for batch in ours.batches()]
+
+    def run() -> None:
+        tagger = SequenceTagger(
+            OneHotEmbeddings(words, embedding_length=128),
+            types,
+            "ner",
+            hidden_size=128,
+            reproject_embeddings=False,
+            word_dropout=0.0,
+            locked_dropout=0.0,
+        )
+        parameters = list(tagger.parameters())
+        optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
+        tagger.train()
+        for batch in batches:
+            loss, count = tagger.forward_loss(batch)
+            (loss / count).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            store_embeddings(batch, "none")
+
+    return Prepared(run, None, {})
+
+
 HERE = __name__
 GROUP = Group(
     "training",
@@ -385,6 +442,7 @@ GROUP = Group(
         Contender("seqkit", f"{HERE}:seqkit"),
         Contender("torch packed", f"{HERE}:torch_packed", needs=("torchcrf",), only=("classification", "tagging")),
         Contender("torch, plain loop", f"{HERE}:torch_plain", only=("character LM", "tiny")),
+        Contender("Flair", f"{HERE}:flair", needs=("flair",), only=("tagging",)),
         Contender("Lightning", f"{HERE}:lightning", needs=("lightning",), only=("tiny",)),
         Contender("Keras, jax", f"{HERE}:keras_jax", needs=("keras", "jax"), only=("classification",)),
         Contender("Keras, torch", f"{HERE}:keras_torch", needs=("keras",), only=("classification",)),
@@ -393,6 +451,7 @@ GROUP = Group(
         Target("SST-2 epoch, BiLSTM 128", "classification", "torch packed", 2, 3.5),
         Target("SST-2 epoch, BiLSTM 128", "classification", "Keras, jax", 3, 5.5),
         Target("SST-2 epoch, BiLSTM 128", "classification", "Keras, torch", 10, 17),
+        Target("entities, BiLSTM-CRF 128", "tagging", "Flair", 4, 10),
         Target("entities, BiLSTM-CRF 128", "tagging", "torch packed", 2, 4),
         Target("character LM", "character LM", "torch, plain loop", 1.0, 1.15),
         Target("framework tax", "tiny", "torch, plain loop", 0.9, 0.98),

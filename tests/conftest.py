@@ -1,0 +1,10 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+
+from seqkit import compiled
+
+# Many tests and their child processes have a cache of their own: the native library is built once for all of them.
+os.environ.setdefault("SEQKIT_NATIVE", str(compiled.folder()))
