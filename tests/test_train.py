@@ -55,6 +55,12 @@ train: {{steps: 24, batch: 4, accumulate: 2, average: 0.9, evaluate_every: 12, l
     return recipe.load(str(path))
 
 
+def lazy(corpus: Path) -> recipe.Recipe:
+    """Words, a softmax in clusters, and an optimiser that leaves the rows alone that were not read."""
+    words = ["tasks.lm.unit=words", "tasks.lm.head={use: language, softmax: adaptive, cutoffs: [6, 9]}"]
+    return checked(corpus, *words, "train.optimizer={use: lazy_adamw, lr: 0.01}", "train.accumulate=2")
+
+
 def run_it(made: recipe.Recipe, folder: Path, *, resume: bool = False) -> job.Finished:
     run = Run.resume(folder) if resume else Run.create("t", text=made.text, resolved=made.resolved(), out=folder)
     return job.carry_out(made, run, Progress(quiet=True), resume=resume)
@@ -111,11 +117,11 @@ class Stopping(Interrupts):
 
 
 @pytest.mark.parametrize("after", [1, 9, 15, 16])
-@pytest.mark.parametrize("kind", ["single", "joint"])
+@pytest.mark.parametrize("kind", ["single", "joint", "lazy"])
 def test_an_interrupted_run_goes_on_bit_for_bit(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, kind: str
 ) -> None:
-    made = checked(corpus) if kind == "single" else joint(corpus)
+    made = {"single": checked, "joint": joint, "lazy": lazy}[kind](corpus)
     run_it(made, tmp_path / "whole")
     with monkeypatch.context() as patch:
         Stopping.looks, Stopping.after = 0, after
