@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,9 +179,14 @@ def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     found: list[tuple[str, int, int]] = []
     open_type, since, closed = "", 0, True
     for step, tag in enumerate(tags):
+        if tag == "O":  # most of them
+            if not closed:
+                found.append((open_type, since, step))
+                closed = True
+            continue
         letter, kind = _parted(tag)
-        begins = letter != "O" and (letter in "BS" or closed or kind != open_type)
-        if not closed and (letter == "O" or begins):
+        begins = letter in "BS" or closed or kind != open_type
+        if not closed and begins:
             found.append((open_type, since, step))
             closed = True
         if begins:
@@ -348,6 +354,7 @@ def _numbers(predictions: Sequence[Prediction], targets: Sequence[Any]) -> tuple
     return given, true
 
 
+@lru_cache(maxsize=4096)
 def _parted(tag: str) -> tuple[str, str]:
     """`B-PER` -> ("B", "PER"); the type may hold dashes itself."""
     letter, _, kind = tag.partition("-")

@@ -13,6 +13,7 @@ of conlleval, which read broken sequences too; conversion keeps exactly those sp
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -43,6 +44,7 @@ _BEGINNING: Final[dict[Scheme, str]] = {"iob1": "I", "iob2": "B", "bioes": "BS"}
 _ENDING: Final[dict[Scheme, str]] = {"iob1": "IB", "iob2": "BI", "bioes": "ES"}
 
 
+@lru_cache(maxsize=4096)
 def parted(tag: str, scheme: Scheme) -> tuple[str, str]:
     """(letter, type) of a tag: `B-PER` -> ("B", "PER"), `O` -> ("O", ""). A plain tag has the letter I.
 
@@ -108,7 +110,7 @@ def convert(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
     Raises:
         ValueError: a tag is none of the source scheme.
     """
-    for tag in tags:
+    for tag in dict.fromkeys(tags):
         parted(tag, source)
     made = [OUTSIDE] * len(tags)
     goes_on = bool(tags) and source in ("iob2", "bioes") and tags[0][0] in "IE"

@@ -9,9 +9,25 @@ from benchmarks.groups.training import RECIPES, Ours
 
 if TYPE_CHECKING:
     from seqkit.batching import TaskData
+    from seqkit.model import Model
 
 SPLIT = "dev"
 WHAT = [name for name in RECIPES if name != "tiny"]
+
+
+def trained(ours: Ours) -> Model:
+    """A model after an epoch: one with its first weights marks spans everywhere, which nobody evaluates."""
+    import torch
+
+    model: Model = ours.model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
+    for batch in ours.batches():
+        total, count, _ = model.loss(ours.name, batch)
+        (total / count).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
 
 
 def notes(data: TaskData) -> dict[str, int]:
@@ -29,7 +45,7 @@ def seqkit(what: str) -> Prepared:
     from seqkit.evaluate import evaluate
 
     ours = Ours(what)
-    model = ours.model()
+    model = trained(ours)
 
     def run() -> None:
         evaluate(model, ours.part, SPLIT)
@@ -44,7 +60,7 @@ def forward(what: str) -> Prepared:
     from seqkit.batching import evaluation_batches
 
     ours = Ours(what)
-    model = ours.model().eval()
+    model = trained(ours)
     batches = [batch for _, batch in evaluation_batches(ours.part, SPLIT)]
 
     @torch.inference_mode()
@@ -63,9 +79,9 @@ def forward(what: str) -> Prepared:
 HERE = __name__
 GROUP = Group(
     "evaluation",
-    "A whole evaluation of the dev split (batches, loss, decoding, predictions with confidences, metric) by models with "
-    "their first weights, beside their forward pass up to the loss over the same batches: the ratio is the share of the "
-    "evaluation that is the forward pass. An untrained tagger marks many more spans than a trained one.",
+    "A whole evaluation of the dev split (batches, loss, decoding, predictions with confidences, metric) by models "
+    "after an epoch, beside their forward pass up to the loss over the same batches: the ratio is the share of the "
+    "evaluation that is the forward pass.",
     [Case(name, {"what": name}, quick=name == "classification") for name in WHAT],
     [Contender("seqkit", f"{HERE}:seqkit"), Contender("forward pass", f"{HERE}:forward", yardstick=True)],
     # At most 1.2 times the forward pass is a share of at least 1 / 1.2.

@@ -111,7 +111,7 @@ class RandomField(Head):
         found = sums(chain)
         paths, scores = best_paths(chain, self.nbest)
         best = paths[:, 0].t()
-        sure = marginals(chain, found).gather(2, best[..., None]).squeeze(-1).t().cpu()
+        sure = marginals(chain, found).gather(2, best[..., None]).squeeze(-1).clamp(max=1.0).t().tolist()
         shares = (scores - found.total[:, None]).tolist()
         along = _Along(chain, found, best) if self.scheme else None
         every = paths.cpu().numpy()
@@ -127,7 +127,7 @@ class RandomField(Head):
                     for path, share in zip(every[row], shares[row], strict=True)
                     if share > -math.inf
                 ]
-            predictions.append(Prediction(tags, sure[row, :length].clamp(max=1.0).tolist(), more or None))
+            predictions.append(Prediction(tags, sure[row][:length], more or None))
         return predictions
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
