@@ -30,13 +30,14 @@ def main(arguments: list[str]) -> int:
     report = {"groups": {}}
     if given.json and given.json.exists():
         report = json.loads(given.json.read_text())
+    pythons = default_pythons()
     for name in given.groups or GROUPS:
         group = load_group(name)
         if given.case:
             cases = [case for case in group.cases if case.name.startswith(given.case)]
             group = type(group)(**{**vars(group), "cases": cases})
-        machine = facts(given.threads, shlex.join(["python", "-m", "benchmarks", name]))
-        found = run_group(group, quick=given.quick, threads=given.threads, pythons=default_pythons(), say=print)
+        machine = facts(given.threads, shlex.join(["python", "-m", "benchmarks", name]), pythons)
+        found = run_group(group, quick=given.quick, threads=given.threads, pythons=pythons, say=print)
         report["groups"][name] = {"machine": machine, "quick": given.quick, **found}
         if given.json:
             given.json.parent.mkdir(parents=True, exist_ok=True)

@@ -194,6 +194,5 @@ def line_of(group: Group, case: Mapping[str, Any]) -> str:
 
 
 def default_pythons() -> list[str]:
-    """This interpreter, and the one in SEQKIT_PEERS, if that is set."""
-    peers = os.environ.get("SEQKIT_PEERS")
-    return [sys.executable, *([peers] if peers else [])]
+    """This interpreter, and those in SEQKIT_PEERS, if that is set (several with colons between them)."""
+    return [sys.executable, *filter(None, os.environ.get("SEQKIT_PEERS", "").split(os.pathsep))]

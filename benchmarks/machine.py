@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
+import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +17,8 @@ from typing import Any
 PACKAGES = ("seqkit", "torch", "numpy", "pytorch-crf", "keras", "jax", "lightning", "flair", "ludwig")
 
 
-def facts(threads: int, command: str) -> dict[str, Any]:
-    """Processor, memory, versions and threads."""
+def facts(threads: int, command: str, pythons: Sequence[str] = ()) -> dict[str, Any]:
+    """Processor, memory, versions and threads. `pythons`: this interpreter and those that peers run in."""
     return {
         "made": datetime.now(UTC).strftime("%Y-%m-%d"),
         "command": command,
@@ -26,9 +29,24 @@ def facts(threads: int, command: str) -> dict[str, Any]:
         "memory_gib": round(int((_field("/proc/meminfo", "MemTotal") or "0 kB").split()[0]) / 2**20, 1),
         "system": platform.platform(terse=True),
         "python": sys.version.split()[0],
-        "packages": {name: _version(name) for name in PACKAGES if _version(name)},
+        "packages": versions(),
+        "peers": [_versions_of(python) for python in pythons if python != sys.executable],
         "load": round(os.getloadavg()[0], 2),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages here that matter."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
+
+
+def _versions_of(python: str) -> dict[str, str]:
+    """The same in another interpreter's environment."""
+    code = "import json; from benchmarks.machine import versions; print(json.dumps(versions()))"
+    home = Path(__file__).parents[1]
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=home)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def _flags() -> list[str]:

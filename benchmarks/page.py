@@ -34,6 +34,7 @@ def page(report: Mapping[str, Any]) -> str:
 def targets(report: Mapping[str, Any]) -> Iterator[str]:
     """What was to be reached, and whether it is."""
     yield "## What was to be reached\n\n"
+    yield "`python -m benchmarks --json docs/benchmarks.json && python -m benchmarks.page`\n\n"
     yield "| what | against | to reach | aim | reached | |\n| --- | --- | ---: | ---: | ---: | --- |\n"
     for group in report["groups"].values():
         for target in group["targets"]:
@@ -58,7 +59,10 @@ def section(group: Mapping[str, Any]) -> Iterator[str]:
     machine = group["machine"]
     yield f"## {group['name']}\n\n{group['about']}\n\n"
     yield f"`{machine['command']}`" + (" with `--quick`" if group["quick"] else "") + "\n\n"
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    packages = "; peers: ".join(
+        ", ".join(f"{name} {version}" for name, version in each.items())
+        for each in (machine["packages"], *machine.get("peers", ()))
+    )
     yield (
         f"{machine['made']}; {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
         f"{machine['memory_gib']} GiB; Python {machine['python']}; {packages}.\n\n"

@@ -430,10 +430,78 @@ def flair(what: str) -> Prepared:
     return Prepared(run, None, {})
 
 
+def ludwig(what: str) -> Prepared:
+    """A model of Ludwig's of the same sizes and optimiser, from its own first weights, over its own batches.
+
+    Its data are made ready before the clock starts, and all that its training can leave out (evaluation, logs, saves)
+    is left out.
+    """
+    import logging
+    import warnings
+
+    warnings.simplefilter("ignore")
+    import pandas
+    from ludwig.api import LudwigModel
+
+    ours = Ours(what)
+    examples = list(ours.part.task.read("train"))
+    table = pandas.DataFrame({"text": [e.input for e in examples], "label": [str(e.target) for e in examples]})
+    encoder = {
+        "type": "rnn",
+        "cell_type": "lstm",
+        "bidirectional": True,
+        "state_size": 128,
+        "embedding_size": 128,
+        "num_layers": 1,
+        "num_fc_layers": 0,
+        "dropout": 0.0,
+        "reduce_output": "last",
+    }
+    config = {
+        "input_features": [
+            {
+                "name": "text",
+                "type": "text",
+                "preprocessing": {"tokenizer": "space", "lowercase": False},
+                "encoder": encoder,
+            }
+        ],
+        "output_features": [{"name": "label", "type": "category"}],
+        "combiner": {"type": "concat", "num_fc_layers": 0},
+        "trainer": {
+            "epochs": 1,
+            "batch_size": ours.recipe.train.batch,
+            "optimizer": {"type": "adamw", "lr": 1e-3},
+            "skip_all_evaluation": True,
+        },
+        "preprocessing": {"split": {"type": "random", "probabilities": [1.0, 0.0, 0.0]}},
+    }
+
+    def made() -> Any:
+        return LudwigModel(config, logging_level=logging.ERROR, backend="local")
+
+    ready = made().preprocess(dataset=table, skip_save_processed_input=True)
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            made().train(
+                training_set=ready.training_set,
+                training_set_metadata=ready.training_set_metadata,
+                output_directory=folder,
+                **{f"skip_save_{what}": True for what in LUDWIG_SAVES},
+            )
+
+    return Prepared(run, None, {})
+
+
+LUDWIG_SAVES = ("training_description", "training_statistics", "model", "progress", "log", "processed_input")
+
 HERE = __name__
 GROUP = Group(
     "training",
-    "Training steps from the same weights on the same batches (those of seqkit's sampler): SST-2 sentences with a "
+    "Training steps from the same weights on the same batches (those of seqkit's sampler, which have little padding: "
+    "the others profit from that too; Flair has the same batches and its own first weights, Ludwig its own of both): "
+    "SST-2 sentences with a "
     "bidirectional LSTM of 128 (an epoch), entities of WNUT-17 with the same and a conditional random field (an "
     "epoch), characters of Shakespeare with an LSTM of 256 (60 windows of 128), and a tiny GRU of 16 in batches of 8 "
     "(500 steps) that shows what the framework around it costs. seqkit runs its whole loop, run folder included.",
@@ -446,6 +514,7 @@ GROUP = Group(
         Contender("Lightning", f"{HERE}:lightning", needs=("lightning",), only=("tiny",)),
         Contender("Keras, jax", f"{HERE}:keras_jax", needs=("keras", "jax"), only=("classification",)),
         Contender("Keras, torch", f"{HERE}:keras_torch", needs=("keras",), only=("classification",)),
+        Contender("Ludwig", f"{HERE}:ludwig", needs=("ludwig",), only=("classification",)),
     ],
     [
         Target("SST-2 epoch, BiLSTM 128", "classification", "torch packed", 2, 3.5),
