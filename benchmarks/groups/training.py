@@ -234,7 +234,7 @@ def language(weights: Any, ours: Ours, cell: type[nn.RNNBase]) -> Any:
     layer = cell(table.embedding_dim, hidden, batch_first=True)
     load(layer, weights, "encoder.cells.0.")
     out = nn.Linear(hidden, table.num_embeddings)
-    load(out, weights, f"heads.{ours.name}.out.")
+    load(out, weights, f"heads.{ours.name}.")
     carried: list[Any] = [None]
 
     def loss_of(batch: Batch) -> Tensor:
