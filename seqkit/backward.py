@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from seqkit import faults, finite, lazy, memory
+from seqkit import faults, finite, memory
 from seqkit.batching import TaskData
+from seqkit.lazy import forget
 from seqkit.model import Model
 from seqkit.modules import Batch, State
 
@@ -29,7 +30,6 @@ class Took:
         state: what the task's next batch goes on from; None for a task whose batches are each for themselves.
         batches: each with the state it went on from.
         divided: whether the gradients have been divided by the count.
-        gradients: their numbers, to be changed in place.
     """
 
     loss: Tensor
@@ -37,7 +37,6 @@ class Took:
     state: State | None
     batches: list[tuple[Batch, State | None]]
     divided: bool
-    gradients: list[Tensor]
 
 
 def gradients(
@@ -68,8 +67,7 @@ def gradients(
             return _once(model, data, batches, state, fits.get(data.name), autocast, scaler)
         except memory.OutOfMemory as caught:
             error = caught.forget()
-        for parameter in model.parameters():
-            parameter.grad = None
+        forget(model.parameters())
         fits[data.name] = memory.less(error, data.name)
         tell(memory.told(error, data.name, fits[data.name]))
 
@@ -103,19 +101,21 @@ def _once(
                 losses.append(loss.detach())
                 counts.append(count)
                 if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-                    return Took(losses[-1], counts[-1], None, went_on, True, lazy.gather(model.parameters()))
+                    return Took(losses[-1], counts[-1], None, went_on, divided=True)
                 scale = data.weight * (1.0 / count.clamp(min=1) if whole else 1.0)
                 scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
                 if data.task.window is not None:
                     states.append(tuple(tensor.detach() for tensor in encoded.state))
         state = memory.joined(states) if states else None
     total, terms = torch.stack(losses).double().sum(), torch.stack(counts).sum()
-    return Took(total, terms.clamp(min=1), state, went_on, whole, lazy.gather(model.parameters()))
+    return Took(total, terms.clamp(min=1), state, went_on, divided=whole)
 
 
 def norm_of(gradients: Sequence[Tensor]) -> Tensor:
-    """() of all numbers together."""
-    return nn.utils.get_total_norm(gradients)
+    """() of all numbers together, as `torch.nn.utils.get_total_norm` has it of tensors of one kind on one device."""
+    if not gradients:
+        return torch.tensor(0.0)
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
 
 
 def scale(gradients: Sequence[Tensor], by: Tensor) -> None:

@@ -99,6 +99,12 @@ def gather(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     return found
 
 
+def forget(parameters: Iterable[nn.Parameter]) -> None:
+    """No gradients any more."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
 def values_of(gradient: Tensor) -> Tensor:
     """The numbers of a gradient: itself, or (R, ...) the rows that a sparse one holds."""
     return gradient.coalesce().values() if gradient.is_sparse else gradient

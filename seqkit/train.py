@@ -23,6 +23,7 @@ from seqkit.backward import clip, gradients, norm_of, scale
 from seqkit.batching import Epoch, TaskData
 from seqkit.errors import Interrupted, RunError
 from seqkit.evaluate import Outcome, better, evaluate, lower_is_better, score_name
+from seqkit.lazy import forget, gather
 from seqkit.model import Model
 from seqkit.modules import State
 from seqkit.optim import SCHEDULES, optimizer_of
@@ -98,7 +99,7 @@ def train(
             example does not fit into memory.
     """
     device = model.device
-    optimizer = optimizer_of(settings.optimizer, model)
+    optimizer, parameters = optimizer_of(settings.optimizer, model), list(model.parameters())
     base_rates = [group["lr"] for group in optimizer.param_groups]
     plan = Epoch(data, settings, seed=seed, epoch=0)
     total = settings.steps or settings.epochs * len(plan)
@@ -151,17 +152,19 @@ def train(
     while not at.ended:
         plan = Epoch(data, settings, seed=seed, epoch=at.epoch)
         for task, batches in plan.feed(at.turn, device):
-            model.train()
+            if not model.training:
+                model.train()
             share = factor(at.step, at.to_minimise)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * share
 
             took = gradients(model, data[task], batches, carried.get(task), at.fits, autocast, scaler, run.log)
+            grads = gather(parameters)
             scaler.unscale_(optimizer)
             if not took.divided:
-                scale(took.gradients, 1.0 / took.count)
+                scale(grads, 1.0 / took.count)
             faults.at("step", model)
-            norm = norm_of(took.gradients)
+            norm = norm_of(grads)
             step = finite.Step(at.step + 1, task, took.batches, took.loss, norm, at.fits.get(task))
             # A scaler at work makes infinite gradients now and then, passes over them, and lowers its scale.
             fine = took.loss.isfinite() if scaler.is_enabled() else step.fine()
@@ -169,11 +172,11 @@ def train(
             bad = list(watch.bad())
             if bad and watch.at_once:
                 step.gradients = finite.broken_gradients(model)
-                optimizer.zero_grad()
+                forget(parameters)
             else:
                 if not watch.at_once and not scaler.is_enabled():
                     optimizer.found_inf = (~fine).float()  # type: ignore[attr-defined]
-                clip(took.gradients, settings.clip, norm)
+                clip(grads, settings.clip, norm)
                 scaler.step(optimizer)
                 scaler.update()
             sums.add(task, took.loss, took.count, fine)
@@ -210,7 +213,7 @@ def train(
                 progress.note(values)
             if epoch_ended and settings.histograms:
                 run.board.histograms(at.step, model)
-            optimizer.zero_grad()
+            forget(parameters)
             if epoch_ended:
                 at.epoch, at.turn = at.epoch + 1, 0
                 carried.clear()

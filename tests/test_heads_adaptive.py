@@ -103,8 +103,8 @@ def test_cutoffs_suit_vocabularies_of_all_sizes() -> None:
     for size in (2, 3, 5, 12, 100, 3000, 10_000, 100_000, 1_000_000):
         softmax = default_cutoffs(size)
         assert all(a < b for a, b in zip((0, *softmax), (*softmax, size), strict=True)), size
-    assert default_cutoffs(10_000) == (400, 2000)
-    assert default_cutoffs(100_000) == (1265, 11247)
+    assert default_cutoffs(10_000) == (400, 2500)
+    assert default_cutoffs(100_000) == (1265, 25000)
     assert made((), size=2).log_probabilities(torch.randn(1, H)).shape == (1, 2)
 
 

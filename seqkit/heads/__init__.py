@@ -199,7 +199,7 @@ def language(
             the same; it is another model, not a faster way to the same numbers.
         cutoffs: for softmax: adaptive, the number of the first symbol of each cluster, rising; symbols are numbered
             from the most frequent one on, behind 4 special ones. None given: two, from the vocabulary's size V: 4
-            sqrt(V), and the geometric mean of that and V.
+            sqrt(V), and V / 4.
     """
     from seqkit.heads.language_model import Language
 
