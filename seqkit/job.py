@@ -163,7 +163,7 @@ def prepare_data(
         content = {"key": prepared.folder.name, "files": prepared.files}
         data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight, content)
         told_of = [line for split in prepared.splits.values() for line in split.report.lines()]
-        for line in (*told_of, *(task.notes() if task.notes is not None else ())):
+        for line in (*prepared.notes, *told_of, *(task.notes() if task.notes is not None else ())):
             tell(f"{name}: {line}")
             progress.say(f"{name}: {line}")
     return data

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import Final, Self, final
 
 import numpy as np
@@ -82,6 +83,11 @@ class Vocabulary:
         table[points] = [i for s, i in self._index.items() if len(s) == 1]
         return table
 
+    @cached_property
+    def _spelled(self) -> tuple[str, ...]:
+        """The symbol of each id."""
+        return (SPECIALS + self.symbols) if self.specials else self.symbols
+
     def __len__(self) -> int:
         """The number of ids, the special ones included."""
         return self._first + len(self.symbols)
@@ -100,7 +106,7 @@ class Vocabulary:
         """The id of an unseen symbol, or None where an unseen symbol is an error."""
         return UNKNOWN if self.specials else None
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         """The smallest unsigned type that holds every id."""
         return smallest_unsigned(len(self))
@@ -115,8 +121,7 @@ class Vocabulary:
     def lookup(self, symbols: Sequence[str]) -> np.ndarray:
         """(T,) ids of many symbols. Raises as `index` does."""
         if self.specials:
-            get = self._index.get
-            return np.fromiter((get(symbol, UNKNOWN) for symbol in symbols), self.dtype, len(symbols))
+            return np.fromiter(map(self._index.get, symbols, repeat(UNKNOWN)), self.dtype, len(symbols))
         return np.fromiter((self.index(symbol) for symbol in symbols), self.dtype, len(symbols))
 
     def lookup_characters(self, text: str) -> np.ndarray:
@@ -127,12 +132,16 @@ class Vocabulary:
         """
         if not self.specials:
             raise TypeError("a vocabulary of labels does not look up characters")
-        ids: np.ndarray = self._table[np.minimum(code_points(text), len(self._table) - 1)]
+        ids: np.ndarray = self._table.take(code_points(text), mode="clip")
         return ids
 
     def names(self, ids: Iterable[int]) -> list[str]:
-        """The symbols of many ids."""
-        return [self[int(i)] for i in ids]
+        """The symbols of many ids. Raises IndexError as `[]` does."""
+        numbers = [int(i) for i in ids]
+        if numbers and not 0 <= min(numbers) <= max(numbers) < len(self):
+            return [self[i] for i in numbers]
+        spelled = self._spelled
+        return [spelled[i] for i in numbers]
 
     def state(self) -> JSON:
         """Everything, as JSON."""

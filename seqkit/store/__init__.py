@@ -8,7 +8,7 @@
         MANIFEST.json                   types, shapes, sizes, checksums, reports, fitted fields; written last
 
 A folder appears whole, by one rename. One that is damaged is made again. Memory does not grow with the data, apart
-from vocabularies and 16 bytes an example of `train` (to count inputs that stand in two splits).
+from vocabularies. Where there is much to encode, several processes do it (`seqkit.store.parallel`).
 """
 
 from seqkit.store.columns import Column, Ids, Split

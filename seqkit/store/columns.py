@@ -13,6 +13,7 @@ from typing import IO, Final, TypeAlias, final, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from seqkit.store.packing import Kind, Pack, fault
 from seqkit.store.report import SplitReport
 from seqkit.types import JSON
 
@@ -74,11 +75,6 @@ class Ids(Sequence[str]):
         return self._column[i].tobytes().decode("utf-8", "surrogatepass")
 
 
-def encoded_id(name: str) -> np.ndarray:
-    """An id as the bytes that `Ids` decodes."""
-    return np.frombuffer(name.encode("utf-8", "surrogatepass"), dtype=np.uint8)
-
-
 @final
 @dataclass(frozen=True)
 class Split:
@@ -112,28 +108,36 @@ class Writer:
         self._split = split
         self._files: dict[str, IO[bytes]] = {}
         self._rows: dict[str, int] = {}
-        self._kinds: dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]] = {}
+        self._kinds: dict[str, Kind] = {}
+        self._examples = 0
         self.arrays: dict[str, JSON] = {}
 
     def __enter__(self) -> Writer:
         return self
 
-    def add(self, name: str, array: np.ndarray, *, ragged: bool) -> None:
-        """Append the rows of an array, or the array as one row.
+    def add(self, pack: Pack) -> None:
+        """Append what some examples have become.
 
         Raises:
-            TypeError: it has another type or trailing shape than the ones before.
+            TypeError: a part of it has another type or trailing shape than what came before.
         """
-        rows = array if ragged else array[None]
-        kind = (rows.dtype, rows.shape[1:])
-        if name not in self._kinds:
-            self._start(name, kind, ragged)
-        if self._kinds[name] != kind:
-            raise TypeError(f"a field gave {kind} for {name} after {self._kinds[name]}: its type must be fixed")
-        self._rows[name] += len(rows)
-        self._files[name].write(rows.tobytes())
-        if ragged:
-            self._offset(name)
+        for name, part in pack.parts.items():
+            if self._kinds.get(name, part.kind) != part.kind:
+                raise TypeError(fault(name, part.kind, self._kinds[name]))
+        if pack.fault:
+            raise TypeError(pack.fault)
+        for name, part in pack.parts.items():
+            if name not in self._kinds:
+                self._start(name, part.kind, ragged=part.rows is not None)
+            raw = part.raw
+            if name == "origin":
+                raw = (np.frombuffer(raw, dtype=np.int64) + self._examples).tobytes()
+            self._files[name].write(raw)
+            if part.rows is not None:
+                ends = self._rows[name] + np.cumsum(part.rows)
+                self._rows[name] = int(ends[-1])
+                self._files[f"{name}.offsets"].write(ends.astype("<i8", copy=False).tobytes())
+        self._examples += pack.counts.examples
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         for file in self._files.values():
@@ -144,18 +148,16 @@ class Writer:
         if kind is None:
             self.arrays = {name: self._facts(name) for name in self._files}
 
-    def _start(self, name: str, kind: tuple[np.dtype[np.generic], tuple[int, ...]], ragged: bool) -> None:
-        self._rows[name], self._kinds[name] = 0, kind
+    def _start(self, name: str, kind: Kind, *, ragged: bool) -> None:
+        self._kinds[name] = kind
         self._files[name] = self._open(name)
         if ragged:
+            self._rows[name] = 0
             self._files[f"{name}.offsets"] = self._open(f"{name}.offsets")
-            self._offset(name)
+            self._files[f"{name}.offsets"].write(bytes(8))
 
     def _open(self, name: str) -> IO[bytes]:
         return path_of(self._folder, self._split, name).open("xb", buffering=1 << 18)
-
-    def _offset(self, name: str) -> None:
-        self._files[f"{name}.offsets"].write(self._rows[name].to_bytes(8, "little"))
 
     def _facts(self, name: str) -> JSON:
         dtype, shape = self._kinds.get(name, (np.dtype("<i8"), ()))

@@ -100,6 +100,27 @@ class SplitReport:
         return f"{_count(count, 'examples')} ({count / max(1, self.examples):.1%})"
 
 
+@final
+@dataclass(slots=True)
+class Counts:
+    """The numbers of a report that add up; see `SplitReport`."""
+
+    examples: int = 0
+    rows: int = 0
+    steps: int = 0
+    longest: int = 0
+    cut_examples: int = 0
+    cut_steps: int = 0
+    cut_labels: int = 0
+    unknown: int = 0
+
+    def join(self, later: Counts) -> None:
+        """Those of later examples, too."""
+        for name, value in asdict(later).items():
+            own = getattr(self, name)
+            setattr(self, name, max(own, value) if name == "longest" else own + value)
+
+
 class Tally:
     """A report in the making.
 
@@ -108,54 +129,65 @@ class Tally:
         input: the fitted input field.
         target: the fitted target field, or None where there are no targets.
         limit: the limit that inputs are cut to.
+
+    Attributes:
+        counts: the numbers so far.
+        whole: whether the last example was stored as it is.
+        deferred: unknown symbols are not counted one example at a time, but by the caller, of all rows together. So it
+            is for fields that count as `Field` does.
     """
 
     def __init__(self, split: str, input: Field, target: Field | None, limit: Limit | None) -> None:
         self.limit = limit
+        self.counts = Counts()
+        self.whole = True
+        self.deferred = input.unknown is not None and type(input).count_unknown is Field.count_unknown
         self._split = split
         self._input = input
+        self._ragged = input.ragged
+        self._knows = input.unknown is not None and not self.deferred
+        self._most = limit.max_length if limit else None
         self._labels: list[str] | None = getattr(target, "labels", []) if target and target.aligned else None
-        self._examples = self._rows = self._steps = self._longest = 0
-        self._cut_examples = self._cut_steps = self._cut_labels = self._unknown = 0
 
     @property
     def examples(self) -> int:
         """How many were counted so far."""
-        return self._examples
+        return self.counts.examples
 
     def parts(self, x: np.ndarray, y: np.ndarray | None) -> Sequence[Any]:
         """Count one example, and say which parts of it are to be stored: an index each."""
-        length = len(x) if self._input.ragged else 1
+        length = len(x) if self._ragged else 1
+        counts = self.counts
+        counts.examples += 1
+        counts.longest = max(counts.longest, length)
+        self.whole = self._most is None or length <= self._most
+        if self.whole:
+            counts.rows += 1
+            counts.steps += length
+            if self._knows:
+                counts.unknown += self._input.count_unknown(x[0:length])
+            return (slice(0, length),)
         parts = cuts(length, self.limit)
-        whole = self.limit is None or length <= self.limit.max_length
-        stored = length if whole else sum(len(x[part]) for part in parts)
-        self._examples += 1
-        self._rows += len(parts)
-        self._steps += stored
-        self._longest = max(self._longest, length)
-        self._cut_examples += not whole
-        self._cut_steps += length - stored
+        stored = sum(len(x[part]) for part in parts)
+        counts.rows += len(parts)
+        counts.steps += stored
+        counts.cut_examples += 1
+        counts.cut_steps += length - stored
         if stored < length and y is not None and self._labels is not None:
             telling = self._telling(y)
-            self._cut_labels += int(telling.sum()) - sum(int(telling[part].sum()) for part in parts)
-        if self._input.unknown is not None:
-            self._unknown += sum(self._input.count_unknown(x[part]) for part in parts)
+            counts.cut_labels += int(telling.sum()) - sum(int(telling[part].sum()) for part in parts)
+        if self._knows:
+            counts.unknown += sum(self._input.count_unknown(x[part]) for part in parts)
         return parts
 
     def report(self, **more: Any) -> SplitReport:
+        counts = asdict(self.counts) | {"unknown": None if self._input.unknown is None else self.counts.unknown}
         return SplitReport(
             self._split,
             unit=self._input.unit,
-            examples=self._examples,
-            rows=self._rows,
-            steps=self._steps,
-            longest=self._longest,
             limit=self.limit.max_length if self.limit else None,
             truncate=self.limit.truncate if self.limit else None,
-            cut_examples=self._cut_examples,
-            cut_steps=self._cut_steps,
-            cut_labels=self._cut_labels,
-            unknown=None if self._input.unknown is None else self._unknown,
+            **counts,
             **more,
         )
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.files import cache_folder, sha256_of
-from seqkit.store.columns import Column, Ids, Split, Writer, encoded_id
+from seqkit.store.columns import Column, Ids, Split, Writer
 from seqkit.store.content import feed, key_of
 from seqkit.store.entry import open_entry, write_entry
+from seqkit.store.packing import Problems, encoded
+from seqkit.store.parallel import Job, packs
+from seqkit.store.repeats import Repeats
 from seqkit.store.report import Tally
 from seqkit.types import JSON, Example, Field, Limit, Task
-
-PROBLEMS_SHOWN: Final = 20
 
 Progress: TypeAlias = Callable[[int, int | None, str], None]
 """(done, of how many or None where nobody knows yet, what is being done)."""
@@ -40,6 +40,7 @@ class Prepared:
         folder: where the arrays are.
         reused: True if they were there already.
         files: split, name, bytes and SHA-256 of each file behind the splits, where the task names them.
+        notes: what else there is to say of how they were stored.
     """
 
     input: Field
@@ -48,6 +49,7 @@ class Prepared:
     folder: Path
     reused: bool
     files: JSON = field(default_factory=list)
+    notes: Sequence[str] = ()
 
 
 def prepare(
@@ -93,7 +95,7 @@ def prepare(
         raise RunError(f"the cache entry {place} was damaged as soon as it was written; is the disk sound?")
     manifest, stored = found
     input, target = fitted or (task.input.restore(manifest["input"]), task.target.restore(manifest["target"]))
-    return Prepared(input, target.of(input) if target.derived else target, stored, place, reused, files)
+    return Prepared(input, target.of(input) if target.derived else target, stored, place, reused, files, work.notes)
 
 
 def memory_split(
@@ -107,20 +109,22 @@ def memory_split(
     xs: list[np.ndarray] = []
     ids: list[np.ndarray] = []
     origin: list[int] = []
-    tally, problems = Tally(name, input, None, limit), _Problems()
+    tally, problems = Tally(name, input, None, limit), Problems()
     for example in examples:
         x = None
         with problems.at(example.id, "input "):
-            x = _encoded(input, example.input)
+            x = encoded(input, example.input)
         for part in tally.parts(x, None) if x is not None else ():
             assert x is not None
             xs.append(x[part] if input.ragged else x[None])
-            ids.append(encoded_id(example.id))
+            ids.append(np.frombuffer(example.id.encode("utf-8", "surrogatepass"), dtype=np.uint8))
             origin.append(tally.examples - 1)
     problems.stop()
     if not xs:
         raise DataError(Problem(name, "there are no examples"))
     column = _ragged(xs) if input.ragged else Column(np.concatenate(xs))
+    if tally.deferred:
+        tally.counts.unknown = input.count_unknown(column.data)
     return Split(name, column, None, Ids(_ragged(ids)), np.array(origin, dtype=np.int64), tally.report())
 
 
@@ -143,6 +147,7 @@ class _Work:
         self.read = list(splits) if fitted or "train" in splits else ["train", *splits]
         self.totals: dict[str, int] = {}
         self.digests: dict[str, str] = {}
+        self.notes: list[str] = []
 
     def files(self) -> JSON:
         """The files behind the splits, each with its size and hash; an empty list where the task names none."""
@@ -175,22 +180,20 @@ class _Work:
         """Fit, encode, write the arrays into the folder. Returns the manifest."""
         input, target = self.fitted or self._fit()
         target = target.of(input) if target.derived else target
-        problems = _Problems()
+        problems = Problems()
         stored: dict[str, JSON] = {}
-        seen: np.ndarray | None = None
-        for split in self.splits:
-            digests = bytearray()
-            with Writer(folder, split) as writer:
-                tally, left_out = self._encode(split, input, target, writer, problems, digests)
-            inputs = np.frombuffer(digests, dtype="S16")
-            if split == "train":
-                seen = np.unique(inputs)
-            repeats = None if seen is None or split == "train" else int(np.isin(inputs, seen).sum())
-            first = [str(problem) for problem in left_out.first]
-            report = tally.report(seen_in_train=repeats, quarantined=left_out.count, quarantined_first=first)
-            if not report.examples and not problems.count:
-                raise DataError([Problem(split, "no example of this split can be read"), *left_out.first])
-            stored[split] = {"report": report.facts(), "arrays": writer.arrays}
+        with Repeats(folder / "inputs.seen") as repeats:
+            for split in self.splits:
+                with Writer(folder, split) as writer:
+                    tally, left_out = self._encode(split, input, target, writer, problems, repeats)
+                if split == "train":
+                    repeats.learned()
+                seen = None if split == "train" else repeats.seen()
+                first = [str(problem) for problem in left_out.first]
+                report = tally.report(seen_in_train=seen, quarantined=left_out.count, quarantined_first=first)
+                if not report.examples and not problems.count:
+                    raise DataError([Problem(split, "no example of this split can be read"), *left_out.first])
+                stored[split] = {"report": report.facts(), "arrays": writer.arrays}
         problems.stop()
         return {"input": input.state(), "target": target.state(), "splits": stored}
 
@@ -237,64 +240,38 @@ class _Work:
             raise DataError(Problem(at, f"{name} {error}")) from error
 
     def _encode(
-        self, split: str, input: Field, target: Field, writer: Writer, problems: _Problems, digests: bytearray
-    ) -> tuple[Tally, _Problems]:
+        self, split: str, input: Field, target: Field, writer: Writer, problems: Problems, repeats: Repeats
+    ) -> tuple[Tally, Problems]:
         """Encode and write one split. Returns its tally and the inputs that were left out."""
-        tally, left_out = Tally(split, input, target, self.limit), _Problems()
-        bad_inputs = left_out if self.task.bad_inputs == "quarantine" else problems
+        tally, left_out = Tally(split, input, target, self.limit), Problems()
         read = hashlib.blake2b(digest_size=16)
-        for example in self._examples(split, "encoding"):
-            if split in self.digests:
-                feed(read, [example.input, example.target, example.id])
-            x, y = None, None
-            with bad_inputs.at(example.id, "input "):
-                x = _encoded(input, example.input)
-            if not target.derived:
-                with problems.at(example.id, "target "):
-                    y = _encoded(target, example.target)
-                    if x is not None and target.aligned and len(x) != len(y):
-                        raise ValueError(f"has {len(y):,} {target.unit} for {len(x):,} {input.unit}")
-            if x is None or (y is None and not target.derived) or problems.count:
-                continue
-            digests += hashlib.blake2b(x.tobytes(), digest_size=16).digest()
-            for part in tally.parts(x, y):
-                writer.add("x", x[part] if input.ragged else x, ragged=input.ragged)
-                if y is not None:
-                    writer.add("y", y[part] if target.aligned else y, ragged=target.ragged)
-                writer.add("ids", encoded_id(example.id), ragged=True)
-                writer.add("origin", np.array(tally.examples - 1, dtype=np.int64), ragged=False)
+        job = Job(
+            split,
+            input,
+            None if target.derived else target,
+            self.limit,
+            quarantine=self.task.bad_inputs == "quarantine",
+            total=self.totals.get(split),
+        )
+        for pack in packs(self._hashed(split, read), job, self.notes):
+            if not problems.count:
+                writer.add(pack)
+                tally.counts.join(pack.counts)
+                (repeats.learn if split == "train" else repeats.look)(pack.digests)
+            problems.join(pack.problems)
+            left_out.join(pack.left_out)
         if split in self.digests and self.digests[split] != read.hexdigest():
             raise _changed(split)
         return tally, left_out
 
-
-class _Problems:
-    """Everything that is wrong with the examples, counted; the first few are kept."""
-
-    def __init__(self) -> None:
-        self.first: list[Problem] = []
-        self.count = 0
-
-    @contextmanager
-    def at(self, where: str, side: str) -> Iterator[None]:
-        try:
-            yield
-        except ValueError as error:
-            self.count += 1
-            if len(self.first) < PROBLEMS_SHOWN:
-                self.first.append(Problem(where, f"{side}{error}"))
-
-    def stop(self) -> None:
-        more = [Problem("", f"and {self.count - len(self.first):,} more")] if self.count > len(self.first) else []
-        if self.first:
-            raise DataError(self.first + more)
-
-
-def _encoded(side: Field, value: Any) -> np.ndarray:
-    array = np.asarray(side.encode(value))
-    if side.ragged and len(array) == 0:
-        raise ValueError("is empty")
-    return array
+    def _hashed(self, split: str, read: Any) -> Iterator[Example]:
+        """The examples, which are hashed on the way if they were when the key was made."""
+        if split not in self.digests:
+            yield from self._examples(split, "encoding")
+            return
+        for example in self._examples(split, "encoding"):
+            feed(read, [example.input, example.target, example.id])
+            yield example
 
 
 def _ragged(arrays: Sequence[np.ndarray]) -> Column:
