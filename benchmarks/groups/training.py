@@ -437,6 +437,7 @@ def ludwig(what: str) -> Prepared:
     is left out.
     """
     import logging
+    import os
     import warnings
 
     warnings.simplefilter("ignore")
@@ -480,6 +481,7 @@ def ludwig(what: str) -> Prepared:
     def made() -> Any:
         return LudwigModel(config, logging_level=logging.ERROR, backend="local")
 
+    os.chdir(tempfile.mkdtemp())  # it leaves a lock where it stands
     ready = made().preprocess(dataset=table, skip_save_processed_input=True)
 
     def run() -> None:
