@@ -115,7 +115,8 @@ def norm_of(gradients: Sequence[Tensor]) -> Tensor:
     """() of all numbers together, as `torch.nn.utils.get_total_norm` has it of tensors of one kind on one device."""
     if not gradients:
         return torch.tensor(0.0)
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    return norm
 
 
 def scale(gradients: Sequence[Tensor], by: Tensor) -> None:

@@ -18,7 +18,6 @@ from seqkit.fields import Next
 from seqkit.heads import language
 from seqkit.layers import Embedding
 from seqkit.lazy import LazyAdamW, by_rows, gather, values_of
-from seqkit.model import Model
 from seqkit.optim import cosine, lazy_adamw
 from seqkit.types import Choice
 from seqkit.word_layer import WordLayer
@@ -174,6 +173,31 @@ def test_a_step_that_is_passed_over_leaves_everything(monkeypatch: pytest.Monkey
     torch.testing.assert_close(model.table.weight, other.table.weight)
 
 
+def test_a_gradient_scaler_serves_rows_too() -> None:
+    """As fp16 has it: gradients are scaled, taken back before they are clipped, and a step with an infinity is none."""
+    weights = []
+    for enabled in (False, True):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=enabled)
+        model = Net()
+        by_rows(model, True)
+        made = lazy_adamw(model.parameters(), lr=LR)
+        for number in range(4):
+            made.zero_grad()
+            scaler.scale(model.loss(torch.tensor([[5, 6, 5], [7, 5, 0]]))).backward()  # type: ignore[no-untyped-call]
+            gradients = gather(model.parameters())
+            if enabled and number == 2:
+                gradients[0][1, 3] = math.inf
+            if not enabled and number == 2:
+                continue
+            scaler.unscale_(made)
+            backward.clip(gradients, 0.5, backward.norm_of(gradients))
+            scaler.step(made)
+            scaler.update()
+        weights.append(model.state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
+
+
 def test_several_passes_and_repeats_are_added_in_one_order() -> None:
     """With several threads too: the same bits in twenty tries."""
     threads = torch.get_num_threads()
@@ -266,17 +290,17 @@ def settings(**more: Any) -> Any:
 
 
 def test_the_loop_steps_by_rows(text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, real = [], train.gradients
+    seen: list[bool] = []
+    model = small.model(text)
 
-    def watched(model: Model, *more: Any) -> Any:
-        took = real(model, *more)
+    def watched(parameters: Any) -> Any:
+        found = gather(parameters)
         gradient = model.get_parameter("layers.text.weight").grad
         assert gradient is not None
         seen.append(gradient.is_sparse and gradient.is_coalesced())
-        return took
+        return found
 
-    monkeypatch.setattr(train, "gradients", watched)
-    model = small.model(text)
+    monkeypatch.setattr(train, "gather", watched)
     never = {0, 1, 3}  # padding, unknown and the end, of which the text has none
     before = model.get_parameter("layers.text.weight").detach().clone()
     at = small.trained(
@@ -307,24 +331,22 @@ def test_a_bad_gradient_of_rows_is_treated_like_any(
     said = {}
     for use in ("adamw", "lazy_adamw"):
         calls, states = [0], []
-        real = train.gradients
+        model = small.model(text)
 
-        def harmed(model: Model, *more: Any, calls: Any = calls, states: Any = states, real: Any = real) -> Any:
+        def harmed(parameters: Any, calls: Any = calls, states: Any = states, model: Any = model) -> Any:
             calls[0] += 1
             states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-            took = real(model, *more)
+            found = gather(parameters)
             if calls[0] == 4:
-                gradient = model.get_parameter("layers.text.weight").grad
-                assert gradient is not None
-                values_of(gradient).view(-1)[:] = math.nan
-            return took
+                values_of(model.get_parameter("layers.text.weight").grad)[-1, 0] = math.nan
+            return found
 
         with monkeypatch.context() as patch:
-            patch.setattr(train, "gradients", harmed)
+            patch.setattr(train, "gather", harmed)
             wanted = small.settings(on_nan=policy, optimizer=Choice(use, {"lr": 0.01}))
             run = small.run_in(tmp_path / use)
             try:
-                at: Any = small.trained(small.model(text), text, wanted, run)
+                at: Any = small.trained(model, text, wanted, run)
                 said[use] = (at.step, at.skipped, at.rollbacks, at.epoch, at.turn)
             except train.RunError as error:
                 said[use] = str(error)

@@ -117,6 +117,7 @@ class KmerSteps(Steps):
     def __init__(self, known: Sequence[int], k: int, stride: int, width: int, *, drop: float = 0.0) -> None:
         super().__init__()
         self.k, self.stride, self.width, self.drop = k, stride, width, drop
+        self.sparse = False  # whether the gradient holds only the rows that were read: `lazy_adamw` asks for it
         table = torch.full((4**k + 1,), UNKNOWN)
         table[torch.tensor(known)] = torch.arange(2, 2 + len(known))
         self.register_buffer("table", table, persistent=False)
@@ -138,7 +139,7 @@ class KmerSteps(Steps):
         if self.training and self.drop > 0.0:
             ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.drop, UNKNOWN)
         ids = ids.masked_fill(~mask_of(lengths, ids.shape[1], ids.device), PAD)
-        return functional.embedding(ids, self.weight, padding_idx=PAD), lengths
+        return functional.embedding(ids, self.weight, padding_idx=PAD, sparse=self.sparse), lengths
 
 
 class Scanners(nn.Module):

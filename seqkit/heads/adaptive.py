@@ -55,9 +55,9 @@ class AdaptiveSoftmax(nn.Module):
         self.register_buffer("bounds", torch.tensor(cutoffs), persistent=False)
         self.near = nn.Linear(dim, cutoffs[0] + len(cutoffs))
         widths = [max(1, dim // NARROWER**k) for k in range(1, len(cutoffs) + 1)]
-        sizes = [b - a for a, b in zip(cutoffs, (*cutoffs[1:], size), strict=True)]
+        self.sizes = [b - a for a, b in zip(cutoffs, (*cutoffs[1:], size), strict=True)]
         self.narrow = nn.ModuleList(nn.Linear(dim, width, bias=False) for width in widths)
-        self.far = nn.ModuleList(nn.Linear(width, count) for width, count in zip(widths, sizes, strict=True))
+        self.far = nn.ModuleList(nn.Linear(width, count) for width, count in zip(widths, self.sizes, strict=True))
         for layer in (self.near, *self.narrow, *self.far):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
@@ -76,7 +76,7 @@ class AdaptiveSoftmax(nn.Module):
         counts = (cluster[:, None] == numbers).sum(0).tolist()
         rows = cluster.argsort(stable=True)[len(y) - sum(counts) :]
         # A cluster without a step stays in the sum, with gradients of zero: a step of the optimiser is one for all.
-        parts = zip(steps.index_select(0, rows).split(counts), y.index_select(0, rows).split(counts), strict=True)
+        parts = zip(*(torch.split(each.index_select(0, rows), counts) for each in (steps, y)), strict=True)
         more = [
             functional.cross_entropy(self._within(k, part), own - self.cutoffs[k], reduction="none")
             for k, (part, own) in enumerate(parts)
@@ -102,7 +102,7 @@ class AdaptiveSoftmax(nn.Module):
         sure, best = near[:, :first].max(dim=-1)
         for k, begins in enumerate(self.cutoffs):
             rows = torch.nonzero(near[:, first + k] > sure).squeeze(-1)
-            for part in rows.split(max(1, AT_ONCE // self.far[k].out_features)) if len(rows) else ():
+            for part in torch.split(rows, max(1, AT_ONCE // self.sizes[k])) if len(rows) else ():
                 most, which = self._within(k, steps[part]).log_softmax(dim=-1).max(dim=-1)
                 most = most + near[part, first + k]
                 better = most > sure[part]
