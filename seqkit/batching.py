@@ -21,7 +21,7 @@ from seqkit import faults, sampler
 from seqkit.errors import DataError, Problem
 from seqkit.modules import Batch
 from seqkit.settings import TrainSettings
-from seqkit.store import Column, Split
+from seqkit.store import Column, Picked, Split
 from seqkit.types import Example, Field, Task
 from seqkit.vocab import END, START
 
@@ -60,7 +60,7 @@ class TaskData:
     def batch(self, split: str, index: Index, steps: int = 0) -> Batch:
         """The examples at `index`, padded on the right: to the longest of them, or to `steps` where that is more."""
         part = self.splits[split]
-        ids = [part.ids[i] for i in index]
+        ids = Picked(part.ids, index)
         complete = self.task.window is None
         x, lengths = gather(part.x, index, steps - (self.target.derived and complete))
         if self.target.derived:

@@ -125,12 +125,12 @@ def _scored(model: Model, data: TaskData, windows: Sequence[Batch]) -> tuple[flo
 
 def _whole(
     head: Any, data: TaskData, split: str, parts: list[Prediction]
-) -> tuple[list[Prediction], list[Any], list[str]]:
+) -> tuple[list[Prediction], list[Any], Sequence[str]]:
     """Windows of one example put together again, so that as many examples are scored as the data has."""
     part = data.splits[split]
     targets, origin = data.targets(split), np.asarray(part.origin)
     if len(origin) == 0 or origin[-1] + 1 == len(origin):
-        return parts, targets, list(part.ids)
+        return parts, targets, part.ids
     groups = np.split(np.arange(len(origin)), np.flatnonzero(np.diff(origin)) + 1)
     predictions = [head.stitch([parts[i] for i in group]) if len(group) > 1 else parts[group[0]] for group in groups]
     whole = [_join([targets[i] for i in group], data.target.ragged) for group in groups]
@@ -138,7 +138,7 @@ def _whole(
 
 
 def _finished(
-    data: TaskData, split: str, predictions: list[Prediction], ids: list[str]
+    data: TaskData, split: str, predictions: list[Prediction], ids: Sequence[str]
 ) -> tuple[list[Prediction], list[Any]]:
     """Predictions and true targets as the user is to have them: what the fields do not keep is read again."""
     finish = data.task.finish

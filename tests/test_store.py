@@ -142,7 +142,7 @@ def test_columns_are_sequences(tmp_path: Path) -> None:
 
 def test_arrays_are_mapped_and_read_only(tmp_path: Path) -> None:
     split = prepare(task(), key={}, cache=tmp_path).splits["train"]
-    assert isinstance(split.x.data, np.memmap)
+    assert isinstance(split.x.data.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         split.x.data[0] = 1
 

@@ -11,8 +11,8 @@ A folder appears whole, by one rename. One that is damaged is made again. Memory
 from vocabularies. Where there is much to encode, several processes do it (`seqkit.store.parallel`).
 """
 
-from seqkit.store.columns import Column, Ids, Split
+from seqkit.store.columns import Column, Ids, Picked, Split
 from seqkit.store.report import SplitReport
 from seqkit.store.work import Prepared, memory_split, prepare
 
-__all__ = ["Column", "Ids", "Prepared", "Split", "SplitReport", "memory_split", "prepare"]
+__all__ = ["Column", "Ids", "Picked", "Prepared", "Split", "SplitReport", "memory_split", "prepare"]

@@ -76,6 +76,27 @@ class Ids(Sequence[str]):
 
 
 @final
+class Picked(Sequence[str]):
+    """Some ids of many, each looked up when somebody asks for it: of a batch that goes well, nobody does."""
+
+    def __init__(self, ids: Sequence[str], index: Index) -> None:
+        self._ids = ids
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[str]: ...
+    def __getitem__(self, i: int | slice) -> str | list[str]:
+        if isinstance(i, slice):
+            return [self._ids[int(j)] for j in self._index[i]]
+        return self._ids[int(self._index[i])]
+
+
+@final
 @dataclass(frozen=True)
 class Split:
     """The stored rows of a split. A row is an example, or a window of one.
@@ -184,7 +205,8 @@ def _map(path: Path, facts: JSON) -> np.ndarray:
         raise ValueError(f"{path} is damaged")
     if size == 0:
         return np.zeros((0, *shape), dtype)
-    return np.memmap(path, dtype, mode="r").reshape(-1, *shape)
+    # As a plain array: each slice of a `memmap` costs ten times as much.
+    return np.memmap(path, dtype, mode="r").reshape(-1, *shape).view(np.ndarray)
 
 
 def checksum(path: Path) -> int:
