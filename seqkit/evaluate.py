@@ -63,7 +63,8 @@ def evaluate(
             if stop is not None:
                 stop.check("stopped during an evaluation")
             rows = waiting.pop(0)
-            smaller = memory.parts(windows[0].take(rows), fits)
+            first = windows[0] if len(rows) == len(index) else windows[0].take(rows)
+            smaller = memory.parts(first, fits)
             if len(smaller) > 1:
                 waiting[:0] = [rows[each.start : each.stop] for each in smaller]
                 continue

@@ -177,6 +177,8 @@ def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
         ValueError: a tag is of another form.
     """
     found: list[tuple[str, int, int]] = []
+    if tags.count("O") == len(tags):  # most sentences
+        return found
     open_type, since, closed = "", 0, True
     for step, tag in enumerate(tags):
         if tag == "O":  # most of them

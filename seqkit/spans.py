@@ -110,9 +110,11 @@ def convert(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
     Raises:
         ValueError: a tag is none of the source scheme.
     """
+    made = [OUTSIDE] * len(tags)
+    if tags.count(OUTSIDE) == len(tags):  # most sentences
+        return made
     for tag in dict.fromkeys(tags):
         parted(tag, source)
-    made = [OUTSIDE] * len(tags)
     goes_on = bool(tags) and source in ("iob2", "bioes") and tags[0][0] in "IE"
     ended: dict[str, int] = {}
     for kind, first, after in spans_of(tags, source):

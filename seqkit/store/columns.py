@@ -41,9 +41,10 @@ class Column:
 
     def __getitem__(self, i: int) -> np.ndarray:
         """The rows of example i, (T, ...), or its one row."""
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"example {i} of {len(self)}")
-        i %= len(self)
+        count = len(self)
+        if not -count <= i < count:
+            raise IndexError(f"example {i} of {count}")
+        i %= count
         found = self.data[i] if self.offsets is None else self.data[int(self.offsets[i]) : int(self.offsets[i + 1])]
         return np.asarray(found)
 
