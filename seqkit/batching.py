@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ EVALUATION_WINDOW = 1024
 """Steps of a long next-step sequence that are scored at once, the state carried on: bounds memory, changes nothing."""
 EVALUATION_TOKENS = 32_768
 """Padded steps of an evaluation batch unless the caller says otherwise."""
+_COARSE = 64
+"""Of a stream's examples, each of so many is known by where it begins; the others are looked up."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,10 @@ class TaskData:
             if part.y.offsets is None:
                 y = to_tensor(part.y.data[index])
             else:
-                values, counts = gather(part.y, index)
-                if np.array_equal(counts, lengths):  # one target a step
-                    values = _padded(values, x.shape[1])
-                y, y_lengths = to_tensor(values), torch.from_numpy(counts)
-        return Batch(to_tensor(x), torch.from_numpy(lengths), y, y_lengths, ids=ids)
+                # One target a step, or targets of their own lengths, which need no more room than they take.
+                values, counts = gather(part.y, index, like=(lengths, x.shape[1]))
+                y, y_lengths = torch.from_numpy(values), torch.from_numpy(counts)
+        return Batch(torch.from_numpy(x), torch.from_numpy(lengths), y, y_lengths, ids=ids)
 
     def targets(self, split: str) -> list[Any]:
         """The true target of each stored example, decoded."""
@@ -99,32 +100,50 @@ class TaskData:
         return found
 
 
-def gather(column: Column, index: Index, steps: int = 0) -> tuple[NDArray[Any], Index]:
+def gather(
+    column: Column, index: Index, steps: int = 0, *, like: tuple[Index, int] | None = None
+) -> tuple[NDArray[Any], Index]:
     """Rows of a ragged column as (B, T, ...) padded with zeros on the right, and their lengths (B,).
 
-    T is the longest of them, or `steps` where that is more.
+    T is the longest of them, or `steps` where that is more. Numbers are int64 or float32, as `to_tensor` gives them.
+
+    Args:
+        column: where the rows are.
+        index: (B,) the examples.
+        steps: the least T.
+        like: (lengths (B,), T): where the lengths are these, T is the least T.
     """
+    data = np.asarray(column.data)
     if column.offsets is None:  # one row an example: sequences of one step
-        return np.asarray(column.data[index])[:, None], np.ones(len(index), dtype=np.int64)
-    starts = column.offsets[index].astype(np.int64)
-    lengths = column.offsets[index + 1].astype(np.int64) - starts
-    times = np.arange(lengths.max())
-    values = np.asarray(column.data[starts[:, None] + np.minimum(times, lengths[:, None] - 1)])
-    values[times >= lengths[:, None]] = 0
-    return _padded(values, steps), lengths
-
-
-def _padded(values: NDArray[Any], steps: int) -> NDArray[Any]:
-    """(B, T, ...) with zeros up to `steps`, where that is more than T."""
-    more = steps - values.shape[1]
-    return values if more <= 0 else np.pad(values, [(0, 0), (0, more)] + [(0, 0)] * (values.ndim - 2))
+        return _final(data[index])[:, None], np.ones(len(index), dtype=np.int64)
+    offsets = np.asarray(column.offsets)
+    starts = offsets.take(index)
+    lengths = offsets.take(index + 1) - starts
+    longest = int(lengths.max())
+    width = max(longest, steps, like[1] if like is not None and np.array_equal(like[0], lengths) else 0)
+    times = np.arange(longest)
+    # Behind an end stands what follows in the file (or its last row): read with the rest, then overwritten.
+    rows = data.take(starts[:, None] + times, axis=0, mode="clip")
+    values = np.empty((len(index), width, *data.shape[1:]), _type(data.dtype))
+    values[:, :longest] = rows
+    values[:, longest:] = 0
+    behind = (times >= lengths[:, None]).reshape(len(index), longest, *[1] * (data.ndim - 1))
+    np.copyto(values[:, :longest], 0, where=behind)
+    return values, lengths
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
     """Integers as int64, all else as float32: what layers and losses take."""
-    if array.dtype.kind in "iub":
-        return torch.from_numpy(array.astype(np.int64))
-    return torch.from_numpy(array.astype(np.float32))
+    return torch.from_numpy(_final(array))
+
+
+def _final(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in its last type; nothing is copied where it has it already."""
+    return np.asarray(array.astype(_type(array.dtype), copy=False))
+
+
+def _type(dtype: np.dtype[Any]) -> type[np.int64] | type[np.float32]:
+    return np.int64 if dtype.kind in "iub" else np.float32
 
 
 def _next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], *, complete: bool) -> Batch:
@@ -134,18 +153,19 @@ def _next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], *, complete:
     predict: every one of its symbols is scored, the first from the start symbol.
     """
     rows, steps = x.shape
-    inputs = np.zeros((rows, steps + 1), dtype=np.int64)
-    targets = np.full((rows, steps + 1), -1, dtype=np.int64)
+    width = steps + complete
+    inputs = np.empty((rows, width), dtype=np.int64)
+    targets = np.full((rows, width), -1, dtype=np.int64)
     inputs[:, 0] = START
-    inputs[:, 1:] = x
-    real = np.arange(steps) < lengths[:, None]
-    targets[:, :steps][real] = x[real]
+    inputs[:, 1:] = x[:, : width - 1]
+    np.copyto(targets[:, :steps], x, where=np.arange(steps) < lengths[:, None])
     if complete:
         targets[np.arange(rows), lengths] = END
         lengths = lengths + 1
     else:
-        inputs, targets = inputs[:, :steps], targets[:, :steps]
-    inputs[np.arange(inputs.shape[1]) >= lengths[:, None]] = 0
+        # The last symbol of a shorter piece is no input: it is only predicted.
+        short = np.flatnonzero(lengths < steps)
+        inputs[short, lengths[short]] = 0
     return Batch(
         torch.from_numpy(inputs),
         torch.from_numpy(lengths),
@@ -156,39 +176,66 @@ def _next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], *, complete:
 
 
 class Stream:
-    """All examples of a split joined into one endless text, each after a start symbol. Nothing is copied."""
+    """All examples of a split joined into one endless text, each after a start symbol. Nothing is copied.
+
+    Example d begins at symbol `offsets[d] + d`, its start symbol. What is kept in memory is where every 64th begins.
+    """
 
     def __init__(self, column: Column) -> None:
         assert column.offsets is not None, "a stream is made of sequences"
-        self.column = column
-        self.starts = column.offsets[:-1].astype(np.int64) + np.arange(len(column))  # where each start symbol stands
-        self.total = int(column.offsets[-1]) + len(column)
+        self._data, self._offsets = np.asarray(column.data), np.asarray(column.offsets)
+        self._coarse = self._starts(0, len(column), _COARSE)
+        self.total = int(self._offsets[-1]) + len(column)
+
+    def _starts(self, first: int, stop: int, step: int = 1) -> Index:
+        """Where the start symbols of some examples stand."""
+        return self._offsets[first:stop:step] + np.arange(first, stop, step)
+
+    def _example(self, symbol: int) -> int:
+        """The example in which a symbol stands."""
+        first = (int(np.searchsorted(self._coarse, symbol, side="right")) - 1) * _COARSE
+        near = self._starts(first, min(first + _COARSE, len(self._offsets) - 1))
+        return first + int(np.searchsorted(near, symbol, side="right")) - 1
 
     def take(self, start: int, stop: int) -> Index:
         """Symbols start..stop of the stream, which begins again at its end."""
         if stop > self.total:
             return np.concatenate([self.take(start, self.total), self.take(0, stop - self.total)])
-        where = np.arange(start, stop)
-        document = np.searchsorted(self.starts, where, side="right") - 1
-        symbols = np.asarray(self.column.data[np.maximum(where - document - 1, 0)], dtype=np.int64)
-        symbols[where == self.starts[document]] = START
+        symbols = np.empty(stop - start, dtype=np.int64)
+        if start >= stop:
+            return symbols
+        first = self._example(start)
+        marks = self._starts(first, self._example(stop - 1) + 1) - start
+        marks = marks[marks >= 0]
+        # The example before the first start symbol is `first`, unless that one begins here: then there is none before.
+        begin = int(self._offsets[first]) if len(marks) and marks[0] == 0 else start - first - 1
+        rest = self._data[begin : begin + len(symbols) - len(marks)]
+        if not len(marks):
+            symbols[:] = rest
+            return symbols
+        real = np.ones(len(symbols), dtype=bool)
+        real[marks] = False
+        symbols[real] = rest
+        symbols[marks] = START
         return symbols
 
     def window(self, lanes: sampler.Lanes, number: int) -> Batch:
         """(B, W) inputs and targets of one window of every lane; the first window of an epoch carries nothing."""
         a, b = lanes.windows[number]
-        rows = np.stack([self._row(int(start) + a, b - a + 1) for start in lanes.starts])
-        lengths = torch.full((len(rows),), b - a, dtype=torch.int64)
-        x, y = torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())
-        ids = [f"lane {lane}, symbols {a + 1} to {b}" for lane in range(len(rows))]
-        return Batch(x, lengths, y, lengths, carry=number > 0, ids=ids)
+        x, y = (np.empty((len(lanes.starts), b - a), dtype=np.int64) for _ in range(2))
+        for lane, start in enumerate(lanes.starts.tolist()):
+            row = self._row(start + a, b - a + 1)
+            x[lane], y[lane] = row[:-1], row[1:]
+        lengths = torch.full((len(x),), b - a, dtype=torch.int64)
+        ids = [f"lane {lane}, symbols {a + 1} to {b}" for lane in range(len(x))]
+        return Batch(torch.from_numpy(x), lengths, torch.from_numpy(y), lengths, carry=number > 0, ids=ids)
 
     def _row(self, start: int, steps: int) -> Index:
         start %= self.total
         return self.take(start, start + steps)
 
 
-def cut(lengths: Index, settings: TrainSettings, *, seed: int, epoch: int) -> list[Index]:
+def cut(lengths: Index, settings: TrainSettings, *, seed: int, epoch: int) -> Sequence[Index]:
     """The batches of an epoch as the settings have them: arrays of example numbers."""
     size = settings.batch if settings.tokens is None else None
     return sampler.batches(lengths, seed=seed, epoch=epoch, batch=size, tokens=settings.tokens, pool=settings.pool)
@@ -210,8 +257,43 @@ class Turn:
     batches: tuple[Any, ...]
 
 
+class Turns(Sequence[Turn]):
+    """The turns of an epoch, each made when it is asked for.
+
+    Args:
+        units: by task, its batches in order.
+        order: (n,) which task each turn takes, by its number.
+        accumulate: batches of a turn; the last turn of a task may have fewer.
+    """
+
+    def __init__(self, units: Mapping[str, Sequence[Any]], order: Index, accumulate: int) -> None:
+        self._names, self._units = list(units), list(units.values())
+        self._order, self._size = order, accumulate
+        self._place = np.empty_like(order)
+        for task in range(len(self._names)):
+            own = order == task
+            self._place[own] = np.arange(np.count_nonzero(own))
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, i: int) -> Turn: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Turn]: ...
+    def __getitem__(self, i: int | slice) -> Turn | list[Turn]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        task, at = int(self._order[i]), int(self._place[i]) * self._size
+        return Turn(self._names[task], tuple(self._units[task][at : at + self._size]))
+
+
 class Epoch:
-    """The plan of one epoch: every task's data once, the tasks' turns mixed. A pure function of (seed, epoch)."""
+    """The plan of one epoch: every task's data once, the tasks' turns mixed. A pure function of (seed, epoch).
+
+    In memory are 8 bytes for the length of each example and 8 for its place in the order (28 while it is worked out),
+    and some a batch; of a stream only where every 64th example begins.
+    """
 
     def __init__(self, data: Mapping[str, TaskData], settings: TrainSettings, *, seed: int, epoch: int) -> None:
         self.data = data
@@ -221,16 +303,12 @@ class Epoch:
             for name, part in data.items()
             if settings.shapes and part.task.window is None
         }
-        chunks: dict[str, list[tuple[Any, ...]]] = {}
-        for name in data:
-            units = self._units(name, settings, seed, epoch)
-            size = settings.accumulate
-            chunks[name] = [tuple(units[i : i + size]) for i in range(0, len(units), size)]
-        order = sampler.interleave([len(c) for c in chunks.values()], seed=seed, epoch=epoch)
-        names, queues = list(chunks), [iter(c) for c in chunks.values()]
-        self.turns = [Turn(names[k], next(queues[k])) for k in order]
+        units = {name: self._units(name, settings, seed, epoch) for name in data}
+        counts = [-(-len(own) // settings.accumulate) for own in units.values()]
+        order = sampler.interleave(counts, seed=seed, epoch=epoch)
+        self.turns = Turns(units, order, settings.accumulate)
 
-    def _units(self, name: str, settings: TrainSettings, seed: int, epoch: int) -> list[Any]:
+    def _units(self, name: str, settings: TrainSettings, seed: int, epoch: int) -> Sequence[Any]:
         """The task's batches: arrays of example numbers, or window numbers of its stream."""
         task = self.data[name]
         if task.task.window is None:
@@ -239,7 +317,7 @@ class Epoch:
         stream = Stream(task.splits["train"].x)
         lanes = sampler.lanes(stream.total, batch=settings.batch, window=task.task.window, seed=seed, epoch=epoch)
         self._streams[name] = stream, lanes
-        return list(range(len(lanes.windows)))
+        return range(len(lanes.windows))
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -258,12 +336,12 @@ class Epoch:
         task = self.data[name]
         if name not in self._edges:
             return task.batch("train", index)
-        longest = task.lengths("train")[index].max()
+        longest = task.splits["train"].x.lengths[index].max() + (task.target.derived and task.task.window is None)
         return task.batch("train", index, int(self._edges[name][np.searchsorted(self._edges[name], longest)]))
 
     def feed(self, start: int, device: torch.device) -> Iterator[tuple[str, list[Batch]]]:
         """The turns from `start` on, their batches on `device`; for a GPU they are made ahead, in pinned memory."""
-        turns = self.turns[start:]
+        turns = (self.turns[i] for i in range(start, len(self.turns)))
         if device.type == "cpu":
             for turn in turns:
                 yield turn.task, self.batches(turn)

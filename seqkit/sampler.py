@@ -6,10 +6,11 @@ promises that stream for all time, but not that of its `permutation`, so an orde
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TypeAlias, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,39 @@ Index: TypeAlias = NDArray[np.int64]
 _EXAMPLES, _BATCHES, _ROTATION, _TURNS = range(4)
 _LENGTHS = 512
 """Different lengths that the choice of edges looks at."""
+_BLOCK = 1 << 20
+"""Examples that are summed up at once."""
+
+
+@final
+class Batches(Sequence[Index]):
+    """Batches as parts of one array: 8 bytes an example, 16 a batch. An array is made of each when it is asked for.
+
+    Args:
+        members: (n,) example numbers, batch after batch.
+        ends: where each batch ends.
+        order: the order in which batches come; None: as they stand.
+    """
+
+    def __init__(self, members: Index, ends: array[int], order: Index | None = None) -> None:
+        self._members = members
+        self._ends = ends
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, i: int) -> Index: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Index]: ...
+    def __getitem__(self, i: int | slice) -> Index | list[Index]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        at = range(len(self))[i]
+        if self._order is not None:
+            at = int(self._order[at])
+        return self._members[self._ends[at - 1] if at else 0 : self._ends[at]]
 
 
 def batches(
@@ -30,7 +64,7 @@ def batches(
     batch: int | None = None,
     tokens: int | None = None,
     pool: int = 64,
-) -> list[Index]:
+) -> Sequence[Index]:
     """The batches of an epoch: every example exactly once, examples of like length together, in random order.
 
     Examples are shuffled, cut into pools of `pool` batches, sorted by length inside each pool, cut into batches, and
@@ -52,21 +86,23 @@ def batches(
     """
     steps = _checked(lengths, batch, tokens, pool)
     order = _order(len(steps), seed, epoch, _EXAMPLES)
-    found: list[Index] = []
-    for part in _pools(steps[order], batch, tokens, pool):
-        members = order[part]
-        members = members[np.argsort(-steps[members], kind="stable")]
-        found += _cut(members, steps, batch, tokens)
-    return [found[i] for i in _order(len(found), seed, epoch, _BATCHES)]
+    ends = array("q")
+    for a, b in pairwise(_pools(steps, order, batch, tokens, pool)):
+        members = order[a:b]
+        order[a:b] = members[np.argsort(-steps[members], kind="stable")]
+        _cut(order[a:b], steps, batch, tokens, ends)
+    return Batches(order, ends, _order(len(ends), seed, epoch, _BATCHES))
 
 
-def in_order(lengths: ArrayLike, *, batch: int | None = None, tokens: int | None = None) -> list[Index]:
+def in_order(lengths: ArrayLike, *, batch: int | None = None, tokens: int | None = None) -> Sequence[Index]:
     """Batches for evaluation: every example exactly once, longest first, so that a lack of memory shows at once.
 
     Arguments and errors as for `batches`.
     """
     steps = _checked(lengths, batch, tokens, 1)
-    return _cut(np.argsort(-steps, kind="stable").astype(np.int64), steps, batch, tokens)
+    members, ends = np.argsort(-steps, kind="stable").astype(np.int64, copy=False), array("q")
+    _cut(members, steps, batch, tokens, ends)
+    return Batches(members, ends)
 
 
 def edges(longest: ArrayLike, count: int, *, weights: ArrayLike | None = None) -> Index:
@@ -110,18 +146,39 @@ def edges(longest: ArrayLike, count: int, *, weights: ArrayLike | None = None) -
     return np.asarray([*found, known[last]], dtype=np.int64)[::-1].copy()
 
 
+@final
+class Windows(Sequence[tuple[int, int]]):
+    """Where windows begin and end: (0, window), (window, 2 window) and so on to `length`."""
+
+    def __init__(self, length: int, window: int) -> None:
+        self._starts, self._length = range(0, length, window), length
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, i: int) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[tuple[int, int]]: ...
+    def __getitem__(self, i: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        a = self._starts[i]
+        return a, min(a + self._starts.step, self._length)
+
+
 @dataclass(frozen=True)
 class Lanes:
     """A stream of `total` steps cut into B lanes of equal length, read side by side, a window at a time.
 
     Attributes:
         starts: (B,) step of the stream at which each lane starts. Step `(starts[k] + t) % total` is step t of lane k.
-        windows: (a, b) for steps a to b (not included) of every lane, in order.
+        windows: (a, b) for steps a to b (not included) of every lane, in order; worked out when they are asked for.
         left_out: how many steps (fewer than B) are in no lane this epoch; the rotation changes which.
     """
 
     starts: Index
-    windows: list[tuple[int, int]]
+    windows: Sequence[tuple[int, int]]
     left_out: int
 
 
@@ -146,8 +203,7 @@ def lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> Lane
     length = total // count
     rotation = int(_raw(1, seed, epoch, _ROTATION)[0]) % total
     starts = (rotation + np.arange(count, dtype=np.int64) * length) % total
-    windows = [(a, min(a + window, length)) for a in range(0, length, window)]
-    return Lanes(starts, windows, total - count * length)
+    return Lanes(starts, Windows(length, window), total - count * length)
 
 
 def interleave(counts: Sequence[int], *, seed: int, epoch: int) -> Index:
@@ -170,28 +226,29 @@ def _raw(n: int, seed: int, epoch: int, use: int) -> NDArray[np.uint64]:
 
 
 def _order(n: int, seed: int, epoch: int, use: int) -> Index:
-    return np.argsort(_raw(n, seed, epoch, use), kind="stable").astype(np.int64)
+    return np.argsort(_raw(n, seed, epoch, use), kind="stable").astype(np.int64, copy=False)
 
 
-def _pools(steps: Index, batch: int | None, tokens: int | None, pool: int) -> list[slice]:
-    """Where to cut the shuffled examples, so that a pool makes about `pool` batches."""
-    by_count = np.arange(len(steps)) // (pool * batch) if batch else np.zeros(len(steps), dtype=np.int64)
-    by_steps = (np.cumsum(steps) - steps) // (pool * tokens) if tokens else np.zeros(len(steps), dtype=np.int64)
-    cuts = np.flatnonzero(np.diff(by_count) + np.diff(by_steps)) + 1
-    edges = [0, *cuts.tolist(), len(steps)]
-    return [slice(a, b) for a, b in pairwise(edges) if b > a]
+def _pools(steps: Index, order: Index, batch: int | None, tokens: int | None, pool: int) -> list[int]:
+    """Where to cut the shuffled examples, so that a pool makes about `pool` batches: the first, the cuts, the end."""
+    cuts = set(range(0, len(order), pool * batch)) if batch else {0}
+    total, last = 0, 0
+    for a in range(0, len(order), _BLOCK) if tokens else ():
+        own = steps[order[a : a + _BLOCK]]
+        number = (total + np.cumsum(own) - own) // (pool * (tokens or 1))
+        cuts.update((np.flatnonzero(np.diff(number, prepend=last)) + a).tolist())
+        total, last = total + int(own.sum()), int(number[-1])
+    return [*sorted(cuts), len(order)]
 
 
-def _cut(members: Index, steps: Index, batch: int | None, tokens: int | None) -> list[Index]:
-    """Examples sorted from long to short, cut into batches: the first of each decides how many fit."""
-    found = []
+def _cut(members: Index, steps: Index, batch: int | None, tokens: int | None, ends: array[int]) -> None:
+    """Cut examples sorted from long to short into batches; the first of each decides how many fit. Adds their ends."""
+    before = ends[-1] if ends else 0
     at, end = 0, len(members)
     while at < end:
         room = max(1, tokens // int(steps[members[at]])) if tokens else end
-        size = min(room, batch or end)
-        found.append(members[at : at + size])
-        at += size
-    return found
+        at = min(at + min(room, batch or end), end)
+        ends.append(before + at)
 
 
 def _checked(lengths: ArrayLike, batch: int | None, tokens: int | None, pool: int) -> Index:
@@ -200,6 +257,6 @@ def _checked(lengths: ArrayLike, batch: int | None, tokens: int | None, pool: in
     if min(batch or 1, tokens or 1, pool) < 1 or 0 in (batch, tokens):
         raise ValueError(f"batch, tokens and pool are at least 1, not {batch}, {tokens}, {pool}")
     steps = np.asarray(lengths, dtype=np.int64).reshape(-1)
-    if (steps < 1).any():
+    if len(steps) and steps.min() < 1:
         raise ValueError(f"example {int(np.argmax(steps < 1))} has no steps")
     return steps

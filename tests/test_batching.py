@@ -50,7 +50,7 @@ def test_padding_is_on_the_right_and_lengths_are_true(tmp_path) -> None:
     batch = data.batch("train", np.array([2, 1, 0]))
     assert batch.lengths.tolist() == [1, 7, 3]
     assert batch.x.shape == (3, 7)
-    assert batch.ids == ["train.tsv:3", "train.tsv:2", "train.tsv:1"]
+    assert list(batch.ids) == ["train.tsv:3", "train.tsv:2", "train.tsv:1"]
     assert batch.mask.tolist() == (batch.x != 0).tolist()
     assert batch.y is not None
     assert batch.y.shape == (3, 7)
@@ -156,7 +156,7 @@ def test_few_shapes_hold_the_same_examples(language, tmp_path, kind) -> None:
     assert len(shapes) == 3 < len({batch.x.shape[1] for batch in batches(plain, 0)})
     for bare, padded in zip(batches(plain, 1), batches(few, 1), strict=True):
         longest = bare.x.shape[1]
-        assert bare.ids == padded.ids
+        assert list(bare.ids) == list(padded.ids)
         assert padded.lengths.tolist() == bare.lengths.tolist()
         assert padded.y.shape == padded.x.shape
         assert padded.x[:, :longest].tolist() == bare.x.tolist()
@@ -226,3 +226,95 @@ def test_windows_keep_all_steps(tmp_path) -> None:
     part = data.splits["test"]
     assert sum(part.x.lengths) >= sum(map(len, TEXTS))
     assert sorted(set(part.origin.tolist())) == list(range(len(TEXTS)))
+
+
+# --- the fast ways beside slow ones ---------------------------------------------------------------------------------
+
+
+def a_column(dtype: str, shape: tuple[int, ...], *, ragged: bool = True, examples: int = 12) -> store.Column:
+    dice = np.random.default_rng(1)
+    lengths = dice.integers(1, 9, examples)
+    total = int(lengths.sum()) if ragged else examples
+    data = (dice.standard_normal((total, *shape)) * 50).astype(dtype)
+    return store.Column(data, np.concatenate([[0], np.cumsum(lengths)]) if ragged else None)
+
+
+def bits(array: np.ndarray) -> bytes:
+    """So that 0.0 and -0.0 are two."""
+    return f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+
+
+@pytest.mark.parametrize("steps", [0, 3, 20])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "i8", "f4", "f8", "?"])
+def test_rows_are_gathered_as_a_loop_would(dtype, shape, steps) -> None:
+    final = np.float32 if dtype.startswith("f") else np.int64
+    for index in (np.array([3]), np.array([11, 0, 5, 5]), np.arange(12), np.array([11])):
+        column = a_column(dtype, shape)
+        rows = [column[i] for i in index]
+        width = max(steps, *map(len, rows), 0)
+        expected = np.zeros((len(rows), width, *shape), final)
+        for row, values in zip(expected, rows, strict=True):
+            row[: len(values)] = values
+        found, lengths = batching.gather(column, index, steps)
+        assert bits(found) == bits(expected)
+        assert lengths.tolist() == [len(values) for values in rows]
+        # Targets, one a step, are as wide as their inputs; others are not.
+        assert bits(batching.gather(column, index, like=(lengths, width))[0]) == bits(expected)
+        apart = batching.gather(column, index, like=(lengths + 1, 30))[0]
+        assert apart.shape[1] == lengths.max()
+        single = a_column(dtype, shape, ragged=False)
+        found, lengths = batching.gather(single, index)
+        assert bits(found) == bits(np.stack([single[i] for i in index])[:, None].astype(final))
+        assert lengths.tolist() == [1] * len(index)
+
+
+def test_what_is_gathered_is_the_batchs_own() -> None:
+    column = a_column("i8", ())
+    fixed = a_column("i8", (), ragged=False)
+    for found in (batching.gather(column, np.arange(3))[0], batching.gather(fixed, np.arange(3))[0]):
+        found[:] = -7
+    assert -7 not in column.data
+    assert -7 not in fixed.data
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_next_steps_are_those_of_a_loop(complete) -> None:
+    x = np.array([[7, 8, 9], [5, 0, 0], [6, 6, 0]])
+    lengths = np.array([3, 1, 2])
+    batch = batching._next_step(x, lengths, ["a"] * 3, complete=complete)
+    for row, length in enumerate(lengths):
+        symbols = x[row, :length].tolist()
+        inputs = [START, *symbols] if complete else [START, *symbols][:-1]
+        targets = [*symbols, END] if complete else symbols
+        assert batch.y is not None
+        width = 3 + complete
+        assert batch.x[row].tolist() == inputs + [0] * (width - len(inputs))
+        assert batch.y[row].tolist() == targets + [-1] * (width - len(targets))
+        assert int(batch.lengths[row]) == length + complete
+
+
+@pytest.mark.parametrize("coarse", [1, 3, 64])
+def test_any_part_of_a_stream_is_that_of_the_joined_text(coarse, monkeypatch) -> None:
+    monkeypatch.setattr(batching, "_COARSE", coarse)
+    for examples in (1, 2, 12):
+        column = a_column("u2", (), examples=examples)
+        joined = [symbol for i in range(examples) for symbol in (START, *column[i].tolist())]
+        stream = batching.Stream(column)
+        assert stream.total == len(joined)
+        for start in range(stream.total):
+            for stop in range(start, 2 * stream.total):
+                found = stream.take(start, stop)
+                assert found.dtype == np.int64
+                assert found.tolist() == (joined * 2)[start:stop]
+
+
+def test_turns_are_made_when_they_are_asked_for() -> None:
+    units = {"a": range(5), "b": [np.array([k]) for k in range(2)]}
+    turns = batching.Turns(units, np.array([0, 1, 0, 0]), accumulate=2)
+    assert [turn.task for turn in turns] == ["a", "b", "a", "a"]
+    assert [[int(np.ravel(unit)[0]) for unit in turn.batches] for turn in turns] == [[0, 1], [0, 1], [2, 3], [4]]
+    assert turns[-1] == turns[3]
+    assert [turn.batches for turn in turns[2:]] == [(2, 3), (4,)]
+    with pytest.raises(IndexError):
+        turns[4]

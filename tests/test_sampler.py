@@ -260,3 +260,53 @@ def test_edges_of_many_lengths_are_found_in_moments() -> None:
 def test_edges_that_make_no_sense(longest: list[int], count: int) -> None:
     with pytest.raises(ValueError, match="cannot be padded"):
         sampler.edges(longest, count)
+
+
+def slow_batches(lengths, *, seed, epoch, batch=None, tokens=None, pool=64):
+    """The same by lists, as the docstring says it."""
+    order = sampler._order(len(lengths), seed, epoch, sampler._EXAMPLES).tolist()
+    pools: list[list[int]] = []
+    number, before = None, 0
+    for place, example in enumerate(order):
+        own = (place // (pool * batch) if batch else 0, before // (pool * tokens) if tokens else 0)
+        if own != number:
+            pools.append([])
+        number = own
+        pools[-1].append(example)
+        before += lengths[example]
+    found: list[list[int]] = []
+    for members in pools:
+        members.sort(key=lambda example: -lengths[example])
+        at = 0
+        while at < len(members):
+            size = min(max(1, tokens // lengths[members[at]]) if tokens else len(members), batch or len(members))
+            found.append(members[at : at + size])
+            at += size
+    return [found[i] for i in sampler._order(len(found), seed, epoch, sampler._BATCHES)]
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+@pytest.mark.parametrize("plan", [{"batch": 4}, {"tokens": 60}, {"batch": 3, "tokens": 50}, {"tokens": 10, "pool": 1}])
+def test_batches_are_those_of_the_slow_way(plan, block, monkeypatch) -> None:
+    monkeypatch.setattr(sampler, "_BLOCK", block)
+    plan = {"pool": 3} | plan
+    for count in (0, 1, 2, 150):
+        lengths = np.random.default_rng(count).integers(1, 30, count).tolist()
+        found = sampler.batches(lengths, seed=3, epoch=1, **plan)
+        expected = slow_batches(lengths, seed=3, epoch=1, **plan)
+        assert [batch.tolist() for batch in found] == expected
+        assert len(found) == len(expected)
+        if count == 150:
+            assert found[-1].tolist() == expected[-1]
+            assert [batch.tolist() for batch in found[2:5]] == expected[2:5]
+            with pytest.raises(IndexError):
+                found[len(found)]
+
+
+def test_windows_are_worked_out_when_they_are_asked_for() -> None:
+    windows = sampler.lanes(103, batch=4, window=10, seed=1, epoch=0).windows
+    assert list(windows) == [(0, 10), (10, 20), (20, 25)]
+    assert windows[-1] == (20, 25)
+    assert windows[1:] == [(10, 20), (20, 25)]
+    with pytest.raises(IndexError):
+        windows[3]
