@@ -104,6 +104,7 @@ def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str]
         "yardsticks": [each.name for each in group.contenders if each.yardstick],
         "missing": missing,
         "targets": [vars(target) for target in group.targets],
+        "limits": [vars(limit) for limit in group.limits],
         "cases": cases,
         "derived": derived,
     }

@@ -74,6 +74,16 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a figure that is derived from all cases is to stay below."""
+
+    what: str
+    figure: str
+    most: float
+    aim: float
+
+
+@dataclass(frozen=True)
 class Group:
     """Cases and contenders that belong together; the first contender is ours.
 
@@ -81,6 +91,7 @@ class Group:
         rounds: how often each contender runs each case.
         tolerance: how far apart two contenders may be, relative to the largest number of an array.
         derive: further figures from the finished cases, by name.
+        limits: what some of these are to stay below.
     """
 
     name: str
@@ -91,6 +102,7 @@ class Group:
     rounds: int = 9
     tolerance: float = 1e-4
     derive: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]] | None = None
+    limits: Sequence[Limit] = ()
 
 
 def load_group(name: str) -> Group:

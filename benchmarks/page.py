@@ -52,6 +52,14 @@ def targets(report: Mapping[str, Any]) -> Iterator[str]:
             said = "aim" if worst >= target["aim"] else "reached" if worst >= target["ratio"] else "**not reached**"
             several = f" (worst: {where})" if len(ratios) > 1 else ""
             yield f"{row}| {worst:.2f} | {said}{several} |\n"
+        for limit in group.get("limits", ()):
+            row = f"| {limit['what']} | itself | at most {limit['most']:g} | {limit['aim']:g} "
+            found = group["derived"].get(limit["figure"])
+            if found is None:
+                yield f"{row}| – | not measured |\n"
+                continue
+            said = "aim" if found <= limit["aim"] else "reached" if found <= limit["most"] else "**not reached**"
+            yield f"{row}| {found:g} | {said} |\n"
     yield "\n"
 
 

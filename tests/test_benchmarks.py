@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import driver, page
 from benchmarks.__main__ import main
-from benchmarks.frame import GROUPS, Case, Contender, Group, Prepared, Target, load_group
+from benchmarks.frame import GROUPS, Case, Contender, Group, Limit, Prepared, Target, load_group
 
 
 class Scripted(driver.Process):
@@ -105,6 +105,7 @@ def test_the_page_tells_losses_as_it_tells_wins() -> None:
         "yardsticks": [],
         "missing": {},
         "derived": {"slope": 1},
+        "limits": [vars(Limit("growth", "slope", most, aim)) for most, aim in ((1.05, 1.02), (0.9, 0.8))],
         "machine": machine,
         "quick": False,
         "targets": [vars(Target("speed", "", who, 2, 4)) for who in ("slow", "fast")],
@@ -113,6 +114,8 @@ def test_the_page_tells_losses_as_it_tells_wins() -> None:
     text = page.page({"groups": {"made": made}})
     assert "| speed | slow | 2 | 4 | 3.00 | reached |" in text
     assert "| speed | fast | 2 | 4 | 0.50 | **not reached** |" in text
+    assert "| growth | itself | at most 1.05 | 1.02 | 1 | aim |" in text
+    assert "| growth | itself | at most 0.9 | 0.8 | 1 | **not reached** |" in text
     assert "| one | 60 | 40% | 2 ms, 30,000 tokens/s |" in text
     assert "6 ms, **3.00** (2.50–3.50)" in text
     assert "computes something else" in text

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.frame import Case, Contender, Group, Prepared
+from benchmarks.frame import Case, Contender, Group, Limit, Prepared
 
 STEPS, BATCH, WIDTH = 20, 32, 64
 SIZES: Mapping[str, Sequence[int]] = {
@@ -90,4 +90,5 @@ GROUP = Group(
     [Contender("seqkit", f"{HERE}:seqkit")],
     rounds=5,
     derive=derive,
+    limits=[Limit("training time against corpus size, 1 to 100", "slope of time over examples", 1.05, 1.02)],
 )

@@ -68,7 +68,7 @@ def _told(nats: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor]
 def adaptive(symbols: int) -> Prepared:
     softmax = _ours(symbols)
     told = _told(softmax.nats)
-    return _softmax(lambda steps, y: softmax.nats(steps, y).sum(), list(softmax.parameters()), symbols, told)
+    return _softmax(softmax.loss, list(softmax.parameters()), symbols, told)
 
 
 def torch_adaptive(symbols: int) -> Prepared:
