@@ -155,12 +155,14 @@ _CRF = [case.name for case in _cases() if case.name.startswith("CRF")]
 GROUP = Group(
     "decoding",
     "A conditional random field over 32 sequences: the loss with its gradients, and the best paths (ten calls a "
-    "round); and beam search of a decoder with attention, 2,000 symbols, up to 20 steps.",
+    "round); and beam search of a decoder with attention, 2,000 symbols, up to 20 steps. pytorch-crf adds up in single "
+    "precision: over 400 steps its gradients are up to 3e-4 from ours, and given numbers in double precision 4e-8.",
     _cases(),
     [
         Contender("seqkit", f"{HERE}:seqkit"),
         Contender("pytorch-crf", f"{HERE}:torchcrf", needs=("torchcrf",), only=_CRF),
     ],
     [Target("CRF loss", "CRF loss", "pytorch-crf", 2, 5), Target("Viterbi", "CRF best paths", "pytorch-crf", 2, 5)],
+    tolerance=1e-3,
     derive=derive,
 )
