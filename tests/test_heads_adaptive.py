@@ -59,6 +59,7 @@ def test_it_is_the_distribution_written_out(cutoffs: tuple[int, ...]) -> None:
     torch.testing.assert_close(said.exp().sum(dim=1), torch.ones(80), rtol=0, atol=1e-5)
     nats = torch.where(y >= 0, -true.log().gather(1, y.clamp(min=0)[:, None])[:, 0], 0.0)
     torch.testing.assert_close(softmax.nats(steps, y).double(), nats, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(softmax.loss(steps, y).double(), nats.sum(), rtol=1e-5, atol=1e-5)
     sure, best = softmax.best(steps)
     assert best.tolist() == true.argmax(dim=1).tolist()
     assert len(set(best.tolist())) > 1
@@ -68,7 +69,7 @@ def test_it_is_the_distribution_written_out(cutoffs: tuple[int, ...]) -> None:
 def test_gradients_are_those_of_the_distribution_written_out() -> None:
     softmax, steps = made(), torch.randn(30, H, requires_grad=True)
     y = torch.randint(-1, V, (30,))
-    found = torch.autograd.grad(softmax.nats(steps, y).sum(), [steps, *softmax.parameters()])
+    found = torch.autograd.grad(softmax.loss(steps, y), [steps, *softmax.parameters()])
     whole = softmax.log_probabilities(steps)
     want = torch.where(y >= 0, -whole.gather(1, y.clamp(min=0)[:, None])[:, 0], 0.0).sum()
     for one, other in zip(found, torch.autograd.grad(want, [steps, *softmax.parameters()]), strict=True):
@@ -78,7 +79,7 @@ def test_gradients_are_those_of_the_distribution_written_out() -> None:
 def test_a_cluster_that_a_batch_has_nothing_of_has_a_gradient_of_zero() -> None:
     """Not none: else the optimiser would leave it alone in this step, and in a larger batch it would not."""
     softmax = made()
-    softmax.nats(torch.randn(3, H), torch.tensor([0, -1, 5])).sum().backward()
+    softmax.loss(torch.randn(3, H), torch.tensor([0, -1, 5])).backward()
     for name, parameter in softmax.named_parameters():
         assert parameter.grad is not None, name
         assert bool(parameter.grad.any()) == name.startswith("near"), name
@@ -95,8 +96,10 @@ def test_steps_do_not_touch_each_other() -> None:
 def test_the_likeliest_symbol_is_found_in_parts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     softmax, steps = made(), torch.randn(80, H)
     whole = softmax.best(steps)
+    each = softmax.nats(steps, torch.arange(80).remainder(V))
     monkeypatch.setattr(adaptive, "AT_ONCE", 60)
     assert torch.equal(softmax.best(steps)[1], whole[1])
+    torch.testing.assert_close(softmax.nats(steps, torch.arange(80).remainder(V)), each)
 
 
 def test_cutoffs_suit_vocabularies_of_all_sizes() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.errors import UsageError
+from seqkit.heads import many
 
 NARROWER = 4
 """How much narrower the vectors of each rarer cluster are than those of the one before."""
@@ -63,25 +64,50 @@ class AdaptiveSoftmax(nn.Module):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
-    def nats(self, steps: Tensor, y: Tensor) -> Tensor:
-        """(N, H) steps, (N,) symbols, -1 where there is none -> (N,) minus the log-probability of each, 0 for none.
-
-        A GPU is waited for once, to know how many steps fall into each cluster.
-        """
-        first, clusters = self.cutoffs[0], len(self.cutoffs)
-        cluster = torch.bucketize(y, self.bounds, right=True)  # 0 is the shortlist, and no symbol
-        entry = torch.where(cluster > 0, first + cluster - 1, y)
-        nats = functional.cross_entropy(self.near(steps).float(), entry, ignore_index=-1, reduction="none")
-        numbers = torch.arange(1, clusters + 1, device=y.device)
-        counts = (cluster[:, None] == numbers).sum(0).tolist()
-        rows = cluster.argsort(stable=True)[len(y) - sum(counts) :]
+    def loss(self, steps: Tensor, y: Tensor) -> Tensor:
+        """(N, H) steps, (N,) symbols, -1 where there is none -> () minus their log-probabilities, summed."""
+        entry, rows, counts = self._clusters(y)
+        total = many.nats(steps, self.near.weight, self.near.bias, entry)
         # A cluster without a step stays in the sum, with gradients of zero: a step of the optimiser is one for all.
-        parts = zip(*(torch.split(each.index_select(0, rows), counts) for each in (steps, y)), strict=True)
+        for k, (part, own) in enumerate(self._parts(steps, y, rows, counts)):
+            far = self.far[k]
+            assert isinstance(far, nn.Linear)
+            total = total + many.nats(self.narrow[k](part), far.weight, far.bias, own)
+        return total
+
+    @torch.no_grad()
+    def nats(self, steps: Tensor, y: Tensor) -> Tensor:
+        """As `loss`, but each symbol's own (N,), 0 where there is none; for predictions."""
+        entry, rows, counts = self._clusters(y)
+        nats = functional.cross_entropy(self.near(steps).float(), entry, ignore_index=-1, reduction="none")
         more = [
-            functional.cross_entropy(self._within(k, part), own - self.cutoffs[k], reduction="none")
-            for k, (part, own) in enumerate(parts)
+            functional.cross_entropy(self._within(k, part), own, reduction="none")
+            for k, (parts, owns) in enumerate(self._parts(steps, y, rows, counts))
+            for part, own in self._few(k, parts, owns)
         ]
-        return nats.index_add(0, rows, torch.cat(more))
+        return nats.index_add(0, rows, torch.cat(more)) if more else nats
+
+    def _clusters(self, y: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+        """(N,) what each symbol is in the first softmax; the steps whose symbol is in a cluster, cluster by cluster;
+        how many each has. A GPU is waited for once, to know them.
+        """
+        cluster = torch.bucketize(y, self.bounds, right=True)  # 0 is the shortlist, and no symbol
+        entry = torch.where(cluster > 0, self.cutoffs[0] + cluster - 1, y)
+        numbers = torch.arange(1, len(self.cutoffs) + 1, device=y.device)
+        counts = (cluster[:, None] == numbers).sum(0).tolist()
+        return entry, cluster.argsort(stable=True)[len(y) - sum(counts) :], counts
+
+    def _parts(self, steps: Tensor, y: Tensor, rows: Tensor, counts: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each cluster its steps, and their symbols counted from its first one."""
+        parts = (torch.split(each.index_select(0, rows), counts) for each in (steps, y))
+        for begins, part, own in zip(self.cutoffs, *parts, strict=True):
+            yield part, own - begins
+
+    def _few(self, k: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """The same rows of each, as many at a time as may be looked at over all symbols of a cluster."""
+        count = max(1, AT_ONCE // self.sizes[k])
+        if len(tensors[0]):
+            yield from zip(*(torch.split(each, count) for each in tensors), strict=True)
 
     def log_probabilities(self, steps: Tensor) -> Tensor:
         """(..., H) -> (..., V), of all symbols."""
@@ -102,7 +128,7 @@ class AdaptiveSoftmax(nn.Module):
         sure, best = near[:, :first].max(dim=-1)
         for k, begins in enumerate(self.cutoffs):
             rows = torch.nonzero(near[:, first + k] > sure).squeeze(-1)
-            for part in torch.split(rows, max(1, AT_ONCE // self.sizes[k])) if len(rows) else ():
+            for (part,) in self._few(k, rows):
                 most, which = self._within(k, steps[part]).log_softmax(dim=-1).max(dim=-1)
                 most = most + near[part, first + k]
                 better = most > sure[part]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
+from seqkit.heads import many
 from seqkit.heads.attention import Attention, Memory, Score
 from seqkit.heads.tagging import real
 from seqkit.kernels import recur, upload
@@ -187,8 +188,15 @@ class Decoder(nn.Module):
 
     def logits(self, readout: Tensor) -> Tensor:
         """(..., R) -> (..., V) scores of the next symbol, in single precision."""
-        weight = self.embedding.weight if self.weight is None else self.weight
-        return functional.linear(readout, weight, self.bias).float()
+        return functional.linear(readout, self._out(), self.bias).float()
+
+    def nats(self, readout: Tensor, true: Tensor, smoothing: float) -> Tensor:
+        """(N, R), (N,) the symbols that came next -> () minus their log-probabilities, summed."""
+        return many.nats(readout, self._out(), self.bias, true, smoothing=smoothing)
+
+    def _out(self) -> Tensor:
+        """(V, R)"""
+        return self.embedding.weight if self.weight is None else self.weight
 
     def step(self, source: Source, at: Position, symbols: Tensor) -> tuple[Tensor, Position, Tensor | None]:
         """(B, K) symbols read -> (B, K, R) readout, the next position, (B, K, T) weights of attention."""

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.fields import Next
-from seqkit.heads import contradiction
+from seqkit.heads import contradiction, many
 from seqkit.heads.adaptive import AdaptiveSoftmax
 from seqkit.heads.tagging import real
 from seqkit.modules import Batch, Encoded, Head
@@ -77,8 +77,7 @@ class Language(Head):
         """
         if self.adaptive is not None:
             return self.adaptive.log_probabilities(self.dropout(steps))
-        weight = self._tied[0].weight if self._tied else self.weight
-        return functional.linear(self.narrow(self.dropout(steps)), weight, self.bias).float()
+        return functional.linear(self.narrow(self.dropout(steps)), self._out(), self.bias).float()
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Nats, and the number of steps whose next symbol is known (-1 in y where it is not)."""
@@ -87,11 +86,10 @@ class Language(Head):
         steps = real(encoded.steps, encoded.lengths)
         known = (y != NO_TARGET).sum()
         if self.adaptive is not None:
-            return self.adaptive.nats(self.dropout(steps), y).sum(), known
-        logits = self.logits(steps)
+            return self.adaptive.loss(self.dropout(steps), y), known
         smoothing = self.label_smoothing if self.training else 0.0
-        total = functional.cross_entropy(logits, y, ignore_index=NO_TARGET, label_smoothing=smoothing, reduction="sum")
-        return total, known
+        steps = self.narrow(self.dropout(steps))
+        return many.nats(steps, self._out(), self.bias, y, smoothing=smoothing), known
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
@@ -118,6 +116,11 @@ class Language(Head):
             confidence += part.confidence
         value = [symbol for part in parts for symbol in part.value]
         return Prediction(value, confidence, {"nats": total / count if count else None, "symbols": count})
+
+    def _out(self) -> Tensor:
+        """(V, H)"""
+        weight: Tensor = self._tied[0].weight if self._tied else self.weight
+        return weight
 
     def _next(self, batch: Batch) -> Tensor:
         if batch.y is not None:

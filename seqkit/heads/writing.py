@@ -243,4 +243,4 @@ def _loss(decoder: Decoder, encoded: Encoded, batch: Batch, smoothing: float) ->
 
 def _nats(decoder: Decoder, told: Told, y: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
     true = real(y[..., None], lengths).squeeze(-1)
-    return functional.cross_entropy(decoder.logits(told.readout), true, label_smoothing=smoothing, reduction="sum")
+    return decoder.nats(told.readout, true, smoothing)
