@@ -33,9 +33,8 @@ def main(arguments: list[str]) -> int:
     pythons = default_pythons()
     for name in given.groups or GROUPS:
         group = load_group(name)
-        if given.case:
-            cases = [case for case in group.cases if case.name.startswith(given.case)]
-            group = type(group)(**{**vars(group), "cases": cases})
+        chosen = [case for case in group.cases if case.name.startswith(given.case) and (given.case or not case.asked)]
+        group = type(group)(**{**vars(group), "cases": chosen})
         machine = facts(given.threads, shlex.join(["python", "-m", "benchmarks", name]), pythons)
         found = run_group(group, quick=given.quick, threads=given.threads, pythons=pythons, say=print)
         report["groups"][name] = {"machine": machine, "quick": given.quick, **found}

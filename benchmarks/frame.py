@@ -60,6 +60,8 @@ class Case:
     options: Mapping[str, Any]
     quick: bool = False
     """Whether it is measured under --quick too."""
+    asked: bool = False
+    """Whether it is measured only where --case names it: it takes minutes, and gigabytes of disk."""
 
 
 @dataclass(frozen=True)

@@ -205,8 +205,9 @@ class Stream:
         if start >= stop:
             return symbols
         first = self._example(start)
-        marks = self._starts(first, self._example(stop - 1) + 1) - start
-        marks = marks[marks >= 0]
+        # An example takes two symbols at least, which bounds how many begin here.
+        marks = self._starts(first, min(first + len(symbols) // 2 + 2, len(self._offsets) - 1)) - start
+        marks = marks[int(marks[0] < 0) : int(np.searchsorted(marks, len(symbols)))]
         # The example before the first start symbol is `first`, unless that one begins here: then there is none before.
         begin = int(self._offsets[first]) if len(marks) and marks[0] == 0 else start - first - 1
         rest = self._data[begin : begin + len(symbols) - len(marks)]

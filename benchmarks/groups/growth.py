@@ -1,10 +1,17 @@
-"""T9: what a training step costs as the corpus, the sequences or the vocabulary grow."""
+"""T9: what a training step costs as the corpus, the sequences or the vocabulary grow; what memory a corpus takes.
+
+The cases `corpus ...` write gigabytes into the temporary folder and are measured only if --case asks for them.
+"""
 
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
 
 from benchmarks.frame import Case, Contender, Group, Limit, Prepared
 
@@ -14,6 +21,10 @@ SIZES: Mapping[str, Sequence[int]] = {
     "length": (16, 64, 256, 1_024),
     "symbols": (1_000, 10_000, 100_000),
 }
+CORPUS: Mapping[str, int] = {"40 MB": 40_000_000, "400 MB": 400_000_000, "4 GB": 4_000_000_000}
+KINDS = ("lines", "stream")
+DRAWN = 300
+"""Steps that are drawn of a corpus's epoch."""
 
 
 def _cases() -> list[Case]:
@@ -21,11 +32,17 @@ def _cases() -> list[Case]:
         Case(f"{what} {size:,}", {"what": what, "size": size}, quick=size <= 20_000)
         for what, sizes in SIZES.items()
         for size in sizes
+    ] + [
+        Case(f"corpus {kind} {name}", {"what": kind, "size": size}, asked=True)
+        for kind in KINDS
+        for name, size in CORPUS.items()
     ]
 
 
 def seqkit(what: str, size: int) -> Prepared:
     """Classification of made-up sequences; a round is an epoch where examples grow, else so many steps."""
+    if what in KINDS:
+        return corpus(what, size)
     import numpy as np
     import torch
 
@@ -78,7 +95,131 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         ratio = last["results"]["seqkit"]["median"] / first["results"]["seqkit"]["median"]
         slope = math.log(ratio) / math.log(last["options"]["size"] / first["options"]["size"])
         found[f"slope of time over {what}"] = round(slope, 3)
+    for case in cases:
+        notes = case["notes"]
+        if case["options"]["what"] in KINDS and notes:
+            found[case["name"]] = (
+                f"{notes['examples']:,} lines stored in {notes['stored']} s ({notes['speed']} MB/s); MiB above the "
+                f"{notes['idle']} of an idle process: {notes['storing']} to store (a helper {notes['helper']} in all), "
+                f"{notes['planning']} to plan an epoch, {notes['drawing']} to draw {DRAWN} steps of it"
+            )
     return found
+
+
+def corpus(what: str, size: int) -> Prepared:
+    """A text of so many bytes, stored, and the first steps of an epoch drawn from it; a round draws them again.
+
+    `lines`: words, every line a sequence, batches of like length. `stream`: characters, all lines one text in lanes.
+    Memory is what is the process's own (RssAnon): pages of mapped files belong to the system, which takes them back.
+    """
+    import tempfile
+    import time
+
+    import torch
+
+    from seqkit import readers, store
+    from seqkit.batching import Epoch, TaskData
+    from seqkit.fields import Next, Tokens
+    from seqkit.settings import TrainSettings
+    from seqkit.types import Task
+
+    folder = tempfile.TemporaryDirectory(prefix="seqkit-corpus-")
+    text = Path(folder.name) / "corpus.txt"
+    write_corpus(text, size)
+    task = Task(
+        read=lambda split: readers.lines(text),
+        input=Tokens("words" if what == "lines" else "characters"),
+        target=Next(),
+        head="language",
+        best="nats",
+        splits=("train",),
+        window=256 if what == "stream" else None,
+        files=lambda split: [text],
+    )
+    settings = TrainSettings(batch=64)
+    idle = own_memory()
+    with Watched() as storing:
+        began = time.perf_counter()
+        prepared = store.prepare(task, key={}, cache=Path(folder.name))
+        stored = time.perf_counter() - began
+    data = {"corpus": TaskData("corpus", task, prepared.input, prepared.target, prepared.splits)}
+    with Watched() as planning:
+        epoch = Epoch(data, settings, seed=1, epoch=0)
+
+    def run() -> None:
+        assert folder
+        for number, (_, batches) in enumerate(epoch.feed(0, torch.device("cpu"))):
+            assert batches
+            if number == DRAWN:
+                break
+
+    with Watched() as drawing:
+        run()
+    split = prepared.splits["train"]
+    tokens = sum(sum(batch.tokens for batch in epoch.batches(turn)) for turn in epoch.turns[:DRAWN])
+    notes = {
+        "tokens": tokens,
+        "padded": tokens,
+        "bytes": size,
+        "examples": len(split),
+        "stored": round(stored, 1),
+        "speed": round(size / 1e6 / stored, 1),
+        "idle": round(idle),
+        "storing": round(storing.peak - idle),
+        "helper": round(storing.helper),
+        "planning": round(planning.peak - idle),
+        "drawing": round(drawing.peak - idle),
+    }
+    return Prepared(run, None, notes)
+
+
+def write_corpus(path: Path, size: int) -> None:
+    """Lines of 16 to 112 words, the frequent ones far more frequent than the rare; 20,000 words of 5 letters."""
+    import numpy as np
+
+    generator = np.random.default_rng(1)
+    words = np.full((20_000, 6), ord(" "), dtype=np.uint8)
+    words[:, :5] = generator.integers(ord("a"), ord("z") + 1, (len(words), 5))
+    left = size // 6
+    with path.open("wb") as file:
+        while left > 0:
+            lengths = generator.integers(16, 113, 20_000)
+            ends = np.cumsum(lengths)
+            rows = words[(generator.random(int(ends[-1]), dtype=np.float32) ** 3 * len(words)).astype(np.int32)]
+            rows[ends - 1, 5] = ord("\n")
+            file.write(rows[:left].tobytes())
+            left -= len(rows)
+
+
+class Watched:
+    """Most memory of this process, and of one that it has started, while a block runs, looked at 20 times a second."""
+
+    def __enter__(self) -> Self:
+        self.peak, self.helper = own_memory(), 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.peak = max(self.peak, own_memory())
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            self.peak = max(self.peak, own_memory())
+            started = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            self.helper = max(self.helper, *map(own_memory, started), 0.0)
+
+
+def own_memory(process: str = "self") -> float:
+    """MiB of a process that are no pages of files; 0 where there is no such process any more."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 HERE = __name__
