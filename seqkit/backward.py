@@ -126,6 +126,10 @@ def scale(gradients: Sequence[Tensor], by: Tensor) -> None:
 
 def clip(gradients: Sequence[Tensor], longest: float | None, norm: Tensor) -> None:
     """Scale gradients whose norm is larger than `longest` down to it."""
-    if longest is not None and gradients:
-        # Not asked whether it is larger: a GPU would be waited for.
-        torch._foreach_mul_(list(gradients), (longest / (norm + 1e-6)).clamp(max=1.0))
+    if longest is None or not gradients:
+        return
+    share = (longest / (norm + 1e-6)).clamp(max=1.0)
+    if share.device.type == "cpu" and share == 1.0:
+        return
+    # Elsewhere it is not asked whether it is larger: a GPU would be waited for.
+    torch._foreach_mul_(list(gradients), share)

@@ -30,8 +30,9 @@ from seqkit.recipe import Recipe, TaskEntry, build_task
 from seqkit.run import Run
 from seqkit.show import introduce
 from seqkit.signals import Interrupts
+from seqkit.standing import load_best
 from seqkit.states import nothing_drawn
-from seqkit.train import load_best, train
+from seqkit.train import train
 from seqkit.types import Choice
 
 

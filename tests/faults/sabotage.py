@@ -65,14 +65,14 @@ def board() -> None:
 
 
 def _progress(change: Callable[[Any], None]) -> None:
-    real = train._restore
+    real = train.restore
 
     def restore(*given: Any, **more: Any) -> Any:
         at = real(*given, **more)
         change(at)
         return at
 
-    train._restore = restore
+    train.restore = restore
 
 
 RESUMED = {
