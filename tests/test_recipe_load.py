@@ -169,8 +169,8 @@ class TestMistakes:
             "perhaps others: broken, odd",
             "r.yaml:7:3: encoder.droput: unknown option; "
             "did you mean 'dropout' or 'input_dropout' or 'output_dropout'?",
-            "r.yaml:11:20: train.optimizer.use: no optimizer is called 'adamm'; did you mean 'adam' or 'adamw'? "
-            "there are: adamw, adam, sgd",
+            "r.yaml:11:20: train.optimizer.use: no optimizer is called 'adamm'; did you mean 'adam' or 'adamw' or 'lazy_adamw'? "
+            "there are: adamw, adam, sgd, lazy_adamw",
             "r.yaml:12:3: the key 'epochs' is here a second time; first at r.yaml:10:3",
             "r.yaml:13:37: expect.splice/test/f1.at_least: expected a number, got the text 'high'",
         ]
@@ -519,7 +519,7 @@ class TestEditor:
         assert {"use", "dim", "hidden", "layers", "bidirectional"} <= set(lstm["properties"])
         assert lstm["required"] == ["use"]
         train = schema["properties"]["train"]["anyOf"][0]["properties"]
-        assert train["optimizer"]["anyOf"][0] == {"enum": ["adam", "adamw", "sgd"]}
+        assert train["optimizer"]["anyOf"][0] == {"enum": ["adam", "adamw", "lazy_adamw", "sgd"]}
         assert train["optimizer"]["default"] == {"use": "adamw"}
         assert "title" not in str(sorted(train["epochs"]))
 
