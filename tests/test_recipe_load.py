@@ -169,7 +169,8 @@ class TestMistakes:
             "perhaps others: broken, odd",
             "r.yaml:7:3: encoder.droput: unknown option; "
             "did you mean 'dropout' or 'input_dropout' or 'output_dropout'?",
-            "r.yaml:11:20: train.optimizer.use: no optimizer is called 'adamm'; did you mean 'adam' or 'adamw' or 'lazy_adamw'? "
+            "r.yaml:11:20: train.optimizer.use: no optimizer is called 'adamm'; "
+            "did you mean 'adam' or 'adamw' or 'lazy_adamw'? "
             "there are: adamw, adam, sgd, lazy_adamw",
             "r.yaml:12:3: the key 'epochs' is here a second time; first at r.yaml:10:3",
             "r.yaml:13:37: expect.splice/test/f1.at_least: expected a number, got the text 'high'",
