@@ -240,12 +240,12 @@ def test_weights_that_no_example_uses_are_found_before_they_are_saved(
 def test_a_stream_goes_on_behind_a_step_that_was_left_out(
     text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spoiling(monkeypatch, in_output("encoder.cells.0", NAN), {3})
+    spoiling(monkeypatch, in_output("layers.text", NAN), {3})
     real = finite.diagnose
 
     def heal(model: Model, step: Any, *more: Any) -> Any:
         found = real(model, step, *more)
-        model.encoder.cells[0]._forward_hooks.clear()  # type: ignore[index, union-attr]
+        model.layers["text"]._forward_hooks.clear()
         return found
 
     monkeypatch.setattr(finite, "diagnose", heal)
