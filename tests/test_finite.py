@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import random
@@ -251,6 +252,23 @@ def test_a_stream_goes_on_behind_a_step_that_was_left_out(
     monkeypatch.setattr(finite, "diagnose", heal)
     at = small.trained(small.model(text), text, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
     assert at.skipped == 1, "the carried state stayed NaN"
+
+
+def test_a_state_that_is_not_finite_is_not_carried_on(
+    text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of its own step may be fine: then only the steps after it would tell."""
+
+    def harm(model: Model, batches: Any) -> None:
+        def spoiled(module: Any, given: Any, out: Any) -> Any:
+            hook.remove()
+            return dataclasses.replace(out, continue_=lambda: tuple(part * NAN for part in out.state))
+
+        hook = model.encoder.register_forward_hook(spoiled)
+
+    spoiling(monkeypatch, harm, {3})
+    at = small.trained(small.model(text), text, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
+    assert at.skipped == 0
 
 
 # ---- rollback
