@@ -292,7 +292,7 @@ class Turns(Sequence[Turn]):
 class Epoch:
     """The plan of one epoch: every task's data once, the tasks' turns mixed. A pure function of (seed, epoch).
 
-    In memory are 8 bytes for the length of each example and 8 for its place in the order (28 while it is worked out),
+    In memory are 8 bytes for the length of each example and 8 for its place in the order (36 while it is worked out),
     and some a batch; of a stream only where every 64th example begins.
     """
 

@@ -156,3 +156,31 @@ def test_a_group_runs_in_processes_of_its_own(tmp_path: Path) -> None:
 
 def test_prepared_needs_no_outputs() -> None:
     assert Prepared(lambda: None).told is None
+
+
+def test_gigabytes_are_only_written_where_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def run_group(group: Group, **rest: Any) -> dict[str, Any]:
+        measured.extend(case.name for case in group.cases)
+        return {}
+
+    monkeypatch.setattr("benchmarks.__main__.run_group", run_group)
+    assert main(["growth"]) == 0
+    assert measured
+    assert not any(name.startswith("corpus") for name in measured)
+    measured.clear()
+    assert main(["growth", "--case", "corpus lines"]) == 0
+    assert measured == ["corpus lines 40 MB", "corpus lines 400 MB", "corpus lines 4 GB"]
+    assert not any(case.quick and case.asked for name in GROUPS for case in load_group(name).cases)
+
+
+@pytest.mark.parametrize("kind", ["lines", "stream"])
+def test_a_small_corpus_can_be_measured(kind: str) -> None:
+    prepared = load_group("growth").contenders[0].load()(what=kind, size=300_000)
+    prepared.run()
+    case = {"name": f"corpus {kind}", "options": {"what": kind, "size": 300_000}, "notes": prepared.notes}
+    (line,) = load_group("growth").derive([case]).values()  # type: ignore[misc]
+    assert prepared.notes["examples"] > 500
+    assert 0 <= prepared.notes["storing"] < 100
+    assert f"{prepared.notes['examples']:,} lines stored in" in line

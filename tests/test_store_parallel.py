@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import pytest
 from seqkit.errors import DataError, RunError, UsageError
 from seqkit.fields import Label, Next, Tags, Text, Tokens, Values, Vectors, Words
 from seqkit.store import Prepared, parallel, prepare
+from seqkit.store.columns import Writer
 from seqkit.types import Example, Field, Limit, Task
 from tests.odd_fields import Odd
 
@@ -317,3 +319,20 @@ def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(parallel.VARIABLE, wrong)
         with pytest.raises(UsageError, match="the number of processes that encode"):
             parallel.workers()
+
+
+def test_a_full_disk_leaves_nobody(counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, added = Writer.add, []
+
+    def add(self: Writer, pack: Any) -> None:
+        if len(added) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        added.append(pack)
+        real(self, pack)
+
+    monkeypatch.setattr(Writer, "add", add)
+    with pytest.raises(RunError, match="No space left"):
+        stored(odd(["a"] * 40 + ["sleep"] * 100), tmp_path, 2, monkeypatch)
+    assert counted == [2]
+    assert list((tmp_path / "2" / "store").iterdir()) == []
+    nobody_is_left()

@@ -112,8 +112,10 @@ def corpus(what: str, size: int) -> Prepared:
     `lines`: words, every line a sequence, batches of like length. `stream`: characters, all lines one text in lanes.
     Memory is what is the process's own (RssAnon): pages of mapped files belong to the system, which takes them back.
     """
+    import shutil
     import tempfile
     import time
+    import weakref
 
     import torch
 
@@ -123,8 +125,8 @@ def corpus(what: str, size: int) -> Prepared:
     from seqkit.settings import TrainSettings
     from seqkit.types import Task
 
-    folder = tempfile.TemporaryDirectory(prefix="seqkit-corpus-")
-    text = Path(folder.name) / "corpus.txt"
+    folder = Path(tempfile.mkdtemp(prefix="seqkit-corpus-"))
+    text = folder / "corpus.txt"
     write_corpus(text, size)
     task = Task(
         read=lambda split: readers.lines(text),
@@ -140,19 +142,19 @@ def corpus(what: str, size: int) -> Prepared:
     idle = own_memory()
     with Watched() as storing:
         began = time.perf_counter()
-        prepared = store.prepare(task, key={}, cache=Path(folder.name))
+        prepared = store.prepare(task, key={}, cache=folder)
         stored = time.perf_counter() - began
     data = {"corpus": TaskData("corpus", task, prepared.input, prepared.target, prepared.splits)}
     with Watched() as planning:
         epoch = Epoch(data, settings, seed=1, epoch=0)
 
     def run() -> None:
-        assert folder
         for number, (_, batches) in enumerate(epoch.feed(0, torch.device("cpu"))):
             assert batches
             if number == DRAWN:
                 break
 
+    weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
     with Watched() as drawing:
         run()
     split = prepared.splits["train"]

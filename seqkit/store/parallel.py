@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
@@ -96,7 +96,7 @@ def workers() -> int:
     return int(asked)
 
 
-def packs(examples: Iterator[Example], job: Job, notes: list[str]) -> Iterator[Pack]:
+def packs(examples: Iterator[Example], job: Job, notes: list[str]) -> Generator[Pack, None, None]:
     """All examples, encoded, in order: in this process, and after a while with helpers if that pays.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, final
@@ -253,13 +254,14 @@ class _Work:
             quarantine=self.task.bad_inputs == "quarantine",
             total=self.totals.get(split),
         )
-        for pack in packs(self._hashed(split, read), job, self.notes):
-            if not problems.count:
-                writer.add(pack)
-                tally.counts.join(pack.counts)
-                (repeats.learn if split == "train" else repeats.look)(pack.digests)
-            problems.join(pack.problems)
-            left_out.join(pack.left_out)
+        with closing(packs(self._hashed(split, read), job, self.notes)) as made:
+            for pack in made:
+                if not problems.count:
+                    writer.add(pack)
+                    tally.counts.join(pack.counts)
+                    (repeats.learn if split == "train" else repeats.look)(pack.digests)
+                problems.join(pack.problems)
+                left_out.join(pack.left_out)
         if split in self.digests and self.digests[split] != read.hexdigest():
             raise _changed(split)
         return tally, left_out
