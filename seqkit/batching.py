@@ -124,11 +124,15 @@ def gather(
     times = np.arange(longest)
     # Behind an end stands what follows in the file (or its last row): read with the rest, then overwritten.
     rows = data.take(starts[:, None] + times, axis=0, mode="clip")
-    values = np.empty((len(index), width, *data.shape[1:]), _type(data.dtype))
-    values[:, :longest] = rows
-    values[:, longest:] = 0
-    behind = (times >= lengths[:, None]).reshape(len(index), longest, *[1] * (data.ndim - 1))
-    np.copyto(values[:, :longest], 0, where=behind)
+    behind = times >= lengths[:, None]
+    if data.ndim > 1:
+        behind = behind.reshape(*behind.shape, *[1] * (data.ndim - 1))
+    if width == longest:
+        values = rows.astype(_type(data.dtype), copy=False)
+        np.copyto(values, 0, where=behind)
+        return values, lengths
+    values = np.zeros((len(index), width, *data.shape[1:]), _type(data.dtype))
+    np.copyto(values[:, :longest], rows, where=~behind)
     return values, lengths
 
 
