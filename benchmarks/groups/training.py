@@ -375,47 +375,43 @@ def keras(backend: str, what: str) -> Prepared:
 
 
 def flair(what: str) -> Prepared:
-    """Flair's tagger of the same sizes, its words looked up in a trained table, without its dropouts.
-
-    Its `Sentence` objects are made before the clock starts. Its chain has a start and a stop tag and its first weights
-    are its own, so that there is nothing to compare. The loop is that of the other contenders, not its trainer's.
-    """
-    import logging
-
+    """Flair by its own trainer, with all left out that can be: evaluation, saves, logs, the annealing of its rate."""
     import torch
-    from flair.data import Dictionary, Sentence
-    from flair.embeddings import OneHotEmbeddings
-    from flair.models import SequenceTagger
-    from flair.training_utils import store_embeddings
+    from flair.data import Corpus
+    from flair.trainers import ModelTrainer
 
-    from seqkit.spans import spans_of
-
-    logging.getLogger("flair").setLevel(logging.ERROR)
-    ours = Ours(what)
-    words, types, counts, sentences = Dictionary(), Dictionary(add_unk=False), Counter[str](), {}
-    types.span_labels = True
-    for example in ours.part.task.read("train"):
-        sentence = Sentence(list(example.input))
-        for kind, first, after in spans_of(example.target, "bio"):
-            sentence[first:after].add_label("ner", kind)
-            types.add_item(kind)
-        counts.update(example.input)
-        sentences[example.id] = sentence
-    table = ours.model().state_dict()[f"layers.{ours.name}.weight"]
-    for word, _ in counts.most_common(len(table) - 1):
-        words.add_item(word)
-    batches = [[sentences[name] for name in batch.ids] for batch in ours.batches()]
+    make, batches = _flair(what)
+    corpus = Corpus([each for batch in batches for each in batch], sample_missing_splits=False)
 
     def run() -> None:
-        tagger = SequenceTagger(
-            OneHotEmbeddings(words, embedding_length=128),
-            types,
-            "ner",
-            hidden_size=128,
-            reproject_embeddings=False,
-            word_dropout=0.0,
-            locked_dropout=0.0,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            ModelTrainer(make(), corpus).train(
+                folder,
+                learning_rate=1e-3,
+                mini_batch_size=32,
+                max_epochs=1,
+                optimizer=torch.optim.AdamW,
+                max_grad_norm=1.0,
+                shuffle=False,
+                embeddings_storage_mode="none",
+                save_final_model=False,
+                create_file_logs=False,
+                create_loss_file=False,
+                attach_default_scheduler=False,
+            )
+
+    return Prepared(run, None, {})
+
+
+def flair_loop(what: str) -> Prepared:
+    """Flair's tagger in the hand-written loop of the other contenders."""
+    import torch
+    from flair.training_utils import store_embeddings
+
+    make, batches = _flair(what)
+
+    def run() -> None:
+        tagger = make()
         parameters = list(tagger.parameters())
         optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
         tagger.train()
@@ -428,6 +424,47 @@ def flair(what: str) -> Prepared:
             store_embeddings(batch, "none")
 
     return Prepared(run, None, {})
+
+
+def _flair(what: str) -> tuple[Callable[[], Any], list[list[Any]]]:
+    """What makes a tagger of Flair's of the same sizes, its words in a trained table and without its dropouts; and the
+    batches, whose `Sentence` objects are made before the clock starts. Its chain has a start and a stop tag and its
+    first weights are its own, so that there is nothing to compare."""
+    import logging
+
+    from flair.data import Dictionary, Sentence
+    from flair.embeddings import OneHotEmbeddings
+    from flair.models import SequenceTagger
+
+    from seqkit.spans import spans_of
+
+    logging.getLogger("flair").setLevel(logging.ERROR)
+    ours = Ours(what)
+    words, types, counts, sentences = Dictionary(), Dictionary(add_unk=False), Counter[str](), {}
+    types.span_labels = True
+    for example in ours.part.task.read("train"):
+        sentence = Sentence(list(example.input))
+        for kind, first, after in spans_of(example.target, "iob2"):
+            sentence[first:after].add_label("ner", kind)
+            types.add_item(kind)
+        counts.update(example.input)
+        sentences[example.id] = sentence
+    table = ours.model().state_dict()[f"layers.{ours.name}.weight"]
+    for word, _ in counts.most_common(len(table) - 1):
+        words.add_item(word)
+
+    def make() -> Any:
+        return SequenceTagger(
+            OneHotEmbeddings(words, embedding_length=128),
+            types,
+            "ner",
+            hidden_size=128,
+            reproject_embeddings=False,
+            word_dropout=0.0,
+            locked_dropout=0.0,
+        )
+
+    return make, [[sentences[name] for name in batch.ids] for batch in ours.batches()]
 
 
 def ludwig(what: str) -> Prepared:
@@ -503,16 +540,17 @@ GROUP = Group(
     "training",
     "Training steps from the same weights on the same batches (those of seqkit's sampler, which have little padding: "
     "the others profit from that too; Flair has the same batches and its own first weights, Ludwig its own of both): "
-    "SST-2 sentences with a "
-    "bidirectional LSTM of 128 (an epoch), entities of WNUT-17 with the same and a conditional random field (an "
-    "epoch), characters of Shakespeare with an LSTM of 256 (60 windows of 128), and a tiny GRU of 16 in batches of 8 "
-    "(500 steps) that shows what the framework around it costs. seqkit runs its whole loop, run folder included.",
+    "SST-2 sentences with a bidirectional LSTM of 128 (an epoch), entities of WNUT-17 with the same and a conditional "
+    "random field (an epoch), characters of Shakespeare with an LSTM of 256 (60 windows of 128), and a tiny GRU of 16 "
+    "in batches of 8 (500 steps) that shows what the framework around it costs. Toolkits run their own training, "
+    "without evaluation, saves and logs; seqkit runs its whole loop, run folder and logs included.",
     [Case(name, {"what": name}, quick=name in ("classification", "tiny")) for name in RECIPES],
     [
         Contender("seqkit", f"{HERE}:seqkit"),
         Contender("torch packed", f"{HERE}:torch_packed", needs=("torchcrf",), only=("classification", "tagging")),
         Contender("torch, plain loop", f"{HERE}:torch_plain", only=("character LM", "tiny")),
         Contender("Flair", f"{HERE}:flair", needs=("flair",), only=("tagging",)),
+        Contender("Flair, plain loop", f"{HERE}:flair_loop", needs=("flair",), only=("tagging",)),
         Contender("Lightning", f"{HERE}:lightning", needs=("lightning",), only=("tiny",)),
         Contender("Keras, jax", f"{HERE}:keras_jax", needs=("keras", "jax"), only=("classification",)),
         Contender("Keras, torch", f"{HERE}:keras_torch", needs=("keras",), only=("classification",)),
