@@ -30,7 +30,7 @@ DEFAULT = "auto"
 PATIENCE = 120.0
 """Seconds that a build may take."""
 
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,8 @@ def _native() -> Native:
         *[pointer, count, count, *[pointer] * 4, *[count] * 3],
         *[ctypes.c_int, pointer, pointer],
     ]
+    library.seqkit_chain_sums.argtypes = [pointer, ctypes.c_int, *[pointer] * 3]
+    library.seqkit_chain_gradient.argtypes = [pointer, ctypes.c_int, *[pointer] * 7]
     library.seqkit_lay_out.restype = ctypes.c_int64
     threads = _openmp()
     if threads is not None:

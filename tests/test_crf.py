@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,16 @@ def enumerated(chain: Chain, row: int) -> dict[twin.Path, float]:
 # Chains against every path
 
 
+@pytest.fixture(params=["native", "padded"])
+def either(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The native library, and the slow twin in PyTorch."""
+    if request.param == "native":
+        native_only()
+    with kernels.use(request.param):
+        yield
+
+
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("barred", [False, True])
 @pytest.mark.parametrize("classes", CLASSES)
 def test_log_partition(classes: int, barred: bool) -> None:
@@ -70,6 +80,7 @@ def test_log_partition(classes: int, barred: bool) -> None:
     assert sums(chain, both=False).total.tolist() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("barred", [False, True])
 @pytest.mark.parametrize("classes", CLASSES)
 def test_marginals(classes: int, barred: bool) -> None:
@@ -102,8 +113,7 @@ def test_best_paths(classes: int, barred: bool, k: int) -> None:
 @pytest.mark.parametrize("classes", [1, 3, 8, 9, 25])
 def test_native_best_paths_are_bit_for_bit_the_others(classes: int) -> None:
     """Ties among them, bars, lengths of 1, more chains than a thread takes at once."""
-    if compiled.native().library is None:
-        pytest.skip(f"the native library is {compiled.native().said}")
+    native_only()
     g = torch.Generator().manual_seed(classes)
     lengths = torch.randint(1, 12, (21,), generator=g)
     emissions, moves, start, end = (
@@ -122,6 +132,146 @@ def test_native_best_paths_are_bit_for_bit_the_others(classes: int) -> None:
         assert torch.equal(one, other)
 
 
+def native_only() -> None:
+    if compiled.native().library is None:
+        pytest.skip(f"the native library is {compiled.native().said}")
+
+
+def ragged(classes: int, *, batch: int = 21, steps: int = 11, spread: float = 3.0, barred: bool = True) -> list[Tensor]:
+    """(B, T, C) with NaN in the padding, (C, C), (B, C) twice, and lengths from 1; some paths barred, never all."""
+    g = torch.Generator().manual_seed(classes)
+    lengths = torch.randint(1, steps + 1, (batch,), generator=g)
+    lengths[:2] = torch.tensor([1, steps])
+    emissions, moves, start, end = (
+        spread * torch.randn(*shape, generator=g, dtype=torch.float64)
+        for shape in ((batch, steps, classes), (classes, classes), (batch, classes), (batch, classes))
+    )
+    if barred and classes > 1:
+        moves.masked_fill_(torch.rand(classes, classes, generator=g) < 0.2, INFINITE).fill_diagonal_(-1.0)
+        start[:, 1:].masked_fill_(torch.rand(batch, classes - 1, generator=g) < 0.3, INFINITE)
+        end[:, 1:].masked_fill_(torch.rand(batch, classes - 1, generator=g) < 0.3, INFINITE)
+    return [past_the_end(emissions, lengths, math.nan), moves, start, end, lengths]
+
+
+def past_the_end(emissions: Tensor, lengths: Tensor, value: float) -> Tensor:
+    past = torch.arange(emissions.shape[1]) >= lengths[:, None]
+    return emissions.masked_fill(past[..., None], value)
+
+
+def all_of(parts: Sequence[Tensor], wanted: Any) -> list[Tensor]:
+    """Sums where they mean something, marginals, and the gradient of a weighted sum of log Z."""
+    *scores, lengths = parts
+    given = [part.clone().requires_grad_() for part in scores]
+    with kernels.use(wanted):
+        chain = Chain.of(*given, lengths)
+        found = sums(chain)
+        assert found.after is not None
+        total = log_partition(chain)
+        for same in (total, sums(chain, both=False).total):
+            torch.testing.assert_close(found.total, same, atol=0.0, rtol=0.0, equal_nan=True)
+        # Weights of both signs and of zero; no path open counts for nothing.
+        weighted = total.masked_fill(total == INFINITE, 0.0) * torch.arange(-3.0, len(lengths) - 3)
+        gradients = torch.autograd.grad(weighted.sum(), given)
+        shares = marginals(chain, found)
+    inside = [side.masked_fill(~chain.mask[..., None], 0.0) for side in (found.before, found.after)]
+    return [found.total, *inside, shares.detach(), *gradients]
+
+
+@pytest.mark.parametrize("barred", [False, True])
+@pytest.mark.parametrize("classes", [1, 2, 9, 25, 50])
+def test_native_sums_are_the_others(classes: int, barred: bool) -> None:
+    native_only()
+    parts = ragged(classes, barred=barred)
+    for one, other in zip(all_of(parts, "native"), all_of(parts, "padded"), strict=True):
+        assert bool(other.isfinite().all() if not barred else not other.isnan().any())
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-13)
+
+
+def test_native_sums_read_no_padding_and_any_strides() -> None:
+    native_only()
+    parts = ragged(9)
+    clean = all_of([past_the_end(parts[0], parts[-1], 5.0), *parts[1:]], "native")
+    twisted = [part.flip(0).t().contiguous().t().flip(0) if part.dim() == 2 else part for part in parts[1:]]
+    emissions = torch.stack([parts[0], parts[0] + 1], dim=-1)[..., 0]
+    for found in (all_of(parts, "native"), all_of([emissions, *twisted], "native")):
+        for one, other in zip(found, clean, strict=True):
+            assert torch.equal(one, other)
+
+
+def test_native_sums_are_the_same_bits_on_any_number_of_threads() -> None:
+    native_only()
+    parts, found = ragged(25, batch=37), []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(all_of(parts, "native"))
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("wanted", ["native", "padded"])
+def test_where_no_path_is_open(wanted: Any) -> None:
+    """log Z is -inf, nothing is expected of such a chain, and its neighbours do not notice."""
+    if wanted == "native":
+        native_only()
+    parts = ragged(9, barred=False)
+    parts[2][3] = INFINITE
+    parts[3][4] = INFINITE
+    shut = torch.tensor([3, 4])
+    found = all_of(parts, wanted)
+    total, *_, shares, of_emissions, of_moves, of_start, of_end = found
+    assert total.isneginf().nonzero().flatten().tolist() == shut.tolist()
+    assert not any(each.isnan().any() for each in found)
+    assert not shares[:, shut].any()
+    assert not any(each[shut].any() for each in (of_emissions, of_start, of_end))
+    rest = torch.ones(len(total), dtype=torch.bool)
+    rest[shut] = False
+    alone = Chain.of(*(part if part is parts[1] else part[rest] for part in parts))
+    weights = torch.arange(-3.0, len(total) - 3)[rest].double()
+    moves = alone.transitions.clone().requires_grad_()
+    with kernels.use(wanted):
+        again = log_partition(Chain(alone.emissions, moves, alone.start, alone.end, alone.lengths))
+        (expected,) = torch.autograd.grad((again * weights).sum(), moves)
+    torch.testing.assert_close(of_moves, expected, atol=1e-9, rtol=1e-12)
+
+
+@pytest.mark.parametrize("wanted", ["native", "padded"])
+def test_what_is_not_a_number_is_not_hidden(wanted: Any) -> None:
+    """A loss that went wrong is to be seen, and in its own chain alone."""
+    if wanted == "native":
+        native_only()
+    parts = ragged(9, barred=False)
+    parts[0][1, 4, 2] = math.nan
+    found = all_of(parts, wanted)
+    assert found[0].isnan().nonzero().flatten().tolist() == [1]
+    assert bool(found[4][1, :5].isnan().any())
+    assert not found[4][2:].isnan().any()
+    assert bool(found[5].isnan().any())
+
+
+@pytest.mark.parametrize("scale", [1e-3, 30.0, 500.0])
+def test_native_sums_hold_far_apart_scores(scale: float) -> None:
+    """States hundreds of nats behind are still there, to the last one that a double can tell from zero."""
+    native_only()
+    parts = ragged(9, spread=scale, barred=False)
+    parts[1] = parts[1].clamp(-600, 600)
+    found = zip(all_of(parts, "native")[:4], all_of(parts, "padded")[:4], strict=True)
+    for one, other in found:
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-12)
+
+
+def test_native_sums_refuse_lengths_that_do_not_fit() -> None:
+    native_only()
+    *parts, lengths = ragged(3)
+    for wrong in (0, 12):
+        lengths[2] = wrong
+        with kernels.use("native"), pytest.raises(ValueError, match="from 1 to 11"):
+            log_partition(Chain.of(*parts, lengths))
+
+
 def test_path_score() -> None:
     chain = chain_of(3)
     paths = torch.randint(3, (len(LENGTHS), int(LENGTHS.max())), generator=torch.Generator().manual_seed(1))
@@ -136,6 +286,7 @@ def leaves(classes: int, seed: int = 3) -> list[Tensor]:
     return [torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
 
 
+@pytest.mark.usefixtures("either")
 def test_the_gradient_is_that_of_the_definition() -> None:
     def every(*parts: Tensor) -> Tensor:
         return log_partition(Chain.of(*parts, LENGTHS))
@@ -143,6 +294,7 @@ def test_the_gradient_is_that_of_the_definition() -> None:
     assert torch.autograd.gradcheck(every, tuple(leaves(3)), atol=1e-6)
 
 
+@pytest.mark.usefixtures("either")
 def test_no_gradient_is_made_where_none_is_asked_for() -> None:
     emissions, transitions, start, end = leaves(3)
     total = log_partition(Chain.of(emissions.detach(), transitions, start.detach(), end.detach(), LENGTHS)).sum()
@@ -153,6 +305,7 @@ def test_no_gradient_is_made_where_none_is_asked_for() -> None:
     assert float(transitions.grad.sum()) == pytest.approx(float((LENGTHS - 1).sum()))
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("classes", CLASSES)
 def test_against_pytorch_crf(classes: int) -> None:
     oracle = torchcrf.CRF(classes, batch_first=True).double()
@@ -186,6 +339,7 @@ def test_against_pytorch_crf(classes: int) -> None:
     assert decoded == oracle.decode(emissions.detach(), mask=mask)
 
 
+@pytest.mark.usefixtures("either")
 def test_long_chains_and_large_scores_stay_exact() -> None:
     """One state is so far ahead of the other that single precision would lose the latter, which the end prefers."""
     emissions = torch.zeros(1, 300, 2)
@@ -197,6 +351,7 @@ def test_long_chains_and_large_scores_stay_exact() -> None:
     assert float(marginals(chain, sums(chain))[0, 0, 1]) == pytest.approx(1 / (1 + math.exp(10.0)), rel=1e-9)
 
 
+@pytest.mark.usefixtures("either")
 def test_what_stands_past_the_end_touches_nothing() -> None:
     emissions, transitions, start, end = leaves(3)
     spoilt = emissions.detach().clone()
@@ -213,6 +368,7 @@ def test_what_stands_past_the_end_touches_nothing() -> None:
         assert torch.equal(clean, dirty)
 
 
+@pytest.mark.usefixtures("either")
 def test_each_sequence_alone_gives_the_same() -> None:
     chain = chain_of(4)
     together = log_partition(chain)

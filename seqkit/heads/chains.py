@@ -5,9 +5,10 @@ A path y of a sequence of T steps has the score
     start[y_0] + sum over t of emissions[t, y_t] + sum over t > 0 of transitions[y_{t-1}, y_t] + end[y_{T-1}]
 
 and the probability exp(score - log Z), Z summing exp(score) over all C^T paths (Lafferty, McCallum and Pereira 2001).
-A score of -inf bars a state or a transition; a chain must leave at least one path open.
+A score of -inf bars a state or a transition. Where no path is left open, log Z is -inf and every probability zero.
 
-Everything runs over the whole batch at once with a loop over time only. Sequences are padded on the right; a forward
+On a CPU with the native library the sums and their gradient are C++, chain by chain; what stands here is their slow
+twin. It runs over the whole batch at once with a loop over time only. Sequences are padded on the right; a forward
 pass never needs to know where one ends, because nothing after the end can reach a step before it, and a backward pass
 runs over sequences turned round within their own lengths. Recursions are in double precision whatever comes in: they
 add up hundreds of scores, and exp() of a difference of two scores then holds 700 nats instead of 87.
@@ -23,8 +24,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqkit.kernels import at_end, flip, native_best_paths, runs_native, upload
+from seqkit.kernels import (
+    at_end,
+    flip,
+    native_best_paths,
+    native_chain_gradient,
+    native_chain_sums,
+    runs_native,
+    upload,
+)
 from seqkit.modules import mask_of
+
+LOWEST = -1e300
+"""In the place of -inf where it is taken away: -inf less this is still -inf."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,11 @@ class Chain:
         return cls(emissions.double().transpose(0, 1), transitions.double(), first, last, lengths)
 
     @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The attributes in their order."""
+        return self.emissions, self.transitions, self.start, self.end, self.lengths
+
+    @property
     def mask(self) -> Tensor:
         """(T, B) bool on the device, True where a step is real."""
         return mask_of(self.lengths, self.emissions.shape[0], self.emissions.device).t()
@@ -64,7 +81,8 @@ class Sums:
 
     Attributes:
         total: (B,) log Z.
-        before: (T, B, C) over all beginnings that are in this state at this step, its emission included.
+        before: (T, B, C) over all beginnings that are in this state at this step, its emission included. What stands
+            past a sequence's end means nothing, here and in `after`.
         after: (T, B, C) over all endings from this state at this step on, its emission included. None: not asked for.
     """
 
@@ -96,6 +114,9 @@ def path_score(chain: Chain, paths: Tensor) -> Tensor:
 @torch.no_grad()
 def sums(chain: Chain, *, both: bool = True) -> Sums:
     """The sums over paths from both sides, or, with `both=False`, from the beginning only (half the work)."""
+    if runs_native(chain.emissions.device):
+        total, before, after = native_chain_sums(*chain.parts, both=both)
+        return Sums(total, before, after)
     mask = chain.mask[..., None]
     emissions = chain.emissions.masked_fill(~mask, 0.0)
     if not both:
@@ -113,9 +134,8 @@ def sums(chain: Chain, *, both: bool = True) -> Sums:
 def marginals(chain: Chain, found: Sums) -> Tensor:
     """(T, B, C) probability of each state at each step, zero past the end."""
     assert found.after is not None
-    emissions = chain.emissions.masked_fill(~chain.mask[..., None], 0.0)
-    shares = (found.before + found.after - emissions - found.total[:, None]).exp()
-    return shares.masked_fill(~chain.mask[..., None], 0.0)
+    shares = (found.before + found.after).sub_(chain.emissions).sub_(found.total.clamp(min=LOWEST)[:, None]).exp_()
+    return shares.masked_fill_(~chain.mask[..., None], 0.0)
 
 
 @torch.no_grad()
@@ -159,7 +179,7 @@ def _run(emissions: Tensor, transitions: Tensor, start: Tensor) -> Tensor:
     now = start + emissions[0]
     steps[0] = now
     for t in range(1, emissions.shape[0]):
-        top = now.amax(-1, keepdim=True)
+        top = now.amax(-1, keepdim=True).clamp_(min=LOWEST)
         now = torch.bmm((now - top).exp_(), weights).log_().add_(top).add_(emissions[t])
         steps[t] = now
     return steps
@@ -173,7 +193,8 @@ class _LogPartition(torch.autograd.Function):
     """log Z with its gradient written out: the expected count of each state and of each transition.
 
     Backward through the recursion itself would keep every step's (B, C, C) scores and walk the loop again; the sums
-    from both sides, run side by side in one loop, give the same numbers in a few large products.
+    from both sides give the same numbers in a few large products. In PyTorch they run side by side in one loop; the
+    native library sums from the end only when the gradient is asked for.
     """
 
     @staticmethod
@@ -181,23 +202,29 @@ class _LogPartition(torch.autograd.Function):
         ctx: Any, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
     ) -> Tensor:
         chain = Chain(emissions, transitions, start, end, lengths)
-        found = sums(chain, both=any(ctx.needs_input_grad))
-        if found.after is not None:
-            ctx.save_for_backward(emissions, transitions, start, end, found.total, found.before, found.after)
+        wanted = any(ctx.needs_input_grad)
+        ctx.native = runs_native(emissions.device)
+        found = sums(chain, both=wanted and not ctx.native)
+        if wanted:
+            after = () if found.after is None else (found.after,)
+            ctx.save_for_backward(emissions, transitions, start, end, found.total, found.before, *after)
             ctx.lengths = lengths
         return found.total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        emissions, transitions, start, end, total, before, after = ctx.saved_tensors
+        emissions, transitions, start, end, total, before, *rest = ctx.saved_tensors
         chain = Chain(emissions, transitions, start, end, ctx.lengths)
+        if ctx.native:
+            return *native_chain_gradient(*chain.parts, before=before, total=total, weight=grads[0]), None
+        after, mask = rest[0], chain.mask[1:, :, None]
         shares = marginals(chain, Sums(total, before, after)) * grads[0][:, None]
         # Expected transitions: exp(before[t, i] + transitions[i, j] + after[t + 1, j] - log Z), summed over t and B.
         # Each factor is scaled by its largest entry, so that the sum is one product of two matrices.
         left, right = before[:-1], after[1:]
-        tops = left.amax(-1, keepdim=True), right.amax(-1, keepdim=True)
-        scale = (tops[0] + tops[1] - total[:, None]).masked_fill(~chain.mask[1:, :, None], -torch.inf).exp()
-        weighted = (left - tops[0]).exp() * scale * grads[0][:, None]
-        moved = weighted.flatten(0, 1).t() @ (right - tops[1]).exp().flatten(0, 1) * transitions.exp()
-        return shares, moved, shares[0], at_end(shares, ctx.lengths), None
+        tops = left.amax(-1, keepdim=True).clamp_(min=LOWEST), right.amax(-1, keepdim=True).clamp_(min=LOWEST)
+        scale = (tops[0] + tops[1] - total.clamp(min=LOWEST)[:, None]).masked_fill_(~mask, -torch.inf).exp_()
+        weighted = (left - tops[0]).exp_() * scale * grads[0][:, None]
+        moved = weighted.flatten(0, 1).t() @ (right - tops[1]).exp_().flatten(0, 1) * transitions.exp()
+        return shares, moved, shares[0].clone(), at_end(shares, ctx.lengths), None

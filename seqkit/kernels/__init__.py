@@ -14,7 +14,7 @@ from __future__ import annotations
 from seqkit.kernels.choice import Choice, choose, describe, runs_native, use
 from seqkit.kernels.fused import RowsRan, recur_rows
 from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
-from seqkit.kernels.native import native_best_paths
+from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
 from seqkit.kernels.padded import CellState, Ran, recur
 from seqkit.kernels.rows import all_full, at_end, flip, real_rows, upload
 from seqkit.kernels.single import advance
@@ -34,6 +34,8 @@ __all__ = [
     "gathered",
     "lay_out",
     "native_best_paths",
+    "native_chain_gradient",
+    "native_chain_sums",
     "real_rows",
     "recur",
     "recur_rows",

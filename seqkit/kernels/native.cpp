@@ -68,6 +68,17 @@ inline void store(T* p, Vec<T> v, int n) {
     if (n >= Lanes<T>::n) return store(p, v);
     std::memcpy(p, &v, n * sizeof(T));
 }
+#if defined(__AVX512F__)
+// In one instruction each: the ends of rows are met at every step of a chain.
+template <>
+inline Vec<double> load<double>(const double* p, int n) {
+    return (Vec<double>)_mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p);
+}
+template <>
+inline void store<double>(double* p, Vec<double> v, int n) {
+    _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), (__m512d)v);
+}
+#endif
 
 // A row of best scores and its emissions: lanes beyond the last class stay out of reach.
 inline void store_lanes(double* out, Vec<double> best, const double* said, int64_t j, int64_t classes) {
@@ -587,11 +598,185 @@ int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int
     return 0;
 }
 
+// ---- sums over the paths of chains --------------------------------------------------------------------------------
+
+typedef Vec<double> Doubles;
+typedef int64_t Longs __attribute__((vector_size(BYTES)));
+constexpr int WIDTH = Lanes<double>::n;
+constexpr double LOWEST = -1e300;  // in the place of -inf where it is taken away: -inf less this is still -inf
+constexpr double LN2_HIGH = 6.93147180369123816490e-1, LN2_LOW = 1.90821492927058770002e-10;
+constexpr double WHOLE = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to a whole number, as in single precision
+
+inline Doubles power_of_two(Doubles n) { return (Doubles)(((Longs)(n + WHOLE) << 52) + 0x3ff0000000000000); }
+
+// e^x, to within an ulp or so; 0 from -746 down, inf from 710 up, and not a number stays none.
+inline Doubles exponential(Doubles x) {
+    x = x > 710.0 ? Doubles{} + 710.0 : x;
+    x = x < -750.0 ? Doubles{} - 750.0 : x;
+    const Doubles n = (x * 1.44269504088896340736 + WHOLE) - WHOLE;
+    const Doubles r = (x - n * LN2_HIGH) - n * LN2_LOW, s = r * r;
+    // The series to the 13th power, |r| < 0.35; even and odd powers apart.
+    Doubles even = s * (1.0 / 479001600) + 1.0 / 3628800, odd = s * (1.0 / 6227020800) + 1.0 / 39916800;
+    even = even * s + 1.0 / 40320, odd = odd * s + 1.0 / 362880;
+    even = even * s + 1.0 / 720, odd = odd * s + 1.0 / 5040;
+    even = even * s + 1.0 / 24, odd = odd * s + 1.0 / 120;
+    even = even * s + 0.5, odd = odd * s + 1.0 / 6;
+    const Doubles e = (even + odd * r) * s + r + 1.0;
+    // In two halves, so that what is smaller than the smallest normal number is reached as well.
+    const Doubles half = (n * 0.5 + WHOLE) - WHOLE;
+    return e * power_of_two(half) * power_of_two(n - half);
+}
+
+// Natural logarithm of x >= 0 after fdlibm's log: x = 2^k (1 + f), f in [sqrt(1/2) - 1, sqrt(2) - 1). Of 0: -inf.
+inline Doubles logarithm(Doubles x) {
+    const auto tiny = x < 2.2250738585072014e-308;
+    const Doubles scaled = tiny ? x * 18014398509481984.0 : x;
+    const Longs bits = (Longs)scaled + (0x3ff0000000000000 - 0x3fe6a09e667f3bcd);
+    Doubles k = (Doubles)((bits >> 52) + (Longs)(Doubles{} + WHOLE)) - (WHOLE + 1023.0);
+    k = tiny ? k - 54.0 : k;
+    const Doubles f = (Doubles)((bits & 0x000fffffffffffff) + 0x3fe6a09e667f3bcd) - 1.0;
+    const Doubles s = f / (2.0 + f), z = s * s, w = z * z, half = 0.5 * f * f;
+    Doubles odd = w * 1.531383769920937332e-1 + 2.222219843214978396e-1;
+    odd = (odd * w + 3.999999999940941908e-1) * w;
+    Doubles even = w * 1.479819860511658591e-1 + 1.818357216161805012e-1;
+    even = ((even * w + 2.857142874366239149e-1) * w + 6.666666666666735130e-1) * z;
+    const Doubles found = k * LN2_HIGH - ((half - (s * (half + odd + even) + k * LN2_LOW)) - f);
+    const Doubles edge = x == 0.0 ? Doubles{} - INFINITY : x;  // inf and not a number stay what they are
+    const auto usual = (x > 0.0) & (x < INFINITY);
+    return usual ? found : edge;
+}
+
+// The fields of `Chain`, in 64 bits each, and the strides of those that may be views.
+struct Chains {
+    const double* emissions;  // (T, B, C)
+    int64_t by_time, by_chain;
+    const double *transitions, *start;  // (C, C), (B, C)
+    int64_t by_start;
+    const double* end;  // (B, C)
+    int64_t by_end;
+    const int64_t* lengths;
+    int64_t steps, batch, classes;
+
+    int64_t wide() const { return (classes + WIDTH - 1) / WIDTH * WIDTH; }
+    int lanes(int64_t j) const { return int(std::min<int64_t>(WIDTH, classes - j)); }
+    bool fit() const {
+        return std::all_of(lengths, lengths + batch, [this](int64_t l) { return l >= 1 && l <= steps; });
+    }
+    // Chains are shared out in so many parts whatever the number of threads: what is summed over them has one order.
+    int64_t parts() const { return std::min<int64_t>(16, (batch + 7) / 8); }
+    template <class Work>
+    void each_part(int threads, Work work) const {
+        const int64_t count = parts(), share = count ? (batch + count - 1) / count : 0;
+        for_each(count, threads, [&](int64_t part) { work(part, part * share, std::min(batch, (part + 1) * share)); });
+    }
+    // exp(transitions) by rows and by columns, each row filled up with zeros.
+    void weights(double* rows, double* columns) const {
+        for (int64_t i = 0; i < classes; ++i)
+            for (int64_t j = 0; j < wide(); j += WIDTH) {
+                const int n = lanes(j);
+                Doubles w = exponential(load(transitions + i * classes + j, n));
+                for (int l = n; l < WIDTH; ++l) w[l] = 0.0;
+                store(rows + i * wide() + j, w);
+            }
+        for (int64_t j = 0; j < classes; ++j)
+            for (int64_t i = 0; i < wide(); ++i) columns[j * wide() + i] = i < classes ? rows[i * wide() + j] : 0.0;
+    }
+};
+
+// (n) by (n, wide), NV vectors of the columns. Two sums each, or the processor would wait for one to be done.
+template <int NV>
+inline void chain_product(const double* a, const double* w, int64_t wide, int64_t n, double* out) {
+    Doubles one[NV] = {}, two[NV] = {};
+    int64_t i = 0;
+    for (; i + 1 < n; i += 2)
+        for (int v = 0; v < NV; ++v) {
+            one[v] += a[i] * load(w + i * wide + v * WIDTH);
+            two[v] += a[i + 1] * load(w + (i + 1) * wide + v * WIDTH);
+        }
+    if (i < n)
+        for (int v = 0; v < NV; ++v) one[v] += a[i] * load(w + i * wide + v * WIDTH);
+    for (int v = 0; v < NV; ++v) store<double>(out + v * WIDTH, one[v] + two[v]);
+}
+
+// out = exp(row - top), and gives top: the largest entry, or a very low number.
+inline double lifted(const double* row, int64_t wide, double* out) {
+    Doubles best = load(row);
+    for (int64_t j = WIDTH; j < wide; j += WIDTH) {
+        const Doubles own = load(row + j);
+        best = own > best ? own : best;
+    }
+    double top = LOWEST;
+    for (int l = 0; l < WIDTH; ++l) top = best[l] > top ? best[l] : top;
+    for (int64_t j = 0; j < wide; j += WIDTH) store<double>(out + j, exponential(load(row + j) - top));
+    return top;
+}
+
+// One chain from one side: `use(t, now)` at each step with the row of sums; before it, at each but the first,
+// `moved(lifts, sums)` with exp(row of the step before - its largest) and its product with the weights. `rows`: 3.
+template <class Use, class Moved>
+inline void walk(
+    const Chains& c, int64_t b, bool forwards, const double* weights, double* rows, Use&& use, Moved&& moved
+) {
+    const int64_t wide = c.wide(), last = c.lengths[b] - 1;
+    double *now = rows, *lifts = rows + wide, *sums = rows + 2 * wide;
+    const double* said = c.emissions + b * c.by_chain;
+    const double* edge = forwards ? c.start + b * c.by_start : c.end + b * c.by_end;
+    for (int64_t k = 0; k <= last; ++k) {
+        const int64_t t = forwards ? k : last - k;
+        double top = 0.0;
+        if (k > 0) {
+            top = lifted(now, wide, lifts);
+            int64_t j = 0;
+            for (; j + 4 * WIDTH <= wide; j += 4 * WIDTH)
+                chain_product<4>(lifts, weights + j, wide, c.classes, sums + j);
+            switch ((wide - j) / WIDTH) {
+                case 3: chain_product<3>(lifts, weights + j, wide, c.classes, sums + j); break;
+                case 2: chain_product<2>(lifts, weights + j, wide, c.classes, sums + j); break;
+                case 1: chain_product<1>(lifts, weights + j, wide, c.classes, sums + j); break;
+            }
+        }
+        for (int64_t j = 0; j < wide; j += WIDTH) {
+            const int n = c.lanes(j);
+            const Doubles here = load(said + t * c.by_time + j, n);
+            if (k > 0)
+                store<double>(now + j, logarithm(load(sums + j)) + top + here);  // behind the last class: log 0
+            else
+                store_lanes(now, load(edge + j, n), said + t * c.by_time, j, c.classes);
+        }
+        if (k > 0) moved(lifts, sums);
+        use(t, now);
+    }
+}
+
+// log Z: the sums at the last step and the end.
+inline double chain_total(const Chains& c, int64_t b, double* rows) {
+    const int64_t wide = c.wide();
+    double sum = 0.0;
+    for (int64_t j = 0; j < c.classes; ++j) rows[j] += c.end[b * c.by_end + j];
+    const double top = lifted(rows, wide, rows + wide);
+    for (int64_t j = 0; j < wide; ++j) sum += rows[wide + j];
+    return std::log(sum) + top;
+}
+
+// Up to AT_ONCE steps' expected transitions: counts[i, :] += from[s, i] to[s, :].
+constexpr int AT_ONCE = 8;
+inline void add_counts(const double* from, const double* to, int64_t wide, int64_t classes, double* counts) {
+    for (int64_t i = 0; i < classes; ++i) {
+        Doubles own[AT_ONCE];
+        for (int s = 0; s < AT_ONCE; ++s) own[s] = Doubles{} + from[s * wide + i];
+        for (int64_t j = 0; j < wide; j += WIDTH) {
+            Doubles sum = load(counts + i * wide + j);
+            for (int s = 0; s < AT_ONCE; ++s) sum += own[s] * load(to + s * wide + j);
+            store(counts + i * wide + j, sum);
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
 
-int seqkit_version() { return 4; }
+int seqkit_version() { return 5; }
 int seqkit_lanes() { return Lanes<float>::n; }
 
 void seqkit_threads_by(void* run_parallel, void* number) {
@@ -699,6 +884,111 @@ int seqkit_best_paths(
             }
         }
     });
+    return 0;
+}
+
+// The sums over the paths of each chain, in log space; see `Sums` in chains.py. Out: `before`, and `after` unless it is
+// null, (B, T, C), zero past each end; total (B,), -inf where no path is open. 1: no memory; 2: a length is wrong.
+int seqkit_chain_sums(const int64_t* asked, int threads, double* before, double* after, double* total) {
+    Chains c;
+    static_assert(sizeof c % sizeof(int64_t) == 0);
+    std::memcpy(&c, asked, sizeof c);
+    if (!c.fit()) return 2;
+    const int64_t wide = c.wide(), square = c.classes * wide, job_size = 3 * wide, size = c.steps * c.classes;
+    double* store = static_cast<double*>(store_of_packed.take((2 * square + c.parts() * job_size) * sizeof(double)));
+    if (!store) return 1;
+    c.weights(store, store + square);
+    c.each_part(threads, [&](int64_t part, int64_t first, int64_t beyond) {
+        double* rows = store + 2 * square + part * job_size;
+        for (int64_t b = first; b < beyond; ++b) {
+            const auto nothing = [](const double*, const double*) {};
+            const auto keep = [&](double* out) {
+                std::fill(out + b * size + c.lengths[b] * c.classes, out + (b + 1) * size, 0.0);
+                return [&c, to = out + b * size](int64_t t, const double* now) {
+                    std::memcpy(to + t * c.classes, now, c.classes * sizeof(double));
+                };
+            };
+            walk(c, b, true, store, rows, keep(before), nothing);
+            total[b] = chain_total(c, b, rows);
+            if (after) walk(c, b, false, store + square, rows, keep(after), nothing);
+        }
+    });
+    return 0;
+}
+
+// The gradient of a sum of log Z times `weight` (B,), given `before` and `total`. Out: shares (B, T, C), the weighted
+// probability of each state, zero past each end; moved (C, C), of each transition; first and last (B, C), of each edge.
+// A chain without an open path has none. 1: no memory; 2: a length is wrong.
+int seqkit_chain_gradient(
+    const int64_t* asked, int threads, const double* before, const double* total, const double* weight, double* shares,
+    double* moved, double* first, double* last
+) {
+    Chains c;
+    std::memcpy(&c, asked, sizeof c);
+    if (!c.fit()) return 2;
+    const int64_t wide = c.wide(), square = c.classes * wide, size = c.steps * c.classes;
+    const int64_t job_size = square + (4 + 2 * AT_ONCE) * wide;
+    double* block = static_cast<double*>(store_of_packed.take((2 * square + c.parts() * job_size) * sizeof(double)));
+    if (!block) return 1;
+    double* jobs = block + 2 * square;
+    c.weights(block, block + square);
+    std::fill(jobs, jobs + c.parts() * job_size, 0.0);
+    c.each_part(threads, [&](int64_t part, int64_t from, int64_t beyond) {
+        double *counts = jobs + part * job_size, *rows = counts + square, *own = rows + 3 * wide;
+        double *left = own + wide, *right = left + AT_ONCE * wide;
+        for (int64_t b = from; b < beyond; ++b) {
+            const double *starts = before + b * size, *said = c.emissions + b * c.by_chain, g = weight[b];
+            const double whole = total[b] > LOWEST || total[b] != total[b] ? total[b] : LOWEST;
+            double* out = shares + b * size;
+            int kept = 0;
+            // The shares of this step, unweighted, are in `own` once `row` says what there is from here on.
+            const auto share = [&](int64_t t, const double* row) {
+                for (int64_t j = 0; j < wide; j += WIDTH) {
+                    const int n = c.lanes(j);
+                    const Doubles there = load(starts + t * c.classes + j, n), here = load(said + t * c.by_time + j, n);
+                    store<double>(own + j, exponential(there + (load(row + j) - here) - whole));
+                    store<double>(out + t * c.classes + j, load(own + j) * g, n);
+                }
+            };
+            // P(i, j) = P(i) w(i, j) e(j) / sum over j of the same. Where nothing leads on from i, P(i) is zero.
+            const auto count = [&](const double* lifts, const double* sums) {
+                for (int64_t j = 0; j < wide; j += WIDTH) {
+                    const Doubles sum = load(sums + j);
+                    Doubles each = load(own + j) / sum;
+                    each = sum == 0.0 ? Doubles{} : each;
+                    each = each > 1e290 ? Doubles{} + 1e290 : each;
+                    store<double>(left + kept * wide + j, each * g);
+                    store<double>(right + kept * wide + j, load(lifts + j));
+                }
+                if (++kept < AT_ONCE) return;
+                add_counts(left, right, wide, c.classes, counts);
+                kept = 0;
+            };
+            const double *lifts = nullptr, *sums = nullptr;
+            walk(
+                c, b, false, block + square, rows,
+                [&](int64_t t, const double* now) {
+                    share(t, now);
+                    if (lifts) count(lifts, sums);
+                },
+                [&](const double* lift, const double* sum) { lifts = lift, sums = sum; }
+            );
+            if (kept) {
+                std::fill(left + kept * wide, left + AT_ONCE * wide, 0.0);
+                std::fill(right + kept * wide, right + AT_ONCE * wide, 0.0);
+                add_counts(left, right, wide, c.classes, counts);
+            }
+            std::memcpy(first + b * c.classes, out, c.classes * sizeof(double));
+            std::memcpy(last + b * c.classes, out + (c.lengths[b] - 1) * c.classes, c.classes * sizeof(double));
+            std::fill(out + c.lengths[b] * c.classes, out + size, 0.0);
+        }
+    });
+    for (int64_t i = 0; i < c.classes; ++i)
+        for (int64_t j = 0; j < c.classes; ++j) {
+            double sum = 0.0;
+            for (int64_t part = 0; part < c.parts(); ++part) sum += jobs[part * job_size + i * wide + j];
+            moved[i * c.classes + j] = sum * block[i * wide + j];
+        }
     return 0;
 }
 
