@@ -177,8 +177,9 @@ def generate(
     generator = torch.Generator().manual_seed(seed)
     state: State | None = None
     step = torch.tensor([symbols], device=model.device)
-    recent: list[int] = []
-    said = ""
+    # The prompt comes first: whether a space stands between it and what follows is the field's to say.
+    recent = symbols[1:][-_RECENT:]
+    said = str(input_field.decode(np.array(recent))) if recent else ""
     for _ in range(length):
         encoded = model.encode(name, Batch(step, torch.tensor([step.shape[1]])), state)
         state = encoded.state

@@ -186,6 +186,8 @@ def test_what_is_written_reads_like_the_text(place: Path, tmp_path: Path, unit: 
     done = call("generate", tmp_path / "run", "--temperature", 0, "--length", 150)
     assert "ab – cd. ab – cd" in done.stdout
     assert "\ufffd" not in done.stdout
+    done = call("generate", tmp_path / "run", "--temperature", 0, "--prompt", "ab – cd.", "--length", 60)
+    assert done.stdout.startswith("ab – cd. ab – cd")
 
 
 def test_a_prompt_of_unknown_symbols_and_a_model_that_cannot_write_are_told(trained: Path) -> None:
