@@ -119,7 +119,7 @@ def _native() -> Native:
         *[pointer, count, count, *[pointer] * 4, *[count] * 3],
         *[ctypes.c_int, pointer, pointer],
     ]
-    library.seqkit_chain_sums.argtypes = [pointer, ctypes.c_int, *[pointer] * 3]
+    library.seqkit_chain_sums.argtypes = [pointer, ctypes.c_int, *[pointer] * 4]
     library.seqkit_chain_gradient.argtypes = [pointer, ctypes.c_int, *[pointer] * 7]
     library.seqkit_lay_out.restype = ctypes.c_int64
     threads = _openmp()

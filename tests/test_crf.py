@@ -18,7 +18,7 @@ from seqkit import compiled, kernels
 from seqkit.fields import Label, Tags
 from seqkit.fields.symbols import UNSEEN
 from seqkit.heads import crf, tag
-from seqkit.heads.chains import Chain, best_paths, log_partition, marginals, path_score, sums
+from seqkit.heads.chains import Chain, best_paths, log_partition, marginals, negative_log_likelihood, path_score, sums
 from seqkit.heads.random_field import PENALTY, RandomField
 from seqkit.modules import Batch, Encoded
 from seqkit.spans import Scheme, fault, spans_of
@@ -153,15 +153,15 @@ def ragged(classes: int, *, batch: int = 21, steps: int = 11, spread: float = 3.
     return [past_the_end(emissions, lengths, math.nan), moves, start, end, lengths]
 
 
-def past_the_end(emissions: Tensor, lengths: Tensor, value: float) -> Tensor:
-    past = torch.arange(emissions.shape[1]) >= lengths[:, None]
-    return emissions.masked_fill(past[..., None], value)
+def past_the_end(padded: Tensor, lengths: Tensor, value: float) -> Tensor:
+    past = torch.arange(padded.shape[1]) >= lengths[:, None]
+    return padded.masked_fill(past.view(*past.shape, *[1] * (padded.dim() - 2)), value)
 
 
 def all_of(parts: Sequence[Tensor], wanted: Any) -> list[Tensor]:
     """Sums where they mean something, marginals, and the gradient of a weighted sum of log Z."""
     *scores, lengths = parts
-    given = [part.clone().requires_grad_() for part in scores]
+    given, classes = [part.clone().requires_grad_() for part in scores], scores[1].shape[0]
     with kernels.use(wanted):
         chain = Chain.of(*given, lengths)
         found = sums(chain)
@@ -171,10 +171,16 @@ def all_of(parts: Sequence[Tensor], wanted: Any) -> list[Tensor]:
             torch.testing.assert_close(found.total, same, atol=0.0, rtol=0.0, equal_nan=True)
         # Weights of both signs and of zero; no path open counts for nothing.
         weighted = total.masked_fill(total == INFINITE, 0.0) * torch.arange(-3.0, len(lengths) - 3)
-        gradients = torch.autograd.grad(weighted.sum(), given)
+        gradients = torch.autograd.grad(weighted.sum(), given, retain_graph=True)
         shares = marginals(chain, found)
+        paths = torch.arange(len(lengths) * len(chain.emissions)).view(len(lengths), -1) * 7 % classes
+        if wanted == "native":
+            paths = past_the_end(paths, lengths, -1)  # what stands there is not looked at
+        loss = negative_log_likelihood(chain, paths)
+        gone = loss.masked_fill(loss.isinf() | total.isinf(), 0.0) * torch.arange(-3.0, len(lengths) - 3)
+        gradients += torch.autograd.grad(gone.sum(), given)
     inside = [side.masked_fill(~chain.mask[..., None], 0.0) for side in (found.before, found.after)]
-    return [found.total, *inside, shares.detach(), *gradients]
+    return [found.total, *inside, shares.detach(), *gradients, loss.detach()]
 
 
 @pytest.mark.parametrize("barred", [False, True])
@@ -222,9 +228,9 @@ def test_where_no_path_is_open(wanted: Any) -> None:
     parts[3][4] = INFINITE
     shut = torch.tensor([3, 4])
     found = all_of(parts, wanted)
-    total, *_, shares, of_emissions, of_moves, of_start, of_end = found
+    total, _, _, shares, of_emissions, of_moves, of_start, of_end, *_ = found
     assert total.isneginf().nonzero().flatten().tolist() == shut.tolist()
-    assert not any(each.isnan().any() for each in found)
+    assert not any(each.isnan().any() for each in found[:-1])
     assert not shares[:, shut].any()
     assert not any(each[shut].any() for each in (of_emissions, of_start, of_end))
     rest = torch.ones(len(total), dtype=torch.bool)
@@ -263,9 +269,14 @@ def test_native_sums_hold_far_apart_scores(scale: float) -> None:
         torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-12)
 
 
-def test_native_sums_refuse_lengths_that_do_not_fit() -> None:
+def test_native_sums_refuse_lengths_and_paths_that_do_not_fit() -> None:
     native_only()
     *parts, lengths = ragged(3)
+    for wrong in (-1, 3):
+        paths = torch.zeros(len(lengths), 11, dtype=torch.int64)
+        paths[1, 10] = wrong
+        with kernels.use("native"), pytest.raises(ValueError, match="from 0 to 2"):
+            negative_log_likelihood(Chain.of(*parts, lengths), paths)
     for wrong in (0, 12):
         lengths[2] = wrong
         with kernels.use("native"), pytest.raises(ValueError, match="from 1 to 11"):
@@ -288,8 +299,11 @@ def leaves(classes: int, seed: int = 3) -> list[Tensor]:
 
 @pytest.mark.usefixtures("either")
 def test_the_gradient_is_that_of_the_definition() -> None:
-    def every(*parts: Tensor) -> Tensor:
-        return log_partition(Chain.of(*parts, LENGTHS))
+    y = torch.randint(3, (len(LENGTHS), int(LENGTHS.max())), generator=torch.Generator().manual_seed(1))
+
+    def every(*parts: Tensor) -> tuple[Tensor, Tensor]:
+        chain = Chain.of(*parts, LENGTHS)
+        return log_partition(chain), negative_log_likelihood(chain, y)
 
     assert torch.autograd.gradcheck(every, tuple(leaves(3)), atol=1e-6)
 
@@ -318,7 +332,7 @@ def test_against_pytorch_crf(classes: int) -> None:
     mask = torch.arange(emissions.shape[1])[None] < LENGTHS[:, None]
 
     chain = Chain.of(emissions, transitions, start, end, LENGTHS)
-    ours = (log_partition(chain) - path_score(chain, y)).sum()
+    ours = negative_log_likelihood(chain, y).sum()
     copied = emissions.detach().clone().requires_grad_()
     theirs = -oracle(copied, y, mask=mask)
     ours.backward()

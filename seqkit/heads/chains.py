@@ -93,10 +93,17 @@ class Sums:
 
 def log_partition(chain: Chain) -> Tensor:
     """(B,) log Z, with a gradient that is the marginals (no graph is kept over time, none can be differentiated)."""
-    total: Tensor = _LogPartition.apply(  # type: ignore[no-untyped-call, unused-ignore]
-        chain.emissions, chain.transitions, chain.start, chain.end, chain.lengths
-    )
+    if runs_native(chain.emissions.device):
+        return _native_loss(chain, None)
+    total: Tensor = _LogPartition.apply(*chain.parts)  # type: ignore[no-untyped-call, unused-ignore]
     return total
+
+
+def negative_log_likelihood(chain: Chain, paths: Tensor) -> Tensor:
+    """(B, T) states -> (B,) log Z less the score of each path, in nats; natively, both and their gradient in one go."""
+    if runs_native(chain.emissions.device):
+        return _native_loss(chain, paths)
+    return log_partition(chain) - path_score(chain, paths)
 
 
 def path_score(chain: Chain, paths: Tensor) -> Tensor:
@@ -115,7 +122,7 @@ def path_score(chain: Chain, paths: Tensor) -> Tensor:
 def sums(chain: Chain, *, both: bool = True) -> Sums:
     """The sums over paths from both sides, or, with `both=False`, from the beginning only (half the work)."""
     if runs_native(chain.emissions.device):
-        total, before, after = native_chain_sums(*chain.parts, both=both)
+        total, before, after, _ = native_chain_sums(*chain.parts, both=both)
         return Sums(total, before, after)
     mask = chain.mask[..., None]
     emissions = chain.emissions.masked_fill(~mask, 0.0)
@@ -189,12 +196,33 @@ def _at_last(before: Tensor, chain: Chain) -> Tensor:
     return (at_end(before, chain.lengths) + chain.end).logsumexp(-1)
 
 
+def _native_loss(chain: Chain, paths: Tensor | None) -> Tensor:
+    found: Tensor = _NativeLoss.apply(*chain.parts, paths)  # type: ignore[no-untyped-call, unused-ignore]
+    return found
+
+
+class _NativeLoss(torch.autograd.Function):
+    """log Z, less the scores of paths where they are given; the sums from the end belong to the gradient alone."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Tensor) -> Tensor:
+        total, before, _, scores = native_chain_sums(*given, both=False)
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(*given, before, total)
+        return total if scores is None else total - scores
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        *given, before, total = ctx.saved_tensors
+        return *native_chain_gradient(*given, before=before, total=total, weight=grads[0]), None, None
+
+
 class _LogPartition(torch.autograd.Function):
     """log Z with its gradient written out: the expected count of each state and of each transition.
 
     Backward through the recursion itself would keep every step's (B, C, C) scores and walk the loop again; the sums
-    from both sides give the same numbers in a few large products. In PyTorch they run side by side in one loop; the
-    native library sums from the end only when the gradient is asked for.
+    from both sides, run side by side in one loop, give the same numbers in a few large products.
     """
 
     @staticmethod
@@ -202,29 +230,24 @@ class _LogPartition(torch.autograd.Function):
         ctx: Any, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
     ) -> Tensor:
         chain = Chain(emissions, transitions, start, end, lengths)
-        wanted = any(ctx.needs_input_grad)
-        ctx.native = runs_native(emissions.device)
-        found = sums(chain, both=wanted and not ctx.native)
-        if wanted:
-            after = () if found.after is None else (found.after,)
-            ctx.save_for_backward(emissions, transitions, start, end, found.total, found.before, *after)
+        found = sums(chain, both=any(ctx.needs_input_grad))
+        if found.after is not None:
+            ctx.save_for_backward(emissions, transitions, start, end, found.total, found.before, found.after)
             ctx.lengths = lengths
         return found.total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        emissions, transitions, start, end, total, before, *rest = ctx.saved_tensors
+        emissions, transitions, start, end, total, before, after = ctx.saved_tensors
         chain = Chain(emissions, transitions, start, end, ctx.lengths)
-        if ctx.native:
-            return *native_chain_gradient(*chain.parts, before=before, total=total, weight=grads[0]), None
-        after, mask = rest[0], chain.mask[1:, :, None]
         shares = marginals(chain, Sums(total, before, after)) * grads[0][:, None]
         # Expected transitions: exp(before[t, i] + transitions[i, j] + after[t + 1, j] - log Z), summed over t and B.
         # Each factor is scaled by its largest entry, so that the sum is one product of two matrices.
         left, right = before[:-1], after[1:]
         tops = left.amax(-1, keepdim=True).clamp_(min=LOWEST), right.amax(-1, keepdim=True).clamp_(min=LOWEST)
-        scale = (tops[0] + tops[1] - total.clamp(min=LOWEST)[:, None]).masked_fill_(~mask, -torch.inf).exp_()
+        scale = tops[0] + tops[1] - total.clamp(min=LOWEST)[:, None]
+        scale = scale.masked_fill_(~chain.mask[1:, :, None], -torch.inf).exp_()
         weighted = (left - tops[0]).exp_() * scale * grads[0][:, None]
         moved = weighted.flatten(0, 1).t() @ (right - tops[1]).exp_().flatten(0, 1) * transitions.exp()
         return shares, moved, shares[0].clone(), at_end(shares, ctx.lengths), None

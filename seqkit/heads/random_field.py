@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqkit.fields import Tags
 from seqkit.fields.symbols import UNSEEN
-from seqkit.heads.chains import Chain, Sums, best_paths, log_partition, marginals, path_score, sums
+from seqkit.heads.chains import Chain, Sums, best_paths, marginals, negative_log_likelihood, sums
 from seqkit.heads.tagging import check_aligned, spans_said
 from seqkit.kernels import upload
 from seqkit.modules import Batch, Encoded, Head
@@ -100,7 +100,7 @@ class RandomField(Head):
         check_aligned(encoded, batch)
         with torch.autocast(encoded.steps.device.type, enabled=False):
             chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths, batch.y)
-            total = (log_partition(chain) - path_score(chain, batch.y)).sum()
+            total = negative_log_likelihood(chain, batch.y).sum()
         return total.float(), encoded.lengths.sum()
 
     @torch.no_grad()

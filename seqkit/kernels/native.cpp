@@ -654,13 +654,26 @@ struct Chains {
     int64_t by_start;
     const double* end;  // (B, C)
     int64_t by_end;
-    const int64_t* lengths;
-    int64_t steps, batch, classes;
+    const int64_t *lengths, *paths;  // (B,); (B, T) or null
+    int64_t by_path, steps, batch, classes;
 
     int64_t wide() const { return (classes + WIDTH - 1) / WIDTH * WIDTH; }
     int lanes(int64_t j) const { return int(std::min<int64_t>(WIDTH, classes - j)); }
-    bool fit() const {
-        return std::all_of(lengths, lengths + batch, [this](int64_t l) { return l >= 1 && l <= steps; });
+    // 0, or what is wrong: 2, a length; 3, a state of a path.
+    int fault() const {
+        if (std::any_of(lengths, lengths + batch, [this](int64_t l) { return l < 1 || l > steps; })) return 2;
+        for (int64_t b = 0; paths && b < batch; ++b)
+            for (int64_t t = 0; t < lengths[b]; ++t)
+                if (path(b)[t] < 0 || path(b)[t] >= classes) return 3;
+        return 0;
+    }
+    const int64_t* path(int64_t b) const { return paths + b * by_path; }
+    double path_score(int64_t b) const {
+        const int64_t *y = path(b), last = lengths[b] - 1;
+        double score = start[b * by_start + y[0]] + end[b * by_end + y[last]];
+        for (int64_t t = 0; t <= last; ++t) score += emissions[b * by_chain + t * by_time + y[t]];
+        for (int64_t t = 1; t <= last; ++t) score += transitions[y[t - 1] * classes + y[t]];
+        return score;
     }
     // Chains are shared out in so many parts whatever the number of threads: what is summed over them has one order.
     int64_t parts() const { return std::min<int64_t>(16, (batch + 7) / 8); }
@@ -888,12 +901,15 @@ int seqkit_best_paths(
 }
 
 // The sums over the paths of each chain, in log space; see `Sums` in chains.py. Out: `before`, and `after` unless it is
-// null, (B, T, C), zero past each end; total (B,), -inf where no path is open. 1: no memory; 2: a length is wrong.
-int seqkit_chain_sums(const int64_t* asked, int threads, double* before, double* after, double* total) {
+// null, (B, T, C), zero past each end; total (B,), -inf where no path is open; where paths are given, the score (B,) of
+// each. 1: no memory; 2: a length is wrong; 3: a path is wrong.
+int seqkit_chain_sums(
+    const int64_t* asked, int threads, double* before, double* after, double* total, double* scores
+) {
     Chains c;
     static_assert(sizeof c % sizeof(int64_t) == 0);
     std::memcpy(&c, asked, sizeof c);
-    if (!c.fit()) return 2;
+    if (const int fault = c.fault()) return fault;
     const int64_t wide = c.wide(), square = c.classes * wide, job_size = 3 * wide, size = c.steps * c.classes;
     double* store = static_cast<double*>(store_of_packed.take((2 * square + c.parts() * job_size) * sizeof(double)));
     if (!store) return 1;
@@ -910,6 +926,7 @@ int seqkit_chain_sums(const int64_t* asked, int threads, double* before, double*
             };
             walk(c, b, true, store, rows, keep(before), nothing);
             total[b] = chain_total(c, b, rows);
+            if (c.paths) scores[b] = c.path_score(b);
             if (after) walk(c, b, false, store + square, rows, keep(after), nothing);
         }
     });
@@ -918,14 +935,14 @@ int seqkit_chain_sums(const int64_t* asked, int threads, double* before, double*
 
 // The gradient of a sum of log Z times `weight` (B,), given `before` and `total`. Out: shares (B, T, C), the weighted
 // probability of each state, zero past each end; moved (C, C), of each transition; first and last (B, C), of each edge.
-// A chain without an open path has none. 1: no memory; 2: a length is wrong.
+// A chain without an open path has none. Where paths are given: of log Z less the path's score. Not 0: as above.
 int seqkit_chain_gradient(
     const int64_t* asked, int threads, const double* before, const double* total, const double* weight, double* shares,
     double* moved, double* first, double* last
 ) {
     Chains c;
     std::memcpy(&c, asked, sizeof c);
-    if (!c.fit()) return 2;
+    if (const int fault = c.fault()) return fault;
     const int64_t wide = c.wide(), square = c.classes * wide, size = c.steps * c.classes;
     const int64_t job_size = square + (4 + 2 * AT_ONCE) * wide;
     double* block = static_cast<double*>(store_of_packed.take((2 * square + c.parts() * job_size) * sizeof(double)));
@@ -970,6 +987,7 @@ int seqkit_chain_gradient(
                 [&](int64_t t, const double* now) {
                     share(t, now);
                     if (lifts) count(lifts, sums);
+                    if (c.paths) out[t * c.classes + c.path(b)[t]] -= g;
                 },
                 [&](const double* lift, const double* sum) { lifts = lift, sums = sum; }
             );
@@ -989,6 +1007,8 @@ int seqkit_chain_gradient(
             for (int64_t part = 0; part < c.parts(); ++part) sum += jobs[part * job_size + i * wide + j];
             moved[i * c.classes + j] = sum * block[i * wide + j];
         }
+    for (int64_t b = 0; c.paths && b < c.batch; ++b)
+        for (int64_t t = 1; t < c.lengths[b]; ++t) moved[c.path(b)[t - 1] * c.classes + c.path(b)[t]] -= weight[b];
     return 0;
 }
 

@@ -106,27 +106,42 @@ def native_best_paths(
 
 
 def native_chain_sums(
-    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, *, both: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    emissions: Tensor,
+    transitions: Tensor,
+    start: Tensor,
+    end: Tensor,
+    lengths: Tensor,
+    paths: Tensor | None = None,
+    *,
+    both: bool,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """The sums over the paths of each chain, in log space: total (B,), before and, with `both`, after (T, B, C).
 
-    (T, B, C), (C, C), (B, C) twice, all in double precision on the CPU; (B,), each at least 1. Zero past the end.
+    And the scores (B,) of `paths`, where there are some. All in double precision on the CPU, zero past the end.
+
+    Args:
+        emissions: (T, B, C).
+        transitions: (C, C).
+        start: (B, C).
+        end: (B, C).
+        lengths: (B,), each from 1 to T.
+        paths: (B, T) int64 states, anything past the end; None: none.
 
     Raises:
-        ValueError: a length is not from 1 to T.
+        ValueError: a length is not from 1 to T, or a state not from 0 to C - 1.
     """
     library = native().library
     assert library is not None, native().said
     steps, batch, classes = emissions.shape
-    before, *after = (emissions.new_empty(batch, steps, classes) for _ in range(1 + both))
-    total = emissions.new_empty(batch)
-    asked, threads, kept = _chains(emissions, transitions, start, end, lengths)
-    failed = library.seqkit_chain_sums(
-        asked, threads, before.data_ptr(), after[0].data_ptr() if both else None, total.data_ptr()
-    )
-    _check_chains(failed, lengths, steps)
+    before, total = emissions.new_empty(batch, steps, classes), emissions.new_empty(batch)
+    after = torch.empty_like(before) if both else None
+    scores = None if paths is None else torch.empty_like(total)
+    asked, threads, kept = _chains(emissions, transitions, start, end, lengths, paths)
+    every = (before, after, total, scores)
+    failed = library.seqkit_chain_sums(asked, threads, *(_pointer(each) for each in every))
+    _check_chains(failed, lengths, emissions)
     del kept
-    return total, before.transpose(0, 1), after[0].transpose(0, 1) if both else None
+    return total, before.transpose(0, 1), None if after is None else after.transpose(0, 1), scores
 
 
 def native_chain_gradient(
@@ -135,6 +150,7 @@ def native_chain_gradient(
     start: Tensor,
     end: Tensor,
     lengths: Tensor,
+    paths: Tensor | None = None,
     *,
     before: Tensor,
     total: Tensor,
@@ -142,10 +158,8 @@ def native_chain_gradient(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients, for emissions (T, B, C), transitions, start and end, of the sum of `weight` (B,) times log Z.
 
-    `before` and `total` are what `native_chain_sums` gave. The sums over chains have one order, whatever the threads.
-
-    Raises:
-        ValueError: a length is not from 1 to T.
+    With `paths`, of log Z less the path's score. `before` and `total` are what `native_chain_sums` gave. The sums over
+    chains have one order, whatever the number of threads.
     """
     library = native().library
     assert library is not None, native().said
@@ -153,34 +167,41 @@ def native_chain_gradient(
     before, weight = before.transpose(0, 1).contiguous(), weight.contiguous()
     shares, moved = emissions.new_empty(batch, steps, classes), emissions.new_empty(classes, classes)
     first, last = emissions.new_empty(batch, classes), emissions.new_empty(batch, classes)
-    asked, threads, kept = _chains(emissions, transitions, start, end, lengths)
+    asked, threads, kept = _chains(emissions, transitions, start, end, lengths, paths)
     every = (before, total, weight, shares, moved, first, last)
-    failed = library.seqkit_chain_gradient(asked, threads, *(each.data_ptr() for each in every))
-    _check_chains(failed, lengths, steps)
+    failed = library.seqkit_chain_gradient(asked, threads, *(_pointer(each) for each in every))
+    _check_chains(failed, lengths, emissions)
     del kept
     return shares.transpose(0, 1), moved, first, last
 
 
 def _chains(
-    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
-) -> tuple[ctypes.Array[ctypes.c_int64], int, tuple[Tensor, ...]]:
+    emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, paths: Tensor | None
+) -> tuple[ctypes.Array[ctypes.c_int64], int, tuple[Tensor | None, ...]]:
     """The fields of `Chains` in native.cpp, how many threads it is worth, and what must live until the call is over."""
     steps, batch, classes = emissions.shape
     emissions, start, end = (part if part.stride(-1) == 1 else part.contiguous() for part in (emissions, start, end))
     transitions, lengths = transitions.contiguous(), lengths.contiguous()
+    paths = None if paths is None else paths.contiguous()
     values = [
         *(emissions.data_ptr(), emissions.stride(0), emissions.stride(1)),
         transitions.data_ptr(),
-        *(start.data_ptr(), start.stride(0)),
-        *(end.data_ptr(), end.stride(0)),
-        *(lengths.data_ptr(), steps, batch, classes),
+        *_rows(start),
+        *_rows(end),
+        lengths.data_ptr(),
+        *_rows(paths),
+        *(steps, batch, classes),
     ]
     threads = max(1, min(torch.get_num_threads(), batch // 8))
-    return (ctypes.c_int64 * len(values))(*values), threads, (emissions, transitions, start, end, lengths)
+    kept = (emissions, transitions, start, end, lengths, paths)
+    return (ctypes.c_int64 * len(values))(*values), threads, kept
 
 
-def _check_chains(failed: int, lengths: Tensor, steps: int) -> None:
+def _check_chains(failed: int, lengths: Tensor, emissions: Tensor) -> None:
+    steps, _, classes = emissions.shape
     if failed == 1:
         raise MemoryError("no memory for the sums of a conditional random field")
-    if failed:
+    if failed == 2:
         raise ValueError(f"lengths of chains are from 1 to {steps}, not {lengths.tolist()}")
+    if failed:
+        raise ValueError(f"the states of paths are from 0 to {classes - 1}; there is another one")
