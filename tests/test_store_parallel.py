@@ -68,9 +68,23 @@ def files(prepared: Prepared) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in prepared.folder.iterdir()}
 
 
+def children() -> set[str]:
+    """Processes that this one has started and not yet waited for, ended ones too."""
+    return {pid for tasks in Path("/proc/self/task").glob("*/children") for pid in tasks.read_text().split()}
+
+
+BEFORE: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """What other tests have left is not ours."""
+    BEFORE.clear()
+    BEFORE.update(children())
+
+
 def nobody_is_left() -> None:
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert not children() - BEFORE
 
 
 def words(count: int, seed: int, symbols: str = "abcdefgh") -> list[list[str]]:
