@@ -366,6 +366,16 @@ def test_long_chains_and_large_scores_stay_exact() -> None:
 
 
 @pytest.mark.usefixtures("either")
+def test_a_state_is_kept_as_long_as_a_double_can_hold_it() -> None:
+    """exp(-720) is no normal number any more, but one all the same, and the end prefers this state."""
+    emissions = torch.zeros(1, 3, 2)
+    emissions[0, 0, 0] = 720.0
+    transitions = torch.tensor([[0.0, INFINITE], [INFINITE, 0.0]])
+    chain = Chain.of(emissions, transitions, torch.zeros(2), torch.tensor([0.0, 725.0]), torch.tensor([3]))
+    assert float(log_partition(chain)) == pytest.approx(725.0 + math.log1p(math.exp(-5.0)), abs=1e-9)
+
+
+@pytest.mark.usefixtures("either")
 def test_what_stands_past_the_end_touches_nothing() -> None:
     emissions, transitions, start, end = leaves(3)
     spoilt = emissions.detach().clone()
