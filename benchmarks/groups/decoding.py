@@ -49,7 +49,7 @@ def notes(lengths: Tensor, steps: int) -> Mapping[str, Any]:
 def seqkit(what: str, classes: int, steps: int) -> Prepared:
     import torch
 
-    from seqkit.heads.chains import Chain, best_paths, log_partition, path_score
+    from seqkit.heads.chains import Chain, best_paths, negative_log_likelihood
 
     if what == "beam":
         return beam(classes, steps)
@@ -57,8 +57,7 @@ def seqkit(what: str, classes: int, steps: int) -> Prepared:
     inputs = [each.requires_grad_() for each in (emissions, transitions, start, end)]
 
     def loss() -> tuple[Tensor, ...]:
-        of = Chain.of(*inputs, lengths)
-        total = (log_partition(of) - path_score(of, tags)).sum()
+        total = negative_log_likelihood(Chain.of(*inputs, lengths), tags).sum()
         return total, *torch.autograd.grad(total, inputs)
 
     def paths() -> Tensor:
