@@ -37,6 +37,11 @@ def main(arguments: list[str]) -> int:
         group = type(group)(**{**vars(group), "cases": chosen})
         machine = facts(given.threads, shlex.join(["python", "-m", "benchmarks", name]), pythons)
         found = run_group(group, quick=given.quick, threads=given.threads, pythons=pythons, say=print)
+        if given.case:  # the other cases, measured before, stay
+            before = report["groups"].get(name, {}).get("cases", [])
+            fresh = {case["name"]: case for case in [*before, *found["cases"]]}
+            order = [case.name for case in load_group(name).cases]
+            found["cases"] = sorted(fresh.values(), key=lambda case: order.index(case["name"]))
         report["groups"][name] = {"machine": machine, "quick": given.quick, **found}
         if given.json:
             given.json.parent.mkdir(parents=True, exist_ok=True)

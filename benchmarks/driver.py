@@ -191,7 +191,9 @@ def line_of(group: Group, case: Mapping[str, Any]) -> str:
         else:
             ratio = f" ({result['ratio'][0]:.2f} of ours)" if "ratio" in result and parts else ""
             parts.append(f"{name} {result['median'] * 1e3:.4g} ms{ratio}")
-    return f"{group.name} {case['name']}: " + "; ".join(parts)
+    notes = case["notes"]
+    padding = f" ({1 - notes['tokens'] / notes['padded']:.0%} padding)" if notes.get("padded") else ""
+    return f"{group.name} {case['name']}{padding}: " + "; ".join(parts)
 
 
 def default_pythons() -> list[str]:

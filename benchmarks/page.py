@@ -12,7 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.profile import lines
+
 DOCS = Path(__file__).parents[1] / "docs"
+REMAINS = Path(__file__).with_name("remains.md")
+"""What is said by hand about targets that were not reached."""
 HEAD = """# Benchmarks
 
 Every contender runs in a process of its own. Rounds are interleaved, there and back, on the same batches; what
@@ -25,7 +29,7 @@ more than 1 means that seqkit is faster. Tokens are real steps: padding is not c
 
 
 def page(report: Mapping[str, Any]) -> str:
-    parts = [HEAD, *targets(report)]
+    parts = [HEAD, *targets(report), *remains(report)]
     for group in report["groups"].values():
         parts += section(group)
     return "".join(parts).rstrip() + "\n"
@@ -61,6 +65,15 @@ def targets(report: Mapping[str, Any]) -> Iterator[str]:
             said = "aim" if found <= limit["aim"] else "reached" if found <= limit["most"] else "**not reached**"
             yield f"{row}| {found:g} | {said} |\n"
     yield "\n"
+
+
+def remains(report: Mapping[str, Any]) -> Iterator[str]:
+    """What is between us and what was not reached: where the time of a step goes, and what to think of it."""
+    if "profiles" in report:
+        yield "## Where the time goes\n\n`python -m benchmarks.profile --json docs/benchmarks.json`\n\n"
+        yield "\n".join(lines(report["profiles"])) + "\n\n"
+    if REMAINS.exists():
+        yield REMAINS.read_text() + "\n"
 
 
 def section(group: Mapping[str, Any]) -> Iterator[str]:

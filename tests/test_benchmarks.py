@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import driver, page
+from benchmarks import driver, page, profile
 from benchmarks.__main__ import main
 from benchmarks.frame import GROUPS, Case, Contender, Group, Limit, Prepared, Target, load_group
+from benchmarks.groups.training import RECIPES
 
 
 class Scripted(driver.Process):
@@ -122,6 +124,21 @@ def test_the_page_tells_losses_as_it_tells_wins() -> None:
     assert "- slope: 1" in text
 
 
+@pytest.mark.parametrize("what", ["tagging", "tiny"])
+def test_a_profile_accounts_for_a_step(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part takes time, and the parts are told beside the products that they cannot do without."""
+    if "SEQKIT_DATA" not in os.environ:
+        pytest.skip("SEQKIT_DATA is not set")
+    monkeypatch.setattr("benchmarks.profile.ROUNDS", 1)
+    monkeypatch.setattr("benchmarks.profile.RECIPES", RECIPES)
+    monkeypatch.setitem(RECIPES, what, RECIPES[what].replace("epochs: 1", "steps: 4").replace("steps: 500", "steps: 4"))
+    found = profile.profile(what)
+    assert found["steps"] == 4
+    assert all(took > 0 for took in found["parts"].values())
+    assert 0 < found["bound"] < sum(found["parts"].values())
+    assert profile.lines({what: found})[0] == f"| part of a step, ms | {what} |"
+
+
 def test_an_unknown_group_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["kernel"])
@@ -163,7 +180,7 @@ def test_gigabytes_are_only_written_where_somebody_asks(monkeypatch: pytest.Monk
 
     def run_group(group: Group, **rest: Any) -> dict[str, Any]:
         measured.extend(case.name for case in group.cases)
-        return {}
+        return {"cases": [{"name": case.name} for case in group.cases]}
 
     monkeypatch.setattr("benchmarks.__main__.run_group", run_group)
     assert main(["growth"]) == 0
@@ -173,6 +190,24 @@ def test_gigabytes_are_only_written_where_somebody_asks(monkeypatch: pytest.Monk
     assert main(["growth", "--case", "corpus lines"]) == 0
     assert measured == ["corpus lines 40 MB", "corpus lines 400 MB", "corpus lines 4 GB"]
     assert not any(case.quick and case.asked for name in GROUPS for case in load_group(name).cases)
+
+
+def test_a_case_measured_again_takes_its_place_among_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report, names = tmp_path / "found.json", [case.name for case in load_group("streaming").cases]
+
+    rounds = iter(range(2))
+
+    def run_group(group: Group, **rest: Any) -> dict[str, Any]:
+        number = next(rounds)
+        return {"cases": [{"name": case.name, "round": number} for case in group.cases]}
+
+    monkeypatch.setattr("benchmarks.__main__.run_group", run_group)
+    for more in ([], ["--case", names[0]]):
+        assert main(["streaming", "--json", str(report), *more]) == 0
+    cases = json.loads(report.read_text())["groups"]["streaming"]["cases"]
+    assert [(case["name"], case["round"]) for case in cases] == [(names[0], 1), *((name, 0) for name in names[1:])]
 
 
 @pytest.mark.parametrize("kind", ["lines", "stream"])
