@@ -28,7 +28,9 @@ def nats(steps: Tensor, weight: Tensor, bias: Tensor, y: Tensor, *, smoothing: f
     """
     single = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in (steps, weight, bias))
     if single and len(steps) * len(weight) > MANY and not torch.is_autocast_enabled("cpu"):
-        total: Tensor = _Nats.apply(steps, weight, bias, y, smoothing, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+        total: Tensor = _Nats.apply(  # type: ignore[no-untyped-call, unused-ignore]
+            steps, weight, bias, y, smoothing, torch.is_grad_enabled()
+        )
         return total
     scores = functional.linear(steps, weight, bias).float()
     return functional.cross_entropy(scores, y, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
