@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> int:
             order = [case.name for case in load_group(name).cases]
             found["cases"] = sorted(fresh.values(), key=lambda case: order.index(case["name"]))
         report["groups"][name] = {"machine": machine, "quick": given.quick, **found}
+        report["groups"] = {each: report["groups"][each] for each in GROUPS if each in report["groups"]}
         if given.json:
             given.json.parent.mkdir(parents=True, exist_ok=True)
             given.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import sys
 import time
 import traceback
@@ -63,11 +64,11 @@ def forget_peak() -> None:
 
 
 def peak() -> float | None:
-    """Most memory this process has had since, in MiB."""
+    """Most memory this process has had since, or a process that it ran has ever had, in MiB."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
+                return max(int(line.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
     return None
 
 

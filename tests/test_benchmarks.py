@@ -139,6 +139,10 @@ def test_a_profile_accounts_for_a_step(what: str, monkeypatch: pytest.MonkeyPatc
     assert profile.lines({what: found})[0] == f"| part of a step, ms | {what} |"
 
 
+def test_the_page_says_what_the_figures_say() -> None:
+    assert page.main(["--check"]) == 0
+
+
 def test_an_unknown_group_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["kernel"])
