@@ -139,6 +139,12 @@ def test_a_profile_accounts_for_a_step(what: str, monkeypatch: pytest.MonkeyPatc
     assert profile.lines({what: found})[0] == f"| part of a step, ms | {what} |"
 
 
+def test_who_was_not_compared_is_named() -> None:
+    results = {"ours": {}, "bound": {}, "held": {"apart": 0.0}, "now and then": {}, "free": {}}
+    cases = [{"results": results}, {"results": {"ours": {}, "now and then": {"apart": 1e-7}}}]
+    assert page.uncompared({"ours": "ours", "yardsticks": ["bound"], "cases": cases}) == ["free"]
+
+
 def test_the_page_says_what_the_figures_say() -> None:
     assert page.main(["--check"]) == 0
 

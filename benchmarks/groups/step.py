@@ -191,7 +191,7 @@ GROUP = Group(
         Contender("torch, by parts", f"{HERE}:peer"),
     ],
     [
-        Target("adaptive softmax, 10,000 symbols and more", "softmax", "torch, by parts", 0.9, 1.2),
+        Target("adaptive softmax, 10,000 symbols and more", "softmax", "torch, by parts", 0.95, 1.2),
         Target("lazy optimiser", "vectors", "torch, by parts", 0.95, 1.2),
     ],
     rounds=5,

@@ -295,7 +295,8 @@ GROUP = Group(
             for case, which in (("classification", ", same batches"), (OWN, ", each its own batches"))
             for rest in (("torch packed", 2, 3.5), ("Keras, jax", 3, 5.5), ("Keras, torch", 10, 17))
         ),
-        Target("entities, BiLSTM-CRF 128", "tagging", "Flair", 4, 10),
+        Target("entities, BiLSTM-CRF 128, its trainer", "tagging", "Flair", 4, 10),
+        Target("entities, BiLSTM-CRF 128, its model", "tagging", "Flair, plain loop", 4, 10),
         Target("entities, BiLSTM-CRF 128", "tagging", "torch packed", 2, 4),
         Target("character LM", "character LM", "torch, plain loop", 1.0, 1.15),
         Target("framework tax", "tiny", "torch, plain loop", 0.9, 0.98),
