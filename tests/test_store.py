@@ -22,10 +22,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import seqkit
 from seqkit.errors import DataError, RecipeError, RunError, UsageError
 from seqkit.fields import Label, Labels, Next, Tags, Text, Tokens, Values, Vectors
 from seqkit.store import Prepared, SplitReport, memory_split, prepare
-from seqkit.store.content import feed
+from seqkit.store.content import ENCODING, feed, source_hash
 from seqkit.types import Example, Field, Limit, Task
 
 REVIEWS = {
@@ -513,6 +514,39 @@ def test_another_version_is_another_key(name: str, tmp_path: Path, monkeypatch: 
     prepare(task(), key={}, cache=tmp_path)
     monkeypatch.setattr(f"seqkit.store.content.{name}", 999)
     assert not prepare(task(), key={}, cache=tmp_path).reused
+
+
+ENCODES = ["spans.py", "word_vectors.py", "vocab.py", "types.py", "readers.py", "fields/units.py", "store/packing.py"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package's source."""
+    root = tmp_path_factory.mktemp("source")
+    shutil.copytree(Path(seqkit.__file__).parent, root / "seqkit", ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+@pytest.mark.parametrize("file", ENCODES)
+def test_an_edit_of_what_decides_how_examples_become_numbers_is_another_key(file: str, source: Path) -> None:
+    before = source_hash(source, ENCODING)
+    edited = source / "seqkit" / file
+    text = edited.read_text()
+    edited.write_text(text + "# edited\n")
+    assert source_hash(source, ENCODING) != before
+    edited.write_text(text)
+    assert source_hash(source, ENCODING) == before
+
+
+def test_an_edit_of_the_training_loop_keeps_the_key(source: Path) -> None:
+    before = source_hash(source, ENCODING)
+    (source / "seqkit" / "train.py").write_text("")
+    assert source_hash(source, ENCODING) == before
+
+
+def test_a_module_whose_source_is_missing_is_an_error(source: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"the source of seqkit\.no_such, which cache keys depend on"):
+        source_hash(source, ["seqkit.no_such"])
 
 
 def test_without_files_the_examples_are_the_key(tmp_path: Path) -> None:

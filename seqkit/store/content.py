@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from seqkit._version import __version__
 
 STORE_FORMAT = 2
 
-# What decides how a text becomes numbers, beside a task's own code.
-_ROOMS = ("fields", "store", "readers.py", "vocab.py", "types.py")
+# What decides how a text becomes numbers, beside a task's own code: these, and all that they import of seqkit.
+ENCODING = ("seqkit.fields", "seqkit.store", "seqkit.readers")
 
 
 def key_of(*values: Any) -> str:
@@ -81,11 +82,45 @@ def _put(digest: Any, kind: str, raw: bytes | bytearray) -> None:
 
 @cache
 def _code() -> str:
-    """A hash of the source that encodes, so that a developer's change is a new key without a new version."""
+    return source_hash(Path(__file__).parents[2], ENCODING)
+
+
+def source_hash(root: Path, modules: Sequence[str]) -> str:
+    """A hash of the source that encodes, so that a developer's change is a new key without a new version.
+
+    Args:
+        root: the folder that holds the package.
+        modules: dotted names; what they import of seqkit, directly or not, counts as well, and packages count whole.
+            Imports inside functions do not: what they bring (a field's layer, say) runs after the encoding.
+
+    Raises:
+        FileNotFoundError: a module has no file, so the hash would miss what it decides.
+    """
+    paths: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in paths:
+            continue
+        place = root / name.replace(".", "/")
+        if place.is_dir():
+            waiting += [f"{name}.{path.stem}" for path in place.glob("*.py") if path.stem != "__init__"]
+            place = place / "__init__"
+        paths[name] = path = place.with_suffix(".py")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: the source of {name}, which cache keys depend on, is missing")
+        waiting += _imports(path, root)
     digest = hashlib.blake2b(digest_size=16)
-    home = Path(__file__).parents[1]
-    for room in _ROOMS:
-        for path in sorted((home / room).glob("*.py")) if (home / room).is_dir() else [home / room]:
-            if path.is_file():
-                feed(digest, [path.name, path.read_bytes()])
+    for name in sorted(paths):
+        feed(digest, [name, paths[name].read_bytes()])
     return digest.hexdigest()
+
+
+def _imports(path: Path, root: Path) -> Iterator[str]:
+    """The modules of seqkit that a file imports at its top level."""
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "seqkit":
+            for alias in node.names:
+                member = root / node.module.replace(".", "/") / alias.name
+                is_module = member.is_dir() or member.with_suffix(".py").is_file()
+                yield f"{node.module}.{alias.name}" if is_module else node.module
