@@ -36,10 +36,10 @@ def profile(what: str) -> dict[str, Any]:
     """Milliseconds a step for each part, the median over rounds; plain JSON."""
     import torch
 
-    from seqkit.backward import clip, norm_of
-    from seqkit.batching import Epoch
-    from seqkit.job import computing_on
-    from seqkit.lazy import gather
+    from seqkit.data.task_data import Epoch
+    from seqkit.experiments.run_recipe import computing_on
+    from seqkit.optim.lazy_adamw import gather
+    from seqkit.training.step import clip, norm_of
 
     ours = Ours(what)
     model = ours.model().train()

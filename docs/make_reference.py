@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from seqkit.doors import DOORS
+from seqkit.public_api import DOORS
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent

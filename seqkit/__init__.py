@@ -9,13 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from seqkit import doors
+from seqkit import public_api
 from seqkit._version import __version__
 
 if TYPE_CHECKING:
-    from seqkit.download import Dataset as Dataset
-    from seqkit.download import File as File
-    from seqkit.download import fetch as fetch
     from seqkit.errors import DataError as DataError
     from seqkit.errors import Interrupted as Interrupted
     from seqkit.errors import MissingExtra as MissingExtra
@@ -34,12 +31,15 @@ if TYPE_CHECKING:
     from seqkit.fields import Values as Values
     from seqkit.fields import Vectors as Vectors
     from seqkit.fields import Words as Words
-    from seqkit.modules import Batch as Batch
-    from seqkit.modules import Encoded as Encoded
-    from seqkit.modules import Encoder as Encoder
-    from seqkit.modules import Head as Head
-    from seqkit.modules import State as State
-    from seqkit.modules import mask_of as mask_of
+    from seqkit.interfaces import Batch as Batch
+    from seqkit.interfaces import Encoded as Encoded
+    from seqkit.interfaces import Encoder as Encoder
+    from seqkit.interfaces import Head as Head
+    from seqkit.interfaces import State as State
+    from seqkit.interfaces import mask_of as mask_of
+    from seqkit.io.download import Dataset as Dataset
+    from seqkit.io.download import File as File
+    from seqkit.io.download import fetch as fetch
     from seqkit.types import JSON as JSON
     from seqkit.types import Choice as Choice
     from seqkit.types import Count as Count
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from seqkit.types import Task as Task
     from seqkit.types import Truncation as Truncation
 
-_HOME = {name: room for room, names in doors.ROOMS.items() for name in names}
+_HOME = {name: room for room, names in public_api.ROOMS.items() for name in names}
 
 __all__ = ["__version__", *_HOME]
 
@@ -66,7 +66,7 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and is to complai
     def __getattr__(name: str) -> Any:
         """A public name, imported from the room it lives in."""
         if name not in _HOME:
-            return doors.outdated(__name__, name)
+            return public_api.outdated(__name__, name)
         value = getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqkit import doors
+from seqkit import public_api
 from seqkit.types import Prediction
 
 __all__ = [
@@ -391,4 +391,4 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """A name that is to go, while it lasts."""
-        return doors.outdated(__name__, name)
+        return public_api.outdated(__name__, name)

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
 
-from seqkit import doors
+from seqkit import public_api
 from seqkit.errors import DataError, Problem, UsageError, suggest
 from seqkit.types import Example
 
@@ -466,4 +466,4 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """A name that is to go, while it lasts."""
-        return doors.outdated(__name__, name)
+        return public_api.outdated(__name__, name)

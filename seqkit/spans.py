@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from seqkit import doors
+from seqkit import public_api
 from seqkit.metrics import spans
 
 __all__ = ["OUTSIDE", "Scheme", "convert", "fault", "legal", "mend", "parted", "spans_of", "tags_of", "type_of"]
@@ -175,4 +175,4 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """A name that is to go, while it lasts."""
-        return doors.outdated(__name__, name)
+        return public_api.outdated(__name__, name)

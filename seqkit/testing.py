@@ -26,16 +26,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from seqkit import doors, registry
+from seqkit import public_api
 from seqkit import recipe as recipes
 from seqkit.errors import RecipeError
+from seqkit.registry import registry
 from seqkit.settings import TrainSettings
 from seqkit.types import Choice, Example, Field, Task
 
 if TYPE_CHECKING:
-    from seqkit.batching import TaskData
-    from seqkit.model import Model
-    from seqkit.modules import Batch, Encoder
+    from seqkit.data.task_data import TaskData
+    from seqkit.interfaces import Batch, Encoder
+    from seqkit.model.model import Model
 
 __all__ = ["EncoderConformance", "HeadConformance", "TaskConformance"]
 
@@ -57,7 +58,7 @@ class _Case:
         return f"with encoder {self.recipe.encoder.use}, a {type(self.data.target).__name__} target"
 
     def model(self) -> Model:
-        from seqkit.model import build
+        from seqkit.model.model import build
 
         return build(self.recipe, {self.data.name: (self.data.task, self.data.input, self.data.target)})
 
@@ -94,7 +95,7 @@ class _Learns:
         return type(self)._cases  # type: ignore[attr-defined,no-any-return]
 
     def _named_cases(self) -> Iterator[_Case]:
-        from seqkit.proof import sample
+        from seqkit.verification.recipe_contracts import sample
 
         data = None
         for encoder in self.encoders:
@@ -111,7 +112,7 @@ class _Learns:
 
     def test_answers_do_not_move(self) -> None:
         """Padding, batch mates, order, chunks and a restart do not move an answer."""
-        from seqkit.proof import prove_data, prove_recipe
+        from seqkit.verification.recipe_contracts import prove_data, prove_recipe
 
         for case in self.cases():
             findings = prove_recipe(case.recipe) if case.named else prove_data(case.recipe, {case.data.name: case.data})
@@ -219,8 +220,8 @@ class TaskConformance(_Learns):
 
     def test_the_score_that_chooses_is_there(self) -> None:
         """An evaluation has the score by which the task chooses its checkpoint."""
-        from seqkit.evaluate import evaluate, score_name
-        from seqkit.proof import sample
+        from seqkit.inference.evaluate import evaluate, score_name
+        from seqkit.verification.recipe_contracts import sample
 
         for case in self.cases():
             few = sample(case.data.name, case.data.task, (case.data.input, case.data.target), most=ROWS)
@@ -256,8 +257,8 @@ class HeadConformance(_Learns):
             yield from self._made_up_cases()
 
     def _made_up_cases(self) -> Iterator[_Case]:
-        from seqkit.proof import sample
-        from seqkit.recipe.schema import options_of
+        from seqkit.recipe.options import options_of
+        from seqkit.verification.recipe_contracts import sample
 
         said = {"use": self.head} if isinstance(self.head, str) else dict(self.head or {})
         use = str(said.pop("use"))
@@ -310,7 +311,7 @@ class EncoderConformance:
 
     def test_answers_do_not_move(self) -> None:
         """Padding, batch mates, order and chunks do not move an answer."""
-        from seqkit.prove import prove_encoder
+        from seqkit.verification.contracts import prove_encoder
 
         broken = [str(found) for found in prove_encoder(self.made(), 5, self.encoder) if not found.passed]
         assert not broken, "\n" + "\n".join(broken)
@@ -319,7 +320,7 @@ class EncoderConformance:
         """Outputs are as wide as `out_dim`, and zero past each sequence's end."""
         import torch
 
-        from seqkit.modules import Encoded, Encoder
+        from seqkit.interfaces import Encoded, Encoder
 
         made = self.made()
         assert isinstance(made, Encoder), f"{self.encoder} makes a {type(made).__name__}, which is no seqkit.Encoder"
@@ -409,4 +410,4 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """A name that is to go, while it lasts."""
-        return doors.outdated(__name__, name)
+        return public_api.outdated(__name__, name)

@@ -1,6 +1,6 @@
 """The nouns of seqkit that need no torch: examples, predictions, fields, tasks and the options they take.
 
-The nouns that hold tensors (`Batch`, `Encoded`, `Encoder`, `Head`) are in `seqkit.modules`.
+The nouns that hold tensors (`Batch`, `Encoded`, `Encoder`, `Head`) are in `seqkit.interfaces`.
 Letters: B batch, T time, D width of an input step, H width of a state, C classes, K beams.
 """
 

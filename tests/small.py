@@ -11,17 +11,19 @@ from unittest import mock
 import numpy as np
 import torch
 
-from seqkit import Example, Label, Next, Task, Tokens, Vectors, store, train
-from seqkit import run as run_module
-from seqkit.batching import TaskData
+from seqkit import Example, Label, Next, Task, Tokens, Vectors
+from seqkit.data import store
+from seqkit.data.task_data import TaskData
 from seqkit.encoders import gru, lstm
 from seqkit.heads import classify, language
 from seqkit.metrics import label_scores
-from seqkit.model import Model
-from seqkit.progress import Progress
-from seqkit.run import Run
+from seqkit.model.model import Model
+from seqkit.runs import run_folder as run_module
+from seqkit.runs.interrupts import Interrupts
+from seqkit.runs.progress import Progress
+from seqkit.runs.run_folder import Run
 from seqkit.settings import TrainSettings
-from seqkit.signals import Interrupts
+from seqkit.training import loop, state
 
 WIDTH = 3
 
@@ -88,9 +90,9 @@ def run_in(folder: Path) -> Run:
 
 def trained(
     made: Model, data: TaskData, wanted: TrainSettings, run: Run, *, saved: Path | None = None, stop: Any = None
-) -> train.Progressed:
-    """`seqkit.train` on this data, in this run folder."""
+) -> state.Progressed:
+    """`seqkit.training.loop` on this data, in this run folder."""
     listening = stop or Interrupts(announce=False)
-    return train.train(
+    return loop.train(
         made, {data.name: data}, wanted, run, seed=1, stop=listening, progress=Progress(quiet=True), saved=saved
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqkit.errors import UsageError
 from seqkit.heads.attention import Attention
-from seqkit.modules import Encoded
+from seqkit.interfaces import Encoded
 from tests.reference.decoders import look
 
 B, U, T, H, A = 3, 4, 5, 6, 6

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqkit import beam
-from seqkit.beam import Hypothesis, beam_search, penalty
+from seqkit.decoding import beam_search as module
+from seqkit.decoding.beam_search import Hypothesis, beam_search, penalty
 from tests.reference import beam as slow
 
 START, END, BARRED = 0, 1, 2
@@ -162,7 +162,9 @@ def test_when_it_looks_who_is_done_changes_nothing(monkeypatch: pytest.MonkeyPat
     limits = [3, 20, 7, 2, 9, 20]
     want = model.search(limits, beams=3, alpha=0.6, best=2)
     often = model.calls
-    monkeypatch.setattr(beam, "_looks", lambda device, number, ends: (number + 1) % 8 == 0 or number + 1 == max(limits))
+    monkeypatch.setattr(
+        module, "_looks", lambda device, number, ends: (number + 1) % 8 == 0 or number + 1 == max(limits)
+    )
     model.calls = []
     assert model.search(limits, beams=3, alpha=0.6, best=2) == want
     assert sum(model.calls) > sum(often), "nothing was done late"

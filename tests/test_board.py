@@ -19,9 +19,9 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch import nn
 
-from seqkit import events
-from seqkit.board import Board, first_screen
 from seqkit.errors import RunError
+from seqkit.runs import event_files
+from seqkit.runs.tensorboard import Board, first_screen
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -36,7 +36,11 @@ def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
 
 def stored(folder: Path) -> list[tuple[str, int]]:
     """Every (tag, step) in the files, doubles included: what a reader without a purge of its own sees."""
-    return [(value.tag, event.step) for event in events.read(*events.paths(folder)) for value in event.summary.value]
+    return [
+        (value.tag, event.step)
+        for event in event_files.read(*event_files.paths(folder))
+        for value in event.summary.value
+    ]
 
 
 def page_of(markdown: str) -> str:
@@ -73,7 +77,7 @@ def test_scalars_come_back_with_their_steps(tmp_path: Path) -> None:
 def test_flush_shows_it_to_a_reader_at_once(tmp_path: Path) -> None:
     board = Board(tmp_path)
     board.flush()  # nothing yet, and no empty file either
-    assert events.paths(tmp_path) == []
+    assert event_files.paths(tmp_path) == []
     board.scalars(1, {"x": 1.0})
     board.flush()
     assert scalars(tmp_path, "x") == [(1, 1.0)]
@@ -216,7 +220,7 @@ def test_a_histogram_takes_any_numbers(tensor: torch.Tensor, tmp_path: Path) -> 
 
 
 def test_a_histogram_of_very_many_values_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqkit.board.MOST_VALUES", 100)
+    monkeypatch.setattr("seqkit.runs.tensorboard.MOST_VALUES", 100)
     board = Board(tmp_path)
     board.histograms(1, {"x": torch.arange(1001.0)})
     board.close()
@@ -232,7 +236,7 @@ def test_hparams_are_in_the_same_folder(tmp_path: Path) -> None:
     board.hparams(values, {"s/test/accuracy": 0.9})
     board.close()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [], "no second run beside the first"
-    assert len(events.paths(tmp_path)) == 1
+    assert len(event_files.paths(tmp_path)) == 1
     found = read(tmp_path)
     started = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     info = plugin_data_pb2.HParamsPluginData.FromString(started).session_start_info.hparams
@@ -266,7 +270,7 @@ def begin(board: Board) -> None:
 def content(folder: Path) -> list[tuple[str, int, bytes]]:
     return sorted(
         (value.tag, event.step, value.SerializeToString(deterministic=True))
-        for event in events.read(*events.paths(folder))
+        for event in event_files.read(*event_files.paths(folder))
         for value in event.summary.value
     )
 
@@ -288,7 +292,7 @@ def test_twenty_crashes_leave_what_one_clean_run_leaves(tmp_path: Path) -> None:
             log(board, step)
         board.flush()
         # Killed: the writer never closes its file, and its last record is torn.
-        with events.paths(folder)[-1].open("ab") as stream:
+        with event_files.paths(folder)[-1].open("ab") as stream:
             stream.write(b"\x18\x00\x00\x00\x00\x00\x00\x00\xa3\x7f\x4b\x22\x09" if crash % 2 else b"\x18")
         board.close()
         saved = max(saved, reached - int(rng.integers(0, 10)))
@@ -302,7 +306,7 @@ def test_twenty_crashes_leave_what_one_clean_run_leaves(tmp_path: Path) -> None:
     timed = "_hparams_"  # these carry the time at which the run ended
     assert [row for row in ours if timed not in row[0]] == [row for row in theirs if timed not in row[0]]
     assert [row[:2] for row in ours] == [row[:2] for row in theirs]
-    assert not [path for path in folder.iterdir() if path not in events.paths(folder)]
+    assert not [path for path in folder.iterdir() if path not in event_files.paths(folder)]
 
 
 def test_a_step_that_is_there_is_not_written_again(tmp_path: Path) -> None:

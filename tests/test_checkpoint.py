@@ -17,10 +17,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqkit import checkpoint, durable
-from seqkit.checkpoint import Damaged, TooNew
 from seqkit.errors import RunError
-from seqkit.optim import OPTIMIZERS
+from seqkit.io import atomic
+from seqkit.optim.optimizers import OPTIMIZERS
+from seqkit.runs import checkpoint
+from seqkit.runs.checkpoint import Damaged, TooNew
+from seqkit.runtime import random_state
 from seqkit.types import JSON
 
 STATE: JSON = {"progress": {"step": 3, "best": float("inf"), "name": "é\ud800"}, "list": [1, 2.5, None, True], "": {}}
@@ -43,7 +45,7 @@ def same(ours: dict[str, dict[str, Tensor]], theirs: dict[str, dict[str, Tensor]
 
 
 def leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.name.startswith(durable.TEMPORARY)]
+    return [path for path in folder.rglob("*") if path.name.startswith(atomic.TEMPORARY)]
 
 
 # ---- exactness
@@ -163,19 +165,19 @@ def test_an_optimiser_goes_on_bit_for_bit(use: str, dtype: torch.dtype, tmp_path
     layer, optimizer = build()
     for number in range(3):
         step(layer, optimizer, number)
-    packed, json_part = checkpoint.pack(optimizer.state_dict())
+    packed, json_part = random_state.pack(optimizer.state_dict())
     path = checkpoint.save(tmp_path, 3, {"model": layer.state_dict(), "optimizer": packed}, {"optimizer": json_part})
 
     other, resumed = build()
     found, state = checkpoint.load(path)
     other.load_state_dict(found["model"])
-    resumed.load_state_dict(checkpoint.unpack(found["optimizer"], state["optimizer"]))
+    resumed.load_state_dict(random_state.unpack(found["optimizer"], state["optimizer"]))
     for number in range(3, 6):
         step(layer, optimizer, number)
         step(other, resumed, number)
     assert torch.equal(layer.weight, other.weight)
     assert torch.equal(layer.bias, other.bias)
-    assert same({"o": checkpoint.pack(optimizer.state_dict())[0]}, {"o": checkpoint.pack(resumed.state_dict())[0]})
+    assert same({"o": random_state.pack(optimizer.state_dict())[0]}, {"o": random_state.pack(resumed.state_dict())[0]})
 
 
 # ---- damage
@@ -309,7 +311,7 @@ def test_every_released_format_still_loads() -> None:
     assert state["progress"] == {"step": 3, "best": float("inf")}
     weight = nn.Parameter(torch.zeros(1, 2))
     optimizer = torch.optim.AdamW([weight])
-    optimizer.load_state_dict(checkpoint.unpack(found["optimizer"], state["optimizer"]))
+    optimizer.load_state_dict(random_state.unpack(found["optimizer"], state["optimizer"]))
     assert optimizer.param_groups[0]["lr"] == 0.125
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
     assert torch.allclose(optimizer.state[weight]["exp_avg"], torch.tensor([[0.1, -0.2]]))
@@ -467,13 +469,13 @@ def test_a_real_file_size_limit(limit: int, tmp_path: Path) -> None:
 def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need = 2 * (4 * 100_000 + 256) + 2 * 65536
     named = {"model": {"w": torch.zeros(100_000)}}
-    monkeypatch.setattr(durable, "free", lambda folder: need - 1)
+    monkeypatch.setattr(atomic, "free", lambda folder: need - 1)
     with pytest.raises(RunError, match=r"disk full: need 932 kB, have 932 kB in .*two checkpoints must fit"):
         checkpoint.preflight(tmp_path, named)
     checkpoint.save(tmp_path, 1, named, {})  # one fits
-    monkeypatch.setattr(durable, "free", lambda folder: need)
+    monkeypatch.setattr(atomic, "free", lambda folder: need)
     checkpoint.preflight(tmp_path, named)
-    monkeypatch.setattr(durable, "free", lambda folder: 1000)
+    monkeypatch.setattr(atomic, "free", lambda folder: 1000)
     with pytest.raises(RunError, match=r"disk full: need 466 kB, have 1\.0 kB in "):
         checkpoint.save(tmp_path, 2, named, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

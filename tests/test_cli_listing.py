@@ -128,7 +128,7 @@ class TestListings:
 
     def test_recipes_list(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (site / "mine.yaml").write_text(GOOD)
-        monkeypatch.setattr("seqkit.recipe.shipped.files", lambda: {"mine": site / "mine.yaml"})
+        monkeypatch.setattr("seqkit.recipe.bundled.files", lambda: {"mine": site / "mine.yaml"})
         assert call("recipes", "list").stdout == "mine  A good one.\n"
         (row,) = json.loads(call("recipes", "list", "--json").stdout)
         assert row == {"name": "mine", "about": ["A good one.", "Two lines."], "file": str(site / "mine.yaml")}
@@ -202,7 +202,7 @@ class TestLazy:
 
     def test_importing_the_doors_costs_nothing(self) -> None:
         script = (
-            "import sys, seqkit, seqkit.recipe, seqkit.registry, seqkit.settings, seqkit.encoders, seqkit.heads\n"
+            "import sys, seqkit, seqkit.recipe, seqkit.registry.registry, seqkit.settings, seqkit.encoders, seqkit.heads\n"
             "seqkit.Task, seqkit.Tokens, seqkit.DataError, seqkit.Count\n"
             "print('torch' in sys.modules)"
         )
@@ -271,7 +271,7 @@ class TestDoctor:
             site, distribution="absent", code="import nothing_of_this_name", entries={"seqkit.tasks": {"a": "task"}}
         )
         install(site, distribution="leave", code="import os\nos._exit(0)", entries={"seqkit.tasks": {"b": "task"}})
-        from seqkit import registry
+        from seqkit.registry import registry
 
         plugins = [plugin for plugin in registry.installed("tasks") if plugin.distribution != "seqkit"]
         monkeypatch.setattr(registry, "installed", lambda kind=None: plugins)

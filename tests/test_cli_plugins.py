@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from seqkit import conformance, probe, registry
 from seqkit.cli import main
+from seqkit.plugin_tools import check, probe
+from seqkit.registry import registry
 from tests.strangers import BROKEN, TASK, install
 
 FINE = '''
@@ -153,11 +154,11 @@ class TestDoctor:
         assert not (site / "imported").exists()
 
     def test_what_its_code_and_metadata_say(self, site: Path) -> None:
-        install(site, code="from seqkit.registry import HOME\n\ndef task(*, unexplained: int = 1): ...")
+        install(site, code="from seqkit.registry.registry import HOME\n\ndef task(*, unexplained: int = 1): ...")
         (row,) = json.loads(call("doctor", "splice", "--json").stdout)
         said = [each["what"] for each in row["remarks"]]
         assert row["state"] == "note"
-        assert any(each.startswith("imports seqkit.registry.HOME (stranger_") for each in said)
+        assert any(each.startswith("imports seqkit.registry.registry.HOME (stranger_") for each in said)
         assert "its docstring does not explain unexplained under Args:" in said
         assert "its metadata do not say which versions of seqkit it works with" in said
 
@@ -240,7 +241,7 @@ class TestCheck:
         assert result.exit_code == 0
         assert result.stdout.startswith("encoder seqkit:none 0.1.0\n  ok    ")
         assert "FAIL" not in result.stdout
-        bad = conformance.Outcome("Nothing moves", False, "one\ntwo\n")
+        bad = check.Outcome("Nothing moves", False, "one\ntwo\n")
         assert str(bad) == "FAIL  Nothing moves\n        one\n        two"
 
     @pytest.mark.parametrize(
@@ -269,11 +270,11 @@ class TestCheck:
 
     def test_tasks_and_heads(self) -> None:
         (names,) = [plugin for plugin in registry.installed("tasks") if plugin.name == "names"]
-        found = list(conformance.check(names, {"sizes": [40, 20, 20], "head": {"use": "generate", "max_length": 5}}))
+        found = list(check.check(names, {"sizes": [40, 20, 20], "head": {"use": "generate", "max_length": 5}}))
         assert len(found) == 8
         assert all(outcome.passed for outcome in found), [str(outcome) for outcome in found]
         (tag,) = [plugin for plugin in registry.installed("heads") if plugin.name == "tag"]
-        found = list(conformance.check(tag, {"dropout": 0.1}))
+        found = list(check.check(tag, {"dropout": 0.1}))
         assert len(found) == 4
         assert all(outcome.passed for outcome in found), [str(outcome) for outcome in found]
 

@@ -14,13 +14,22 @@ import torch
 import torchcrf
 from torch import Tensor
 
-from seqkit import compiled, kernels
+from seqkit import kernels
 from seqkit.fields import Label, Tags
-from seqkit.fields.symbols import UNSEEN
+from seqkit.fields.labels import UNSEEN
 from seqkit.heads import crf, tag
-from seqkit.heads.chains import Chain, best_paths, log_partition, marginals, negative_log_likelihood, path_score, sums
-from seqkit.heads.random_field import PENALTY, RandomField
-from seqkit.modules import Batch, Encoded
+from seqkit.heads.crf_algorithms import (
+    Chain,
+    best_paths,
+    log_partition,
+    marginals,
+    negative_log_likelihood,
+    path_score,
+    sums,
+)
+from seqkit.heads.linear_chain_crf import PENALTY, RandomField
+from seqkit.interfaces import Batch, Encoded
+from seqkit.runtime import native_library
 from seqkit.spans import Scheme, fault, spans_of
 from tests.reference import chains as twin
 
@@ -133,8 +142,8 @@ def test_native_best_paths_are_bit_for_bit_the_others(classes: int) -> None:
 
 
 def native_only() -> None:
-    if compiled.native().library is None:
-        pytest.skip(f"the native library is {compiled.native().said}")
+    if native_library.native().library is None:
+        pytest.skip(f"the native library is {native_library.native().said}")
 
 
 def ragged(classes: int, *, batch: int = 21, steps: int = 11, spread: float = 3.0, barred: bool = True) -> list[Tensor]:

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from seqkit.decoding.ctc_beam_search import prefix_beam_search
 from seqkit.errors import DataError
 from seqkit.fields import Label, Text
 from seqkit.heads import ctc
-from seqkit.heads.alignment import CTC, collapse
-from seqkit.heads.ctc_search import prefix_beam_search
-from seqkit.modules import Batch, Encoded, Head
+from seqkit.heads.ctc_head import CTC, collapse
+from seqkit.interfaces import Batch, Encoded, Head
 
 WORDS = Text("words").fit(["a b c", "a b", "a"])
 LETTERS = Text("characters").fit(["abca"])

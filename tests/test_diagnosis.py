@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from seqkit import registry
-from seqkit.diagnosis import LONGEST, Diagnosis, cause_of, diagnose, where_in
-from seqkit.distribution import Distribution
 from seqkit.errors import PluginError
+from seqkit.registry import registry
+from seqkit.registry.distribution import Distribution
+from seqkit.registry.import_errors import LONGEST, Diagnosis, cause_of, diagnose, where_in
 from tests.strangers import install
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import sklearn.metrics  # noqa: F401  (under a limit on files, joblib warns when it is imported)
 
-from seqkit import checkpoint, durable, train
-from seqkit.batching import TaskData
+from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
-from seqkit.run import Run
+from seqkit.io import atomic
+from seqkit.runs import checkpoint
+from seqkit.runs.run_folder import Run
+from seqkit.training import loop, step
 from tests import small
 
 
@@ -27,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
 
 
 def unfinished(folder: Path) -> list[str]:
-    return [path.name for path in folder.rglob("*") if path.name.startswith(durable.TEMPORARY)]
+    return [path.name for path in folder.rglob("*") if path.name.startswith(atomic.TEMPORARY)]
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def no_larger_files() -> Iterator[Callable[[int], None]]:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, what: Callable[[], object]) -> None:
     """Something happens just before this step."""
-    real, calls = train.gradients, [0]
+    real, calls = step.gradients, [0]
 
     def counted(*given: Any) -> Any:
         calls[0] += 1
@@ -48,7 +50,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, what: Callable[[], obj
             what()
         return real(*given)
 
-    monkeypatch.setattr(train, "gradients", counted)
+    monkeypatch.setattr(loop, "gradients", counted)
 
 
 def failing(run: Run, data: TaskData, hidden: int = 40) -> str:
@@ -59,7 +61,7 @@ def failing(run: Run, data: TaskData, hidden: int = 40) -> str:
 
 def finishes(run: Run, data: TaskData, hidden: int = 40) -> None:
     """The run goes on from what is left, to its end."""
-    durable.write_json(run.folder / "status.json", {"state": "failed"})  # as if this process had died
+    atomic.write_json(run.folder / "status.json", {"state": "failed"})  # as if this process had died
     again = Run.resume(run.folder)
     saved = checkpoint.newest(again.checkpoints)
     assert saved is not None
@@ -101,7 +103,7 @@ def test_a_disk_that_refuses_one_kind_of_file(
 
     def refusing(path: Any, flags: int, *rest: Any, **more: Any) -> int:
         name = str(path)
-        inside = f"/{place}" in name or (place == "status.json" and f"/run/{durable.TEMPORARY}" in name)
+        inside = f"/{place}" in name or (place == "status.json" and f"/run/{atomic.TEMPORARY}" in name)
         if refused[0] and inside and flags & (os.O_WRONLY | os.O_RDWR):
             raise OSError(number, os.strerror(number))
         return real(path, flags, *rest, **more)
@@ -117,9 +119,9 @@ def test_a_disk_that_refuses_one_kind_of_file(
         at_step(patch, 5, refuse)
         message = failing(run, data)
         refused[0] = False
-    wanted = "disk full: " if number in durable.FULL else f"cannot write in {run.folder}"
+    wanted = "disk full: " if number in atomic.FULL else f"cannot write in {run.folder}"
     assert message.startswith(wanted), message
-    if number not in durable.FULL:
+    if number not in atomic.FULL:
         assert os.strerror(number) in message
     assert checkpoint.newest(run.checkpoints) is not None
     assert unfinished(run.folder) == []

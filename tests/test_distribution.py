@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqkit.distribution import Distribution, normal
+from seqkit.registry.distribution import Distribution, normal
 from tests.strangers import install
 
 

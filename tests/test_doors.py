@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import seqkit
-from seqkit import doors
-from seqkit.doors import DEPRECATED, DOORS, Deprecated, DoorWarning
+from seqkit import public_api
+from seqkit.public_api import DEPRECATED, DOORS, Deprecated, DoorWarning
 from tests.strangers import TASK, install
 
 ROOT = Path(__file__).parent.parent
@@ -37,10 +37,10 @@ def test_type_checkers_see_the_names_that_are_imported_on_first_use() -> None:
     seen = {
         (node.module, alias.name)
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module in doors.ROOMS
+        if isinstance(node, ast.ImportFrom) and node.module in public_api.ROOMS
         for alias in node.names
     }
-    assert seen == {(room, name) for room, names in doors.ROOMS.items() for name in names}
+    assert seen == {(room, name) for room, names in public_api.ROOMS.items() for name in names}
 
 
 def test_the_import_contract_lets_through_the_doors_only() -> None:
@@ -59,7 +59,7 @@ def test_the_plugins_that_come_with_seqkit_use_the_doors_only() -> None:
     found = [
         (path.name, each)
         for path in sorted((ROOT / "plugins").rglob("*.py"))
-        for each in doors.trespasses(path.read_text(encoding="utf-8"))
+        for each in public_api.trespasses(path.read_text(encoding="utf-8"))
     ]
     assert not found
 
@@ -71,9 +71,11 @@ def test_the_pages_name_every_door(page: str) -> None:
 
 
 def test_the_list_costs_nothing() -> None:
-    script = "import sys, seqkit.doors\nprint(sorted(n for n in sys.modules if n.split('.')[0] in ('seqkit', 'torch')))"
+    script = (
+        "import sys, seqkit.public_api\nprint(sorted(n for n in sys.modules if n.split('.')[0] in ('seqkit', 'torch')))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "['seqkit', 'seqkit._version', 'seqkit.doors']\n"
+    assert done.stdout == "['seqkit', 'seqkit._version', 'seqkit.public_api']\n"
 
 
 class TestDeprecation:
@@ -95,7 +97,7 @@ class TestDeprecation:
         self, door: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         old = Deprecated(door, "Bygone", "seqkit.types:Task", "seqkit.Task", "0.1", "0.3")
-        monkeypatch.setattr(doors, "DEPRECATED", (old,))
+        monkeypatch.setattr(public_api, "DEPRECATED", (old,))
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             value = importlib.import_module(door).Bygone
@@ -103,15 +105,15 @@ class TestDeprecation:
         assert str(told[0].message) == f"{door}.Bygone will be gone from seqkit 0.3; use seqkit.Task"
         assert told[0].category is DoorWarning
         assert told[0].filename == __file__
-        assert not list(doors.trespasses(f"from {door} import Bygone"))
+        assert not list(public_api.trespasses(f"from {door} import Bygone"))
 
     def test_the_command_line_shows_it(self, tmp_path: Path) -> None:
         module = install(tmp_path, code="from seqkit import Bygone\n" + textwrap.dedent(TASK))
         (tmp_path / "r.yaml").write_text("tasks: {splice: {}}\nencoder: lstm\n")
         script = (
-            "import sys\nfrom seqkit import doors\nfrom seqkit.cli import main\n"
-            "old = doors.Deprecated('seqkit', 'Bygone', 'seqkit.types:Task', 'seqkit.Task', '0.1', '0.3')\n"
-            "doors.DEPRECATED = (old,)\n"
+            "import sys\nfrom seqkit import public_api\nfrom seqkit.cli import main\n"
+            "old = public_api.Deprecated('seqkit', 'Bygone', 'seqkit.types:Task', 'seqkit.Task', '0.1', '0.3')\n"
+            "public_api.DEPRECATED = (old,)\n"
             "main(['recipes', 'check', 'r.yaml'])"
         )
         environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
@@ -123,7 +125,7 @@ class TestDeprecation:
 
     def test_an_option_that_is_to_go_warns_its_caller(self) -> None:
         def factory() -> None:
-            doors.warn("the option 'old' of mine", "'new'", until="0.3")
+            public_api.warn("the option 'old' of mine", "'new'", until="0.3")
 
         with pytest.warns(
             DoorWarning, match="the option 'old' of mine will be gone from seqkit 0.3; use 'new'"
@@ -139,12 +141,12 @@ class TestTrespasses:
             ("import seqkit\nimport seqkit.readers as r\nfrom seqkit import Task, readers", []),
             ("from seqkit.testing import TaskConformance\nfrom seqkit.heads import *", []),
             ("import seqkitten\nfrom seqkit_mine import x\nfrom . import seqkit\nfrom .seqkit import a", []),
-            ("x = 1\nimport seqkit.registry, os", [(2, "seqkit.registry")]),
-            ("from seqkit import registry, Task", [(1, "seqkit.registry")]),
+            ("x = 1\nimport seqkit.registry.registry, os", [(2, "seqkit.registry.registry")]),
+            ("from seqkit import registry, Task", [(1, "seqkit.registry.registry")]),
             ("def late():\n    from seqkit.types import Task", [(2, "seqkit.types.Task")]),
             ("from seqkit.readers import _fail", [(1, "seqkit.readers._fail")]),
             ("from seqkit.heads.pooling import Pooling", [(1, "seqkit.heads.pooling.Pooling")]),
         ],
     )
     def test_what_is_behind_the_doors_is_named_with_its_line(self, code: str, found: list[tuple[int, str]]) -> None:
-        assert [tuple(each) for each in doors.trespasses(code)] == found
+        assert [tuple(each) for each in public_api.trespasses(code)] == found

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from seqkit import download
-from seqkit.download import Dataset, File, fetch, listening
 from seqkit.errors import DataError, RunError
+from seqkit.io import download
+from seqkit.io.download import Dataset, File, fetch, listening
 
 BODY = bytes(range(256)) * 300
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from seqkit import durable
+from seqkit.io import atomic
 
 
 def test_a_killed_writer_leaves_old_or_new(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ print(outcomes)
 def test_a_fault_leaves_the_old_content_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     for function in ("open", "write", "fsync", "replace"):
-        durable.write(path, "old")
+        atomic.write(path, "old")
 
         def fault(*args: Any, **kwargs: Any) -> None:
             raise OSError(errno.EIO, "Input/output error")
@@ -68,7 +68,7 @@ def test_a_fault_leaves_the_old_content_and_no_rubbish(tmp_path: Path, monkeypat
         with monkeypatch.context() as patch:
             patch.setattr(os, function, fault)
             with pytest.raises(OSError, match="Input/output error"):
-                durable.write(path, "new")
+                atomic.write(path, "new")
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
 
@@ -78,8 +78,8 @@ def test_a_system_that_takes_a_byte_at_a_time_still_gets_everything(
 ) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda handle, data: real(handle, bytes(data)[:1]))
-    durable.write(tmp_path / "a", "content")
-    durable.append(tmp_path / "a", " and more")
+    atomic.write(tmp_path / "a", "content")
+    atomic.append(tmp_path / "a", " and more")
     assert (tmp_path / "a").read_text() == "content and more"
 
 
@@ -88,22 +88,22 @@ def test_links_are_replaced_and_never_followed(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "target")
     with pytest.raises(OSError, match="symbolic link"):
-        durable.append(link, "x")
+        atomic.append(link, "x")
     with pytest.raises(FileExistsError):
-        durable.create(link, "x")
-    durable.write(link, "mine")
+        atomic.create(link, "x")
+    atomic.write(link, "mine")
     assert not link.is_symlink()
     assert (link.read_text(), (tmp_path / "target").read_text()) == ("mine", "untouched")
 
 
 def test_json_is_strict_and_any_text_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    durable.write_json(path, {"a": [float("nan"), float("inf"), -float("inf"), 1.5], "b": "é\udc80", 3: (1,)})
+    atomic.write_json(path, {"a": [float("nan"), float("inf"), -float("inf"), 1.5], "b": "é\udc80", 3: (1,)})
     assert "NaN," not in path.read_text().replace('"NaN"', "")
-    assert durable.read_json(path) == {"a": ["NaN", "Infinity", "-Infinity", 1.5], "b": "é\udc80", "3": [1]}
-    assert durable.read_json(tmp_path / "absent") is None
+    assert atomic.read_json(path) == {"a": ["NaN", "Infinity", "-Infinity", 1.5], "b": "é\udc80", "3": [1]}
+    assert atomic.read_json(tmp_path / "absent") is None
     path.write_bytes(b"\xff{")
-    assert durable.read_json(path) is None
+    assert atomic.read_json(path) is None
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,13 @@ def test_json_is_strict_and_any_text_can_be_written(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_user_is_told(number: int, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "free", lambda folder: 2000)
+    monkeypatch.setattr(atomic, "free", lambda folder: 2000)
     error = OSError(number, os.strerror(number))
-    assert str(durable.cannot_write(error, Path("/"), need=1_500_000_000, more="keep calm")) == wanted
+    assert str(atomic.cannot_write(error, Path("/"), need=1_500_000_000, more="keep calm")) == wanted
 
 
 @pytest.mark.parametrize(
     ("size", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (2 * 10**13, "20.0 TB")]
 )
 def test_sizes_are_readable(size: int, shown: str) -> None:
-    assert durable.readable(size) == shown
+    assert atomic.readable(size) == shown

@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqkit import compiled, encoders, kernels
+from seqkit import encoders, kernels
 from seqkit.encoders import Initialiser, gru, lstm, none, rnn
 from seqkit.encoders.recurrent import Recurrent, initialise
-from seqkit.modules import Encoded, Encoder
+from seqkit.interfaces import Encoded, Encoder
+from seqkit.runtime import native_library
 from tests.reference import encoders as twin
 
 LENGTHS = torch.tensor([5, 1, 7, 3])
@@ -42,8 +43,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.fixture(params=["padded", "native"])
 def way(request: pytest.FixtureRequest) -> Iterator[str]:
     """Torch's own layers over the padded batch, and rows without padding."""
-    if request.param == "native" and compiled.native().library is None:
-        pytest.skip(f"the native library is {compiled.native().said}")
+    if request.param == "native" and native_library.native().library is None:
+        pytest.skip(f"the native library is {native_library.native().said}")
     with kernels.use(request.param):
         yield request.param
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from seqkit import checkpoint, durable, ending
-from seqkit.board import Board
-from seqkit.ending import Ending
 from seqkit.errors import RunError
+from seqkit.io import atomic
+from seqkit.runs import checkpoint, comparison
+from seqkit.runs.comparison import Ending
+from seqkit.runs.tensorboard import Board
 
 
 def make(folder: Path, **changes: Any) -> Path:
@@ -23,7 +24,7 @@ def make(folder: Path, **changes: Any) -> Path:
     path = checkpoint.save(folder / "checkpoints", 3, {"model": weights}, state)
     for name in ("last", "best"):
         checkpoint.point(folder / "checkpoints", name, path)
-    durable.write_json(folder / "metrics.json", {"t/test/accuracy": said["score"]})
+    atomic.write_json(folder / "metrics.json", {"t/test/accuracy": said["score"]})
     lines = [f'{{"step": {step}, "epoch": 1, "time": {step}, "t/train/loss": {said["loss"]}}}\n' for step in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(lines))
     board = Board(folder / "tb")
@@ -35,8 +36,8 @@ def make(folder: Path, **changes: Any) -> Path:
 
 
 def test_two_equal_runs_are_equal(tmp_path: Path) -> None:
-    one, two = (ending.read(make(tmp_path / name)) for name in ("a", "b"))
-    assert list(ending.differences(one, two)) == []
+    one, two = (comparison.read(make(tmp_path / name)) for name in ("a", "b"))
+    assert list(comparison.differences(one, two)) == []
     assert one.sha256 == two.sha256
     assert str(one) == "2 tensors, 6 states, 2 numbers and 1 TensorBoard points"
 
@@ -57,25 +58,27 @@ def test_two_equal_runs_are_equal(tmp_path: Path) -> None:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
 def test_the_first_difference_is_told_with_both_values(change: dict[str, float], sentence: str, tmp_path: Path) -> None:
-    one, two = ending.read(make(tmp_path / "a")), ending.read(make(tmp_path / "b", **change))
-    found = list(ending.differences(one, two))
+    one, two = comparison.read(make(tmp_path / "a")), comparison.read(make(tmp_path / "b", **change))
+    found = list(comparison.differences(one, two))
     assert found[0].startswith(sentence)
     assert one.sha256 != two.sha256
 
 
 def test_negative_zero_is_not_zero() -> None:
     one, two = torch.tensor(0.0), torch.tensor(-0.0)
-    assert ending._tensor(one, two) == "[] is 0.0 in the whole run and -0.0 in the resumed one (1 of 1 values differ)"
+    assert (
+        comparison._tensor(one, two) == "[] is 0.0 in the whole run and -0.0 in the resumed one (1 of 1 values differ)"
+    )
 
 
 def test_the_same_not_a_number_is_the_same() -> None:
-    assert ending._tensor(torch.tensor([float("nan")]), torch.tensor([float("nan")])) is None
+    assert comparison._tensor(torch.tensor([float("nan")]), torch.tensor([float("nan")])) is None
 
 
 def test_what_is_missing_added_or_of_another_shape_is_told(tmp_path: Path) -> None:
-    whole = ending.read(make(tmp_path / "a"))
+    whole = comparison.read(make(tmp_path / "a"))
     parts: dict[str, Any] = {"tensors": {"last model w": torch.zeros(2)}, "files": {"x.json": "0"}}
-    found = list(ending.differences(whole, dataclasses.replace(whole, **parts)))
+    found = list(comparison.differences(whole, dataclasses.replace(whole, **parts)))
     assert found == [
         "last model w is torch.float32 (2, 2) in the whole run, torch.float32 (2,) in the resumed one",
         "best model w is missing from the resumed run",
@@ -85,7 +88,7 @@ def test_what_is_missing_added_or_of_another_shape_is_told(tmp_path: Path) -> No
 
 
 def test_what_is_there_twice_or_left_behind_is_told(tmp_path: Path) -> None:
-    whole, folder = ending.read(make(tmp_path / "a")), make(tmp_path / "b")
+    whole, folder = comparison.read(make(tmp_path / "a")), make(tmp_path / "b")
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 2, "epoch": 1, "time": 3, "t/train/loss": 0.5}\n')
     board = Board(tmp_path / "other")
@@ -95,8 +98,8 @@ def test_what_is_there_twice_or_left_behind_is_told(tmp_path: Path) -> None:
     left.rename(folder / "tb" / left.name.replace("tfevents.", "tfevents.9"))
     for name in (".tmp-1-aa", "checkpoints/.tmp-2-bb", "checkpoints/step-00000001.corrupt"):
         (folder / name).mkdir()
-    found: Ending = ending.read(folder)
-    assert list(ending.differences(whole, found)) == [
+    found: Ending = comparison.read(folder)
+    assert list(comparison.differences(whole, found)) == [
         "t/train/loss at step 2 in metrics.jsonl occurs more than once",
         "t/train/loss at step 2 on TensorBoard occurs more than once",
         ".tmp-1-aa was left behind",
@@ -107,4 +110,4 @@ def test_what_is_there_twice_or_left_behind_is_told(tmp_path: Path) -> None:
 
 def test_a_run_without_checkpoints_has_no_ending(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no last checkpoint"):
-        ending.read(tmp_path)
+        comparison.read(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seqkit.environment import differences, environment, git, packages
+from seqkit.runtime.environment import differences, environment, git, packages
 
 
 @pytest.fixture(autouse=True)
@@ -81,5 +81,5 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_importing_it_imports_no_torch() -> None:
-    code = "import sys, seqkit.environment; print('torch' in sys.modules)"
+    code = "import sys, seqkit.runtime.environment; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

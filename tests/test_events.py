@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from seqkit import events
-from seqkit.board import Board
+from seqkit.runs import event_files
+from seqkit.runs.tensorboard import Board
 
 
 def stored(folder: Path) -> list[tuple[str, int]]:
     """Every (tag, step) in the files, doubles included: what a reader without a purge of its own sees."""
-    return [(value.tag, event.step) for event in events.read(*events.paths(folder)) for value in event.summary.value]
+    return [
+        (value.tag, event.step)
+        for event in event_files.read(*event_files.paths(folder))
+        for value in event.summary.value
+    ]
 
 
 def crashing(call: Callable[..., object], *, at: int) -> Callable[..., object]:
@@ -48,14 +52,14 @@ def test_a_crash_while_rewriting_loses_and_doubles_nothing(
             with monkeypatch.context() as patch:
                 patch.setattr(os, broken, crashing(getattr(os, broken), at=number))
                 try:
-                    events.rewrite(folder, last_step)
+                    event_files.rewrite(folder, last_step)
                 except KeyboardInterrupt:
                     pass
             assert set(expected) <= set(stored(folder)), "nothing is lost at any moment"
-            once = events.rewrite(folder, last_step)
+            once = event_files.rewrite(folder, last_step)
             assert sorted(stored(folder)) == expected
             assert once.last == ({"x": expected[-1][1]} if expected else {})
-            assert sorted(folder.iterdir()) == events.paths(folder), "no temporary file is left"
+            assert sorted(folder.iterdir()) == event_files.paths(folder), "no temporary file is left"
 
 
 def test_a_flipped_bit_costs_the_records_after_it_and_nothing_else(tmp_path: Path) -> None:
@@ -63,7 +67,7 @@ def test_a_flipped_bit_costs_the_records_after_it_and_nothing_else(tmp_path: Pat
     for step in range(1, 20):
         board.scalars(step, {"x": float(step)})
     board.close()
-    (path,) = events.paths(tmp_path)
+    (path,) = event_files.paths(tmp_path)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)

@@ -15,24 +15,25 @@ from typing import Any
 import pytest
 import torch
 
-from seqkit import durable, faults
+from seqkit import fault_injection
 from seqkit.errors import UsageError
-from seqkit.faults import KINDS, POINTS
+from seqkit.fault_injection import KINDS, POINTS
+from seqkit.io import atomic
 
 
 @pytest.fixture(autouse=True)
 def _none_is_left() -> Iterator[None]:
     yield
-    faults.arm(None)
+    fault_injection.arm(None)
 
 
 def test_there_are_104_pairs_and_each_is_possible_or_says_why_not() -> None:
     pairs = [(point, kind) for point in POINTS for kind in KINDS]
     assert len(pairs) == 104
-    possible = [pair for pair in pairs if faults.impossible(*pair) is None]
+    possible = [pair for pair in pairs if fault_injection.impossible(*pair) is None]
     assert len(possible) == 72
     for point, kind in possible:
-        assert str(faults.parse(f"{point}:{kind}")) == f"{point}:{kind}:1"
+        assert str(fault_injection.parse(f"{point}:{kind}")) == f"{point}:{kind}:1"
 
 
 @pytest.mark.parametrize(
@@ -51,66 +52,66 @@ def test_there_are_104_pairs_and_each_is_possible_or_says_why_not() -> None:
 )
 def test_what_cannot_be_is_refused(text: str, wanted: str) -> None:
     with pytest.raises(UsageError, match=wanted) as raised:
-        faults.parse(text)
+        fault_injection.parse(text)
     assert str(raised.value).startswith(f"SEQKIT_FAULT={text}: ")
 
 
 def test_without_one_nothing_happens() -> None:
     value = object()
-    assert faults.at("loss", value) is value
-    assert not faults.waits("save.write")
+    assert fault_injection.at("loss", value) is value
+    assert not fault_injection.waits("save.write")
     said: list[str] = []
-    faults.announce(said.append)
+    fault_injection.announce(said.append)
     assert said == []
 
 
 def test_it_strikes_at_the_visit_that_was_named_and_says_so() -> None:
-    faults.arm("loss:raise:3")
+    fault_injection.arm("loss:raise:3")
     said: list[str] = []
-    faults.announce(said.append)
+    fault_injection.announce(said.append)
     assert "made to fail on purpose" in said[0]
     for _ in range(2):
-        faults.at("loss")
-        faults.at("eval")
-    with pytest.raises(faults.Unexpected, match="at loss"):
-        faults.at("loss")
-    faults.at("loss")
+        fault_injection.at("loss")
+        fault_injection.at("eval")
+    with pytest.raises(fault_injection.Unexpected, match="at loss"):
+        fault_injection.at("loss")
+    fault_injection.at("loss")
     assert said[1:] == ["!!! SEQKIT_FAULT: raise at loss, visit 3"]
 
 
 def test_zero_means_every_visit(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(faults.time, "sleep", slept.append)
-    faults.arm("step:sleep:0")
+    monkeypatch.setattr(fault_injection.time, "sleep", slept.append)
+    fault_injection.arm("step:sleep:0")
     for _ in range(3):
-        faults.at("step")
-    assert slept == [faults.SLEEP] * 3
+        fault_injection.at("step")
+    assert slept == [fault_injection.SLEEP] * 3
 
 
 def test_numbers_and_memory_fail_too() -> None:
-    faults.arm("loss:nan:2")
-    assert float(faults.at("loss", torch.ones(()))) == 1.0
-    assert torch.isnan(faults.at("loss", torch.ones(())))
+    fault_injection.arm("loss:nan:2")
+    assert float(fault_injection.at("loss", torch.ones(()))) == 1.0
+    assert torch.isnan(fault_injection.at("loss", torch.ones(())))
     layer = torch.nn.Linear(2, 2)
     layer(torch.ones(1, 2)).sum().backward()
-    faults.arm("step:nan")
-    faults.at("step", layer)
+    fault_injection.arm("step:nan")
+    fault_injection.at("step", layer)
     assert torch.isnan(layer.weight.grad).sum() == 1
-    faults.arm("loss:oom")
+    fault_injection.arm("loss:oom")
     with pytest.raises(torch.OutOfMemoryError):
-        faults.at("loss")
+        fault_injection.at("loss")
 
 
 def test_a_write_is_cut_in_two_where_it_may_fail(tmp_path: Path) -> None:
-    faults.arm("save.write:short_write")
-    durable.create(tmp_path / "whole", b"0123456789", point="save.write")
+    fault_injection.arm("save.write:short_write")
+    atomic.create(tmp_path / "whole", b"0123456789", point="save.write")
     assert (tmp_path / "whole").read_bytes() == b"0123456789"
-    faults.arm("save.write:enospc")
+    fault_injection.arm("save.write:enospc")
     with pytest.raises(OSError) as raised:
-        durable.create(tmp_path / "half", b"0123456789", point="save.write")
+        atomic.create(tmp_path / "half", b"0123456789", point="save.write")
     assert raised.value.errno == errno.ENOSPC
     assert (tmp_path / "half").read_bytes() == b"01234"
-    durable.append(tmp_path / "other", b"0123456789", point="log.flush")
+    atomic.append(tmp_path / "other", b"0123456789", point="log.flush")
     assert (tmp_path / "other").read_bytes() == b"0123456789"
 
 
@@ -131,9 +132,10 @@ def test_the_variable_counts_at_import_only_and_needs_no_torch() -> None:
 def test_a_run_of_the_first_format_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run folder is one of the first version, stopped at step 9 of 12: in an epoch, with two batches a step, a
     carried state, averaged weights and a schedule. It goes on to the numbers that version came to."""
-    from seqkit import job, recipe
-    from seqkit.progress import Progress
-    from seqkit.run import Run
+    from seqkit import recipe
+    from seqkit.experiments import run_recipe
+    from seqkit.runs.progress import Progress
+    from seqkit.runs.run_folder import Run
 
     monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
     golden, folder = Path(__file__).parent / "golden" / "run-format-1", tmp_path / "run"
@@ -145,7 +147,7 @@ def test_a_run_of_the_first_format_goes_on(tmp_path: Path, monkeypatch: pytest.M
     resolved = folder / "resolved.yaml"
     resolved.write_text(resolved.read_text().replace("FOLDER", str(folder)))
     made = recipe.load(str(resolved))
-    job.carry_out(dataclasses.replace(made, device="cpu"), Run.resume(folder), Progress(quiet=True), resume=True)
+    run_recipe.carry_out(dataclasses.replace(made, device="cpu"), Run.resume(folder), Progress(quiet=True), resume=True)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found = {f"{row['step']} {key}": value for row in rows if row["step"] > 9 for key, value in row.items()}
     for key, value in json.loads((golden / "expected.json").read_text()).items():

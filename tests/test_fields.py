@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from seqkit.errors import MissingExtra
 from seqkit.fields import Label, Labels, Next, Tags, Text, Tokens, Values, Vectors
+from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
 from seqkit.types import Field
-from seqkit.vocab import END, PAD, START, UNKNOWN
 
 UNITS = ["characters", "words", "bytes", "pieces"]
 CORPUS = ["the cat sat on the mat .", "the dog sat on the log !", "cats and dogs , and a größeres 映画 🎬"] * 5
@@ -190,7 +190,7 @@ def test_every_text_survives_as_characters_and_bytes(text: str) -> None:
 
 def test_counting_characters_in_blocks_is_counting_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Tokens("characters").fit(CORPUS)
-    monkeypatch.setattr("seqkit.fields.units._BLOCK", 10)
+    monkeypatch.setattr("seqkit.fields.tokenizers._BLOCK", 10)
     assert Tokens("characters").fit(CORPUS) == whole
 
 
@@ -238,11 +238,11 @@ def test_more_pieces_than_the_data_has_are_fewer_pieces() -> None:
 
 
 def test_very_many_words_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqkit.fields import units
+    from seqkit.fields import tokenizers
 
-    monkeypatch.setattr(units, "_MOST_WORDS", 50)
-    counts = units.Counter({"often": 900, "seldom": 99, "once": 1})
-    lines = list(units._repeated(counts))
+    monkeypatch.setattr(tokenizers, "_MOST_WORDS", 50)
+    counts = tokenizers.Counter({"often": 900, "seldom": 99, "once": 1})
+    lines = list(tokenizers._repeated(counts))
     assert [sum(line.split().count(word) for line in lines) for word in ("often", "seldom", "once")] == [45, 5, 1]
 
 
@@ -388,11 +388,11 @@ def test_nothing_to_standardise_by() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=50), st.integers(1, 40))
 def test_the_running_mean_is_the_mean(rows: list[list[float]], block: int) -> None:
-    from seqkit.fields import numbers
+    from seqkit.fields import numeric
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numbers, "_BLOCK", block)
-        scale = numbers.Scale.of((np.array([row]) for row in rows), 3)
+        patch.setattr(numeric, "_BLOCK", block)
+        scale = numeric.Scale.of((np.array([row]) for row in rows), 3)
     array = np.array(rows)
     assert np.allclose(scale.mean, array.mean(axis=0), atol=1e-6)
     spread = array.std(axis=0)
@@ -432,7 +432,7 @@ def test_input_fields_have_a_layer_and_targets_have_none() -> None:
 
 def test_fields_store_sampler_and_readers_need_no_torch() -> None:
     code = (
-        "import sys, seqkit.fields, seqkit.vocab, seqkit.store, seqkit.sampler, seqkit.readers, seqkit.download\n"
+        "import sys, seqkit.fields, seqkit.fields.vocabulary, seqkit.data.store, seqkit.data.sampler, seqkit.readers, seqkit.io.download\n"
         "sys.exit('torch' in sys.modules or 'sentencepiece' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

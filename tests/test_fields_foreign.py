@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seqkit import Tokens
-from seqkit.fields import foreign
+from seqkit.fields import sentencepiece_check
 
 pytest.importorskip("sentencepiece")
 
@@ -56,7 +56,7 @@ def with_model(field: Tokens, model: bytes) -> object:
 
 
 def test_a_sound_model_passes_and_is_tried_once(fitted: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    foreign._tried.cache_clear()
+    sentencepiece_check._tried.cache_clear()
     real, calls = subprocess.run, []
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: calls.append(given) or real(*given, **more))
     for _ in range(3):
@@ -122,29 +122,29 @@ def test_a_thousand_mutated_models_leave_the_process_alive(fitted: Tokens) -> No
 
 
 def test_a_crash_of_the_child_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    foreign._tried.cache_clear()
-    monkeypatch.setattr(foreign, "_TRIED", "import os; os.abort()")
+    sentencepiece_check._tried.cache_clear()
+    monkeypatch.setattr(sentencepiece_check, "_TRIED", "import os; os.abort()")
     with pytest.raises(ValueError, match=r"crashed the process that tried it \(SIGABRT\)"):
-        foreign.check(b"crash")
-    foreign._tried.cache_clear()
-    monkeypatch.setattr(foreign, "_TRIED", "import time; time.sleep(60)")
-    monkeypatch.setattr(foreign, "SECONDS", 0.1)
+        sentencepiece_check.check(b"crash")
+    sentencepiece_check._tried.cache_clear()
+    monkeypatch.setattr(sentencepiece_check, "_TRIED", "import time; time.sleep(60)")
+    monkeypatch.setattr(sentencepiece_check, "SECONDS", 0.1)
     with pytest.raises(ValueError, match="took more than"):
-        foreign.check(b"slow")
-    foreign._tried.cache_clear()
-    monkeypatch.setattr(foreign, "LARGEST", 3)
+        sentencepiece_check.check(b"slow")
+    sentencepiece_check._tried.cache_clear()
+    monkeypatch.setattr(sentencepiece_check, "LARGEST", 3)
     with pytest.raises(ValueError, match="may have 3"):
-        foreign.check(b"much")
+        sentencepiece_check.check(b"much")
 
 
 def test_the_child_runs_nothing_of_the_users(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the working directory nor PYTHONPATH may put another `sentencepiece` in its place."""
-    foreign._tried.cache_clear()
+    sentencepiece_check._tried.cache_clear()
     monkeypatch.chdir(tmp_path)
     planted = os.path.join(tmp_path, "sentencepiece.py")
     with open(planted, "w", encoding="utf-8") as file:
         file.write(f"open({os.path.join(tmp_path, 'canary')!r}, 'w')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(ValueError):
-        foreign.check(b"not a model")
+        sentencepiece_check.check(b"not a model")
     assert not os.path.exists(os.path.join(tmp_path, "canary"))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from seqkit.fields import Tags
-from seqkit.fields.symbols import UNSEEN
+from seqkit.fields.labels import UNSEEN
 from seqkit.metrics import span_f1
 from seqkit.spans import Scheme, tags_of
 from seqkit.types import Prediction

@@ -20,8 +20,8 @@ from torch import Tensor
 from seqkit.errors import DataError, UsageError
 from seqkit.fields import Words
 from seqkit.fields.words import COLUMNS, FIRST_WORD, SHAPES, shape_of, shortened
-from seqkit.word_layer import WordLayer
-from seqkit.word_vectors import vectors_of, words_of
+from seqkit.layers.pretrained_vectors import vectors_of, words_of
+from seqkit.layers.words import WordLayer
 from tests.reference import words as twin
 
 TEXTS = ["The cat saw Paris in 1998 .", "the dog saw NATO in Paris .", "A cat named BRCA1 sat near iPods in 1998 !"]

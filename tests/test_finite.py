@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from seqkit import checkpoint, finite, train
-from seqkit.batching import TaskData
+from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
-from seqkit.model import Model
+from seqkit.model.model import Model
+from seqkit.runs import checkpoint
+from seqkit.training import loop, nonfinite, step
 from seqkit.types import Choice
 from tests import small
 
@@ -40,7 +41,7 @@ Spoil = Callable[[Model, Any], None]
 
 def spoiling(monkeypatch: pytest.MonkeyPatch, harm: Spoil, at: set[int]) -> list[dict[str, torch.Tensor]]:
     """Does `harm` at these steps (counted from 1 over all that is tried). Gives the weights before each of them."""
-    real, calls = train.gradients, [0]
+    real, calls = step.gradients, [0]
     before: list[dict[str, torch.Tensor]] = []
 
     def harmed(model: Model, task: TaskData, batches: Any, *more: Any) -> Any:
@@ -50,7 +51,7 @@ def spoiling(monkeypatch: pytest.MonkeyPatch, harm: Spoil, at: set[int]) -> list
             harm(model, batches)
         return real(model, task, batches, *more)
 
-    monkeypatch.setattr(train, "gradients", harmed)
+    monkeypatch.setattr(loop, "gradients", harmed)
     return before
 
 
@@ -186,11 +187,11 @@ def test_looking_for_the_cause_moves_no_random_state(data: TaskData) -> None:
     made = small.model(data, dropout=0.5)
     batch = data.batch("train", np.arange(4))
     batch.x[0, 0, 0] = NAN
-    step = finite.Step(1, "steps", [(batch, None)], torch.tensor(NAN), torch.tensor(0.0))
+    step = nonfinite.Step(1, "steps", [(batch, None)], torch.tensor(NAN), torch.tensor(0.0))
     state = torch.get_rng_state()
-    finite.diagnose(made, step)
+    nonfinite.diagnose(made, step)
     batch.x[0, 0, 0] = 0.0
-    finite.diagnose(made, step)
+    nonfinite.diagnose(made, step)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -242,14 +243,14 @@ def test_a_stream_goes_on_behind_a_step_that_was_left_out(
     text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoiling(monkeypatch, in_output("layers.text", NAN), {3})
-    real = finite.diagnose
+    real = nonfinite.diagnose
 
     def heal(model: Model, step: Any, *more: Any) -> Any:
         found = real(model, step, *more)
         model.layers["text"]._forward_hooks.clear()
         return found
 
-    monkeypatch.setattr(finite, "diagnose", heal)
+    monkeypatch.setattr(nonfinite, "diagnose", heal)
     at = small.trained(small.model(text), text, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
     assert at.skipped == 1, "the carried state stayed NaN"
 
@@ -306,7 +307,7 @@ def test_rollback_goes_back_and_does_not_repeat_what_led_there(
     assert max(row.get("train/rollbacks", 0.0) for row in rows) == 3.0
     steps = [row["step"] for row in rows if "lr" in row]
     assert steps == sorted(set(steps)), "a step stands in the metrics twice"
-    assert finite.broken_weights(made) == []
+    assert nonfinite.broken_weights(made) == []
 
 
 def test_rollback_has_a_limit(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,14 +351,14 @@ def test_policies_survive_a_restart_bit_for_bit(
     one = small.model(data, dropout=0.3)
     expected = small.trained(one, data, wanted, whole)
     assert expected.skipped + expected.rollbacks >= 2
-    stop, real = Stopping(after), train.gradients
+    stop, real = Stopping(after), step.gradients
 
     def counted(*given: Any) -> Any:
         stop.now += 1
         return real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "gradients", counted)
+        patch.setattr(loop, "gradients", counted)
         with pytest.raises(Interrupted):
             small.trained(small.model(data, dropout=0.3), data, wanted, parts, stop=stop)
     saved = checkpoint.newest(parts.checkpoints)
@@ -375,22 +376,22 @@ def test_policies_survive_a_restart_bit_for_bit(
 # ---- as on a GPU, where an answer is looked at some steps later
 
 
-class Late(finite.Watch):
+class Late(nonfinite.Watch):
     """What a GPU makes necessary, on a CPU: the optimiser passes over a bad step by itself, and it is told later."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
-        self.at_once, self.lag = False, finite.LAG
+        self.at_once, self.lag = False, nonfinite.LAG
 
 
 @pytest.mark.parametrize("use", ["adamw", "adam", "sgd"])
 def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
     use: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finite, "Watch", Late)
+    monkeypatch.setattr(nonfinite, "Watch", Late)
     options = {"lr": 0.01, "momentum": 0.9} if use == "sgd" else {"lr": 0.01}
     weights: list[dict[str, torch.Tensor]] = []
-    spoiled, real = in_gradient("encoder.cells.0.weight_hh_l0", NAN), train.gradients
+    spoiled, real = in_gradient("encoder.cells.0.weight_hh_l0", NAN), step.gradients
 
     def watched(model: Model, *more: Any) -> Any:
         weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
@@ -403,7 +404,7 @@ def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
             hook._backward_hooks.clear()  # type: ignore[union-attr]
         return took
 
-    monkeypatch.setattr(train, "gradients", watched)
+    monkeypatch.setattr(loop, "gradients", watched)
     wanted = small.settings(
         on_nan="skip", optimizer=Choice(use, options), save_every=None, evaluate_every=None, steps=20, log_every=20
     )
@@ -420,7 +421,7 @@ def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
 def test_late_answers_are_waited_for_before_anything_is_saved(
     data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finite, "Watch", Late)
+    monkeypatch.setattr(nonfinite, "Watch", Late)
     spoiling(monkeypatch, in_gradient("heads.steps.out.weight", NAN), {5})
     run = small.run_in(tmp_path / "run")
     with pytest.raises(RunError, match=r"^step 5: .*first bad module: heads\.steps\.out"):

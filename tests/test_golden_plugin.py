@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from seqkit.cli import main
-from seqkit.doors import trespasses
+from seqkit.public_api import trespasses
 
 GOLDEN = Path(__file__).parent / "golden" / "plugin-contract-1"
 SHA256 = "9ac1a0e4c29f33b475bf81303d82844ce4492cedb97cc950919419c3c6428748"

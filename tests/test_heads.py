@@ -22,8 +22,8 @@ from seqkit.errors import UsageError
 from seqkit.fields import Label, Labels, Next, Tags, Tokens, Values
 from seqkit.heads import classify, language, regress, tag
 from seqkit.heads.classification import balanced_weights
-from seqkit.layers import Embedding, Projection
-from seqkit.modules import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.layers.embedding import Embedding, Projection
 from seqkit.types import Field, Prediction
 
 LENGTHS = torch.tensor([4, 1, 3])

@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqkit import job, recipe
+from seqkit import recipe
+from seqkit.decoding.sampling import sample
 from seqkit.errors import RecipeError, UsageError
+from seqkit.experiments import run_recipe
 from seqkit.fields import Next
-from seqkit.heads import adaptive, language
-from seqkit.heads.adaptive import AdaptiveSoftmax, default_cutoffs
-from seqkit.layers import Embedding
-from seqkit.modules import Batch, Encoded
-from seqkit.predict import sample
-from seqkit.progress import Progress
-from seqkit.run import Run
+from seqkit.heads import adaptive_softmax, language
+from seqkit.heads.adaptive_softmax import AdaptiveSoftmax, default_cutoffs
+from seqkit.interfaces import Batch, Encoded
+from seqkit.layers.embedding import Embedding
+from seqkit.runs.progress import Progress
+from seqkit.runs.run_folder import Run
 
 H, V = 12, 50
 LENGTHS = torch.tensor([4, 1, 3])
@@ -97,7 +98,7 @@ def test_the_likeliest_symbol_is_found_in_parts_too(monkeypatch: pytest.MonkeyPa
     softmax, steps = made(), torch.randn(80, H)
     whole = softmax.best(steps)
     each = softmax.nats(steps, torch.arange(80).remainder(V))
-    monkeypatch.setattr(adaptive, "AT_ONCE", 60)
+    monkeypatch.setattr(adaptive_softmax, "AT_ONCE", 60)
     assert torch.equal(softmax.best(steps)[1], whole[1])
     torch.testing.assert_close(softmax.nats(steps, torch.arange(80).remainder(V)), each)
 
@@ -203,6 +204,6 @@ def test_a_language_model_of_words_learns_with_it(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
     checked = words(tmp_path)
     run = Run.create("t", text=checked.text, resolved=checked.resolved(), out=tmp_path / "run")
-    finished = job.carry_out(checked, run, Progress(quiet=True))
+    finished = run_recipe.carry_out(checked, run, Progress(quiet=True))
     assert finished.scores["lm/test/nats"] < 1.0, "24 words, each as likely: 3.2"
     assert recipe.load(str(tmp_path / "run/resolved.yaml")).tasks["lm"].head.options["cutoffs"] == (8, 16)

@@ -14,11 +14,11 @@ from torch import Tensor
 from seqkit import heads
 from seqkit.encoders import lstm
 from seqkit.fields import Text
-from seqkit.heads import attend, composing, generate
-from seqkit.layers import Embedding
-from seqkit.modules import Batch, Encoded, Head
+from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
+from seqkit.heads import attend, generate, text_search
+from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.layers.embedding import Embedding
 from seqkit.types import Prediction
-from seqkit.vocab import END, PAD, START, UNKNOWN
 from tests.contracts.test_invariance import CHECKS, ENCODERS, Model
 from tests.reference.beam import beam_search
 from tests.reference.decoders import Walk, nats
@@ -163,7 +163,7 @@ def test_taking_examples_in_parts_changes_nothing(name: str, monkeypatch: pytest
     head, code = loud(EVERY[name](max_length=9)), encoded()
     total, _ = head.loss(code, batch(TEXTS))
     said = head.predict(code, batch())
-    monkeypatch.setattr(composing, "ROOM", 1)
+    monkeypatch.setattr(text_search, "ROOM", 1)
     assert float(head.loss(code, batch(TEXTS))[0]) == pytest.approx(float(total), rel=1e-6)
     for got, want in zip(head.predict(code, batch()), said, strict=True):
         assert (got.value, got.scores) == (want.value, want.scores)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from seqkit import registry
 from seqkit.cli import main
+from seqkit.registry import registry
 from tests.strangers import BROKEN, break_all, install
 
 TINY = """
@@ -113,7 +113,7 @@ DIAGNOSES = {
 def test_doctor_names_all_twelve(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     break_all(site)
     mine = [plugin for plugin in registry.installed() if plugin.distribution.startswith("broken-")]
-    monkeypatch.setattr("seqkit.registry.installed", lambda kind=None: mine)
+    monkeypatch.setattr("seqkit.registry.registry.installed", lambda kind=None: mine)
     result = call("plugins", "doctor", "--json", "--timeout", "3")
     assert result.exit_code == 1
     found = {row["name"]: row for row in json.loads(result.stdout)}
@@ -197,7 +197,7 @@ def test_metadata_that_cannot_be_read_are_named_by_doctor(site: Path, monkeypatc
     install(site)
     (site / "strange-1.2.dist-info/METADATA").unlink()
     assert "charlm" in call("tasks").stdout
-    monkeypatch.setattr("seqkit.probe.probe", lambda plugins, patience: iter(()))
+    monkeypatch.setattr("seqkit.plugin_tools.probe.probe", lambda plugins, patience: iter(()))
     result = call("plugins", "doctor")
     assert result.exit_code == 1
     assert "strange-1.2.dist-info\n        its metadata cannot be read: " in result.stdout
@@ -220,7 +220,7 @@ def test_what_an_abort_leaves_when_it_is_asked_for_by_name(site: Path) -> None:
 def test_an_import_that_takes_long_is_told_of_by_name(
     site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("seqkit.containment.PATIENCE", 0.05)
+    monkeypatch.setattr("seqkit.registry.import_guard.PATIENCE", 0.05)
     install(site, code="import time\ntime.sleep(0.4)\ndef task(): ...")
     registry.load("tasks", "splice")
     assert "seqkit: the task 'splice' of strange 1.2 (stranger_" in capsys.readouterr().err

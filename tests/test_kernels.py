@@ -15,13 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqkit import compiled, kernels
+from seqkit import kernels
 from seqkit.errors import UsageError
 from seqkit.kernels import layout
-from seqkit.kernels.fused import recur_rows
 from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
 from seqkit.kernels.native import native_layout, native_pass
-from seqkit.kernels.passes import GATES, Engine, Kind, Pass, stepwise
+from seqkit.kernels.stepwise import GATES, Engine, Kind, Pass, stepwise
+from seqkit.kernels.unpadded import recur_rows
+from seqkit.runtime import native_library
 from tests.reference import cells as twin
 
 ENGINES: dict[str, Engine] = {"native": native_pass, "stepwise": stepwise}
@@ -38,8 +39,8 @@ RAGGED = torch.tensor([5, 1, 7, 3, 7, 0, 2, 1, 6, 4, 4, 1, 2, 5, 3, 7, 1])
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each implementation of a pass. Without a compiler there is one."""
-    if request.param == "native" and compiled.native().library is None:
-        pytest.skip(f"the native library is {compiled.native().said}")
+    if request.param == "native" and native_library.native().library is None:
+        pytest.skip(f"the native library is {native_library.native().said}")
     return ENGINES[request.param]
 
 
@@ -176,8 +177,8 @@ def test_gradients_pass_gradcheck(kind: str, engine: Engine) -> None:
 @pytest.mark.parametrize("kind", CELLS)
 def test_a_sequence_among_others_gives_the_bits_that_it_gives_alone(kind: Kind) -> None:
     """The pass itself, there and back: what is summed, and in which order, has nothing to do with the batch."""
-    if compiled.native().library is None:
-        pytest.skip(f"the native library is {compiled.native().said}")
+    if native_library.native().library is None:
+        pytest.skip(f"the native library is {native_library.native().said}")
     hidden, gates = 37, GATES[kind]
     lengths = torch.tensor([11, 3, 9, 11, 1, 7, 8, 2, 4, 11, 6, 5, 10, 2, 3, 1, 9])
     weights = draw(gates * hidden, hidden, seed=5, dtype=torch.float32) * 0.3
@@ -307,7 +308,7 @@ def test_small_numbers_of_the_caller_are_left_alone() -> None:
         draw(2, 3, 3, seed=1, dtype=torch.float32),
         torch.tensor([3, 2]),
         [None],
-        ENGINES["native" if compiled.native().library else "stepwise"],
+        ENGINES["native" if native_library.native().library else "stepwise"],
     )
     assert float(before) != 0.0
     assert float(torch.tensor(1e-40) * 1.0) == float(before)
@@ -337,10 +338,10 @@ def test_halved_precision_where_autocast_asks(engine: Engine) -> None:
 
 @pytest.fixture
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(compiled.VARIABLE, raising=False)
-    compiled.native.cache_clear()
+    monkeypatch.delenv(native_library.VARIABLE, raising=False)
+    native_library.native.cache_clear()
     yield
-    compiled.native.cache_clear()
+    native_library.native.cache_clear()
 
 
 CPU = torch.device("cpu")
@@ -364,7 +365,7 @@ def test_without_a_compiler_torchs_own_layers_run_and_the_reason_is_told(
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler on this machine")
 def test_where_there_is_a_compiler_the_library_is_there() -> None:
     """Tests of the library are skipped without it: they must not be where its code has ceased to compile."""
-    assert compiled.native().library is not None, compiled.native().said
+    assert native_library.native().library is not None, native_library.native().said
 
 
 @pytest.mark.usefixtures("_fresh")
@@ -374,35 +375,35 @@ def test_a_compiler_that_fails_is_no_error(tmp_path: Path, monkeypatch: pytest.M
     broken.chmod(0o755)
     monkeypatch.setenv("SEQKIT_NATIVE", str(tmp_path / "native"))
     monkeypatch.setenv("CXX", str(broken))
-    assert compiled.native().library is None
-    assert "no such thing" in compiled.native().said
+    assert native_library.native().library is None
+    assert "no such thing" in native_library.native().said
     assert not list((tmp_path / "native").iterdir())
 
 
 @pytest.mark.usefixtures("_fresh")
 def test_code_that_others_may_write_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQKIT_NATIVE", str(tmp_path))
-    path = tmp_path / f"{compiled.key_of(compiled.SOURCE.read_bytes(), compiled.flags())}.so"
+    path = tmp_path / f"{native_library.key_of(native_library.SOURCE.read_bytes(), native_library.flags())}.so"
     path.write_bytes(b"no library")
     path.chmod(0o666)
-    assert "others may write" in compiled.native().said
+    assert "others may write" in native_library.native().said
     path.chmod(0o600)
-    compiled.native.cache_clear()
-    assert compiled.native().library is None, "what is no library is no error either"
+    native_library.native.cache_clear()
+    assert native_library.native().library is None, "what is no library is no error either"
 
 
 def test_the_name_of_what_is_built_says_what_it_is_made_of() -> None:
-    key = compiled.key_of(b"source", ["-O3"])
-    assert key == compiled.key_of(b"source", ["-O3"])
-    assert len({key, compiled.key_of(b"source ", ["-O3"]), compiled.key_of(b"source", ["-O2"])}) == 3
+    key = native_library.key_of(b"source", ["-O3"])
+    assert key == native_library.key_of(b"source", ["-O3"])
+    assert len({key, native_library.key_of(b"source ", ["-O3"]), native_library.key_of(b"source", ["-O2"])}) == 3
 
 
 @pytest.mark.parametrize("wanted", ["auto", "padded", "native", "stepwise"])
 def test_the_choice_follows_what_is_asked_for(wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = compiled.native().library is not None
+    there = native_library.native().library is not None
     if wanted == "native" and not there:
         pytest.skip("no native library")
-    monkeypatch.setenv(compiled.VARIABLE, wanted)
+    monkeypatch.setenv(native_library.VARIABLE, wanted)
     found = kernels.choose(nn.LSTM(2, 3), CPU, torch.float32)
     assert found.name == (("native" if there else "padded") if wanted == "auto" else wanted)
     assert found.why in kernels.describe(CPU)
@@ -419,7 +420,7 @@ def test_an_lstm_in_low_precision_is_left_to_onednn() -> None:
 
 
 def test_an_unknown_wish_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(compiled.VARIABLE, "fast")
+    monkeypatch.setenv(native_library.VARIABLE, "fast")
     with pytest.raises(UsageError, match="SEQKIT_KERNELS is 'fast'"):
         kernels.choose(nn.LSTM(2, 3), CPU, torch.float32)
 
@@ -429,14 +430,14 @@ def test_an_unknown_wish_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("target", ["haswell", "x86-64"])
 def test_narrower_vectors_give_the_same(target: str, tmp_path: Path) -> None:
     """The code for processors with vectors of 256 and 128 bits."""
-    if compiled.native().library is None:
-        pytest.skip(f"the native library is {compiled.native().said}")
-    arguments = [f"-march={target}" if flag == "-march=native" else flag for flag in compiled.flags()]
-    compiled.build(os.environ.get("CXX", "c++"), arguments, tmp_path / "narrow.so")
+    if native_library.native().library is None:
+        pytest.skip(f"the native library is {native_library.native().said}")
+    arguments = [f"-march={target}" if flag == "-march=native" else flag for flag in native_library.flags()]
+    native_library.build(os.environ.get("CXX", "c++"), arguments, tmp_path / "narrow.so")
     library: Any = ctypes.CDLL(str(tmp_path / "narrow.so"))
-    library.seqkit_run.argtypes = compiled.native().library.seqkit_run.argtypes
+    library.seqkit_run.argtypes = native_library.native().library.seqkit_run.argtypes
     assert library.seqkit_lanes() == {"haswell": 8, "x86-64": 4}[target]
-    whole = compiled.native()
+    whole = native_library.native()
     for kind in CELLS:
         for hidden in (3, 33, 100):
             cells, x = make(kind, 4, hidden, 2, torch.float32), draw(len(RAGGED), 7, 4, seed=2, dtype=torch.float32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqkit.layers import PAD, UNKNOWN, Embedding, Projection
-from seqkit.vocab import SPECIALS
+from seqkit.fields.vocabulary import SPECIALS
+from seqkit.layers.embedding import PAD, UNKNOWN, Embedding, Projection
 
 LENGTHS = torch.tensor([3, 2])
 

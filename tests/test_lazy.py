@@ -11,16 +11,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqkit import backward, checkpoint, finite, optim, train
-from seqkit.batching import TaskData
-from seqkit.board import weights_and_gradients
+from seqkit import errors
+from seqkit.data.task_data import TaskData
 from seqkit.fields import Next
 from seqkit.heads import language
-from seqkit.layers import Embedding
-from seqkit.lazy import LazyAdamW, by_rows, gather, values_of
-from seqkit.optim import cosine, lazy_adamw
+from seqkit.layers.embedding import Embedding
+from seqkit.layers.words import WordLayer
+from seqkit.optim import optimizers
+from seqkit.optim.lazy_adamw import LazyAdamW, by_rows, gather, values_of
+from seqkit.optim.optimizers import cosine, lazy_adamw
+from seqkit.runs import checkpoint
+from seqkit.runs.tensorboard import weights_and_gradients
+from seqkit.runtime import random_state
+from seqkit.training import loop, nonfinite, step
 from seqkit.types import Choice
-from seqkit.word_layer import WordLayer
 from tests import small
 
 V, D = 40, 16
@@ -86,11 +90,11 @@ def test_it_is_adam_that_leaves_alone_what_was_not_read() -> None:
         gradients = gather(one.parameters())
         assert one.table.weight.grad is not None
         assert one.table.weight.grad.is_sparse
-        norm = backward.norm_of(gradients)
+        norm = step.norm_of(gradients)
         true = nn.utils.clip_grad_norm_(other.parameters(), CLIP)
         torch.testing.assert_close(norm, true, rtol=1e-5, atol=1e-7)
         clipped += int(norm > CLIP)
-        backward.clip(gradients, CLIP, norm)
+        step.clip(gradients, CLIP, norm)
         lr = LR * rate(number, ())
         for group in lazy.param_groups:
             group["lr"] = lr
@@ -109,7 +113,7 @@ def test_it_is_adam_that_leaves_alone_what_was_not_read() -> None:
 def test_where_all_rows_are_read_it_is_adamw_bit_for_bit() -> None:
     everything = torch.arange(V).view(4, 10)
     weights = []
-    for factory in (optim.adamw, lazy_adamw):
+    for factory in (optimizers.adamw, lazy_adamw):
         model = Net()
         with torch.no_grad():
             model.table.weight[0].fill_(0.0)
@@ -126,7 +130,7 @@ def test_where_all_rows_are_read_it_is_adamw_bit_for_bit() -> None:
 def test_what_was_not_read_moves_under_adamw() -> None:
     """What the two do differently, so that the tests above can fail."""
     moved = []
-    for factory in (optim.adamw, lazy_adamw):
+    for factory in (optimizers.adamw, lazy_adamw):
         model = Net()
         by_rows(model, factory is lazy_adamw)
         made = factory(model.parameters(), lr=LR)
@@ -190,7 +194,7 @@ def test_a_gradient_scaler_serves_rows_too() -> None:
             if not enabled and number == 2:
                 continue
             scaler.unscale_(made)
-            backward.clip(gradients, 0.5, backward.norm_of(gradients))
+            step.clip(gradients, 0.5, step.norm_of(gradients))
             scaler.step(made)
             scaler.update()
         weights.append(model.state_dict())
@@ -265,7 +269,7 @@ def test_only_layers_that_can_are_asked_and_only_by_this_optimiser() -> None:
     words = WordLayer(8, words=20, letters=9, columns=2, characters="conv", char_dim=4, char_hidden=4)
     model = nn.ModuleDict({"a": Embedding(9, 4), "b": words, "c": nn.Embedding(5, 4)})
     for use, wanted in (("lazy_adamw", True), ("adamw", False), ("sgd", False)):
-        made = optim.optimizer_of(Choice(use), model)
+        made = optimizers.optimizer_of(Choice(use), model)
         assert isinstance(made, LazyAdamW) == wanted
         assert [getattr(model[key], "sparse") for key in "abc"] == [wanted, wanted, False]  # noqa: B009
     by_rows(model, True)
@@ -300,7 +304,7 @@ def test_the_loop_steps_by_rows(text: TaskData, tmp_path: Path, monkeypatch: pyt
         seen.append(gradient.is_sparse and gradient.is_coalesced())
         return found
 
-    monkeypatch.setattr(train, "gather", watched)
+    monkeypatch.setattr(loop, "gather", watched)
     never = {0, 1, 3}  # padding, unknown and the end, of which the text has none
     before = model.get_parameter("layers.text.weight").detach().clone()
     at = small.trained(
@@ -322,12 +326,12 @@ def test_a_bad_gradient_of_rows_is_treated_like_any(
     """As under adamw: nothing of the step is applied, and the run stops, goes on or goes back."""
     if late:
 
-        class Late(finite.Watch):
+        class Late(nonfinite.Watch):
             def __init__(self, device: torch.device) -> None:
                 super().__init__(device)
-                self.at_once, self.lag = False, finite.LAG
+                self.at_once, self.lag = False, nonfinite.LAG
 
-        monkeypatch.setattr(finite, "Watch", Late)
+        monkeypatch.setattr(nonfinite, "Watch", Late)
     said = {}
     for use in ("adamw", "lazy_adamw"):
         calls, states = [0], []
@@ -342,13 +346,13 @@ def test_a_bad_gradient_of_rows_is_treated_like_any(
             return found
 
         with monkeypatch.context() as patch:
-            patch.setattr(train, "gather", harmed)
+            patch.setattr(loop, "gather", harmed)
             wanted = small.settings(on_nan=policy, optimizer=Choice(use, {"lr": 0.01}))
             run = small.run_in(tmp_path / use)
             try:
                 at: Any = small.trained(model, text, wanted, run)
                 said[use] = (at.step, at.skipped, at.rollbacks, at.epoch, at.turn)
-            except train.RunError as error:
+            except errors.RunError as error:
                 said[use] = str(error)
         if policy == "skip":
             assert all(torch.equal(states[3][name], tensor) for name, tensor in states[4].items())
@@ -364,8 +368,8 @@ def test_a_checkpoint_has_the_moments(text: TaskData, tmp_path: Path) -> None:
     newest = checkpoint.newest(run.checkpoints)
     assert newest is not None
     tensors, state = checkpoint.load(newest)
-    made = optim.optimizer_of(Choice("lazy_adamw"), model := small.model(text))
-    made.load_state_dict(checkpoint.unpack(tensors["optimizer"], state["optimizer"]))
+    made = optimizers.optimizer_of(Choice("lazy_adamw"), model := small.model(text))
+    made.load_state_dict(random_state.unpack(tensors["optimizer"], state["optimizer"]))
     first = made.state[model.get_parameter("layers.text.weight")]["exp_avg"]
     assert not first[0].any()
     assert first.any()

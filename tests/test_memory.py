@@ -16,14 +16,17 @@ import numpy as np
 import pytest
 import torch
 
-from seqkit import Example, batching, checkpoint, memory, store
-from seqkit.backward import gradients
-from seqkit.batching import Epoch, TaskData
+from seqkit import Example
+from seqkit.data import store, task_data
+from seqkit.data.task_data import Epoch, TaskData
 from seqkit.errors import RunError
-from seqkit.evaluate import evaluate
-from seqkit.model import Model
-from seqkit.modules import Batch
-from seqkit.predict import predict
+from seqkit.inference.evaluate import evaluate
+from seqkit.inference.predict import predict
+from seqkit.interfaces import Batch
+from seqkit.model.model import Model
+from seqkit.runs import checkpoint
+from seqkit.runtime import out_of_memory
+from seqkit.training.step import gradients
 from tests import small
 
 
@@ -73,12 +76,12 @@ def short_of_memory(
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{type(error).__name__}-{str(error)[:12]}")
 def test_every_way_of_saying_it_is_known(error: Exception) -> None:
-    assert memory.exhausted(error)
+    assert out_of_memory.exhausted(error)
 
 
 def test_other_errors_are_none_of_these() -> None:
     for error in (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("out of memory"), KeyError()):
-        assert not memory.exhausted(error)
+        assert not out_of_memory.exhausted(error)
 
 
 def taken(
@@ -218,7 +221,7 @@ def test_an_evaluation_in_parts_scores_the_same(data: TaskData, monkeypatch: pyt
 
 def test_long_sequences_scored_window_by_window_may_be_cut_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows leave as they end; a part of the rows carries its own states."""
-    monkeypatch.setattr(batching, "EVALUATION_WINDOW", 4)
+    monkeypatch.setattr(task_data, "EVALUATION_WINDOW", 4)
     source = small.stream(tmp_path)
 
     def read(split: str) -> Any:

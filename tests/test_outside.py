@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 
 from seqkit import recipe
 from seqkit.cli import main
-from seqkit.doors import trespasses
 from seqkit.errors import DataError, MissingExtra
+from seqkit.public_api import trespasses
 
 ROOT = Path(__file__).parent.parent
 OUTSIDE = Path(__file__).parent / "outside"
@@ -280,8 +280,8 @@ def test_every_shipped_recipe_trains_the_strangers_encoder(place: Path, name: st
     """`--set encoder.use=mingru` and nothing else: the model is built, and two steps are taken on its own examples."""
     import torch
 
-    from seqkit import model
-    from seqkit.proof import _batch, sample
+    from seqkit.model import model
+    from seqkit.verification.recipe_contracts import _batch, sample
 
     made = recipe.load(name, ["encoder.use=mingru"])
     try:
@@ -344,7 +344,7 @@ def test_data_are_encoded_again_when_a_strangers_code_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     """Wherever in the distribution the change is; and what a factory is does not matter."""
-    from seqkit.job import _key
+    from seqkit.experiments.run_recipe import _key
     from tests.strangers import install
 
     code = "import functools\nfrom beneath.reading import WHAT\ndef read(*, k: int = 1): ...\n"

@@ -11,10 +11,11 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from seqkit import job, plan, recipe
-from seqkit.batching import Epoch
+from seqkit import recipe
 from seqkit.cli import main
-from seqkit.progress import Progress
+from seqkit.data.task_data import Epoch
+from seqkit.experiments import batch_plan, run_recipe
+from seqkit.runs.progress import Progress
 from seqkit.settings import TrainSettings
 
 RECIPE = """# what this is for
@@ -43,8 +44,8 @@ def call(path: Path, *words: str) -> Result:
 def test_what_is_counted_is_what_training_does(path: Path) -> None:
     checked = recipe.load(path)
     with Progress(quiet=True) as progress:
-        [found] = plan.plan(checked, progress, measure=False)
-        data = job.prepare_data(checked, progress, progress.say)
+        [found] = batch_plan.plan(checked, progress, measure=False)
+        data = run_recipe.prepare_data(checked, progress, progress.say)
     assert len(found.lengths) == 300
     for way in found.ways:
         epoch = Epoch(data, way.settings, seed=checked.seed, epoch=0)
@@ -56,31 +57,33 @@ def test_what_is_counted_is_what_training_does(path: Path) -> None:
         assert way.seconds is None
     by_chance, best = found.ways[0], found.ways[found.best]
     assert best.valid > by_chance.valid + 0.05
-    assert min(way.shapes for way in found.ways) <= plan.SHAPES
+    assert min(way.shapes for way in found.ways) <= batch_plan.SHAPES
 
 
 def test_the_ways_are_alike_but_for_padding() -> None:
     lengths = np.random.default_rng(0).integers(1, 60, 2000)
-    ways = [plan.way(*each, lengths, seed=1) for each in plan.choices(lengths, TrainSettings(batch=16))]
+    ways = [batch_plan.way(*each, lengths, seed=1) for each in batch_plan.choices(lengths, TrainSettings(batch=16))]
     assert len({each.name for each in ways}) == len(ways) >= 6
     for each in ways:
         assert int(each.examples.sum()) == 2000
         assert len(each.examples) == pytest.approx(125, rel=0.1)
     few = [each for each in ways if each.settings.shapes]
-    assert all(each.shapes <= plan.SHAPES for each in few)
+    assert all(each.shapes <= batch_plan.SHAPES for each in few)
 
 
 def test_the_recipe_is_left_alone_if_nothing_is_better() -> None:
     lengths = np.full(100, 7)
-    ways = [plan.way(*each, lengths, seed=1) for each in plan.choices(lengths, TrainSettings(batch=10))]
-    assert plan.best(ways) == 0
+    ways = [batch_plan.way(*each, lengths, seed=1) for each in batch_plan.choices(lengths, TrainSettings(batch=10))]
+    assert batch_plan.best(ways) == 0
     assert all(each.valid == 1.0 for each in ways)
 
 
 def test_a_line_through_costs() -> None:
-    assert plan._lines([1, 2, 3], [5.0, 7.0, 9.0]) == [pytest.approx((3.0, 2.0))]
-    assert plan._lines([10, 20], [4.0, 3.0]) == [pytest.approx((3.5, 0.0))], "noise makes no batch cost less than none"
-    assert plan._lines([10, 20], [1.0, 3.0]) == [pytest.approx((0.0, 2 / 15))]
+    assert batch_plan._lines([1, 2, 3], [5.0, 7.0, 9.0]) == [pytest.approx((3.0, 2.0))]
+    assert batch_plan._lines([10, 20], [4.0, 3.0]) == [pytest.approx((3.5, 0.0))], (
+        "noise makes no batch cost less than none"
+    )
+    assert batch_plan._lines([10, 20], [1.0, 3.0]) == [pytest.approx((0.0, 2 / 15))]
 
 
 def test_kept_for_the_backward_pass() -> None:
@@ -89,7 +92,7 @@ def test_kept_for_the_backward_pass() -> None:
 
     model = Model(10, 10)
     x = torch.randn(5, 10)
-    with plan.Kept(model) as kept:  # type: ignore[arg-type]
+    with batch_plan.Kept(model) as kept:  # type: ignore[arg-type]
         y = model(x).tanh()
     assert y.requires_grad
     assert kept.bytes == x.nbytes + y.nbytes, "the input for the weights' gradient, the output for that of tanh"

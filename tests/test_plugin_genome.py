@@ -27,18 +27,19 @@ from seqkit_genome.front import Front, Places
 from seqkit_genome.reading import Flaw
 from seqkit_genome.sources import ENHANCERS, PROMOTERS, SPLICE
 
-from seqkit import DataError, Example, Interrupted, Label, Limit, Prediction, UsageError, job, recipe
-from seqkit.batching import TaskData
+from seqkit import DataError, Example, Interrupted, Label, Limit, Prediction, UsageError, recipe
 from seqkit.cli import main
+from seqkit.data.store import prepare
+from seqkit.data.task_data import TaskData
 from seqkit.encoders import gru
-from seqkit.evaluate import evaluate
+from seqkit.experiments import run_recipe
 from seqkit.heads import classify
-from seqkit.model import Model
-from seqkit.predict import predict
-from seqkit.progress import Progress
-from seqkit.run import Run
-from seqkit.signals import Interrupts
-from seqkit.store import prepare
+from seqkit.inference.evaluate import evaluate
+from seqkit.inference.predict import predict
+from seqkit.model.model import Model
+from seqkit.runs.interrupts import Interrupts
+from seqkit.runs.progress import Progress
+from seqkit.runs.run_folder import Run
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
@@ -752,9 +753,9 @@ class TestRuns:
         (tmp_path / "dna.yaml").write_text(RECIPE.format(steps=250))
         return tmp_path
 
-    def carried_out(self, made: recipe.Recipe, folder: Path, *, resume: bool = False) -> job.Finished:
+    def carried_out(self, made: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.Finished:
         run = Run.resume(folder) if resume else Run.create("t", text=made.text, resolved=made.resolved(), out=folder)
-        return job.carry_out(made, run, Progress(quiet=True), resume=resume)
+        return run_recipe.carry_out(made, run, Progress(quiet=True), resume=resume)
 
     def test_paths_are_relative_to_the_recipe_and_the_resolved_recipe_says_the_same(self, place: Path) -> None:
         made = recipe.load(str(place / "dna.yaml"))
@@ -794,7 +795,7 @@ class TestRuns:
                 return Stopping.looks >= 13
 
         with monkeypatch.context() as patch:
-            patch.setattr(job, "Interrupts", Stopping)
+            patch.setattr(run_recipe, "Interrupts", Stopping)
             with pytest.raises(Interrupted):
                 self.carried_out(made, place / "parts")
         torch.manual_seed(99)

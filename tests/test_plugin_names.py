@@ -19,7 +19,7 @@ from seqkit_names import generator, names, sources
 
 from seqkit import DataError, Example, Text, Tokens
 from seqkit.cli import main
-from seqkit.store import prepare
+from seqkit.data.store import prepare
 from tests.reference.ngram import END, UNKNOWN, NGram, names_baseline
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")

@@ -20,10 +20,10 @@ from seqkit_ner.sources import NCBI_DISEASE, WNUT17, is_held_out
 
 from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, UsageError, Words, recipe
 from seqkit.cli import main
+from seqkit.data.store import prepare
 from seqkit.metrics import span_f1, spans
 from seqkit.recipe import build_task
 from seqkit.spans import fault
-from seqkit.store import prepare
 from seqkit.testing import TaskConformance
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")

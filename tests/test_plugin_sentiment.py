@@ -18,7 +18,7 @@ from seqkit_sentiment.sources import SST2, TWEETEVAL_EMOTION, is_held_out
 from seqkit_sentiment.tweets import tokenise
 
 from seqkit import DataError, Example, Label, Limit, Prediction, Tokens, UsageError
-from seqkit.store import prepare
+from seqkit.data.store import prepare
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 

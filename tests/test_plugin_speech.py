@@ -31,7 +31,7 @@ from torch import Tensor
 
 from seqkit import DataError, Label, MissingExtra, Text, UsageError
 from seqkit.cli import main
-from seqkit.store import prepare
+from seqkit.data.store import prepare
 from seqkit.testing import TaskConformance
 
 

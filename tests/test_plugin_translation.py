@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from seqkit_translation import finish, generator, scores, sources, translation, words
 
 from seqkit import DataError, Example, Limit, MissingExtra, Prediction, Text, Tokens, UsageError
-from seqkit.batching import TaskData
 from seqkit.cli import main
-from seqkit.store import prepare
+from seqkit.data.store import prepare
+from seqkit.data.task_data import TaskData
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 

@@ -13,7 +13,7 @@ from typing import TextIO
 
 import pytest
 
-from seqkit.progress import Progress
+from seqkit.runs.progress import Progress
 
 
 class Clock:
@@ -176,5 +176,5 @@ def test_importing_it_imports_neither_rich_nor_torch(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    code = "import sys, seqkit.progress; print(sorted({'rich', 'torch', 'numpy'} & set(sys.modules)))"
+    code = "import sys, seqkit.runs.progress; print(sorted({'rich', 'torch', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -18,19 +18,19 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
-from seqkit import proof
 from seqkit import recipe as recipes
 from seqkit.cli import main
 from seqkit.encoders import gru, lstm, none, rnn
 from seqkit.fields import Label, Labels, Tags, Text, Tokens, Values
-from seqkit.hand import by_hand
 from seqkit.heads import attend, classify, crf, ctc, generate, regress, tag
-from seqkit.model import Model
-from seqkit.modules import Batch, Encoded, Encoder, Head, State
-from seqkit.proof import prove_recipe
-from seqkit.prove import Finding, prove_encoder, prove_task, worst
-from seqkit.recipe import shipped
+from seqkit.interfaces import Batch, Encoded, Encoder, Head, State
+from seqkit.model.model import Model
+from seqkit.recipe import bundled
 from seqkit.types import Prediction
+from seqkit.verification import recipe_contracts
+from seqkit.verification.contracts import Finding, prove_encoder, prove_task, worst
+from seqkit.verification.recipe_contracts import prove_recipe
+from seqkit.verification.reference_loss import by_hand
 
 D, H = 5, 6
 
@@ -407,7 +407,7 @@ def test_what_a_folder_forgets_is_caught(tmp_path: Path, monkeypatch: pytest.Mon
     recipe = recipes.load(small_recipe(tmp_path))
     contract = "a model opened from its folder says the same"
     assert contract not in failed(list(prove_recipe(recipe)))
-    real = proof.model_room.save
+    real = recipe_contracts.model_room.save
 
     def forgetful(model: Model, folder: Path, resolved: str, fields: Any) -> None:
         changed = {}
@@ -418,7 +418,7 @@ def test_what_a_folder_forgets_is_caught(tmp_path: Path, monkeypatch: pytest.Mon
             changed[name] = (one.restore(state), two)
         real(model, folder, resolved, changed)
 
-    monkeypatch.setattr(proof.model_room, "save", forgetful)
+    monkeypatch.setattr(recipe_contracts.model_room, "save", forgetful)
     assert contract in failed(list(prove_recipe(recipe)))
 
 
@@ -441,7 +441,7 @@ def test_an_input_of_nothing_that_is_encoded_is_caught(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(shipped.files()))
+@pytest.mark.parametrize("name", sorted(bundled.files()))
 def test_every_shipped_recipe_passes_within_half_a_minute(name: str) -> None:
     """In a process of its own, whose time on a processor is counted. Recipes whose data are not here are skipped."""
     began = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from seqkit import provenance, registry
 from seqkit.cli import main
 from seqkit.errors import PluginError
+from seqkit.registry import provenance, registry
 from tests.strangers import install
 
 CODE = "def task(): ...\n"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seqkit.recipe import document
-from seqkit.recipe.document import Fatal, Finding, Node, Place
+from seqkit.recipe import parser
+from seqkit.recipe.parser import Fatal, Finding, Node, Place
 
 
 def places(line: int, column: int) -> Place:
@@ -20,7 +20,7 @@ def places(line: int, column: int) -> Place:
 
 def read(text: str | bytes) -> tuple[Node, list[Finding]]:
     data = text.encode() if isinstance(text, str) else text
-    return document.compose(document.decode(data, places), places)
+    return parser.compose(parser.decode(data, places), places)
 
 
 def plain(node: Node) -> Any:
@@ -183,7 +183,7 @@ class TestRefused:
             ("- " * 100, "nested more than 32 deep"),
             ("a: &x " + "[" * 20 + "]" * 20 + "\nb: " + "[" * 20 + "*x", "nested more than 32 deep"),
             ("[" + "1," * 30_000 + "]", "more than 20000 values"),
-            ("#" * (document.MOST_BYTES + 1), "1:1: this is larger than 256 KiB: not a recipe"),
+            ("#" * (parser.MOST_BYTES + 1), "1:1: this is larger than 256 KiB: not a recipe"),
         ],
     )
     def test_with_the_place_and_the_reason(self, text: str | bytes, said: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqkit.recipe.document import compose, decode, plain_word
-from seqkit.recipe.emit import emit, to_plain
+from seqkit.recipe.parser import compose, decode, plain_word
+from seqkit.recipe.writer import emit, to_plain
 from seqkit.types import Choice
 from tests.test_recipe_document import places, plain
 

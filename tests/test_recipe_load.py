@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from seqkit import recipe
 from seqkit.errors import RecipeError, UsageError
-from seqkit.recipe import Recipe, shipped
-from seqkit.recipe.editor import json_schema
+from seqkit.recipe import Recipe, bundled
+from seqkit.recipe.json_schema import json_schema
 from seqkit.settings import TrainSettings
 from seqkit.types import Choice, Task
 from tests.strangers import install
@@ -443,7 +443,7 @@ class TestResolved:
     def test_whatever_the_options_are(
         self, title: str, rate: float, widths: Sequence[int], names: dict[str, int], lr: float
     ) -> None:
-        from seqkit.recipe.emit import emit
+        from seqkit.recipe.writer import emit
 
         options = {"title": title, "rate": rate, "widths": list(widths), "names": names}
         text = emit({"tasks": {"splice": options}, "encoder": "gru", "train": {"optimizer": {"lr": lr}}})
@@ -462,12 +462,12 @@ class TestFiles:
         assert (found.name, found.source, found.text) == ("mine", str(file), GOOD.encode())
         ours = tmp_path / "ours.yaml"
         ours.write_text(GOOD + "seed: 5\n")
-        monkeypatch.setattr(shipped, "files", lambda: {"ours": ours})
+        monkeypatch.setattr(bundled, "files", lambda: {"ours": ours})
         monkeypatch.chdir(tmp_path / "..")
         assert (recipe.load("ours").seed, recipe.load("ours").name) == (5, "ours")
 
     def test_neither(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shipped, "files", lambda: {"charlm": tmp_path, "sentiment": tmp_path})
+        monkeypatch.setattr(bundled, "files", lambda: {"charlm": tmp_path, "sentiment": tmp_path})
         with pytest.raises(UsageError) as caught:
             recipe.load("recipes/charml.yaml")
         assert str(caught.value) == (
@@ -489,15 +489,15 @@ class TestFiles:
             recipe.load("/dev/zero")
 
     def test_what_ships_is_right_and_says_what_it_is(self) -> None:
-        for name, file in shipped.files().items():
+        for name, file in bundled.files().items():
             checked = recipe.load(name)
             assert checked.name == name
-            assert shipped.about(file.read_text("utf-8")), name
+            assert bundled.about(file.read_text("utf-8")), name
             assert recipe.parse(checked.resolved().encode(), "r.yaml") == checked
 
     def test_about(self) -> None:
-        assert shipped.about("# One.\n#  Two\n\n# three\nseed: 1") == ["One.", "Two"]
-        assert shipped.about("seed: 1") == []
+        assert bundled.about("# One.\n#  Two\n\n# three\nseed: 1") == ["One.", "Two"]
+        assert bundled.about("seed: 1") == []
 
 
 class TestEditor:

@@ -12,7 +12,7 @@ import pytest
 from annotated_types import Ge, Len
 
 from seqkit.errors import PluginError
-from seqkit.recipe.schema import MISSING, Said, about_of, docs_of, name_of, options_of, schema_of
+from seqkit.recipe.options import MISSING, Said, about_of, docs_of, name_of, options_of, schema_of
 from seqkit.settings import FromGroup, TrainSettings
 from seqkit.types import Choice, Count, Share
 

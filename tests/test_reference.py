@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from seqkit.doors import DOORS
+from seqkit.public_api import DOORS
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from seqkit import registry
 from seqkit.errors import PluginError
+from seqkit.registry import registry
 from tests.strangers import install
 
 

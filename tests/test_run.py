@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from seqkit import durable
-from seqkit import run as run_module
 from seqkit.errors import Interrupted, RunError, UsageError
-from seqkit.run import Run, slug
+from seqkit.io import atomic
+from seqkit.runs import run_folder as run_module
+from seqkit.runs.run_folder import Run, slug
 
 TEXT = b"# a recipe\nseed: 1\r\n"
 RESOLVED = "seed: 1\nepochs: 3\n"
@@ -195,7 +195,7 @@ def test_one_empty_folder_is_claimed_by_one_run() -> None:
 def left_by_a_kill(folder: Path, *names: str, pid: int = 2**22 + 1) -> None:
     """What `create` has made when it is killed before the folder is whole."""
     folder.mkdir()
-    durable.write_json(folder / "status.json", json.loads(run_module._claimed()) | {"pid": pid})
+    atomic.write_json(folder / "status.json", json.loads(run_module._claimed()) | {"pid": pid})
     for name in names:
         (folder / name).write_text("half")
 
@@ -293,7 +293,7 @@ def test_a_live_run_cannot_be_resumed_and_a_dead_one_can(held: subprocess.Popen[
 )
 def test_who_counts_as_alive(change: dict[str, Any], alive: bool) -> None:
     run = make()
-    durable.write_json(run.folder / "status.json", status_of(run) | change)
+    atomic.write_json(run.folder / "status.json", status_of(run) | change)
     if alive:
         with pytest.raises(UsageError, match="still running"):
             Run.resume(run.folder)
@@ -395,7 +395,7 @@ def test_the_heartbeat_is_written_now_and_then(monkeypatch: pytest.MonkeyPatch) 
     run = make()
     writes: list[str] = []
     write = run_module.durable.write_json
-    monkeypatch.setattr(durable, "write_json", lambda path, value: (writes.append(path.name), write(path, value)))
+    monkeypatch.setattr(atomic, "write_json", lambda path, value: (writes.append(path.name), write(path, value)))
     clock = [run_module.time.monotonic()]
     monkeypatch.setattr(run_module.time, "monotonic", lambda: clock[0])
     for _ in range(100):
@@ -535,7 +535,7 @@ def test_a_recipe_without_secrets_is_kept_byte_for_byte() -> None:
 
 
 def test_importing_it_imports_no_torch() -> None:
-    code = "import sys, seqkit.run; print(sorted({'torch', 'tensorboard', 'numpy'} & set(sys.modules)))"
+    code = "import sys, seqkit.runs.run_folder; print(sorted({'torch', 'tensorboard', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout in (
         "[]\n",
         "['numpy']\n",  # the nouns in seqkit.types need numpy
@@ -545,9 +545,9 @@ def test_importing_it_imports_no_torch() -> None:
 def test_resume_clears_what_a_killed_writer_left(tmp_path: Path) -> None:
     run = make()
     run.status("interrupted")
-    durable.temporary(run.folder / "status.json").write_text("half")
-    (run.folder / f"{durable.TEMPORARY}link").symlink_to(tmp_path / "elsewhere")
+    atomic.temporary(run.folder / "status.json").write_text("half")
+    (run.folder / f"{atomic.TEMPORARY}link").symlink_to(tmp_path / "elsewhere")
     Run.open(run.folder)
-    assert len(list(run.folder.glob(f"{durable.TEMPORARY}*"))) == 2, "a reader clears nothing"
+    assert len(list(run.folder.glob(f"{atomic.TEMPORARY}*"))) == 2, "a reader clears nothing"
     Run.resume(run.folder)
-    assert list(run.folder.glob(f"{durable.TEMPORARY}*")) == []
+    assert list(run.folder.glob(f"{atomic.TEMPORARY}*")) == []

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqkit import sampler
+from seqkit.data import sampler
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=200)
 SEEDS = st.integers(0, 2**64 - 1)

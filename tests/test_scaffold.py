@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner, Result
 from packaging.specifiers import SpecifierSet
 
-from seqkit import __version__, doors, scaffold
+from seqkit import __version__, public_api
 from seqkit.cli import main
 from seqkit.errors import UsageError
+from seqkit.plugin_tools import scaffold
 from tests.strangers import install
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +69,7 @@ class TestWritten:
                 assert "{{" not in text.replace("{use: {", ""), path
                 assert not text or text.endswith("\n"), path
                 if path.endswith(".py"):
-                    assert not list(doors.trespasses(text))
+                    assert not list(public_api.trespasses(text))
             module = files[f"src/seqkit_{name.replace('-', '_')}/__init__.py"]
             assert 35 <= len(module.split("\n")) <= 62
             project = tomllib.loads(files["pyproject.toml"])["project"]

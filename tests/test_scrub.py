@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seqkit.scrub import scrub, scrub_urls
+from seqkit.io.redact import scrub, scrub_urls
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqkit.search import probabilities, sample
+from seqkit.decoding.sampling import probabilities, sample
 
 LOGITS = torch.tensor([[2.0, 0.5, 2.5, -1.0, 0.0], [0.0, 0.1, 0.2, 0.3, 0.4]])
 

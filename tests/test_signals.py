@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from seqkit.errors import Interrupted
-from seqkit.signals import ECHO, HANDLED, Interrupts
+from seqkit.runs.interrupts import ECHO, HANDLED, Interrupts
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqkit import checkpoint, states
+from seqkit.runs import checkpoint
+from seqkit.runtime import random_state
 
 
 def test_pack_gives_back_every_type() -> None:
@@ -24,9 +25,9 @@ def test_pack_gives_back_every_type() -> None:
         "nested": ((), [], {}, (1, (2, [3]))),
         "limits": float("inf"),
     }
-    packed, json_part = states.pack(state)
+    packed, json_part = random_state.pack(state)
     checkpoint.check_json(json_part)
-    back = states.unpack(packed, json.loads(json.dumps(json_part)))
+    back = random_state.unpack(packed, json.loads(json.dumps(json_part)))
 
     def equal(a: Any, b: Any) -> bool:
         if isinstance(a, Tensor):
@@ -41,20 +42,20 @@ def test_pack_gives_back_every_type() -> None:
 
     assert equal(state, back)
     with pytest.raises(TypeError, match=r"a\.1: cannot save a set"):
-        states.pack({"a": [0, {1}]})
+        random_state.pack({"a": [0, {1}]})
 
 
 def test_generators_go_on_where_they_were() -> None:
     random.seed(5)
     torch.manual_seed(5)
     random.gauss(0, 1)  # leaves a second number waiting
-    kept, state = states.random_state()
+    kept, state = random_state.random_state()
     checkpoint.check_json(state)
     state = json.loads(json.dumps(state))
     expected = [random.gauss(0, 1), random.random(), random.getrandbits(99)], torch.randn(4)
     random.seed(6)
     torch.manual_seed(6)
-    states.restore_random_state(kept, state)
+    random_state.restore_random_state(kept, state)
     found = [random.gauss(0, 1), random.random(), random.getrandbits(99)], torch.randn(4)
     assert found[0] == expected[0]
     assert torch.equal(found[1], expected[1])
@@ -66,14 +67,14 @@ def test_what_a_block_draws_is_drawn_again_after_it() -> None:
     wanted = (random.random(), float(np.random.rand()))
     random.seed(3)
     np.random.seed(3)
-    with states.nothing_drawn():
+    with random_state.nothing_drawn():
         assert random.random() == wanted[0]
         np.random.rand(5)
     assert (random.random(), float(np.random.rand())) == wanted
 
 
 def test_a_run_leaves_torch_as_it_was() -> None:
-    from seqkit.job import computing_on
+    from seqkit.experiments.run_recipe import computing_on
 
     def settings() -> tuple[bool, ...]:
         checks, cudnn = torch.utils.deterministic, torch.backends.cudnn

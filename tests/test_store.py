@@ -23,10 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import seqkit
+from seqkit.data.store import Prepared, SplitReport, memory_split, prepare
+from seqkit.data.store.cache_key import ENCODING, feed, source_hash
 from seqkit.errors import DataError, RecipeError, RunError, UsageError
 from seqkit.fields import Label, Labels, Next, Tags, Text, Tokens, Values, Vectors
-from seqkit.store import Prepared, SplitReport, memory_split, prepare
-from seqkit.store.content import ENCODING, feed, source_hash
 from seqkit.types import Example, Field, Limit, Task
 
 REVIEWS = {
@@ -512,7 +512,7 @@ def test_what_changes_the_data_changes_the_key(change: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["STORE_FORMAT", "__version__"])
 def test_another_version_is_another_key(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(task(), key={}, cache=tmp_path)
-    monkeypatch.setattr(f"seqkit.store.content.{name}", 999)
+    monkeypatch.setattr(f"seqkit.data.store.cache_key.{name}", 999)
     assert not prepare(task(), key={}, cache=tmp_path).reused
 
 
@@ -690,7 +690,11 @@ def test_an_unfinished_entry_is_never_seen(tmp_path: Path, monkeypatch: pytest.M
     def stop(self: Any, *rest: Any) -> None:
         raise Stopped
 
-    for place in ("seqkit.store.entry._put", "seqkit.store.entry.json.dump", "seqkit.store.work._Work._encode"):
+    for place in (
+        "seqkit.data.store.cache_entry._put",
+        "seqkit.data.store.cache_entry.json.dump",
+        "seqkit.data.store.preparation._Work._encode",
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(place, stop)
             with pytest.raises(Stopped):

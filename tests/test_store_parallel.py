@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seqkit.data.store import Prepared, parallel_encode, prepare
+from seqkit.data.store.columns import Writer
 from seqkit.errors import DataError, RunError, UsageError
 from seqkit.fields import Label, Next, Tags, Text, Tokens, Values, Vectors, Words
-from seqkit.store import Prepared, parallel, prepare
-from seqkit.store.columns import Writer
 from seqkit.types import Example, Field, Limit, Task
 from tests.odd_fields import Odd
 
@@ -45,22 +45,22 @@ def odd(values: list[Any], **changes: Any) -> Task:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Helpers are asked as soon as there is one pack; gives how many were started each time."""
     started: list[int] = []
-    real = parallel.Helpers.__init__
+    real = parallel_encode.Helpers.__init__
 
     def count(self: Any, job: Any, count: int) -> None:
         started.append(count)
         real(self, job, count)
 
-    monkeypatch.setattr(parallel.Helpers, "__init__", count)
-    monkeypatch.setattr(parallel, "PATIENCE", 0.0)
-    monkeypatch.setattr(parallel, "_PACK_EXAMPLES", 10)
-    monkeypatch.setattr(parallel, "_MOST", 7)
-    monkeypatch.setattr(parallel, "_helpers", lambda most, *rest: most)
+    monkeypatch.setattr(parallel_encode.Helpers, "__init__", count)
+    monkeypatch.setattr(parallel_encode, "PATIENCE", 0.0)
+    monkeypatch.setattr(parallel_encode, "_PACK_EXAMPLES", 10)
+    monkeypatch.setattr(parallel_encode, "_MOST", 7)
+    monkeypatch.setattr(parallel_encode, "_helpers", lambda most, *rest: most)
     return started
 
 
 def stored(made: Task, cache: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> Prepared:
-    monkeypatch.setenv(parallel.VARIABLE, str(workers))
+    monkeypatch.setenv(parallel_encode.VARIABLE, str(workers))
     return prepare(made, key={}, cache=cache / str(workers))
 
 
@@ -140,7 +140,7 @@ def test_helpers_write_the_same_files(
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_the_size_of_a_pack_is_nowhere_to_be_seen(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = stored(TASKS["windows"](), tmp_path / "usual", 1, monkeypatch)
-    monkeypatch.setattr(parallel, "_PACK_EXAMPLES", size)
+    monkeypatch.setattr(parallel_encode, "_PACK_EXAMPLES", size)
     assert files(stored(TASKS["windows"](), tmp_path / "other", 1, monkeypatch)) == files(usual)
 
 
@@ -151,7 +151,7 @@ def test_everything_wrong_is_told_the_same_in_the_same_order(
     fitted = (Tokens().fit(["a"]), Label().fit(["0", "1", "2"]))
     told = []
     for workers in (1, 2):
-        monkeypatch.setenv(parallel.VARIABLE, str(workers))
+        monkeypatch.setenv(parallel_encode.VARIABLE, str(workers))
         with pytest.raises(DataError) as caught:
             prepare(task(rows), key={}, cache=tmp_path, fitted=fitted)
         told.append([str(problem) for problem in caught.value.problems])
@@ -304,7 +304,7 @@ def test_a_reader_may_use_its_array_again(counted: list[int], tmp_path: Path, mo
 
 
 def test_small_data_are_left_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel.Helpers, "__init__", lambda *_: pytest.fail("helpers for 400 examples"))
+    monkeypatch.setattr(parallel_encode.Helpers, "__init__", lambda *_: pytest.fail("helpers for 400 examples"))
     stored(TASKS["windows"](), tmp_path, 8, monkeypatch)
 
 
@@ -321,18 +321,18 @@ def test_small_data_are_left_in_one_process(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_helpers_come_where_they_pay(most: int, encoding: float, rest: float, left: int | None, count: int) -> None:
-    assert parallel._helpers(most, encoding, rest, left) == count
+    assert parallel_encode._helpers(most, encoding, rest, left) == count
 
 
 def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(parallel.VARIABLE, raising=False)
-    assert parallel.workers() == len(os.sched_getaffinity(0))
-    monkeypatch.setenv(parallel.VARIABLE, " 3 ")
-    assert parallel.workers() == 3
+    monkeypatch.delenv(parallel_encode.VARIABLE, raising=False)
+    assert parallel_encode.workers() == len(os.sched_getaffinity(0))
+    monkeypatch.setenv(parallel_encode.VARIABLE, " 3 ")
+    assert parallel_encode.workers() == 3
     for wrong in ("0", "-1", "two", "1.5", "²"):
-        monkeypatch.setenv(parallel.VARIABLE, wrong)
+        monkeypatch.setenv(parallel_encode.VARIABLE, wrong)
         with pytest.raises(UsageError, match="the number of processes that encode"):
-            parallel.workers()
+            parallel_encode.workers()
 
 
 def test_a_full_disk_leaves_nobody(counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from seqkit.store import repeats
-from seqkit.store.repeats import Repeats
+from seqkit.data.store import duplicates
+from seqkit.data.store.duplicates import Repeats
 
 
 def hashes(count: int, dice: random.Random) -> list[bytes]:
@@ -20,8 +20,8 @@ def hashes(count: int, dice: random.Random) -> list[bytes]:
 def test_repeats_are_counted_as_a_set_would(
     own: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "_OWN", own)
-    monkeypatch.setattr(repeats, "_BLOCK", block)
+    monkeypatch.setattr(duplicates, "_OWN", own)
+    monkeypatch.setattr(duplicates, "_BLOCK", block)
     dice = random.Random(1)
     path = tmp_path / "seen"
     for size in (0, 1, 5, 40):

@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqkit import recipe, registry, testing
+from seqkit import recipe, testing
 from seqkit.fields import Label, Tokens
+from seqkit.interfaces import Batch, Encoded, Head, State
 from seqkit.metrics import accuracy
-from seqkit.modules import Batch, Encoded, Head, State
-from seqkit.proof import sample
+from seqkit.registry import registry
 from seqkit.settings import TrainSettings
 from seqkit.testing import EncoderConformance, HeadConformance, TaskConformance
 from seqkit.types import Choice, Example, Field, Prediction, Share, Task
+from seqkit.verification.recipe_contracts import sample
 from tests.test_prove import D, Simple
 
 

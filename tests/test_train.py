@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqkit import checkpoint, job, recipe, train
+from seqkit import recipe
 from seqkit.errors import Interrupted, RunError
-from seqkit.progress import Progress
-from seqkit.run import Run
-from seqkit.signals import Interrupts
+from seqkit.experiments import run_recipe
+from seqkit.model import model
+from seqkit.runs import checkpoint
+from seqkit.runs.interrupts import Interrupts
+from seqkit.runs.progress import Progress
+from seqkit.runs.run_folder import Run
+from seqkit.training import state
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 
@@ -61,9 +65,9 @@ def lazy(corpus: Path) -> recipe.Recipe:
     return checked(corpus, *words, "train.optimizer={use: lazy_adamw, lr: 0.01}", "train.accumulate=2")
 
 
-def run_it(made: recipe.Recipe, folder: Path, *, resume: bool = False) -> job.Finished:
+def run_it(made: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.Finished:
     run = Run.resume(folder) if resume else Run.create("t", text=made.text, resolved=made.resolved(), out=folder)
-    return job.carry_out(made, run, Progress(quiet=True), resume=resume)
+    return run_recipe.carry_out(made, run, Progress(quiet=True), resume=resume)
 
 
 def numbers(folder: Path) -> list[dict[str, object]]:
@@ -125,7 +129,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     run_it(made, tmp_path / "whole")
     with monkeypatch.context() as patch:
         Stopping.looks, Stopping.after = 0, after
-        patch.setattr(job, "Interrupts", Stopping)
+        patch.setattr(run_recipe, "Interrupts", Stopping)
         with pytest.raises(Interrupted):
             run_it(made, tmp_path / "parts")
     assert json.loads((tmp_path / "parts/status.json").read_text())["state"] == "interrupted"
@@ -149,7 +153,7 @@ def test_the_comparison_can_fail(corpus: Path, tmp_path: Path, monkeypatch: pyte
     run_it(made, tmp_path / "whole")
     with monkeypatch.context() as patch:
         Stopping.looks, Stopping.after = 0, 9
-        patch.setattr(job, "Interrupts", Stopping)
+        patch.setattr(run_recipe, "Interrupts", Stopping)
         with pytest.raises(Interrupted):
             run_it(made, tmp_path / "parts")
     monkeypatch.setattr(checkpoint, "restore_random_state", lambda *given: None)
@@ -192,13 +196,13 @@ def test_patience_ends_training_early(corpus: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = train.Model.loss
+    real = model.Model.loss
 
     def broken(self, task, batch, state=None):
         total, count, encoded = real(self, task, batch, state)
         return total * math.nan, count, encoded
 
-    monkeypatch.setattr(train.Model, "loss", broken)
+    monkeypatch.setattr(model.Model, "loss", broken)
     with pytest.raises(RunError, match=r"step 1: the loss of task lm is nan.*lane 0"):
         run_it(checked(corpus), tmp_path / "run")
     assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "failed"
@@ -206,7 +210,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(
 
 def test_averaged_weights_are_the_running_mean(corpus: Path, tmp_path: Path) -> None:
     model = torch.nn.Linear(2, 2)
-    average = train.Average(model, 0.9)  # type: ignore[arg-type]
+    average = state.Average(model, 0.9)  # type: ignore[arg-type]
     expected = model.weight.detach().clone()
     for step in range(1, 30):
         with torch.no_grad():
@@ -222,7 +226,7 @@ def test_averaged_weights_are_the_running_mean(corpus: Path, tmp_path: Path) -> 
 
 
 def test_not_a_number_is_never_the_best_score() -> None:
-    from seqkit.evaluate import better
+    from seqkit.inference.evaluate import better
 
     nan = math.nan
     for best in ("accuracy", "nats"):

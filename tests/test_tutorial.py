@@ -24,7 +24,7 @@ import pytest
 from click.testing import CliRunner
 
 from seqkit.cli import main
-from seqkit.doors import DOORS, trespasses
+from seqkit.public_api import DOORS, trespasses
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqkit.vocab import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, code_points, smallest_unsigned
+from seqkit.fields.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, code_points, smallest_unsigned
 
 SYMBOLS = st.lists(st.text(min_size=1, max_size=3), unique=True, max_size=30)
 

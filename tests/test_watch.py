@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqkit.watch import Change, Watch
+from seqkit.registry.side_effects import Change, Watch
 
 
 def hook(*given: object) -> None: ...

@@ -28,7 +28,7 @@ def batches() -> list[Any]:
     """The same batches for everybody, in the order of one epoch of seqkit's sampler."""
     import numpy as np
 
-    from seqkit import sampler
+    from seqkit.data import sampler
 
     _, offsets = ragged()
     return sampler.batches(np.diff(offsets), seed=1, epoch=0, batch=BATCH)
@@ -57,8 +57,8 @@ def seqkit(what: str) -> Prepared:
     import numpy as np
     import torch
 
-    from seqkit.batching import gather, to_tensor
-    from seqkit.store import Column
+    from seqkit.data.store import Column
+    from seqkit.data.task_data import gather, to_tensor
 
     data, offsets = ragged()
     column = Column(data, offsets)
@@ -93,7 +93,7 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """S4: the share of real steps in a batch, by how batches are made."""
     import numpy as np
 
-    from seqkit import sampler
+    from seqkit.data import sampler
 
     _, offsets = ragged()
     lengths = np.diff(offsets)

@@ -49,7 +49,7 @@ def notes(lengths: Tensor, steps: int) -> Mapping[str, Any]:
 def seqkit(what: str, classes: int, steps: int) -> Prepared:
     import torch
 
-    from seqkit.heads.chains import Chain, best_paths, negative_log_likelihood
+    from seqkit.heads.crf_algorithms import Chain, best_paths, negative_log_likelihood
 
     if what == "beam":
         return beam(classes, steps)
@@ -83,7 +83,7 @@ def both(what: str, loss: Any, paths: Any, classes: int, steps: int) -> Prepared
         if what == "loss":
             names = ("loss", "of emissions", "of transitions", "of start", "of end")
             return {name: each.detach().numpy() for name, each in zip(names, loss(), strict=True)}
-        from seqkit.heads.chains import Chain, path_score
+        from seqkit.heads.crf_algorithms import Chain, path_score
 
         found = path_score(Chain.of(*scores, lengths), paths())
         return {"scores of the paths": found.numpy()}
@@ -126,8 +126,8 @@ def beam(beams: int, steps: int) -> Prepared:
     from seqkit.encoders import lstm
     from seqkit.fields import Text
     from seqkit.heads import attend
-    from seqkit.layers import Embedding
-    from seqkit.modules import Batch
+    from seqkit.interfaces import Batch
+    from seqkit.layers.embedding import Embedding
 
     torch.manual_seed(2)
     target = Text("characters").fit(["".join(chr(0x4E00 + i) for i in range(SYMBOLS))])

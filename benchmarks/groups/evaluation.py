@@ -8,8 +8,8 @@ from benchmarks.frame import Case, Contender, Group, Prepared, Target
 from benchmarks.groups.training import OWN, RECIPES, Ours
 
 if TYPE_CHECKING:
-    from seqkit.batching import TaskData
-    from seqkit.model import Model
+    from seqkit.data.task_data import TaskData
+    from seqkit.model.model import Model
 
 SPLIT = "dev"
 WHAT = [name for name in RECIPES if name not in ("tiny", OWN)]
@@ -31,7 +31,7 @@ def trained(ours: Ours) -> Model:
 
 
 def notes(data: TaskData) -> dict[str, int]:
-    from seqkit.batching import evaluation_batches
+    from seqkit.data.task_data import evaluation_batches
 
     windows = [window for _, batch in evaluation_batches(data, SPLIT) for window in batch]
     return {
@@ -42,7 +42,7 @@ def notes(data: TaskData) -> dict[str, int]:
 
 def seqkit(what: str) -> Prepared:
     """Batches, loss, decoding, predictions as a user gets them, and the metric."""
-    from seqkit.evaluate import evaluate
+    from seqkit.inference.evaluate import evaluate
 
     ours = Ours(what)
     model = trained(ours)
@@ -57,7 +57,7 @@ def forward(what: str) -> Prepared:
     """The same batches, made beforehand, through the model up to the loss."""
     import torch
 
-    from seqkit.batching import evaluation_batches
+    from seqkit.data.task_data import evaluation_batches
 
     ours = Ours(what)
     model = trained(ours)

@@ -46,15 +46,15 @@ def seqkit(what: str, size: int) -> Prepared:
     import numpy as np
     import torch
 
-    from seqkit.batching import gather, to_tensor
+    from seqkit.data.sampler import batches
+    from seqkit.data.store import Column
+    from seqkit.data.task_data import gather, to_tensor
     from seqkit.encoders import gru
     from seqkit.fields import Label
     from seqkit.heads import classify
-    from seqkit.layers import Embedding
-    from seqkit.modules import Batch
-    from seqkit.optim import adamw
-    from seqkit.sampler import batches
-    from seqkit.store import Column
+    from seqkit.interfaces import Batch
+    from seqkit.layers.embedding import Embedding
+    from seqkit.optim.optimizers import adamw
 
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
@@ -119,8 +119,9 @@ def corpus(what: str, size: int) -> Prepared:
 
     import torch
 
-    from seqkit import readers, store
-    from seqkit.batching import Epoch, TaskData
+    from seqkit import readers
+    from seqkit.data import store
+    from seqkit.data.task_data import Epoch, TaskData
     from seqkit.fields import Next, Tokens
     from seqkit.settings import TrainSettings
     from seqkit.types import Task

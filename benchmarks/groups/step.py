@@ -55,7 +55,7 @@ def _softmax(loss_of: Callable[[Tensor, Tensor], Tensor], weights: Any, symbols:
 
 def _ours(symbols: int) -> Any:
     """The adaptive softmax of seqkit's head, whose weights the peer gets."""
-    from seqkit.heads.adaptive import AdaptiveSoftmax
+    from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 
     _start()
     return AdaptiveSoftmax(HIDDEN, symbols)
@@ -103,8 +103,8 @@ def _vectors(make: Callable[[int], tuple[Any, Any, Callable[[Tensor], Tensor]]],
     """Steps of a table alone: read, backward, clip, optimiser."""
     import torch
 
-    from seqkit.backward import clip, norm_of
-    from seqkit.lazy import gather
+    from seqkit.optim.lazy_adamw import gather
+    from seqkit.training.step import clip, norm_of
 
     _start()
     parameters, optimizer, read = make(symbols)
@@ -125,8 +125,8 @@ def _vectors(make: Callable[[int], tuple[Any, Any, Callable[[Tensor], Tensor]]],
 def lazy(symbols: int) -> Prepared:
     import torch
 
-    from seqkit.layers import Embedding
-    from seqkit.optim import lazy_adamw
+    from seqkit.layers.embedding import Embedding
+    from seqkit.optim.optimizers import lazy_adamw
 
     def make(symbols: int) -> Any:
         layer = Embedding(symbols, WIDTH)

@@ -13,7 +13,7 @@ from benchmarks.frame import Case, Contender, Group, Prepared, Target
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from seqkit.modules import Batch
+    from seqkit.interfaces import Batch
 
 OWN = "own batches, classification"
 """The others put batches together as they do by default: by chance."""
@@ -53,9 +53,9 @@ class Ours:
     def __init__(self, what: str) -> None:
         import torch
 
-        from seqkit.job import prepare_data
-        from seqkit.progress import Progress
-        from seqkit.recipe.load import parse
+        from seqkit.experiments.run_recipe import prepare_data
+        from seqkit.recipe.loader import parse
+        from seqkit.runs.progress import Progress
 
         torch.set_flush_denormal(True)
         self.what = what
@@ -64,7 +64,7 @@ class Ours:
         ((self.name, self.part),) = self.data.items()
 
     def model(self) -> Any:
-        from seqkit import model
+        from seqkit.model import model
 
         return model.build(self.recipe, {n: (part.task, part.input, part.target) for n, part in self.data.items()})
 
@@ -79,7 +79,7 @@ class Ours:
 
     def own(self) -> list[Batch]:
         """What seqkit trains on."""
-        from seqkit.batching import Epoch
+        from seqkit.data.task_data import Epoch
 
         plan = Epoch(self.data, self.recipe.train, seed=self.recipe.seed, epoch=0)
         turns = plan.turns[: self.recipe.train.steps]
@@ -96,10 +96,10 @@ class Ours:
 
 def seqkit(what: str) -> Prepared:
     """The whole loop: run folder, logs, clipping, checks; the evaluation at the end is not counted."""
-    from seqkit.progress import Progress
-    from seqkit.run import Run
-    from seqkit.signals import Interrupts
-    from seqkit.train import train
+    from seqkit.runs.interrupts import Interrupts
+    from seqkit.runs.progress import Progress
+    from seqkit.runs.run_folder import Run
+    from seqkit.training.loop import train
 
     ours = Ours(what)
 

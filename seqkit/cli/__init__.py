@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import click
 
 from seqkit._version import __version__
-from seqkit.doors import DoorWarning
 from seqkit.errors import SeqkitError, suggest
+from seqkit.public_api import DoorWarning
 
 VERBS = {
     "run": "Train what a recipe says.",
@@ -75,7 +75,7 @@ class Verbs(click.Group):
 
 def _quoted(message: str) -> str:
     """The tracebacks of the plugins whose failure a message tells of: a fault of theirs is none of the user's."""
-    registry = sys.modules.get("seqkit.registry")
+    registry = sys.modules.get("seqkit.registry.registry")
     said = ""
     for failure in registry.failures() if registry is not None else ():
         if str(failure) in message and not failure.diagnosis.missing:

@@ -93,13 +93,14 @@ def recurrence() -> Finding:
     import torch
     from torch import nn
 
-    from seqkit import compiled, kernels
+    from seqkit import kernels
+    from seqkit.runtime import native_library
 
     try:
         found = kernels.choose(nn.LSTM(1, 1), torch.device("cpu"), torch.float32)
     except UsageError as error:
         return Finding("recurrence", "bad", str(error))
-    missing = compiled.asked() == "auto" and found.name == "padded"
+    missing = native_library.asked() == "auto" and found.name == "padded"
     return Finding("recurrence", "note" if missing else "ok", f"on cpu: {found.name} ({found.why})")
 
 
@@ -126,8 +127,8 @@ def extras() -> Iterator[Finding]:
 
 def plugins(patience: float = PATIENCE) -> Iterator[Finding]:
     """Every plugin, imported where it can do no harm, as `seqkit plugins doctor` does it."""
-    from seqkit import registry
-    from seqkit.probe import probe
+    from seqkit.plugin_tools.probe import probe
+    from seqkit.registry import registry
 
     for report in probe(registry.installed(), patience=patience):
         plugin = report.plugin
@@ -156,7 +157,7 @@ def program(which: Callable[[str], str | None] = shutil.which) -> Iterator[Findi
 
 def folders() -> Iterator[Finding]:
     """Where data is looked for and where caches are written."""
-    from seqkit.files import cache_folder
+    from seqkit.io.cache import cache_folder
 
     data = os.environ.get("SEQKIT_DATA")
     if data is None:

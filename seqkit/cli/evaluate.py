@@ -18,10 +18,10 @@ import click
 def command(folder: Path, split: str, batch: int | None, device: str, as_json: bool, quiet: bool) -> None:
     """Score the model in FOLDER (a run folder, or its model/) on a split of the data it was trained with."""
     from seqkit.errors import UsageError
-    from seqkit.evaluate import evaluate
-    from seqkit.job import choose_device, prepare_data
-    from seqkit.model import open_model
-    from seqkit.progress import Progress
+    from seqkit.experiments.run_recipe import choose_device, prepare_data
+    from seqkit.inference.evaluate import evaluate
+    from seqkit.model.model import open_model
+    from seqkit.runs.progress import Progress
 
     model, recipe, tasks = open_model(folder, choose_device(device))
     for name, (task, *_) in tasks.items():

@@ -33,8 +33,8 @@ def command(recipe: str, sets: tuple[str, ...], no_measure: bool, write: bool, a
     if write and len(checked.tasks) > 1:
         raise UsageError("--write: the tasks of a joint recipe share train.batch; choose for all of them by hand")
 
-    from seqkit import plan as planning
-    from seqkit.progress import Progress
+    from seqkit.experiments import batch_plan as planning
+    from seqkit.runs.progress import Progress
 
     with Progress(quiet=quiet) as progress:
         plans = planning.plan(checked, progress, measure=not no_measure)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from seqkit.probe import Report
-    from seqkit.registry import Plugin
-    from seqkit.scaffold import Kind
+    from seqkit.plugin_tools.probe import Report
+    from seqkit.plugin_tools.scaffold import Kind
+    from seqkit.registry.registry import Plugin
     from seqkit.types import JSON
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -63,7 +63,7 @@ def new(name: str, kind: Kind, out: Path | None, as_json: bool) -> None:
 
     NAME is what a recipe will call it. Nothing is overwritten, and nothing is installed.
     """
-    from seqkit import scaffold
+    from seqkit.plugin_tools import scaffold
 
     folder = scaffold.new(name, kind, out)
     if as_json:
@@ -88,7 +88,7 @@ def info(name: str, timeout: float, as_json: bool) -> None:
 
     NAME is a plugin, a distribution, or DISTRIBUTION:NAME. It is imported in a process of its own.
     """
-    from seqkit.probe import probe
+    from seqkit.plugin_tools.probe import probe
 
     reports = list(probe(matching(name), patience=timeout))
     if as_json:
@@ -110,8 +110,8 @@ def doctor(ctx: click.Context, name: str | None, timeout: float, as_json: bool) 
     replaced, names that clash, metadata that are stale, and versions that do not fit. `missing` means that a plugin
     lacks something that has only to be installed.
     """
-    from seqkit import registry
-    from seqkit.probe import probe
+    from seqkit.plugin_tools.probe import probe
+    from seqkit.registry import registry
 
     plugins = registry.installed() if name is None else matching(name)
     reports = []
@@ -146,16 +146,16 @@ def check(ctx: click.Context, name: str, sets: tuple[str, ...], timeout: float, 
     NAME is a plugin, a distribution, or DISTRIBUTION:NAME. A task is tried on its own data, with --set where it needs
     to be told where they are; a head on small made-up tasks of every kind that it accepts.
     """
-    from seqkit import registry
     from seqkit.errors import PluginError
-    from seqkit.probe import probe
+    from seqkit.plugin_tools.probe import probe
+    from seqkit.registry import registry
 
     plugins = matching(name)
     options = _options(sets)
     for report in probe(plugins, patience=timeout):
         if report.diagnosis is not None:
             raise PluginError(str(registry.Failure(report.plugin, report.diagnosis)))
-    from seqkit.conformance import check
+    from seqkit.plugin_tools.check import check
 
     rows, bad = [], 0
     for plugin in plugins:
@@ -178,8 +178,8 @@ def _options(sets: Sequence[str]) -> dict[str, JSON]:
     """`--set a=b` flags as a mapping; values are YAML, as everywhere."""
     from seqkit.errors import RecipeError, UsageError
     from seqkit.recipe import overrides
-    from seqkit.recipe.diagnose import plain
-    from seqkit.recipe.document import Fatal, Place
+    from seqkit.recipe.checker import plain
+    from seqkit.recipe.parser import Fatal, Place
 
     found = {}
     for number, each in enumerate(sets):
@@ -202,9 +202,9 @@ def matching(name: str) -> list[Plugin]:
     Raises:
         PluginError: it means none.
     """
-    from seqkit import registry
-    from seqkit.distribution import normal
     from seqkit.errors import PluginError, suggest
+    from seqkit.registry import registry
+    from seqkit.registry.distribution import normal
 
     everything = registry.installed()
     found = [each for each in everything if name in (each.name, each.full_name) or normal(name) == each.distribution]
@@ -217,7 +217,7 @@ def matching(name: str) -> list[Plugin]:
 
 def rows_of(kind: str | None = None) -> list[dict[str, str]]:
     """What the metadata say of each plugin, with a note where it cannot be used just by its name."""
-    from seqkit import registry
+    from seqkit.registry import registry
 
     plugins = registry.installed(kind)
     times = Counter((plugin.kind, plugin.name) for plugin in plugins)
@@ -267,7 +267,7 @@ def _lines(report: Report, *, trace: bool) -> Iterable[str]:
 
 def _installed(plugin: Plugin) -> dict[str, JSON]:
     """What the files of a plugin's distribution say, as JSON."""
-    from seqkit.distribution import Distribution
+    from seqkit.registry.distribution import Distribution
 
     dist = Distribution(plugin.distribution, [plugin.module])
     editable = dist.editable
@@ -281,7 +281,7 @@ def _installed(plugin: Plugin) -> dict[str, JSON]:
 
 def _described(report: Report) -> str:
     """What info prints of a plugin."""
-    from seqkit.registry import HOME
+    from seqkit.registry.registry import HOME
 
     plugin, facts = report.plugin, _installed(report.plugin)
     strange = plugin.distribution != HOME

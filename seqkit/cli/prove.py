@@ -23,7 +23,7 @@ def command(what: str, sets: tuple[str, ...], as_json: bool) -> None:
     tried on a few of the task's own examples, and on the encoder alone with its options varied. Leaves with 1 if any
     of them fails.
     """
-    from seqkit.proof import prove
+    from seqkit.verification.recipe_contracts import prove
 
     failed, quiet = 0, dict[str, int]()
     for finding in prove(Path(what) if Path(what).is_dir() else what, sets):

@@ -21,11 +21,11 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 def list_(as_json: bool) -> None:
     """List the recipes that come with seqkit."""
-    from seqkit.recipe import shipped
+    from seqkit.recipe import bundled
 
     rows = [
-        {"name": name, "about": shipped.about(file.read_text("utf-8")), "file": str(file)}
-        for name, file in shipped.files().items()
+        {"name": name, "about": bundled.about(file.read_text("utf-8")), "file": str(file)}
+        for name, file in bundled.files().items()
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -85,9 +85,9 @@ def check(ctx: click.Context, recipe: str, sets: tuple[str, ...], as_json: bool)
 @command.command()
 def schema() -> None:
     """Print the JSON Schema of a recipe, for editors. It knows all installed plugins that load."""
-    from seqkit import registry
-    from seqkit.probe import probe
-    from seqkit.recipe.editor import json_schema
+    from seqkit.plugin_tools.probe import probe
+    from seqkit.recipe.json_schema import json_schema
+    from seqkit.registry import registry
 
     # It imports all of them, so each is tried first where it can do no harm.
     strangers = [plugin for plugin in registry.installed() if plugin.distribution != registry.HOME]

@@ -45,8 +45,8 @@ def command(
     if not checked.expect:
         raise UsageError(f"{recipe} promises nothing: it has no 'expect:'")
 
-    from seqkit import reproduce as proof
-    from seqkit.progress import Progress
+    from seqkit.experiments import reproduce as proof
+    from seqkit.runs.progress import Progress
 
     variants = {setting: recipes.load(recipe, (*sets, setting)) for setting in proof.values_of(over)} if over else None
     if alone:

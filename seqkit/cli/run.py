@@ -39,16 +39,17 @@ def command(
     if resume is not None and (sets or out):
         raise UsageError("--resume goes on with the run as it is: --set and --out do not go with it")
 
-    from seqkit.signals import Interrupts
+    from seqkit.runs.interrupts import Interrupts
 
     with Interrupts(at_once=True):  # imports take seconds, and there is nothing to save yet
-        from seqkit import durable, provenance
         from seqkit import recipe as recipes
-        from seqkit.run import Run
+        from seqkit.io import atomic
+        from seqkit.registry import provenance
+        from seqkit.runs.run_folder import Run
 
         if resume is not None:
             folder = Run.open(resume).folder
-            provenance.recall(durable.read_json(folder / "plugins.json"), f"the run in {resume}")
+            provenance.recall(atomic.read_json(folder / "plugins.json"), f"the run in {resume}")
             checked = recipes.load(str(folder / "resolved.yaml"))
             checked = dataclasses.replace(checked, text=(folder / "recipe.yaml").read_bytes())
         else:
@@ -59,8 +60,8 @@ def command(
 
         import torch._dynamo  # noqa: F401  torch's optimisers import it, which takes seconds too
 
-        from seqkit.job import Bound, carry_out
-        from seqkit.progress import Progress
+        from seqkit.experiments.run_recipe import Bound, carry_out
+        from seqkit.runs.progress import Progress
 
         if offline:
             os.environ["SEQKIT_OFFLINE"] = "1"

@@ -46,13 +46,13 @@ def command(
     Prints a certificate, or the first number or tensor that differs; leaves with 1 if one does.
     """
     from seqkit import recipe as recipes
-    from seqkit.durable import write_json
+    from seqkit.io.atomic import write_json
 
     recipes.load(recipe, sets)  # mistakes are told before anything is started
 
     import tempfile
 
-    from seqkit.verify_resume import verify_resume
+    from seqkit.verification.resume import verify_resume
 
     folder = out or Path(tempfile.mkdtemp(prefix="seqkit-verify-resume-"))
     certificate = verify_resume(

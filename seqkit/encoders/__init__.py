@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from seqkit.types import Count, Share
 
 if TYPE_CHECKING:
-    from seqkit.modules import Encoder
+    from seqkit.interfaces import Encoder
 
 __all__ = ["Initial", "Initialiser", "gru", "lstm", "none", "rnn"]
 
@@ -219,6 +219,6 @@ def gru(
 
 def none(dim: int, /) -> Encoder:
     """No recurrence: encoded steps are the input steps. For feed-forward baselines, and to see what order is worth."""
-    from seqkit.encoders.passing import Passing
+    from seqkit.encoders.identity import Passing
 
     return Passing(dim)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional, init
 
 from seqkit.encoders import Initial, Initialiser
+from seqkit.interfaces import Encoded, Encoder, State, mask_of
 from seqkit.kernels import (
     CellState,
     Choice,
@@ -24,7 +25,6 @@ from seqkit.kernels import (
     recur_rows,
     scattered,
 )
-from seqkit.modules import Encoded, Encoder, State, mask_of
 
 Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
 

@@ -1,9 +1,9 @@
 """Fields: the two sides of an example, to and from numbers. NumPy only; `layer` imports torch when it is called."""
 
-from seqkit.fields.numbers import Values, Vectors
-from seqkit.fields.symbols import Label, Labels, Next, Tags
+from seqkit.fields.labels import Label, Labels, Next, Tags
+from seqkit.fields.numeric import Values, Vectors
+from seqkit.fields.tokenizers import Unit
 from seqkit.fields.tokens import Text, Tokens
-from seqkit.fields.units import Unit
 from seqkit.fields.words import Words
 
 __all__ = ["Label", "Labels", "Next", "Tags", "Text", "Tokens", "Unit", "Values", "Vectors", "Words"]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
-from seqkit.fields.units import CODERS, Coder, Unit
+from seqkit.fields.tokenizers import CODERS, Coder, Unit
+from seqkit.fields.vocabulary import END, Vocabulary
 from seqkit.types import JSON, Field
-from seqkit.vocab import END, Vocabulary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,7 +76,7 @@ class Tokens(Field):
         return replace(self, coder=self._coder.restore(state))
 
     def layer(self, dim: int) -> nn.Module:
-        from seqkit.layers import Embedding
+        from seqkit.layers.embedding import Embedding
 
         return Embedding(self.size, dim, drop=self.drop)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, final
 
 import numpy as np
 
+from seqkit.fields.vocabulary import PAD, Vocabulary, smallest_unsigned
+from seqkit.layers.pretrained_vectors import normalised, words_of
 from seqkit.types import JSON, Field
-from seqkit.vocab import PAD, Vocabulary, smallest_unsigned
-from seqkit.word_vectors import normalised, words_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -171,8 +171,8 @@ class Words(Field):
         )
 
     def layer(self, dim: int) -> nn.Module:
-        """See `seqkit.word_layer`. Raises UsageError if the characters leave no room for the words in `dim`."""
-        from seqkit.word_layer import WordLayer
+        """See `seqkit.layers.words`. Raises UsageError if the characters leave no room for the words in `dim`."""
+        from seqkit.layers.words import WordLayer
 
         words, letters = self._fitted
         return WordLayer(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from seqkit import doors
+from seqkit import public_api
 from seqkit.fields import Label, Labels, Next, Tags, Text, Values
 from seqkit.types import Count, Field, NonNegative, Positive, Probability, Share
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from seqkit.heads.pooling import Pooling as Pooling
-    from seqkit.modules import Head
+    from seqkit.interfaces import Head
 
 __all__ = [
     "Pool",
@@ -152,7 +152,7 @@ def crf(
         constrain: keep to the scheme in training too; false: illegal orders are only barred when predicting.
         nbest: how many sequences of tags a prediction lists, the best first.
     """
-    from seqkit.heads.random_field import RandomField
+    from seqkit.heads.linear_chain_crf import RandomField
 
     return RandomField(dim, target, dropout=dropout, constrain=constrain, nbest=nbest)
 
@@ -266,7 +266,7 @@ def ctc(
         too_long: what becomes of a text that needs more steps than its input has: an error that names it, or left out
             of the loss and counted. No alignment exists for it, so nothing can be learned from it.
     """
-    from seqkit.heads.alignment import CTC
+    from seqkit.heads.ctc_head import CTC
 
     return CTC(dim, target, search=search, beams=beams, best=best, dropout=dropout, too_long=too_long)
 
@@ -335,8 +335,8 @@ def attend(
         max_ratio: most symbols for each step of the input, where that is less. null: max_length decides.
         unknown: whether <unk> may be said; false: the best known symbol instead.
     """
-    from seqkit.heads.composing import Searching
-    from seqkit.heads.writing import Attend
+    from seqkit.heads.seq2seq import Attend
+    from seqkit.heads.text_search import Searching
 
     return Attend(
         dim,
@@ -406,8 +406,8 @@ def generate(
         max_length: most symbols of a predicted text. A text that is made to end says so, and is counted.
         unknown: whether <unk> may be said; false: the best known symbol instead.
     """
-    from seqkit.heads.composing import Searching
-    from seqkit.heads.writing import Generate
+    from seqkit.heads.seq2seq import Generate
+    from seqkit.heads.text_search import Searching
 
     return Generate(
         dim,
@@ -433,4 +433,4 @@ if not TYPE_CHECKING:
             from seqkit.heads.pooling import Pooling
 
             return Pooling
-        return doors.outdated(__name__, name)
+        return public_api.outdated(__name__, name)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.errors import UsageError
-from seqkit.modules import Encoded
+from seqkit.interfaces import Encoded
 
 Score: TypeAlias = Literal["dot", "general", "additive"]
 

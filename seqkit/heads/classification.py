@@ -15,7 +15,7 @@ from seqkit.errors import UsageError
 from seqkit.fields import Label, Labels
 from seqkit.heads import Pool
 from seqkit.heads.pooling import Pooling
-from seqkit.modules import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.types import Field, Prediction
 
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
-from seqkit.heads import many
+from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.attention import Attention, Memory, Score
 from seqkit.heads.tagging import real
+from seqkit.interfaces import Encoded
 from seqkit.kernels import recur, upload
-from seqkit.layers import Embedding
-from seqkit.modules import Encoded
+from seqkit.layers.embedding import Embedding
 
 Cell: TypeAlias = Literal["lstm", "gru"]
 Start: TypeAlias = Literal["last", "mean", "zero"]
@@ -192,7 +192,7 @@ class Decoder(nn.Module):
 
     def nats(self, readout: Tensor, true: Tensor, smoothing: float) -> Tensor:
         """(N, R), (N,) the symbols that came next -> () minus their log-probabilities, summed."""
-        return many.nats(readout, self._out(), self.bias, true, smoothing=smoothing)
+        return chunked_cross_entropy.nats(readout, self._out(), self.bias, true, smoothing=smoothing)
 
     def _out(self) -> Tensor:
         """(V, R)"""

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.fields import Next
-from seqkit.heads import contradiction, many
-from seqkit.heads.adaptive import AdaptiveSoftmax
+from seqkit.heads import chunked_cross_entropy, contradiction
+from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 from seqkit.heads.tagging import real
-from seqkit.modules import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.types import Field, Prediction
 
 NO_TARGET = -1
@@ -89,7 +89,7 @@ class Language(Head):
             return self.adaptive.loss(self.dropout(steps), y), known
         smoothing = self.label_smoothing if self.training else 0.0
         steps = self.narrow(self.dropout(steps))
-        return many.nats(steps, self._out(), self.bias, y, smoothing=smoothing), known
+        return chunked_cross_entropy.nats(steps, self._out(), self.bias, y, smoothing=smoothing), known
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:

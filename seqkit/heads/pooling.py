@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqkit.heads import Pool
-from seqkit.modules import Encoded
+from seqkit.interfaces import Encoded
 
 
 class Pooling(nn.Module):

@@ -14,7 +14,7 @@ from torch.nn import functional
 from seqkit.fields import Values
 from seqkit.heads import Pool
 from seqkit.heads.pooling import Pooling
-from seqkit.modules import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.types import Field, Prediction
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.fields import Tags
+from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.kernels import real_rows, upload
-from seqkit.modules import Batch, Encoded, Head
 from seqkit.spans import Scheme, spans_of
 from seqkit.types import JSON, Field, Prediction
 

@@ -11,13 +11,13 @@ backward direction runs over sequences that are turned round within their own le
 
 from __future__ import annotations
 
-from seqkit.kernels.choice import Choice, choose, describe, runs_native, use
-from seqkit.kernels.fused import RowsRan, recur_rows
+from seqkit.kernels.cell_step import advance
+from seqkit.kernels.dispatch import Choice, choose, describe, runs_native, use
 from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
 from seqkit.kernels.padded import CellState, Ran, recur
-from seqkit.kernels.rows import all_full, at_end, flip, real_rows, upload
-from seqkit.kernels.single import advance
+from seqkit.kernels.ragged import all_full, at_end, flip, real_rows, upload
+from seqkit.kernels.unpadded import RowsRan, recur_rows
 
 __all__ = [
     "CellState",

@@ -1,4 +1,4 @@
-"""The recurrence in C++ (`native.cpp`), as an engine of `seqkit.kernels.fused`."""
+"""The recurrence in C++ (`native.cpp`), as an engine of `seqkit.kernels.unpadded`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seqkit.compiled import native
 from seqkit.kernels.layout import Layout, groups_for, lay_out
-from seqkit.kernels.passes import Kind, Pass
+from seqkit.kernels.stepwise import Kind, Pass
+from seqkit.runtime.native_library import native
 
 _KINDS: dict[Kind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
 

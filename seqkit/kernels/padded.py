@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit.kernels.rows import all_full, at_end, flip
+from seqkit.kernels.ragged import all_full, at_end, flip
 
 CellState: TypeAlias = tuple[Tensor, ...]
 """(h,) or (h, c), each (B, H)."""

@@ -8,11 +8,11 @@ come with seqkit.
 
 from __future__ import annotations
 
-from seqkit.recipe.editor import json_schema as json_schema
-from seqkit.recipe.load import load as load
-from seqkit.recipe.load import parse as parse
-from seqkit.recipe.load import read as read
-from seqkit.recipe.nouns import Recipe as Recipe
-from seqkit.recipe.nouns import TaskEntry as TaskEntry
-from seqkit.recipe.nouns import build_task as build_task
-from seqkit.recipe.shipped import names as names
+from seqkit.recipe.bundled import names as names
+from seqkit.recipe.json_schema import json_schema as json_schema
+from seqkit.recipe.loader import load as load
+from seqkit.recipe.loader import parse as parse
+from seqkit.recipe.loader import read as read
+from seqkit.recipe.recipe import Recipe as Recipe
+from seqkit.recipe.recipe import TaskEntry as TaskEntry
+from seqkit.recipe.recipe import build_task as build_task

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seqkit.errors import suggest
-from seqkit.recipe.document import Entry, Fatal, Finding, Node, Place, compose, decode, node_of
+from seqkit.recipe.parser import Entry, Fatal, Finding, Node, Place, compose, decode, node_of
 
 
 def apply(root: Node, sets: Sequence[str]) -> tuple[Node, dict[str, str], list[Finding]]:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from seqkit.encoders import gru, lstm, none, rnn
 from seqkit.fields import Label, Next, Tags, Values
 from seqkit.heads import classify, crf, language, regress, tag
-from seqkit.layers import Embedding, Projection
-from seqkit.modules import Batch, Encoded, Encoder, Head
+from seqkit.interfaces import Batch, Encoded, Encoder, Head
+from seqkit.layers.embedding import Embedding, Projection
 from seqkit.types import Prediction
 
 TOLERANCE = 1e-6

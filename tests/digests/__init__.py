@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from seqkit import compiled, ending
+from seqkit.runs import comparison
+from seqkit.runtime import native_library
 
 RECIPES = ("charlm", "ner", "sentiment", "speech", "genome", "names", "translation", "joint")
 """The offline recipes: between them every task, every encoder and nearly every head."""
@@ -32,7 +33,7 @@ TOLERANCE = 2e-3
 
 def machine() -> str:
     """What rounding depends on: torch's version and vector instructions, and the native library's key."""
-    facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), compiled.fact(), _processor()]
+    facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), native_library.fact(), _processor()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
@@ -53,7 +54,7 @@ def run(recipe: str, folder: Path) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"{recipe}: exit code {done.returncode}: {done.stderr[-2000:]}")
-    left = ending.read(folder)
+    left = comparison.read(folder)
     numbers = {f"{step} {name}": value for (step, name), (value, _) in left.metrics.items()}
     return {"sha256": left.sha256, "numbers": numbers}
 

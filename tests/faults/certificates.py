@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seqkit.verify_resume import Certificate, verify_resume
+from seqkit.verification.resume import Certificate, verify_resume
 from tests.faults import children, recipes
 from tests.faults.children import Sabotage
 

@@ -135,10 +135,10 @@ def _run(arguments: Sequence[str], said: Path, fault: str | None, sabotage: Sabo
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from seqkit import faults
+    from seqkit import fault_injection
     from seqkit.cli import main
 
-    faults.arm(fault)
+    fault_injection.arm(fault)
     if sabotage is not None:
         sabotage()
     try:
@@ -177,7 +177,9 @@ def prepare(work: Path) -> None:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     # What is installed does not change from here on; looking it up is a third of so short a run.
-    from seqkit import environment, recipe, registry
+    from seqkit import recipe
+    from seqkit.registry import registry
+    from seqkit.runtime import environment
 
     recipes.write("waves", work / "prepared")  # a plugin is found if it is there before the first look
     environment.packages = functools.cache(environment.packages)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from seqkit import checkpoint
+from seqkit.runs import checkpoint
 from tests.faults.children import Child, Sabotage
 from tests.faults.runs import KILLED, Attempt, Case, shell
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import torch
 
-from seqkit import ending
 from seqkit._version import __version__
-from seqkit.faults import KINDS, POINTS, impossible
+from seqkit.fault_injection import KINDS, POINTS, impossible
+from seqkit.runs import comparison
 from tests.faults.runs import Attempt, Case, shell
 
 VISIT = {
@@ -103,7 +103,7 @@ def _cell(case: Case, point: str, kind: str) -> Cell:
 
 def _far(case: Case, attempt: Attempt) -> list[str]:
     """Weights that are not close to those of the run that was left alone."""
-    found = ending.read(attempt.out)
+    found = comparison.read(attempt.out)
     return [
         f"{name} is off by {float((found.tensors[name] - tensor).abs().max())}"
         for name, tensor in case.whole.tensors.items()

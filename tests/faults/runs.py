@@ -8,8 +8,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkit import checkpoint, durable, ending
-from seqkit.ending import Ending
+from seqkit.io import atomic
+from seqkit.runs import checkpoint, comparison
+from seqkit.runs.comparison import Ending
 from tests.faults import children, recipes
 from tests.faults.children import Child, Sabotage
 
@@ -43,7 +44,7 @@ def case_of(path: Path, work: Path, sets: tuple[str, ...] = ()) -> Case:
     child = children.start([*arguments, "--out", str(folder / "whole")], said, cache=folder / "whole-cache")
     code = child.wait()
     assert code == 0, f"{path.stem} left with {code}: {said.read_text()}"
-    return Case(path, folder, ending.read(folder / "whole"), child.seconds, sets)
+    return Case(path, folder, comparison.read(folder / "whole"), child.seconds, sets)
 
 
 class Attempt:
@@ -73,7 +74,7 @@ class Attempt:
 
     def differences(self) -> list[str]:
         """What is not as in the run that was left alone, whatever lies about included."""
-        found = list(ending.differences(self.case.whole, ending.read(self.out)))
+        found = list(comparison.differences(self.case.whole, comparison.read(self.out)))
         # Unfinished entries of killed processes go when the next one needs the cache; runs leave none.
         found += [f"cache: {path.name} was left behind" for path in self.cache.glob("store/.*")]
         if (state := self.status()["state"]) != "finished":
@@ -81,7 +82,7 @@ class Attempt:
         return found
 
     def status(self) -> dict[str, object]:
-        return durable.read_json(self.out / "status.json") or {"state": "none"}
+        return atomic.read_json(self.out / "status.json") or {"state": "none"}
 
     def step(self) -> int | None:
         """The step of its newest valid checkpoint, None if it has none. Nothing is touched."""

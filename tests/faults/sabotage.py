@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 
-from seqkit import checkpoint, durable, events, run, train
+from seqkit.io import atomic
+from seqkit.runs import checkpoint, event_files, run_folder
+from seqkit.runtime import random_state as generators
+from seqkit.training import state
 
 
 def random_state() -> None:
     """The generators are left as they are."""
-    checkpoint.restore_random_state = lambda *given: None
+    generators.restore_random_state = lambda *given: None
 
 
 def optimizer() -> None:
@@ -56,23 +59,23 @@ def carried() -> None:
 
 def metrics() -> None:
     """What was written after the checkpoint, half a line at the end of it, stays in metrics.jsonl."""
-    run.Run.rewind = lambda self, step: None
+    run_folder.Run.rewind = lambda self, step: None
 
 
 def board() -> None:
     """What was written after the checkpoint stays on TensorBoard, and is written again."""
-    events.rewrite = lambda folder, last_step=None: events.Once()
+    event_files.rewrite = lambda folder, last_step=None: event_files.Once()
 
 
 def _progress(change: Callable[[Any], None]) -> None:
-    real = train.restore
+    real = state.restore
 
     def restore(*given: Any, **more: Any) -> Any:
         at = real(*given, **more)
         change(at)
         return at
 
-    train.restore = restore
+    state.restore = restore
 
 
 RESUMED = {
@@ -93,8 +96,8 @@ def naive_write() -> None:
     real = os.open
     os.open = lambda path, flags, *more, **how: real(path, flags & ~os.O_EXCL, *more, **how)
     os.replace = lambda part, goal: None
-    durable.temporary = lambda goal: goal
-    durable.sweep = lambda folder: None
+    atomic.temporary = lambda goal: goal
+    atomic.sweep = lambda folder: None
     checkpoint.sweep = lambda folder: None
     checkpoint._take_name = lambda part, goal: None
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from seqkit import checkpoint
-from seqkit.board import Board
-from seqkit.optim import OPTIMIZERS
+from seqkit.optim.optimizers import OPTIMIZERS
+from seqkit.runs import checkpoint
+from seqkit.runs.tensorboard import Board
+from seqkit.runtime import random_state
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,12 +23,12 @@ pytestmark = [
 def test_random_numbers_of_the_gpu_go_on_where_they_were(tmp_path: Path) -> None:
     torch.cuda.manual_seed_all(3)
     torch.rand(7, device="cuda")
-    tensors, state = checkpoint.random_state()
+    tensors, state = random_state.random_state()
     assert "cuda.0" in tensors
     tensors = checkpoint.load(checkpoint.save(tmp_path, 1, {"random": tensors}, {}))[0]["random"]
     expected = torch.rand(5, device="cuda")
     torch.cuda.manual_seed_all(4)
-    checkpoint.restore_random_state(tensors, json.loads(json.dumps(state)))
+    random_state.restore_random_state(tensors, json.loads(json.dumps(state)))
     assert torch.equal(torch.rand(5, device="cuda"), expected)
 
 
@@ -48,12 +49,12 @@ def test_an_optimiser_on_the_gpu_goes_on_bit_for_bit(use: str, tmp_path: Path) -
 
     module, optimizer = build()
     step(module, optimizer, 0)
-    tensors, state = checkpoint.pack(optimizer.state_dict())
+    tensors, state = random_state.pack(optimizer.state_dict())
     path = checkpoint.save(tmp_path, 1, {"model": module.state_dict(), "optimizer": tensors}, state)
     other, resumed = build()
     found, state = checkpoint.load(path)
     other.load_state_dict(found["model"])
-    resumed.load_state_dict(checkpoint.unpack(found["optimizer"], state))
+    resumed.load_state_dict(random_state.unpack(found["optimizer"], state))
     for number in (1, 2):
         step(module, optimizer, number)
         step(other, resumed, number)

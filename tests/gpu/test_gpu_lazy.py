@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from seqkit import backward, job, recipe
-from seqkit.heads.adaptive import AdaptiveSoftmax
-from seqkit.layers import Embedding
-from seqkit.lazy import gather
-from seqkit.optim import lazy_adamw
-from seqkit.progress import Progress
-from seqkit.run import Run
+from seqkit import recipe
+from seqkit.experiments import run_recipe
+from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
+from seqkit.layers.embedding import Embedding
+from seqkit.optim.lazy_adamw import gather
+from seqkit.optim.optimizers import lazy_adamw
+from seqkit.runs.progress import Progress
+from seqkit.runs.run_folder import Run
+from seqkit.training import step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -42,8 +44,8 @@ def stepped(device: str, *, bad: bool = False, steps: int = 10) -> torch.Tensor:
         gradients = gather(layer.parameters())
         if bad and number % 2:
             gradients[0][0, 0] = torch.nan
-        norm = backward.norm_of(gradients)
-        backward.clip(gradients, 1.0, norm)
+        norm = step.norm_of(gradients)
+        step.clip(gradients, 1.0, norm)
         if bad:
             made.found_inf = (~norm.isfinite()).float()
         before = layer.weight.detach().clone()
@@ -97,4 +99,4 @@ train: {{steps: 80, batch: 4, histograms: true, precision: {precision}, optimize
     )
     checked = recipe.load(str(path))
     run = Run.create("gpu", text=checked.text, resolved=checked.resolved(), out=tmp_path / "run")
-    assert job.carry_out(checked, run, Progress(quiet=True)).scores["lm/test/nats"] < 1.0
+    assert run_recipe.carry_out(checked, run, Progress(quiet=True)).scores["lm/test/nats"] < 1.0

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from seqkit.encoders import gru, lstm, none, rnn
 from seqkit.fields import Label, Next, Tags, Values
 from seqkit.heads import classify, crf, language, regress, tag
-from seqkit.layers import Embedding
-from seqkit.modules import Batch, Encoder, Head
+from seqkit.interfaces import Batch, Encoder, Head
+from seqkit.layers.embedding import Embedding
 
 pytestmark = [
     pytest.mark.gpu,

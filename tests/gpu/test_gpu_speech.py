@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqkit.fields import Text
 from seqkit.heads import ctc
-from seqkit.modules import Batch, Encoded
+from seqkit.interfaces import Batch, Encoded
 
 pytestmark = [
     pytest.mark.gpu,

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqkit import job, recipe
-from seqkit.progress import Progress
-from seqkit.run import Run
+from seqkit import recipe
+from seqkit.experiments import run_recipe
+from seqkit.runs.progress import Progress
+from seqkit.runs.run_folder import Run
 
 pytestmark = [
     pytest.mark.gpu,
@@ -42,7 +43,7 @@ def made(folder: Path, *, cell: str, precision: str, steps: int, device: str) ->
 
 def scores(checked: recipe.Recipe, out: Path, progress: Progress | None = None) -> dict[str, float]:
     run = Run.create("gpu", text=checked.text, resolved=checked.resolved(), out=out)
-    return job.carry_out(checked, run, progress or Progress(quiet=True)).scores
+    return run_recipe.carry_out(checked, run, progress or Progress(quiet=True)).scores
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from seqkit import finite, memory, train
 from seqkit.errors import RunError
-from seqkit.model import Model
+from seqkit.model.model import Model
+from seqkit.runtime import out_of_memory
+from seqkit.training import loop, nonfinite, step
 from tests import small
 
 pytestmark = [
@@ -23,7 +24,7 @@ pytestmark = [
 
 def spoiling(monkeypatch: pytest.MonkeyPatch, at: set[int], weights: list[dict[str, torch.Tensor]]) -> None:
     """NaN in the inputs of these steps; the weights before each step are kept."""
-    real, calls = train.gradients, [0]
+    real, calls = step.gradients, [0]
 
     def harmed(model: Model, task: Any, batches: Any, *more: Any) -> Any:
         calls[0] += 1
@@ -32,7 +33,7 @@ def spoiling(monkeypatch: pytest.MonkeyPatch, at: set[int], weights: list[dict[s
             batches[0].x[1, 0, 0] = math.nan
         return real(model, task, batches, *more)
 
-    monkeypatch.setattr(train, "gradients", harmed)
+    monkeypatch.setattr(loop, "gradients", harmed)
 
 
 @pytest.mark.parametrize("use", ["adamw", "adam", "sgd"])
@@ -53,7 +54,7 @@ def test_a_bad_step_is_passed_over_on_the_device(use: str, tmp_path: Path, monke
     for number in range(1, 20):
         same = all(torch.equal(weights[number - 1][name], each) for name, each in weights[number].items())
         assert same == (number in (3, 8)), number
-    assert finite.broken_weights(made) == []
+    assert nonfinite.broken_weights(made) == []
     assert (
         "first bad module" in (run.folder / "run.log").read_text()
         or "the input itself" in (run.folder / "run.log").read_text()
@@ -68,14 +69,14 @@ def test_a_bad_step_stops_the_run_within_a_few_steps(tmp_path: Path, monkeypatch
     wanted = small.settings(save_every=None, evaluate_every=None, steps=30, log_every=30)
     with pytest.raises(RunError, match=r"^step 5: .*the input itself is not finite.*\(1 of 4\)"):
         small.trained(made, data, wanted, small.run_in(tmp_path / "run"))
-    assert len(weights) <= 5 + finite.LAG + 1
-    assert finite.broken_weights(made) == []
+    assert len(weights) <= 5 + nonfinite.LAG + 1
+    assert nonfinite.broken_weights(made) == []
 
 
 def test_a_real_lack_of_memory_splits_the_batch(tmp_path: Path) -> None:
     import contextlib
 
-    from seqkit.backward import gradients
+    from seqkit.training.step import gradients
 
     data = small.vectors(tmp_path / "cache", examples=512, longest=600)
     made = small.model(data, hidden=256).cuda().train()
@@ -105,4 +106,4 @@ def test_a_real_lack_of_memory_splits_the_batch(tmp_path: Path) -> None:
     assert fits["steps"] < batch.x.shape[0] * batch.x.shape[1]
     for name, gradient in whole.items():
         assert float((parts[name] - gradient).abs().max()) <= 1e-5 * max(1.0, float(gradient.abs().max())), name
-    assert memory.exhausted(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory.exhausted(torch.cuda.OutOfMemoryError("CUDA out of memory"))

@@ -13,7 +13,7 @@ import torch
 
 from seqkit.fields import Text
 from seqkit.heads import attend, generate
-from seqkit.modules import Batch, Encoded
+from seqkit.interfaces import Batch, Encoded
 
 pytestmark = [
     pytest.mark.gpu,

@@ -23,11 +23,12 @@ import pytest
 from seqkit_genome.reading import fasta, fastq
 from seqkit_ner.conll import Layout
 
-from seqkit import checkpoint, readers
+from seqkit import readers
 from seqkit import recipe as recipes
 from seqkit.errors import RunError, SeqkitError
-from seqkit.model import open_model
-from seqkit.word_vectors import vectors_of
+from seqkit.layers.pretrained_vectors import vectors_of
+from seqkit.model.model import open_model
+from seqkit.runs import checkpoint
 from tests import small
 
 SLOWEST = 1.0
@@ -296,11 +297,11 @@ def test_models_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """A model's manifest and what its fields learned, with hashes that fit: opened, or one documented error."""
     import hashlib
 
-    from seqkit import model as model_room
-    from seqkit import proof
+    from seqkit.model import model as model_room
+    from seqkit.verification import recipe_contracts
 
     checked = recipes.parse(RECIPE, "r.yaml")
-    parts = {name: proof.sample(name, recipes.build_task(entry)) for name, entry in checked.tasks.items()}
+    parts = {name: recipe_contracts.sample(name, recipes.build_task(entry)) for name, entry in checked.tasks.items()}
     made = model_room.build(checked, {name: (part.task, part.input, part.target) for name, part in parts.items()})
     folder = tmp_path / "model"
     model_room.save(made, folder, checked.resolved(), {name: (part.input, part.target) for name, part in parts.items()})

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from seqkit import run as run_module
-from seqkit.board import Board
 from seqkit.cli import main
-from seqkit.run import Run, slug
+from seqkit.runs import run_folder as run_module
+from seqkit.runs.run_folder import Run, slug
+from seqkit.runs.tensorboard import Board
 from tests.test_board import page_of, text
 
 SCRIPTS = [

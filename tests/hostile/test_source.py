@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from seqkit import checkpoint
+from seqkit.data.store import prepare
 from seqkit.errors import RunError, SeqkitError
-from seqkit.model import open_model
-from seqkit.store import prepare
+from seqkit.model.model import open_model
+from seqkit.runs import checkpoint
 from seqkit.types import Task
 from tests import small
 

@@ -47,7 +47,7 @@ def beam_search(
     best: int = 1,
     shortest: int = 0,
 ) -> list[Found]:
-    """As `seqkit.beam.beam_search` says that it goes about it, written from that text."""
+    """As `seqkit.decoding.beam_search.beam_search` says that it goes about it, written from that text."""
     going: list[tuple[float, list[int]]] = [(0.0, [])]
     finished: list[Found] = []
     for length in range(1, limit + 1):

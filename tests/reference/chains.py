@@ -1,4 +1,4 @@
-"""Linear chains by enumerating every path: the slow twin of `seqkit.heads.chains`."""
+"""Linear chains by enumerating every path: the slow twin of `seqkit.heads.crf_algorithms`."""
 
 from __future__ import annotations
 

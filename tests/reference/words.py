@@ -1,4 +1,4 @@
-"""The characters of a word, read one at a time: the slow twin of `seqkit.word_layer`."""
+"""The characters of a word, read one at a time: the slow twin of `seqkit.layers.words`."""
 
 from __future__ import annotations
 

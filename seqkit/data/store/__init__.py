@@ -1,0 +1,18 @@
+"""Every split of a task as flat memory-mapped arrays, encoded once and kept under a key made of their content.
+
+    <cache>/store/<key>/                one folder a task, its options, its data and its fitted fields
+        train.x.bin, train.x.offsets    all steps of all examples in a row; where each example starts
+        train.y.bin, train.y.offsets    the targets (no offsets where every example has one row)
+        train.ids.bin, ...offsets       where a human finds each example, UTF-8
+        train.origin.bin                the number of the example that a row was cut from
+        MANIFEST.json                   types, shapes, sizes, checksums, reports, fitted fields; written last
+
+A folder appears whole, by one rename. One that is damaged is made again. Memory does not grow with the data, apart
+from vocabularies. Where there is much to encode, several processes do it (`seqkit.data.store.parallel_encode`).
+"""
+
+from seqkit.data.store.columns import Column, Ids, Picked, Split
+from seqkit.data.store.preparation import Prepared, memory_split, prepare
+from seqkit.data.store.report import SplitReport
+
+__all__ = ["Column", "Ids", "Picked", "Prepared", "Split", "SplitReport", "memory_split", "prepare"]

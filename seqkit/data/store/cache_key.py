@@ -1,0 +1,126 @@
+"""Keys made of content: the same bytes for equal values in every process, other bytes for different ones."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqkit._version import __version__
+
+STORE_FORMAT = 2
+
+# What decides how a text becomes numbers, beside a task's own code: these, and all that they import of seqkit.
+ENCODING = ("seqkit.fields", "seqkit.data.store", "seqkit.readers")
+
+
+def key_of(*values: Any) -> str:
+    """The name of a store entry: 32 hexadecimal digits of all values, and of the versions that made it."""
+    digest = hashlib.blake2b(digest_size=16)
+    feed(digest, [STORE_FORMAT, __version__, np.__version__, platform.python_version_tuple()[:2], _code(), values])
+    return digest.hexdigest()
+
+
+def feed(digest: Any, value: Any) -> None:
+    """Hash a value with its type and size before it, so that no two different values look alike."""
+    if value is None or isinstance(value, bool | int | float):
+        _put(digest, type(value).__name__, repr(value).encode())
+    elif isinstance(value, str):
+        _put(digest, "str", value.encode("utf-8", "surrogatepass"))
+    elif isinstance(value, bytes | bytearray):
+        _put(digest, "bytes", value)
+    elif isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        if array.dtype.hasobject:
+            feed(digest, array.tolist())
+        else:
+            _put(digest, f"array {array.dtype.str} {array.shape}", array.tobytes())
+    elif isinstance(value, Mapping):
+        _put(digest, f"map {len(value)}", b"")
+        for name in sorted(value, key=repr):
+            feed(digest, name)
+            feed(digest, value[name])
+    elif isinstance(value, list | tuple):
+        _put(digest, f"list {len(value)}", b"")
+        for item in value:
+            feed(digest, item)
+    else:
+        _feed_object(digest, value)
+
+
+def _feed_object(digest: Any, value: Any) -> None:
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, Path):
+        feed(digest, [kind, str(value)])
+    elif isinstance(value, set | frozenset):
+        feed(digest, [kind, sorted(value, key=repr)])
+    elif isinstance(value, partial):
+        feed(digest, [kind, value.func, value.args, value.keywords])
+    elif callable(value) and hasattr(value, "__qualname__"):
+        code = getattr(value, "__code__", None)
+        feed(digest, [kind, value.__module__, value.__qualname__, code and code.co_code])
+    elif hasattr(value, "__dict__"):
+        # What a cached property has made is no part of what the object is.
+        lazy = {name for name in vars(value) if isinstance(getattr(type(value), name, None), cached_property)}
+        feed(digest, [kind, {name: held for name, held in vars(value).items() if name not in lazy}])
+    elif hasattr(value, "__slots__"):
+        feed(digest, [kind, [getattr(value, name, None) for name in value.__slots__]])
+    else:
+        feed(digest, [kind, repr(value)])
+
+
+def _put(digest: Any, kind: str, raw: bytes | bytearray) -> None:
+    digest.update(f"{kind} {len(raw)}:".encode())
+    digest.update(raw)
+
+
+@cache
+def _code() -> str:
+    return source_hash(Path(__file__).parents[3], ENCODING)
+
+
+def source_hash(root: Path, modules: Sequence[str]) -> str:
+    """A hash of the source that encodes, so that a developer's change is a new key without a new version.
+
+    Args:
+        root: the folder that holds the package.
+        modules: dotted names; what they import of seqkit, directly or not, counts as well, and packages count whole.
+            Imports inside functions do not: what they bring (a field's layer, say) runs after the encoding.
+
+    Raises:
+        FileNotFoundError: a module has no file, so the hash would miss what it decides.
+    """
+    paths: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in paths:
+            continue
+        place = root / name.replace(".", "/")
+        if place.is_dir():
+            waiting += [f"{name}.{path.stem}" for path in place.glob("*.py") if path.stem != "__init__"]
+            place = place / "__init__"
+        paths[name] = path = place.with_suffix(".py")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: the source of {name}, which cache keys depend on, is missing")
+        waiting += _imports(path, root)
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(paths):
+        feed(digest, [name, paths[name].read_bytes()])
+    return digest.hexdigest()
+
+
+def _imports(path: Path, root: Path) -> Iterator[str]:
+    """The modules of seqkit that a file imports at its top level."""
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "seqkit":
+            for alias in node.names:
+                member = root / node.module.replace(".", "/") / alias.name
+                is_module = member.is_dir() or member.with_suffix(".py").is_file()
+                yield f"{node.module}.{alias.name}" if is_module else node.module

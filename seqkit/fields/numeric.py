@@ -1,0 +1,209 @@
+"""Numbers: `Values` as targets, `Vectors` as inputs with one row a time step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+
+import numpy as np
+
+from seqkit.types import JSON, Field
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Rows are gathered to about this many numbers before they enter the running mean.
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of each channel in the training data; a constant channel has deviation 1."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[np.ndarray], size: int) -> Scale:
+        """From arrays (n, size), block by block (Chan, Golub and LeVeque 1979), so that any amount fits in memory."""
+        count, mean, squares = 0, np.zeros(size), np.zeros(size)
+        for block in _blocks(rows):
+            n, middle = len(block), block.mean(axis=0)
+            shift = middle - mean
+            squares += ((block - middle) ** 2).sum(axis=0) + shift**2 * (count * n / (count + n))
+            mean += shift * (n / (count + n))
+            count += n
+        if not count:
+            raise ValueError("training has no value at all")
+        deviation = np.sqrt(squares / count)
+        # Rounding leaves a constant channel with a tiny spread: that is noise, not a scale.
+        deviation[deviation <= 1e-12 * np.abs(mean)] = 1.0
+        return cls(tuple(mean.tolist()), tuple(deviation.tolist()))
+
+    def apply(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray((rows - np.array(self.mean)) / np.array(self.deviation))
+
+    def undo(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(rows.astype(np.float64) * np.array(self.deviation) + np.array(self.mean))
+
+
+@final
+@dataclass(frozen=True)
+class Values(Field):
+    """A number, or a fixed count of numbers, to be predicted: (C,) float32, C = 1 for a single number.
+
+    Args:
+        width: None: a value is one number. C: a value is a list of C numbers.
+        standardise: subtract the mean and divide by the standard deviation of the training data; `decode` undoes it.
+    """
+
+    ragged: ClassVar[bool] = False
+    unit = "values"
+
+    width: int | None = None
+    standardise: bool = field(default=True, kw_only=True)
+    scale: Scale | None = field(default=None, kw_only=True, repr=False)
+
+    def fit(self, values: Iterable[Any]) -> Self:
+        if not self.standardise:
+            return self
+        return replace(self, scale=Scale.of((self._row(value)[None] for value in values), self.size))
+
+    def encode(self, value: Any) -> np.ndarray:
+        """(C,) float32. Raises ValueError for NaN, infinity, anything that is no number, or a wrong count."""
+        return _single_precision(_scale(self).apply(self._row(value)) if self.standardise else self._row(value))
+
+    def decode(self, array: np.ndarray) -> float | list[float]:
+        """The number, or list of numbers, in the units of the data."""
+        row = np.asarray(array).reshape(self.size)
+        numbers = (_scale(self).undo(row) if self.standardise else row.astype(np.float64)).tolist()
+        return float(numbers[0]) if self.width is None else [float(number) for number in numbers]
+
+    @property
+    def size(self) -> int:
+        return 1 if self.width is None else self.width
+
+    def state(self) -> JSON:
+        return _state(self.scale)
+
+    def restore(self, state: JSON) -> Self:
+        return replace(self, scale=_restored(state))
+
+    def _row(self, value: Any) -> np.ndarray:
+        row = _numbers(value)
+        wanted = () if self.width is None else (self.width,)
+        if row.shape != wanted:
+            what = "one number" if self.width is None else f"a list of {self.width} numbers"
+            raise ValueError(f"should be {what}, but has shape {row.shape}")
+        return row.reshape(self.size)
+
+
+@final
+@dataclass(frozen=True)
+class Vectors(Field):
+    """A sequence of vectors, (T, D) float32: sensor channels, precomputed features. A value is a list or an array.
+
+    Args:
+        width: D, the channels of a step.
+        standardise: subtract the mean and divide by the standard deviation of each channel in the training data.
+    """
+
+    width: int
+    standardise: bool = field(default=False, kw_only=True)
+    scale: Scale | None = field(default=None, kw_only=True, repr=False)
+
+    def fit(self, values: Iterable[Any]) -> Self:
+        if not self.standardise:
+            return self
+        return replace(self, scale=Scale.of((self._rows(value) for value in values), self.width))
+
+    def encode(self, value: Any) -> np.ndarray:
+        """(T, D) float32. Raises ValueError for NaN, infinity, no steps at all, or steps of a wrong width."""
+        rows = self._rows(value)
+        return _single_precision(_scale(self).apply(rows) if self.standardise else rows)
+
+    def decode(self, array: np.ndarray) -> list[list[float]]:
+        rows = np.asarray(array).reshape(-1, self.width)
+        numbers: list[list[float]] = (_scale(self).undo(rows) if self.standardise else rows.astype(np.float64)).tolist()
+        return numbers
+
+    @property
+    def size(self) -> int:
+        return self.width
+
+    def state(self) -> JSON:
+        return _state(self.scale)
+
+    def restore(self, state: JSON) -> Self:
+        return replace(self, scale=_restored(state))
+
+    def layer(self, dim: int) -> nn.Module:
+        from seqkit.layers.embedding import Projection
+
+        return Projection(self.width, dim)
+
+    def parse(self, line: str) -> Any:
+        """A line of JSON: a list of steps, each a list of numbers."""
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError):
+            raise ValueError("should be a JSON list of steps, each a list of numbers") from None
+
+    def _rows(self, value: Any) -> np.ndarray:
+        rows = _numbers(value)
+        if rows.size == 0:
+            raise ValueError("is empty")
+        if rows.ndim != 2 or rows.shape[1] != self.width:
+            raise ValueError(f"should be (steps, {self.width}) numbers, but has shape {rows.shape}")
+        return rows
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """float64 of the value's own shape, every number finite."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError("has steps of different widths") from None
+    if array.dtype.kind not in "iuf" and array.size:
+        raise ValueError(f"should be numbers, but is {'missing' if value is None else repr(value)[:60]}")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"has {array[~np.isfinite(array)][0]}, which is no finite number")
+    return array
+
+
+def _single_precision(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise ValueError(f"has {array[~np.isfinite(single)][0]}, which is too large for single precision")
+    return single
+
+
+def _blocks(rows: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+    held: list[np.ndarray] = []
+    size = 0
+    for part in rows:
+        held.append(part)
+        size += part.size
+        if size >= _BLOCK:
+            yield np.concatenate(held)
+            held, size = [], 0
+    if held:
+        yield np.concatenate(held)
+
+
+def _scale(field: Values | Vectors) -> Scale:
+    if field.scale is None:
+        raise RuntimeError("the field is not fitted yet")
+    return field.scale
+
+
+def _state(scale: Scale | None) -> JSON:
+    return None if scale is None else {"mean": list(scale.mean), "deviation": list(scale.deviation)}
+
+
+def _restored(state: JSON) -> Scale | None:
+    return None if state is None else Scale(tuple(state["mean"]), tuple(state["deviation"]))

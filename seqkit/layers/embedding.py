@@ -1,0 +1,69 @@
+"""Input layers: from what a field encodes to the steps that an encoder reads.
+
+An input layer is a module `(x, lengths) -> (steps (B, T', dim), lengths (B,))`. It may shorten time; these do not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PAD, UNKNOWN = 0, 1
+
+
+class Embedding(nn.Module):
+    """A learned vector for each symbol.
+
+    With `drop`, a share of the symbols is read as <unk> while training, so that the vector of <unk> is learned and
+    the model does not lean on rare symbols (word dropout). The vector of <pad> starts at zero and gets no gradient
+    from being read.
+
+    Attributes:
+        size: how many symbols.
+        sparse: whether the gradient holds only the rows that were read; see `seqkit.optim.lazy_adamw`.
+        weight: (size, dim), for heads that tie their output weights to it.
+    """
+
+    def __init__(self, size: int, dim: int, *, drop: float = 0.0) -> None:
+        super().__init__()
+        self.size, self.dim, self.drop, self.sparse = size, dim, drop, False
+        self.weight = nn.Parameter(torch.empty(size, dim))
+        # Spread 1 / sqrt(dim): vectors about as long as one, fit for tied output weights as well.
+        nn.init.normal_(self.weight, std=dim**-0.5)
+        with torch.no_grad():
+            self.weight[PAD].zero_()
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) whole numbers -> (B, T, dim)."""
+        if x.dtype not in (torch.int64, torch.int32):
+            x = x.long()
+        if self.training and self.drop > 0.0:
+            dropped = torch.rand(x.shape, device=x.device) < self.drop
+            x = x.masked_fill(dropped & (x != PAD), UNKNOWN)
+        return functional.embedding(x, self.weight, padding_idx=PAD, sparse=self.sparse), lengths
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, dim={self.dim}, drop={self.drop}"
+
+
+class Projection(nn.Module):
+    """A linear map of vectors, for inputs that are numbers already.
+
+    Attributes:
+        weight: (dim, size).
+    """
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, dim)
+        nn.init.xavier_uniform_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.linear.weight
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, size) -> (B, T, dim)."""
+        return self.linear(x), lengths

@@ -1,0 +1,108 @@
+"""What a checked recipe is: `Recipe`, `TaskEntry`, and the way from an entry to its task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from seqkit._version import __version__
+from seqkit.errors import PluginError
+from seqkit.recipe.checker import lookup
+from seqkit.recipe.options import options_of
+from seqkit.recipe.writer import emit, to_plain
+from seqkit.settings import TrainSettings
+from seqkit.types import Choice, Task
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """One task of a recipe.
+
+    Attributes:
+        name: its key in the recipe, and in the names of its scores.
+        use: the factory's name.
+        options: all of the factory's options, defaults filled in.
+        head: the head with all its options: the recipe's, or else the task's own.
+        weight: what its loss is multiplied by in joint training.
+    """
+
+    name: str
+    use: str
+    options: Mapping[str, Any]
+    head: Choice
+    weight: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe. Two are equal if they say the same, however it was written.
+
+    Attributes:
+        tasks: by name, in the file's order.
+        encoder: the encoder with all its options.
+        dim: width of the input steps.
+        train: how to train.
+        seed: of everything random.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        expect: {"task/split/score": {"at_most" or "at_least": number}}.
+        name: the file's name without its ending.
+        text: the file's bytes as they were (flags are not in it; they are in `resolved()`).
+        source: the path as it was given.
+    """
+
+    tasks: Mapping[str, TaskEntry]
+    encoder: Choice
+    dim: int
+    train: TrainSettings
+    seed: int
+    device: str
+    expect: Mapping[str, Mapping[str, float]]
+    name: str = field(default="", compare=False)
+    text: bytes = field(default=b"", compare=False, repr=False)
+    source: str = field(default="", compare=False)
+
+    @property
+    def uses(self) -> tuple[tuple[str, str], ...]:
+        """(kind, name) of each plugin that it names: tasks, encoder and heads."""
+        tasks = [("tasks", entry.use) for entry in self.tasks.values()]
+        heads = [("heads", entry.head.use) for entry in self.tasks.values()]
+        return tuple(dict.fromkeys([*tasks, ("encoders", self.encoder.use), *heads]))
+
+    def resolved(self) -> str:
+        """The recipe as YAML with every default filled in. Loading it gives an equal recipe."""
+        tasks = {
+            entry.name: {"use": entry.use, "weight": entry.weight, "head": entry.head, **entry.options}
+            for entry in self.tasks.values()
+        }
+        everything = {
+            "seed": self.seed,
+            "device": self.device,
+            "tasks": tasks,
+            "encoder": {"use": self.encoder.use, "dim": self.dim, **self.encoder.options},
+            "train": {name: getattr(self.train, name) for name, _, _ in options_of(TrainSettings)},
+            "expect": self.expect,
+        }
+        header = f"# {self.name}: every option written out by seqkit {__version__}.\n"
+        return header + emit(to_plain(everything))
+
+
+def build_task(entry: TaskEntry) -> Task:
+    """The task of a checked entry: its factory, called with its options.
+
+    A factory reads no data: it may look whether a folder exists, but examples are read by `Task.read`. What it finds
+    wrong with its options it raises as DataError, UsageError or ValueError.
+
+    Raises:
+        PluginError: the factory is not a task's factory.
+        SeqkitError, ValueError: what the factory says of its options.
+    """
+    return call_factory(entry.use, entry.options)
+
+
+def call_factory(use: str, options: Mapping[str, Any]) -> Task:
+    """The task that this factory makes of these options; see `build_task`."""
+    task = lookup("tasks", use)(**options)
+    if not isinstance(task, Task):
+        raise PluginError(f"the task '{use}' gave {type(task).__name__}, not a seqkit.Task; tell its author")
+    return task

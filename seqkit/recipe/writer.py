@@ -1,0 +1,65 @@
+"""Plain values as YAML that reads back equal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqkit.recipe.parser import plain_word
+from seqkit.types import Choice
+
+
+def to_plain(value: Any) -> Any:
+    """Choices as mappings, paths as text, tuples as lists."""
+    if isinstance(value, Choice):
+        return {"use": value.use, **to_plain(value.options)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return value
+
+
+def emit(value: Mapping[str, Any], indent: int = 0) -> str:
+    """A mapping in block style, a key a line; what is inside a list is in flow style."""
+    lines = []
+    for key, item in value.items():
+        start = " " * indent + _text(key) + ":"
+        if isinstance(item, Mapping) and item:
+            lines.append(f"{start}\n{emit(item, indent + 2)}")
+        else:
+            lines.append(f"{start} {_flow(item)}\n")
+    return "".join(lines)
+
+
+def _flow(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_text(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    raise TypeError(f"{type(value).__name__} cannot be written into a recipe")
+
+
+def _text(text: str) -> str:
+    """Without quotes where that reads back as the same text, else in JSON's quotes, which are YAML's too."""
+    if plain_word(text):
+        return text
+    # JSON leaves these as they are; YAML, or an editor, would not.
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, json.dumps(text, ensure_ascii=False))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

@@ -1,0 +1,142 @@
+"""What a run ran on: python, packages, processor, torch, GPU, and the code's git commit. Facts only, no secrets."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from seqkit.io.redact import scrub
+from seqkit.runtime import native_library
+from seqkit.types import JSON
+
+VARIABLES = (
+    *("SEQKIT_DATA", "SEQKIT_CACHE", "SEQKIT_PLUGINS", "SEQKIT_FAULT", "SEQKIT_RAISE_PLUGIN_ERRORS"),
+    native_library.VARIABLE,
+    *("OMP_NUM_THREADS", "OMP_PROC_BIND", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "KMP_AFFINITY", "KMP_BLOCKTIME"),
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "PYTHONHASHSEED", "LANG", "LC_ALL", "TZ"),
+    *("CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE"),
+    *("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_JOB_ID"),
+)
+"""The only environment variables that are ever written down: those that can change a number, and where a job ran."""
+
+
+def environment() -> dict[str, JSON]:
+    """Everything beside the recipe and the data that a result may depend on."""
+    return {
+        "python": sys.version.split()[0],
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "packages": packages(),
+        "variables": {name: scrub(os.environ[name]) for name in VARIABLES if name in os.environ},
+        "torch": _torch(),
+    }
+
+
+def differences(before: Mapping[str, JSON], now: Mapping[str, JSON], prefix: str = "") -> list[str]:
+    """`torch.threads: 2 -> 1` for each fact that is not as it was."""
+    found = []
+    for key in sorted({*before, *now}):
+        old, new, name = before.get(key), now.get(key), f"{prefix}{key}"
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{name}.")
+        elif old != new:
+            found.append(f"{name}: {old} -> {new}")
+    return found
+
+
+def packages(name: str = "seqkit") -> dict[str, str]:
+    """Versions of the installed distributions that `name` needs, directly (extras included) or through others."""
+    versions: dict[str, str] = {}
+    waiting = [(name, True)]
+    while waiting:
+        current, with_extras = waiting.pop()
+        if current in versions:
+            continue
+        try:
+            distribution = metadata.distribution(current)
+        except metadata.PackageNotFoundError:
+            continue
+        versions[current] = distribution.version
+        for line in distribution.requires or ():
+            requirement = re.match(r"[A-Za-z0-9][\w.-]*", line)
+            extra = re.search(r"extra == [\"'](\w+)", line)
+            if requirement and (extra is None or (with_extras and extra.group(1) != "dev")):
+                waiting.append((re.sub(r"[-_.]+", "-", requirement.group()).lower(), False))
+    return dict(sorted(versions.items()))
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found.group(1) if found else platform.processor()
+
+
+def _torch() -> dict[str, JSON]:
+    import torch
+
+    facts: dict[str, JSON] = {
+        "version": str(torch.__version__),
+        "git": torch.version.git_version,
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "gpus": [],
+        "recurrence": native_library.fact(),
+    }
+    if torch.cuda.is_available():
+        facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        for index in range(torch.cuda.device_count()):
+            card = torch.cuda.get_device_properties(index)
+            facts["gpus"].append(
+                {"name": card.name, "capability": f"{card.major}.{card.minor}", "memory": card.total_memory}
+            )
+    return facts
+
+
+def git(folder: Path | None = None) -> dict[str, JSON] | None:
+    """`{"commit": ..., "dirty": ...}` of the git checkout around `folder` (default: the working directory), or None.
+
+    A checkout may come from a stranger, and its configuration can name programs that git would run. File system
+    monitors are switched off, and a checkout that defines content filters of its own is not compared: `dirty` is None.
+    """
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    if commit is None or not re.fullmatch(r"[0-9a-f]{40,64}", commit.strip()):
+        return None
+    dirty = None
+    if not (_git(folder, "config", "--local", "--includes", "--get-regexp", r"^filter\.") or "").strip():
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+        dirty = None if changes is None else bool(changes.strip())
+    return {"commit": commit.strip(), "dirty": dirty}
+
+
+def _git(folder: Path | None, *arguments: str) -> str | None:
+    """What git prints, or None if there is no git, no checkout, or no answer within some seconds."""
+    safe = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["git", "--no-pager", *safe, *arguments],
+            cwd=folder,
+            env={**os.environ, **quiet},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None

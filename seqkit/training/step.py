@@ -1,0 +1,137 @@
+"""One step's loss and gradients: the batches of a task, each in as many parts as memory asks for.
+
+The loss is a sum and a count, so that a batch in parts has the gradients of the whole; only rounding, and what dropout
+draws, are others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqkit import fault_injection
+from seqkit.data.task_data import TaskData
+from seqkit.interfaces import Batch, State
+from seqkit.model.model import Model
+from seqkit.optim.lazy_adamw import forget
+from seqkit.runtime import out_of_memory
+from seqkit.training import nonfinite
+
+
+@dataclass
+class Took:
+    """What the batches of one step gave; their gradients are in the model.
+
+    Attributes:
+        loss: () sum over all of them.
+        count: () terms of that sum, at least 1.
+        state: what the task's next batch goes on from; None for a task whose batches are each for themselves.
+        batches: each with the state it went on from.
+        divided: whether the gradients have been divided by the count.
+    """
+
+    loss: Tensor
+    count: Tensor
+    state: State | None
+    batches: list[tuple[Batch, State | None]]
+    divided: bool
+
+
+def gradients(
+    model: Model,
+    data: TaskData,
+    batches: Sequence[Batch],
+    state: State | None,
+    fits: dict[str, int],
+    autocast: nonfinite.Autocast,
+    scaler: torch.amp.GradScaler,
+    tell: Callable[[str], object],
+) -> Took:
+    """Loss and backward of the batches of one step, all of one task; the gradients are left in the model.
+
+    What does not fit into memory is done again in smaller parts. On a CPU, nothing more is done once a loss is not
+    finite.
+
+    Args:
+        state: what the first batch goes on from, if it goes on.
+        fits: for each task that ran out of memory, the most padded steps at once; what is found here is put in.
+        tell: gets a sentence if memory was short.
+
+    Raises:
+        RunError: a single example does not fit.
+    """
+    while True:
+        try:
+            return _once(model, data, batches, state, fits.get(data.name), autocast, scaler)
+        except out_of_memory.OutOfMemory as caught:
+            error = caught.forget()
+        forget(model.parameters())
+        fits[data.name] = out_of_memory.less(error, data.name)
+        tell(out_of_memory.told(error, data.name, fits[data.name]))
+
+
+def _once(
+    model: Model,
+    data: TaskData,
+    batches: Sequence[Batch],
+    state: State | None,
+    fits: int | None,
+    autocast: nonfinite.Autocast,
+    scaler: torch.amp.GradScaler,
+) -> Took:
+    cut = [out_of_memory.parts(batch, fits) for batch in batches]
+    # Several parts share one mean, which is known only at the end: until then, gradients are sums.
+    whole = len(cut) == 1 and len(cut[0]) == 1
+    losses, counts, went_on = [], [], []
+    for batch, parts in zip(batches, cut, strict=True):
+        before = state if batch.carry else None
+        went_on.append((batch, before))
+        counted = out_of_memory.counters(model) if len(parts) > 1 else {}
+        states = []
+        for number, rows in enumerate(parts):
+            part, start = out_of_memory.part(batch, before, rows)
+            if number:
+                model.load_state_dict(counted, strict=False)
+            with out_of_memory.watched(part):
+                with autocast():
+                    loss, count, encoded = model.loss(data.name, part, start)
+                loss = fault_injection.at("loss", loss)
+                losses.append(loss.detach())
+                counts.append(count)
+                if loss.device.type == "cpu" and not math.isfinite(loss.item()):
+                    return Took(losses[-1], counts[-1], None, went_on, divided=True)
+                scale = data.weight * (1.0 / count.clamp(min=1) if whole else 1.0)
+                scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
+                if data.task.window is not None:
+                    states.append(tuple(tensor.detach() for tensor in encoded.state))
+        state = out_of_memory.joined(states) if states else None
+    total, terms = torch.stack(losses).double().sum(), torch.stack(counts).sum()
+    return Took(total, terms.clamp(min=1), state, went_on, divided=whole)
+
+
+def norm_of(gradients: Sequence[Tensor]) -> Tensor:
+    """() of all numbers together, as `torch.nn.utils.get_total_norm` has it of tensors of one kind on one device."""
+    if not gradients:
+        return torch.tensor(0.0)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    return norm
+
+
+def scale(gradients: Sequence[Tensor], by: Tensor) -> None:
+    """Multiply all gradients by a number ()."""
+    torch._foreach_mul_(list(gradients), by)
+
+
+def clip(gradients: Sequence[Tensor], longest: float | None, norm: Tensor) -> None:
+    """Scale gradients whose norm is larger than `longest` down to it."""
+    if longest is None or not gradients:
+        return
+    share = (longest / (norm + 1e-6)).clamp(max=1.0)
+    if share.device.type == "cpu" and share == 1.0:
+        return
+    # Elsewhere it is not asked whether it is larger: a GPU would be waited for.
+    torch._foreach_mul_(list(gradients), share)
