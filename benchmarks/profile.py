@@ -36,10 +36,9 @@ def profile(what: str) -> dict[str, Any]:
     """Milliseconds a step for each part, the median over rounds; plain JSON."""
     import torch
 
-    from seqkit.data.task_data import Epoch
-    from seqkit.experiments.run_recipe import computing_on
-    from seqkit.optim.lazy_adamw import gather
-    from seqkit.training.step import clip, norm_of
+    from seqkit.data.epoch import Epoch
+    from seqkit.optim.gradients import clip, gather, norm_of
+    from seqkit.runtime.determinism import computing_on
 
     ours = Ours(what)
     model = ours.model().train()

@@ -1,4 +1,4 @@
-"""What a recipe may say under `train:`. The signature is the schema; the loop that obeys it is `seqkit.training.loop`."""
+"""What a recipe may say under `train:`. The signature is the schema; `seqkit.training.loop` obeys it."""
 
 from __future__ import annotations
 

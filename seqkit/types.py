@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import nn
+
+Index: TypeAlias = NDArray[np.int64]
+"""(n,) numbers of examples, or lengths."""
 
 JSON: TypeAlias = Any
 """Anything that `json` writes and reads back equal."""

@@ -23,7 +23,7 @@ from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
 from seqkit.settings import TrainSettings
-from seqkit.training import loop, state
+from seqkit.training import counters, loop
 
 WIDTH = 3
 
@@ -90,7 +90,7 @@ def run_in(folder: Path) -> Run:
 
 def trained(
     made: Model, data: TaskData, wanted: TrainSettings, run: Run, *, saved: Path | None = None, stop: Any = None
-) -> state.Progressed:
+) -> counters.Progressed:
     """`seqkit.training.loop` on this data, in this run folder."""
     listening = stop or Interrupts(announce=False)
     return loop.train(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqkit.training.step import clip, norm_of, scale
+from seqkit.optim.gradients import clip, norm_of, scale
 
 
 @pytest.mark.parametrize("longest", [0.01, 5.0, 1000.0, None])

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from seqkit.data import store, task_data
+from seqkit.data import evaluation, padding, prefetch, store, task_data
+from seqkit.data import stream as stream_module
+from seqkit.data.epoch import Epoch, Turns
+from seqkit.data.stream import Stream
 from seqkit.fields import Label, Next, Tags, Tokens
 from seqkit.fields.vocabulary import END, START
 from seqkit.settings import TrainSettings
@@ -91,7 +94,7 @@ def test_every_symbol_of_a_piece_is_scored_once(language) -> None:
 
 def test_a_stream_joins_documents_after_start_symbols_and_begins_again(language) -> None:
     data = language(window=3)
-    stream = task_data.Stream(data.splits["train"].x)
+    stream = Stream(data.splits["train"].x)
     plain: list[int] = []
     for text in TEXTS:
         plain += [START, *data.input.encode(text).tolist()]
@@ -104,8 +107,8 @@ def test_a_stream_joins_documents_after_start_symbols_and_begins_again(language)
 def test_lanes_see_each_step_of_the_stream_once_with_the_next_as_target(language, window) -> None:
     data = language(window=window)
     settings = TrainSettings(batch=4)
-    epoch = task_data.Epoch(data={"lm": data}, settings=settings, seed=3, epoch=2)
-    stream = task_data.Stream(data.splits["train"].x)
+    epoch = Epoch(data={"lm": data}, settings=settings, seed=3, epoch=2)
+    stream = Stream(data.splits["train"].x)
     rows: list[list[int]] = [[] for _ in range(4)]
     follows: list[list[int]] = [[] for _ in range(4)]
     for number, turn in enumerate(epoch.turns):
@@ -128,7 +131,7 @@ def test_the_plan_of_an_epoch_depends_on_seed_and_epoch_alone(language) -> None:
     data = {"a": language(), "b": language(window=2)}
 
     def plan(seed: int, epoch: int):
-        made = task_data.Epoch(data, TrainSettings(batch=2), seed=seed, epoch=epoch)
+        made = Epoch(data, TrainSettings(batch=2), seed=seed, epoch=epoch)
         return [(turn.task, [batch.x.tolist() for batch in made.batches(turn)]) for turn in made.turns]
 
     assert plan(1, 0) == plan(1, 0)
@@ -148,7 +151,7 @@ def test_few_shapes_hold_the_same_examples(language, tmp_path, kind) -> None:
         data = make(task, tmp_path)
 
     def batches(settings: TrainSettings, epoch: int) -> list:
-        made = task_data.Epoch({"a": data}, settings, seed=1, epoch=epoch)
+        made = Epoch({"a": data}, settings, seed=1, epoch=epoch)
         return [batch for turn in made.turns for batch in made.batches(turn)]
 
     plain, few = TrainSettings(batch=4, pool=3), TrainSettings(batch=4, pool=3, shapes=3)
@@ -165,7 +168,7 @@ def test_few_shapes_hold_the_same_examples(language, tmp_path, kind) -> None:
 
 
 def test_any_position_of_an_epoch_is_reached_at_once(language) -> None:
-    epoch = task_data.Epoch({"a": language()}, TrainSettings(batch=2), seed=1, epoch=0)
+    epoch = Epoch({"a": language()}, TrainSettings(batch=2), seed=1, epoch=0)
     whole = [batch.x.tolist() for _, batches in epoch.feed(0, torch.device("cpu")) for batch in batches]
     rest = [batch.x.tolist() for _, batches in epoch.feed(2, torch.device("cpu")) for batch in batches]
     assert rest == whole[2:]
@@ -173,17 +176,17 @@ def test_any_position_of_an_epoch_is_reached_at_once(language) -> None:
 
 def test_accumulation_takes_the_batches_of_one_step_from_one_task(language) -> None:
     data = {"a": language(), "b": language(window=2)}
-    epoch = task_data.Epoch(data, TrainSettings(batch=2, accumulate=2), seed=1, epoch=0)
-    singles = task_data.Epoch(data, TrainSettings(batch=2), seed=1, epoch=0)
+    epoch = Epoch(data, TrainSettings(batch=2, accumulate=2), seed=1, epoch=0)
+    singles = Epoch(data, TrainSettings(batch=2), seed=1, epoch=0)
     assert sum(len(turn.batches) for turn in epoch.turns) == len(singles.turns)
     assert max(len(turn.batches) for turn in epoch.turns) == 2
 
 
 def test_evaluation_windows_of_a_long_sequence_cover_it_in_order(language, monkeypatch) -> None:
-    monkeypatch.setattr(task_data, "EVALUATION_WINDOW", 3)
+    monkeypatch.setattr(evaluation, "EVALUATION_WINDOW", 3)
     data = language(window=3)
     seen: dict[int, list[int]] = {}
-    for index, windows in task_data.evaluation_batches(data, "test", batch=4):
+    for index, windows in evaluation.evaluation_batches(data, "test", batch=4):
         for window in windows:
             for row in range(window.size):
                 seen.setdefault(int(index[row]), []).extend(window.y[row, : window.lengths[row]].tolist())
@@ -191,13 +194,13 @@ def test_evaluation_windows_of_a_long_sequence_cover_it_in_order(language, monke
 
 
 def test_batches_made_ahead_are_the_same_and_errors_come_through() -> None:
-    assert list(task_data._ahead(iter(range(100)))) == list(range(100))
+    assert list(prefetch.prefetch(iter(range(100)))) == list(range(100))
 
     def broken() -> Iterator[int]:
         yield 1
         raise ValueError("no more")
 
-    items = task_data._ahead(broken())
+    items = prefetch.prefetch(broken())
     assert next(items) == 1
     with pytest.raises(ValueError, match="no more"):
         next(items)
@@ -256,15 +259,15 @@ def test_rows_are_gathered_as_a_loop_would(dtype, shape, steps) -> None:
         expected = np.zeros((len(rows), width, *shape), final)
         for row, values in zip(expected, rows, strict=True):
             row[: len(values)] = values
-        found, lengths = task_data.gather(column, index, steps)
+        found, lengths = padding.gather(column, index, steps)
         assert bits(found) == bits(expected)
         assert lengths.tolist() == [len(values) for values in rows]
         # Targets, one a step, are as wide as their inputs; others are not.
-        assert bits(task_data.gather(column, index, like=(lengths, width))[0]) == bits(expected)
-        apart = task_data.gather(column, index, like=(lengths + 1, 30))[0]
+        assert bits(padding.gather(column, index, like=(lengths, width))[0]) == bits(expected)
+        apart = padding.gather(column, index, like=(lengths + 1, 30))[0]
         assert apart.shape[1] == lengths.max()
         single = a_column(dtype, shape, ragged=False)
-        found, lengths = task_data.gather(single, index)
+        found, lengths = padding.gather(single, index)
         assert bits(found) == bits(np.stack([single[i] for i in index])[:, None].astype(final))
         assert lengths.tolist() == [1] * len(index)
 
@@ -272,7 +275,7 @@ def test_rows_are_gathered_as_a_loop_would(dtype, shape, steps) -> None:
 def test_what_is_gathered_is_the_batchs_own() -> None:
     column = a_column("i8", ())
     fixed = a_column("i8", (), ragged=False)
-    for found in (task_data.gather(column, np.arange(3))[0], task_data.gather(fixed, np.arange(3))[0]):
+    for found in (padding.gather(column, np.arange(3))[0], padding.gather(fixed, np.arange(3))[0]):
         found[:] = -7
     assert -7 not in column.data
     assert -7 not in fixed.data
@@ -282,7 +285,7 @@ def test_what_is_gathered_is_the_batchs_own() -> None:
 def test_next_steps_are_those_of_a_loop(complete) -> None:
     x = np.array([[7, 8, 9], [5, 0, 0], [6, 6, 0]])
     lengths = np.array([3, 1, 2])
-    batch = task_data._next_step(x, lengths, ["a"] * 3, complete=complete)
+    batch = padding.next_step(x, lengths, ["a"] * 3, complete=complete)
     for row, length in enumerate(lengths):
         symbols = x[row, :length].tolist()
         inputs = [START, *symbols] if complete else [START, *symbols][:-1]
@@ -296,11 +299,11 @@ def test_next_steps_are_those_of_a_loop(complete) -> None:
 
 @pytest.mark.parametrize("coarse", [1, 3, 64])
 def test_any_part_of_a_stream_is_that_of_the_joined_text(coarse, monkeypatch) -> None:
-    monkeypatch.setattr(task_data, "_COARSE", coarse)
+    monkeypatch.setattr(stream_module, "_COARSE", coarse)
     for examples in (1, 2, 12):
         column = a_column("u2", (), examples=examples)
         joined = [symbol for i in range(examples) for symbol in (START, *column[i].tolist())]
-        stream = task_data.Stream(column)
+        stream = Stream(column)
         assert stream.total == len(joined)
         for start in range(stream.total):
             for stop in range(start, 2 * stream.total):
@@ -311,7 +314,7 @@ def test_any_part_of_a_stream_is_that_of_the_joined_text(coarse, monkeypatch) ->
 
 def test_turns_are_made_when_they_are_asked_for() -> None:
     units = {"a": range(5), "b": [np.array([k]) for k in range(2)]}
-    turns = task_data.Turns(units, np.array([0, 1, 0, 0]), accumulate=2)
+    turns = Turns(units, np.array([0, 1, 0, 0]), accumulate=2)
     assert [turn.task for turn in turns] == ["a", "b", "a", "a"]
     assert [[int(np.ravel(unit)[0]) for unit in turn.batches] for turn in turns] == [[0, 1], [0, 1], [2, 3], [4]]
     assert turns[-1] == turns[3]

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from seqkit.errors import RunError
 from seqkit.io import atomic
 from seqkit.optim.optimizers import OPTIMIZERS
-from seqkit.runs import checkpoint
-from seqkit.runs.checkpoint import Damaged, TooNew
-from seqkit.runtime import random_state
+from seqkit.runs import checkpoint, manifest, state_tree
+from seqkit.runs.manifest import Damaged, TooNew
 from seqkit.types import JSON
 
 STATE: JSON = {"progress": {"step": 3, "best": float("inf"), "name": "é\ud800"}, "list": [1, 2.5, None, True], "": {}}
@@ -165,19 +164,19 @@ def test_an_optimiser_goes_on_bit_for_bit(use: str, dtype: torch.dtype, tmp_path
     layer, optimizer = build()
     for number in range(3):
         step(layer, optimizer, number)
-    packed, json_part = random_state.pack(optimizer.state_dict())
+    packed, json_part = state_tree.pack(optimizer.state_dict())
     path = checkpoint.save(tmp_path, 3, {"model": layer.state_dict(), "optimizer": packed}, {"optimizer": json_part})
 
     other, resumed = build()
     found, state = checkpoint.load(path)
     other.load_state_dict(found["model"])
-    resumed.load_state_dict(random_state.unpack(found["optimizer"], state["optimizer"]))
+    resumed.load_state_dict(state_tree.unpack(found["optimizer"], state["optimizer"]))
     for number in range(3, 6):
         step(layer, optimizer, number)
         step(other, resumed, number)
     assert torch.equal(layer.weight, other.weight)
     assert torch.equal(layer.bias, other.bias)
-    assert same({"o": random_state.pack(optimizer.state_dict())[0]}, {"o": random_state.pack(resumed.state_dict())[0]})
+    assert same({"o": state_tree.pack(optimizer.state_dict())[0]}, {"o": state_tree.pack(resumed.state_dict())[0]})
 
 
 # ---- damage
@@ -301,7 +300,7 @@ def test_every_released_format_still_loads() -> None:
     """One small checkpoint a format, as the version that introduced it wrote it. These files never change."""
     folder = Path(__file__).parent / "golden"
     assert sorted(path.name for path in folder.glob("checkpoint-format-*")) == [
-        f"checkpoint-format-{number}" for number in range(1, checkpoint.FORMAT_VERSION + 1)
+        f"checkpoint-format-{number}" for number in range(1, manifest.FORMAT_VERSION + 1)
     ]
     path = checkpoint.newest(folder / "checkpoint-format-1", repair=False)
     assert path is not None
@@ -311,7 +310,7 @@ def test_every_released_format_still_loads() -> None:
     assert state["progress"] == {"step": 3, "best": float("inf")}
     weight = nn.Parameter(torch.zeros(1, 2))
     optimizer = torch.optim.AdamW([weight])
-    optimizer.load_state_dict(random_state.unpack(found["optimizer"], state["optimizer"]))
+    optimizer.load_state_dict(state_tree.unpack(found["optimizer"], state["optimizer"]))
     assert optimizer.param_groups[0]["lr"] == 0.125
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
     assert torch.allclose(optimizer.state[weight]["exp_avg"], torch.tensor([[0.1, -0.2]]))

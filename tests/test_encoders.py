@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from seqkit import encoders, kernels
-from seqkit.encoders import Initialiser, gru, lstm, none, rnn
-from seqkit.encoders.recurrent import Recurrent, initialise
+from seqkit.encoders import gru, lstm, none, rnn
+from seqkit.encoders.option_types import Initialiser
+from seqkit.encoders.recurrent import Recurrent
 from seqkit.interfaces import Encoded, Encoder
+from seqkit.layers.initialisers import initialise
 from seqkit.runtime import native_library
 from tests.reference import encoders as twin
 

@@ -18,7 +18,7 @@ from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
 from seqkit.model.model import Model
 from seqkit.runs import checkpoint
-from seqkit.training import loop, nonfinite, step
+from seqkit.training import loop, nonfinite, nonfinite_source, step
 from seqkit.types import Choice
 from tests import small
 
@@ -187,11 +187,11 @@ def test_looking_for_the_cause_moves_no_random_state(data: TaskData) -> None:
     made = small.model(data, dropout=0.5)
     batch = data.batch("train", np.arange(4))
     batch.x[0, 0, 0] = NAN
-    step = nonfinite.Step(1, "steps", [(batch, None)], torch.tensor(NAN), torch.tensor(0.0))
+    step = nonfinite_source.Step(1, "steps", [(batch, None)], torch.tensor(NAN), torch.tensor(0.0))
     state = torch.get_rng_state()
-    nonfinite.diagnose(made, step)
+    nonfinite_source.diagnose(made, step)
     batch.x[0, 0, 0] = 0.0
-    nonfinite.diagnose(made, step)
+    nonfinite_source.diagnose(made, step)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -243,14 +243,14 @@ def test_a_stream_goes_on_behind_a_step_that_was_left_out(
     text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoiling(monkeypatch, in_output("layers.text", NAN), {3})
-    real = nonfinite.diagnose
+    real = nonfinite_source.diagnose
 
     def heal(model: Model, step: Any, *more: Any) -> Any:
         found = real(model, step, *more)
         model.layers["text"]._forward_hooks.clear()
         return found
 
-    monkeypatch.setattr(nonfinite, "diagnose", heal)
+    monkeypatch.setattr(nonfinite_source, "diagnose", heal)
     at = small.trained(small.model(text), text, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
     assert at.skipped == 1, "the carried state stayed NaN"
 
@@ -307,7 +307,7 @@ def test_rollback_goes_back_and_does_not_repeat_what_led_there(
     assert max(row.get("train/rollbacks", 0.0) for row in rows) == 3.0
     steps = [row["step"] for row in rows if "lr" in row]
     assert steps == sorted(set(steps)), "a step stands in the metrics twice"
-    assert nonfinite.broken_weights(made) == []
+    assert nonfinite_source.broken_weights(made) == []
 
 
 def test_rollback_has_a_limit(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

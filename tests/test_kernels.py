@@ -20,7 +20,8 @@ from seqkit.errors import UsageError
 from seqkit.kernels import layout
 from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
 from seqkit.kernels.native import native_layout, native_pass
-from seqkit.kernels.stepwise import GATES, Engine, Kind, Pass, stepwise
+from seqkit.kernels.recurrence import GATES, Engine, Kind, Pass
+from seqkit.kernels.stepwise import stepwise
 from seqkit.kernels.unpadded import recur_rows
 from seqkit.runtime import native_library
 from tests.reference import cells as twin

@@ -18,12 +18,13 @@ from seqkit.heads import language
 from seqkit.layers.embedding import Embedding
 from seqkit.layers.words import WordLayer
 from seqkit.optim import optimizers
-from seqkit.optim.lazy_adamw import LazyAdamW, by_rows, gather, values_of
-from seqkit.optim.optimizers import cosine, lazy_adamw
-from seqkit.runs import checkpoint
+from seqkit.optim.gradients import gather, values_of
+from seqkit.optim.lazy_adamw import LazyAdamW, by_rows
+from seqkit.optim.optimizers import lazy_adamw
+from seqkit.optim.schedules import cosine
+from seqkit.runs import checkpoint, state_tree
 from seqkit.runs.tensorboard import weights_and_gradients
-from seqkit.runtime import random_state
-from seqkit.training import loop, nonfinite, step
+from seqkit.training import loop, nonfinite
 from seqkit.types import Choice
 from tests import small
 
@@ -90,11 +91,11 @@ def test_it_is_adam_that_leaves_alone_what_was_not_read() -> None:
         gradients = gather(one.parameters())
         assert one.table.weight.grad is not None
         assert one.table.weight.grad.is_sparse
-        norm = step.norm_of(gradients)
+        norm = gradients.norm_of(gradients)
         true = nn.utils.clip_grad_norm_(other.parameters(), CLIP)
         torch.testing.assert_close(norm, true, rtol=1e-5, atol=1e-7)
         clipped += int(norm > CLIP)
-        step.clip(gradients, CLIP, norm)
+        gradients.clip(gradients, CLIP, norm)
         lr = LR * rate(number, ())
         for group in lazy.param_groups:
             group["lr"] = lr
@@ -194,7 +195,7 @@ def test_a_gradient_scaler_serves_rows_too() -> None:
             if not enabled and number == 2:
                 continue
             scaler.unscale_(made)
-            step.clip(gradients, 0.5, step.norm_of(gradients))
+            gradients.clip(gradients, 0.5, gradients.norm_of(gradients))
             scaler.step(made)
             scaler.update()
         weights.append(model.state_dict())
@@ -369,7 +370,7 @@ def test_a_checkpoint_has_the_moments(text: TaskData, tmp_path: Path) -> None:
     assert newest is not None
     tensors, state = checkpoint.load(newest)
     made = optimizers.optimizer_of(Choice("lazy_adamw"), model := small.model(text))
-    made.load_state_dict(random_state.unpack(tensors["optimizer"], state["optimizer"]))
+    made.load_state_dict(state_tree.unpack(tensors["optimizer"], state["optimizer"]))
     first = made.state[model.get_parameter("layers.text.weight")]["exp_avg"]
     assert not first[0].any()
     assert first.any()

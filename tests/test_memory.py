@@ -17,8 +17,9 @@ import pytest
 import torch
 
 from seqkit import Example
-from seqkit.data import store, task_data
-from seqkit.data.task_data import Epoch, TaskData
+from seqkit.data import evaluation, store
+from seqkit.data.epoch import Epoch
+from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
 from seqkit.inference.evaluate import evaluate
 from seqkit.inference.predict import predict
@@ -221,7 +222,7 @@ def test_an_evaluation_in_parts_scores_the_same(data: TaskData, monkeypatch: pyt
 
 def test_long_sequences_scored_window_by_window_may_be_cut_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows leave as they end; a part of the rows carries its own states."""
-    monkeypatch.setattr(task_data, "EVALUATION_WINDOW", 4)
+    monkeypatch.setattr(evaluation, "EVALUATION_WINDOW", 4)
     source = small.stream(tmp_path)
 
     def read(split: str) -> Any:

@@ -344,7 +344,7 @@ def test_data_are_encoded_again_when_a_strangers_code_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     """Wherever in the distribution the change is; and what a factory is does not matter."""
-    from seqkit.experiments.run_recipe import _key
+    from seqkit.experiments.prepare import _key
     from tests.strangers import install
 
     code = "import functools\nfrom beneath.reading import WHAT\ndef read(*, k: int = 1): ...\n"

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from seqkit import recipe
 from seqkit.cli import main
-from seqkit.data.task_data import Epoch
-from seqkit.experiments import batch_plan, run_recipe
+from seqkit.data.epoch import Epoch
+from seqkit.experiments import batch_cost, batch_plan, prepare
 from seqkit.runs.progress import Progress
 from seqkit.settings import TrainSettings
 
@@ -45,7 +45,7 @@ def test_what_is_counted_is_what_training_does(path: Path) -> None:
     checked = recipe.load(path)
     with Progress(quiet=True) as progress:
         [found] = batch_plan.plan(checked, progress, measure=False)
-        data = run_recipe.prepare_data(checked, progress, progress.say)
+        data = prepare.prepare_data(checked, progress, progress.say)
     assert len(found.lengths) == 300
     for way in found.ways:
         epoch = Epoch(data, way.settings, seed=checked.seed, epoch=0)
@@ -79,11 +79,11 @@ def test_the_recipe_is_left_alone_if_nothing_is_better() -> None:
 
 
 def test_a_line_through_costs() -> None:
-    assert batch_plan._lines([1, 2, 3], [5.0, 7.0, 9.0]) == [pytest.approx((3.0, 2.0))]
-    assert batch_plan._lines([10, 20], [4.0, 3.0]) == [pytest.approx((3.5, 0.0))], (
+    assert batch_cost._lines([1, 2, 3], [5.0, 7.0, 9.0]) == [pytest.approx((3.0, 2.0))]
+    assert batch_cost._lines([10, 20], [4.0, 3.0]) == [pytest.approx((3.5, 0.0))], (
         "noise makes no batch cost less than none"
     )
-    assert batch_plan._lines([10, 20], [1.0, 3.0]) == [pytest.approx((0.0, 2 / 15))]
+    assert batch_cost._lines([10, 20], [1.0, 3.0]) == [pytest.approx((0.0, 2 / 15))]
 
 
 def test_kept_for_the_backward_pass() -> None:
@@ -92,7 +92,7 @@ def test_kept_for_the_backward_pass() -> None:
 
     model = Model(10, 10)
     x = torch.randn(5, 10)
-    with batch_plan.Kept(model) as kept:  # type: ignore[arg-type]
+    with batch_cost.Kept(model) as kept:  # type: ignore[arg-type]
         y = model(x).tanh()
     assert y.requires_grad
     assert kept.bytes == x.nbytes + y.nbytes, "the input for the weights' gradient, the output for that of tanh"

@@ -19,8 +19,10 @@ import pytest
 
 from seqkit.errors import Interrupted, RunError, UsageError
 from seqkit.io import atomic
+from seqkit.runs import lock
 from seqkit.runs import run_folder as run_module
-from seqkit.runs.run_folder import Run, slug
+from seqkit.runs.lock import slug
+from seqkit.runs.run_folder import Run
 
 TEXT = b"# a recipe\nseed: 1\r\n"
 RESOLVED = "seed: 1\nepochs: 3\n"
@@ -195,7 +197,7 @@ def test_one_empty_folder_is_claimed_by_one_run() -> None:
 def left_by_a_kill(folder: Path, *names: str, pid: int = 2**22 + 1) -> None:
     """What `create` has made when it is killed before the folder is whole."""
     folder.mkdir()
-    atomic.write_json(folder / "status.json", json.loads(run_module._claimed()) | {"pid": pid})
+    atomic.write_json(folder / "status.json", json.loads(lock.first_status()) | {"pid": pid})
     for name in names:
         (folder / name).write_text("half")
 

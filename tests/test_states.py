@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqkit.runs import checkpoint
+from seqkit.runs import checkpoint, state_tree
 from seqkit.runtime import random_state
 
 
@@ -25,9 +25,9 @@ def test_pack_gives_back_every_type() -> None:
         "nested": ((), [], {}, (1, (2, [3]))),
         "limits": float("inf"),
     }
-    packed, json_part = random_state.pack(state)
+    packed, json_part = state_tree.pack(state)
     checkpoint.check_json(json_part)
-    back = random_state.unpack(packed, json.loads(json.dumps(json_part)))
+    back = state_tree.unpack(packed, json.loads(json.dumps(json_part)))
 
     def equal(a: Any, b: Any) -> bool:
         if isinstance(a, Tensor):
@@ -42,7 +42,7 @@ def test_pack_gives_back_every_type() -> None:
 
     assert equal(state, back)
     with pytest.raises(TypeError, match=r"a\.1: cannot save a set"):
-        random_state.pack({"a": [0, {1}]})
+        state_tree.pack({"a": [0, {1}]})
 
 
 def test_generators_go_on_where_they_were() -> None:
@@ -74,7 +74,7 @@ def test_what_a_block_draws_is_drawn_again_after_it() -> None:
 
 
 def test_a_run_leaves_torch_as_it_was() -> None:
-    from seqkit.experiments.run_recipe import computing_on
+    from seqkit.runtime.determinism import computing_on
 
     def settings() -> tuple[bool, ...]:
         checks, cudnn = torch.utils.deterministic, torch.backends.cudnn

@@ -17,7 +17,7 @@ from seqkit.runs import checkpoint
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
-from seqkit.training import state
+from seqkit.training import averaging
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 
@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(
 
 def test_averaged_weights_are_the_running_mean(corpus: Path, tmp_path: Path) -> None:
     model = torch.nn.Linear(2, 2)
-    average = state.Average(model, 0.9)  # type: ignore[arg-type]
+    average = averaging.Average(model, 0.9)  # type: ignore[arg-type]
     expected = model.weight.detach().clone()
     for step in range(1, 30):
         with torch.no_grad():

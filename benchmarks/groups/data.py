@@ -57,8 +57,8 @@ def seqkit(what: str) -> Prepared:
     import numpy as np
     import torch
 
+    from seqkit.data.padding import gather, to_tensor
     from seqkit.data.store import Column
-    from seqkit.data.task_data import gather, to_tensor
 
     data, offsets = ragged()
     column = Column(data, offsets)

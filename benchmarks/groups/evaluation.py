@@ -31,7 +31,7 @@ def trained(ours: Ours) -> Model:
 
 
 def notes(data: TaskData) -> dict[str, int]:
-    from seqkit.data.task_data import evaluation_batches
+    from seqkit.data.evaluation import evaluation_batches
 
     windows = [window for _, batch in evaluation_batches(data, SPLIT) for window in batch]
     return {
@@ -57,7 +57,7 @@ def forward(what: str) -> Prepared:
     """The same batches, made beforehand, through the model up to the loss."""
     import torch
 
-    from seqkit.data.task_data import evaluation_batches
+    from seqkit.data.evaluation import evaluation_batches
 
     ours = Ours(what)
     model = trained(ours)

@@ -46,9 +46,9 @@ def seqkit(what: str, size: int) -> Prepared:
     import numpy as np
     import torch
 
+    from seqkit.data.padding import gather, to_tensor
     from seqkit.data.sampler import batches
     from seqkit.data.store import Column
-    from seqkit.data.task_data import gather, to_tensor
     from seqkit.encoders import gru
     from seqkit.fields import Label
     from seqkit.heads import classify
@@ -121,7 +121,8 @@ def corpus(what: str, size: int) -> Prepared:
 
     from seqkit import readers
     from seqkit.data import store
-    from seqkit.data.task_data import Epoch, TaskData
+    from seqkit.data.epoch import Epoch
+    from seqkit.data.task_data import TaskData
     from seqkit.fields import Next, Tokens
     from seqkit.settings import TrainSettings
     from seqkit.types import Task

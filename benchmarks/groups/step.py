@@ -103,8 +103,7 @@ def _vectors(make: Callable[[int], tuple[Any, Any, Callable[[Tensor], Tensor]]],
     """Steps of a table alone: read, backward, clip, optimiser."""
     import torch
 
-    from seqkit.optim.lazy_adamw import gather
-    from seqkit.training.step import clip, norm_of
+    from seqkit.optim.gradients import clip, gather, norm_of
 
     _start()
     parameters, optimizer, read = make(symbols)

@@ -53,7 +53,7 @@ class Ours:
     def __init__(self, what: str) -> None:
         import torch
 
-        from seqkit.experiments.run_recipe import prepare_data
+        from seqkit.experiments.prepare import prepare_data
         from seqkit.recipe.loader import parse
         from seqkit.runs.progress import Progress
 
@@ -79,7 +79,7 @@ class Ours:
 
     def own(self) -> list[Batch]:
         """What seqkit trains on."""
-        from seqkit.data.task_data import Epoch
+        from seqkit.data.epoch import Epoch
 
         plan = Epoch(self.data, self.recipe.train, seed=self.recipe.seed, epoch=0)
         turns = plan.turns[: self.recipe.train.steps]

@@ -18,10 +18,11 @@ import click
 def command(folder: Path, split: str, batch: int | None, device: str, as_json: bool, quiet: bool) -> None:
     """Score the model in FOLDER (a run folder, or its model/) on a split of the data it was trained with."""
     from seqkit.errors import UsageError
-    from seqkit.experiments.run_recipe import choose_device, prepare_data
+    from seqkit.experiments.prepare import prepare_data
     from seqkit.inference.evaluate import evaluate
-    from seqkit.model.model import open_model
+    from seqkit.model.saved_model import open_model
     from seqkit.runs.progress import Progress
+    from seqkit.runtime.device import choose_device
 
     model, recipe, tasks = open_model(folder, choose_device(device))
     for name, (task, *_) in tasks.items():

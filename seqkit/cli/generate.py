@@ -39,9 +39,9 @@ def command(
     where it writes names) and writes what belongs to it, one text a line.
     """
     from seqkit.cli.predict import pick
-    from seqkit.experiments.run_recipe import choose_device
-    from seqkit.inference.predict import generate, write
-    from seqkit.model.model import open_model
+    from seqkit.inference.generate import generate, write
+    from seqkit.model.saved_model import open_model
+    from seqkit.runtime.device import choose_device
 
     model, _, tasks = open_model(folder, choose_device(device))
     able = [name for name in tasks if model.head(name).generates or model.head(name).writes]

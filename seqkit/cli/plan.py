@@ -34,6 +34,8 @@ def command(recipe: str, sets: tuple[str, ...], no_measure: bool, write: bool, a
         raise UsageError("--write: the tasks of a joint recipe share train.batch; choose for all of them by hand")
 
     from seqkit.experiments import batch_plan as planning
+    from seqkit.experiments import batch_plan_report
+    from seqkit.recipe import rewrite
     from seqkit.runs.progress import Progress
 
     with Progress(quiet=quiet) as progress:
@@ -43,8 +45,8 @@ def command(recipe: str, sets: tuple[str, ...], no_measure: bool, write: bool, a
             ways = [way.facts() for way in each.ways]
             click.echo(json.dumps({"task": each.task, "ways": ways, "best": each.best, "lanes": each.lanes}))
         else:
-            click.echo("\n".join(planning.table(each)))
+            click.echo("\n".join(batch_plan_report.table(each)))
     if write and plans[0].ways:
-        changed = planning.write(Path(recipe), checked, plans[0].ways[plans[0].best].settings)
+        changed = rewrite.write(Path(recipe), checked, plans[0].ways[plans[0].best].settings)
         said = ", ".join(f"{word}: {'null' if value is None else value}" for word, value in changed.items())
         click.echo(f"{recipe}: wrote {said}" if changed else f"{recipe}: nothing to change", err=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from seqkit.plugin_tools.probe import Report
+    from seqkit.plugin_tools.report import Report
     from seqkit.plugin_tools.scaffold import Kind
     from seqkit.registry.registry import Plugin
     from seqkit.types import JSON

@@ -25,9 +25,9 @@ def command(
     Prints one JSON object a line: id, input, prediction, confidence, scores.
     """
     from seqkit.errors import UsageError
-    from seqkit.experiments.run_recipe import choose_device
     from seqkit.inference.predict import predict
-    from seqkit.model.model import open_model
+    from seqkit.model.saved_model import open_model
+    from seqkit.runtime.device import choose_device
 
     if file is not None and texts:
         raise UsageError("give a file or --text, not both")

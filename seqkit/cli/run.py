@@ -60,7 +60,8 @@ def command(
 
         import torch._dynamo  # noqa: F401  torch's optimisers import it, which takes seconds too
 
-        from seqkit.experiments.run_recipe import Bound, carry_out
+        from seqkit.experiments.expectations import Bound
+        from seqkit.experiments.run_recipe import carry_out
         from seqkit.runs.progress import Progress
 
         if offline:

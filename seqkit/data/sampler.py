@@ -10,12 +10,12 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias, final, overload
+from typing import final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Index: TypeAlias = NDArray[np.int64]
+from seqkit.types import Index
 
 # Each use of one (seed, epoch) draws from a part of the counter's range that is its own.
 _EXAMPLES, _BATCHES, _ROTATION, _TURNS = range(4)

@@ -6,28 +6,15 @@ recipe may say.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 from seqkit.types import Count, Share
 
 if TYPE_CHECKING:
     from seqkit.interfaces import Encoder
+from seqkit.encoders.option_types import Initial, Initialiser
 
 __all__ = ["Initial", "Initialiser", "gru", "lstm", "none", "rnn"]
-
-Initial: TypeAlias = Literal["zero", "learned"]
-
-Initialiser: TypeAlias = Literal[
-    "orthogonal",
-    "xavier_uniform",
-    "xavier_normal",
-    "kaiming_uniform",
-    "kaiming_normal",
-    "uniform",
-    "normal",
-    "identity",
-    "zeros",
-]
 
 
 def rnn(

@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional, init
+from torch.nn import functional
 
-from seqkit.encoders import Initial, Initialiser
+from seqkit.encoders.option_types import Initial, Initialiser
 from seqkit.interfaces import Encoded, Encoder, State, mask_of
 from seqkit.kernels import (
     CellState,
@@ -25,6 +25,7 @@ from seqkit.kernels import (
     recur_rows,
     scattered,
 )
+from seqkit.layers.initialisers import start_weights
 
 Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
 
@@ -245,44 +246,3 @@ def _new_cell(cell: Cell, dim: int, hidden: int, nonlinearity: Literal["tanh", "
     if cell == "gru":
         return nn.GRU(dim, hidden)
     return nn.RNN(dim, hidden, nonlinearity=nonlinearity)
-
-
-@torch.no_grad()
-def start_weights(cell: nn.RNNBase, input_init: Initialiser, recurrent_init: Initialiser, forget_bias: float) -> None:
-    """Start a cell's weights gate by gate, its biases at zero and an LSTM's forget gate at `forget_bias`."""
-    hidden = cell.hidden_size
-    w, r, w_bias, r_bias = cell.all_weights[0]
-    for gate in torch.split(w, hidden):
-        initialise(gate, input_init)
-    for gate in torch.split(r, hidden):
-        initialise(gate, recurrent_init)
-    w_bias.zero_()
-    r_bias.zero_()
-    if isinstance(cell, nn.LSTM):
-        # Gates stand in torch's order: input, forget, new, output. The second bias stays at zero: the two are summed.
-        w_bias[hidden : 2 * hidden] = forget_bias
-
-
-def initialise(weight: Tensor, name: Initialiser) -> None:
-    """Fill (H, D) in place. `uniform` is within 1 / sqrt(H), torch's own; `normal` has a spread of 1 / sqrt(D)."""
-    rows, columns = weight.shape
-    if name == "orthogonal":
-        init.orthogonal_(weight)
-    elif name == "xavier_uniform":
-        init.xavier_uniform_(weight)
-    elif name == "xavier_normal":
-        init.xavier_normal_(weight)
-    elif name == "kaiming_uniform":
-        init.kaiming_uniform_(weight, nonlinearity="relu")
-    elif name == "kaiming_normal":
-        init.kaiming_normal_(weight, nonlinearity="relu")
-    elif name == "uniform":
-        init.uniform_(weight, -(rows**-0.5), rows**-0.5)
-    elif name == "normal":
-        init.normal_(weight, std=columns**-0.5)
-    elif name == "identity":
-        init.eye_(weight)
-    elif name == "zeros":
-        init.zeros_(weight)
-    else:
-        raise ValueError(f"unknown initialiser {name!r}")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqkit.errors import UsageError
-from seqkit.experiments.run_recipe import Bound, carry_out
+from seqkit.experiments.expectations import Bound
+from seqkit.experiments.run_recipe import carry_out
 from seqkit.io import atomic
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.runs.progress import Progress

@@ -8,7 +8,7 @@ named as its factory is: importing `seqkit.heads.tag` would put a module in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from seqkit import public_api
 from seqkit.fields import Label, Labels, Next, Tags, Text, Values
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from seqkit.heads.pooling import Pooling as Pooling
     from seqkit.interfaces import Head
+from seqkit.heads.option_types import Pool, Search, Softmax, contradiction
 
 __all__ = [
     "Pool",
@@ -35,14 +36,6 @@ __all__ = [
     "tag",
 ]
 
-Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
-"""How many steps become one vector: see `Pooling`."""
-
-Softmax: TypeAlias = Literal["full", "adaptive"]
-"""How the probability of the next symbol is worked out: over all symbols at once, or by clusters of them."""
-
-Search: TypeAlias = Literal["greedy", "beam"]
-"""How a text is found: the best symbol at each step, or the best texts among several."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -155,24 +148,6 @@ def crf(
     from seqkit.heads.linear_chain_crf import RandomField
 
     return RandomField(dim, target, dropout=dropout, constrain=constrain, nbest=nbest)
-
-
-def contradiction(
-    *, tied: bool, label_smoothing: float, softmax: Softmax, cutoffs: Sequence[int], **others: object
-) -> str:
-    """What of the options of `language` cannot be had together; empty: nothing."""
-    if softmax == "full":
-        return "cutoffs: are for softmax: adaptive" if cutoffs else ""
-    if tied:
-        return "tied: the vectors of an adaptive softmax are of several widths; take tied: false, or softmax: full"
-    if label_smoothing:
-        return (
-            "label_smoothing: would need all symbols at each step, which an adaptive softmax saves; take 0, or "
-            "softmax: full"
-        )
-    if not all(before < after for before, after in zip((0, *cutoffs), cutoffs, strict=False)):
-        return f"cutoffs: must rise, got {', '.join(map(str, cutoffs))}"
-    return ""
 
 
 @serves(Next, needs_causal=True, loss_name="nats", contradiction=contradiction)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.fields import Label, Labels
-from seqkit.heads import Pool
+from seqkit.heads.option_types import Pool
 from seqkit.heads.pooling import Pooling
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.types import Field, Prediction

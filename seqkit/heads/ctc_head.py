@@ -14,7 +14,7 @@ from seqkit.decoding.ctc_beam_search import BLANK, prefix_beam_search
 from seqkit.errors import DataError, Problem
 from seqkit.fields import Text
 from seqkit.fields.vocabulary import END, UNKNOWN
-from seqkit.heads import Search
+from seqkit.heads.option_types import Search
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.types import Field, Prediction
 

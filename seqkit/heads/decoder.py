@@ -17,9 +17,9 @@ from torch.nn import functional, init
 
 from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.attention import Attention, Memory, Score
-from seqkit.heads.tagging import real
 from seqkit.interfaces import Encoded
 from seqkit.kernels import recur, upload
+from seqkit.kernels.ragged import real
 from seqkit.layers.embedding import Embedding
 
 Cell: TypeAlias = Literal["lstm", "gru"]

@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.fields import Next
-from seqkit.heads import chunked_cross_entropy, contradiction
+from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
-from seqkit.heads.tagging import real
+from seqkit.heads.option_types import contradiction
 from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.kernels.ragged import real
 from seqkit.types import Field, Prediction
 
 NO_TARGET = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqkit.heads import Pool
+from seqkit.heads.option_types import Pool
 from seqkit.interfaces import Encoded
 
 

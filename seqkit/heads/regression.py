@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.fields import Values
-from seqkit.heads import Pool
+from seqkit.heads.option_types import Pool
 from seqkit.heads.pooling import Pooling
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.types import Field, Prediction

@@ -12,10 +12,10 @@ from seqkit.fields import Text
 from seqkit.fields.vocabulary import START
 from seqkit.heads.attention import Score
 from seqkit.heads.decoder import Cell, Decoder, Start, Told
-from seqkit.heads.tagging import real
 from seqkit.heads.text_search import Searching, draw, look_for, parts, said
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.kernels import upload
+from seqkit.kernels.ragged import real
 from seqkit.types import Field, Prediction
 
 Schedule: TypeAlias = Literal["none", "linear", "inverse_sigmoid"]

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from seqkit.fields import Tags
 from seqkit.interfaces import Batch, Encoded, Head
-from seqkit.kernels import real_rows, upload
+from seqkit.kernels.ragged import real
 from seqkit.spans import Scheme, spans_of
 from seqkit.types import JSON, Field, Prediction
 
@@ -87,13 +87,6 @@ def spans_said(tags: Sequence[str], scheme: Scheme, confidence: Callable[[int, i
             for kind, first, after in spans_of(tags, scheme)
         ]
     }
-
-
-def real(steps: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T, ...) -> (N, ...): the real steps of all sequences in a row."""
-    flat = steps.flatten(0, 1)
-    rows = real_rows(lengths, steps.shape[1])
-    return flat if len(rows) == len(flat) else flat.index_select(0, upload(rows, steps.device))
 
 
 def check_aligned(encoded: Encoded, batch: Batch) -> None:

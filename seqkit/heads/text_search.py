@@ -14,8 +14,8 @@ from torch import Tensor
 from seqkit.decoding.beam_search import Hypothesis, beam_search
 from seqkit.decoding.sampling import sample
 from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
-from seqkit.heads import Search
 from seqkit.heads.decoder import Decoder, Position, Source
+from seqkit.heads.option_types import Search
 from seqkit.interfaces import Encoded
 from seqkit.types import Prediction
 

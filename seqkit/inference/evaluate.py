@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from seqkit import fault_injection
-from seqkit.data.task_data import TaskData, evaluation_batches
+from seqkit.data.evaluation import evaluation_batches
+from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
 from seqkit.metrics import LOWER_IS_BETTER
 from seqkit.model.model import Model

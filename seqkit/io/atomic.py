@@ -20,6 +20,7 @@ from seqkit.types import JSON
 TEMPORARY = ".tmp-"
 """How the name of everything unfinished begins. Readers ignore such names; the next writer clears them away."""
 
+
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """The ways in which a system says that no more fits: device, quota, or file size limit."""
 
@@ -180,3 +181,12 @@ def readable(size: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames in this folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

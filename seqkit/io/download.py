@@ -29,7 +29,8 @@ from typing import Any, Final, TypeAlias
 
 from seqkit._version import __version__
 from seqkit.errors import DataError, Problem, RunError
-from seqkit.io.cache import cache_folder, flush_folder, sha256_of
+from seqkit.io.atomic import flush_folder
+from seqkit.io.cache import cache_folder, sha256_of
 
 Progress: TypeAlias = Callable[[int, int | None, str], None]
 Tell: TypeAlias = Callable[[str], None]

@@ -22,7 +22,8 @@ from torch import nn
 from seqkit.errors import UsageError
 from seqkit.kernels.layout import Layout, lay_out
 from seqkit.kernels.native import native_layout, native_pass
-from seqkit.kernels.stepwise import Engine, stepwise
+from seqkit.kernels.recurrence import Engine
+from seqkit.kernels.stepwise import stepwise
 from seqkit.runtime.native_library import DEFAULT, VARIABLE, asked, native
 
 Implementation: TypeAlias = Literal["padded", "native", "stepwise"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqkit.kernels.layout import Layout, groups_for, lay_out
-from seqkit.kernels.stepwise import Kind, Pass
+from seqkit.kernels.recurrence import Kind, Pass
 from seqkit.runtime.native_library import native
 
 _KINDS: dict[Kind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}

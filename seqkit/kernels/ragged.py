@@ -64,3 +64,10 @@ def flip(steps: Tensor, lengths: Tensor) -> Tensor:
     source = torch.where(t < lengths, lengths - 1 - t, t)
     index = upload((source * batch + torch.arange(batch)).flatten(), steps.device)
     return permuted(steps.flatten(0, 1), index).view(time, batch, -1)
+
+
+def real(steps: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T, ...) -> (N, ...): the real steps of all sequences in a row."""
+    flat = steps.flatten(0, 1)
+    rows = real_rows(lengths, steps.shape[1])
+    return flat if len(rows) == len(flat) else flat.index_select(0, upload(rows, steps.device))

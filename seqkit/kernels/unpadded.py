@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seqkit.kernels.layout import Layout
 from seqkit.kernels.padded import CellState
-from seqkit.kernels.stepwise import GATES, Engine, Kind, Pass
+from seqkit.kernels.recurrence import GATES, Engine, Kind, Pass
 
 _INPUTS = 6
 """Tensors of a direction that the function is given: W, R, two biases, h and c at the start."""

@@ -6,7 +6,7 @@ gradients looks at their numbers, `values_of`, which for a sparse one are those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -84,27 +84,3 @@ def by_rows(model: nn.Module, wanted: bool) -> None:
         own = not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
         if own and isinstance(getattr(module, "sparse", None), bool):
             module.sparse = wanted  # type: ignore[assignment]
-
-
-def gather(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    """The numbers of all gradients, to be changed in place. What a row got from several places is added up first."""
-    found = []
-    for parameter in parameters:
-        gradient = parameter.grad
-        if gradient is None:
-            continue
-        if gradient.is_sparse:
-            gradient = parameter.grad = gradient.coalesce()
-        found.append(values_of(gradient))
-    return found
-
-
-def forget(parameters: Iterable[nn.Parameter]) -> None:
-    """No gradients any more."""
-    for parameter in parameters:
-        parameter.grad = None
-
-
-def values_of(gradient: Tensor) -> Tensor:
-    """The numbers of a gradient: itself, or (R, ...) the rows that a sparse one holds."""
-    return gradient.coalesce().values() if gradient.is_sparse else gradient

@@ -6,17 +6,13 @@ function `factor(step, dev_losses) -> multiplier of lr`, so that a resumed run h
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from seqkit.types import Choice, NonNegative, Positive, Probability, Share, Size
+from seqkit.types import Choice, NonNegative, Positive, Share
 
 if TYPE_CHECKING:
     import torch
-
-Factor: TypeAlias = Callable[[int, Sequence[float]], float]
-"""(optimiser steps taken, what each dev evaluation so far gave as a number to minimise) -> multiplier of lr."""
 
 
 def adamw(
@@ -137,103 +133,9 @@ def _decay_groups(params: Iterable[torch.nn.Parameter], weight_decay: float) -> 
     return [group for group in groups if group["params"]]
 
 
-def constant(total: int, /, *, warmup: Size = 0) -> Factor:
-    """The same rate throughout, after a linear warm-up.
-
-    Args:
-        warmup: optimiser steps over which the rate rises from zero.
-    """
-    return lambda step, dev_losses: _warm(step, warmup)
-
-
-def linear(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Factor:
-    """A linear rise over the warm-up, then a linear fall to the floor at the last step.
-
-    Args:
-        warmup: optimiser steps over which the rate rises from zero.
-        floor: share of lr that is left at the end.
-    """
-    return lambda step, dev_losses: _warm(step, warmup) * (1 - (1 - floor) * _progress(step, warmup, total))
-
-
-def cosine(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Factor:
-    """Half a cosine from lr to the floor, after a linear warm-up (Loshchilov and Hutter 2017, arXiv:1608.03983).
-
-    Args:
-        warmup: optimiser steps over which the rate rises from zero.
-        floor: share of lr that is left at the end.
-    """
-
-    def factor(step: int, dev_losses: Sequence[float]) -> float:
-        fall = 0.5 * (1 + math.cos(math.pi * _progress(step, warmup, total)))
-        return _warm(step, warmup) * (floor + (1 - floor) * fall)
-
-    return factor
-
-
-def one_cycle(total: int, /, *, rise: Share = 0.3, start: Probability = 0.04, floor: Probability = 0.0) -> Factor:
-    """One cosine rise to lr and one cosine fall (Smith and Topin 2017, arXiv:1708.07120).
-
-    Args:
-        rise: share of all steps spent rising.
-        start: share of lr at the first step.
-        floor: share of lr at the last step.
-    """
-    top = max(1, round(rise * total))
-
-    def factor(step: int, dev_losses: Sequence[float]) -> float:
-        if step < top:
-            return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * step / top))
-        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * _progress(step, top, total)))
-
-    return factor
-
-
-def plateau(
-    total: int, /, *, factor: Share = 0.5, patience: Size = 1, floor: Probability = 0.01, warmup: Size = 0
-) -> Factor:
-    """Lower the rate each time dev has not improved for longer than `patience` evaluations.
-
-    Args:
-        factor: what the rate is multiplied by.
-        patience: evaluations without improvement that are forgiven.
-        floor: share of lr below which it does not fall.
-        warmup: optimiser steps over which the rate rises from zero.
-    """
-
-    def rate(step: int, dev_losses: Sequence[float]) -> float:
-        share, best, waited = 1.0, math.inf, 0
-        for loss in dev_losses:
-            if loss < best:
-                best, waited = loss, 0
-            else:
-                waited += 1
-                if waited > patience:
-                    share, waited = max(floor, share * factor), 0
-        return _warm(step, warmup) * share
-
-    return rate
-
-
-def _warm(step: int, warmup: int) -> float:
-    return min(1.0, (step + 1) / warmup) if warmup else 1.0
-
-
-def _progress(step: int, start: int, total: int) -> float:
-    """How much of the way from `start` to `total` is done, from 0 to 1."""
-    return min(1.0, max(0.0, (step - start) / max(1, total - start)))
-
-
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": adamw,
     "adam": adam,
     "sgd": sgd,
     "lazy_adamw": lazy_adamw,
-}
-SCHEDULES: Mapping[str, Callable[..., Factor]] = {
-    "constant": constant,
-    "linear": linear,
-    "cosine": cosine,
-    "one_cycle": one_cycle,
-    "plateau": plateau,
 }

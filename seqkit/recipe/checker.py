@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from seqkit.errors import PluginError, suggest
+from seqkit.recipe.choices import lookup, names_in
+from seqkit.recipe.messages import join, sentence, show
 from seqkit.recipe.options import MISSING, Said, Schema, schema_of
 from seqkit.recipe.parser import Entry, Finding, Node, Place, node_of
 from seqkit.types import Choice
@@ -197,7 +199,7 @@ class Checker:
             where = path
             for step in steps:
                 where = f"{where}[{step}]" if isinstance(step, int) else join(where, str(step))
-            self.say(node.place, f"{where}: {_sentence(group, node)}")
+            self.say(node.place, f"{where}: {sentence(group, node)}")
 
 
 def _walk(entries: Mapping[str, Entry], loc: Sequence[Any]) -> tuple[tuple[Any, ...], Node]:
@@ -213,78 +215,6 @@ def _walk(entries: Mapping[str, Entry], loc: Sequence[Any]) -> tuple[tuple[Any, 
             continue
         steps.append(step)
     return tuple(steps), node
-
-
-_EXPECTED = {
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "a text",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "none_required": "null",
-    "is_instance_of": "a path",
-    "path_type": "a path",
-}
-_RANGE = {
-    "greater_than_equal": ("ge", "at least"),
-    "greater_than": ("gt", "more than"),
-    "less_than_equal": ("le", "at most"),
-    "less_than": ("lt", "less than"),
-    "multiple_of": ("multiple_of", "a multiple of"),
-}
-
-
-def _sentence(errors: Sequence[Mapping[str, Any]], node: Node) -> str:
-    """One sentence for everything that was said of one value."""
-    short = [error["loc"][-1] for error in errors if error["type"] == "missing"]
-    if short:  # pydantic misses each value that a list of a fixed length has not
-        return f"must have {max(short) + 1} in it, got {show(node)}"
-    for error in errors:  # right in kind and wrong in size: what the other members of a union expect is no help
-        if error["type"] in _RANGE:
-            key, words = _RANGE[error["type"]]
-            return f"must be {words} {error['ctx'][key]:g}, got {node.value}"
-        if error["type"] in ("value_error", "assertion_error"):
-            return str(error["ctx"]["error"])
-        if error["type"] in ("too_short", "string_too_short"):
-            return f"must have at least {error['ctx']['min_length']} in it, got {show(node)}"
-        if error["type"] in ("too_long", "string_too_long"):
-            return f"must have at most {error['ctx']['max_length']} in it, got {show(node)}"
-    wanted = []
-    for error in errors:
-        if error["type"] in _EXPECTED:
-            wanted.append(_EXPECTED[error["type"]])
-        elif error["type"] == "literal_error":
-            wanted.append(error["ctx"]["expected"])
-    if len(wanted) < len(errors):
-        return "; ".join(error["msg"][0].lower() + error["msg"][1:] for error in errors) + f", got {show(node)}"
-    names = [error["ctx"]["expected"] for error in errors if error["type"] == "literal_error"]
-    known = [name.strip("'") for each in names for name in each.replace(" or ", ", ").split(", ")]
-    hint = suggest(node.value, known) if isinstance(node.value, str) else ""
-    if "true or false" in wanted and str(node.value).lower() in ("yes", "no", "on", "off", "y", "n"):
-        hint = "YAML 1.2 knows true and false only"
-    return f"expected {' or '.join(dict.fromkeys(wanted))}, got {show(node)}" + (f"; {hint}" if hint else "")
-
-
-def join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def show(node: Node) -> str:
-    """A value in a sentence."""
-    value = node.value
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"the text '{value if len(value) <= 40 else value[:37] + '...'}'"
-    return f"the number {value}"
 
 
 def plain(node: Node) -> Any:
@@ -311,44 +241,3 @@ def settle(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str.__str__(key): settle(item) for key, item in value.items()}
     return value
-
-
-def lookup(group: str, name: str) -> Callable[..., Any]:
-    """The factory of this name in a group: a kind of plugin, or a table of the house's own.
-
-    Raises:
-        PluginError: no such name, or a plugin that does not load.
-    """
-    table = _table(group)
-    if table is None:
-        from seqkit.registry import registry
-
-        return registry.load(group, name)
-    if name not in table:
-        hint = suggest(name, table)
-        what = group.removesuffix("s")
-        raise PluginError(f"no {what} is called '{name}'; {hint + ' ' if hint else ''}there are: {', '.join(table)}")
-    return table[name]
-
-
-def names_in(group: str) -> list[str]:
-    """All names of a group, from metadata alone."""
-    table = _table(group)
-    if table is None:
-        from seqkit.registry import registry
-
-        return sorted({plugin.name for plugin in registry.installed(group)})
-    return sorted(table)
-
-
-def _table(group: str) -> Mapping[str, Callable[..., Any]] | None:
-    from seqkit.optim import optimizers
-    from seqkit.registry import registry
-
-    if group in registry.KINDS:
-        return None
-    tables: dict[str, Any] = {"optimizers": optimizers.OPTIMIZERS, "schedules": optimizers.SCHEDULES}
-    if group not in tables:
-        raise PluginError(f"no group of choices is called '{group}': {', '.join([*registry.KINDS, *tables])}")
-    table: Mapping[str, Callable[..., Any]] = tables[group]
-    return table

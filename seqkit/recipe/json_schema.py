@@ -11,7 +11,7 @@ from typing import Any
 
 from seqkit._version import __version__
 from seqkit.errors import PluginError
-from seqkit.recipe.checker import lookup, names_in
+from seqkit.recipe.choices import lookup, names_in
 from seqkit.recipe.options import MISSING, Nested, about_of, schema_of
 from seqkit.recipe.validator import (
     ENCODER_WORDS,

@@ -8,7 +8,7 @@ from typing import Any
 
 from seqkit._version import __version__
 from seqkit.errors import PluginError
-from seqkit.recipe.checker import lookup
+from seqkit.recipe.choices import lookup
 from seqkit.recipe.options import options_of
 from seqkit.recipe.writer import emit, to_plain
 from seqkit.settings import TrainSettings

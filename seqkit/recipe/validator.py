@@ -10,7 +10,9 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 
 from seqkit.errors import PluginError, SeqkitError, suggest
-from seqkit.recipe.checker import Checker, join, lookup, names_in, show
+from seqkit.recipe.checker import Checker
+from seqkit.recipe.choices import lookup, names_in
+from seqkit.recipe.messages import join, show
 from seqkit.recipe.options import schema_of
 from seqkit.recipe.parser import Entry, Node, Place, node_of
 from seqkit.recipe.recipe import TaskEntry, call_factory

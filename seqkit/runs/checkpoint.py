@@ -24,50 +24,41 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 from torch import Tensor
 
-from seqkit.io import atomic
 from seqkit import fault_injection
-from seqkit._version import __version__
 from seqkit.errors import RunError
-from seqkit.runtime.random_state import pack as pack
+from seqkit.io import atomic
+from seqkit.runs.manifest import MANIFEST, STATE, Damaged, TooNew, file_entry, is_sealed, manifest_text, read_manifest
+from seqkit.runs.state_tree import pack as pack
+from seqkit.runs.state_tree import unpack as unpack
 from seqkit.runtime.random_state import random_state as random_state
 from seqkit.runtime.random_state import restore_random_state as restore_random_state
-from seqkit.runtime.random_state import unpack as unpack
 from seqkit.types import JSON
 
-FORMAT_VERSION = 1
-"""Readers accept this and every lower version, and refuse higher ones by name."""
-
-MANIFEST = "MANIFEST.json"
-STATE = "state.json"
 CORRUPT = ".corrupt"
+
+
 REPLACED = ".replaced"
+
 
 Tensors: TypeAlias = dict[str, dict[str, Tensor]]
 """File stem -> name -> tensor."""
 
+
 Tell: TypeAlias = Callable[[str], object]
 """Gets one plain sentence for each thing a user should know."""
 
+
 _NAME = re.compile(r"step-(\d{8,})")
+
+
 _STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-class Damaged(RunError):
-    """A checkpoint is not what its manifest says, or has none."""
-
-
-class TooNew(RunError):
-    """A checkpoint was written in a format that this version does not know."""
-
-
-# ---- writing
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: JSON) -> Path:
@@ -184,9 +175,6 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-# ---- reading
-
-
 def load(path: Path) -> tuple[Tensors, JSON]:
     """The tensors (on the CPU) and the state of one checkpoint, exactly as saved.
 
@@ -215,7 +203,7 @@ def verify(path: Path) -> dict[str, JSON]:
     Raises:
         Damaged, TooNew: as `load`.
     """
-    manifest = _manifest(path)
+    manifest = read_manifest(path)
     if path.name.removesuffix(REPLACED) != name_of(manifest["step"]):
         raise Damaged(f"{path}: its manifest belongs to {name_of(manifest['step'])}")
     entries: dict[str, JSON] = manifest["files"]
@@ -233,7 +221,7 @@ def verify(path: Path) -> dict[str, JSON]:
                 raise Damaged(f"{file}: not a plain file")
             if (size := file.stat().st_size) != entry["size"]:
                 raise Damaged(f"{file}: {size} bytes, but {entry['size']} were written")
-            if _entry(file) != entry:
+            if file_entry(file) != entry:
                 raise Damaged(f"{file}: its content changed after it was written (SHA-256 differs)")
         except OSError as error:
             raise Damaged(f"{file}: {error.strerror}") from error
@@ -257,7 +245,7 @@ def newest(folder: Path, tell: Tell | None = None, *, repair: bool = True) -> Pa
         try:
             verify(path)
         except TooNew as error:
-            if not _sealed(path):
+            if not is_sealed(path):
                 # Either a flipped bit or an edited number: not to be trusted, and not ours to rename.
                 tell(f"passed over: {error}")
                 doubtful = error
@@ -297,9 +285,6 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-# ---- pointers and retention
-
-
 def point(folder: Path, name: Literal["last", "best"], path: Path) -> None:
     """Let `last` or `best` mean this checkpoint, in one step."""
     step_of(path)
@@ -333,70 +318,6 @@ def retain(folder: Path, keep: int, protect: Iterable[Path | str] = ()) -> list[
     for path in gone:
         _remove(path)
     return gone
-
-
-# ---- the manifest
-
-
-def manifest_text(step: int, entries: Mapping[str, JSON]) -> str:
-    """The manifest, sealed: its last line is the SHA-256 of all the rest."""
-    body = {"format_version": FORMAT_VERSION, "seqkit": __version__, "step": step, "files": dict(entries)}
-    return _canonical({**body, "sha256": _seal(body)})
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    file = path / MANIFEST
-    try:
-        data = file.read_bytes()
-        manifest = json.loads(data)
-        version = manifest["format_version"]
-    except FileNotFoundError as error:
-        raise Damaged(f"{path}: {MANIFEST} missing: the save was not finished") from error
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-        raise Damaged(f"{file}: not a manifest: {error}") from error
-    if not isinstance(version, int) or version < 1:
-        raise Damaged(f"{file}: not a manifest: format_version {version!r}")
-    if version > FORMAT_VERSION:
-        raise TooNew(
-            f"{path}: written in checkpoint format {version} (by seqkit {manifest.get('seqkit', '?')}), but this "
-            f"seqkit {__version__} reads up to format {FORMAT_VERSION}; upgrade seqkit to go on from it"
-        )
-    if not _sealed(path) or _canonical(manifest).encode() != data:
-        raise Damaged(f"{file}: its content changed after it was written")
-    if not _well_formed(manifest):
-        raise Damaged(f"{file}: not a manifest: it does not list a step and its files")
-    return dict(manifest)
-
-
-def _well_formed(manifest: Mapping[str, Any]) -> bool:
-    """Whether a manifest, sealed or not, says what its readers ask of it."""
-    step, files = manifest.get("step"), manifest.get("files")
-    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 10**15 or not isinstance(files, dict):
-        return False
-    entries = files.values()
-    return STATE in files and all(isinstance(each, dict) and each.keys() == {"size", "sha256"} for each in entries)
-
-
-def _sealed(path: Path) -> bool:
-    """True if the manifest carries the right hash of itself: a rule for every format version to come."""
-    manifest = atomic.read_json(path / MANIFEST)
-    if not isinstance(manifest, dict):
-        return False
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    return bool(manifest.get("sha256") == _seal(body))
-
-
-def _seal(body: JSON) -> str:
-    return hashlib.sha256(_canonical(body).encode()).hexdigest()
-
-
-def _canonical(value: JSON) -> str:
-    return json.dumps(value, indent=2) + "\n"
-
-
-def _entry(path: Path) -> dict[str, JSON]:
-    with path.open("rb") as stream:
-        return {"size": os.fstat(stream.fileno()).st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def _last_good(folder: Path) -> str:

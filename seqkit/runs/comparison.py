@@ -19,10 +19,9 @@ import torch
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor
 
-from seqkit.runs import checkpoint
-from seqkit.io import atomic
-from seqkit.runs import event_files
 from seqkit.errors import RunError
+from seqkit.io import atomic
+from seqkit.runs import checkpoint, event_files
 from seqkit.types import JSON
 
 TIMES = "time"

@@ -13,45 +13,46 @@ is also the lock (process, host, boot) that keeps two processes from going on wi
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import itertools
 import json
 import os
-import re
 import socket
 import sys
 import time
 import traceback
-import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from seqkit.io import atomic
 from seqkit import fault_injection
 from seqkit._version import __version__
-from seqkit.runtime.environment import differences, environment, git
 from seqkit.errors import Interrupted, RunError, UsageError
+from seqkit.io import atomic
 from seqkit.io.redact import scrub, scrub_urls
+from seqkit.runtime.environment import differences, environment, git
 from seqkit.types import JSON
 
 if TYPE_CHECKING:
     from seqkit.runs.tensorboard import Board
+from seqkit.runs.lock import (
+    LIVE,
+    claim,
+    claim_new,
+    guard,
+    live_process,
+    slug,
+    this_process,
+    timestamp,
+    was_killed_setting_up,
+)
 
 State: TypeAlias = Literal["created", "running", "interrupted", "failed", "finished"]
 
-LIVE: frozenset[str] = frozenset({"created", "running"})
 
 HEARTBEAT = 10.0
 """Seconds between two writes of the heartbeat; it is written when numbers are."""
 
-SILENCE = 600.0
-"""A run on another machine, whose processes cannot be seen from here, counts as dead after this many silent seconds."""
 
 RESERVED = ("step", "epoch", "time")
 
@@ -106,9 +107,9 @@ class Run:
         """
         facts = dict(facts or {})
         try:
-            folder = _claim(Path(out)) if out is not None else _claim_new(Path(root), name, resolved)
+            folder = claim(Path(out)) if out is not None else claim_new(Path(root), name, resolved)
             run = cls(folder.resolve(), found={})
-            run._write_status("created", name=slug(name), started=_now())
+            run._write_status("created", name=slug(name), started=timestamp())
             atomic.write(run.folder / "recipe.yaml", _scrub_bytes(text))
             atomic.write_json(run.folder / "plugins.json", _scrub_json(facts.pop("plugins", [])))
             atomic.write_json(run.folder / "git.json", git())
@@ -131,10 +132,10 @@ class Run:
             UsageError: it is not a run folder, or a living process is working on it.
         """
         run = cls.open(folder)
-        with _guard(run.folder):
+        with guard(run.folder):
             status = atomic.read_json(run.folder / "status.json")
             status = status if isinstance(status, dict) else {}
-            if who := _alive(status):
+            if who := live_process(status):
                 raise UsageError(f"{run.folder} is still running ({who}); wait for it, or stop it first")
             run.found, run._status = dict(status), dict(status)
             run._status.pop("reason", None)
@@ -160,7 +161,7 @@ class Run:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such run folder")
         status = atomic.read_json(folder / "status.json")
-        if _unfinished(folder):
+        if was_killed_setting_up(folder):
             raise UsageError(f"{folder}: killed while it was being set up; start it again with --out {folder}")
         if not isinstance(status, dict) or not (folder / "resolved.yaml").is_file():
             raise UsageError(f"{folder} is not a run folder: it lacks status.json or resolved.yaml")
@@ -202,7 +203,7 @@ class Run:
     def log(self, message: str) -> None:
         """Add lines to run.log, with the time and without secrets. A full disk costs log lines, not the run."""
         lines = _printable(scrub(message)).split("\n")
-        text = f"{_now()} " + "\n    ".join(lines) + "\n"
+        text = f"{timestamp()} " + "\n    ".join(lines) + "\n"
         try:
             atomic.append(self.folder / "run.log", text)
         except OSError as error:
@@ -313,7 +314,7 @@ class Run:
 
     def _write_status(self, state: str, **more: JSON) -> None:
         self._status.update(_scrub_json(more))
-        self._status.update(state=state, heartbeat=_now(), **_process())
+        self._status.update(state=state, heartbeat=timestamp(), **this_process())
         atomic.write_json(self.folder / "status.json", self._status)
         self._beat = time.monotonic()
 
@@ -322,152 +323,6 @@ class Run:
             action()
         except OSError as error:
             raise atomic.cannot_write(error, self.folder) from error
-
-
-# ---- names and claims
-
-
-def slug(name: str) -> str:
-    """A name as a part of a path: lower-case ASCII letters, digits and single hyphens, at most 40; never empty."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-") or "run"
-
-
-def _claim(folder: Path) -> Path:
-    """Make `folder` ours: it must not exist or be empty, and nobody else may claim it at the same moment.
-
-    What a process left that was killed in `create`, before it had a run to resume, counts as empty.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"--out {folder}: not a folder") from error
-    with _guard(folder) as locked:
-        if locked and _unfinished(folder):
-            for path in folder.iterdir():
-                path.rmdir() if path.is_dir() else path.unlink()
-        if any(folder.iterdir()):
-            what = "not empty, and a run never overwrites; name a new folder, or use --resume"
-            raise UsageError(f"--out {folder}: {what}")
-        try:
-            atomic.create(folder / "status.json", _claimed())
-        except FileExistsError as error:
-            raise UsageError(f"--out {folder}: another run has just claimed it") from error
-    return folder
-
-
-_SETTING_UP = {"status.json", "recipe.yaml", "plugins.json", "git.json", "environment.json", "checkpoints", "tb"}
-"""What is there before `resolved.yaml`, which makes a run folder whole."""
-
-
-def _unfinished(folder: Path) -> bool:
-    """Whether all that is here was left by a process that was killed while it made a run folder."""
-    names = {path.name for path in folder.iterdir()}
-    if "status.json" not in names or any(n not in _SETTING_UP and not n.startswith(atomic.TEMPORARY) for n in names):
-        return False
-    if any(any((folder / name).iterdir()) for name in ("checkpoints", "tb") if name in names):
-        return False
-    status = atomic.read_json(folder / "status.json")
-    if status is None:  # half of one; anything else that long is somebody's file
-        return (folder / "status.json").stat().st_size < len(_claimed())
-    return isinstance(status, dict) and status.get("state") == "created" and _alive(status) is None
-
-
-def _claimed() -> str:
-    """The first status: enough to tell whether the process that claims a folder is still at it."""
-    return json.dumps({"state": "created", "heartbeat": _now(), **_process()}) + "\n"
-
-
-def _claim_new(root: Path, name: str, resolved: str) -> Path:
-    """A new folder under `root`, by recipe, time and content; a number is added when that minute is taken."""
-    root.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%MZ")
-    stem = f"{slug(name)}-{stamp}-{hashlib.sha256(atomic.encode(resolved)).hexdigest()[:6]}"
-    for number in itertools.count(1):
-        folder = root / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir()
-            atomic.create(folder / "status.json", _claimed())
-        except FileExistsError:
-            continue
-        return folder
-    raise AssertionError("unreachable")
-
-
-@contextmanager
-def _guard(folder: Path) -> Iterator[bool]:
-    """One process at a time looks at a run's status and takes the run over; the system lets go when a process dies.
-
-    False on a file system without locks on folders: there, the moment between looking and taking stays unguarded.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
-
-
-def _process() -> dict[str, JSON]:
-    """What tells this process from every other one, on this machine and since it was started."""
-    return {
-        "pid": os.getpid(),
-        "pid_started": _started(os.getpid()),
-        "host": socket.gethostname(),
-        "boot": _boot(),
-    }
-
-
-def _alive(status: Mapping[str, JSON]) -> str | None:
-    """Who is working on a run with this status, in words, or None if nobody is."""
-    if status.get("state") not in LIVE:
-        return None
-    pid, host = status.get("pid"), status.get("host")
-    if host != socket.gethostname():
-        silent = _age(status.get("heartbeat"))
-        return f"process {pid} on {host}, last heard {silent:.0f} s ago" if silent < SILENCE else None
-    if status.get("boot") != _boot() or not isinstance(pid, int) or pid <= 0:
-        return None
-    # The same process number may have been given to another process since: its starting time tells them apart.
-    started = _started(pid)
-    if started is None or started != status.get("pid_started"):
-        return None
-    return f"process {pid} on this machine"
-
-
-def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None if there is no such process (or only its shell)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "unknown"
-
-
-def _age(when: JSON) -> float:
-    """Seconds since a time as `_now` writes it; endless if it is none."""
-    try:
-        return time.time() - datetime.fromisoformat(str(when)).timestamp()
-    except ValueError:
-        return float("inf")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-# ---- text
 
 
 def _printable(text: str) -> str:

@@ -18,11 +18,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
 from torch.utils.tensorboard import summary as _summary
 
-from seqkit.runs import plots
 from seqkit.io import atomic
-from seqkit.runs import event_files
-from seqkit.optim.lazy_adamw import values_of
 from seqkit.io.redact import scrub_urls
+from seqkit.optim.gradients import values_of
+from seqkit.runs import event_files, plots
 
 summaries: Any = _summary  # its functions carry no types
 

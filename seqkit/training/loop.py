@@ -9,46 +9,39 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import TYPE_CHECKING
 
 from seqkit import fault_injection
-from seqkit.data.task_data import Epoch, TaskData
-from seqkit.errors import Interrupted, RunError
+from seqkit.data.epoch import Epoch
+from seqkit.data.task_data import TaskData
+from seqkit.errors import Interrupted
 from seqkit.inference.evaluate import evaluate
 from seqkit.interfaces import State
 from seqkit.io import atomic
 from seqkit.model.model import Model
-from seqkit.optim.lazy_adamw import forget, gather
-from seqkit.optim.optimizers import SCHEDULES, optimizer_of
+from seqkit.optim.gradients import clip, forget, gather, norm_of, scale
+from seqkit.optim.optimizers import optimizer_of
+from seqkit.optim.schedules import SCHEDULES
 from seqkit.runs import checkpoint
 from seqkit.runtime import random_state
 from seqkit.settings import TrainSettings
-from seqkit.training import nonfinite
-from seqkit.training.state import (
-    Average,
-    Progressed,
-    Sums,
-    beyond,
-    goal,
-    judge,
-    judged,
-    log,
-    restore,
-    save_all,
-    sound,
-    tensors_of,
-)
-from seqkit.training.step import clip, gradients, norm_of, scale
+from seqkit.training import nonfinite, nonfinite_source
+from seqkit.training.averaging import Average
+from seqkit.training.counters import Progressed
+from seqkit.training.loss_sums import Sums
+from seqkit.training.recovery import beyond, goal, sound
+from seqkit.training.state import restore, save_all, tensors_of
+from seqkit.training.step import gradients
+from seqkit.training.validation import judge, judged, log
 
 if TYPE_CHECKING:
     from seqkit.runs.interrupts import Interrupts
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
+from seqkit.runtime.precision import precision
+from seqkit.training.throughput import Clock
 
 
 def train(
@@ -140,13 +133,13 @@ def train(
                 scale(grads, 1.0 / took.count)
             fault_injection.at("step", model)
             norm = norm_of(grads)
-            step = nonfinite.Step(at.step + 1, task, took.batches, took.loss, norm, at.fits.get(task))
+            step = nonfinite_source.Step(at.step + 1, task, took.batches, took.loss, norm, at.fits.get(task))
             # A scaler at work makes infinite gradients now and then, passes over them, and lowers its scale.
             fine = took.loss.isfinite() if scaler.is_enabled() else step.fine()
             watch.add(step, fine)
             bad = list(watch.bad())
             if bad and watch.at_once:
-                step.gradients = nonfinite.broken_gradients(model)
+                step.gradients = nonfinite_source.broken_gradients(model)
                 forget(parameters)
             else:
                 if not watch.at_once and not scaler.is_enabled():
@@ -213,38 +206,3 @@ def _troubles(at: Progressed) -> dict[str, float]:
 def _is_last(at: Progressed, total: int, settings: TrainSettings) -> bool:
     """Whether the steps or the epochs are used up, between two steps."""
     return at.step == total or (settings.steps is None and at.epoch == settings.epochs and at.turn == 0)
-
-
-class Clock:
-    """Speed and padding since the last log; time spent on anything but training does not count."""
-
-    def __init__(self) -> None:
-        self.since = time.perf_counter()
-
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.since += time.perf_counter() - began
-
-    def lap(self, at: Progressed) -> dict[str, float]:
-        now = time.perf_counter()
-        tokens, padded = at.tokens - at.logged_tokens, at.padded - at.logged_padded
-        speed = {"time/tokens_per_s": tokens / max(1e-9, now - self.since), "data/padding": 1 - tokens / max(1, padded)}
-        self.since, at.logged_tokens, at.logged_padded = now, at.tokens, at.padded
-        return speed
-
-
-def precision(
-    wanted: str, device: torch.device
-) -> tuple[Callable[[], contextlib.AbstractContextManager[Any]], torch.amp.GradScaler]:
-    """Autocast and a gradient scaler, the latter at work under fp16 only: bf16 has the range of fp32."""
-    if wanted == "auto":
-        wanted = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
-    if dtype is torch.float16 and device.type == "cpu":
-        raise RunError("train.precision: fp16 needs a GPU; use fp32, or device: cuda")
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
-    if dtype is None:
-        return contextlib.nullcontext, scaler
-    return lambda: torch.autocast(device.type, dtype=dtype), scaler

@@ -17,9 +17,9 @@ from seqkit import fault_injection
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
 from seqkit.model.model import Model
-from seqkit.optim.lazy_adamw import forget
+from seqkit.optim.gradients import forget
 from seqkit.runtime import out_of_memory
-from seqkit.training import nonfinite
+from seqkit.training import nonfinite_source
 
 
 @dataclass
@@ -47,7 +47,7 @@ def gradients(
     batches: Sequence[Batch],
     state: State | None,
     fits: dict[str, int],
-    autocast: nonfinite.Autocast,
+    autocast: nonfinite_source.Autocast,
     scaler: torch.amp.GradScaler,
     tell: Callable[[str], object],
 ) -> Took:
@@ -80,7 +80,7 @@ def _once(
     batches: Sequence[Batch],
     state: State | None,
     fits: int | None,
-    autocast: nonfinite.Autocast,
+    autocast: nonfinite_source.Autocast,
     scaler: torch.amp.GradScaler,
 ) -> Took:
     cut = [out_of_memory.parts(batch, fits) for batch in batches]
@@ -111,27 +111,3 @@ def _once(
         state = out_of_memory.joined(states) if states else None
     total, terms = torch.stack(losses).double().sum(), torch.stack(counts).sum()
     return Took(total, terms.clamp(min=1), state, went_on, divided=whole)
-
-
-def norm_of(gradients: Sequence[Tensor]) -> Tensor:
-    """() of all numbers together, as `torch.nn.utils.get_total_norm` has it of tensors of one kind on one device."""
-    if not gradients:
-        return torch.tensor(0.0)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
-    return norm
-
-
-def scale(gradients: Sequence[Tensor], by: Tensor) -> None:
-    """Multiply all gradients by a number ()."""
-    torch._foreach_mul_(list(gradients), by)
-
-
-def clip(gradients: Sequence[Tensor], longest: float | None, norm: Tensor) -> None:
-    """Scale gradients whose norm is larger than `longest` down to it."""
-    if longest is None or not gradients:
-        return
-    share = (longest / (norm + 1e-6)).clamp(max=1.0)
-    if share.device.type == "cpu" and share == 1.0:
-        return
-    # Elsewhere it is not asked whether it is larger: a GPU would be waited for.
-    torch._foreach_mul_(list(gradients), share)

@@ -1,4 +1,4 @@
-"""The contracts of `seqkit.verification.contracts` applied to a recipe or a trained model, on a few examples of its own data."""
+"""`seqkit.verification.contracts` applied to a recipe or a trained model, on a few examples of its own data."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError
 from seqkit.interfaces import Batch
 from seqkit.model import model as model_room
+from seqkit.model import saved_model
 from seqkit.model.model import Model
 from seqkit.recipe import Recipe
 from seqkit.recipe.options import options_of
@@ -37,7 +38,7 @@ STEPS = 60
 def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[Finding]:
     """Every finding about a recipe (file or name; weights are new) or a model (folder; its own weights)."""
     if isinstance(what, Path):
-        model, recipe, tasks = model_room.open_model(what)
+        model, recipe, tasks = saved_model.open_model(what)
         data = {name: sample(name, task, (one, two)) for name, (task, one, two) in tasks.items()}
         yield from _prove_tasks(model, data)
     else:
@@ -64,8 +65,8 @@ def _reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) -> Ite
     """Written to a folder and opened again, as `seqkit predict` does, the model says what it says in memory."""
     with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
         fields = {name: (part.input, part.target) for name, part in data.items()}
-        model_room.save(model, Path(folder), recipe.resolved(), fields)
-        again, _, tasks = model_room.open_model(Path(folder))
+        saved_model.save(model, Path(folder), recipe.resolved(), fields)
+        again, _, tasks = saved_model.open_model(Path(folder))
     for name, part in data.items():
         examples = list(itertools.islice(part.task.read("train"), ROWS))
         before, after = (_encoded(part, field, examples) for field in (part.input, tasks[name][1]))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from seqkit.optim.optimizers import OPTIMIZERS
-from seqkit.runs import checkpoint
+from seqkit.runs import checkpoint, state_tree
 from seqkit.runs.tensorboard import Board
 from seqkit.runtime import random_state
 
@@ -49,12 +49,12 @@ def test_an_optimiser_on_the_gpu_goes_on_bit_for_bit(use: str, tmp_path: Path) -
 
     module, optimizer = build()
     step(module, optimizer, 0)
-    tensors, state = random_state.pack(optimizer.state_dict())
+    tensors, state = state_tree.pack(optimizer.state_dict())
     path = checkpoint.save(tmp_path, 1, {"model": module.state_dict(), "optimizer": tensors}, state)
     other, resumed = build()
     found, state = checkpoint.load(path)
     other.load_state_dict(found["model"])
-    resumed.load_state_dict(random_state.unpack(found["optimizer"], state))
+    resumed.load_state_dict(state_tree.unpack(found["optimizer"], state))
     for number in (1, 2):
         step(module, optimizer, number)
         step(other, resumed, number)

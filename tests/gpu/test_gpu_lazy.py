@@ -13,11 +13,10 @@ from seqkit import recipe
 from seqkit.experiments import run_recipe
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 from seqkit.layers.embedding import Embedding
-from seqkit.optim.lazy_adamw import gather
+from seqkit.optim.gradients import gather
 from seqkit.optim.optimizers import lazy_adamw
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
-from seqkit.training import step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -44,8 +43,8 @@ def stepped(device: str, *, bad: bool = False, steps: int = 10) -> torch.Tensor:
         gradients = gather(layer.parameters())
         if bad and number % 2:
             gradients[0][0, 0] = torch.nan
-        norm = step.norm_of(gradients)
-        step.clip(gradients, 1.0, norm)
+        norm = gradients.norm_of(gradients)
+        gradients.clip(gradients, 1.0, norm)
         if bad:
             made.found_inf = (~norm.isfinite()).float()
         before = layer.weight.detach().clone()

@@ -13,7 +13,7 @@ import torch
 from seqkit.errors import RunError
 from seqkit.model.model import Model
 from seqkit.runtime import out_of_memory
-from seqkit.training import loop, nonfinite, step
+from seqkit.training import loop, nonfinite, nonfinite_source, step
 from tests import small
 
 pytestmark = [
@@ -54,7 +54,7 @@ def test_a_bad_step_is_passed_over_on_the_device(use: str, tmp_path: Path, monke
     for number in range(1, 20):
         same = all(torch.equal(weights[number - 1][name], each) for name, each in weights[number].items())
         assert same == (number in (3, 8)), number
-    assert nonfinite.broken_weights(made) == []
+    assert nonfinite_source.broken_weights(made) == []
     assert (
         "first bad module" in (run.folder / "run.log").read_text()
         or "the input itself" in (run.folder / "run.log").read_text()
@@ -70,7 +70,7 @@ def test_a_bad_step_stops_the_run_within_a_few_steps(tmp_path: Path, monkeypatch
     with pytest.raises(RunError, match=r"^step 5: .*the input itself is not finite.*\(1 of 4\)"):
         small.trained(made, data, wanted, small.run_in(tmp_path / "run"))
     assert len(weights) <= 5 + nonfinite.LAG + 1
-    assert nonfinite.broken_weights(made) == []
+    assert nonfinite_source.broken_weights(made) == []
 
 
 def test_a_real_lack_of_memory_splits_the_batch(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from seqkit import readers
 from seqkit import recipe as recipes
 from seqkit.errors import RunError, SeqkitError
 from seqkit.layers.pretrained_vectors import vectors_of
-from seqkit.model.model import open_model
-from seqkit.runs import checkpoint
+from seqkit.model.saved_model import open_model
+from seqkit.runs import checkpoint, manifest
 from tests import small
 
 SLOWEST = 1.0
@@ -278,14 +278,14 @@ def test_manifests_that_lie(tmp_path: Path) -> None:
     small.trained(small.model(data), data, small.settings(steps=3), run)
     saved = checkpoint.newest(run.checkpoints)
     assert saved is not None
-    path = saved / checkpoint.MANIFEST
+    path = saved / manifest.MANIFEST
     good = json.loads(path.read_bytes())
     refused = 0
     for _ in range(100):
         lie = spoiled({key: value for key, value in good.items() if key != "sha256"}, rng)
         if isinstance(lie, dict):
-            lie = {**lie, "sha256": checkpoint._seal(lie)}
-        path.write_bytes(checkpoint._canonical(lie).encode("utf-8", "backslashreplace"))
+            lie = {**lie, "sha256": manifest._seal(lie)}
+        path.write_bytes(manifest._canonical(lie).encode("utf-8", "backslashreplace"))
         try:
             checkpoint.load(saved)
         except RunError:
@@ -298,13 +298,16 @@ def test_models_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     import hashlib
 
     from seqkit.model import model as model_room
+    from seqkit.model import saved_model
     from seqkit.verification import recipe_contracts
 
     checked = recipes.parse(RECIPE, "r.yaml")
     parts = {name: recipe_contracts.sample(name, recipes.build_task(entry)) for name, entry in checked.tasks.items()}
     made = model_room.build(checked, {name: (part.task, part.input, part.target) for name, part in parts.items()})
     folder = tmp_path / "model"
-    model_room.save(made, folder, checked.resolved(), {name: (part.input, part.target) for name, part in parts.items()})
+    saved_model.save(
+        made, folder, checked.resolved(), {name: (part.input, part.target) for name, part in parts.items()}
+    )
     open_model(folder)
     rng = random.Random(5)
     manifest = json.loads((folder / "MANIFEST.json").read_bytes())

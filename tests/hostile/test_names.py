@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from seqkit.cli import main
 from seqkit.runs import run_folder as run_module
-from seqkit.runs.run_folder import Run, slug
+from seqkit.runs.lock import slug
+from seqkit.runs.run_folder import Run
 from seqkit.runs.tensorboard import Board
 from tests.test_board import page_of, text
 

@@ -18,8 +18,8 @@ import torch
 
 from seqkit.data.store import prepare
 from seqkit.errors import RunError, SeqkitError
-from seqkit.model.model import open_model
-from seqkit.runs import checkpoint
+from seqkit.model.saved_model import open_model
+from seqkit.runs import checkpoint, manifest
 from seqkit.types import Task
 from tests import small
 
@@ -168,17 +168,17 @@ def test_no_file_that_seqkit_opens_wakes_them(tmp_path: Path) -> None:
         for path in sorted(saved.iterdir()):
             before = path.read_bytes()
             path.write_bytes(content)
-            if path.name != checkpoint.MANIFEST:
-                manifest = json.loads((saved / checkpoint.MANIFEST).read_bytes())
-                kept = (saved / checkpoint.MANIFEST).read_bytes()
-                manifest["files"][path.name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-                text = checkpoint.manifest_text(manifest["step"], manifest["files"])
-                (saved / checkpoint.MANIFEST).write_text(text)
+            if path.name != manifest.MANIFEST:
+                listed = json.loads((saved / manifest.MANIFEST).read_bytes())
+                kept = (saved / manifest.MANIFEST).read_bytes()
+                listed["files"][path.name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                text = manifest.manifest_text(listed["step"], listed["files"])
+                (saved / manifest.MANIFEST).write_text(text)
             with pytest.raises(RunError):
                 checkpoint.load(saved)
             path.write_bytes(before)
-            if path.name != checkpoint.MANIFEST:
-                (saved / checkpoint.MANIFEST).write_bytes(kept)
+            if path.name != manifest.MANIFEST:
+                (saved / manifest.MANIFEST).write_bytes(kept)
             tried += 1
         checkpoint.load(saved)
         folder = tmp_path / "model"

@@ -19,7 +19,7 @@ from typing import Final
 from seqkit.data.store.columns import Split, open_split
 from seqkit.data.store.report import SplitReport
 from seqkit.errors import RunError
-from seqkit.io.cache import flush_folder
+from seqkit.io.atomic import flush_folder
 from seqkit.types import JSON
 
 MANIFEST: Final = "MANIFEST.json"

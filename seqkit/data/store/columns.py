@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Final, TypeAlias, final, overload
+from typing import IO, Final, final, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqkit.data.store.encode import Kind, Pack, fault
 from seqkit.data.store.report import SplitReport
-from seqkit.types import JSON
-
-Index: TypeAlias = NDArray[np.int64]
+from seqkit.types import JSON, Index
 
 CHECKED_BYTES: Final = 64 << 20
 """The contents of larger files are not checked against their checksum on opening, only their size."""

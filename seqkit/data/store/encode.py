@@ -1,7 +1,7 @@
 """Examples to packs: the encoded rows of some consecutive examples as bytes, and all that was counted on the way.
 
-The same code packs in the process that reads and in those that help it (`seqkit.data.store.parallel_encode`), so that what is
-written does not depend on who encoded it.
+The same code runs in the process that reads and in those that help it (`seqkit.data.store.parallel_encode`), so that
+what is written does not depend on who encoded it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,23 @@
+"""Which device a recipe runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from seqkit.errors import UsageError
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto`: the GPU if there is one. Raises UsageError for a GPU that is not there."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UsageError(
+            f"device: {wanted} was asked for, and torch sees {torch.cuda.device_count()} GPUs; use device: auto"
+        )
+    return device
+
+
+def describe(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
