@@ -36,20 +36,20 @@ def profile(what: str) -> dict[str, Any]:
     """Milliseconds a step for each part, the median over rounds; plain JSON."""
     import torch
 
-    from seqkit.data.epoch import Epoch
-    from seqkit.optim.gradients import clip, gather, norm_of
-    from seqkit.runtime.determinism import computing_on
+    from seqkit.data.epoch import EpochPlan
+    from seqkit.optim.gradients import clip_gradients, dense_gradients, global_norm
+    from seqkit.runtime.determinism import deterministic
 
     ours = Ours(what)
     model = ours.model().train()
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
-    plan = Epoch(ours.data, ours.recipe.train, seed=ours.recipe.seed, epoch=0)
+    plan = EpochPlan(ours.data, ours.recipe.train, seed=ours.recipe.seed, epoch=0)
     turns = list(plan.turns[: ours.recipe.train.steps])
     layer, head = model.layers[ours.name], model.head(ours.name)
     rounds: list[list[float]] = []
     lengths: list[Tensor] = []
-    with computing_on(torch.device("cpu")):
+    with deterministic(torch.device("cpu")):
         for number in range(ROUNDS + 1):
             took = dict.fromkeys(PARTS, 0.0)
             lengths = []
@@ -71,9 +71,9 @@ def profile(what: str) -> dict[str, Any]:
                 clock("back through head and recurrent layers")
                 steps.backward(cut.grad)
                 clock("back to the vectors")
-                grads = gather(parameters)
-                norm = norm_of(grads)
-                clip(grads, 1.0, norm)
+                grads = dense_gradients(parameters)
+                norm = global_norm(grads)
+                clip_gradients(grads, 1.0, norm)
                 clock("norm and clipping")
                 optimizer.step()
                 optimizer.zero_grad()

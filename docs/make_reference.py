@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from seqkit.public_api import DOORS
+from seqkit.public_api import PUBLIC_NAMES
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -57,7 +57,7 @@ class Found(NamedTuple):
 def reference() -> str:
     """The whole page."""
     parts = [HEAD, contents()]
-    for door, names in DOORS.items():
+    for door, names in PUBLIC_NAMES.items():
         about = ast.get_docstring(module(door)) or ""
         parts.append(f"## {door}\n\n{prose(about)}")
         parts += [entry(door, name) for name in names if name != "__version__"]
@@ -66,7 +66,7 @@ def reference() -> str:
 
 def contents() -> str:
     lines = []
-    for door, names in DOORS.items():
+    for door, names in PUBLIC_NAMES.items():
         links = ", ".join(f"[{name}](#{anchor(door, name)})" for name in names if name != "__version__")
         lines.append(f"| [`{door}`](#{door.replace('.', '')}) | {links} |")
     return "| door | names |\n| --- | --- |\n" + "\n".join(lines) + "\n"

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from seqkit.types import Task as Task
     from seqkit.types import Truncation as Truncation
 
-_HOME = {name: room for room, names in public_api.ROOMS.items() for name in names}
+_HOME = {name: room for room, names in public_api.HOME_MODULES.items() for name in names}
 
 __all__ = ["__version__", *_HOME]
 
@@ -66,7 +66,7 @@ if not TYPE_CHECKING:  # a type checker knows the names above, and is to complai
     def __getattr__(name: str) -> Any:
         """A public name, imported from the room it lives in."""
         if name not in _HOME:
-            return public_api.outdated(__name__, name)
+            return public_api.deprecated_attribute(__name__, name)
         value = getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value

@@ -391,4 +391,4 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """A name that is to go, while it lasts."""
-        return public_api.outdated(__name__, name)
+        return public_api.deprecated_attribute(__name__, name)

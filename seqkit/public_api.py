@@ -1,6 +1,6 @@
 """The public doors: every name that a plugin may import, listed once. Plain data; imports nothing of seqkit.
 
-A name in `DOORS` keeps its meaning. One that is to go stands in `DEPRECATED` first: it still works, warns with
+A name in `PUBLIC_NAMES` keeps its meaning. One that is to go stands in `DEPRECATED` first: it still works, warns with
 `DoorWarning` for two minor releases, and says what to use instead. What is not listed may change at any time.
 """
 
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
+HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "seqkit.io.download": ("Dataset", "File", "fetch"),
     "seqkit.errors": (
         "DataError",
@@ -46,8 +46,8 @@ ROOMS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Where the names of the first door live; they are imported on first use."""
 
-DOORS: Final[Mapping[str, tuple[str, ...]]] = {
-    "seqkit": ("__version__", *(name for names in ROOMS.values() for name in names)),
+PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "seqkit": ("__version__", *(name for names in HOME_MODULES.values() for name in names)),
     "seqkit.readers": ("Line", "Piece", "csv", "jsonl", "lines", "numbered", "parallel", "pieces", "text", "tsv"),
     "seqkit.heads": (
         "Pool",
@@ -112,7 +112,7 @@ class Deprecated(NamedTuple):
 
     Attributes:
         door: the module it is imported from.
-        name: the name itself, no longer in `DOORS`.
+        name: the name itself, no longer in `PUBLIC_NAMES`.
         target: what it stands for, `module:attribute`.
         instead: what to write instead, for the warning.
         since: the minor release that warned first ("0.2").
@@ -130,7 +130,7 @@ class Deprecated(NamedTuple):
 DEPRECATED: tuple[Deprecated, ...] = ()
 
 
-def outdated(door: str, name: str) -> Any:
+def deprecated_attribute(door: str, name: str) -> Any:
     """What a deprecated name stands for, after a warning: the `__getattr__` of every door ends here.
 
     Raises:
@@ -150,14 +150,14 @@ def warn(what: str, instead: str, *, until: str, stacklevel: int = 3) -> None:
     warnings.warn(message, DoorWarning, stacklevel=stacklevel)
 
 
-class Trespass(NamedTuple):
+class PrivateImport(NamedTuple):
     """An import of something of seqkit's that is no public door."""
 
     line: int
     name: str
 
 
-def trespasses(source: str) -> Iterator[Trespass]:
+def private_imports(source: str) -> Iterator[PrivateImport]:
     """What Python code imports of seqkit beside the public doors.
 
     Raises:
@@ -168,19 +168,22 @@ def trespasses(source: str) -> Iterator[Trespass]:
     gone = {(each.door, each.name) for each in DEPRECATED}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found = [alias.name for alias in node.names if _inside(alias.name) and alias.name not in DOORS]
+            found = [alias.name for alias in node.names if _inside(alias.name) and alias.name not in PUBLIC_NAMES]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and _inside(node.module or ""):
             door = node.module or ""
             names = [alias.name for alias in node.names]
-            known = DOORS.get(door, ())
+            known = PUBLIC_NAMES.get(door, ())
             found = [
                 f"{door}.{name}"
                 for name in names
-                if name not in known and f"{door}.{name}" not in DOORS and (door, name) not in gone and name != "*"
+                if name not in known
+                and f"{door}.{name}" not in PUBLIC_NAMES
+                and (door, name) not in gone
+                and name != "*"
             ]
         else:
             continue
-        yield from (Trespass(node.lineno, name) for name in found)
+        yield from (PrivateImport(node.lineno, name) for name in found)
 
 
 def _inside(module: str) -> bool:

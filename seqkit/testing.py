@@ -58,9 +58,9 @@ class _Case:
         return f"with encoder {self.recipe.encoder.use}, a {type(self.data.target).__name__} target"
 
     def model(self) -> Model:
-        from seqkit.model.model import build
+        from seqkit.model.model import build_model
 
-        return build(self.recipe, {self.data.name: (self.data.task, self.data.input, self.data.target)})
+        return build_model(self.recipe, {self.data.name: (self.data.task, self.data.input, self.data.target)})
 
     def batch(self) -> Batch:
         import numpy as np
@@ -410,4 +410,4 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """A name that is to go, while it lasts."""
-        return public_api.outdated(__name__, name)
+        return public_api.deprecated_attribute(__name__, name)

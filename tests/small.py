@@ -90,7 +90,7 @@ def run_in(folder: Path) -> Run:
 
 def trained(
     made: Model, data: TaskData, wanted: TrainSettings, run: Run, *, saved: Path | None = None, stop: Any = None
-) -> counters.Progressed:
+) -> counters.TrainingCounters:
     """`seqkit.training.loop` on this data, in this run folder."""
     listening = stop or Interrupts(announce=False)
     return loop.train(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqkit.optim.gradients import clip, norm_of, scale
+from seqkit.optim.gradients import clip_gradients, global_norm, scale_gradients
 
 
 @pytest.mark.parametrize("longest", [0.01, 5.0, 1000.0, None])
@@ -14,9 +14,9 @@ def test_the_norm_and_what_is_clipped_to_are_torchs(longest: float | None) -> No
     torch.manual_seed(1)
     gradients = [torch.randn(shape) for shape in ((30, 7), (7,), (1, 2, 3), ())]
     own = [each.clone() for each in gradients]
-    norm, true = norm_of(own), nn.utils.get_total_norm(gradients)
+    norm, true = global_norm(own), nn.utils.get_total_norm(gradients)
     assert torch.equal(norm, true)
-    clip(own, longest, norm)
+    clip_gradients(own, longest, norm)
     parameters = [nn.Parameter(torch.zeros_like(each)) for each in gradients]
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient.clone()
@@ -28,11 +28,11 @@ def test_the_norm_and_what_is_clipped_to_are_torchs(longest: float | None) -> No
 
 
 def test_nothing_has_no_length() -> None:
-    assert norm_of([]) == 0
-    clip([], 1.0, norm_of([]))
+    assert global_norm([]) == 0
+    clip_gradients([], 1.0, global_norm([]))
 
 
 def test_scaling_is_in_place() -> None:
     gradients = [torch.ones(2), torch.ones(1)]
-    scale(gradients, torch.tensor(0.5))
+    scale_gradients(gradients, torch.tensor(0.5))
     assert [each.tolist() for each in gradients] == [[0.5, 0.5], [0.5]]

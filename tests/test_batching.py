@@ -10,7 +10,7 @@ import torch
 
 from seqkit.data import evaluation, padding, prefetch, store, task_data
 from seqkit.data import stream as stream_module
-from seqkit.data.epoch import Epoch, Turns
+from seqkit.data.epoch import EpochPlan, Turns
 from seqkit.data.stream import Stream
 from seqkit.fields import Label, Next, Tags, Tokens
 from seqkit.fields.vocabulary import END, START
@@ -107,7 +107,7 @@ def test_a_stream_joins_documents_after_start_symbols_and_begins_again(language)
 def test_lanes_see_each_step_of_the_stream_once_with_the_next_as_target(language, window) -> None:
     data = language(window=window)
     settings = TrainSettings(batch=4)
-    epoch = Epoch(data={"lm": data}, settings=settings, seed=3, epoch=2)
+    epoch = EpochPlan(data={"lm": data}, settings=settings, seed=3, epoch=2)
     stream = Stream(data.splits["train"].x)
     rows: list[list[int]] = [[] for _ in range(4)]
     follows: list[list[int]] = [[] for _ in range(4)]
@@ -131,7 +131,7 @@ def test_the_plan_of_an_epoch_depends_on_seed_and_epoch_alone(language) -> None:
     data = {"a": language(), "b": language(window=2)}
 
     def plan(seed: int, epoch: int):
-        made = Epoch(data, TrainSettings(batch=2), seed=seed, epoch=epoch)
+        made = EpochPlan(data, TrainSettings(batch=2), seed=seed, epoch=epoch)
         return [(turn.task, [batch.x.tolist() for batch in made.batches(turn)]) for turn in made.turns]
 
     assert plan(1, 0) == plan(1, 0)
@@ -151,7 +151,7 @@ def test_few_shapes_hold_the_same_examples(language, tmp_path, kind) -> None:
         data = make(task, tmp_path)
 
     def batches(settings: TrainSettings, epoch: int) -> list:
-        made = Epoch({"a": data}, settings, seed=1, epoch=epoch)
+        made = EpochPlan({"a": data}, settings, seed=1, epoch=epoch)
         return [batch for turn in made.turns for batch in made.batches(turn)]
 
     plain, few = TrainSettings(batch=4, pool=3), TrainSettings(batch=4, pool=3, shapes=3)
@@ -168,7 +168,7 @@ def test_few_shapes_hold_the_same_examples(language, tmp_path, kind) -> None:
 
 
 def test_any_position_of_an_epoch_is_reached_at_once(language) -> None:
-    epoch = Epoch({"a": language()}, TrainSettings(batch=2), seed=1, epoch=0)
+    epoch = EpochPlan({"a": language()}, TrainSettings(batch=2), seed=1, epoch=0)
     whole = [batch.x.tolist() for _, batches in epoch.feed(0, torch.device("cpu")) for batch in batches]
     rest = [batch.x.tolist() for _, batches in epoch.feed(2, torch.device("cpu")) for batch in batches]
     assert rest == whole[2:]
@@ -176,8 +176,8 @@ def test_any_position_of_an_epoch_is_reached_at_once(language) -> None:
 
 def test_accumulation_takes_the_batches_of_one_step_from_one_task(language) -> None:
     data = {"a": language(), "b": language(window=2)}
-    epoch = Epoch(data, TrainSettings(batch=2, accumulate=2), seed=1, epoch=0)
-    singles = Epoch(data, TrainSettings(batch=2), seed=1, epoch=0)
+    epoch = EpochPlan(data, TrainSettings(batch=2, accumulate=2), seed=1, epoch=0)
+    singles = EpochPlan(data, TrainSettings(batch=2), seed=1, epoch=0)
     assert sum(len(turn.batches) for turn in epoch.turns) == len(singles.turns)
     assert max(len(turn.batches) for turn in epoch.turns) == 2
 

@@ -112,7 +112,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         path = checkpoint.save(tmp_path / "c", 1, tensors(), {})
-        checkpoint.point(tmp_path / "c", "last", path)
+        checkpoint.set_pointer(tmp_path / "c", "last", path)
     finally:
         os.umask(before)
     for found in (tmp_path / "c").rglob("*"):
@@ -364,34 +364,34 @@ def test_a_senseless_format_is_damage(version: JSON, tmp_path: Path) -> None:
 
 
 def test_pointers(tmp_path: Path) -> None:
-    assert checkpoint.pointed(tmp_path, "best") is None
+    assert checkpoint.read_pointer(tmp_path, "best") is None
     one, two = (checkpoint.save(tmp_path, step, {}, {}) for step in (1, 2))
-    checkpoint.point(tmp_path, "best", one)
-    checkpoint.point(tmp_path, "last", two)
+    checkpoint.set_pointer(tmp_path, "best", one)
+    checkpoint.set_pointer(tmp_path, "last", two)
     assert json.loads((tmp_path / "best.json").read_text()) == {"checkpoint": "step-00000001"}
-    assert checkpoint.pointed(tmp_path, "best") == one
-    assert checkpoint.pointed(tmp_path, "last") == two
-    checkpoint.point(tmp_path, "best", two)
-    assert checkpoint.pointed(tmp_path, "best") == two
+    assert checkpoint.read_pointer(tmp_path, "best") == one
+    assert checkpoint.read_pointer(tmp_path, "last") == two
+    checkpoint.set_pointer(tmp_path, "best", two)
+    assert checkpoint.read_pointer(tmp_path, "best") == two
     shutil.rmtree(two)
-    assert checkpoint.pointed(tmp_path, "best") is None
+    assert checkpoint.read_pointer(tmp_path, "best") is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"checkpoint": "../../x"}', '{"checkpoint": 3}', '{"checkpoint": "/"}'])
 def test_a_pointer_points_nowhere_else(content: str, tmp_path: Path) -> None:
     (tmp_path / "best.json").write_text(content)
-    assert checkpoint.pointed(tmp_path, "best") is None
+    assert checkpoint.read_pointer(tmp_path, "best") is None
     with pytest.raises(ValueError, match="not a checkpoint"):
-        checkpoint.point(tmp_path, "best", tmp_path / "elsewhere")
+        checkpoint.set_pointer(tmp_path, "best", tmp_path / "elsewhere")
 
 
 def test_retention_keeps_the_newest_the_best_and_the_protected(tmp_path: Path) -> None:
     made = {step: checkpoint.save(tmp_path, step, {}, {}) for step in range(1, 8)}
-    checkpoint.point(tmp_path, "best", made[3])
-    checkpoint.point(tmp_path, "last", made[7])
-    assert checkpoint.retain(tmp_path, 2, protect=[made[1]]) == [made[step] for step in (2, 4, 5)]
+    checkpoint.set_pointer(tmp_path, "best", made[3])
+    checkpoint.set_pointer(tmp_path, "last", made[7])
+    assert checkpoint.prune(tmp_path, 2, protect=[made[1]]) == [made[step] for step in (2, 4, 5)]
     assert checkpoint.steps(tmp_path) == [made[step] for step in (1, 3, 6, 7)]
-    checkpoint.retain(tmp_path, 0)
+    checkpoint.prune(tmp_path, 0)
     assert checkpoint.steps(tmp_path) == [made[3], made[7]]
     assert leftovers(tmp_path) == []
 
@@ -468,13 +468,13 @@ def test_a_real_file_size_limit(limit: int, tmp_path: Path) -> None:
 def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need = 2 * (4 * 100_000 + 256) + 2 * 65536
     named = {"model": {"w": torch.zeros(100_000)}}
-    monkeypatch.setattr(atomic, "free", lambda folder: need - 1)
+    monkeypatch.setattr(atomic, "free_bytes", lambda folder: need - 1)
     with pytest.raises(RunError, match=r"disk full: need 932 kB, have 932 kB in .*two checkpoints must fit"):
-        checkpoint.preflight(tmp_path, named)
+        checkpoint.check_free_space(tmp_path, named)
     checkpoint.save(tmp_path, 1, named, {})  # one fits
-    monkeypatch.setattr(atomic, "free", lambda folder: need)
-    checkpoint.preflight(tmp_path, named)
-    monkeypatch.setattr(atomic, "free", lambda folder: 1000)
+    monkeypatch.setattr(atomic, "free_bytes", lambda folder: need)
+    checkpoint.check_free_space(tmp_path, named)
+    monkeypatch.setattr(atomic, "free_bytes", lambda folder: 1000)
     with pytest.raises(RunError, match=r"disk full: need 466 kB, have 1\.0 kB in "):
         checkpoint.save(tmp_path, 2, named, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -313,12 +313,12 @@ class TestDoctor:
 
     @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("note", 0), ("bad", 1)])
     def test_leaves_with_1_if_something_is_bad(self, monkeypatch: pytest.MonkeyPatch, state: str, code: int) -> None:
-        def looks(*findings: doctor.Finding) -> Callable[[], list[doctor.Finding]]:
+        def looks(*findings: doctor.InstallationIssue) -> Callable[[], list[doctor.InstallationIssue]]:
             return lambda: list(findings)
 
         for name in ("versions", "torch_build", "extras", "plugins", "program"):
             monkeypatch.setattr(doctor, name, looks())
-        monkeypatch.setattr(doctor, "folders", looks(doctor.Finding("x", state, "y")))  # type: ignore[arg-type]
+        monkeypatch.setattr(doctor, "folders", looks(doctor.InstallationIssue("x", state, "y")))  # type: ignore[arg-type]
         result = call("doctor")
         assert (result.exit_code, result.stdout) == (code, f"{state:<4}  x: y\n")
         result = call("doctor", "--json")

@@ -158,7 +158,7 @@ class TestDoctor:
         (row,) = json.loads(call("doctor", "splice", "--json").stdout)
         said = [each["what"] for each in row["remarks"]]
         assert row["state"] == "note"
-        assert any(each.startswith("imports seqkit.registry.registry.HOME (stranger_") for each in said)
+        assert any(each.startswith("imports seqkit.registry.registry.CORE (stranger_") for each in said)
         assert "its docstring does not explain unexplained under Args:" in said
         assert "its metadata do not say which versions of seqkit it works with" in said
 
@@ -241,7 +241,7 @@ class TestCheck:
         assert result.exit_code == 0
         assert result.stdout.startswith("encoder seqkit:none 0.1.0\n  ok    ")
         assert "FAIL" not in result.stdout
-        bad = check.Outcome("Nothing moves", False, "one\ntwo\n")
+        bad = check.CheckResult("Nothing moves", False, "one\ntwo\n")
         assert str(bad) == "FAIL  Nothing moves\n        one\n        two"
 
     @pytest.mark.parametrize(

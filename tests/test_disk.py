@@ -42,7 +42,7 @@ def no_larger_files() -> Iterator[Callable[[int], None]]:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, what: Callable[[], object]) -> None:
     """Something happens just before this step."""
-    real, calls = step.gradients, [0]
+    real, calls = step.forward_backward, [0]
 
     def counted(*given: Any) -> Any:
         calls[0] += 1
@@ -50,7 +50,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, what: Callable[[], obj
             what()
         return real(*given)
 
-    monkeypatch.setattr(loop, "gradients", counted)
+    monkeypatch.setattr(loop, "forward_backward", counted)
 
 
 def failing(run: Run, data: TaskData, hidden: int = 40) -> str:

@@ -16,17 +16,17 @@ import pytest
 
 import seqkit
 from seqkit import public_api
-from seqkit.public_api import DEPRECATED, DOORS, Deprecated, DoorWarning
+from seqkit.public_api import DEPRECATED, PUBLIC_NAMES, Deprecated, DoorWarning
 from tests.strangers import TASK, install
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("door", list(DOORS))
+@pytest.mark.parametrize("door", list(PUBLIC_NAMES))
 def test_a_door_has_exactly_the_names_of_the_list(door: str) -> None:
     module = importlib.import_module(door)
-    assert sorted(module.__all__) == sorted(DOORS[door])
-    for name in DOORS[door]:
+    assert sorted(module.__all__) == sorted(PUBLIC_NAMES[door])
+    for name in PUBLIC_NAMES[door]:
         assert getattr(module, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'Trainer'"):
         module.Trainer  # noqa: B018
@@ -37,10 +37,10 @@ def test_type_checkers_see_the_names_that_are_imported_on_first_use() -> None:
     seen = {
         (node.module, alias.name)
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module in public_api.ROOMS
+        if isinstance(node, ast.ImportFrom) and node.module in public_api.HOME_MODULES
         for alias in node.names
     }
-    assert seen == {(room, name) for room, names in public_api.ROOMS.items() for name in names}
+    assert seen == {(room, name) for room, names in public_api.HOME_MODULES.items() for name in names}
 
 
 def test_the_import_contract_lets_through_the_doors_only() -> None:
@@ -49,7 +49,7 @@ def test_the_import_contract_lets_through_the_doors_only() -> None:
     contract = config["importlinter:contract:doors"]
     assert contract["forbidden_modules"].split() == ["seqkit"]
     let_through = [line for line in contract["ignore_imports"].split("\n") if line]
-    assert let_through == [f"** -> {door}" for door in DOORS]
+    assert let_through == [f"** -> {door}" for door in PUBLIC_NAMES]
     named = set(config["importlinter"]["root_packages"].split()) - {"seqkit"}
     assert set(contract["source_modules"].split()) == named
     assert named == {path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").exists()}
@@ -59,7 +59,7 @@ def test_the_plugins_that_come_with_seqkit_use_the_doors_only() -> None:
     found = [
         (path.name, each)
         for path in sorted((ROOT / "plugins").rglob("*.py"))
-        for each in public_api.trespasses(path.read_text(encoding="utf-8"))
+        for each in public_api.private_imports(path.read_text(encoding="utf-8"))
     ]
     assert not found
 
@@ -67,7 +67,7 @@ def test_the_plugins_that_come_with_seqkit_use_the_doors_only() -> None:
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "seqkit/__init__.py"])
 def test_the_pages_name_every_door(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert not [door for door in DOORS if f"`{door}`" not in text and door != "seqkit"]
+    assert not [door for door in PUBLIC_NAMES if f"`{door}`" not in text and door != "seqkit"]
 
 
 def test_the_list_costs_nothing() -> None:
@@ -86,13 +86,13 @@ class TestDeprecation:
 
         now = number(seqkit.__version__)
         for each in DEPRECATED:
-            assert each.name not in DOORS[each.door], f"{each} is in DOORS still"
+            assert each.name not in PUBLIC_NAMES[each.door], f"{each} is in DOORS still"
             assert number(each.since) <= now < number(each.until), f"{each} is overdue: take it out"
             assert (
                 number(each.until) >= (number(each.since)[0], number(each.since)[1] + 2) or number(each.until)[1] == 0
             )
 
-    @pytest.mark.parametrize("door", list(DOORS))
+    @pytest.mark.parametrize("door", list(PUBLIC_NAMES))
     def test_a_name_that_is_to_go_works_and_warns_where_it_is_used(
         self, door: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -105,7 +105,7 @@ class TestDeprecation:
         assert str(told[0].message) == f"{door}.Bygone will be gone from seqkit 0.3; use seqkit.Task"
         assert told[0].category is DoorWarning
         assert told[0].filename == __file__
-        assert not list(public_api.trespasses(f"from {door} import Bygone"))
+        assert not list(public_api.private_imports(f"from {door} import Bygone"))
 
     def test_the_command_line_shows_it(self, tmp_path: Path) -> None:
         module = install(tmp_path, code="from seqkit import Bygone\n" + textwrap.dedent(TASK))
@@ -149,4 +149,4 @@ class TestTrespasses:
         ],
     )
     def test_what_is_behind_the_doors_is_named_with_its_line(self, code: str, found: list[tuple[int, str]]) -> None:
-        assert [tuple(each) for each in public_api.trespasses(code)] == found
+        assert [tuple(each) for each in public_api.private_imports(code)] == found

@@ -117,9 +117,9 @@ def test_json_is_strict_and_any_text_can_be_written(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_user_is_told(number: int, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(atomic, "free", lambda folder: 2000)
+    monkeypatch.setattr(atomic, "free_bytes", lambda folder: 2000)
     error = OSError(number, os.strerror(number))
-    assert str(atomic.cannot_write(error, Path("/"), need=1_500_000_000, more="keep calm")) == wanted
+    assert str(atomic.write_error(error, Path("/"), need=1_500_000_000, more="keep calm")) == wanted
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from seqkit.errors import RunError
 from seqkit.io import atomic
 from seqkit.runs import checkpoint, comparison
-from seqkit.runs.comparison import Ending
+from seqkit.runs.comparison import RunDigest
 from seqkit.runs.tensorboard import Board
 
 
@@ -23,7 +23,7 @@ def make(folder: Path, **changes: Any) -> Path:
     state = {"progress": {"step": 3, "best": said["best"]}}
     path = checkpoint.save(folder / "checkpoints", 3, {"model": weights}, state)
     for name in ("last", "best"):
-        checkpoint.point(folder / "checkpoints", name, path)
+        checkpoint.set_pointer(folder / "checkpoints", name, path)
     atomic.write_json(folder / "metrics.json", {"t/test/accuracy": said["score"]})
     lines = [f'{{"step": {step}, "epoch": 1, "time": {step}, "t/train/loss": {said["loss"]}}}\n' for step in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(lines))
@@ -98,7 +98,7 @@ def test_what_is_there_twice_or_left_behind_is_told(tmp_path: Path) -> None:
     left.rename(folder / "tb" / left.name.replace("tfevents.", "tfevents.9"))
     for name in (".tmp-1-aa", "checkpoints/.tmp-2-bb", "checkpoints/step-00000001.corrupt"):
         (folder / name).mkdir()
-    found: Ending = comparison.read(folder)
+    found: RunDigest = comparison.read(folder)
     assert list(comparison.differences(whole, found)) == [
         "t/train/loss at step 2 in metrics.jsonl occurs more than once",
         "t/train/loss at step 2 on TensorBoard occurs more than once",

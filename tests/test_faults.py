@@ -147,7 +147,9 @@ def test_a_run_of_the_first_format_goes_on(tmp_path: Path, monkeypatch: pytest.M
     resolved = folder / "resolved.yaml"
     resolved.write_text(resolved.read_text().replace("FOLDER", str(folder)))
     made = recipe.load(str(resolved))
-    run_recipe.carry_out(dataclasses.replace(made, device="cpu"), Run.resume(folder), Progress(quiet=True), resume=True)
+    run_recipe.run_recipe(
+        dataclasses.replace(made, device="cpu"), Run.resume(folder), Progress(quiet=True), resume=True
+    )
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     found = {f"{row['step']} {key}": value for row in rows if row["step"] > 9 for key, value in row.items()}
     for key, value in json.loads((golden / "expected.json").read_text()).items():

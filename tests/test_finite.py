@@ -41,7 +41,7 @@ Spoil = Callable[[Model, Any], None]
 
 def spoiling(monkeypatch: pytest.MonkeyPatch, harm: Spoil, at: set[int]) -> list[dict[str, torch.Tensor]]:
     """Does `harm` at these steps (counted from 1 over all that is tried). Gives the weights before each of them."""
-    real, calls = step.gradients, [0]
+    real, calls = step.forward_backward, [0]
     before: list[dict[str, torch.Tensor]] = []
 
     def harmed(model: Model, task: TaskData, batches: Any, *more: Any) -> Any:
@@ -51,7 +51,7 @@ def spoiling(monkeypatch: pytest.MonkeyPatch, harm: Spoil, at: set[int]) -> list
             harm(model, batches)
         return real(model, task, batches, *more)
 
-    monkeypatch.setattr(loop, "gradients", harmed)
+    monkeypatch.setattr(loop, "forward_backward", harmed)
     return before
 
 
@@ -187,11 +187,11 @@ def test_looking_for_the_cause_moves_no_random_state(data: TaskData) -> None:
     made = small.model(data, dropout=0.5)
     batch = data.batch("train", np.arange(4))
     batch.x[0, 0, 0] = NAN
-    step = nonfinite_source.Step(1, "steps", [(batch, None)], torch.tensor(NAN), torch.tensor(0.0))
+    step = nonfinite_source.StepRecord(1, "steps", [(batch, None)], torch.tensor(NAN), torch.tensor(0.0))
     state = torch.get_rng_state()
-    nonfinite_source.diagnose(made, step)
+    nonfinite_source.find_source(made, step)
     batch.x[0, 0, 0] = 0.0
-    nonfinite_source.diagnose(made, step)
+    nonfinite_source.find_source(made, step)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -243,14 +243,14 @@ def test_a_stream_goes_on_behind_a_step_that_was_left_out(
     text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoiling(monkeypatch, in_output("layers.text", NAN), {3})
-    real = nonfinite_source.diagnose
+    real = nonfinite_source.find_source
 
     def heal(model: Model, step: Any, *more: Any) -> Any:
         found = real(model, step, *more)
         model.layers["text"]._forward_hooks.clear()
         return found
 
-    monkeypatch.setattr(nonfinite_source, "diagnose", heal)
+    monkeypatch.setattr(nonfinite_source, "find_source", heal)
     at = small.trained(small.model(text), text, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
     assert at.skipped == 1, "the carried state stayed NaN"
 
@@ -351,14 +351,14 @@ def test_policies_survive_a_restart_bit_for_bit(
     one = small.model(data, dropout=0.3)
     expected = small.trained(one, data, wanted, whole)
     assert expected.skipped + expected.rollbacks >= 2
-    stop, real = Stopping(after), step.gradients
+    stop, real = Stopping(after), step.forward_backward
 
     def counted(*given: Any) -> Any:
         stop.now += 1
         return real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "gradients", counted)
+        patch.setattr(loop, "forward_backward", counted)
         with pytest.raises(Interrupted):
             small.trained(small.model(data, dropout=0.3), data, wanted, parts, stop=stop)
     saved = checkpoint.newest(parts.checkpoints)
@@ -376,7 +376,7 @@ def test_policies_survive_a_restart_bit_for_bit(
 # ---- as on a GPU, where an answer is looked at some steps later
 
 
-class Late(nonfinite.Watch):
+class Late(nonfinite.NonFiniteMonitor):
     """What a GPU makes necessary, on a CPU: the optimiser passes over a bad step by itself, and it is told later."""
 
     def __init__(self, device: torch.device) -> None:
@@ -388,10 +388,10 @@ class Late(nonfinite.Watch):
 def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
     use: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nonfinite, "Watch", Late)
+    monkeypatch.setattr(nonfinite, "NonFiniteMonitor", Late)
     options = {"lr": 0.01, "momentum": 0.9} if use == "sgd" else {"lr": 0.01}
     weights: list[dict[str, torch.Tensor]] = []
-    spoiled, real = in_gradient("encoder.cells.0.weight_hh_l0", NAN), step.gradients
+    spoiled, real = in_gradient("encoder.cells.0.weight_hh_l0", NAN), step.forward_backward
 
     def watched(model: Model, *more: Any) -> Any:
         weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
@@ -404,7 +404,7 @@ def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
             hook._backward_hooks.clear()  # type: ignore[union-attr]
         return took
 
-    monkeypatch.setattr(loop, "gradients", watched)
+    monkeypatch.setattr(loop, "forward_backward", watched)
     wanted = small.settings(
         on_nan="skip", optimizer=Choice(use, options), save_every=None, evaluate_every=None, steps=20, log_every=20
     )
@@ -421,7 +421,7 @@ def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
 def test_late_answers_are_waited_for_before_anything_is_saved(
     data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nonfinite, "Watch", Late)
+    monkeypatch.setattr(nonfinite, "NonFiniteMonitor", Late)
     spoiling(monkeypatch, in_gradient("heads.steps.out.weight", NAN), {5})
     run = small.run_in(tmp_path / "run")
     with pytest.raises(RunError, match=r"^step 5: .*first bad module: heads\.steps\.out"):

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from seqkit.cli import main
-from seqkit.public_api import trespasses
+from seqkit.public_api import private_imports
 
 GOLDEN = Path(__file__).parent / "golden" / "plugin-contract-1"
 SHA256 = "9ac1a0e4c29f33b475bf81303d82844ce4492cedb97cc950919419c3c6428748"
@@ -45,7 +45,7 @@ def test_it_is_what_it_was() -> None:
         digest.update(f"{path.relative_to(GOLDEN).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     assert digest.hexdigest() == SHA256, "the memory of a contract was edited; see tests/golden/README.md"
-    assert not [found for path in files if path.suffix == ".py" for found in trespasses(path.read_text())]
+    assert not [found for path in files if path.suffix == ".py" for found in private_imports(path.read_text())]
 
 
 def test_it_trains_and_its_scores_come_again(place: Path) -> None:

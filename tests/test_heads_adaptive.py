@@ -204,6 +204,6 @@ def test_a_language_model_of_words_learns_with_it(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
     checked = words(tmp_path)
     run = Run.create("t", text=checked.text, resolved=checked.resolved(), out=tmp_path / "run")
-    finished = run_recipe.carry_out(checked, run, Progress(quiet=True))
+    finished = run_recipe.run_recipe(checked, run, Progress(quiet=True))
     assert finished.scores["lm/test/nats"] < 1.0, "24 words, each as likely: 3.2"
     assert recipe.load(str(tmp_path / "run/resolved.yaml")).tasks["lm"].head.options["cutoffs"] == (8, 16)

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from seqkit import kernels
 from seqkit.errors import UsageError
 from seqkit.kernels import layout
-from seqkit.kernels.layout import Layout, gathered, lay_out, scattered
+from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.native import native_layout, native_pass
-from seqkit.kernels.recurrence import GATES, Engine, Kind, Pass
+from seqkit.kernels.recurrence import GATES, CellKind, Engine, Pass
 from seqkit.kernels.stepwise import stepwise
-from seqkit.kernels.unpadded import recur_rows
+from seqkit.kernels.unpadded import run_unpadded
 from seqkit.runtime import native_library
 from tests.reference import cells as twin
 
@@ -65,8 +65,8 @@ def run(
     """(B, T, D) -> (B, T, sides x H) and the ends, by the code under test."""
     batch, time = x.shape[:2]
     rows = (native_layout if engine is native_pass else lay_out)(lengths, time, threads=threads)
-    ran = recur_rows(cells, gathered(x.flatten(0, 1), rows.source), rows, starts, engine=engine, threads=threads)
-    steps = scattered(ran.rows, rows.source, batch * time).view(batch, time, ran.rows.shape[1])
+    ran = run_unpadded(cells, unpad(x.flatten(0, 1), rows.source), rows, starts, engine=engine, threads=threads)
+    steps = pad(ran.rows, rows.source, batch * time).view(batch, time, ran.rows.shape[1])
     return steps, [end() for end in ran.ends]
 
 
@@ -176,7 +176,7 @@ def test_gradients_pass_gradcheck(kind: str, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("kind", CELLS)
-def test_a_sequence_among_others_gives_the_bits_that_it_gives_alone(kind: Kind) -> None:
+def test_a_sequence_among_others_gives_the_bits_that_it_gives_alone(kind: CellKind) -> None:
     """The pass itself, there and back: what is summed, and in which order, has nothing to do with the batch."""
     if native_library.native().library is None:
         pytest.skip(f"the native library is {native_library.native().said}")
@@ -206,7 +206,7 @@ def test_a_sequence_among_others_gives_the_bits_that_it_gives_alone(kind: Kind) 
         native_pass([done], where, threads=2, back=True)
         assert done.changes is not None
         return [
-            [scattered(part, where.source, len(rows) * 11).view(len(rows), 11, -1)[k] for k in range(len(rows))]
+            [pad(part, where.source, len(rows) * 11).view(len(rows), 11, -1)[k] for k in range(len(rows))]
             for part in (done.steps, done.changes)
         ]
 
@@ -286,12 +286,12 @@ def test_lengths_that_cannot_be_are_refused(wrong: list[int], make_layout: Any) 
 def test_rows_go_there_and_back() -> None:
     where: Layout = lay_out(torch.tensor([2, 3]), 4)
     block = draw(8, 2, seed=9).requires_grad_()
-    rows = gathered(block, where.source)
-    again = scattered(rows, where.source, 8)
+    rows = unpad(block, where.source)
+    again = pad(rows, where.source, 8)
     real = torch.tensor([0, 1, 4, 5, 6])
     assert torch.equal(again[real], block[real])
     assert not again[torch.tensor([2, 3, 7])].any()
-    assert torch.autograd.gradcheck(lambda b: scattered(gathered(b, where.source), where.source, 8), (block,))
+    assert torch.autograd.gradcheck(lambda b: pad(unpad(b, where.source), where.source, 8), (block,))
 
 
 def test_no_sequence_at_all(engine: Engine) -> None:

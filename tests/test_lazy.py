@@ -18,7 +18,7 @@ from seqkit.heads import language
 from seqkit.layers.embedding import Embedding
 from seqkit.layers.words import WordLayer
 from seqkit.optim import optimizers
-from seqkit.optim.gradients import gather, values_of
+from seqkit.optim.gradients import dense_gradients, values_of
 from seqkit.optim.lazy_adamw import LazyAdamW, by_rows
 from seqkit.optim.optimizers import lazy_adamw
 from seqkit.optim.schedules import cosine
@@ -88,7 +88,7 @@ def test_it_is_adam_that_leaves_alone_what_was_not_read() -> None:
             model.zero_grad()
             for x in parts:
                 (model.loss(x) / 40).backward()
-        gradients = gather(one.parameters())
+        gradients = dense_gradients(one.parameters())
         assert one.table.weight.grad is not None
         assert one.table.weight.grad.is_sparse
         norm = gradients.norm_of(gradients)
@@ -152,7 +152,7 @@ def test_a_step_that_is_passed_over_leaves_everything(monkeypatch: pytest.Monkey
     for bad in (False, True, False):
         made.zero_grad()
         model.loss(torch.tensor([[5, 6, 5]])).backward()
-        (numbers, *_) = gather(model.parameters())
+        (numbers, *_) = dense_gradients(model.parameters())
         if bad:
             numbers[0, 0] = math.nan
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -189,7 +189,7 @@ def test_a_gradient_scaler_serves_rows_too() -> None:
         for number in range(4):
             made.zero_grad()
             scaler.scale(model.loss(torch.tensor([[5, 6, 5], [7, 5, 0]]))).backward()  # type: ignore[no-untyped-call]
-            gradients = gather(model.parameters())
+            gradients = dense_gradients(model.parameters())
             if enabled and number == 2:
                 gradients[0][1, 3] = math.inf
             if not enabled and number == 2:
@@ -219,7 +219,7 @@ def test_several_passes_and_repeats_are_added_in_one_order() -> None:
             for x in batches:
                 steps, _ = layer(x, torch.full((64,), 40))
                 (steps * targets).sum().backward()
-            (numbers,) = gather(layer.parameters())
+            (numbers,) = dense_gradients(layer.parameters())
             found.add(numbers.numpy().tobytes())
         assert len(found) == 1
     finally:
@@ -234,7 +234,7 @@ def test_the_gradient_of_rows_is_the_dense_one() -> None:
         by_rows(model, wanted)
         for _ in range(2):
             model.loss(x).backward()
-        gather(model.parameters())
+        dense_gradients(model.parameters())
         gradient = model.table.weight.grad
         assert gradient is not None
         assert gradient.is_sparse == wanted
@@ -299,13 +299,13 @@ def test_the_loop_steps_by_rows(text: TaskData, tmp_path: Path, monkeypatch: pyt
     model = small.model(text)
 
     def watched(parameters: Any) -> Any:
-        found = gather(parameters)
+        found = dense_gradients(parameters)
         gradient = model.get_parameter("layers.text.weight").grad
         assert gradient is not None
         seen.append(gradient.is_sparse and gradient.is_coalesced())
         return found
 
-    monkeypatch.setattr(loop, "gather", watched)
+    monkeypatch.setattr(loop, "dense_gradients", watched)
     never = {0, 1, 3}  # padding, unknown and the end, of which the text has none
     before = model.get_parameter("layers.text.weight").detach().clone()
     at = small.trained(
@@ -327,12 +327,12 @@ def test_a_bad_gradient_of_rows_is_treated_like_any(
     """As under adamw: nothing of the step is applied, and the run stops, goes on or goes back."""
     if late:
 
-        class Late(nonfinite.Watch):
+        class Late(nonfinite.NonFiniteMonitor):
             def __init__(self, device: torch.device) -> None:
                 super().__init__(device)
                 self.at_once, self.lag = False, nonfinite.LAG
 
-        monkeypatch.setattr(nonfinite, "Watch", Late)
+        monkeypatch.setattr(nonfinite, "NonFiniteMonitor", Late)
     said = {}
     for use in ("adamw", "lazy_adamw"):
         calls, states = [0], []
@@ -341,13 +341,13 @@ def test_a_bad_gradient_of_rows_is_treated_like_any(
         def harmed(parameters: Any, calls: Any = calls, states: Any = states, model: Any = model) -> Any:
             calls[0] += 1
             states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-            found = gather(parameters)
+            found = dense_gradients(parameters)
             if calls[0] == 4:
                 values_of(model.get_parameter("layers.text.weight").grad)[-1, 0] = math.nan
             return found
 
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "gather", harmed)
+            patch.setattr(loop, "dense_gradients", harmed)
             wanted = small.settings(on_nan=policy, optimizer=Choice(use, {"lr": 0.01}))
             run = small.run_in(tmp_path / use)
             try:

@@ -18,7 +18,7 @@ import torch
 
 from seqkit import Example
 from seqkit.data import evaluation, store
-from seqkit.data.epoch import Epoch
+from seqkit.data.epoch import EpochPlan
 from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
 from seqkit.inference.evaluate import evaluate
@@ -27,7 +27,7 @@ from seqkit.interfaces import Batch
 from seqkit.model.model import Model
 from seqkit.runs import checkpoint
 from seqkit.runtime import out_of_memory
-from seqkit.training.step import gradients
+from seqkit.training.step import forward_backward
 from tests import small
 
 
@@ -91,7 +91,7 @@ def taken(
     made.zero_grad()
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     tell = (told if told is not None else []).append
-    took = gradients(made, data, batches, state, fits, contextlib.nullcontext, scaler, tell)
+    took = forward_backward(made, data, batches, state, fits, contextlib.nullcontext, scaler, tell)
     if not took.divided:
         for parameter in made.parameters():
             if parameter.grad is not None:
@@ -129,7 +129,7 @@ def test_parts_have_the_gradients_of_the_whole(
 def test_parts_of_a_stream_carry_their_own_rows_state(text: TaskData, monkeypatch: pytest.MonkeyPatch) -> None:
     made = small.model(text)
     made.train()
-    plan = Epoch({"text": text}, small.settings(batch=6), seed=1, epoch=0)
+    plan = EpochPlan({"text": text}, small.settings(batch=6), seed=1, epoch=0)
     windows = [batch for turn in plan.turns[:3] for batch in plan.batches(turn)]
     states: list[list[Any]] = []
     for most in (None, 10, 5):
@@ -150,7 +150,7 @@ def test_parts_of_a_stream_carry_their_own_rows_state(text: TaskData, monkeypatc
 
 def test_accumulated_windows_of_a_stream_go_on_from_each_other(text: TaskData) -> None:
     made = small.model(text)
-    plan = Epoch({"text": text}, small.settings(batch=4, accumulate=3), seed=1, epoch=0)
+    plan = EpochPlan({"text": text}, small.settings(batch=4, accumulate=3), seed=1, epoch=0)
     windows = plan.batches(plan.turns[0])
     assert len(windows) == 3
     _, expected = taken(made, text, windows, None, {})

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from seqkit import recipe
 from seqkit.cli import main
 from seqkit.errors import DataError, MissingExtra
-from seqkit.public_api import trespasses
+from seqkit.public_api import private_imports
 
 ROOT = Path(__file__).parent.parent
 OUTSIDE = Path(__file__).parent / "outside"
@@ -134,7 +134,7 @@ def trained(place: Path) -> Path:
 def test_they_use_nothing_but_the_public_doors() -> None:
     files = [path for path in OUTSIDE.rglob("*.py") if "build" not in path.parts]
     assert len(files) >= 9
-    found = {str(path): list(trespasses(path.read_text(encoding="utf-8"))) for path in files}
+    found = {str(path): list(private_imports(path.read_text(encoding="utf-8"))) for path in files}
     assert not {path: names for path, names in found.items() if names}
 
 
@@ -286,7 +286,7 @@ def test_every_shipped_recipe_trains_the_strangers_encoder(place: Path, name: st
     made = recipe.load(name, ["encoder.use=mingru"])
     try:
         data = {key: sample(key, recipe.build_task(entry)) for key, entry in made.tasks.items()}
-        built = model.build(made, {key: (part.task, part.input, part.target) for key, part in data.items()})
+        built = model.build_model(made, {key: (part.task, part.input, part.target) for key, part in data.items()})
     except MissingExtra as error:
         pytest.skip(str(error))
     except DataError as error:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from seqkit import recipe
 from seqkit.cli import main
-from seqkit.data.epoch import Epoch
+from seqkit.data.epoch import EpochPlan
 from seqkit.experiments import batch_cost, batch_plan, prepare
 from seqkit.runs.progress import Progress
 from seqkit.settings import TrainSettings
@@ -48,7 +48,7 @@ def test_what_is_counted_is_what_training_does(path: Path) -> None:
         data = prepare.prepare_data(checked, progress, progress.say)
     assert len(found.lengths) == 300
     for way in found.ways:
-        epoch = Epoch(data, way.settings, seed=checked.seed, epoch=0)
+        epoch = EpochPlan(data, way.settings, seed=checked.seed, epoch=0)
         batches = [batch for turn in epoch.turns for batch in epoch.batches(turn)]
         assert way.examples.tolist() == [batch.size for batch in batches]
         assert way.padded.tolist() == [batch.x.shape[1] for batch in batches]

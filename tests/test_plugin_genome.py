@@ -753,9 +753,9 @@ class TestRuns:
         (tmp_path / "dna.yaml").write_text(RECIPE.format(steps=250))
         return tmp_path
 
-    def carried_out(self, made: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.Finished:
+    def carried_out(self, made: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.RunResult:
         run = Run.resume(folder) if resume else Run.create("t", text=made.text, resolved=made.resolved(), out=folder)
-        return run_recipe.carry_out(made, run, Progress(quiet=True), resume=resume)
+        return run_recipe.run_recipe(made, run, Progress(quiet=True), resume=resume)
 
     def test_paths_are_relative_to_the_recipe_and_the_resolved_recipe_says_the_same(self, place: Path) -> None:
         made = recipe.load(str(place / "dna.yaml"))

@@ -28,9 +28,9 @@ from seqkit.model.model import Model
 from seqkit.recipe import bundled
 from seqkit.types import Prediction
 from seqkit.verification import recipe_contracts
-from seqkit.verification.contracts import Finding, prove_encoder, prove_task, worst
+from seqkit.verification.contracts import ContractResult, prove_encoder, prove_task, worst_per_contract
 from seqkit.verification.recipe_contracts import prove_recipe
-from seqkit.verification.reference_loss import by_hand
+from seqkit.verification.reference_loss import reference_loss
 
 D, H = 5, 6
 
@@ -174,13 +174,15 @@ def batch() -> Batch:
     return Batch(x, lengths, torch.tensor([0, 1, 2, 0, 1]), None, ids=[f"x:{k}" for k in range(5)])
 
 
-def found(encoder: Encoder | None = None, head: Head | None = None, layer: nn.Module | None = None) -> list[Finding]:
+def found(
+    encoder: Encoder | None = None, head: Head | None = None, layer: nn.Module | None = None
+) -> list[ContractResult]:
     torch.manual_seed(3)
     model = Model({"t": layer or Scaled()}, encoder or Simple(), {"t": head or Mean()})
-    return list(worst(prove_task(model, "t", batch())))
+    return list(worst_per_contract(prove_task(model, "t", batch())))
 
 
-def failed(findings: list[Finding]) -> dict[str, str]:
+def failed(findings: list[ContractResult]) -> dict[str, str]:
     return {finding.contract: finding.cause for finding in findings if not finding.passed}
 
 
@@ -234,7 +236,7 @@ def test_the_last_step_at_minus_one_is_caught_at_the_final_vector() -> None:
 
 def test_a_backward_direction_that_reads_padding_is_caught() -> None:
     torch.manual_seed(0)
-    causes = failed(list(worst(prove_encoder(ReadsPaddingBackwards(), D, "bad"))))
+    causes = failed(list(worst_per_contract(prove_encoder(ReadsPaddingBackwards(), D, "bad"))))
     assert {PADDING, MORE, ALONE} <= causes.keys()
     assert "backward direction" in causes[PADDING]
 
@@ -276,7 +278,7 @@ def test_gradient_in_the_padding_is_caught() -> None:
 def test_what_is_not_saved_is_caught() -> None:
     torch.manual_seed(3)
     model = Forgetful({"t": Scaled("saved")}, Simple(), {"t": Mean()})
-    causes = failed(list(worst(prove_task(model, "t", batch()))))
+    causes = failed(list(worst_per_contract(prove_task(model, "t", batch()))))
     assert set(causes) == {"a saved and reloaded model says the same"}
 
 
@@ -288,7 +290,7 @@ def test_relative_lengths_are_caught_even_where_they_seldom_lose_a_step() -> Non
             return ((lengths.float() / steps) * steps).int()
 
     assert MORE in failed(found(AsShipped()))
-    assert MORE in failed(list(worst(prove_encoder(AsShipped(), D, "shipped"))))
+    assert MORE in failed(list(worst_per_contract(prove_encoder(AsShipped(), D, "shipped"))))
 
 
 def test_an_encoder_that_fails_at_one_step_is_caught() -> None:
@@ -317,16 +319,16 @@ def test_an_answer_to_one_step_that_is_no_number_is_caught() -> None:
 
     model = Model({"t": Scaled()}, Spread(), {"t": Mean()})
     longer = batch().take([0, 1, 2])
-    causes = failed(list(worst(prove_task(model, "t", longer))))
+    causes = failed(list(worst_per_contract(prove_task(model, "t", longer))))
     assert "not finite" in causes["the shortest input is answered like any other"]
 
 
-def found_without_states(encoder: Encoder) -> list[Finding]:
+def found_without_states(encoder: Encoder) -> list[ContractResult]:
     """Of examples with two steps or more, an encoder that does not claim to be causal."""
     torch.manual_seed(3)
     encoder.causal = False
     model = Model({"t": Scaled()}, encoder, {"t": Mean()})
-    return list(worst(prove_task(model, "t", batch().take([0, 1, 2, 3]))))
+    return list(worst_per_contract(prove_task(model, "t", batch().take([0, 1, 2, 3]))))
 
 
 BY_HAND = "the loss equals one computed by hand"
@@ -359,12 +361,12 @@ def test_a_loss_off_by_a_hundredth_is_not_the_one_by_hand(target: Any, head: Any
     x = torch.randn(2, 4, D)
     examples = Batch(x, torch.tensor([4, 2]), values, lengths if values.ndim > 1 and target.ragged else None)
     model = Model({"t": Scaled()}, Simple(), {"t": made}).eval()
-    found = by_hand(model, "t", examples)
+    found = reference_loss(model, "t", examples)
     assert found is not None
     assert found[0] == pytest.approx(found[1], rel=1e-5), found
     real = made.loss
     made.loss = lambda encoded, batch: (real(encoded, batch)[0] * 1.01, real(encoded, batch)[1])  # type: ignore[method-assign]
-    off = by_hand(model, "t", examples)
+    off = reference_loss(model, "t", examples)
     assert off is not None
     assert off[0] != pytest.approx(off[1], rel=5e-4)
 

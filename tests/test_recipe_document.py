@@ -11,14 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seqkit.recipe import parser
-from seqkit.recipe.parser import Fatal, Finding, Node, Place
+from seqkit.recipe.parser import Fatal, Node, Place, RecipeIssue
 
 
 def places(line: int, column: int) -> Place:
     return Place((0, line + 1, column + 1), f"{line + 1}:{column + 1}")
 
 
-def read(text: str | bytes) -> tuple[Node, list[Finding]]:
+def read(text: str | bytes) -> tuple[Node, list[RecipeIssue]]:
     data = text.encode() if isinstance(text, str) else text
     return parser.compose(parser.decode(data, places), places)
 

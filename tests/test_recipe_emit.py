@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqkit.recipe.parser import compose, decode, plain_word
+from seqkit.recipe.parser import compose, decode, is_plain_word
 from seqkit.recipe.writer import emit, to_plain
 from seqkit.types import Choice
 from tests.test_recipe_document import places, plain
@@ -40,7 +40,7 @@ def test_reads_back_equal(value: dict[str, Any]) -> None:
 
 @given(st.text(alphabet="abNnulTtrueEfas_-./+~1", max_size=8))
 def test_what_is_left_without_quotes_is_text(text: str) -> None:
-    if plain_word(text):
+    if is_plain_word(text):
         node, _ = compose(f"k: {text}", places)
         assert plain(node) == {"k": text}
 

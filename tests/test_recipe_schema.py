@@ -12,7 +12,7 @@ import pytest
 from annotated_types import Ge, Len
 
 from seqkit.errors import PluginError
-from seqkit.recipe.options import MISSING, Said, about_of, docs_of, name_of, options_of, schema_of
+from seqkit.recipe.options import MISSING, RecipeText, about_of, docs_of, name_of, options_of, schema_of
 from seqkit.settings import FromGroup, TrainSettings
 from seqkit.types import Choice, Count, Share
 
@@ -218,11 +218,11 @@ class TestTypes:
         def said(item: Any) -> Any:
             if isinstance(item, dict):
                 return {key: said(each) for key, each in item.items()}
-            return Said(item, Path("/base")) if isinstance(item, str) else item
+            return RecipeText(item, Path("/base")) if isinstance(item, str) else item
 
         found = value(name, said(given))
         assert found == taken
-        assert type(found) is type(taken) or isinstance(found, (Said, Path))
+        assert type(found) is type(taken) or isinstance(found, (RecipeText, Path))
 
     @pytest.mark.parametrize(
         ("name", "given"),

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from seqkit.public_api import DOORS
+from seqkit.public_api import PUBLIC_NAMES
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -29,7 +29,7 @@ def test_the_pages_are_up_to_date(maker: ModuleType, capsys: pytest.CaptureFixtu
 
 def test_every_public_name_is_there_with_something_said_of_it(maker: ModuleType) -> None:
     page = (DOCS / "reference.md").read_text(encoding="utf-8")
-    for door, names in DOORS.items():
+    for door, names in PUBLIC_NAMES.items():
         for name in names:
             if name == "__version__":
                 continue

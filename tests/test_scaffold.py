@@ -69,7 +69,7 @@ class TestWritten:
                 assert "{{" not in text.replace("{use: {", ""), path
                 assert not text or text.endswith("\n"), path
                 if path.endswith(".py"):
-                    assert not list(public_api.trespasses(text))
+                    assert not list(public_api.private_imports(text))
             module = files[f"src/seqkit_{name.replace('-', '_')}/__init__.py"]
             assert 35 <= len(module.split("\n")) <= 62
             project = tomllib.loads(files["pyproject.toml"])["project"]

@@ -67,14 +67,14 @@ def test_what_a_block_draws_is_drawn_again_after_it() -> None:
     wanted = (random.random(), float(np.random.rand()))
     random.seed(3)
     np.random.seed(3)
-    with random_state.nothing_drawn():
+    with random_state.preserve_random_state():
         assert random.random() == wanted[0]
         np.random.rand(5)
     assert (random.random(), float(np.random.rand())) == wanted
 
 
 def test_a_run_leaves_torch_as_it_was() -> None:
-    from seqkit.runtime.determinism import computing_on
+    from seqkit.runtime.determinism import deterministic
 
     def settings() -> tuple[bool, ...]:
         checks, cudnn = torch.utils.deterministic, torch.backends.cudnn
@@ -82,7 +82,7 @@ def test_a_run_leaves_torch_as_it_was() -> None:
         return (*found, checks.fill_uninitialized_memory, cudnn.benchmark, cudnn.deterministic)  # type: ignore[attr-defined, unused-ignore]
 
     def fail() -> None:
-        with computing_on(torch.device("cpu")):
+        with deterministic(torch.device("cpu")):
             assert settings()[:3] == (True, True, False)
             raise KeyError
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import seqkit
 from seqkit.data.store import Prepared, SplitReport, memory_split, prepare
-from seqkit.data.store.cache_key import ENCODING, feed, source_hash
+from seqkit.data.store.cache_key import ENCODING, hash_into, source_hash
 from seqkit.errors import DataError, RecipeError, RunError, UsageError
 from seqkit.fields import Label, Labels, Next, Tags, Text, Tokens, Values, Vectors
 from seqkit.types import Example, Field, Limit, Task
@@ -620,7 +620,7 @@ def test_using_a_field_does_not_change_its_hash() -> None:
 
 def digest(value: Any) -> str:
     found = hashlib.blake2b()
-    feed(found, value)
+    hash_into(found, value)
     return found.hexdigest()
 
 
@@ -693,7 +693,7 @@ def test_an_unfinished_entry_is_never_seen(tmp_path: Path, monkeypatch: pytest.M
     for place in (
         "seqkit.data.store.cache_entry._put",
         "seqkit.data.store.cache_entry.json.dump",
-        "seqkit.data.store.preparation._Work._encode",
+        "seqkit.data.store.preparation._Preparation._encode",
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, stop)

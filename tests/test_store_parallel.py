@@ -45,13 +45,13 @@ def odd(values: list[Any], **changes: Any) -> Task:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Helpers are asked as soon as there is one pack; gives how many were started each time."""
     started: list[int] = []
-    real = parallel_encode.Helpers.__init__
+    real = parallel_encode.WorkerPool.__init__
 
     def count(self: Any, job: Any, count: int) -> None:
         started.append(count)
         real(self, job, count)
 
-    monkeypatch.setattr(parallel_encode.Helpers, "__init__", count)
+    monkeypatch.setattr(parallel_encode.WorkerPool, "__init__", count)
     monkeypatch.setattr(parallel_encode, "PATIENCE", 0.0)
     monkeypatch.setattr(parallel_encode, "_PACK_EXAMPLES", 10)
     monkeypatch.setattr(parallel_encode, "_MOST", 7)
@@ -304,7 +304,7 @@ def test_a_reader_may_use_its_array_again(counted: list[int], tmp_path: Path, mo
 
 
 def test_small_data_are_left_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel_encode.Helpers, "__init__", lambda *_: pytest.fail("helpers for 400 examples"))
+    monkeypatch.setattr(parallel_encode.WorkerPool, "__init__", lambda *_: pytest.fail("helpers for 400 examples"))
     stored(TASKS["windows"](), tmp_path, 8, monkeypatch)
 
 

@@ -65,9 +65,9 @@ def lazy(corpus: Path) -> recipe.Recipe:
     return checked(corpus, *words, "train.optimizer={use: lazy_adamw, lr: 0.01}", "train.accumulate=2")
 
 
-def run_it(made: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.Finished:
+def run_it(made: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.RunResult:
     run = Run.resume(folder) if resume else Run.create("t", text=made.text, resolved=made.resolved(), out=folder)
-    return run_recipe.carry_out(made, run, Progress(quiet=True), resume=resume)
+    return run_recipe.run_recipe(made, run, Progress(quiet=True), resume=resume)
 
 
 def numbers(folder: Path) -> list[dict[str, object]]:
@@ -77,7 +77,7 @@ def numbers(folder: Path) -> list[dict[str, object]]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    path = checkpoint.pointed(folder / "checkpoints", "last")
+    path = checkpoint.read_pointer(folder / "checkpoints", "last")
     assert path is not None
     tensors, _ = checkpoint.load(path)
     return {f"{stem}/{name}": tensor for stem, named in tensors.items() for name, tensor in named.items()}
@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(
 
 def test_averaged_weights_are_the_running_mean(corpus: Path, tmp_path: Path) -> None:
     model = torch.nn.Linear(2, 2)
-    average = averaging.Average(model, 0.9)  # type: ignore[arg-type]
+    average = averaging.AveragedWeights(model, 0.9)  # type: ignore[arg-type]
     expected = model.weight.detach().clone()
     for step in range(1, 30):
         with torch.no_grad():

@@ -24,7 +24,7 @@ import pytest
 from click.testing import CliRunner
 
 from seqkit.cli import main
-from seqkit.public_api import DOORS, trespasses
+from seqkit.public_api import PUBLIC_NAMES, private_imports
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def put(block: Block, root: Path) -> None:
     if block.what == "file":
         path.write_text(block.text)
         if block.language == "python":
-            assert not list(trespasses(block.text))
+            assert not list(private_imports(block.text))
     elif block.what == "add to":
         path.write_text(path.read_text() + "\n" + body)
     else:
@@ -169,7 +169,7 @@ def test_the_page_leads_where_it_says() -> None:
                 assert goal[1:] in headings, goal
             else:
                 assert (ROOT / "docs" / goal).exists(), goal
-    assert not [door for door in DOORS if f"`{door}`" not in PAGE]
+    assert not [door for door in PUBLIC_NAMES if f"`{door}`" not in PAGE]
 
 
 PRELUDE = """

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqkit.registry.side_effects import Change, Watch
+from seqkit.registry.side_effects import ProcessSnapshot, SideEffect
 
 
 def hook(*given: object) -> None: ...
 
 
-def noticed(action: Callable[[], object]) -> list[Change]:
-    watch = Watch()
+def noticed(action: Callable[[], object]) -> list[SideEffect]:
+    watch = ProcessSnapshot()
     action()
     return watch.changes()
 
@@ -46,7 +46,7 @@ class TestGrave:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        assert found == [Change("took over SIGUSR1, SIGTERM", True)]
+        assert found == [SideEffect("took over SIGUSR1, SIGTERM", True)]
 
     @pytest.mark.parametrize(
         ("owner", "name", "shown"),
@@ -62,7 +62,7 @@ class TestGrave:
     def test_functions_of_others(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, shown: str) -> None:
         found = noticed(lambda: monkeypatch.setattr(owner, name, hook))
         monkeypatch.undo()
-        assert found == [Change(f"replaced {shown}", True)]
+        assert found == [SideEffect(f"replaced {shown}", True)]
 
     def test_a_function_in_a_module_that_was_not_there_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         found = []
@@ -72,18 +72,18 @@ class TestGrave:
             monkeypatch.setattr(torch, "load", hook)
 
         monkeypatch.delitem(sys.modules, "torch")
-        watch = Watch(lambda filename: filename == __file__)
+        watch = ProcessSnapshot(lambda filename: filename == __file__)
         load()
         found = watch.changes()
         monkeypatch.undo()
-        assert found == [Change("replaced torch.load", True)]
+        assert found == [SideEffect("replaced torch.load", True)]
 
     def test_hooks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def take() -> None:
             monkeypatch.setattr(sys, "excepthook", hook)
             monkeypatch.setattr(threading, "excepthook", hook)
 
-        assert noticed(take) == [Change("replaced sys.excepthook, threading.excepthook", True)]
+        assert noticed(take) == [SideEffect("replaced sys.excepthook, threading.excepthook", True)]
 
     def test_torchs_defaults(self) -> None:
         try:
@@ -91,11 +91,11 @@ class TestGrave:
         finally:
             torch.set_default_dtype(torch.float32)
             torch.set_grad_enabled(True)
-        assert found == [Change("set torch's default dtype to torch.float64, torch's gradients to off", True)]
+        assert found == [SideEffect("set torch's default dtype to torch.float64, torch's gradients to off", True)]
 
     def test_the_working_directory(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert noticed(lambda: monkeypatch.chdir(tmp_path)) == [
-            Change(f"changed the working directory to {tmp_path}", True)
+            SideEffect(f"changed the working directory to {tmp_path}", True)
         ]
 
 
@@ -113,7 +113,7 @@ class TestWorthANote:
         os.environ.pop("KMP_INIT_AT_FORK")
         if before is not None:
             os.environ["KMP_INIT_AT_FORK"] = before
-        assert found == [Change("changed the environment: OMP_NUM_THREADS, SEQKIT_GONE", False)]
+        assert found == [SideEffect("changed the environment: OMP_NUM_THREADS, SEQKIT_GONE", False)]
 
     def test_threads(self) -> None:
         end = threading.Event()
@@ -121,12 +121,12 @@ class TestWorthANote:
         found = noticed(thread.start)
         end.set()
         thread.join()
-        assert found == [Change("started 1 thread: left", False)]
+        assert found == [SideEffect("started 1 thread: left", False)]
 
     def test_warnings_of_others(self) -> None:
         with warnings.catch_warnings():
             assert noticed(lambda: warnings.simplefilter("ignore")) == [
-                Change("silenced the warnings of others", False)
+                SideEffect("silenced the warnings of others", False)
             ]
         with warnings.catch_warnings():
             assert noticed(lambda: warnings.filterwarnings("ignore", module="mine")) == []
@@ -135,13 +135,13 @@ class TestWorthANote:
         handler = logging.NullHandler()
         found = noticed(lambda: logging.root.addHandler(handler))
         logging.root.removeHandler(handler)
-        assert found == [Change("configured the root logger", False)]
+        assert found == [SideEffect("configured the root logger", False)]
 
     def test_the_recursion_limit(self) -> None:
         limit = sys.getrecursionlimit()
         found = noticed(lambda: sys.setrecursionlimit(limit + 7))
         sys.setrecursionlimit(limit)
-        assert found == [Change(f"set the recursion limit to {limit + 7}", False)]
+        assert found == [SideEffect(f"set the recursion limit to {limit + 7}", False)]
 
 
 def test_many_names_are_told_in_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def corpus(what: str, size: int) -> Prepared:
 
     from seqkit import readers
     from seqkit.data import store
-    from seqkit.data.epoch import Epoch
+    from seqkit.data.epoch import EpochPlan
     from seqkit.data.task_data import TaskData
     from seqkit.fields import Next, Tokens
     from seqkit.settings import TrainSettings
@@ -148,7 +148,7 @@ def corpus(what: str, size: int) -> Prepared:
         stored = time.perf_counter() - began
     data = {"corpus": TaskData("corpus", task, prepared.input, prepared.target, prepared.splits)}
     with Watched() as planning:
-        epoch = Epoch(data, settings, seed=1, epoch=0)
+        epoch = EpochPlan(data, settings, seed=1, epoch=0)
 
     def run() -> None:
         for number, (_, batches) in enumerate(epoch.feed(0, torch.device("cpu"))):

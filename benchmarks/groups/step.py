@@ -103,7 +103,7 @@ def _vectors(make: Callable[[int], tuple[Any, Any, Callable[[Tensor], Tensor]]],
     """Steps of a table alone: read, backward, clip, optimiser."""
     import torch
 
-    from seqkit.optim.gradients import clip, gather, norm_of
+    from seqkit.optim.gradients import clip_gradients, dense_gradients, global_norm
 
     _start()
     parameters, optimizer, read = make(symbols)
@@ -113,8 +113,8 @@ def _vectors(make: Callable[[int], tuple[Any, Any, Callable[[Tensor], Tensor]]],
     def run() -> None:
         for x in batches:
             (read(x) * towards).sum().backward()
-            gradients = gather(parameters)
-            clip(gradients, 1.0, norm_of(gradients))
+            gradients = dense_gradients(parameters)
+            clip_gradients(gradients, 1.0, global_norm(gradients))
             optimizer.step()
             optimizer.zero_grad()
 

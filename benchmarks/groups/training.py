@@ -66,7 +66,9 @@ class Ours:
     def model(self) -> Any:
         from seqkit.model import model
 
-        return model.build(self.recipe, {n: (part.task, part.input, part.target) for n, part in self.data.items()})
+        return model.build_model(
+            self.recipe, {n: (part.task, part.input, part.target) for n, part in self.data.items()}
+        )
 
     def batches(self) -> list[Batch]:
         """What the others train on: what seqkit trains on, or random batches."""
@@ -79,9 +81,9 @@ class Ours:
 
     def own(self) -> list[Batch]:
         """What seqkit trains on."""
-        from seqkit.data.epoch import Epoch
+        from seqkit.data.epoch import EpochPlan
 
-        plan = Epoch(self.data, self.recipe.train, seed=self.recipe.seed, epoch=0)
+        plan = EpochPlan(self.data, self.recipe.train, seed=self.recipe.seed, epoch=0)
         turns = plan.turns[: self.recipe.train.steps]
         return [batch for turn in turns for batch in plan.batches(turn)]
 

@@ -23,7 +23,7 @@ PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class InstallationIssue:
     """One thing looked at. `bad` makes the exit code 1; `note` is worth knowing and nothing more."""
 
     about: str
@@ -52,43 +52,43 @@ def command(ctx: click.Context, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def versions() -> Iterator[Finding]:
+def versions() -> Iterator[InstallationIssue]:
     """seqkit, Python, and whether the metadata tell of the code that runs."""
     from seqkit._version import __version__
 
     here = Path(__file__).resolve().parents[1]
-    yield Finding("python", "ok", f"{sys.version.split()[0]} in {sys.prefix}")
+    yield InstallationIssue("python", "ok", f"{sys.version.split()[0]} in {sys.prefix}")
     try:
         installed = importlib.metadata.version("seqkit")
     except importlib.metadata.PackageNotFoundError:
         said = f"{__version__} in {here} is not installed, so no task, encoder or head is known; pip install it"
-        yield Finding("seqkit", "bad", said)
+        yield InstallationIssue("seqkit", "bad", said)
         return
     if installed != __version__:
         said = f"the code in {here} is {__version__}, the installed metadata say {installed}; install it again"
-        yield Finding("seqkit", "bad", said)
+        yield InstallationIssue("seqkit", "bad", said)
     else:
-        yield Finding("seqkit", "ok", f"{__version__} in {here}")
+        yield InstallationIssue("seqkit", "ok", f"{__version__} in {here}")
 
 
-def torch_build() -> Iterator[Finding]:
+def torch_build() -> Iterator[InstallationIssue]:
     """Which torch, how many threads, which GPU."""
     try:
         import torch
     except Exception as error:  # a broken build raises whatever the loader raises
-        yield Finding("torch", "bad", f"does not import: {' '.join(str(error).split())}")
+        yield InstallationIssue("torch", "bad", f"does not import: {' '.join(str(error).split())}")
         return
-    yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads, {_cores()} cores")
+    yield InstallationIssue("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads, {_cores()} cores")
     yield recurrence()
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
-        yield Finding("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
+        yield InstallationIssue("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
     else:
         why = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees none"
-        yield Finding("gpu", "note", f"none: {why}")
+        yield InstallationIssue("gpu", "note", f"none: {why}")
 
 
-def recurrence() -> Finding:
+def recurrence() -> InstallationIssue:
     """What recurrent layers run on."""
     import torch
     from torch import nn
@@ -99,12 +99,12 @@ def recurrence() -> Finding:
     try:
         found = kernels.choose(nn.LSTM(1, 1), torch.device("cpu"), torch.float32)
     except UsageError as error:
-        return Finding("recurrence", "bad", str(error))
+        return InstallationIssue("recurrence", "bad", str(error))
     missing = native_library.asked() == "auto" and found.name == "padded"
-    return Finding("recurrence", "note" if missing else "ok", f"on cpu: {found.name} ({found.why})")
+    return InstallationIssue("recurrence", "note" if missing else "ok", f"on cpu: {found.name} ({found.why})")
 
 
-def extras() -> Iterator[Finding]:
+def extras() -> Iterator[InstallationIssue]:
     """Each extra of seqkit: there, or the command that installs it."""
     wanted: dict[str, list[str]] = {}
     try:
@@ -119,13 +119,15 @@ def extras() -> Iterator[Finding]:
     for extra, names in wanted.items():
         missing = [name for name in names if not _has(name)]
         if missing:
-            yield Finding(f"extra {extra}", "note", f'not there ({", ".join(missing)}): pip install "seqkit[{extra}]"')
+            yield InstallationIssue(
+                f"extra {extra}", "note", f'not there ({", ".join(missing)}): pip install "seqkit[{extra}]"'
+            )
         else:
             have = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-            yield Finding(f"extra {extra}", "ok", have)
+            yield InstallationIssue(f"extra {extra}", "ok", have)
 
 
-def plugins(patience: float = PATIENCE) -> Iterator[Finding]:
+def plugins(patience: float = PATIENCE) -> Iterator[InstallationIssue]:
     """Every plugin, imported where it can do no harm, as `seqkit plugins doctor` does it."""
     from seqkit.plugin_tools.probe import probe
     from seqkit.registry import registry
@@ -134,44 +136,44 @@ def plugins(patience: float = PATIENCE) -> Iterator[Finding]:
         plugin = report.plugin
         said = "; ".join(str(remark) for remark in report.remarks)
         state: Literal["ok", "note", "bad"] = "note" if report.state == "missing" else report.state
-        yield Finding(
+        yield InstallationIssue(
             f"{plugin.kind} {plugin.full_name}",
             state,
             said or f"{plugin.distribution} {plugin.version}, {plugin.value}",
         )
 
 
-def program(which: Callable[[str], str | None] = shutil.which) -> Iterator[Finding]:
+def program(which: Callable[[str], str | None] = shutil.which) -> Iterator[InstallationIssue]:
     """Is the `seqkit` that the shell finds this one? There is a well-known FASTA tool of the same name."""
     own = Path(sysconfig.get_path("scripts")) / "seqkit"
     found = which("seqkit")
     if found is None:
-        yield Finding("program", "note", f"no seqkit is on PATH; use {sys.executable} -m seqkit")
+        yield InstallationIssue("program", "note", f"no seqkit is on PATH; use {sys.executable} -m seqkit")
     elif Path(found).absolute() == own.absolute() or (own.exists() and Path(found).resolve() == own.resolve()):
-        yield Finding("program", "ok", found)
+        yield InstallationIssue("program", "ok", found)
     else:
         mine = f"this one is {own}" if own.exists() else "this one has no program"
         said = f"the shell's seqkit is {found}, another program; {mine}; `{sys.executable} -m seqkit` always works"
-        yield Finding("program", "bad", said)
+        yield InstallationIssue("program", "bad", said)
 
 
-def folders() -> Iterator[Finding]:
+def folders() -> Iterator[InstallationIssue]:
     """Where data is looked for and where caches are written."""
     from seqkit.io.cache import cache_folder
 
     data = os.environ.get("SEQKIT_DATA")
     if data is None:
-        yield Finding("SEQKIT_DATA", "note", "not set: named datasets are taken from the cache or downloaded")
+        yield InstallationIssue("SEQKIT_DATA", "note", "not set: named datasets are taken from the cache or downloaded")
     elif Path(data).is_dir():
-        yield Finding("SEQKIT_DATA", "ok", data)
+        yield InstallationIssue("SEQKIT_DATA", "ok", data)
     else:
-        yield Finding("SEQKIT_DATA", "bad", f"'{data}' is no folder; set it to one, or unset it")
+        yield InstallationIssue("SEQKIT_DATA", "bad", f"'{data}' is no folder; set it to one, or unset it")
     cache = cache_folder()
     there = next(each for each in (cache, *cache.absolute().parents) if each.exists())
     if not os.access(there, os.W_OK) or not there.is_dir():
-        yield Finding("cache", "bad", f"{cache} cannot be written; set SEQKIT_CACHE to a folder that can")
+        yield InstallationIssue("cache", "bad", f"{cache} cannot be written; set SEQKIT_CACHE to a folder that can")
     else:
-        yield Finding("cache", "ok", f"{cache} ({shutil.disk_usage(there).free / 2**30:.0f} GiB free)")
+        yield InstallationIssue("cache", "ok", f"{cache} ({shutil.disk_usage(there).free / 2**30:.0f} GiB free)")
 
 
 def _has(distribution: str) -> bool:

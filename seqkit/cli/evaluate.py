@@ -20,11 +20,11 @@ def command(folder: Path, split: str, batch: int | None, device: str, as_json: b
     from seqkit.errors import UsageError
     from seqkit.experiments.prepare import prepare_data
     from seqkit.inference.evaluate import evaluate
-    from seqkit.model.saved_model import open_model
+    from seqkit.model.saved_model import load_model
     from seqkit.runs.progress import Progress
     from seqkit.runtime.device import choose_device
 
-    model, recipe, tasks = open_model(folder, choose_device(device))
+    model, recipe, tasks = load_model(folder, choose_device(device))
     for name, (task, *_) in tasks.items():
         if split not in task.splits:
             raise UsageError(f"task {name} has no split '{split}'; it has: {', '.join(task.splits)}")

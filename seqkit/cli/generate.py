@@ -40,10 +40,10 @@ def command(
     """
     from seqkit.cli.predict import pick
     from seqkit.inference.generate import generate, write
-    from seqkit.model.saved_model import open_model
+    from seqkit.model.saved_model import load_model
     from seqkit.runtime.device import choose_device
 
-    model, _, tasks = open_model(folder, choose_device(device))
+    model, _, tasks = load_model(folder, choose_device(device))
     able = [name for name in tasks if model.head(name).generates or model.head(name).writes]
     name = pick(task, able or list(tasks))
     options: Any = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}

@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from seqkit.plugin_tools.report import Report
-    from seqkit.plugin_tools.scaffold import Kind
+    from seqkit.plugin_tools.scaffold import PluginKind
     from seqkit.registry.registry import Plugin
     from seqkit.types import JSON
 
@@ -58,7 +58,7 @@ def list_(as_json: bool) -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The folder to make. Default: seqkit-NAME.")
 @JSON_OPTION
-def new(name: str, kind: Kind, out: Path | None, as_json: bool) -> None:
+def new(name: str, kind: PluginKind, out: Path | None, as_json: bool) -> None:
     """Write a plugin of your own to start from: module, tests, recipe, README and metadata.
 
     NAME is what a recipe will call it. Nothing is overwritten, and nothing is installed.
@@ -178,7 +178,7 @@ def _options(sets: Sequence[str]) -> dict[str, JSON]:
     """`--set a=b` flags as a mapping; values are YAML, as everywhere."""
     from seqkit.errors import RecipeError, UsageError
     from seqkit.recipe import overrides
-    from seqkit.recipe.checker import plain
+    from seqkit.recipe.checker import to_python
     from seqkit.recipe.parser import Fatal, Place
 
     found = {}
@@ -192,7 +192,7 @@ def _options(sets: Sequence[str]) -> dict[str, JSON]:
             raise RecipeError(error.finding.problem) from None
         if problems:
             raise RecipeError([each.problem for each in problems])
-        found[name] = plain(node)
+        found[name] = to_python(node)
     return found
 
 
@@ -211,7 +211,7 @@ def matching(name: str) -> list[Plugin]:
     if not found:
         known = {word for each in everything for word in (each.name, each.distribution)}
         hint = suggest(name, known) or "`seqkit plugins list` shows all there are"
-        raise PluginError(f"no plugin or distribution is called '{name}'; {hint}{registry.hidden()}")
+        raise PluginError(f"no plugin or distribution is called '{name}'; {hint}{registry.filter_note()}")
     return found
 
 
@@ -281,10 +281,10 @@ def _installed(plugin: Plugin) -> dict[str, JSON]:
 
 def _described(report: Report) -> str:
     """What info prints of a plugin."""
-    from seqkit.registry.registry import HOME
+    from seqkit.registry.registry import CORE
 
     plugin, facts = report.plugin, _installed(report.plugin)
-    strange = plugin.distribution != HOME
+    strange = plugin.distribution != CORE
     lines = [f"{plugin.kind.removesuffix('s')} {plugin.name}", f"  {report.about}" if report.about else ""]
     rows = [
         (

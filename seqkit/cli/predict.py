@@ -26,12 +26,12 @@ def command(
     """
     from seqkit.errors import UsageError
     from seqkit.inference.predict import predict
-    from seqkit.model.saved_model import open_model
+    from seqkit.model.saved_model import load_model
     from seqkit.runtime.device import choose_device
 
     if file is not None and texts:
         raise UsageError("give a file or --text, not both")
-    model, _, tasks = open_model(folder, choose_device(device))
+    model, _, tasks = load_model(folder, choose_device(device))
     name = pick(task, list(tasks))
     for where, line, prediction in predict(model, name, tasks[name], _lines(file, texts), batch=batch):
         row = {"id": where, "input": line, "prediction": prediction.value, "confidence": prediction.confidence}

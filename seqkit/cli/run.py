@@ -60,8 +60,8 @@ def command(
 
         import torch._dynamo  # noqa: F401  torch's optimisers import it, which takes seconds too
 
-        from seqkit.experiments.expectations import Bound
-        from seqkit.experiments.run_recipe import carry_out
+        from seqkit.experiments.expectations import ExpectedRange
+        from seqkit.experiments.run_recipe import run_recipe
         from seqkit.runs.progress import Progress
 
         if offline:
@@ -72,7 +72,7 @@ def command(
             else:
                 run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out)
             progress.say(f"run folder: {run.folder}")
-            finished = carry_out(checked, run, progress, resume=resume is not None, stop=stop)
+            finished = run_recipe(checked, run, progress, resume=resume is not None, stop=stop)
         stop.check("stopped when all was trained and written; --resume only says so")
     if as_json:
         click.echo(
@@ -80,7 +80,7 @@ def command(
         )
         return
     for key, value in finished.scores.items():
-        bound = Bound.of(checked.expect.get(key, {}))
+        bound = ExpectedRange.of(checked.expect.get(key, {}))
         verdict = "" if bound is None else f"   expected {bound}: {'met' if bound.met(value) else 'NOT MET'}"
         click.echo(f"{key:<40} {value:.4f}{verdict}")
     click.echo(f"{'best checkpoint at step':<40} {finished.best_step}")

@@ -19,16 +19,16 @@ from seqkit.settings import TrainSettings
 from seqkit.types import Index
 
 
-def cut(lengths: Index, settings: TrainSettings, *, seed: int, epoch: int) -> Sequence[Index]:
+def make_batches(lengths: Index, settings: TrainSettings, *, seed: int, epoch: int) -> Sequence[Index]:
     """The batches of an epoch as the settings have them: arrays of example numbers."""
     size = settings.batch if settings.tokens is None else None
     return sampler.batches(lengths, seed=seed, epoch=epoch, batch=size, tokens=settings.tokens, pool=settings.pool)
 
 
-def edges(lengths: Index, settings: TrainSettings, *, seed: int) -> Index:
+def padding_edges(lengths: Index, settings: TrainSettings, *, seed: int) -> Index:
     """The lengths that batches are padded to in training, by those of the first epoch: the same in every epoch."""
     assert settings.shapes is not None
-    batches = cut(lengths, settings, seed=seed, epoch=0)
+    batches = make_batches(lengths, settings, seed=seed, epoch=0)
     longest = [int(lengths[index].max()) for index in batches]
     return sampler.edges([*longest, int(lengths.max())], settings.shapes, weights=[*map(len, batches), 0])
 
@@ -72,7 +72,7 @@ class Turns(Sequence[Turn]):
         return Turn(self._names[task], tuple(self._units[task][at : at + self._size]))
 
 
-class Epoch:
+class EpochPlan:
     """The plan of one epoch: every task's data once, the tasks' turns mixed. A pure function of (seed, epoch).
 
     In memory are 8 bytes for the length of each example and 8 for its place in the order (36 while it is worked out),
@@ -83,7 +83,7 @@ class Epoch:
         self.data = data
         self._streams: dict[str, tuple[Stream, sampler.Lanes]] = {}
         self._edges = {
-            name: edges(part.lengths("train"), settings, seed=seed)
+            name: padding_edges(part.lengths("train"), settings, seed=seed)
             for name, part in data.items()
             if settings.shapes and part.task.window is None
         }
@@ -97,7 +97,7 @@ class Epoch:
         task = self.data[name]
         if task.task.window is None:
             lengths = task.lengths("train")
-            return cut(lengths, settings, seed=seed, epoch=epoch)
+            return make_batches(lengths, settings, seed=seed, epoch=epoch)
         stream = Stream(task.splits["train"].x)
         lanes = sampler.lanes(stream.total, batch=settings.batch, window=task.task.window, seed=seed, epoch=epoch)
         self._streams[name] = stream, lanes

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from seqkit.data.padding import gather, next_step, to_tensor
-from seqkit.data.store import Picked, Split
+from seqkit.data.store import SelectedIds, Split
 from seqkit.errors import DataError, Problem
 from seqkit.interfaces import Batch
 from seqkit.types import Example, Field, Index, Task
@@ -46,7 +46,7 @@ class TaskData:
     def batch(self, split: str, index: Index, steps: int = 0) -> Batch:
         """The examples at `index`, padded on the right: to the longest of them, or to `steps` where that is more."""
         part = self.splits[split]
-        ids = Picked(part.ids, index)
+        ids = SelectedIds(part.ids, index)
         complete = self.task.window is None
         x, lengths = gather(part.x, index, steps - (self.target.derived and complete))
         if self.target.derived:

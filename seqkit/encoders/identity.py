@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from seqkit.interfaces import Encoded, Encoder, State, mask_of
-from seqkit.kernels import all_full, at_end
+from seqkit.kernels import all_full, gather_last
 
 
 class Passing(Encoder):
@@ -20,4 +20,4 @@ class Passing(Encoder):
         """(B, T, D), (B,) -> Encoded with H = D."""
         if not all_full(lengths, x.shape[1]):
             x = x.masked_fill(~mask_of(lengths, x.shape[1], x.device)[..., None], 0.0)
-        return Encoded(x, lengths, at_end(x.transpose(0, 1), lengths), tuple)
+        return Encoded(x, lengths, gather_last(x.transpose(0, 1), lengths), tuple)

@@ -13,17 +13,17 @@ from seqkit.encoders.option_types import Initial, Initialiser
 from seqkit.interfaces import Encoded, Encoder, State, mask_of
 from seqkit.kernels import (
     CellState,
-    Choice,
+    Dispatch,
     Layout,
-    Ran,
-    advance,
+    PaddedOutput,
     all_full,
-    at_end,
+    cell_step,
     choose,
-    gathered,
-    recur,
-    recur_rows,
-    scattered,
+    gather_last,
+    pad,
+    run_padded,
+    run_unpadded,
+    unpad,
 )
 from seqkit.layers.initialisers import start_weights
 
@@ -98,7 +98,7 @@ class Recurrent(Encoder):
             if layer:
                 x = self._drop(x, self.dropout)
             places = range(layer * self.directions, (layer + 1) * self.directions)
-            ends += [advance(self._cell(place), x[0], starts[place]) for place in places]
+            ends += [cell_step(self._cell(place), x[0], starts[place]) for place in places]
             sides = [end[0] for end in ends[-self.directions :]]
             y = (torch.cat(sides, dim=-1) if len(sides) > 1 else sides[0])[None]
             if self.residual and x.shape[-1] == y.shape[-1]:
@@ -122,14 +122,14 @@ class Recurrent(Encoder):
             # Nothing behind the end can reach a step before it; this keeps a NaN there out of the weights' gradients.
             x = x.masked_fill(outside, 0.0)
         x = self._drop(x, self.input_dropout)
-        ran: list[Ran] = []
+        ran: list[PaddedOutput] = []
         for layer in range(self.layers):
             if layer:
                 x = self._drop(x, self.dropout)
             sides = []
             for direction in range(self.directions):
                 place = layer * self.directions + direction
-                ran.append(recur(self._cell(place), x, lengths, starts[place], reverse=direction == 1))
+                ran.append(run_padded(self._cell(place), x, lengths, starts[place], reverse=direction == 1))
                 sides.append(ran[-1].steps)
             y = torch.cat(sides, dim=-1) if len(sides) > 1 else sides[0]
             if self.residual and x.shape[-1] == y.shape[-1]:
@@ -145,21 +145,21 @@ class Recurrent(Encoder):
 
         return Encoded(x.transpose(0, 1), lengths, self._last(x, lengths), continue_)
 
-    def _over_rows(self, x: Tensor, lengths: Tensor, state: State | None, choice: Choice) -> Encoded:
+    def _over_rows(self, x: Tensor, lengths: Tensor, state: State | None, choice: Dispatch) -> Encoded:
         """The real steps alone, (N, D), from the first layer to the last; the padding comes back at the end."""
         assert choice.engine is not None
         batch, time = x.shape[:2]
         threads = torch.get_num_threads()
         layout = choice.lay_out(lengths, time, threads=max(1, threads // self.directions))
         starts = self._starts(x, state) if state is not None or self.initial is not None else [None] * len(self.cells)
-        rows = self._drop_rows(gathered(x.flatten(0, 1), layout.source), layout, self.input_dropout)
+        rows = self._drop_rows(unpad(x.flatten(0, 1), layout.source), layout, self.input_dropout)
         ends: list[Callable[[], CellState]] = []
         for layer in range(self.layers):
             if layer:
                 rows = self._drop_rows(rows, layout, self.dropout)
             places = range(layer * self.directions, (layer + 1) * self.directions)
             cells, first = [self._cell(place) for place in places], [starts[place] for place in places]
-            ran = recur_rows(cells, rows, layout, first, engine=choice.engine, threads=threads)
+            ran = run_unpadded(cells, rows, layout, first, engine=choice.engine, threads=threads)
             ends += ran.ends
             y = ran.rows
             if self.residual and rows.shape[-1] == y.shape[-1]:
@@ -169,7 +169,7 @@ class Recurrent(Encoder):
         last = rows[:, : self.hidden].index_select(0, layout.last)
         if self.directions == 2:
             last = torch.cat([last, rows[:, self.hidden :].index_select(0, layout.first)], dim=-1)
-        steps = scattered(rows, layout.source, batch * time).view(batch, time, -1)
+        steps = pad(rows, layout.source, batch * time).view(batch, time, -1)
 
         def continue_() -> State:
             found = [end() for end in ends]
@@ -236,8 +236,8 @@ class Recurrent(Encoder):
     def _last(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, H) -> (B, H): forward half from each sequence's last step, backward half from its first."""
         if self.directions == 1:
-            return at_end(steps, lengths)
-        return torch.cat([at_end(steps[..., : self.hidden], lengths), steps[0, :, self.hidden :]], dim=-1)
+            return gather_last(steps, lengths)
+        return torch.cat([gather_last(steps[..., : self.hidden], lengths), steps[0, :, self.hidden :]], dim=-1)
 
 
 def _new_cell(cell: Cell, dim: int, hidden: int, nonlinearity: Literal["tanh", "relu"]) -> nn.RNNBase:

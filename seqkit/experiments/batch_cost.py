@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqkit.data.epoch import cut
+from seqkit.data.epoch import make_batches
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch
 from seqkit.model.model import Model
@@ -79,7 +79,7 @@ class Cost:
     def measured(cls, model: Model, data: TaskData, recipe: Recipe, own: Way) -> Cost:
         """Work on batches from the shortest to the longest."""
         lengths = data.lengths("train")
-        batches = cut(lengths, recipe.train, seed=recipe.seed, epoch=0)
+        batches = make_batches(lengths, recipe.train, seed=recipe.seed, epoch=0)
         by_size = np.argsort(own.examples * own.padded, kind="stable")
         chosen = by_size[np.unique(np.linspace(0, len(batches) - 1, TRIED).round().astype(int))]
         made = [data.batch("train", batches[i], int(own.padded[i])) for i in chosen]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from seqkit.data import sampler
-from seqkit.data.epoch import cut, edges
+from seqkit.data.epoch import make_batches, padding_edges
 from seqkit.data.stream import Stream
 from seqkit.data.task_data import TaskData
 from seqkit.experiments import prepare
@@ -71,9 +71,9 @@ def plan(recipe: Recipe, progress: Progress, *, measure: bool = True) -> list[Pl
     device = choose_device(recipe.device)
     data = prepare.prepare_data(recipe, progress, progress.say, splits=("train",))
     tasks = {name: (part.task, part.input, part.target) for name, part in data.items()}
-    model = model_room.build(recipe, tasks).to(device) if measure else None
+    model = model_room.build_model(recipe, tasks).to(device) if measure else None
     found = []
-    with determinism.computing_on(device):
+    with determinism.deterministic(device):
         for name, part in data.items():
             if part.task.window is not None:
                 found.append(_lanes(part, recipe, model))
@@ -89,7 +89,7 @@ def plan(recipe: Recipe, progress: Progress, *, measure: bool = True) -> list[Pl
 
 def choices(lengths: Index, settings: TrainSettings) -> list[tuple[str, TrainSettings]]:
     """The ways worth looking at, by name: the recipe's own first. All have about as many batches as that."""
-    own = cut(lengths, settings, seed=0, epoch=0)
+    own = make_batches(lengths, settings, seed=0, epoch=0)
     size = settings.batch if settings.tokens is None else max(1, round(len(lengths) / len(own)))
     tokens = _budget(lengths, len(own), settings)
 
@@ -116,7 +116,7 @@ def _budget(lengths: Index, count: int, settings: TrainSettings) -> int:
     while low < high:
         middle = (low + high) // 2
         tried = dataclasses.replace(settings, tokens=middle, pool=64, shapes=None)
-        if len(cut(lengths, tried, seed=0, epoch=0)) > count:
+        if len(make_batches(lengths, tried, seed=0, epoch=0)) > count:
             low = middle + 1
         else:
             high = middle
@@ -125,10 +125,10 @@ def _budget(lengths: Index, count: int, settings: TrainSettings) -> int:
 
 def way(name: str, settings: TrainSettings, lengths: Index, *, seed: int) -> Way:
     """Count what the first epoch would be."""
-    batches = cut(lengths, settings, seed=seed, epoch=0)
+    batches = make_batches(lengths, settings, seed=seed, epoch=0)
     padded = np.asarray([int(lengths[index].max()) for index in batches], dtype=np.int64)
     if settings.shapes:
-        to = edges(lengths, settings, seed=seed)
+        to = padding_edges(lengths, settings, seed=seed)
         padded = to[np.searchsorted(to, padded)]
     examples = np.asarray([len(index) for index in batches], dtype=np.int64)
     return Way(name, settings, examples, padded, float(lengths.sum() / (examples * padded).sum()))

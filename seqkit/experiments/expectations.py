@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Bound:
+class ExpectedRange:
     """What a score is expected to be: at least `low`, at most `high`, or both."""
 
     low: float | None
     high: float | None
 
     @classmethod
-    def of(cls, words: Mapping[str, float]) -> Bound | None:
+    def of(cls, words: Mapping[str, float]) -> ExpectedRange | None:
         """The bound in an entry of a recipe's `expect`; None if it has none."""
         low, high = words.get("at_least"), words.get("at_most")
         return None if low is None and high is None else cls(low, high)

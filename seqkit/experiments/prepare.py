@@ -68,7 +68,7 @@ def _key(entry: TaskEntry) -> dict[str, Any]:
 def _code(use: str) -> str:
     """SHA-256 of a task's code: of all that its distribution brings; of its package alone, if it comes with seqkit."""
     plugin = registry.find("tasks", use)
-    if plugin.distribution != registry.HOME:
+    if plugin.distribution != registry.CORE:
         return Distribution(plugin.distribution, [plugin.module]).sha256
     code = hashlib.sha256()
     for path in sorted(Path(inspect.getfile(registry.load("tasks", use))).parent.glob("*.py")):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqkit.errors import UsageError
-from seqkit.experiments.expectations import Bound
-from seqkit.experiments.run_recipe import carry_out
+from seqkit.experiments.expectations import ExpectedRange
+from seqkit.experiments.run_recipe import run_recipe
 from seqkit.io import atomic
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.runs.progress import Progress
@@ -35,7 +35,7 @@ class Verdict:
 
     score: str
     values: Sequence[float]
-    bound: Bound
+    bound: ExpectedRange
     runs: str = "seeds"
 
     @property
@@ -174,7 +174,7 @@ def reproduce(
         done = None if folder is None else _finished(folder, this)
         if done is None:
             run = Run.create(f"{this.name}-{name}", text=this.text, resolved=this.resolved(), out=folder)
-            found = carry_out(this, run, progress).scores
+            found = run_recipe(this, run, progress).scores
             status = atomic.read_json(run.folder / "status.json")
             atomic.write_json(run.folder / "minutes.json", (time.monotonic() - began) / 60)
             folder = run.folder
@@ -192,7 +192,7 @@ def reproduce(
     verdicts = [
         Verdict(key, [found[key] for found in scores], bound, kind)
         for key, words in recipe.expect.items()
-        if (bound := Bound.of(words)) is not None
+        if (bound := ExpectedRange.of(words)) is not None
     ]
     settings = [setting for setting, _, _ in runs] if variants else []
     used = [seed for *_, seed in runs]

@@ -26,16 +26,16 @@ from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
 from seqkit.runtime import out_of_memory
-from seqkit.runtime.determinism import computing_on
+from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
-from seqkit.runtime.random_state import nothing_drawn
+from seqkit.runtime.random_state import preserve_random_state
 from seqkit.training.board_views import introduce
 from seqkit.training.loop import train
 from seqkit.training.state import load_best
 
 
 @dataclass(frozen=True)
-class Finished:
+class RunResult:
     """What a run ended with."""
 
     folder: Path
@@ -43,9 +43,9 @@ class Finished:
     best_step: int
 
 
-def carry_out(
+def run_recipe(
     recipe: Recipe, run: Run, progress: Progress, *, resume: bool = False, stop: Interrupts | None = None
-) -> Finished:
+) -> RunResult:
     """Train what the recipe says in this run folder, score the best checkpoint, write the model.
 
     Args:
@@ -58,17 +58,17 @@ def carry_out(
     with (
         contextlib.nullcontext(stop) if stop is not None else Interrupts() as heard,
         run,
-        computing_on(choose_device(recipe.device)) as device,
-        out_of_memory.reported(),
+        deterministic(choose_device(recipe.device)) as device,
+        out_of_memory.explain_oom(),
     ):
         run.status("running")
         fault_injection.announce(run.log)
-        return _carry_out(recipe, device, run, progress, heard, resume=resume)
+        return _run_recipe(recipe, device, run, progress, heard, resume=resume)
 
 
-def _carry_out(
+def _run_recipe(
     recipe: Recipe, device: torch.device, run: Run, progress: Progress, stop: Interrupts, *, resume: bool
-) -> Finished:
+) -> RunResult:
     plugins = provenance.used(recipe.uses)
     if resume:
         for line in provenance.changes(atomic.read_json(run.folder / "plugins.json"), "this run", house=True):
@@ -83,13 +83,13 @@ def _carry_out(
     stop.check("stopped before training; go on with --resume")
     random.seed(recipe.seed)
     np.random.seed(recipe.seed % 2**32)
-    model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    model = model_room.build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     model = model.to(device)
     run.log(f"{model.count_parameters():,} parameters; recurrent layers: {kernels.describe(device)}")
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
     saved = _go_on_from(run) if resume else None
     if saved is None:
-        with nothing_drawn():
+        with preserve_random_state():
             introduce(run.board, run.resolved, data, model)
     at = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, saved=saved)
     best_step = load_best(run, model)
@@ -100,7 +100,7 @@ def _carry_out(
                 outcome = evaluate(model, part, split, stop=stop)
                 scores |= {f"{name}/{split}/{key}": value for key, value in outcome.scores.items()}
     fault_injection.at("report")
-    saved_model.save(
+    saved_model.save_model(
         model, run.model, run.resolved, {n: (part.input, part.target) for n, part in data.items()}, plugins
     )
     tests = {key: value for key, value in scores.items() if "/test/" in key}
@@ -113,7 +113,7 @@ def _carry_out(
     run.status("running", steps=at.step, best_step=best_step, parameters=model.count_parameters())
     run.board.hparams(flatten(recipe), scores)
     stop.check("stopped when all was trained and written; --resume only says so")
-    return Finished(run.folder, scores, best_step)
+    return RunResult(run.folder, scores, best_step)
 
 
 def _go_on_from(run: Run) -> Path | None:

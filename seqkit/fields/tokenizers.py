@@ -35,7 +35,7 @@ _BYTES = Vocabulary(tuple(f"<0x{byte:02X}>" for byte in range(256)))
 
 
 @dataclass(frozen=True)
-class Coder(ABC):
+class Tokenizer(ABC):
     """Text to ids and back. `vocabulary` is None until the coder is fitted.
 
     Args:
@@ -88,7 +88,7 @@ class Coder(ABC):
 
 @final
 @dataclass(frozen=True)
-class Characters(Coder):
+class CharacterTokenizer(Tokenizer):
     """A symbol is a Unicode code point. Nothing is normalised."""
 
     def fit(self, values: Iterable[Any]) -> Self:
@@ -107,7 +107,7 @@ class Characters(Coder):
 
 @final
 @dataclass(frozen=True)
-class Words(Coder):
+class WordTokenizer(Tokenizer):
     """A symbol is a word: what stands between white space, or an item of a list that the reader made."""
 
     def fit(self, values: Iterable[Any]) -> Self:
@@ -135,7 +135,7 @@ class Words(Coder):
 
 @final
 @dataclass(frozen=True)
-class Bytes(Coder):
+class ByteTokenizer(Tokenizer):
     """A symbol is a byte of the text in UTF-8. All 256 are known; nothing is learned and nothing is unknown."""
 
     vocabulary: Vocabulary | None = _BYTES
@@ -157,7 +157,7 @@ class Bytes(Coder):
 
 @final
 @dataclass(frozen=True)
-class Pieces(Coder):
+class PieceTokenizer(Tokenizer):
     """A symbol is a piece of a word, from a unigram language model (Kudo 2018, arXiv:1804.10959; sentencepiece).
 
     The model is trained on the counts of the words of the training data, in a fixed order with one thread, so that it
@@ -233,7 +233,12 @@ class Pieces(Coder):
         return _sentencepiece().SentencePieceProcessor(model_proto=base64.b64decode(self.model))
 
 
-CODERS: dict[Unit, type[Coder]] = {"characters": Characters, "words": Words, "bytes": Bytes, "pieces": Pieces}
+TOKENIZERS: dict[Unit, type[Tokenizer]] = {
+    "characters": CharacterTokenizer,
+    "words": WordTokenizer,
+    "bytes": ByteTokenizer,
+    "pieces": PieceTokenizer,
+}
 
 
 def _sentencepiece() -> Any:

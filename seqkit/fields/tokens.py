@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
-from seqkit.fields.tokenizers import CODERS, Coder, Unit
+from seqkit.fields.tokenizers import TOKENIZERS, Tokenizer, Unit
 from seqkit.fields.vocabulary import END, Vocabulary
 from seqkit.types import JSON, Field
 
@@ -44,7 +44,7 @@ class Tokens(Field):
     pieces: int = field(default=8000, kw_only=True)
     drop: float = field(default=0.0, kw_only=True)
     also: Callable[[], Iterable[Any]] | None = field(default=None, kw_only=True, repr=False)
-    coder: Coder | None = field(default=None, kw_only=True, repr=False)
+    coder: Tokenizer | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
         return replace(self, coder=self._coder.fit(chain(values, self.also() if self.also else ())))
@@ -81,8 +81,8 @@ class Tokens(Field):
         return Embedding(self.size, dim, drop=self.drop)
 
     @cached_property
-    def _coder(self) -> Coder:
-        return self.coder or CODERS[self.unit](self.lower, self.min_count, self.max_size, self.pieces)
+    def _coder(self) -> Tokenizer:
+        return self.coder or TOKENIZERS[self.unit](self.lower, self.min_count, self.max_size, self.pieces)
 
 
 @final
@@ -105,7 +105,7 @@ class Text(Field):
     max_size: int | None = field(default=None, kw_only=True)
     pieces: int = field(default=8000, kw_only=True)
     also: Callable[[], Iterable[Any]] | None = field(default=None, kw_only=True, repr=False)
-    coder: Coder | None = field(default=None, kw_only=True, repr=False)
+    coder: Tokenizer | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
         return replace(self, coder=self._coder.fit(chain(values, self.also() if self.also else ())))
@@ -140,5 +140,5 @@ class Text(Field):
         return replace(self, coder=self._coder.restore(state))
 
     @cached_property
-    def _coder(self) -> Coder:
-        return self.coder or CODERS[self.unit](self.lower, self.min_count, self.max_size, self.pieces)
+    def _coder(self) -> Tokenizer:
+        return self.coder or TOKENIZERS[self.unit](self.lower, self.min_count, self.max_size, self.pieces)

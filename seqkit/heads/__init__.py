@@ -311,12 +311,12 @@ def attend(
         unknown: whether <unk> may be said; false: the best known symbol instead.
     """
     from seqkit.heads.seq2seq import Attend
-    from seqkit.heads.text_search import Searching
+    from seqkit.heads.text_search import SearchOptions
 
     return Attend(
         dim,
         target,
-        searching=Searching(search, beams, best, alpha, max_length, max_ratio, unknown),
+        searching=SearchOptions(search, beams, best, alpha, max_length, max_ratio, unknown),
         cell=cell,
         hidden=hidden,
         layers=layers,
@@ -382,12 +382,12 @@ def generate(
         unknown: whether <unk> may be said; false: the best known symbol instead.
     """
     from seqkit.heads.seq2seq import Generate
-    from seqkit.heads.text_search import Searching
+    from seqkit.heads.text_search import SearchOptions
 
     return Generate(
         dim,
         target,
-        searching=Searching(search, beams, best, alpha, max_length, None, unknown),
+        searching=SearchOptions(search, beams, best, alpha, max_length, None, unknown),
         cell=cell,
         hidden=hidden,
         layers=layers,
@@ -408,4 +408,4 @@ if not TYPE_CHECKING:
             from seqkit.heads.pooling import Pooling
 
             return Pooling
-        return public_api.outdated(__name__, name)
+        return public_api.deprecated_attribute(__name__, name)

@@ -26,11 +26,11 @@ from torch import Tensor
 
 from seqkit.interfaces import mask_of
 from seqkit.kernels import (
-    at_end,
-    flip,
+    gather_last,
     native_best_paths,
     native_chain_gradient,
     native_chain_sums,
+    reverse_sequences,
     runs_native,
     upload,
 )
@@ -76,7 +76,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Sums:
+class ForwardBackward:
     """Sums over paths, in log space.
 
     Attributes:
@@ -114,31 +114,31 @@ def path_score(chain: Chain, paths: Tensor) -> Tensor:
     mask = chain.mask
     # Chosen, not multiplied: whatever stands past the end, a NaN included, does not count.
     score = said.masked_fill(~mask, 0.0).sum(0) + moved.masked_fill(~mask[1:], 0.0).sum(0)
-    final = at_end(states[..., None], chain.lengths)
+    final = gather_last(states[..., None], chain.lengths)
     return score + chain.start.gather(1, states[0][:, None]).squeeze(1) + chain.end.gather(1, final).squeeze(1)
 
 
 @torch.no_grad()
-def sums(chain: Chain, *, both: bool = True) -> Sums:
+def sums(chain: Chain, *, both: bool = True) -> ForwardBackward:
     """The sums over paths from both sides, or, with `both=False`, from the beginning only (half the work)."""
     if runs_native(chain.emissions.device):
         total, before, after, _ = native_chain_sums(*chain.parts, both=both)
-        return Sums(total, before, after)
+        return ForwardBackward(total, before, after)
     mask = chain.mask[..., None]
     emissions = chain.emissions.masked_fill(~mask, 0.0)
     if not both:
         before = _run(emissions[:, None], chain.transitions[None], chain.start[None])[:, 0]
-        return Sums(_at_last(before, chain), before, None)
+        return ForwardBackward(_at_last(before, chain), before, None)
     ran = _run(
-        torch.stack([emissions, flip(emissions, chain.lengths)], dim=1),
+        torch.stack([emissions, reverse_sequences(emissions, chain.lengths)], dim=1),
         torch.stack([chain.transitions, chain.transitions.t()]),
         torch.stack([chain.start, chain.end]),
     )
-    before, after = ran[:, 0], flip(ran[:, 1].contiguous(), chain.lengths)
-    return Sums(_at_last(before, chain), before, after)
+    before, after = ran[:, 0], reverse_sequences(ran[:, 1].contiguous(), chain.lengths)
+    return ForwardBackward(_at_last(before, chain), before, after)
 
 
-def marginals(chain: Chain, found: Sums) -> Tensor:
+def marginals(chain: Chain, found: ForwardBackward) -> Tensor:
     """(T, B, C) probability of each state at each step, zero past the end."""
     assert found.after is not None
     shares = (found.before + found.after).sub_(chain.emissions).sub_(found.total.clamp(min=LOWEST)[:, None]).exp_()
@@ -167,7 +167,7 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
         scores = scores + emissions[t][:, None]
         kept.append(scores)
         came.append(where.flatten(1))
-    last = at_end(torch.stack(kept).flatten(2), chain.lengths).view(batch, k, classes) + chain.end[:, None]
+    last = gather_last(torch.stack(kept).flatten(2), chain.lengths).view(batch, k, classes) + chain.end[:, None]
     total, final = last.flatten(1).topk(k, dim=1)
     ends = upload(chain.lengths - 1, emissions.device)[:, None]
     at, states = final, torch.zeros(time, batch, k, dtype=torch.int64, device=emissions.device)
@@ -193,7 +193,7 @@ def _run(emissions: Tensor, transitions: Tensor, start: Tensor) -> Tensor:
 
 
 def _at_last(before: Tensor, chain: Chain) -> Tensor:
-    return (at_end(before, chain.lengths) + chain.end).logsumexp(-1)
+    return (gather_last(before, chain.lengths) + chain.end).logsumexp(-1)
 
 
 def _native_loss(chain: Chain, paths: Tensor | None) -> Tensor:
@@ -241,7 +241,7 @@ class _LogPartition(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         emissions, transitions, start, end, total, before, after = ctx.saved_tensors
         chain = Chain(emissions, transitions, start, end, ctx.lengths)
-        shares = marginals(chain, Sums(total, before, after)) * grads[0][:, None]
+        shares = marginals(chain, ForwardBackward(total, before, after)) * grads[0][:, None]
         # Expected transitions: exp(before[t, i] + transitions[i, j] + after[t + 1, j] - log Z), summed over t and B.
         # Each factor is scaled by its largest entry, so that the sum is one product of two matrices.
         left, right = before[:-1], after[1:]
@@ -250,4 +250,4 @@ class _LogPartition(torch.autograd.Function):
         scale = scale.masked_fill_(~chain.mask[1:, :, None], -torch.inf).exp_()
         weighted = (left - tops[0]).exp_() * scale * grads[0][:, None]
         moved = weighted.flatten(0, 1).t() @ (right - tops[1]).exp_().flatten(0, 1) * transitions.exp()
-        return shares, moved, shares[0].clone(), at_end(shares, ctx.lengths), None
+        return shares, moved, shares[0].clone(), gather_last(shares, ctx.lengths), None

@@ -18,8 +18,8 @@ from torch.nn import functional, init
 from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.attention import Attention, Memory, Score
 from seqkit.interfaces import Encoded
-from seqkit.kernels import recur, upload
-from seqkit.kernels.ragged import real
+from seqkit.kernels import run_padded, upload
+from seqkit.kernels.ragged import real_steps
 from seqkit.layers.embedding import Embedding
 
 Cell: TypeAlias = Literal["lstm", "gru"]
@@ -27,7 +27,7 @@ Start: TypeAlias = Literal["last", "mean", "zero"]
 
 
 @dataclass(frozen=True)
-class Source:
+class DecoderInput:
     """What a text is written from. Rows are examples.
 
     Attributes:
@@ -45,7 +45,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Position:
+class DecoderState:
     """Where a decoder stands, K beams an example.
 
     Attributes:
@@ -76,7 +76,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Told:
+class TeacherForced:
     """What `teach` gives, real steps only, in the order of a flattened (B, U) block.
 
     Attributes:
@@ -167,10 +167,10 @@ class Decoder(nn.Module):
             if isinstance(cell, nn.LSTM):
                 w_bias[self.hidden : 2 * self.hidden] = 1.0
 
-    def begin(self, encoded: Encoded) -> tuple[Source, Position]:
+    def begin(self, encoded: Encoded) -> tuple[DecoderInput, DecoderState]:
         """What the text is written from, and where the decoder stands before its first symbol, with one beam."""
         memory = None if self.attention is None else self.attention.remember(encoded)
-        source = Source(memory, encoded.last if memory is None else None)
+        source = DecoderInput(memory, encoded.last if memory is None else None)
         batch = encoded.last.shape[0]
         if self.bridge is None:
             whole = encoded.last.new_zeros(self.states, batch, 1, self.depth, self.hidden)
@@ -179,7 +179,7 @@ class Decoder(nn.Module):
             whole = whole.view(batch, self.states, 1, self.depth, self.hidden).transpose(0, 1)
         fed = whole.new_zeros(batch, 1, self.width) if self.feed else None
         coverage = whole.new_zeros(batch, 1, encoded.steps.shape[1]) if self.coverage else None
-        return source, Position(tuple(whole.unbind(0)), fed, coverage)
+        return source, DecoderState(tuple(whole.unbind(0)), fed, coverage)
 
     def _summary(self, encoded: Encoded) -> Tensor:
         if self.start == "last":
@@ -198,7 +198,9 @@ class Decoder(nn.Module):
         """(V, R)"""
         return self.embedding.weight if self.weight is None else self.weight
 
-    def step(self, source: Source, at: Position, symbols: Tensor) -> tuple[Tensor, Position, Tensor | None]:
+    def step(
+        self, source: DecoderInput, at: DecoderState, symbols: Tensor
+    ) -> tuple[Tensor, DecoderState, Tensor | None]:
         """(B, K) symbols read -> (B, K, R) readout, the next position, (B, K, T) weights of attention."""
         return self._step(source, at, self._read(symbols))
 
@@ -206,7 +208,7 @@ class Decoder(nn.Module):
         """(..., ) -> (..., E)."""
         return self._drop(self.embedding(symbols, symbols)[0], self.input_dropout)
 
-    def _step(self, source: Source, at: Position, x: Tensor) -> tuple[Tensor, Position, Tensor | None]:
+    def _step(self, source: DecoderInput, at: DecoderState, x: Tensor) -> tuple[Tensor, DecoderState, Tensor | None]:
         batch, beams = x.shape[:2]
         if at.fed is not None:
             x = torch.cat([x, at.fed], dim=-1)
@@ -234,9 +236,9 @@ class Decoder(nn.Module):
             queries = torch.cat([context, queries], dim=-1)
             coverage = None if coverage is None else coverage + weights
         readout = self._drop(torch.tanh(self.readout(queries)), self.dropout)
-        return readout, Position(layers, readout if self.feed else None, coverage), weights
+        return readout, DecoderState(layers, readout if self.feed else None, coverage), weights
 
-    def teach(self, source: Source, at: Position, symbols: Tensor, lengths: Tensor) -> Told:
+    def teach(self, source: DecoderInput, at: DecoderState, symbols: Tensor, lengths: Tensor) -> TeacherForced:
         """Read a known text, (B, U) symbols that the steps read and (B,) how many are real, on the CPU."""
         x = self._read(symbols)
         if self.feed or self.coverage:
@@ -249,15 +251,15 @@ class Decoder(nn.Module):
             assert isinstance(cell, nn.RNNBase)
             if number:
                 x = self._drop(x, self.dropout)
-            x = recur(cell, x, lengths, tuple(part[:, 0, number] for part in at.layers)).steps
+            x = run_padded(cell, x, lengths, tuple(part[:, 0, number] for part in at.layers)).steps
         queries = x.transpose(0, 1)
         if self.attention is not None:
             assert source.memory is not None
             context, _ = self.attention(queries, source.memory)
             queries = torch.cat([context, queries], dim=-1)
-        return Told(self._drop(torch.tanh(self.readout(real(queries, lengths))), self.dropout))
+        return TeacherForced(self._drop(torch.tanh(self.readout(real_steps(queries, lengths))), self.dropout))
 
-    def _one_by_one(self, source: Source, at: Position, x: Tensor, lengths: Tensor) -> Told:
+    def _one_by_one(self, source: DecoderInput, at: DecoderState, x: Tensor, lengths: Tensor) -> TeacherForced:
         readouts, twice = [], []
         for t in range(x.shape[1]):
             covered = at.coverage
@@ -265,8 +267,8 @@ class Decoder(nn.Module):
             readouts.append(readout)
             if covered is not None and weights is not None:
                 twice.append(torch.minimum(covered, weights).sum(dim=-1))
-        again = real(torch.cat(twice, dim=1)[..., None], lengths).sum() if twice else None
-        return Told(real(torch.cat(readouts, dim=1), lengths), again)
+        again = real_steps(torch.cat(twice, dim=1)[..., None], lengths).sum() if twice else None
+        return TeacherForced(real_steps(torch.cat(readouts, dim=1), lengths), again)
 
     def _drop(self, x: Tensor, share: float) -> Tensor:
         return functional.dropout(x, share) if self.training and share > 0.0 else x

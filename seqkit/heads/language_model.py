@@ -15,7 +15,7 @@ from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 from seqkit.heads.option_types import contradiction
 from seqkit.interfaces import Batch, Encoded, Head
-from seqkit.kernels.ragged import real
+from seqkit.kernels.ragged import real_steps
 from seqkit.types import Field, Prediction
 
 NO_TARGET = -1
@@ -83,8 +83,8 @@ class Language(Head):
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Nats, and the number of steps whose next symbol is known (-1 in y where it is not)."""
         assert batch.y is not None
-        y = real(batch.y[..., None], encoded.lengths).squeeze(-1)
-        steps = real(encoded.steps, encoded.lengths)
+        y = real_steps(batch.y[..., None], encoded.lengths).squeeze(-1)
+        steps = real_steps(encoded.steps, encoded.lengths)
         known = (y != NO_TARGET).sum()
         if self.adaptive is not None:
             return self.adaptive.loss(self.dropout(steps), y), known
@@ -95,8 +95,8 @@ class Language(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence. Without targets, the next symbols are those of the sequence itself, all but the first."""
-        steps = real(encoded.steps, encoded.lengths)
-        y = real(self._next(batch)[..., None], encoded.lengths).squeeze(-1)
+        steps = real_steps(encoded.steps, encoded.lengths)
+        y = real_steps(self._next(batch)[..., None], encoded.lengths).squeeze(-1)
         if self.adaptive is not None:
             nats, (sure, best) = self.adaptive.nats(steps, y), self.adaptive.best(steps)
         else:

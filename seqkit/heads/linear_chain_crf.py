@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqkit.fields import Tags
 from seqkit.fields.labels import UNSEEN
-from seqkit.heads.crf_algorithms import Chain, Sums, best_paths, marginals, negative_log_likelihood, sums
+from seqkit.heads.crf_algorithms import Chain, ForwardBackward, best_paths, marginals, negative_log_likelihood, sums
 from seqkit.heads.tagging import check_aligned, spans_said
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.kernels import upload
@@ -151,7 +151,7 @@ class RandomField(Head):
 class _Along:
     """What there is to sum along the best paths, on the CPU, so that any stretch of one has its probability at once."""
 
-    def __init__(self, chain: Chain, found: Sums, best: Tensor) -> None:
+    def __init__(self, chain: Chain, found: ForwardBackward, best: Tensor) -> None:
         assert found.after is not None
         before, after, said = (
             part.gather(2, best[..., None]).squeeze(-1) for part in (found.before, found.after, chain.emissions)

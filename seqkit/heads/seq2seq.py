@@ -11,11 +11,11 @@ from torch.nn import functional
 from seqkit.fields import Text
 from seqkit.fields.vocabulary import START
 from seqkit.heads.attention import Score
-from seqkit.heads.decoder import Cell, Decoder, Start, Told
-from seqkit.heads.text_search import Searching, draw, look_for, parts, said
+from seqkit.heads.decoder import Cell, Decoder, Start, TeacherForced
+from seqkit.heads.text_search import SearchOptions, draw, search, split_rows, to_prediction
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.kernels import upload
-from seqkit.kernels.ragged import real
+from seqkit.kernels.ragged import real_steps
 from seqkit.types import Field, Prediction
 
 Schedule: TypeAlias = Literal["none", "linear", "inverse_sigmoid"]
@@ -38,7 +38,7 @@ class Attend(Head):
         dim: int,
         target: Field,
         *,
-        searching: Searching,
+        searching: SearchOptions,
         cell: Cell = "lstm",
         hidden: int | None = None,
         layers: int = 1,
@@ -98,9 +98,9 @@ class Attend(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One an example."""
-        found = look_for(self.decoder, encoded, self.searching)
+        found = search(self.decoder, encoded, self.searching)
         self.cut += sum(texts[0].cut for texts in found)
-        return [said(self.target, texts, self.searching) for texts in found]
+        return [to_prediction(self.target, texts, self.searching) for texts in found]
 
     def write(self, encoded: Encoded, **options: Any) -> list[str]:
         """Texts drawn at random; see `draw`."""
@@ -162,7 +162,7 @@ class Generate(Head):
         dim: int,
         target: Field,
         *,
-        searching: Searching,
+        searching: SearchOptions,
         cell: Cell = "lstm",
         hidden: int | None = None,
         layers: int = 1,
@@ -200,9 +200,9 @@ class Generate(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One an example."""
-        found = look_for(self.decoder, encoded, self.searching)
+        found = search(self.decoder, encoded, self.searching)
         self.cut += sum(texts[0].cut for texts in found)
-        return [said(self.target, texts, self.searching) for texts in found]
+        return [to_prediction(self.target, texts, self.searching) for texts in found]
 
     def write(self, encoded: Encoded, **options: Any) -> list[str]:
         """Texts drawn at random; see `draw`."""
@@ -233,7 +233,7 @@ def _loss(decoder: Decoder, encoded: Encoded, batch: Batch, smoothing: float) ->
         return _nats(decoder, told, y, lengths, smoothing), told.twice, count
     total = y.new_zeros((), dtype=torch.float64)
     a_row = y.shape[1] * max(len(decoder.bias), encoded.steps.shape[1] * decoder.hidden)
-    for part in parts(len(y), a_row):
+    for part in split_rows(len(y), a_row):
         index = torch.arange(part.start, part.stop, device=y.device)
         steps = int(lengths[part].max())
         told = decoder.teach(source.rows(index), at.rows(index), inputs[part, :steps], lengths[part])
@@ -241,6 +241,6 @@ def _loss(decoder: Decoder, encoded: Encoded, batch: Batch, smoothing: float) ->
     return total, None, count
 
 
-def _nats(decoder: Decoder, told: Told, y: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
-    true = real(y[..., None], lengths).squeeze(-1)
+def _nats(decoder: Decoder, told: TeacherForced, y: Tensor, lengths: Tensor, smoothing: float) -> Tensor:
+    true = real_steps(y[..., None], lengths).squeeze(-1)
     return decoder.nats(told.readout, true, smoothing)

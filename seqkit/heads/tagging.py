@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from seqkit.fields import Tags
 from seqkit.interfaces import Batch, Encoded, Head
-from seqkit.kernels.ragged import real
+from seqkit.kernels.ragged import real_steps
 from seqkit.spans import Scheme, spans_of
 from seqkit.types import JSON, Field, Prediction
 
@@ -47,8 +47,8 @@ class Tag(Head):
         """
         assert batch.y is not None
         check_aligned(encoded, batch)
-        rows = real(encoded.steps, encoded.lengths)
-        y = real(batch.y[..., None], encoded.lengths).squeeze(-1)
+        rows = real_steps(encoded.steps, encoded.lengths)
+        y = real_steps(batch.y[..., None], encoded.lengths).squeeze(-1)
         smoothing = self.label_smoothing if self.training else 0.0
         total = functional.cross_entropy(self.logits(rows), y, label_smoothing=smoothing, reduction="sum")
         return total, torch.tensor(len(rows))
@@ -56,7 +56,7 @@ class Tag(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
-        shares = self.logits(real(encoded.steps, encoded.lengths)).softmax(dim=-1)
+        shares = self.logits(real_steps(encoded.steps, encoded.lengths)).softmax(dim=-1)
         sure, best = (part.cpu() for part in shares.max(dim=-1))
         lengths = encoded.lengths.tolist()
         return [

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqkit.decoding.beam_search import Hypothesis, beam_search
 from seqkit.decoding.sampling import sample
 from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
-from seqkit.heads.decoder import Decoder, Position, Source
+from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState
 from seqkit.heads.option_types import Search
 from seqkit.interfaces import Encoded
 from seqkit.types import Prediction
@@ -24,7 +24,7 @@ ROOM = 1 << 23
 
 
 @dataclass(frozen=True)
-class Searching:
+class SearchOptions:
     """How a text is looked for; see `seqkit.heads.attend` for what the options mean."""
 
     search: Search = "greedy"
@@ -55,24 +55,24 @@ class Searching:
         return torch.minimum(most, (lengths * self.max_ratio).ceil().to(torch.int64) + 1)
 
 
-def parts(count: int, a_row: int) -> Iterator[slice]:
+def split_rows(count: int, a_row: int) -> Iterator[slice]:
     """Slices of so many examples as there is room for, each of which needs `a_row` numbers."""
     size = max(1, ROOM // max(1, a_row))
     return (slice(start, min(count, start + size)) for start in range(0, count, size))
 
 
-def look_for(decoder: Decoder, encoded: Encoded, searching: Searching) -> list[list[Hypothesis]]:
+def search(decoder: Decoder, encoded: Encoded, searching: SearchOptions) -> list[list[Hypothesis]]:
     """The best texts of each example, the best first."""
     source, at = decoder.begin(encoded)
     limits = searching.limits(encoded.lengths)
 
-    def step(source: Source, at: Position, symbols: Tensor) -> tuple[Tensor, Position, Tensor | None]:
+    def step(source: DecoderInput, at: DecoderState, symbols: Tensor) -> tuple[Tensor, DecoderState, Tensor | None]:
         readout, at, weights = decoder.step(source, at, symbols.to(readable))
         return decoder.logits(readout), at, None if weights is None else weights.argmax(dim=-1)
 
     readable = encoded.last.device
     found = []
-    for part in parts(len(limits), searching.width * len(decoder.bias)):
+    for part in split_rows(len(limits), searching.width * len(decoder.bias)):
         index = torch.arange(part.start, part.stop, device=readable)
         found += beam_search(
             step,
@@ -90,7 +90,7 @@ def look_for(decoder: Decoder, encoded: Encoded, searching: Searching) -> list[l
     return found
 
 
-def said(target: Any, texts: list[Hypothesis], searching: Searching) -> Prediction:
+def to_prediction(target: Any, texts: list[Hypothesis], searching: SearchOptions) -> Prediction:
     """What a head says of one example's texts; see `seqkit.heads.seq2seq.Attend`."""
     first = texts[0]
     scores: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from seqkit.types import Prediction
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluationResult:
     """What an evaluation found. Predictions, targets and ids are in the order of the data."""
 
     scores: dict[str, float]
@@ -40,7 +40,7 @@ def evaluate(
     batch: int | None = None,
     stop: Interrupts | None = None,
     tell: Callable[[str], object] | None = None,
-) -> Outcome:
+) -> EvaluationResult:
     """Loss and metric of one task on one split.
 
     What does not fit into memory is scored in smaller parts, here alone: training goes on with its own batches.
@@ -66,7 +66,7 @@ def evaluate(
                 stop.check("stopped during an evaluation")
             rows = waiting.pop(0)
             first = windows[0] if len(rows) == len(index) else windows[0].take(rows)
-            smaller = out_of_memory.parts(first, fits)
+            smaller = out_of_memory.row_ranges(first, fits)
             if len(smaller) > 1:
                 waiting[:0] = [rows[each.start : each.stop] for each in smaller]
                 continue
@@ -79,20 +79,20 @@ def evaluate(
                 for row, prediction in zip(rows, predictions, strict=False):
                     found[index[row]] = prediction
                 continue
-            fits = out_of_memory.less(error, data.name)
+            fits = out_of_memory.halved_budget(error, data.name)
             waiting.insert(0, rows)
             if tell is not None:
-                tell(f"evaluation: {out_of_memory.told(error, data.name, fits)}")
+                tell(f"evaluation: {out_of_memory.message(error, data.name, fits)}")
     model.train(was_training)
     scores = {head.loss_name: total / max(1, count)}
     if data.task.metric is None:
-        return Outcome(scores, [], [], [])
+        return EvaluationResult(scores, [], [], [])
     parts = [prediction for prediction in found if prediction is not None]
     predictions, targets, ids = _whole(head, data, split, parts)
     if data.task.finish is not None:
         predictions, targets = _finished(data, split, predictions, ids)
     scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
-    return Outcome(scores, predictions, targets, ids)
+    return EvaluationResult(scores, predictions, targets, ids)
 
 
 def _rows(windows: Sequence[Batch], rows: range) -> Iterator[Batch]:
@@ -112,7 +112,7 @@ def _scored(model: Model, data: TaskData, windows: Sequence[Batch]) -> tuple[flo
     total, count, found = 0.0, 0, list[Prediction]()
     state: State | None = None
     for number, window in enumerate(windows):
-        with out_of_memory.watched(window):
+        with out_of_memory.catch_oom(window):
             window = window.to(model.device)
             if state is not None:
                 state = tuple(tensor[: window.size] for tensor in state)

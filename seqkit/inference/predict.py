@@ -65,12 +65,12 @@ def _predict_all(model: Model, data: TaskData, batch: int) -> list[Prediction]:
     while waiting:
         index = waiting.pop(0)
         made = data.batch("predict", index)
-        smaller = out_of_memory.parts(made, fits)
+        smaller = out_of_memory.row_ranges(made, fits)
         if len(smaller) > 1:
             waiting[:0] = [index[rows.start : rows.stop] for rows in smaller]
             continue
         try:
-            with out_of_memory.watched(made):
+            with out_of_memory.catch_oom(made):
                 here = made.to(model.device)
                 predictions = model.predict(data.name, here, model.encode(data.name, here))
         except out_of_memory.OutOfMemory as caught:
@@ -78,6 +78,6 @@ def _predict_all(model: Model, data: TaskData, batch: int) -> list[Prediction]:
         else:
             found.update(zip(index.tolist(), predictions, strict=True))
             continue
-        fits = out_of_memory.less(error, data.name)
+        fits = out_of_memory.halved_budget(error, data.name)
         waiting.insert(0, index)
     return [found[i] for i in range(len(order))]

@@ -125,7 +125,7 @@ def sync_folder(folder: Path, *, point: str | None = None) -> None:
 
 def write_json(path: Path, value: JSON) -> None:
     """Replace the file with pretty, strict JSON: numbers that JSON lacks become the strings of `finite`."""
-    write(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write(path, json.dumps(json_safe(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> JSON:
@@ -136,7 +136,7 @@ def read_json(path: Path) -> JSON:
         return None
 
 
-def finite(value: JSON) -> JSON:
+def json_safe(value: JSON) -> JSON:
     """The same value with "NaN", "Infinity" and "-Infinity" (strings) for the numbers that JSON does not know."""
     if isinstance(value, float):
         if value != value:
@@ -145,24 +145,24 @@ def finite(value: JSON) -> JSON:
             return "Infinity" if value > 0 else "-Infinity"
         return value
     if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
+        return {str(key): json_safe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
+        return [json_safe(item) for item in value]
     return value
 
 
-def free(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
     """Bytes that this user may still write there."""
     stat = os.statvfs(folder)
     return stat.f_bavail * stat.f_frsize
 
 
-def cannot_write(error: OSError, folder: Path, *, need: int | None = None, more: str = "") -> RunError:
+def write_error(error: OSError, folder: Path, *, need: int | None = None, more: str = "") -> RunError:
     """The error that tells a user why something could not be written, with the numbers that matter."""
     tail = f"; {more}" if more else ""
     if error.errno in FULL:
         try:
-            have = readable(free(folder))
+            have = readable(free_bytes(folder))
         except OSError:
             have = "unknown"
         wanted = "" if need is None else f"need {readable(need)}, "

@@ -32,7 +32,7 @@ from seqkit.errors import DataError, Problem, RunError
 from seqkit.io.atomic import flush_folder
 from seqkit.io.cache import cache_folder, sha256_of
 
-Progress: TypeAlias = Callable[[int, int | None, str], None]
+ProgressCallback: TypeAlias = Callable[[int, int | None, str], None]
 Tell: TypeAlias = Callable[[str], None]
 
 TIMEOUT: Final = 30.0
@@ -89,7 +89,7 @@ class Dataset:
 @dataclass(frozen=True)
 class _Listeners:
     tell: Tell | None = None
-    progress: Progress | None = None
+    progress: ProgressCallback | None = None
 
 
 _NOBODY = _Listeners()
@@ -97,7 +97,7 @@ _listeners: ContextVar[_Listeners] = ContextVar("listeners", default=_NOBODY)
 
 
 @contextmanager
-def listening(*, tell: Tell | None = None, progress: Progress | None = None) -> Iterator[None]:
+def listening(*, tell: Tell | None = None, progress: ProgressCallback | None = None) -> Iterator[None]:
     """Within this block, downloads report here. `tell` gets whole lines (stderr otherwise), `progress` bytes."""
     token = _listeners.set(_Listeners(tell, progress))
     try:

@@ -19,7 +19,7 @@ _STEPS: dict[str, Callable[..., Any]] = {
 }
 
 
-def advance(cell: nn.RNNBase, x: Tensor, start: CellState) -> CellState:
+def cell_step(cell: nn.RNNBase, x: Tensor, start: CellState) -> CellState:
     """(B, D) and the state before -> the state after, (h,) or (h, c), each (B, H)."""
     weights = cell.all_weights[0]
     first = tuple(part.to(x.dtype) for part in start)

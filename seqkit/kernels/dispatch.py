@@ -33,7 +33,7 @@ _wanted: ContextVar[Wanted | None] = ContextVar("wanted", default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Dispatch:
     """What runs, and the reason in words."""
 
     name: Implementation
@@ -74,31 +74,31 @@ def wanted() -> Wanted:
     raise UsageError(f"{VARIABLE} is '{said}'; it can be {', '.join(get_args(Wanted))}")
 
 
-def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype) -> Choice:
+def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype) -> Dispatch:
     """The implementation for a layer of such cells, its weights on `device` and of `dtype`.
 
     Raises:
         UsageError: the native one is asked for by name, and this machine has none.
     """
     if device.type != "cpu":
-        return Choice("padded", f"torch's own layers on {device.type}")
+        return Dispatch("padded", f"torch's own layers on {device.type}")
     wish = wanted()
     if wish == "padded":
-        return Choice("padded", "torch's own layers" if wish == DEFAULT else "torch's own layers, as asked for")
+        return Dispatch("padded", "torch's own layers" if wish == DEFAULT else "torch's own layers, as asked for")
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return Choice("padded", "torch's own layers: what is traced must be torch's alone")
+        return Dispatch("padded", "torch's own layers: what is traced must be torch's alone")
     if dtype not in (torch.float32, torch.float64):
-        return Choice("padded", f"torch's own layers: weights of {dtype}")
+        return Dispatch("padded", f"torch's own layers: weights of {dtype}")
     if wish == "auto" and cell.mode == "LSTM" and torch.is_autocast_enabled("cpu"):
-        return Choice("padded", "torch's own layers: oneDNN has an LSTM in the low precision that is asked for")
+        return Dispatch("padded", "torch's own layers: oneDNN has an LSTM in the low precision that is asked for")
     if wish == "stepwise":
-        return Choice("stepwise", "rows without padding, in PyTorch, as asked for")
+        return Dispatch("stepwise", "rows without padding, in PyTorch, as asked for")
     found = native()
     if found.library is not None:
-        return Choice("native", f"rows without padding, {found.said}")
+        return Dispatch("native", f"rows without padding, {found.said}")
     if wish == "native":
         raise UsageError(f"{VARIABLE}=native: the native library is {found.said}; use auto")
-    return Choice("padded", f"torch's own layers; the native library is {found.said}")
+    return Dispatch("padded", f"torch's own layers; the native library is {found.said}")
 
 
 def runs_native(device: torch.device) -> bool:

@@ -141,7 +141,7 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        return scattered(grads[0], index, ctx.size), None
+        return pad(grads[0], index, ctx.size), None
 
 
 class _Scattered(torch.autograd.Function):
@@ -155,16 +155,16 @@ class _Scattered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
-        return gathered(grads[0], index), None, None
+        return unpad(grads[0], index), None, None
 
 
-def gathered(block: Tensor, index: Tensor) -> Tensor:
+def unpad(block: Tensor, index: Tensor) -> Tensor:
     """(M, D), (N,) different places -> (N, D)."""
     out: Tensor = _Gathered.apply(block, index)  # type: ignore[no-untyped-call, unused-ignore]
     return out
 
 
-def scattered(rows: Tensor, index: Tensor, size: int) -> Tensor:
+def pad(rows: Tensor, index: Tensor, size: int) -> Tensor:
     """(N, D), (N,) different places -> (size, D), zero where no row goes."""
     out: Tensor = _Scattered.apply(rows, index, size)  # type: ignore[no-untyped-call, unused-ignore]
     return out

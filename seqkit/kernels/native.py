@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from seqkit.kernels.layout import Layout, groups_for, lay_out
-from seqkit.kernels.recurrence import Kind, Pass
+from seqkit.kernels.recurrence import CellKind, Pass
 from seqkit.runtime.native_library import native
 
-_KINDS: dict[Kind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
+_KINDS: dict[CellKind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
 
 
 def native_pass(passes: Sequence[Pass], layout: Layout, *, threads: int, back: bool) -> None:

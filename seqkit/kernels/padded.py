@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit.kernels.ragged import all_full, at_end, flip
+from seqkit.kernels.ragged import all_full, gather_last, reverse_sequences
 
 CellState: TypeAlias = tuple[Tensor, ...]
 """(h,) or (h, c), each (B, H)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class PaddedOutput:
     """What one layer in one direction gives.
 
     Attributes:
@@ -33,13 +33,15 @@ class Ran:
     finish: Callable[[], CellState]
 
 
-def recur(cell: nn.RNNBase, x: Tensor, lengths: Tensor, start: CellState, *, reverse: bool = False) -> Ran:
+def run_padded(
+    cell: nn.RNNBase, x: Tensor, lengths: Tensor, start: CellState, *, reverse: bool = False
+) -> PaddedOutput:
     """One layer over (T, B, D), from `start`; `reverse` begins at each sequence's true last step.
 
     The cell is torch's (`nn.RNN`, `nn.GRU`, `nn.LSTM`) with one layer, one direction, time first.
     """
     if reverse:
-        x = flip(x, lengths)
+        x = reverse_sequences(x, lengths)
     first = tuple(part.to(x.dtype)[None] for part in start)
     hx = first if isinstance(cell, nn.LSTM) else first[0]
     steps, after = cell(x, hx)
@@ -48,10 +50,10 @@ def recur(cell: nn.RNNBase, x: Tensor, lengths: Tensor, start: CellState, *, rev
         if all_full(lengths, x.shape[0]):
             return tuple(part[0] for part in after) if isinstance(cell, nn.LSTM) else (after[0],)
         if isinstance(cell, nn.LSTM):
-            return at_end(steps, lengths), memory_at_end(cell, x, steps, lengths, start)
-        return (at_end(steps, lengths),)
+            return gather_last(steps, lengths), memory_at_end(cell, x, steps, lengths, start)
+        return (gather_last(steps, lengths),)
 
-    return Ran(flip(steps, lengths) if reverse else steps, finish)
+    return PaddedOutput(reverse_sequences(steps, lengths) if reverse else steps, finish)
 
 
 def memory_at_end(cell: nn.LSTM, x: Tensor, steps: Tensor, lengths: Tensor, start: CellState) -> Tensor:

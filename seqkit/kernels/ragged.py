@@ -30,7 +30,7 @@ def real_rows(lengths: Tensor, steps: int) -> Tensor:
     return inside.flatten().nonzero().squeeze(1)
 
 
-def at_end(steps: Tensor, lengths: Tensor) -> Tensor:
+def gather_last(steps: Tensor, lengths: Tensor) -> Tensor:
     """(T, B, H), (B,) -> (B, H): each sequence's row at its own last step."""
     batch = steps.shape[1]
     index = upload((lengths - 1) * batch + torch.arange(batch), steps.device)
@@ -57,7 +57,7 @@ def permuted(rows: Tensor, index: Tensor) -> Tensor:
     return out
 
 
-def flip(steps: Tensor, lengths: Tensor) -> Tensor:
+def reverse_sequences(steps: Tensor, lengths: Tensor) -> Tensor:
     """(T, B, H), (B,) -> (T, B, H): each sequence turned round within its own length, padding left in place."""
     time, batch = steps.shape[:2]
     t = torch.arange(time)[:, None]
@@ -66,7 +66,7 @@ def flip(steps: Tensor, lengths: Tensor) -> Tensor:
     return permuted(steps.flatten(0, 1), index).view(time, batch, -1)
 
 
-def real(steps: Tensor, lengths: Tensor) -> Tensor:
+def real_steps(steps: Tensor, lengths: Tensor) -> Tensor:
     """(B, T, ...) -> (N, ...): the real steps of all sequences in a row."""
     flat = steps.flatten(0, 1)
     rows = real_rows(lengths, steps.shape[1])

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from seqkit.kernels.layout import Layout
 
-Kind: TypeAlias = Literal["tanh", "relu", "lstm", "gru"]
+CellKind: TypeAlias = Literal["tanh", "relu", "lstm", "gru"]
 
 
-GATES: dict[Kind, int] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
+GATES: dict[CellKind, int] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Pass:
             anything going in, and coming out the part of the first h's gradient that came through no gate.
     """
 
-    kind: Kind
+    kind: CellKind
     backwards: bool
     weights: Tensor
     bias: Tensor | None

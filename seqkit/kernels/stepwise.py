@@ -20,7 +20,7 @@ def stepwise(passes: Sequence[Pass], layout: Layout, *, threads: int, back: bool
     """Every pass by plain PyTorch, a step at a time. `threads` is what torch says it is."""
     for each in passes:
         for group in layout.groups:
-            _back(each, group) if back else _there(each, group)
+            _backward(each, group) if back else _forward(each, group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _earlier(rows: Tensor, step: _Step, start: Tensor | None) -> Tensor:
     return torch.cat([past, rest])
 
 
-def _there(run: Pass, group: Group) -> None:
+def _forward(run: Pass, group: Group) -> None:
     start = run.start or (None, None)
     for step in _steps_of(group, run.backwards):
         h = _earlier(run.steps, step, start[0])
@@ -102,7 +102,7 @@ def _there(run: Pass, group: Group) -> None:
             run.steps[step.rows] = total.tanh() if run.kind == "tanh" else total.relu()
 
 
-def _back(run: Pass, group: Group) -> None:
+def _backward(run: Pass, group: Group) -> None:
     assert run.gradient is not None
     assert run.changes is not None
     assert run.before is not None

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from seqkit.kernels.layout import Layout
 from seqkit.kernels.padded import CellState
-from seqkit.kernels.recurrence import GATES, Engine, Kind, Pass
+from seqkit.kernels.recurrence import GATES, CellKind, Engine, Pass
 
 _INPUTS = 6
 """Tensors of a direction that the function is given: W, R, two biases, h and c at the start."""
 
 
 @dataclass(frozen=True, slots=True)
-class RowsRan:
+class UnpaddedOutput:
     """What one layer gives, all its directions.
 
     Attributes:
@@ -36,7 +36,7 @@ class RowsRan:
     ends: list[Callable[[], CellState]]
 
 
-def recur_rows(
+def run_unpadded(
     cells: Sequence[nn.RNNBase],
     x: Tensor,
     layout: Layout,
@@ -44,7 +44,7 @@ def recur_rows(
     *,
     engine: Engine,
     threads: int = 1,
-) -> RowsRan:
+) -> UnpaddedOutput:
     """One layer over rows (N, D): `cells` are its directions, forwards first, `starts` their states in batch order.
 
     A start of None is zero. The cells are torch's, with one layer and one direction each.
@@ -62,16 +62,16 @@ def recur_rows(
         h = _at(rows, layout.first if d else layout.last, layout, None if start is None else start[0])
         return (h, memories[d]) if memories else (h,)
 
-    return RowsRan(out, [partial(end, d) for d in range(len(cells))])
+    return UnpaddedOutput(out, [partial(end, d) for d in range(len(cells))])
 
 
-def kind_of(cell: nn.RNNBase) -> Kind:
+def kind_of(cell: nn.RNNBase) -> CellKind:
     """The kind of a torch cell.
 
     Raises:
         TypeError: it is none of these.
     """
-    kinds: dict[str, Kind] = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": "lstm", "GRU": "gru"}
+    kinds: dict[str, CellKind] = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": "lstm", "GRU": "gru"}
     if cell.mode not in kinds:
         raise TypeError(f"no recurrent cell: {type(cell).__name__}")
     return kinds[cell.mode]
@@ -90,7 +90,7 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, engine: Engine, layout: Layout, kind: Kind, threads: int, x: Tensor, *given: Tensor | None
+        ctx: Any, engine: Engine, layout: Layout, kind: CellKind, threads: int, x: Tensor, *given: Tensor | None
     ) -> tuple[Tensor, ...]:
         low = _low_precision()
         sides = _sides(given)
@@ -164,7 +164,7 @@ class _Side:
     h0: Tensor | None
     c0: Tensor | None
 
-    def bias(self, kind: Kind) -> Tensor:
+    def bias(self, kind: CellKind) -> Tensor:
         """(G H,) what is added to W x: both biases, but for a GRU's new gate, where the second one comes later."""
         if kind != "gru":
             return self.b + self.c
@@ -173,7 +173,7 @@ class _Side:
 
 
 def _passes(
-    kind: Kind,
+    kind: CellKind,
     sides: Sequence[_Side],
     gates: Sequence[Tensor],
     memory: Tensor | None,
@@ -211,7 +211,7 @@ def _final(layout: Layout, run: Pass, start: Tensor | None) -> Tensor:
     return found.clone() if found is start else found
 
 
-def _carried(kind: Kind, layout: Layout, steps: Tensor, hidden: int, given: Tensor | None) -> Tensor | None:
+def _carried(kind: CellKind, layout: Layout, steps: Tensor, hidden: int, given: Tensor | None) -> Tensor | None:
     if kind not in ("lstm", "gru"):
         return None
     return steps.new_zeros(layout.sequences, hidden) if given is None else given.index_select(0, layout.order)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.errors import UsageError
-from seqkit.kernels import real_rows, recur, upload
+from seqkit.kernels import real_rows, run_padded, upload
 from seqkit.layers.pretrained_vectors import Key, vectors_of
 
 
@@ -166,7 +166,7 @@ class Recurrence(nn.Module):
             steps = self.letters(order.t())
             zero = steps.new_zeros(len(spelled), cell.hidden_size)
             full = torch.full((len(spelled),), spelled.shape[1])
-            said = recur(cell, steps, full, (zero, zero)).steps
+            said = run_padded(cell, steps, full, (zero, zero)).steps
             found.append(said.gather(0, (sizes - 1)[None, :, None].expand(1, -1, cell.hidden_size))[0])
         return torch.cat(found, dim=-1)
 

@@ -76,7 +76,7 @@ class Model(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def build(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], *, start: bool = True) -> Model:
+def build_model(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], *, start: bool = True) -> Model:
     """A new model for a recipe. `tasks` gives each task with its input and target fields, fitted.
 
     Weights depend on the seed of the recipe alone: the generator is set here, and left where the model ends.

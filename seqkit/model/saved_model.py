@@ -25,7 +25,7 @@ from seqkit.types import JSON, Field, Task
 
 if TYPE_CHECKING:
     pass
-from seqkit.model.model import Model, build
+from seqkit.model.model import Model, build_model
 
 FORMAT_VERSION = 1
 
@@ -34,7 +34,7 @@ NEEDED = ("model.safetensors", "recipe.yaml", "fields.json")
 """What a model is made of; its manifest may list more."""
 
 
-def save(
+def save_model(
     model: Model, folder: Path, resolved: str, fields: Mapping[str, tuple[Field, Field]], plugins: JSON = ()
 ) -> None:
     """All that prediction needs: weights, resolved recipe, fitted fields, plugins, and last a manifest with all hashes.
@@ -58,10 +58,10 @@ def save(
         for name, content in {**contents, "MANIFEST.json": manifest}.items():
             atomic.write(folder / name, content, point="report")
     except OSError as error:
-        raise atomic.cannot_write(error, folder) from error
+        raise atomic.write_error(error, folder) from error
 
 
-def open_model(
+def load_model(
     folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[Model, Recipe, dict[str, tuple[Task, Field, Field]]]:
     """A saved model, its recipe and its tasks with fitted fields. `folder` is a run folder or its `model/`.
@@ -98,8 +98,8 @@ def open_model(
         except Exception as error:  # a stranger's file may hold anything, and a field believes what it is given
             said = f"{type(error).__name__}: {error}"
             raise RunError(f"{folder / 'fields.json'}: what task {name} learned cannot be read ({said})") from error
-    with out_of_memory.reported():
-        model = build(recipe, tasks, start=False)
+    with out_of_memory.explain_oom():
+        model = build_model(recipe, tasks, start=False)
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (RuntimeError, SafetensorError) as error:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def gather(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+def dense_gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     """The numbers of all gradients, to be changed in place. What a row got from several places is added up first."""
     found = []
     for parameter in parameters:
@@ -21,7 +21,7 @@ def gather(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     return found
 
 
-def forget(parameters: Iterable[nn.Parameter]) -> None:
+def clear_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """No gradients any more."""
     for parameter in parameters:
         parameter.grad = None
@@ -32,7 +32,7 @@ def values_of(gradient: Tensor) -> Tensor:
     return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
-def norm_of(gradients: Sequence[Tensor]) -> Tensor:
+def global_norm(gradients: Sequence[Tensor]) -> Tensor:
     """() of all numbers together, as `torch.nn.utils.get_total_norm` has it of tensors of one kind on one device."""
     if not gradients:
         return torch.tensor(0.0)
@@ -40,12 +40,12 @@ def norm_of(gradients: Sequence[Tensor]) -> Tensor:
     return norm
 
 
-def scale(gradients: Sequence[Tensor], by: Tensor) -> None:
+def scale_gradients(gradients: Sequence[Tensor], by: Tensor) -> None:
     """Multiply all gradients by a number ()."""
     torch._foreach_mul_(list(gradients), by)
 
 
-def clip(gradients: Sequence[Tensor], longest: float | None, norm: Tensor) -> None:
+def clip_gradients(gradients: Sequence[Tensor], longest: float | None, norm: Tensor) -> None:
     """Scale gradients whose norm is larger than `longest` down to it."""
     if longest is None or not gradients:
         return

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     pass
 
 
-Factor: TypeAlias = Callable[[int, Sequence[float]], float]
+Schedule: TypeAlias = Callable[[int, Sequence[float]], float]
 """(optimiser steps taken, what each dev evaluation so far gave as a number to minimise) -> multiplier of lr."""
 
 
-def constant(total: int, /, *, warmup: Size = 0) -> Factor:
+def constant(total: int, /, *, warmup: Size = 0) -> Schedule:
     """The same rate throughout, after a linear warm-up.
 
     Args:
@@ -25,7 +25,7 @@ def constant(total: int, /, *, warmup: Size = 0) -> Factor:
     return lambda step, dev_losses: _warm(step, warmup)
 
 
-def linear(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Factor:
+def linear(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Schedule:
     """A linear rise over the warm-up, then a linear fall to the floor at the last step.
 
     Args:
@@ -35,7 +35,7 @@ def linear(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Fact
     return lambda step, dev_losses: _warm(step, warmup) * (1 - (1 - floor) * _progress(step, warmup, total))
 
 
-def cosine(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Factor:
+def cosine(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Schedule:
     """Half a cosine from lr to the floor, after a linear warm-up (Loshchilov and Hutter 2017, arXiv:1608.03983).
 
     Args:
@@ -50,7 +50,7 @@ def cosine(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Fact
     return factor
 
 
-def one_cycle(total: int, /, *, rise: Share = 0.3, start: Probability = 0.04, floor: Probability = 0.0) -> Factor:
+def one_cycle(total: int, /, *, rise: Share = 0.3, start: Probability = 0.04, floor: Probability = 0.0) -> Schedule:
     """One cosine rise to lr and one cosine fall (Smith and Topin 2017, arXiv:1708.07120).
 
     Args:
@@ -70,7 +70,7 @@ def one_cycle(total: int, /, *, rise: Share = 0.3, start: Probability = 0.04, fl
 
 def plateau(
     total: int, /, *, factor: Share = 0.5, patience: Size = 1, floor: Probability = 0.01, warmup: Size = 0
-) -> Factor:
+) -> Schedule:
     """Lower the rate each time dev has not improved for longer than `patience` evaluations.
 
     Args:
@@ -103,7 +103,7 @@ def _progress(step: int, start: int, total: int) -> float:
     return min(1.0, max(0.0, (step - start) / max(1, total - start)))
 
 
-SCHEDULES: Mapping[str, Callable[..., Factor]] = {
+SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
     "constant": constant,
     "linear": linear,
     "cosine": cosine,

@@ -18,7 +18,7 @@ from seqkit.types import JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckResult:
     """What one test found. `said` is empty if it passed."""
 
     contract: str
@@ -30,7 +30,7 @@ class Outcome:
         return head + "".join(f"\n        {line}" for line in self.said.strip().split("\n") if line)
 
 
-def check(plugin: Plugin, options: Mapping[str, JSON]) -> Iterator[Outcome]:
+def check(plugin: Plugin, options: Mapping[str, JSON]) -> Iterator[CheckResult]:
     """Every contract of a plugin's kind, one after another. The plugin is imported here: look at it with `probe` first.
 
     Args:
@@ -49,14 +49,14 @@ def check(plugin: Plugin, options: Mapping[str, JSON]) -> Iterator[Outcome]:
         try:
             method()
         except AssertionError as error:
-            yield Outcome(contract, False, str(error))
+            yield CheckResult(contract, False, str(error))
         except SeqkitError:
             raise
         except Exception as error:  # whatever a stranger's code raises
             last = traceback.extract_tb(error.__traceback__)[-1]
-            yield Outcome(contract, False, f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})")
+            yield CheckResult(contract, False, f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})")
         else:
-            yield Outcome(contract, True)
+            yield CheckResult(contract, True)
 
 
 def _tests(plugin: Plugin, options: Mapping[str, JSON]) -> Any:

@@ -22,10 +22,10 @@ from typing import Any, Final
 
 from seqkit import public_api
 from seqkit._version import __version__
-from seqkit.plugin_tools.report import STATE_ORDER, Remark, Report, distribution_of
+from seqkit.plugin_tools.report import LEVEL_ORDER, Remark, Report, distribution_of
 from seqkit.registry import registry
 from seqkit.registry.import_errors import Diagnosis, where_in
-from seqkit.registry.registry import HOME, Plugin
+from seqkit.registry.registry import CORE, Plugin
 
 PATIENCE: Final = 5.0
 """Seconds after which an import counts as endless if it imports nothing further."""
@@ -47,7 +47,7 @@ def probe(plugins: Sequence[Plugin], *, patience: float = PATIENCE) -> Iterator[
     groups: dict[tuple[str, str], list[Plugin]] = {}
     for plugin in plugins:
         if plugin.compatible:
-            module = "" if plugin.distribution == HOME else plugin.module
+            module = "" if plugin.distribution == CORE else plugin.module
             groups.setdefault((plugin.distribution, module), []).append(plugin)
     everywhere = Counter((plugin.kind, plugin.name) for plugin in registry.installed())
     children: list[subprocess.Popen[bytes]] = []
@@ -57,7 +57,7 @@ def probe(plugins: Sequence[Plugin], *, patience: float = PATIENCE) -> Iterator[
         found = {key: pool.submit(_examine, group, patience, children) for key, group in groups.items()}
         for plugin in plugins:
             if plugin.compatible:
-                key = (plugin.distribution, "" if plugin.distribution == HOME else plugin.module)
+                key = (plugin.distribution, "" if plugin.distribution == CORE else plugin.module)
                 report = found[key].result()[plugin]
             else:
                 what = f"needs seqkit{plugin.needs}, and this is seqkit {__version__}; it was not imported"
@@ -87,7 +87,7 @@ def _clash(plugin: Plugin) -> tuple[str, str]:
 
 
 def _with(report: Report, *remarks: Remark) -> Report:
-    every = sorted([*report.remarks, *remarks], key=lambda remark: -STATE_ORDER.index(remark.state))
+    every = sorted([*report.remarks, *remarks], key=lambda remark: -LEVEL_ORDER.index(remark.state))
     return dataclasses.replace(report, remarks=tuple(every))
 
 
@@ -104,7 +104,7 @@ def _examine(
             found = report.diagnosis
             what = f"does not load: {dataclasses.replace(found, advice='')}"
             remarks.append(Remark("missing" if found.missing else "bad", what, found.advice))
-        if plugin.distribution != HOME:
+        if plugin.distribution != CORE:
             if said.output.strip():
                 remarks.append(Remark("note", f"wrote {_quoted(said.output)} when it was imported"))
             remarks += _read(plugin)
@@ -182,7 +182,7 @@ def _read(plugin: Plugin) -> Iterator[Remark]:
         if path.suffix != ".py":
             continue
         try:
-            found = list(public_api.trespasses(path.read_text(encoding="utf-8")))
+            found = list(public_api.private_imports(path.read_text(encoding="utf-8")))
         except (OSError, SyntaxError, ValueError):
             continue  # a file that cannot be read is none that works; its import tells
         for each in found:

@@ -18,8 +18,8 @@ from seqkit.plugin_tools.report import Remark, distribution_of
 from seqkit.recipe.describe import type_in_words
 from seqkit.registry import registry
 from seqkit.registry.import_errors import Diagnosis, diagnose
-from seqkit.registry.registry import HOME, Plugin
-from seqkit.registry.side_effects import Watch
+from seqkit.registry.registry import CORE, Plugin
+from seqkit.registry.side_effects import ProcessSnapshot
 from seqkit.types import JSON
 
 FOR_A_LIBRARY: Final = 4
@@ -77,7 +77,7 @@ def _look(plugin: Plugin) -> dict[str, JSON]:
     except importlib.metadata.PackageNotFoundError:
         place_of = _nowhere
     before = "torch" in sys.modules
-    watch = Watch(lambda filename: place_of(filename) is not None)
+    watch = ProcessSnapshot(lambda filename: place_of(filename) is not None)
     start = time.perf_counter()
     diagnosis: Diagnosis | None = None
     factory: Any = None
@@ -87,7 +87,7 @@ def _look(plugin: Plugin) -> dict[str, JSON]:
         diagnosis = diagnose(error, plugin.distribution, plugin.value)
     seconds = time.perf_counter() - start
     remarks = []
-    if plugin.distribution != HOME:
+    if plugin.distribution != CORE:
         remarks += [
             Remark("bad" if each.grave else "note", f"{each.what} when it was imported") for each in watch.changes()
         ]

@@ -12,14 +12,14 @@ from seqkit.registry.import_errors import Diagnosis
 from seqkit.registry.registry import Plugin
 from seqkit.types import JSON
 
-State: TypeAlias = Literal["ok", "note", "missing", "bad"]
+RemarkLevel: TypeAlias = Literal["ok", "note", "missing", "bad"]
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
     """One thing to know about a plugin. `state`: how bad it is."""
 
-    state: State
+    state: RemarkLevel
     what: str
     advice: str = ""
 
@@ -50,9 +50,9 @@ class Report:
     options: tuple[Mapping[str, JSON], ...] = ()
 
     @property
-    def state(self) -> State:
+    def state(self) -> RemarkLevel:
         """The worst of the remarks."""
-        return max((remark.state for remark in self.remarks), key=STATE_ORDER.index, default="ok")
+        return max((remark.state for remark in self.remarks), key=LEVEL_ORDER.index, default="ok")
 
     @property
     def trace(self) -> str:
@@ -78,7 +78,7 @@ class Report:
         }
 
 
-STATE_ORDER: Final[tuple[State, ...]] = ("ok", "note", "missing", "bad")
+LEVEL_ORDER: Final[tuple[RemarkLevel, ...]] = ("ok", "note", "missing", "bad")
 
 
 def distribution_of(plugin: Plugin) -> Distribution:

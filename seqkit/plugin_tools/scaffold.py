@@ -18,9 +18,9 @@ from typing import Final, Literal, TypeAlias
 
 from seqkit._version import __version__
 from seqkit.errors import UsageError
-from seqkit.public_api import DOORS
+from seqkit.public_api import PUBLIC_NAMES
 
-Kind: TypeAlias = Literal["task", "encoder", "head"]
+PluginKind: TypeAlias = Literal["task", "encoder", "head"]
 
 LONGEST: Final = 40
 """Characters of a name."""
@@ -45,7 +45,7 @@ class _Sort:
     untyped: str = ""
 
 
-KINDS: Final[Mapping[Kind, _Sort]] = {
+KINDS: Final[Mapping[PluginKind, _Sort]] = {
     "task": _Sort(
         "Which digit is this? Handwriting, read a few pixels at a time.",
         "{{symbol}}",
@@ -58,7 +58,7 @@ KINDS: Final[Mapping[Kind, _Sort]] = {
 }
 
 
-def new(name: str, kind: Kind = "task", out: Path | None = None) -> Path:
+def new(name: str, kind: PluginKind = "task", out: Path | None = None) -> Path:
     """Write the distribution `seqkit-NAME` and return its folder.
 
     Args:
@@ -87,7 +87,7 @@ def new(name: str, kind: Kind = "task", out: Path | None = None) -> Path:
     return folder
 
 
-def check_name(name: str, kind: Kind) -> None:
+def check_name(name: str, kind: PluginKind) -> None:
     """Refuse a name that would not work as a recipe's key, a distribution, a module and a Python name at once.
 
     Raises:
@@ -118,7 +118,7 @@ def check_name(name: str, kind: Kind) -> None:
         raise UsageError(f"there is a module '{module}' already, which would hide this one; take another name")
 
 
-def render(name: str, kind: Kind) -> dict[str, str]:
+def render(name: str, kind: PluginKind) -> dict[str, str]:
     """{path in the distribution: text}."""
     words = _words(name, kind)
     module = f"src/{words['module']}"
@@ -144,10 +144,10 @@ def supported(version: str = __version__) -> str:
     return f">={major}.{minor},<{f'0.{minor + 1}' if major == 0 else major + 1}"
 
 
-def _words(name: str, kind: Kind) -> dict[str, str]:
+def _words(name: str, kind: PluginKind) -> dict[str, str]:
     sort = KINDS[kind]
     needs = (f"seqkit{supported()}", *sort.needs)
-    doors = [f"`{door}`" for door in DOORS]
+    doors = [f"`{door}`" for door in PUBLIC_NAMES]
     override = f'\n[[tool.mypy.overrides]]\nmodule = "{sort.untyped}"\nignore_missing_imports = true\n'
     words = {
         "name": name,

@@ -10,8 +10,8 @@ from typing import Any
 from seqkit.errors import PluginError, suggest
 from seqkit.recipe.choices import lookup, names_in
 from seqkit.recipe.messages import join, sentence, show
-from seqkit.recipe.options import MISSING, Said, Schema, schema_of
-from seqkit.recipe.parser import Entry, Finding, Node, Place, node_of
+from seqkit.recipe.options import MISSING, RecipeText, Schema, schema_of
+from seqkit.recipe.parser import Entry, Node, Place, RecipeIssue, node_of
 from seqkit.types import Choice
 
 
@@ -24,11 +24,11 @@ class Checker:
         flags: paths that were given by `--set`, with the flag's text; they explain some complaints.
     """
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[RecipeIssue] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
 
     def say(self, place: Place, what: str, hint: str = "") -> None:
-        self.findings.append(Finding(place, what, hint))
+        self.findings.append(RecipeIssue(place, what, hint))
 
     def mapping(self, node: Node, path: str, *, empty: bool = False) -> Mapping[str, Entry] | None:
         """The keys of a node that must be a mapping (null counts as an empty one if `empty`)."""
@@ -66,7 +66,7 @@ class Checker:
             if name in reserved or name in schema.nested:
                 continue
             if name in schema.names:
-                given[name] = plain(each.node)
+                given[name] = to_python(each.node)
             else:
                 self._unknown(name, each, path, (*reserved, *schema.names), owner)
         values: dict[str, Any] = {}
@@ -88,7 +88,7 @@ class Checker:
                 values[name] = self.choice(entry, where, nested.group, at, default=default)
         if len(self.findings) > before:
             return None
-        return {name: settle(values[name]) for name in schema.names}
+        return {name: finalised(values[name]) for name in schema.names}
 
     def salvage(
         self, schema: Schema, entries: Mapping[str, Entry], at: Place, reserved: Sequence[str]
@@ -101,7 +101,7 @@ class Checker:
         from pydantic import ValidationError
 
         known = {name: each for name, each in entries.items() if name in schema.names}
-        given = {name: plain(each.node) for name, each in known.items() if name not in schema.nested}
+        given = {name: to_python(each.node) for name, each in known.items() if name not in schema.nested}
         try:
             schema.model.model_validate(given)
         except ValidationError as error:
@@ -135,7 +135,7 @@ class Checker:
             entry = Entry(at, node_of({"use": default.use, **default.options}, at))
         node = entry.node
         if isinstance(node.value, str):
-            node = node_of({"use": plain(node)}, node.place)
+            node = node_of({"use": to_python(node)}, node.place)
         entries = self.mapping(node, path)
         if entries is None:
             return None
@@ -217,27 +217,27 @@ def _walk(entries: Mapping[str, Entry], loc: Sequence[Any]) -> tuple[tuple[Any, 
     return tuple(steps), node
 
 
-def plain(node: Node) -> Any:
+def to_python(node: Node) -> Any:
     """A tree as plain Python values; texts remember the folder that a relative path is relative to."""
     if isinstance(node.value, dict):
-        return {key: plain(entry.node) for key, entry in node.value.items()}
+        return {key: to_python(entry.node) for key, entry in node.value.items()}
     if isinstance(node.value, list):
-        return [plain(item) for item in node.value]
+        return [to_python(item) for item in node.value]
     if isinstance(node.value, str):
-        return Said(node.value, node.place.base)
+        return RecipeText(node.value, node.place.base)
     return node.value
 
 
-def settle(value: Any) -> Any:
+def finalised(value: Any) -> Any:
     """A checked value, with nothing left that only the check needed; paths absolute."""
-    if isinstance(value, Said):
+    if isinstance(value, RecipeText):
         return str.__str__(value)
     if isinstance(value, Path):
         return value.absolute()
     if isinstance(value, tuple):
-        return tuple(settle(item) for item in value)
+        return tuple(finalised(item) for item in value)
     if isinstance(value, list):
-        return [settle(item) for item in value]
+        return [finalised(item) for item in value]
     if isinstance(value, Mapping):
-        return {str.__str__(key): settle(item) for key, item in value.items()}
+        return {str.__str__(key): finalised(item) for key, item in value.items()}
     return value

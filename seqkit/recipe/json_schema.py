@@ -14,13 +14,13 @@ from seqkit.errors import PluginError
 from seqkit.recipe.choices import lookup, names_in
 from seqkit.recipe.options import MISSING, Nested, about_of, schema_of
 from seqkit.recipe.validator import (
-    ENCODER_WORDS,
-    HEAD_WORDS,
-    TASK_WORDS,
-    bounds_words,
-    encoder_words,
-    task_words,
-    top_words,
+    ENCODER_OPTIONS,
+    HEAD_OPTIONS,
+    TASK_OPTIONS,
+    bounds_options,
+    encoder_options,
+    task_options,
+    top_options,
 )
 from seqkit.recipe.writer import to_plain
 from seqkit.settings import TrainSettings
@@ -30,12 +30,12 @@ from seqkit.types import JSON, SPLITS
 def json_schema() -> dict[str, JSON]:
     """The JSON Schema (draft 2020-12) of a recipe over the installed plugins. Imports all of them."""
     broken: list[str] = []
-    top = _object(top_words)
-    heads = _choice("heads", broken, HEAD_WORDS)
+    top = _object(top_options)
+    heads = _choice("heads", broken, HEAD_OPTIONS)
     for head in heads["anyOf"]:
         if "properties" in head:  # without `use`, the options are those of the task's own head
             head["required"] = [name for name in head["required"] if name != "use"]
-    words = {**_object(task_words)["properties"], "head": {"$ref": "#/$defs/head"}}
+    words = {**_object(task_options)["properties"], "head": {"$ref": "#/$defs/head"}}
     tasks = {name: _task(name, words, broken) for name in names_in("tasks")}
     by_use = [task for task in tasks.values() if task is not None]
     top["properties"] |= {
@@ -46,12 +46,12 @@ def json_schema() -> dict[str, JSON]:
             "properties": {name: _named(name, task, by_use) for name, task in tasks.items() if task is not None},
             "additionalProperties": {"anyOf": [{"enum": list(tasks)}, *by_use]},
         },
-        "encoder": _choice("encoders", broken, ENCODER_WORDS, _object(encoder_words)["properties"]),
+        "encoder": _choice("encoders", broken, ENCODER_OPTIONS, _object(encoder_options)["properties"]),
         "train": {"anyOf": [_object(TrainSettings), {"type": "null"}]},
         "expect": {
             "description": "what scores are expected to be, by task/split/score",
             "type": ["object", "null"],
-            "patternProperties": {f"^[^/]+/({'|'.join(SPLITS)})/[^/]+$": _object(bounds_words)},
+            "patternProperties": {f"^[^/]+/({'|'.join(SPLITS)})/[^/]+$": _object(bounds_options)},
             "additionalProperties": False,
         },
     }
@@ -67,7 +67,7 @@ def _task(name: str, words: Mapping[str, JSON], broken: list[str]) -> dict[str, 
     factory = _load("tasks", name, broken)
     if factory is None:
         return None
-    own = _object(factory, TASK_WORDS)
+    own = _object(factory, TASK_OPTIONS)
     own["properties"] = {"use": {"const": name}, **words, **own["properties"]}
     own["required"] = ["use", *own.get("required", [])]
     return own

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 MISSING = inspect.Parameter.empty
 
 
-class Said(str):
+class RecipeText(str):
     """Text from a recipe that remembers what a relative path in it is relative to."""
 
     __slots__ = ("base",)
     base: Path
 
-    def __new__(cls, text: str, base: Path) -> Said:
+    def __new__(cls, text: str, base: Path) -> RecipeText:
         self = super().__new__(cls, text)
         self.base = base
         return self
@@ -288,7 +288,7 @@ def _to_path(value: Any) -> Any:
         return value
     if not value:
         raise ValueError("expected a path, got an empty text")
-    base = value.base if isinstance(value, Said) else Path.cwd()
+    base = value.base if isinstance(value, RecipeText) else Path.cwd()
     try:
         return base.absolute() / Path(value).expanduser()
     except RuntimeError:

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seqkit.errors import suggest
-from seqkit.recipe.parser import Entry, Fatal, Finding, Node, Place, compose, decode, node_of
+from seqkit.recipe.parser import Entry, Fatal, Node, Place, RecipeIssue, compose, decode, node_of
 
 
-def apply(root: Node, sets: Sequence[str]) -> tuple[Node, dict[str, str], list[Finding]]:
+def apply(root: Node, sets: Sequence[str]) -> tuple[Node, dict[str, str], list[RecipeIssue]]:
     """The tree with all flags in it, {path that was set: the flag}, and what is wrong with the flags themselves."""
     flags: dict[str, str] = {}
-    findings: list[Finding] = []
+    findings: list[RecipeIssue] = []
     for number, text in enumerate(sets):
         place = Place((1, number, 0), f"--set {text if len(text) <= 100 else text[:97] + '...'}", Path.cwd())
         path, equals, value = text.partition("=")
         steps = path.split(".")
         if not equals or not all(steps):
-            findings.append(Finding(place, "expected NAME=VALUE", "for example train.epochs=3"))
+            findings.append(RecipeIssue(place, "expected NAME=VALUE", "for example train.epochs=3"))
             continue
         try:
             node, found = parse(value, place)
@@ -32,7 +32,7 @@ def apply(root: Node, sets: Sequence[str]) -> tuple[Node, dict[str, str], list[F
     return root, flags, findings
 
 
-def parse(value: str, place: Place) -> tuple[Node, list[Finding]]:
+def parse(value: str, place: Place) -> tuple[Node, list[RecipeIssue]]:
     """The text after `=` as YAML; nothing at all is null."""
     if not value.strip():
         return Node(place, None), []
@@ -48,7 +48,7 @@ def _put(node: Node, steps: Sequence[str], at: int, value: Node, place: Place) -
     if isinstance(node.value, list):
         if not name.isascii() or not name.isdigit() or int(name) >= len(node.value):
             there = f"{'.'.join(steps[:at])} is a list of {len(node.value)}"
-            raise Fatal(Finding(place, f"{there}: '{name}' is no place in it", "count from 0"))
+            raise Fatal(RecipeIssue(place, f"{there}: '{name}' is no place in it", "count from 0"))
         items = list(node.value)
         items[int(name)] = _put(items[int(name)], steps, at + 1, value, place)
         return Node(node.place, items)
@@ -61,7 +61,7 @@ def _put(node: Node, steps: Sequence[str], at: int, value: Node, place: Place) -
         entries = dict(node_of({"use": node.value}, node.place).entries)
     else:
         above = ".".join(steps[:at])
-        raise Fatal(Finding(place, f"{above} is a single value", f"set it as {above}=..."))
+        raise Fatal(RecipeIssue(place, f"{above} is a single value", f"set it as {above}=..."))
     old = entries.get(name)
     below = _put(old.node if old else Node(place, None), steps, at + 1, value, place)
     entries[name] = Entry(old.place if old and at + 1 < len(steps) else place, below)
@@ -77,4 +77,4 @@ def _refuse_new_task(root: Node, steps: Sequence[str], place: Place) -> None:
     if steps[1] not in known:
         there = f"tasks here: {', '.join(known)}" if known else "it has none"
         hint = suggest(steps[1], known)
-        raise Fatal(Finding(place, f"the recipe has no task '{steps[1]}'", f"{hint + ' ' if hint else ''}{there}"))
+        raise Fatal(RecipeIssue(place, f"the recipe has no task '{steps[1]}'", f"{hint + ' ' if hint else ''}{there}"))

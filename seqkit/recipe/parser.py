@@ -40,7 +40,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RecipeIssue:
     """A problem and the place that sorts it among the others."""
 
     place: Place
@@ -82,7 +82,7 @@ Places: TypeAlias = Callable[[int, int], Place]
 class Fatal(Exception):
     """The text cannot be read past this point."""
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: RecipeIssue) -> None:
         self.finding = finding
 
 
@@ -107,23 +107,23 @@ def decode(data: bytes, places: Places) -> str:
     """
     start = places(0, 0)
     if len(data) > MOST_BYTES:
-        raise Fatal(Finding(start, f"this is larger than {MOST_BYTES // 1024} KiB: not a recipe"))
+        raise Fatal(RecipeIssue(start, f"this is larger than {MOST_BYTES // 1024} KiB: not a recipe"))
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Fatal(Finding(start, "this is UTF-16", "save it as UTF-8"))
+        raise Fatal(RecipeIssue(start, "this is UTF-16", "save it as UTF-8"))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         good = data[: error.start].decode("utf-8-sig", errors="replace")
         raise Fatal(
-            Finding(places(*_position(good)), f"byte 0x{data[error.start]:02x} is not UTF-8", "save it as UTF-8")
+            RecipeIssue(places(*_position(good)), f"byte 0x{data[error.start]:02x} is not UTF-8", "save it as UTF-8")
         ) from None
     if bad := _UNPRINTABLE.search(text):
         place = places(*_position(text[: bad.start()]))
-        raise Fatal(Finding(place, f"character U+{ord(bad[0]):04X} does not belong in a recipe"))
+        raise Fatal(RecipeIssue(place, f"character U+{ord(bad[0]):04X} does not belong in a recipe"))
     return text
 
 
-def compose(text: str, places: Places) -> tuple[Node, list[Finding]]:
+def compose(text: str, places: Places) -> tuple[Node, list[RecipeIssue]]:
     """The tree of a text, and what is wrong with it that does not hinder reading on.
 
     Raises:
@@ -132,10 +132,10 @@ def compose(text: str, places: Places) -> tuple[Node, list[Finding]]:
     for number, line in enumerate(re.split("\r\n|\r|\n", text)):
         if line.startswith("%"):
             what = "a '%' directive: recipes are YAML 1.2, and nothing may change that"
-            raise Fatal(Finding(places(number, 0), what, "remove this line"))
+            raise Fatal(RecipeIssue(places(number, 0), what, "remove this line"))
         if line.strip() and not line.lstrip().startswith("#"):
             break
-    findings: list[Finding] = []
+    findings: list[RecipeIssue] = []
     return _Composer(places, findings).compose(text), findings
 
 
@@ -159,7 +159,7 @@ class _Open:
 @dataclass(slots=True)
 class _Composer:
     places: Places
-    findings: list[Finding]
+    findings: list[RecipeIssue]
     anchors: dict[str, Node | None] = field(default_factory=dict)
     stack: list[_Open] = field(default_factory=list)
     total: int = 0
@@ -173,7 +173,7 @@ class _Composer:
             if kind == "DocumentStartEvent":
                 documents += 1
                 if documents > 1:
-                    raise Fatal(Finding(place, "a second document begins here", "one file is one recipe"))
+                    raise Fatal(RecipeIssue(place, "a second document begins here", "one file is one recipe"))
             elif kind == "AliasEvent":
                 self._alias(event.anchor, place)
             elif kind == "ScalarEvent":
@@ -183,7 +183,7 @@ class _Composer:
             elif kind in ("SequenceStartEvent", "MappingStartEvent"):
                 self._refuse_tag(event, place)
                 if len(self.stack) >= MOST_DEPTH:
-                    raise Fatal(Finding(place, f"nested more than {MOST_DEPTH} deep: not a recipe"))
+                    raise Fatal(RecipeIssue(place, f"nested more than {MOST_DEPTH} deep: not a recipe"))
                 self._count(1, place)
                 if event.anchor:
                     self.anchors[event.anchor] = None  # open: an alias to it now would be a loop
@@ -192,7 +192,7 @@ class _Composer:
                 done = self.stack.pop()
                 self._put(Node(done.place, done.value, done.nodes, done.depth), done.anchor, counted=True)
         if self.root is None:
-            raise Fatal(Finding(self.places(0, 0), "the file is empty"))
+            raise Fatal(RecipeIssue(self.places(0, 0), "the file is empty"))
         return self.root
 
     def _events(self, text: str) -> Iterator[Any]:
@@ -210,10 +210,10 @@ class _Composer:
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             what = " ".join(f"{error.context or ''} {error.problem or ''}".split())
-            raise Fatal(Finding(self._place(mark) if mark else place, f"not valid YAML: {what}")) from None
+            raise Fatal(RecipeIssue(self._place(mark) if mark else place, f"not valid YAML: {what}")) from None
         except Exception as error:
             what = " ".join(str(error).split())
-            raise Fatal(Finding(place, f"not valid YAML after this point: {what}")) from None
+            raise Fatal(RecipeIssue(place, f"not valid YAML after this point: {what}")) from None
 
     def _place(self, mark: Any) -> Place:
         return self.places(mark.line, mark.column)
@@ -221,21 +221,21 @@ class _Composer:
     def _count(self, nodes: int, place: Place) -> None:
         self.total += nodes
         if self.total > MOST_NODES:
-            raise Fatal(Finding(place, f"more than {MOST_NODES} values: not a recipe"))
+            raise Fatal(RecipeIssue(place, f"more than {MOST_NODES} values: not a recipe"))
 
     def _refuse_tag(self, event: Any, place: Place) -> None:
         if event.tag is not None:
             shown = str(event.tag).replace("tag:yaml.org,2002:", "!!")[:40]
             hint = "remove it: the option decides the type"
-            self.findings.append(Finding(place, f"the tag '{shown}' is not allowed", hint))
+            self.findings.append(RecipeIssue(place, f"the tag '{shown}' is not allowed", hint))
 
     def _alias(self, anchor: str, place: Place) -> None:
         node = self.anchors.get(anchor)
         if node is None:
             what = "contains itself" if anchor in self.anchors else "is not defined above"
-            raise Fatal(Finding(place, f"the anchor '{anchor[:40]}' {what}"))
+            raise Fatal(RecipeIssue(place, f"the anchor '{anchor[:40]}' {what}"))
         if len(self.stack) + node.depth > MOST_DEPTH:
-            raise Fatal(Finding(place, f"nested more than {MOST_DEPTH} deep: not a recipe"))
+            raise Fatal(RecipeIssue(place, f"nested more than {MOST_DEPTH} deep: not a recipe"))
         self._count(node.nodes, place)
         self._put(node, None, counted=True, place=place)
 
@@ -262,7 +262,9 @@ class _Composer:
                 return
             if name in top.value:
                 first = top.value[name].place
-                self.findings.append(Finding(at, f"the key '{name}' is here a second time", f"first at {first.text}"))
+                self.findings.append(
+                    RecipeIssue(at, f"the key '{name}' is here a second time", f"first at {first.text}")
+                )
             else:
                 top.value[name] = Entry(at, node)
 
@@ -271,19 +273,19 @@ class _Composer:
             return None if isinstance(node.value, _Refused) else node.value
         shown = "a list" if isinstance(node.value, list) else "a mapping" if isinstance(node.value, dict) else None
         shown = shown or ("null" if node.value is None else str(node.value).lower())
-        self.findings.append(Finding(place, f"a key must be text, got {shown}", "put it in quotes if it is meant"))
+        self.findings.append(RecipeIssue(place, f"a key must be text, got {shown}", "put it in quotes if it is meant"))
         return None
 
     def _text(self, value: str, place: Place) -> str:
         if bad := _UNPRINTABLE_ESCAPED.search(value):
-            self.findings.append(Finding(place, f"character U+{ord(bad[0]):04X} does not belong in a recipe"))
+            self.findings.append(RecipeIssue(place, f"character U+{ord(bad[0]):04X} does not belong in a recipe"))
         return value
 
     def _scalar(self, value: str, place: Place) -> Scalar:
         """A plain scalar by the core schema of YAML 1.2."""
         top = self.stack[-1] if self.stack else None
         if value == "<<" and top is not None and isinstance(top.value, dict) and top.key is None:
-            self.findings.append(Finding(place, "merge keys ('<<') are not allowed", "write the options out"))
+            self.findings.append(RecipeIssue(place, "merge keys ('<<') are not allowed", "write the options out"))
             return _Refused(value)
         if value in _WORDS:
             return _WORDS[value]
@@ -291,7 +293,7 @@ class _Composer:
             return value
         digits = re.sub("(?<=[0-9])_(?=[0-9])", "", value)
         if _INFINITE.fullmatch(value):
-            self.findings.append(Finding(place, f"'{value}' is not a number to train with", "give a finite one"))
+            self.findings.append(RecipeIssue(place, f"'{value}' is not a number to train with", "give a finite one"))
             return 0.0
         number: int | float
         if _INTEGER.fullmatch(digits):
@@ -303,7 +305,7 @@ class _Composer:
         else:
             return value
         if not math.isfinite(number) or (isinstance(number, int) and not -(2**63) <= number < 2**63):
-            self.findings.append(Finding(place, f"the number {value[:24]} is too large", "64 bits is the most"))
+            self.findings.append(RecipeIssue(place, f"the number {value[:24]} is too large", "64 bits is the most"))
             return 0
         return number
 
@@ -322,7 +324,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufef
 _UNPRINTABLE_ESCAPED = re.compile("[\x00\ud800-\udfff]")
 
 
-def plain_word(text: str) -> bool:
+def is_plain_word(text: str) -> bool:
     """Whether this text, written without quotes, is read back as the same text."""
     return bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./+-]*", text)) and text not in _WORDS
 

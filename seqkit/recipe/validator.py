@@ -20,12 +20,12 @@ from seqkit.settings import TrainSettings
 from seqkit.types import SPLITS, Choice, Count, Positive, Task
 
 SECTIONS = ("tasks", "encoder", "train", "expect")
-TASK_WORDS = ("use", "weight", "head")
-ENCODER_WORDS = ("use", "dim")
-HEAD_WORDS = ("use",)
+TASK_OPTIONS = ("use", "weight", "head")
+ENCODER_OPTIONS = ("use", "dim")
+HEAD_OPTIONS = ("use",)
 
 
-def top_words(*, seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 1, device: str = "auto") -> None:
+def top_options(*, seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 1, device: str = "auto") -> None:
     """What a recipe says of itself.
 
     Args:
@@ -34,7 +34,7 @@ def top_words(*, seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 1, device: str = "
     """
 
 
-def task_words(*, weight: Positive = 1.0) -> None:
+def task_options(*, weight: Positive = 1.0) -> None:
     """What a recipe says of a task, beside the task's own options.
 
     Args:
@@ -42,7 +42,7 @@ def task_words(*, weight: Positive = 1.0) -> None:
     """
 
 
-def encoder_words(*, dim: Count = 128) -> None:
+def encoder_options(*, dim: Count = 128) -> None:
     """What a recipe says of the encoder, beside the encoder's own options.
 
     Args:
@@ -50,7 +50,7 @@ def encoder_words(*, dim: Count = 128) -> None:
     """
 
 
-def bounds_words(
+def bounds_options(
     *,
     at_least: float | None = None,
     at_most: float | None = None,
@@ -72,7 +72,7 @@ def check(checker: Checker, root: Node) -> dict[str, Any] | None:
     top = checker.mapping(root, "a recipe")
     if top is None:
         return None
-    simple = checker.options(schema_of(top_words), top, "", root.place, SECTIONS)
+    simple = checker.options(schema_of(top_options), top, "", root.place, SECTIONS)
     if simple and not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", simple["device"]):
         node = top["device"].node
         checker.say(node.place, f"device: expected auto, cpu, cuda or cuda:N, got {show(node)}")
@@ -92,7 +92,7 @@ def _encoder(checker: Checker, top: Mapping[str, Entry], root: Node) -> tuple[Ch
         checker.say(root.place, "encoder: missing", f"give encoder: {{use: NAME}}; there are: {there}")
         return None, 0
     own = {name: each for name, each in entry.node.entries.items() if name == "dim"}
-    words = checker.options(schema_of(encoder_words), own, "encoder", entry.place)
+    words = checker.options(schema_of(encoder_options), own, "encoder", entry.place)
     choice = checker.choice(entry, "encoder", "encoders", entry.place, reserved=("dim",))
     return choice, words["dim"] if words else 0
 
@@ -139,16 +139,16 @@ def _task(
     said = entries.get("use")
     use = said.node if said else Node(entry.place, name)
     words = checker.options(
-        schema_of(task_words), {key: each for key, each in entries.items() if key == "weight"}, path, entry.place
+        schema_of(task_options), {key: each for key, each in entries.items() if key == "weight"}, path, entry.place
     )
     factory = checker.factory(use, f"{path}.use" if said else path, "tasks")
-    schema = None if factory is None else checker.schema(factory, use.place, TASK_WORDS)
+    schema = None if factory is None else checker.schema(factory, use.place, TASK_OPTIONS)
     options, task = None, None
     if schema is not None:
-        options = checker.options(schema, entries, path, entry.place, TASK_WORDS, str(use.value))
+        options = checker.options(schema, entries, path, entry.place, TASK_OPTIONS, str(use.value))
         if options is not None:
             task = _called(checker, str(use.value), options, path, entry.place)
-        elif (rest := checker.salvage(schema, entries, entry.place, TASK_WORDS)) is not None:
+        elif (rest := checker.salvage(schema, entries, entry.place, TASK_OPTIONS)) is not None:
             task = _called(Checker(), str(use.value), rest, path, entry.place)
     head = _head(checker, path, entry, entries.get("head"), task)
     if task is not None:
@@ -236,7 +236,7 @@ def _heads_for(task: Task) -> str:
     """The heads that can serve a task's target. A stranger's is named unseen: it is imported for its own name only."""
     from seqkit.registry import registry
 
-    house = [plugin for plugin in registry.installed("heads") if plugin.distribution == registry.HOME]
+    house = [plugin for plugin in registry.installed("heads") if plugin.distribution == registry.CORE]
     others = sorted({plugin.name for plugin in registry.installed("heads")} - {plugin.name for plugin in house})
     fit = [each.name for each in house if isinstance(task.target, _served(each.full_name))]
     found = f"heads that can: {', '.join(fit)}" if fit else "no head of seqkit's own can"
@@ -270,7 +270,7 @@ def _expect(checker: Checker, top: Mapping[str, Entry]) -> dict[str, dict[str, f
         bounds = checker.mapping(each.node, path)
         if bounds is None:
             continue
-        values = checker.options(schema_of(bounds_words), bounds, path, each.place)
+        values = checker.options(schema_of(bounds_options), bounds, path, each.place)
         if values is None:
             continue
         expect[key] = {name: value for name, value in values.items() if value is not None}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqkit.recipe.parser import plain_word
+from seqkit.recipe.parser import is_plain_word
 from seqkit.types import Choice
 
 
@@ -55,7 +55,7 @@ def _flow(value: Any) -> str:
 
 def _text(text: str) -> str:
     """Without quotes where that reads back as the same text, else in JSON's quotes, which are YAML's too."""
-    if plain_word(text):
+    if is_plain_word(text):
         return text
     # JSON leaves these as they are; YAML, or an editor, would not.
     return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, json.dumps(text, ensure_ascii=False))

@@ -20,7 +20,7 @@ PATIENCE: Final = 10.0
 
 
 @contextmanager
-def contained(who: str, is_theirs: Callable[[str], bool] | None = None) -> Iterator[Callable[[], bool]]:
+def guarded_import(who: str, is_theirs: Callable[[str], bool] | None = None) -> Iterator[Callable[[], bool]]:
     """A block that imports: what it prints goes to stderr, and signal handlers are put back.
 
     Yields a function that says whether the user really pressed Ctrl-C meanwhile, which only a handler can know.
@@ -57,13 +57,13 @@ def contained(who: str, is_theirs: Callable[[str], bool] | None = None) -> Itera
 @contextmanager
 def _suspected(who: str, is_theirs: Callable[[str], bool]) -> Iterator[None]:
     """Tell who takes long, where a process was that died, and what is changed of others."""
-    from seqkit.registry.side_effects import Watch
+    from seqkit.registry.side_effects import ProcessSnapshot
 
     timer = threading.Timer(
         PATIENCE, lambda: _tell(f"{who} is still being imported after {PATIENCE:g} s; Ctrl-C ends it")
     )
     timer.daemon = True
-    watch = Watch(is_theirs)
+    watch = ProcessSnapshot(is_theirs)
     timer.start()
     try:
         with _crash_told(), _output_aside():

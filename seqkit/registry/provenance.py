@@ -15,7 +15,7 @@ from typing import Any
 from seqkit.errors import PluginError
 from seqkit.registry import registry
 from seqkit.registry.distribution import Distribution
-from seqkit.registry.registry import HOME
+from seqkit.registry.registry import CORE
 from seqkit.types import JSON
 
 
@@ -58,7 +58,7 @@ def recall(facts: JSON, what: str) -> None:
     missing = [line for entry in entries if (line := _absent(entry))]
     if missing:
         raise PluginError("\n".join(f"{what} was made with {line}" for line in missing))
-    registry.prefer({(p["kind"], p["name"]): entry["distribution"] for entry in entries for p in entry["points"]})
+    registry.pin({(p["kind"], p["name"]): entry["distribution"] for entry in entries for p in entry["points"]})
 
 
 def changes(facts: JSON, what: str, *, house: bool = False) -> list[str]:
@@ -66,7 +66,7 @@ def changes(facts: JSON, what: str, *, house: bool = False) -> list[str]:
     said = []
     for entry in _entries(facts):
         name, version, sha256 = entry["distribution"], entry["version"], entry["sha256"]
-        if name == HOME and not house:
+        if name == CORE and not house:
             continue
         try:
             now = importlib.metadata.version(name)
@@ -102,7 +102,7 @@ def _absent(entry: Mapping[str, Any]) -> str:
         now = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return f"{head}, which is not installed; {get}"
-    if registry.hidden():
+    if registry.filter_note():
         return f"{head}, which SEQKIT_PLUGINS or --no-plugins leaves out; run it without"
     return f"{head}, and {name} {now}, which is installed, does not bring it; {get}"
 

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from seqkit._version import __version__
 from seqkit.errors import PluginError, suggest
-from seqkit.registry.import_guard import contained
+from seqkit.registry.import_guard import guarded_import
 
 if TYPE_CHECKING:
     from seqkit.registry.import_errors import Diagnosis
 
 GROUPS = ("seqkit.tasks", "seqkit.encoders", "seqkit.heads")
 KINDS = tuple(group.removeprefix("seqkit.") for group in GROUPS)
-HOME = "seqkit"
+CORE = "seqkit"
 """The distribution whose plugins are always there."""
 
 
@@ -86,7 +86,7 @@ class Failure:
     diagnosis: Diagnosis
 
     def __str__(self) -> str:
-        return f"{named(self.plugin)} does not load: {self.diagnosis}"
+        return f"{describe(self.plugin)} does not load: {self.diagnosis}"
 
 
 _failures: dict[Plugin, Failure] = {}
@@ -127,15 +127,15 @@ def find(kind: str, name: str) -> Plugin:
     names = sorted({plugin.name for plugin in plugins})
     there = f"there are: {', '.join(names)}" if names else "none is installed"
     hint = suggest(name, names)
-    raise PluginError(f"no {_one(kind)} is called '{name}'; {hint + ' ' if hint else ''}{there}{hidden()}")
+    raise PluginError(f"no {_one(kind)} is called '{name}'; {hint + ' ' if hint else ''}{there}{filter_note()}")
 
 
-def prefer(distributions: Mapping[tuple[str, str], str]) -> None:
+def pin(distributions: Mapping[tuple[str, str], str]) -> None:
     """From here on, a (kind, name) that several bring means that of this distribution: what a run has recorded."""
     _preferred.set({**_preferred.get(), **distributions})
 
 
-def hidden() -> str:
+def filter_note() -> str:
     """What to add to a message about something that is not there."""
     return "" if os.environ.get("SEQKIT_PLUGINS") is None else " (SEQKIT_PLUGINS or --no-plugins hides some)"
 
@@ -152,13 +152,13 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     plugin = find(kind, name)
     if not plugin.compatible:
         raise PluginError(
-            f"{named(plugin)} needs seqkit{plugin.needs}, and this is seqkit {__version__}; "
+            f"{describe(plugin)} needs seqkit{plugin.needs}, and this is seqkit {__version__}; "
             f"install a version of {plugin.distribution} made for it"
         )
     if plugin in _failures:
         raise PluginError(str(_failures[plugin]))
     try:
-        with contained(f"{named(plugin)} ({plugin.value})", _files_of(plugin)) as interrupted:
+        with guarded_import(f"{describe(plugin)} ({plugin.value})", _files_of(plugin)) as interrupted:
             value = import_(plugin)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and interrupted():
@@ -173,7 +173,7 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     return value
 
 
-def refuse(plugin: Plugin, diagnosis: Diagnosis) -> None:
+def mark_failing(plugin: Plugin, diagnosis: Diagnosis) -> None:
     """Do not import this plugin in this process: it is known from outside that it does not load."""
     _failures[plugin] = Failure(plugin, diagnosis)
 
@@ -194,7 +194,7 @@ def import_(plugin: Plugin) -> Callable[..., Any]:
 
 def _files_of(plugin: Plugin) -> Callable[[str], bool] | None:
     """Says of a file whether it is the plugin's; None for seqkit's own, which need not be suspected."""
-    if plugin.distribution == HOME:
+    if plugin.distribution == CORE:
         return None
     from seqkit.registry.distribution import Distribution
 
@@ -257,7 +257,7 @@ def _needs(requires: Iterable[str]) -> str:
 
 def _allowed(plugin: Plugin) -> bool:
     wanted = os.environ.get("SEQKIT_PLUGINS")
-    if wanted is None or plugin.distribution == HOME:
+    if wanted is None or plugin.distribution == CORE:
         return True
     if wanted.strip().lower() == "off":
         return False
@@ -280,6 +280,6 @@ def _one(kind: str) -> str:
     return kind.removesuffix("s")
 
 
-def named(plugin: Plugin) -> str:
+def describe(plugin: Plugin) -> str:
     """`the task 'splice' of strange 1.2`."""
     return f"the {_one(plugin.kind)} '{plugin.name}' of {plugin.distribution} {plugin.version}".rstrip()

@@ -32,14 +32,14 @@ _DEPENDENCIES: Final = ("KMP_", "TORCHINDUCTOR_")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SideEffect:
     """One thing that is not as it was. `what` completes "it ...": `took over SIGINT`."""
 
     what: str
     grave: bool
 
 
-class Watch:
+class ProcessSnapshot:
     """The state of the process when this is made, for comparison.
 
     Args:
@@ -60,10 +60,10 @@ class Watch:
         self._logging = (list(logging.root.handlers), logging.root.level)
         self._limit = sys.getrecursionlimit()
 
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[SideEffect]:
         """Everything that is another now, grave things first."""
         grave = [*self._signals_taken(), *self._patched(), *self._moved()]
-        return [*(Change(what, True) for what in grave), *(Change(what, False) for what in self._left_behind())]
+        return [*(SideEffect(what, True) for what in grave), *(SideEffect(what, False) for what in self._left_behind())]
 
     def _signals_taken(self) -> Iterator[str]:
         now = _handlers()

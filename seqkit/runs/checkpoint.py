@@ -81,15 +81,15 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
     need = _size(tensors)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-        if need > atomic.free(folder):
+        clean_up(folder)
+        if need > atomic.free_bytes(folder):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         part.mkdir()
         _fill(part, step, tensors, state)
         _take_name(part, goal)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise atomic.cannot_write(error, folder, need=need, more=_last_good(folder)) from error
+        raise atomic.write_error(error, folder, need=need, more=_last_good(folder)) from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -143,15 +143,15 @@ def _size(tensors: Mapping[str, Mapping[str, Tensor]]) -> int:
     return sum(tensor.nbytes + 256 for named in tensors.values() for tensor in named.values()) + 65536
 
 
-def preflight(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+def check_free_space(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Raise RunError now if `folder` has no room for two checkpoints: an old one goes only when the new one is safe."""
     folder.mkdir(parents=True, exist_ok=True)
     need = 2 * _size(tensors)
-    if need > atomic.free(folder):
-        raise atomic.cannot_write(OSError(errno.ENOSPC, ""), folder, need=need, more="two checkpoints must fit")
+    if need > atomic.free_bytes(folder):
+        raise atomic.write_error(OSError(errno.ENOSPC, ""), folder, need=need, more="two checkpoints must fit")
 
 
-def sweep(folder: Path) -> None:
+def clean_up(folder: Path) -> None:
     """Clear what a killed process left: unfinished folders go, a replaced checkpoint comes back if it is needed."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(atomic.TEMPORARY):
@@ -239,7 +239,7 @@ def newest(folder: Path, tell: Tell | None = None, *, repair: bool = True) -> Pa
     """
     tell = tell or (lambda sentence: None)
     if repair:
-        sweep(folder)
+        clean_up(folder)
     doubtful: TooNew | None = None
     for path in reversed(steps(folder)):
         try:
@@ -285,16 +285,16 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def point(folder: Path, name: Literal["last", "best"], path: Path) -> None:
+def set_pointer(folder: Path, name: Literal["last", "best"], path: Path) -> None:
     """Let `last` or `best` mean this checkpoint, in one step."""
     step_of(path)
     try:
         atomic.write_json(folder / f"{name}.json", {"checkpoint": path.name})
     except OSError as error:
-        raise atomic.cannot_write(error, folder, more=_last_good(folder)) from error
+        raise atomic.write_error(error, folder, more=_last_good(folder)) from error
 
 
-def pointed(folder: Path, name: Literal["last", "best"]) -> Path | None:
+def read_pointer(folder: Path, name: Literal["last", "best"]) -> Path | None:
     """The checkpoint that `last` or `best` means, or None if there is no such pointer or no such folder."""
     value = atomic.read_json(folder / f"{name}.json")
     goal = value.get("checkpoint") if isinstance(value, dict) else None
@@ -306,13 +306,13 @@ def pointed(folder: Path, name: Literal["last", "best"]) -> Path | None:
     return None
 
 
-def retain(folder: Path, keep: int, protect: Iterable[Path | str] = ()) -> list[Path]:
+def prune(folder: Path, keep: int, protect: Iterable[Path | str] = ()) -> list[Path]:
     """Delete all checkpoints but the newest `keep`, those that `last` and `best` mean, and those in `protect`.
 
     Call it when the new checkpoint and the pointers are written. Returns what was deleted.
     """
     safe = {Path(path).name for path in protect}
-    safe |= {path.name for path in (pointed(folder, "last"), pointed(folder, "best")) if path is not None}
+    safe |= {path.name for path in (read_pointer(folder, "last"), read_pointer(folder, "best")) if path is not None}
     found = steps(folder)
     gone = [path for path in found[: max(0, len(found) - keep)] if path.name not in safe]
     for path in gone:

@@ -33,7 +33,7 @@ _FACTS = {"plugins.json", "MANIFEST.json"}
 
 
 @dataclass(frozen=True)
-class Ending:
+class RunDigest:
     """One run folder as it was left.
 
     Attributes:
@@ -43,8 +43,8 @@ class Ending:
         states: `last progress.step` -> value.
         points: `tag` at a step on TensorBoard -> the SHA-256 of the point, or its number.
         files: of the model folder: name -> SHA-256.
-        twice: points on TensorBoard, and numbers in metrics.jsonl, that occur more than once.
-        rubbish: what a killed process left and nobody cleared away.
+        duplicates: points on TensorBoard, and numbers in metrics.jsonl, that occur more than once.
+        leftovers: what a killed process left and nobody cleared away.
     """
 
     metrics: Mapping[tuple[int, str], JSON]
@@ -53,8 +53,8 @@ class Ending:
     states: Mapping[str, JSON]
     points: Mapping[tuple[int, str], JSON]
     files: Mapping[str, str]
-    twice: tuple[str, ...]
-    rubbish: tuple[str, ...]
+    duplicates: tuple[str, ...]
+    leftovers: tuple[str, ...]
 
     @property
     def sha256(self) -> str:
@@ -72,18 +72,18 @@ class Ending:
         return "{:,} tensors, {:,} states, {:,} numbers and {:,} TensorBoard points".format(*counts)
 
 
-def read(folder: Path) -> Ending:
+def read(folder: Path) -> RunDigest:
     """Everything about a finished run that must not depend on whether it was interrupted.
 
     Raises:
         RunError: there is no last or no best checkpoint, or it is damaged.
     """
-    metrics, twice = _metrics(folder / "metrics.jsonl")
+    metrics, duplicates = _metrics(folder / "metrics.jsonl")
     points, more = _points(folder / "tb")
     tensors: dict[str, Tensor] = {}
     states: dict[str, JSON] = {}
     for name in ("last", "best"):
-        path = checkpoint.pointed(folder / "checkpoints", name)
+        path = checkpoint.read_pointer(folder / "checkpoints", name)
         if path is None:
             raise RunError(f"{folder}: no {name} checkpoint")
         found, state = checkpoint.load(path)
@@ -94,10 +94,10 @@ def read(folder: Path) -> Ending:
     found_files = sorted(model.iterdir()) if model.is_dir() else []
     files = {path.name: _sha256(path) for path in found_files if path.name not in _FACTS}
     scores = atomic.read_json(folder / "metrics.json") or {}
-    return Ending(metrics, scores, tensors, states, points, files, (*twice, *more), tuple(rubbish(folder)))
+    return RunDigest(metrics, scores, tensors, states, points, files, (*duplicates, *more), tuple(leftovers(folder)))
 
 
-def rubbish(folder: Path) -> Iterator[str]:
+def leftovers(folder: Path) -> Iterator[str]:
     """What is in a run folder that only an interrupted writer leaves."""
     for path in sorted(folder.rglob("*")):
         aside = checkpoint.CORRUPT in path.name or path.name.endswith(checkpoint.REPLACED)
@@ -105,7 +105,7 @@ def rubbish(folder: Path) -> Iterator[str]:
             yield str(path.relative_to(folder))
 
 
-def differences(whole: Ending, resumed: Ending) -> Iterator[str]:
+def differences(whole: RunDigest, resumed: RunDigest) -> Iterator[str]:
     """Sentences about what is not the same, what happened first in front; nothing if two runs ended alike."""
     yield from _unlike("metrics.jsonl, step {0[0]}: {0[1]}", whole.metrics, resumed.metrics)
     yield from _unlike("{0}", whole.tensors, resumed.tensors, _tensor)
@@ -113,8 +113,8 @@ def differences(whole: Ending, resumed: Ending) -> Iterator[str]:
     yield from _unlike("metrics.json: {0}", whole.scores, resumed.scores)
     yield from _unlike("TensorBoard, step {0[0]}: {0[1]}", whole.points, resumed.points)
     yield from _unlike("model/{0}", whole.files, resumed.files)
-    yield from (f"{what} occurs more than once" for what in resumed.twice)
-    yield from (f"{name} was left behind" for name in resumed.rubbish)
+    yield from (f"{what} occurs more than once" for what in resumed.duplicates)
+    yield from (f"{name} was left behind" for name in resumed.leftovers)
 
 
 def _unlike(
@@ -167,7 +167,7 @@ def _bytes(tensor: Tensor) -> Tensor:
 
 def _metrics(path: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
     found: dict[tuple[int, str], JSON] = {}
-    twice = []
+    duplicates = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         row = json.loads(line) if line else {}
         for name, value in row.items():
@@ -175,9 +175,9 @@ def _metrics(path: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
                 continue
             key = (row["step"], name)
             if key in found:
-                twice.append(f"{name} at step {row['step']} in metrics.jsonl")
+                duplicates.append(f"{name} at step {row['step']} in metrics.jsonl")
             found[key] = [value, row["epoch"]]
-    return found, twice
+    return found, duplicates
 
 
 def _points(folder: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:

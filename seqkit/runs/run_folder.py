@@ -47,7 +47,7 @@ from seqkit.runs.lock import (
     was_killed_setting_up,
 )
 
-State: TypeAlias = Literal["created", "running", "interrupted", "failed", "finished"]
+RunStatus: TypeAlias = Literal["created", "running", "interrupted", "failed", "finished"]
 
 
 HEARTBEAT = 10.0
@@ -120,7 +120,7 @@ class Run:
             atomic.write(run.folder / "resolved.yaml", scrub_urls(resolved))
             atomic.sync_folder(run.folder.parent)
         except OSError as error:
-            raise atomic.cannot_write(error, Path(out) if out is not None else Path(root)) from error
+            raise atomic.write_error(error, Path(out) if out is not None else Path(root)) from error
         run.log(f"created by seqkit {__version__}, process {os.getpid()} on {socket.gethostname()}")
         return run
 
@@ -211,7 +211,7 @@ class Run:
                 self._warned = True
                 print(f"run.log: {error.strerror}; messages are lost from here on", file=sys.stderr)
 
-    def status(self, state: State, **more: JSON) -> None:
+    def status(self, state: RunStatus, **more: JSON) -> None:
         """Write status.json: the state, this process, the time, and what else is given (`reason=...`)."""
         self._guarded(lambda: self._write_status(state, **more))
 
@@ -240,7 +240,7 @@ class Run:
             return
         self._last.update(dict.fromkeys(values, step))
         row = {"step": step, "epoch": epoch, "time": round(time.time(), 3), **values}
-        line = json.dumps(atomic.finite(row), ensure_ascii=False, allow_nan=False) + "\n"
+        line = json.dumps(atomic.json_safe(row), ensure_ascii=False, allow_nan=False) + "\n"
         self._guarded(lambda: atomic.append(self.folder / "metrics.jsonl", line, point="log.flush"))
         self.beat()
 
@@ -322,7 +322,7 @@ class Run:
         try:
             action()
         except OSError as error:
-            raise atomic.cannot_write(error, self.folder) from error
+            raise atomic.write_error(error, self.folder) from error
 
 
 def _printable(text: str) -> str:

@@ -154,7 +154,7 @@ class Board:
         try:
             action()
         except OSError as error:
-            raise atomic.cannot_write(error, self.folder) from error
+            raise atomic.write_error(error, self.folder) from error
 
 
 def first_screen(losses: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:

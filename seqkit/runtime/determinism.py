@@ -10,7 +10,7 @@ import torch
 
 
 @contextlib.contextmanager
-def computing_on(device: torch.device) -> Iterator[torch.device]:
+def deterministic(device: torch.device) -> Iterator[torch.device]:
     """The same numbers on every run of one machine, whatever its threads do first, for as long as the block lasts.
 
     On the CPU, what adds up by index does it in one order (where torch knows none, it warns), and numbers too small for

@@ -48,7 +48,7 @@ def exhausted(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def watched(batch: Batch) -> Iterator[None]:
+def catch_oom(batch: Batch) -> Iterator[None]:
     """Turns a lack of memory within the block into `OutOfMemory` of this batch."""
     try:
         yield
@@ -59,7 +59,7 @@ def watched(batch: Batch) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reported() -> Iterator[None]:
+def explain_oom() -> Iterator[None]:
     """Whatever else memory runs out for within the block ends in one sentence.
 
     Raises:
@@ -76,7 +76,7 @@ def reported() -> Iterator[None]:
         ) from error
 
 
-def less(error: OutOfMemory, task: str) -> int:
+def halved_budget(error: OutOfMemory, task: str) -> int:
     """Padded steps to try next, half as many.
 
     Raises:
@@ -94,7 +94,7 @@ def less(error: OutOfMemory, task: str) -> int:
     return error.rows * error.steps // 2
 
 
-def told(error: OutOfMemory, task: str, fits: int) -> str:
+def message(error: OutOfMemory, task: str, fits: int) -> str:
     """A sentence for the log."""
     return (
         f"out of memory: {task}: {error.rows} examples of up to {error.steps:,} steps do not fit; from here on at most "
@@ -102,7 +102,7 @@ def told(error: OutOfMemory, task: str, fits: int) -> str:
     )
 
 
-def parts(batch: Batch, fits: int | None) -> list[range]:
+def row_ranges(batch: Batch, fits: int | None) -> list[range]:
     """The rows of a batch in parts of one example, or of at most `fits` padded steps; halved as often as needed."""
     if fits is None:
         return [range(batch.size)]
@@ -117,7 +117,7 @@ def parts(batch: Batch, fits: int | None) -> list[range]:
     return cut(range(batch.size))
 
 
-def part(batch: Batch, state: State | None, rows: range) -> tuple[Batch, State | None]:
+def take_rows(batch: Batch, state: State | None, rows: range) -> tuple[Batch, State | None]:
     """Some rows of a batch without padding they do not need, and the state that they go on from."""
     if len(rows) == batch.size:
         return batch, state
@@ -125,12 +125,12 @@ def part(batch: Batch, state: State | None, rows: range) -> tuple[Batch, State |
     return batch.take(rows).trimmed(), before
 
 
-def joined(states: Sequence[State]) -> State:
+def concat_states(states: Sequence[State]) -> State:
     """The states of consecutive parts of a batch as that of the whole."""
     return states[0] if len(states) == 1 else tuple(torch.cat(each) for each in zip(*states, strict=True))
 
 
-def counters(model: torch.nn.Module) -> dict[str, Tensor]:
+def integer_buffers(model: torch.nn.Module) -> dict[str, Tensor]:
     """What a module counts (batches seen, say), so that the parts of a batch count as one."""
     saved = model.state_dict()
     return {key: value.clone() for key, value in saved.items() if _counts(value)}

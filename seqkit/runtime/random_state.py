@@ -18,7 +18,7 @@ from seqkit.types import JSON
 
 
 @contextmanager
-def nothing_drawn() -> Iterator[None]:
+def preserve_random_state() -> Iterator[None]:
     """Whatever the block draws from Python's or NumPy's global generators, both stand afterwards where they stood.
 
     For what a resumed run does not do, or does at another time: libraries draw numbers when they are first imported.

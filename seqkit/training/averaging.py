@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Average:
+class AveragedWeights:
     """An exponential moving average of the weights; early steps weigh more, so that it does not remember the start."""
 
     def __init__(self, model: Model, decay: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seqkit.data.task_data import TaskData
-from seqkit.inference.evaluate import Outcome
+from seqkit.inference.evaluate import EvaluationResult
 from seqkit.metrics import confusion
 from seqkit.model.model import Model
 from seqkit.runs.tensorboard import Board, first_screen
@@ -27,7 +27,7 @@ def introduce(board: Board, resolved: str, data: Mapping[str, TaskData], model: 
     board.layout(charts)
 
 
-def show_outcome(board: Board, step: int, data: TaskData, split: str, outcome: Outcome) -> None:
+def show_outcome(board: Board, step: int, data: TaskData, split: str, outcome: EvaluationResult) -> None:
     """A table of predictions and, for labels, the confusion matrix of one evaluation."""
     if not outcome.predictions:
         return

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Progressed:
+class TrainingCounters:
     """How far a run has come: all counters that resume needs, as JSON."""
 
     step: int = 0

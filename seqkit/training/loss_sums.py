@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Sums:
+class LossSums:
     """Loss sums and counts of each task since the last log, on the device: nothing is read until it is logged."""
 
     def __init__(self, names: Mapping[str, str], device: torch.device) -> None:

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from seqkit.interfaces import State
-from seqkit.training.nonfinite_source import Step
+from seqkit.training.nonfinite_source import StepRecord
 
 LAG = 4
 """Steps that a GPU may be behind before its answer is waited for."""
 
 
-class Watch:
+class NonFiniteMonitor:
     """Looks at every step, in order, once its answer is known."""
 
     def __init__(self, device: torch.device) -> None:
         self.at_once = device.type != "cuda"
         """Whether a step's answer is known before the optimiser steps."""
         self.lag = 0 if self.at_once else LAG
-        self.waiting: deque[tuple[Step, Tensor, torch.cuda.Event | None]] = deque()
+        self.waiting: deque[tuple[StepRecord, Tensor, torch.cuda.Event | None]] = deque()
 
-    def add(self, step: Step, fine: Tensor) -> None:
+    def add(self, step: StepRecord, fine: Tensor) -> None:
         if fine.device.type != "cuda":
             self.waiting.append((step, fine, None))
             return
@@ -39,7 +39,7 @@ class Watch:
         done.record()
         self.waiting.append((step, answer, done))
 
-    def bad(self, *, wait: bool = False) -> Iterator[Step]:
+    def bad(self, *, wait: bool = False) -> Iterator[StepRecord]:
         """Steps that were not finite, of those that may be looked at by now; `wait`: of all."""
         while len(self.waiting) > (0 if wait else self.lag):
             step, answer, done = self.waiting.popleft()

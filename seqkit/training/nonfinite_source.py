@@ -24,7 +24,7 @@ Autocast: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 @dataclass
-class Step:
+class StepRecord:
     """What an optimiser step was made of, kept until it is known to be finite.
 
     Attributes:
@@ -58,7 +58,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Finding:
+class NonFiniteSource:
     """Where a number that is not finite came from.
 
     Attributes:
@@ -98,7 +98,7 @@ def broken_gradients(model: nn.Module) -> list[str]:
     return [name for name, gradient in held if not bool(gradient.isfinite().all())]
 
 
-def diagnose(model: Model, step: Step, autocast: Autocast = contextlib.nullcontext) -> Finding:
+def find_source(model: Model, step: StepRecord, autocast: Autocast = contextlib.nullcontext) -> NonFiniteSource:
     """What is not finite, and where it came from: the step is gone through again, module by module.
 
     Random states, gradients and what modules count are left as they were.
@@ -108,32 +108,32 @@ def diagnose(model: Model, step: Step, autocast: Autocast = contextlib.nullconte
     if broken := broken_weights(model):
         module, _, weight = broken[0].rpartition(".")
         said = f"first bad module: {module}, whose weights {weight} are not finite"
-        return Finding("weights", module, everyone, of, said)
+        return NonFiniteSource("weights", module, everyone, of, said)
     if found := _inputs(step, of):
         return found
     head = f"heads.{step.task}"
-    with _undisturbed(model):
+    with _preserve_state(model):
         for batch, before in step.batches:
-            for rows in out_of_memory.parts(batch, step.fits):
-                part, state = out_of_memory.part(batch, before, rows)
-                module, kind = _first(model, step.task, part, state, autocast)
+            for rows in out_of_memory.row_ranges(batch, step.fits):
+                part, state = out_of_memory.take_rows(batch, before, rows)
+                module, kind = _first_failing_module(model, step.task, part, state, autocast)
                 if kind:
-                    ids = _alone(model, step.task, part, state, autocast)
+                    ids = _failing_examples(model, step.task, part, state, autocast)
                     what = {
                         "output": f"first bad module: {module}, whose output is not finite while its input is",
                         "loss": f"first bad module: {module}, whose loss is not finite while its input is",
                         "gradient": f"first bad module: {module}, whose gradient is not finite while its loss is",
                     }[kind]
-                    return Finding(kind, module, ids or everyone, of, what)
+                    return NonFiniteSource(kind, module, ids or everyone, of, what)
     if step.gradients:
         module = step.gradients[-1].rpartition(".")[0]
         said = f"the gradient of {', '.join(step.gradients[:3])} was not finite; gone through again, it is"
-        return Finding("gradient", module, everyone, of, said)
+        return NonFiniteSource("gradient", module, everyone, of, said)
     said = f"first bad module: {head}: gone through again, every output and the loss are finite"
-    return Finding("loss", head, everyone, of, said)
+    return NonFiniteSource("loss", head, everyone, of, said)
 
 
-def _inputs(step: Step, of: int) -> Finding | None:
+def _inputs(step: StepRecord, of: int) -> NonFiniteSource | None:
     for batch, state in step.batches:
         for side, values, lengths in (("input", batch.x, batch.lengths), ("target", batch.y, batch.y_lengths)):
             if values is None or not values.is_floating_point():
@@ -146,22 +146,22 @@ def _inputs(step: Step, of: int) -> Finding | None:
             rows = torch.nonzero(bad.any(dim=1)).flatten().tolist()
             if rows:
                 ids = tuple(str(batch.ids[row]) if row < len(batch.ids) else f"row {row + 1}" for row in rows)
-                return Finding("input", f"layers.{step.task}", ids, of, f"the {side} itself is not finite")
+                return NonFiniteSource("input", f"layers.{step.task}", ids, of, f"the {side} itself is not finite")
         if state is not None:
             rows = sorted({int(row) for part in state for row in torch.nonzero(~part.isfinite())[:, 0]})
             if rows:
                 ids = tuple(str(batch.ids[row]) for row in rows if row < len(batch.ids))
-                return Finding(
+                return NonFiniteSource(
                     "state", "encoder", ids, of, "the state carried over from the batch before is not finite"
                 )
     return None
 
 
 @contextlib.contextmanager
-def _undisturbed(model: Model) -> Iterator[None]:
+def _preserve_state(model: Model) -> Iterator[None]:
     """Nothing that the block does to random states or to what modules count is left behind."""
     device = model.device
-    kept = out_of_memory.counters(model)
+    kept = out_of_memory.integer_buffers(model)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
             yield
@@ -169,7 +169,9 @@ def _undisturbed(model: Model) -> Iterator[None]:
         model.load_state_dict(kept, strict=False)
 
 
-def _first(model: Model, task: str, batch: Batch, state: State | None, autocast: Autocast) -> tuple[str, str]:
+def _first_failing_module(
+    model: Model, task: str, batch: Batch, state: State | None, autocast: Autocast
+) -> tuple[str, str]:
     """(module, output | loss | gradient) of the first that is not finite in a batch; empty if none is."""
     order: list[str] = []
     bad: list[str] = []
@@ -222,7 +224,9 @@ def _gradients(model: Model, loss: Tensor) -> list[str]:
     ]
 
 
-def _alone(model: Model, task: str, batch: Batch, state: State | None, autocast: Autocast) -> tuple[str, ...]:
+def _failing_examples(
+    model: Model, task: str, batch: Batch, state: State | None, autocast: Autocast
+) -> tuple[str, ...]:
     """Ids of the examples whose loss or gradient is not finite on their own."""
     found = []
     for row in range(batch.size):

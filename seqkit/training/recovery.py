@@ -15,13 +15,13 @@ from seqkit.training import nonfinite_source
 if TYPE_CHECKING:
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
-from seqkit.training.counters import Progressed
+from seqkit.training.counters import TrainingCounters
 
 
-def sound(
+def handle_nonfinite(
     model: Model,
-    bad: Sequence[nonfinite_source.Step],
-    at: Progressed,
+    bad: Sequence[nonfinite_source.StepRecord],
+    at: TrainingCounters,
     settings: TrainSettings,
     run: Run,
     progress: Progress,
@@ -33,7 +33,7 @@ def sound(
         RunError: the policy is to stop, or it has come to its limit, or what is broken cannot be skipped.
     """
     for step in bad:
-        finding = nonfinite_source.diagnose(model, step, autocast)
+        finding = nonfinite_source.find_source(model, step, autocast)
         what = f"step {step.number}: {step.said()}; nothing of this step was applied. {finding}"
         if settings.on_nan == "rollback":
             run.log(what)
@@ -60,7 +60,7 @@ def sound(
 _HINT = "Lower train.optimizer.lr, set train.clip, or choose another train.on_nan (stop, skip, rollback)"
 
 
-def goal(run: Run, at: Progressed, settings: TrainSettings) -> Path:
+def rollback_checkpoint(run: Run, at: TrainingCounters, settings: TrainSettings) -> Path:
     """The checkpoint to go back to.
 
     Raises:
@@ -77,7 +77,7 @@ def goal(run: Run, at: Progressed, settings: TrainSettings) -> Path:
     return path
 
 
-def beyond(at: Progressed, back: Progressed, run: Run) -> Progressed:
+def skip_bad_data(at: TrainingCounters, back: TrainingCounters, run: Run) -> TrainingCounters:
     """Where a run goes on that has gone back: at the checkpoint's weights, and behind the data that led astray."""
     back.bad_in_row = at.bad_in_row + 1 if at.bad_at == back.step else 1
     back.bad_at, back.rollbacks, back.skipped = back.step, at.rollbacks + 1, at.skipped

@@ -18,19 +18,19 @@ from seqkit.runtime import random_state
 
 if TYPE_CHECKING:
     from seqkit.runs.run_folder import Run
-from seqkit.training.averaging import Average
-from seqkit.training.counters import Progressed
-from seqkit.training.loss_sums import Sums
+from seqkit.training.averaging import AveragedWeights
+from seqkit.training.counters import TrainingCounters
+from seqkit.training.loss_sums import LossSums
 
 
 def save_all(
     run: Run,
-    at: Progressed,
+    at: TrainingCounters,
     model: Model,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    average: Average | None,
-    sums: Sums,
+    average: AveragedWeights | None,
+    sums: LossSums,
     carried: Mapping[str, State],
     *,
     keep: int,
@@ -55,7 +55,7 @@ def save_all(
     run.flush()
     path = checkpoint.save(run.checkpoints, at.step, tensors, state)
     _point(path, at)
-    checkpoint.retain(run.checkpoints, keep)
+    checkpoint.prune(run.checkpoints, keep)
 
 
 def restore(
@@ -63,11 +63,11 @@ def restore(
     model: Model,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    average: Average | None,
-    sums: Sums,
+    average: AveragedWeights | None,
+    sums: LossSums,
     carried: dict[str, State],
     device: torch.device,
-) -> Progressed:
+) -> TrainingCounters:
     """Put everything back where `save_all` found it."""
     tensors, state = checkpoint.load(path)
     model.load_state_dict(tensors["model"])
@@ -84,13 +84,13 @@ def restore(
     for task, numbered in parts.items():
         carried[task] = tuple(tensor for _, tensor in sorted(numbered, key=lambda item: item[0]))
     random_state.restore_random_state(tensors["random"], state["random"])
-    at = Progressed(**state["progress"])
+    at = TrainingCounters(**state["progress"])
     # Whoever saved it may have been killed before the pointers were set.
     _point(path, at)
     return at
 
 
-def tensors_of(model: Model, average: Average | None) -> dict[str, Mapping[str, Tensor]]:
+def tensors_of(model: Model, average: AveragedWeights | None) -> dict[str, Mapping[str, Tensor]]:
     """What a checkpoint will be made of, as far as its size goes: an optimiser may keep two numbers a weight."""
     weights = model.state_dict()
     moments = {f"{kind}.{name}": tensor for kind in ("first", "second") for name, tensor in weights.items()}
@@ -99,7 +99,7 @@ def tensors_of(model: Model, average: Average | None) -> dict[str, Mapping[str, 
 
 def load_best(run: Run, model: Model) -> int:
     """Put the weights of the best checkpoint into the model (their average, where one was kept); its step."""
-    path = checkpoint.pointed(run.checkpoints, "best")
+    path = checkpoint.read_pointer(run.checkpoints, "best")
     if path is None:
         raise RunError(f"{run.checkpoints}: no best checkpoint; the run ended before its first evaluation")
     tensors, state = checkpoint.load(path)
@@ -107,8 +107,8 @@ def load_best(run: Run, model: Model) -> int:
     return int(state["progress"]["step"])
 
 
-def _point(path: Path, at: Progressed) -> None:
+def _point(path: Path, at: TrainingCounters) -> None:
     """Let `last`, and `best` if it is the best so far, mean the checkpoint of this step."""
-    checkpoint.point(path.parent, "last", path)
+    checkpoint.set_pointer(path.parent, "last", path)
     if at.best_step == at.step:
-        checkpoint.point(path.parent, "best", path)
+        checkpoint.set_pointer(path.parent, "best", path)

@@ -7,25 +7,31 @@ from typing import TYPE_CHECKING
 
 from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
-from seqkit.inference.evaluate import Outcome, better, lower_is_better, score_name
+from seqkit.inference.evaluate import EvaluationResult, better, lower_is_better, score_name
 from seqkit.training.board_views import show_outcome
 
 if TYPE_CHECKING:
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
-from seqkit.training.counters import Progressed
+from seqkit.training.counters import TrainingCounters
 
 
-def judge(data: TaskData) -> str:
+def selection_split(data: TaskData) -> str:
     """The split that chooses the checkpoint."""
     return "dev" if "dev" in data.splits else "train"
 
 
-def judged(
-    at: Progressed, data: Mapping[str, TaskData], outcomes: Mapping[str, Outcome], run: Run, progress: Progress
+def record_validation(
+    at: TrainingCounters,
+    data: Mapping[str, TaskData],
+    outcomes: Mapping[str, EvaluationResult],
+    run: Run,
+    progress: Progress,
 ) -> None:
     """Write down an evaluation and remember whether it is the best. The first task decides."""
-    scores = {f"{n}/{judge(data[n])}/{k}": v for n, outcome in outcomes.items() for k, v in outcome.scores.items()}
+    scores = {
+        f"{n}/{selection_split(data[n])}/{k}": v for n, outcome in outcomes.items() for k, v in outcome.scores.items()
+    }
     first = next(iter(data.values()))
     name = score_name(first.task.best)
     if name not in outcomes[first.name].scores:
@@ -38,16 +44,16 @@ def judged(
         at.waited += 1
     at.evaluated = at.step
     at.to_minimise.append(score if lower_is_better(first.task.best) else -score)
-    log(run, at.step, at.epoch, scores)
+    log_values(run, at.step, at.epoch, scores)
     for part_name, outcome in outcomes.items():
-        show_outcome(run.board, at.step, data[part_name], judge(data[part_name]), outcome)
+        show_outcome(run.board, at.step, data[part_name], selection_split(data[part_name]), outcome)
     mark = "  best so far" if at.best_step == at.step else ""
     shown = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
     run.log(f"step {at.step:,}  epoch {at.epoch}  {shown}{mark}")
     progress.say(f"step {at.step:,}  epoch {at.epoch}  {shown}{mark}")
 
 
-def log(run: Run, step: int, epoch: float, values: Mapping[str, float]) -> None:
+def log_values(run: Run, step: int, epoch: float, values: Mapping[str, float]) -> None:
     """The same numbers to metrics.jsonl and to TensorBoard: nobody needs the one to read the other."""
     run.metrics(step, values, epoch=epoch)
     run.board.scalars(step, values)

@@ -22,7 +22,7 @@ from torch import Tensor
 from seqkit.interfaces import Batch, Encoded, Encoder, Head
 from seqkit.model.model import Model
 from seqkit.types import Prediction
-from seqkit.verification.reference_loss import by_hand
+from seqkit.verification.reference_loss import reference_loss
 
 TOLERANCE = 1e-5
 """How far an answer may move, relative to the largest number of its stage: single precision, sums in another order."""
@@ -31,7 +31,7 @@ STAGES = ("input layer", "encoder", "final vector", "prediction")
 
 
 @dataclass(frozen=True)
-class Finding:
+class ContractResult:
     """What one contract found.
 
     Attributes:
@@ -76,7 +76,7 @@ def answers(model: Model, task: str, batch: Batch) -> list[Answer]:
     return made
 
 
-def prove_task(model: Model, task: str, batch: Batch) -> Iterator[Finding]:
+def prove_task(model: Model, task: str, batch: Batch) -> Iterator[ContractResult]:
     """Every contract of one task, on one batch of its own examples (different lengths, at least three).
 
     The model is put in evaluation mode for as long as it takes; nothing of it is changed.
@@ -100,7 +100,7 @@ def prove_task(model: Model, task: str, batch: Batch) -> Iterator[Finding]:
         model.train(was_training)
 
 
-def prove_encoder(encoder: Encoder, dim: int, where: str) -> Iterator[Finding]:
+def prove_encoder(encoder: Encoder, dim: int, where: str) -> Iterator[ContractResult]:
     """The contracts of an encoder alone, on random steps: for options that no recipe may have tried."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.tensor([7, 3, 1, 5])
@@ -118,7 +118,7 @@ def prove_encoder(encoder: Encoder, dim: int, where: str) -> Iterator[Finding]:
         yield replace(_carried(encoder, model, "steps", batch), where=where)
 
 
-def worst(findings: Iterator[Finding]) -> Iterator[Finding]:
+def worst_per_contract(findings: Iterator[ContractResult]) -> Iterator[ContractResult]:
     """One finding a contract and place: the one that moved most."""
     for _, group in itertools.groupby(findings, key=lambda found: (found.contract, found.where)):
         yield max(group, key=lambda found: (not found.passed, found.moved))
@@ -139,7 +139,7 @@ class _Silent(Head):
 
 # ---- what must not matter: (changed batch, for each of its rows the row of the first batch that it must equal)
 
-Change = Callable[[Batch], Iterator[tuple[Batch, list[int]]]]
+BatchVariant = Callable[[Batch], Iterator[tuple[Batch, list[int]]]]
 
 
 def _garbage(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
@@ -190,7 +190,7 @@ def _order(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
     yield batch.take(rows), rows
 
 
-_HARMLESS: Sequence[tuple[str, Change, str]] = (
+_HARMLESS: Sequence[tuple[str, BatchVariant, str]] = (
     (
         "what stands in the padding does not matter",
         _garbage,
@@ -218,11 +218,11 @@ _HARMLESS: Sequence[tuple[str, Change, str]] = (
 # ---- what must hold beside that
 
 
-def _loss_adds_up(model: Model, task: str, batch: Batch) -> Finding:
+def _loss_adds_up(model: Model, task: str, batch: Batch) -> ContractResult:
     """The loss of a batch is the sum of the losses of its examples, and so is its count."""
     name = "the loss of a batch is the sum over its examples"
     if batch.y is None:
-        return Finding(name, task, math.nan, True)
+        return ContractResult(name, task, math.nan, True)
     with torch.no_grad():
         total, count, _ = model.loss(task, batch)
         parts = [model.loss(task, batch.take([row]).trimmed()) for row in range(batch.size)]
@@ -230,32 +230,32 @@ def _loss_adds_up(model: Model, task: str, batch: Batch) -> Finding:
     moved = abs(float(total) - single) / max(1e-9, abs(single))
     if float(count) != counted:
         cause = f"a batch counts {float(count):g} terms, its examples one by one {counted:g}: padding is counted"
-        return Finding(name, task, moved, False, cause)
+        return ContractResult(name, task, moved, False, cause)
     passed = moved <= TOLERANCE
     cause = "" if passed else "padding adds to the loss, or the loss is a mean over the batch"
-    return Finding(name, task, moved, passed, cause)
+    return ContractResult(name, task, moved, passed, cause)
 
 
-def _loss_by_hand(model: Model, task: str, batch: Batch) -> Finding:
+def _loss_by_hand(model: Model, task: str, batch: Batch) -> ContractResult:
     """The loss is the number that the predictions give; see `seqkit.verification.reference_loss`."""
     name = "the loss equals one computed by hand"
-    found = by_hand(model, task, batch)
+    found = reference_loss(model, task, batch)
     if found is None:
-        return Finding(name, task, math.nan, True)
+        return ContractResult(name, task, math.nan, True)
     loss, hand, what = found
     moved = abs(loss - hand) / max(1.0, abs(hand))
     # Confidences are exponentials in single precision, of which the logarithm is taken again.
     passed = moved <= 20 * TOLERANCE
     cause = f"it is {loss:.6g}, and {what}: {hand:.6g}; loss and prediction are not of one mind"
-    return Finding(name, task, moved, passed, "" if passed else cause)
+    return ContractResult(name, task, moved, passed, "" if passed else cause)
 
 
-def _shortest(model: Model, task: str, batch: Batch) -> Finding:
+def _shortest(model: Model, task: str, batch: Batch) -> ContractResult:
     """The shortest input (one step, where the input layer takes that) is answered, and alike on its own."""
     name = "the shortest input is answered like any other"
     steps = _least_steps(model, task, batch)
     if steps is None:
-        return Finding(name, task, math.nan, True)
+        return ContractResult(name, task, math.nan, True)
     alone = Batch(batch.x[:1, :steps], torch.tensor([steps]), ids=list(batch.ids)[:1])
     lengths = batch.lengths.clone()
     lengths[0] = steps
@@ -267,9 +267,9 @@ def _shortest(model: Model, task: str, batch: Batch) -> Finding:
         after = answers(model, task, Batch(x, lengths, ids=batch.ids))[:1]
     except Exception as error:
         said = f"an input of {steps} steps ends in {type(error).__name__}: {error}"
-        return Finding(name, task, math.inf, False, said)
+        return ContractResult(name, task, math.inf, False, said)
     if any(not bool(stage.isfinite().all()) for answer in (*before, *after) for stage in answer.stages):
-        return Finding(name, task, math.inf, False, f"the answer to an input of {steps} steps is not finite")
+        return ContractResult(name, task, math.inf, False, f"the answer to an input of {steps} steps is not finite")
     return _compare(name, task, before, after, [0], cause)
 
 
@@ -286,7 +286,7 @@ def _least_steps(model: Model, task: str, batch: Batch) -> int | None:
     return None
 
 
-def _gradient_stays_inside(model: Model, task: str, batch: Batch) -> Finding:
+def _gradient_stays_inside(model: Model, task: str, batch: Batch) -> ContractResult:
     """No gradient reaches a step in the padding."""
     name = "no gradient reaches the padding"
     layer = model.layers[task]
@@ -306,10 +306,16 @@ def _gradient_stays_inside(model: Model, task: str, batch: Batch) -> Finding:
     outside = torch.arange(gradient.shape[1])[None] >= encoded.lengths[:, None]
     worst = float(gradient[outside].abs().max()) if bool(outside.any()) else 0.0
     moved = worst / max(1e-9, float(gradient.abs().max()))
-    return Finding(name, task, moved, worst == 0.0, "" if worst == 0.0 else "padded steps take part in the loss")
+    return ContractResult(
+        name,
+        task,
+        moved,
+        worst == 0.0,
+        "" if worst == 0.0 else "padded steps take part in the loss",
+    )
 
 
-def _causal(encoder: Encoder, model: Model, task: str, batch: Batch) -> Iterator[Finding]:
+def _causal(encoder: Encoder, model: Model, task: str, batch: Batch) -> Iterator[ContractResult]:
     """The future does not move the past: what an encoder says of a step depends on no later one."""
     with torch.no_grad():
         steps, lengths = model.layers[task](batch.x, batch.lengths)
@@ -321,17 +327,17 @@ def _causal(encoder: Encoder, model: Model, task: str, batch: Batch) -> Iterator
             worst = max(worst, float((encoder(changed, lengths).steps[:, :at] - whole[:, :at]).abs().max()))
     passed = worst / size <= TOLERANCE
     cause = "" if passed else "the encoder says it is causal, and an earlier step moved when a later one changed"
-    yield Finding("the future does not move the past", task, worst / size, passed, cause)
+    yield ContractResult("the future does not move the past", task, worst / size, passed, cause)
 
 
-def _carried(encoder: Encoder, model: Model, task: str, batch: Batch) -> Finding:
+def _carried(encoder: Encoder, model: Model, task: str, batch: Batch) -> ContractResult:
     """Two halves with the state carried over equal the whole."""
     name = "two halves with the state carried equal the whole"
     with torch.no_grad():
         steps, lengths = model.layers[task](batch.x, batch.lengths)
         rows = lengths >= 2
         if not bool(rows.any()):
-            return Finding(name, task, math.nan, True)
+            return ContractResult(name, task, math.nan, True)
         steps, lengths = steps[rows], lengths[rows]
         whole = encoder(steps, lengths)
         worst, size = 0.0, max(1e-9, float(whole.steps.abs().max()))
@@ -351,10 +357,10 @@ def _carried(encoder: Encoder, model: Model, task: str, batch: Batch) -> Finding
             worst = max(worst, float((second.steps[0] - whole.steps[row, half:length]).abs().max()))
     passed = worst / size <= TOLERANCE
     cause = "" if passed else "the state handed on is not the one after each sequence's own last step"
-    return Finding(name, task, worst / size, passed, cause)
+    return ContractResult(name, task, worst / size, passed, cause)
 
 
-def _saved(model: Model, task: str, batch: Batch, before: list[Answer]) -> Finding:
+def _saved(model: Model, task: str, batch: Batch, before: list[Answer]) -> ContractResult:
     """A model made again from its own saved weights says the same."""
     again = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(1)
@@ -369,7 +375,7 @@ def _saved(model: Model, task: str, batch: Batch, before: list[Answer]) -> Findi
     return _compare("a saved and reloaded model says the same", task, before, answers(again, task, batch), rows, cause)
 
 
-def prove_reloaded(model: Model, again: Model, task: str, batch: Batch, same: Batch) -> Finding:
+def prove_reloaded(model: Model, again: Model, task: str, batch: Batch, same: Batch) -> ContractResult:
     """A model opened from its folder says what the one in memory says; `same` is the batch, encoded by its fields."""
     name = "a model opened from its folder says the same"
     was_training = model.training
@@ -387,12 +393,12 @@ def prove_reloaded(model: Model, again: Model, task: str, batch: Batch, same: Ba
 
 def _compare(
     contract: str, where: str, before: Sequence[Answer], after: Sequence[Answer], rows: Sequence[int], cause: str
-) -> Finding:
+) -> ContractResult:
     worst, said = 0.0, ""
     for row, answer in zip(rows, after, strict=True):
         for stage, one, two in zip(STAGES, before[row].stages, answer.stages, strict=True):
             if one.shape != two.shape:
-                return Finding(
+                return ContractResult(
                     contract, where, math.inf, False, f"{stage} of example {row} has another length; {cause}"
                 )
             if one.numel() == 0:
@@ -401,7 +407,7 @@ def _compare(
             if not moved <= TOLERANCE and not said:
                 said = f"the {stage} of example {row} moved by {moved:.1e}, and nothing before it did: {cause}"
             worst = max(worst, moved) if not math.isnan(moved) else math.inf
-    return Finding(contract, where, worst, not said, said)
+    return ContractResult(contract, where, worst, not said, said)
 
 
 def _numbers(prediction: Prediction) -> Tensor:

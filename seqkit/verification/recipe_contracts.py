@@ -25,7 +25,7 @@ from seqkit.recipe import Recipe
 from seqkit.recipe.options import options_of
 from seqkit.registry import registry
 from seqkit.types import Example, Field, Task
-from seqkit.verification.contracts import Finding, prove_encoder, prove_reloaded, prove_task, worst
+from seqkit.verification.contracts import ContractResult, prove_encoder, prove_reloaded, prove_task, worst_per_contract
 
 READ = 300
 """Examples read of each task."""
@@ -35,10 +35,10 @@ STEPS = 60
 """Steps of an example that are tried, where a task's examples are running text."""
 
 
-def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[Finding]:
+def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[ContractResult]:
     """Every finding about a recipe (file or name; weights are new) or a model (folder; its own weights)."""
     if isinstance(what, Path):
-        model, recipe, tasks = saved_model.open_model(what)
+        model, recipe, tasks = saved_model.load_model(what)
         data = {name: sample(name, task, (one, two)) for name, (task, one, two) in tasks.items()}
         yield from _prove_tasks(model, data)
     else:
@@ -47,26 +47,26 @@ def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[Finding]:
     yield from _every_option(recipe)
 
 
-def prove_recipe(recipe: Recipe) -> Iterator[Finding]:
+def prove_recipe(recipe: Recipe) -> Iterator[ContractResult]:
     """Every finding about the tasks of a recipe, with new weights."""
     data = {name: sample(name, recipes.build_task(entry)) for name, entry in recipe.tasks.items()}
-    model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    model = model_room.build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     yield from _prove_tasks(model, data)
     yield from _reloaded(model, recipe, data)
 
 
-def prove_data(recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[Finding]:
+def prove_data(recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[ContractResult]:
     """Every finding about tasks that are given as values, with new weights; no task of the recipe is looked up."""
-    model = model_room.build(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    model = model_room.build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     yield from _prove_tasks(model, data)
 
 
-def _reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[Finding]:
+def _reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[ContractResult]:
     """Written to a folder and opened again, as `seqkit predict` does, the model says what it says in memory."""
     with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
         fields = {name: (part.input, part.target) for name, part in data.items()}
-        saved_model.save(model, Path(folder), recipe.resolved(), fields)
-        again, _, tasks = saved_model.open_model(Path(folder))
+        saved_model.save_model(model, Path(folder), recipe.resolved(), fields)
+        again, _, tasks = saved_model.load_model(Path(folder))
     for name, part in data.items():
         examples = list(itertools.islice(part.task.read("train"), ROWS))
         before, after = (_encoded(part, field, examples) for field in (part.input, tasks[name][1]))
@@ -80,7 +80,7 @@ def _encoded(data: TaskData, field: Field, examples: Sequence[Example]) -> Batch
     return made.batch("predict", np.arange(len(split.x)))
 
 
-def _empty(name: str, data: TaskData) -> Finding:
+def _empty(name: str, data: TaskData) -> ContractResult:
     """An input of nothing is refused where it is read, before it can be answered."""
     contract = "an empty input is refused"
     value = next(iter(data.task.read("train"))).input
@@ -89,22 +89,22 @@ def _empty(name: str, data: TaskData) -> Finding:
     elif isinstance(value, np.ndarray):
         nothing = value[:0]
     else:
-        return Finding(contract, name, math.nan, True)
+        return ContractResult(contract, name, math.nan, True)
     try:
         store.memory_split([Example(nothing, None, "nothing")], data.input, data.task.limit)
     except DataError:
-        return Finding(contract, name, 0.0, True)
+        return ContractResult(contract, name, 0.0, True)
     except Exception as error:
         said = f"it ends in {type(error).__name__}: {error}; a field says ValueError of what it cannot encode"
-        return Finding(contract, name, math.inf, False, said)
+        return ContractResult(contract, name, math.inf, False, said)
     if not data.input.ragged:
-        return Finding(contract, name, 0.0, True)
-    return Finding(contract, name, math.inf, False, "it was encoded as if it were an input like others")
+        return ContractResult(contract, name, 0.0, True)
+    return ContractResult(contract, name, math.inf, False, "it was encoded as if it were an input like others")
 
 
-def _prove_tasks(model: Model, data: Mapping[str, TaskData]) -> Iterator[Finding]:
+def _prove_tasks(model: Model, data: Mapping[str, TaskData]) -> Iterator[ContractResult]:
     for name, part in data.items():
-        yield from worst(prove_task(model, name, _batch(part)))
+        yield from worst_per_contract(prove_task(model, name, _batch(part)))
         yield _empty(name, part)
 
 
@@ -152,7 +152,7 @@ def _batch(data: TaskData) -> Batch:
     return data.batch("train", np.unique(chosen)[np.argsort(-lengths[np.unique(chosen)], kind="stable")])
 
 
-def _every_option(recipe: Recipe) -> Iterator[Finding]:
+def _every_option(recipe: Recipe) -> Iterator[ContractResult]:
     """The recipe's encoder with each switch thrown: every boolean, every named choice, one and two layers."""
     factory = registry.load("encoders", recipe.encoder.use)
     said = dict(recipe.encoder.options)
@@ -172,7 +172,7 @@ def _every_option(recipe: Recipe) -> Iterator[Finding]:
         seen.add(key)
         torch.manual_seed(recipe.seed)
         shown = ", ".join(f"{name}={options[name]}" for name in values)
-        yield from worst(prove_encoder(factory(5, **options), 5, f"{recipe.encoder.use}({shown})"))
+        yield from worst_per_contract(prove_encoder(factory(5, **options), 5, f"{recipe.encoder.use}({shown})"))
 
 
 def _choices(annotation: Any) -> list[Any]:

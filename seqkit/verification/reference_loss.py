@@ -39,7 +39,7 @@ LEAST = 1e-25
 
 
 @torch.no_grad()
-def by_hand(model: Model, task: str, batch: Batch) -> tuple[float, float, str] | None:
+def reference_loss(model: Model, task: str, batch: Batch) -> tuple[float, float, str] | None:
     """(the head's number, the same by hand, what they are), or None if this head's predictions do not say.
 
     The model is in evaluation mode: label smoothing and the like belong to training.

@@ -149,7 +149,7 @@ def verify_resume(
     return certificate
 
 
-def _first(one: comparison.Ending, two: comparison.Ending, most: int = 4) -> list[str]:
+def _first(one: comparison.RunDigest, two: comparison.RunDigest, most: int = 4) -> list[str]:
     """The first few differences, the first tensor among them."""
     found = list(comparison.differences(one, two))
     tensors = [sentence for sentence in found[most:] if sentence.startswith(("last model", "last optimizer"))]

@@ -108,7 +108,7 @@ def _far(case: Case, attempt: Attempt) -> list[str]:
         f"{name} is off by {float((found.tensors[name] - tensor).abs().max())}"
         for name, tensor in case.whole.tensors.items()
         if name.startswith("last model") and not torch.allclose(found.tensors[name], tensor, atol=CLOSE)
-    ] + list(found.twice)
+    ] + list(found.duplicates)
 
 
 def table(cells: list[Cell]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seqkit.io import atomic
 from seqkit.runs import checkpoint, comparison
-from seqkit.runs.comparison import Ending
+from seqkit.runs.comparison import RunDigest
 from tests.faults import children, recipes
 from tests.faults.children import Child, Sabotage
 
@@ -21,7 +21,7 @@ class Case:
 
     recipe: Path
     folder: Path
-    whole: Ending
+    whole: RunDigest
     seconds: float
     sets: tuple[str, ...] = ()
 

@@ -98,7 +98,7 @@ def naive_write() -> None:
     os.replace = lambda part, goal: None
     atomic.temporary = lambda goal: goal
     atomic.sweep = lambda folder: None
-    checkpoint.sweep = lambda folder: None
+    checkpoint.clean_up = lambda folder: None
     checkpoint._take_name = lambda part, goal: None
 
 

@@ -13,7 +13,7 @@ from seqkit import recipe
 from seqkit.experiments import run_recipe
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 from seqkit.layers.embedding import Embedding
-from seqkit.optim.gradients import gather
+from seqkit.optim.gradients import dense_gradients
 from seqkit.optim.optimizers import lazy_adamw
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
@@ -40,7 +40,7 @@ def stepped(device: str, *, bad: bool = False, steps: int = 10) -> torch.Tensor:
         for part in (x[:16], x[16:]):
             read, _ = layer(part, torch.full((16,), 20))
             (read * towards[:16]).tanh().sum().backward()
-        gradients = gather(layer.parameters())
+        gradients = dense_gradients(layer.parameters())
         if bad and number % 2:
             gradients[0][0, 0] = torch.nan
         norm = gradients.norm_of(gradients)
@@ -98,4 +98,4 @@ train: {{steps: 80, batch: 4, histograms: true, precision: {precision}, optimize
     )
     checked = recipe.load(str(path))
     run = Run.create("gpu", text=checked.text, resolved=checked.resolved(), out=tmp_path / "run")
-    assert run_recipe.carry_out(checked, run, Progress(quiet=True)).scores["lm/test/nats"] < 1.0
+    assert run_recipe.run_recipe(checked, run, Progress(quiet=True)).scores["lm/test/nats"] < 1.0

@@ -43,7 +43,7 @@ def made(folder: Path, *, cell: str, precision: str, steps: int, device: str) ->
 
 def scores(checked: recipe.Recipe, out: Path, progress: Progress | None = None) -> dict[str, float]:
     run = Run.create("gpu", text=checked.text, resolved=checked.resolved(), out=out)
-    return run_recipe.carry_out(checked, run, progress or Progress(quiet=True)).scores
+    return run_recipe.run_recipe(checked, run, progress or Progress(quiet=True)).scores
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])

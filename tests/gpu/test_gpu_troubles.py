@@ -24,7 +24,7 @@ pytestmark = [
 
 def spoiling(monkeypatch: pytest.MonkeyPatch, at: set[int], weights: list[dict[str, torch.Tensor]]) -> None:
     """NaN in the inputs of these steps; the weights before each step are kept."""
-    real, calls = step.gradients, [0]
+    real, calls = step.forward_backward, [0]
 
     def harmed(model: Model, task: Any, batches: Any, *more: Any) -> Any:
         calls[0] += 1
@@ -33,7 +33,7 @@ def spoiling(monkeypatch: pytest.MonkeyPatch, at: set[int], weights: list[dict[s
             batches[0].x[1, 0, 0] = math.nan
         return real(model, task, batches, *more)
 
-    monkeypatch.setattr(loop, "gradients", harmed)
+    monkeypatch.setattr(loop, "forward_backward", harmed)
 
 
 @pytest.mark.parametrize("use", ["adamw", "adam", "sgd"])
@@ -76,7 +76,7 @@ def test_a_bad_step_stops_the_run_within_a_few_steps(tmp_path: Path, monkeypatch
 def test_a_real_lack_of_memory_splits_the_batch(tmp_path: Path) -> None:
     import contextlib
 
-    from seqkit.training.step import gradients
+    from seqkit.training.step import forward_backward
 
     data = small.vectors(tmp_path / "cache", examples=512, longest=600)
     made = small.model(data, hidden=256).cuda().train()
@@ -85,7 +85,7 @@ def test_a_real_lack_of_memory_splits_the_batch(tmp_path: Path) -> None:
 
     def taken(fits: dict[str, int], told: list[str]) -> dict[str, torch.Tensor]:
         made.zero_grad()
-        took = gradients(made, data, [batch], None, fits, contextlib.nullcontext, scaler, told.append)
+        took = forward_backward(made, data, [batch], None, fits, contextlib.nullcontext, scaler, told.append)
         divide = 1 if took.divided else took.count
         return {name: p.grad / divide for name, p in made.named_parameters() if p.grad is not None}
 

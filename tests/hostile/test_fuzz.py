@@ -27,7 +27,7 @@ from seqkit import readers
 from seqkit import recipe as recipes
 from seqkit.errors import RunError, SeqkitError
 from seqkit.layers.pretrained_vectors import vectors_of
-from seqkit.model.saved_model import open_model
+from seqkit.model.saved_model import load_model
 from seqkit.runs import checkpoint, manifest
 from tests import small
 
@@ -303,12 +303,12 @@ def test_models_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     checked = recipes.parse(RECIPE, "r.yaml")
     parts = {name: recipe_contracts.sample(name, recipes.build_task(entry)) for name, entry in checked.tasks.items()}
-    made = model_room.build(checked, {name: (part.task, part.input, part.target) for name, part in parts.items()})
+    made = model_room.build_model(checked, {name: (part.task, part.input, part.target) for name, part in parts.items()})
     folder = tmp_path / "model"
-    saved_model.save(
+    saved_model.save_model(
         made, folder, checked.resolved(), {name: (part.input, part.target) for name, part in parts.items()}
     )
-    open_model(folder)
+    load_model(folder)
     rng = random.Random(5)
     manifest = json.loads((folder / "MANIFEST.json").read_bytes())
     fields = json.loads((folder / "fields.json").read_bytes())
@@ -324,7 +324,7 @@ def test_models_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             listed = spoiled(listed, rng)
         (folder / "MANIFEST.json").write_text(json.dumps(listed))
         try:
-            open_model(folder)
+            load_model(folder)
         except SeqkitError:
             refused += 1
     assert refused > 20

@@ -18,7 +18,7 @@ import torch
 
 from seqkit.data.store import prepare
 from seqkit.errors import RunError, SeqkitError
-from seqkit.model.saved_model import open_model
+from seqkit.model.saved_model import load_model
 from seqkit.runs import checkpoint, manifest
 from seqkit.types import Task
 from tests import small
@@ -189,10 +189,10 @@ def test_no_file_that_seqkit_opens_wakes_them(tmp_path: Path) -> None:
         files = dict.fromkeys(("model.safetensors", "recipe.yaml", "fields.json"), digest)
         (folder / "MANIFEST.json").write_text(json.dumps({"format_version": 1, "files": files}))
         with pytest.raises(SeqkitError):
-            open_model(folder)
+            load_model(folder)
         (folder / "MANIFEST.json").write_bytes(content)
         with pytest.raises(SeqkitError):
-            open_model(folder)
+            load_model(folder)
         tried += 2
         task: Task = data.task
         for path in sorted((tmp_path / "cache").rglob("*")):

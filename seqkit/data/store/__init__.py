@@ -11,8 +11,8 @@ A folder appears whole, by one rename. One that is damaged is made again. Memory
 from vocabularies. Where there is much to encode, several processes do it (`seqkit.data.store.parallel_encode`).
 """
 
-from seqkit.data.store.columns import Column, Ids, Picked, Split
+from seqkit.data.store.columns import Column, Ids, SelectedIds, Split
 from seqkit.data.store.preparation import Prepared, memory_split, prepare
 from seqkit.data.store.report import SplitReport
 
-__all__ = ["Column", "Ids", "Picked", "Prepared", "Split", "SplitReport", "memory_split", "prepare"]
+__all__ = ["Column", "Ids", "SelectedIds", "Prepared", "Split", "SplitReport", "memory_split", "prepare"]

@@ -23,11 +23,11 @@ ENCODING = ("seqkit.fields", "seqkit.data.store", "seqkit.readers")
 def key_of(*values: Any) -> str:
     """The name of a store entry: 32 hexadecimal digits of all values, and of the versions that made it."""
     digest = hashlib.blake2b(digest_size=16)
-    feed(digest, [STORE_FORMAT, __version__, np.__version__, platform.python_version_tuple()[:2], _code(), values])
+    hash_into(digest, [STORE_FORMAT, __version__, np.__version__, platform.python_version_tuple()[:2], _code(), values])
     return digest.hexdigest()
 
 
-def feed(digest: Any, value: Any) -> None:
+def hash_into(digest: Any, value: Any) -> None:
     """Hash a value with its type and size before it, so that no two different values look alike."""
     if value is None or isinstance(value, bool | int | float):
         _put(digest, type(value).__name__, repr(value).encode())
@@ -38,41 +38,41 @@ def feed(digest: Any, value: Any) -> None:
     elif isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         if array.dtype.hasobject:
-            feed(digest, array.tolist())
+            hash_into(digest, array.tolist())
         else:
             _put(digest, f"array {array.dtype.str} {array.shape}", array.tobytes())
     elif isinstance(value, Mapping):
         _put(digest, f"map {len(value)}", b"")
         for name in sorted(value, key=repr):
-            feed(digest, name)
-            feed(digest, value[name])
+            hash_into(digest, name)
+            hash_into(digest, value[name])
     elif isinstance(value, list | tuple):
         _put(digest, f"list {len(value)}", b"")
         for item in value:
-            feed(digest, item)
+            hash_into(digest, item)
     else:
-        _feed_object(digest, value)
+        _hash_object(digest, value)
 
 
-def _feed_object(digest: Any, value: Any) -> None:
+def _hash_object(digest: Any, value: Any) -> None:
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, Path):
-        feed(digest, [kind, str(value)])
+        hash_into(digest, [kind, str(value)])
     elif isinstance(value, set | frozenset):
-        feed(digest, [kind, sorted(value, key=repr)])
+        hash_into(digest, [kind, sorted(value, key=repr)])
     elif isinstance(value, partial):
-        feed(digest, [kind, value.func, value.args, value.keywords])
+        hash_into(digest, [kind, value.func, value.args, value.keywords])
     elif callable(value) and hasattr(value, "__qualname__"):
         code = getattr(value, "__code__", None)
-        feed(digest, [kind, value.__module__, value.__qualname__, code and code.co_code])
+        hash_into(digest, [kind, value.__module__, value.__qualname__, code and code.co_code])
     elif hasattr(value, "__dict__"):
         # What a cached property has made is no part of what the object is.
         lazy = {name for name in vars(value) if isinstance(getattr(type(value), name, None), cached_property)}
-        feed(digest, [kind, {name: held for name, held in vars(value).items() if name not in lazy}])
+        hash_into(digest, [kind, {name: held for name, held in vars(value).items() if name not in lazy}])
     elif hasattr(value, "__slots__"):
-        feed(digest, [kind, [getattr(value, name, None) for name in value.__slots__]])
+        hash_into(digest, [kind, [getattr(value, name, None) for name in value.__slots__]])
     else:
-        feed(digest, [kind, repr(value)])
+        hash_into(digest, [kind, repr(value)])
 
 
 def _put(digest: Any, kind: str, raw: bytes | bytearray) -> None:
@@ -112,7 +112,7 @@ def source_hash(root: Path, modules: Sequence[str]) -> str:
         waiting += _imports(path, root)
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(paths):
-        feed(digest, [name, paths[name].read_bytes()])
+        hash_into(digest, [name, paths[name].read_bytes()])
     return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ from typing import IO, Final, final, overload
 
 import numpy as np
 
-from seqkit.data.store.encode import Kind, Pack, fault
+from seqkit.data.store.encode import ArrayKind, EncodedChunk, fault
 from seqkit.data.store.report import SplitReport
 from seqkit.types import JSON, Index
 
@@ -74,7 +74,7 @@ class Ids(Sequence[str]):
 
 
 @final
-class Picked(Sequence[str]):
+class SelectedIds(Sequence[str]):
     """Some ids of many, each looked up when somebody asks for it: of a batch that goes well, nobody does."""
 
     def __init__(self, ids: Sequence[str], index: Index) -> None:
@@ -127,14 +127,14 @@ class Writer:
         self._split = split
         self._files: dict[str, IO[bytes]] = {}
         self._rows: dict[str, int] = {}
-        self._kinds: dict[str, Kind] = {}
+        self._kinds: dict[str, ArrayKind] = {}
         self._examples = 0
         self.arrays: dict[str, JSON] = {}
 
     def __enter__(self) -> Writer:
         return self
 
-    def add(self, pack: Pack) -> None:
+    def add(self, pack: EncodedChunk) -> None:
         """Append what some examples have become.
 
         Raises:
@@ -167,7 +167,7 @@ class Writer:
         if kind is None:
             self.arrays = {name: self._facts(name) for name in self._files}
 
-    def _start(self, name: str, kind: Kind, *, ragged: bool) -> None:
+    def _start(self, name: str, kind: ArrayKind, *, ragged: bool) -> None:
         self._kinds[name] = kind
         self._files[name] = self._open(name)
         if ragged:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
-from seqkit.data.store.report import Counts, Tally
+from seqkit.data.store.report import Counts, ReportBuilder
 from seqkit.errors import DataError, Problem
 from seqkit.types import Field, Limit
 
@@ -22,7 +22,7 @@ PROBLEMS_SHOWN: Final = 20
 DIGEST: Final = 16
 """Bytes of the hash by which an input is known again."""
 
-Kind: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
+ArrayKind: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
 """The type of an array's numbers, and the shape of one row."""
 
 _BYTE: Final = (np.dtype(np.uint8), ())
@@ -71,14 +71,14 @@ class Part:
         rows: how many rows each entry has; None: an entry is one row.
     """
 
-    kind: Kind
+    kind: ArrayKind
     raw: bytes
     rows: np.ndarray | None
 
 
 @final
 @dataclass(slots=True)
-class Pack:
+class EncodedChunk:
     """Some consecutive examples of a split, encoded.
 
     Attributes:
@@ -98,7 +98,7 @@ class Pack:
     fault: str | None = None
 
 
-class Packer:
+class ChunkEncoder:
     """Encodes examples one by one and packs what comes of them.
 
     Args:
@@ -118,9 +118,9 @@ class Packer:
     def _begin(self) -> None:
         self.size = 0
         """Bytes of the encoded inputs and targets so far."""
-        self._pack = Pack()
-        self._tally = Tally("", self._input, self._target, self._limit)
-        self._kinds: dict[str, Kind] = {}
+        self._pack = EncodedChunk()
+        self._tally = ReportBuilder("", self._input, self._target, self._limit)
+        self._kinds: dict[str, ArrayKind] = {}
         self._raw: dict[str, list[bytes]] = {"x": [], "y": [], "ids": []}
         self._rows: dict[str, list[int]] = {"x": [], "y": []}
         self._origin: list[int] = []
@@ -155,7 +155,7 @@ class Packer:
             self._raw["ids"].append(name)
             self._origin.append(self._tally.examples - 1)
 
-    def pack(self) -> Pack:
+    def pack(self) -> EncodedChunk:
         """All since the last pack."""
         pack = self._pack
         if self._origin:
@@ -190,7 +190,7 @@ class Packer:
             self._rows[name].append(shape[0])
 
 
-def fault(name: str, kind: Kind, before: Kind) -> str:
+def fault(name: str, kind: ArrayKind, before: ArrayKind) -> str:
     """What to say to the author of a field whose arrays differ."""
     return f"a field gave {kind} for {name} after {before}: its type must be fixed"
 

@@ -25,7 +25,7 @@ from typing import Any, Final, Self, TypeAlias, final
 
 import numpy as np
 
-from seqkit.data.store.encode import Pack, Packer
+from seqkit.data.store.encode import ChunkEncoder, EncodedChunk
 from seqkit.errors import Interrupted, RunError, UsageError
 from seqkit.fields import Text, Tokens
 from seqkit.types import Example, Field, Limit
@@ -59,8 +59,8 @@ _CODE = (
 
 @final
 @dataclass(frozen=True)
-class Job:
-    """How a split is encoded: what a `Packer` is made of.
+class EncodeTask:
+    """How a split is encoded: what a `ChunkEncoder` is made of.
 
     Attributes:
         split: its name.
@@ -78,8 +78,8 @@ class Job:
     quarantine: bool
     total: int | None = None
 
-    def packer(self) -> Packer:
-        return Packer(self.input, self.target, self.limit, quarantine=self.quarantine)
+    def packer(self) -> ChunkEncoder:
+        return ChunkEncoder(self.input, self.target, self.limit, quarantine=self.quarantine)
 
 
 def workers() -> int:
@@ -96,7 +96,9 @@ def workers() -> int:
     return int(asked)
 
 
-def packs(examples: Iterator[Example], job: Job, notes: list[str]) -> Generator[Pack, None, None]:
+def encode_chunks(
+    examples: Iterator[Example], job: EncodeTask, notes: list[str]
+) -> Generator[EncodedChunk, None, None]:
     """All examples, encoded, in order: in this process, and after a while with helpers if that pays.
 
     Args:
@@ -123,7 +125,7 @@ def packs(examples: Iterator[Example], job: Job, notes: list[str]) -> Generator[
         asked = True
         count = _helpers(most, spent / done, (clock() - began - spent) / done, job.total and job.total - done)
         if count > 1:
-            with Helpers(job, count) as helpers:
+            with WorkerPool(job, count) as helpers:
                 if helpers.why:
                     notes.append(f"{job.split} was encoded in one process: {helpers.why}")
                     continue
@@ -189,7 +191,7 @@ def _size(value: Any) -> int:
     return len(value) if isinstance(value, str | bytes) else 0
 
 
-class Helpers:
+class WorkerPool:
     """Processes that encode.
 
     Args:
@@ -200,7 +202,7 @@ class Helpers:
         why: why there are none, if they cannot be had.
     """
 
-    def __init__(self, job: Job, count: int) -> None:
+    def __init__(self, job: EncodeTask, count: int) -> None:
         self._job = job
         self._children: list[tuple[subprocess.Popen[bytes], Connection[Any, Any]]] = []
         self.why = ""
@@ -230,7 +232,7 @@ class Helpers:
     ) -> None:
         self._end(at_once=kind is not None)
 
-    def packs(self, chunks: Iterable[Chunk | Exception]) -> Iterator[Pack]:
+    def packs(self, chunks: Iterable[Chunk | Exception]) -> Iterator[EncodedChunk]:
         """Each chunk's pack, in order. An error among the chunks is raised when those before it are done.
 
         Raises:
@@ -266,14 +268,14 @@ class Helpers:
             return None
         return which
 
-    def _take(self, which: int | None, chunk: Chunk) -> Pack:
+    def _take(self, which: int | None, chunk: Chunk) -> EncodedChunk:
         pack = None
         if which is not None:
             try:
                 pack = self._children[which][1].recv()
             except (EOFError, OSError):
                 raise self._killed(which) from None
-        if isinstance(pack, Pack):
+        if isinstance(pack, EncodedChunk):
             return pack
         packer = self._job.packer()
         for each in zip(*chunk, strict=True):
@@ -329,7 +331,7 @@ def serve(descriptor: int) -> None:
             return
 
 
-def _packed(line: Connection[Any, Any], job: Job, packer: Packer) -> Pack | None:
+def _packed(line: Connection[Any, Any], job: EncodeTask, packer: ChunkEncoder) -> EncodedChunk | None:
     """The next chunk's pack; None: whoever sent it shall see for himself what is the matter with it."""
     try:
         for each in zip(*line.recv(), strict=True):

@@ -12,17 +12,17 @@ from typing import Any, TypeAlias, final
 import numpy as np
 
 from seqkit.data.store.cache_entry import open_entry, write_entry
-from seqkit.data.store.cache_key import feed, key_of
+from seqkit.data.store.cache_key import hash_into, key_of
 from seqkit.data.store.columns import Column, Ids, Split, Writer
 from seqkit.data.store.duplicates import Repeats
 from seqkit.data.store.encode import Problems, encoded
-from seqkit.data.store.parallel_encode import Job, packs
-from seqkit.data.store.report import Tally
+from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
+from seqkit.data.store.report import ReportBuilder
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.io.cache import cache_folder, sha256_of
 from seqkit.types import JSON, Example, Field, Limit, Task
 
-Progress: TypeAlias = Callable[[int, int | None, str], None]
+ProgressCallback: TypeAlias = Callable[[int, int | None, str], None]
 """(done, of how many or None where nobody knows yet, what is being done)."""
 
 # Examples between two calls of the progress callback.
@@ -58,7 +58,7 @@ def prepare(
     *,
     key: JSON,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     fitted: tuple[Field, Field] | None = None,
     splits: Sequence[str] | None = None,
 ) -> Prepared:
@@ -84,7 +84,7 @@ def prepare(
         if split not in task.splits:
             raise UsageError(f"there is no split '{split}'; this task has {', '.join(task.splits)}")
     limit = _limit(task)
-    work = _Work(task, wanted, limit, fitted, progress or (lambda done, total, what: None))
+    work = _Preparation(task, wanted, limit, fitted, progress or (lambda done, total, what: None))
     files = work.files()
     place = (cache or cache_folder()) / "store" / work.key(key, files)
     found = open_entry(place)
@@ -110,7 +110,7 @@ def memory_split(
     xs: list[np.ndarray] = []
     ids: list[np.ndarray] = []
     origin: list[int] = []
-    tally, problems = Tally(name, input, None, limit), Problems()
+    tally, problems = ReportBuilder(name, input, None, limit), Problems()
     for example in examples:
         x = None
         with problems.at(example.id, "input "):
@@ -129,7 +129,7 @@ def memory_split(
     return Split(name, column, None, Ids(_ragged(ids)), np.array(origin, dtype=np.int64), tally.report())
 
 
-class _Work:
+class _Preparation:
     """One task being prepared: what its key is made of, then its passes over the data."""
 
     def __init__(
@@ -138,7 +138,7 @@ class _Work:
         splits: Sequence[str],
         limit: Limit | None,
         fitted: tuple[Field, Field] | None,
-        progress: Progress,
+        progress: ProgressCallback,
     ) -> None:
         self.task = task
         self.splits = splits
@@ -171,7 +171,7 @@ class _Work:
             for split in self.read:
                 digest = hashlib.blake2b(digest_size=16)
                 for example in self._examples(split, "reading"):
-                    feed(digest, [example.input, example.target, example.id])
+                    hash_into(digest, [example.input, example.target, example.id])
                 self.digests[split] = digest.hexdigest()
         states = None if self.fitted is None else [side.state() for side in self.fitted]
         fields = [task.input, task.target, states, task.bad_inputs]
@@ -242,11 +242,11 @@ class _Work:
 
     def _encode(
         self, split: str, input: Field, target: Field, writer: Writer, problems: Problems, repeats: Repeats
-    ) -> tuple[Tally, Problems]:
+    ) -> tuple[ReportBuilder, Problems]:
         """Encode and write one split. Returns its tally and the inputs that were left out."""
-        tally, left_out = Tally(split, input, target, self.limit), Problems()
+        tally, left_out = ReportBuilder(split, input, target, self.limit), Problems()
         read = hashlib.blake2b(digest_size=16)
-        job = Job(
+        job = EncodeTask(
             split,
             input,
             None if target.derived else target,
@@ -254,7 +254,7 @@ class _Work:
             quarantine=self.task.bad_inputs == "quarantine",
             total=self.totals.get(split),
         )
-        with closing(packs(self._hashed(split, read), job, self.notes)) as made:
+        with closing(encode_chunks(self._hashed(split, read), job, self.notes)) as made:
             for pack in made:
                 if not problems.count:
                     writer.add(pack)
@@ -272,7 +272,7 @@ class _Work:
             yield from self._examples(split, "encoding")
             return
         for example in self._examples(split, "encoding"):
-            feed(read, [example.input, example.target, example.id])
+            hash_into(read, [example.input, example.target, example.id])
             yield example
 
 

@@ -121,7 +121,7 @@ class Counts:
             setattr(self, name, max(own, value) if name == "longest" else own + value)
 
 
-class Tally:
+class ReportBuilder:
     """A report in the making.
 
     Args:
