@@ -36,7 +36,7 @@ from seqkit.types import Choice, Example, Field, Task
 if TYPE_CHECKING:
     from seqkit.data.task_data import TaskData
     from seqkit.interfaces import Batch, Encoder
-    from seqkit.model.model import Model
+    from seqkit.model import Model
 
 __all__ = ["EncoderConformance", "HeadConformance", "TaskConformance"]
 
@@ -58,7 +58,7 @@ class _Case:
         return f"with encoder {self.recipe.encoder.use}, a {type(self.data.target).__name__} target"
 
     def model(self) -> Model:
-        from seqkit.model.model import build_model
+        from seqkit.model import build_model
 
         return build_model(self.recipe, {self.data.name: (self.data.task, self.data.input, self.data.target)})
 

@@ -17,7 +17,7 @@ from seqkit.data.task_data import TaskData
 from seqkit.encoders import gru, lstm
 from seqkit.heads import classify, language
 from seqkit.metrics import label_scores
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runs import run_folder as run_module
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress

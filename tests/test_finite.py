@@ -16,7 +16,7 @@ import torch
 
 from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runs import checkpoint
 from seqkit.training import loop, nonfinite, nonfinite_source, step
 from seqkit.types import Choice

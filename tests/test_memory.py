@@ -24,7 +24,7 @@ from seqkit.errors import RunError
 from seqkit.inference.evaluate import evaluate
 from seqkit.inference.predict import predict
 from seqkit.interfaces import Batch
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runs import checkpoint
 from seqkit.runtime import out_of_memory
 from seqkit.training.step import forward_backward

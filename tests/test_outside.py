@@ -280,13 +280,13 @@ def test_every_shipped_recipe_trains_the_strangers_encoder(place: Path, name: st
     """`--set encoder.use=mingru` and nothing else: the model is built, and two steps are taken on its own examples."""
     import torch
 
-    from seqkit.model import model
+    from seqkit.model import build_model
     from seqkit.verification.recipe_contracts import _batch, sample
 
     made = recipe.load(name, ["encoder.use=mingru"])
     try:
         data = {key: sample(key, recipe.build_task(entry)) for key, entry in made.tasks.items()}
-        built = model.build_model(made, {key: (part.task, part.input, part.target) for key, part in data.items()})
+        built = build_model(made, {key: (part.task, part.input, part.target) for key, part in data.items()})
     except MissingExtra as error:
         pytest.skip(str(error))
     except DataError as error:

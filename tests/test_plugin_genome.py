@@ -36,7 +36,7 @@ from seqkit.experiments import run_recipe
 from seqkit.heads import classify
 from seqkit.inference.evaluate import evaluate
 from seqkit.inference.predict import predict
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run

@@ -24,7 +24,7 @@ from seqkit.encoders import gru, lstm, none, rnn
 from seqkit.fields import Label, Labels, Tags, Text, Tokens, Values
 from seqkit.heads import attend, classify, crf, ctc, generate, regress, tag
 from seqkit.interfaces import Batch, Encoded, Encoder, Head, State
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.recipe import bundled
 from seqkit.types import Prediction
 from seqkit.verification import recipe_contracts
@@ -409,7 +409,7 @@ def test_what_a_folder_forgets_is_caught(tmp_path: Path, monkeypatch: pytest.Mon
     recipe = recipes.load(small_recipe(tmp_path))
     contract = "a model opened from its folder says the same"
     assert contract not in failed(list(prove_recipe(recipe)))
-    real = recipe_contracts.model_room.save
+    real = recipe_contracts.save_model
 
     def forgetful(model: Model, folder: Path, resolved: str, fields: Any) -> None:
         changed = {}
@@ -420,7 +420,7 @@ def test_what_a_folder_forgets_is_caught(tmp_path: Path, monkeypatch: pytest.Mon
             changed[name] = (one.restore(state), two)
         real(model, folder, resolved, changed)
 
-    monkeypatch.setattr(recipe_contracts.model_room, "save", forgetful)
+    monkeypatch.setattr(recipe_contracts, "save_model", forgetful)
     assert contract in failed(list(prove_recipe(recipe)))
 
 

@@ -12,7 +12,7 @@ import torch
 from seqkit import recipe
 from seqkit.errors import Interrupted, RunError
 from seqkit.experiments import run_recipe
-from seqkit.model import model
+from seqkit.model import Model
 from seqkit.runs import checkpoint
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
@@ -196,13 +196,13 @@ def test_patience_ends_training_early(corpus: Path, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = model.Model.loss
+    real = Model.loss
 
     def broken(self, task, batch, state=None):
         total, count, encoded = real(self, task, batch, state)
         return total * math.nan, count, encoded
 
-    monkeypatch.setattr(model.Model, "loss", broken)
+    monkeypatch.setattr(Model, "loss", broken)
     with pytest.raises(RunError, match=r"step 1: the loss of task lm is nan.*lane 0"):
         run_it(checked(corpus), tmp_path / "run")
     assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "failed"

@@ -9,7 +9,7 @@ from benchmarks.groups.training import OWN, RECIPES, Ours
 
 if TYPE_CHECKING:
     from seqkit.data.task_data import TaskData
-    from seqkit.model.model import Model
+    from seqkit.model import Model
 
 SPLIT = "dev"
 WHAT = [name for name in RECIPES if name not in ("tiny", OWN)]

@@ -64,11 +64,9 @@ class Ours:
         ((self.name, self.part),) = self.data.items()
 
     def model(self) -> Any:
-        from seqkit.model import model
+        from seqkit.model import build_model
 
-        return model.build_model(
-            self.recipe, {n: (part.task, part.input, part.target) for n, part in self.data.items()}
-        )
+        return build_model(self.recipe, {n: (part.task, part.input, part.target) for n, part in self.data.items()})
 
     def batches(self) -> list[Batch]:
         """What the others train on: what seqkit trains on, or random batches."""

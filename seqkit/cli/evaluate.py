@@ -20,7 +20,7 @@ def command(folder: Path, split: str, batch: int | None, device: str, as_json: b
     from seqkit.errors import UsageError
     from seqkit.experiments.prepare import prepare_data
     from seqkit.inference.evaluate import evaluate
-    from seqkit.model.saved_model import load_model
+    from seqkit.model import load_model
     from seqkit.runs.progress import Progress
     from seqkit.runtime.device import choose_device
 

@@ -40,7 +40,7 @@ def command(
     """
     from seqkit.cli.predict import pick
     from seqkit.inference.generate import generate, write
-    from seqkit.model.saved_model import load_model
+    from seqkit.model import load_model
     from seqkit.runtime.device import choose_device
 
     model, _, tasks = load_model(folder, choose_device(device))

@@ -26,7 +26,7 @@ def command(
     """
     from seqkit.errors import UsageError
     from seqkit.inference.predict import predict
-    from seqkit.model.saved_model import load_model
+    from seqkit.model import load_model
     from seqkit.runtime.device import choose_device
 
     if file is not None and texts:

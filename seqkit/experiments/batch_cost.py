@@ -15,7 +15,7 @@ from torch import Tensor
 from seqkit.data.epoch import make_batches
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.optim.optimizers import optimizer_of
 from seqkit.recipe import Recipe
 from seqkit.recipe.rewrite import WORDS

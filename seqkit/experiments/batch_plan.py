@@ -20,8 +20,7 @@ from seqkit.data.stream import Stream
 from seqkit.data.task_data import TaskData
 from seqkit.experiments import prepare
 from seqkit.experiments.batch_cost import Cost, Way, measure
-from seqkit.model import model as model_room
-from seqkit.model.model import Model
+from seqkit.model import Model, build_model
 from seqkit.recipe import Recipe
 from seqkit.runs.progress import Progress
 from seqkit.runtime import determinism
@@ -71,7 +70,7 @@ def plan(recipe: Recipe, progress: Progress, *, measure: bool = True) -> list[Pl
     device = choose_device(recipe.device)
     data = prepare.prepare_data(recipe, progress, progress.say, splits=("train",))
     tasks = {name: (part.task, part.input, part.target) for name, part in data.items()}
-    model = model_room.build_model(recipe, tasks).to(device) if measure else None
+    model = build_model(recipe, tasks).to(device) if measure else None
     found = []
     with determinism.deterministic(device):
         for name, part in data.items():

@@ -17,8 +17,7 @@ from seqkit.experiments.hyperparameters import flatten
 from seqkit.experiments.prepare import data_facts, prepare_data
 from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
-from seqkit.model import model as model_room
-from seqkit.model import saved_model
+from seqkit.model import build_model, save_model
 from seqkit.recipe import Recipe
 from seqkit.registry import provenance
 from seqkit.runs import checkpoint
@@ -83,7 +82,7 @@ def _run_recipe(
     stop.check("stopped before training; go on with --resume")
     random.seed(recipe.seed)
     np.random.seed(recipe.seed % 2**32)
-    model = model_room.build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    model = build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     model = model.to(device)
     run.log(f"{model.count_parameters():,} parameters; recurrent layers: {kernels.describe(device)}")
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
@@ -100,9 +99,7 @@ def _run_recipe(
                 outcome = evaluate(model, part, split, stop=stop)
                 scores |= {f"{name}/{split}/{key}": value for key, value in outcome.scores.items()}
     fault_injection.at("report")
-    saved_model.save_model(
-        model, run.model, run.resolved, {n: (part.input, part.target) for n, part in data.items()}, plugins
-    )
+    save_model(model, run.model, run.resolved, {n: (part.input, part.target) for n, part in data.items()}, plugins)
     tests = {key: value for key, value in scores.items() if "/test/" in key}
     run.metrics(at.step, tests, epoch=at.epoch)
     run.board.scalars(at.step, tests)

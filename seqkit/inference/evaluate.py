@@ -15,7 +15,7 @@ from seqkit.data.evaluation import evaluation_batches
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
 from seqkit.metrics import LOWER_IS_BETTER
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runtime import out_of_memory
 from seqkit.types import Prediction

@@ -14,7 +14,7 @@ from seqkit.decoding.sampling import sample
 from seqkit.errors import UsageError
 from seqkit.fields.vocabulary import END, START, UNKNOWN
 from seqkit.interfaces import Batch, Encoded, State
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.types import Example, Field, Prediction, Task
 
 _RECENT = 64

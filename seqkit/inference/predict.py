@@ -11,7 +11,7 @@ import torch
 from seqkit.data.store import memory_split
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runtime import out_of_memory
 from seqkit.types import Example, Field, Prediction, Task
 

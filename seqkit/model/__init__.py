@@ -1,0 +1,8 @@
+"""The model of a recipe: one input layer and one head a task, one encoder for all; built, saved and loaded."""
+
+from __future__ import annotations
+
+from seqkit.model.model import Model, build_model
+from seqkit.model.saved_model import load_model, save_model
+
+__all__ = ["Model", "build_model", "load_model", "save_model"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from seqkit.model.model import Model
+from seqkit.model import Model
 
 if TYPE_CHECKING:
     pass

@@ -8,7 +8,7 @@ from typing import Any
 from seqkit.data.task_data import TaskData
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.metrics import confusion
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runs.tensorboard import Board, first_screen
 
 SAMPLES = 20

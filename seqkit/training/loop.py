@@ -20,7 +20,7 @@ from seqkit.errors import Interrupted
 from seqkit.inference.evaluate import evaluate
 from seqkit.interfaces import State
 from seqkit.io import atomic
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.optim.gradients import clear_gradients, clip_gradients, dense_gradients, global_norm, scale_gradients
 from seqkit.optim.optimizers import optimizer_of
 from seqkit.optim.schedules import SCHEDULES

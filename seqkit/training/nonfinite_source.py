@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seqkit.interfaces import Batch, Encoded, State
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.optim import gradients
 from seqkit.runtime import out_of_memory
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkit.errors import RunError
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runs import checkpoint
 from seqkit.settings import TrainSettings
 from seqkit.training import nonfinite_source

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqkit.errors import RunError
 from seqkit.interfaces import State
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runs import checkpoint, state_tree
 from seqkit.runtime import random_state
 

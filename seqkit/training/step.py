@@ -16,7 +16,7 @@ from torch import Tensor
 from seqkit import fault_injection
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.optim.gradients import clear_gradients
 from seqkit.runtime import out_of_memory
 from seqkit.training import nonfinite_source

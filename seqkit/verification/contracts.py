@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from seqkit.interfaces import Batch, Encoded, Encoder, Head
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.types import Prediction
 from seqkit.verification.reference_loss import reference_loss
 

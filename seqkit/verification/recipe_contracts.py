@@ -18,9 +18,7 @@ from seqkit.data import store
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError
 from seqkit.interfaces import Batch
-from seqkit.model import model as model_room
-from seqkit.model import saved_model
-from seqkit.model.model import Model
+from seqkit.model import Model, build_model, load_model, save_model
 from seqkit.recipe import Recipe
 from seqkit.recipe.options import options_of
 from seqkit.registry import registry
@@ -38,7 +36,7 @@ STEPS = 60
 def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[ContractResult]:
     """Every finding about a recipe (file or name; weights are new) or a model (folder; its own weights)."""
     if isinstance(what, Path):
-        model, recipe, tasks = saved_model.load_model(what)
+        model, recipe, tasks = load_model(what)
         data = {name: sample(name, task, (one, two)) for name, (task, one, two) in tasks.items()}
         yield from _prove_tasks(model, data)
     else:
@@ -50,14 +48,14 @@ def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[ContractResult
 def prove_recipe(recipe: Recipe) -> Iterator[ContractResult]:
     """Every finding about the tasks of a recipe, with new weights."""
     data = {name: sample(name, recipes.build_task(entry)) for name, entry in recipe.tasks.items()}
-    model = model_room.build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    model = build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     yield from _prove_tasks(model, data)
     yield from _reloaded(model, recipe, data)
 
 
 def prove_data(recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[ContractResult]:
     """Every finding about tasks that are given as values, with new weights; no task of the recipe is looked up."""
-    model = model_room.build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    model = build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
     yield from _prove_tasks(model, data)
 
 
@@ -65,8 +63,8 @@ def _reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) -> Ite
     """Written to a folder and opened again, as `seqkit predict` does, the model says what it says in memory."""
     with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
         fields = {name: (part.input, part.target) for name, part in data.items()}
-        saved_model.save_model(model, Path(folder), recipe.resolved(), fields)
-        again, _, tasks = saved_model.load_model(Path(folder))
+        save_model(model, Path(folder), recipe.resolved(), fields)
+        again, _, tasks = load_model(Path(folder))
     for name, part in data.items():
         examples = list(itertools.islice(part.task.read("train"), ROWS))
         before, after = (_encoded(part, field, examples) for field in (part.input, tasks[name][1]))

@@ -28,7 +28,7 @@ from seqkit.errors import DataError
 from seqkit.fields import Label, Labels, Next, Tags, Text, Values
 from seqkit.fields.vocabulary import END, START, UNKNOWN
 from seqkit.interfaces import Batch
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.spans import fault
 from seqkit.types import Prediction
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seqkit.errors import RunError
-from seqkit.model.model import Model
+from seqkit.model import Model
 from seqkit.runtime import out_of_memory
 from seqkit.training import loop, nonfinite, nonfinite_source, step
 from tests import small

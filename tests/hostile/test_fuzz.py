@@ -27,7 +27,7 @@ from seqkit import readers
 from seqkit import recipe as recipes
 from seqkit.errors import RunError, SeqkitError
 from seqkit.layers.pretrained_vectors import vectors_of
-from seqkit.model.saved_model import load_model
+from seqkit.model import load_model
 from seqkit.runs import checkpoint, manifest
 from tests import small
 
@@ -297,17 +297,14 @@ def test_models_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """A model's manifest and what its fields learned, with hashes that fit: opened, or one documented error."""
     import hashlib
 
-    from seqkit.model import model as model_room
-    from seqkit.model import saved_model
+    from seqkit.model import build_model, save_model
     from seqkit.verification import recipe_contracts
 
     checked = recipes.parse(RECIPE, "r.yaml")
     parts = {name: recipe_contracts.sample(name, recipes.build_task(entry)) for name, entry in checked.tasks.items()}
-    made = model_room.build_model(checked, {name: (part.task, part.input, part.target) for name, part in parts.items()})
+    made = build_model(checked, {name: (part.task, part.input, part.target) for name, part in parts.items()})
     folder = tmp_path / "model"
-    saved_model.save_model(
-        made, folder, checked.resolved(), {name: (part.input, part.target) for name, part in parts.items()}
-    )
+    save_model(made, folder, checked.resolved(), {name: (part.input, part.target) for name, part in parts.items()})
     load_model(folder)
     rng = random.Random(5)
     manifest = json.loads((folder / "MANIFEST.json").read_bytes())

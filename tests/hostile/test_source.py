@@ -18,7 +18,7 @@ import torch
 
 from seqkit.data.store import prepare
 from seqkit.errors import RunError, SeqkitError
-from seqkit.model.saved_model import load_model
+from seqkit.model import load_model
 from seqkit.runs import checkpoint, manifest
 from seqkit.types import Task
 from tests import small
