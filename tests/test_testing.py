@@ -21,7 +21,7 @@ from seqkit.settings import TrainSettings
 from seqkit.testing import EncoderConformance, HeadConformance, TaskConformance
 from seqkit.types import Choice, Example, Field, Prediction, Share, Task
 from seqkit.verification.recipe_contracts import sample
-from tests.test_prove import D, Simple
+from tests.verification.test_contracts import D, Simple
 
 
 class TestSentiment(TaskConformance):

@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from tests import strangers
+from tests.helpers import third_party as strangers
 
 STEPS = 60
 

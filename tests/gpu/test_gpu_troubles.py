@@ -14,7 +14,7 @@ from seqkit.errors import RunError
 from seqkit.model import Model
 from seqkit.runtime import out_of_memory
 from seqkit.training import loop, nonfinite, nonfinite_source, step
-from tests import small
+from tests.helpers import small
 
 pytestmark = [
     pytest.mark.gpu,

@@ -29,7 +29,7 @@ from seqkit.errors import RunError, SeqkitError
 from seqkit.layers.pretrained_vectors import vectors_of
 from seqkit.model import load_model
 from seqkit.runs import checkpoint, manifest
-from tests import small
+from tests.helpers import small
 
 SLOWEST = 1.0
 """Seconds that one input may take."""

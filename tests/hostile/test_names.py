@@ -18,7 +18,7 @@ from seqkit.runs import run_folder as run_module
 from seqkit.runs.lock import slug
 from seqkit.runs.run_folder import Run
 from seqkit.runs.tensorboard import Board
-from tests.test_board import page_of, text
+from tests.runs.test_tensorboard import page_of, text
 
 SCRIPTS = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg onload=alert(1)>", "<body onload=alert(1)>",

@@ -21,7 +21,7 @@ from seqkit.errors import RunError, SeqkitError
 from seqkit.model import load_model
 from seqkit.runs import checkpoint, manifest
 from seqkit.types import Task
-from tests import small
+from tests.helpers import small
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(

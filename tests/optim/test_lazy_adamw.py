@@ -1,0 +1,376 @@
+"""Gradients of rows and the lazy optimiser: against a dense one in plain PyTorch that is told which rows were read."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqkit import errors
+from seqkit.data.task_data import TaskData
+from seqkit.fields import Next
+from seqkit.heads import language
+from seqkit.layers.embedding import Embedding
+from seqkit.layers.words import WordLayer
+from seqkit.optim import optimizers
+from seqkit.optim.gradients import dense_gradients, values_of
+from seqkit.optim.lazy_adamw import LazyAdamW, by_rows
+from seqkit.optim.optimizers import lazy_adamw
+from seqkit.optim.schedules import cosine
+from seqkit.runs import checkpoint, state_tree
+from seqkit.runs.tensorboard import weights_and_gradients
+from seqkit.training import loop, nonfinite
+from seqkit.types import Choice
+from tests.helpers import small
+
+V, D = 40, 16
+LR, DECAY, CLIP = 0.05, 0.1, 0.15
+
+
+class Net(nn.Module):
+    """A table, what is made of a step, and a number out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.table, self.out = Embedding(V, D), nn.Linear(D, 3)
+
+    def loss(self, x: Tensor) -> Tensor:
+        steps, _ = self.table(x, torch.full((len(x),), x.shape[1]))
+        return self.out(steps.tanh()).square().sum(dim=-1).sin().sum()
+
+
+def drawn(steps: int, parts: int) -> list[list[Tensor]]:
+    """Symbols of each batch: few of the table's, some of them often, and padding."""
+    dice = torch.Generator().manual_seed(2)
+    return [[(torch.rand(4, 5, generator=dice) ** 3 * (V - 10)).long() for _ in range(parts)] for _ in range(steps)]
+
+
+class Masked:
+    """Adam with decoupled decay, written out, in which a row that was not read stays as it is."""
+
+    def __init__(self, model: Net) -> None:
+        self.model, self.steps = model, 0
+        self.first = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+        self.second = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def step(self, lr: float, read: Tensor) -> None:
+        self.steps += 1
+        for name, p in self.model.named_parameters():
+            assert p.grad is not None
+            moved = torch.ones(len(p), dtype=torch.bool)
+            if name == "table.weight":
+                moved = torch.zeros(V, dtype=torch.bool).index_fill(0, read[read != 0], True)
+            moved = moved.view(-1, *[1] * (p.ndim - 1))
+            first = 0.9 * self.first[name] + 0.1 * p.grad
+            second = 0.999 * self.second[name] + 0.001 * p.grad.square()
+            size = (second / (1 - 0.999**self.steps)).sqrt() + 1e-8
+            new = p * (1 - lr * (DECAY if p.ndim > 1 else 0.0)) - lr * first / (1 - 0.9**self.steps) / size
+            for held, now in ((self.first[name], first), (self.second[name], second), (p, new)):
+                held.copy_(torch.where(moved, now, held))
+
+
+def test_it_is_adam_that_leaves_alone_what_was_not_read() -> None:
+    """Fifty steps with clipping, weight decay, a schedule and two batches a step."""
+    one, other = Net(), Net()
+    by_rows(one, True)
+    lazy: Any = lazy_adamw(one.parameters(), lr=LR, weight_decay=DECAY)
+    dense, rate = Masked(other), cosine(50, warmup=5)
+    clipped = 0
+    for number, parts in enumerate(drawn(50, 2)):
+        for model in (one, other):
+            model.zero_grad()
+            for x in parts:
+                (model.loss(x) / 40).backward()
+        gradients = dense_gradients(one.parameters())
+        assert one.table.weight.grad is not None
+        assert one.table.weight.grad.is_sparse
+        norm = gradients.norm_of(gradients)
+        true = nn.utils.clip_grad_norm_(other.parameters(), CLIP)
+        torch.testing.assert_close(norm, true, rtol=1e-5, atol=1e-7)
+        clipped += int(norm > CLIP)
+        gradients.clip(gradients, CLIP, norm)
+        lr = LR * rate(number, ())
+        for group in lazy.param_groups:
+            group["lr"] = lr
+        lazy.step()
+        dense.step(lr, torch.cat(parts).flatten())
+        for (name, p), q in zip(one.named_parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=0, atol=1e-6, msg=f"{name} after step {number + 1}")
+    assert 5 < clipped < 45, f"both kinds of steps were tried: {clipped}"
+    fresh = Net().table.weight
+    still = [row for row in range(V) if torch.equal(one.table.weight[row], fresh[row])]
+    assert 0 in still, "padding is read and gets no gradient"
+    assert set(range(V - 10, V)) <= set(still)
+    assert len(still) < V / 2
+
+
+def test_where_all_rows_are_read_it_is_adamw_bit_for_bit() -> None:
+    everything = torch.arange(V).view(4, 10)
+    weights = []
+    for factory in (optimizers.adamw, lazy_adamw):
+        model = Net()
+        with torch.no_grad():
+            model.table.weight[0].fill_(0.0)
+        by_rows(model, factory is lazy_adamw)
+        made = factory(model.parameters(), lr=LR)
+        for _ in range(5):
+            made.zero_grad()
+            model.loss(everything).backward()
+            made.step()
+        weights.append(model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_what_was_not_read_moves_under_adamw() -> None:
+    """What the two do differently, so that the tests above can fail."""
+    moved = []
+    for factory in (optimizers.adamw, lazy_adamw):
+        model = Net()
+        by_rows(model, factory is lazy_adamw)
+        made = factory(model.parameters(), lr=LR)
+        for x in (torch.tensor([[5, 6]]), torch.tensor([[6, 7]])):
+            before = model.table.weight.detach().clone()
+            made.zero_grad()
+            model.loss(x).backward()
+            made.step()
+        moved.append((model.table.weight != before).any(dim=1).nonzero().flatten().tolist())
+    assert moved == [list(range(1, V)), [6, 7]]
+
+
+def test_a_step_that_is_passed_over_leaves_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU has it: the optimiser is told by a tensor that a gradient is not finite."""
+    model = Net()
+    by_rows(model, True)
+    made: Any = lazy_adamw(model.parameters(), lr=LR)
+    for bad in (False, True, False):
+        made.zero_grad()
+        model.loss(torch.tensor([[5, 6, 5]])).backward()
+        (numbers, *_) = dense_gradients(model.parameters())
+        if bad:
+            numbers[0, 0] = math.nan
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        held = {key: [t.clone() for t in value.values()] for key, value in made.state.items()}
+        made.found_inf = torch.tensor(float(bad))
+        made.step()
+        same = all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+        assert same == bad
+        for key, tensors in held.items():
+            assert all(torch.equal(a, b) for a, b in zip(tensors, made.state[key].values(), strict=True)) == bad
+    assert made.state[model.table.weight]["step"] == 2
+    made.grad_scale, made.found_inf = torch.tensor(4.0), torch.tensor(0.0)
+    other = Net()
+    other.load_state_dict(model.state_dict())
+    by_rows(other, True)
+    twin: Any = lazy_adamw(other.parameters(), lr=LR)
+    twin.load_state_dict(copy.deepcopy(made.state_dict()))
+    for who, factor in ((model, 4.0), (other, 1.0)):
+        who.zero_grad()
+        (who.loss(torch.tensor([[5, 7]])) * factor).backward()
+    made.step()
+    twin.step()
+    torch.testing.assert_close(model.table.weight, other.table.weight)
+
+
+def test_a_gradient_scaler_serves_rows_too() -> None:
+    """As fp16 has it: gradients are scaled, taken back before they are clipped, and a step with an infinity is none."""
+    weights = []
+    for enabled in (False, True):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=enabled)
+        model = Net()
+        by_rows(model, True)
+        made = lazy_adamw(model.parameters(), lr=LR)
+        for number in range(4):
+            made.zero_grad()
+            scaler.scale(model.loss(torch.tensor([[5, 6, 5], [7, 5, 0]]))).backward()  # type: ignore[no-untyped-call]
+            gradients = dense_gradients(model.parameters())
+            if enabled and number == 2:
+                gradients[0][1, 3] = math.inf
+            if not enabled and number == 2:
+                continue
+            scaler.unscale_(made)
+            gradients.clip(gradients, 0.5, gradients.norm_of(gradients))
+            scaler.step(made)
+            scaler.update()
+        weights.append(model.state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
+
+
+def test_several_passes_and_repeats_are_added_in_one_order() -> None:
+    """With several threads too: the same bits in twenty tries."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        dice = torch.Generator().manual_seed(3)
+        batches = [(torch.rand(64, 40, generator=dice) ** 3 * 500).long() for _ in range(3)]
+        targets = torch.randn(64, 40, 64, generator=dice)
+        found = set()
+        for _ in range(20):
+            torch.manual_seed(4)
+            layer = Embedding(500, 64)
+            layer.sparse = True
+            for x in batches:
+                steps, _ = layer(x, torch.full((64,), 40))
+                (steps * targets).sum().backward()
+            (numbers,) = dense_gradients(layer.parameters())
+            found.add(numbers.numpy().tobytes())
+        assert len(found) == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_gradient_of_rows_is_the_dense_one() -> None:
+    x = torch.tensor([[5, 6, 5, 0], [7, 5, 0, 0]])
+    found = []
+    for wanted in (False, True):
+        model = Net()
+        by_rows(model, wanted)
+        for _ in range(2):
+            model.loss(x).backward()
+        dense_gradients(model.parameters())
+        gradient = model.table.weight.grad
+        assert gradient is not None
+        assert gradient.is_sparse == wanted
+        found.append(gradient.to_dense())
+        if wanted:
+            assert gradient.indices().flatten().tolist() == [5, 6, 7], "padding has no row"
+            assert values_of(gradient).shape == (3, D)
+            assert weights_and_gradients(model)["gradients/table/weight"].shape == (3, D)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
+
+
+def test_tied_weights_get_dense_work_and_the_right_gradient() -> None:
+    x, found = torch.tensor([[5, 6, 5, 9]]), []
+    for wanted in (False, True):
+        torch.manual_seed(1)
+        layer = Embedding(12, D)
+        head: Any = language(D, Next(), layer, tied=True)
+        model = nn.ModuleDict({"layer": layer, "head": head})
+        by_rows(model, wanted)
+        made = lazy_adamw(model.parameters(), lr=LR)
+        for _ in range(3):
+            made.zero_grad()
+            steps, _ = layer(x, torch.tensor([4]))
+            head.logits(steps).logsumexp(dim=-1).sum().backward()
+            assert layer.weight.grad is not None
+            assert not layer.weight.grad.is_sparse
+            made.step()
+        found.append(layer.weight.detach())
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
+
+
+def test_only_layers_that_can_are_asked_and_only_by_this_optimiser() -> None:
+    words = WordLayer(8, words=20, letters=9, columns=2, characters="conv", char_dim=4, char_hidden=4)
+    model = nn.ModuleDict({"a": Embedding(9, 4), "b": words, "c": nn.Embedding(5, 4)})
+    for use, wanted in (("lazy_adamw", True), ("adamw", False), ("sgd", False)):
+        made = optimizers.optimizer_of(Choice(use), model)
+        assert isinstance(made, LazyAdamW) == wanted
+        assert [getattr(model[key], "sparse") for key in "abc"] == [wanted, wanted, False]  # noqa: B009
+    by_rows(model, True)
+    x = torch.zeros(1, 3, 5, dtype=torch.int64)
+    x[..., :2], x[..., 2:] = 7, 3
+    words(x, torch.tensor([3]))[0].sum().backward()
+    assert words.weight.grad is not None
+    assert words.weight.grad.coalesce().indices().tolist() == [[7]]
+    assert all(not p.grad.is_sparse for p in words.spelling.parameters() if p.grad is not None)  # type: ignore[union-attr]
+
+
+# ---- in the loop
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
+    return small.stream(tmp_path_factory.mktemp("text"))
+
+
+def settings(**more: Any) -> Any:
+    return small.settings(optimizer=Choice("lazy_adamw", {"lr": 0.01}), **more)
+
+
+def test_the_loop_steps_by_rows(text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    model = small.model(text)
+
+    def watched(parameters: Any) -> Any:
+        found = dense_gradients(parameters)
+        gradient = model.get_parameter("layers.text.weight").grad
+        assert gradient is not None
+        seen.append(gradient.is_sparse and gradient.is_coalesced())
+        return found
+
+    monkeypatch.setattr(loop, "dense_gradients", watched)
+    never = {0, 1, 3}  # padding, unknown and the end, of which the text has none
+    before = model.get_parameter("layers.text.weight").detach().clone()
+    at = small.trained(
+        model, text, settings(average=0.5, accumulate=2, histograms=True), small.run_in(tmp_path / "run")
+    )
+    assert at.step == len(seen) == 12
+    assert all(seen)
+    after = model.get_parameter("layers.text.weight")
+    moved = (after != before).any(dim=1).nonzero().flatten().tolist()
+    assert 5 < len(moved) < len(after)
+    assert not never & set(moved), "rows that no batch read stay as they are"
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("policy", ["stop", "skip", "rollback"])
+def test_a_bad_gradient_of_rows_is_treated_like_any(
+    policy: str, late: bool, text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under adamw: nothing of the step is applied, and the run stops, goes on or goes back."""
+    if late:
+
+        class Late(nonfinite.NonFiniteMonitor):
+            def __init__(self, device: torch.device) -> None:
+                super().__init__(device)
+                self.at_once, self.lag = False, nonfinite.LAG
+
+        monkeypatch.setattr(nonfinite, "NonFiniteMonitor", Late)
+    said = {}
+    for use in ("adamw", "lazy_adamw"):
+        calls, states = [0], []
+        model = small.model(text)
+
+        def harmed(parameters: Any, calls: Any = calls, states: Any = states, model: Any = model) -> Any:
+            calls[0] += 1
+            states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+            found = dense_gradients(parameters)
+            if calls[0] == 4:
+                values_of(model.get_parameter("layers.text.weight").grad)[-1, 0] = math.nan
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "dense_gradients", harmed)
+            wanted = small.settings(on_nan=policy, optimizer=Choice(use, {"lr": 0.01}))
+            run = small.run_in(tmp_path / use)
+            try:
+                at: Any = small.trained(model, text, wanted, run)
+                said[use] = (at.step, at.skipped, at.rollbacks, at.epoch, at.turn)
+            except errors.RunError as error:
+                said[use] = str(error)
+        if policy == "skip":
+            assert all(torch.equal(states[3][name], tensor) for name, tensor in states[4].items())
+            assert said[use][1] == 1  # type: ignore[index]
+        if policy == "stop":
+            assert "layers.text.weight was not finite" in said[use] or late  # type: ignore[operator]
+    assert said["adamw"] == said["lazy_adamw"]
+
+
+def test_a_checkpoint_has_the_moments(text: TaskData, tmp_path: Path) -> None:
+    run = small.run_in(tmp_path / "run")
+    small.trained(small.model(text), text, settings(), run)
+    newest = checkpoint.newest(run.checkpoints)
+    assert newest is not None
+    tensors, state = checkpoint.load(newest)
+    made = optimizers.optimizer_of(Choice("lazy_adamw"), model := small.model(text))
+    made.load_state_dict(state_tree.unpack(tensors["optimizer"], state["optimizer"]))
+    first = made.state[model.get_parameter("layers.text.weight")]["exp_avg"]
+    assert not first[0].any()
+    assert first.any()

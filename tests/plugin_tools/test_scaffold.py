@@ -1,0 +1,225 @@
+"""`plugins new`: what it writes installs, passes its own tests and lint, and trains; what it will not write it says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from packaging.specifiers import SpecifierSet
+
+from seqkit import __version__, public_api
+from seqkit.cli import main
+from seqkit.errors import UsageError
+from seqkit.plugin_tools import scaffold
+from tests.helpers.third_party import install
+
+ROOT = Path(__file__).parents[2]
+NAMES = {"task": "handwriting", "encoder": "my-own-encoder", "head": "x2"}
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), prog_name="seqkit")
+
+
+def pip(*arguments: str, python: str = sys.executable) -> None:
+    command = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-index", "--no-deps"]
+    subprocess.run([*command, "--no-build-isolation", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One distribution of each kind, written and installed as users do, into a folder `site`."""
+    folder = tmp_path_factory.mktemp("made")
+    for kind, name in NAMES.items():
+        result = call("plugins", "new", name, "--kind", kind, "--out", str(folder / kind))
+        assert result.exit_code == 0, result.output
+    pip("--target", str(folder / "site"), *(str(folder / kind) for kind in NAMES))
+    sys.path.insert(0, str(folder / "site"))
+    importlib.invalidate_caches()
+    yield folder
+    sys.path.remove(str(folder / "site"))
+
+
+def run(folder: Path, *command: str, python: str = sys.executable, path: str = "") -> str:
+    environment = {**os.environ, "PYTHONPATH": path, "RUFF_NO_CACHE": "true", "SEQKIT_CACHE": str(folder / "cache")}
+    done = subprocess.run(
+        [python, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class TestWritten:
+    def test_nothing_is_left_to_fill_in_and_the_doors_are_all_it_uses(self) -> None:
+        for kind, name in NAMES.items():
+            files = scaffold.render(name, kind)  # type: ignore[arg-type]
+            for path, text in files.items():
+                assert "{{" not in text.replace("{use: {", ""), path
+                assert not text or text.endswith("\n"), path
+                if path.endswith(".py"):
+                    assert not list(public_api.private_imports(text))
+            module = files[f"src/seqkit_{name.replace('-', '_')}/__init__.py"]
+            assert 35 <= len(module.split("\n")) <= 62
+            project = tomllib.loads(files["pyproject.toml"])["project"]
+            assert list(project["entry-points"]) == [f"seqkit.{kind}s"]
+            assert project["dependencies"][0] == f"seqkit{scaffold.supported()}"
+            assert project["name"] == f"seqkit-{name}"
+
+    def test_every_template_is_in_the_wheel(self) -> None:
+        settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["seqkit"]
+        for path in (ROOT / "seqkit/templates").rglob("*"):
+            inside = path.relative_to(ROOT / "seqkit").as_posix()
+            # A glob of setuptools does not reach into folders.
+            assert path.is_dir() or any(
+                fnmatch(inside, glob) and inside.count("/") == glob.count("/") for glob in settings
+            ), inside
+
+    @pytest.mark.parametrize(
+        ("version", "wanted"), [("0.1.0", ">=0.1,<0.2"), ("0.9.3", ">=0.9,<0.10"), ("1.4.2rc1", ">=1.4,<2")]
+    )
+    def test_the_versions_that_keep_their_promises(self, version: str, wanted: str) -> None:
+        assert scaffold.supported(version) == wanted
+        assert SpecifierSet(scaffold.supported()).contains(__version__, prereleases=True)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("Mood", "lower-case letters, digits and single hyphens; 'mood' would do"),
+            ("my_mood", "'my-mood' would do"),
+            ("a--b", "'a-b' would do"),
+            ("-mood", "'mood' would do"),
+            ("../../etc", "'etc' would do"),
+            ("7th", "'7th' is no name for a plugin"),
+            ("é", "'é' is no name for a plugin"),
+            ("", "'' is no name for a plugin"),
+            ("seqkit-mood", "the distribution is called seqkit-NAME by itself: give 'mood'"),
+            ("seqkit", "the distribution is called seqkit-NAME by itself"),
+            ("a" * 41, "has 41 characters; 40 are the most"),
+            ("class", "'class' means something to Python itself"),
+            ("print", "'print' means something to Python itself"),
+            ("annotations", "'annotations' means something to Python itself"),
+            ("sentiment", "has a task 'sentiment' already"),
+            ("genome", "has a task 'genome' already"),
+        ],
+    )
+    def test_a_name_that_would_not_work(self, tmp_path: Path, name: str, said: str) -> None:
+        result = call("plugins", "new", "--out", str(tmp_path / "x"), "--", name)
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert not (tmp_path / "x").exists()
+
+    def test_a_module_that_is_there_already(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="there is a module 'seqkit_names' already"):
+            scaffold.new("names", "encoder", tmp_path / "x")
+
+    def test_a_name_that_a_stranger_has(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(str(tmp_path))
+        install(tmp_path)
+        with pytest.raises(UsageError, match=r"strange 1.2 has a task 'splice' already"):
+            scaffold.new("splice", "task", tmp_path / "x")
+
+    def test_nothing_is_overwritten(self, tmp_path: Path) -> None:
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "README.md").write_text("mine")
+        (tmp_path / "file").write_text("mine")
+        for place in ("full", "file", "file/below"):
+            result = call("plugins", "new", "mood", "--out", str(tmp_path / place))
+            assert result.exit_code == 2, place
+            assert str(tmp_path / place) in result.stderr
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["README.md", "file", "full"]
+
+    def test_a_kind_that_is_none(self) -> None:
+        assert (
+            "'layer' is not one of 'task', 'encoder', 'head'" in call("plugins", "new", "x", "--kind", "layer").stderr
+        )
+
+
+def test_the_folder_is_called_after_the_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = json.loads(call("plugins", "new", "mood", "--json").stdout)
+    assert said["folder"] == "seqkit-mood"
+    assert (
+        sorted(path.relative_to("seqkit-mood").as_posix() for path in Path("seqkit-mood").rglob("*") if path.is_file())
+        == said["files"]
+    )
+    assert "cd seqkit-dark-mood\n" in call("plugins", "new", "dark-mood").stdout
+
+
+class TestGenerated:
+    def test_lint(self, made: Path) -> None:
+        for kind in NAMES:
+            run(made / kind, "ruff", "check", ".")
+            run(made / kind, "ruff", "format", "--check", ".")
+
+    def test_its_own_tests(self, made: Path) -> None:
+        said = run(made, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *NAMES, path=str(made / "site"))
+        found = re.search(r"^(\d+) passed", said, re.MULTILINE)
+        assert found is not None
+        assert int(found[1]) >= 18
+        assert "skipped" not in said
+
+    @pytest.mark.parametrize("kind", list(NAMES))
+    def test_its_recipe(self, made: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(made / kind)
+        monkeypatch.setenv("SEQKIT_CACHE", str(made / "cache"))
+        short = ["--set", "train.steps=3", "--set", "train.histograms=false", "--out", "run", "--quiet"]
+        if kind == "head":
+            short += ["--set", "tasks.sentiment.sizes=[40, 20, 20]"]
+        result = call("run", f"{NAMES[kind]}.yaml", *short)
+        assert result.exit_code == 0, result.output
+        assert "expected at" in result.stdout
+        used = {entry["distribution"] for entry in json.loads(Path("run/plugins.json").read_text())}
+        assert f"seqkit-{NAMES[kind]}" in used
+
+
+@pytest.mark.slow
+def test_from_an_empty_folder_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    """As a stranger does it, with seqkit as a wheel: new, install, lint, types, tests, and the whole recipe."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            str(tmp_path),
+            str(ROOT),
+        ],
+        check=True,
+    )
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=True)
+    python = str(environment / "bin/python")
+    (site,) = (environment / "lib").glob("python*/site-packages")
+    (site / "parent.pth").write_text(sysconfig.get_path("purelib"))
+    pip(str(next(tmp_path.glob("*.whl"))), python=python)
+    for kind, name in NAMES.items():
+        run(tmp_path, "seqkit", "plugins", "new", name, "--kind", kind, python=python)
+        folder = tmp_path / f"seqkit-{name}"
+        pip(str(folder), python=python)
+        run(folder, "ruff", "check", ".", python=python)
+        run(folder, "ruff", "format", "--check", ".", python=python)
+        run(folder, "mypy", python=python)
+        run(folder, "pytest", "-q", "-W", "error", python=python)
+        run(folder, "seqkit", "plugins", "check", name, python=python)
+        assert "1 ok" in run(folder, "seqkit", "plugins", "doctor", name, python=python)
+        said = run(folder, "seqkit", "run", f"{name}.yaml", "--quiet", python=python)
+        assert ": met" in said
+        assert "NOT MET" not in said

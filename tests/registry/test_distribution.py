@@ -1,0 +1,173 @@
+"""Where a distribution's code is, its hash, how it was installed and what it requires: read, never imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqkit.registry.distribution import Distribution, normal
+from tests.helpers.third_party import install
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def info(site: Path, name: str = "strange", version: str = "1.2") -> Path:
+    return site / f"{name}-{version}.dist-info"
+
+
+def package(site: Path, name: str, files: dict[str, str]) -> None:
+    for path, text in files.items():
+        (site / name / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / name / path).write_text(text)
+
+
+class TestFiles:
+    def test_a_module(self, site: Path) -> None:
+        module = install(site)
+        dist = Distribution("Strange", [module])
+        assert (dist.name, dist.version, dist.tops) == ("strange", "1.2", (module,))
+        assert list(dist.files) == [f"{module}.py"]
+        assert dist.place_of(str(site / f"{module}.py")) == f"{module}.py"
+        assert dist.place_of(__file__) is None
+        assert dist.place_of("") is None
+        assert module not in sys.modules
+
+    def test_a_package_with_what_is_in_it_but_no_data_and_no_caches(self, site: Path) -> None:
+        install(site)
+        package(
+            site, "odd_pack", {"__init__.py": "", "deep/er.py": "", "a.so": "", "data.bin": "", "__pycache__/x.py": ""}
+        )
+        dist = Distribution("strange", ["odd_pack.deep.er"])
+        assert list(dist.files) == ["odd_pack/__init__.py", "odd_pack/a.so", "odd_pack/deep/er.py"]
+
+    def test_other_modules_that_its_metadata_list(self, site: Path) -> None:
+        module = install(site)
+        package(site, "odd_more", {"__init__.py": ""})
+        package(site, "odd_rest", {"__init__.py": ""})
+        (info(site) / "top_level.txt").write_text("odd_more\n")
+        (info(site) / "RECORD").write_text("odd_rest/__init__.py,,\nstrange-1.2.dist-info/METADATA,,\n../../bin/x,,\n")
+        assert Distribution("strange", [module]).tops == ("odd_more", "odd_rest", module)
+
+    def test_a_package_in_a_namespace_that_others_share(self, site: Path) -> None:
+        install(site)
+        package(site, "odd_space", {"mine/__init__.py": "", "yours/__init__.py": ""})
+        dist = Distribution("strange", ["odd_space.mine.tasks"])
+        assert dist.tops == ("odd_space.mine",)
+        assert list(dist.files) == ["odd_space/mine/__init__.py"]
+        assert "odd_space" not in sys.modules
+
+    def test_a_module_that_is_gone(self, site: Path) -> None:
+        install(site)
+        dist = Distribution("strange", ["odd_nothing.at.all"])
+        assert (dist.files, dist.sha256) == ({}, "")
+
+    def test_a_distribution_that_is_not_there(self) -> None:
+        with pytest.raises(importlib.metadata.PackageNotFoundError):
+            Distribution("nothing-of-this-name")
+
+    @pytest.mark.parametrize("name", ["a-b", "A_b", "a.B", "a--_b"])
+    def test_names(self, name: str) -> None:
+        assert normal(name) == "a-b"
+
+
+class TestHash:
+    def test_content_and_names_move_it_and_nothing_else(self, site: Path) -> None:
+        install(site)
+        package(site, "odd_hash", {"__init__.py": "x = 1", "other.py": "y"})
+
+        def now() -> str:
+            return Distribution("strange", ["odd_hash"]).sha256
+
+        before = now()
+        package(site, "odd_hash", {"__init__.py": "x = 1", "data.txt": "z", "__pycache__/m.py": "z"})
+        assert now() == before
+        package(site, "odd_hash", {"__init__.py": "x = 2"})
+        assert now() != before
+        package(site, "odd_hash", {"__init__.py": "x = 1"})
+        assert now() == before
+        (site / "odd_hash/other.py").rename(site / "odd_hash/another.py")
+        assert now() != before
+
+    def test_the_border_between_files_counts(self, site: Path) -> None:
+        install(site)
+        package(site, "odd_border", {"__init__.py": "", "a.py": "12", "b.py": "3"})
+        before = Distribution("strange", ["odd_border"]).sha256
+        package(site, "odd_border", {"a.py": "1", "b.py": "23"})
+        assert Distribution("strange", ["odd_border"]).sha256 != before
+
+
+class TestEditable:
+    def project(self, site: Path, points: str) -> Path:
+        folder = site / "a project"
+        folder.mkdir()
+        (folder / "pyproject.toml").write_text(f'[project]\nname = "strange"\n{points}')
+        facts = {"url": folder.as_uri(), "dir_info": {"editable": True}}
+        (info(site) / "direct_url.json").write_text(json.dumps(facts))
+        return folder
+
+    def test_metadata_that_are_older_than_the_project(self, site: Path) -> None:
+        module = install(site, entries={"seqkit.tasks": {"same": "task", "moved": "task", "gone": "task"}})
+        points = (
+            f'[project.entry-points."seqkit.tasks"]\nsame = "{module} : task"\nmoved = "else:where"\n'
+            '[project.entry-points."seqkit.heads"]\nnew = "x:y"\n[project.entry-points."other"]\nz = "x:y"\n'
+        )
+        folder = self.project(site, points)
+        dist = Distribution("strange")
+        assert dist.editable == folder
+        assert dist.stale() == [
+            "seqkit.heads new is in pyproject.toml and not installed yet",
+            "seqkit.tasks gone is installed and no longer in pyproject.toml",
+            f"seqkit.tasks moved is installed as {module}:task, and else:where in pyproject.toml",
+        ]
+
+    @pytest.mark.parametrize("text", ["not toml [", "[project]\nname = 'x'\nentry-points = 3\n", "[tool]\n"])
+    def test_a_project_that_cannot_be_read_says_nothing(self, site: Path, text: str) -> None:
+        install(site)
+        (self.project(site, "") / "pyproject.toml").write_text(text)
+        assert Distribution("strange").stale() == []
+
+    @pytest.mark.parametrize("text", ["", "[]", "no json", '{"url": "file:///x", "dir_info": {}}', '{"dir_info": 3}'])
+    def test_other_ways_of_installing(self, site: Path, text: str) -> None:
+        install(site)
+        (info(site) / "direct_url.json").write_text(text)
+        assert Distribution("strange").editable is None
+        assert Distribution("strange").stale() == []
+
+    def test_seqkits_own_metadata_are_not_stale(self) -> None:
+        assert Distribution("seqkit").stale() == []
+
+
+class TestRequirements:
+    @pytest.mark.parametrize(
+        ("lines", "module", "command"),
+        [
+            (["nothing-like-it>=2"], "nothing_like_it", 'pip install "nothing-like-it>=2"'),
+            (['nothing-like-it>=2; extra == "audio"'], "nothing_like_it", 'pip install "strange[audio]"'),
+            (["Nothing.Like_It"], "nothing_like_it", 'pip install "Nothing.Like_It"'),
+            (["numpy", "another-name>1"], "nothing_like_it", 'perhaps pip install "another-name>1"'),
+            (["numpy", 'other; extra == "b"', 'more; extra == "b"'], "nope", 'perhaps pip install "strange[b]"'),
+            (['other; extra == "a"', 'more; extra == "b"'], "nope", ""),
+            (["numpy", "not a requirement at all ,,,"], "nope", ""),
+            ([], "nope", ""),
+        ],
+    )
+    def test_the_command_that_brings_a_module(self, site: Path, lines: list[str], module: str, command: str) -> None:
+        install(site)
+        with (info(site) / "METADATA").open("a") as file:
+            file.writelines(f"Requires-Dist: {line}\n" for line in lines)
+        assert Distribution("strange").install_command(module) == command
+
+    def test_what_it_says_of_itself(self, site: Path) -> None:
+        install(site)
+        assert Distribution("strange").summary == ""
+        with (info(site) / "METADATA").open("a") as file:
+            file.write("Summary: Strange   things.\n")
+        assert Distribution("strange").summary == "Strange things."

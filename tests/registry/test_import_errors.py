@@ -1,0 +1,140 @@
+"""What a failed import says: something missing is told apart from a fault, and each fault has its advice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seqkit.errors import PluginError
+from seqkit.registry import registry
+from seqkit.registry.distribution import Distribution
+from seqkit.registry.import_errors import LONGEST, Diagnosis, cause_of, diagnose, where_in
+from tests.helpers.third_party import install
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("SEQKIT_PLUGINS", "SEQKIT_RAISE_PLUGIN_ERRORS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def failed(module: str) -> Diagnosis:
+    with pytest.raises(PluginError):
+        registry.load("tasks", "splice")
+    (failure,) = [each for each in registry.failures() if each.plugin.module == module]
+    return failure.diagnosis
+
+
+class TestMissing:
+    @pytest.mark.parametrize(
+        ("requires", "code", "advice"),
+        [
+            ("odd-audio>=2", "import odd_audio", 'pip install "odd-audio>=2"'),
+            ('odd-audio>=2; extra == "audio"', "import odd_audio.inner", 'pip install "strange[audio]"'),
+            (
+                'other-name; extra == "x"',
+                "from odd_audio import y",
+                "install what brings the module 'odd_audio', perhaps pip install \"strange[x]\"",
+            ),
+            (
+                "",
+                "import odd_audio",
+                "install what brings the module 'odd_audio'; strange does not say in its metadata what that is",
+            ),
+            (
+                "",
+                "from seqkit import MissingExtra\nraise MissingExtra('splice', 'audio', distribution='strange')",
+                "",
+            ),
+        ],
+    )
+    def test_has_only_to_be_installed(self, site: Path, requires: str, code: str, advice: str) -> None:
+        found = failed(install(site, code=code, requires=requires))
+        assert found.missing
+        assert found.advice == advice
+        assert advice or found.cause == 'splice needs an extra: pip install "strange[audio]"'
+
+    @pytest.mark.parametrize(
+        ("code", "advice"),
+        [
+            ("import {module}.more", "has no module '{module}.more'"),
+            ("import seqkit.no_such_room", "seqkit 0.1.0 has no 'seqkit.no_such_room'; ask for a strange made for it"),
+            ("from seqkit import Nothing", "seqkit 0.1.0 has no such name; ask for a strange made for it"),
+            ("import os.nothing", "reinstall or remove strange, or tell its author"),
+            ("import json\njson.nothing", "reinstall or remove strange, or tell its author"),
+        ],
+    )
+    def test_what_looks_alike_is_a_fault(self, site: Path, code: str, advice: str) -> None:
+        module = install(site, code="")
+        (site / f"{module}.py").write_text(code.format(module=module))
+        found = failed(module)
+        assert not found.missing
+        assert advice.format(module=module) in found.advice
+
+
+class TestStale:
+    def test_a_module_or_a_name_that_is_gone_from_an_editable_project(self, site: Path) -> None:
+        facts = {"url": (site / "project").as_uri(), "dir_info": {"editable": True}}
+        for number, gone in enumerate(("module", "name")):
+            module = install(site, code="other = 1", version=f"1.{number}")
+            if gone == "module":
+                (site / f"{module}.py").unlink()
+            (site / f"strange-1.{number}.dist-info/direct_url.json").write_text(json.dumps(facts))
+            found = failed(module)
+            assert not found.missing
+            assert f"install it again: pip install -e {site / 'project'}" in found.advice
+            for path in (site / f"strange-1.{number}.dist-info").iterdir():
+                path.unlink()
+            (site / f"strange-1.{number}.dist-info").rmdir()
+
+    def test_a_module_that_is_gone_for_good(self, site: Path) -> None:
+        module = install(site)
+        (site / f"{module}.py").unlink()
+        found = failed(module)
+        assert found.advice == f"it has no module '{module}'; reinstall or remove strange, or tell its author"
+
+
+class TestTold:
+    def test_where_is_the_innermost_line_of_its_own(self, site: Path) -> None:
+        (site / "odd_helper_of_nobody.py").write_text("def go():\n    raise ValueError('deep')\n")
+        module = install(
+            site, code="import odd_helper_of_nobody\n\ndef mine():\n    odd_helper_of_nobody.go()\n\nmine()"
+        )
+        found = failed(module)
+        assert found.where == f"{module}.py:4"
+        assert str(found) == f"ValueError: deep ({module}.py:4); reinstall or remove strange, or tell its author"
+
+    def test_the_traceback_is_theirs_alone(self, site: Path) -> None:
+        code = "try:\n    {}['first']\nexcept KeyError as error:\n    raise ValueError('second') from error"
+        found = failed(install(site, code=code))
+        assert "KeyError: 'first'" in found.trace
+        assert "ValueError: second" in found.trace
+        assert "importlib" not in found.trace
+        assert "registry.py" not in found.trace
+        assert found.trace.count("  File ") == 2
+
+    def test_an_exception_that_cannot_describe_itself(self) -> None:
+        class Silent(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError
+
+        assert cause_of(Silent()) == "Silent"
+
+    def test_a_long_story_is_cut(self) -> None:
+        assert len(cause_of(ValueError("x" * 9999))) == len("ValueError: ") + LONGEST
+
+    def test_a_distribution_that_is_gone(self) -> None:
+        found = diagnose(ValueError("x"), "nothing-of-this-name", "a:b")
+        assert (found.cause, found.where) == ("ValueError: x", "")
+
+    def test_frames_of_faulthandler(self, site: Path) -> None:
+        module = install(site)
+        frames = ("/x/y.py", 3), (f"{site}/{module}.py", 7), (f"{site}/{module}.py", 9)
+        dump = "Fatal\n\nCurrent thread 0x1 (most recent call first):\n"
+        dump += "".join(f'  File "{name}", line {line} in f\n' for name, line in frames)
+        assert where_in(dump, Distribution("strange", [module])) == f"{module}.py:7"
+        assert where_in("", Distribution("strange", [module])) == ""
