@@ -1,4 +1,4 @@
-"""The layout that a newcomer relies on: no import circles, imports inside functions counted, and no overlong function."""
+"""The layout that a newcomer relies on: no import circles (imports inside functions count), no overlong function."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class TestTrespasses:
             ("from seqkit.testing import TaskConformance\nfrom seqkit.heads import *", []),
             ("import seqkitten\nfrom seqkit_mine import x\nfrom . import seqkit\nfrom .seqkit import a", []),
             ("x = 1\nimport seqkit.registry.registry, os", [(2, "seqkit.registry.registry")]),
-            ("from seqkit import registry, Task", [(1, "seqkit.registry.registry")]),
+            ("from seqkit import registry, Task", [(1, "seqkit.registry")]),
             ("def late():\n    from seqkit.types import Task", [(2, "seqkit.types.Task")]),
             ("from seqkit.readers import _fail", [(1, "seqkit.readers._fail")]),
             ("from seqkit.heads.pooling import Pooling", [(1, "seqkit.heads.pooling.Pooling")]),
