@@ -1,15 +1,14 @@
-"""Write docs/reference.md from the docstrings of the public doors, and the table of rooms in docs/design.md.
+"""Write docs/reference.md from the docstrings of the public API.
 
-python docs/make_reference.py           write both
-python docs/make_reference.py --check   leave with 1 if one of them is not what the code says
+python docs/make_reference.py           write it
+python docs/make_reference.py --check   exit with 1 if the page is out of date
 
-The code is read, not run: nothing of seqkit is imported but its list of doors.
+The code is read, not run: nothing of seqkit is imported but its list of public names.
 """
 
 from __future__ import annotations
 
 import ast
-import configparser
 import inspect
 import re
 import sys
@@ -17,176 +16,179 @@ import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from seqkit.public_api import PUBLIC_NAMES
 
-FOLDER = Path(__file__).parent
-ROOT = FOLDER.parent
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reference.md"
 WIDTH = 110
-HEAD = """# Reference of the public doors
+"""Characters of a signature before it gets a line for each argument."""
+HEAD = """# Reference of the public API
 
-What a plugin may import, and all of it: a name that stands here keeps its meaning, and one that is to go warns for two
-minor releases first. Made from the docstrings by `python docs/make_reference.py`; [plugins.md](plugins.md) shows how it
-is used.
+Everything that a plugin may import. A name on this page keeps its meaning, and before one is removed it warns for two
+minor releases. Generated from the docstrings by `python docs/make_reference.py`; [plugins.md](plugins.md) shows how the
+names are used.
 
 Letters: B batch, T time, U length of an output, D width of an input step, H width of a state, C classes, K beams.
 """
-BEGIN, END = "<!-- rooms: made by docs/make_reference.py -->\n", "<!-- end of rooms -->\n"
-
-Definition: TypeAlias = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 
 
-class Found(NamedTuple):
-    """Where a name is defined: the module's body, and the place in it."""
+class Definition(NamedTuple):
+    """Where a name is defined: a module's or class's body, and the index of the statement in it."""
 
     body: list[ast.stmt]
-    at: int
+    index: int
 
     @property
     def node(self) -> ast.stmt:
-        return self.body[self.at]
+        return self.body[self.index]
 
     @property
-    def remark(self) -> str:
-        """The text that follows an assignment and says what it is."""
-        after = self.body[self.at + 1 : self.at + 2]
-        return _text(after[0]) if after else ""
+    def description(self) -> str:
+        """The string that follows an assignment and documents it."""
+        following = self.body[self.index + 1 : self.index + 2]
+        return string_of(following[0]) if following else ""
 
 
 def reference() -> str:
     """The whole page."""
-    parts = [HEAD, contents()]
-    for door, names in PUBLIC_NAMES.items():
-        about = ast.get_docstring(module(door)) or ""
-        parts.append(f"## {door}\n\n{prose(about)}")
-        parts += [entry(door, name) for name in names if name != "__version__"]
-    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+    sections = [HEAD, contents()]
+    for module, names in PUBLIC_NAMES.items():
+        docstring = ast.get_docstring(parsed(module)) or ""
+        sections.append(f"## {module}\n\n{markdown(docstring)}")
+        sections += [entry(module, name) for name in names if name != "__version__"]
+    return "\n".join(section.rstrip("\n") + "\n" for section in sections)
 
 
 def contents() -> str:
     lines = []
-    for door, names in PUBLIC_NAMES.items():
-        links = ", ".join(f"[{name}](#{anchor(door, name)})" for name in names if name != "__version__")
-        lines.append(f"| [`{door}`](#{door.replace('.', '')}) | {links} |")
-    return "| door | names |\n| --- | --- |\n" + "\n".join(lines) + "\n"
+    for module, names in PUBLIC_NAMES.items():
+        links = ", ".join(f"[{name}](#{anchor(module, name)})" for name in names if name != "__version__")
+        lines.append(f"| [`{module}`](#{module.replace('.', '')}) | {links} |")
+    return "| module | names |\n| --- | --- |\n" + "\n".join(lines) + "\n"
 
 
-def anchor(door: str, name: str) -> str:
-    """As the heading of an entry is turned into an address: lower case, without dots."""
-    return f"{door}{name}".replace(".", "").lower()
+def anchor(module: str, name: str) -> str:
+    """As GitHub makes an address of a heading: lower case, without dots."""
+    return f"{module}{name}".replace(".", "").lower()
 
 
-def entry(door: str, name: str) -> str:
+def entry(module: str, name: str) -> str:
     """The section of one name."""
-    found = find(door, name)
-    node = found.node
-    heading = f"### {door}.{name}\n\n"
+    definition = find(module, name)
+    node = definition.node
+    heading = f"### {module}.{name}\n\n"
     if isinstance(node, ast.ClassDef):
-        return heading + of_class(node)
+        return heading + class_entry(node)
     if isinstance(node, ast.FunctionDef):
-        return heading + code(signature(node)) + "\n" + prose(ast.get_docstring(node) or "")
+        return heading + code_block(signature(node)) + "\n" + markdown(ast.get_docstring(node) or "")
     assert isinstance(node, ast.Assign | ast.AnnAssign)
     assert node.value is not None
-    return heading + code(f"{name} = {ast.unparse(node.value)}") + "\n" + prose(found.remark or above(door, name))
+    description = definition.description or comment_above(module, name)
+    return heading + code_block(f"{name} = {ast.unparse(node.value)}") + "\n" + markdown(description)
 
 
-def of_class(node: ast.ClassDef) -> str:
-    """A class: how it is made, what it says of itself, its fields and its public methods."""
+def class_entry(node: ast.ClassDef) -> str:
+    """A class: how it is made, its docstring, its documented fields and its public methods."""
     bases = [ast.unparse(base) for base in node.bases]
     bases = [base for base in bases if base not in ("ABC", "Exception", "NamedTuple") and not base.startswith("_")]
-    kinds = "".join(f"A `{base}`. " for base in bases)
-    text = code(f"class {node.name}{made_by(node)}") + "\n" + prose(kinds + (ast.get_docstring(node) or ""))
-    for number, part in enumerate(node.body):
-        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-            remark = Found(node.body, number).remark
-            if remark:
-                default = "" if part.value is None else f" = {ast.unparse(part.value)}"
+    parents = "".join(f"A `{base}`. " for base in bases)
+    text = code_block(f"class {node.name}{constructor(node)}") + "\n"
+    text += markdown(parents + (ast.get_docstring(node) or ""))
+    for index, member in enumerate(node.body):
+        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
+            description = Definition(node.body, index).description
+            if description:
+                default = "" if member.value is None else f" = {ast.unparse(member.value)}"
                 default = "" if default.startswith(" = field(") else default
-                text += f"\n**`{part.target.id}: {ast.unparse(part.annotation)}{default}`**\n\n{prose(remark)}"
-        elif isinstance(part, ast.FunctionDef) and not part.name.startswith("_") and ast.get_docstring(part):
-            shown = f"{node.name}.{part.name}" if is_property(part) else signature(part, own=node.name)
-            text += "\n" + code(shown) + "\n" + prose(ast.get_docstring(part) or "")
+                field = f"{member.target.id}: {ast.unparse(member.annotation)}{default}"
+                text += f"\n**`{field}`**\n\n{markdown(description)}"
+        elif isinstance(member, ast.FunctionDef) and not member.name.startswith("_") and ast.get_docstring(member):
+            header = f"{node.name}.{member.name}" if is_property(member) else signature(member, owner=node.name)
+            text += "\n" + code_block(header) + "\n" + markdown(ast.get_docstring(member) or "")
     return text
 
 
-def made_by(node: ast.ClassDef) -> str:
+def constructor(node: ast.ClassDef) -> str:
     """The arguments of a class: those of its `__init__`, or the fields of a dataclass."""
-    for part in node.body:
-        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            return arguments(part.args, skip=1)
-    kinds = [ast.unparse(each) for each in (*node.decorator_list, *node.bases)]
+    for member in node.body:
+        if isinstance(member, ast.FunctionDef) and member.name == "__init__":
+            return arguments(member.args, skip=1)
+    kinds = [ast.unparse(expression) for expression in (*node.decorator_list, *node.bases)]
     if not any(kind.startswith("dataclass") or kind == "NamedTuple" for kind in kinds):
         return ""
-    fields, keywords = [], any("kw_only=True" in kind for kind in kinds)
-    named = False
-    for part in node.body:
-        if not (isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)):
+    fields, all_keywords = [], any("kw_only=True" in kind for kind in kinds)
+    has_star = False
+    for member in node.body:
+        if not (isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name)):
             continue
-        annotation, default = ast.unparse(part.annotation), "" if part.value is None else ast.unparse(part.value)
+        annotation, default = ast.unparse(member.annotation), "" if member.value is None else ast.unparse(member.value)
         if annotation.startswith("ClassVar") or "repr=False" in default:
-            continue  # what `fit` learns is no business of whoever makes it
-        if ("kw_only=True" in default or keywords) and not named:
+            continue  # set by `fit`, not by the caller
+        if ("kw_only=True" in default or all_keywords) and not has_star:
             fields.append("*")
-            named = True
-        given = re.search(r"default=([^,)]+)", default)
+            has_star = True
         if default.startswith("field("):
-            default = given[1] if given else "..."
-        fields.append(f"{part.target.id}: {annotation}" + (f" = {default}" if default else ""))
+            value = re.search(r"default=([^,)]+)", default)
+            default = value[1] if value else "..."
+        fields.append(f"{member.target.id}: {annotation}" + (f" = {default}" if default else ""))
     return f"({', '.join(fields)})"
 
 
-def signature(node: ast.FunctionDef, own: str = "") -> str:
+def signature(node: ast.FunctionDef, owner: str = "") -> str:
     returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
-    static = any(ast.unparse(each) == "staticmethod" for each in node.decorator_list)
-    return f"{own + '.' if own else ''}{node.name}{arguments(node.args, skip=bool(own) and not static)}{returns}"
+    is_static = any(ast.unparse(decorator) == "staticmethod" for decorator in node.decorator_list)
+    prefix = f"{owner}." if owner else ""
+    return f"{prefix}{node.name}{arguments(node.args, skip=bool(owner) and not is_static)}{returns}"
 
 
-def arguments(given: ast.arguments, *, skip: int = 0) -> str:
+def arguments(args: ast.arguments, *, skip: int = 0) -> str:
     """`(dim: int, /, *, hidden: Count = 128)`; the first `skip` of them, `self`, left out."""
-    every = [*given.posonlyargs, *given.args]
-    defaults = [None] * (len(every) - len(given.defaults)) + list(given.defaults)
+    positional = [*args.posonlyargs, *args.args]
+    defaults = [None] * (len(positional) - len(args.defaults)) + list(args.defaults)
     shown = []
-    for number, (each, default) in enumerate(zip(every, defaults, strict=True)):
-        if number >= skip:
-            shown.append(one(each, default))
-        if given.posonlyargs and number == len(given.posonlyargs) - 1 and number >= skip:
+    for index, (arg, default) in enumerate(zip(positional, defaults, strict=True)):
+        if index >= skip:
+            shown.append(argument(arg, default))
+        if args.posonlyargs and index == len(args.posonlyargs) - 1 and index >= skip:
             shown.append("/")
-    if given.vararg is not None:
-        shown.append("*" + one(given.vararg, None))
-    elif given.kwonlyargs:
+    if args.vararg is not None:
+        shown.append("*" + argument(args.vararg, None))
+    elif args.kwonlyargs:
         shown.append("*")
-    shown += [one(each, default) for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    shown += [argument(arg, default) for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)]
     return f"({', '.join(shown)})"
 
 
-def one(argument: ast.arg, default: ast.expr | None) -> str:
-    text = argument.arg + (f": {ast.unparse(argument.annotation)}" if argument.annotation is not None else "")
+def argument(arg: ast.arg, default: ast.expr | None) -> str:
+    text = arg.arg + (f": {ast.unparse(arg.annotation)}" if arg.annotation is not None else "")
     return text if default is None else f"{text} = {ast.unparse(default)}"
 
 
 def is_property(node: ast.FunctionDef) -> bool:
-    return any(ast.unparse(each).rpartition(".")[2] in ("property", "cached_property") for each in node.decorator_list)
+    names = [ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list]
+    return bool({"property", "cached_property"} & set(names))
 
 
-def code(text: str) -> str:
+def code_block(text: str) -> str:
     """A block of Python, with a line for each argument where one line is too long."""
     if len(text) > WIDTH:
         head, _, rest = text.partition("(")
         inside, _, tail = rest.rpartition(")")
-        text = f"{head}(\n" + "".join(f"    {part},\n" for part in split(inside)) + f"){tail}"
+        text = f"{head}(\n" + "".join(f"    {item},\n" for item in split(inside)) + f"){tail}"
     return f"```python\n{text}\n```\n"
 
 
 def split(text: str) -> Iterator[str]:
     """A list of arguments at its own commas, not those inside of brackets or quotation marks."""
-    depth, start, quoted = 0, 0, False
-    for at, letter in enumerate(text):
-        quoted ^= letter == "'"
-        depth += 0 if quoted else (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth == 0 and not quoted:
-            yield text[start:at].strip()
-            start = at + 1
+    depth, start, is_quoted = 0, 0, False
+    for position, letter in enumerate(text):
+        is_quoted ^= letter == "'"
+        depth += 0 if is_quoted else (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0 and not is_quoted:
+            yield text[start:position].strip()
+            start = position + 1
     if text[start:].strip():
         yield text[start:].strip()
 
@@ -194,10 +196,10 @@ def split(text: str) -> Iterator[str]:
 SECTIONS = {"Args": "Options and arguments", "Attributes": "Attributes", "Raises": "Raises", "Returns": "Returns"}
 
 
-def prose(docstring: str) -> str:
-    """A docstring as Markdown: its sections as lists, what is indented in it as it stands."""
+def markdown(docstring: str) -> str:
+    """A docstring as Markdown: its sections become lists, its indented lines blocks of code."""
     lines: list[str] = []
-    section, indented = "", False
+    section, in_block = "", False
     for line in docstring.split("\n"):
         if line.rstrip(":") in SECTIONS and line.endswith(":"):
             section = line.rstrip(":")
@@ -210,103 +212,79 @@ def prose(docstring: str) -> str:
                 lines.append(line.strip() if section == "Returns" else f"  {line.strip()}")
         else:
             section = section if not line.strip() else ""
-            if line.startswith("    ") and not indented:
+            if line.startswith("    ") and not in_block:
                 lines += ["```"]
-                indented = True
-            elif indented and line.strip() and not line.startswith("    "):
+                in_block = True
+            elif in_block and line.strip() and not line.startswith("    "):
                 while not lines[-1]:
                     lines.pop()
                 lines += ["```", ""]
-                indented = False
-            lines.append(line[4:] if indented else line)
-    if indented:
+                in_block = False
+            lines.append(line[4:] if in_block else line)
+    if in_block:
         lines.append("```")
     return textwrap.dedent("\n".join(lines)).strip() + "\n"
 
 
-# ---- finding a definition, from the door to the room where it is
+# ---- from a public name to the module that defines it
+
+
+def source_of(module: str) -> str:
+    path = ROOT / module.replace(".", "/")
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
 
 
 @cache
-def module(name: str) -> ast.Module:
-    path = ROOT / name.replace(".", "/")
-    return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8"))
+def parsed(module: str) -> ast.Module:
+    return ast.parse(source_of(module))
 
 
-def find(door: str, name: str) -> Found:
-    """Where a name is defined: here, or where this module imports it from."""
-    body = module(door).body
-    for number, node in enumerate(body):
-        defined = isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name
-        if defined or name in _targets(node):
-            return Found(body, number)
-    for each in ast.walk(module(door)):
-        if isinstance(each, ast.ImportFrom) and each.module:
-            for alias in each.names:
+def find(module: str, name: str) -> Definition:
+    """Where a name is defined: in this module, or in the one that it is imported from."""
+    body = parsed(module).body
+    for index, node in enumerate(body):
+        is_definition = isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name
+        if is_definition or name in assigned_names(node):
+            return Definition(body, index)
+    for statement in ast.walk(parsed(module)):
+        if isinstance(statement, ast.ImportFrom) and statement.module:
+            for alias in statement.names:
                 if (alias.asname or alias.name) == name:
-                    return find(each.module, alias.name)
-    raise LookupError(f"{door} has no {name}")
+                    return find(statement.module, alias.name)
+    raise LookupError(f"{module} has no {name}")
 
 
-def above(door: str, name: str) -> str:
-    """The comment above the lines of which a definition is one."""
-    for each in ast.walk(module(door)):
-        if isinstance(each, ast.ImportFrom) and any(alias.name == name for alias in each.names) and each.module:
-            return above(each.module, name)
-    path = ROOT / door.replace(".", "/")
-    lines = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text("utf-8").split("\n")
-    at = find(door, name).node.lineno - 1
-    while at > 0 and lines[at].strip() and not lines[at].startswith("#"):
-        at -= 1
-    return lines[at].removeprefix("# ") if lines[at].startswith("#") else ""
+def comment_above(module: str, name: str) -> str:
+    """The comment above the group of lines to which a definition belongs."""
+    for node in ast.walk(parsed(module)):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names) and node.module:
+            return comment_above(node.module, name)
+    lines = source_of(module).split("\n")
+    number = find(module, name).node.lineno - 1
+    while number > 0 and lines[number].strip() and not lines[number].startswith("#"):
+        number -= 1
+    return lines[number].removeprefix("# ") if lines[number].startswith("#") else ""
 
 
-def _targets(node: ast.stmt) -> list[str]:
+def assigned_names(node: ast.stmt) -> list[str]:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def _text(node: ast.stmt) -> str:
+def string_of(node: ast.stmt) -> str:
+    """The text of a statement that is nothing but a string."""
     value = node.value if isinstance(node, ast.Expr) else None
     return inspect.cleandoc(value.value) if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
 
 
-# ---- the rooms
-
-
-def rooms() -> str:
-    """The floors of `setup.cfg`, highest first, each room with the first sentence of its docstring."""
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg", encoding="utf-8")
-    floors = config["importlinter:contract:floors"]["layers"].strip().split("\n")
-    lines = ["| floor | room | what it is |", "| --- | --- | --- |"]
-    for number, floor in enumerate(floors):
-        for place, room in enumerate(floor.split(" | ")):
-            about = (ast.get_docstring(module(room)) or "The version.").split("\n\n")[0].replace("\n", " ")
-            name = room.removeprefix("seqkit.").strip()
-            mark = "/" if (ROOT / "seqkit" / name).is_dir() else ".py"
-            lines.append(f"| {len(floors) - number if not place else ''} | `{name}{mark}` | {about} |")
-    return "\n".join(lines) + "\n"
-
-
-def design(text: str) -> str:
-    """The page on the house, with the table of rooms put in."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{rooms()}{END}{after}"
-
-
 def main(check: bool) -> int:
-    pages = {
-        FOLDER / "reference.md": reference(),
-        FOLDER / "design.md": design((FOLDER / "design.md").read_text(encoding="utf-8")),
-    }
-    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    for path in stale:
-        print(f"{path.name}: {'out of date; run: python docs/make_reference.py' if check else 'written'}")
+    page = reference()
+    is_stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page
+    if is_stale:
+        print(f"{PAGE.name}: {'out of date; run: python docs/make_reference.py' if check else 'written'}")
         if not check:
-            path.write_text(pages[path], encoding="utf-8")
-    return int(check and bool(stale))
+            PAGE.write_text(page, encoding="utf-8")
+    return int(check and is_stale)
 
 
 if __name__ == "__main__":

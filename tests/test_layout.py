@@ -8,33 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.scripts import load_script
+
 ROOT = Path(__file__).parent.parent
 
 LONGEST = 80
 """Lines of a function from its first statement after the docstring; signatures and docstrings do not count."""
 
 
-def modules() -> dict[str, Path]:
-    """Dotted name -> file, of the core and the bundled plugins."""
-    found = {}
-    for base in (ROOT, ROOT / "plugins"):
-        for path in base.glob("seqkit*/**/*.py"):
-            if "templates" not in path.parts:
-                parts = path.relative_to(base).with_suffix("").parts
-                found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-MODULES = modules()
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Modules of the repository that a file imports, also inside functions and for type checkers only."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            for alias in node.names:
-                member = f"{node.module}.{alias.name}"
-                yield member if member in MODULES else node.module
+make_map = load_script("make_map")
+MODULES: dict[str, Path] = make_map.modules()
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
@@ -66,7 +49,7 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def test_no_module_reaches_itself_through_its_imports() -> None:
-    graph = {name: {other for other in imports(path) if other in MODULES} - {name} for name, path in MODULES.items()}
+    graph = {name: set(make_map.imports(path, MODULES)) - {name} for name, path in MODULES.items()}
     assert circles(graph) == []
 
 

@@ -1,0 +1,1 @@
+"""Optimisers, learning-rate schedules, and gradients treated as one list of numbers."""

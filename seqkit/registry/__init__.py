@@ -1,0 +1,1 @@
+"""Finding plugins by entry points, importing them safely, and recording which ones were used."""

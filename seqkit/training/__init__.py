@@ -1,0 +1,1 @@
+"""The training loop, its state, validation, and what happens when a number is not finite."""

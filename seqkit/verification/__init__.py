@@ -1,0 +1,1 @@
+"""Checks of behaviour: the contracts of `seqkit prove`, and resuming bit for bit."""
