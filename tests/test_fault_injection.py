@@ -118,7 +118,7 @@ def test_a_write_is_cut_in_two_where_it_may_fail(tmp_path: Path) -> None:
 def test_the_variable_counts_at_import_only_and_needs_no_torch() -> None:
     code = (
         "import os, sys; os.environ['SEQKIT_FAULT'] = 'step:kill'\n"
-        "from seqkit import faults; before = faults.waits('step')\n"
+        "from seqkit import fault_injection as faults; before = faults.waits('step')\n"
         "os.environ['SEQKIT_FAULT'] = 'loss:kill'\n"
         "print(before, faults.waits('loss'), 'torch' in sys.modules)"
     )

@@ -154,7 +154,7 @@ class TestDoctor:
         assert not (site / "imported").exists()
 
     def test_what_its_code_and_metadata_say(self, site: Path) -> None:
-        install(site, code="from seqkit.registry.registry import HOME\n\ndef task(*, unexplained: int = 1): ...")
+        install(site, code="from seqkit.registry.registry import CORE\n\ndef task(*, unexplained: int = 1): ...")
         (row,) = json.loads(call("doctor", "splice", "--json").stdout)
         said = [each["what"] for each in row["remarks"]]
         assert row["state"] == "note"

@@ -70,7 +70,7 @@ def test_the_order_is_the_same_for_all_time() -> None:
 
 def test_the_order_does_not_depend_on_the_process() -> None:
     code = (
-        "from seqkit import sampler\n"
+        "from seqkit.data import sampler\n"
         "print([b.tolist() for b in sampler.batches(range(1, 200), seed=5, epoch=2, tokens=900)])"
     )
     runs = {

@@ -155,7 +155,7 @@ def prepare(work: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("job", "cli.run", "ending", "verify_resume"):
+    for name in ("experiments.run_recipe", "cli.run", "runs.comparison", "verification.resume"):
         importlib.import_module(f"seqkit.{name}")
     listed = work / "modules.json"
     pid = os.fork()

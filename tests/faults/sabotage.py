@@ -12,7 +12,7 @@ import torch
 from seqkit.io import atomic
 from seqkit.runs import checkpoint, event_files, run_folder
 from seqkit.runtime import random_state as generators
-from seqkit.training import state
+from seqkit.training import loop
 
 
 def random_state() -> None:
@@ -68,14 +68,14 @@ def board() -> None:
 
 
 def _progress(change: Callable[[Any], None]) -> None:
-    real = state.restore
+    real = loop.restore
 
     def restore(*given: Any, **more: Any) -> Any:
         at = real(*given, **more)
         change(at)
         return at
 
-    state.restore = restore
+    loop.restore = restore
 
 
 RESUMED = {

@@ -212,9 +212,9 @@ def watch(event, given):
         seen.append(event)
 sys.addaudithook(watch)
 import seqkit, seqkit.readers, seqkit.metrics, seqkit.spans, seqkit.recipe, seqkit.cli
-import seqkit.heads, seqkit.encoders, seqkit.fields, seqkit.store
+import seqkit.heads, seqkit.encoders, seqkit.fields, seqkit.data.store
 print(seen, "torch" in sys.modules)
-import seqkit.testing, seqkit.train, seqkit.job
+import seqkit.testing, seqkit.training.loop, seqkit.experiments.run_recipe
 print([each for each in seen if each.startswith("socket.")])
 """
 

@@ -20,7 +20,7 @@ def test_a_killed_writer_leaves_old_or_new(tmp_path: Path) -> None:
     script = """
 import os, sys
 from pathlib import Path
-from seqkit import durable
+from seqkit.io import atomic as durable
 path = Path("status.json")
 names = ["open", "write", "fsync", "replace", "close"]
 real = {name: getattr(os, name) for name in names}

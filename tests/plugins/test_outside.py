@@ -22,6 +22,7 @@ from seqkit import recipe
 from seqkit.cli import main
 from seqkit.errors import DataError, MissingExtra
 from seqkit.public_api import private_imports
+from seqkit.types import Choice
 
 ROOT = Path(__file__).parents[2]
 OUTSIDE = Path(__file__).parents[1] / "outside"
@@ -355,7 +356,7 @@ def test_data_are_encoded_again_when_a_strangers_code_has_changed(
     (tmp_path / "beneath").mkdir()
     (tmp_path / "beneath" / "reading.py").write_text("WHAT = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    entry = recipe.TaskEntry("deep", "deep", {"k": 1}, recipe.nouns.Choice("classify"), 1.0)
+    entry = recipe.TaskEntry("deep", "deep", {"k": 1}, Choice("classify"), 1.0)
     before = _key(entry)
     assert before == _key(entry)
     (tmp_path / "beneath" / "reading.py").write_text("WHAT = 2\n")

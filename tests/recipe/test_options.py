@@ -112,7 +112,7 @@ class TestOptions:
         assert about_of(function) == "A factory."
 
     def test_names(self) -> None:
-        assert name_of(functools.partial(function)).endswith("test_recipe_schema.function")
+        assert name_of(functools.partial(function)).endswith("test_options.function")
 
 
 def untyped(*, a=1): ...  # type: ignore[no-untyped-def]

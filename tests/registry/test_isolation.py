@@ -208,7 +208,7 @@ def test_metadata_that_cannot_be_read_are_named_by_doctor(site: Path, monkeypatc
 def test_what_an_abort_leaves_when_it_is_asked_for_by_name(site: Path) -> None:
     install(site, code="import os\n\ndef down():\n    os.abort()\n\ndown()")
     done = subprocess.run(
-        [sys.executable, "-c", "from seqkit import registry; registry.load('tasks', 'splice')"],
+        [sys.executable, "-c", "from seqkit.registry import registry; registry.load('tasks', 'splice')"],
         capture_output=True,
         text=True,
         check=False,

@@ -139,7 +139,7 @@ encoder: {use: passing, dim: 4}
 train: {steps: 4, batch: 16, histograms: false, save_every: 2}
 """
 PASSING = """
-from seqkit.encoders.passing import Passing
+from seqkit.encoders.identity import Passing
 
 class Mine(Passing):
     def __init__(self, dim, /):

@@ -430,7 +430,7 @@ def test_a_disk_that_takes_no_more(
 LIMITED = """
 import resource, sys, torch
 from pathlib import Path
-from seqkit import checkpoint
+from seqkit.runs import checkpoint
 from seqkit.errors import RunError
 big = {"model": {"w": torch.zeros(200_000)}}
 folder = Path("c")
@@ -486,7 +486,7 @@ KILLED = """
 import json, os, shutil, sys
 from pathlib import Path
 import torch
-from seqkit import checkpoint
+from seqkit.runs import checkpoint
 
 scenario, folder = sys.argv[1], Path("c")
 os.fsync = lambda handle: None  # a killed process loses nothing that it wrote; that the call is made still counts
@@ -498,14 +498,14 @@ def before():
     for step in {"first": [], "next": [1], "again": [1, 2], "only": [2]}[scenario]:
         weights = {"w": torch.full((50,), float(step))}
         path = checkpoint.save(folder, step, {"model": weights}, {"step": step, "by": "old"})
-        checkpoint.point(folder, "last", path)
-        checkpoint.point(folder, "best", path)
+        checkpoint.set_pointer(folder, "last", path)
+        checkpoint.set_pointer(folder, "best", path)
 
 def work():
     path = checkpoint.save(folder, 2, {"model": {"w": torch.full((50,), 2.0)}}, {"step": 2, "by": "new"})
-    checkpoint.point(folder, "last", path)
-    checkpoint.point(folder, "best", path)
-    checkpoint.retain(folder, 1)
+    checkpoint.set_pointer(folder, "last", path)
+    checkpoint.set_pointer(folder, "best", path)
+    checkpoint.prune(folder, 1)
 
 outcomes = []
 for kill_at in range(1, 200):
@@ -532,7 +532,7 @@ for kill_at in range(1, 200):
     reader = checkpoint.newest(folder, told.append, repair=False)
     found = checkpoint.newest(folder, told.append)
     state = checkpoint.load(found)[1] if found else None
-    pointed = [checkpoint.pointed(folder, name) for name in ("last", "best")]
+    pointed = [checkpoint.read_pointer(folder, name) for name in ("last", "best")]
     pointed = [checkpoint.load(path)[1]["step"] if path else None for path in pointed]
     rubbish = [path.name for path in folder.glob("*") if path.name[:5] != "step-" and path.suffix != ".json"]
     outcomes.append([code, bool(reader), state, pointed, told, rubbish])
@@ -581,7 +581,7 @@ def test_killed_at_any_system_call_old_or_new_is_there(scenario: str, tmp_path: 
 
 def test_a_naive_write_fails_the_same_test(tmp_path: Path) -> None:
     """The control: written in place, a kill is seen. If this did not fail, the test above would prove nothing."""
-    in_place = "checkpoint.durable.temporary = lambda goal: goal\ncheckpoint._take_name = lambda part, goal: None\n"
+    in_place = "checkpoint.atomic.temporary = lambda goal: goal\ncheckpoint._take_name = lambda part, goal: None\n"
     naive = KILLED.replace("outcomes = []\n", in_place + "outcomes = []\n")
     naive = naive.replace("    assert left ==", "    assert True or left ==")
     done = subprocess.run(

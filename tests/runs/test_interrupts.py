@@ -113,7 +113,7 @@ def test_outside_the_main_thread_nothing_is_installed() -> None:
 
 LOOP = """
 import sys, time
-from seqkit.signals import Interrupts
+from seqkit.runs.interrupts import Interrupts
 with Interrupts() as interrupts:
     print("ready", flush=True)
     while not (interrupts.requested and sys.argv[1] == "polite"):

@@ -396,7 +396,7 @@ def test_a_resumed_run_loses_the_old_reason() -> None:
 def test_the_heartbeat_is_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     run = make()
     writes: list[str] = []
-    write = run_module.durable.write_json
+    write = atomic.write_json
     monkeypatch.setattr(atomic, "write_json", lambda path, value: (writes.append(path.name), write(path, value)))
     clock = [run_module.time.monotonic()]
     monkeypatch.setattr(run_module.time, "monotonic", lambda: clock[0])

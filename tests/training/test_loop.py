@@ -17,6 +17,7 @@ from seqkit.runs import checkpoint
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
+from seqkit.runtime import random_state
 from seqkit.training import averaging
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
@@ -156,7 +157,7 @@ def test_the_comparison_can_fail(corpus: Path, tmp_path: Path, monkeypatch: pyte
         patch.setattr(run_recipe, "Interrupts", Stopping)
         with pytest.raises(Interrupted):
             run_it(made, tmp_path / "parts")
-    monkeypatch.setattr(checkpoint, "restore_random_state", lambda *given: None)
+    monkeypatch.setattr(random_state, "restore_random_state", lambda *given: None)
     run_it(made, tmp_path / "parts", resume=True)
     with pytest.raises(AssertionError):
         same(tmp_path / "whole", tmp_path / "parts")
