@@ -68,7 +68,7 @@ def search(decoder: Decoder, encoded: Encoded, searching: SearchOptions) -> list
 
     def step(source: DecoderInput, at: DecoderState, symbols: Tensor) -> tuple[Tensor, DecoderState, Tensor | None]:
         readout, at, weights = decoder.step(source, at, symbols.to(readable))
-        return decoder.logits(readout), at, None if weights is None else weights.argmax(dim=-1)
+        return decoder.logits(readout), at, None if weights is None else most_looked_at(weights)
 
     readable = encoded.last.device
     found = []
@@ -88,6 +88,15 @@ def search(decoder: Decoder, encoded: Encoded, searching: SearchOptions) -> list
             forbidden=searching.forbidden,
         )
     return found
+
+
+def most_looked_at(weights: Tensor) -> Tensor:
+    """(B, K, T) weights of attention -> (B, K) the step with the largest, of several the first.
+
+    Steps of equal content have equal weights but for rounding, which differs between processors and batch sizes: what
+    is within 1e-5 of the largest counts as equal to it.
+    """
+    return (weights >= weights.amax(dim=-1, keepdim=True) * (1 - 1e-5)).int().argmax(dim=-1)
 
 
 def to_prediction(target: Any, texts: list[Hypothesis], searching: SearchOptions) -> Prediction:

@@ -16,6 +16,7 @@ from seqkit.encoders import lstm
 from seqkit.fields import Text
 from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
 from seqkit.heads import attend, generate, text_search
+from seqkit.heads.text_search import most_looked_at
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.layers.embedding import Embedding
 from seqkit.types import Prediction
@@ -418,3 +419,8 @@ def test_it_learns_to_turn_a_text_round() -> None:
     parts.eval()
     said = head.predict(encoder(*layer(x, lengths)), batch(lengths=lengths))
     assert np.mean([each.value == text[::-1] for each, text in zip(said, texts, strict=True)]) > 0.9
+
+
+def test_of_steps_that_are_looked_at_alike_the_first_counts() -> None:
+    weights = torch.tensor([[[0.1, 0.3, 0.3 * (1 + 1e-7), 0.3], [0.2, 0.1, 0.3, 0.4]]])
+    assert most_looked_at(weights).tolist() == [[1, 3]]
