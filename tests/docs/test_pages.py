@@ -1,54 +1,177 @@
-"""What the documentation shows is run: a page that lags behind the code fails here."""
+"""What the pages say can be done, can be done: links, commands, options, tests, and names of code."""
 
 from __future__ import annotations
 
+import ast
 import re
-import subprocess
-import sys
+import shlex
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import click
 import pytest
-from click.testing import CliRunner
 
+from benchmarks.frame import GROUPS
 from seqkit import recipe
-from seqkit.cli import VERBS, main
+from seqkit.cli import main
+from tests.helpers.pages import PAGES, ROOT, blocks
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+OWN_DATA = PAGES["docs/own-data.md"]
+WRITTEN = {name: text for name, text in PAGES.items() if name not in ("docs/reference.md", "docs/benchmarks.md")}
+"""The pages that are written by hand."""
 
 
-def test_the_readmes_recipe_is_right() -> None:
-    for text in blocks(README, "yaml"):
-        whole = text if "encoder" in text else text + "encoder: lstm\n"
-        assert recipe.parse(whole.encode(), "README.yaml").tasks
+def anchors(page: str) -> set[str]:
+    """The headings of a page as GitHub makes addresses of them."""
+    headings = re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-OWN = (ROOT / "docs/own-data.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        if link.startswith("https://"):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (ROOT / name).parent / target if target else ROOT / name
+        assert path.exists(), link
+        if anchor:
+            assert anchor in anchors(path.read_text(encoding="utf-8")), link
 
 
-@pytest.mark.parametrize("text", blocks(OWN, "yaml"))
-def test_the_recipes_for_your_own_data_are_right(text: str) -> None:
-    made = recipe.parse(text.encode(), "docs/own.yaml")
-    assert recipe.build_task(next(iter(made.tasks.values()))).read is not None
+UNDONE = {"docs/design.md", "docs/plugins.md", "docs/promises.md"}
 
 
-def test_the_readmes_plugin_is_right(tmp_path: Path) -> None:
-    (code,) = blocks(README, "python")
-    path = tmp_path / "readme_plugin.py"
-    path.write_text(code + "\n\nTASK = mood(folder=Path('.'))\n")
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("name", sorted(WRITTEN.keys() - UNDONE))
+def test_pages_use_plain_words(name: str) -> None:
+    metaphor = re.search(r"\b(doors?|rooms?|house|strangers?|floors?)\b", WRITTEN[name], re.IGNORECASE)
+    assert metaphor is None, WRITTEN[name][max(0, metaphor.start() - 80) : metaphor.end() + 80]
 
 
-def test_every_verb_and_recipe_that_the_readme_names_exists() -> None:
-    for verb in re.findall(r"`seqkit ([a-z-]+)", README) + re.findall(r"^seqkit ([a-z-]+)", README, re.MULTILINE):
-        assert verb in VERBS, verb
-    for path in re.findall(r"recipes/[\w-]+\.yaml", README):
-        assert (ROOT / path).exists(), path
-    for name in re.findall(r"^\| `([\w-]+)` \|", README, re.MULTILINE):
-        assert name in recipe.names(), name
-    assert CliRunner().invoke(main, ["--help"]).exit_code == 0
+# ---- commands
+
+
+def commands(text: str) -> Iterator[str]:
+    """The commands of a page: in its text, and the lines of its blocks."""
+    code = [line for block in (*blocks(text, ""), *blocks(text, "sh")) for line in block.splitlines()]
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for snippet in (*code, *re.findall(r"`([^`\n]+)`", outside)):
+        for command in re.split(r"&&|&(?!&)|;", snippet.partition("  #")[0]):
+            words = command.strip().removeprefix("$ ")
+            yield re.sub(r"^((?:[A-Z_]+=\S+|taskset -c \d+|seqkit --no-plugins$) )+", "", words)
+
+
+ALL = sorted({(name, command) for name, text in WRITTEN.items() for command in commands(text)})
+
+
+@pytest.mark.parametrize(("page", "command"), [item for item in ALL if re.match(r"(python -m )?seqkit [a-z]", item[1])])
+def test_commands_of_seqkit_exist(page: str, command: str) -> None:
+    group: click.Command = main
+    words = iter(shlex.split(command.removeprefix("python -m ").replace("...", "")))
+    context = click.Context(main)
+    next(words)
+    for word in words:
+        if isinstance(group, click.Group):
+            found = group.get_command(context, word)
+            assert found is not None, f"{page}: {command}"
+            group = found
+        elif word.startswith("--"):
+            names = {name for parameter in group.params for name in (*parameter.opts, *parameter.secondary_opts)}
+            assert word.partition("=")[0] in names, f"{page}: {command}"
+
+
+@cache
+def test_names(path: Path) -> list[str]:
+    """What `pytest -k` compares with in a file: the names of file, classes and functions, lower case."""
+    tree = ast.parse(path.read_bytes())
+    names = []
+    for node in tree.body:
+        members = node.body if isinstance(node, ast.ClassDef) else [node]
+        prefix = f"{path.name} {node.name} " if isinstance(node, ast.ClassDef) else f"{path.name} "
+        names += [
+            (prefix + member.name).lower()
+            for member in members
+            if isinstance(member, ast.FunctionDef) and member.name.startswith("test")
+        ]
+    return names
+
+
+test_names.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("page", "command"), [item for item in ALL if item[1].startswith("pytest ")])
+def test_tests_that_are_named_exist(page: str, command: str) -> None:
+    words = shlex.split(command)[1:]
+    keyword = words[words.index("-k") + 1] if "-k" in words else ""
+    paths = [ROOT / word.partition("::")[0] for word in words if word.startswith("tests")]
+    assert all(path.exists() for path in paths), f"{page}: {command}"
+    names = [name for path in paths if path.suffix == ".py" for name in test_names(path)]
+    if keyword and names:
+        expression = re.sub(r"\b(?!and\b|or\b|not\b)(\w+)", r"('\1' in name)", keyword.lower())
+        assert any(eval(expression, {"name": name}) for name in names), f"{page}: {command}"
+    for word in words:
+        if "::" in word:
+            assert any(name.endswith(f" {word.rpartition('::')[2]}") for name in names), f"{page}: {command}"
+
+
+@pytest.mark.parametrize(("page", "command"), [item for item in ALL if item[1].startswith("python ")])
+def test_scripts_and_modules_that_are_named_exist(page: str, command: str) -> None:
+    words = shlex.split(command)[1:]
+    if words[0] != "-m":
+        assert (ROOT / words[0]).exists(), f"{page}: {command}"
+        return
+    module = ROOT / words[1].replace(".", "/")
+    if words[1] != "seqkit":
+        assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), f"{page}: {command}"
+    if words[1] == "tests.faults" and len(words) > 2:
+        source = (ROOT / "tests/faults/__main__.py").read_text(encoding="utf-8")
+        assert f'"{words[2]}"' in source, f"{page}: {command}"
+    if words[1] == "benchmarks":
+        groups = [word for word in words[2:3] if word.isalpha()]
+        assert set(groups) <= {*GROUPS, "GROUP"}, f"{page}: {command}"
+
+
+# ---- names of files and of code
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN.keys() - UNDONE))
+def test_files_that_are_named_exist(name: str) -> None:
+    """`tests/io/test_download.py`, `seqkit/training/loop.py`, or `training/loop.py` for short."""
+    folders = "|".join(path.name for path in (ROOT / "seqkit").iterdir() if path.is_dir())
+    pattern = rf"`((?:seqkit|tests|plugins|recipes|benchmarks|docs|{folders})/[\w./-]*)"
+    for path in re.findall(pattern, WRITTEN[name]):
+        assert (ROOT / path).exists() or (ROOT / "seqkit" / path).exists(), path
+
+
+@cache
+def definitions(path: Path) -> set[str]:
+    """Functions, classes and assigned names of a module; members as `Class.member`."""
+    names: set[str] = set()
+
+    def add(body: list[ast.stmt], prefix: str = "") -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                names.add(prefix + node.name)
+            if isinstance(node, ast.ClassDef):
+                add(node.body, f"{node.name}.")
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names.update(prefix + target.id for target in targets if isinstance(target, ast.Name))
+
+    add(ast.parse(path.read_bytes()).body)
+    return names
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_code_that_is_named_exists(name: str) -> None:
+    """`training/loop.py:train` is a file of the core and what it defines."""
+    for path, symbol in re.findall(r"`([\w/]+\.py):(\w+(?:\.\w+)?)", WRITTEN[name]):
+        where = ROOT / "seqkit" / path if (ROOT / "seqkit" / path).exists() else ROOT / path
+        assert where.exists(), path
+        assert symbol in definitions(where), f"{path}:{symbol}"
+
+
+@pytest.mark.parametrize("text", blocks(OWN_DATA, "yaml"))
+def test_the_recipes_for_your_own_data_are_valid(text: str) -> None:
+    loaded = recipe.parse(text.encode(), "docs/own.yaml")
+    assert recipe.build_task(next(iter(loaded.tasks.values()))).read is not None
