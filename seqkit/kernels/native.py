@@ -1,4 +1,4 @@
-"""The recurrence in C++ (`native.cpp`), as an engine of `seqkit.kernels.unpadded`."""
+"""The functions of `native.cpp`: the recurrence, the layout of a batch, and linear chains."""
 
 from __future__ import annotations
 
@@ -9,50 +9,63 @@ import torch
 from torch import Tensor
 
 from seqkit.kernels.layout import Layout, groups_for, lay_out
+from seqkit.kernels.native_structs import Chains, LayerCall, OneDirection, SeqkitLayout, SeqkitPass, TwoDirections
 from seqkit.kernels.recurrence import CellKind, Pass
 from seqkit.runtime.native_library import native
 
 _KINDS: dict[CellKind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
+_LAYER_CALLS: dict[int, type[LayerCall]] = {1: OneDirection, 2: TwoDirections}
 
 
 def native_pass(passes: Sequence[Pass], layout: Layout, *, threads: int, back: bool) -> None:
     """Every pass at once, each direction and group of sequences on a thread. An `Engine`."""
     library = native().library
     assert library is not None, native().said
-    values: list[int] = []
-    for each in passes:
-        start = each.start or (None, None)
-        values += [
-            _KINDS[each.kind],
-            each.weights.shape[1],
-            int(each.backwards),
-            each.weights.data_ptr(),
-            _pointer(each.bias),
-            each.gates.data_ptr(),
-            *_rows(each.memory),
-            *_rows(each.steps),
-            _pointer(start[0]),
-            _pointer(start[1]) if len(start) > 1 else 0,
-            *_rows(each.gradient),
-            _pointer(each.changes),
-            _pointer(each.before),
-            _pointer(each.carried),
-        ]
-    values += [len(layout.groups), layout.table.data_ptr(), layout.alive.data_ptr()]
-    asked = (ctypes.c_int64 * len(values))(*values)
-    wide = passes[0].steps.dtype == torch.float64
-    failed = library.seqkit_run(asked, len(passes), threads, int(wide), int(back))
+    call = _LAYER_CALLS[len(passes)](
+        passes=tuple(_pass_struct(run) for run in passes),
+        layout=SeqkitLayout(groups=layout.table.shape[0], table=layout.table.data_ptr(), alive=layout.alive.data_ptr()),
+    )
+    failed = library.seqkit_run(
+        asked=ctypes.byref(call),
+        count=len(passes),
+        threads=threads,
+        wide=passes[0].steps.dtype == torch.float64,
+        back=back,
+    )
     if failed:
         raise MemoryError("no memory for the weights of a recurrent layer")
 
 
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _pass_struct(run: Pass) -> SeqkitPass:
+    h0, c0 = (*(run.start or ()), None, None)[:2]
+    return SeqkitPass(
+        kind=_KINDS[run.kind],
+        hidden=run.weights.shape[1],
+        backwards=run.backwards,
+        weights=run.weights.data_ptr(),
+        bias=_pointer(run.bias),
+        gates=run.gates.data_ptr(),
+        memory=_pointer(run.memory),
+        memory_stride=_row_stride(run.memory),
+        steps=run.steps.data_ptr(),
+        steps_stride=run.steps.stride(0),
+        h0=_pointer(h0),
+        c0=_pointer(c0),
+        gradient=_pointer(run.gradient),
+        gradient_stride=_row_stride(run.gradient),
+        changes=_pointer(run.changes),
+        before=_pointer(run.before),
+        carried=_pointer(run.carried),
+    )
 
 
-def _rows(tensor: Tensor | None) -> tuple[int, int]:
-    """Where rows begin, and how far apart they are."""
-    return (0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0))
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _row_stride(tensor: Tensor | None) -> int:
+    """Numbers from one row to the next."""
+    return 0 if tensor is None else tensor.stride(0)
 
 
 def native_layout(lengths: Tensor, steps: int, *, threads: int = 1) -> Layout:
@@ -65,7 +78,9 @@ def native_layout(lengths: Tensor, steps: int, *, threads: int = 1) -> Layout:
     # Where each part begins is known before the rows are: so there is one block of memory, and at most B x T rows.
     sizes = [batch, batch, batch, batch, 4 * count, count * steps, batch * steps]
     block = torch.empty(sum(sizes), dtype=torch.int64)
-    rows = library.seqkit_lay_out(lengths.data_ptr(), batch, steps, count, block.data_ptr())
+    rows = library.seqkit_lay_out(
+        lengths=lengths.data_ptr(), batch=batch, steps=steps, groups=count, out=block.data_ptr()
+    )
     if rows < 0:
         return lay_out(lengths, steps, threads=threads)  # which says what is wrong
     order, place, first, last, table, alive, source = torch.split(block, sizes)
@@ -86,19 +101,22 @@ def native_best_paths(
     if emissions.stride(2) != 1:
         emissions = emissions.contiguous()
     transitions, start, end = transitions.contiguous(), start.contiguous(), end.contiguous()
+    lengths = lengths.contiguous()
     states, scores = torch.empty(batch, steps, dtype=torch.int64), emissions.new_empty(batch)
     failed = library.seqkit_best_paths(
-        emissions.data_ptr(),
-        emissions.stride(0),
-        emissions.stride(1),
-        transitions.data_ptr(),
-        start.data_ptr(),
-        end.data_ptr(),
-        lengths.contiguous().data_ptr(),
-        *(steps, batch, classes),
-        max(1, min(torch.get_num_threads(), batch // 8)),
-        states.data_ptr(),
-        scores.data_ptr(),
+        emissions=emissions.data_ptr(),
+        by_time=emissions.stride(0),
+        by_chain=emissions.stride(1),
+        transitions=transitions.data_ptr(),
+        start=start.data_ptr(),
+        end=end.data_ptr(),
+        lengths=lengths.data_ptr(),
+        steps=steps,
+        batch=batch,
+        classes=classes,
+        threads=_threads_for(batch),
+        states=states.data_ptr(),
+        scores=scores.data_ptr(),
     )
     if failed:
         raise MemoryError("no memory for the best paths of a conditional random field")
@@ -136,11 +154,17 @@ def native_chain_sums(
     before, total = emissions.new_empty(batch, steps, classes), emissions.new_empty(batch)
     after = torch.empty_like(before) if both else None
     scores = None if paths is None else torch.empty_like(total)
-    asked, threads, kept = _chains(emissions, transitions, start, end, lengths, paths)
-    every = (before, after, total, scores)
-    failed = library.seqkit_chain_sums(asked, threads, *(_pointer(each) for each in every))
+    chains, referenced = _chains_struct(emissions, transitions, start, end, lengths, paths)
+    failed = library.seqkit_chain_sums(
+        asked=ctypes.byref(chains),
+        threads=_threads_for(batch),
+        before=before.data_ptr(),
+        after=_pointer(after),
+        total=total.data_ptr(),
+        scores=_pointer(scores),
+    )
+    del referenced
     _check_chains(failed, lengths, emissions)
-    del kept
     return total, before.transpose(0, 1), None if after is None else after.transpose(0, 1), scores
 
 
@@ -167,34 +191,53 @@ def native_chain_gradient(
     before, weight = before.transpose(0, 1).contiguous(), weight.contiguous()
     shares, moved = emissions.new_empty(batch, steps, classes), emissions.new_empty(classes, classes)
     first, last = emissions.new_empty(batch, classes), emissions.new_empty(batch, classes)
-    asked, threads, kept = _chains(emissions, transitions, start, end, lengths, paths)
-    every = (before, total, weight, shares, moved, first, last)
-    failed = library.seqkit_chain_gradient(asked, threads, *(_pointer(each) for each in every))
+    chains, referenced = _chains_struct(emissions, transitions, start, end, lengths, paths)
+    failed = library.seqkit_chain_gradient(
+        asked=ctypes.byref(chains),
+        threads=_threads_for(batch),
+        before=before.data_ptr(),
+        total=total.data_ptr(),
+        weight=weight.data_ptr(),
+        shares=shares.data_ptr(),
+        moved=moved.data_ptr(),
+        first=first.data_ptr(),
+        last=last.data_ptr(),
+    )
+    del referenced
     _check_chains(failed, lengths, emissions)
-    del kept
     return shares.transpose(0, 1), moved, first, last
 
 
-def _chains(
+def _chains_struct(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, paths: Tensor | None
-) -> tuple[ctypes.Array[ctypes.c_int64], int, tuple[Tensor | None, ...]]:
-    """The fields of `Chains` in native.cpp, how many threads it is worth, and what must live until the call is over."""
+) -> tuple[Chains, tuple[Tensor | None, ...]]:
+    """The struct, and the tensors that it points to: they must live until the call is over."""
     steps, batch, classes = emissions.shape
     emissions, start, end = (part if part.stride(-1) == 1 else part.contiguous() for part in (emissions, start, end))
     transitions, lengths = transitions.contiguous(), lengths.contiguous()
     paths = None if paths is None else paths.contiguous()
-    values = [
-        *(emissions.data_ptr(), emissions.stride(0), emissions.stride(1)),
-        transitions.data_ptr(),
-        *_rows(start),
-        *_rows(end),
-        lengths.data_ptr(),
-        *_rows(paths),
-        *(steps, batch, classes),
-    ]
-    threads = max(1, min(torch.get_num_threads(), batch // 8))
-    kept = (emissions, transitions, start, end, lengths, paths)
-    return (ctypes.c_int64 * len(values))(*values), threads, kept
+    chains = Chains(
+        emissions=emissions.data_ptr(),
+        by_time=emissions.stride(0),
+        by_chain=emissions.stride(1),
+        transitions=transitions.data_ptr(),
+        start=start.data_ptr(),
+        by_start=start.stride(0),
+        end=end.data_ptr(),
+        by_end=end.stride(0),
+        lengths=lengths.data_ptr(),
+        paths=_pointer(paths),
+        by_path=_row_stride(paths),
+        steps=steps,
+        batch=batch,
+        classes=classes,
+    )
+    return chains, (emissions, transitions, start, end, lengths, paths)
+
+
+def _threads_for(batch: int) -> int:
+    """How many threads so many chains are worth."""
+    return max(1, min(torch.get_num_threads(), batch // 8))
 
 
 def _check_chains(failed: int, lengths: Tensor, emissions: Tensor) -> None:

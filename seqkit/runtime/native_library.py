@@ -32,6 +32,36 @@ PATIENCE = 120.0
 
 _VERSION = 5
 
+_POINTER, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+
+FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "seqkit_run": (
+        _INT,
+        {"asked": _POINTER, "count": _COUNT, "threads": _INT, "wide": _INT, "back": _INT},
+    ),
+    "seqkit_lay_out": (
+        _COUNT,
+        {"lengths": _POINTER, "batch": _COUNT, "steps": _COUNT, "groups": _COUNT, "out": _POINTER},
+    ),
+    "seqkit_best_paths": (
+        _INT,
+        {"emissions": _POINTER, "by_time": _COUNT, "by_chain": _COUNT, "transitions": _POINTER, "start": _POINTER}
+        | {"end": _POINTER, "lengths": _POINTER, "steps": _COUNT, "batch": _COUNT, "classes": _COUNT}
+        | {"threads": _INT, "states": _POINTER, "scores": _POINTER},
+    ),
+    "seqkit_chain_sums": (
+        _INT,
+        {"asked": _POINTER, "threads": _INT} | dict.fromkeys(("before", "after", "total", "scores"), _POINTER),
+    ),
+    "seqkit_chain_gradient": (
+        _INT,
+        {"asked": _POINTER, "threads": _INT}
+        | dict.fromkeys(("before", "total", "weight", "shares", "moved", "first", "last"), _POINTER),
+    ),
+    "seqkit_threads_by": (None, {"run_parallel": _POINTER, "number": _POINTER}),
+}
+"""For each function of native.cpp its result and its parameters, by the names that they have there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Native:
@@ -112,22 +142,19 @@ def _native() -> Native:
     library: Any = ctypes.CDLL(str(path))
     if library.seqkit_version() != _VERSION:
         return Native(None, f"not there: {path} is of another version; delete it")
-    library.seqkit_run.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_int, ctypes.c_int]
-    library.seqkit_lay_out.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
-    pointer, count = ctypes.c_void_p, ctypes.c_int64
-    library.seqkit_best_paths.argtypes = [
-        *[pointer, count, count, *[pointer] * 4, *[count] * 3],
-        *[ctypes.c_int, pointer, pointer],
-    ]
-    library.seqkit_chain_sums.argtypes = [pointer, ctypes.c_int, *[pointer] * 4]
-    library.seqkit_chain_gradient.argtypes = [pointer, ctypes.c_int, *[pointer] * 7]
-    library.seqkit_lay_out.restype = ctypes.c_int64
+    declare_functions(library)
     threads = _openmp()
     if threads is not None:
-        library.seqkit_threads_by.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         library.seqkit_threads_by(*threads)
     alone = "" if threads else ", on one thread: torch's own are not to be found"
     return Native(library, f"{path}, vectors of {32 * library.seqkit_lanes()} bits{alone}", key)
+
+
+def declare_functions(library: Any) -> None:
+    """Give the functions of a loaded library their types, and parameters that a call can name."""
+    for name, (result, parameters) in FUNCTIONS.items():
+        prototype = ctypes.CFUNCTYPE(result, *parameters.values())
+        setattr(library, name, prototype((name, library), tuple((1, parameter) for parameter in parameters)))
 
 
 def build(compiler: str, arguments: Sequence[str], path: Path) -> None:

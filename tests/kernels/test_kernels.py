@@ -436,7 +436,7 @@ def test_narrower_vectors_give_the_same(target: str, tmp_path: Path) -> None:
     arguments = [f"-march={target}" if flag == "-march=native" else flag for flag in native_library.flags()]
     native_library.build(os.environ.get("CXX", "c++"), arguments, tmp_path / "narrow.so")
     library: Any = ctypes.CDLL(str(tmp_path / "narrow.so"))
-    library.seqkit_run.argtypes = native_library.native().library.seqkit_run.argtypes
+    native_library.declare_functions(library)
     assert library.seqkit_lanes() == {"haswell": 8, "x86-64": 4}[target]
     whole = native_library.native()
     for kind in CELLS:
