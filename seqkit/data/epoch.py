@@ -72,6 +72,20 @@ class Turns(Sequence[Turn]):
         return Turn(self._names[task], tuple(self._units[task][at : at + self._size]))
 
 
+def steps_per_epoch(data: Mapping[str, TaskData], settings: TrainSettings, *, seed: int) -> int:
+    """Optimiser steps of the first epoch: the length of its plan, found without making one."""
+    counts = []
+    for task_data in data.values():
+        window = task_data.task.window
+        if window is None:
+            batches = len(make_batches(task_data.lengths("train"), settings, seed=seed, epoch=0))
+        else:
+            total = Stream(task_data.splits["train"].x).total
+            batches = len(sampler.lanes(total, batch=settings.batch, window=window, seed=seed, epoch=0).windows)
+        counts.append(-(-batches // settings.accumulate))
+    return sum(counts)
+
+
 class EpochPlan:
     """The plan of one epoch: every task's data once, the tasks' turns mixed. A pure function of (seed, epoch).
 

@@ -16,9 +16,9 @@ from seqkit.data.epoch import make_batches
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch
 from seqkit.model import Model
-from seqkit.optim.optimizers import optimizer_of
+from seqkit.optim.optimizers import build_optimizer
 from seqkit.recipe import Recipe
-from seqkit.recipe.rewrite import BATCH_SETTINGS
+from seqkit.recipe.rewrite import WORDS
 from seqkit.runtime.precision import precision
 from seqkit.settings import TrainSettings
 from seqkit.types import JSON, Index
@@ -58,7 +58,7 @@ class Way:
         """As JSON."""
         return {
             "name": self.name,
-            **{word: getattr(self.settings, word) for word in BATCH_SETTINGS},
+            **{word: getattr(self.settings, word) for word in WORDS},
             "batches": len(self.examples),
             "examples": float(self.examples.mean()),
             "valid": self.valid,
@@ -98,7 +98,7 @@ def measure(
 ) -> tuple[list[int], list[float], list[float]]:
     """Padded steps, seconds and bytes of each batch. The second time counts: the first prepares what a shape needs."""
     settings = recipe.train
-    optimizer = optimizer_of(settings.optimizer, model)
+    optimizer = build_optimizer(settings.optimizer, model)
     autocast, _ = precision(settings.precision, model.device)
     model.train()
     steps, seconds, memory = [], [], []

@@ -43,7 +43,9 @@ class RandomField(Head):
     barred_transitions: Tensor
     barred_end: Tensor
 
-    def __init__(self, dim: int, target: Field, *, dropout: float, constrain: bool, nbest: int) -> None:
+    def __init__(
+        self, dim: int, target: Field, *, dropout: float = 0.0, constrain: bool = True, nbest: int = 1
+    ) -> None:
         super().__init__()
         self.target: Any = target
         self.scheme: Scheme | None = getattr(target, "scheme", None)

@@ -17,7 +17,7 @@ def dense_gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
             continue
         if gradient.is_sparse:
             gradient = parameter.grad = gradient.coalesce()
-        found.append(values_of(gradient))
+        found.append(gradient_values(gradient))
     return found
 
 
@@ -27,7 +27,7 @@ def clear_gradients(parameters: Iterable[nn.Parameter]) -> None:
         parameter.grad = None
 
 
-def values_of(gradient: Tensor) -> Tensor:
+def gradient_values(gradient: Tensor) -> Tensor:
     """The numbers of a gradient: itself, or (R, ...) the rows that a sparse one holds."""
     return gradient.coalesce().values() if gradient.is_sparse else gradient
 

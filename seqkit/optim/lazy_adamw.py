@@ -75,7 +75,7 @@ class LazyAdamW(torch.optim.AdamW):
             tensor.index_copy_(0, rows, part)
 
 
-def by_rows(model: nn.Module, wanted: bool) -> None:
+def set_sparse_gradients(model: nn.Module, wanted: bool) -> None:
     """Let the layers that can (they have a `sparse` of their own) give gradients of rows, or no longer.
 
     Torch's own embeddings are left as their author made them: not all of their options go with it.

@@ -115,12 +115,12 @@ def sgd(
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
-def optimizer_of(choice: Choice, model: torch.nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(choice: Choice, model: torch.nn.Module) -> torch.optim.Optimizer:
     """The optimiser that a recipe chose, over a model's weights; input layers give it the gradients that it takes."""
-    from seqkit.optim.lazy_adamw import LazyAdamW, by_rows
+    from seqkit.optim.lazy_adamw import LazyAdamW, set_sparse_gradients
 
     made = OPTIMIZERS[choice.use](model.parameters(), **choice.options)
-    by_rows(model, isinstance(made, LazyAdamW))
+    set_sparse_gradients(model, isinstance(made, LazyAdamW))
     return made
 
 

@@ -1,32 +1,32 @@
-"""The recipes that come with seqkit, wherever it is installed."""
+"""The recipes that come with seqkit, found by name wherever it is installed."""
 
 from __future__ import annotations
 
 import importlib.resources
 from importlib.resources.abc import Traversable
 
-from seqkit.errors import UsageError, name_hint
+from seqkit.errors import UsageError, suggest
 
 PACKAGE = "seqkit_recipes"
 
 
-def find_files() -> dict[str, Traversable]:
+def files() -> dict[str, Traversable]:
     """{name: file}, sorted by name."""
     try:
         folder = importlib.resources.files(PACKAGE)
     except ModuleNotFoundError:  # run from a source tree that was never installed
         return {}
-    recipes = {file.name.removesuffix(".yaml"): file for file in folder.iterdir() if file.name.endswith(".yaml")}
-    return dict(sorted(recipes.items()))
+    found = {each.name.removesuffix(".yaml"): each for each in folder.iterdir() if each.name.endswith(".yaml")}
+    return dict(sorted(found.items()))
 
 
 def names() -> list[str]:
-    """The names that `seqkit run NAME` accepts, sorted."""
-    return list(find_files())
+    """The names that `seqkit run NAME` knows."""
+    return list(files())
 
 
-def description_of(text: str) -> list[str]:
-    """The lines of a recipe's leading comment, without the `#`."""
+def about(text: str) -> list[str]:
+    """What a recipe says of itself: its first comment lines, without the `#`."""
     lines = []
     for line in text.split("\n"):
         if not line.startswith("#"):
@@ -35,11 +35,10 @@ def description_of(text: str) -> list[str]:
     return lines
 
 
-def unknown_recipe(name: str) -> UsageError:
-    """The error for a name that is neither a file nor a recipe of seqkit's."""
+def unknown(name: str) -> UsageError:
+    """The error for a name that is neither a file nor a shipped recipe."""
     known = names()
     stem = name.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")
-    hint = name_hint(
-        stem, known, label="recipes that come with seqkit", if_none="the recipes of seqkit are not installed"
-    )
-    return UsageError(f"there is no recipe file '{name}'; {hint}")
+    hint = suggest(stem, known)
+    there = f"recipes that come with seqkit: {', '.join(known)}" if known else "seqkit's own recipes are not installed"
+    return UsageError(f"no recipe file '{name}' is here; {hint + ' ' if hint else ''}{there}")

@@ -1,32 +1,34 @@
-"""The factories that `use:` can name: plugins by kind, and seqkit's own optimisers and schedules."""
+"""What may stand under `use:`: plugins by kind, and the optimisers and schedules of seqkit itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seqkit.errors import PluginError, name_hint
+from seqkit.errors import PluginError, suggest
 
 
 def lookup(group: str, name: str) -> Callable[..., Any]:
-    """The factory of this name in a group: a kind of plugin, or one of seqkit's own tables.
+    """The factory of this name in a group: a kind of plugin, or a table of the house's own.
 
     Raises:
-        PluginError: the name is unknown, or its plugin does not load.
+        PluginError: no such name, or a plugin that does not load.
     """
-    table = _own_table(group)
+    table = _table(group)
     if table is None:
         from seqkit.registry import registry
 
         return registry.load(group, name)
     if name not in table:
-        raise PluginError(f"no {group.removesuffix('s')} is called '{name}'; {name_hint(name, list(table))}")
+        hint = suggest(name, table)
+        what = group.removesuffix("s")
+        raise PluginError(f"no {what} is called '{name}'; {hint + ' ' if hint else ''}there are: {', '.join(table)}")
     return table[name]
 
 
 def names_in(group: str) -> list[str]:
     """All names of a group, from metadata alone."""
-    table = _own_table(group)
+    table = _table(group)
     if table is None:
         from seqkit.registry import registry
 
@@ -34,8 +36,7 @@ def names_in(group: str) -> list[str]:
     return sorted(table)
 
 
-def _own_table(group: str) -> Mapping[str, Callable[..., Any]] | None:
-    """The table of a group that is seqkit's own; None for a kind of plugin."""
+def _table(group: str) -> Mapping[str, Callable[..., Any]] | None:
     from seqkit.optim import optimizers, schedules
     from seqkit.registry import registry
 

@@ -20,7 +20,7 @@ from torch.utils.tensorboard import summary as _summary
 
 from seqkit.io import atomic
 from seqkit.io.redact import scrub_urls
-from seqkit.optim.gradients import values_of
+from seqkit.optim.gradients import gradient_values
 from seqkit.runs import event_files, plots
 
 summaries: Any = _summary  # its functions carry no types
@@ -186,7 +186,7 @@ def weights_and_gradients(module: nn.Module) -> dict[str, Tensor]:
         tag = name.replace(".", "/")
         named[f"weights/{tag}"] = parameter.detach()
         if parameter.grad is not None:
-            named[f"gradients/{tag}"] = values_of(parameter.grad.detach())
+            named[f"gradients/{tag}"] = gradient_values(parameter.grad.detach())
     return named
 
 

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    pass
-
 
 class LossSums:
-    """Loss sums and counts of each task since the last log, on the device: nothing is read until it is logged."""
+    """Sums and counts of each task's losses since the last log. They stay on the device until they are logged.
 
-    def __init__(self, names: Mapping[str, str], device: torch.device) -> None:
-        self.tensors = {name: torch.zeros(2, dtype=torch.float64, device=device) for name in names}
-        self.names = names
+    Args:
+        loss_names: for each task, the name of its loss: `loss` or `nats`.
+    """
 
-    def add(self, task: str, loss: Tensor, count: Tensor, fine: Tensor) -> None:
-        """A step's sums, if they are finite: what is not is told on its own and hidden in no mean."""
-        new = torch.stack([loss.double(), count.to(loss.device).double()])
-        self.tensors[task] += torch.where(fine, new, 0.0)
+    def __init__(self, loss_names: Mapping[str, str], device: torch.device) -> None:
+        self.tensors = {task: torch.zeros(2, dtype=torch.float64, device=device) for task in loss_names}
+        self.loss_names = loss_names
 
-    def take(self) -> dict[str, float]:
-        """Mean loss of each task that had any, and start again."""
+    def add(self, task: str, loss: Tensor, count: Tensor, is_finite: Tensor) -> None:
+        """Add a step's sum () and count (). A step that is not finite is reported on its own and is left out here."""
+        both = torch.stack([loss.double(), count.to(loss.device).double()])
+        self.tensors[task] += torch.where(is_finite, both, 0.0)
+
+    def take_means(self) -> dict[str, float]:
+        """`{"task/train/loss": mean}` of each task that had any steps; the sums start again from zero."""
         means = {}
         for task, tensor in self.tensors.items():
             total, count = tensor.tolist()
             if count:
-                means[f"{task}/train/{self.names[task]}"] = total / count
+                means[f"{task}/train/{self.loss_names[task]}"] = total / count
             tensor.zero_()
         return means

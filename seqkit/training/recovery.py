@@ -7,49 +7,64 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqkit.errors import RunError
-from seqkit.model import Model
 from seqkit.runs import checkpoint
 from seqkit.settings import TrainSettings
 from seqkit.training import nonfinite_source
+from seqkit.training.counters import TrainingCounters
+from seqkit.training.nonfinite import StepRecord
+from seqkit.training.state import TrainingState
 
 if TYPE_CHECKING:
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
-from seqkit.training.counters import TrainingCounters
+
+_HINT = "Lower train.optimizer.lr, set train.clip, or choose another train.on_nan (stop, skip, rollback)"
 
 
-def handle_nonfinite(
-    model: Model,
-    bad: Sequence[nonfinite_source.StepRecord],
-    at: TrainingCounters,
-    settings: TrainSettings,
-    run: Run,
-    progress: Progress,
-    autocast: nonfinite_source.Autocast,
-) -> bool:
-    """Deal with steps that were not finite as `train.on_nan` says. True: the run must go back to a checkpoint.
+def recover(state: TrainingState, failed: Sequence[StepRecord], run: Run, progress: Progress) -> bool:
+    """Deal with steps that were not finite, and with weights that are not, as `train.on_nan` says.
+
+    Returns:
+        Whether the state is now that of the newest checkpoint, with the next batch the one after the bad one.
 
     Raises:
         RunError: the policy is to stop, or it has come to its limit, or what is broken cannot be skipped.
     """
-    for step in bad:
-        finding = nonfinite_source.find_source(model, step, autocast)
-        what = f"step {step.number}: {step.said()}; nothing of this step was applied. {finding}"
+    if not handle_nonfinite(state, failed, run, progress):
+        return False
+    path = rollback_checkpoint(run, state.counters, state.settings)
+    failed_counters = state.counters
+    state.load(path)
+    skip_bad_data(state.counters, failed_counters, run)
+    state.carried.clear()
+    return True
+
+
+def handle_nonfinite(state: TrainingState, failed: Sequence[StepRecord], run: Run, progress: Progress) -> bool:
+    """Count and report skipped steps. Returns whether the run must go back to a checkpoint.
+
+    Raises:
+        RunError: as `recover`.
+    """
+    counters, settings = state.counters, state.settings
+    for record in failed:
+        source = nonfinite_source.find_source(state.model, record, state.autocast)
+        what = f"step {record.number}: {record}; nothing of this step was applied. {source}"
         if settings.on_nan == "rollback":
             run.log(what)
             return True
         if settings.on_nan == "stop":
             raise RunError(f"{what}. {_HINT}")
-        if finding.kind == "weights":
+        if source.kind == "weights":
             raise RunError(f"{what}. To skip steps cannot mend weights: take train.on_nan: rollback")
-        at.bad_in_row = at.bad_in_row + 1 if step.number == at.bad_at + 1 else 1
-        at.bad_at, at.skipped = step.number, at.skipped + 1
-        if at.bad_in_row > settings.nan_limit:
+        counters.bad_in_row = counters.bad_in_row + 1 if record.number == counters.bad_at + 1 else 1
+        counters.bad_at, counters.skipped = record.number, counters.skipped + 1
+        if counters.bad_in_row > settings.nan_limit:
             raise RunError(f"{what}. More than {settings.nan_limit} in a row (train.nan_limit). {_HINT}")
-        run.log(f"{what}. Skipped: {at.skipped} so far")
-        progress.say(f"step {step.number:,}: {step.said()}; skipped")
-    if broken := nonfinite_source.broken_weights(model):
-        what = f"step {at.step}: the weights {', '.join(broken[:3])} are not finite"
+        run.log(f"{what}. Skipped: {counters.skipped} so far")
+        progress.say(f"step {record.number:,}: {record}; skipped")
+    if names := nonfinite_source.nonfinite_weights(state.model):
+        what = f"step {counters.step}: the weights {', '.join(names[:3])} are not finite"
         if settings.on_nan != "rollback":
             raise RunError(f"{what}; the checkpoints before it are sound. {_HINT}")
         run.log(what)
@@ -57,10 +72,7 @@ def handle_nonfinite(
     return False
 
 
-_HINT = "Lower train.optimizer.lr, set train.clip, or choose another train.on_nan (stop, skip, rollback)"
-
-
-def rollback_checkpoint(run: Run, at: TrainingCounters, settings: TrainSettings) -> Path:
+def rollback_checkpoint(run: Run, counters: TrainingCounters, settings: TrainSettings) -> Path:
     """The checkpoint to go back to.
 
     Raises:
@@ -68,23 +80,27 @@ def rollback_checkpoint(run: Run, at: TrainingCounters, settings: TrainSettings)
     """
     path = checkpoint.newest(run.checkpoints, tell=run.log)
     if path is None:
-        raise RunError(f"step {at.step}: nothing to go back to: {run.checkpoints} has no valid checkpoint")
-    if at.bad_at == checkpoint.step_of(path) and at.bad_in_row >= settings.nan_limit:
+        raise RunError(f"step {counters.step}: nothing to go back to: {run.checkpoints} has no valid checkpoint")
+    if counters.bad_at == checkpoint.step_of(path) and counters.bad_in_row >= settings.nan_limit:
         raise RunError(
-            f"step {at.step}: the run has gone back to {path.name} {at.bad_in_row} times without coming to another "
-            f"checkpoint (train.nan_limit: {settings.nan_limit}). {_HINT}"
+            f"step {counters.step}: the run has gone back to {path.name} {counters.bad_in_row} times without coming to "
+            f"another checkpoint (train.nan_limit: {settings.nan_limit}). {_HINT}"
         )
     return path
 
 
-def skip_bad_data(at: TrainingCounters, back: TrainingCounters, run: Run) -> TrainingCounters:
-    """Where a run goes on that has gone back: at the checkpoint's weights, and behind the data that led astray."""
-    back.bad_in_row = at.bad_in_row + 1 if at.bad_at == back.step else 1
-    back.bad_at, back.rollbacks, back.skipped = back.step, at.rollbacks + 1, at.skipped
-    back.epoch, back.turn, back.fits = at.epoch, at.turn, at.fits
-    run.rewind(back.step)
+def skip_bad_data(counters: TrainingCounters, failed: TrainingCounters, run: Run) -> None:
+    """Go on from the checkpoint's weights, with the batch after the bad one.
+
+    Args:
+        counters: of the checkpoint; what the rollback counts, and the position in the data, is written into them.
+        failed: what the counters were before the rollback.
+    """
+    counters.bad_in_row = failed.bad_in_row + 1 if failed.bad_at == counters.step else 1
+    counters.bad_at, counters.rollbacks, counters.skipped = counters.step, failed.rollbacks + 1, failed.skipped
+    counters.epoch, counters.turn, counters.fits = failed.epoch, failed.turn, failed.fits
+    run.rewind(counters.step)
     run.log(
-        f"went back from step {at.step} to the checkpoint of step {back.step}; goes on with the data behind it, at "
-        f"batch {at.turn + 1} of epoch {at.epoch + 1}, so that what led there is not repeated"
+        f"went back from step {failed.step} to the checkpoint of step {counters.step}; goes on with batch "
+        f"{failed.turn + 1} of epoch {failed.epoch + 1}, the one after the bad one"
     )
-    return back

@@ -1,114 +1,245 @@
-"""Checkpoints of a run: everything that the next step depends on, saved and restored."""
+"""The training state: everything that the next optimiser step depends on, with how it is saved and loaded.
+
+A checkpoint holds the weights, the optimiser, the averaged weights, the loss sums since the last log, the carried
+states, the gradient scaler, all random states and the counters. Everything else is computed again from the recipe: the
+order of the data is a function of (seed, epoch), the learning rate one of the counters.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from seqkit.data.epoch import steps_per_epoch
+from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
-from seqkit.interfaces import State
+from seqkit.interfaces import Batch, State
+from seqkit.io import atomic
 from seqkit.model import Model
+from seqkit.optim.optimizers import build_optimizer
+from seqkit.optim.schedules import SCHEDULES, Schedule
 from seqkit.runs import checkpoint, state_tree
 from seqkit.runtime import random_state
-
-if TYPE_CHECKING:
-    from seqkit.runs.run_folder import Run
+from seqkit.runtime.precision import Autocast, precision
+from seqkit.settings import TrainSettings
 from seqkit.training.averaging import AveragedWeights
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.loss_sums import LossSums
 
+if TYPE_CHECKING:
+    from seqkit.runs.run_folder import Run
 
-def save_all(
-    run: Run,
-    at: TrainingCounters,
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    average: AveragedWeights | None,
-    sums: LossSums,
-    carried: Mapping[str, State],
-    *,
-    keep: int,
-) -> None:
-    """A checkpoint of everything that the next step depends on."""
-    optimizer_tensors, optimizer_state = state_tree.pack(optimizer.state_dict())
-    random_tensors, generators = random_state.random_state()
-    tensors = {"model": model.state_dict(), "optimizer": optimizer_tensors, "random": random_tensors}
-    tensors["sums"] = sums.tensors
-    if average:
-        tensors["average"] = average.weights
-    if carried:
-        tensors["carried"] = {
-            f"{task}.{i}": tensor for task, state in carried.items() for i, tensor in enumerate(state)
+
+@dataclass
+class TrainingState:
+    """What is trained, and how far training has come.
+
+    Attributes:
+        settings: the recipe's `train:` section.
+        model: on the device that it is trained on.
+        parameters: all of the model's, in order.
+        optimizer: updates them; its moments are part of every checkpoint.
+        scaler: scales the loss under fp16; under any other precision it does nothing.
+        autocast: makes the context in which a forward pass runs in the chosen precision.
+        base_lrs: learning rate of each parameter group of the optimiser, before the schedule.
+        schedule: what the learning rate is multiplied by at a step.
+        total_steps: optimiser steps of the whole training, unless patience ends it earlier.
+        averaged_weights: the moving average of the weights; None where the recipe asks for none.
+        loss_sums: losses of each task since the last log.
+        carried: for each task that is read in windows, the state that its next batch goes on from, (B, ...) each.
+        counters: steps, epochs, tokens, best score and whatever else is counted.
+    """
+
+    settings: TrainSettings
+    model: Model
+    parameters: Sequence[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    autocast: Autocast
+    base_lrs: Sequence[float]
+    schedule: Schedule
+    total_steps: int
+    averaged_weights: AveragedWeights | None
+    loss_sums: LossSums
+    carried: dict[str, State] = field(default_factory=dict)
+    counters: TrainingCounters = field(default_factory=TrainingCounters)
+
+    @classmethod
+    def create(cls, model: Model, data: Mapping[str, TaskData], settings: TrainSettings, *, seed: int) -> Self:
+        """The state before the first step. `seed` is the recipe's; nothing is drawn here."""
+        optimizer = build_optimizer(settings.optimizer, model)
+        total_steps = settings.steps or settings.epochs * steps_per_epoch(data, settings, seed=seed)
+        autocast, scaler = precision(settings.precision, model.device)
+        return cls(
+            settings=settings,
+            model=model,
+            parameters=list(model.parameters()),
+            optimizer=optimizer,
+            scaler=scaler,
+            autocast=autocast,
+            base_lrs=[group["lr"] for group in optimizer.param_groups],
+            schedule=SCHEDULES[settings.schedule.use](total_steps, **settings.schedule.options),
+            total_steps=total_steps,
+            averaged_weights=AveragedWeights(model, settings.average) if settings.average else None,
+            loss_sums=LossSums({name: model.head(name).loss_name for name in data}, model.device),
+        )
+
+    # ---- checkpoints
+
+    def save(self, run: Run) -> None:
+        """Write a checkpoint of this step, let `last` (and `best`, if it is) point to it, and delete old ones.
+
+        Raises:
+            RunError: the disk is full, or the folder of checkpoints is gone.
+        """
+        if not run.checkpoints.is_dir():  # to create it again would hide that all earlier checkpoints are lost
+            raise atomic.write_error(FileNotFoundError(errno.ENOENT, ""), run.checkpoints)
+        optimizer_tensors, optimizer_state = state_tree.pack(self.optimizer.state_dict())
+        random_tensors, generators = random_state.random_state()
+        tensors: dict[str, Mapping[str, Tensor]] = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_tensors,
+            "random": random_tensors,
+            "sums": self.loss_sums.tensors,
         }
-    state = {
-        "progress": dataclasses.asdict(at),
-        "optimizer": optimizer_state,
-        "random": generators,
-        "scaler": scaler.state_dict(),
-    }
-    run.flush()
-    path = checkpoint.save(run.checkpoints, at.step, tensors, state)
-    _point(path, at)
-    checkpoint.prune(run.checkpoints, keep)
+        if self.averaged_weights:
+            tensors["average"] = self.averaged_weights.weights
+        if self.carried:
+            tensors["carried"] = {
+                f"{task}.{i}": tensor for task, state in self.carried.items() for i, tensor in enumerate(state)
+            }
+        numbers = {
+            "progress": dataclasses.asdict(self.counters),
+            "optimizer": optimizer_state,
+            "random": generators,
+            "scaler": self.scaler.state_dict(),
+        }
+        run.flush()
+        path = checkpoint.save(run.checkpoints, self.counters.step, tensors, numbers)
+        self._set_pointers(path)
+        checkpoint.prune(run.checkpoints, self.settings.keep)
 
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint: everything, the random states included, becomes what it was when that was saved.
 
-def restore(
-    path: Path,
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    average: AveragedWeights | None,
-    sums: LossSums,
-    carried: dict[str, State],
-    device: torch.device,
-) -> TrainingCounters:
-    """Put everything back where `save_all` found it."""
-    tensors, state = checkpoint.load(path)
-    model.load_state_dict(tensors["model"])
-    optimizer.load_state_dict(state_tree.unpack(tensors["optimizer"], state["optimizer"]))
-    scaler.load_state_dict(state["scaler"])
-    if average:
-        average.weights = {name: tensor.to(device) for name, tensor in tensors["average"].items()}
-    for name, tensor in tensors["sums"].items():
-        sums.tensors[name].copy_(tensor)
-    parts: dict[str, list[tuple[int, Tensor]]] = {}
-    for key, tensor in tensors.get("carried", {}).items():
-        task, _, number = key.rpartition(".")
-        parts.setdefault(task, []).append((int(number), tensor.to(device)))
-    for task, numbered in parts.items():
-        carried[task] = tuple(tensor for _, tensor in sorted(numbered, key=lambda item: item[0]))
-    random_state.restore_random_state(tensors["random"], state["random"])
-    at = TrainingCounters(**state["progress"])
-    # Whoever saved it may have been killed before the pointers were set.
-    _point(path, at)
-    return at
+        Raises:
+            Damaged: a file of it is not what its manifest says.
+            TooNew: a later version of seqkit wrote it.
+        """
+        tensors, numbers = checkpoint.load(path)
+        device = self.model.device
+        self.model.load_state_dict(tensors["model"])
+        self.optimizer.load_state_dict(state_tree.unpack(tensors["optimizer"], numbers["optimizer"]))
+        self.scaler.load_state_dict(numbers["scaler"])
+        if self.averaged_weights:
+            averaged = {name: tensor.to(device) for name, tensor in tensors["average"].items()}
+            self.averaged_weights.weights = averaged
+        for name, tensor in tensors["sums"].items():
+            self.loss_sums.tensors[name].copy_(tensor)
+        self.carried = _carried(tensors.get("carried", {}), device)
+        random_state.restore_random_state(tensors["random"], numbers["random"])
+        self.counters = TrainingCounters(**numbers["progress"])
+        self._set_pointers(path)  # the process that saved it may have been killed before it did that
 
+    def _set_pointers(self, path: Path) -> None:
+        checkpoint.set_pointer(path.parent, "last", path)
+        if self.counters.best_step == self.counters.step:
+            checkpoint.set_pointer(path.parent, "best", path)
 
-def tensors_of(model: Model, average: AveragedWeights | None) -> dict[str, Mapping[str, Tensor]]:
-    """What a checkpoint will be made of, as far as its size goes: an optimiser may keep two numbers a weight."""
-    weights = model.state_dict()
-    moments = {f"{kind}.{name}": tensor for kind in ("first", "second") for name, tensor in weights.items()}
-    return {"model": weights, "optimizer": moments} | ({"average": average.weights} if average else {})
+    def checkpoint_tensors(self) -> dict[str, Mapping[str, Tensor]]:
+        """Tensors as large as those of a checkpoint: an optimiser keeps up to two numbers for each weight."""
+        weights = self.model.state_dict()
+        moments = {f"{kind}.{name}": tensor for kind in ("first", "second") for name, tensor in weights.items()}
+        average = {"average": self.averaged_weights.weights} if self.averaged_weights else {}
+        return {"model": weights, "optimizer": moments, **average}
+
+    # ---- a step
+
+    def set_learning_rate(self) -> float:
+        """Set the optimiser's learning rates for the next step; returns that of the first parameter group."""
+        lr_multiplier = self.schedule(self.counters.step, self.counters.to_minimise)
+        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base_lr * lr_multiplier
+        return self.base_lrs[0] * lr_multiplier
+
+    def end_step(self, task: str, batches: Sequence[Batch], carried: State | None) -> None:
+        """Count a step of these batches and average the weights. `carried`: what the task's next batch goes on from."""
+        if carried is not None:
+            self.carried[task] = carried
+        self.counters.add_step(batches)
+        if self.averaged_weights:
+            self.averaged_weights.update(self.counters.step)
+
+    def end_epoch(self) -> None:
+        """The next step is the first of another epoch, in which no sequence goes on."""
+        self.counters.epoch, self.counters.turn = self.counters.epoch + 1, 0
+        self.carried.clear()
+
+    def weights_to_evaluate(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block the model has the averaged weights, if there are any."""
+        return self.averaged_weights.in_place() if self.averaged_weights else contextlib.nullcontext()
+
+    # ---- what is due after a step, once the counters say so
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether the steps, or the epochs, are used up."""
+        counters, settings = self.counters, self.settings
+        epochs_done = settings.steps is None and counters.epoch == settings.epochs and counters.turn == 0
+        return counters.step == self.total_steps or epochs_done
+
+    @property
+    def is_log_due(self) -> bool:
+        return self._is_multiple(self.settings.log_every) or self.is_last_step
+
+    @property
+    def is_validation_due(self) -> bool:
+        """Every `evaluate_every` steps (without it: after each epoch), and after the last step."""
+        epoch_ended, every = self.counters.turn == 0, self.settings.evaluate_every
+        return self.is_last_step or (epoch_ended if every is None else self._is_multiple(every))
+
+    @property
+    def is_save_due(self) -> bool:
+        """Every `save_every` steps, and after each evaluation."""
+        return self.counters.evaluated == self.counters.step or self._is_multiple(self.settings.save_every)
+
+    @property
+    def is_anything_due(self) -> bool:
+        """Whether something is logged, evaluated or saved after this step, the ends of epochs left aside."""
+        settings = self.settings
+        intervals = (settings.log_every, settings.evaluate_every, settings.save_every)
+        return self.counters.step == self.total_steps or any(map(self._is_multiple, intervals))
+
+    def _is_multiple(self, every: int | None) -> bool:
+        return every is not None and self.counters.step % every == 0
 
 
 def load_best(run: Run, model: Model) -> int:
-    """Put the weights of the best checkpoint into the model (their average, where one was kept); its step."""
+    """Load the best checkpoint's weights (their average, where one was kept) into the model; returns its step.
+
+    Raises:
+        RunError: there is no best checkpoint.
+    """
     path = checkpoint.read_pointer(run.checkpoints, "best")
     if path is None:
         raise RunError(f"{run.checkpoints}: no best checkpoint; the run ended before its first evaluation")
-    tensors, state = checkpoint.load(path)
+    tensors, numbers = checkpoint.load(path)
     model.load_state_dict(tensors["average"] if "average" in tensors else tensors["model"])
-    return int(state["progress"]["step"])
+    return int(numbers["progress"]["step"])
 
 
-def _point(path: Path, at: TrainingCounters) -> None:
-    """Let `last`, and `best` if it is the best so far, mean the checkpoint of this step."""
-    checkpoint.set_pointer(path.parent, "last", path)
-    if at.best_step == at.step:
-        checkpoint.set_pointer(path.parent, "best", path)
+def _carried(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, State]:
+    """`{"task.0": tensor, "task.1": tensor, ...}` as states by task."""
+    numbered: dict[str, dict[int, Tensor]] = {}
+    for key, tensor in tensors.items():
+        task, _, number = key.rpartition(".")
+        numbered.setdefault(task, {})[int(number)] = tensor.to(device)
+    return {task: tuple(parts[i] for i in sorted(parts)) for task, parts in numbered.items()}

@@ -1,7 +1,7 @@
-"""One step's loss and gradients: the batches of a task, each in as many parts as memory asks for.
+"""Forward and backward of one optimiser step: the batches of a task, each in as many parts as memory asks for.
 
-The loss is a sum and a count, so that a batch in parts has the gradients of the whole; only rounding, and what dropout
-draws, are others.
+A loss is a sum and a count, so a batch in parts has the gradients of the batch as one; only rounding, and what dropout
+draws, differ.
 """
 
 from __future__ import annotations
@@ -16,98 +16,105 @@ from torch import Tensor
 from seqkit import fault_injection
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
-from seqkit.model import Model
-from seqkit.optim.gradients import clear_gradients
+from seqkit.optim.gradients import clear_gradients, dense_gradients, scale_gradients
 from seqkit.runtime import out_of_memory
-from seqkit.training import nonfinite_source
+from seqkit.training.state import TrainingState
 
 
 @dataclass
 class StepResult:
-    """What the batches of one step gave; their gradients are in the model.
+    """What forward and backward gave; the gradients are in the model.
 
     Attributes:
-        loss: () sum over all of them.
+        loss: () sum over all batches.
         count: () terms of that sum, at least 1.
-        state: what the task's next batch goes on from; None for a task whose batches are each for themselves.
-        batches: each with the state it went on from.
-        divided: whether the gradients have been divided by the count.
+        carried: the state that the task's next batch goes on from; None for a task whose batches are independent.
+        batches: each with the state that it went on from.
+        budget: padded steps computed at once, where memory is short.
+        is_mean: whether the gradients are those of the mean already; else they are still to be divided by the count.
     """
 
     loss: Tensor
     count: Tensor
-    state: State | None
+    carried: State | None
     batches: list[tuple[Batch, State | None]]
-    divided: bool
+    budget: int | None
+    is_mean: bool
 
 
 def forward_backward(
-    model: Model,
-    data: TaskData,
-    batches: Sequence[Batch],
-    state: State | None,
-    fits: dict[str, int],
-    autocast: nonfinite_source.Autocast,
-    scaler: torch.amp.GradScaler,
-    tell: Callable[[str], object],
+    state: TrainingState, data: TaskData, batches: Sequence[Batch], tell: Callable[[str], object]
 ) -> StepResult:
     """Loss and backward of the batches of one step, all of one task; the gradients are left in the model.
 
-    What does not fit into memory is done again in smaller parts. On a CPU, nothing more is done once a loss is not
+    What does not fit into memory is done again in smaller parts. On a CPU, nothing more is computed once a loss is not
     finite.
 
     Args:
-        state: what the first batch goes on from, if it goes on.
-        fits: for each task that ran out of memory, the most padded steps at once; what is found here is put in.
         tell: gets a sentence if memory was short.
 
     Raises:
         RunError: a single example does not fit.
     """
+    budgets = state.counters.fits
     while True:
         try:
-            return _forward_backward_once(model, data, batches, state, fits.get(data.name), autocast, scaler)
+            return _forward_backward_once(state, data, batches, budgets.get(data.name))
         except out_of_memory.OutOfMemory as caught:
             error = caught.forget()
-        clear_gradients(model.parameters())
-        fits[data.name] = out_of_memory.halved_budget(error, data.name)
-        tell(out_of_memory.message(error, data.name, fits[data.name]))
+        clear_gradients(state.parameters)
+        budgets[data.name] = out_of_memory.halved_budget(error, data.name)
+        tell(out_of_memory.message(error, data.name, budgets[data.name]))
+
+
+def mean_gradients(state: TrainingState, result: StepResult) -> list[Tensor]:
+    """The gradients of the step's mean loss, unscaled and ready to be clipped; those in the model change with them."""
+    gradients = dense_gradients(state.parameters)
+    state.scaler.unscale_(state.optimizer)
+    if not result.is_mean:
+        scale_gradients(gradients, 1.0 / result.count)
+    fault_injection.at("step", state.model)
+    return gradients
 
 
 def _forward_backward_once(
-    model: Model,
-    data: TaskData,
-    batches: Sequence[Batch],
-    state: State | None,
-    fits: int | None,
-    autocast: nonfinite_source.Autocast,
-    scaler: torch.amp.GradScaler,
+    state: TrainingState, data: TaskData, batches: Sequence[Batch], budget: int | None
 ) -> StepResult:
-    cut = [out_of_memory.row_ranges(batch, fits) for batch in batches]
-    # Several parts share one mean, which is known only at the end: until then, gradients are sums.
-    whole = len(cut) == 1 and len(cut[0]) == 1
-    losses, counts, went_on = [], [], []
-    for batch, parts in zip(batches, cut, strict=True):
-        before = state if batch.carry else None
-        went_on.append((batch, before))
-        counted = out_of_memory.integer_buffers(model) if len(parts) > 1 else {}
-        states = []
-        for number, rows in enumerate(parts):
-            part, start = out_of_memory.take_rows(batch, before, rows)
+    model, carried = state.model, state.carried.get(data.name)
+    rows_of = [out_of_memory.row_ranges(batch, budget) for batch in batches]
+    # Several parts share one mean, whose count is known only at the end: until then, gradients are those of sums.
+    is_mean = len(rows_of) == 1 and len(rows_of[0]) == 1
+    losses: list[Tensor] = []
+    counts: list[Tensor] = []
+    with_states: list[tuple[Batch, State | None]] = []
+    for batch, row_ranges in zip(batches, rows_of, strict=True):
+        before = carried if batch.carry else None
+        with_states.append((batch, before))
+        buffers = out_of_memory.integer_buffers(model) if len(row_ranges) > 1 else {}
+        after = []
+        for number, rows in enumerate(row_ranges):
+            part, part_before = out_of_memory.take_rows(batch, before, rows)
             if number:
-                model.load_state_dict(counted, strict=False)
+                model.load_state_dict(buffers, strict=False)
             with out_of_memory.catch_oom(part):
-                with autocast():
-                    loss, count, encoded = model.loss(data.name, part, start)
+                with state.autocast():
+                    loss, count, encoded = model.loss(data.name, part, part_before)
                 loss = fault_injection.at("loss", loss)
                 losses.append(loss.detach())
                 counts.append(count)
                 if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-                    return StepResult(losses[-1], counts[-1], None, went_on, divided=True)
-                scale = data.weight * (1.0 / count.clamp(min=1) if whole else 1.0)
-                scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
+                    return StepResult(losses[-1], counts[-1], None, with_states, budget, is_mean=True)
+                scale = data.weight * (1.0 / count.clamp(min=1) if is_mean else 1.0)
+                state.scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
                 if data.task.window is not None:
-                    states.append(tuple(tensor.detach() for tensor in encoded.state))
-        state = out_of_memory.concat_states(states) if states else None
+                    after.append(tuple(tensor.detach() for tensor in encoded.state))
+        carried = out_of_memory.concat_states(after) if after else None
+    if carried is not None and state.settings.on_nan == "skip":
+        carried = _finite_or_zero(carried)
     total, terms = torch.stack(losses).double().sum(), torch.stack(counts).sum()
-    return StepResult(total, terms.clamp(min=1), state, went_on, divided=whole)
+    return StepResult(total, terms.clamp(min=1), carried, with_states, budget, is_mean)
+
+
+def _finite_or_zero(state: State) -> State:
+    """Zero where a state is not finite: those sequences start again instead of spoiling every step after this one."""
+    return tuple(tensor.nan_to_num(0.0, 0.0, 0.0) for tensor in state)

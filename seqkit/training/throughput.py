@@ -5,29 +5,29 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from seqkit.training.counters import TrainingCounters
 
-if TYPE_CHECKING:
-    pass
-
 
 class Throughput:
-    """Speed and padding since the last log; time spent on anything but training does not count."""
+    """Measures tokens a second between two logs. Time in `paused` does not count."""
 
     def __init__(self) -> None:
         self.since = time.perf_counter()
 
     @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         began = time.perf_counter()
         yield
         self.since += time.perf_counter() - began
 
-    def lap(self, at: TrainingCounters) -> dict[str, float]:
+    def lap(self, counters: TrainingCounters) -> dict[str, float]:
+        """Metrics since the last lap: tokens a second, and the share of padding. Updates what the counters logged."""
         now = time.perf_counter()
-        tokens, padded = at.tokens - at.logged_tokens, at.padded - at.logged_padded
-        speed = {"time/tokens_per_s": tokens / max(1e-9, now - self.since), "data/padding": 1 - tokens / max(1, padded)}
-        self.since, at.logged_tokens, at.logged_padded = now, at.tokens, at.padded
-        return speed
+        tokens, padded = counters.tokens - counters.logged_tokens, counters.padded - counters.logged_padded
+        metrics = {
+            "time/tokens_per_s": tokens / max(1e-9, now - self.since),
+            "data/padding": 1 - tokens / max(1, padded),
+        }
+        self.since, counters.logged_tokens, counters.logged_padded = now, counters.tokens, counters.padded
+        return metrics

@@ -2,58 +2,93 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from seqkit.data.task_data import TaskData
-from seqkit.errors import RunError
-from seqkit.inference.evaluate import EvaluationResult, better, lower_is_better, score_name
+from seqkit.errors import Interrupted, RunError
+from seqkit.inference.evaluate import EvaluationResult, better, evaluate, lower_is_better, score_name
+from seqkit.runtime.random_state import preserve_random_state
 from seqkit.training.board_views import show_outcome
+from seqkit.training.counters import TrainingCounters
+from seqkit.training.state import TrainingState
 
 if TYPE_CHECKING:
+    from seqkit.runs.interrupts import Interrupts
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
-from seqkit.training.counters import TrainingCounters
 
 
 def selection_split(data: TaskData) -> str:
-    """The split that chooses the checkpoint."""
+    """The split whose score chooses the best checkpoint."""
     return "dev" if "dev" in data.splits else "train"
 
 
+def validate(
+    state: TrainingState, data: Mapping[str, TaskData], run: Run, progress: Progress, stop: Interrupts
+) -> None:
+    """Evaluate every task, record the scores, and decide whether training has ended.
+
+    If the evaluation is interrupted, nothing of it is recorded and `counters.due` stays True: resume makes it again.
+    """
+    counters, settings = state.counters, state.settings
+    counters.due = counters.evaluated != counters.step  # after a rollback, the step may have been evaluated before
+    if counters.due:
+        with contextlib.suppress(Interrupted), preserve_random_state(), state.weights_to_evaluate():
+            results = {
+                name: evaluate(state.model, task_data, selection_split(task_data), stop=stop, tell=run.log)
+                for name, task_data in data.items()
+            }
+            record_validation(counters, data, results, run, progress)
+            counters.due = False
+    if not counters.due:
+        out_of_patience = bool(settings.patience and counters.waited > settings.patience)
+        counters.ended = state.is_last_step or out_of_patience
+
+
 def record_validation(
-    at: TrainingCounters,
+    counters: TrainingCounters,
     data: Mapping[str, TaskData],
-    outcomes: Mapping[str, EvaluationResult],
+    results: Mapping[str, EvaluationResult],
     run: Run,
     progress: Progress,
 ) -> None:
-    """Write down an evaluation and remember whether it is the best. The first task decides."""
+    """Write down an evaluation, and remember it if it is the best so far. The first task decides.
+
+    Raises:
+        RunError: the first task has no score of the name that it chooses by.
+    """
     scores = {
-        f"{n}/{selection_split(data[n])}/{k}": v for n, outcome in outcomes.items() for k, v in outcome.scores.items()
+        f"{name}/{selection_split(data[name])}/{score}": value
+        for name, result in results.items()
+        for score, value in result.scores.items()
     }
     first = next(iter(data.values()))
-    name = score_name(first.task.best)
-    if name not in outcomes[first.name].scores:
-        known = ", ".join(sorted(outcomes[first.name].scores))
-        raise RunError(f"task {first.name} chooses by the score '{name}', and there is none; its scores are: {known}")
-    score = outcomes[first.name].scores[name]
-    if better(first.task.best, score, at.best):
-        at.best, at.best_step, at.waited = score, at.step, 0
+    chosen_by, first_scores = score_name(first.task.best), results[first.name].scores
+    if chosen_by not in first_scores:
+        known = ", ".join(sorted(first_scores))
+        raise RunError(
+            f"task {first.name} chooses by the score '{chosen_by}', and there is none; its scores are: {known}"
+        )
+    score = first_scores[chosen_by]
+    if better(first.task.best, score, counters.best):
+        counters.best, counters.best_step, counters.waited = score, counters.step, 0
     else:
-        at.waited += 1
-    at.evaluated = at.step
-    at.to_minimise.append(score if lower_is_better(first.task.best) else -score)
-    log_values(run, at.step, at.epoch, scores)
-    for part_name, outcome in outcomes.items():
-        show_outcome(run.board, at.step, data[part_name], selection_split(data[part_name]), outcome)
-    mark = "  best so far" if at.best_step == at.step else ""
+        counters.waited += 1
+    counters.evaluated = counters.step
+    counters.to_minimise.append(score if lower_is_better(first.task.best) else -score)
+    log_values(run, counters.step, counters.epoch, scores)
+    for name, result in results.items():
+        show_outcome(run.board, counters.step, data[name], selection_split(data[name]), result)
+    mark = "  best so far" if counters.best_step == counters.step else ""
     shown = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
-    run.log(f"step {at.step:,}  epoch {at.epoch}  {shown}{mark}")
-    progress.say(f"step {at.step:,}  epoch {at.epoch}  {shown}{mark}")
+    line = f"step {counters.step:,}  epoch {counters.epoch}  {shown}{mark}"
+    run.log(line)
+    progress.say(line)
 
 
 def log_values(run: Run, step: int, epoch: float, values: Mapping[str, float]) -> None:
-    """The same numbers to metrics.jsonl and to TensorBoard: nobody needs the one to read the other."""
+    """Write the same numbers to metrics.jsonl and to TensorBoard."""
     run.metrics(step, values, epoch=epoch)
     run.board.scalars(step, values)

@@ -12,7 +12,7 @@ import torch
 from seqkit.io import atomic
 from seqkit.runs import checkpoint, event_files, run_folder
 from seqkit.runtime import random_state as generators
-from seqkit.training import loop
+from seqkit.training.state import TrainingState
 
 
 def random_state() -> None:
@@ -27,12 +27,12 @@ def optimizer() -> None:
 
 def batch_skipped() -> None:
     """One batch is passed over."""
-    _progress(lambda at: setattr(at, "turn", at.turn + 1))
+    _change_counters(lambda counters: setattr(counters, "turn", counters.turn + 1))
 
 
 def counters() -> None:
     """How many evaluations were without a better score is forgotten, and what they were."""
-    _progress(lambda at: at.to_minimise.clear())
+    _change_counters(lambda counters: counters.to_minimise.clear())
 
 
 def sums() -> None:
@@ -67,15 +67,14 @@ def board() -> None:
     event_files.rewrite = lambda folder, last_step=None: event_files.Once()
 
 
-def _progress(change: Callable[[Any], None]) -> None:
-    real = loop.restore
+def _change_counters(change: Callable[[Any], None]) -> None:
+    real = TrainingState.load
 
-    def restore(*given: Any, **more: Any) -> Any:
-        at = real(*given, **more)
-        change(at)
-        return at
+    def load(self: TrainingState, path: Path) -> None:
+        real(self, path)
+        change(self.counters)
 
-    loop.restore = restore
+    TrainingState.load = load
 
 
 RESUMED = {

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from seqkit.errors import RunError
-from seqkit.model import Model
 from seqkit.runtime import out_of_memory
 from seqkit.training import loop, nonfinite, nonfinite_source, step
+from seqkit.training.state import TrainingState
 from tests.helpers import small
 
 pytestmark = [
@@ -26,12 +26,12 @@ def spoiling(monkeypatch: pytest.MonkeyPatch, at: set[int], weights: list[dict[s
     """NaN in the inputs of these steps; the weights before each step are kept."""
     real, calls = step.forward_backward, [0]
 
-    def harmed(model: Model, task: Any, batches: Any, *more: Any) -> Any:
+    def harmed(state: TrainingState, task: Any, batches: Any, *more: Any) -> Any:
         calls[0] += 1
-        weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        weights.append({name: tensor.clone() for name, tensor in state.model.state_dict().items()})
         if calls[0] in at:
             batches[0].x[1, 0, 0] = math.nan
-        return real(model, task, batches, *more)
+        return real(state, task, batches, *more)
 
     monkeypatch.setattr(loop, "forward_backward", harmed)
 
@@ -54,7 +54,7 @@ def test_a_bad_step_is_passed_over_on_the_device(use: str, tmp_path: Path, monke
     for number in range(1, 20):
         same = all(torch.equal(weights[number - 1][name], each) for name, each in weights[number].items())
         assert same == (number in (3, 8)), number
-    assert nonfinite_source.broken_weights(made) == []
+    assert nonfinite_source.nonfinite_weights(made) == []
     assert (
         "first bad module" in (run.folder / "run.log").read_text()
         or "the input itself" in (run.folder / "run.log").read_text()
@@ -70,40 +70,35 @@ def test_a_bad_step_stops_the_run_within_a_few_steps(tmp_path: Path, monkeypatch
     with pytest.raises(RunError, match=r"^step 5: .*the input itself is not finite.*\(1 of 4\)"):
         small.trained(made, data, wanted, small.run_in(tmp_path / "run"))
     assert len(weights) <= 5 + nonfinite.LAG + 1
-    assert nonfinite_source.broken_weights(made) == []
+    assert nonfinite_source.nonfinite_weights(made) == []
 
 
 def test_a_real_lack_of_memory_splits_the_batch(tmp_path: Path) -> None:
-    import contextlib
-
-    from seqkit.training.step import forward_backward
-
     data = small.vectors(tmp_path / "cache", examples=512, longest=600)
     made = small.model(data, hidden=256).cuda().train()
     batch = data.batch("train", np.arange(512)).to("cuda")
-    scaler = torch.amp.GradScaler("cuda", enabled=False)
+    state = small.state(made, data)
 
-    def taken(fits: dict[str, int], told: list[str]) -> dict[str, torch.Tensor]:
+    def gradients(messages: list[str]) -> dict[str, torch.Tensor]:
         made.zero_grad()
-        took = forward_backward(made, data, [batch], None, fits, contextlib.nullcontext, scaler, told.append)
-        divide = 1 if took.divided else took.count
-        return {name: p.grad / divide for name, p in made.named_parameters() if p.grad is not None}
+        result = step.forward_backward(state, data, [batch], messages.append)
+        count = 1 if result.is_mean else result.count
+        return {name: p.grad / count for name, p in made.named_parameters() if p.grad is not None}
 
-    whole = taken({}, [])
+    whole = gradients([])
     peak = torch.cuda.max_memory_allocated()
     torch.cuda.empty_cache()
     share = (torch.cuda.memory_allocated() + 0.45 * (peak - torch.cuda.memory_allocated())) / torch.cuda.mem_get_info()[
         1
     ]
-    told: list[str] = []
-    fits: dict[str, int] = {}
+    messages: list[str] = []
     try:
         torch.cuda.set_per_process_memory_fraction(share)
-        parts = taken(fits, told)
+        parts = gradients(messages)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert told, "memory was never short"
-    assert fits["steps"] < batch.x.shape[0] * batch.x.shape[1]
+    assert messages, "memory was never short"
+    assert state.counters.fits["steps"] < batch.x.shape[0] * batch.x.shape[1]
     for name, gradient in whole.items():
         assert float((parts[name] - gradient).abs().max()) <= 1e-5 * max(1.0, float(gradient.abs().max())), name
     assert out_of_memory.exhausted(torch.cuda.OutOfMemoryError("CUDA out of memory"))

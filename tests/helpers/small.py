@@ -24,6 +24,7 @@ from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
 from seqkit.settings import TrainSettings
 from seqkit.training import counters, loop
+from seqkit.training.state import TrainingState
 
 WIDTH = 3
 
@@ -86,6 +87,11 @@ def run_in(folder: Path) -> Run:
     """A new run folder, without a look at the machine and the checkout, which takes longer than such a run."""
     with mock.patch.object(run_module, "environment", dict), mock.patch.object(run_module, "git", return_value=None):
         return Run.create("small", text=b"small", resolved="small: {}\n", out=folder)
+
+
+def state(made: Model, data: TaskData, **more: Any) -> TrainingState:
+    """The state of training this model on this data, before the first step; `more` as for `settings`."""
+    return TrainingState.create(made, {data.name: data}, settings(**more), seed=1)
 
 
 def trained(

@@ -18,13 +18,14 @@ from seqkit.heads import language
 from seqkit.layers.embedding import Embedding
 from seqkit.layers.words import WordLayer
 from seqkit.optim import optimizers
-from seqkit.optim.gradients import clip_gradients, dense_gradients, global_norm, values_of
-from seqkit.optim.lazy_adamw import LazyAdamW, by_rows
+from seqkit.optim.gradients import clip_gradients, dense_gradients, global_norm, gradient_values
+from seqkit.optim.lazy_adamw import LazyAdamW, set_sparse_gradients
 from seqkit.optim.optimizers import lazy_adamw
 from seqkit.optim.schedules import cosine
 from seqkit.runs import checkpoint, state_tree
 from seqkit.runs.tensorboard import weights_and_gradients
 from seqkit.training import loop, nonfinite
+from seqkit.training.step import mean_gradients
 from seqkit.types import Choice
 from tests.helpers import small
 
@@ -79,7 +80,7 @@ class Masked:
 def test_it_is_adam_that_leaves_alone_what_was_not_read() -> None:
     """Fifty steps with clipping, weight decay, a schedule and two batches a step."""
     one, other = Net(), Net()
-    by_rows(one, True)
+    set_sparse_gradients(one, True)
     lazy: Any = lazy_adamw(one.parameters(), lr=LR, weight_decay=DECAY)
     dense, rate = Masked(other), cosine(50, warmup=5)
     clipped = 0
@@ -118,7 +119,7 @@ def test_where_all_rows_are_read_it_is_adamw_bit_for_bit() -> None:
         model = Net()
         with torch.no_grad():
             model.table.weight[0].fill_(0.0)
-        by_rows(model, factory is lazy_adamw)
+        set_sparse_gradients(model, factory is lazy_adamw)
         made = factory(model.parameters(), lr=LR)
         for _ in range(5):
             made.zero_grad()
@@ -133,7 +134,7 @@ def test_what_was_not_read_moves_under_adamw() -> None:
     moved = []
     for factory in (optimizers.adamw, lazy_adamw):
         model = Net()
-        by_rows(model, factory is lazy_adamw)
+        set_sparse_gradients(model, factory is lazy_adamw)
         made = factory(model.parameters(), lr=LR)
         for x in (torch.tensor([[5, 6]]), torch.tensor([[6, 7]])):
             before = model.table.weight.detach().clone()
@@ -147,7 +148,7 @@ def test_what_was_not_read_moves_under_adamw() -> None:
 def test_a_step_that_is_passed_over_leaves_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a GPU has it: the optimiser is told by a tensor that a gradient is not finite."""
     model = Net()
-    by_rows(model, True)
+    set_sparse_gradients(model, True)
     made: Any = lazy_adamw(model.parameters(), lr=LR)
     for bad in (False, True, False):
         made.zero_grad()
@@ -167,7 +168,7 @@ def test_a_step_that_is_passed_over_leaves_everything(monkeypatch: pytest.Monkey
     made.grad_scale, made.found_inf = torch.tensor(4.0), torch.tensor(0.0)
     other = Net()
     other.load_state_dict(model.state_dict())
-    by_rows(other, True)
+    set_sparse_gradients(other, True)
     twin: Any = lazy_adamw(other.parameters(), lr=LR)
     twin.load_state_dict(copy.deepcopy(made.state_dict()))
     for who, factor in ((model, 4.0), (other, 1.0)):
@@ -184,7 +185,7 @@ def test_a_gradient_scaler_serves_rows_too() -> None:
     for enabled in (False, True):
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=enabled)
         model = Net()
-        by_rows(model, True)
+        set_sparse_gradients(model, True)
         made = lazy_adamw(model.parameters(), lr=LR)
         for number in range(4):
             made.zero_grad()
@@ -231,7 +232,7 @@ def test_the_gradient_of_rows_is_the_dense_one() -> None:
     found = []
     for wanted in (False, True):
         model = Net()
-        by_rows(model, wanted)
+        set_sparse_gradients(model, wanted)
         for _ in range(2):
             model.loss(x).backward()
         dense_gradients(model.parameters())
@@ -241,7 +242,7 @@ def test_the_gradient_of_rows_is_the_dense_one() -> None:
         found.append(gradient.to_dense())
         if wanted:
             assert gradient.indices().flatten().tolist() == [5, 6, 7], "padding has no row"
-            assert values_of(gradient).shape == (3, D)
+            assert gradient_values(gradient).shape == (3, D)
             assert weights_and_gradients(model)["gradients/table/weight"].shape == (3, D)
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
 
@@ -253,7 +254,7 @@ def test_tied_weights_get_dense_work_and_the_right_gradient() -> None:
         layer = Embedding(12, D)
         head: Any = language(D, Next(), layer, tied=True)
         model = nn.ModuleDict({"layer": layer, "head": head})
-        by_rows(model, wanted)
+        set_sparse_gradients(model, wanted)
         made = lazy_adamw(model.parameters(), lr=LR)
         for _ in range(3):
             made.zero_grad()
@@ -270,10 +271,10 @@ def test_only_layers_that_can_are_asked_and_only_by_this_optimiser() -> None:
     words = WordLayer(8, words=20, letters=9, columns=2, characters="conv", char_dim=4, char_hidden=4)
     model = nn.ModuleDict({"a": Embedding(9, 4), "b": words, "c": nn.Embedding(5, 4)})
     for use, wanted in (("lazy_adamw", True), ("adamw", False), ("sgd", False)):
-        made = optimizers.optimizer_of(Choice(use), model)
+        made = optimizers.build_optimizer(Choice(use), model)
         assert isinstance(made, LazyAdamW) == wanted
         assert [getattr(model[key], "sparse") for key in "abc"] == [wanted, wanted, False]  # noqa: B009
-    by_rows(model, True)
+    set_sparse_gradients(model, True)
     x = torch.zeros(1, 3, 5, dtype=torch.int64)
     x[..., :2], x[..., 2:] = 7, 3
     words(x, torch.tensor([3]))[0].sum().backward()
@@ -298,14 +299,14 @@ def test_the_loop_steps_by_rows(text: TaskData, tmp_path: Path, monkeypatch: pyt
     seen: list[bool] = []
     model = small.model(text)
 
-    def watched(parameters: Any) -> Any:
-        found = dense_gradients(parameters)
+    def watched(state: Any, result: Any) -> Any:
+        found = mean_gradients(state, result)
         gradient = model.get_parameter("layers.text.weight").grad
         assert gradient is not None
         seen.append(gradient.is_sparse and gradient.is_coalesced())
         return found
 
-    monkeypatch.setattr(loop, "dense_gradients", watched)
+    monkeypatch.setattr(loop, "mean_gradients", watched)
     never = {0, 1, 3}  # padding, unknown and the end, of which the text has none
     before = model.get_parameter("layers.text.weight").detach().clone()
     at = small.trained(
@@ -330,7 +331,7 @@ def test_a_bad_gradient_of_rows_is_treated_like_any(
         class Late(nonfinite.NonFiniteMonitor):
             def __init__(self, device: torch.device) -> None:
                 super().__init__(device)
-                self.at_once, self.lag = False, nonfinite.LAG
+                self.is_immediate, self.lag = False, nonfinite.LAG
 
         monkeypatch.setattr(nonfinite, "NonFiniteMonitor", Late)
     said = {}
@@ -338,16 +339,16 @@ def test_a_bad_gradient_of_rows_is_treated_like_any(
         calls, states = [0], []
         model = small.model(text)
 
-        def harmed(parameters: Any, calls: Any = calls, states: Any = states, model: Any = model) -> Any:
+        def harmed(state: Any, result: Any, calls: Any = calls, states: Any = states, model: Any = model) -> Any:
             calls[0] += 1
             states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-            found = dense_gradients(parameters)
+            found = mean_gradients(state, result)
             if calls[0] == 4:
-                values_of(model.get_parameter("layers.text.weight").grad)[-1, 0] = math.nan
+                gradient_values(model.get_parameter("layers.text.weight").grad)[-1, 0] = math.nan
             return found
 
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "dense_gradients", harmed)
+            patch.setattr(loop, "mean_gradients", harmed)
             wanted = small.settings(on_nan=policy, optimizer=Choice(use, {"lr": 0.01}))
             run = small.run_in(tmp_path / use)
             try:
@@ -369,7 +370,7 @@ def test_a_checkpoint_has_the_moments(text: TaskData, tmp_path: Path) -> None:
     newest = checkpoint.newest(run.checkpoints)
     assert newest is not None
     tensors, state = checkpoint.load(newest)
-    made = optimizers.optimizer_of(Choice("lazy_adamw"), model := small.model(text))
+    made = optimizers.build_optimizer(Choice("lazy_adamw"), model := small.model(text))
     made.load_state_dict(state_tree.unpack(tensors["optimizer"], state["optimizer"]))
     first = made.state[model.get_parameter("layers.text.weight")]["exp_avg"]
     assert not first[0].any()

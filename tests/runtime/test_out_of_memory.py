@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from seqkit import Example
 from seqkit.data import evaluation, store
@@ -27,7 +27,8 @@ from seqkit.interfaces import Batch
 from seqkit.model import Model
 from seqkit.runs import checkpoint
 from seqkit.runtime import out_of_memory
-from seqkit.training.step import forward_backward
+from seqkit.training.state import TrainingState
+from seqkit.training.step import StepResult, forward_backward
 from tests.helpers import small
 
 
@@ -85,18 +86,23 @@ def test_other_errors_are_none_of_these() -> None:
         assert not out_of_memory.exhausted(error)
 
 
-def taken(
-    made: Model, data: TaskData, batches: list[Batch], state: Any, fits: dict[str, int], told: list[str] | None = None
-) -> Any:
+def step(
+    made: Model, data: TaskData, batches: list[Batch], budget: int | None = None, carried: Any = None
+) -> tuple[StepResult, dict[str, Tensor], TrainingState, list[str]]:
+    """Forward and backward with at most `budget` padded steps at once: result, gradients, state, messages."""
     made.zero_grad()
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    tell = (told if told is not None else []).append
-    took = forward_backward(made, data, batches, state, fits, contextlib.nullcontext, scaler, tell)
-    if not took.divided:
+    state, messages = small.state(made, data), list[str]()
+    if budget is not None:
+        state.counters.fits[data.name] = budget
+    if carried is not None:
+        state.carried[data.name] = carried
+    result = forward_backward(state, data, batches, messages.append)
+    if not result.is_mean:
         for parameter in made.parameters():
             if parameter.grad is not None:
-                parameter.grad /= took.count
-    return took, {name: p.grad.clone() for name, p in made.named_parameters() if p.grad is not None}
+                parameter.grad /= result.count
+    gradients = {name: p.grad.clone() for name, p in made.named_parameters() if p.grad is not None}
+    return result, gradients, state, messages
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -108,22 +114,20 @@ def test_parts_have_the_gradients_of_the_whole(
     made = small.model(data)
     made.train()
     batches = [data.batch("train", np.arange(start, start + 13)) for start in range(0, 13 * many, 13)]
-    whole, expected = taken(made, data, batches, None, {})
-    told: list[str] = []
-    fits: dict[str, int] = {}
+    whole, expected, *_ = step(made, data, batches)
     with monkeypatch.context() as patch:
         tried = short_of_memory(patch, most, backward=backward)
-        took, found = taken(made, data, batches, None, fits, told)
+        result, found, state, messages = step(made, data, batches)
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         assert float((found[name] - gradient).abs().max()) <= 1e-6, name
         assert float(gradient.abs().max()) > 1e-4, f"{name} shows nothing"
-    assert float(took.loss) == pytest.approx(float(whole.loss), rel=1e-6)
-    assert int(took.count) == int(whole.count) == 13 * many
-    assert fits["steps"] <= most
+    assert float(result.loss) == pytest.approx(float(whole.loss), rel=1e-6)
+    assert int(result.count) == int(whole.count) == 13 * many
+    assert state.counters.fits["steps"] <= most
     assert max(tried) > most
-    assert len(told) == len(set(told))
-    assert "out of memory: steps: 13 examples of up to" in told[0]
+    assert len(messages) == len(set(messages))
+    assert "out of memory: steps: 13 examples of up to" in messages[0]
 
 
 def test_parts_of_a_stream_carry_their_own_rows_state(text: TaskData, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +136,12 @@ def test_parts_of_a_stream_carry_their_own_rows_state(text: TaskData, monkeypatc
     plan = EpochPlan({"text": text}, small.settings(batch=6), seed=1, epoch=0)
     windows = [batch for turn in plan.turns[:3] for batch in plan.batches(turn)]
     states: list[list[Any]] = []
-    for most in (None, 10, 5):
-        fits = {} if most is None else {"text": most}
-        state, seen = None, []
+    for budget in (None, 10, 5):
+        carried, seen = None, []
         for window in windows:
-            took, found = taken(made, text, [window], state, fits)
-            state = took.state
-            seen.append((found, state))
+            result, found, *_ = step(made, text, [window], budget, carried)
+            carried = result.carried
+            seen.append((found, carried))
         states.append(seen)
     for parts in states[1:]:
         for (expected, before), (found, after) in zip(states[0], parts, strict=True):
@@ -153,8 +156,8 @@ def test_accumulated_windows_of_a_stream_go_on_from_each_other(text: TaskData) -
     plan = EpochPlan({"text": text}, small.settings(batch=4, accumulate=3), seed=1, epoch=0)
     windows = plan.batches(plan.turns[0])
     assert len(windows) == 3
-    _, expected = taken(made, text, windows, None, {})
-    _, found = taken(made, text, windows, None, {"text": 5})
+    _, expected, *_ = step(made, text, windows)
+    _, found, *_ = step(made, text, windows, 5)
     assert all(float((found[name] - each).abs().max()) <= 1e-6 for name, each in expected.items())
 
 
@@ -162,7 +165,7 @@ def test_what_a_module_counts_counts_a_batch_in_parts_once(data: TaskData) -> No
     made = small.model(data)
     made.layers["steps"].register_buffer("seen", torch.zeros((), dtype=torch.int64))
     made.layers["steps"].register_forward_hook(lambda module, given, out: module.seen.add_(1) and None)
-    taken(made, data, [data.batch("train", np.arange(8))], None, {"steps": 9})
+    step(made, data, [data.batch("train", np.arange(8))], 9)
     assert int(made.layers["steps"].seen) == 1  # type: ignore[arg-type]
 
 
@@ -292,40 +295,38 @@ def test_a_process_that_may_not_have_more_memory_trains_in_parts(tmp_path: Path)
         from pathlib import Path
         import numpy as np, torch
         from tests.helpers import small
-        from seqkit.backward import gradients
-        import contextlib
+        from seqkit.training.step import forward_backward
 
         folder = Path(sys.argv[1])
         data = small.vectors(folder, examples=64, longest=400)
         made = small.model(data, hidden=192)
         made.train()
         batch = data.batch("train", np.arange(64))
-        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        state = small.state(made, data)
 
-        def taken(fits, told):
+        def gradients(messages):
             made.zero_grad()
-            took = gradients(made, data, [batch], None, fits, contextlib.nullcontext, scaler, told.append)
-            if not took.divided:
+            result = forward_backward(state, data, [batch], messages.append)
+            if not result.is_mean:
                 for p in made.parameters():
-                    p.grad /= took.count
+                    p.grad /= result.count
             return {name: p.grad.clone() for name, p in made.named_parameters()}
 
-        small_batch = data.batch("train", np.arange(2))
-        whole, told, fits = taken({}, []), [], {}
+        whole, messages = gradients([]), []
         import gc
         gc.collect()
         used = int(open("/proc/self/statm").read().split()[0]) * 4096
         resource.setrlimit(resource.RLIMIT_AS, (used + 90_000_000, resource.RLIM_INFINITY))
-        cut = taken(fits, told)
+        cut = gradients(messages)
         worst = max(float((cut[name] - each).abs().max()) for name, each in whole.items())
-        print(json.dumps({"worst": worst, "fits": fits, "told": told}))
+        print(json.dumps({"worst": worst, "messages": messages}))
         """
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=300, cwd=Path.cwd()
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["told"], "memory was never short: the test shows nothing"
-    assert said["worst"] <= 1e-6
-    assert math.isfinite(said["worst"])
+    found = json.loads(done.stdout)
+    assert found["messages"], "memory was never short: the test shows nothing"
+    assert found["worst"] <= 1e-6
+    assert math.isfinite(found["worst"])

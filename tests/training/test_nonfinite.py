@@ -19,6 +19,7 @@ from seqkit.errors import Interrupted, RunError
 from seqkit.model import Model
 from seqkit.runs import checkpoint
 from seqkit.training import loop, nonfinite, nonfinite_source, step
+from seqkit.training.state import TrainingState
 from seqkit.types import Choice
 from tests.helpers import small
 
@@ -44,12 +45,12 @@ def spoiling(monkeypatch: pytest.MonkeyPatch, harm: Spoil, at: set[int]) -> list
     real, calls = step.forward_backward, [0]
     before: list[dict[str, torch.Tensor]] = []
 
-    def harmed(model: Model, task: TaskData, batches: Any, *more: Any) -> Any:
+    def harmed(state: TrainingState, task: TaskData, batches: Any, *more: Any) -> Any:
         calls[0] += 1
         if calls[0] in at:
-            before.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-            harm(model, batches)
-        return real(model, task, batches, *more)
+            before.append({name: tensor.clone() for name, tensor in state.model.state_dict().items()})
+            harm(state.model, batches)
+        return real(state, task, batches, *more)
 
     monkeypatch.setattr(loop, "forward_backward", harmed)
     return before
@@ -187,11 +188,12 @@ def test_looking_for_the_cause_moves_no_random_state(data: TaskData) -> None:
     made = small.model(data, dropout=0.5)
     batch = data.batch("train", np.arange(4))
     batch.x[0, 0, 0] = NAN
-    step = nonfinite_source.StepRecord(1, "steps", [(batch, None)], torch.tensor(NAN), torch.tensor(0.0))
+    result = step.StepResult(torch.tensor(NAN), torch.tensor(1), None, [(batch, None)], None, is_mean=True)
+    record = nonfinite.StepRecord(1, "steps", result, torch.tensor(0.0))
     state = torch.get_rng_state()
-    nonfinite_source.find_source(made, step)
+    nonfinite_source.find_source(made, record)
     batch.x[0, 0, 0] = 0.0
-    nonfinite_source.find_source(made, step)
+    nonfinite_source.find_source(made, record)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -307,7 +309,7 @@ def test_rollback_goes_back_and_does_not_repeat_what_led_there(
     assert max(row.get("train/rollbacks", 0.0) for row in rows) == 3.0
     steps = [row["step"] for row in rows if "lr" in row]
     assert steps == sorted(set(steps)), "a step stands in the metrics twice"
-    assert nonfinite_source.broken_weights(made) == []
+    assert nonfinite_source.nonfinite_weights(made) == []
 
 
 def test_rollback_has_a_limit(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +383,7 @@ class Late(nonfinite.NonFiniteMonitor):
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
-        self.at_once, self.lag = False, nonfinite.LAG
+        self.is_immediate, self.lag = False, nonfinite.LAG
 
 
 @pytest.mark.parametrize("use", ["adamw", "adam", "sgd"])
@@ -393,16 +395,17 @@ def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
     weights: list[dict[str, torch.Tensor]] = []
     spoiled, real = in_gradient("encoder.cells.0.weight_hh_l0", NAN), step.forward_backward
 
-    def watched(model: Model, *more: Any) -> Any:
+    def watched(state: TrainingState, *more: Any) -> Any:
+        model = state.model
         weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         hook = None
         if len(weights) in (3, 8):
             spoiled(model, None)
             hook = model.get_parameter("encoder.cells.0.weight_hh_l0")
-        took = real(model, *more)
+        result = real(state, *more)
         if hook is not None:
             hook._backward_hooks.clear()  # type: ignore[union-attr]
-        return took
+        return result
 
     monkeypatch.setattr(loop, "forward_backward", watched)
     wanted = small.settings(
