@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from annotated_types import Ge, Le
+from typing import Any, Literal
 
 from seqkit import (
     Count,
-    Dataset,
     Example,
     Field,
     Label,
@@ -26,15 +23,23 @@ from seqkit import (
     UsageError,
 )
 from seqkit.metrics import cer, label_scores, wer
-from seqkit_speech import datasets, formants
-from seqkit_speech.corpus import Corpus, Rule, SplitBy
-from seqkit_speech.speaking import Joined, Recordings, Synthesised
-from seqkit_speech.waveform import Augment, Features, Normalise, View, Waveform
+from seqkit_speech import generator, sources
+from seqkit_speech.fields import Waveform
+from seqkit_speech.options import (
+    AugmentOptions,
+    DeltaOrder,
+    Features,
+    FrameOptions,
+    Normalise,
+    Percent,
+    SampleRate,
+    SpeedChange,
+    SplitBy,
+    SplitOptions,
+)
+from seqkit_speech.sources import Corpus, JoinedStrings, Recordings, SynthesisedWords
 
 __all__ = ["speech"]
-
-Rate = Annotated[int, Ge(2_000), Le(192_000)]
-Percent = Annotated[float, Ge(0.0), Le(90.0)]
 
 
 def speech(
@@ -56,7 +61,7 @@ def speech(
     join: tuple[Count, Count] | None = None,
     joined: tuple[Count, Count, Count] = (2000, 200, 500),
     gap_ms: tuple[NonNegative, NonNegative] = (30.0, 150.0),
-    rate: Rate | None = None,
+    rate: SampleRate | None = None,
     max_seconds: Positive | None = None,
     features: Features = "logmel",
     bands: Count = 40,
@@ -64,12 +69,12 @@ def speech(
     window_ms: Positive = 25.0,
     hop_ms: Positive = 10.0,
     low_hz: NonNegative = 20.0,
-    deltas: Annotated[int, Ge(0), Le(2)] = 0,
+    deltas: DeltaOrder = 0,
     normalise: Normalise = "clip",
     filters: tuple[Count, ...] = (),
     stack: Count = 1,
     shift_ms: NonNegative = 0.0,
-    speed: Annotated[float, Ge(0.0), Le(0.5)] = 0.0,
+    speed: SpeedChange = 0.0,
     noise_db: tuple[float, float] | None = None,
     time_masks: Size = 0,
     time_mask_ms: Positive = 100.0,
@@ -77,62 +82,63 @@ def speech(
     band_mask: Count = 8,
     best: Literal["accuracy", "macro_f1", "wer", "cer"] | None = None,
 ) -> Task:
-    """Which word is said in a recording, or what is said in it?
+    """Which word is said in a recording, or which words?
 
     Recordings are WAV (8 to 32 bits, whole or floating-point numbers, A-law and mu-law) or FLAC of any rate and length;
-    channels are averaged. A file that is empty, truncated, damaged, not what its name says, or has samples that are no
-    numbers is never decoded; `bad_files` says what happens then.
+    channels are averaged. A file is refused if it is empty, truncated, damaged, not what its name says, or has samples
+    that are not finite numbers; see `bad_files`.
 
     Scores: accuracy and macro-F1 of labels; wer (cer where the unit is characters) and exact of texts.
 
     Args:
         source: synthesised, a dozen words by the project's own formant synthesiser (offline; test has voices that train
-            has not); fsdd, the Free Spoken Digit Dataset; speech-commands-3, the words bed, cat and happy of Speech
-            Commands.
+            does not have); fsdd, the Free Spoken Digit Dataset; speech-commands-3, the words bed, cat and happy of
+            Speech Commands.
         sizes: how many words are synthesised for train, dev and test.
-        path: your own recordings, given, it decides instead of source: a folder, a .zip, or a manifest (.csv or .tsv
-            whose header has path and label, and perhaps split and speaker).
+        path: your own recordings, used instead of source: a folder, a .zip, or a manifest (.csv or .tsv whose header
+            has path and label, and perhaps split and speaker).
         pattern: a regular expression that the names of your files match, with the named groups label, and perhaps
-            speaker, index and split (null: the folder a file lies in is its label).
+            speaker, index and split (null: the folder of a file is its label).
         words: the labels wanted (null: all).
-        split_by: what says which split a recording is in. folders, the first folder of its path (training, validation,
-            testing) or the group split; column, its row in the manifest; lists, validation_list.txt and
-            testing_list.txt; hash, the rule of Speech Commands, SHA-1 of the speaker, or of the file's name where
-            speakers are not known; index, its index; speaker, all of test_speaker is test; auto, speaker if there is a
-            test_speaker, folders or column or lists if they say it, else hash. Where nothing comes into dev,
-            dev_percent of train does, by hash.
+        split_by: how recordings are split. folders, by the first folder of the path (training, validation, testing) or
+            the group split; column, by the row in the manifest; lists, by validation_list.txt and testing_list.txt;
+            hash, by the rule of Speech Commands, SHA-1 of the speaker, or of the file's name if speakers are not
+            known; index, by the index; speaker, all of test_speaker is test; auto, speaker if there is a test_speaker,
+            folders or column or lists if they give the split, else hash. If nothing is dev, dev_percent of train is,
+            by hash.
         test_index: with `index`, the first and the last index of test.
         dev_index: with `index` and `speaker`, the first and the last index of dev, of what is not test (null: by hash).
-        test_speaker: with `speaker`, who is left out of train and dev.
+        test_speaker: with `speaker`, the speaker who is left out of train and dev.
         dev_percent: with `hash`, about how many of a hundred speakers are dev.
         test_percent: with `hash`, about how many of a hundred speakers are test.
-        bad_files: refuse, they are errors, all of them named; quarantine, they are left out, named and counted.
+        bad_files: what happens to files that cannot be read. refuse, they are errors, and all of them are reported;
+            quarantine, they are left out, reported and counted.
         target: label, one of the words seen in training; text, a string of symbols (head ctc).
         unit: what a symbol of a text is.
-        join: fewest and most clips of one speaker that are joined to a string of words, the target being text (null:
-            each recording is an example).
+        join: fewest and most clips of one speaker that are joined to a string of words, with target: text (null: each
+            recording is an example).
         joined: how many strings are made for train, dev and test.
-        gap_ms: least and most silence between two words of a string.
+        gap_ms: shortest and longest silence between two words of a string, in milliseconds.
         rate: samples a second that everything is resampled to (null: 8000 for fsdd and synthesised words, else 16000).
-        max_seconds: longer recordings are cut after this long, and counted (null: no limit).
+        max_seconds: longer recordings are cut after this time, and counted (null: no limit).
         features: logmel, logarithms of mel bands; mfcc, their cosine transform.
-        bands: mel bands.
-        coefficients: of mfcc, how many.
-        window_ms: length of the window of a frame.
-        hop_ms: from a frame to the next.
-        low_hz: where the lowest band begins; the highest ends at half of the rate.
+        bands: number of mel bands.
+        coefficients: number of coefficients of mfcc.
+        window_ms: length of a frame's window, in milliseconds.
+        hop_ms: time from one frame to the next, in milliseconds.
+        low_hz: lower edge of the lowest band; the highest band ends at half of the rate.
         deltas: 1 adds the slope of each number over time, 2 the slope of the slope too.
         normalise: clip, each band has mean 0 and deviation 1 over its clip; training, mean and deviation of the
             training data; none.
-        filters: convolutions of 3 frames by 3 bands in front of the recurrence, how many filters each has; each halves
-            the bands ([]: none; only for logmel).
-        stack: so many frames become one step.
-        shift_ms: training moves a clip by up to so much, either way.
+        filters: convolutions of 3 frames by 3 bands in front of the recurrence: the number of filters of each. Each
+            convolution halves the bands ([]: none; only for logmel).
+        stack: this many frames are one step.
+        shift_ms: training moves a clip by up to this time in either direction, in milliseconds.
         speed: training makes a clip faster or slower, and so higher or lower, by up to this share.
-        noise_db: training adds white noise; least and most ratio of the clip to it in decibels (null: none).
-        time_masks: SpecAugment, blocks of frames that training hides.
-        time_mask_ms: the longest of these (but at most a fifth of a clip).
-        band_masks: SpecAugment, blocks of bands that training hides.
+        noise_db: training adds white noise: smallest and largest ratio of the clip to it in decibels (null: none).
+        time_masks: number of blocks of frames that training hides (SpecAugment).
+        time_mask_ms: longest of these, in milliseconds (but at most a fifth of a clip).
+        band_masks: number of blocks of bands that training hides (SpecAugment).
         band_mask: bands of the widest of these.
         best: the dev score that chooses the checkpoint (null: accuracy of labels, wer or cer of texts).
 
@@ -140,34 +146,69 @@ def speech(
         UsageError: options that do not go together.
     """
     if join is not None and target != "text":
-        raise UsageError("join makes strings of words: it needs target: text")
+        raise UsageError("join: strings of words need target: text")
     for name, bounds in {"join": join, "gap_ms": gap_ms, "noise_db": noise_db, "test_index": test_index}.items():
         if bounds is not None and bounds[0] > bounds[1]:
-            raise UsageError(f"{name}: {bounds[0]:g} comes after {bounds[1]:g}")
-    rule = Rule(split_by, test_index, dev_index, test_speaker, dev_percent, test_percent)
-    parts, about = _parts(source, sizes, path, _compiled(pattern), words, rule)
+            raise UsageError(f"{name}: [{bounds[0]:g}, {bounds[1]:g}] should have the smaller number first")
+    split_options = SplitOptions(
+        split_by=split_by,
+        test_index=test_index,
+        dev_index=dev_index,
+        test_speaker=test_speaker,
+        dev_percent=dev_percent,
+        test_percent=test_percent,
+    )
+    pattern = _checked_pattern(pattern)
+    recordings: Recordings
+    if path is not None:
+        recordings = Corpus(path, pattern, split_options, words)
+        about: dict[str, Any] = {"dataset": str(path)}
+    elif source == "synthesised":
+        recordings = SynthesisedWords(sizes, _checked_words(words))
+        about = {"dataset": "synthesised words", "licence": "Apache-2.0"}
+    else:
+        recordings, about = _published(source, pattern, split_options, words)
+    if join is not None:
+        recordings = JoinedStrings(source=recordings, words=join, sizes=joined, gap_ms=gap_ms)
     if rate is None:
         rate = 16_000 if path is not None or source == "speech-commands-3" else 8_000
-    view = View(features, bands, coefficients, window_ms, hop_ms, low_hz, deltas, normalise, filters, stack)
-    augment = Augment(shift_ms, speed, noise_db, time_masks, time_mask_ms, band_masks, band_mask)
-    sound = Waveform(rate, view=view, augment=augment)
-    recordings = parts if join is None else Joined(parts, join, joined, gap_ms)
+    frames = FrameOptions(
+        features=features,
+        bands=bands,
+        coefficients=coefficients,
+        window_ms=window_ms,
+        hop_ms=hop_ms,
+        low_hz=low_hz,
+        deltas=deltas,
+        normalise=normalise,
+        filters=filters,
+        stack=stack,
+    )
+    augment = AugmentOptions(
+        shift_ms=shift_ms,
+        speed=speed,
+        noise_db=noise_db,
+        time_masks=time_masks,
+        time_mask_ms=time_mask_ms,
+        band_masks=band_masks,
+        band_mask=band_mask,
+    )
 
     def read(split: str) -> Iterator[Example]:
         return (Example(each.clip, each.label, each.id) for each in recordings.recordings(split))
 
-    texts = target == "text"
-    metric = (cer if unit == "characters" else wer) if texts else label_scores
-    scores = ("cer" if unit == "characters" else "wer",) if texts else ("accuracy", "macro_f1")
+    is_text = target == "text"
+    error_rate = "cer" if unit == "characters" else "wer"
+    scores = (error_rate,) if is_text else ("accuracy", "macro_f1")
     if best is not None and best not in scores:
-        raise UsageError(f"best: {best} is no score of this task; it has {', '.join(scores)}")
-    goal: Field = Text(unit) if texts else Label()
+        raise UsageError(f"best: {best} is not a score of this task, which has {' and '.join(scores)}")
+    target_field: Field = Text(unit) if is_text else Label()
     return Task(
         read=read,
-        input=sound,
-        target=goal,
-        head="ctc" if texts else "classify",
-        metric=metric,
+        input=Waveform(rate, frames=frames, augment=augment),
+        target=target_field,
+        head="ctc" if is_text else "classify",
+        metric=({"cer": cer, "wer": wer}[error_rate]) if is_text else label_scores,
         best=best or scores[0],
         limit=None if max_seconds is None else Limit(ceil(max_seconds * 1000 / hop_ms)),
         files=recordings.files,
@@ -176,42 +217,38 @@ def speech(
     )
 
 
-def _parts(
-    source: str,
-    sizes: tuple[int, int, int],
-    path: Path | None,
-    pattern: str | None,
-    words: tuple[str, ...] | None,
-    rule: Rule,
-) -> tuple[Recordings, dict[str, Any]]:
-    """Where the recordings are, and facts for the run folder."""
-    if path is not None:
-        return Corpus(path, pattern, rule, words), {"dataset": str(path)}
-    if source == "synthesised":
-        unknown = [word for word in words or () if word not in formants.WORDS]
-        if unknown:
-            raise UsageError(
-                f"words: {', '.join(unknown)} cannot be synthesised; there are: {', '.join(formants.WORDS)}"
-            )
-        return Synthesised(sizes, words), {"dataset": "synthesised words", "licence": "Apache-2.0"}
-    known: Dataset = datasets.FSDD if source == "fsdd" else datasets.SPEECH_COMMANDS_3
+def _published(
+    source: str, pattern: str | None, split_options: SplitOptions, words: tuple[str, ...] | None
+) -> tuple[Corpus, dict[str, Any]]:
+    """The recordings of a public data set, and facts for the run folder."""
+    dataset = sources.FSDD if source == "fsdd" else sources.SPEECH_COMMANDS_3
     if source == "fsdd":
-        pattern = pattern or datasets.FSDD_PATTERN
-        rule = replace(rule, by="index") if rule.by == "auto" and rule.test_speaker is None else rule
-    about = {"dataset": known.name, "licence": known.licence, "about": known.about}
-    return Corpus(known, pattern, rule, words), about
+        pattern = pattern or sources.FSDD_PATTERN
+        if split_options.split_by == "auto" and split_options.test_speaker is None:
+            split_options = replace(split_options, split_by="index")
+    about = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about}
+    return Corpus(dataset, pattern, split_options, words), about
 
 
-def _compiled(pattern: str | None) -> str | None:
-    """The pattern, if it is one and says what the label is, or what else it says is of use."""
+def _checked_words(words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The words. Raises UsageError if the synthesiser does not have one of them."""
+    unknown = [word for word in words or () if word not in generator.WORDS]
+    if unknown:
+        known = ", ".join(generator.WORDS)
+        raise UsageError(f"words: {', '.join(unknown)} cannot be synthesised; the synthesiser has {known}")
+    return words
+
+
+def _checked_pattern(pattern: str | None) -> str | None:
+    """The pattern. Raises UsageError if it is no regular expression or has other groups than those that are read."""
     if pattern is None:
         return None
     try:
         groups = re.compile(pattern).groupindex
     except re.error as error:
-        raise UsageError(f"pattern: is no regular expression: {error}") from None
-    unknown = set(groups) - {"label", "speaker", "index", "split"}
+        raise UsageError(f"pattern: is not a regular expression: {error}") from None
+    unknown = sorted(set(groups) - {"label", "speaker", "index", "split"})
     if unknown or not groups:
-        what = f"has the group '{sorted(unknown)[0]}'" if unknown else "has no named group such as (?P<label>[a-z]+)"
-        raise UsageError(f"pattern: {what}; groups that mean something are label, speaker, index and split")
+        reason = f"has the group '{unknown[0]}'" if unknown else "has no named group such as (?P<label>[a-z]+)"
+        raise UsageError(f"pattern: {reason}; the groups that are read are label, speaker, index and split")
     return pattern

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from seqkit_speech.waveform import Augment, View, Waveform
+from seqkit_speech.fields import Waveform
+from seqkit_speech.options import AugmentOptions, FrameOptions
 from torch import Tensor
 
 from seqkit.fields import Text
@@ -81,10 +82,15 @@ def test_ctc_learns_without_waiting() -> None:
         gpu.loss(given, where)[0].backward()
 
 
-@pytest.mark.parametrize("view", [View(), View(features="mfcc", deltas=2, stack=3)])
-def test_the_front_end_is_the_cpus(view: View) -> None:
+AUGMENT = AugmentOptions(
+    shift_ms=30.0, speed=0.1, noise_db=(10.0, 30.0), time_masks=1, time_mask_ms=50.0, band_masks=1, band_mask=4
+)
+
+
+@pytest.mark.parametrize("options", [FrameOptions(), FrameOptions(features="mfcc", deltas=2, stack=3)])
+def test_the_front_end_is_the_cpus(options: FrameOptions) -> None:
     pytest.importorskip("torchaudio", exc_type=Exception)  # type: ignore[arg-type]
-    sound = Waveform(8000, view=view, augment=Augment(30.0, 0.1, (10.0, 30.0), 1, 50.0, 1, 4))
+    sound = Waveform(8000, frames=options, augment=AUGMENT)
     torch.manual_seed(2)
     cpu = sound.layer(16)
     gpu = copy.deepcopy(cpu).cuda()
@@ -100,9 +106,7 @@ def test_the_front_end_is_the_cpus(view: View) -> None:
 
 def test_the_front_end_does_not_wait() -> None:
     pytest.importorskip("torchaudio", exc_type=Exception)  # type: ignore[arg-type]
-    layer = (
-        Waveform(8000, view=View(deltas=1), augment=Augment(30.0, 0.1, (10.0, 30.0), 1, 50.0, 1, 4)).layer(16).cuda()
-    )
+    layer = Waveform(8000, frames=FrameOptions(deltas=1), augment=AUGMENT).layer(16).cuda()
     x: Tensor = torch.randint(-9000, 9000, (4, 20, 80)).cuda()
     layer(x, LENGTHS)
     with no_waiting():

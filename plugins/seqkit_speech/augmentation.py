@@ -1,0 +1,131 @@
+"""How training changes sound: time shift, speed, noise, and SpecAugment's masks. Evaluation never does any of it.
+
+All numbers are drawn from a generator of this module, which is seeded for each batch with (seed, batches so far). Both
+are in the module's saved state, so a resumed run draws what the uninterrupted one would have drawn, and what dropout
+or others draw from torch's generator makes no difference.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqkit import mask_of
+from seqkit_speech.options import AugmentOptions
+
+
+class Augmenter(nn.Module):
+    """Draws and applies augmentation. `start_batch` is called once a batch.
+
+    Args:
+        options: what to do and how much.
+        rate: samples a second.
+        hop: samples a frame.
+    """
+
+    def __init__(self, options: AugmentOptions, rate: int, hop: int) -> None:
+        super().__init__()
+        self.options, self.rate, self.hop = options, rate, hop
+        self.active = False
+        self.seed = int(torch.randint(2**62, ()))  # from torch's generator, which the recipe's seed has set
+        self.drawn = 0
+        self.generator = torch.Generator()
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor([self.seed, self.drawn], dtype=torch.int64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.seed, self.drawn = state.tolist()
+
+    def start_batch(self, training: bool) -> None:
+        """Start a new batch. Outside of training, nothing is drawn and the batch stays as it is."""
+        self.active = training and not self.options.does_nothing
+        if self.active:
+            # Multiplied by an odd constant (Knuth's), so that the seeds of neighbouring batches are far apart.
+            self.generator.manual_seed((self.seed + self.drawn * 0x9E3779B97F4A7C15) % 2**63)
+            self.drawn += 1
+
+    def change_samples(self, rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift clips, change their speed and add noise: (B, T, hop) -> (B, T', hop); T' is T unless speed changes."""
+        options = self.options
+        if options.shift_ms or options.speed:
+            rows, lengths = self._shift_and_stretch(rows, lengths)
+        if options.noise_db is not None:
+            rows = self._add_noise(rows, lengths, options.noise_db)
+        return rows, lengths
+
+    def mask_frames(self, frames: Tensor, lengths: Tensor, *, base: int) -> Tensor:
+        """SpecAugment (Park et al. 2019, arXiv:1904.08779): blocks of frames and of bands set to zero, the mean.
+
+        Args:
+            frames: (B, T, channels), channels a multiple of base: the deltas of a band are masked with it.
+            lengths: (B,).
+            base: channels without deltas.
+        """
+        options = self.options
+        hidden = torch.zeros(frames.shape[:2], dtype=torch.bool)
+        for _ in range(options.time_masks):
+            # At most a fifth of a short clip, so that most of it is left.
+            widest = torch.minimum(torch.tensor(options.time_mask_ms / 1000 * self.rate / self.hop), lengths * 0.2)
+            hidden |= self._draw_blocks(widest, lengths, frames.shape[1])
+        if options.time_masks:
+            frames = frames.masked_fill(to_device_of(frames, hidden)[..., None], 0.0)
+        if options.band_masks:
+            bands = torch.zeros(len(lengths), base, dtype=torch.bool)
+            count = torch.full_like(lengths, base)
+            for _ in range(options.band_masks):
+                bands |= self._draw_blocks(count.clamp(max=options.band_mask).float(), count, base)
+            bands = bands.repeat(1, frames.shape[2] // base)
+            frames = frames.masked_fill(to_device_of(frames, bands)[:, None, :], 0.0)
+        return frames
+
+    def _shift_and_stretch(self, rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Read each clip from a drawn position at a drawn pace, with linear interpolation between samples."""
+        options, hop = self.options, self.hop
+        batch = len(lengths)
+        pace = 1.0 + options.speed * self._draw_uniform(batch)
+        shift = torch.round(options.shift_ms / 1000 * self.rate * self._draw_uniform(batch))
+        new_lengths = (lengths / pace).ceil().long().clamp(min=1)
+        steps = int(new_lengths.max())
+        wave = nn.functional.pad(rows.flatten(1), (0, 1))
+        positions = (torch.arange(steps * hop, dtype=torch.float64)[None] - shift[:, None]) * pace[:, None]
+        inside = (positions >= 0) & (positions <= (lengths * hop - 1)[:, None])
+        inside &= torch.arange(steps * hop)[None] < (new_lengths * hop)[:, None]
+        positions = positions.clamp(0, rows.shape[1] * hop - 1)
+        left = positions.long()
+        weight = to_device_of(rows, (positions - left).float())
+        left = to_device_of(rows, left)
+        moved = torch.lerp(wave.gather(1, left), wave.gather(1, left + 1), weight)
+        return moved.masked_fill(~to_device_of(rows, inside), 0.0).reshape(batch, steps, hop), new_lengths
+
+    def _add_noise(self, rows: Tensor, lengths: Tensor, range_db: tuple[float, float]) -> Tensor:
+        """Add white noise. The ratio of the clip's power to the noise's is drawn from a range in decibels."""
+        low, high = range_db
+        ratio = low + (high - low) * torch.rand(len(lengths), 1, 1, generator=self.generator)
+        inside = mask_of(lengths, rows.shape[1], rows.device)[..., None]
+        count = to_device_of(rows, lengths * self.hop)[:, None, None]
+        power = rows.square().sum(dim=(1, 2), keepdim=True) / count
+        noise = to_device_of(rows, torch.randn(rows.shape, generator=self.generator))
+        return rows + (noise * (power * to_device_of(rows, 10 ** (-ratio / 10))).sqrt()).masked_fill(~inside, 0.0)
+
+    def _draw_uniform(self, batch: int) -> Tensor:
+        """(B,) float64 from -1 to 1."""
+        return 2.0 * torch.rand(batch, dtype=torch.float64, generator=self.generator) - 1.0
+
+    def _draw_blocks(self, widest: Tensor, lengths: Tensor, size: int) -> Tensor:
+        """(B, size) bool: in each row a block of up to `widest` (B,) positions within the first `lengths` (B,)."""
+        draws = torch.rand(2, len(lengths), generator=self.generator)
+        width = (draws[0] * (widest.floor() + 1)).floor()
+        start = (draws[1] * (lengths - width + 1)).floor()
+        positions = torch.arange(size)[None]
+        return (positions >= start[:, None]) & (positions < (start + width)[:, None])
+
+    def extra_repr(self) -> str:
+        return str(self.options)
+
+
+def to_device_of(like: Tensor, tensor: Tensor) -> Tensor:
+    """A tensor from the CPU on the device of `like`, without waiting for the device."""
+    if like.device.type == "cuda":
+        return tensor.pin_memory().to(like.device, non_blocking=True)
+    return tensor

@@ -1,0 +1,342 @@
+"""The task `speech`: which recordings there are, their splits, joined strings, and the synthesiser."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from seqkit_speech import generator, speech
+from seqkit_speech.audio import FileAudio
+from seqkit_speech.options import SplitOptions
+from seqkit_speech.sources import FSDD, FSDD_PATTERN, SPEECH_COMMANDS_3, Corpus, JoinedStrings, SynthesisedWords
+from seqkit_speech.splits import split_by_hash
+
+from seqkit import DataError
+from tests.helpers.sound import needs_audio, write_clips
+
+needs_data = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+
+
+def clip_names(corpus: Corpus, split: str) -> list[str]:
+    return [recording.clip.name for recording in corpus.recordings(split) if isinstance(recording.clip, FileAudio)]
+
+
+# Which recordings there are
+
+
+def test_folders_name_labels_and_splits(tmp_path: Path) -> None:
+    write_clips(
+        tmp_path, "training/yes/a.wav", "training/no/b.wav", "validation/yes/c.wav", "testing/no/d.WAV",
+        "training/_background_noise_/hum.wav", "training/yes/.hidden.wav", "training/yes/notes.txt",
+    )  # fmt: skip
+    corpus = Corpus(tmp_path)
+    assert [(recording.label, recording.split) for recording in corpus.recordings("train")] == [
+        ("no", "train"),
+        ("yes", "train"),
+    ]
+    assert clip_names(corpus, "dev") == ["validation/yes/c.wav"]
+    assert clip_names(corpus, "test") == ["testing/no/d.WAV"]
+    assert corpus.recordings("test")[0].id == f"{tmp_path}:testing/no/d.WAV"
+    assert corpus.files("dev") == [tmp_path / "validation/yes/c.wav"]
+
+
+def test_a_label_that_is_called_like_a_split_is_a_label(tmp_path: Path) -> None:
+    write_clips(tmp_path, *(f"{word}/{n}_nohash_0.wav" for word in ("train", "test") for n in range(40)))
+    recordings = Corpus(tmp_path).recordings("train")
+    assert {recording.label for recording in recordings} == {"train", "test"}
+    assert {recording.split for recording in recordings} == {None}
+
+
+def speech_commands_split(filename: str, validation: float, testing: float) -> str:
+    """`which_set` of the Speech Commands paper's code (Warden 2018, section 7), as published there."""
+    hash_name = re.sub(r"_nohash_.*$", "", os.path.basename(filename))
+    percentage = (int(hashlib.sha1(hash_name.encode("utf-8")).hexdigest(), 16) % (2**27 - 1 + 1)) * (
+        100.0 / (2**27 - 1)
+    )
+    if percentage < validation:
+        return "dev"
+    return "test" if percentage < testing + validation else "train"
+
+
+def test_the_hash_rule_is_that_of_speech_commands(tmp_path: Path) -> None:
+    files = [f"{word}/{n:08x}_nohash_{k}.wav" for word in ("bed", "cat") for n in range(100) for k in range(2)]
+    write_clips(tmp_path, *files)
+    corpus = Corpus(tmp_path)
+    for split in ("train", "dev", "test"):
+        assert clip_names(corpus, split) == sorted(
+            name for name in files if speech_commands_split(name, 10, 10) == split
+        )
+    speakers = [{recording.speaker for recording in corpus.recordings(split)} for split in ("train", "dev", "test")]
+    assert not speakers[0] & speakers[1] | speakers[0] & speakers[2] | speakers[1] & speakers[2]
+
+
+def test_lists_name_dev_and_test(tmp_path: Path) -> None:
+    write_clips(tmp_path, "yes/a.wav", "yes/b.wav", "no/c.wav", "no/d.wav")
+    (tmp_path / "validation_list.txt").write_text("yes/b.wav\n")
+    (tmp_path / "testing_list.txt").write_text("no/c.wav\r\n")
+    corpus = Corpus(tmp_path)
+    assert [clip_names(corpus, split) for split in ("train", "dev", "test")] == [
+        ["no/d.wav", "yes/a.wav"],
+        ["yes/b.wav"],
+        ["no/c.wav"],
+    ]
+    assert tmp_path / "validation_list.txt" in corpus.files("train")
+    with pytest.raises(DataError, match=r"has no validation_list\.txt and no testing_list\.txt"):
+        Corpus(write_clips(tmp_path / "other", "yes/a.wav"), split_options=SplitOptions(split_by="lists")).recordings(
+            "train"
+        )
+
+
+SPEAKERS = ("ann", "bob", "cy")
+
+
+def numbered_clips(folder: Path) -> Path:
+    return write_clips(
+        folder, *(f"{word}_{speaker}_{n}.wav" for word in "xy" for speaker in SPEAKERS for n in range(10))
+    )
+
+
+def test_a_pattern_tells_label_speaker_and_index(tmp_path: Path) -> None:
+    corpus = Corpus(
+        numbered_clips(tmp_path),
+        r"(?P<label>[xy])_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav",
+        SplitOptions(split_by="index", test_index=(0, 1), dev_index=(2, 3)),
+    )
+    counts = {
+        split: Counter(recording.label for recording in corpus.recordings(split)) for split in ("train", "dev", "test")
+    }
+    assert counts == {"train": {"x": 18, "y": 18}, "dev": {"x": 6, "y": 6}, "test": {"x": 6, "y": 6}}
+    assert {recording.index for recording in corpus.recordings("test")} == {0, 1}
+    assert {recording.index for recording in corpus.recordings("dev")} == {2, 3}
+
+
+def test_a_speaker_is_left_out(tmp_path: Path) -> None:
+    pattern = r"(?P<label>[xy])_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav"
+    options = SplitOptions(split_by="speaker", dev_index=(0, 1), test_speaker="bob")
+    corpus = Corpus(numbered_clips(tmp_path), pattern, options)
+    assert {recording.speaker for recording in corpus.recordings("test")} == {"bob"}
+    assert len(corpus.recordings("test")) == 20
+    assert {recording.speaker for recording in [*corpus.recordings("train"), *corpus.recordings("dev")]} == {
+        "ann",
+        "cy",
+    }
+    assert {recording.index for recording in corpus.recordings("dev")} == {0, 1}
+    assert Corpus(tmp_path, pattern, SplitOptions(test_speaker="bob")).recordings("test") == corpus.recordings("test")
+    with pytest.raises(DataError, match="has no speaker 'dan'; speakers: ann, bob, cy"):
+        Corpus(tmp_path, pattern, SplitOptions(split_by="speaker", test_speaker="dan")).recordings("test")
+    with pytest.raises(DataError, match="needs a test speaker; set test_speaker"):
+        Corpus(tmp_path, pattern, SplitOptions(split_by="speaker")).recordings("test")
+
+
+def test_dev_is_taken_from_train_if_no_recording_belongs_to_it(tmp_path: Path) -> None:
+    write_clips(tmp_path, *(f"train/yes/{n}.wav" for n in range(60)), "test/yes/t.wav")
+    corpus = Corpus(tmp_path)
+    assert clip_names(corpus, "test") == ["test/yes/t.wav"]
+    assert 1 <= len(clip_names(corpus, "dev")) <= 15
+    assert len(clip_names(corpus, "dev")) + len(clip_names(corpus, "train")) == 60
+    assert all(split_by_hash(Path(name).name, 10, 0) == "dev" for name in clip_names(corpus, "dev"))
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("tsv", "\t")])
+def test_a_manifest_names_paths_labels_splits_and_speakers(tmp_path: Path, suffix: str, mark: str) -> None:
+    write_clips(tmp_path, "sound/a.wav", "sound/b.wav", "sound/c.wav")
+    rows = [
+        ["speaker", "path", "label", "split"],
+        ["ann", "sound/a.wav", "yes", "train"],
+        ["bob", "sound/b.wav", "no", "valid"],
+        ["", str(tmp_path / "sound/c.wav"), "yes", "test"],
+    ]
+    path = tmp_path / f"list.{suffix}"
+    path.write_text("\n".join(mark.join(row) for row in rows))
+    corpus = Corpus(path)
+    (a,), (b,), (c,) = (corpus.recordings(split) for split in ("train", "dev", "test"))
+    assert (a.label, a.speaker, b.label, b.speaker, c.speaker) == ("yes", "ann", "no", "bob", None)
+    assert a.id == f"list.{suffix}:2 (sound/a.wav)"
+    assert corpus.files("test") == [path, tmp_path / "sound/c.wav"]
+
+
+def test_a_manifest_of_paths_and_labels_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{n}.wav,yes\n" for n in range(60)))
+    corpus = Corpus(tmp_path / "list.csv", split_options=SplitOptions(split_by="hash"))
+    assert sum(len(corpus.recordings(split)) for split in ("train", "dev", "test")) == 60
+
+
+def test_a_zip_is_read_like_a_folder(tmp_path: Path) -> None:
+    write_clips(
+        tmp_path / "in",
+        "set/train/yes/a.wav",
+        "set/dev/yes/b.wav",
+        "set/test/no/c.wav",
+        "__MACOSX/set/train/yes/._a.wav",
+    )
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in sorted((tmp_path / "in").rglob("*.wav")):
+            archive.write(path, path.relative_to(tmp_path / "in"))
+    zipped, folder = Corpus(tmp_path / "all.zip"), Corpus(tmp_path / "in")
+    for split in ("train", "dev", "test"):
+        assert clip_names(zipped, split) == clip_names(folder, split)
+    assert zipped.recordings("train")[0].id == "all.zip:set/train/yes/a.wav"
+    assert zipped.files("dev") == [tmp_path / "all.zip"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ({}, "has no recordings"),
+        ({"files": ["a.wav"]}, "is in no folder that could be its label; give a pattern"),
+        ({"files": ["x_1.wav"], "pattern": r"(?P<label>[a-z]+)\.wav"}, "its name does not match the pattern"),
+        ({"files": ["x_z.wav"], "pattern": r"(?P<label>x)_(?P<index>.)\.wav"}, "its index 'z' is not a number"),
+        (
+            {"files": ["x_z.wav"], "pattern": r"(?P<label>x)_(?P<split>.)\.wav"},
+            "'z' is not a split: train, dev or test",
+        ),
+        ({"files": ["yes/a.wav"], "words": ("yes", "no", "on")}, "no recording is labelled no, on; labels: yes"),
+        (
+            {"files": ["yes/a.wav"], "split_options": SplitOptions(split_by="folders")},
+            "neither its folder nor its name",
+        ),
+        (
+            {"files": ["yes/a.wav"], "split_options": SplitOptions(split_by="index")},
+            "its index is not known; give a pattern",
+        ),
+        ({"files": ["train/yes/a.wav"]}, "none of its 1 recordings is in dev"),
+    ],
+)
+def test_recordings_that_do_not_fit_the_options_are_reported(
+    tmp_path: Path, corpus: dict[str, Any], message: str
+) -> None:
+    write_clips(tmp_path, *corpus.pop("files", []))
+    with pytest.raises(DataError, match=re.escape(message)):
+        Corpus(tmp_path, **corpus).recordings("train")
+
+
+def test_a_location_without_recordings_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file or folder"):
+        Corpus(tmp_path / "missing").recordings("train")
+    (tmp_path / "list.txt").write_text("a.wav yes")
+    with pytest.raises(DataError, match=r"is not a folder, a \.zip archive or a manifest"):
+        Corpus(tmp_path / "list.txt").recordings("train")
+    (tmp_path / "list.csv").write_text("path,label,split\na.wav,yes,train\nb.wav,,train\nc.wav,no,other\n")
+    with pytest.raises(DataError) as raised:
+        Corpus(tmp_path / "list.csv").recordings("train")
+    assert [problem.where for problem in raised.value.problems] == ["list.csv:3", "list.csv:4"]
+
+
+def test_many_problems_are_counted(tmp_path: Path) -> None:
+    write_clips(tmp_path, *(f"{n}.wav" for n in range(25)))
+    with pytest.raises(DataError) as raised:
+        Corpus(tmp_path).recordings("train")
+    assert len(raised.value.problems) == 21
+    assert "and 5 more" in str(raised.value)
+
+
+def test_named_data_that_is_not_here_says_where_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SEQKIT_DATA", raising=False)
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match=r"has no address.*github\.com/Jakobovski/free-spoken-digit-dataset"):
+        list(speech(source="fsdd").read("train"))
+    monkeypatch.setenv("SEQKIT_OFFLINE", "1")
+    with pytest.raises(DataError, match=r"speech_commands_v1_3words.*DeadSimpleSpeechRecognizer"):
+        list(speech(source="speech-commands-3").read("train"))
+
+
+@needs_data
+def test_the_official_splits_of_the_public_data() -> None:
+    digits = Corpus(FSDD, FSDD_PATTERN, SplitOptions(split_by="index"))
+    assert [len(digits.recordings(split)) for split in ("train", "dev", "test")] == [2400, 300, 300]
+    assert {recording.index for recording in digits.recordings("test")} == set(range(5))
+    assert Counter(recording.label for recording in digits.recordings("test")) == dict.fromkeys("0123456789", 30)
+    assert len({recording.speaker for recording in digits.recordings("train")}) == 6
+    words = Corpus(SPEECH_COMMANDS_3)
+    assert [len(words.recordings(split)) for split in ("train", "dev", "test")] == [450, 120, 180]
+    for split in ("train", "dev", "test"):
+        assert {speech_commands_split(name, 10, 10) for name in clip_names(words, split)} == {split}
+
+
+# Strings of words and synthesised words
+
+
+def test_strings_are_made_of_one_speaker_and_one_split() -> None:
+    source = SynthesisedWords((120, 48, 48))
+    joined = JoinedStrings(source=source, words=(2, 4), sizes=(30, 10, 10), gap_ms=(20.0, 60.0))
+    for split in ("train", "dev", "test"):
+        clips = {recording.clip for recording in source.recordings(split)}
+        strings = joined.recordings(split)
+        assert len(strings) == {"train": 30, "dev": 10, "test": 10}[split]
+        for string in strings:
+            audio: Any = string.clip
+            assert set(audio.clips) <= clips
+            assert {clip.voice for clip in audio.clips} == {int(string.speaker or "")}
+            assert string.label == " ".join(clip.word for clip in audio.clips)
+            assert 2 <= len(audio.clips) <= 4
+            assert all(0.02 <= gap <= 0.06 for gap in audio.gaps)
+    assert [recording.id for recording in joined.recordings("dev")] == [
+        recording.id for recording in joined.recordings("dev")
+    ]
+    assert {len(recording.label.split()) for recording in joined.recordings("train")} == {2, 3, 4}
+
+
+@needs_audio
+def test_a_string_is_its_clips_with_silence_between(tmp_path: Path) -> None:
+    write_clips(tmp_path, "train/a/1.wav", "dev/a/1.wav", "test/a/1.wav")
+    joined = JoinedStrings(source=Corpus(tmp_path), words=(3, 3), sizes=(1, 1, 1), gap_ms=(100.0, 100.0))
+    samples = joined.recordings("train")[0].clip.samples(8000)
+    clip = Corpus(tmp_path).recordings("train")[0].clip.samples(8000)
+    assert len(samples) == 3 * 800 + 2 * 800
+    np.testing.assert_array_equal(samples[:800], clip)
+    assert not samples[800:1600].any()
+    np.testing.assert_array_equal(samples[1600:2400], clip)
+    assert joined.files("train") == Corpus(tmp_path).files("train")
+
+
+def test_no_voice_is_in_two_splits_and_all_words_are_in_all() -> None:
+    source = SynthesisedWords((400, 96, 144))
+    splits = {split: source.recordings(split) for split in ("train", "dev", "test")}
+    speakers = [{recording.speaker for recording in splits[split]} for split in splits]
+    assert not speakers[0] & speakers[1] | speakers[0] & speakers[2] | speakers[1] & speakers[2]
+    for split, recordings in splits.items():
+        assert {recording.label for recording in recordings} == set(generator.WORDS)
+        assert len({recording.id for recording in recordings}) == len(recordings), split
+    assert len(splits["train"]) == 400
+
+
+def test_synthesised_words_are_the_same_each_time_and_different_each_take() -> None:
+    one = generator.synthesise_word("seven", 3, 0, 8000)
+    np.testing.assert_array_equal(one, generator.synthesise_word("seven", 3, 0, 8000))
+    other = generator.synthesise_word("seven", 3, 1, 8000)
+    assert len(one) != len(other) or not np.array_equal(one, other)
+    assert one.dtype == np.float32
+    assert bool(np.isfinite(one).all())
+    for word in generator.WORDS:
+        for voice in (0, 1, 2, 25):
+            spoken = generator.synthesise_word(word, voice, 0, 16000)
+            assert 0.25 < len(spoken) / 16000 < 1.5
+            assert 0.05 < np.abs(spoken).max() <= 1.0
+
+
+@pytest.mark.parametrize("voice", [0, 1, 2])
+def test_vowels_have_the_formants_and_the_pitch_they_are_made_with(voice: int) -> None:
+    speaker = generator.Voice.from_number(voice)
+    rate = 16000
+    phone = generator.Phone((700, 1800, 2600), 600)
+    rng = np.random.RandomState(0)
+    wave = generator.synthesise((phone,), speaker, rng, rate)[rate // 10 : -rate // 10]
+    power = np.abs(np.fft.rfft(wave * np.hanning(len(wave)))) ** 2
+    hertz = np.fft.rfftfreq(len(wave), 1 / rate)
+    # The envelope: power over as many points as lie between two overtones.
+    wide = round(1.2 * speaker.pitch / hertz[1])
+    envelope = np.convolve(power, np.ones(wide) / wide, "same")
+    for formant in (700, 1800):
+        near = (hertz > formant / speaker.tract * 0.8) & (hertz < formant / speaker.tract * 1.2)
+        peak = hertz[near][envelope[near].argmax()]
+        assert peak == pytest.approx(formant / speaker.tract, abs=0.6 * speaker.pitch + 0.12 * formant)
+    echo = np.correlate(wave, wave, "full")[len(wave) :]
+    low, high = int(rate / (speaker.pitch * 1.5)), int(rate / (speaker.pitch / 1.5))
+    assert rate / (low + echo[low:high].argmax()) == pytest.approx(speaker.pitch, rel=0.3)
