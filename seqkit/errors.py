@@ -90,6 +90,12 @@ class Interrupted(SeqkitError):
         self.exit_code = exit_code
 
 
+def name_hint(name: str, known: Sequence[str], *, label: str = "available", if_none: str = "none is installed") -> str:
+    """`did you mean 'lstm'? available: gru, lstm, rnn`: what to say after a name that is unknown."""
+    listing = f"{label}: {', '.join(known)}" if known else if_none
+    return f"{suggest(name, known)} {listing}".lstrip()
+
+
 def suggest(word: str, known: Iterable[str], *, most: int = 3) -> str:
     """`did you mean 'dropout'?` for the nearest known names (cutoff 0.5), or an empty string."""
     near = difflib.get_close_matches(str(word), sorted(known), n=most, cutoff=0.5)

@@ -1,8 +1,8 @@
 """Windows of DNA drawn from published position weight matrices, for a task that needs no download.
 
-`splice`: 60 bases, as in the UCI set: is there the end of an exon (`EI`, the donor or 5' site), the start of one (`IE`,
-the acceptor or 3' site) between bases 30 and 31, or neither (`N`)? Half of the windows are `N`: some have a site
-elsewhere, some have but the two bases that nearly all sites share in its place, some are chance.
+`splice`: 60 bases, as in the UCI data set: is there the end of an exon (`EI`, the donor or 5' site), the start of one
+(`IE`, the acceptor or 3' site) between bases 30 and 31, or neither (`N`)? Half of the windows are `N`: some have a site
+elsewhere, some have in its place only the two bases that nearly all sites share, the others are random.
 
 `promoter`: 60 to 120 bases, of either strand: `bacterial`, boxes -35 and -10 with 16 to 18 bases between them; `TATA`,
 a TATA box with its surroundings; or `none`, of which some have the boxes in the wrong order or at the wrong distance.
@@ -16,7 +16,8 @@ Matrices, in percent or counts, rows A, C, G, T:
   promoter sequences, Nucleic Acids Research 21 (1993) 1507, doi:10.1093/nar/21.7.1507.
 * TATA box: P. Bucher, Journal of Molecular Biology 212 (1990) 563, doi:10.1016/0022-2836(90)90223-9 (389 promoters).
 
-Everything else is chance, each base as likely as the others.
+All other bases are random, each as likely as the others. Of `random` only `random()` is used: its numbers are the same
+in every version of Python.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
+
+from seqkit_genome.options import Signal
 
 T = TypeVar("T")
 
-Signal: TypeAlias = Literal["splice", "promoter"]
 Matrix: TypeAlias = tuple[tuple[int, ...], ...]
-"""Four rows, A, C, G and T: how often each stands at each place."""
+"""Four rows, A, C, G and T: the frequency of each at each position."""
 
 DONOR: Final[Matrix] = (
     (38, 62, 12, 0, 0, 71, 73, 11, 21),
@@ -45,7 +47,7 @@ ACCEPTOR: Final[Matrix] = (
     (51, 53, 57, 58, 59, 59, 54, 50, 51, 59, 63, 33, 37, 0, 0, 13, 41),
 )
 BEFORE: Final = {"EI": 3, "IE": 15}
-"""How many columns of a site's matrix stand before the junction."""
+"""Number of columns of a site's matrix that are before the junction."""
 SITES: Final = {"EI": DONOR, "IE": ACCEPTOR}
 
 MINUS_35: Final[dict[int, Matrix]] = {
@@ -72,8 +74,10 @@ _COMPLEMENT: Final = str.maketrans("ACGT", "TGCA")
 
 
 def windows(signal: Signal, split: str, count: int, *, seed: int) -> Iterator[tuple[str, str]]:
-    """`count` different windows of a split as (sequence, class), the same ones each time; a shorter split is the
-    beginning of a longer one."""
+    """`count` different windows of a split as (sequence, class), the same ones on every run.
+
+    A shorter split is the beginning of a longer one.
+    """
     rng = random.Random(f"{signal} {seed} {split}")
     return islice(_distinct(splice if signal == "splice" else promoter, rng), count)
 
@@ -88,66 +92,67 @@ def _distinct(draw: Callable[[random.Random], tuple[str, str]], rng: random.Rand
 
 
 def splice(rng: random.Random) -> tuple[str, str]:
-    """One window and its class. Of `rng` only `random()` is used: its numbers never change between Pythons."""
-    window = _chance(rng, WINDOW)
+    """One window and its class."""
+    window = _random_bases(rng, WINDOW)
     label = _pick(rng, ("EI", "IE", "N", "N"))
     if label != "N":
         return _with_site(rng, window, label, JUNCTION), label
     kind, site = rng.random(), _pick(rng, ("EI", "IE"))
     if kind < 0.3:
-        away = 5 + int(rng.random() * 9)
-        return _with_site(rng, window, site, JUNCTION + away if rng.random() < 0.5 else JUNCTION - away), "N"
+        distance = 5 + int(rng.random() * 9)
+        junction = JUNCTION + distance if rng.random() < 0.5 else JUNCTION - distance
+        return _with_site(rng, window, site, junction), "N"
     if kind < 0.6:
-        at, core = (JUNCTION, "GT") if site == "EI" else (JUNCTION - 2, "AG")
-        return window[:at] + core + window[at + 2 :], "N"
+        start, core = (JUNCTION, "GT") if site == "EI" else (JUNCTION - 2, "AG")
+        return window[:start] + core + window[start + 2 :], "N"
     return window, "N"
 
 
 def promoter(rng: random.Random) -> tuple[str, str]:
     """One window and its class."""
-    window = _chance(rng, SHORTEST + int(rng.random() * (LONGEST - SHORTEST + 1)))
+    window = _random_bases(rng, SHORTEST + int(rng.random() * (LONGEST - SHORTEST + 1)))
     label = _pick(rng, ("bacterial", "TATA", "none"))
     if label == "TATA":
-        inserted = _drawn(rng, TATA)
+        inserted = _draw(rng, TATA)
     elif label == "bacterial":
         gap = _pick(rng, (16, 17, 17, 18))
-        inserted = _drawn(rng, MINUS_35[gap]) + _chance(rng, gap) + _drawn(rng, MINUS_10[gap])
+        inserted = _draw(rng, MINUS_35[gap]) + _random_bases(rng, gap) + _draw(rng, MINUS_10[gap])
     else:
         kind, gap = rng.random(), _pick(rng, (16, 17, 17, 18))
-        first, second = _drawn(rng, MINUS_35[gap]), _drawn(rng, MINUS_10[gap])
+        first, second = _draw(rng, MINUS_35[gap]), _draw(rng, MINUS_10[gap])
         if kind < 0.25:
-            inserted = second + _chance(rng, gap) + first
+            inserted = second + _random_bases(rng, gap) + first
         elif kind < 0.5:
-            inserted = first + _chance(rng, 4 + int(rng.random() * 8)) + second
+            inserted = first + _random_bases(rng, 4 + int(rng.random() * 8)) + second
         else:
             inserted = ""
-    at = int(rng.random() * (len(window) - len(inserted) + 1))
-    window = window[:at] + inserted + window[at + len(inserted) :]
+    start = int(rng.random() * (len(window) - len(inserted) + 1))
+    window = window[:start] + inserted + window[start + len(inserted) :]
     return (window.translate(_COMPLEMENT)[::-1] if rng.random() < 0.5 else window), label
 
 
 def _with_site(rng: random.Random, window: str, site: str, junction: int) -> str:
-    """The window with a drawn site, as much of it as is within."""
-    drawn, start = _drawn(rng, SITES[site]), junction - BEFORE[site]
+    """The window with a site drawn from its matrix, cut off at the ends of the window."""
+    drawn, start = _draw(rng, SITES[site]), junction - BEFORE[site]
     drawn, start = drawn[max(0, -start) :], max(0, start)
     return (window[:start] + drawn + window[start + len(drawn) :])[:WINDOW]
 
 
-def _drawn(rng: random.Random, matrix: Matrix) -> str:
-    """A sequence of the matrix, each place on its own. Columns may add up to 99 or 101: they were rounded."""
-    return "".join(_weighted(rng, column) for column in zip(*matrix, strict=True))
+def _draw(rng: random.Random, matrix: Matrix) -> str:
+    """A sequence drawn from a matrix, each position on its own. Rounded columns add up to 99 or 101 in places."""
+    return "".join(_draw_base(rng, column) for column in zip(*matrix, strict=True))
 
 
-def _weighted(rng: random.Random, weights: Sequence[int]) -> str:
-    left = rng.random() * sum(weights)
+def _draw_base(rng: random.Random, weights: Sequence[int]) -> str:
+    remaining = rng.random() * sum(weights)
     for base, weight in zip("ACGT", weights, strict=True):
-        left -= weight
-        if left < 0:
+        remaining -= weight
+        if remaining < 0:
             return base
     raise AssertionError("random() is below 1")
 
 
-def _chance(rng: random.Random, count: int) -> str:
+def _random_bases(rng: random.Random, count: int) -> str:
     return "".join("ACGT"[int(rng.random() * 4)] for _ in range(count))
 
 

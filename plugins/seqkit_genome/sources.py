@@ -1,4 +1,4 @@
-"""Where sequences with classes come from: the generator, published data, files of the user's."""
+"""Where sequences with classes come from: the generator, published data, the user's files."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias, final
+from typing import Any, Final, Protocol, TypeAlias, final
 
 from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
-from seqkit_genome import generator, reading
-from seqkit_genome.alphabet import Gaps
-from seqkit_genome.folds import Alike, Folds
+from seqkit_genome import fasta, generator
+from seqkit_genome.options import Format, Gaps, Names, Signal
+from seqkit_genome.splits import Folds, SequenceIdentity
 
-Format: TypeAlias = Literal["auto", "fasta", "fastq", "csv", "tsv", "uci"]
-Given: TypeAlias = Path | Mapping[str, Path]
-"""One file, or one file a class."""
+FileOrFiles: TypeAlias = Path | Mapping[str, Path]
+"""One file, or one file for each class."""
 
 SUFFIXES: Final[dict[str, Format]] = {
     ".fa": "fasta", ".fasta": "fasta", ".fna": "fasta", ".ffn": "fasta", ".frn": "fasta", ".fas": "fasta",
@@ -29,24 +28,24 @@ class Source(Protocol):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those that there are."""
+        """The splits of this source."""
 
     def read(self, split: str) -> Iterable[Example]:
-        """Its examples."""
+        """The examples of a split."""
 
     def files(self, split: str) -> Sequence[Path]:
-        """The files behind it; empty: there are none."""
+        """The files that a split is read from; empty: none."""
 
     def notes(self) -> Sequence[str]:
-        """What there is to know of the examples."""
+        """Remarks about the examples, for the log."""
 
 
 @final
 @dataclass(frozen=True)
-class Generated:
+class GeneratedSource:
     """Windows drawn from matrices: see `seqkit_genome.generator`."""
 
-    signal: generator.Signal
+    signal: Signal
     sizes: tuple[int, int, int]
     seed: int
     splits: tuple[str, ...] = ("train", "dev", "test")
@@ -64,9 +63,9 @@ class Generated:
 
 
 @final
-@dataclass(frozen=True)
-class Reading:
-    """How a file of sequences is read; see `seqkit_genome.genome` for what the options mean."""
+@dataclass(frozen=True, kw_only=True)
+class SequenceReader:
+    """Reads files of sequences; see `seqkit_genome.genome` for the options."""
 
     format: Format = "auto"
     sequence: str | int | None = None
@@ -74,83 +73,86 @@ class Reading:
     header: bool | None = None
     pattern: str | None = None
     gaps: Gaps = "refuse"
-    names: reading.Names = "refuse"
+    names: Names = "refuse"
 
     def read(self, path: Path, label: str | None) -> Iterator[Example]:
-        """The examples of a file, all of them of this class if one is given."""
-        form = self.form(path.name)
-        if form in ("fasta", "fastq"):
-            yield from self._records(path, label, form)
+        """The examples of a file, all of class `label` unless it is None."""
+        file_format = self.format_of(path.name)
+        if file_format in ("fasta", "fastq"):
+            yield from self._read_records(path, label, file_format)
             return
-        examples = _uci(path) if form == "uci" else self._table(path, form, label is None)
+        examples = _read_uci(path) if file_format == "uci" else self._read_table(path, file_format, label is None)
         for example in examples:
             yield example if label is None else replace(example, target=label)
 
-    def form(self, name: str) -> Format:
-        """The format of a file of this name. Raises UsageError where that is not to be seen."""
+    def format_of(self, name: str) -> Format:
+        """The format of a file of this name. Raises UsageError if the name does not tell."""
         if self.format != "auto":
             return self.format
         suffix = Path(name.removesuffix(".gz")).suffix.lower()
         if suffix not in SUFFIXES:
-            raise UsageError(f"'{name}': the name does not say the format; set `format`, or end it in {_listed()}")
+            known = f"{', '.join(SUFFIXES)} (or one of them and .gz)"
+            raise UsageError(f"'{name}': the name does not tell the format; set `format`, or let it end in {known}")
         return SUFFIXES[suffix]
 
-    def check(self, name: str, one_class: bool) -> None:
-        """Raises UsageError where the classes of a file of this name could not be known, or not with these options."""
-        form = self.form(name)
-        if form in ("fasta", "fastq") and not one_class and self.pattern is None:
-            what = f"'{name}': where is the class? give one file a class ({{NAME: file, ...}}), or set `pattern`"
-            raise UsageError(what)
-        for option, column in (("sequence", self.sequence), ("label", self.label)):
-            if column is not None and form not in ("csv", "tsv"):
-                raise UsageError(f"{option}: '{name}' is {form.upper()} and has no columns to choose")
-            if isinstance(column, str) and self.header is False:
-                raise UsageError(f"{option}: '{column}' is a name, but header: false says that there are none")
+    def check(self, name: str, has_class: bool) -> None:
+        """Check the options against a file of this name, of which the class may be known already.
 
-    def _records(self, path: Path, label: str | None, form: str) -> Iterator[Example]:
-        reader = reading.fasta if form == "fasta" else reading.fastq
+        Raises:
+            UsageError: the classes could not be read, or an option does not fit the format.
+        """
+        file_format = self.format_of(name)
+        if file_format in ("fasta", "fastq") and not has_class and self.pattern is None:
+            reason = f"'{name}': the class is missing; give one file for each class ({{NAME: file, ...}})"
+            raise UsageError(f"{reason}, or set `pattern` to find it in the headers")
+        for option, column in (("sequence", self.sequence), ("label", self.label)):
+            if column is not None and file_format not in ("csv", "tsv"):
+                raise UsageError(f"{option}: '{name}' is {file_format.upper()} and has no columns to choose from")
+            if isinstance(column, str) and self.header is False:
+                raise UsageError(f"{option}: '{column}' is a name, but header: false means that columns have none")
+
+    def _read_records(self, path: Path, label: str | None, file_format: str) -> Iterator[Example]:
+        reader = fasta.read_fasta if file_format == "fasta" else fasta.read_fastq
         pattern = None if self.pattern is None or label is not None else re.compile(self.pattern)
         for record in reader(path, gaps=self.gaps, names=self.names):
-            where = f"{path.name}:{record.line}"
-            found = label
+            record_label = label
             if pattern is not None:
                 match = pattern.search(record.title)
                 if match is None or not match["label"]:
-                    what = f"the pattern finds no class in the header '{record.title[:80]}'"
-                    raise DataError(Problem(f"{path}:{record.line}", what))
-                found = match["label"]
-            yield Example(record.sequence, found, where)
+                    reason = f"the pattern finds no class in the header '{record.title[:80]}'"
+                    raise DataError(Problem(f"{path}:{record.line}", reason))
+                record_label = match["label"]
+            yield Example(record.sequence, record_label, f"{path.name}:{record.line}")
 
-    def _table(self, path: Path, form: str, labelled: bool) -> Iterator[Example]:
-        label = (self.label or 2) if labelled else None
-        if form == "csv":
-            return readers.csv(path, input=self.sequence or 1, target=label, header=self.header, skip_blank=True)
-        return readers.tsv(path, input=self.sequence or 1, target=label, header=self.header, skip_blank=True)
+    def _read_table(self, path: Path, file_format: str, has_labels: bool) -> Iterator[Example]:
+        label = (self.label or 2) if has_labels else None
+        reader = readers.csv if file_format == "csv" else readers.tsv
+        return reader(path, input=self.sequence or 1, target=label, header=self.header, skip_blank=True)
 
 
-def _uci(path: Path) -> Iterator[Example]:
-    """Lines of `class, name, sequence`, blanks and tabs around each of them."""
+def _read_uci(path: Path) -> Iterator[Example]:
+    """Examples from lines of `class, name, sequence`, with blanks and tabs around each of them."""
     for line in readers.numbered(path):
         if not line.text.strip():
             continue
-        fields = [each.strip() for each in line.text.split(",")]
-        if len(fields) != 3:
-            what = f"has {len(fields)} fields; class, name and sequence are wanted"
-            raise DataError(Problem(f"{path}:{line.number}", what))
-        yield Example(fields[2], fields[0], f"{path.name}:{line.number}")
+        columns = [column.strip() for column in line.text.split(",")]
+        if len(columns) != 3:
+            reason = f"has {len(columns)} columns, but three are expected: class, name and sequence"
+            raise DataError(Problem(f"{path}:{line.number}", reason))
+        yield Example(columns[2], columns[0], f"{path.name}:{line.number}")
 
 
 @final
 @dataclass(frozen=True)
-class Part:
-    """Some files that belong together, each with the class of all its sequences, or None where each says its own."""
+class FileSet:
+    """Files that belong together, each with the class of all its sequences, or None if the file has the classes."""
 
     find: Callable[[], Sequence[tuple[Path, str | None]]]
-    reading: Reading
+    reader: SequenceReader
 
     def read(self) -> Iterator[Example]:
         for path, label in self.find():
-            yield from self.reading.read(path, label)
+            yield from self.reader.read(path, label)
 
     def files(self) -> list[Path]:
         return [path for path, _ in self.find()]
@@ -158,70 +160,76 @@ class Part:
 
 @final
 @dataclass(frozen=True)
-class Files:
-    """Sequences from files, split as they are or by hash.
+class FileSource:
+    """Sequences from files, with splits as they are, by hash, or in folds.
 
     Attributes:
-        parts: those that have files of their own.
-        alike: when two sequences are the same.
-        held_out: the share of train that is dev, where dev has no files.
-        folds: how many folds train is dealt out to, or None.
-        fold: which of them is test.
+        file_sets: the files of each split that has its own.
+        identity: when two sequences are the same.
+        held_out: the share of train that is dev, if dev has no files.
+        folds: number of folds that train is dealt out to, or None.
+        fold: the fold that is test.
     """
 
-    parts: Mapping[str, Part]
-    alike: Alike
+    file_sets: Mapping[str, FileSet]
+    identity: SequenceIdentity
     held_out: float
     folds: int | None = None
     fold: int = 0
 
     @property
     def splits(self) -> tuple[str, ...]:
-        dev = "dev" in self.parts or self.held_out > 0
-        test = "test" in self.parts or self.folds is not None
-        return ("train", *(("dev",) if dev else ()), *(("test",) if test else ()))
+        has_dev = "dev" in self.file_sets or self.held_out > 0
+        has_test = "test" in self.file_sets or self.folds is not None
+        return ("train", *(("dev",) if has_dev else ()), *(("test",) if has_test else ()))
 
     def read(self, split: str) -> Iterator[Example]:
-        if split in self.parts and split != "train" and self.folds is None:
-            return self.parts[split].read()
-        return (example for example in self.parts["train"].read() if self._split_of(example.input) == split)
+        if split in self.file_sets and split != "train" and self.folds is None:
+            return self.file_sets[split].read()
+        return (example for example in self.file_sets["train"].read() if self._split_of(example.input) == split)
 
     def files(self, split: str) -> Sequence[Path]:
-        return self.parts[split if split in self.parts and self.folds is None else "train"].files()
+        return self.file_sets[split if split in self.file_sets and self.folds is None else "train"].files()
 
     def notes(self) -> Sequence[str]:
-        return () if self.folds is None else self._dealt.notes
+        return () if self.folds is None else self._dealt_folds.notes
 
     def _split_of(self, sequence: Any) -> str:
-        """Where a sequence of train's files belongs."""
-        if self.folds is not None and self._dealt.of(sequence) == self.fold:
+        """The split of a sequence from train's files."""
+        if self.folds is not None and self._dealt_folds.of(sequence) == self.fold:
             return "test"
-        return "dev" if "dev" not in self.parts and self.alike.held_out(sequence, self.held_out) else "train"
+        if "dev" not in self.file_sets and self.identity.is_held_out(sequence, self.held_out):
+            return "dev"
+        return "train"
 
     @cached_property
-    def _dealt(self) -> Folds:
+    def _dealt_folds(self) -> Folds:
         assert self.folds is not None
-        return Folds.deal(self.parts["train"].read(), self.folds, self.alike)
+        return Folds.deal(self.file_sets["train"].read(), self.folds, self.identity)
 
 
-def given(parts: Mapping[str, Given | None], how: Reading, alike: Alike, held_out: float) -> Files:
-    """Files of the user's: for each split one file, one file a class, or None.
+def user_files(
+    paths: Mapping[str, FileOrFiles | None], reader: SequenceReader, identity: SequenceIdentity, held_out: float
+) -> FileSource:
+    """The user's files: for each split one file, one file for each class, or None.
 
     Raises:
         UsageError: the classes of a file cannot be known.
     """
-    found = {}
-    for split, what in parts.items():
-        if what is None:
+    file_sets = {}
+    for split, value in paths.items():
+        if value is None:
             continue
-        files = [(path, label) for label, path in what.items()] if isinstance(what, Mapping) else [(what, None)]
+        files = [(path, label) for label, path in value.items()] if isinstance(value, Mapping) else [(value, None)]
         for path, label in files:
-            how.check(path.name, label is not None)
-        found[split] = Part(_checked(files, split), how)
-    return Files(found, alike, held_out)
+            reader.check(path.name, label is not None)
+        file_sets[split] = FileSet(_existing(files, split), reader)
+    return FileSource(file_sets, identity, held_out)
 
 
-def _checked(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[[], Sequence[tuple[Path, str | None]]]:
+def _existing(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[[], Sequence[tuple[Path, str | None]]]:
+    """A function that gives these files, or raises DataError if one is missing."""
+
     def find() -> Sequence[tuple[Path, str | None]]:
         for path, _ in files:
             if not path.is_file():
@@ -231,13 +239,7 @@ def _checked(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[[
     return find
 
 
-def _listed() -> str:
-    return f"{', '.join(SUFFIXES)} (or one of them and .gz)"
-
-
-# Published data
-
-_SPLICE_AT = (
+_SPLICE_URL = (
     "https://raw.githubusercontent.com/drusk/splice-junction-gene-sequences/e862a929e3d82a881bb7abc8e0ffba3f68cf9a8c"
 )
 SPLICE = Dataset(
@@ -245,7 +247,7 @@ SPLICE = Dataset(
     (
         File(
             "splice.data",
-            f"{_SPLICE_AT}/data/splice.data",
+            f"{_SPLICE_URL}/data/splice.data",
             "ebbae10c85d3c285e2a2489a37e42bc2ee8d91d15005e391a9962fa3389a114f",
             319_000,
         ),
@@ -254,7 +256,7 @@ SPLICE = Dataset(
     about="Molecular Biology (Splice-junction Gene Sequences) of UCI: 3,190 windows of 60 bases of primates, classes "
     "EI, IE and N (Towell, Noordewier and Shavlik 1991)",
 )
-_PROMOTERS_AT = (
+_PROMOTERS_URL = (
     "https://raw.githubusercontent.com/farhan-137/dna-promoter-classifier/585478d4bcbeb8a6293f777d9d1abfae91c6db59"
 )
 PROMOTERS = Dataset(
@@ -262,7 +264,7 @@ PROMOTERS = Dataset(
     (
         File(
             "promoters.data",
-            f"{_PROMOTERS_AT}/data/promoters.data",
+            f"{_PROMOTERS_URL}/data/promoters.data",
             "9cba9e8661ab04760d69b857f62259233446f2dce5ec9b515efe0b23c315bb29",
             7_089,
         ),
@@ -271,13 +273,13 @@ PROMOTERS = Dataset(
     about="Molecular Biology (Promoter Gene Sequences) of UCI: 106 windows of 57 bases of E. coli, promoter or not "
     "(Harley and Reynolds 1987, Towell et al. 1990)",
 )
-_ENHANCERS_AT = (
+_ENHANCERS_URL = (
     "https://raw.githubusercontent.com/YangHuan639/iEnhancer-RD/809aeccdaeb05c7b69e0938d49cceec2ce4a97f0/dataset"
 )
 ENHANCERS = Dataset(
     "genome/enhancers",
     tuple(
-        File(name, f"{_ENHANCERS_AT}/{name}", sha256, size)
+        File(name, f"{_ENHANCERS_URL}/{name}", sha256, size)
         for name, size, sha256 in (
             ("B_NonEnhancer.txt", 338_234, "150dbb52b489e263f43aadba03118e9dd3bf2bdcd598e3fea0aa7cddec1bc825"),
             ("B_StrongEnhancer.txt", 169_047, "366326bd1759d642c755ac0491bd13d741ec766d101fb704bf72ebb03ae4bfec"),
@@ -297,22 +299,24 @@ _ENHANCER_TASKS: Final = {
 }
 
 
-def published(name: str, alike: Alike, held_out: float, gaps: Gaps) -> tuple[Files, Dataset]:
-    """A public data set: its parts, and what it is."""
+def published(name: str, identity: SequenceIdentity, held_out: float, gaps: Gaps) -> tuple[FileSource, Dataset]:
+    """A published data set and its description."""
     if name in _ENHANCER_TASKS:
         # Headers of the test files repeat their first words.
-        how = Reading("fasta", gaps=gaps, names="allow")
-        parts = {split: Part(_enhancers(name, letter), how) for split, letter in (("train", "B"), ("test", "I"))}
-        return Files(parts, alike, held_out), ENHANCERS
+        reader = SequenceReader(format="fasta", gaps=gaps, names="allow")
+        file_sets = {
+            split: FileSet(_enhancer_files(name, letter), reader) for split, letter in (("train", "B"), ("test", "I"))
+        }
+        return FileSource(file_sets, identity, held_out), ENHANCERS
     dataset = SPLICE if name == "splice-junction" else PROMOTERS
 
     def find() -> list[tuple[Path, str | None]]:
         return [(fetch(dataset) / dataset.files[0].path, None)]
 
-    return Files({"train": Part(find, Reading("uci"))}, alike, held_out), dataset
+    return FileSource({"train": FileSet(find, SequenceReader(format="uci"))}, identity, held_out), dataset
 
 
-def _enhancers(name: str, letter: str) -> Callable[[], list[tuple[Path, str | None]]]:
+def _enhancer_files(name: str, letter: str) -> Callable[[], list[tuple[Path, str | None]]]:
     def find() -> list[tuple[Path, str | None]]:
         folder = fetch(ENHANCERS)
         return [(folder / f"{letter}_{kind}Enhancer.txt", label) for kind, label in _ENHANCER_TASKS[name].items()]

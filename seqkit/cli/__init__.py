@@ -56,7 +56,7 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"no verb is called '{args[0]}'; {suggest(args[0], VERBS) or 'there are: ' + ', '.join(VERBS)}")
+            ctx.fail(f"no verb is called '{args[0]}'; {suggest(args[0], VERBS) or 'available: ' + ', '.join(VERBS)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -179,21 +179,21 @@ def _options(sets: Sequence[str]) -> dict[str, JSON]:
     from seqkit.errors import RecipeError, UsageError
     from seqkit.recipe import overrides
     from seqkit.recipe.checker import to_python
-    from seqkit.recipe.parser import Fatal, Place
+    from seqkit.recipe.parser import Fatal, Location
 
-    found = {}
-    for number, each in enumerate(sets):
-        name, equals, value = each.partition("=")
+    options = {}
+    for number, flag in enumerate(sets):
+        name, equals, value = flag.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"--set {each}: expected OPTION=VALUE, as in --set folder=data")
+            raise UsageError(f"--set {flag}: expected OPTION=VALUE, as in --set folder=data")
         try:
-            node, problems = overrides.parse(value, Place((1, number, 0), f"--set {each}", Path.cwd()))
+            node, issues = overrides.parse(value, Location((1, number, 0), f"--set {flag}", Path.cwd()))
         except Fatal as error:
-            raise RecipeError(error.finding.problem) from None
-        if problems:
-            raise RecipeError([each.problem for each in problems])
-        found[name] = to_python(node)
-    return found
+            raise RecipeError(error.issue.problem) from None
+        if issues:
+            raise RecipeError([issue.problem for issue in issues])
+        options[name] = to_python(node)
+    return options
 
 
 def matching(name: str) -> list[Plugin]:

@@ -24,8 +24,8 @@ def list_(as_json: bool) -> None:
     from seqkit.recipe import bundled
 
     rows = [
-        {"name": name, "about": bundled.about(file.read_text("utf-8")), "file": str(file)}
-        for name, file in bundled.files().items()
+        {"name": name, "about": bundled.description_of(file.read_text("utf-8")), "file": str(file)}
+        for name, file in bundled.find_files().items()
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))

@@ -1,38 +1,38 @@
-"""Beam search: the most probable texts of a model that says them symbol by symbol.
+"""Beam search: the most probable texts of a model that predicts them symbol by symbol.
 
-Beams of all examples are worked on side by side; an example that is done leaves the batch. No example's answer depends
-on another: every choice is made from its own scores, and ties go to the earlier beam.
+The beams of all examples advance together; examples that are done leave the batch. No example's result depends on
+another: each choice is made from the example's own scores, and of equal scores the earlier beam wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-LOOK_EVERY = 8
-"""Steps on a GPU between two looks at which examples are done: a look waits for the device."""
+CHECK_EVERY = 8
+"""Steps on a GPU between two checks for examples that are done: a check waits for the device."""
 
-WORTH_LEAVING = 8
-"""One of so many examples must be done before those that are done leave: leaving copies what the others look at."""
-
-
-class Rows(Protocol):
-    """Something of which there is one row an example."""
-
-    def rows(self, index: Tensor) -> Self:
-        """The same of some examples only."""
+LEAVING_PART = 8
+"""Done examples leave once they are one in so many of the batch: leaving copies the tensors of those that stay."""
 
 
-class Beams(Rows, Protocol):
-    """A state that goes from step to step, with K beams for each example."""
+class BatchRows(Protocol):
+    """Something with one row an example."""
 
-    def beams(self, parents: Tensor) -> Self:
-        """(B, K') for each new beam, the old beam of its example that it goes on from."""
+    def take_rows(self, index: Tensor) -> Self:
+        """The rows of these examples only."""
+
+
+class BeamState(BatchRows, Protocol):
+    """What a model carries from step to step, with K beams for each example."""
+
+    def take_beams(self, parents: Tensor) -> Self:
+        """The state of new beams; (B, K') says which old beam of its example each of them continues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Hypothesis:
 
     Attributes:
         symbols: its ids, without the end.
-        total: logarithm of its probability, the end included.
-        score: what it was ranked by.
-        alignment: the encoded step that each symbol, and the end, looked at most; None without attention.
-        cut: True if it was made to end by its limit, though the model would have gone on.
+        total: the logarithm of its probability, the end included.
+        score: the total after length normalisation, by which texts are ranked.
+        alignment: for each symbol and the end, the encoded step with the largest weight; None without attention.
+        cut: True if it was ended by its limit although the model would have continued.
     """
 
     symbols: list[int]
@@ -54,19 +54,19 @@ class Hypothesis:
     cut: bool
 
 
-S = TypeVar("S", bound=Rows)
-P = TypeVar("P", bound=Beams)
+Source = TypeVar("Source", bound=BatchRows)
+State = TypeVar("State", bound=BeamState)
 
 
 def penalty(length: int | Tensor, alpha: float) -> float | Tensor:
-    """((5 + n) / 6) ** alpha, what a text of n symbols (its end counted) has its total divided by (Wu et al. 2016)."""
+    """((5 + n) / 6) ** alpha, the divisor of the total of a text with n symbols, its end counted (Wu et al. 2016)."""
     return ((5.0 + length) / 6.0) ** alpha
 
 
 def beam_search(
-    step: Callable[[S, P, Tensor], tuple[Tensor, P, Tensor | None]],
-    source: S,
-    position: P,
+    step: Callable[[Source, State, Tensor], tuple[Tensor, State, Tensor | None]],
+    source: Source,
+    state: State,
     *,
     limits: Tensor,
     start: int,
@@ -74,128 +74,190 @@ def beam_search(
     beams: int,
     alpha: float = 0.0,
     best: int = 1,
-    shortest: int = 0,
+    min_length: int = 0,
     forbidden: Sequence[int] = (),
 ) -> list[list[Hypothesis]]:
-    """The best finished texts of each example, the best first; there is always one.
+    """The best finished texts of each example, the best first; at least one each.
 
-    A step takes the best continuations of all beams of an example. Those that end are finished and ranked by their
-    total over `penalty`; the `beams` best of the others go on (of those that end, only what is among the `beams` best
-    counts). An example is done when it has finished `beams` texts, when nothing that goes on could still overtake (a
-    total never grows, and the penalty is largest at the limit), or at its limit, where every beam is made to end. With
-    one beam this is greedy search. With at least as many beams as there are beginnings of texts it is exact.
+    A step takes the best continuations of all beams of an example. Those that end, if they are among the `beams` best,
+    are finished and ranked by their total divided by `penalty`; the `beams` best of the others continue. An example is
+    done when it has finished `beams` texts, when no unfinished text can overtake any more (a total never grows, and the
+    penalty is largest at the limit), or at its limit, where every beam must end. With one beam this is greedy search.
+    With at least as many beams as there are prefixes it is exact.
 
     Args:
-        step: from the source, the position and the symbols (B, K) that were said last, to scores of the next symbol
-            (B, K, V), which are written over, the next position, and the encoded step that each beam looks at most
-            (B, K), or None.
-        source: what does not change from step to step.
-        position: before the first step, one beam an example.
+        step: from the source, the state and the last symbols (B, K), to scores of the next symbol (B, K, V), which may
+            be overwritten, the next state, and the encoded step with each beam's largest weight (B, K), or None.
+        source: what stays the same at every step.
+        state: the state before the first step, one beam an example.
         limits: (B,) int64 on the CPU, the most symbols of each example, its end counted; at least 1.
         start: the symbol that is read first.
         end: the symbol that ends a text.
         beams: K.
         alpha: strength of length normalisation; 0: totals are compared as they are.
         best: how many texts are wanted of each example, at most `beams`.
-        shortest: least symbols of a text, the end not counted; below every limit.
-        forbidden: symbols that are never said.
+        min_length: fewest symbols of a text, the end not counted; below every limit.
+        forbidden: symbols that are never predicted.
 
     Raises:
         ValueError: an argument is out of range, or the model's scores are not finite.
     """
-    if beams < 1 or not 1 <= best <= beams or bool((limits < 1 + shortest).any()):
-        raise ValueError("needs a beam, no more texts than beams, and limits that leave room for a text and its end")
-    count = len(limits)
-    rows, ends = torch.arange(count), limits
-    symbols = torch.full((count, 1), start)
-    pool: _Pool | None = None
-    said: list[_Said] = []
-    totals = torch.zeros(count, 1, dtype=torch.float64)
-    finished: list[_Pool] = []
+    if beams < 1 or not 1 <= best <= beams or bool((limits < 1 + min_length).any()):
+        raise ValueError(
+            "needs at least one beam, at most as many texts as beams, and limits above min_length; got "
+            f"beams {beams}, best {best}, min_length {min_length} and a least limit of {int(limits.min())}"
+        )
+    live, pool = _LiveBeams.first(limits, start), _FinishedPool.empty(torch.arange(len(limits)), beams)
+    history: list[_StepRecord] = []
+    finished: list[_FinishedPool] = []
     for number in range(int(limits.max())):
-        scores, position, looked = step(source, position, symbols)
-        device = scores.device
-        if pool is None:
-            totals, symbols, rows_there = totals.to(device), symbols.to(device), rows.to(device)
-            ends_there = ends.to(device)
-            pool = _Pool.empty(rows_there, beams)
-        size = scores.shape[-1]
-        whole = scores.logsumexp(dim=-1, keepdim=True)
-        barred = [*forbidden, end] if number < shortest else list(forbidden)
-        if barred:
-            scores[..., barred] = -torch.inf
-        last = ends == number + 1
-        cuts = torch.zeros(scores.shape[:2], dtype=torch.bool, device=device)
-        if bool(last.any()):
-            at_limit = last.to(device)[:, None]
-            cuts = at_limit & (scores.argmax(dim=-1) != end)
-            others = torch.arange(size, device=device) != end
-            scores = scores.masked_fill(at_limit[..., None] & others, -torch.inf)
-        # The best of each beam, then the best of those: fewer numbers to sort, and the same answer.
-        top, which = scores.topk(min(2 * beams, size), dim=-1)
-        grown = (totals[..., None] + (top - whole).double()).flatten(1)
-        grown, order = grown.sort(dim=1, descending=True, stable=True)
-        grown, order = grown[:, : 2 * beams], order[:, : 2 * beams]
-        parents, chosen = order // top.shape[-1], which.flatten(1).gather(1, order)
-        is_end = chosen == end
-        ranked = grown / penalty(number + 1, alpha)
-        counts = is_end & torch.isfinite(grown)
-        counts[:, beams:] = False
-        ended = torch.where(counts, ranked, -torch.inf)
-        pool = pool.add(number, ended, grown, parents, cuts.gather(1, parents))
-        # Those that go on keep their order.
-        going = torch.sort(is_end.to(torch.uint8), dim=1, stable=True).indices[:, :beams]
-        totals = grown.gather(1, going).masked_fill(is_end.gather(1, going), -torch.inf)
-        symbols, parents = chosen.gather(1, going), parents.gather(1, going)
-        said.append(_Said(rows_there, symbols, parents, looked))
-        bound = totals[:, 0] / penalty(ends_there.double(), alpha)
-        done = (pool.count >= beams) | (pool.scores[:, best - 1] >= bound) | (ends_there == number + 1)
+        scores, state, attended = step(source, state, live.symbols)
+        if number == 0:
+            live, pool = live.to(scores.device), pool.to(scores.device)
+        banned = [*forbidden, end] if number < min_length else list(forbidden)
+        candidates = _expand(scores, live, number, beams=beams, end=end, banned=banned)
+        pool = pool.add(candidates, number, beams=beams, alpha=alpha)
+        chosen = candidates.unfinished(beams)
+        live = replace(live, symbols=chosen.symbols, totals=chosen.totals.masked_fill(chosen.is_end, -torch.inf))
+        history.append(_StepRecord(live.rows, chosen.symbols, chosen.parents, attended))
+        parents = chosen.parents
+        bound = live.totals[:, 0] / penalty(live.limits.double(), alpha)
+        done = (pool.count >= beams) | (pool.scores[:, best - 1] >= bound) | (live.limits == number + 1)
         pool = pool.close(done)
-        if _looks(device, number, ends):
-            ready = done.cpu()
-            if int(ready.sum()) * WORTH_LEAVING >= len(ready):
-                finished.append(pool.take(done))
-                stay = torch.nonzero(~ready).squeeze(1)
-                if not len(stay):
+        if _is_check_due(scores.device, number, live.cpu_limits):
+            is_done = done.cpu()
+            if int(is_done.sum()) * LEAVING_PART >= len(is_done):
+                finished.append(pool.take_rows(done))
+                staying = torch.nonzero(~is_done).squeeze(1)
+                if not len(staying):
                     break
-                there = stay.to(device)
-                pool, source, position = pool.take(there), source.rows(there), position.rows(there)
-                totals, symbols, parents = totals[there], symbols[there], parents[there]
-                rows, ends = rows[stay], ends[stay]
-                rows_there, ends_there = rows_there[there], ends_there[there]
-        position = position.beams(parents)
-    return _read_back(count, said, finished, best, end)
+                index = staying.to(scores.device)
+                pool, source, state = pool.take_rows(index), source.take_rows(index), state.take_rows(index)
+                live, parents = live.take_rows(staying), parents[index]
+        state = state.take_beams(parents)
+    return _trace_back(len(limits), history, finished, best)
 
 
-def _looks(device: torch.device, number: int, ends: Tensor) -> bool:
-    """Whether to look, after this step, who is done."""
-    return device.type == "cpu" or (number + 1) % LOOK_EVERY == 0 or bool((ends == number + 1).all())
+def _is_check_due(device: torch.device, number: int, limits: Tensor) -> bool:
+    """Whether to check, after this step, which examples are done."""
+    return device.type == "cpu" or (number + 1) % CHECK_EVERY == 0 or bool((limits == number + 1).all())
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What was said at a step: for each beam that goes on its symbol and the beam that it came from."""
+class _LiveBeams:
+    """The unfinished beams of the examples that are still in the batch.
+
+    Attributes:
+        rows: (B,) which examples they are.
+        limits: (B,) the most symbols of each, its end counted.
+        cpu_limits: (B,) the same on the CPU.
+        symbols: (B, K) the last symbol of each beam.
+        totals: (B, K) the logarithm of its probability; -inf where there is no beam.
+    """
+
+    rows: Tensor
+    limits: Tensor
+    cpu_limits: Tensor
+    symbols: Tensor
+    totals: Tensor
+
+    @classmethod
+    def first(cls, limits: Tensor, start: int) -> Self:
+        """One beam an example, before the first step, on the CPU."""
+        rows = torch.arange(len(limits))
+        return cls(rows, limits, limits, torch.full((len(limits), 1), start), torch.zeros(len(limits), 1).double())
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(
+            self.rows.to(device),
+            self.limits.to(device),
+            self.cpu_limits,
+            self.symbols.to(device),
+            self.totals.to(device),
+        )
+
+    def take_rows(self, index: Tensor) -> Self:
+        """Some of the examples; the index is on the CPU."""
+        there = index.to(self.rows.device)
+        return type(self)(
+            self.rows[there], self.limits[there], self.cpu_limits[index], self.symbols[there], self.totals[there]
+        )
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """The best continuations of all beams of each example, (B, N) with N at most 2 K, the best first.
+
+    Attributes:
+        symbols: the symbol that each one adds.
+        parents: the beam that it continues.
+        totals: the logarithm of its probability.
+        is_end: whether it ends the text.
+        is_cut: whether its beam had to end here, at its limit, but would have continued.
+    """
+
+    symbols: Tensor
+    parents: Tensor
+    totals: Tensor
+    is_end: Tensor
+    is_cut: Tensor
+
+    def unfinished(self, count: int) -> Self:
+        """The best ones that do not end, in their order; where they are too few, some that do end after them."""
+        index = torch.sort(self.is_end.to(torch.uint8), dim=1, stable=True).indices[:, :count]
+        return type(self)(*(tensor.gather(1, index) for tensor in vars(self).values()))
+
+
+def _expand(scores: Tensor, live: _LiveBeams, number: int, *, beams: int, end: int, banned: list[int]) -> _Candidates:
+    """The candidates of step `number` from the scores of the next symbol, (B, K, V), which are overwritten."""
+    log_z = scores.logsumexp(dim=-1, keepdim=True)
+    if banned:
+        scores[..., banned] = -torch.inf
+    is_cut = torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
+    if bool((live.cpu_limits == number + 1).any()):
+        at_limit = (live.limits == number + 1)[:, None]
+        is_cut = at_limit & (scores.argmax(dim=-1) != end)
+        others = torch.arange(scores.shape[-1], device=scores.device) != end
+        scores = scores.masked_fill(at_limit[..., None] & others, -torch.inf)
+    # The best of each beam, then the best of those: fewer numbers to sort, and the same result.
+    top, top_symbols = scores.topk(min(2 * beams, scores.shape[-1]), dim=-1)
+    totals = (live.totals[..., None] + (top - log_z).double()).flatten(1)
+    totals, order = totals.sort(dim=1, descending=True, stable=True)
+    totals, order = totals[:, : 2 * beams], order[:, : 2 * beams]
+    symbols, parents = top_symbols.flatten(1).gather(1, order), order // top.shape[-1]
+    return _Candidates(symbols, parents, totals, symbols == end, is_cut.gather(1, parents))
+
+
+@dataclass(frozen=True)
+class _StepRecord:
+    """What was chosen at a step.
+
+    Attributes:
+        rows: (B,) the examples.
+        symbols: (B, K) the symbol of each beam that continues.
+        parents: (B, K) the beam that it continues.
+        attended: (B, K before) the encoded step with the largest weight of each beam before; None without attention.
+    """
 
     rows: Tensor
     symbols: Tensor
     parents: Tensor
-    looked: Tensor | None
-    """(B, K before) where each beam of before looked."""
+    attended: Tensor | None
 
 
 @dataclass(frozen=True)
-class _Pool:
-    """The best finished texts of each example, the best first. Open until the example is done.
+class _FinishedPool:
+    """The best finished texts of each example, the best first. It takes more until the example is done.
 
     Attributes:
         rows: (B,) which examples these are.
         scores: (B, K) -inf where there is none.
         totals: (B, K).
-        steps: (B, K) the step at which it ended.
-        parents: (B, K) the beam of before that ended.
-        cuts: (B, K) whether the limit made it end.
-        count: (B,) how many have finished, those that have fallen out of the pool too.
-        open: (B,).
+        steps: (B, K) the step at which the text ended.
+        parents: (B, K) the beam that ended.
+        cuts: (B, K) whether the limit ended it.
+        count: (B,) how many have finished, those that are no longer among the best included.
+        is_open: (B,) whether the example is not done.
     """
 
     rows: Tensor
@@ -205,68 +267,78 @@ class _Pool:
     parents: Tensor
     cuts: Tensor
     count: Tensor
-    open: Tensor
+    is_open: Tensor
 
     @classmethod
     def empty(cls, rows: Tensor, beams: int) -> Self:
-        like = torch.full((len(rows), beams), -torch.inf, dtype=torch.float64, device=rows.device)
-        none = torch.zeros(like.shape, dtype=torch.int64, device=rows.device)
-        return cls(rows, like, like, none, none, none.bool(), torch.zeros_like(rows), torch.ones_like(rows).bool())
+        lowest = torch.full((len(rows), beams), -torch.inf, dtype=torch.float64)
+        zeros = torch.zeros(lowest.shape, dtype=torch.int64)
+        return cls(
+            rows, lowest, lowest, zeros, zeros, zeros.bool(), torch.zeros_like(rows), torch.ones_like(rows).bool()
+        )
 
-    def add(self, step: int, scores: Tensor, totals: Tensor, parents: Tensor, cuts: Tensor) -> Self:
-        """With candidates (B, N), those with a score of -inf left out."""
-        scores = scores.masked_fill(~self.open[:, None], -torch.inf)
-        beams = self.scores.shape[1]
-        both, order = torch.cat([self.scores, scores], dim=1).sort(dim=1, descending=True, stable=True)
-        order = order[:, :beams]
+    def to(self, device: torch.device) -> Self:
+        return type(self)(*(tensor.to(device) for tensor in vars(self).values()))
+
+    def add(self, candidates: _Candidates, step: int, *, beams: int, alpha: float) -> Self:
+        """With the candidates of this step that end and are among the `beams` best."""
+        ends = candidates.is_end & torch.isfinite(candidates.totals)
+        ends[:, beams:] = False
+        new_scores = torch.where(ends, candidates.totals / penalty(step + 1, alpha), -torch.inf)
+        new_scores = new_scores.masked_fill(~self.is_open[:, None], -torch.inf)
+        scores, order = torch.cat([self.scores, new_scores], dim=1).sort(dim=1, descending=True, stable=True)
+        order = order[:, : self.scores.shape[1]]
 
         def pick(old: Tensor, new: Tensor) -> Tensor:
             return torch.cat([old, new], dim=1).gather(1, order)
 
-        steps = pick(self.steps, torch.full_like(parents, step))
-        count = self.count + torch.isfinite(scores).sum(dim=1)
         return type(self)(
             self.rows,
-            both[:, :beams],
-            pick(self.totals, totals),
-            steps,
-            pick(self.parents, parents),
-            pick(self.cuts, cuts),
-            count,
-            self.open,
+            scores[:, : self.scores.shape[1]],
+            pick(self.totals, candidates.totals),
+            pick(self.steps, torch.full_like(candidates.parents, step)),
+            pick(self.parents, candidates.parents),
+            pick(self.cuts, candidates.is_cut),
+            self.count + torch.isfinite(new_scores).sum(dim=1),
+            self.is_open,
         )
 
     def close(self, done: Tensor) -> Self:
-        return type(self)(**{**vars(self), "open": self.open & ~done})
+        """No more texts of the examples that are done."""
+        return replace(self, is_open=self.is_open & ~done)
 
-    def take(self, index: Tensor) -> Self:
-        return type(self)(*(part[index] for part in vars(self).values()))
+    def take_rows(self, index: Tensor) -> Self:
+        """Some of the examples, by their numbers or a mask."""
+        return type(self)(*(tensor[index] for tensor in vars(self).values()))
 
 
-def _read_back(count: int, said: list[_Said], finished: list[_Pool], best: int, end: int) -> list[list[Hypothesis]]:
-    """From where each text ended, back to its first symbol."""
-    beams = max(step.symbols.shape[1] for step in said)
-    symbols, parents, looked = (np.zeros((len(said), count, beams), dtype=np.int64) for _ in range(3))
-    aligned = said[0].looked is not None
-    for number, step in enumerate(said):
+def _trace_back(
+    count: int, history: list[_StepRecord], finished: list[_FinishedPool], best: int
+) -> list[list[Hypothesis]]:
+    """The texts of all examples: from where each one ended, back to its first symbol."""
+    beams = max(step.symbols.shape[1] for step in history)
+    symbols, parents, attended = (np.zeros((len(history), count, beams), dtype=np.int64) for _ in range(3))
+    has_attention = history[0].attended is not None
+    for number, step in enumerate(history):
         rows = step.rows.cpu().numpy()
         symbols[number, rows, : step.symbols.shape[1]] = step.symbols.cpu().numpy()
         parents[number, rows, : step.parents.shape[1]] = step.parents.cpu().numpy()
-        if step.looked is not None:
-            looked[number, rows, : step.looked.shape[1]] = step.looked.cpu().numpy()
-    found: list[list[Hypothesis]] = [[] for _ in range(count)]
+        if step.attended is not None:
+            attended[number, rows, : step.attended.shape[1]] = step.attended.cpu().numpy()
+    hypotheses: list[list[Hypothesis]] = [[] for _ in range(count)]
     for pool in finished:
-        parts = [part.cpu().tolist() for part in vars(pool).values()]
-        for row, scores, totals, steps, beams_before, cuts, _, _ in zip(*parts, strict=True):
-            for score, total, step_number, beam, cut in zip(scores, totals, steps, beams_before, cuts, strict=True):
-                if score == -np.inf or len(found[row]) == best:
+        columns = [tensor.cpu().tolist() for tensor in vars(pool).values()]
+        for row, scores, totals, steps, last_beams, cuts, _, _ in zip(*columns, strict=True):
+            for score, total, last_step, beam, cut in zip(scores, totals, steps, last_beams, cuts, strict=True):
+                if score == -np.inf or len(hypotheses[row]) == best:
                     break
-                text, path = [], [int(looked[step_number, row, beam])]
-                for before in range(step_number - 1, -1, -1):
-                    text.append(int(symbols[before, row, beam]))
-                    beam = int(parents[before, row, beam])
-                    path.append(int(looked[before, row, beam]))
-                found[row].append(Hypothesis(text[::-1], total, score, path[::-1] if aligned else None, cut))
-    if not all(found):
+                text, alignment = [], [int(attended[last_step, row, beam])]
+                for number in range(last_step - 1, -1, -1):
+                    text.append(int(symbols[number, row, beam]))
+                    beam = int(parents[number, row, beam])
+                    alignment.append(int(attended[number, row, beam]))
+                path = alignment[::-1] if has_attention else None
+                hypotheses[row].append(Hypothesis(text[::-1], total, score, path, cut))
+    if not all(hypotheses):
         raise ValueError("the model's scores are not finite: no text could be found")
-    return found
+    return hypotheses

@@ -18,7 +18,7 @@ from seqkit.interfaces import Batch
 from seqkit.model import Model
 from seqkit.optim.optimizers import build_optimizer
 from seqkit.recipe import Recipe
-from seqkit.recipe.rewrite import WORDS
+from seqkit.recipe.rewrite import BATCH_SETTINGS
 from seqkit.runtime.precision import precision
 from seqkit.settings import TrainSettings
 from seqkit.types import JSON, Index
@@ -58,7 +58,7 @@ class Way:
         """As JSON."""
         return {
             "name": self.name,
-            **{word: getattr(self.settings, word) for word in WORDS},
+            **{word: getattr(self.settings, word) for word in BATCH_SETTINGS},
             "batches": len(self.examples),
             "examples": float(self.examples.mean()),
             "valid": self.valid,

@@ -1,17 +1,33 @@
-"""The heads that a recipe names under `head:`. Importing this imports no torch.
+"""The heads that a recipe names under `head:`. Importing this package does not import torch.
 
-Each is a factory: `dim` (the encoder's `out_dim`), the fitted target field and the task's input layer are given by the
-house; the keyword-only options are what a recipe may say. The modules live in files of their own, none of which is
-named as its factory is: importing `seqkit.heads.tag` would put a module in the place of the function.
+Each is a factory. seqkit passes `dim` (the encoder's `out_dim`), the fitted target field and the task's input layer;
+the keyword-only arguments are the options that a recipe may set. The modules are in files of their own. None of these
+has the name of a factory: importing `seqkit.heads.tag` would replace the function by a module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from seqkit import public_api
 from seqkit.fields import Label, Labels, Next, Tags, Text, Values
+from seqkit.heads.option_types import (
+    Cell,
+    DecoderOptions,
+    LossOptions,
+    Pool,
+    RegressionLoss,
+    Schedule,
+    ScheduledSampling,
+    Score,
+    Search,
+    SearchOptions,
+    Softmax,
+    Start,
+    TooLong,
+    contradiction,
+)
 from seqkit.types import Count, Field, NonNegative, Positive, Probability, Share
 
 if TYPE_CHECKING:
@@ -19,7 +35,6 @@ if TYPE_CHECKING:
 
     from seqkit.heads.pooling import Pooling as Pooling
     from seqkit.interfaces import Head
-from seqkit.heads.option_types import Pool, Search, Softmax, contradiction
 
 __all__ = [
     "Pool",
@@ -46,13 +61,14 @@ def serves(
     loss_name: str = "loss",
     contradiction: Callable[..., str] | None = None,
 ) -> Callable[[F], F]:
-    """Says of a head's factory which target fields it can serve, so that a recipe is checked before any data is read.
+    """Mark a head's factory with the target fields that it serves, so that a recipe is checked before data is read.
 
     Args:
         fields: the target fields.
         needs_causal: True if the encoder must not see the future.
-        loss_name: what the mean loss is called as a score.
-        contradiction: gets the head's options by name; says what cannot be had together, or nothing.
+        loss_name: the name of the mean loss as a score.
+        contradiction: gets the head's options by name and returns a sentence about options that exclude each other,
+            or an empty text.
     """
 
     def mark(factory: F) -> F:
@@ -78,15 +94,15 @@ def classify(
 ) -> Head:
     """One label for a whole sequence, or several at once where the target is `Labels`.
 
-    A label's probabilities are a softmax; those of `Labels` are one sigmoid each, and a label is given from 0.5 on.
-    The loss of an evaluation is always plain cross-entropy: smoothing and weights are for training only.
+    The probabilities of a `Label` are a softmax. Those of `Labels` are one sigmoid each, and a label of 0.5 or more is
+    predicted. The loss of an evaluation is always plain cross-entropy: smoothing and weights are for training only.
 
     Args:
         pool: how steps become one vector: the last one, their mean, their maximum, or attention (Yang et al. 2016).
         dropout: share of the pooled values dropped.
         label_smoothing: share of the target's weight spread over all labels (Szegedy et al. 2016).
-        balanced: weigh each example in training by the inverse of its label's frequency, to this power: 0 not at all,
-            0.5 by its root, 1 so that every label weighs the same.
+        balanced: weigh each example in training by the inverse of its label's frequency, to this power: 0, not at all;
+            0.5, by the root; 1, so that every label weighs the same.
         every_step: learn at each step, as if the sequence ended there, and predict at each step too.
     """
     from seqkit.heads.classification import Classify
@@ -138,11 +154,11 @@ def crf(
 
     The loss is the negative log-likelihood of whole sequences of tags, in nats a step (Lafferty, McCallum and Pereira
     2001; over a recurrent encoder Lample et al. 2016, arXiv:1603.01360). Tags that mark spans in a scheme are never
-    predicted in an illegal order. Windows of a long sequence are tagged each on its own and put one after another.
+    predicted in an illegal order. Windows of a long sequence are tagged one by one and joined.
 
     Args:
         dropout: share of the encoded values dropped.
-        constrain: keep to the scheme in training too; false: illegal orders are only barred when predicting.
+        constrain: penalise orders that the scheme forbids in training too; false: only predictions keep to the scheme.
         nbest: how many sequences of tags a prediction lists, the best first.
     """
     from seqkit.heads.linear_chain_crf import RandomField
@@ -170,11 +186,11 @@ def language(
         dropout: share of the encoded values dropped.
         label_smoothing: share of the target's weight spread over all symbols, in training.
         softmax: full, over all symbols; adaptive, for large vocabularies: over the frequent symbols and clusters of
-            rarer ones, whose vectors are narrower (Grave et al. 2017, arXiv:1609.04309). Probabilities sum to one all
-            the same; it is another model, not a faster way to the same numbers.
-        cutoffs: for softmax: adaptive, the number of the first symbol of each cluster, rising; symbols are numbered
-            from the most frequent one on, behind 4 special ones. None given: two, from the vocabulary's size V: 4
-            sqrt(V), and V / 4.
+            rarer ones, whose vectors are narrower (Grave et al. 2017, arXiv:1609.04309). Probabilities still sum to
+            one; it is another model, not a faster way to the same numbers.
+        cutoffs: for softmax: adaptive, the number of the first symbol of each cluster, rising. Symbols are numbered
+            from the most frequent one on, after 4 special ones. Without cutoffs there are two, from the vocabulary's
+            size V: 4 sqrt(V) and V / 4.
     """
     from seqkit.heads.language_model import Language
 
@@ -199,15 +215,15 @@ def regress(
     *,
     pool: Pool = "last",
     dropout: Share = 0.0,
-    loss: Literal["mse", "mae", "huber", "gaussian"] = "mse",
+    loss: RegressionLoss = "mse",
 ) -> Head:
-    """One number, or several, for a whole sequence. Learned in units of the training data's spread.
+    """One number, or several, for a whole sequence. Learned in units of the training data's standard deviation.
 
     Args:
         pool: how steps become one vector: the last one, their mean, their maximum, or attention (Yang et al. 2016).
         dropout: share of the pooled values dropped.
-        loss: squared error, absolute error, Huber's between the two, or the likelihood of a Gaussian whose spread is
-            predicted as well (nats).
+        loss: mse, squared error; mae, absolute error; huber, between the two; gaussian, the negative log-likelihood
+            (nats) of a Gaussian whose standard deviation is predicted as well.
     """
     from seqkit.heads.regression import Regress
 
@@ -225,21 +241,22 @@ def ctc(
     beams: Count = 16,
     best: Count = 1,
     dropout: Share = 0.0,
-    too_long: Literal["refuse", "skip"] = "refuse",
+    too_long: TooLong = "refuse",
 ) -> Head:
-    """A text that is shorter than its input and in the same order, without knowing where each symbol stands.
+    """A text that is shorter than its input and in the same order, learned without alignments.
 
     Connectionist temporal classification (Graves et al. 2006, doi:10.1145/1143844.1143891): at each step a symbol or a
-    blank; repeats become one, blanks vanish, and all ways to a text are summed. The loss is in nats a symbol.
+    blank; repeats become one, blanks are removed, and the probability of a text is the sum over all its alignments. The
+    loss is in nats a symbol.
 
     Args:
-        search: greedy, the best class of each step, collapsed; beam, prefix beam search, slower and never worse where
-            the beam is wide enough.
+        search: greedy, the best class of each step, collapsed; beam, prefix beam search, which is slower and never
+            worse if the beam is wide enough.
         beams: prefixes that beam search keeps.
-        best: how many texts beam search says, each with its probability.
+        best: how many texts a prediction of beam search lists, each with its probability.
         dropout: share of the encoded values dropped.
-        too_long: what becomes of a text that needs more steps than its input has: an error that names it, or left out
-            of the loss and counted. No alignment exists for it, so nothing can be learned from it.
+        too_long: what happens to a text that needs more steps than its input has, which therefore has no alignment:
+            refuse, an error that names it; skip, it is left out of the loss and counted.
     """
     from seqkit.heads.ctc_head import CTC
 
@@ -253,19 +270,19 @@ def attend(
     layer: nn.Module | None = None,
     /,
     *,
-    cell: Literal["lstm", "gru"] = "lstm",
+    cell: Cell = "lstm",
     hidden: Count | None = None,
     layers: Count = 1,
     embedding: Count = 128,
-    attention: Literal["dot", "general", "additive"] = "general",
+    attention: Score = "general",
     input_feeding: bool = False,
-    start: Literal["last", "mean", "zero"] = "last",
+    start: Start = "last",
     dropout: Share = 0.0,
     input_dropout: Share = 0.0,
     drop: Share = 0.0,
     tied: bool = False,
     label_smoothing: Share = 0.0,
-    scheduled_sampling: Literal["none", "linear", "inverse_sigmoid"] = "none",
+    scheduled_sampling: Schedule = "none",
     sampling_decay: Positive = 1000.0,
     teaching_floor: Probability = 0.0,
     coverage: NonNegative | None = None,
@@ -279,60 +296,76 @@ def attend(
 ) -> Head:
     """A text of any length and order, written symbol by symbol with attention over the input.
 
-    The decoder of Luong et al. 2015 (arXiv:1508.04025). It learns from true texts (teacher forcing); its loss is in
-    nats a symbol, the end of the text being one.
+    The decoder of Luong et al. 2015 (arXiv:1508.04025). It learns by teacher forcing: at each step it reads the true
+    symbol before. Its loss is in nats a symbol, the end of the text being one.
 
     Args:
-        cell: the decoder's cell, lstm or gru.
+        cell: the decoder's cell: lstm or gru.
         hidden: width of the decoder's state (null: that of the encoded steps).
         layers: layers of the decoder.
         embedding: width of an output symbol's vector.
         attention: how encoded steps are scored: dot, general (Luong) or additive (Bahdanau et al. 2015).
-        input_feeding: what was read out at a step is part of the next step's input. Steps can then not be taught side
-            by side, which costs time.
-        start: what the decoder's state starts from: the encoder's last vector, the mean of its steps, or zero.
-        dropout: share of the values dropped between layers and before the vocabulary.
+        input_feeding: the readout of a step is part of the next step's input. Training then goes step by step, which
+            costs time.
+        start: what the decoder's first state is computed from: last (the encoder's last vector), mean (of its steps),
+            or zero (nothing).
+        dropout: share of the values dropped between layers and before the output layer.
         input_dropout: share of the values dropped from the output symbols' vectors.
         drop: share of the output symbols that the decoder reads as unknown, in training.
         tied: use the output symbols' vectors as output weights too (Press and Wolf 2017, arXiv:1608.05859).
         label_smoothing: share of the target's weight spread over all symbols, in training.
-        scheduled_sampling: while training, read what the model itself would have said rather than the truth, ever more
-            often as batches go by (Bengio et al. 2015, arXiv:1506.03099).
-        sampling_decay: k. The share of truth after i batches is 1 - i / k (linear) or k / (k + exp(i / k)).
-        teaching_floor: the least share of truth.
-        coverage: attention knows where it has looked, and pays this much for looking there again (See et al. 2017,
-            arXiv:1704.04368; they take 1). Costs time as input_feeding does. null: it does not know.
+        scheduled_sampling: in training, read symbols drawn from the model's own distribution instead of the true ones,
+            more often with each batch (Bengio et al. 2015, arXiv:1506.03099): none, linear or inverse_sigmoid.
+        sampling_decay: k. The share of true symbols after i batches is 1 - i / k (linear) or k / (k + exp(i / k)).
+        teaching_floor: the least share of true symbols.
+        coverage: scores of attention depend on the weights so far, and this much times the weight that goes where
+            weight had gone before is added to the loss (See et al. 2017, arXiv:1704.04368, take 1). Costs time as
+            input_feeding does. null: without coverage.
         search: greedy, the best symbol at each step; beam, the best texts among several.
-        beams: beginnings that beam search keeps.
+        beams: prefixes that beam search keeps.
         best: how many texts a prediction lists.
         alpha: strength of length normalisation in beam search (Wu et al. 2016, arXiv:1609.08144); 0: none.
-        max_length: most symbols of a predicted text. A text that is made to end says so, and is counted.
+        max_length: most symbols of a predicted text. A prediction says if its text was cut, and cut texts are counted.
         max_ratio: most symbols for each step of the input, where that is less. null: max_length decides.
-        unknown: whether <unk> may be said; false: the best known symbol instead.
+        unknown: whether <unk> may be predicted; false: the best known symbol instead.
     """
-    from seqkit.heads.seq2seq import Attend
-    from seqkit.heads.text_search import SearchOptions
+    from seqkit.heads.seq2seq import Seq2Seq
 
-    return Attend(
+    return Seq2Seq(
         dim,
         target,
-        searching=SearchOptions(search, beams, best, alpha, max_length, max_ratio, unknown),
-        cell=cell,
-        hidden=hidden,
-        layers=layers,
-        embedding=embedding,
-        attention=attention,
-        input_feeding=input_feeding,
-        start=start,
-        dropout=dropout,
-        input_dropout=input_dropout,
-        drop=drop,
-        tied=tied,
-        label_smoothing=label_smoothing,
-        scheduled_sampling=scheduled_sampling,
-        sampling_decay=sampling_decay,
-        teaching_floor=teaching_floor,
-        coverage=coverage,
+        decoder=DecoderOptions(
+            cell=cell,
+            hidden=hidden,
+            layers=layers,
+            embedding=embedding,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            drop=drop,
+            tied=tied,
+            start=start,
+            attention=attention,
+            input_feeding=input_feeding,
+            coverage=coverage is not None,
+        ),
+        loss=LossOptions(
+            label_smoothing=label_smoothing,
+            scheduled_sampling=(
+                None
+                if scheduled_sampling == "none"
+                else ScheduledSampling(schedule=scheduled_sampling, decay=sampling_decay, least_share=teaching_floor)
+            ),
+            coverage=coverage,
+        ),
+        search=SearchOptions(
+            search=search,
+            beams=beams,
+            best=best,
+            alpha=alpha,
+            max_length=max_length,
+            max_ratio=max_ratio,
+            unknown=unknown,
+        ),
     )
 
 
@@ -343,7 +376,7 @@ def generate(
     layer: nn.Module | None = None,
     /,
     *,
-    cell: Literal["lstm", "gru"] = "lstm",
+    cell: Cell = "lstm",
     hidden: Count | None = None,
     layers: Count = 1,
     embedding: Count = 64,
@@ -359,51 +392,64 @@ def generate(
     max_length: Count = 200,
     unknown: bool = False,
 ) -> Head:
-    """A text written from one vector: the encoder's last. `seqkit generate` draws texts from it.
+    """A text written from one vector, the encoder's last. `seqkit generate` draws texts from it.
 
-    The vector is the start of the decoder's state and is put beside every input (Cho et al. 2014, arXiv:1406.1078). The
-    loss is in nats a symbol, the end of the text being one.
+    The decoder's first state is computed from the vector, which is also part of each step's input (Cho et al. 2014,
+    arXiv:1406.1078). The loss is in nats a symbol, the end of the text being one.
 
     Args:
-        cell: the decoder's cell, lstm or gru.
+        cell: the decoder's cell: lstm or gru.
         hidden: width of the decoder's state (null: that of the vector).
         layers: layers of the decoder.
         embedding: width of an output symbol's vector.
-        dropout: share of the values dropped between layers and before the vocabulary.
+        dropout: share of the values dropped between layers and before the output layer.
         input_dropout: share of the values dropped from the output symbols' vectors.
         drop: share of the output symbols that the decoder reads as unknown, in training.
         tied: use the output symbols' vectors as output weights too (Press and Wolf 2017, arXiv:1608.05859).
         label_smoothing: share of the target's weight spread over all symbols, in training.
         search: greedy, the best symbol at each step; beam, the best texts among several.
-        beams: beginnings that beam search keeps.
+        beams: prefixes that beam search keeps.
         best: how many texts a prediction lists.
         alpha: strength of length normalisation in beam search (Wu et al. 2016, arXiv:1609.08144); 0: none.
-        max_length: most symbols of a predicted text. A text that is made to end says so, and is counted.
-        unknown: whether <unk> may be said; false: the best known symbol instead.
+        max_length: most symbols of a predicted text. A prediction says if its text was cut, and cut texts are counted.
+        unknown: whether <unk> may be predicted; false: the best known symbol instead.
     """
-    from seqkit.heads.seq2seq import Generate
-    from seqkit.heads.text_search import SearchOptions
+    from seqkit.heads.seq2seq import Seq2Seq
 
-    return Generate(
+    return Seq2Seq(
         dim,
         target,
-        searching=SearchOptions(search, beams, best, alpha, max_length, None, unknown),
-        cell=cell,
-        hidden=hidden,
-        layers=layers,
-        embedding=embedding,
-        dropout=dropout,
-        input_dropout=input_dropout,
-        drop=drop,
-        tied=tied,
-        label_smoothing=label_smoothing,
+        decoder=DecoderOptions(
+            cell=cell,
+            hidden=hidden,
+            layers=layers,
+            embedding=embedding,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            drop=drop,
+            tied=tied,
+            start="last",
+            attention=None,
+            input_feeding=False,
+            coverage=False,
+        ),
+        loss=LossOptions(label_smoothing=label_smoothing, scheduled_sampling=None, coverage=None),
+        search=SearchOptions(
+            search=search,
+            beams=beams,
+            best=best,
+            alpha=alpha,
+            max_length=max_length,
+            max_ratio=None,
+            unknown=unknown,
+        ),
     )
 
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """`Pooling`, which needs torch, imported on first use; or a name that is to go, while it lasts."""
+        """`Pooling`, which needs torch, imported on first use; or a deprecated name."""
         if name == "Pooling":
             from seqkit.heads.pooling import Pooling
 

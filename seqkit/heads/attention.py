@@ -1,57 +1,57 @@
-"""Attention over encoded steps: what a decoder looks at while it writes."""
+"""Attention of a decoder over encoded steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.errors import UsageError
+from seqkit.heads.option_types import Score
 from seqkit.interfaces import Encoded
-
-Score: TypeAlias = Literal["dot", "general", "additive"]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What there is to look at, worked out once for a whole text. Rows are examples, never beams.
+    """The encoded steps as attention reads them, computed once for a whole text. Rows are examples, never beams.
 
     Attributes:
         steps: (B, T, H) encoded steps.
-        keys: (B, T, A) what queries are compared with.
-        outside: (B, T) True where there is no step.
+        keys: (B, T, A) the vectors that queries are compared with.
+        padding: (B, T) True where there is no step.
     """
 
     steps: Tensor
     keys: Tensor
-    outside: Tensor
+    padding: Tensor
 
-    def rows(self, index: Tensor) -> Self:
-        """The memory of some examples only."""
-        return type(self)(self.steps[index], self.keys[index], self.outside[index])
+    def take_rows(self, index: Tensor) -> Self:
+        """The memory of these examples only."""
+        return type(self)(self.steps[index], self.keys[index], self.padding[index])
 
 
 class Attention(nn.Module):
-    """A weighted mean of the encoded steps for each query. A step behind an example's end has weight 0, exactly.
+    """A weighted mean of the encoded steps for each query. Padding has a weight of exactly 0.
 
     The score of a step s for a query q is `q . s` (dot), `q . W s` (general; both Luong et al. 2015, arXiv:1508.04025)
-    or `v . tanh(W s + U q + b)` (additive; Bahdanau et al. 2015, arXiv:1409.0473). With `coverage`, what a step has
-    been given so far counts too: inside the tanh as in See et al. 2017 (arXiv:1704.04368), or as a term of its own.
+    or `v . tanh(W s + U q + b)` (additive; Bahdanau et al. 2015, arXiv:1409.0473). With `coverage`, a score also
+    depends on the weights that the step has had so far: inside the tanh as in See et al. 2017 (arXiv:1704.04368), or as
+    a term of the sum.
 
     Args:
         dim: H, the width of an encoded step.
-        query: the width of a query.
+        query: A, the width of a query.
         score: how a step is scored.
-        coverage: whether scores depend on what each step has been given so far.
+        coverage: whether scores depend on the weights that each step has had so far.
 
     Raises:
-        UsageError: a dot product of two widths.
+        UsageError: `score` is dot and the two widths differ.
     """
 
-    def __init__(self, dim: int, query: int, *, score: Score = "general", coverage: bool = False) -> None:
+    def __init__(self, dim: int, query: int, *, score: Score, coverage: bool = False) -> None:
         super().__init__()
         if score == "dot" and dim != query:
             raise UsageError(
@@ -67,14 +67,17 @@ class Attention(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
 
-    def remember(self, encoded: Encoded) -> Memory:
+    def build_memory(self, encoded: Encoded) -> Memory:
         """The memory of a batch."""
         return Memory(encoded.steps, self.key(encoded.steps), ~encoded.mask)
 
     def forward(self, queries: Tensor, memory: Memory, coverage: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, U, A) queries -> (B, U, H) what they see, and (B, U, T) the weights, each query's summing to 1.
+        """(B, U, A) queries -> (B, U, H) contexts, and (B, U, T) the weights, which sum to 1 for each query.
 
-        `coverage`, (B, U, T), is the sum of the weights that each step has been given before.
+        Args:
+            queries: (B, U, A).
+            memory: the encoded steps.
+            coverage: (B, U, T) the sum of the weights that each step has had before.
         """
         if self.weigh is not None:
             hidden = memory.keys[:, None] + self.query(queries)[:, :, None]
@@ -85,7 +88,7 @@ class Attention(nn.Module):
             scores = queries @ memory.keys.transpose(1, 2)
             if coverage is not None and self.covered is not None:
                 scores = scores + coverage * self.covered
-        scores = scores.float().masked_fill(memory.outside[:, None], -torch.inf)
+        scores = scores.float().masked_fill(memory.padding[:, None], -torch.inf)
         weights = functional.softmax(scores, dim=-1).to(memory.steps.dtype)
         return weights @ memory.steps, weights
 

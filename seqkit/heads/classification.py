@@ -33,11 +33,11 @@ class Classify(Head):
         dim: int,
         target: Field,
         *,
-        pool: Pool = "last",
-        dropout: float = 0.0,
-        label_smoothing: float = 0.0,
-        balanced: float = 0.0,
-        every_step: bool = False,
+        pool: Pool,
+        dropout: float,
+        label_smoothing: float,
+        balanced: float,
+        every_step: bool,
     ) -> None:
         super().__init__()
         self.target: Any = target

@@ -14,7 +14,7 @@ from seqkit.decoding.ctc_beam_search import BLANK, prefix_beam_search
 from seqkit.errors import DataError, Problem
 from seqkit.fields import Text
 from seqkit.fields.vocabulary import END, UNKNOWN
-from seqkit.heads.option_types import Search
+from seqkit.heads.option_types import Search, TooLong
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.types import Field, Prediction
 
@@ -36,11 +36,11 @@ class CTC(Head):
         dim: int,
         target: Field,
         *,
-        search: Search = "greedy",
-        beams: int = 16,
-        best: int = 1,
-        dropout: float = 0.0,
-        too_long: str = "refuse",
+        search: Search,
+        beams: int,
+        best: int,
+        dropout: float,
+        too_long: TooLong,
     ) -> None:
         super().__init__()
         self.target: Any = target

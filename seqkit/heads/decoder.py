@@ -1,154 +1,132 @@
-"""The recurrent decoder that `attend` and `generate` share: from what an encoder says to the symbols of a text.
+"""The recurrent decoder that `attend` and `generate` share: from encoded steps to the symbols of a text.
 
-There are two ways through it that give the same numbers. `step` goes from one symbol to the next, and is what a search
-does. `teach` reads a text that is known: where no step depends on what the decoder itself made of the one before, the
-recurrence is one padded call over all steps, attention one product, and the vocabulary's softmax is left to the
-caller for real steps only. (A packed sequence would be slower on every device.)
+It runs in two ways that give the same numbers. `step` goes from one symbol to the next, as a search does.
+`teacher_forcing` reads a known text. Where no step depends on the readout of the one before, that is one padded call of
+the recurrence over all steps and one product for attention, and the softmax over the vocabulary is left to the caller,
+for real steps only. (A packed sequence would be slower on every device.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional, init
 
 from seqkit.heads import chunked_cross_entropy
-from seqkit.heads.attention import Attention, Memory, Score
+from seqkit.heads.attention import Attention, Memory
+from seqkit.heads.option_types import DecoderOptions
 from seqkit.interfaces import Encoded
 from seqkit.kernels import run_padded, upload
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.embedding import Embedding
-
-Cell: TypeAlias = Literal["lstm", "gru"]
-Start: TypeAlias = Literal["last", "mean", "zero"]
+from seqkit.layers.initialisers import start_weights
 
 
 @dataclass(frozen=True)
 class DecoderInput:
-    """What a text is written from. Rows are examples.
+    """What a decoder reads and what stays the same at every step. Rows are examples.
 
     Attributes:
-        memory: what attention looks at, if there is attention.
-        vector: (B, H) what every step is told, if it is told anything.
+        memory: the encoded steps for attention; None without attention.
+        vector: (B, H) the encoder's last vector, part of every step's input; None with attention.
     """
 
     memory: Memory | None
     vector: Tensor | None
 
-    def rows(self, index: Tensor) -> Self:
-        """The source of some examples only."""
-        memory = None if self.memory is None else self.memory.rows(index)
+    def take_rows(self, index: Tensor) -> Self:
+        """The input of these examples only."""
+        memory = None if self.memory is None else self.memory.take_rows(index)
         return type(self)(memory, None if self.vector is None else self.vector[index])
 
 
 @dataclass(frozen=True)
 class DecoderState:
-    """Where a decoder stands, K beams an example.
+    """What a decoder carries from step to step, for K beams of each example.
 
     Attributes:
         layers: (h,) or (h, c), each (B, K, L, H).
-        fed: (B, K, R) the readout of the step before, where it is an input of the next one.
-        coverage: (B, K, T) the weights that each encoded step has been given so far.
+        readout: (B, K, R) the readout of the step before; None without input feeding.
+        coverage: (B, K, T) the sum of the weights of each encoded step so far; None without coverage.
     """
 
     layers: tuple[Tensor, ...]
-    fed: Tensor | None = None
+    readout: Tensor | None = None
     coverage: Tensor | None = None
 
-    def rows(self, index: Tensor) -> Self:
-        """The position of some examples only."""
-        return self._each(lambda part: part[index])
+    def take_rows(self, index: Tensor) -> Self:
+        """The state of these examples only."""
+        return self._map(lambda tensor: tensor[index])
 
-    def beams(self, parents: Tensor) -> Self:
-        """(B, K') for each new beam the old one that it goes on from."""
+    def take_beams(self, parents: Tensor) -> Self:
+        """The state of new beams; (B, K') says which old beam of its example each of them continues."""
         rows = torch.arange(parents.shape[0], device=parents.device)[:, None]
-        return self._each(lambda part: part[rows, parents])
+        return self._map(lambda tensor: tensor[rows, parents])
 
-    def _each(self, take: object) -> Self:
-        assert callable(take)
-        fed = None if self.fed is None else take(self.fed)
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         return type(self)(
-            tuple(take(part) for part in self.layers), fed, None if self.coverage is None else take(self.coverage)
+            tuple(function(layer) for layer in self.layers),
+            None if self.readout is None else function(self.readout),
+            None if self.coverage is None else function(self.coverage),
         )
 
 
 @dataclass(frozen=True)
 class TeacherForced:
-    """What `teach` gives, real steps only, in the order of a flattened (B, U) block.
+    """The result of `teacher_forcing`, real steps only, in the order of a flattened (B, U) block.
 
     Attributes:
         readout: (N, R).
-        twice: () sum over steps of what attention gave to encoded steps that it had given it already (See et al. 2017);
-            None without coverage.
+        coverage_loss: () the sum over steps of min(coverage, weight) (See et al. 2017, arXiv:1704.04368); None without
+            coverage.
     """
 
     readout: Tensor
-    twice: Tensor | None = None
+    coverage_loss: Tensor | None = None
 
 
 class Decoder(nn.Module):
     """Embedding, recurrent layers, attention if wanted, a readout, and scores of the next symbol.
 
-    With attention the readout is tanh(W [context; h]) (Luong et al. 2015, arXiv:1508.04025), and with `feed` it is part
-    of the next step's input. Without, each input is put beside the encoder's last vector (Cho et al. 2014,
-    arXiv:1406.1078) and the readout is tanh(W h).
+    With attention the readout is tanh(W [context; h]) (Luong et al. 2015, arXiv:1508.04025); with input feeding it is
+    part of the next step's input. Without attention, the encoder's last vector is part of each step's input (Cho et al.
+    2014, arXiv:1406.1078) and the readout is tanh(W h).
 
     Args:
         dim: H, the width of an encoded step.
         size: V, how many symbols.
-        cell: lstm or gru.
-        hidden: width of a layer's state.
-        layers: how many.
-        embedding: width of a symbol's vector.
-        dropout: share of the values dropped between layers and from the readout.
-        input_dropout: share of the values dropped from the symbols' vectors.
-        drop: share of the symbols read as unknown while training.
-        tied: the symbols' vectors are the output weights too.
-        start: where the state starts from: the encoder's last vector, the mean of its steps, or zero.
-        attention: how encoded steps are scored; None: no attention.
-        feed: the readout is part of the next input.
-        coverage: attention knows what it has looked at.
+        options: its shape.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        size: int,
-        *,
-        cell: Cell,
-        hidden: int,
-        layers: int,
-        embedding: int,
-        dropout: float,
-        input_dropout: float,
-        drop: float,
-        tied: bool,
-        start: Start,
-        attention: Score | None = None,
-        feed: bool = False,
-        coverage: bool = False,
-    ) -> None:
+    def __init__(self, dim: int, size: int, options: DecoderOptions) -> None:
         super().__init__()
-        self.hidden, self.depth, self.start, self.feed, self.coverage = hidden, layers, start, feed, coverage
-        self.states = 2 if cell == "lstm" else 1
-        self.dropout, self.input_dropout = dropout, input_dropout
-        self.embedding = Embedding(size, embedding, drop=drop)
-        self.attention = Attention(dim, hidden, score=attention, coverage=coverage) if attention else None
-        self.width = embedding if tied else hidden
-        first = embedding + (self.width if feed else 0) + (0 if attention else dim)
-        kind = nn.LSTM if cell == "lstm" else nn.GRU
-        self.cells = nn.ModuleList(kind(first if layer == 0 else hidden, hidden) for layer in range(layers))
-        self.bridge = nn.Linear(dim, self.states * layers * hidden) if start != "zero" else None
-        self.readout = nn.Linear(hidden + (dim if attention else 0), self.width)
-        self.weight = None if tied else nn.Parameter(torch.empty(size, self.width))
+        hidden = dim if options.hidden is None else options.hidden
+        self.hidden, self.depth, self.start = hidden, options.layers, options.start
+        self.input_feeding, self.coverage = options.input_feeding, options.coverage
+        self.tensors_per_state = 2 if options.cell == "lstm" else 1
+        self.dropout, self.input_dropout = options.dropout, options.input_dropout
+        self.embedding = Embedding(size, options.embedding, drop=options.drop)
+        score = options.attention
+        self.attention = Attention(dim, hidden, score=score, coverage=options.coverage) if score else None
+        self.readout_width = options.embedding if options.tied else hidden
+        width = options.embedding + (self.readout_width if options.input_feeding else 0) + (0 if score else dim)
+        cell_type = nn.LSTM if options.cell == "lstm" else nn.GRU
+        self.cells = nn.ModuleList(
+            cell_type(width if layer == 0 else hidden, hidden) for layer in range(options.layers)
+        )
+        states = self.tensors_per_state * options.layers * hidden
+        self.bridge = nn.Linear(dim, states) if options.start != "zero" else None
+        self.readout = nn.Linear(hidden + (dim if score else 0), self.readout_width)
+        self.weight = None if options.tied else nn.Parameter(torch.empty(size, self.readout_width))
         self.bias = nn.Parameter(torch.zeros(size))
-        self._start_weights()
+        self._initialise()
 
     @torch.no_grad()
-    def _start_weights(self) -> None:
+    def _initialise(self) -> None:
         for layer in (self.bridge, self.readout):
             if layer is not None:
                 init.xavier_uniform_(layer.weight)
@@ -157,92 +135,100 @@ class Decoder(nn.Module):
             init.xavier_uniform_(self.weight)
         for cell in self.cells:
             assert isinstance(cell, nn.RNNBase)
-            w, r, w_bias, r_bias = cell.all_weights[0]
-            for gate in torch.split(w, self.hidden):
-                init.xavier_uniform_(gate)
-            for gate in torch.split(r, self.hidden):
-                init.orthogonal_(gate)
-            init.zeros_(w_bias)
-            init.zeros_(r_bias)
-            if isinstance(cell, nn.LSTM):
-                w_bias[self.hidden : 2 * self.hidden] = 1.0
+            start_weights(cell, "xavier_uniform", "orthogonal", forget_bias=1.0)
 
     def begin(self, encoded: Encoded) -> tuple[DecoderInput, DecoderState]:
-        """What the text is written from, and where the decoder stands before its first symbol, with one beam."""
-        memory = None if self.attention is None else self.attention.remember(encoded)
+        """The input of every step, and the state before the first symbol, with one beam."""
+        memory = None if self.attention is None else self.attention.build_memory(encoded)
         source = DecoderInput(memory, encoded.last if memory is None else None)
         batch = encoded.last.shape[0]
         if self.bridge is None:
-            whole = encoded.last.new_zeros(self.states, batch, 1, self.depth, self.hidden)
+            layers = encoded.last.new_zeros(self.tensors_per_state, batch, 1, self.depth, self.hidden)
         else:
-            whole = torch.tanh(self.bridge(self._summary(encoded)))
-            whole = whole.view(batch, self.states, 1, self.depth, self.hidden).transpose(0, 1)
-        fed = whole.new_zeros(batch, 1, self.width) if self.feed else None
-        coverage = whole.new_zeros(batch, 1, encoded.steps.shape[1]) if self.coverage else None
-        return source, DecoderState(tuple(whole.unbind(0)), fed, coverage)
+            layers = torch.tanh(self.bridge(self._summary(encoded)))
+            layers = layers.view(batch, self.tensors_per_state, 1, self.depth, self.hidden).transpose(0, 1)
+        readout = layers.new_zeros(batch, 1, self.readout_width) if self.input_feeding else None
+        coverage = layers.new_zeros(batch, 1, encoded.steps.shape[1]) if self.coverage else None
+        return source, DecoderState(tuple(layers.unbind(0)), readout, coverage)
 
     def _summary(self, encoded: Encoded) -> Tensor:
+        """(B, H) the vector that the first state is computed from."""
         if self.start == "last":
             return encoded.last
         return encoded.steps.sum(dim=1) / upload(encoded.lengths, encoded.steps.device)[:, None]
 
     def logits(self, readout: Tensor) -> Tensor:
         """(..., R) -> (..., V) scores of the next symbol, in single precision."""
-        return functional.linear(readout, self._out(), self.bias).float()
+        return functional.linear(readout, self._output_weight(), self.bias).float()
 
-    def nats(self, readout: Tensor, true: Tensor, smoothing: float) -> Tensor:
-        """(N, R), (N,) the symbols that came next -> () minus their log-probabilities, summed."""
-        return chunked_cross_entropy.nats(readout, self._out(), self.bias, true, smoothing=smoothing)
+    def nats(self, readout: Tensor, y: Tensor, smoothing: float) -> Tensor:
+        """(N, R), (N,) the true next symbols -> () the sum of their negative log-probabilities."""
+        return chunked_cross_entropy.nats(readout, self._output_weight(), self.bias, y, smoothing=smoothing)
 
-    def _out(self) -> Tensor:
+    def _output_weight(self) -> Tensor:
         """(V, R)"""
         return self.embedding.weight if self.weight is None else self.weight
 
     def step(
-        self, source: DecoderInput, at: DecoderState, symbols: Tensor
+        self, source: DecoderInput, state: DecoderState, symbols: Tensor
     ) -> tuple[Tensor, DecoderState, Tensor | None]:
-        """(B, K) symbols read -> (B, K, R) readout, the next position, (B, K, T) weights of attention."""
-        return self._step(source, at, self._read(symbols))
+        """(B, K) symbols read -> (B, K, R) readout, the next state, and (B, K, T) weights of attention or None."""
+        return self._step(source, state, self._embed(symbols))
 
-    def _read(self, symbols: Tensor) -> Tensor:
-        """(..., ) -> (..., E)."""
+    def _embed(self, symbols: Tensor) -> Tensor:
+        """(...) -> (..., E)."""
         return self._drop(self.embedding(symbols, symbols)[0], self.input_dropout)
 
-    def _step(self, source: DecoderInput, at: DecoderState, x: Tensor) -> tuple[Tensor, DecoderState, Tensor | None]:
+    def _step(self, source: DecoderInput, state: DecoderState, x: Tensor) -> tuple[Tensor, DecoderState, Tensor | None]:
         batch, beams = x.shape[:2]
-        if at.fed is not None:
-            x = torch.cat([x, at.fed], dim=-1)
+        if state.readout is not None:
+            x = torch.cat([x, state.readout], dim=-1)
         if source.vector is not None:
             x = torch.cat([x, source.vector[:, None].expand(-1, beams, -1)], dim=-1)
-        x = x.flatten(0, 1)
-        after: list[tuple[Tensor, ...]] = []
+        x, layers = self._step_layers(x.flatten(0, 1), state.layers)
+        queries, coverage, weights = x.view(batch, beams, -1), state.coverage, None
+        if self.attention is not None:
+            assert source.memory is not None
+            context, weights = self.attention(queries, source.memory, state.coverage)
+            queries = torch.cat([context, queries], dim=-1)
+            coverage = None if coverage is None else coverage + weights
+        readout = self._drop(torch.tanh(self.readout(queries)), self.dropout)
+        return readout, DecoderState(layers, readout if self.input_feeding else None, coverage), weights
+
+    def _step_layers(self, x: Tensor, layers: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(B x K, D) and the state's layers -> (B x K, H) the last layer's output, and the layers of the next state."""
+        batch, beams = layers[0].shape[:2]
+        states: list[tuple[Tensor, ...]] = []
         for number, cell in enumerate(self.cells):
             assert isinstance(cell, nn.RNNBase)
             if number:
                 x = self._drop(x, self.dropout)
-            before = [part[:, :, number].flatten(0, 1) for part in at.layers]
+            previous = [tensor[:, :, number].flatten(0, 1) for tensor in layers]
             if isinstance(cell, nn.LSTM):
-                h, c = torch.lstm_cell(x, before, *cell.all_weights[0])
-                after.append((h, c))
+                h, c = torch.lstm_cell(x, previous, *cell.all_weights[0])
+                states.append((h, c))
             else:
-                h = torch.gru_cell(x, before[0], *cell.all_weights[0])
-                after.append((h,))
+                h = torch.gru_cell(x, previous[0], *cell.all_weights[0])
+                states.append((h,))
             x = h
-        layers = tuple(torch.stack(part, dim=1).view(batch, beams, self.depth, -1) for part in zip(*after, strict=True))
-        queries, coverage, weights = x.view(batch, beams, -1), at.coverage, None
-        if self.attention is not None:
-            assert source.memory is not None
-            context, weights = self.attention(queries, source.memory, at.coverage)
-            queries = torch.cat([context, queries], dim=-1)
-            coverage = None if coverage is None else coverage + weights
-        readout = self._drop(torch.tanh(self.readout(queries)), self.dropout)
-        return readout, DecoderState(layers, readout if self.feed else None, coverage), weights
+        return x, tuple(
+            torch.stack(tensors, dim=1).view(batch, beams, self.depth, -1) for tensors in zip(*states, strict=True)
+        )
 
-    def teach(self, source: DecoderInput, at: DecoderState, symbols: Tensor, lengths: Tensor) -> TeacherForced:
-        """Read a known text, (B, U) symbols that the steps read and (B,) how many are real, on the CPU."""
-        x = self._read(symbols)
-        if self.feed or self.coverage:
-            return self._one_by_one(source, at, x, lengths)
+    def teacher_forcing(
+        self, source: DecoderInput, state: DecoderState, symbols: Tensor, lengths: Tensor
+    ) -> TeacherForced:
+        """Read known texts from the first state on.
+
+        Args:
+            source: the input of every step.
+            state: the state before the first symbol, with one beam.
+            symbols: (B, U) the symbols read, the start symbol first.
+            lengths: (B,) how many of them are real, on the CPU.
+        """
+        x = self._embed(symbols)
+        if self.input_feeding or self.coverage:
+            return self._step_by_step(source, state, x, lengths)
         steps = symbols.shape[1]
         if source.vector is not None:
             x = torch.cat([x, source.vector[:, None].expand(-1, steps, -1)], dim=-1)
@@ -251,7 +237,7 @@ class Decoder(nn.Module):
             assert isinstance(cell, nn.RNNBase)
             if number:
                 x = self._drop(x, self.dropout)
-            x = run_padded(cell, x, lengths, tuple(part[:, 0, number] for part in at.layers)).steps
+            x = run_padded(cell, x, lengths, tuple(tensor[:, 0, number] for tensor in state.layers)).steps
         queries = x.transpose(0, 1)
         if self.attention is not None:
             assert source.memory is not None
@@ -259,16 +245,21 @@ class Decoder(nn.Module):
             queries = torch.cat([context, queries], dim=-1)
         return TeacherForced(self._drop(torch.tanh(self.readout(real_steps(queries, lengths))), self.dropout))
 
-    def _one_by_one(self, source: DecoderInput, at: DecoderState, x: Tensor, lengths: Tensor) -> TeacherForced:
-        readouts, twice = [], []
+    def _step_by_step(self, source: DecoderInput, state: DecoderState, x: Tensor, lengths: Tensor) -> TeacherForced:
+        readouts, overlaps = [], []
         for t in range(x.shape[1]):
-            covered = at.coverage
-            readout, at, weights = self._step(source, at, x[:, t, None])
+            coverage = state.coverage
+            readout, state, weights = self._step(source, state, x[:, t, None])
             readouts.append(readout)
-            if covered is not None and weights is not None:
-                twice.append(torch.minimum(covered, weights).sum(dim=-1))
-        again = real_steps(torch.cat(twice, dim=1)[..., None], lengths).sum() if twice else None
-        return TeacherForced(real_steps(torch.cat(readouts, dim=1), lengths), again)
+            if coverage is not None and weights is not None:
+                overlaps.append(coverage_overlap(coverage, weights))
+        coverage_loss = real_steps(torch.cat(overlaps, dim=1)[..., None], lengths).sum() if overlaps else None
+        return TeacherForced(real_steps(torch.cat(readouts, dim=1), lengths), coverage_loss)
 
     def _drop(self, x: Tensor, share: float) -> Tensor:
         return functional.dropout(x, share) if self.training and share > 0.0 else x
+
+
+def coverage_overlap(coverage: Tensor, weights: Tensor) -> Tensor:
+    """(B, K, T) twice -> (B, K) how much of a step's weight went where weight had gone before (See et al. 2017)."""
+    return torch.minimum(coverage, weights).sum(dim=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from seqkit.errors import UsageError
 from seqkit.fields import Next
 from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
-from seqkit.heads.option_types import contradiction
+from seqkit.heads.option_types import Softmax, contradiction
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.kernels.ragged import real_steps
 from seqkit.types import Field, Prediction
@@ -39,11 +39,11 @@ class Language(Head):
         target: Field,
         layer: nn.Module | None,
         *,
-        tied: bool = False,
-        dropout: float = 0.0,
-        label_smoothing: float = 0.0,
-        softmax: Literal["full", "adaptive"] = "full",
-        cutoffs: Sequence[int] = (),
+        tied: bool,
+        dropout: float,
+        label_smoothing: float,
+        softmax: Softmax,
+        cutoffs: Sequence[int],
     ) -> None:
         super().__init__()
         wrong = contradiction(tied=tied, label_smoothing=label_smoothing, softmax=softmax, cutoffs=cutoffs)

@@ -43,9 +43,7 @@ class RandomField(Head):
     barred_transitions: Tensor
     barred_end: Tensor
 
-    def __init__(
-        self, dim: int, target: Field, *, dropout: float = 0.0, constrain: bool = True, nbest: int = 1
-    ) -> None:
+    def __init__(self, dim: int, target: Field, *, dropout: float, constrain: bool, nbest: int) -> None:
         super().__init__()
         self.target: Any = target
         self.scheme: Scheme | None = getattr(target, "scheme", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.fields import Values
-from seqkit.heads.option_types import Pool
+from seqkit.heads.option_types import Pool, RegressionLoss
 from seqkit.heads.pooling import Pooling
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.types import Field, Prediction
@@ -27,15 +27,7 @@ class Regress(Head):
 
     accepts = (Values,)
 
-    def __init__(
-        self,
-        dim: int,
-        target: Field,
-        *,
-        pool: Pool = "last",
-        dropout: float = 0.0,
-        loss: Literal["mse", "mae", "huber", "gaussian"] = "mse",
-    ) -> None:
+    def __init__(self, dim: int, target: Field, *, pool: Pool, dropout: float, loss: RegressionLoss) -> None:
         super().__init__()
         self.target: Any = target
         self.kind = loss

@@ -27,7 +27,7 @@ class Tag(Head):
 
     accepts = (Tags,)
 
-    def __init__(self, dim: int, target: Field, *, dropout: float = 0.0, label_smoothing: float = 0.0) -> None:
+    def __init__(self, dim: int, target: Field, *, dropout: float, label_smoothing: float) -> None:
         super().__init__()
         self.target: Any = target
         self.label_smoothing = label_smoothing

@@ -11,7 +11,7 @@ from typing import Any
 
 from seqkit.errors import RecipeError, SeqkitError
 from seqkit.recipe.checker import Checker
-from seqkit.recipe.parser import Entry, Place, node_of
+from seqkit.recipe.parser import Entry, Location, node_of
 from seqkit.registry.registry import Plugin
 from seqkit.testing import EncoderConformance, HeadConformance, TaskConformance
 from seqkit.types import JSON
@@ -76,10 +76,10 @@ def _checked(plugin: Plugin, options: Mapping[str, JSON]) -> Mapping[str, Any]:
     Raises:
         RecipeError: with what is wrong.
     """
-    place = Place((1, 0, 0), "--set", Path.cwd())
-    said = Entry(place, node_of({"use": plugin.full_name, **options}, place))
+    location = Location((1, 0, 0), "--set", Path.cwd())
+    entry = Entry(location, node_of({"use": plugin.full_name, **options}, location))
     checker = Checker()
-    choice = checker.choice(said, plugin.name, plugin.kind, place)
+    choice = checker.choice(entry, plugin.name, plugin.kind, location)
     if choice is None:
-        raise RecipeError([finding.problem for finding in checker.findings])
+        raise RecipeError([issue.problem for issue in checker.issues])
     return choice.options

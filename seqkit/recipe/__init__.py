@@ -1,9 +1,10 @@
-"""Recipes: YAML files that say everything about a run, checked whole before anything happens.
+"""Recipes: YAML files that describe a run completely, and are checked in full before any data is read.
 
-`document` reads bytes to a tree with places, `overrides` puts `--set` flags in, `schema` makes models of factories'
-signatures, `diagnose` checks parts and words the complaints, `check` goes through the sections, `load` puts it
-together into the `nouns`, `emit` writes it out again, `editor` makes the JSON Schema, `shipped` finds the recipes that
-come with seqkit.
+`parser` turns bytes into a tree with locations, `overrides` applies `--set` flags to it. `options` turns the signatures
+of factories into schemas, `checker` checks parts of the tree against them, and `messages` has the sentences.
+`validator` and `task_section` go through the sections; `own_options` has the options of the recipe itself. `loader`
+runs all of these and returns a `recipe.Recipe`, which `writer` writes out again. `json_schema` is for editors,
+`bundled` finds the recipes that come with seqkit, and `rewrite` changes settings in a file.
 """
 
 from __future__ import annotations

@@ -1,32 +1,32 @@
-"""The recipes that come with seqkit, found by name wherever it is installed."""
+"""The recipes that come with seqkit, wherever it is installed."""
 
 from __future__ import annotations
 
 import importlib.resources
 from importlib.resources.abc import Traversable
 
-from seqkit.errors import UsageError, suggest
+from seqkit.errors import UsageError, name_hint
 
 PACKAGE = "seqkit_recipes"
 
 
-def files() -> dict[str, Traversable]:
+def find_files() -> dict[str, Traversable]:
     """{name: file}, sorted by name."""
     try:
         folder = importlib.resources.files(PACKAGE)
     except ModuleNotFoundError:  # run from a source tree that was never installed
         return {}
-    found = {each.name.removesuffix(".yaml"): each for each in folder.iterdir() if each.name.endswith(".yaml")}
-    return dict(sorted(found.items()))
+    recipes = {file.name.removesuffix(".yaml"): file for file in folder.iterdir() if file.name.endswith(".yaml")}
+    return dict(sorted(recipes.items()))
 
 
 def names() -> list[str]:
-    """The names that `seqkit run NAME` knows."""
-    return list(files())
+    """The names that `seqkit run NAME` accepts, sorted."""
+    return list(find_files())
 
 
-def about(text: str) -> list[str]:
-    """What a recipe says of itself: its first comment lines, without the `#`."""
+def description_of(text: str) -> list[str]:
+    """The lines of a recipe's leading comment, without the `#`."""
     lines = []
     for line in text.split("\n"):
         if not line.startswith("#"):
@@ -35,10 +35,11 @@ def about(text: str) -> list[str]:
     return lines
 
 
-def unknown(name: str) -> UsageError:
-    """The error for a name that is neither a file nor a shipped recipe."""
+def unknown_recipe(name: str) -> UsageError:
+    """The error for a name that is neither a file nor a recipe of seqkit's."""
     known = names()
     stem = name.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")
-    hint = suggest(stem, known)
-    there = f"recipes that come with seqkit: {', '.join(known)}" if known else "seqkit's own recipes are not installed"
-    return UsageError(f"no recipe file '{name}' is here; {hint + ' ' if hint else ''}{there}")
+    hint = name_hint(
+        stem, known, label="recipes that come with seqkit", if_none="the recipes of seqkit are not installed"
+    )
+    return UsageError(f"there is no recipe file '{name}'; {hint}")

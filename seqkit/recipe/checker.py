@@ -1,4 +1,4 @@
-"""Checks of parts of a recipe against schemas, and every complaint as one plain sentence at the place it is about."""
+"""Checks the parts of a recipe against the schemas of factories; each mistake becomes an issue at its location."""
 
 from __future__ import annotations
 
@@ -7,206 +7,228 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqkit.errors import PluginError, suggest
+from seqkit.errors import PluginError
 from seqkit.recipe.choices import lookup, names_in
-from seqkit.recipe.messages import join, sentence, show
+from seqkit.recipe.messages import explain_errors, join, options_hint, show, unknown_option, wrong_default
 from seqkit.recipe.options import MISSING, RecipeText, Schema, schema_of
-from seqkit.recipe.parser import Entry, Node, Place, RecipeIssue, node_of
+from seqkit.recipe.parser import Entry, Location, Node, RecipeIssue, node_of
 from seqkit.types import Choice
+
+
+@dataclass(frozen=True)
+class Section:
+    """A mapping of a recipe whose keys are the options of one factory.
+
+    Attributes:
+        entries: the keys and values.
+        path: `train.optimizer`, for messages; empty at the top level.
+        location: where a missing option is reported.
+        reserved: keys that belong to the recipe; they are not checked, but listed among the known ones.
+        owner: the name of the factory, for messages.
+    """
+
+    entries: Mapping[str, Entry]
+    path: str
+    location: Location
+    reserved: tuple[str, ...] = ()
+    owner: str = ""
 
 
 @dataclass
 class Checker:
-    """Collects what is wrong while a recipe is taken apart.
+    """Collects the issues of a recipe while its parts are checked.
 
     Attributes:
-        findings: everything so far, in no order.
-        flags: paths that were given by `--set`, with the flag's text; they explain some complaints.
+        issues: everything that is wrong, in no order.
+        flags: paths that were set by `--set`, with the text of the flag; some messages name it.
     """
 
-    findings: list[RecipeIssue] = field(default_factory=list)
+    issues: list[RecipeIssue] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
 
-    def say(self, place: Place, what: str, hint: str = "") -> None:
-        self.findings.append(RecipeIssue(place, what, hint))
+    def add_issue(self, location: Location, what: str, hint: str = "") -> None:
+        self.issues.append(RecipeIssue(location, what, hint))
 
-    def mapping(self, node: Node, path: str, *, empty: bool = False) -> Mapping[str, Entry] | None:
-        """The keys of a node that must be a mapping (null counts as an empty one if `empty`)."""
+    def mapping(self, node: Node, path: str, *, allow_null: bool = False) -> Mapping[str, Entry] | None:
+        """The keys of a node that must be a mapping, or null if `allow_null`; None after an issue."""
         if isinstance(node.value, dict):
             return node.value
-        if node.value is None and empty:
+        if node.value is None and allow_null:
             return {}
-        self.say(node.place, f"{path}: expected a mapping of options, got {show(node)}")
+        self.add_issue(node.location, f"{path}: expected a mapping of options, got {show(node)}")
         return None
 
-    def options(
-        self,
-        schema: Schema,
-        entries: Mapping[str, Entry],
-        path: str,
-        at: Place,
-        reserved: Sequence[str] = (),
-        owner: str = "",
-    ) -> dict[str, Any] | None:
-        """All options of a factory, defaults filled in; None if something is wrong with them.
-
-        Args:
-            schema: what may be said.
-            entries: what was said; `reserved` keys are somebody else's.
-            path: `train.optimizer`, for the messages; empty at the top.
-            at: where a missing option is reported.
-            reserved: keys that are left alone, but are named among the known ones.
-            owner: who does not know an unknown option, for the message.
-        """
-        from pydantic import ValidationError
-
-        before = len(self.findings)
-        given: dict[str, Any] = {}
-        for name, each in entries.items():
-            if name in reserved or name in schema.nested:
-                continue
-            if name in schema.names:
-                given[name] = to_python(each.node)
-            else:
-                self._unknown(name, each, path, (*reserved, *schema.names), owner)
-        values: dict[str, Any] = {}
-        try:
-            model = schema.model.model_validate(given)
-        except ValidationError as error:
-            self._explain(error.errors(include_url=False, include_context=True), entries, path, at)
-        else:
-            values = {info.alias or name: getattr(model, name) for name, info in schema.model.model_fields.items()}
-        for name, nested in schema.nested.items():
-            entry = entries.get(name)
-            default = None if nested.default is MISSING else nested.default
-            where = join(path, name)
-            if entry is None and nested.default is MISSING:
-                self.say(at, f"{where}: missing", "give {use: NAME}")
-            elif (entry is None and default is None) or (entry and nested.optional and entry.node.value is None):
-                values[name] = None
-            else:
-                values[name] = self.choice(entry, where, nested.group, at, default=default)
-        if len(self.findings) > before:
+    def options(self, schema: Schema, section: Section) -> dict[str, Any] | None:
+        """All options of a factory, defaults filled in; None if something is wrong with them."""
+        issues_before = len(self.issues)
+        values = {**self._check_values(schema, section), **self._check_nested(schema, section)}
+        if len(self.issues) > issues_before:
             return None
-        return {name: finalised(values[name]) for name in schema.names}
+        return {name: finalise(values[name]) for name in schema.names}
 
-    def salvage(
-        self, schema: Schema, entries: Mapping[str, Entry], at: Place, reserved: Sequence[str]
-    ) -> dict[str, Any] | None:
-        """Options to go on with after a complaint: what was wrong is left at its default, in silence.
+    def options_or_defaults(self, schema: Schema, section: Section) -> dict[str, Any] | None:
+        """Options to continue with after an issue: wrong ones are replaced by their defaults, without further issues.
 
-        None where that would be guessing: something without a default, or a wrong word where the words are listed,
-        which is the kind of option that decides what a task is.
+        None where that would be guessing: an option without a default is missing, or one with listed values has
+        another value (such an option often decides what a task is).
         """
         from pydantic import ValidationError
 
-        known = {name: each for name, each in entries.items() if name in schema.names}
-        given = {name: to_python(each.node) for name, each in known.items() if name not in schema.nested}
+        known = {name: entry for name, entry in section.entries.items() if name in schema.names}
+        values = {name: to_python(entry.node) for name, entry in known.items() if name not in schema.nested}
         try:
-            schema.model.model_validate(given)
+            schema.model.model_validate(values)
         except ValidationError as error:
-            errors = error.errors(include_url=False)
-            if any(
-                each["type"] == "literal_error" or (each["type"], len(each["loc"])) == ("missing", 1) for each in errors
-            ):
-                return None
-            for each in errors:
-                known.pop(str(each["loc"][0]), None)
-        return Checker().options(schema, known, "", at, reserved)
+            for detail in error.errors(include_url=False):
+                if detail["type"] == "literal_error" or _is_missing_option(detail):
+                    return None
+                known.pop(str(detail["loc"][0]), None)
+        return Checker().options(schema, Section(known, "", section.location, section.reserved))
 
     def choice(
         self,
         entry: Entry | None,
         path: str,
         group: str,
-        at: Place,
+        location: Location,
         *,
         default: Choice | None = None,
         reserved: Sequence[str] = (),
     ) -> Choice | None:
-        """A factory chosen by name with all its options; None if something is wrong.
+        """A factory chosen by name, with all its options; None if something is wrong.
 
-        A text alone is the name. Without `use`, the options go on top of the default choice's.
+        Text alone is the name. Options without `use` override those of the default choice.
+
+        Args:
+            entry: what the recipe says; None: nothing, so that the default counts.
+            path: of the choice, for messages.
+            group: where the name comes from: "encoders", "optimizers", ...
+            location: where it is reported that the choice is missing.
+            default: the choice if the recipe makes none.
+            reserved: keys beside `use` that are not options of the factory.
         """
-        if entry is None:
-            if default is None:
-                self.say(at, f"{path}: missing", "give {use: NAME}")
-                return None
-            entry = Entry(at, node_of({"use": default.use, **default.options}, at))
-        node = entry.node
-        if isinstance(node.value, str):
-            node = node_of({"use": to_python(node)}, node.place)
-        entries = self.mapping(node, path)
+        if entry is None and default is None:
+            self.add_issue(location, f"{path}: missing", "give {use: NAME}")
+            return None
+        entry = Entry(location, Node(location, {})) if entry is None else entry
+        entries = self._choice_entries(entry, path, group, default)
         if entries is None:
             return None
-        if "use" not in entries:
-            if default is None:
-                self.say(entry.place, f"{path}.use: missing", f"there are: {', '.join(names_in(group))}")
-                return None
-            base = node_of({"use": default.use, **default.options}, entry.place)
-            entries = {**base.entries, **entries}
         use = entries["use"].node
         factory = self.factory(use, f"{path}.use", group)
-        if factory is None:
-            return None
-        schema = self.schema(factory, use.place, ("use", *reserved))
+        schema = None if factory is None else self.schema(factory, use.location, ("use", *reserved))
         if schema is None:
             return None
-        options = self.options(schema, entries, path, entry.place, ("use", *reserved), str(use.value))
-        return None if options is None else Choice(str(use.value), options)
+        name = str(use.value)
+        options = self.options(schema, Section(entries, path, entry.location, ("use", *reserved), name))
+        return None if options is None else Choice(name, options)
 
     def factory(self, use: Node, path: str, group: str) -> Callable[..., Any] | None:
-        """What a name stands for, or None after saying why it stands for nothing."""
+        """The factory of this name; None after an issue if there is none or it does not load."""
         if not isinstance(use.value, str):
-            self.say(use.place, f"{path}: expected a name, got {show(use)}")
+            self.add_issue(use.location, f"{path}: expected a name, got {show(use)}")
             return None
         try:
             return lookup(group, use.value)
         except PluginError as error:
-            self.say(use.place, f"{path}: {error}")
+            self.add_issue(use.location, f"{path}: {error}")
             return None
 
-    def schema(self, factory: Callable[..., Any], at: Place, reserved: tuple[str, ...]) -> Schema | None:
+    def schema(self, factory: Callable[..., Any], location: Location, reserved: tuple[str, ...]) -> Schema | None:
+        """The schema of a factory; None after an issue if its signature cannot be one."""
         try:
             return schema_of(factory, reserved)
         except PluginError as error:
-            self.say(at, str(error))
+            self.add_issue(location, str(error))
             return None
 
-    def _unknown(self, name: str, entry: Entry, path: str, known: Sequence[str], owner: str) -> None:
-        where = join(path, name)
-        hint = suggest(name, known) or (f"known: {', '.join(sorted(known))}" if known else "there are none here")
-        what = f"{where}: unknown option"
-        flag = self.flags.get(join(path, "use"))
-        if flag and where not in self.flags:
-            what = f"{where}: '{owner}', chosen by {flag}, has no such option"
-        self.say(entry.place, what, hint)
+    def _choice_entries(
+        self, entry: Entry, path: str, group: str, default: Choice | None
+    ) -> Mapping[str, Entry] | None:
+        """The entries of a choice, `use` among them; None after an issue."""
+        node = entry.node
+        if isinstance(node.value, str):
+            node = node_of({"use": to_python(node)}, node.location)
+        entries = self.mapping(node, path)
+        if entries is None or "use" in entries:
+            return entries
+        if default is None:
+            self.add_issue(entry.location, f"{path}.use: missing", f"available: {', '.join(names_in(group))}")
+            return None
+        return {**node_of({"use": default.use, **default.options}, entry.location).entries, **entries}
 
-    def _explain(self, errors: Iterable[Mapping[str, Any]], entries: Mapping[str, Entry], path: str, at: Place) -> None:
-        """pydantic's errors in plain English. What the members of a union say of one value becomes one sentence."""
-        grouped: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-        for error in errors:
-            if error["type"] == "missing" and len(error["loc"]) == 1:
-                self.say(at, f"{join(path, str(error['loc'][0]))}: missing", "this option has no default")
-            elif error["loc"][0] not in entries:
-                name = str(error["loc"][0]).removeprefix("option_")  # a default goes by the field, not by its alias
-                what = error["msg"][0].lower() + error["msg"][1:]
-                self.say(at, f"{join(path, name)}: its own default is wrong: {what}", "tell its author")
+    def _check_values(self, schema: Schema, section: Section) -> dict[str, Any]:
+        """The options that are no choices themselves; empty if one of them is wrong."""
+        from pydantic import ValidationError
+
+        values: dict[str, Any] = {}
+        for name, entry in section.entries.items():
+            if name in section.reserved or name in schema.nested:
+                continue
+            if name in schema.names:
+                values[name] = to_python(entry.node)
             else:
-                grouped.setdefault(_walk(entries, error["loc"])[0], []).append(error)
-        for steps, group in grouped.items():
-            node = _walk(entries, steps)[1]
-            where = path
+                self._report_unknown(name, entry, section, schema)
+        try:
+            model = schema.model.model_validate(values)
+        except ValidationError as error:
+            self._report_errors(error.errors(include_url=False, include_context=True), section)
+            return {}
+        return {info.alias or name: getattr(model, name) for name, info in schema.model.model_fields.items()}
+
+    def _check_nested(self, schema: Schema, section: Section) -> dict[str, Choice | None]:
+        """The options that are choices themselves."""
+        choices: dict[str, Choice | None] = {}
+        for name, nested in schema.nested.items():
+            entry = section.entries.get(name)
+            is_null = entry is not None and nested.optional and entry.node.value is None
+            if is_null or (entry is None and nested.default is None):
+                choices[name] = None
+                continue
+            default = None if nested.default is MISSING else nested.default
+            path = join(section.path, name)
+            choices[name] = self.choice(entry, path, nested.group, section.location, default=default)
+        return choices
+
+    def _report_unknown(self, name: str, entry: Entry, section: Section, schema: Schema) -> None:
+        path = join(section.path, name)
+        use_flag = None if path in self.flags else self.flags.get(join(section.path, "use"))
+        what = unknown_option(path, section.owner, use_flag)
+        self.add_issue(entry.location, what, options_hint(name, (*section.reserved, *schema.names)))
+
+    def _report_errors(self, errors: Iterable[Mapping[str, Any]], section: Section) -> None:
+        """An issue for each value that pydantic refuses; what the members of a union say of it is one sentence."""
+        by_value: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+        for error in errors:
+            option = str(error["loc"][0])
+            if _is_missing_option(error):
+                what = f"{join(section.path, option)}: missing"
+                self.add_issue(section.location, what, "this option has no default")
+            elif option not in section.entries:  # a wrong default is reported by the field's name, not by its alias
+                path = join(section.path, option.removeprefix("option_"))
+                self.add_issue(section.location, wrong_default(path, error), "tell its author")
+            else:
+                by_value.setdefault(_walk(section.entries, error["loc"])[0], []).append(error)
+        for steps, value_errors in by_value.items():
+            node = _walk(section.entries, steps)[1]
+            path = section.path
             for step in steps:
-                where = f"{where}[{step}]" if isinstance(step, int) else join(where, str(step))
-            self.say(node.place, f"{where}: {sentence(group, node)}")
+                path = f"{path}[{step}]" if isinstance(step, int) else join(path, str(step))
+            self.add_issue(node.location, f"{path}: {explain_errors(value_errors, node)}")
 
 
-def _walk(entries: Mapping[str, Entry], loc: Sequence[Any]) -> tuple[tuple[Any, ...], Node]:
-    """The longest path of a pydantic location that exists in the recipe; tags of union members are no part of it."""
-    node = entries[loc[0]].node
-    steps = [loc[0]]
-    for step in loc[1:]:
+def _is_missing_option(error: Mapping[str, Any]) -> bool:
+    return error["type"] == "missing" and len(error["loc"]) == 1
+
+
+def _walk(entries: Mapping[str, Entry], error_path: Sequence[Any]) -> tuple[tuple[Any, ...], Node]:
+    """The longest prefix of pydantic's path that exists in the recipe, without the tags of union members, and its node.
+
+    pydantic's paths have such tags between keys and indices: `("k", "list[int]", 0)`.
+    """
+    node = entries[error_path[0]].node
+    steps = [error_path[0]]
+    for step in error_path[1:]:
         if isinstance(node.value, dict) and step in node.value:
             node = node.value[step].node
         elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
@@ -218,26 +240,26 @@ def _walk(entries: Mapping[str, Entry], loc: Sequence[Any]) -> tuple[tuple[Any, 
 
 
 def to_python(node: Node) -> Any:
-    """A tree as plain Python values; texts remember the folder that a relative path is relative to."""
+    """A tree as plain Python values; text remembers the folder that a relative path in it starts from."""
     if isinstance(node.value, dict):
         return {key: to_python(entry.node) for key, entry in node.value.items()}
     if isinstance(node.value, list):
         return [to_python(item) for item in node.value]
     if isinstance(node.value, str):
-        return RecipeText(node.value, node.place.base)
+        return RecipeText(node.value, node.location.base)
     return node.value
 
 
-def finalised(value: Any) -> Any:
-    """A checked value, with nothing left that only the check needed; paths absolute."""
+def finalise(value: Any) -> Any:
+    """A checked value as the recipe keeps it: plain text instead of `RecipeText`, and absolute paths."""
     if isinstance(value, RecipeText):
         return str.__str__(value)
     if isinstance(value, Path):
         return value.absolute()
     if isinstance(value, tuple):
-        return tuple(finalised(item) for item in value)
+        return tuple(finalise(item) for item in value)
     if isinstance(value, list):
-        return [finalised(item) for item in value]
+        return [finalise(item) for item in value]
     if isinstance(value, Mapping):
-        return {str.__str__(key): finalised(item) for key, item in value.items()}
+        return {str.__str__(key): finalise(item) for key, item in value.items()}
     return value

@@ -1,34 +1,32 @@
-"""What may stand under `use:`: plugins by kind, and the optimisers and schedules of seqkit itself."""
+"""The factories that `use:` can name: plugins by kind, and seqkit's own optimisers and schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from seqkit.errors import PluginError, suggest
+from seqkit.errors import PluginError, name_hint
 
 
 def lookup(group: str, name: str) -> Callable[..., Any]:
-    """The factory of this name in a group: a kind of plugin, or a table of the house's own.
+    """The factory of this name in a group: a kind of plugin, or one of seqkit's own tables.
 
     Raises:
-        PluginError: no such name, or a plugin that does not load.
+        PluginError: the name is unknown, or its plugin does not load.
     """
-    table = _table(group)
+    table = _own_table(group)
     if table is None:
         from seqkit.registry import registry
 
         return registry.load(group, name)
     if name not in table:
-        hint = suggest(name, table)
-        what = group.removesuffix("s")
-        raise PluginError(f"no {what} is called '{name}'; {hint + ' ' if hint else ''}there are: {', '.join(table)}")
+        raise PluginError(f"no {group.removesuffix('s')} is called '{name}'; {name_hint(name, list(table))}")
     return table[name]
 
 
 def names_in(group: str) -> list[str]:
     """All names of a group, from metadata alone."""
-    table = _table(group)
+    table = _own_table(group)
     if table is None:
         from seqkit.registry import registry
 
@@ -36,7 +34,8 @@ def names_in(group: str) -> list[str]:
     return sorted(table)
 
 
-def _table(group: str) -> Mapping[str, Callable[..., Any]] | None:
+def _own_table(group: str) -> Mapping[str, Callable[..., Any]] | None:
+    """The table of a group that is seqkit's own; None for a kind of plugin."""
     from seqkit.optim import optimizers, schedules
     from seqkit.registry import registry
 

@@ -13,7 +13,7 @@ _PLAIN: Final[Mapping[Any, str]] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    str: "a text",
+    str: "text",
     Path: "a path",
     type(None): "null",
 }
@@ -36,7 +36,7 @@ def type_in_words(annotation: Any) -> str:
         return ", ".join([type_in_words(members[0]), *bounds])
     if origin in (typing.Union, types.UnionType):
         inner = [type_in_words(member) for member in members]
-        return ", or ".join(inner) if any("," in each for each in inner) else " or ".join(inner)
+        return ", or ".join(inner) if any("," in words for words in inner) else " or ".join(inner)
     if origin in (tuple, list, Sequence):
         items = dict.fromkeys(type_in_words(member) for member in members if member is not Ellipsis)
         return f"a list ({'; '.join(items)})"

@@ -12,7 +12,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "int_type": "a whole number",
     "float_type": "a number",
-    "string_type": "a text",
+    "string_type": "text",
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "a mapping",
@@ -20,7 +20,7 @@ _EXPECTED = {
     "is_instance_of": "a path",
     "path_type": "a path",
 }
-
+"""What pydantic's error types expect."""
 
 _RANGE = {
     "greater_than_equal": ("ge", "at least"),
@@ -29,45 +29,89 @@ _RANGE = {
     "less_than": ("lt", "less than"),
     "multiple_of": ("multiple_of", "a multiple of"),
 }
+"""pydantic's error types for numbers out of range: the key of the bound, and its words."""
 
 
-def sentence(errors: Sequence[Mapping[str, Any]], node: Node) -> str:
-    """One sentence for everything that was said of one value."""
-    short = [error["loc"][-1] for error in errors if error["type"] == "missing"]
-    if short:  # pydantic misses each value that a list of a fixed length has not
-        return f"must have {max(short) + 1} in it, got {show(node)}"
-    for error in errors:  # right in kind and wrong in size: what the other members of a union expect is no help
+def explain_errors(errors: Sequence[Mapping[str, Any]], node: Node) -> str:
+    """One sentence for all of pydantic's errors about one value."""
+    missing = [error["loc"][-1] for error in errors if error["type"] == "missing"]
+    if missing:  # pydantic reports each missing item of a list of a fixed length
+        return f"must have exactly {_count(max(missing) + 1, node)}, got {_length(node)}"
+    for error in errors:  # of the right type, but out of range: what other members of a union expect does not help
         if error["type"] in _RANGE:
             key, words = _RANGE[error["type"]]
             return f"must be {words} {error['ctx'][key]:g}, got {node.value}"
         if error["type"] in ("value_error", "assertion_error"):
             return str(error["ctx"]["error"])
         if error["type"] in ("too_short", "string_too_short"):
-            return f"must have at least {error['ctx']['min_length']} in it, got {show(node)}"
+            return f"must have at least {_count(error['ctx']['min_length'], node)}, got {_length(node)}"
         if error["type"] in ("too_long", "string_too_long"):
-            return f"must have at most {error['ctx']['max_length']} in it, got {show(node)}"
-    wanted = []
-    for error in errors:
-        if error["type"] in _EXPECTED:
-            wanted.append(_EXPECTED[error["type"]])
-        elif error["type"] == "literal_error":
-            wanted.append(error["ctx"]["expected"])
-    if len(wanted) < len(errors):
-        return "; ".join(error["msg"][0].lower() + error["msg"][1:] for error in errors) + f", got {show(node)}"
-    names = [error["ctx"]["expected"] for error in errors if error["type"] == "literal_error"]
-    known = [name.strip("'") for each in names for name in each.replace(" or ", ", ").split(", ")]
+            return f"must have at most {_count(error['ctx']['max_length'], node)}, got {_length(node)}"
+    return _explain_type(errors, node)
+
+
+def _explain_type(errors: Sequence[Mapping[str, Any]], node: Node) -> str:
+    """A sentence for a value of the wrong type, or one that is none of the listed values."""
+    listed = [error["ctx"]["expected"] for error in errors if error["type"] == "literal_error"]
+    expected = [
+        error["ctx"]["expected"] if error["type"] == "literal_error" else _EXPECTED[error["type"]]
+        for error in errors
+        if error["type"] == "literal_error" or error["type"] in _EXPECTED
+    ]
+    if len(expected) < len(errors):
+        return "; ".join(_lower_first(error["msg"]) for error in errors) + f", got {show(node)}"
+    known = [name.strip("'") for names in listed for name in names.replace(" or ", ", ").split(", ")]
     hint = suggest(node.value, known) if isinstance(node.value, str) else ""
-    if "true or false" in wanted and str(node.value).lower() in ("yes", "no", "on", "off", "y", "n"):
-        hint = "YAML 1.2 knows true and false only"
-    return f"expected {' or '.join(dict.fromkeys(wanted))}, got {show(node)}" + (f"; {hint}" if hint else "")
+    if "true or false" in expected and str(node.value).lower() in ("yes", "no", "on", "off", "y", "n"):
+        hint = "YAML 1.2 has only true and false"
+    return f"expected {' or '.join(dict.fromkeys(expected))}, got {show(node)}" + (f"; {hint}" if hint else "")
+
+
+def wrong_default(path: str, error: Mapping[str, Any]) -> str:
+    """The sentence for a default that does not have the type which the factory itself declares."""
+    return f"{path}: its default value is wrong: {_lower_first(error['msg'])}"
+
+
+def unknown_option(path: str, owner: str, use_flag: str | None) -> str:
+    """The sentence for an option that a factory does not have.
+
+    Args:
+        path: of the option.
+        owner: the factory.
+        use_flag: the `--set` flag that chose the factory, if the option itself is in the file.
+    """
+    if use_flag:
+        return f"{path}: '{owner}', chosen by {use_flag}, has no such option"
+    return f"{path}: unknown option"
+
+
+def options_hint(name: str, known: Sequence[str]) -> str:
+    """The nearest known option, or all of them."""
+    listing = f"known: {', '.join(sorted(known))}" if known else "no options are known here"
+    return suggest(name, known) or listing
+
+
+def heads_hint(able: Sequence[str], others: Sequence[str]) -> str:
+    """Which heads of seqkit can serve a target, and which others are installed."""
+    listing = f"heads that can: {', '.join(able)}" if able else "none of seqkit's own heads can"
+    return f"{listing}; perhaps also: {', '.join(others)}" if others else listing
+
+
+def causal_encoder_needed(head: str, task_path: str) -> str:
+    """The sentence for a bidirectional encoder under a head that predicts the next step."""
+    return (
+        f"encoder.bidirectional: the head '{head}' of {task_path} predicts the next step, "
+        "which a bidirectional encoder has already read"
+    )
 
 
 def join(path: str, name: str) -> str:
+    """`path.name`, or the name alone at the top level."""
     return f"{path}.{name}" if path else name
 
 
 def show(node: Node) -> str:
-    """A value in a sentence."""
+    """A value as it is called in a sentence: `a list`, `the number 3`, `the text 'x'`."""
     value = node.value
     if isinstance(value, dict):
         return "a mapping"
@@ -80,3 +124,18 @@ def show(node: Node) -> str:
     if isinstance(value, str):
         return f"the text '{value if len(value) <= 40 else value[:37] + '...'}'"
     return f"the number {value}"
+
+
+def _count(number: int, node: Node) -> str:
+    """`1 item` or `3 items`; text has characters."""
+    unit = "character" if isinstance(node.value, str) else "item"
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def _length(node: Node) -> str:
+    """How long a value is; the value itself if it has no length."""
+    return str(len(node.value)) if isinstance(node.value, (str, list, dict)) else show(node)
+
+
+def _lower_first(text: str) -> str:
+    return text[0].lower() + text[1:]

@@ -1,9 +1,9 @@
-"""A factory's keyword-only arguments as the schema of what a recipe may say to it.
+"""The schema of a factory's options in a recipe, read from its keyword-only arguments.
 
-There is no second place to declare an option: its name, type, range and default are those of the signature, its
-description is the line `name: text` under `Args:` in the docstring. Types are strict (`true` is no number, `1.0` no
-count), with the three conversions that a text file needs, all declared in `_strict`: text to Path, list to tuple, and
-whole numbers where a float is asked for.
+An option is declared nowhere else: its name, type, range and default are those of the signature, its description is
+the line `name: text` under `Args:` in the docstring. Types are strict (`true` is not a number, `1.0` not a count), with
+the three conversions that a text file needs: text to Path and list to tuple (see `strict_type`), and whole numbers
+where a float is expected.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MISSING = inspect.Parameter.empty
 
 
 class RecipeText(str):
-    """Text from a recipe that remembers what a relative path in it is relative to."""
+    """Text from a recipe that remembers the folder that a relative path in it starts from."""
 
     __slots__ = ("base",)
     base: Path
@@ -49,9 +49,9 @@ class Nested:
 
     Attributes:
         group: where the names come from.
-        default: the choice if the recipe makes none; MISSING if it must, None if there may be none.
+        default: the choice if the recipe makes none; MISSING if it has to, None for no choice at all.
         optional: whether null is allowed.
-        about: what the docstring says of it.
+        about: its description in the docstring.
     """
 
     group: str
@@ -62,10 +62,10 @@ class Nested:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a recipe may say to one factory.
+    """The options that a recipe can give to one factory.
 
     Attributes:
-        model: a strict pydantic model of all options but the nested choices.
+        model: a strict pydantic model of all options except the nested choices.
         nested: the options that are choices themselves.
         names: all options, in the order of the signature.
     """
@@ -80,7 +80,7 @@ def schema_of(factory: Callable[..., Any], reserved: tuple[str, ...] = ()) -> Sc
     """The schema of a factory. `reserved` names belong to the recipe and may not be options.
 
     Raises:
-        PluginError: the signature has something that a recipe cannot say, which its author must change.
+        PluginError: the signature has something that a recipe cannot express; its author has to change that.
     """
     from pydantic import ConfigDict, Field, create_model
 
@@ -90,25 +90,25 @@ def schema_of(factory: Callable[..., Any], reserved: tuple[str, ...] = ()) -> Sc
     names = []
     for name, annotation, default in options_of(factory):
         if name in reserved:
-            raise PluginError(f"{name_of(factory)} has an option '{name}', which is the recipe's own word; rename it")
+            raise PluginError(f"{name_of(factory)} has an option '{name}', a name that recipes reserve; rename it")
         names.append(name)
         about = docs.get(name, "")
-        found = _nested(annotation)
-        if found is not None:
-            group, optional = found
+        choice = _choice_of(annotation)
+        if choice is not None:
+            group, optional = choice
             nested[name] = Nested(group, default, optional, about)
             continue
         try:
-            strict = _strict(annotation)
+            strict = strict_type(annotation)
         except TypeError as error:
             raise PluginError(f"the option '{name}' of {name_of(factory)} has {error}") from None
-        # An alias, because pydantic takes no field that starts with an underscore or shadows a method of its own.
-        here = Field(... if default is MISSING else default, alias=name, description=about or None)
-        fields[f"option_{name}"] = (strict, here)
+        # An alias, because pydantic refuses fields that start with an underscore or shadow one of its methods.
+        info = Field(... if default is MISSING else default, alias=name, description=about or None)
+        fields[f"option_{name}"] = (strict, info)
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, validate_default=True)
     try:
         model = create_model(name_of(factory), __config__=config, **fields)
-    except Exception as error:  # pydantic has no root of its own for types it cannot serve
+    except Exception as error:  # pydantic has no base class for its errors about types
         raise PluginError(f"the options of {name_of(factory)} cannot be checked: {error}") from None
     return Schema(model, nested, tuple(names))
 
@@ -116,24 +116,24 @@ def schema_of(factory: Callable[..., Any], reserved: tuple[str, ...] = ()) -> Sc
 def options_of(factory: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
     """(name, annotation, default or MISSING) of each keyword-only argument, annotations resolved.
 
-    Only these annotations are looked at: what the house gives a factory (parameters, tensors) may be named by strings
-    that mean nothing at run time.
+    Only these annotations are resolved: those of positional arguments, which seqkit passes itself, may be strings
+    that cannot be resolved at run time.
     """
     call = _callable(factory)
     try:
         parameters = _signature(factory).parameters.values()
     except (TypeError, ValueError) as error:
         raise PluginError(f"{name_of(factory)} has no signature to read: {error}") from None
-    ours = [parameter for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-    for parameter in ours:
+    options = [parameter for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    for parameter in options:
         if parameter.annotation is MISSING:
             raise PluginError(f"the option '{parameter.name}' of {name_of(factory)} has no type; annotate it")
 
-    def these() -> None: ...
+    def annotated() -> None: ...
 
-    these.__annotations__ = {parameter.name: parameter.annotation for parameter in ours}
+    annotated.__annotations__ = {parameter.name: parameter.annotation for parameter in options}
     try:
-        hints = typing.get_type_hints(these, globalns=getattr(call, "__globals__", {}), include_extras=True)
+        hints = typing.get_type_hints(annotated, globalns=getattr(call, "__globals__", {}), include_extras=True)
     except Exception as error:
         raise PluginError(f"an option of {name_of(factory)} has a type that cannot be resolved: {error}") from None
     factories = _default_factories(factory)
@@ -143,19 +143,19 @@ def options_of(factory: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
             hints[parameter.name],
             factories[parameter.name]() if parameter.name in factories else parameter.default,
         )
-        for parameter in ours
+        for parameter in options
     ]
 
 
 def docs_of(factory: Callable[..., Any]) -> dict[str, str]:
-    """`name: text` lines under `Args:` of the docstring (of the class, or else of its `__init__`)."""
+    """{name: text} of the lines under `Args:` in the docstring (of the class, or else of its `__init__`)."""
     target = factory.func if isinstance(factory, functools.partial) else factory
     text = inspect.getdoc(target) or ""
     if inspect.isclass(target) and "Args:" not in text:
         text = inspect.getdoc(target.__init__) or ""
-    _, found, block = text.partition("Args:\n")
+    _, heading, block = text.partition("Args:\n")
     docs: dict[str, str] = {}
-    if not found:
+    if not heading:
         return docs
     indent, name = None, None
     for line in block.split("\n"):
@@ -201,7 +201,7 @@ def _callable(factory: Callable[..., Any]) -> Any:
 
 def _signature(factory: Callable[..., Any]) -> inspect.Signature:
     if sys.version_info >= (3, 14):
-        # Positional annotations may name what only a type checker imports; they are not looked at, so let them be.
+        # Positional annotations may be names that only a type checker imports; they are never resolved.
         import annotationlib
 
         return inspect.signature(factory, annotation_format=annotationlib.Format.FORWARDREF)
@@ -212,17 +212,19 @@ def _default_factories(factory: Callable[..., Any]) -> dict[str, Callable[[], An
     if not (inspect.isclass(factory) and dataclasses.is_dataclass(factory)):
         return {}
     fields = dataclasses.fields(factory)
-    return {each.name: each.default_factory for each in fields if each.default_factory is not dataclasses.MISSING}
+    return {
+        option.name: option.default_factory for option in fields if option.default_factory is not dataclasses.MISSING
+    }
 
 
-def _nested(annotation: Any) -> tuple[str, bool] | None:
-    """(group, may be null) if this is `Annotated[Choice, FromGroup(...)]`, alone or `| None`."""
+def _choice_of(annotation: Any) -> tuple[str, bool] | None:
+    """(group, may be null) if this is `Annotated[Choice, FromGroup(...)]`, alone or `| None`; else None."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         inner, *marks = typing.get_args(annotation)
         groups = [mark.group for mark in marks if isinstance(mark, FromGroup)]
         if not groups:
-            return _nested(inner)
+            return _choice_of(inner)
         if inner is Choice:
             return groups[0], False
         if _is_union(inner) and set(typing.get_args(inner)) == {Choice, types.NoneType}:
@@ -230,49 +232,101 @@ def _nested(annotation: Any) -> tuple[str, bool] | None:
         return None
     if _is_union(annotation):
         members = typing.get_args(annotation)
-        found = [_nested(member) for member in members if member is not types.NoneType]
-        if len(found) == 1 and found[0] is not None:
-            return found[0][0], len(members) > 1 or found[0][1]
+        choices = [_choice_of(member) for member in members if member is not types.NoneType]
+        if len(choices) == 1 and choices[0] is not None:
+            group, optional = choices[0]
+            return group, len(members) > 1 or optional
     return None
 
 
-_PLAIN = (bool, int, float, str, types.NoneType)
+def strict_type(annotation: Any) -> Any:
+    """The annotation of an option as pydantic is to check it: with the conversions of a text file put in.
 
-
-def _strict(annotation: Any) -> Any:
-    """An annotation with the declared conversions put in; TypeError for a type that a recipe cannot say."""
-    from pydantic import BeforeValidator, Field, WithJsonSchema
-
+    Raises:
+        TypeError: a recipe cannot express this type; the message completes "the option has ...".
+    """
     if hasattr(annotation, "__value__"):  # type Name = ...
-        return _strict(annotation.__value__)
-    if annotation is Path:
-        return Annotated[Path, BeforeValidator(_to_path), WithJsonSchema({"type": "string", "format": "path"})]
+        return strict_type(annotation.__value__)
     if annotation is Any or annotation is None or annotation in _PLAIN:
         return annotation
-    origin, members = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return annotation
-    if origin is Annotated:
-        return Annotated[(_strict(members[0]), *members[1:])]
-    if _is_union(annotation):
-        # Left to right, with Path last, because a path takes any text.
-        ordered = sorted((_strict(member) for member in members), key=_is_path)
-        union = functools.reduce(operator.or_, ordered)
-        real = [member for member in members if member is not types.NoneType]
-        return Annotated[union, Field(union_mode="left_to_right")] if len(real) > 1 else union
-    if origin in (Sequence, Iterable):
-        return _strict(tuple[members[0], ...])  # type: ignore[valid-type]
-    if origin is tuple or annotation is tuple:
-        parts = tuple(part if part is Ellipsis else _strict(part) for part in members)
-        inner = tuple[parts] if parts else tuple[Any, ...]  # type: ignore[valid-type]
-        return Annotated[inner, BeforeValidator(_to_tuple)]
-    if origin is list or annotation is list:
-        return list[_strict(members[0])] if members else list[Any]  # type: ignore[misc]
-    if origin in (dict, Mapping) or annotation is dict:
-        if members and members[0] is not str:
-            raise TypeError(f"the type {annotation}: keys of a recipe are text")
-        return dict[str, _strict(members[1])] if members else dict[str, Any]  # type: ignore[misc]
-    raise TypeError(f"the type {annotation}, which a recipe cannot say")
+    origin = annotation if annotation in _BARE else typing.get_origin(annotation)
+    if origin not in _STRICT:
+        raise TypeError(f"the type {annotation}, which a recipe cannot express")
+    return _STRICT[origin](annotation)
+
+
+def _strict_path(annotation: Any) -> Any:
+    from pydantic import BeforeValidator, WithJsonSchema
+
+    return Annotated[annotation, BeforeValidator(_to_path), WithJsonSchema({"type": "string", "format": "path"})]
+
+
+def _strict_literal(annotation: Any) -> Any:
+    return annotation
+
+
+def _strict_annotated(annotation: Any) -> Any:
+    inner, *marks = typing.get_args(annotation)
+    return Annotated[(strict_type(inner), *marks)]
+
+
+def _strict_union(annotation: Any) -> Any:
+    """Members are tried from left to right, a path last, because any text is a path."""
+    from pydantic import Field
+
+    members = typing.get_args(annotation)
+    union = functools.reduce(operator.or_, sorted((strict_type(member) for member in members), key=_is_path))
+    is_choice = sum(member is not types.NoneType for member in members) > 1
+    return Annotated[union, Field(union_mode="left_to_right")] if is_choice else union
+
+
+def _strict_sequence(annotation: Any) -> Any:
+    items = typing.get_args(annotation)
+    if not items:
+        raise TypeError(f"the type {annotation}, whose items have no type")
+    return strict_type(tuple[items[0], ...])  # type: ignore[valid-type]
+
+
+def _strict_tuple(annotation: Any) -> Any:
+    from pydantic import BeforeValidator
+
+    items = tuple(item if item is Ellipsis else strict_type(item) for item in typing.get_args(annotation))
+    strict = tuple[items] if items else tuple[Any, ...]  # type: ignore[valid-type]
+    return Annotated[strict, BeforeValidator(_to_tuple)]
+
+
+def _strict_list(annotation: Any) -> Any:
+    items = typing.get_args(annotation)
+    return list[strict_type(items[0])] if items else list[Any]  # type: ignore[misc]
+
+
+def _strict_dict(annotation: Any) -> Any:
+    members = typing.get_args(annotation)
+    if members and members[0] is not str:
+        raise TypeError(f"the type {annotation}: keys of a recipe are text")
+    return dict[str, strict_type(members[1])] if members else dict[str, Any]  # type: ignore[misc]
+
+
+_PLAIN = (bool, int, float, str, types.NoneType)
+"""Types that are checked as they are."""
+
+_BARE = (Path, tuple, list, dict)
+"""Types that may stand without arguments."""
+
+_STRICT: Mapping[Any, Callable[[Any], Any]] = {
+    Path: _strict_path,
+    Literal: _strict_literal,
+    Annotated: _strict_annotated,
+    Union: _strict_union,
+    types.UnionType: _strict_union,
+    Sequence: _strict_sequence,
+    Iterable: _strict_sequence,
+    tuple: _strict_tuple,
+    list: _strict_list,
+    dict: _strict_dict,
+    Mapping: _strict_dict,
+}
+"""How an annotation is made strict, by its origin."""
 
 
 def _is_union(annotation: Any) -> bool:
@@ -287,12 +341,12 @@ def _to_path(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if not value:
-        raise ValueError("expected a path, got an empty text")
+        raise ValueError("expected a path, got empty text")
     base = value.base if isinstance(value, RecipeText) else Path.cwd()
     try:
         return base.absolute() / Path(value).expanduser()
     except RuntimeError:
-        raise ValueError(f"'{value}' names a user who is not there") from None
+        raise ValueError(f"'{value}' names a user who does not exist") from None
 
 
 def _to_tuple(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a checked recipe is: `Recipe`, `TaskEntry`, and the way from an entry to its task."""
+"""What a checked recipe is: `Recipe` and its `TaskEntry`s, and how a task is built from its entry."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TaskEntry:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. Two are equal if they say the same, however it was written.
+    """A checked recipe. Two are equal if they mean the same, however they were written.
 
     Attributes:
         tasks: by name, in the file's order.
@@ -64,7 +64,7 @@ class Recipe:
 
     @property
     def uses(self) -> tuple[tuple[str, str], ...]:
-        """(kind, name) of each plugin that it names: tasks, encoder and heads."""
+        """(kind, name) of each plugin that the recipe uses: tasks, encoder and heads."""
         tasks = [("tasks", entry.use) for entry in self.tasks.values()]
         heads = [("heads", entry.head.use) for entry in self.tasks.values()]
         return tuple(dict.fromkeys([*tasks, ("encoders", self.encoder.use), *heads]))
@@ -75,7 +75,7 @@ class Recipe:
             entry.name: {"use": entry.use, "weight": entry.weight, "head": entry.head, **entry.options}
             for entry in self.tasks.values()
         }
-        everything = {
+        sections = {
             "seed": self.seed,
             "device": self.device,
             "tasks": tasks,
@@ -84,25 +84,25 @@ class Recipe:
             "expect": self.expect,
         }
         header = f"# {self.name}: every option written out by seqkit {__version__}.\n"
-        return header + emit(to_plain(everything))
+        return header + emit(to_plain(sections))
 
 
 def build_task(entry: TaskEntry) -> Task:
     """The task of a checked entry: its factory, called with its options.
 
-    A factory reads no data: it may look whether a folder exists, but examples are read by `Task.read`. What it finds
-    wrong with its options it raises as DataError, UsageError or ValueError.
+    A factory reads no data: it may check that a folder exists, but examples are read by `Task.read`. If its options are
+    wrong, it raises DataError, UsageError or ValueError.
 
     Raises:
-        PluginError: the factory is not a task's factory.
-        SeqkitError, ValueError: what the factory says of its options.
+        PluginError: the factory does not return a task.
+        SeqkitError, ValueError: from the factory, about its options.
     """
     return call_factory(entry.use, entry.options)
 
 
 def call_factory(use: str, options: Mapping[str, Any]) -> Task:
-    """The task that this factory makes of these options; see `build_task`."""
+    """The task that this factory returns for these options; see `build_task`."""
     task = lookup("tasks", use)(**options)
     if not isinstance(task, Task):
-        raise PluginError(f"the task '{use}' gave {type(task).__name__}, not a seqkit.Task; tell its author")
+        raise PluginError(f"the task '{use}' returned {type(task).__name__}, not a seqkit.Task; tell its author")
     return task

@@ -1,4 +1,4 @@
-"""Settings written into a recipe file, with everything else in it as it was."""
+"""Changes settings in a recipe file and leaves the rest of the file as it was."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from seqkit.io import atomic
 from seqkit.recipe import Recipe
 from seqkit.settings import TrainSettings
 
-WORDS = ("batch", "tokens", "pool", "shapes")
-"""The settings that a choice is made of."""
+BATCH_SETTINGS = ("batch", "tokens", "pool", "shapes")
+"""The settings of `train:` that decide how batches are made."""
 
 
 def write(path: Path, recipe: Recipe, chosen: TrainSettings) -> dict[str, Any]:
-    """Write the choice into the recipe's `train:`, with everything else in the file as it was.
+    """Write the batch settings of `chosen` into the recipe's `train:`.
 
     Returns:
-        What was changed, by name.
+        The changed settings by name.
 
     Raises:
-        UsageError: the file cannot be changed without changing more than that.
+        UsageError: the recipe would change in some other way as well.
     """
     from ruamel.yaml import YAML
 
-    changed = {word: getattr(chosen, word) for word in WORDS if getattr(chosen, word) != getattr(recipe.train, word)}
+    changed = {
+        name: getattr(chosen, name) for name in BATCH_SETTINGS if getattr(chosen, name) != getattr(recipe.train, name)
+    }
     if not changed:
         return {}
     yaml = YAML(typ="rt", pure=True)
@@ -39,8 +41,8 @@ def write(path: Path, recipe: Recipe, chosen: TrainSettings) -> dict[str, Any]:
     train = document.get("train")
     if train is None:
         document["train"] = train = {}
-    for word, value in changed.items():
-        train[word] = value
+    for name, value in changed.items():
+        train[name] = value
     if changed.get("tokens") is None and "tokens" in changed:
         train.pop("tokens", None)
     stream = io.StringIO()
@@ -48,11 +50,13 @@ def write(path: Path, recipe: Recipe, chosen: TrainSettings) -> dict[str, Any]:
     draft = path.with_name(f".{path.stem}-plan.yaml")  # in the same folder: paths in a recipe are relative to it
     try:
         draft.write_text(stream.getvalue(), encoding="utf-8")
-        made = recipes.load(draft)
+        rewritten = recipes.load(draft)
     finally:
         draft.unlink(missing_ok=True)
-    if dataclasses.replace(made, train=recipe.train) != recipe or made.train != chosen:
-        settings = ", ".join(f"{word}: {value}" for word, value in changed.items())
-        raise UsageError(f"{path}: cannot be changed without changing more; write into train: {settings}")
+    if dataclasses.replace(rewritten, train=recipe.train) != recipe or rewritten.train != chosen:
+        settings = ", ".join(f"{name}: {value}" for name, value in changed.items())
+        raise UsageError(
+            f"{path}: the settings cannot be written without changing more of the recipe; put into train: {settings}"
+        )
     atomic.write(path, stream.getvalue())
     return changed

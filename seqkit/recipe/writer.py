@@ -26,7 +26,7 @@ def to_plain(value: Any) -> Any:
 
 
 def emit(value: Mapping[str, Any], indent: int = 0) -> str:
-    """A mapping in block style, a key a line; what is inside a list is in flow style."""
+    """A mapping as YAML in block style, one key per line; lists and what is in them are in flow style."""
     lines = []
     for key, item in value.items():
         start = " " * indent + _text(key) + ":"
@@ -54,10 +54,10 @@ def _flow(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Without quotes where that reads back as the same text, else in JSON's quotes, which are YAML's too."""
+    """Without quotes where that reads back as the same text, otherwise quoted as in JSON, which YAML reads too."""
     if is_plain_word(text):
         return text
-    # JSON leaves these as they are; YAML, or an editor, would not.
+    # JSON does not escape these, but YAML and some editors do not read them as they are.
     return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, json.dumps(text, ensure_ascii=False))
 
 

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from seqkit._version import __version__
-from seqkit.errors import PluginError, suggest
+from seqkit.errors import PluginError, name_hint
 from seqkit.registry.import_guard import guarded_import
 
 if TYPE_CHECKING:
@@ -125,9 +125,7 @@ def find(kind: str, name: str) -> Plugin:
         both = " and ".join(f"'{plugin.full_name}' ({plugin.version})" for plugin in matches)
         raise PluginError(f"two plugins offer the {_one(kind)} '{name}': {both}; write one of these full names")
     names = sorted({plugin.name for plugin in plugins})
-    there = f"there are: {', '.join(names)}" if names else "none is installed"
-    hint = suggest(name, names)
-    raise PluginError(f"no {_one(kind)} is called '{name}'; {hint + ' ' if hint else ''}{there}{filter_note()}")
+    raise PluginError(f"no {_one(kind)} is called '{name}'; {name_hint(name, names)}{filter_note()}")
 
 
 def pin(distributions: Mapping[tuple[str, str], str]) -> None:

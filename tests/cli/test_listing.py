@@ -62,13 +62,13 @@ class TestMain:
         result = call("recipe", "check", "x")
         assert result.exit_code == 2
         assert "no verb is called 'recipe'; did you mean 'recipes'" in result.stderr
-        assert "there are: run, evaluate" in call("qqq").stderr
+        assert "available: run, evaluate" in call("qqq").stderr
         assert call("--nothing").exit_code == 2
 
     def test_a_users_mistake_is_a_line_and_with_debug_a_traceback(self, site: Path) -> None:
         result = call("recipes", "check", "nosuch")
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr.startswith("no recipe file 'nosuch' is here; ")
+        assert result.stderr.startswith("there is no recipe file 'nosuch'; ")
         assert "Traceback" not in result.stderr
         assert isinstance(call("--debug", "recipes", "check", "nosuch").exception, seqkit.UsageError)
 
@@ -111,10 +111,10 @@ class TestListings:
         assert result.exit_code == 0
         lines = {line.split()[0]: line for line in result.stdout.split("\n") if line}
         assert {"charlm", "sentiment", "splice", "late"} <= set(lines)
-        assert lines["splice"].split() == ["splice", "strange", "1.2"]
+        assert lines["splice"].split() == ["splice", "vendor", "1.2"]
         assert lines["late"].endswith("needs seqkit>=99")
         rows = json.loads(call("tasks", "--json").stdout)
-        assert {row["name"]: row["distribution"] for row in rows}["splice"] == "strange"
+        assert {row["name"]: row["distribution"] for row in rows}["splice"] == "vendor"
         assert {row["kind"] for row in rows} == {"tasks"}
 
     def test_plugins_list_says_which_names_need_more_words(self, site: Path) -> None:
@@ -128,7 +128,7 @@ class TestListings:
 
     def test_recipes_list(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (site / "mine.yaml").write_text(GOOD)
-        monkeypatch.setattr("seqkit.recipe.bundled.files", lambda: {"mine": site / "mine.yaml"})
+        monkeypatch.setattr("seqkit.recipe.bundled.find_files", lambda: {"mine": site / "mine.yaml"})
         assert call("recipes", "list").stdout == "mine  A good one.\n"
         (row,) = json.loads(call("recipes", "list", "--json").stdout)
         assert row == {"name": "mine", "about": ["A good one.", "Two lines."], "file": str(site / "mine.yaml")}

@@ -76,7 +76,7 @@ class TestInfo:
         for line in (
             "task splice\n",
             "  Whether the middle of this window is a splice site.\n",
-            "distribution  strange 1.2\n",
+            "distribution  vendor 1.2\n",
             f"object        {module}:task\n",
             "works with    seqkit>=0.1,<9\n",
             "    k: letters a symbol.\n      a whole number, at least 1 (default 3)\n",
@@ -89,7 +89,7 @@ class TestInfo:
         ):
             assert line in said, said
         assert module not in sys.modules
-        (row,) = json.loads(call("info", "strange:splice", "--json").stdout)
+        (row,) = json.loads(call("info", "vendor:splice", "--json").stdout)
         assert (row["kind"], row["loaded"], row["files"]) == ("tasks", True, [f"{module}.py"])
         assert len(row["sha256"]) == 64
         assert row["options"][0] == {
@@ -102,7 +102,7 @@ class TestInfo:
     def test_a_broken_one_is_quoted(self, site: Path) -> None:
         module = install(site, code=BROKEN["abort"])
         said = call("info", "splice").stdout
-        assert f"does not load: its import ends the process by signal SIGABRT ({module}.py:3); remove strange" in said
+        assert f"does not load: its import ends the process by signal SIGABRT ({module}.py:3); remove vendor" in said
         assert f'{module}.py", line 3 in <module>' in said
 
     def test_a_distribution_is_all_that_it_brings(self, site: Path) -> None:
@@ -129,15 +129,15 @@ class TestDoctor:
         install(site, code="def task(): ...", requires="seqkit<9")
         result = call("doctor", "splice")
         assert result.exit_code == 0
-        assert result.stdout.startswith("ok      task strange:splice (1.2, 0.")
+        assert result.stdout.startswith("ok      task vendor:splice (1.2, 0.")
         assert result.stdout.endswith("\n1 ok\n")
 
     def test_something_missing_is_no_fault(self, site: Path) -> None:
         install(site, code="import odd_audio", requires='odd-audio; extra == "audio"')
         result = call("doctor", "splice")
         assert result.exit_code == 0
-        assert result.stdout.startswith("missing task strange:splice (1.2")
-        assert 'pip install "strange[audio]"' in result.stdout
+        assert result.stdout.startswith("missing task vendor:splice (1.2")
+        assert 'pip install "vendor[audio]"' in result.stdout
 
     def test_two_of_one_name_and_one_for_another_seqkit(self, site: Path) -> None:
         install(site, distribution="aa", code="def task(): ...", requires="seqkit<9")
@@ -158,7 +158,7 @@ class TestDoctor:
         (row,) = json.loads(call("doctor", "splice", "--json").stdout)
         said = [each["what"] for each in row["remarks"]]
         assert row["state"] == "note"
-        assert any(each.startswith("imports seqkit.registry.registry.CORE (stranger_") for each in said)
+        assert any(each.startswith("imports seqkit.registry.registry.CORE (vendor_") for each in said)
         assert "its docstring does not explain unexplained under Args:" in said
         assert "its metadata do not say which versions of seqkit it works with" in said
 
@@ -166,7 +166,7 @@ class TestDoctor:
         install(site, code="def task(): ...", requires="seqkit<9")
         (site / "pyproject.toml").write_text('[project]\n[project.entry-points."seqkit.tasks"]\nnew = "a:b"\n')
         facts = {"url": site.as_uri(), "dir_info": {"editable": True}}
-        (site / "strange-1.2.dist-info/direct_url.json").write_text(json.dumps(facts))
+        (site / "vendor-1.2.dist-info/direct_url.json").write_text(json.dumps(facts))
         result = call("doctor", "splice")
         assert result.exit_code == 1
         assert (
@@ -222,11 +222,11 @@ class TestDoctor:
 class TestCheck:
     def test_each_contract_is_told_of(self, site: Path) -> None:
         install(site, code=FINE, entries={"seqkit.encoders": {"plain": "Plain", "leaky": "Leaky", "crash": "crash"}})
-        result = call("check", "strange", "--set", "hidden=3", "--json")
+        result = call("check", "vendor", "--set", "hidden=3", "--json")
         assert result.exit_code == 1
         rows = json.loads(result.stdout)
         found = {
-            name: [row for row in rows if row["plugin"] == f"strange:{name}"] for name in ("plain", "leaky", "crash")
+            name: [row for row in rows if row["plugin"] == f"vendor:{name}"] for name in ("plain", "leaky", "crash")
         }
         assert [len(each) for each in found.values()] == [4, 4, 4]
         assert all(row["passed"] for row in found["plain"])
@@ -264,7 +264,7 @@ class TestCheck:
         result = call("check", "splice")
         assert result.exit_code == 2
         assert (
-            "the task 'splice' of strange 1.2 does not load: its import ends the process by signal SIGABRT"
+            "the task 'splice' of vendor 1.2 does not load: its import ends the process by signal SIGABRT"
             in result.stderr
         )
 

@@ -26,7 +26,7 @@ class Source:
     bias: Tensor
     """(B, V) what makes each example another."""
 
-    def rows(self, index: Tensor) -> Self:
+    def take_rows(self, index: Tensor) -> Self:
         return type(self)(self.bias[index])
 
 
@@ -35,10 +35,10 @@ class Position:
     state: Tensor
     """(B, K, H)"""
 
-    def rows(self, index: Tensor) -> Self:
+    def take_rows(self, index: Tensor) -> Self:
         return type(self)(self.state[index])
 
-    def beams(self, parents: Tensor) -> Self:
+    def take_beams(self, parents: Tensor) -> Self:
         return type(self)(self.state[torch.arange(len(parents))[:, None], parents])
 
 
@@ -92,18 +92,18 @@ def agree(found: list[Hypothesis], wanted: list[slow.Found]) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.5])
-@pytest.mark.parametrize("shortest", [0, 1])
-def test_with_room_for_every_beginning_it_is_the_search_through_everything(alpha: float, shortest: int) -> None:
+@pytest.mark.parametrize("min_length", [0, 1])
+def test_with_room_for_every_beginning_it_is_the_search_through_everything(alpha: float, min_length: int) -> None:
     limits = [5, 3, 4, 2]
     for seed in range(5):
         model = Model(seed, 4)
-        found = model.search(limits, beams=4**4 * V, alpha=alpha, best=7 - 2 * shortest, shortest=shortest)
+        found = model.search(limits, beams=4**4 * V, alpha=alpha, best=7 - 2 * min_length, min_length=min_length)
         for example, (limit, texts) in enumerate(zip(limits, found, strict=True)):
             everything = slow.exhaustive(
-                model.alone(example), SYMBOLS, end=END, limit=limit, alpha=alpha, shortest=shortest
+                model.alone(example), SYMBOLS, end=END, limit=limit, alpha=alpha, min_length=min_length
             )
             agree(texts, everything[: len(texts)])
-            assert len(texts) == min(len(everything), 7 - 2 * shortest)
+            assert len(texts) == min(len(everything), 7 - 2 * min_length)
 
 
 @settings(deadline=None, max_examples=60)
@@ -118,11 +118,11 @@ def test_with_room_for_every_beginning_it_is_the_search_through_everything(alpha
 def test_it_is_its_slow_twin(
     seed: int, limits: list[int], beams: int, alpha: float, likes_to_end: float, data: Any
 ) -> None:
-    best, shortest = data.draw(st.integers(1, beams)), data.draw(st.integers(0, min(1, min(limits) - 1)))
+    best, min_length = data.draw(st.integers(1, beams)), data.draw(st.integers(0, min(1, min(limits) - 1)))
     model = Model(seed, len(limits), likes_to_end=likes_to_end)
-    found = model.search(limits, beams=beams, alpha=alpha, best=best, shortest=shortest)
+    found = model.search(limits, beams=beams, alpha=alpha, best=best, min_length=min_length)
     for example, limit in enumerate(limits):
-        options = {"end": END, "limit": limit, "beams": beams, "alpha": alpha, "best": best, "shortest": shortest}
+        options = {"end": END, "limit": limit, "beams": beams, "alpha": alpha, "best": best, "min_length": min_length}
         wanted = slow.beam_search(model.alone(example), SYMBOLS, **options)  # type: ignore[arg-type]
         agree(found[example], wanted)
 
@@ -163,7 +163,7 @@ def test_when_it_looks_who_is_done_changes_nothing(monkeypatch: pytest.MonkeyPat
     want = model.search(limits, beams=3, alpha=0.6, best=2)
     often = model.calls
     monkeypatch.setattr(
-        module, "_looks", lambda device, number, ends: (number + 1) % 8 == 0 or number + 1 == max(limits)
+        module, "_is_check_due", lambda device, number, ends: (number + 1) % 8 == 0 or number + 1 == max(limits)
     )
     model.calls = []
     assert model.search(limits, beams=3, alpha=0.6, best=2) == want
@@ -195,7 +195,7 @@ def test_the_limit_makes_a_text_end_and_says_so() -> None:
 
 def test_a_text_that_ends_at_its_limit_by_itself_is_not_cut() -> None:
     model = Model(2, 1, likes_to_end=30.0)
-    ((found,),) = model.search([2], beams=1, shortest=1)
+    ((found,),) = model.search([2], beams=1, min_length=1)
     assert len(found.symbols) == 1
     assert not found.cut
 
@@ -222,9 +222,9 @@ def test_the_penalty_is_that_of_the_paper() -> None:
     assert penalty(25, 0.0) == 1.0
 
 
-@pytest.mark.parametrize("bad", [{"beams": 0}, {"beams": 2, "best": 3}, {"beams": 1, "shortest": 4}])
+@pytest.mark.parametrize("bad", [{"beams": 0}, {"beams": 2, "best": 3}, {"beams": 1, "min_length": 4}])
 def test_what_cannot_be_meant(bad: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="needs a beam"):
+    with pytest.raises(ValueError, match="needs at least one beam"):
         Model(0, 1).search([4], **bad)
 
 

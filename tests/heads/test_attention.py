@@ -43,7 +43,7 @@ def made(score: Any, coverage: bool = False) -> Attention:
 def test_by_hand(score: str, coverage: bool) -> None:
     attention, code = made(score, coverage), encoded()
     before = torch.rand(B, U, T, generator=torch.Generator().manual_seed(4)) if coverage else None
-    seen, weights = attention(queries(), attention.remember(code), before)
+    seen, weights = attention(queries(), attention.build_memory(code), before)
     for row, length in enumerate(LENGTHS.tolist()):
         for place, query in enumerate(queries()[row]):
             given = None if before is None else before[row, place, :length]
@@ -56,11 +56,11 @@ def test_by_hand(score: str, coverage: bool) -> None:
 def test_what_stands_behind_the_end_has_weight_zero_and_no_gradient(score: str) -> None:
     attention, code = made(score), encoded(filler=1e6)
     code.steps.requires_grad_()
-    seen, weights = attention(queries(), attention.remember(code))
+    seen, weights = attention(queries(), attention.build_memory(code))
     outside = torch.arange(T)[None] >= LENGTHS[:, None]
     assert (weights.transpose(1, 2)[outside] == 0.0).all()
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(B, U))
-    plain, _ = attention(queries(), attention.remember(encoded()))
+    plain, _ = attention(queries(), attention.build_memory(encoded()))
     torch.testing.assert_close(seen, plain)
     seen.sum().backward()
     assert code.steps.grad is not None
@@ -71,7 +71,7 @@ def test_what_stands_behind_the_end_has_weight_zero_and_no_gradient(score: str) 
 def test_scores_are_single_precision_under_autocast() -> None:
     attention = made("general")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        memory = attention.remember(encoded())
+        memory = attention.build_memory(encoded())
         seen, weights = attention(queries(), memory)
     assert torch.isfinite(seen).all()
     torch.testing.assert_close(weights.float().sum(dim=-1), torch.ones(B, U), atol=2e-2, rtol=0)
@@ -79,8 +79,8 @@ def test_scores_are_single_precision_under_autocast() -> None:
 
 def test_a_memory_of_some_examples() -> None:
     attention = made("general")
-    memory, index = attention.remember(encoded()), torch.tensor([2, 0])
-    some, _ = attention(queries()[index], memory.rows(index))
+    memory, index = attention.build_memory(encoded()), torch.tensor([2, 0])
+    some, _ = attention(queries()[index], memory.take_rows(index))
     every, _ = attention(queries(), memory)
     torch.testing.assert_close(some, every[index])
 

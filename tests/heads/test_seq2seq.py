@@ -16,7 +16,7 @@ from seqkit.encoders import lstm
 from seqkit.fields import Text
 from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
 from seqkit.heads import attend, generate, text_search
-from seqkit.heads.text_search import most_looked_at
+from seqkit.heads.text_search import largest_weight
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.layers.embedding import Embedding
 from seqkit.types import Prediction
@@ -121,7 +121,7 @@ def test_predictions_are_those_of_the_slow_search(name: str, alpha: float) -> No
             said: list[float] = shares.tolist()
             return said
 
-        options: Any = {"end": END, "limit": 7, "beams": 3, "best": 2, "alpha": alpha, "shortest": 1}
+        options: Any = {"end": END, "limit": 7, "beams": 3, "best": 2, "alpha": alpha, "min_length": 1}
         wanted = beam_search(log_probs, symbols, **options)
         assert [text for text, _ in prediction.scores["best"]] == [
             TARGET.decode(np.array(found, dtype=np.int64)) for _, _, found in wanted
@@ -164,7 +164,7 @@ def test_taking_examples_in_parts_changes_nothing(name: str, monkeypatch: pytest
     head, code = loud(EVERY[name](max_length=9)), encoded()
     total, _ = head.loss(code, batch(TEXTS))
     said = head.predict(code, batch())
-    monkeypatch.setattr(text_search, "ROOM", 1)
+    monkeypatch.setattr(text_search, "MAX_NUMBERS", 1)
     assert float(head.loss(code, batch(TEXTS))[0]) == pytest.approx(float(total), rel=1e-6)
     for got, want in zip(head.predict(code, batch()), said, strict=True):
         assert (got.value, got.scores) == (want.value, want.scores)
@@ -207,11 +207,11 @@ def test_the_share_of_truth_falls_as_the_paper_has_it() -> None:
     for batches in (0, 10, 200, 100_000):
         head.batches.fill_(batches)
         want = 50.0 / (50.0 + math.exp(min(700.0, batches / 50.0)))
-        assert float(head.taught()) == pytest.approx(want, abs=1e-12)
+        assert float(head.true_share()) == pytest.approx(want, abs=1e-12)
     line: Any = attend(H, TARGET, scheduled_sampling="linear", sampling_decay=50.0, teaching_floor=0.2)
     for batches, want in ((0, 1.0), (10, 0.8), (45, 0.2), (99, 0.2)):
         line.batches.fill_(batches)
-        assert float(line.taught()) == pytest.approx(want)
+        assert float(line.true_share()) == pytest.approx(want)
 
 
 def test_with_all_truth_it_is_teacher_forcing() -> None:
@@ -423,4 +423,4 @@ def test_it_learns_to_turn_a_text_round() -> None:
 
 def test_of_steps_that_are_looked_at_alike_the_first_counts() -> None:
     weights = torch.tensor([[[0.1, 0.3, 0.3 * (1 + 1e-7), 0.3], [0.2, 0.1, 0.3, 0.4]]])
-    assert most_looked_at(weights).tolist() == [[1, 3]]
+    assert largest_weight(weights).tolist() == [[1, 3]]

@@ -75,7 +75,7 @@ def break_all(root: Path) -> None:
 def install(
     root: Path,
     *,
-    distribution: str = "strange",
+    distribution: str = "vendor",
     version: str = "1.2",
     code: str = TASK,
     entries: Mapping[str, Mapping[str, str]] | None = None,
@@ -91,7 +91,7 @@ def install(
         entries: {"seqkit.tasks": {"name": "attribute"}}; default: the task `splice`, the module's `task`.
         requires: a Requires-Dist line.
     """
-    module = f"stranger_{next(_number)}"
+    module = f"vendor_{next(_number)}"
     (root / f"{module}.py").write_text(textwrap.dedent(code))
     info = root / f"{distribution.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True, exist_ok=True)

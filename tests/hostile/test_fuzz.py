@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from seqkit_genome.reading import fasta, fastq
+from seqkit_genome import fasta
 from seqkit_ner.conll import Layout
 
 from seqkit import readers
@@ -158,8 +158,10 @@ def targets() -> dict[str, Target]:
     }  # fmt: skip
     if importlib.util.find_spec("Bio"):
         words = (*TEXT, b">", b"@", b"+", b"\n>", b";", b"*", b"-", b"N", b"u")
-        found["fasta"] = Target((b">a first\nACGTRN\nAC\n>b\nTTT\n",), words, lambda path: drain(fasta(path)))
-        found["fastq"] = Target((b"@r1 x\nACGT\n+\nIIII\n@r2\nNN\n+r2\n@+\n",), words, lambda path: drain(fastq(path)))
+        records = (b">a first\nACGTRN\nAC\n>b\nTTT\n",)
+        found["fasta"] = Target(records, words, lambda path: drain(fasta.read_fasta(path)))
+        records = (b"@r1 x\nACGT\n+\nIIII\n@r2\nNN\n+r2\n@+\n",)
+        found["fastq"] = Target(records, words, lambda path: drain(fasta.read_fastq(path)))
     if not importlib.util.find_spec("soundfile"):
         del found["wav"]
     return found

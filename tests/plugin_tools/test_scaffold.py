@@ -129,7 +129,7 @@ class TestRefused:
     def test_a_name_that_a_stranger_has(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(str(tmp_path))
         install(tmp_path)
-        with pytest.raises(UsageError, match=r"strange 1.2 has a task 'splice' already"):
+        with pytest.raises(UsageError, match=r"vendor 1.2 has a task 'splice' already"):
             scaffold.new("splice", "task", tmp_path / "x")
 
     def test_nothing_is_overwritten(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recipes: every mistake at once and where it stands, flags checked like the file, and a copy that says it all."""
+"""Recipes: every mistake at once with its location, flags checked like the file, and a resolved copy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ encoder: {use: lstm, hidden: 8}
 
 @pytest.fixture(scope="module", autouse=True)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder on sys.path with a stranger's task `splice` in it, and some heads that are of no use."""
+    """A folder on sys.path with a third-party task `splice` in it, and some heads that do not work."""
     root = tmp_path_factory.mktemp("site")
     install(root)
     heads = {"seqkit.heads": {"odd": "odd", "broken": "nothing"}, "seqkit.encoders": {"unfit": "unfit"}}
@@ -63,83 +63,83 @@ def wrong(text: str, *sets: str) -> list[str]:
 
 
 class TestGood:
-    def test_the_nouns(self) -> None:
-        found = parse(GOOD)
-        entry = found.tasks["splice"]
+    def test_every_field(self) -> None:
+        parsed = parse(GOOD)
+        entry = parsed.tasks["splice"]
         assert (entry.name, entry.use, entry.weight) == ("splice", "splice", 1.0)
         assert entry.options["k"] == 4
         assert entry.options["widths"] == (1, 2)
         assert entry.head.use == "classify"
-        assert entry.head.options["pool"] == "max"  # the task's own wish
+        assert entry.head.options["pool"] == "max"  # the task's choice
         assert entry.head.options["dropout"] == 0.0  # the head's default
-        assert found.encoder.use == "lstm"
-        assert (found.encoder.options["hidden"], found.encoder.options["layers"], found.dim) == (8, 1, 128)
-        assert "dim" not in found.encoder.options
-        assert (found.seed, found.device, found.expect, found.name) == (1, "auto", {}, "r")
-        assert found.text.startswith(b"tasks:")
-        assert isinstance(found.train, TrainSettings)
-        assert found.train.optimizer.options["lr"] == 1e-3
+        assert parsed.encoder.use == "lstm"
+        assert (parsed.encoder.options["hidden"], parsed.encoder.options["layers"], parsed.dim) == (8, 1, 128)
+        assert "dim" not in parsed.encoder.options
+        assert (parsed.seed, parsed.device, parsed.expect, parsed.name) == (1, "auto", {}, "r")
+        assert parsed.text.startswith(b"tasks:")
+        assert isinstance(parsed.train, TrainSettings)
+        assert parsed.train.optimizer.options["lr"] == 1e-3
         assert isinstance(recipe.build_task(entry), Task)
 
-    def test_everything_said(self) -> None:
-        found = parse(
+    def test_every_section(self) -> None:
+        parsed = parse(
             """
             seed: 7
             device: cuda:1
             tasks:
               one: {use: splice, weight: 2, head: {use: classify, pool: mean}}
-              two: {use: "strange:splice", head: classify}
+              two: {use: "vendor:splice", head: classify}
               splice:
             encoder: {use: gru, dim: 16, bidirectional: true}
             train: {epochs: 2, optimizer: sgd, schedule: {use: cosine, warmup: 3}, clip: null}
             expect: {one/test/accuracy: {at_least: 0.5, at_most: 1}, two/dev/loss: {at_most: 2}}
             """
         )
-        assert (found.seed, found.device, found.dim) == (7, "cuda:1", 16)
-        assert [entry.use for entry in found.tasks.values()] == ["splice", "strange:splice", "splice"]
-        assert found.tasks["one"].head.options["pool"] == "mean"
-        assert found.tasks["two"].head.options["pool"] == "last"  # a head that the recipe names starts afresh
-        assert found.tasks["one"].weight == 2.0
-        assert found.train.optimizer.use == "sgd"
-        assert found.train.schedule == Choice("cosine", {"warmup": 3, "floor": 0.0})
-        assert found.train.clip is None
-        assert found.expect == {
+        assert (parsed.seed, parsed.device, parsed.dim) == (7, "cuda:1", 16)
+        assert [entry.use for entry in parsed.tasks.values()] == ["splice", "vendor:splice", "splice"]
+        assert parsed.tasks["one"].head.options["pool"] == "mean"
+        assert parsed.tasks["two"].head.options["pool"] == "last"  # a head that the recipe names starts afresh
+        assert parsed.tasks["one"].weight == 2.0
+        assert parsed.train.optimizer.use == "sgd"
+        assert parsed.train.schedule == Choice("cosine", {"warmup": 3, "floor": 0.0})
+        assert parsed.train.clip is None
+        assert parsed.expect == {
             "one/test/accuracy": {"at_least": 0.5, "at_most": 1.0},
             "two/dev/loss": {"at_most": 2.0},
         }
 
     def test_options_without_use_go_on_top_of_the_default(self) -> None:
-        found = parse("tasks: {splice: {head: {dropout: 0.5}}}\nencoder: gru\ntrain: {optimizer: {lr: 1}}")
-        assert found.train.optimizer.use == "adamw"
-        assert found.train.optimizer.options["lr"] == 1.0
-        head = found.tasks["splice"].head
+        parsed = parse("tasks: {splice: {head: {dropout: 0.5}}}\nencoder: gru\ntrain: {optimizer: {lr: 1}}")
+        assert parsed.train.optimizer.use == "adamw"
+        assert parsed.train.optimizer.options["lr"] == 1.0
+        head = parsed.tasks["splice"].head
         assert (head.use, head.options["pool"], head.options["dropout"]) == ("classify", "max", 0.5)
 
     def test_numbers_are_what_was_asked_for(self) -> None:
-        found = parse(GOOD, "train.optimizer.lr=1", "tasks.splice.rate=2", "train.clip=3")
-        for value in (found.train.optimizer.options["lr"], found.tasks["splice"].options["rate"], found.train.clip):
+        parsed = parse(GOOD, "train.optimizer.lr=1", "tasks.splice.rate=2", "train.clip=3")
+        for value in (parsed.train.optimizer.options["lr"], parsed.tasks["splice"].options["rate"], parsed.train.clip):
             assert type(value) is float
 
     def test_texts_are_plain_texts(self) -> None:
-        found = parse(GOOD, "tasks.splice.title=no", 'tasks.splice.names={"on": 1}')
-        options = found.tasks["splice"].options
+        parsed = parse(GOOD, "tasks.splice.title=no", 'tasks.splice.names={"on": 1}')
+        options = parsed.tasks["splice"].options
         assert (options["title"], type(options["title"])) == ("no", str)
         assert {type(key) for key in options["names"]} == {str}
 
-    def test_relative_paths_start_where_they_were_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_relative_paths_start_from_the_file_or_flag(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "recipes").mkdir()
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path)
         text = GOOD.replace("k: 4", "folder: data, either: other")
-        found = parse(text, source="recipes/r.yaml").tasks["splice"].options
-        assert found["folder"] == tmp_path / "recipes" / "data"
-        assert found["either"] == tmp_path / "recipes" / "other"
+        parsed = parse(text, source="recipes/r.yaml").tasks["splice"].options
+        assert parsed["folder"] == tmp_path / "recipes" / "data"
+        assert parsed["either"] == tmp_path / "recipes" / "other"
         monkeypatch.chdir(tmp_path / "elsewhere")
-        found = parse(text, "tasks.splice.folder=x", source="../recipes/r.yaml").tasks["splice"].options
-        assert found["folder"] == tmp_path / "elsewhere" / "x"
-        found = parse(text, "tasks.splice={folder: /abs, either: built-in}").tasks["splice"].options
-        assert found["folder"] == Path("/abs")
-        assert found["either"] == "built-in"
+        parsed = parse(text, "tasks.splice.folder=x", source="../recipes/r.yaml").tasks["splice"].options
+        assert parsed["folder"] == tmp_path / "elsewhere" / "x"
+        parsed = parse(text, "tasks.splice={folder: /abs, either: built-in}").tasks["splice"].options
+        assert parsed["folder"] == Path("/abs")
+        assert parsed["either"] == "built-in"
 
 
 EIGHT = """
@@ -160,24 +160,24 @@ expect: {splice/test/f1: {at_least: high}}
 
 
 class TestMistakes:
-    def test_all_are_told_at_once_in_reading_order(self) -> None:
+    def test_all_are_reported_at_once_in_reading_order(self) -> None:
         assert wrong(EIGHT) == [
             "r.yaml:2:7: seed: must be at least 0, got -1",
             "r.yaml:4:15: tasks.splice.k: expected a whole number, got the text 'four'",
             "r.yaml:4:21: tasks.splice.with: unknown option; did you mean 'widths' or 'weight' or 'either'?",
             "r.yaml:4:36: tasks.splice.head: 'language' cannot serve a Label target; heads that can: classify; "
-            "perhaps others: broken, odd",
+            "perhaps also: broken, odd",
             "r.yaml:7:3: encoder.droput: unknown option; "
             "did you mean 'dropout' or 'input_dropout' or 'output_dropout'?",
             "r.yaml:11:20: train.optimizer.use: no optimizer is called 'adamm'; "
             "did you mean 'adam' or 'adamw' or 'lazy_adamw'? "
-            "there are: adamw, adam, sgd, lazy_adamw",
-            "r.yaml:12:3: the key 'epochs' is here a second time; first at r.yaml:10:3",
+            "available: adamw, adam, sgd, lazy_adamw",
+            "r.yaml:12:3: the key 'epochs' is given twice in this mapping; first at r.yaml:10:3",
             "r.yaml:13:37: expect.splice/test/f1.at_least: expected a number, got the text 'high'",
         ]
 
     @pytest.mark.parametrize(
-        ("old", "new", "said"),
+        ("old", "new", "message"),
         [
             ("k: 4", "k: 0", "2:15: tasks.splice.k: must be at least 1, got 0"),
             ("k: 4", "k: 1.0", "2:15: tasks.splice.k: expected a whole number, got the number 1.0"),
@@ -186,29 +186,33 @@ class TestMistakes:
             ("k: 4", "k: [1]", "2:15: tasks.splice.k: expected a whole number, got a list"),
             ("k: 4", "rate: true", "2:18: tasks.splice.rate: expected a number, got true"),
             ("k: 4", "rate: x", "2:18: tasks.splice.rate: expected a number, got the text 'x'"),
-            ("k: 4", "rate: .inf", "2:18: '.inf' is not a number to train with; give a finite one"),
+            ("k: 4", "rate: .inf", "2:18: the number '.inf' is not allowed; give a finite number"),
             (
                 "k: 4",
                 "mode: fats",
                 "tasks.splice.mode: expected 'fast' or 'slow', got the text 'fats'; did you mean 'fast'",
             ),
             ("k: 4", "folder: 3", "tasks.splice.folder: expected a path, got the number 3"),
-            ("k: 4", "folder: ''", "tasks.splice.folder: expected a path, got an empty text"),
+            ("k: 4", "folder: ''", "tasks.splice.folder: expected a path, got empty text"),
             ("k: 4", "widths: 3", "tasks.splice.widths: expected a list, got the number 3"),
             ("k: 4", "widths: [1, x, {}]", "2:24: tasks.splice.widths[1]: expected a whole number, got the text 'x'"),
             ("k: 4", "widths: [1, x, {}]", "2:27: tasks.splice.widths[2]: expected a whole number, got a mapping"),
             ("k: 4", "names: {a: 1, b: x}", "2:29: tasks.splice.names.b: expected a whole number, got the text 'x'"),
             ("k: 4", "floor: -1", "tasks.splice.floor: must be at least 0, got -1"),
             ("k: 4", "either: 3", "tasks.splice.either: expected 'built-in' or a path, got the number 3"),
-            ("k: 4", "title: 3", "tasks.splice.title: expected a text, got the number 3"),
-            ("k: 4", "fails: yes", "expected true or false, got the text 'yes'; YAML 1.2 knows true and false only"),
+            ("k: 4", "title: 3", "tasks.splice.title: expected text, got the number 3"),
+            ("k: 4", "fails: yes", "expected true or false, got the text 'yes'; YAML 1.2 has only true and false"),
             ("k: 4", "weight: 0", "2:20: tasks.splice.weight: must be more than 0, got 0"),
             ("k: 4", "fails: true", "2:3: tasks.splice: the options do not go together"),
             ("splice: {k: 4}", "slice: {k: 4}", "2:3: tasks.slice: no task is called 'slice'; did you mean 'splice'?"),
-            ("splice: {k: 4}", "a b: {use: splice}", "2:3: tasks.a b: a task's name has letters"),
+            (
+                "splice: {k: 4}",
+                "a b: {use: splice}",
+                "2:3: tasks.a b: a task's name may have letters, digits",
+            ),
             ("splice: {k: 4}", "x: {use: 3}", "2:12: tasks.x.use: expected a name, got the number 3"),
             ("splice: {k: 4}", "splice: 3", "2:11: tasks.splice: expected a mapping of options, got the number 3"),
-            ("splice: {k: 4}", "no-task:", "2:3: tasks.no-task: the task 'no-task' gave int, not a seqkit.Task"),
+            ("splice: {k: 4}", "no-task:", "2:3: tasks.no-task: the task 'no-task' returned int, not a seqkit.Task"),
             ("splice: {k: 4}", "crash:", "2:3: tasks.crash: the task 'crash' failed: ZeroDivisionError"),
             ("splice: {k: 4}", "value:", "2:3: tasks.value: a and b exclude each other"),
             ("splice: {k: 4}", "bad-head:", "2:3: tasks.bad-head.head.pol: unknown option; did you mean 'pool'?"),
@@ -228,14 +232,14 @@ class TestMistakes:
             (
                 "use: lstm",
                 "use: lstn",
-                "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm'? there are:",
+                "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm'? available:",
             ),
-            ("use: lstm, ", "", "3:1: encoder.use: missing; there are: gru, lstm, none, rnn, unfit"),
+            ("use: lstm, ", "", "3:1: encoder.use: missing; available: gru, lstm, none, rnn, unfit"),
             ("use: lstm", "use: unfit", "3:16: the option 'hidden' of"),
             (
                 "use: lstm",
                 "use: os.system",
-                "3:16: encoder.use: no encoder is called 'os.system'; there are: gru, lstm",
+                "3:16: encoder.use: no encoder is called 'os.system'; available: gru, lstm",
             ),
             ("hidden: 8", "__class__: x", "3:22: encoder.__class__: unknown option; known: bidirectional, dim,"),
             ("splice: {k: 4}", "__class__:", "2:3: tasks.__class__: no task is called '__class__'; "),
@@ -244,7 +248,7 @@ class TestMistakes:
             (
                 "encoder: {use: lstm, hidden: 8}",
                 "seed: 1",
-                "1:1: encoder: missing; give encoder: {use: NAME}; there are",
+                "1:1: encoder: missing; give encoder: {use: NAME}; available",
             ),
             ("encoder", "device: gpu\nencoder", "3:9: device: expected auto, cpu, cuda or cuda:N, got the text 'gpu'"),
             ("encoder", "train: 3\nencoder", "3:8: train: expected a mapping of options, got the number 3"),
@@ -278,10 +282,10 @@ class TestMistakes:
             ("encoder", "expect: {splice/dev/f: {at_most: 1, at_least: 2}}\nencoder", "at_least 2 is above at_most 1"),
         ],
     )
-    def test_each_has_its_sentence_and_place(self, old: str, new: str, said: str) -> None:
+    def test_each_has_its_sentence_and_location(self, old: str, new: str, message: str) -> None:
         assert old in GOOD
         lines = wrong(GOOD.replace(old, new, 1))
-        assert any(said in line for line in lines), lines
+        assert any(message in line for line in lines), lines
         assert all(line.startswith("r.yaml:") for line in lines)
 
     @pytest.mark.parametrize("text", ["[]", "3", "text", "- a"])
@@ -289,10 +293,10 @@ class TestMistakes:
         assert "1:1: a recipe: expected a mapping of options" in wrong(text)[0]
 
     def test_no_tasks(self) -> None:
-        assert "1:1: tasks: missing; there are: bad-head, charlm," in wrong("encoder: gru")[0]
+        assert "1:1: tasks: missing; available: bad-head, charlm," in wrong("encoder: gru")[0]
         assert "2:1: tasks: at least one is needed" in wrong("encoder: gru\ntasks:")[0]
 
-    def test_a_missing_option_is_told_where_it_should_be(self, site: Path) -> None:
+    def test_a_missing_option_is_reported_where_it_should_be(self, site: Path) -> None:
         entries = {"seqkit.tasks": {"strict": "strict"}}
         install(site, distribution="strict", code="def strict(*, folder: str, k: int): ...", entries=entries)
         assert wrong("tasks:\n  strict: {k: x}\nencoder: gru") == [
@@ -300,39 +304,39 @@ class TestMistakes:
             "r.yaml:2:15: tasks.strict.k: expected a whole number, got the text 'x'",
         ]
 
-    @pytest.mark.parametrize("said", ["[]", "[1]"])
-    def test_a_list_that_is_too_short_is_told_how_long_it_should_be(self, site: Path, said: str) -> None:
+    @pytest.mark.parametrize(("value", "length"), [("[]", 0), ("[1]", 1)])
+    def test_a_list_of_the_wrong_length(self, site: Path, value: str, length: int) -> None:
         entries = {"seqkit.tasks": {"pair": "pair"}}
         install(site, distribution="pair", code="def pair(*, of: tuple[int, int] = (1, 2)): ...", entries=entries)
-        (line,) = wrong(f"tasks:\n  pair: {{of: {said}}}\nencoder: gru")
-        assert line == "r.yaml:2:14: tasks.pair.of: must have 2 in it, got a list"
+        (line,) = wrong(f"tasks:\n  pair: {{of: {value}}}\nencoder: gru")
+        assert line == f"r.yaml:2:14: tasks.pair.of: must have exactly 2 items, got {length}"
 
-    def test_a_head_that_predicts_what_comes_next_wants_an_encoder_that_cannot_see_it(self) -> None:
+    def test_a_head_that_predicts_the_next_step_needs_a_causal_encoder(self) -> None:
         text = "tasks: {splice: {target: next}}\nencoder: {use: gru, bidirectional: %s}"
         assert parse(text % "false").tasks["splice"].head.use == "language"
         assert wrong(text % "true") == [
-            "r.yaml:2:36: encoder.bidirectional: 'language' of tasks.splice predicts what comes next, "
-            "which the encoder must not see; set it to false"
+            "r.yaml:2:36: encoder.bidirectional: the head 'language' of tasks.splice predicts the next step, "
+            "which a bidirectional encoder has already read; set it to false"
         ]
 
-        told = wrong((text % "true").replace("{use", "{droput: 1, use"))
-        assert [line.split(": ")[1] for line in told] == ["encoder.droput", "encoder.bidirectional"]
+        lines = wrong((text % "true").replace("{use", "{droput: 1, use"))
+        assert [line.split(": ")[1] for line in lines] == ["encoder.droput", "encoder.bidirectional"]
 
     def test_a_head_with_a_wrong_option_may_be_the_wrong_head_too(self) -> None:
-        told = wrong(GOOD.replace("k: 4", "head: {use: tag, dropuot: 0.1}"))
-        assert [line.split(";")[0] for line in told] == [
+        lines = wrong(GOOD.replace("k: 4", "head: {use: tag, dropuot: 0.1}"))
+        assert [line.split(";")[0] for line in lines] == [
             "r.yaml:2:18: tasks.splice.head: 'tag' cannot serve a Label target",
             "r.yaml:2:29: tasks.splice.head.dropuot: unknown option",
         ]
 
-    def test_a_head_is_not_judged_by_a_task_that_is_only_guessed_at(self) -> None:
+    def test_a_head_is_not_checked_against_a_task_that_is_a_guess(self) -> None:
         (line,) = wrong(GOOD.replace("k: 4", "target: nxt, head: language"))
         assert "tasks.splice.target: expected 'label' or 'next'" in line
 
-    def test_what_was_refused_while_reading_is_not_complained_of_again(self) -> None:
+    def test_what_the_parser_refused_is_not_reported_again(self) -> None:
         assert wrong(GOOD.replace("8", ".nan").replace("k: 4", "k: !!str 4")) == [
             "r.yaml:2:15: the tag '!!str' is not allowed; remove it: the option decides the type",
-            "r.yaml:3:30: '.nan' is not a number to train with; give a finite one",
+            "r.yaml:3:30: the number '.nan' is not allowed; give a finite number",
         ]
 
     def test_an_author_may_see_the_error_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,39 +346,42 @@ class TestMistakes:
 
 
 class TestSet:
-    def test_flags_win_and_the_last_one_most(self) -> None:
-        found = parse(GOOD, "encoder.hidden=3", "encoder.hidden=5", "train.epochs=7", "tasks.splice.k=9", "seed=3")
-        assert found.encoder.options["hidden"] == 5
-        assert found.train.epochs == 7
-        assert found.tasks["splice"].options["k"] == 9
-        assert found.seed == 3
-        assert found.text == GOOD.lstrip("\n").encode()
+    def test_flags_win_and_the_last_one_counts(self) -> None:
+        parsed = parse(GOOD, "encoder.hidden=3", "encoder.hidden=5", "train.epochs=7", "tasks.splice.k=9", "seed=3")
+        assert parsed.encoder.options["hidden"] == 5
+        assert parsed.train.epochs == 7
+        assert parsed.tasks["splice"].options["k"] == 9
+        assert parsed.seed == 3
+        assert parsed.text == GOOD.lstrip("\n").encode()
 
     def test_flow_values_lists_and_null(self) -> None:
-        found = parse(
+        parsed = parse(
             GOOD, "encoder={use: gru, hidden: 2}", "tasks.splice.widths=[3, 4]", "train.clip=", "train.steps=null"
         )
-        assert found.encoder.use == "gru"
-        assert found.tasks["splice"].options["widths"] == (3, 4)
-        assert found.train.clip is None
+        assert parsed.encoder.use == "gru"
+        assert parsed.tasks["splice"].options["widths"] == (3, 4)
+        assert parsed.train.clip is None
 
     def test_into_a_list(self) -> None:
         text = GOOD.replace("k: 4", "widths: [1, 2]")
         assert parse(text, "tasks.splice.widths.1=5").tasks["splice"].options["widths"] == (1, 5)
-        assert "widths is a list of 2: '2' is no place in it" in wrong(text, "tasks.splice.widths.2=5")[0]
+        assert (
+            "widths is a list of 2, and '2' is not an index of it; items are counted from 0"
+            in wrong(text, "tasks.splice.widths.2=5")[0]
+        )
 
-    def test_under_a_choice_that_the_file_says_by_its_name_alone(self) -> None:
-        found = parse(GOOD + "train: {optimizer: sgd}", "train.optimizer.momentum=0.5")
-        assert found.train.optimizer.use == "sgd"
-        assert found.train.optimizer.options["momentum"] == 0.5
+    def test_under_a_choice_that_is_a_name_alone_in_the_file(self) -> None:
+        parsed = parse(GOOD + "train: {optimizer: sgd}", "train.optimizer.momentum=0.5")
+        assert parsed.train.optimizer.use == "sgd"
+        assert parsed.train.optimizer.options["momentum"] == 0.5
 
     def test_where_the_file_says_nothing(self) -> None:
-        found = parse(GOOD, "train.optimizer.lr=0.5", "expect.splice/test/f1.at_least=0.5", "tasks.two.use=splice")
-        assert found.train.optimizer.options["lr"] == 0.5
-        assert found.expect == {"splice/test/f1": {"at_least": 0.5}}
-        assert list(found.tasks) == ["splice", "two"]
+        parsed = parse(GOOD, "train.optimizer.lr=0.5", "expect.splice/test/f1.at_least=0.5", "tasks.two.use=splice")
+        assert parsed.train.optimizer.options["lr"] == 0.5
+        assert parsed.expect == {"splice/test/f1": {"at_least": 0.5}}
+        assert list(parsed.tasks) == ["splice", "two"]
 
-    def test_another_choice_leaves_options_that_it_does_not_know(self) -> None:
+    def test_options_of_another_choice_are_refused_by_name(self) -> None:
         text = GOOD.replace("hidden: 8", "hidden: 8, forget_bias: 2.0")
         assert parse(text).encoder.options["forget_bias"] == 2.0
         assert wrong(text, "encoder.use=gru") == [
@@ -384,7 +391,7 @@ class TestSet:
         assert parse(text, "encoder.use=rnn", "encoder={use: gru}").encoder.use == "gru"
 
     @pytest.mark.parametrize(
-        ("flag", "said"),
+        ("flag", "message"),
         [
             ("encoder.droput=0.1", "encoder.droput: unknown option; did you mean 'dropout'"),
             ("encodr.hidden=1", "encodr: unknown option; did you mean 'encoder'?"),
@@ -394,22 +401,22 @@ class TestSet:
             ("encoder.hidden", "expected NAME=VALUE; for example train.epochs=3"),
             ("=3", "expected NAME=VALUE"),
             ("encoder..hidden=3", "expected NAME=VALUE"),
-            ("tasks.slice.k=3", "the recipe has no task 'slice'; did you mean 'splice'? tasks here: splice"),
+            ("tasks.slice.k=3", "the recipe has no task 'slice'; did you mean 'splice'? its tasks: splice"),
             ("seed=!!int 3", "the tag '!!int' is not allowed"),
             ("seed=[1", "not valid YAML"),
             ("seed=*x", "the anchor 'x' is not defined above"),
-            ("seed=.inf", "'.inf' is not a number"),
-            ("train={epochs: 1, epochs: 2}", "the key 'epochs' is here a second time"),
-            ("train.epochs=%YAML 1.1", "a '%' directive"),
-            ("seed=" + "[" * 100_000, "nested more than 32 deep"),
+            ("seed=.inf", "the number '.inf' is not allowed"),
+            ("train={epochs: 1, epochs: 2}", "the key 'epochs' is given twice in this mapping"),
+            ("train.epochs=%YAML 1.1", "directives ('%') are not allowed"),
+            ("seed=" + "[" * 100_000, "nested more than 32 levels deep"),
             ("tasks.splice.title=\udcff", "byte 0xff is not UTF-8"),
         ],
     )
-    def test_a_wrong_flag_is_named_by_itself(self, flag: str, said: str) -> None:
+    def test_a_wrong_flag_is_named(self, flag: str, message: str) -> None:
         (line,) = wrong(GOOD, flag)
         shown = flag if len(flag) <= 100 else flag[:97] + "..."
         assert line.startswith(f"--set {shown}: ")
-        assert said in line
+        assert message in line
 
     def test_flags_come_after_the_file(self) -> None:
         lines = wrong(GOOD.replace("k: 4", "k: 0"), "seed=-1", "train.epochs=0")
@@ -417,18 +424,18 @@ class TestSet:
 
 
 class TestResolved:
-    def test_says_everything_and_reads_back_equal(self) -> None:
-        found = parse(GOOD, "train.schedule=cosine", "tasks.splice.folder=x", "expect.splice/dev/f.at_least=1")
-        text = found.resolved()
+    def test_is_complete_and_reads_back_equal(self) -> None:
+        parsed = parse(GOOD, "train.schedule=cosine", "tasks.splice.folder=x", "expect.splice/dev/f.at_least=1")
+        text = parsed.resolved()
         assert text.startswith("# r: every option written out by seqkit ")
         again = recipe.parse(text.encode(), "elsewhere/resolved.yaml")
-        assert again == found
+        assert again == parsed
         assert again.resolved().partition("\n")[2] == text.partition("\n")[2]
         for name in ("weight: 1.0", "pool: max", "lr: 0.001", "warmup: 0", "hidden: 8", "dim: 128", "device: auto"):
             assert name in text
         assert str(Path.cwd() / "x") in text
 
-    def test_two_recipes_that_say_something_else_are_not_equal(self) -> None:
+    def test_recipes_that_differ_are_not_equal(self) -> None:
         assert parse(GOOD) != parse(GOOD, "encoder.hidden=9")
         assert parse(GOOD) == parse(GOOD + "seed: 1\n", source="other.yaml")
 
@@ -447,31 +454,31 @@ class TestResolved:
 
         options = {"title": title, "rate": rate, "widths": list(widths), "names": names}
         text = emit({"tasks": {"splice": options}, "encoder": "gru", "train": {"optimizer": {"lr": lr}}})
-        found = parse(text)
-        assert found.tasks["splice"].options["title"] == title
-        again = recipe.parse(found.resolved().encode(), "r.yaml")
-        assert again == found
-        assert repr(again.tasks) == repr(found.tasks)
+        parsed = parse(text)
+        assert parsed.tasks["splice"].options["title"] == title
+        again = recipe.parse(parsed.resolved().encode(), "r.yaml")
+        assert again == parsed
+        assert repr(again.tasks) == repr(parsed.tasks)
 
 
 class TestFiles:
-    def test_a_path_or_a_shipped_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_path_or_a_bundled_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = tmp_path / "mine.yaml"
         file.write_text(GOOD)
-        found = recipe.load(file)
-        assert (found.name, found.source, found.text) == ("mine", str(file), GOOD.encode())
+        parsed = recipe.load(file)
+        assert (parsed.name, parsed.source, parsed.text) == ("mine", str(file), GOOD.encode())
         ours = tmp_path / "ours.yaml"
         ours.write_text(GOOD + "seed: 5\n")
-        monkeypatch.setattr(bundled, "files", lambda: {"ours": ours})
+        monkeypatch.setattr(bundled, "find_files", lambda: {"ours": ours})
         monkeypatch.chdir(tmp_path / "..")
         assert (recipe.load("ours").seed, recipe.load("ours").name) == (5, "ours")
 
     def test_neither(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bundled, "files", lambda: {"charlm": tmp_path, "sentiment": tmp_path})
+        monkeypatch.setattr(bundled, "find_files", lambda: {"charlm": tmp_path, "sentiment": tmp_path})
         with pytest.raises(UsageError) as caught:
             recipe.load("recipes/charml.yaml")
         assert str(caught.value) == (
-            "no recipe file 'recipes/charml.yaml' is here; did you mean 'charlm'? "
+            "there is no recipe file 'recipes/charml.yaml'; did you mean 'charlm'? "
             "recipes that come with seqkit: charlm, sentiment"
         )
 
@@ -488,16 +495,16 @@ class TestFiles:
         with pytest.raises(RecipeError, match="larger than 256 KiB"):
             recipe.load("/dev/zero")
 
-    def test_what_ships_is_right_and_says_what_it_is(self) -> None:
-        for name, file in bundled.files().items():
+    def test_bundled_recipes_are_valid_and_describe_themselves(self) -> None:
+        for name, file in bundled.find_files().items():
             checked = recipe.load(name)
             assert checked.name == name
-            assert bundled.about(file.read_text("utf-8")), name
+            assert bundled.description_of(file.read_text("utf-8")), name
             assert recipe.parse(checked.resolved().encode(), "r.yaml") == checked
 
     def test_about(self) -> None:
-        assert bundled.about("# One.\n#  Two\n\n# three\nseed: 1") == ["One.", "Two"]
-        assert bundled.about("seed: 1") == []
+        assert bundled.description_of("# One.\n#  Two\n\n# three\nseed: 1") == ["One.", "Two"]
+        assert bundled.description_of("seed: 1") == []
 
 
 class TestEditor:
@@ -516,7 +523,7 @@ class TestEditor:
         assert splice["properties"]["widths"] == {"default": [1, 2], "items": {"type": "integer"}, "type": "array"}
         assert splice["additionalProperties"] is False
         encoders = schema["properties"]["encoder"]["anyOf"]
-        lstm = next(each for each in encoders if each.get("properties", {}).get("use") == {"const": "lstm"})
+        lstm = next(form for form in encoders if form.get("properties", {}).get("use") == {"const": "lstm"})
         assert {"use", "dim", "hidden", "layers", "bidirectional"} <= set(lstm["properties"])
         assert lstm["required"] == ["use"]
         train = schema["properties"]["train"]["anyOf"][0]["properties"]
@@ -535,11 +542,11 @@ class TestEditor:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_a_damaged_recipe_is_a_recipe_or_a_list_of_places(data: st.DataObject) -> None:
+def test_a_damaged_recipe_is_a_recipe_or_a_list_of_locations(data: st.DataObject) -> None:
     text = bytearray(EIGHT.encode() if data.draw(st.booleans()) else GOOD.encode())
     for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(text) - 1))
-        text[at : at + data.draw(st.integers(0, 3))] = data.draw(
+        start = data.draw(st.integers(0, len(text) - 1))
+        text[start : start + data.draw(st.integers(0, 3))] = data.draw(
             st.binary(max_size=3) | st.sampled_from([b"[", b"{", b": "])
         )
     places = []

@@ -1,4 +1,4 @@
-"""Signatures as schemas: whatever shape the factory has, its keyword-only arguments are what a recipe may say."""
+"""Signatures as schemas: whatever shape the factory has, its keyword-only arguments are the options of a recipe."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from seqkit.settings import FromGroup, TrainSettings
 from seqkit.types import Choice, Count, Share
 
 if TYPE_CHECKING:
-    from nothing_that_is_there import Nothing
+    from no_such_module import Nothing
 
 Optimizer = Annotated[Choice, FromGroup("optimizers")]
 
 
-def function(given: Nothing, /, more: Nothing, *, k: Count = 3, folder: Path, **rest: Nothing) -> Nothing:
+def function(argument: Nothing, /, more: Nothing, *, k: Count = 3, folder: Path, **rest: Nothing) -> Nothing:
     """A factory.
 
     More words, and a colon: here.
 
     Args:
-        given: by the house.
+        argument: passed by seqkit.
         k: letters a symbol,
             at most: all.
         folder (Path): where.
@@ -45,7 +45,7 @@ class Factory:
         rate: of something.
     """
 
-    def __init__(self, given: Nothing, *, rate: Share = 0.5) -> None: ...
+    def __init__(self, argument: Nothing, *, rate: Share = 0.5) -> None: ...
 
 
 class Documented:
@@ -53,7 +53,7 @@ class Documented:
         """Made.
 
         Args:
-            rate: said here.
+            rate: of this.
         """
 
 
@@ -102,12 +102,12 @@ class TestOptions:
 
     def test_docs(self) -> None:
         assert docs_of(function) == {
-            "given": "by the house.",
+            "argument": "passed by seqkit.",
             "k": "letters a symbol, at most: all.",
             "folder": "where.",
         }
         assert docs_of(Factory) == {"rate": "of something."}
-        assert docs_of(Documented) == {"rate": "said here."}
+        assert docs_of(Documented) == {"rate": "of this."}
         assert docs_of(lambda: None) == {}
         assert about_of(function) == "A factory."
 
@@ -133,24 +133,24 @@ def int_keys(*, a: dict[int, str] = {}) -> None: ...  # noqa: B006
 def nonsense(*, a: Annotated[bool, Ge("x")] = True) -> None: ...
 
 
-def own_word(*, head: str = "x") -> None: ...
+def reserved_name(*, head: str = "x") -> None: ...
 
 
 class TestAuthorsMistakes:
     @pytest.mark.parametrize(
-        ("factory", "said"),
+        ("factory", "message"),
         [
             (untyped, "the option 'a' of .*untyped has no type"),
             (unresolved, "a type that cannot be resolved"),
-            (a_set, "which a recipe cannot say"),
+            (a_set, "which a recipe cannot express"),
             (inside, "cannot be resolved"),
             (int_keys, "keys of a recipe are text"),
-            (own_word, "'head', which is the recipe's own word"),
+            (reserved_name, "'head', a name that recipes reserve"),
             (3, "no signature"),
         ],
     )
-    def test_are_named(self, factory: Any, said: str) -> None:
-        with pytest.raises(PluginError, match=said):
+    def test_are_named(self, factory: Any, message: str) -> None:
+        with pytest.raises(PluginError, match=message):
             schema_of(factory, ("use", "head"))
 
 
@@ -179,15 +179,15 @@ def typed(
 ) -> None: ...
 
 
-def value(name: str, given: Any) -> Any:
+def check(name: str, value: Any) -> Any:
     schema = schema_of(typed)
-    model = schema.model.model_validate({name: given})
+    model = schema.model.model_validate({name: value})
     return getattr(model, f"option_{name}")
 
 
 class TestTypes:
     @pytest.mark.parametrize(
-        ("name", "given", "taken"),
+        ("name", "value", "checked"),
         [
             ("number", 1, 1.0),
             ("count", 3, 3),
@@ -214,18 +214,18 @@ class TestTypes:
             ("_hidden", 2, 2),
         ],
     )
-    def test_taken(self, name: str, given: Any, taken: Any) -> None:
-        def said(item: Any) -> Any:
+    def test_accepted(self, name: str, value: Any, checked: Any) -> None:
+        def as_in_recipe(item: Any) -> Any:
             if isinstance(item, dict):
-                return {key: said(each) for key, each in item.items()}
+                return {key: as_in_recipe(inner) for key, inner in item.items()}
             return RecipeText(item, Path("/base")) if isinstance(item, str) else item
 
-        found = value(name, said(given))
-        assert found == taken
-        assert type(found) is type(taken) or isinstance(found, (RecipeText, Path))
+        option = check(name, as_in_recipe(value))
+        assert option == checked
+        assert type(option) is type(checked) or isinstance(option, (RecipeText, Path))
 
     @pytest.mark.parametrize(
-        ("name", "given"),
+        ("name", "value"),
         [
             ("number", True),
             ("number", "1"),
@@ -251,11 +251,11 @@ class TestTypes:
             ("other", 1),
         ],
     )
-    def test_refused(self, name: str, given: Any) -> None:
+    def test_refused(self, name: str, value: Any) -> None:
         from pydantic import ValidationError
 
         with pytest.raises(ValidationError):
-            value(name, given)
+            check(name, value)
 
 
 SGD = Choice("sgd")
@@ -264,10 +264,10 @@ SGD = Choice("sgd")
 def choices(*, a: Optimizer, b: Optimizer | None = None, c: Optional[Optimizer] = SGD) -> None: ...  # noqa: UP045
 
 
-def test_choices_are_kept_apart() -> None:
+def test_choices_are_nested() -> None:
     schema = schema_of(choices)
     assert schema.names == ("a", "b", "c")
-    assert [(each.group, each.default, each.optional) for each in schema.nested.values()] == [
+    assert [(nested.group, nested.default, nested.optional) for nested in schema.nested.values()] == [
         ("optimizers", MISSING, False),
         ("optimizers", None, True),
         ("optimizers", Choice("sgd"), True),

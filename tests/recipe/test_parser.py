@@ -1,4 +1,4 @@
-"""Bytes to a tree with places: YAML 1.2 without its traps, and hostile bytes that cost little."""
+"""Bytes to a tree with locations: YAML 1.2 without its traps, and hostile bytes that cost little."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seqkit.recipe import parser
-from seqkit.recipe.parser import Fatal, Node, Place, RecipeIssue
+from seqkit.recipe.parser import Fatal, Location, Node, RecipeIssue
 
 
-def places(line: int, column: int) -> Place:
-    return Place((0, line + 1, column + 1), f"{line + 1}:{column + 1}")
+def locate(line: int, column: int) -> Location:
+    return Location((0, line + 1, column + 1), f"{line + 1}:{column + 1}")
 
 
 def read(text: str | bytes) -> tuple[Node, list[RecipeIssue]]:
     data = text.encode() if isinstance(text, str) else text
-    return parser.compose(parser.decode(data, places), places)
+    return parser.compose(parser.decode(data, locate), locate)
 
 
 def plain(node: Node) -> Any:
@@ -34,7 +34,7 @@ def plain(node: Node) -> Any:
 def fatal(text: str | bytes) -> str:
     with pytest.raises(Fatal) as caught:
         read(text)
-    return str(caught.value.finding.problem)
+    return str(caught.value.issue.problem)
 
 
 class TestScalars:
@@ -78,75 +78,75 @@ class TestScalars:
         ],
     )
     def test_by_the_core_schema_of_yaml_1_2(self, text: str, value: object) -> None:
-        node, findings = read(f"k: {text}" if text != "-" else "k:\n- ")
-        found = plain(node)["k"]
-        assert found == value
-        assert type(found) is type(value)
-        assert not findings
+        node, issues = read(f"k: {text}" if text != "-" else "k:\n- ")
+        scalar = plain(node)["k"]
+        assert scalar == value
+        assert type(scalar) is type(value)
+        assert not issues
 
     @pytest.mark.parametrize(
-        ("text", "what"),
+        ("text", "message"),
         [
-            (".inf", "'.inf' is not a number"),
-            ("-.INF", "'-.INF' is not a number"),
-            (".nan", "'.nan' is not a number"),
+            (".inf", "the number '.inf' is not allowed"),
+            ("-.INF", "the number '-.INF' is not allowed"),
+            (".nan", "the number '.nan' is not allowed"),
             ("1e400", "the number 1e400 is too large"),
             ("9223372036854775808", "too large"),
             ("9" * 5000, "too large"),
             ("0x" + "f" * 5000, "too large"),
         ],
     )
-    def test_numbers_that_are_none(self, text: str, what: str) -> None:
-        _, (finding,) = read(f"a: 1\nk: [{text}]")
-        assert finding.place.text == "2:5"
-        assert what in finding.what
+    def test_numbers_that_are_not_allowed(self, text: str, message: str) -> None:
+        _, (issue,) = read(f"a: 1\nk: [{text}]")
+        assert issue.location.text == "2:5"
+        assert message in issue.what
 
 
 class TestTree:
-    def test_every_key_and_value_knows_its_place(self) -> None:
+    def test_every_key_and_value_knows_its_location(self) -> None:
         node, _ = read("# c\na:\n  - x\n  - {b: 2,\n     c: }\nd: 'e'\n")
         a, d = node.entries["a"], node.entries["d"]
-        assert (a.place.text, a.node.place.text) == ("2:1", "3:3")
+        assert (a.location.text, a.node.location.text) == ("2:1", "3:3")
         assert isinstance(a.node.value, list)
         inner = a.node.value[1].entries
-        assert [inner["b"].place.text, inner["b"].node.place.text] == ["4:6", "4:9"]
-        assert inner["c"].place.text == "5:6"
-        assert (d.place.text, d.node.place.text) == ("6:1", "6:4")
+        assert [inner["b"].location.text, inner["b"].node.location.text] == ["4:6", "4:9"]
+        assert inner["c"].location.text == "5:6"
+        assert (d.location.text, d.node.location.text) == ("6:1", "6:4")
 
     def test_a_byte_order_mark_and_other_line_ends_change_nothing(self) -> None:
         text = "a: 1\nb: [x, y]\n"
         node, _ = read(text)
         for other in (b"\xef\xbb\xbf" + text.encode(), text.replace("\n", "\r\n").encode(), b"---\n" + text.encode()):
             assert plain(read(other)[0]) == plain(node)
-        assert read(b"\xef\xbb\xbfa: 1")[0].entries["a"].place.text == "1:1"
+        assert read(b"\xef\xbb\xbfa: 1")[0].entries["a"].location.text == "1:1"
 
     def test_anchors_are_written_out(self) -> None:
-        node, findings = read("a: &x {k: [1, 2]}\nb: *x\nc: [*x, *x]\n")
+        node, issues = read("a: &x {k: [1, 2]}\nb: *x\nc: [*x, *x]\n")
         assert plain(node) == {"a": {"k": [1, 2]}, "b": {"k": [1, 2]}, "c": [{"k": [1, 2]}] * 2}
-        assert not findings
+        assert not issues
 
     def test_what_is_wrong_but_readable_is_all_found(self) -> None:
         text = "a: !!int 1\nb: 2\nb: 3\n<<: {c: 1}\n1: x\n? [q]\n: y\nd: !own {}\nnull: 1\ne: .nan\n"
-        node, findings = read(text)
-        assert [(finding.place.text, finding.what) for finding in findings] == [
+        node, issues = read(text)
+        assert [(issue.location.text, issue.what) for issue in issues] == [
             ("1:4", "the tag '!!int' is not allowed"),
-            ("3:1", "the key 'b' is here a second time"),
+            ("3:1", "the key 'b' is given twice in this mapping"),
             ("4:1", "merge keys ('<<') are not allowed"),
             ("5:1", "a key must be text, got 1"),
             ("6:3", "a key must be text, got a list"),
             ("8:4", "the tag '!own' is not allowed"),
             ("9:1", "a key must be text, got null"),
-            ("10:4", "'.nan' is not a number to train with"),
+            ("10:4", "the number '.nan' is not allowed"),
         ]
-        assert findings[1].hint == "first at 2:1"
+        assert issues[1].hint == "first at 2:1"
         assert list(plain(node)) == ["a", "b", "d", "e"]
 
     @pytest.mark.parametrize(
         "tag", ["!!python/object/apply:os.system [ls]", "!!binary aGk=", "! x", "!<tag:x> y", "!!set {a}"]
     )
     def test_every_tag_is_refused(self, tag: str) -> None:
-        _, findings = read(f"a: {tag}")
-        assert "is not allowed" in findings[0].what
+        _, issues = read(f"a: {tag}")
+        assert "is not allowed" in issues[0].what
 
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
@@ -154,13 +154,13 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "message"),
         [
             ("", "1:1: the file is empty"),
             ("# only a comment\n", "1:1: the file is empty"),
             ("\n \n", "1:1: the file is empty"),
-            ("%YAML 1.1\n---\na: no\n", "1:1: a '%' directive"),
-            ("# c\n\n%FOO x\n---\na: 1\n", "3:1: a '%' directive"),
+            ("%YAML 1.1\n---\na: no\n", "1:1: directives ('%') are not allowed"),
+            ("# c\n\n%FOO x\n---\na: 1\n", "3:1: directives ('%') are not allowed"),
             ("a: 1\n---\nb: 2\n", "2:1: a second document begins here"),
             ("a: 1\n...\n---\nb: 2\n", "3:1: a second document"),
             ("a: [1, 2\nb: 3\n", "not valid YAML"),
@@ -170,28 +170,28 @@ class TestRefused:
             ("a: *x\n", "1:4: the anchor 'x' is not defined above"),
             ("a: &x [*x]\n", "1:8: the anchor 'x' contains itself"),
             ('a: "\\U00ffffff"\n', "not valid YAML"),
-            (b"a: \x00\n", "1:4: character U+0000 does not belong"),
-            ("a: 1\nb: \u2028\n", "2:4: character U+2028 does not belong"),
-            ("a: \x85\n", "1:4: character U+0085"),
+            (b"a: \x00\n", "1:4: the character U+0000 is not allowed"),
+            ("a: 1\nb: \u2028\n", "2:4: the character U+2028 is not allowed"),
+            ("a: \x85\n", "1:4: the character U+0085"),
             (b"a: 1\n# \xc3\xa9\xff\n", "2:4: byte 0xff is not UTF-8; save it as UTF-8"),
-            ("a: 1".encode("utf-16"), "1:1: this is UTF-16; save it as UTF-8"),
-            ("a: 1".encode("utf-16-le"), "1:2: character U+0000"),
+            ("a: 1".encode("utf-16"), "1:1: the file is UTF-16; save it as UTF-8"),
+            ("a: 1".encode("utf-16-le"), "1:2: the character U+0000"),
             (b"\x89PNG\r\n\x1a\n\x00", "1:1: byte 0x89 is not UTF-8"),
-            (BOMB, "more than 20000 values: not a recipe"),
-            ("[" * 100, "1:33: nested more than 32 deep: not a recipe"),
-            ("{a: " * 100, "nested more than 32 deep"),
-            ("- " * 100, "nested more than 32 deep"),
-            ("a: &x " + "[" * 20 + "]" * 20 + "\nb: " + "[" * 20 + "*x", "nested more than 32 deep"),
+            (BOMB, "more than 20000 values, the limit for a recipe"),
+            ("[" * 100, "1:33: nested more than 32 levels deep, the limit for a recipe"),
+            ("{a: " * 100, "nested more than 32 levels deep"),
+            ("- " * 100, "nested more than 32 levels deep"),
+            ("a: &x " + "[" * 20 + "]" * 20 + "\nb: " + "[" * 20 + "*x", "nested more than 32 levels deep"),
             ("[" + "1," * 30_000 + "]", "more than 20000 values"),
-            ("#" * (parser.MOST_BYTES + 1), "1:1: this is larger than 256 KiB: not a recipe"),
+            ("#" * (parser.MAX_BYTES + 1), "1:1: the file is larger than 256 KiB, the limit for a recipe"),
         ],
     )
-    def test_with_the_place_and_the_reason(self, text: str | bytes, said: str) -> None:
-        assert said in fatal(text)
+    def test_with_the_location_and_the_reason(self, text: str | bytes, message: str) -> None:
+        assert message in fatal(text)
 
     def test_characters_that_only_an_escape_can_make(self) -> None:
-        _, findings = read('a: "\\0"\nb: "\\ud800"\nc: "\\x41"\n')
-        assert [finding.place.text for finding in findings] == ["1:4", "2:4"]
+        _, issues = read('a: "\\0"\nb: "\\ud800"\nc: "\\x41"\n')
+        assert [issue.location.text for issue in issues] == ["1:4", "2:4"]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ class TestRefused:
     ],
 )
 def test_hostile_bytes_cost_little(code: str) -> None:
-    """Less than two seconds and 200 MB, measured in a process of its own; an error with a place."""
+    """Less than two seconds and 200 MB, measured in a process of its own; an error with a location."""
     script = (
         "import resource, time\n"
         "from seqkit import recipe\n"
@@ -229,9 +229,9 @@ def test_hostile_bytes_cost_little(code: str) -> None:
         "print(time.process_time() - start)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    said, seconds, megabytes = done.stdout.strip().split("\n")
-    assert said.startswith("r.yaml:")
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    message, seconds, megabytes = result.stdout.strip().split("\n")
+    assert message.startswith("r.yaml:")
     assert float(seconds) < 2
     assert float(megabytes) < 200
 
@@ -249,23 +249,23 @@ YAMLISH = st.text(alphabet="ab:-?[]{},&*!|>'\"%#~<.01 \n\t\\xu@`é\r", max_size=
 @example('"\\')
 @example("--- !")
 @example("...")
-def test_any_text_is_a_tree_or_one_located_complaint(text: str) -> None:
+def test_any_text_is_a_tree_or_one_located_issue(text: str) -> None:
     try:
-        node, findings = read(text)
+        node, issues = read(text)
     except Fatal as error:
-        finding = error.finding
-        assert finding.place.order[1:] >= (1, 1)
-        assert finding.what
+        issue = error.issue
+        assert issue.location.order[1:] >= (1, 1)
+        assert issue.what
     else:
         assert isinstance(node, Node)
-        for finding in findings:
-            assert finding.place.order[1] <= text.count("\n") + text.count("\r") + 1
+        for issue in issues:
+            assert issue.location.order[1] <= text.count("\n") + text.count("\r") + 1
 
 
 @given(st.binary(max_size=80))
-def test_any_bytes_are_a_tree_or_one_located_complaint(data: bytes) -> None:
+def test_any_bytes_are_a_tree_or_one_located_issue(data: bytes) -> None:
     try:
-        _, findings = read(data)
+        _, issues = read(data)
     except Fatal as error:
-        findings = [error.finding]
-    assert all(finding.place.order[1:] >= (1, 1) for finding in findings)
+        issues = [error.issue]
+    assert all(issue.location.order[1:] >= (1, 1) for issue in issues)

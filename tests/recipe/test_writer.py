@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seqkit.recipe.parser import compose, decode, is_plain_word
 from seqkit.recipe.writer import emit, to_plain
 from seqkit.types import Choice
-from tests.recipe.test_parser import places, plain
+from tests.recipe.test_parser import locate, plain
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
 SCALARS = st.one_of(
@@ -32,8 +32,8 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(TEXT, VALUES, min_size=1, max_size=4))
 def test_reads_back_equal(value: dict[str, Any]) -> None:
-    node, findings = compose(decode(emit(value).encode(), places), places)
-    assert not findings
+    node, issues = compose(decode(emit(value).encode(), locate), locate)
+    assert not issues
     assert plain(node) == value
     assert repr(plain(node)) == repr(value)  # 1 is not 1.0, and not True
 
@@ -41,7 +41,7 @@ def test_reads_back_equal(value: dict[str, Any]) -> None:
 @given(st.text(alphabet="abNnulTtrueEfas_-./+~1", max_size=8))
 def test_what_is_left_without_quotes_is_text(text: str) -> None:
     if is_plain_word(text):
-        node, _ = compose(f"k: {text}", places)
+        node, _ = compose(f"k: {text}", locate)
         assert plain(node) == {"k": text}
 
 

@@ -18,14 +18,14 @@ def normalised(total: float, length: int, alpha: float) -> float:
 
 
 def exhaustive(
-    log_probs: LogProbs, symbols: Sequence[int], *, end: int, limit: int, alpha: float = 0.0, shortest: int = 0
+    log_probs: LogProbs, symbols: Sequence[int], *, end: int, limit: int, alpha: float = 0.0, min_length: int = 0
 ) -> list[Found]:
     """Every text of at most `limit` symbols with its end, the best first."""
     found: list[Found] = []
 
     def grow(text: list[int], total: float) -> None:
         shares = log_probs(text)
-        if len(text) >= shortest:
+        if len(text) >= min_length:
             whole = total + shares[end]
             found.append((normalised(whole, len(text) + 1, alpha), whole, text))
         if len(text) + 1 < limit:
@@ -45,7 +45,7 @@ def beam_search(
     beams: int,
     alpha: float = 0.0,
     best: int = 1,
-    shortest: int = 0,
+    min_length: int = 0,
 ) -> list[Found]:
     """As `seqkit.decoding.beam_search.beam_search` says that it goes about it, written from that text."""
     going: list[tuple[float, list[int]]] = [(0.0, [])]
@@ -56,7 +56,7 @@ def beam_search(
             shares = log_probs(text)
             at_limit = length == limit
             for symbol in (end,) if at_limit else (*symbols, end):
-                if symbol != end or len(text) >= shortest:
+                if symbol != end or len(text) >= min_length:
                     grown.append((total + shares[symbol], text, symbol))
         grown.sort(key=lambda each: -each[0])
         for total, text, symbol in grown[:beams]:

@@ -62,17 +62,19 @@ class Walk:
 
     def __post_init__(self) -> None:
         decoder = self.decoder
-        self.fed = torch.zeros(decoder.width) if decoder.feed else None
+        self.fed = torch.zeros(decoder.readout_width) if decoder.input_feeding else None
         self.coverage = torch.zeros(len(self.steps))
         summary = self.last if decoder.start == "last" else self.steps.mean(dim=0)
-        size = decoder.states * decoder.depth * decoder.hidden
+        size = decoder.tensors_per_state * decoder.depth * decoder.hidden
         whole = (
             torch.zeros(size)
             if decoder.bridge is None
             else torch.tanh(decoder.bridge.weight @ summary + decoder.bridge.bias)
         )
-        parts = whole.view(decoder.states, decoder.depth, decoder.hidden)
-        self.states = [tuple(parts[kind, layer] for kind in range(decoder.states)) for layer in range(decoder.depth)]
+        parts = whole.view(decoder.tensors_per_state, decoder.depth, decoder.hidden)
+        self.states = [
+            tuple(parts[kind, layer] for kind in range(decoder.tensors_per_state)) for layer in range(decoder.depth)
+        ]
 
     @torch.no_grad()
     def read(self, symbol: int) -> Tensor:
@@ -84,7 +86,7 @@ class Walk:
         if decoder.attention is None:
             x = torch.cat([x, self.last])
         for layer, cell in enumerate(decoder.cells):
-            step = cells.lstm if decoder.states == 2 else cells.gru
+            step = cells.lstm if decoder.tensors_per_state == 2 else cells.gru
             self.states[layer] = step(x, self.states[layer], tuple(cell.all_weights[0]))
             x = self.states[layer][0]
         if decoder.attention is not None:
@@ -94,7 +96,7 @@ class Walk:
             self.looked.append(int(weights.argmax()))
             x = torch.cat([seen, x])
         readout = torch.tanh(decoder.readout.weight @ x + decoder.readout.bias)
-        self.fed = readout if decoder.feed else None
+        self.fed = readout if decoder.input_feeding else None
         out = decoder.embedding.weight if decoder.weight is None else decoder.weight
         return (out @ readout + decoder.bias).log_softmax(dim=0)
 

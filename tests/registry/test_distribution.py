@@ -19,7 +19,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def info(site: Path, name: str = "strange", version: str = "1.2") -> Path:
+def info(site: Path, name: str = "vendor", version: str = "1.2") -> Path:
     return site / f"{name}-{version}.dist-info"
 
 
@@ -33,7 +33,7 @@ class TestFiles:
     def test_a_module(self, site: Path) -> None:
         module = install(site)
         dist = Distribution("Strange", [module])
-        assert (dist.name, dist.version, dist.tops) == ("strange", "1.2", (module,))
+        assert (dist.name, dist.version, dist.tops) == ("vendor", "1.2", (module,))
         assert list(dist.files) == [f"{module}.py"]
         assert dist.place_of(str(site / f"{module}.py")) == f"{module}.py"
         assert dist.place_of(__file__) is None
@@ -45,7 +45,7 @@ class TestFiles:
         package(
             site, "odd_pack", {"__init__.py": "", "deep/er.py": "", "a.so": "", "data.bin": "", "__pycache__/x.py": ""}
         )
-        dist = Distribution("strange", ["odd_pack.deep.er"])
+        dist = Distribution("vendor", ["odd_pack.deep.er"])
         assert list(dist.files) == ["odd_pack/__init__.py", "odd_pack/a.so", "odd_pack/deep/er.py"]
 
     def test_other_modules_that_its_metadata_list(self, site: Path) -> None:
@@ -54,19 +54,19 @@ class TestFiles:
         package(site, "odd_rest", {"__init__.py": ""})
         (info(site) / "top_level.txt").write_text("odd_more\n")
         (info(site) / "RECORD").write_text("odd_rest/__init__.py,,\nstrange-1.2.dist-info/METADATA,,\n../../bin/x,,\n")
-        assert Distribution("strange", [module]).tops == ("odd_more", "odd_rest", module)
+        assert Distribution("vendor", [module]).tops == ("odd_more", "odd_rest", module)
 
     def test_a_package_in_a_namespace_that_others_share(self, site: Path) -> None:
         install(site)
         package(site, "odd_space", {"mine/__init__.py": "", "yours/__init__.py": ""})
-        dist = Distribution("strange", ["odd_space.mine.tasks"])
+        dist = Distribution("vendor", ["odd_space.mine.tasks"])
         assert dist.tops == ("odd_space.mine",)
         assert list(dist.files) == ["odd_space/mine/__init__.py"]
         assert "odd_space" not in sys.modules
 
     def test_a_module_that_is_gone(self, site: Path) -> None:
         install(site)
-        dist = Distribution("strange", ["odd_nothing.at.all"])
+        dist = Distribution("vendor", ["odd_nothing.at.all"])
         assert (dist.files, dist.sha256) == ({}, "")
 
     def test_a_distribution_that_is_not_there(self) -> None:
@@ -84,7 +84,7 @@ class TestHash:
         package(site, "odd_hash", {"__init__.py": "x = 1", "other.py": "y"})
 
         def now() -> str:
-            return Distribution("strange", ["odd_hash"]).sha256
+            return Distribution("vendor", ["odd_hash"]).sha256
 
         before = now()
         package(site, "odd_hash", {"__init__.py": "x = 1", "data.txt": "z", "__pycache__/m.py": "z"})
@@ -99,16 +99,16 @@ class TestHash:
     def test_the_border_between_files_counts(self, site: Path) -> None:
         install(site)
         package(site, "odd_border", {"__init__.py": "", "a.py": "12", "b.py": "3"})
-        before = Distribution("strange", ["odd_border"]).sha256
+        before = Distribution("vendor", ["odd_border"]).sha256
         package(site, "odd_border", {"a.py": "1", "b.py": "23"})
-        assert Distribution("strange", ["odd_border"]).sha256 != before
+        assert Distribution("vendor", ["odd_border"]).sha256 != before
 
 
 class TestEditable:
     def project(self, site: Path, points: str) -> Path:
         folder = site / "a project"
         folder.mkdir()
-        (folder / "pyproject.toml").write_text(f'[project]\nname = "strange"\n{points}')
+        (folder / "pyproject.toml").write_text(f'[project]\nname = "vendor"\n{points}')
         facts = {"url": folder.as_uri(), "dir_info": {"editable": True}}
         (info(site) / "direct_url.json").write_text(json.dumps(facts))
         return folder
@@ -120,7 +120,7 @@ class TestEditable:
             '[project.entry-points."seqkit.heads"]\nnew = "x:y"\n[project.entry-points."other"]\nz = "x:y"\n'
         )
         folder = self.project(site, points)
-        dist = Distribution("strange")
+        dist = Distribution("vendor")
         assert dist.editable == folder
         assert dist.stale() == [
             "seqkit.heads new is in pyproject.toml and not installed yet",
@@ -132,14 +132,14 @@ class TestEditable:
     def test_a_project_that_cannot_be_read_says_nothing(self, site: Path, text: str) -> None:
         install(site)
         (self.project(site, "") / "pyproject.toml").write_text(text)
-        assert Distribution("strange").stale() == []
+        assert Distribution("vendor").stale() == []
 
     @pytest.mark.parametrize("text", ["", "[]", "no json", '{"url": "file:///x", "dir_info": {}}', '{"dir_info": 3}'])
     def test_other_ways_of_installing(self, site: Path, text: str) -> None:
         install(site)
         (info(site) / "direct_url.json").write_text(text)
-        assert Distribution("strange").editable is None
-        assert Distribution("strange").stale() == []
+        assert Distribution("vendor").editable is None
+        assert Distribution("vendor").stale() == []
 
     def test_seqkits_own_metadata_are_not_stale(self) -> None:
         assert Distribution("seqkit").stale() == []
@@ -150,10 +150,10 @@ class TestRequirements:
         ("lines", "module", "command"),
         [
             (["nothing-like-it>=2"], "nothing_like_it", 'pip install "nothing-like-it>=2"'),
-            (['nothing-like-it>=2; extra == "audio"'], "nothing_like_it", 'pip install "strange[audio]"'),
+            (['nothing-like-it>=2; extra == "audio"'], "nothing_like_it", 'pip install "vendor[audio]"'),
             (["Nothing.Like_It"], "nothing_like_it", 'pip install "Nothing.Like_It"'),
             (["numpy", "another-name>1"], "nothing_like_it", 'perhaps pip install "another-name>1"'),
-            (["numpy", 'other; extra == "b"', 'more; extra == "b"'], "nope", 'perhaps pip install "strange[b]"'),
+            (["numpy", 'other; extra == "b"', 'more; extra == "b"'], "nope", 'perhaps pip install "vendor[b]"'),
             (['other; extra == "a"', 'more; extra == "b"'], "nope", ""),
             (["numpy", "not a requirement at all ,,,"], "nope", ""),
             ([], "nope", ""),
@@ -163,11 +163,11 @@ class TestRequirements:
         install(site)
         with (info(site) / "METADATA").open("a") as file:
             file.writelines(f"Requires-Dist: {line}\n" for line in lines)
-        assert Distribution("strange").install_command(module) == command
+        assert Distribution("vendor").install_command(module) == command
 
     def test_what_it_says_of_itself(self, site: Path) -> None:
         install(site)
-        assert Distribution("strange").summary == ""
+        assert Distribution("vendor").summary == ""
         with (info(site) / "METADATA").open("a") as file:
             file.write("Summary: Strange   things.\n")
-        assert Distribution("strange").summary == "Strange things."
+        assert Distribution("vendor").summary == "Sample things."

@@ -34,20 +34,20 @@ class TestMissing:
         ("requires", "code", "advice"),
         [
             ("odd-audio>=2", "import odd_audio", 'pip install "odd-audio>=2"'),
-            ('odd-audio>=2; extra == "audio"', "import odd_audio.inner", 'pip install "strange[audio]"'),
+            ('odd-audio>=2; extra == "audio"', "import odd_audio.inner", 'pip install "vendor[audio]"'),
             (
                 'other-name; extra == "x"',
                 "from odd_audio import y",
-                "install what brings the module 'odd_audio', perhaps pip install \"strange[x]\"",
+                "install what brings the module 'odd_audio', perhaps pip install \"vendor[x]\"",
             ),
             (
                 "",
                 "import odd_audio",
-                "install what brings the module 'odd_audio'; strange does not say in its metadata what that is",
+                "install what brings the module 'odd_audio'; vendor does not say in its metadata what that is",
             ),
             (
                 "",
-                "from seqkit import MissingExtra\nraise MissingExtra('splice', 'audio', distribution='strange')",
+                "from seqkit import MissingExtra\nraise MissingExtra('splice', 'audio', distribution='vendor')",
                 "",
             ),
         ],
@@ -56,16 +56,16 @@ class TestMissing:
         found = failed(install(site, code=code, requires=requires))
         assert found.missing
         assert found.advice == advice
-        assert advice or found.cause == 'splice needs an extra: pip install "strange[audio]"'
+        assert advice or found.cause == 'splice needs an extra: pip install "vendor[audio]"'
 
     @pytest.mark.parametrize(
         ("code", "advice"),
         [
             ("import {module}.more", "has no module '{module}.more'"),
-            ("import seqkit.no_such_room", "seqkit 0.1.0 has no 'seqkit.no_such_room'; ask for a strange made for it"),
-            ("from seqkit import Nothing", "seqkit 0.1.0 has no such name; ask for a strange made for it"),
-            ("import os.nothing", "reinstall or remove strange, or tell its author"),
-            ("import json\njson.nothing", "reinstall or remove strange, or tell its author"),
+            ("import seqkit.no_such_room", "seqkit 0.1.0 has no 'seqkit.no_such_room'; ask for a vendor made for it"),
+            ("from seqkit import Nothing", "seqkit 0.1.0 has no such name; ask for a vendor made for it"),
+            ("import os.nothing", "reinstall or remove vendor, or tell its author"),
+            ("import json\njson.nothing", "reinstall or remove vendor, or tell its author"),
         ],
     )
     def test_what_looks_alike_is_a_fault(self, site: Path, code: str, advice: str) -> None:
@@ -83,19 +83,19 @@ class TestStale:
             module = install(site, code="other = 1", version=f"1.{number}")
             if gone == "module":
                 (site / f"{module}.py").unlink()
-            (site / f"strange-1.{number}.dist-info/direct_url.json").write_text(json.dumps(facts))
+            (site / f"vendor-1.{number}.dist-info/direct_url.json").write_text(json.dumps(facts))
             found = failed(module)
             assert not found.missing
             assert f"install it again: pip install -e {site / 'project'}" in found.advice
-            for path in (site / f"strange-1.{number}.dist-info").iterdir():
+            for path in (site / f"vendor-1.{number}.dist-info").iterdir():
                 path.unlink()
-            (site / f"strange-1.{number}.dist-info").rmdir()
+            (site / f"vendor-1.{number}.dist-info").rmdir()
 
     def test_a_module_that_is_gone_for_good(self, site: Path) -> None:
         module = install(site)
         (site / f"{module}.py").unlink()
         found = failed(module)
-        assert found.advice == f"it has no module '{module}'; reinstall or remove strange, or tell its author"
+        assert found.advice == f"it has no module '{module}'; reinstall or remove vendor, or tell its author"
 
 
 class TestTold:
@@ -106,7 +106,7 @@ class TestTold:
         )
         found = failed(module)
         assert found.where == f"{module}.py:4"
-        assert str(found) == f"ValueError: deep ({module}.py:4); reinstall or remove strange, or tell its author"
+        assert str(found) == f"ValueError: deep ({module}.py:4); reinstall or remove vendor, or tell its author"
 
     def test_the_traceback_is_theirs_alone(self, site: Path) -> None:
         code = "try:\n    {}['first']\nexcept KeyError as error:\n    raise ValueError('second') from error"
@@ -136,5 +136,5 @@ class TestTold:
         frames = ("/x/y.py", 3), (f"{site}/{module}.py", 7), (f"{site}/{module}.py", 9)
         dump = "Fatal\n\nCurrent thread 0x1 (most recent call first):\n"
         dump += "".join(f'  File "{name}", line {line} in f\n' for name, line in frames)
-        assert where_in(dump, Distribution("strange", [module])) == f"{module}.py:7"
-        assert where_in("", Distribution("strange", [module])) == ""
+        assert where_in(dump, Distribution("vendor", [module])) == f"{module}.py:7"
+        assert where_in("", Distribution("vendor", [module])) == ""

@@ -95,17 +95,17 @@ def test_no_broken_plugin_moves_a_listing_or_a_run(tmp_path: Path) -> None:
 
 
 DIAGNOSES = {
-    "import-error": r"does not load: ImportError: cannot import .*\(stranger_\d+.py:1\); reinstall",
-    "syntax-error": r"does not load: SyntaxError: .* \(stranger_\d+.py:1\); Python 3\S+ cannot read its code",
-    "system-exit": r"does not load: SystemExit: 3 \(stranger_\d+.py:1\)",
-    "keyboard-interrupt": r"does not load: KeyboardInterrupt \(stranger_\d+.py:1\)",
-    "own-base-exception": r"does not load: Own: mine \(stranger_\d+.py:2\)",
+    "import-error": r"does not load: ImportError: cannot import .*\(vendor_\d+.py:1\); reinstall",
+    "syntax-error": r"does not load: SyntaxError: .* \(vendor_\d+.py:1\); Python 3\S+ cannot read its code",
+    "system-exit": r"does not load: SystemExit: 3 \(vendor_\d+.py:1\)",
+    "keyboard-interrupt": r"does not load: KeyboardInterrupt \(vendor_\d+.py:1\)",
+    "own-base-exception": r"does not load: Own: mine \(vendor_\d+.py:2\)",
     "missing-attribute": r"AttributeError: .* has no attribute 'task' .*its entry point names what is not",
-    "recursion-error": r"does not load: RecursionError: maximum recursion depth exceeded.* \(stranger_\d+.py:2\)",
+    "recursion-error": r"does not load: RecursionError: maximum recursion depth exceeded.* \(vendor_\d+.py:2\)",
     "output-noise": r"wrote '.*noise.*' when it was imported",
     "signal-hijack": r"took over SIGINT, SIGTERM when it was imported",
-    "abort": r"does not load: its import ends the process by signal SIGABRT \(stranger_\d+.py:3\)",
-    "endless": r"does not load: its import does not end, and was given up after 3 s \(stranger_\d+.py:4\)",
+    "abort": r"does not load: its import ends the process by signal SIGABRT \(vendor_\d+.py:3\)",
+    "endless": r"does not load: its import does not end, and was given up after 3 s \(vendor_\d+.py:4\)",
     "patched-torch-load": r"replaced json.loads, torch.load when it was imported",
 }
 
@@ -133,7 +133,7 @@ def test_doctor_names_all_twelve(site: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", [name for name in BROKEN if name not in ("abort", "endless")])
 def test_a_recipe_that_names_one_is_told_what_and_where_and_what_to_do(site: Path, name: str) -> None:
-    install(site, distribution="strange", code=BROKEN[name], entries={"seqkit.tasks": {"splice": "task"}})
+    install(site, distribution="vendor", code=BROKEN[name], entries={"seqkit.tasks": {"splice": "task"}})
     (site / "r.yaml").write_text("tasks: {splice: {}}\nencoder: lstm\n")
     handlers = [signal.getsignal(number) for number in (2, 15)]
     loads = json.loads
@@ -152,13 +152,13 @@ def test_a_recipe_that_names_one_is_told_what_and_where_and_what_to_do(site: Pat
         assert "noise" in result.stderr
     elif name in ("signal-hijack", "patched-torch-load"):
         pattern = DIAGNOSES[name].removesuffix(" when it was imported")
-        assert re.search(rf"the task 'splice' of strange 1.2 \(\S+\), when it was imported, {pattern}", result.stderr)
+        assert re.search(rf"the task 'splice' of vendor 1.2 \(\S+\), when it was imported, {pattern}", result.stderr)
     else:
         pattern = DIAGNOSES[name].removeprefix("does not load: ")
-        assert re.search(rf"the task 'splice' of strange 1.2 does not load: .*{pattern}", result.stderr)
-        _, quoted = result.stderr.split("\nwhat strange said:\n")
+        assert re.search(rf"the task 'splice' of vendor 1.2 does not load: .*{pattern}", result.stderr)
+        _, quoted = result.stderr.split("\nwhat vendor said:\n")
         if name != "missing-attribute":
-            assert re.search(r'  File ".*stranger_\d+.py", line \d', quoted)
+            assert re.search(r'  File ".*vendor_\d+.py", line \d', quoted)
             assert "importlib" not in quoted
 
 
@@ -177,7 +177,7 @@ def test_a_head_that_does_not_fit_is_told_without_importing_others(site: Path) -
     (site / "r.yaml").write_text("tasks: {sentiment: {head: crf}}\nencoder: lstm\n")
     result = call("recipes", "check", "r.yaml")
     assert result.exit_code == 2
-    assert "heads that can: classify; perhaps others: down" in result.stderr
+    assert "heads that can: classify; perhaps also: down" in result.stderr
 
 
 def test_two_of_one_name_are_both_named_and_the_full_name_chooses(site: Path) -> None:
@@ -195,12 +195,12 @@ def test_two_of_one_name_are_both_named_and_the_full_name_chooses(site: Path) ->
 
 def test_metadata_that_cannot_be_read_are_named_by_doctor(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(site)
-    (site / "strange-1.2.dist-info/METADATA").unlink()
+    (site / "vendor-1.2.dist-info/METADATA").unlink()
     assert "charlm" in call("tasks").stdout
     monkeypatch.setattr("seqkit.plugin_tools.probe.probe", lambda plugins, patience: iter(()))
     result = call("plugins", "doctor")
     assert result.exit_code == 1
-    assert "strange-1.2.dist-info\n        its metadata cannot be read: " in result.stdout
+    assert "vendor-1.2.dist-info\n        its metadata cannot be read: " in result.stdout
     (row,) = json.loads(call("plugins", "doctor", "--json").stdout)
     assert row["state"] == "bad"
 
@@ -214,7 +214,7 @@ def test_what_an_abort_leaves_when_it_is_asked_for_by_name(site: Path) -> None:
         check=False,
     )
     assert done.returncode == -signal.SIGABRT
-    assert re.search(r'stranger_\d+.py", line 4 in down', done.stderr)
+    assert re.search(r'vendor_\d+.py", line 4 in down', done.stderr)
 
 
 def test_an_import_that_takes_long_is_told_of_by_name(
@@ -223,4 +223,4 @@ def test_an_import_that_takes_long_is_told_of_by_name(
     monkeypatch.setattr("seqkit.registry.import_guard.PATIENCE", 0.05)
     install(site, code="import time\ntime.sleep(0.4)\ndef task(): ...")
     registry.load("tasks", "splice")
-    assert "seqkit: the task 'splice' of strange 1.2 (stranger_" in capsys.readouterr().err
+    assert "seqkit: the task 'splice' of vendor 1.2 (vendor_" in capsys.readouterr().err

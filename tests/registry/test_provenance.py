@@ -26,7 +26,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def remove(site: Path, distribution: str = "strange") -> None:
+def remove(site: Path, distribution: str = "vendor") -> None:
     for path in site.glob(f"{distribution.replace('-', '_')}-*.dist-info"):
         shutil.rmtree(path)
 
@@ -34,13 +34,13 @@ def remove(site: Path, distribution: str = "strange") -> None:
 class TestUsed:
     def test_each_distribution_with_version_hash_and_what_was_used_of_it(self, site: Path) -> None:
         module = install(site, code=CODE, requires="seqkit<9", entries={"seqkit.tasks": {"a": "task", "b": "task"}})
-        facts = provenance.used([("tasks", "a"), ("encoders", "lstm"), ("tasks", "strange:b"), ("tasks", "a")])
-        assert [entry["distribution"] for entry in facts] == ["seqkit", "strange"]
-        house, strange = facts
+        facts = provenance.used([("tasks", "a"), ("encoders", "lstm"), ("tasks", "vendor:b"), ("tasks", "a")])
+        assert [entry["distribution"] for entry in facts] == ["seqkit", "vendor"]
+        house, vendor = facts
         assert [point["name"] for point in house["entry_points"]] == ["lstm"]
-        assert len(house["sha256"]) == len(strange["sha256"]) == 64
-        assert (strange["version"], strange["needs"]) == ("1.2", "seqkit<9")
-        assert strange["entry_points"] == [
+        assert len(house["sha256"]) == len(vendor["sha256"]) == 64
+        assert (vendor["version"], vendor["needs"]) == ("1.2", "seqkit<9")
+        assert vendor["entry_points"] == [
             {"kind": "tasks", "name": name, "value": f"{module}:task"} for name in ("a", "b")
         ]
         assert json.loads(json.dumps(facts)) == facts
@@ -58,12 +58,12 @@ class TestLater:
         before = facts[0]["sha256"][:8]
         (site / f"{module}.py").write_text("def task(): ...  # edited\n")
         (line,) = provenance.changes(facts, "the model in m")
-        assert line.startswith("strange 1.2 has other code here (sha256 ")
+        assert line.startswith("vendor 1.2 has other code here (sha256 ")
         assert f"than when the model in m was made ({before}), under the same version" in line
         remove(site)
         install(site, code=CODE, version="1.3")
         (line,) = provenance.changes(facts, "the model in m")
-        assert line.startswith("strange is 1.3 (sha256 ")
+        assert line.startswith("vendor is 1.3 (sha256 ")
         assert line.endswith(f"here; the model in m was made with 1.2 ({before})")
 
     def test_seqkit_itself_counts_only_where_it_is_asked_for(self) -> None:
@@ -81,8 +81,8 @@ class TestLater:
         with pytest.raises(PluginError) as caught:
             provenance.recall(facts, "the model in m")
         assert str(caught.value) == (
-            "the model in m was made with the head 'h' and the task 'a' of strange 1.2, which is not installed; "
-            'install that version: pip install "strange==1.2", or from where it came'
+            "the model in m was made with the head 'h' and the task 'a' of vendor 1.2, which is not installed; "
+            'install that version: pip install "vendor==1.2", or from where it came'
         )
         assert provenance.changes(facts, "the model in m") == []
 
@@ -91,9 +91,7 @@ class TestLater:
         facts = provenance.used([("tasks", "splice")])
         remove(site)
         install(site, code=CODE, version="2.0", entries={"seqkit.tasks": {"other": "task"}})
-        with pytest.raises(
-            PluginError, match=r"of strange 1.2, and strange 2.0, which is installed, does not bring it"
-        ):
+        with pytest.raises(PluginError, match=r"of vendor 1.2, and vendor 2.0, which is installed, does not bring it"):
             provenance.recall(facts, "m")
 
     def test_one_that_is_left_out_on_purpose(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +161,7 @@ def test_the_folder_of_a_run_knows_and_opening_it_tells(site: Path, monkeypatch:
     assert facts == json.loads((site / "run/model/plugins.json").read_text())
     found = {entry["distribution"]: entry for entry in facts}
     assert {point["name"] for point in found["seqkit"]["entry_points"]} == {"names", "generate"}
-    assert found["strange"]["entry_points"] == [{"kind": "encoders", "name": "passing", "value": f"{module}:Mine"}]
+    assert found["vendor"]["entry_points"] == [{"kind": "encoders", "name": "passing", "value": f"{module}:Mine"}]
 
     done = call("predict", "run", "lines")
     assert (done.exit_code, done.stderr) == (0, "")
@@ -171,14 +169,14 @@ def test_the_folder_of_a_run_knows_and_opening_it_tells(site: Path, monkeypatch:
         file.write("# edited\n")
     done = call("predict", "run/model", "lines")
     assert done.exit_code == 0
-    assert "warning: strange 1.2 has other code here" in done.stderr
+    assert "warning: vendor 1.2 has other code here" in done.stderr
     done = call("run", "--resume", "run", "--quiet")
     assert done.exit_code == 0, done.stderr
-    assert "strange 1.2 has other code here" in (site / "run/run.log").read_text()
+    assert "vendor 1.2 has other code here" in (site / "run/run.log").read_text()
 
     remove(site)
     for words in (("predict", "run", "lines"), ("evaluate", "run"), ("run", "--resume", "run", "--quiet")):
         done = call(*words)
         assert done.exit_code == 2, words
-        assert "was made with the encoder 'passing' of strange 1.2, which is not installed; install" in done.stderr
+        assert "was made with the encoder 'passing' of vendor 1.2, which is not installed; install" in done.stderr
         assert "Traceback" not in done.stderr

@@ -38,7 +38,7 @@ class TestInstalled:
             site, code="raise RuntimeError('imported')", requires="seqkit (>=0.0.1,<9) ; python_version>'3'"
         )
         (found,) = [plugin for plugin in registry.installed("tasks") if plugin.name == "splice"]
-        assert found == registry.Plugin("tasks", "splice", "strange", "1.2", f"{module}:task", ">=0.0.1,<9")
+        assert found == registry.Plugin("tasks", "splice", "vendor", "1.2", f"{module}:task", ">=0.0.1,<9")
         assert module not in sys.modules
 
     def test_sorted_by_kind_name_and_distribution(self, site: Path) -> None:
@@ -52,7 +52,7 @@ class TestInstalled:
         first = install(site, version="1.0")
         other = site / "other"
         other.mkdir()
-        install(other, version="2.0", distribution="Strange")
+        install(other, version="2.0", distribution="Vendor")
         sys.path.append(str(other))
         try:
             found = [plugin for plugin in registry.installed("tasks") if plugin.name == "splice"]
@@ -67,7 +67,7 @@ class TestInstalled:
         install(other, version="2.0")
         sys.path.append(str(other))
         try:
-            assert "strange:splice" not in names()
+            assert "vendor:splice" not in names()
         finally:
             sys.path.remove(str(other))
 
@@ -77,22 +77,22 @@ class TestInstalled:
             ("METADATA", None),
             ("METADATA", b""),
             ("METADATA", b"Name: \xff\xfe\n"),
-            ("METADATA", b"Version: 1\n\nName: strange\n"),
+            ("METADATA", b"Version: 1\n\nName: vendor\n"),
             ("entry_points.txt", b"[seqkit.tasks]\nno value\n"),
             ("entry_points.txt", b"[seqkit.tasks]\n\xff = a:b\n"),
         ],
     )
     def test_damaged_metadata_hide_nothing_else(self, site: Path, file: str, content: bytes | None) -> None:
         install(site, distribution="aa", entries={"seqkit.tasks": {"a": "x"}})
-        install(site, distribution="strange")
+        install(site, distribution="vendor")
         install(site, distribution="zz", entries={"seqkit.tasks": {"z": "x"}})
-        path = site / "strange-1.2.dist-info" / file
+        path = site / "vendor-1.2.dist-info" / file
         path.unlink()
         if content is not None:
             path.write_bytes(content)
         assert {"aa:a", "zz:z", "seqkit:charlm"} <= set(names())
-        assert "strange:splice" not in names()
-        assert list(registry.unreadable()) == [str(site / "strange-1.2.dist-info")]
+        assert "vendor:splice" not in names()
+        assert list(registry.unreadable()) == [str(site / "vendor-1.2.dist-info")]
         path.unlink(missing_ok=True)
         names()
         assert file == "METADATA" or registry.unreadable() == {}
@@ -100,8 +100,8 @@ class TestInstalled:
     @pytest.mark.parametrize("value", ["", "no colon", "..up:x", ":x", "a:b:c", "a b:c"])
     def test_an_entry_point_that_names_nothing_possible(self, site: Path, value: str) -> None:
         install(site)
-        (site / "strange-1.2.dist-info/entry_points.txt").write_text(f"[seqkit.tasks]\nsplice = {value}\n")
-        assert "strange:splice" in names() or registry.unreadable()
+        (site / "vendor-1.2.dist-info/entry_points.txt").write_text(f"[seqkit.tasks]\nsplice = {value}\n")
+        assert "vendor:splice" in names() or registry.unreadable()
         with pytest.raises(PluginError, match="splice"):
             registry.load("tasks", "splice")
 
@@ -130,12 +130,12 @@ class TestLoad:
         module = install(site)
         factory = registry.load("tasks", "splice")
         assert factory is sys.modules[module].task
-        assert registry.load("tasks", "strange:splice") is factory
+        assert registry.load("tasks", "vendor:splice") is factory
 
     def test_an_unknown_name_is_answered_with_what_there_is(self) -> None:
         with pytest.raises(PluginError) as caught:
             registry.load("encoders", "lstn")
-        assert str(caught.value).startswith("no encoder is called 'lstn'; did you mean 'lstm'? there are: ")
+        assert str(caught.value).startswith("no encoder is called 'lstn'; did you mean 'lstm'? available: ")
         for name in ("gru", "lstm", "none", "rnn"):
             assert name in str(caught.value)
 
@@ -149,7 +149,7 @@ class TestLoad:
 
     def test_a_plugin_for_another_seqkit_is_not_imported(self, site: Path) -> None:
         module = install(site, requires="seqkit>=99,<100")
-        with pytest.raises(PluginError, match=r"strange 1.2 needs seqkit>=99,<100, and this is seqkit \d"):
+        with pytest.raises(PluginError, match=r"vendor 1.2 needs seqkit>=99,<100, and this is seqkit \d"):
             registry.load("tasks", "splice")
         assert module not in sys.modules
 
@@ -157,7 +157,7 @@ class TestLoad:
         ("code", "cause"),
         [
             ("import nothing_of_this_name", "install what brings the module 'nothing_of_this_name'"),
-            ("raise ImportError('no\\n  luck')", "ImportError: no luck (stranger_"),
+            ("raise ImportError('no\\n  luck')", "ImportError: no luck (vendor_"),
             ("def task(:", "SyntaxError"),
             ("raise SystemExit(3)", "SystemExit: 3"),
             ("raise KeyboardInterrupt", "KeyboardInterrupt"),
@@ -174,7 +174,7 @@ class TestLoad:
             with pytest.raises(PluginError) as caught:
                 registry.load("tasks", "splice")
             text = str(caught.value)
-            assert text.startswith("the task 'splice' of strange 1.2 does not load: ")
+            assert text.startswith("the task 'splice' of vendor 1.2 does not load: ")
             assert cause in text
             assert "\n" not in text
             (site / f"{module}.py").write_text("def task(*, k: int = 1): ...")

@@ -465,7 +465,7 @@ def test_a_real_file_size_limit(limit: int, tmp_path: Path) -> None:
     assert newest == "c/step-00000001"
 
 
-def test_room_is_asked_for_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_space_is_checked_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need = 2 * (4 * 100_000 + 256) + 2 * 65536
     named = {"model": {"w": torch.zeros(100_000)}}
     monkeypatch.setattr(atomic, "free_bytes", lambda folder: need - 1)

@@ -443,7 +443,7 @@ def test_an_input_of_nothing_that_is_encoded_is_caught(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(bundled.files()))
+@pytest.mark.parametrize("name", sorted(bundled.find_files()))
 def test_every_shipped_recipe_passes_within_half_a_minute(name: str) -> None:
     """In a process of its own, whose time on a processor is counted. Recipes whose data are not here are skipped."""
     began = resource.getrusage(resource.RUSAGE_CHILDREN)

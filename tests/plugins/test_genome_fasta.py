@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqkit_genome import alphabet
-from seqkit_genome.reading import Flaw, Record, fasta, fastq
+from seqkit_genome.fasta import Flaw, Record, read_fasta, read_fastq
 
 from seqkit import DataError, MissingExtra, readers
 
 pytest.importorskip("Bio")
 
-READERS: dict[str, Callable[..., Iterator[Record]]] = {"fasta": fasta, "fastq": fastq}
+READERS: dict[str, Callable[..., Iterator[Record]]] = {"fasta": read_fasta, "fastq": read_fastq}
 
 
 def write(folder: Path, content: bytes, name: str = "x.fa") -> Path:
@@ -31,7 +31,7 @@ def write(folder: Path, content: bytes, name: str = "x.fa") -> Path:
 
 
 def sequences(path: Path, **options: object) -> list[str | Flaw]:
-    return [record.sequence for record in fasta(path, **options)]  # type: ignore[arg-type]
+    return [record.sequence for record in read_fasta(path, **options)]  # type: ignore[arg-type]
 
 
 # name, bytes of the file, the sequences read from it
@@ -55,14 +55,14 @@ ACCEPTED: list[tuple[str, bytes, list[str]]] = [
     ("one base", b">a\nA\n", ["A"]),
 ]
 
-# name, bytes, what is said of the record at which line
+# name, bytes, which line the record begins at, what is wrong with it
 FLAWED: list[tuple[str, bytes, int, str]] = [
-    ("gap", b">a\nAC-GT\n", 1, "has in line 2, column 3, '-', a gap; set `gaps`"),
+    ("gap", b">a\nAC-GT\n", 1, "has in line 2, column 3, '-', a gap; set gaps: remove"),
     ("gap as a point", b">a\nACGT\nA.C\n", 1, "has in line 3, column 2, '.', a gap"),
     ("end of a protein", b">a\nACGT*\n", 1, "has in line 2, column 5, '*', the end of a protein"),
-    ("protein", b">p\nMKVLAE\n", 1, "has in line 2, column 4, 'L', which stands for no base; is it a protein?"),
+    ("protein", b">p\nMKVLAE\n", 1, "has in line 2, column 4, 'L', which is not a base; is this a protein?"),
     ("X", b">a\nACGX\n", 1, "column 4, 'X'"),
-    ("digit", b">a\n1 ACGT\n", 1, "column 1, '1', which stands for no base"),
+    ("digit", b">a\n1 ACGT\n", 1, "column 1, '1', which is not a base"),
     ("blank inside", b">a\nAC GT\n", 1, "column 3, ' '"),
     ("tab inside", b">a\nAC\tGT\n", 1, r"column 3, '\t'"),
     ("carriage return inside", b">a\nAC\rGT\n", 1, r"column 3, '\r'"),
@@ -85,19 +85,19 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     ("fasta", "NUL in a sequence", b">a\nAC\0GT\n", r"x\.fa:2:3: has a NUL character"),
     ("fasta", "NUL in a header", b">a\0\nACGT\n", r"x\.fa:1:3: has a NUL character"),
     ("fasta", "UTF-16", ">a\nAC\n".encode("utf-16"), r"x\.fa:1:1: is UTF-16"),
-    ("fasta", "text first", b"hello\n>a\nAC\n", r"x\.fa:1:1: text before the first record, which begins with >"),
-    ("fasta", "FASTQ", b"@a\nACGT\n+\nIIII\n", r"x\.fa:1:1: text before the first record.*is it FASTQ\?"),
-    ("fasta", "a name twice", b">a x\nAC\n>b\nGG\n>a y\nTT\n", r"x\.fa:5: the name 'a' is that of line 1 too"),
-    ("fasta", "CR alone", b">a\rACGT\r>b\rTT\r", r"x\.fa:1:3: a carriage return inside of a header"),
+    ("fasta", "text first", b"hello\n>a\nAC\n", r"x\.fa:1:1: has text before the first record, which begins with >"),
+    ("fasta", "FASTQ", b"@a\nACGT\n+\nIIII\n", r"x\.fa:1:1: has text before the first record.*is it FASTQ\?"),
+    ("fasta", "a name twice", b">a x\nAC\n>b\nGG\n>a y\nTT\n", r"x\.fa:5: has the name 'a' of line 1"),
+    ("fasta", "CR alone", b">a\rACGT\r>b\rTT\r", r"x\.fa:1:3: has a carriage return inside of a header"),
     ("fasta", "header in Latin 1", b">m\xf6we\nACGT\n", r"x\.fa:1:3: byte 0xf6 is not UTF-8"),
-    ("fasta", "endless header", b">" + b"a" * 70_000 + b"\nAC\n", r"x\.fa:1: a header of more than 65,536 bytes"),
-    ("fastq", "FASTA", b">a\nACGT\n", r"x\.fa:1:1: text before the first record; a record begins with @"),
+    ("fasta", "endless header", b">" + b"a" * 70_000 + b"\nAC\n", r"x\.fa:1: has a header of more than 65,536 bytes"),
+    ("fastq", "FASTA", b">a\nACGT\n", r"x\.fa:1:1: has text before the first record; a record begins with @"),
     ("fastq", "no quality", b"@a\nACGT\n", r"x\.fa:2: the record of line 1 is cut off"),
     ("fastq", "cut off", b"@a\nACGT\n+\nII\n", r"x\.fa:4: the record of line 1 is cut off"),
-    ("fastq", "quality too long", b"@a\nACGT\n+\nIIIII\n", r"x\.fa:4:1: 5 qualities for the 4 bases of line 1"),
-    ("fastq", "quality goes on", b"@a\nACGT\n+\nIIII\nI\n", r"x\.fa:5:1: a quality longer than its sequence"),
+    ("fastq", "quality too long", b"@a\nACGT\n+\nIIIII\n", r"x\.fa:4:1: has 5 qualities for the 4 bases of line 1"),
+    ("fastq", "quality goes on", b"@a\nACGT\n+\nIIII\nI\n", r"x\.fa:5:1: has a quality longer than its sequence"),
     ("fastq", "two titles", b"@a\nACGT\n+b\nIIII\n", r"x\.fa:3: sequence and quality captions differ"),
-    ("fastq", "a name twice", b"@a\nAC\n+\nII\n@a\nGG\n+\nII\n", r"x\.fa:5: the name 'a' is that of line 1 too"),
+    ("fastq", "a name twice", b"@a\nAC\n+\nII\n@a\nGG\n+\nII\n", r"x\.fa:5: has the name 'a' of line 1"),
 ]
 
 
@@ -108,12 +108,12 @@ def test_what_is_read(tmp_path: Path, content: bytes, wanted: list[str], packed:
     assert sequences(path) == wanted
 
 
-@pytest.mark.parametrize(("content", "line", "what"), [case[1:] for case in FLAWED], ids=[case[0] for case in FLAWED])
-def test_what_is_wrong_with_a_record_travels_with_it(tmp_path: Path, content: bytes, line: int, what: str) -> None:
-    found = {record.line: record.sequence for record in fasta(write(tmp_path, content))}
+@pytest.mark.parametrize(("content", "line", "reason"), [case[1:] for case in FLAWED], ids=[case[0] for case in FLAWED])
+def test_what_is_wrong_with_a_record_is_kept_with_it(tmp_path: Path, content: bytes, line: int, reason: str) -> None:
+    found = {record.line: record.sequence for record in read_fasta(write(tmp_path, content))}
     flaw = found.pop(line)
     assert isinstance(flaw, Flaw)
-    assert what in flaw.what
+    assert reason in flaw.what
     assert all(isinstance(sequence, str) for sequence in found.values()), "the others are read"
 
 
@@ -128,12 +128,12 @@ def test_what_is_refused_and_where(tmp_path: Path, form: str, content: bytes, me
 def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
     packed = gzip.compress(b">a\n" + b"ACGT" * 1000 + b"\n")
     with pytest.raises(DataError, match=r"x\.fa\.gz:\d+: damaged gzip"):
-        list(fasta(write(tmp_path, packed[:-12], "x.fa.gz")))
+        list(read_fasta(write(tmp_path, packed[:-12], "x.fa.gz")))
 
 
 def test_titles_lines_and_names(tmp_path: Path) -> None:
     path = write(tmp_path, b"; c\n>chr1 first of all\nAC\nGT\n\n>chr2\nTT\n")
-    assert list(fasta(path)) == [Record("chr1 first of all", "ACGT", 2), Record("chr2", "TT", 6)]
+    assert list(read_fasta(path)) == [Record("chr1 first of all", "ACGT", 2), Record("chr2", "TT", 6)]
 
 
 def test_gaps_by_choice(tmp_path: Path) -> None:
@@ -153,31 +153,31 @@ def test_a_repeated_name_by_choice(tmp_path: Path) -> None:
 
 def test_many_repeated_names_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path, b">a\nAC\n" * 40)
-    with pytest.raises(DataError, match="and 19 more") as told:
-        list(fasta(path))
-    assert len(told.value.problems) == 21
+    with pytest.raises(DataError, match="and 19 more") as raised:
+        list(read_fasta(path))
+    assert len(raised.value.problems) == 21
 
 
 class TestFastq:
     def test_four_lines_a_record(self, tmp_path: Path) -> None:
         path = write(tmp_path, b"@r1 x\nACGT\n+\nIIII\n@r2\r\nNN\r\n+r2\r\n@+\r\n")
-        assert list(fastq(path)) == [Record("r1 x", "ACGT", 1), Record("r2", "NN", 5)]
+        assert list(read_fastq(path)) == [Record("r1 x", "ACGT", 1), Record("r2", "NN", 5)]
 
     def test_wrapped_with_signs_as_qualities(self, tmp_path: Path) -> None:
         path = write(tmp_path, b"@r1\nACGT\nAC\n+\n@+;#\n@!\n@r2\nGG\n+\n+@\n")
-        assert [record.sequence for record in fastq(path)] == ["ACGTAC", "GG"]
+        assert [record.sequence for record in read_fastq(path)] == ["ACGTAC", "GG"]
 
     def test_flaws(self, tmp_path: Path) -> None:
         path = write(tmp_path, b"@r1\nAC*T\n+\nIIII\n@r2\n\n+\n\n@r3\nAC\n+\nI\x7f\n")
-        bad, empty, quality = [record.sequence for record in fastq(path)]
-        assert bad == Flaw("has in line 2, column 3, '*', the end of a protein; this reads DNA and RNA")
+        bad, empty, quality = [record.sequence for record in read_fastq(path)]
+        assert bad == Flaw("has in line 2, column 3, '*', the end of a protein, but DNA or RNA is expected")
         assert empty == Flaw("has no sequence")
-        assert quality == Flaw("has in line 12, column 2, what is no quality")
+        assert quality == Flaw("has in line 12, column 2, a character that is not a quality")
 
     def test_an_empty_record_at_the_end_of_the_file(self, tmp_path: Path) -> None:
         for end in (b"", b"\n"):
             path = write(tmp_path, b"@r1\nAC\n+\nII\n@r2\n\n+\n" + end)
-            assert [record.sequence for record in fastq(path)] == ["AC", Flaw("has no sequence")]
+            assert [record.sequence for record in read_fastq(path)] == ["AC", Flaw("has no sequence")]
 
 
 class TestMemory:
@@ -187,7 +187,7 @@ class TestMemory:
     def peak(code: str, path: Path) -> tuple[float, str]:
         """(MB above what the imports take, what was printed)."""
         before = (
-            "import resource, sys, Bio.SeqIO.QualityIO; from pathlib import Path; from seqkit_genome.reading import *;"
+            "import resource, sys, Bio.SeqIO.QualityIO; from pathlib import Path; from seqkit_genome.fasta import *;"
         )
         before += "mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; first = mb(); "
         whole = f"{before} path = Path(sys.argv[1]); {code}; print(mb() - first, found)"
@@ -202,7 +202,7 @@ class TestMemory:
             with path.open("wb") as file:
                 for number in range(records):
                     file.write(b">r%d\n%b\n" % (number, b"ACGTACGTAC" * 60))
-            megabytes, found = self.peak("found = sum(len(r.sequence) for r in fasta(path))", path)
+            megabytes, found = self.peak("found = sum(len(r.sequence) for r in read_fasta(path))", path)
             assert found == str(600 * records)
             used.append(megabytes)
         assert used[1] < used[0] + 4, "24 MB more of file"
@@ -214,7 +214,7 @@ class TestMemory:
             for number in range(1_000):
                 file.write(b">chr%d\n" % number + (b"ACGT" * 20 + b"\n") * 12_500)
         assert path.stat().st_size > 1_000_000_000
-        used, found = self.peak("found = sum(len(r.sequence) for r in fasta(path))", path)
+        used, found = self.peak("found = sum(len(r.sequence) for r in read_fasta(path))", path)
         path.unlink()
         assert found == str(10**9)
         assert used < 50
@@ -225,7 +225,7 @@ class TestMemory:
             file.write(b">a\n")
             for _ in range(100):
                 file.write(b"ACGTN" * 200_000)
-        used, found = self.peak("found = sum(len(r.sequence) for r in fasta(path))", path)
+        used, found = self.peak("found = sum(len(r.sequence) for r in read_fasta(path))", path)
         assert found == str(10**8)
         assert used < 400
 
@@ -237,10 +237,10 @@ class TestMemory:
         assert other == "AC"
 
     def test_a_record_that_is_too_long_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("seqkit_genome.reading.LONGEST", 10)
+        monkeypatch.setattr("seqkit_genome.fasta.LONGEST", 10)
         path = write(tmp_path, b">a\nACGTACGTAC\n>b\nACGTACGT\nACG\n")
         with pytest.raises(DataError, match=r"x\.fa:5: the record of line 3 has more than 10 bases"):
-            list(fasta(path))
+            list(read_fasta(path))
 
 
 class TestPieces:
@@ -263,7 +263,7 @@ class TestPieces:
 def test_without_biopython_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "Bio.SeqIO.FastaIO", None)
     with pytest.raises(MissingExtra, match=r'pip install "seqkit\[genome\]"'):
-        list(fasta(write(tmp_path, b">a\nAC\n")))
+        list(read_fasta(write(tmp_path, b">a\nAC\n")))
 
 
 @settings(max_examples=300, deadline=None)
@@ -308,7 +308,7 @@ def test_whatever_the_bytes_only_data_errors_leave_the_reader(
 
 
 def test_biopython_reads_the_same(tmp_path: Path) -> None:
-    """Where a file is in order, what is read is what Biopython's own front door gives."""
+    """Where a file is in order, the records are those of Bio.SeqIO."""
     from Bio import SeqIO
 
     rng = random.Random(1)
@@ -319,7 +319,7 @@ def test_biopython_reads_the_same(tmp_path: Path) -> None:
     path = write(tmp_path, "\n".join(lines).encode() + b"\n")
     with path.open() as file:
         wanted = [(record.description, str(record.seq)) for record in SeqIO.parse(file, "fasta")]
-    assert [(record.title, record.sequence) for record in fasta(path)] == wanted
+    assert [(record.title, record.sequence) for record in read_fasta(path)] == wanted
     assert len(wanted) == 50
 
 

@@ -1,7 +1,7 @@
-"""The input layer: from stored bases to steps, on one strand or both, and motif scanners in front of the recurrence.
+"""The input layer: from stored bases to steps, of one strand or both, with motif scanners in front of the recurrence.
 
-What is past the end of a sequence is zero before and after each of its parts, and lengths are shortened exactly, so
-that nothing depends on padding.
+Each part gets and gives zeros past the end of a sequence and computes the shortened lengths exactly, so that nothing
+depends on padding.
 """
 
 from __future__ import annotations
@@ -14,37 +14,40 @@ from torch.nn import functional
 
 from seqkit import mask_of
 from seqkit_genome.alphabet import COMPLEMENT, LOWER, PLAIN, PROBABILITIES
-from seqkit_genome.bases import Scan, Strands
+from seqkit_genome.options import Scan, Strands
 
 PAD, UNKNOWN = 0, 1
 
 
-class Front(nn.Module):
-    """Strands -> steps -> scanners.
+class SequenceLayer(nn.Module):
+    """Strand -> vectors of bases -> motif scanners -> projection -> positions.
 
     Attributes:
         steps: makes vectors of bases, (B, T) -> (B, T', width).
     """
 
     def __init__(
-        self, steps: Steps, dim: int, *, strands: Strands = "given", scan: Scan | None = None, middle: int = 0
+        self, steps: BaseVectors, dim: int, *, strands: Strands = "given", scan: Scan | None = None, middle: int = 0
     ) -> None:
         super().__init__()
         self.steps = steps
         self.augment, self.average = strands in ("augment", "both"), strands in ("average", "both")
         width = steps.width
-        self.scanners = None if scan is None else Scanners(width, scan, dim)
+        self.scanners = None if scan is None else MotifScanners(width, scan, dim)
         width = width if scan is None else (scan.filters or dim)
         self.project = nn.Identity() if width == dim else _linear(width, dim)
-        self.places = Places(middle, dim) if middle else None
+        self.places = MiddlePositions(middle, dim) if middle else None
         self.register_buffer("complement", torch.from_numpy(COMPLEMENT.astype("int64")), persistent=False)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) codes of bases -> (B, T', dim). In training, each sequence is turned with chance one half."""
+        """(B, T) codes of bases -> (B, T', dim).
+
+        With `augment`, training reads each sequence from its other strand with probability one half.
+        """
         x = x.masked_fill(~mask_of(lengths, x.shape[1], x.device), PAD)
         if self.training and self.augment:
-            turned = torch.rand(x.shape[0], device=x.device) < 0.5
-            x = torch.where(turned[:, None], self.other_strand(x, lengths), x)
+            is_turned = torch.rand(x.shape[0], device=x.device) < 0.5
+            x = torch.where(is_turned[:, None], self.other_strand(x, lengths), x)
         steps, lengths = self.steps(x, lengths)
         if self.scanners is not None:
             steps, lengths = self.scanners(steps, lengths)
@@ -54,31 +57,31 @@ class Front(nn.Module):
         return steps.masked_fill(~mask_of(lengths, steps.shape[1], steps.device)[..., None], 0.0), lengths
 
     def views(self, x: Tensor, lengths: Tensor) -> Sequence[Tensor]:
-        """The other strand, where predictions are to be the mean of both."""
+        """The other strand, if predictions are the mean of both."""
         return [self.other_strand(x, lengths)] if self.average else []
 
     def other_strand(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T) -> (B, T): the reverse complement, from the first place on; padding stays behind the end."""
+        """The reverse complement, (B, T) -> (B, T), which begins at step 0; padding stays behind the end."""
         assert isinstance(self.complement, Tensor)
-        places = lengths[:, None] - 1 - torch.arange(x.shape[1])
-        inside = (places >= 0).to(x.device)
-        turned: Tensor = self.complement[x.gather(1, places.clamp(min=0).to(x.device))]
-        return turned.masked_fill(~inside, 0)
+        positions = lengths[:, None] - 1 - torch.arange(x.shape[1])
+        inside = (positions >= 0).to(x.device)
+        complement: Tensor = self.complement[x.gather(1, positions.clamp(min=0).to(x.device))]
+        return complement.masked_fill(~inside, 0)
 
 
-class Steps(nn.Module):
-    """Makes vectors of bases. Attribute `width`: of a step."""
+class BaseVectors(nn.Module):
+    """Makes vectors of bases. Attribute `width`: numbers of a step."""
 
     width: int
 
     def __call__(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) codes -> (B, T', width), zero past the end, and the lengths."""
-        found: tuple[Tensor, Tensor] = super().__call__(x, lengths)
-        return found
+        output: tuple[Tensor, Tensor] = super().__call__(x, lengths)
+        return output
 
 
-class Probabilities(Steps):
-    """How likely each of A, C, G and T is; a fifth number is 1 for a lower-case letter, where case is kept."""
+class BaseProbabilities(BaseVectors):
+    """The probabilities of A, C, G and T. A fifth number is 1 for a lower-case letter, if case is kept."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -92,39 +95,47 @@ class Probabilities(Steps):
         return functional.embedding(x, self.table), lengths
 
 
-class Letters(Steps):
-    """A learned vector for each of A, C, G, T and N, and for each of them in lower case where case is kept."""
+class LetterEmbedding(BaseVectors):
+    """A learned vector for each of A, C, G, T and N, and for each of them in lower case if case is kept."""
 
     def __init__(self, size: int, width: int = 16) -> None:
         super().__init__()
         self.width = width
-        letters = torch.from_numpy(PLAIN).remainder(5) + 1  # -1, a base in doubt, is the fifth letter
+        letters = torch.from_numpy(PLAIN).remainder(5) + 1  # -1, an ambiguous base, becomes the fifth letter
         lower = (torch.arange(len(letters)) >= LOWER).long() * (5 if size > 6 else 0)
         numbers = letters + lower
         numbers[PAD] = PAD
         self.register_buffer("numbers", numbers, persistent=False)
         self.weight = nn.Parameter(torch.empty(size, width))
-        _start(self.weight)
+        _initialise_embedding(self.weight)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(self.numbers, Tensor)
         return functional.embedding(self.numbers[x], self.weight, padding_idx=PAD), lengths
 
 
-class KmerSteps(Steps):
-    """A learned vector for each k-mer of the vocabulary; see `seqkit_genome.bases.Kmers`."""
+class KmerEmbedding(BaseVectors):
+    """A learned vector for each k-mer of the vocabulary; see `seqkit_genome.fields.Kmers`.
 
-    def __init__(self, known: Sequence[int], k: int, stride: int, width: int, *, drop: float = 0.0) -> None:
+    Args:
+        known: numbers of the k-mers in the vocabulary.
+        width: of a vector.
+        k: bases of a k-mer.
+        stride: bases from one k-mer to the next.
+        drop: share of the k-mers that training reads as unknown.
+    """
+
+    def __init__(self, known: Sequence[int], width: int, *, k: int, stride: int, drop: float = 0.0) -> None:
         super().__init__()
         self.k, self.stride, self.width, self.drop = k, stride, width, drop
-        self.sparse = False  # whether the gradient holds only the rows that were read: `lazy_adamw` asks for it
+        self.sparse = False  # `lazy_adamw` sets it: the gradient then holds only the rows that were read
         table = torch.full((4**k + 1,), UNKNOWN)
         table[torch.tensor(known)] = torch.arange(2, 2 + len(known))
         self.register_buffer("table", table, persistent=False)
         self.register_buffer("digits", torch.from_numpy(PLAIN), persistent=False)
         self.register_buffer("powers", 4 ** torch.arange(k).flip(0), persistent=False)
         self.weight = nn.Parameter(torch.empty(2 + len(known), width))
-        _start(self.weight)
+        _initialise_embedding(self.weight)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) -> (B, T', width), T' = (T - k) // stride + 1, or 1 where T < k."""
@@ -142,12 +153,12 @@ class KmerSteps(Steps):
         return functional.embedding(ids, self.weight, padding_idx=PAD, sparse=self.sparse), lengths
 
 
-class Scanners(nn.Module):
-    """Convolution over time, ReLU, maximum over windows, dropout: motif scanners (as in DanQ, Quang and Xie 2016,
-    doi:10.1093/nar/gkw226, where a recurrence over what they find reads the grammar of motifs).
+class MotifScanners(nn.Module):
+    """Convolution over time, ReLU, max pooling, dropout (as in DanQ, Quang and Xie 2016, doi:10.1093/nar/gkw226).
 
-    A scanner sees zeros before the first and behind the last base, so T bases give T answers, however few they are;
-    of each `pool` of them the strongest is kept: T' = ceil(T / pool), the last window being as short as it is.
+    The filters learn motifs, and the recurrence behind them learns how motifs follow each other. A filter sees zeros
+    before the first and after the last base, so T bases give T responses, however few they are. Of each `pool`
+    responses the strongest is kept: T' = ceil(T / pool); the last window is as short as it has to be.
     """
 
     def __init__(self, width: int, scan: Scan, dim: int) -> None:
@@ -160,22 +171,22 @@ class Scanners(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, width) zero past the end -> (B, T', filters) zero past the end."""
-        before = (self.reach - 1) // 2
+        left = (self.reach - 1) // 2
         outside = ~mask_of(lengths, x.shape[1], x.device)[:, None]
-        padded = functional.pad(x.transpose(1, 2).masked_fill(outside, 0.0), (before, self.reach - 1 - before))
-        # No answer is below zero, so that zeros behind the end are never the strongest of a window.
-        found = functional.relu(self.convolution(padded)).masked_fill(outside, 0.0)
+        padded = functional.pad(x.transpose(1, 2).masked_fill(outside, 0.0), (left, self.reach - 1 - left))
+        # No response is below zero, so zeros behind the end never win a window.
+        responses = functional.relu(self.convolution(padded)).masked_fill(outside, 0.0)
         if self.pool > 1:
-            found = functional.max_pool1d(found, self.pool, ceil_mode=True)
+            responses = functional.max_pool1d(responses, self.pool, ceil_mode=True)
             lengths = (lengths + self.pool - 1) // self.pool
-        return self.dropout(found).transpose(1, 2), lengths
+        return self.dropout(responses).transpose(1, 2), lengths
 
 
-class Places(nn.Module):
-    """A learned vector for each place by its distance from the middle of its sequence, up to `reach` either way.
+class MiddlePositions(nn.Module):
+    """A learned vector for each distance from the middle of the sequence, up to `reach` steps on either side.
 
-    For sequences that are aligned at their middle (a site with its surroundings). The middle of T steps lies behind
-    step T // 2; places further away than `reach` share the outermost vectors.
+    This is for sequences that are aligned at their middle (a site with its surroundings). The middle of T steps lies
+    behind step T // 2; steps further away than `reach` share the outermost vectors.
     """
 
     def __init__(self, reach: int, dim: int) -> None:
@@ -184,10 +195,10 @@ class Places(nn.Module):
         self.weight = nn.Parameter(torch.zeros(2 * reach, dim))
 
     def forward(self, lengths: Tensor, steps: int, device: torch.device) -> Tensor:
-        """(B,) -> (B, T, dim)."""
-        places = torch.arange(steps) - (lengths // 2)[:, None] + self.reach
-        # Not self.weight[...]: the gradient of that is added up by several threads, in any order.
-        return nn.functional.embedding(places.clamp(0, 2 * self.reach - 1).to(device), self.weight)
+        """(B,) lengths -> (B, steps, dim)."""
+        positions = torch.arange(steps) - (lengths // 2)[:, None] + self.reach
+        # Not self.weight[...]: several threads would sum its gradient, in any order.
+        return nn.functional.embedding(positions.clamp(0, 2 * self.reach - 1).to(device), self.weight)
 
 
 def _linear(width: int, dim: int) -> nn.Linear:
@@ -197,7 +208,7 @@ def _linear(width: int, dim: int) -> nn.Linear:
     return linear
 
 
-def _start(weight: nn.Parameter) -> None:
+def _initialise_embedding(weight: nn.Parameter) -> None:
     nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
     with torch.no_grad():
         weight[PAD].zero_()
