@@ -10,8 +10,9 @@ from tests.helpers.scripts import DOCS, load_script
 make_reference = load_script("make_reference")
 
 
-def test_the_page_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
-    assert make_reference.main(check=True) == 0, capsys.readouterr().out
+@pytest.mark.parametrize("script", ["make_reference", "make_map", "make_results"])
+def test_the_generated_pages_are_up_to_date(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_script(script).main(check=True) == 0, capsys.readouterr().out
 
 
 def test_every_public_name_is_there_with_a_description() -> None:
