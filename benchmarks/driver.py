@@ -111,7 +111,7 @@ def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str]
 
 
 def run_case(group: Group, case: Case, processes: Sequence[Process], *, rounds: int) -> dict[str, Any]:
-    """Prepare, compare, warm up, and then the rounds, there and back."""
+    """Prepare, compare, warm up, and run the rounds in alternating order."""
     results: dict[str, dict[str, Any]] = {}
     notes: dict[str, Any] = {}
     fit: list[Process] = []

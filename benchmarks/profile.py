@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 PARTS = (
     "making batches",
-    "vectors of symbols",
+    "embedding",
     "recurrent layers",
     "head and loss",
-    "back through head and recurrent layers",
-    "back to the vectors",
+    "backward through head and recurrent layers",
+    "backward to the embedding",
     "norm and clipping",
     "optimiser",
 )
@@ -60,7 +60,7 @@ def profile(what: str) -> dict[str, Any]:
                 clock("making batches")
                 steps, sizes = layer(batch.x, batch.lengths)
                 cut = steps.detach().requires_grad_()
-                clock("vectors of symbols")
+                clock("embedding")
                 encoded = model.encoder(cut, sizes, state if batch.carry else None)
                 clock("recurrent layers")
                 total, count = head.loss(encoded, batch)
@@ -68,9 +68,9 @@ def profile(what: str) -> dict[str, Any]:
                 loss.item()
                 clock("head and loss")
                 loss.backward()
-                clock("back through head and recurrent layers")
+                clock("backward through head and recurrent layers")
                 steps.backward(cut.grad)
-                clock("back to the vectors")
+                clock("backward to the embedding")
                 grads = dense_gradients(parameters)
                 norm = global_norm(grads)
                 clip_gradients(grads, 1.0, norm)
@@ -101,7 +101,7 @@ class Clock:
 
 
 def bound(encoder: Any, lengths: Sequence[Tensor]) -> float:
-    """Seconds of the products of the recurrent layers over real steps, there and back, in the best of some rounds."""
+    """Seconds of the products of the recurrent layers over real steps, forward and backward, in the best of some rounds."""
     import torch
 
     cells = [cell.all_weights[0][:2] for cell in encoder.cells]
@@ -142,9 +142,9 @@ def lines(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = [row("part of a step, ms", names), "| --- |" + " ---: |" * len(names)]
     rows += [row(part, [f"{found[name]['parts'][part]:.2f}" for name in names]) for part in PARTS]
     whole = {name: sum(found[name]["parts"].values()) for name in names}
-    rows.append(row("all of these", [f"{whole[name]:.2f}" for name in names]))
+    rows.append(row("sum", [f"{whole[name]:.2f}" for name in names]))
     alone = [f"{found[name]['bound']:.2f} ({found[name]['bound'] / whole[name]:.0%})" for name in names]
-    rows.append(row("products of the recurrent layers over real steps, alone", alone))
+    rows.append(row("matrix products of the recurrent layers over real steps, alone", alone))
     return rows
 
 

@@ -122,9 +122,10 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 HERE = __name__
 GROUP = Group(
     "data",
-    f"An epoch of {EXAMPLES:,} examples in memory (lengths log-normal, mean 40) as padded batches of {BATCH}, the same "
-    "batches for everybody, without training. Few widths and little padding pull against each other: no batches of 16 "
-    "widths can have more real steps than the last line says, however examples are put together (of SST-2: 0.958).",
+    "An epoch of 40,000 examples in memory (lengths log-normal, mean 40) as padded batches of 64, without "
+    "training; all contenders make the same batches. Having few widths conflicts with having little padding: with "
+    "16 widths, no batches can have a larger share of real steps than the last line says, however examples are "
+    "combined (for SST-2: 0.958).",
     [Case("loader", {"what": "loader"}, quick=True)],
     [Contender("seqkit", f"{HERE}:seqkit"), Contender("DataLoader over lists", f"{HERE}:loader")],
     [Target("loader, tokens per second", "loader", "DataLoader over lists", 10, 30)],

@@ -160,9 +160,10 @@ HERE = __name__
 _CRF = [case.name for case in _cases() if case.name.startswith("CRF")]
 GROUP = Group(
     "decoding",
-    "A conditional random field over 32 sequences: the loss with its gradients, and the best paths (ten calls a "
-    "round); and beam search of a decoder with attention, 2,000 symbols, up to 20 steps. pytorch-crf adds up in single "
-    "precision: over 400 steps its gradients are up to 3e-4 from ours, and given numbers in double precision 4e-8.",
+    "A conditional random field over 32 sequences: the loss with its gradients, and the best paths (ten calls per "
+    "round); and beam search of a decoder with attention, 2,000 symbols, up to 20 steps. pytorch-crf sums in "
+    "single precision: over 400 steps its gradients differ from ours by up to 3e-4, and with inputs in double "
+    "precision by 4e-8.",
     _cases(),
     [
         Contender("seqkit", f"{HERE}:seqkit"),

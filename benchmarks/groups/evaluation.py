@@ -79,9 +79,9 @@ def forward(what: str) -> Prepared:
 HERE = __name__
 GROUP = Group(
     "evaluation",
-    "A whole evaluation of the dev split (batches, loss, decoding, predictions with confidences, metric) by models "
-    "after an epoch, beside their forward pass up to the loss over the same batches: the ratio is the share of the "
-    "evaluation that is the forward pass.",
+    "A whole evaluation of the dev split (batches, loss, decoding, predictions with confidences, metric) by "
+    "models trained for an epoch, compared with the forward pass up to the loss over the same batches. The ratio "
+    "is the share of the evaluation that the forward pass takes.",
     [Case(name, {"what": name}, quick=name == "classification") for name in WHAT],
     [Contender("seqkit", f"{HERE}:seqkit"), Contender("forward pass", f"{HERE}:forward", yardstick=True)],
     # At most 1.2 times the forward pass is a share of at least 1 / 1.2.

@@ -229,8 +229,9 @@ def own_memory(process: str = "self") -> float:
 HERE = __name__
 GROUP = Group(
     "growth",
-    f"A GRU of {WIDTH} over made-up sequences, batches of {BATCH}: an epoch of more and more examples; {STEPS} steps "
-    "of longer and longer sequences; of more and more symbols. A slope of 1 is time in proportion, 0 is no growth.",
+    "A GRU of 64 over made-up sequences in batches of 32: an epoch of more and more examples, 20 steps of longer "
+    "and longer sequences, and 20 steps with more and more symbols. A slope of 1 means that time grows in "
+    "proportion, 0 that it does not grow.",
     _cases(),
     [Contender("seqkit", f"{HERE}:seqkit")],
     rounds=5,

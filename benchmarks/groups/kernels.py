@@ -203,9 +203,9 @@ def bound(cell: str, hidden: int, both: bool) -> Prepared:
 HERE = __name__
 GROUP = Group(
     "kernels",
-    "One recurrent layer, forward and backward, input as wide as the state, 3 batches of 32 sequences in random order, "
-    "lengths log-normal (mean 40, at most 200). The GEMM bound is the time of the matrix products over real steps "
-    "alone, in the same run.",
+    "One recurrent layer, forward and backward, with inputs as wide as the state: 3 batches of 32 sequences in "
+    "random order, lengths log-normal (mean 40, at most 200). The GEMM bound is the time that the matrix products "
+    "over real steps take alone, in the same run.",
     _cases(),
     [
         Contender("seqkit", f"{HERE}:seqkit"),

@@ -65,15 +65,15 @@ def torch(what: str) -> Prepared:
 HERE = __name__
 GROUP = Group(
     "startup",
-    "Whole processes: `seqkit --help`, a recipe check, and a recipe of one optimiser step from start to end (run "
-    "folder, evaluation on dev and test, model folder and all), beside `python -c 'import torch'` and a bare script "
-    "of one step.",
+    "Whole processes: `seqkit --help`, the check of a recipe, and a recipe of one optimiser step from start to "
+    "end (with run folder, evaluation on dev and test, and model folder), compared with `python -c 'import "
+    "torch'` and with a bare script of one step.",
     [
         Case("help", {"what": "help"}, quick=True),
         Case("check", {"what": "check"}, quick=True),
         Case("first step", {"what": "first step"}),
     ],
     [Contender("seqkit", f"{HERE}:seqkit"), Contender("torch", f"{HERE}:torch")],
-    # The issue is how small a share of torch's own start this is: torch's time over ours.
+    # What matters is how small a share of torch's own start this is: torch's time over ours.
     [Target("`seqkit --help` against `import torch`", "help", "torch", 1 / 0.15, 1 / 0.08)],
 )

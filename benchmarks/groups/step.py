@@ -173,12 +173,13 @@ def peer(what: str, symbols: int) -> Prepared:
 HERE = __name__
 GROUP = Group(
     "step",
-    f"What a large vocabulary costs in a training step. Softmax: loss and backward of {ROWS} x {TIME} encoded steps of "
-    f"{HIDDEN} over so many symbols, drawn as Zipf has them; seqkit with `softmax: adaptive`, torch with all of them "
-    f"(nn.Linear and cross-entropy), and torch's own AdaptiveLogSoftmaxWithLoss. Vectors: {STEPS} steps of a table of "
-    f"{WIDTH} alone, {BATCH} x {LENGTH} symbols read in each, gradient clipped; seqkit with `lazy_adamw`, torch with "
-    "AdamW (fused) over the dense gradient, and SparseAdam over a sparse one. The options are other models and other "
-    "algorithms than what torch does by default: the ratio is what choosing them saves.",
+    f"What a large vocabulary costs in a training step. Softmax: loss and backward for {ROWS} x {TIME} encoded "
+    f"steps of width {HIDDEN} over the given number of symbols, drawn by Zipf's law: seqkit with `softmax: "
+    "adaptive`, torch with all symbols (nn.Linear and cross-entropy), and torch's own AdaptiveLogSoftmaxWithLoss. "
+    f"Vectors: {STEPS} steps with a table of vectors of width {WIDTH} alone, {BATCH} x {LENGTH} symbols read in "
+    "each, gradient clipped: seqkit with `lazy_adamw`, torch with AdamW (fused) and a dense gradient, and "
+    "SparseAdam with a sparse one. These options are other models and other algorithms than torch's defaults: the "
+    "ratio is what choosing them saves.",
     [
         Case(f"{what} {size:,}", {"what": what, "symbols": size}, quick=size <= 15_000)
         for what, sizes in (("softmax", SOFTMAX), ("vectors", VECTORS))

@@ -91,7 +91,7 @@ def cell(hidden: int) -> Prepared:
 HERE = __name__
 GROUP = Group(
     "streaming",
-    f"{STEPS} steps of one sequence, one call a step, the state carried on.",
+    "300 steps of one sequence, one call per step, with the state carried over.",
     [Case(f"LSTM H{hidden}", {"hidden": hidden}, quick=hidden == 128) for hidden in (128, 512)],
     [
         Contender("seqkit", f"{HERE}:seqkit"),

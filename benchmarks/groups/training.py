@@ -270,13 +270,14 @@ HERE = __name__
 TOOLKITS = "benchmarks.toolkits"
 GROUP = Group(
     "training",
-    "Training steps from the same weights on the same batches (those of seqkit's sampler, which have little padding: "
-    "the others profit from that too; Flair has the same batches and its own first weights, Ludwig its own of both): "
-    "SST-2 sentences with a bidirectional LSTM of 128 (an epoch), entities of WNUT-17 with the same and a conditional "
-    "random field (an epoch), characters of Shakespeare with an LSTM of 256 (60 windows of 128), and a tiny GRU of 16 "
-    "in batches of 8 (500 steps) that shows what the framework around it costs; and SST-2 again, seqkit with its own "
-    "batches and the others with random ones, as they make them by default. Toolkits run their own training, without "
-    "evaluation, saves and logs; seqkit runs its whole loop, run folder and logs included.",
+    "Training steps from the same weights on the same batches. The batches are those of seqkit's sampler, which "
+    "have little padding, so the others profit from it too. Flair uses the same batches but its own first "
+    "weights, Ludwig its own of both. Cases: SST-2 sentences with a bidirectional LSTM of 128 (an epoch); "
+    "entities of WNUT-17 with the same and a conditional random field (an epoch); characters of Shakespeare with "
+    "an LSTM of 256 (60 windows of 128); a tiny GRU of 16 in batches of 8 (500 steps), which shows what the "
+    "framework around it costs; and SST-2 again, where seqkit makes its own batches and the others random ones, "
+    "as they do by default. Toolkits run their own training, without evaluation, saves and logs; seqkit runs its "
+    "whole loop, with run folder and logs.",
     [Case(name, {"what": name}, quick=name in ("classification", "tiny")) for name in RECIPES],
     [
         Contender("seqkit", f"{HERE}:seqkit"),

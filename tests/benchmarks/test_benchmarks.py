@@ -114,10 +114,10 @@ def test_the_page_tells_losses_as_it_tells_wins() -> None:
         "cases": [{"name": "one", "options": {}, "notes": {"tokens": 60, "padded": 100}, "results": results}],
     }
     text = page.page({"groups": {"made": made}})
-    assert "| speed | slow | 2 | 4 | 3.00 | reached |" in text
-    assert "| speed | fast | 2 | 4 | 0.50 | **not reached** |" in text
-    assert "| growth | itself | at most 1.05 | 1.02 | 1 | aim |" in text
-    assert "| growth | itself | at most 0.9 | 0.8 | 1 | **not reached** |" in text
+    assert "| speed | slow | 2 | 4 | 3.00 | met |" in text
+    assert "| speed | fast | 2 | 4 | 0.50 | **missed** |" in text
+    assert "| growth | itself | at most 1.05 | 1.02 | 1 | aim met |" in text
+    assert "| growth | itself | at most 0.9 | 0.8 | 1 | **missed** |" in text
     assert "| one | 60 | 40% | 2 ms, 30,000 tokens/s |" in text
     assert "6 ms, **3.00** (2.50–3.50)" in text
     assert "computes something else" in text
