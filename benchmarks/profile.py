@@ -101,7 +101,7 @@ class Clock:
 
 
 def bound(encoder: Any, lengths: Sequence[Tensor]) -> float:
-    """Seconds of the recurrent layers' matrix products over real steps, forward and backward, in the best of some rounds."""
+    """Seconds of the recurrent layers' matrix products over real steps, both passes, in the best of some rounds."""
     import torch
 
     cells = [cell.all_weights[0][:2] for cell in encoder.cells]
