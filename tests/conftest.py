@@ -7,4 +7,4 @@ import os
 from seqkit.runtime import native_library
 
 # Many tests and their child processes have a cache of their own: the native library is built once for all of them.
-os.environ.setdefault("SEQKIT_NATIVE", str(native_library.folder()))
+os.environ.setdefault("SEQKIT_NATIVE", str(native_library.library_folder()))

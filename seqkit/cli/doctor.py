@@ -97,11 +97,11 @@ def recurrence() -> InstallationIssue:
     from seqkit.runtime import native_library
 
     try:
-        found = kernels.choose(nn.LSTM(1, 1), torch.device("cpu"), torch.float32)
+        dispatch = kernels.choose(nn.LSTM(1, 1), torch.device("cpu"), torch.float32)
     except UsageError as error:
         return InstallationIssue("recurrence", "bad", str(error))
-    missing = native_library.asked() == "auto" and found.name == "padded"
-    return InstallationIssue("recurrence", "note" if missing else "ok", f"on cpu: {found.name} ({found.why})")
+    missing = native_library.requested_by_environment() == "auto" and dispatch.name == "padded"
+    return InstallationIssue("recurrence", "note" if missing else "ok", f"on cpu: {dispatch.name} ({dispatch.reason})")
 
 
 def extras() -> Iterator[InstallationIssue]:

@@ -140,7 +140,7 @@ class Recurrent(Encoder):
             x = x.masked_fill(outside, 0.0)
 
         def continue_() -> State:
-            ends = [each.finish() for each in ran]
+            ends = [each.final_state() for each in ran]
             return tuple(torch.stack([end[part] for end in ends], dim=1) for part in range(self.states))
 
         return Encoded(x.transpose(0, 1), lengths, self._last(x, lengths), continue_)
@@ -152,7 +152,7 @@ class Recurrent(Encoder):
         threads = torch.get_num_threads()
         layout = choice.lay_out(lengths, time, threads=max(1, threads // self.directions))
         starts = self._starts(x, state) if state is not None or self.initial is not None else [None] * len(self.cells)
-        rows = self._drop_rows(unpad(x.flatten(0, 1), layout.source), layout, self.input_dropout)
+        rows = self._drop_rows(unpad(x.flatten(0, 1), layout.flat_index), layout, self.input_dropout)
         ends: list[Callable[[], CellState]] = []
         for layer in range(self.layers):
             if layer:
@@ -160,16 +160,16 @@ class Recurrent(Encoder):
             places = range(layer * self.directions, (layer + 1) * self.directions)
             cells, first = [self._cell(place) for place in places], [starts[place] for place in places]
             ran = run_unpadded(cells, rows, layout, first, engine=choice.engine, threads=threads)
-            ends += ran.ends
+            ends += ran.final_states
             y = ran.rows
             if self.residual and rows.shape[-1] == y.shape[-1]:
                 y = y + rows
             rows = y if self.norms is None else self.norms[layer](y)
         rows = self._drop_rows(rows, layout, self.output_dropout)
-        last = rows[:, : self.hidden].index_select(0, layout.last)
+        last = rows[:, : self.hidden].index_select(0, layout.last_row)
         if self.directions == 2:
-            last = torch.cat([last, rows[:, self.hidden :].index_select(0, layout.first)], dim=-1)
-        steps = pad(rows, layout.source, batch * time).view(batch, time, -1)
+            last = torch.cat([last, rows[:, self.hidden :].index_select(0, layout.first_row)], dim=-1)
+        steps = pad(rows, layout.flat_index, batch * time).view(batch, time, -1)
 
         def continue_() -> State:
             found = [end() for end in ends]
@@ -229,7 +229,7 @@ class Recurrent(Encoder):
         if not self.training or share == 0.0:
             return rows
         if self.locked:
-            kept = functional.dropout(rows.new_ones(layout.sequences, rows.shape[-1]), share)
+            kept = functional.dropout(rows.new_ones(layout.num_sequences, rows.shape[-1]), share)
             return rows * kept.index_select(0, layout.sequence_of_row)
         return functional.dropout(rows, share)
 

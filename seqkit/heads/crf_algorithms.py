@@ -122,7 +122,7 @@ def path_score(chain: Chain, paths: Tensor) -> Tensor:
 def sums(chain: Chain, *, both: bool = True) -> ForwardBackward:
     """The sums over paths from both sides, or, with `both=False`, from the beginning only (half the work)."""
     if runs_native(chain.emissions.device):
-        total, before, after, _ = native_chain_sums(*chain.parts, both=both)
+        total, before, after, _ = native_chain_sums(*chain.parts, with_beta=both)
         return ForwardBackward(total, before, after)
     mask = chain.mask[..., None]
     emissions = chain.emissions.masked_fill(~mask, 0.0)
@@ -206,7 +206,7 @@ class _NativeLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Tensor) -> Tensor:
-        total, before, _, scores = native_chain_sums(*given, both=False)
+        total, before, _, scores = native_chain_sums(*given, with_beta=False)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(*given, before, total)
         return total if scores is None else total - scores
@@ -215,7 +215,7 @@ class _NativeLoss(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *given, before, total = ctx.saved_tensors
-        return *native_chain_gradient(*given, before=before, total=total, weight=grads[0]), None, None
+        return *native_chain_gradient(*given, alpha=before, log_z=total, grad=grads[0]), None, None
 
 
 class _LogPartition(torch.autograd.Function):

@@ -1,12 +1,12 @@
 """Recurrent layers over padded sequences of true lengths, and which implementation runs them.
 
-Two ways lead to the same numbers. `recur` runs one layer in one direction over a padded block, (T, B, ...), by torch's
-own call (oneDNN, cuDNN). `run_unpadded` runs all directions of a layer over rows without padding (`lay_out`), its
-recurrence by an engine: C++ or plain PyTorch. `choose` says which, by device and cell, and why.
+There are two ways to the same numbers. `run_padded` runs one direction of a layer over a padded block (T, B, ...) by
+torch's own call (oneDNN, cuDNN). `run_unpadded` runs all directions of a layer over rows without padding, which
+`lay_out` orders; its recurrence is C++ or plain PyTorch. `choose` picks one by device and cell, and says why.
 
-Packed sequences are never used. On a CPU they keep an LSTM from oneDNN, and on a GPU they forbid cuDNN's persistent
-kernels. Nothing is lost: padding stands on the right, so no step before a sequence's end ever reads it, and the
-backward direction runs over sequences that are turned round within their own lengths.
+Packed sequences are never used: on a CPU they keep an LSTM from oneDNN, and on a GPU they rule out cuDNN's persistent
+kernels. They are not needed either. Padding is on the right, so no step before a sequence's end reads it, and the
+backward direction runs over sequences reversed within their own lengths.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from seqkit.kernels.dispatch import Dispatch, choose, describe, runs_native, use
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
-from seqkit.kernels.ragged import all_full, gather_last, real_rows, reverse_sequences, upload
+from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences, upload
 from seqkit.kernels.unpadded import UnpaddedOutput, run_unpadded
 
 __all__ = [
@@ -25,22 +25,23 @@ __all__ = [
     "Layout",
     "PaddedOutput",
     "UnpaddedOutput",
-    "cell_step",
     "all_full",
-    "gather_last",
+    "cell_step",
     "choose",
     "describe",
-    "reverse_sequences",
-    "unpad",
+    "gather_last",
     "lay_out",
     "native_best_paths",
     "native_chain_gradient",
     "native_chain_sums",
+    "pad",
     "real_rows",
+    "real_steps",
+    "reverse_sequences",
     "run_padded",
     "run_unpadded",
     "runs_native",
-    "pad",
+    "unpad",
     "upload",
     "use",
 ]

@@ -1,4 +1,4 @@
-"""One step of one cell: what an answer that is read as it is written needs, many times over."""
+"""One step of one cell, for decoding and other uses that feed one step at a time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from seqkit.kernels.padded import CellState
 
-# Functions of torch's that its own cells call. A layer's call over one step lays its weights out anew each time.
-_STEPS: dict[str, Callable[..., Any]] = {
+# The functions behind torch's cell modules. A layer's call over one step would lay its weights out anew each time.
+_CELL_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "RNN_TANH": torch.rnn_tanh_cell,
     "RNN_RELU": torch.rnn_relu_cell,
     "LSTM": torch.lstm_cell,
@@ -19,9 +19,10 @@ _STEPS: dict[str, Callable[..., Any]] = {
 }
 
 
-def cell_step(cell: nn.RNNBase, x: Tensor, start: CellState) -> CellState:
-    """(B, D) and the state before -> the state after, (h,) or (h, c), each (B, H)."""
+def cell_step(cell: nn.RNNBase, x: Tensor, state: CellState) -> CellState:
+    """(B, D) and the state before the step -> the state after it, (h,) or (h, c), each (B, H)."""
     weights = cell.all_weights[0]
-    first = tuple(part.to(x.dtype) for part in start)
-    after = _STEPS[cell.mode](x, list(first) if cell.mode == "LSTM" else first[0], *weights)
-    return tuple(after) if cell.mode == "LSTM" else (after,)
+    previous = tuple(tensor.to(x.dtype) for tensor in state)
+    if cell.mode == "LSTM":
+        return tuple(_CELL_FUNCTIONS["LSTM"](x, list(previous), *weights))
+    return (_CELL_FUNCTIONS[cell.mode](x, previous[0], *weights),)

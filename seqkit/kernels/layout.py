@@ -1,8 +1,8 @@
-"""Where the real steps of a padded batch stand once the padding is gone: the rows that the fused recurrence runs over.
+"""The order of the real steps of a padded batch once the padding is gone: the rows of an unpadded layer.
 
-Sequences are sorted from long to short and dealt to groups, one a thread. The rows of a group stand by time and then
-by sequence, so that at step t the sequences that are still running are the first `alive[t]` of them: a step is one
-block of rows, and no row is padding.
+Sequences are sorted from long to short and dealt to groups, one for each thread. The rows of a group are ordered by
+time and then by sequence. So at step t the first `active[t]` sequences of the group have not ended yet, and a step of
+the recurrence is one contiguous block of rows without padding.
 """
 
 from __future__ import annotations
@@ -14,123 +14,130 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ROWS_A_GROUP = 8
-"""Fewer sequences than this are not divided further: a thread would read all weights for a row or two."""
+SEQUENCES_PER_GROUP = 8
+"""Smaller groups do not pay: a thread would read all weights for only a few rows."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some sequences from long to short.
+    """Some sequences, from long to short.
 
     Attributes:
-        row: the first of its rows.
-        sequence: the first of its sequences.
-        alive: how many of its sequences are running at each step; never growing.
+        first_row: where its rows begin.
+        first_sequence: where its sequences begin, in the layout's order.
+        active: how many of its sequences have not ended yet, at each step; never increases.
     """
 
-    row: int
-    sequence: int
-    alive: tuple[int, ...]
+    first_row: int
+    first_sequence: int
+    active: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The rows of one batch.
+    """The rows of one batch: N real steps of B sequences.
 
     Attributes:
-        steps: T, the padded length.
-        order: (B,) int64, which sequence of the batch stands at each place.
-        place: (B,) int64, at which place each sequence of the batch stands.
-        first: (B,) int64, the row of each sequence's first step; 0 for an empty one.
-        last: (B,) int64, the row of each sequence's last step; 0 for an empty one.
-        source: (N,) int64, where each row stands in a flattened (B, T) block.
-        table: (groups, 4) int64: first row, first place, places and steps of each group.
-        alive: int64, the groups' counts of running sequences, one group after the other.
-        empty: (B,) bool, which sequences have no steps; None: each has some.
+        padded_length: T.
+        order: (B,) int64, the sequences of the batch in the layout's order.
+        position: (B,) int64, the inverse of `order`: where each sequence of the batch is in the layout's order.
+        first_row: (B,) int64, the row of each sequence's first step; 0 for an empty sequence.
+        last_row: (B,) int64, the row of each sequence's last step; 0 for an empty sequence.
+        flat_index: (N,) int64, the index of each row in a flattened (B, T) block.
+        group_table: (groups, 4) int64: first row, first sequence, number of sequences and of steps of each group.
+        active: int64, the `active` counts of all groups, one group after the other.
+        is_empty: (B,) bool, which sequences have no steps; None if each has some.
     """
 
-    steps: int
+    padded_length: int
     order: Tensor
-    place: Tensor
-    first: Tensor
-    last: Tensor
-    source: Tensor
-    table: Tensor
-    alive: Tensor
-    empty: Tensor | None
+    position: Tensor
+    first_row: Tensor
+    last_row: Tensor
+    flat_index: Tensor
+    group_table: Tensor
+    active: Tensor
+    is_empty: Tensor | None
 
     @property
-    def rows(self) -> int:
-        """N, real steps in all."""
-        return self.source.shape[0]
+    def num_rows(self) -> int:
+        """N, the number of real steps."""
+        return self.flat_index.shape[0]
 
     @property
-    def sequences(self) -> int:
+    def num_sequences(self) -> int:
         """B."""
         return self.order.shape[0]
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """One a thread."""
-        found, at, counts = [], 0, self.alive.tolist()
-        for row, sequence, _, steps in self.table.tolist():
-            found.append(Group(row, sequence, tuple(counts[at : at + steps])))
-            at += steps
-        return tuple(found)
+        """The groups as Python values."""
+        groups, offset, counts = [], 0, self.active.tolist()
+        for first_row, first_sequence, _, steps in self.group_table.tolist():
+            groups.append(Group(first_row, first_sequence, tuple(counts[offset : offset + steps])))
+            offset += steps
+        return tuple(groups)
 
     @cached_property
     def sequence_of_row(self) -> Tensor:
         """(N,) int64, the sequence of the batch that each row belongs to."""
-        return self.source // self.steps
+        return self.flat_index // self.padded_length
 
 
-def groups_for(batch: int, threads: int) -> int:
-    """How many groups so many sequences make for so many threads."""
-    return max(1, min(threads, batch // ROWS_A_GROUP))
+def group_count(batch: int, threads: int) -> int:
+    """How many groups to divide a batch of this many sequences into."""
+    return max(1, min(threads, batch // SEQUENCES_PER_GROUP))
 
 
-def lay_out(lengths: Tensor, steps: int, *, threads: int = 1) -> Layout:
-    """(B,) true lengths on the CPU -> the rows of a (B, T) block, for so many threads.
+def lay_out(lengths: Tensor, padded_length: int, *, threads: int = 1) -> Layout:
+    """(B,) lengths on the CPU -> the layout of a (B, T) block.
 
     Raises:
-        ValueError: a length is negative or larger than `steps`.
+        ValueError: a length is negative or larger than `padded_length`.
     """
     batch = len(lengths)
-    if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= steps:
-        raise ValueError(f"lengths must be from 0 to {steps}, not from {int(lengths.min())} to {int(lengths.max())}")
-    descending, order = torch.sort(lengths, descending=True, stable=True)
-    count = groups_for(batch, threads)
-    places, sources, table, counts = [], [], [], []
-    first, last = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64)
+    if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= padded_length:
+        raise ValueError(
+            f"lengths must be from 0 to {padded_length}, not from {int(lengths.min())} to {int(lengths.max())}"
+        )
+    sorted_lengths, by_length = torch.sort(lengths, descending=True, stable=True)
+    num_groups = group_count(batch, threads)
+    orders, indices, table, counts = [], [], [], []
+    first_row, last_row = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64)
     row = sequence = 0
-    for number in range(count):
-        members, own = order[number::count], descending[number::count]
-        longest = int(own[0]) if len(own) else 0
-        inside = torch.arange(longest)[:, None] < own
-        alive = inside.sum(1)
-        t, i = inside.nonzero(as_tuple=True)
-        sources.append(members[i] * steps + t)
+    for number in range(num_groups):
+        members, member_lengths = by_length[number::num_groups], sorted_lengths[number::num_groups]
+        longest = int(member_lengths[0]) if len(members) else 0
+        is_active = torch.arange(longest)[:, None] < member_lengths
+        active = is_active.sum(1)
+        t, i = is_active.nonzero(as_tuple=True)
+        indices.append(members[i] * padded_length + t)
         if longest:
-            before = alive.cumsum(0) - alive  # rows before each step
-            width = torch.arange(len(own)) + row
-            first[members] = width.where(own > 0, 0)
-            last[members] = (before[own.clamp(min=1) - 1] + width).where(own > 0, 0)
-        places.append(members)
-        table += [row, sequence, len(own), longest]
-        counts.append(alive)
-        row, sequence = row + len(t), sequence + len(own)
-    order = torch.cat(places)
-    place = torch.empty_like(order).scatter_(0, order, torch.arange(batch))
-    empty = lengths == 0
-    table_of = torch.tensor(table, dtype=torch.int64).view(-1, 4)
-    found = torch.cat(sources)
+            step_start = active.cumsum(0) - active  # rows of all earlier steps
+            offset = torch.arange(len(members)) + row
+            first_row[members] = offset.where(member_lengths > 0, 0)
+            last_row[members] = (step_start[member_lengths.clamp(min=1) - 1] + offset).where(member_lengths > 0, 0)
+        orders.append(members)
+        table += [row, sequence, len(members), longest]
+        counts.append(active)
+        row, sequence = row + len(t), sequence + len(members)
+    order = torch.cat(orders)
+    is_empty = lengths == 0
     return Layout(
-        steps, order, place, first, last, found, table_of, torch.cat(counts), empty if bool(empty.any()) else None
+        padded_length=padded_length,
+        order=order,
+        position=torch.empty_like(order).scatter_(0, order, torch.arange(batch)),
+        first_row=first_row,
+        last_row=last_row,
+        flat_index=torch.cat(indices),
+        group_table=torch.tensor(table, dtype=torch.int64).view(-1, 4),
+        active=torch.cat(counts),
+        is_empty=is_empty if bool(is_empty.any()) else None,
     )
 
 
-class _Gathered(torch.autograd.Function):
-    """Rows of a block; each at most once, so that the way back is a plain copy of rows as well."""
+class _Unpad(torch.autograd.Function):
+    """Rows of a block, each at most once, so that the gradient is a plain copy of rows as well."""
 
     @staticmethod
     def forward(ctx: Any, block: Tensor, index: Tensor) -> Tensor:
@@ -144,8 +151,8 @@ class _Gathered(torch.autograd.Function):
         return pad(grads[0], index, ctx.size), None
 
 
-class _Scattered(torch.autograd.Function):
-    """Rows to their places in a block of zeros."""
+class _Pad(torch.autograd.Function):
+    """Rows copied into a block of zeros."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor, size: int) -> Tensor:
@@ -159,12 +166,12 @@ class _Scattered(torch.autograd.Function):
 
 
 def unpad(block: Tensor, index: Tensor) -> Tensor:
-    """(M, D), (N,) different places -> (N, D)."""
-    out: Tensor = _Gathered.apply(block, index)  # type: ignore[no-untyped-call, unused-ignore]
+    """(M, D) and (N,) distinct indices -> (N, D), those rows of the block."""
+    out: Tensor = _Unpad.apply(block, index)  # type: ignore[no-untyped-call, unused-ignore]
     return out
 
 
 def pad(rows: Tensor, index: Tensor, size: int) -> Tensor:
-    """(N, D), (N,) different places -> (size, D), zero where no row goes."""
-    out: Tensor = _Scattered.apply(rows, index, size)  # type: ignore[no-untyped-call, unused-ignore]
+    """(N, D) and (N,) distinct indices -> (size, D), the rows at their indices and zeros elsewhere."""
+    out: Tensor = _Pad.apply(rows, index, size)  # type: ignore[no-untyped-call, unused-ignore]
     return out

@@ -4,59 +4,67 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqkit.kernels.layout import Layout, groups_for, lay_out
+from seqkit.kernels.layout import Layout, group_count, lay_out
 from seqkit.kernels.native_structs import Chains, LayerCall, OneDirection, SeqkitLayout, SeqkitPass, TwoDirections
-from seqkit.kernels.recurrence import CellKind, Pass
-from seqkit.runtime.native_library import native
+from seqkit.kernels.recurrence import CellKind, DirectionPass
+from seqkit.runtime.native_library import load_native
 
 _KINDS: dict[CellKind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
 _LAYER_CALLS: dict[int, type[LayerCall]] = {1: OneDirection, 2: TwoDirections}
 
 
-def native_pass(passes: Sequence[Pass], layout: Layout, *, threads: int, back: bool) -> None:
-    """Every pass at once, each direction and group of sequences on a thread. An `Engine`."""
-    library = native().library
-    assert library is not None, native().said
+def native_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int, backward: bool) -> None:
+    """An `Engine`. Each direction of each group runs on one of the threads."""
+    library = _library()
     call = _LAYER_CALLS[len(passes)](
-        passes=tuple(_pass_struct(run) for run in passes),
-        layout=SeqkitLayout(groups=layout.table.shape[0], table=layout.table.data_ptr(), alive=layout.alive.data_ptr()),
+        passes=tuple(_pass_struct(direction) for direction in passes),
+        layout=SeqkitLayout(
+            groups=layout.group_table.shape[0], table=layout.group_table.data_ptr(), alive=layout.active.data_ptr()
+        ),
     )
     failed = library.seqkit_run(
         asked=ctypes.byref(call),
         count=len(passes),
         threads=threads,
-        wide=passes[0].steps.dtype == torch.float64,
-        back=back,
+        wide=passes[0].h.dtype == torch.float64,
+        back=backward,
     )
     if failed:
         raise MemoryError("no memory for the weights of a recurrent layer")
 
 
-def _pass_struct(run: Pass) -> SeqkitPass:
-    h0, c0 = (*(run.start or ()), None, None)[:2]
+def _pass_struct(direction: DirectionPass) -> SeqkitPass:
+    h0, c0 = (*(direction.initial or ()), None, None)[:2]
     return SeqkitPass(
-        kind=_KINDS[run.kind],
-        hidden=run.weights.shape[1],
-        backwards=run.backwards,
-        weights=run.weights.data_ptr(),
-        bias=_pointer(run.bias),
-        gates=run.gates.data_ptr(),
-        memory=_pointer(run.memory),
-        memory_stride=_row_stride(run.memory),
-        steps=run.steps.data_ptr(),
-        steps_stride=run.steps.stride(0),
+        kind=_KINDS[direction.kind],
+        hidden=direction.weights.shape[1],
+        backwards=direction.reverse,
+        weights=direction.weights.data_ptr(),
+        bias=_pointer(direction.bias),
+        gates=direction.gates.data_ptr(),
+        memory=_pointer(direction.memory),
+        memory_stride=_row_stride(direction.memory),
+        steps=direction.h.data_ptr(),
+        steps_stride=direction.h.stride(0),
         h0=_pointer(h0),
         c0=_pointer(c0),
-        gradient=_pointer(run.gradient),
-        gradient_stride=_row_stride(run.gradient),
-        changes=_pointer(run.changes),
-        before=_pointer(run.before),
-        carried=_pointer(run.carried),
+        gradient=_pointer(direction.grad_h),
+        gradient_stride=_row_stride(direction.grad_h),
+        changes=_pointer(direction.grad_gates),
+        before=_pointer(direction.h_prev),
+        carried=_pointer(direction.grad_state),
     )
+
+
+def _library() -> Any:
+    native = load_native()
+    assert native.library is not None, native.description
+    return native.library
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -68,35 +76,50 @@ def _row_stride(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.stride(0)
 
 
-def native_layout(lengths: Tensor, steps: int, *, threads: int = 1) -> Layout:
-    """What `lay_out` gives, in a few microseconds."""
-    library, batch = native().library, len(lengths)
+def native_layout(lengths: Tensor, padded_length: int, *, threads: int = 1) -> Layout:
+    """The same as `lay_out`, in a few microseconds."""
+    library, batch = load_native().library, len(lengths)
     lengths = lengths.contiguous()
     if library is None or batch == 0 or lengths.dtype != torch.int64:
-        return lay_out(lengths, steps, threads=threads)
-    count = groups_for(batch, threads)
-    # Where each part begins is known before the rows are: so there is one block of memory, and at most B x T rows.
-    sizes = [batch, batch, batch, batch, 4 * count, count * steps, batch * steps]
+        return lay_out(lengths, padded_length, threads=threads)
+    groups = group_count(batch, threads)
+    # All outputs are in one block of memory. There are at most B x T rows; how many is known after the call.
+    sizes = [batch, batch, batch, batch, 4 * groups, groups * padded_length, batch * padded_length]
     block = torch.empty(sum(sizes), dtype=torch.int64)
-    rows = library.seqkit_lay_out(
-        lengths=lengths.data_ptr(), batch=batch, steps=steps, groups=count, out=block.data_ptr()
+    num_rows = library.seqkit_lay_out(
+        lengths=lengths.data_ptr(), batch=batch, steps=padded_length, groups=groups, out=block.data_ptr()
     )
-    if rows < 0:
-        return lay_out(lengths, steps, threads=threads)  # which says what is wrong
-    order, place, first, last, table, alive, source = torch.split(block, sizes)
-    empty = lengths == 0 if rows == 0 or int(lengths.min()) == 0 else None
-    return Layout(steps, order, place, first, last, source[:rows], table.view(count, 4), alive, empty)
+    if num_rows < 0:
+        return lay_out(lengths, padded_length, threads=threads)  # which raises an error that says what is wrong
+    order, position, first_row, last_row, group_table, active, flat_index = torch.split(block, sizes)
+    return Layout(
+        padded_length=padded_length,
+        order=order,
+        position=position,
+        first_row=first_row,
+        last_row=last_row,
+        flat_index=flat_index[:num_rows],
+        group_table=group_table.view(groups, 4),
+        active=active,
+        is_empty=lengths == 0 if num_rows == 0 or int(lengths.min()) == 0 else None,
+    )
 
 
 def native_best_paths(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The best path of each chain: states (B, T), zero past the end, and scores (B,).
+    """The best path of each chain: states (B, T), zero past the end, and scores (B,). See Viterbi 1967.
 
-    (T, B, C), (C, C), (B, C) twice, all in double precision on the CPU; (B,), each at least 1.
+    Scores are in double precision on the CPU.
+
+    Args:
+        emissions: (T, B, C).
+        transitions: (C, C).
+        start: (B, C).
+        end: (B, C).
+        lengths: (B,), each from 1 to T.
     """
-    library = native().library
-    assert library is not None, native().said
+    library = _library()
     steps, batch, classes = emissions.shape
     if emissions.stride(2) != 1:
         emissions = emissions.contiguous()
@@ -131,11 +154,12 @@ def native_chain_sums(
     lengths: Tensor,
     paths: Tensor | None = None,
     *,
-    both: bool,
+    with_beta: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """The sums over the paths of each chain, in log space: total (B,), before and, with `both`, after (T, B, C).
+    """log Z (B,), alpha (T, B, C), beta (T, B, C) or None, and the scores (B,) of `paths` or None.
 
-    And the scores (B,) of `paths`, where there are some. All in double precision on the CPU, zero past the end.
+    All are in double precision on the CPU. Alpha and beta are in log space, include the step's own emission, and are
+    zero past the end.
 
     Args:
         emissions: (T, B, C).
@@ -143,29 +167,29 @@ def native_chain_sums(
         start: (B, C).
         end: (B, C).
         lengths: (B,), each from 1 to T.
-        paths: (B, T) int64 states, anything past the end; None: none.
+        paths: (B, T) int64 states, anything past the end; None: no scores.
+        with_beta: whether beta is computed.
 
     Raises:
         ValueError: a length is not from 1 to T, or a state not from 0 to C - 1.
     """
-    library = native().library
-    assert library is not None, native().said
+    library = _library()
     steps, batch, classes = emissions.shape
-    before, total = emissions.new_empty(batch, steps, classes), emissions.new_empty(batch)
-    after = torch.empty_like(before) if both else None
-    scores = None if paths is None else torch.empty_like(total)
+    alpha, log_z = emissions.new_empty(batch, steps, classes), emissions.new_empty(batch)
+    beta = torch.empty_like(alpha) if with_beta else None
+    path_scores = None if paths is None else torch.empty_like(log_z)
     chains, referenced = _chains_struct(emissions, transitions, start, end, lengths, paths)
     failed = library.seqkit_chain_sums(
         asked=ctypes.byref(chains),
         threads=_threads_for(batch),
-        before=before.data_ptr(),
-        after=_pointer(after),
-        total=total.data_ptr(),
-        scores=_pointer(scores),
+        before=alpha.data_ptr(),
+        after=_pointer(beta),
+        total=log_z.data_ptr(),
+        scores=_pointer(path_scores),
     )
     del referenced
     _check_chains(failed, lengths, emissions)
-    return total, before.transpose(0, 1), None if after is None else after.transpose(0, 1), scores
+    return log_z, alpha.transpose(0, 1), None if beta is None else beta.transpose(0, 1), path_scores
 
 
 def native_chain_gradient(
@@ -176,36 +200,41 @@ def native_chain_gradient(
     lengths: Tensor,
     paths: Tensor | None = None,
     *,
-    before: Tensor,
-    total: Tensor,
-    weight: Tensor,
+    alpha: Tensor,
+    log_z: Tensor,
+    grad: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients, for emissions (T, B, C), transitions, start and end, of the sum of `weight` (B,) times log Z.
+    """The gradients of emissions (T, B, C), transitions (C, C), start (B, C) and end (B, C).
 
-    With `paths`, of log Z less the path's score. `before` and `total` are what `native_chain_sums` gave. The sums over
-    chains have one order, whatever the number of threads.
+    They are of log Z, or with `paths` of log Z less the path's score. Sums over chains have one order, whatever the
+    number of threads.
+
+    Args:
+        emissions, transitions, start, end, lengths, paths: as for `native_chain_sums`.
+        alpha: what `native_chain_sums` returned.
+        log_z: the same.
+        grad: (B,) the gradient of each chain's result.
     """
-    library = native().library
-    assert library is not None, native().said
+    library = _library()
     steps, batch, classes = emissions.shape
-    before, weight = before.transpose(0, 1).contiguous(), weight.contiguous()
-    shares, moved = emissions.new_empty(batch, steps, classes), emissions.new_empty(classes, classes)
-    first, last = emissions.new_empty(batch, classes), emissions.new_empty(batch, classes)
+    alpha, grad = alpha.transpose(0, 1).contiguous(), grad.contiguous()
+    grad_emissions, grad_transitions = emissions.new_empty(batch, steps, classes), emissions.new_empty(classes, classes)
+    grad_start, grad_end = emissions.new_empty(batch, classes), emissions.new_empty(batch, classes)
     chains, referenced = _chains_struct(emissions, transitions, start, end, lengths, paths)
     failed = library.seqkit_chain_gradient(
         asked=ctypes.byref(chains),
         threads=_threads_for(batch),
-        before=before.data_ptr(),
-        total=total.data_ptr(),
-        weight=weight.data_ptr(),
-        shares=shares.data_ptr(),
-        moved=moved.data_ptr(),
-        first=first.data_ptr(),
-        last=last.data_ptr(),
+        before=alpha.data_ptr(),
+        total=log_z.data_ptr(),
+        weight=grad.data_ptr(),
+        shares=grad_emissions.data_ptr(),
+        moved=grad_transitions.data_ptr(),
+        first=grad_start.data_ptr(),
+        last=grad_end.data_ptr(),
     )
     del referenced
     _check_chains(failed, lengths, emissions)
-    return shares.transpose(0, 1), moved, first, last
+    return grad_emissions.transpose(0, 1), grad_transitions, grad_start, grad_end
 
 
 def _chains_struct(
@@ -213,7 +242,9 @@ def _chains_struct(
 ) -> tuple[Chains, tuple[Tensor | None, ...]]:
     """The struct, and the tensors that it points to: they must live until the call is over."""
     steps, batch, classes = emissions.shape
-    emissions, start, end = (part if part.stride(-1) == 1 else part.contiguous() for part in (emissions, start, end))
+    emissions, start, end = (
+        scores if scores.stride(-1) == 1 else scores.contiguous() for scores in (emissions, start, end)
+    )
     transitions, lengths = transitions.contiguous(), lengths.contiguous()
     paths = None if paths is None else paths.contiguous()
     chains = Chains(
@@ -236,7 +267,7 @@ def _chains_struct(
 
 
 def _threads_for(batch: int) -> int:
-    """How many threads so many chains are worth."""
+    """How many threads are worth using for this many chains."""
     return max(1, min(torch.get_num_threads(), batch // 8))
 
 
@@ -245,6 +276,6 @@ def _check_chains(failed: int, lengths: Tensor, emissions: Tensor) -> None:
     if failed == 1:
         raise MemoryError("no memory for the sums of a conditional random field")
     if failed == 2:
-        raise ValueError(f"lengths of chains are from 1 to {steps}, not {lengths.tolist()}")
+        raise ValueError(f"lengths of chains must be from 1 to {steps}, not {lengths.tolist()}")
     if failed:
-        raise ValueError(f"the states of paths are from 0 to {classes - 1}; there is another one")
+        raise ValueError(f"the states of paths must be from 0 to {classes - 1}, and one of them is not")

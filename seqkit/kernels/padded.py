@@ -1,7 +1,7 @@
-"""The padded recurrence: torch's own single-layer, single-direction call (oneDNN on a CPU, cuDNN on a GPU).
+"""The padded recurrence: torch's own call with one layer and one direction (oneDNN on a CPU, cuDNN on a GPU).
 
-One call a layer and direction keeps cuDNN's persistent kernels within reach (a stacked or bidirectional call never
-gets them) and leaves what stands between layers (dropout, residual, norm) to the encoder.
+cuDNN has persistent kernels for such calls only, not for stacked or bidirectional ones. It also leaves the operations
+between layers (dropout, residual sum, normalisation) to the encoder.
 """
 
 from __future__ import annotations
@@ -22,56 +22,55 @@ CellState: TypeAlias = tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True)
 class PaddedOutput:
-    """What one layer in one direction gives.
+    """The result of one layer in one direction.
 
     Attributes:
         steps: (T, B, H) outputs in the order of the input; past a sequence's end they mean nothing.
-        finish: the state after each sequence's own last step of travel, worked out when called.
+        final_state: returns the state after each sequence's own last step in this direction; computed when called.
     """
 
     steps: Tensor
-    finish: Callable[[], CellState]
+    final_state: Callable[[], CellState]
 
 
 def run_padded(
-    cell: nn.RNNBase, x: Tensor, lengths: Tensor, start: CellState, *, reverse: bool = False
+    cell: nn.RNNBase, x: Tensor, lengths: Tensor, initial: CellState, *, reverse: bool = False
 ) -> PaddedOutput:
-    """One layer over (T, B, D), from `start`; `reverse` begins at each sequence's true last step.
+    """One layer over (T, B, D) from the state `initial`; with `reverse`, from each sequence's true last step.
 
     The cell is torch's (`nn.RNN`, `nn.GRU`, `nn.LSTM`) with one layer, one direction, time first.
     """
     if reverse:
         x = reverse_sequences(x, lengths)
-    first = tuple(part.to(x.dtype)[None] for part in start)
-    hx = first if isinstance(cell, nn.LSTM) else first[0]
-    steps, after = cell(x, hx)
+    stacked = tuple(tensor.to(x.dtype)[None] for tensor in initial)
+    steps, final = cell(x, stacked if isinstance(cell, nn.LSTM) else stacked[0])
 
-    def finish() -> CellState:
+    def final_state() -> CellState:
         if all_full(lengths, x.shape[0]):
-            return tuple(part[0] for part in after) if isinstance(cell, nn.LSTM) else (after[0],)
+            return tuple(tensor[0] for tensor in final) if isinstance(cell, nn.LSTM) else (final[0],)
         if isinstance(cell, nn.LSTM):
-            return gather_last(steps, lengths), memory_at_end(cell, x, steps, lengths, start)
+            return gather_last(steps, lengths), final_memory(cell, x, steps, lengths, initial)
         return (gather_last(steps, lengths),)
 
-    return PaddedOutput(reverse_sequences(steps, lengths) if reverse else steps, finish)
+    return PaddedOutput(reverse_sequences(steps, lengths) if reverse else steps, final_state)
 
 
-def memory_at_end(cell: nn.LSTM, x: Tensor, steps: Tensor, lengths: Tensor, start: CellState) -> Tensor:
-    """(B, H): an LSTM's memory c after each sequence's own last step, which the padded call does not give.
+def final_memory(cell: nn.LSTM, x: Tensor, steps: Tensor, lengths: Tensor, initial: CellState) -> Tensor:
+    """(B, H): an LSTM's c after each sequence's own last step, which torch's call does not return.
 
-    The outputs say what h was before every step, so the gates of all steps are one product; only the memory itself
-    is then followed step by step. Costs about a forward pass, and is exact.
+    The outputs are h before each step, so the gates of all steps are one product, and only c is computed step by
+    step. The result is exact and costs about as much as a forward pass.
     """
     with torch.autocast(x.device.type, enabled=False):
-        # Weights keep their own type: under autocast the steps may be halves, and a memory summed in halves drifts.
+        # In the weights' type: under autocast the steps may be in half precision, and a sum like c would drift in it.
         w, r, w_bias, r_bias = cell.all_weights[0]
         dtype = w.dtype
-        h, c = (part.to(dtype) for part in start)
-        before = torch.cat([h[None], steps[:-1].to(dtype)])
-        gates = functional.linear(x.to(dtype), w, w_bias) + functional.linear(before, r, r_bias)
-        enter, keep, new, _ = gates.chunk(4, dim=-1)
-        enter, keep, new = enter.sigmoid(), keep.sigmoid(), new.tanh()
-        going = (torch.arange(x.shape[0])[:, None] < lengths).to(x.device)[..., None]
+        h, c = (tensor.to(dtype) for tensor in initial)
+        h_prev = torch.cat([h[None], steps[:-1].to(dtype)])
+        gates = functional.linear(x.to(dtype), w, w_bias) + functional.linear(h_prev, r, r_bias)
+        i, f, g, _ = gates.chunk(4, dim=-1)
+        i, f, g = i.sigmoid(), f.sigmoid(), g.tanh()
+        is_active = (torch.arange(x.shape[0])[:, None] < lengths).to(x.device)[..., None]
         for t in range(x.shape[0]):
-            c = torch.where(going[t], keep[t] * c + enter[t] * new[t], c)
+            c = torch.where(is_active[t], f[t] * c + i[t] * g[t], c)
     return c

@@ -1,7 +1,7 @@
-"""Which rows of a padded block are real: index arithmetic on the CPU, gathers on the device, no waiting for it.
+"""Index arithmetic on true lengths: which rows of a padded block are real, and where each sequence ends.
 
-Every index is worked out from the lengths, which are on the CPU, and sent to the device from page-locked memory.
-Rows are moved by `index_select` on the flattened (time x batch) axis, which copies whole rows.
+Lengths are on the CPU, so an index is computed there and sent to the device from page-locked memory; the CPU never
+waits for the device. Rows are moved by `index_select` on the flattened (time x batch) axis, which copies whole rows.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from torch import Tensor
 
 
 def upload(index: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on `device`, sent without making the CPU wait."""
+    """A CPU tensor copied to `device` without making the CPU wait."""
     if device.type == "cuda":
         return index.pin_memory().to(device, non_blocking=True)
     return index.to(device)
 
 
-def all_full(lengths: Tensor, steps: int) -> bool:
-    """True if no sequence is shorter than `steps`: then there is no padding to guard against."""
-    return bool((lengths == steps).all())
+def all_full(lengths: Tensor, padded_length: int) -> bool:
+    """Whether the batch has no padding."""
+    return bool((lengths == padded_length).all())
 
 
-def real_rows(lengths: Tensor, steps: int) -> Tensor:
-    """(B,) -> (N,) int64 on the CPU: where the real steps stand in a flattened (B, T) block, in that order."""
-    inside = torch.arange(steps)[None, :] < lengths[:, None]
-    return inside.flatten().nonzero().squeeze(1)
+def real_rows(lengths: Tensor, padded_length: int) -> Tensor:
+    """(B,) -> (N,) int64 on the CPU: the indices of the real steps in a flattened (B, T) block, in that order."""
+    is_real = torch.arange(padded_length)[None, :] < lengths[:, None]
+    return is_real.flatten().nonzero().squeeze(1)
 
 
 def gather_last(steps: Tensor, lengths: Tensor) -> Tensor:
-    """(T, B, H), (B,) -> (B, H): each sequence's row at its own last step."""
+    """(T, B, H), (B,) -> (B, H): each sequence at its own last step."""
     batch = steps.shape[1]
     index = upload((lengths - 1) * batch + torch.arange(batch), steps.device)
     return steps.flatten(0, 1).index_select(0, index)
 
 
-class _Permuted(torch.autograd.Function):
-    """Rows by a permutation that is its own inverse, so that the gradient is the same plain copy of rows."""
+class _Permute(torch.autograd.Function):
+    """Rows in the order of a permutation that is its own inverse, so that the gradient is the same copy of rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor) -> Tensor:
@@ -48,26 +48,26 @@ class _Permuted(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        return permuted(grads[0], index), None
+        return _permute(grads[0], index), None
 
 
-def permuted(rows: Tensor, index: Tensor) -> Tensor:
-    """(N, H) rows in the order of a self-inverse permutation (N,)."""
-    out: Tensor = _Permuted.apply(rows, index)  # type: ignore[no-untyped-call, unused-ignore]
+def _permute(rows: Tensor, index: Tensor) -> Tensor:
+    """(N, H) in the order of a self-inverse permutation (N,)."""
+    out: Tensor = _Permute.apply(rows, index)  # type: ignore[no-untyped-call, unused-ignore]
     return out
 
 
 def reverse_sequences(steps: Tensor, lengths: Tensor) -> Tensor:
-    """(T, B, H), (B,) -> (T, B, H): each sequence turned round within its own length, padding left in place."""
+    """(T, B, H), (B,) -> (T, B, H): each sequence reversed within its own length; padding stays where it is."""
     time, batch = steps.shape[:2]
     t = torch.arange(time)[:, None]
-    source = torch.where(t < lengths, lengths - 1 - t, t)
-    index = upload((source * batch + torch.arange(batch)).flatten(), steps.device)
-    return permuted(steps.flatten(0, 1), index).view(time, batch, -1)
+    source_time = torch.where(t < lengths, lengths - 1 - t, t)
+    index = upload((source_time * batch + torch.arange(batch)).flatten(), steps.device)
+    return _permute(steps.flatten(0, 1), index).view(time, batch, -1)
 
 
 def real_steps(steps: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T, ...) -> (N, ...): the real steps of all sequences in a row."""
+    """(B, T, ...) -> (N, ...): the real steps of all sequences, one sequence after the other."""
     flat = steps.flatten(0, 1)
     rows = real_rows(lengths, steps.shape[1])
     return flat if len(rows) == len(flat) else flat.index_select(0, upload(rows, steps.device))

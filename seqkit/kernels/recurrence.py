@@ -1,4 +1,8 @@
-"""What an implementation of a recurrence is given, and what it is: the tensors of one direction, and how to call it."""
+"""The interface between a recurrent layer and an implementation of its recurrence.
+
+The unpadded layer makes one `DirectionPass` for each of its directions and hands them to an `Engine`. There are two
+engines: `seqkit.kernels.native.native_pass` and `seqkit.kernels.stepwise.stepwise_pass`.
+"""
 
 from __future__ import annotations
 
@@ -12,46 +16,48 @@ from seqkit.kernels.layout import Layout
 
 CellKind: TypeAlias = Literal["tanh", "relu", "lstm", "gru"]
 
-
-GATES: dict[CellKind, int] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
+NUM_GATES: dict[CellKind, int] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """One direction of one layer. Rows are as a `Layout` has them; states (B, H) stand in its order.
+class DirectionPass:
+    """The tensors of one direction of one layer, for the forward pass and then for the backward pass.
+
+    Rows (N, ...) are the real steps as a `Layout` orders them; states (B, H) have the layout's order of sequences. The
+    gates have torch's order: i, f, g, o for an LSTM and r, z, n for a GRU.
 
     Attributes:
         kind: the cell.
-        backwards: from each sequence's last step to its first.
+        reverse: from each sequence's last step to its first.
         weights: R (G H, H), contiguous.
-        bias: for a GRU the second bias of its new gate (H,).
-        gates: (N, G H), contiguous: W x + b going in, the values of the gates coming out (not for an Elman cell).
-        memory: (N, H) rows, coming out: c of an LSTM; R h + bias of a GRU's new gate.
-        steps: (N, H) rows, coming out: h.
-        start: (h,) or (h, c) before the first step; None: zero.
-        gradient: (N, H) rows, on the way back: of the steps.
-        changes: (N, G H), coming out on the way back: the gradient of what goes into the gates. For a GRU (N, 4 H): of
-            the new gate, the reset gate, the update gate, and of R h + bias in the new gate.
-        before: (N, H), coming out on the way back: h before each step.
-        carried: (B, H), for an LSTM the gradient of the final c going in and of the first c coming out; for a GRU
-            anything going in, and coming out the part of the first h's gradient that came through no gate.
+        bias: a GRU's second bias of gate n (H,); None for other cells.
+        gates: (N, G H), contiguous. Input: W x + b. Output: the values of the gates (not for an Elman cell).
+        memory: (N, H). Output: c of an LSTM; R h + bias of a GRU's gate n. None for an Elman cell.
+        h: (N, H). Output: the hidden states.
+        initial: (h,) or (h, c) before the first step, each (B, H); None: zero.
+        grad_h: (N, H). Input of the backward pass: the gradient of `h`.
+        grad_gates: (N, G H). Output of the backward pass: the gradient of the gates' arguments. A GRU has (N, 4 H):
+            gates n, r, z, and then R h + bias of gate n.
+        h_prev: (N, H). Output of the backward pass: h before each step.
+        grad_state: (B, H). For an LSTM the gradient of c: of the final c as input, of the initial c as output. For a
+            GRU an output only: the part of the initial h's gradient that does not go through a gate.
     """
 
     kind: CellKind
-    backwards: bool
+    reverse: bool
     weights: Tensor
     bias: Tensor | None
     gates: Tensor
     memory: Tensor | None
-    steps: Tensor
-    start: tuple[Tensor, ...] | None
-    gradient: Tensor | None = None
-    changes: Tensor | None = None
-    before: Tensor | None = None
-    carried: Tensor | None = None
+    h: Tensor
+    initial: tuple[Tensor, ...] | None
+    grad_h: Tensor | None = None
+    grad_gates: Tensor | None = None
+    h_prev: Tensor | None = None
+    grad_state: Tensor | None = None
 
 
 class Engine(Protocol):
-    """Runs all directions of one layer, there or back."""
+    """Runs the forward or the backward pass of all directions of one layer, and fills their output tensors."""
 
-    def __call__(self, passes: Sequence[Pass], layout: Layout, *, threads: int, back: bool) -> None: ...
+    def __call__(self, passes: Sequence[DirectionPass], layout: Layout, *, threads: int, backward: bool) -> None: ...

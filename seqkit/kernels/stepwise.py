@@ -1,7 +1,6 @@
-"""What runs a recurrence over rows: the tensors of one direction of a layer, and the plain implementation of a pass.
+"""The recurrence in plain PyTorch, one step at a time: the reference implementation.
 
-A pass is the part of a layer that must go step by step. `stepwise` says what it is, in PyTorch, one step at a time; the
-native implementation (`seqkit.kernels.native`) gives the same numbers and is held to it by the tests.
+The C++ implementation (`seqkit.kernels.native`) gives the same numbers up to rounding; tests compare the two.
 """
 
 from __future__ import annotations
@@ -13,135 +12,135 @@ import torch
 from torch import Tensor
 
 from seqkit.kernels.layout import Group, Layout
-from seqkit.kernels.recurrence import Pass
+from seqkit.kernels.recurrence import DirectionPass
 
 
-def stepwise(passes: Sequence[Pass], layout: Layout, *, threads: int, back: bool) -> None:
-    """Every pass by plain PyTorch, a step at a time. `threads` is what torch says it is."""
-    for each in passes:
+def stepwise_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int, backward: bool) -> None:
+    """An `Engine`, one direction and one group after the other. It uses torch's threads and ignores `threads`."""
+    run_group = _backward if backward else _forward
+    for direction in passes:
         for group in layout.groups:
-            _backward(each, group) if back else _forward(each, group)
+            run_group(direction, group)
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One step of a group: its rows, and those rows that one of its sequences has at the step before or after it.
+    """One step of a group, and the rows of its sequences at the two neighbouring steps.
+
+    "Before" and "after" are in the direction of the pass. The neighbouring rows belong to the first of the sequences:
+    the others begin or end at this step.
 
     Attributes:
         rows: the rows of this step.
-        sequences: the places in (B, H) states of the sequences that are running.
-        past: the rows of the step before, in the direction of travel; they belong to the first sequences.
-        next: the rows of the step after, in the direction of travel; they belong to the first sequences.
+        sequences: the active sequences, in (B, H) states.
+        rows_before: the rows of the step before.
+        rows_after: the rows of the step after.
     """
 
     rows: slice
     sequences: slice
-    past: slice
-    next: slice
+    rows_before: slice
+    rows_after: slice
 
 
-def _steps_of(group: Group, backwards: bool) -> Iterator[_Step]:
-    """The steps of a group in the direction of travel."""
-    begins, row = [], group.row
-    for alive in group.alive:
-        begins.append(row)
-        row += alive
+def _steps(group: Group, reverse: bool) -> Iterator[_Step]:
+    """The steps of a group in the direction of the pass."""
+    starts, row = [], group.first_row
+    for active in group.active:
+        starts.append(row)
+        row += active
 
-    def rows(t: int, most: int) -> slice:
-        if not 0 <= t < len(begins):
+    def rows(t: int, limit: int) -> slice:
+        if not 0 <= t < len(starts):
             return slice(0, 0)
-        return slice(begins[t], begins[t] + min(most, group.alive[t]))
+        return slice(starts[t], starts[t] + min(limit, group.active[t]))
 
-    times = range(len(begins))
-    for t in reversed(times) if backwards else times:
-        own = group.alive[t]
-        before, after = (t + 1, t - 1) if backwards else (t - 1, t + 1)
-        sequences = slice(group.sequence, group.sequence + own)
-        yield _Step(rows(t, own), sequences, rows(before, own), rows(after, own))
-
-
-def _earlier(rows: Tensor, step: _Step, start: Tensor | None) -> Tensor:
-    """(rows of the step, H): what stood there a step before, or at the start."""
-    past = rows[step.past]
-    missing = slice(step.sequences.start + len(past), step.sequences.stop)
-    if missing.start == missing.stop:
-        return past
-    rest = rows.new_zeros(missing.stop - missing.start, rows.shape[1]) if start is None else start[missing]
-    return torch.cat([past, rest])
+    times = range(len(starts))
+    for t in reversed(times) if reverse else times:
+        active = group.active[t]
+        before, after = (t + 1, t - 1) if reverse else (t - 1, t + 1)
+        sequences = slice(group.first_sequence, group.first_sequence + active)
+        yield _Step(rows(t, active), sequences, rows(before, active), rows(after, active))
 
 
-def _forward(run: Pass, group: Group) -> None:
-    start = run.start or (None, None)
-    for step in _steps_of(group, run.backwards):
-        h = _earlier(run.steps, step, start[0])
-        again = h @ run.weights.t()
+def _previous(values: Tensor, step: _Step, initial: Tensor | None) -> Tensor:
+    """(N, H) values, (B, H) initial values -> (active, H), the values before this step."""
+    previous = values[step.rows_before]
+    starting = slice(step.sequences.start + len(previous), step.sequences.stop)
+    count = starting.stop - starting.start
+    if count == 0:
+        return previous
+    return torch.cat([previous, values.new_zeros(count, values.shape[1]) if initial is None else initial[starting]])
+
+
+def _forward(run: DirectionPass, group: Group) -> None:
+    h0, c0 = (*(run.initial or ()), None, None)[:2]
+    for step in _steps(group, run.reverse):
+        h = _previous(run.h, step, h0)
+        recurrent_term = h @ run.weights.t()
         gates = run.gates[step.rows]
         if run.kind == "lstm":
             assert run.memory is not None
-            gates += again
-            enter, keep, new, show = gates.chunk(4, dim=1)
-            for gate in (enter, keep, show):
+            gates += recurrent_term
+            i, f, g, o = gates.chunk(4, dim=1)
+            for gate in (i, f, o):
                 gate.sigmoid_()
-            new.tanh_()
-            c = keep * _earlier(run.memory, step, start[1]) + enter * new
+            g.tanh_()
+            c = f * _previous(run.memory, step, c0) + i * g
             run.memory[step.rows] = c
-            run.steps[step.rows] = show * c.tanh()
+            run.h[step.rows] = o * c.tanh()
         elif run.kind == "gru":
             assert run.memory is not None
             assert run.bias is not None
-            reset, update, new = gates.chunk(3, dim=1)
-            reset_again, update_again, new_again = again.chunk(3, dim=1)
-            inner = new_again + run.bias
-            reset.add_(reset_again).sigmoid_()
-            update.add_(update_again).sigmoid_()
-            new.addcmul_(reset, inner).tanh_()
-            run.memory[step.rows] = inner
-            run.steps[step.rows] = torch.lerp(new, h, update)
+            r, z, n = gates.chunk(3, dim=1)
+            recurrent_r, recurrent_z, recurrent_n = recurrent_term.chunk(3, dim=1)
+            biased_n = recurrent_n + run.bias
+            r.add_(recurrent_r).sigmoid_()
+            z.add_(recurrent_z).sigmoid_()
+            n.addcmul_(r, biased_n).tanh_()
+            run.memory[step.rows] = biased_n
+            run.h[step.rows] = torch.lerp(n, h, z)
         else:
-            total = gates + again
-            run.steps[step.rows] = total.tanh() if run.kind == "tanh" else total.relu()
+            argument = gates + recurrent_term
+            run.h[step.rows] = argument.tanh() if run.kind == "tanh" else argument.relu()
 
 
-def _backward(run: Pass, group: Group) -> None:
-    assert run.gradient is not None
-    assert run.changes is not None
-    assert run.before is not None
-    start, hidden = run.start or (None, None), run.weights.shape[1]
-    seen = run.changes[:, hidden:] if run.kind == "gru" else run.changes  # what goes through R
-    for step in reversed(list(_steps_of(group, run.backwards))):
-        up, h = run.gradient[step.rows].clone(), _earlier(run.steps, step, start[0])
-        coming = up[: step.next.stop - step.next.start]
-        coming += seen[step.next] @ run.weights
-        run.before[step.rows] = h
-        gates, out = run.gates[step.rows], run.changes[step.rows]
+def _backward(run: DirectionPass, group: Group) -> None:
+    assert run.grad_h is not None
+    assert run.grad_gates is not None
+    assert run.h_prev is not None
+    hidden = run.weights.shape[1]
+    h0, c0 = (*(run.initial or ()), None, None)[:2]
+    grad_recurrent = run.grad_gates[:, hidden:] if run.kind == "gru" else run.grad_gates  # gradient of R h
+    for step in reversed(list(_steps(group, run.reverse))):
+        grad_h, h_prev = run.grad_h[step.rows].clone(), _previous(run.h, step, h0)
+        grad_h_continuing = grad_h[: step.rows_after.stop - step.rows_after.start]
+        grad_h_continuing += grad_recurrent[step.rows_after] @ run.weights
+        run.h_prev[step.rows] = h_prev
+        gates, grad_gates = run.gates[step.rows], run.grad_gates[step.rows]
         if run.kind == "lstm":
             assert run.memory is not None
-            assert run.carried is not None
-            enter, keep, new, show = gates.chunk(4, dim=1)
-            c = run.memory[step.rows].tanh()
-            total = run.carried[step.sequences] + up * show * (1 - c * c)
-            parts = (
-                total * new * enter * (1 - enter),
-                total * _earlier(run.memory, step, start[1]) * keep * (1 - keep),
-                total * enter * (1 - new * new),
-                up * c * show * (1 - show),
-            )
-            torch.cat(parts, dim=1, out=out)
-            run.carried[step.sequences] = total * keep
+            assert run.grad_state is not None
+            i, f, g, o = gates.chunk(4, dim=1)
+            tanh_c = run.memory[step.rows].tanh()
+            grad_c = run.grad_state[step.sequences] + grad_h * o * (1 - tanh_c * tanh_c)
+            grad_i = grad_c * g * i * (1 - i)
+            grad_f = grad_c * _previous(run.memory, step, c0) * f * (1 - f)
+            grad_g = grad_c * i * (1 - g * g)
+            grad_o = grad_h * tanh_c * o * (1 - o)
+            torch.cat((grad_i, grad_f, grad_g, grad_o), dim=1, out=grad_gates)
+            run.grad_state[step.sequences] = grad_c * f
         elif run.kind == "gru":
             assert run.memory is not None
-            assert run.carried is not None
-            reset, update, new = gates.chunk(3, dim=1)
-            coming += run.carried[step.sequences][: len(coming)]
-            inner = up * (1 - update) * (1 - new * new)
-            parts = (
-                inner,
-                inner * run.memory[step.rows] * reset * (1 - reset),
-                up * (h - new) * update * (1 - update),
-                inner * reset,
-            )
-            torch.cat(parts, dim=1, out=out)
-            run.carried[step.sequences] = up * update
+            assert run.grad_state is not None
+            r, z, n = gates.chunk(3, dim=1)
+            grad_h_continuing += run.grad_state[step.sequences][: len(grad_h_continuing)]
+            grad_n = grad_h * (1 - z) * (1 - n * n)
+            grad_r = grad_n * run.memory[step.rows] * r * (1 - r)
+            grad_z = grad_h * (h_prev - n) * z * (1 - z)
+            torch.cat((grad_n, grad_r, grad_z, grad_n * r), dim=1, out=grad_gates)
+            run.grad_state[step.sequences] = grad_h * z
         else:
-            value = run.steps[step.rows]
-            torch.mul(up, 1 - value * value if run.kind == "tanh" else (value > 0).to(up.dtype), out=out)
+            h = run.h[step.rows]
+            slope = 1 - h * h if run.kind == "tanh" else (h > 0).to(h.dtype)
+            torch.mul(grad_h, slope, out=grad_gates)

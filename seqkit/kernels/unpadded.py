@@ -1,7 +1,7 @@
-"""One recurrent layer over rows without padding, back-propagation through time written out (Werbos 1990).
+"""One recurrent layer over rows without padding, with back-propagation through time written out (Werbos 1990).
 
-Only the recurrence goes step by step. The products with the inputs, and those that make the gradients of the weights
-and of the inputs, are each one product over all real steps of the batch.
+Only the recurrence goes step by step. The products with the inputs, and those for the gradients of the weights and of
+the inputs, are each one product over all real steps of the batch.
 """
 
 from __future__ import annotations
@@ -16,53 +16,60 @@ from torch import Tensor, nn
 
 from seqkit.kernels.layout import Layout
 from seqkit.kernels.padded import CellState
-from seqkit.kernels.recurrence import GATES, CellKind, Engine, Pass
+from seqkit.kernels.recurrence import NUM_GATES, CellKind, DirectionPass, Engine
 
-_INPUTS = 6
-"""Tensors of a direction that the function is given: W, R, two biases, h and c at the start."""
+_INPUTS_PER_DIRECTION = 6
+"""Tensors of a direction among the inputs of `_Layer`: W, R, two biases, and h and c before the first step."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnpaddedOutput:
-    """What one layer gives, all its directions.
+    """The result of one layer, all its directions.
 
     Attributes:
         rows: (N, directions x H) outputs, the directions side by side.
-        ends: for each direction what works out the state after its own last step, (h,) or (h, c), each (B, H) in the
-            batch's order.
+        final_states: for each direction a function that returns the state after each sequence's own last step in that
+            direction, (h,) or (h, c), each (B, H) in the batch's order.
     """
 
     rows: Tensor
-    ends: list[Callable[[], CellState]]
+    final_states: list[Callable[[], CellState]]
 
 
 def run_unpadded(
     cells: Sequence[nn.RNNBase],
     x: Tensor,
     layout: Layout,
-    starts: Sequence[CellState | None],
+    initial: Sequence[CellState | None],
     *,
     engine: Engine,
     threads: int = 1,
 ) -> UnpaddedOutput:
-    """One layer over rows (N, D): `cells` are its directions, forwards first, `starts` their states in batch order.
+    """One layer over rows (N, D).
 
-    A start of None is zero. The cells are torch's, with one layer and one direction each.
+    Args:
+        cells: one cell for each direction, the forward direction first; torch's, each with one layer, one direction.
+        x: (N, D).
+        layout: the rows of the batch.
+        initial: for each direction the state before the first step, in the batch's order; None: zero.
+        engine: what runs the recurrence.
+        threads: for the engine.
     """
     kind = kind_of(cells[0])
-    given: list[Tensor | None] = []
-    for cell, start in zip(cells, starts, strict=True):
-        given += cell.all_weights[0]
-        given += [*(start or ()), *[None] * (2 - len(start or ()))]
-    out, *memories = _Layer.apply(engine, layout, kind, threads, x, *given)  # type: ignore[no-untyped-call, unused-ignore]
+    inputs: list[Tensor | None] = []
+    for cell, state in zip(cells, initial, strict=True):
+        inputs += cell.all_weights[0]
+        inputs += [*(state or ()), *[None] * (2 - len(state or ()))]
+    out, *final_memories = _Layer.apply(engine, layout, kind, threads, x, *inputs)  # type: ignore[no-untyped-call, unused-ignore]
     hidden = cells[0].hidden_size
 
-    def end(d: int) -> CellState:
-        rows, start = out[:, d * hidden : (d + 1) * hidden], starts[d]
-        h = _at(rows, layout.first if d else layout.last, layout, None if start is None else start[0])
-        return (h, memories[d]) if memories else (h,)
+    def final_state(d: int) -> CellState:
+        rows, state = out[:, d * hidden : (d + 1) * hidden], initial[d]
+        last = layout.first_row if d else layout.last_row
+        h = _gather_rows(rows, last, layout, None if state is None else state[0])
+        return (h, final_memories[d]) if final_memories else (h,)
 
-    return UnpaddedOutput(out, [partial(end, d) for d in range(len(cells))])
+    return UnpaddedOutput(out, [partial(final_state, d) for d in range(len(cells))])
 
 
 def kind_of(cell: nn.RNNBase) -> CellKind:
@@ -73,203 +80,242 @@ def kind_of(cell: nn.RNNBase) -> CellKind:
     """
     kinds: dict[str, CellKind] = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": "lstm", "GRU": "gru"}
     if cell.mode not in kinds:
-        raise TypeError(f"no recurrent cell: {type(cell).__name__}")
+        raise TypeError(f"expected an nn.RNN, nn.LSTM or nn.GRU, got {type(cell).__name__}")
     return kinds[cell.mode]
 
 
-def _at(rows: Tensor, index: Tensor, layout: Layout, start: Tensor | None) -> Tensor:
-    """(N, H), (B,) -> (B, H) in the batch's order. An empty sequence ends where it starts."""
-    if layout.empty is None:
+def _gather_rows(rows: Tensor, index: Tensor, layout: Layout, initial: Tensor | None) -> Tensor:
+    """(N, H), (B,) -> (B, H) in the batch's order. An empty sequence keeps its initial value."""
+    if layout.is_empty is None:
         return rows.index_select(0, index)
-    first = rows.new_zeros(layout.sequences, rows.shape[1]) if start is None else start.to(rows.dtype)
-    return torch.where(layout.empty[:, None], first, rows.index_select(0, index)) if layout.rows else first
+    if initial is None:
+        initial = rows.new_zeros(layout.num_sequences, rows.shape[1])
+    initial = initial.to(rows.dtype)
+    if not layout.num_rows:
+        return initial
+    return torch.where(layout.is_empty[:, None], initial, rows.index_select(0, index))
 
 
 class _Layer(torch.autograd.Function):
-    """Rows and weights to rows, and for an LSTM the final memory of each direction, (B, H) in the batch's order."""
+    """Rows and weights to rows (N, directions x H); for an LSTM also the final c of each direction, (B, H).
+
+    Final values are in the batch's order.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, engine: Engine, layout: Layout, kind: CellKind, threads: int, x: Tensor, *given: Tensor | None
+        ctx: Any, engine: Engine, layout: Layout, kind: CellKind, threads: int, x: Tensor, *inputs: Tensor | None
     ) -> tuple[Tensor, ...]:
-        low = _low_precision()
-        sides = _sides(given)
-        hidden = sides[0].r.shape[1]
-        steps = sides[0].r.new_empty(layout.rows, len(sides) * hidden)
-        memory = torch.empty_like(steps) if kind in ("lstm", "gru") else None
+        product_dtype = _autocast_dtype()
+        directions = _by_direction(inputs)
+        hidden = directions[0].r.shape[1]
+        h = directions[0].r.new_empty(layout.num_rows, len(directions) * hidden)
+        memory = torch.empty_like(h) if kind in ("lstm", "gru") else None
         with torch.autocast("cpu", enabled=False):
-            x = x.to(low or steps.dtype)
-            gates = [_product(x, side.w.t(), low, side.bias(kind)) for side in sides]
-            passes = _passes(kind, sides, gates, memory, steps, layout)
-            engine(passes, layout, threads=threads, back=False)
-        ctx.save_for_backward(x, steps, memory, *gates, *given)
-        ctx.about = engine, layout, kind, threads, low
+            x = x.to(product_dtype or h.dtype)
+            gates = [_product(x, given.w.t(), product_dtype, given.input_bias(kind)) for given in directions]
+            passes = _passes(kind, directions, gates, memory, h, layout)
+            engine(passes, layout, threads=threads, backward=False)
+        ctx.save_for_backward(x, h, memory, *gates, *inputs)
+        ctx.settings = engine, layout, kind, threads, product_dtype
         ctx.set_materialize_grads(False)
         if kind != "lstm":
-            return (steps,)
-        return steps, *(_final(layout, each, side.c0) for each, side in zip(passes, sides, strict=True))
+            return (h,)
+        return h, *(_final_memory(layout, run, given.c0) for run, given in zip(passes, directions, strict=True))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        engine, layout, kind, threads, low = ctx.about
-        x, steps, memory, *rest = ctx.saved_tensors
-        count = len(rest) // (_INPUTS + 1)
-        gates, given = rest[:count], rest[count:]
-        sides = _sides(given)
-        hidden = sides[0].r.shape[1]
-        gradient = torch.zeros_like(steps) if grads[0] is None else grads[0].contiguous()
+        engine, layout, kind, threads, product_dtype = ctx.settings
+        x, h, memory, *rest = ctx.saved_tensors
+        count = len(rest) // (_INPUTS_PER_DIRECTION + 1)
+        gates, inputs = rest[:count], rest[count:]
+        directions = _by_direction(inputs)
+        hidden = directions[0].r.shape[1]
+        grad_h = torch.zeros_like(h) if grads[0] is None else grads[0].contiguous()
         passes = [
             replace(
-                each,
-                gradient=gradient[:, d * hidden : (d + 1) * hidden],
-                changes=steps.new_empty(layout.rows, hidden * (4 if kind == "gru" else GATES[kind])),
-                before=steps.new_empty(layout.rows, hidden),
-                carried=_carried(kind, layout, steps, hidden, grads[1 + d] if kind == "lstm" else None),
+                run,
+                grad_h=grad_h[:, d * hidden : (d + 1) * hidden],
+                grad_gates=h.new_empty(layout.num_rows, hidden * (4 if kind == "gru" else NUM_GATES[kind])),
+                h_prev=h.new_empty(layout.num_rows, hidden),
+                grad_state=_initial_grad_state(kind, layout, run, grads[1 + d] if kind == "lstm" else None),
             )
-            for d, each in enumerate(_passes(kind, sides, gates, memory, steps, layout))
+            for d, run in enumerate(_passes(kind, directions, gates, memory, h, layout))
         ]
-        engine(passes, layout, threads=threads, back=True)
-        needs = ctx.needs_input_grad[4:]
-        of_x: Tensor | None = None
-        found: list[Tensor | None] = []
-        for d, (side, each) in enumerate(zip(sides, passes, strict=True)):
-            own = needs[1 + d * _INPUTS : 1 + (d + 1) * _INPUTS]
-            if needs[0]:
-                of_x = _input_gradient(side, each, low, of_x)
-            found += _gradients(side, each, x, layout, low, own)
-        return None, None, None, None, of_x, *found
-
-
-def _sides(given: Sequence[Tensor | None]) -> list[_Side]:
-    found = []
-    for i in range(0, len(given), _INPUTS):
-        w, r, b, c, h0, c0 = given[i : i + _INPUTS]
-        assert w is not None
-        assert r is not None
-        assert b is not None
-        assert c is not None
-        found.append(_Side(w, r, b, c, h0, c0))
-    return found
+        engine(passes, layout, threads=threads, backward=True)
+        needs_x, *needs = ctx.needs_input_grad[4:]
+        grad_x: Tensor | None = None
+        grad_inputs: list[Tensor | None] = []
+        for d, (given, run) in enumerate(zip(directions, passes, strict=True)):
+            if needs_x:
+                grad_x = _add_input_gradient(grad_x, given, run, product_dtype)
+            needed = needs[d * _INPUTS_PER_DIRECTION : (d + 1) * _INPUTS_PER_DIRECTION]
+            grad_inputs += _weight_gradients(given, run, x, product_dtype, needed)
+            grad_inputs += _initial_state_gradients(given, run, layout, needed[4:])
+        return None, None, None, None, grad_x, *grad_inputs
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """What one direction is given: W (G H, D), R (G H, H), two biases (G H,), and h and c at the start or None."""
+class _DirectionInputs:
+    """The inputs of one direction.
+
+    Attributes:
+        w: (G H, D).
+        r: (G H, H).
+        w_bias: (G H,).
+        r_bias: (G H,).
+        h0: (B, H) in the batch's order; None: zero.
+        c0: the same for an LSTM's c.
+    """
 
     w: Tensor
     r: Tensor
-    b: Tensor
-    c: Tensor
+    w_bias: Tensor
+    r_bias: Tensor
     h0: Tensor | None
     c0: Tensor | None
 
-    def bias(self, kind: CellKind) -> Tensor:
-        """(G H,) what is added to W x: both biases, but for a GRU's new gate, where the second one comes later."""
+    def input_bias(self, kind: CellKind) -> Tensor:
+        """(G H,) the bias of W x: both biases, except for a GRU's gate n, whose second bias belongs to R h."""
         if kind != "gru":
-            return self.b + self.c
-        most = 2 * self.r.shape[1]
-        return torch.cat([self.b[:most] + self.c[:most], self.b[most:]])
+            return self.w_bias + self.r_bias
+        n = 2 * self.r.shape[1]
+        return torch.cat([self.w_bias[:n] + self.r_bias[:n], self.w_bias[n:]])
+
+
+def _by_direction(inputs: Sequence[Tensor | None]) -> list[_DirectionInputs]:
+    directions = []
+    for start in range(0, len(inputs), _INPUTS_PER_DIRECTION):
+        w, r, w_bias, r_bias, h0, c0 = inputs[start : start + _INPUTS_PER_DIRECTION]
+        assert w is not None
+        assert r is not None
+        assert w_bias is not None
+        assert r_bias is not None
+        directions.append(_DirectionInputs(w, r, w_bias, r_bias, h0, c0))
+    return directions
 
 
 def _passes(
     kind: CellKind,
-    sides: Sequence[_Side],
+    directions: Sequence[_DirectionInputs],
     gates: Sequence[Tensor],
     memory: Tensor | None,
-    steps: Tensor,
+    h: Tensor,
     layout: Layout,
-) -> list[Pass]:
-    hidden = sides[0].r.shape[1]
+) -> list[DirectionPass]:
+    hidden = directions[0].r.shape[1]
     passes = []
-    for d, (side, own) in enumerate(zip(sides, gates, strict=True)):
+    for d, (given, direction_gates) in enumerate(zip(directions, gates, strict=True)):
         columns = slice(d * hidden, (d + 1) * hidden)
+        states = [state for state in (given.h0, given.c0) if state is not None]
         passes.append(
-            Pass(
-                kind,
-                backwards=d == 1,
-                weights=side.r.contiguous(),
-                bias=side.c[2 * hidden :] if kind == "gru" else None,
-                gates=own,
+            DirectionPass(
+                kind=kind,
+                reverse=d == 1,
+                weights=given.r.contiguous(),
+                bias=given.r_bias[2 * hidden :] if kind == "gru" else None,
+                gates=direction_gates,
                 memory=None if memory is None else memory[:, columns],
-                steps=steps[:, columns],
-                start=tuple(
-                    part.to(steps.dtype).index_select(0, layout.order)
-                    for part in (side.h0, side.c0)
-                    if part is not None
-                )
-                or None,
+                h=h[:, columns],
+                initial=tuple(state.to(h.dtype).index_select(0, layout.order) for state in states) or None,
             )
         )
     return passes
 
 
-def _final(layout: Layout, run: Pass, start: Tensor | None) -> Tensor:
-    """(B, H) an LSTM's memory after each sequence's own last step of travel, in the batch's order."""
+def _final_memory(layout: Layout, run: DirectionPass, c0: Tensor | None) -> Tensor:
+    """(B, H) an LSTM's c after each sequence's own last step in this direction, in the batch's order."""
     assert run.memory is not None
-    found = _at(run.memory, layout.first if run.backwards else layout.last, layout, start)
-    return found.clone() if found is start else found
+    c = _gather_rows(run.memory, layout.first_row if run.reverse else layout.last_row, layout, c0)
+    return c.clone() if c is c0 else c  # an autograd function must not return its input
 
 
-def _carried(kind: CellKind, layout: Layout, steps: Tensor, hidden: int, given: Tensor | None) -> Tensor | None:
+def _initial_grad_state(
+    kind: CellKind, layout: Layout, run: DirectionPass, grad_final_c: Tensor | None
+) -> Tensor | None:
+    """(B, H) `grad_state` before the backward pass, in the layout's order."""
     if kind not in ("lstm", "gru"):
         return None
-    return steps.new_zeros(layout.sequences, hidden) if given is None else given.index_select(0, layout.order)
+    if grad_final_c is None:
+        return run.h.new_zeros(layout.num_sequences, run.h.shape[1])
+    return grad_final_c.index_select(0, layout.order)
 
 
-def _input_gradient(side: _Side, run: Pass, low: torch.dtype | None, before: Tensor | None) -> Tensor:
-    """(N, D), added to that of the direction before."""
-    assert run.changes is not None
-    weights, changes = side.w, run.changes
-    if run.kind == "gru":  # the changes have the new gate first
-        hidden = side.r.shape[1]
-        weights, changes = torch.cat([side.w[2 * hidden :], side.w[: 2 * hidden]]), changes[:, : 3 * hidden]
-    if low is None:
-        return changes @ weights if before is None else before.addmm_(changes, weights)
-    own = _product(changes, weights, low)
-    return own if before is None else before.add_(own)
+def _add_input_gradient(
+    total: Tensor | None, given: _DirectionInputs, run: DirectionPass, product_dtype: torch.dtype | None
+) -> Tensor:
+    """(N, D) the gradient of x through this direction, added to that of the other."""
+    assert run.grad_gates is not None
+    w, grad_gates = given.w, run.grad_gates
+    if run.kind == "gru":  # grad_gates has gate n first
+        hidden = given.r.shape[1]
+        w, grad_gates = torch.cat([w[2 * hidden :], w[: 2 * hidden]]), grad_gates[:, : 3 * hidden]
+    if product_dtype is None:
+        return grad_gates @ w if total is None else total.addmm_(grad_gates, w)
+    grad_x = _product(grad_gates, w, product_dtype)
+    return grad_x if total is None else total.add_(grad_x)
 
 
-def _gradients(
-    side: _Side, run: Pass, x: Tensor, layout: Layout, low: torch.dtype | None, needs: Sequence[bool]
+def _weight_gradients(
+    given: _DirectionInputs,
+    run: DirectionPass,
+    x: Tensor,
+    product_dtype: torch.dtype | None,
+    needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """Of W, R, the two biases, and h and c at the start."""
-    assert run.changes is not None
-    assert run.before is not None
-    hidden, gru = side.r.shape[1], run.kind == "gru"
-    own = run.changes[:, : 3 * hidden] if gru else run.changes
-    again = run.changes[:, hidden:] if gru else run.changes
-    of_w = _product(own.t(), x, low) if needs[0] else None
-    if gru and of_w is not None:
-        of_w = torch.cat([of_w[hidden:], of_w[:hidden]])
-    of_r = _product(again.t(), run.before, low) if needs[1] else None
-    of_b, of_c = None, None
-    if needs[2] or needs[3]:
-        sums = run.changes.sum(0)
-        of_b = torch.cat([sums[hidden : 3 * hidden], sums[:hidden]]) if gru else sums
-        of_c = sums[hidden:] if gru else sums.clone()
-    of_h = of_c0 = None
-    if run.carried is not None and (needs[4] or needs[5]):
-        of_c0 = run.carried.index_select(0, layout.place)
-    if needs[4]:
-        of_h = side.r.new_zeros(layout.sequences, hidden)
-        if layout.rows:
-            of_h = again.index_select(0, layout.last if run.backwards else layout.first) @ side.r
-        if layout.empty is not None:
-            of_h = of_h.masked_fill(layout.empty[:, None], 0.0)
-        if gru and of_c0 is not None:  # for a GRU, what is carried is of h
-            of_h = of_h + of_c0
-    return [of_w, of_r, of_b, of_c, of_h, of_c0 if needs[5] else None]
+    """The gradients of W, R and the two biases."""
+    assert run.grad_gates is not None
+    assert run.h_prev is not None
+    hidden, is_gru = given.r.shape[1], run.kind == "gru"
+    grad_input_term = run.grad_gates[:, : 3 * hidden] if is_gru else run.grad_gates  # gradient of W x; GRU: n, r, z
+    grad_w = _product(grad_input_term.t(), x, product_dtype) if needed[0] else None
+    if is_gru and grad_w is not None:
+        grad_w = torch.cat([grad_w[hidden:], grad_w[:hidden]])
+    grad_r = _product(_recurrent_gradient(run).t(), run.h_prev, product_dtype) if needed[1] else None
+    grad_w_bias, grad_r_bias = None, None
+    if needed[2] or needed[3]:
+        sums = run.grad_gates.sum(0)
+        grad_w_bias = torch.cat([sums[hidden : 3 * hidden], sums[:hidden]]) if is_gru else sums
+        grad_r_bias = sums[hidden:] if is_gru else sums.clone()
+    return [grad_w, grad_r, grad_w_bias, grad_r_bias]
 
 
-def _low_precision() -> torch.dtype | None:
-    """What autocast asks products to be computed in; None: nothing."""
+def _initial_state_gradients(
+    given: _DirectionInputs, run: DirectionPass, layout: Layout, needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients of h and c before the first step, (B, H) in the batch's order."""
+    needs_h0, needs_c0 = needed
+    grad_state = grad_h0 = None
+    if run.grad_state is not None and (needs_h0 or needs_c0):
+        grad_state = run.grad_state.index_select(0, layout.position)
+    if needs_h0:
+        if layout.num_rows:
+            first = layout.last_row if run.reverse else layout.first_row
+            grad_h0 = _recurrent_gradient(run).index_select(0, first) @ given.r
+        else:
+            grad_h0 = given.r.new_zeros(layout.num_sequences, given.r.shape[1])
+        if layout.is_empty is not None:
+            grad_h0 = grad_h0.masked_fill(layout.is_empty[:, None], 0.0)
+        if run.kind == "gru" and grad_state is not None:  # a GRU's grad_state is of h, an LSTM's of c
+            grad_h0 = grad_h0 + grad_state
+    return [grad_h0, grad_state if needs_c0 else None]
+
+
+def _recurrent_gradient(run: DirectionPass) -> Tensor:
+    """(N, G H) the gradient of R h, gates in torch's order."""
+    assert run.grad_gates is not None
+    return run.grad_gates[:, run.weights.shape[1] :] if run.kind == "gru" else run.grad_gates
+
+
+def _autocast_dtype() -> torch.dtype | None:
+    """The type that autocast wants products to be computed in; None if it is off."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
 
 
-def _product(a: Tensor, b: Tensor, low: torch.dtype | None, bias: Tensor | None = None) -> Tensor:
-    """a b + bias, the product in `low` if there is such, the sum in the type of the weights."""
-    if low is None:
+def _product(a: Tensor, b: Tensor, dtype: torch.dtype | None, bias: Tensor | None = None) -> Tensor:
+    """a b + bias. With a `dtype`, the product is computed in it and the result is in single precision."""
+    if dtype is None:
         return a @ b if bias is None else torch.addmm(bias, a, b)
-    found = (a.to(low) @ b.to(low)).float()
-    return found if bias is None else found.add_(bias)
+    product = (a.to(dtype) @ b.to(dtype)).float()
+    return product if bias is None else product.add_(bias)

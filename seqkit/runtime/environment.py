@@ -95,7 +95,7 @@ def _torch() -> dict[str, JSON]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "gpus": [],
-        "recurrence": native_library.fact(),
+        "recurrence": native_library.implementation_key(),
     }
     if torch.cuda.is_available():
         facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]

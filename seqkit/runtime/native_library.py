@@ -1,7 +1,7 @@
-"""The part of seqkit that is C++: built on first use where there is a compiler, kept in the cache, needed by nobody.
+"""The optional C++ library (`seqkit/kernels/native.cpp`): compiled on first use, kept in the cache, and loaded.
 
-Nothing of torch's is compiled in, so that a build takes seconds and serves every version of torch. What is built
-depends on the source, the flags and the processor, and its name says so. Importing this imports no torch.
+The source includes none of torch's headers, so a build takes seconds and works with every version of torch. The file
+is named by a hash of the source, the compiler flags and the processor. Importing this module imports no torch.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from seqkit.io.cache import cache_folder
 
 SOURCE = Path(__file__).parents[1] / "kernels" / "native.cpp"
 VARIABLE = "SEQKIT_KERNELS"
-"""The environment variable that says what recurrent layers run on: auto, padded, native or stepwise."""
+"""The environment variable that requests an implementation of recurrent layers: auto, padded, native or stepwise."""
 DEFAULT = "auto"
 
-PATIENCE = 120.0
-"""Seconds that a build may take."""
+BUILD_TIMEOUT = 120.0
+"""Seconds."""
 
 _VERSION = 5
+"""What `seqkit_version` of a library that fits this module returns."""
 
 _POINTER, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 
@@ -60,66 +61,67 @@ FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "seqkit_threads_by": (None, {"run_parallel": _POINTER, "number": _POINTER}),
 }
-"""For each function of native.cpp its result and its parameters, by the names that they have there."""
+"""Each function of native.cpp: the type of its result, and its parameters by name. A test compares them with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Native:
-    """The native library, or why there is none.
+class NativeLibrary:
+    """The native library, or the reason why there is none.
 
     Attributes:
-        library: it, ready to be called; None: there is none.
-        said: which one it is, or why there is none, for a human.
-        key: what it was made of, in short: the same key gives the same numbers. Empty if there is none.
+        library: loaded and ready to be called; None if there is none.
+        description: which library it is, or why there is none.
+        key: a hash of what it was built from: equal keys give equal numbers. Empty if there is none.
     """
 
     library: ctypes.CDLL | None
-    said: str
+    description: str
     key: str = ""
 
 
 @lru_cache(maxsize=1)
-def native() -> Native:
-    """The native library, built if it has to be. Never raises."""
+def load_native() -> NativeLibrary:
+    """The native library, built if necessary. Never raises: without it, torch's own layers run."""
     try:
-        return _native()
-    except Exception as error:  # whatever a compiler or a loader may do, there is another way to the same numbers
-        return Native(None, f"not there: {' '.join(str(error).split()) or type(error).__name__}")
+        return _build_and_load()
+    except Exception as error:  # a compiler and a loader can fail in any way
+        return NativeLibrary(None, f"not there: {' '.join(str(error).split()) or type(error).__name__}")
 
 
-def asked() -> str:
-    """What the environment says recurrent layers are to run on."""
+def requested_by_environment() -> str:
+    """The implementation of recurrent layers that the environment requests; it may be an unknown one."""
     return os.environ.get(VARIABLE) or DEFAULT
 
 
-def fact() -> str:
-    """What recurrent layers on a CPU depend on beside torch: the same words, the same numbers."""
-    if asked() not in ("auto", "native"):
-        return asked()
-    found = native()
-    return f"native {found.key}" if found.library is not None else found.said
+def implementation_key() -> str:
+    """What the numbers of recurrent layers on a CPU depend on besides torch: equal keys give equal numbers."""
+    request = requested_by_environment()
+    if request not in ("auto", "native"):
+        return request
+    native = load_native()
+    return f"native {native.key}" if native.library is not None else native.description
 
 
-def folder() -> Path:
-    """`$SEQKIT_NATIVE`, or `native` in the cache: where what is built is kept."""
-    own = os.environ.get("SEQKIT_NATIVE")
-    return Path(own) if own else cache_folder() / "native"
+def library_folder() -> Path:
+    """Where the library is kept: `$SEQKIT_NATIVE`, or `native` in the cache."""
+    folder = os.environ.get("SEQKIT_NATIVE")
+    return Path(folder) if folder else cache_folder() / "native"
 
 
-def flags() -> list[str]:
-    """How it is compiled. No flag lets the compiler change what a sum or a comparison with NaN means."""
+def compiler_flags() -> list[str]:
+    """The compiler's arguments. No flag may change the value of a sum or of a comparison with NaN."""
     tune = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
     return ["-std=c++17", "-O3", tune, "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 
 
-def key_of(source: bytes, arguments: Sequence[str]) -> str:
-    """What the library is made of, in short."""
+def library_key(source: bytes, arguments: Sequence[str]) -> str:
+    """A hash of what the library is built from and for."""
     parts = [source, " ".join(arguments).encode(), platform.machine().encode(), _processor().encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _processor() -> str:
-    """What the processor can do: code for one is not run on another."""
+    """The processor's instruction sets: code compiled for one processor may not run on another."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -127,27 +129,29 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _native() -> Native:
-    arguments = flags()
-    key = key_of(SOURCE.read_bytes(), arguments)
-    path = folder() / f"{key}.so"
+def _build_and_load() -> NativeLibrary:
+    arguments = compiler_flags()
+    key = library_key(SOURCE.read_bytes(), arguments)
+    path = library_folder() / f"{key}.so"
     if not path.exists():
         compiler = os.environ.get("CXX") or next(
             (name for name in ("c++", "g++", "clang++") if shutil.which(name)), None
         )
         if compiler is None:
-            return Native(None, "not there: no C++ compiler (c++, g++ or clang++) is on PATH; torch's own are used")
+            return NativeLibrary(
+                None, "not there: no C++ compiler (c++, g++ or clang++) is on PATH; torch's own are used"
+            )
         build(compiler, arguments, path)
     _check_owner(path)
     library: Any = ctypes.CDLL(str(path))
     if library.seqkit_version() != _VERSION:
-        return Native(None, f"not there: {path} is of another version; delete it")
+        return NativeLibrary(None, f"not there: {path} is of another version; delete it")
     declare_functions(library)
-    threads = _openmp()
-    if threads is not None:
-        library.seqkit_threads_by(*threads)
-    alone = "" if threads else ", on one thread: torch's own are not to be found"
-    return Native(library, f"{path}, vectors of {32 * library.seqkit_lanes()} bits{alone}", key)
+    openmp = _openmp_functions()
+    if openmp is not None:
+        library.seqkit_threads_by(*openmp)
+    single_thread = "" if openmp else ", on one thread: torch's own are not to be found"
+    return NativeLibrary(library, f"{path}, vectors of {32 * library.seqkit_lanes()} bits{single_thread}", key)
 
 
 def declare_functions(library: Any) -> None:
@@ -158,42 +162,45 @@ def declare_functions(library: Any) -> None:
 
 
 def build(compiler: str, arguments: Sequence[str], path: Path) -> None:
-    """Compile the source to `path`, which appears whole or not at all.
+    """Compile the source to `path`. The file appears only when it is complete.
 
     Raises:
-        RuntimeError: the compiler failed; the sentence ends with its last words.
-        OSError: the cache cannot be written, or the compiler cannot be started.
+        RuntimeError: the compiler failed; the message has its first error.
+        OSError: the folder cannot be written to, or the compiler cannot be started.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=path.parent) as working:
-        made = Path(working) / path.name
-        command = [*compiler.split(), *arguments, str(SOURCE), "-o", str(made)]
+        output = Path(working) / path.name
+        command = [*compiler.split(), *arguments, str(SOURCE), "-o", str(output)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=BUILD_TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise RuntimeError(f"{compiler} took longer than {PATIENCE:g} s") from None
+            raise RuntimeError(f"{compiler} took longer than {BUILD_TIMEOUT:g} s") from None
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
             raise RuntimeError(f"{compiler} failed: {errors[0] if errors else f'exit code {done.returncode}'}")
-        made.chmod(0o500)
-        os.replace(made, path)
+        output.chmod(0o500)
+        os.replace(output, path)
 
 
 def _check_owner(path: Path) -> None:
-    """Code that another user could have put there is not loaded."""
-    for place in (path, path.parent):
-        found = place.stat()
-        if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise RuntimeError(f"{place} belongs to another user, or others may write to it; delete it")
+    """Refuse to load code that another user could have put there."""
+    for checked in (path, path.parent):
+        status = checked.stat()
+        if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise RuntimeError(f"{checked} belongs to another user, or others may write to it; delete it")
 
 
-def _openmp() -> tuple[int, int] | None:
-    """Two functions of the OpenMP library that torch has loaded: run a function on threads, and which thread am I."""
-    loaded = ctypes.CDLL(None)
+def _openmp_functions() -> tuple[int, int] | None:
+    """Addresses of two functions of the OpenMP library that torch has loaded: GOMP_parallel, omp_get_thread_num.
+
+    None if there is no such library.
+    """
+    process = ctypes.CDLL(None)
     try:
-        run, number = (
-            ctypes.cast(loaded[name], ctypes.c_void_p).value for name in ("GOMP_parallel", "omp_get_thread_num")
+        run_parallel, thread_number = (
+            ctypes.cast(process[name], ctypes.c_void_p).value for name in ("GOMP_parallel", "omp_get_thread_num")
         )
     except AttributeError:
         return None
-    return (run, number) if run and number else None
+    return (run_parallel, thread_number) if run_parallel and thread_number else None

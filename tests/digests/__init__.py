@@ -33,7 +33,12 @@ TOLERANCE = 2e-3
 
 def machine() -> str:
     """What rounding depends on: torch's version and vector instructions, and the native library's key."""
-    facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), native_library.fact(), _processor()]
+    facts = [
+        torch.__version__,
+        torch.backends.cpu.get_cpu_capability(),
+        native_library.implementation_key(),
+        _processor(),
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

@@ -20,7 +20,7 @@ from seqkit.encoders.option_types import Initialiser
 from seqkit.encoders.recurrent import Recurrent
 from seqkit.interfaces import Encoded, Encoder
 from seqkit.layers.initialisers import initialise
-from seqkit.runtime import native_library
+from tests.helpers.native import require_native
 from tests.reference import encoders as twin
 
 LENGTHS = torch.tensor([5, 1, 7, 3])
@@ -45,8 +45,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.fixture(params=["padded", "native"])
 def way(request: pytest.FixtureRequest) -> Iterator[str]:
     """Torch's own layers over the padded batch, and rows without padding."""
-    if request.param == "native" and native_library.native().library is None:
-        pytest.skip(f"the native library is {native_library.native().said}")
+    if request.param == "native":
+        require_native()
     with kernels.use(request.param):
         yield request.param
 

@@ -29,8 +29,8 @@ from seqkit.heads.crf_algorithms import (
 )
 from seqkit.heads.linear_chain_crf import PENALTY, RandomField
 from seqkit.interfaces import Batch, Encoded
-from seqkit.runtime import native_library
 from seqkit.spans import Scheme, fault, spans_of
+from tests.helpers.native import require_native
 from tests.reference import chains as twin
 
 LENGTHS = torch.tensor([5, 1, 3, 4])
@@ -73,7 +73,7 @@ def enumerated(chain: Chain, row: int) -> dict[twin.Path, float]:
 def either(request: pytest.FixtureRequest) -> Iterator[None]:
     """The native library, and the slow twin in PyTorch."""
     if request.param == "native":
-        native_only()
+        require_native()
     with kernels.use(request.param):
         yield
 
@@ -122,7 +122,7 @@ def test_best_paths(classes: int, barred: bool, k: int) -> None:
 @pytest.mark.parametrize("classes", [1, 3, 8, 9, 25])
 def test_native_best_paths_are_bit_for_bit_the_others(classes: int) -> None:
     """Ties among them, bars, lengths of 1, more chains than a thread takes at once."""
-    native_only()
+    require_native()
     g = torch.Generator().manual_seed(classes)
     lengths = torch.randint(1, 12, (21,), generator=g)
     emissions, moves, start, end = (
@@ -139,11 +139,6 @@ def test_native_best_paths_are_bit_for_bit_the_others(classes: int) -> None:
         got = best_paths(chain)
     for one, other in zip(got, want, strict=True):
         assert torch.equal(one, other)
-
-
-def native_only() -> None:
-    if native_library.native().library is None:
-        pytest.skip(f"the native library is {native_library.native().said}")
 
 
 def ragged(classes: int, *, batch: int = 21, steps: int = 11, spread: float = 3.0, barred: bool = True) -> list[Tensor]:
@@ -195,7 +190,7 @@ def all_of(parts: Sequence[Tensor], wanted: Any) -> list[Tensor]:
 @pytest.mark.parametrize("barred", [False, True])
 @pytest.mark.parametrize("classes", [1, 2, 9, 25, 50])
 def test_native_sums_are_the_others(classes: int, barred: bool) -> None:
-    native_only()
+    require_native()
     parts = ragged(classes, barred=barred)
     for one, other in zip(all_of(parts, "native"), all_of(parts, "padded"), strict=True):
         assert bool(other.isfinite().all() if not barred else not other.isnan().any())
@@ -203,7 +198,7 @@ def test_native_sums_are_the_others(classes: int, barred: bool) -> None:
 
 
 def test_native_sums_read_no_padding_and_any_strides() -> None:
-    native_only()
+    require_native()
     parts = ragged(9)
     clean = all_of([past_the_end(parts[0], parts[-1], 5.0), *parts[1:]], "native")
     twisted = [part.flip(0).t().contiguous().t().flip(0) if part.dim() == 2 else part for part in parts[1:]]
@@ -214,7 +209,7 @@ def test_native_sums_read_no_padding_and_any_strides() -> None:
 
 
 def test_native_sums_are_the_same_bits_on_any_number_of_threads() -> None:
-    native_only()
+    require_native()
     parts, found = ragged(25, batch=37), []
     before = torch.get_num_threads()
     try:
@@ -231,7 +226,7 @@ def test_native_sums_are_the_same_bits_on_any_number_of_threads() -> None:
 def test_where_no_path_is_open(wanted: Any) -> None:
     """log Z is -inf, nothing is expected of such a chain, and its neighbours do not notice."""
     if wanted == "native":
-        native_only()
+        require_native()
     parts = ragged(9, barred=False)
     parts[2][3] = INFINITE
     parts[3][4] = INFINITE
@@ -257,7 +252,7 @@ def test_where_no_path_is_open(wanted: Any) -> None:
 def test_what_is_not_a_number_is_not_hidden(wanted: Any) -> None:
     """A loss that went wrong is to be seen, and in its own chain alone."""
     if wanted == "native":
-        native_only()
+        require_native()
     parts = ragged(9, barred=False)
     parts[0][1, 4, 2] = math.nan
     found = all_of(parts, wanted)
@@ -270,7 +265,7 @@ def test_what_is_not_a_number_is_not_hidden(wanted: Any) -> None:
 @pytest.mark.parametrize("scale", [1e-3, 30.0, 500.0])
 def test_native_sums_hold_far_apart_scores(scale: float) -> None:
     """States hundreds of nats behind are still there, to the last one that a double can tell from zero."""
-    native_only()
+    require_native()
     parts = ragged(9, spread=scale, barred=False)
     parts[1] = parts[1].clamp(-600, 600)
     found = zip(all_of(parts, "native")[:4], all_of(parts, "padded")[:4], strict=True)
@@ -279,7 +274,7 @@ def test_native_sums_hold_far_apart_scores(scale: float) -> None:
 
 
 def test_native_sums_refuse_lengths_and_paths_that_do_not_fit() -> None:
-    native_only()
+    require_native()
     *parts, lengths = ragged(3)
     for wrong in (-1, 3):
         paths = torch.zeros(len(lengths), 11, dtype=torch.int64)

@@ -10,6 +10,7 @@ import pytest
 
 from seqkit.kernels import native_structs
 from seqkit.runtime import native_library
+from tests.helpers.native import require_native
 
 SOURCE = re.sub(r"//.*", "", native_library.SOURCE.read_text())
 
@@ -70,9 +71,7 @@ def test_functions_have_the_parameters_and_results_of_the_source() -> None:
 
 
 def test_a_misspelt_parameter_is_an_error() -> None:
-    library = native_library.native().library
-    if library is None:
-        pytest.skip(f"the native library is {native_library.native().said}")
+    library = require_native()
     with pytest.raises(TypeError, match="required argument 'out' missing"):
         library.seqkit_lay_out(lengths=None, batch=0, steps=0, groups=1, output=None)
 
