@@ -1,7 +1,7 @@
-"""The command line: `seqkit VERB ...`, one file a verb.
+"""The command line: `seqkit VERB ...`, one module per verb.
 
-Verbs are imported when they are called, so that `seqkit --help` costs little more than Python's own start and a verb
-pays only for what it needs. Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 the run failed,
+Verbs are imported when they are called, so that `seqkit --help` takes little longer than the start of Python, and a
+verb only as long as what it needs. Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 the run failed,
 2 usage, recipe or data, 130 Ctrl-C, 143 SIGTERM.
 """
 
@@ -20,24 +20,24 @@ from seqkit.errors import SeqkitError, suggest
 from seqkit.public_api import DoorWarning
 
 VERBS = {
-    "run": "Train what a recipe says.",
+    "run": "Train a recipe.",
     "evaluate": "Score a trained model on a split of its data.",
-    "predict": "Lines or a file in, JSON lines out.",
-    "generate": "Let a language model write.",
-    "reproduce": "Train a recipe with several seeds and judge what it promises.",
-    "plan": "Show what each way of making batches would cost.",
-    "prove": "Show that the answers of a recipe or a model do not move.",
-    "verify-resume": "Kill a recipe's own run, resume it, show that nothing moved.",
+    "predict": "Predict for lines of text or a file; prints JSON lines.",
+    "generate": "Generate text with a trained model.",
+    "reproduce": "Train a recipe with several seeds and check the scores it promises.",
+    "plan": "Show what each way of making batches costs.",
+    "prove": "Prove that answers do not depend on padding, batch or order.",
+    "verify-resume": "Kill and resume a run; compare it with an uninterrupted one.",
     "recipes": "List, show and check recipes.",
-    "tasks": "List the tasks that a recipe may name.",
-    "plugins": "List everything that a recipe may name, and who brings it.",
-    "doctor": "Look for what is wrong with this installation.",
+    "tasks": "List the tasks that a recipe can use.",
+    "plugins": "List, create, examine and check plugins.",
+    "doctor": "Look for problems of this installation.",
 }
-"""Every verb and what `seqkit --help` says of it. The verb is `command` in the module of its name."""
+"""{verb: its line in `seqkit --help`}. The verb itself is `command` in the module of its name."""
 
 
 class Verbs(click.Group):
-    """A group whose commands are imported when they are called, and whose errors are plain sentences."""
+    """A group whose commands are imported when they are called, and whose errors are shown as plain sentences."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -60,31 +60,34 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a verb. What a user did wrong is one line a problem; a traceback is shown for seqkit's own mistakes."""
+        """Run a verb. Problems that the user can solve are shown as one line each; only bugs show a traceback."""
         try:
             return super().invoke(ctx)
         except SeqkitError as error:
             if ctx.params.get("debug"):
                 raise
-            _leave(ctx, str(error) + _quoted(str(error)), error.exit_code)
+            _exit(ctx, str(error) + _plugin_tracebacks(str(error)), error.exit_code)
         except KeyboardInterrupt:
             if ctx.params.get("debug"):
                 raise
-            _leave(ctx, "interrupted", 130)
+            _exit(ctx, "interrupted", 130)
 
 
-def _quoted(message: str) -> str:
-    """The tracebacks of the plugins whose failure a message tells of: a fault of theirs is none of the user's."""
+def _plugin_tracebacks(message: str) -> str:
+    """The tracebacks of the plugins whose failures are part of a message: the user did not cause them.
+
+    The registry is not imported for it: a verb that has not done so has no failures.
+    """
     registry = sys.modules.get("seqkit.registry.registry")
-    said = ""
+    text = ""
     for failure in registry.failures() if registry is not None else ():
         if str(failure) in message and not failure.diagnosis.missing:
             lines = failure.diagnosis.trace.rstrip().split("\n")
-            said += f"\nwhat {failure.plugin.distribution} said:\n" + "\n".join(f"  {line}" for line in lines)
-    return said
+            text += f"\ntraceback from {failure.plugin.distribution}:\n" + "\n".join(f"  {line}" for line in lines)
+    return text
 
 
-def _leave(ctx: click.Context, message: str, code: int) -> NoReturn:
+def _exit(ctx: click.Context, message: str, code: int) -> NoReturn:
     click.echo(message, err=True)
     ctx.exit(code)
 
@@ -92,7 +95,7 @@ def _leave(ctx: click.Context, message: str, code: int) -> NoReturn:
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="seqkit")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("--no-plugins", is_flag=True, help="Leave every plugin out that is not seqkit's own.")
+@click.option("--no-plugins", is_flag=True, help="Hide all third-party plugins.")
 @click.pass_context
 def main(ctx: click.Context, debug: bool, no_plugins: bool) -> None:
     """Train recurrent sequence models whose answers do not depend on padding, batch, chunking or restart.
@@ -100,10 +103,10 @@ def main(ctx: click.Context, debug: bool, no_plugins: bool) -> None:
     \b
     seqkit run charlm              train a recipe that comes with seqkit
     seqkit run my.yaml --set train.epochs=3
-    seqkit recipes list            what there is
+    seqkit recipes list            the recipes that come with seqkit
     """
     if not sys.warnoptions:
-        # Python hides deprecations by default; who runs a plugin that uses what is to go should hear of it.
+        # Python hides deprecation warnings by default; whoever runs a plugin that will stop working should see them.
         warnings.simplefilter("default", DoorWarning)
     if no_plugins:
         before = os.environ.get("SEQKIT_PLUGINS")

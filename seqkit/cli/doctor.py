@@ -1,4 +1,4 @@
-"""`seqkit doctor`: what is wrong with this installation, and what to do about it."""
+"""`seqkit doctor`: problems of this installation, and what to do about them."""
 
 from __future__ import annotations
 
@@ -10,86 +10,94 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from seqkit.cli.options import JSON_LIST
 from seqkit.errors import UsageError
 
 PATIENCE = 5.0
-"""Seconds that a plugin's import may stand still."""
+"""Seconds after which a plugin's import that does not proceed is ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstallationIssue:
-    """One thing looked at. `bad` makes the exit code 1; `note` is worth knowing and nothing more."""
+    """The result of one check. `bad` makes the exit code 1; a `note` is worth knowing, but not a problem."""
 
     about: str
-    state: Literal["ok", "note", "bad"]
-    said: str
+    level: Literal["ok", "note", "bad"]
+    message: str
+
+    def facts(self) -> dict[str, str]:
+        """As JSON."""
+        return {"about": self.about, "state": self.level, "said": self.message}
 
 
-@click.command("doctor", short_help="Look for what is wrong with this installation.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.command("doctor")
+@JSON_LIST
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Look for what is wrong with this installation, and leave with 1 if something is.
+    """Look for problems of this installation; exit with 1 if one is bad.
 
-    Looks at versions, torch, extras, plugins (each is imported in a process of its own), another program called
-    seqkit on PATH, and where data and caches lie.
+    Checks versions, torch, extras, plugins (each is imported in a process of its own), whether another program called
+    seqkit is on PATH, and the folders of data and caches.
     """
-    found = []
-    for look in (versions, torch_build, extras, plugins, program, folders):
-        for finding in look():
-            found.append(finding)
+    issues = []
+    for check in (check_versions, check_torch, check_extras, check_plugins, check_program, check_folders):
+        for issue in check():
+            issues.append(issue)
             if not as_json:
-                click.echo(f"{finding.state:<4}  {finding.about}: {finding.said}")
+                click.echo(f"{issue.level:<4}  {issue.about}: {issue.message}")
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in found], indent=1, ensure_ascii=False))
-    if any(finding.state == "bad" for finding in found):
+        click.echo(json.dumps([issue.facts() for issue in issues], indent=1, ensure_ascii=False))
+    if any(issue.level == "bad" for issue in issues):
         ctx.exit(1)
 
 
-def versions() -> Iterator[InstallationIssue]:
-    """seqkit, Python, and whether the metadata tell of the code that runs."""
+def check_versions() -> Iterator[InstallationIssue]:
+    """Python, seqkit, and whether the installed metadata belong to the code that runs."""
     from seqkit._version import __version__
 
-    here = Path(__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[1]
     yield InstallationIssue("python", "ok", f"{sys.version.split()[0]} in {sys.prefix}")
     try:
         installed = importlib.metadata.version("seqkit")
     except importlib.metadata.PackageNotFoundError:
-        said = f"{__version__} in {here} is not installed, so no task, encoder or head is known; pip install it"
-        yield InstallationIssue("seqkit", "bad", said)
+        message = f"{__version__} in {folder} is not installed, so no task, encoder or head is known; pip install it"
+        yield InstallationIssue("seqkit", "bad", message)
         return
     if installed != __version__:
-        said = f"the code in {here} is {__version__}, the installed metadata say {installed}; install it again"
-        yield InstallationIssue("seqkit", "bad", said)
+        message = f"the code in {folder} is {__version__}, the installed metadata say {installed}; install it again"
+        yield InstallationIssue("seqkit", "bad", message)
     else:
-        yield InstallationIssue("seqkit", "ok", f"{__version__} in {here}")
+        yield InstallationIssue("seqkit", "ok", f"{__version__} in {folder}")
 
 
-def torch_build() -> Iterator[InstallationIssue]:
-    """Which torch, how many threads, which GPU."""
+def check_torch() -> Iterator[InstallationIssue]:
+    """The version of torch, its threads, what recurrent layers run on, and the GPUs."""
+    from seqkit.runtime.environment import usable_cores
+
     try:
         import torch
     except Exception as error:  # a broken build raises whatever the loader raises
         yield InstallationIssue("torch", "bad", f"does not import: {' '.join(str(error).split())}")
         return
-    yield InstallationIssue("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads, {_cores()} cores")
-    yield recurrence()
+    threads = f"{torch.get_num_threads()} threads, {usable_cores()} cores"
+    yield InstallationIssue("torch", "ok", f"{torch.__version__}, {threads}")
+    yield check_recurrence()
     if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield InstallationIssue("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
     else:
         why = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees none"
         yield InstallationIssue("gpu", "note", f"none: {why}")
 
 
-def recurrence() -> InstallationIssue:
-    """What recurrent layers run on."""
+def check_recurrence() -> InstallationIssue:
+    """The implementation that recurrent layers run on."""
     import torch
     from torch import nn
 
@@ -104,8 +112,8 @@ def recurrence() -> InstallationIssue:
     return InstallationIssue("recurrence", "note" if missing else "ok", f"on cpu: {dispatch.name} ({dispatch.reason})")
 
 
-def extras() -> Iterator[InstallationIssue]:
-    """Each extra of seqkit: there, or the command that installs it."""
+def check_extras() -> Iterator[InstallationIssue]:
+    """Whether each extra of seqkit is installed, or else the command that installs it."""
     wanted: dict[str, list[str]] = {}
     try:
         lines = importlib.metadata.requires("seqkit") or []
@@ -117,48 +125,46 @@ def extras() -> Iterator[InstallationIssue]:
         if match and match[2] != "dev" and not line.lower().startswith("seqkit"):
             wanted.setdefault(match[2], []).append(match[1])
     for extra, names in wanted.items():
-        missing = [name for name in names if not _has(name)]
+        missing = [name for name in names if not _is_installed(name)]
         if missing:
-            yield InstallationIssue(
-                f"extra {extra}", "note", f'not there ({", ".join(missing)}): pip install "seqkit[{extra}]"'
-            )
+            message = f'not installed ({", ".join(missing)}): pip install "seqkit[{extra}]"'
+            yield InstallationIssue(f"extra {extra}", "note", message)
         else:
-            have = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-            yield InstallationIssue(f"extra {extra}", "ok", have)
+            versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+            yield InstallationIssue(f"extra {extra}", "ok", versions)
 
 
-def plugins(patience: float = PATIENCE) -> Iterator[InstallationIssue]:
-    """Every plugin, imported where it can do no harm, as `seqkit plugins doctor` does it."""
+def check_plugins(patience: float = PATIENCE) -> Iterator[InstallationIssue]:
+    """Every plugin, imported in a process of its own, as `seqkit plugins doctor` does it."""
     from seqkit.plugin_tools.probe import probe
     from seqkit.registry import registry
 
     for report in probe(registry.installed(), patience=patience):
         plugin = report.plugin
-        said = "; ".join(str(remark) for remark in report.remarks)
-        state: Literal["ok", "note", "bad"] = "note" if report.state == "missing" else report.state
-        yield InstallationIssue(
-            f"{plugin.kind} {plugin.full_name}",
-            state,
-            said or f"{plugin.distribution} {plugin.version}, {plugin.value}",
-        )
+        remarks = "; ".join(str(remark) for remark in report.remarks)
+        level: Literal["ok", "note", "bad"] = "note" if report.level == "missing" else report.level
+        message = remarks or f"{plugin.distribution} {plugin.version}, {plugin.value}"
+        yield InstallationIssue(f"{plugin.kind} {plugin.full_name}", level, message)
 
 
-def program(which: Callable[[str], str | None] = shutil.which) -> Iterator[InstallationIssue]:
-    """Is the `seqkit` that the shell finds this one? There is a well-known FASTA tool of the same name."""
-    own = Path(sysconfig.get_path("scripts")) / "seqkit"
-    found = which("seqkit")
-    if found is None:
+def check_program(which: Callable[[str], str | None] = shutil.which) -> Iterator[InstallationIssue]:
+    """Whether the `seqkit` that the shell finds is this one: a well-known FASTA tool has the same name."""
+    script = Path(sysconfig.get_path("scripts")) / "seqkit"
+    on_path = which("seqkit")
+    if on_path is None:
         yield InstallationIssue("program", "note", f"no seqkit is on PATH; use {sys.executable} -m seqkit")
-    elif Path(found).absolute() == own.absolute() or (own.exists() and Path(found).resolve() == own.resolve()):
-        yield InstallationIssue("program", "ok", found)
+    elif Path(on_path).absolute() == script.absolute() or (
+        script.exists() and Path(on_path).resolve() == script.resolve()
+    ):
+        yield InstallationIssue("program", "ok", on_path)
     else:
-        mine = f"this one is {own}" if own.exists() else "this one has no program"
-        said = f"the shell's seqkit is {found}, another program; {mine}; `{sys.executable} -m seqkit` always works"
-        yield InstallationIssue("program", "bad", said)
+        this = f"this one is {script}" if script.exists() else "this one has no program"
+        message = f"the shell's seqkit is {on_path}, another program; {this}; `{sys.executable} -m seqkit` always works"
+        yield InstallationIssue("program", "bad", message)
 
 
-def folders() -> Iterator[InstallationIssue]:
-    """Where data is looked for and where caches are written."""
+def check_folders() -> Iterator[InstallationIssue]:
+    """The folders where data is looked for and where caches are written."""
     from seqkit.io.cache import cache_folder
 
     data = os.environ.get("SEQKIT_DATA")
@@ -167,22 +173,18 @@ def folders() -> Iterator[InstallationIssue]:
     elif Path(data).is_dir():
         yield InstallationIssue("SEQKIT_DATA", "ok", data)
     else:
-        yield InstallationIssue("SEQKIT_DATA", "bad", f"'{data}' is no folder; set it to one, or unset it")
+        yield InstallationIssue("SEQKIT_DATA", "bad", f"'{data}' is not a folder; set it to one, or unset it")
     cache = cache_folder()
-    there = next(each for each in (cache, *cache.absolute().parents) if each.exists())
-    if not os.access(there, os.W_OK) or not there.is_dir():
+    existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())
+    if not os.access(existing, os.W_OK) or not existing.is_dir():
         yield InstallationIssue("cache", "bad", f"{cache} cannot be written; set SEQKIT_CACHE to a folder that can")
     else:
-        yield InstallationIssue("cache", "ok", f"{cache} ({shutil.disk_usage(there).free / 2**30:.0f} GiB free)")
+        yield InstallationIssue("cache", "ok", f"{cache} ({shutil.disk_usage(existing).free / 2**30:.0f} GiB free)")
 
 
-def _has(distribution: str) -> bool:
+def _is_installed(distribution: str) -> bool:
     try:
         importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

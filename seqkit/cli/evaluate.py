@@ -1,4 +1,4 @@
-"""`seqkit evaluate`: scores of a trained model."""
+"""`seqkit evaluate`: the scores of a trained model."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 
 import click
 
+from seqkit.cli.options import DEVICE, JSON_OBJECT, MODEL_FOLDER, QUIET
 
-@click.command("evaluate", short_help="Score a trained model on a split of its data.")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+
+@click.command("evaluate")
+@MODEL_FOLDER
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "dev", "test"]))
-@click.option("--batch", type=click.IntRange(min=1), help="Examples a batch. The scores do not depend on it.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--batch", type=click.IntRange(min=1), help="Examples per batch. The scores do not depend on it.")
+@DEVICE
+@JSON_OBJECT
+@QUIET
 def command(folder: Path, split: str, batch: int | None, device: str, as_json: bool, quiet: bool) -> None:
     """Score the model in FOLDER (a run folder, or its model/) on a split of the data it was trained with."""
     from seqkit.errors import UsageError
@@ -32,8 +34,8 @@ def command(folder: Path, split: str, batch: int | None, device: str, as_json: b
         data = prepare_data(recipe, progress, lambda line: None, fitted=tasks, splits=(split,))
         scores = {
             f"{name}/{split}/{key}": value
-            for name, part in data.items()
-            for key, value in evaluate(model, part, split, batch=batch).scores.items()
+            for name, task_data in data.items()
+            for key, value in evaluate(model, task_data, split, batch=batch).scores.items()
         }
     if as_json:
         click.echo(json.dumps(scores, indent=1))

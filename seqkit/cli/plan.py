@@ -1,4 +1,4 @@
-"""`seqkit plan`: what each way of making batches would cost."""
+"""`seqkit plan`: what each way of making batches costs."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from pathlib import Path
 
 import click
 
+from seqkit.cli.options import QUIET, SET
 
-@click.command("plan", short_help="Show what each way of making batches would cost.")
+
+@click.command("plan")
 @click.argument("recipe")
-@click.option(
-    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
-)
-@click.option("--no-measure", is_flag=True, help="Count padding and shapes only; work on no batch.")
+@SET
+@click.option("--no-measure", is_flag=True, help="Only count padding and shapes; compute no batch.")
 @click.option("--write", is_flag=True, help="Write the best choice into the recipe's file.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a task.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per task.")
+@QUIET
 def command(recipe: str, sets: tuple[str, ...], no_measure: bool, write: bool, as_json: bool, quiet: bool) -> None:
-    """Show how long the examples of RECIPE are, and for each way of making batches of them: how much is padding, how
-    many shapes there are, and what an epoch takes in time and memory. The arrow marks the one to take.
+    """Show how long the examples of RECIPE are, and for each way of making batches of them the share of padding, the
+    number of shapes, and the time and memory of an epoch. The arrow marks the best one.
 
-    Time and memory are predicted from a few batches that are worked on. No answer depends on the choice.
+    Time and memory are predicted from a few batches that are computed. No answer depends on the choice.
     """
     from seqkit import recipe as recipes
     from seqkit.errors import UsageError
 
     checked = recipes.load(recipe, sets)
     if write and (sets or not Path(recipe).is_file()):
-        why = "--set is not in the file" if sets else f"{recipe} is no file"
+        why = "--set is not in the file" if sets else f"{recipe} is not a file"
         raise UsageError(f"--write changes a recipe's file, and {why}")
     if write and len(checked.tasks) > 1:
-        raise UsageError("--write: the tasks of a joint recipe share train.batch; choose for all of them by hand")
+        raise UsageError("--write: the tasks of a joint recipe share train.batch; choose one value for all")
 
     from seqkit.experiments import batch_plan as planning
     from seqkit.experiments import batch_plan_report
@@ -40,13 +40,13 @@ def command(recipe: str, sets: tuple[str, ...], no_measure: bool, write: bool, a
 
     with Progress(quiet=quiet) as progress:
         plans = planning.plan(checked, progress, measure=not no_measure)
-    for each in plans:
+    for plan in plans:
         if as_json:
-            ways = [way.facts() for way in each.ways]
-            click.echo(json.dumps({"task": each.task, "ways": ways, "best": each.best, "lanes": each.lanes}))
+            ways = [way.facts() for way in plan.ways]
+            click.echo(json.dumps({"task": plan.task, "ways": ways, "best": plan.best, "lanes": plan.lanes}))
         else:
-            click.echo("\n".join(batch_plan_report.table(each)))
+            click.echo("\n".join(batch_plan_report.table(plan)))
     if write and plans[0].ways:
         changed = rewrite.write(Path(recipe), checked, plans[0].ways[plans[0].best].settings)
-        said = ", ".join(f"{word}: {'null' if value is None else value}" for word, value in changed.items())
-        click.echo(f"{recipe}: wrote {said}" if changed else f"{recipe}: nothing to change", err=True)
+        settings = ", ".join(f"{name}: {'null' if value is None else value}" for name, value in changed.items())
+        click.echo(f"{recipe}: wrote {settings}" if changed else f"{recipe}: nothing to change", err=True)

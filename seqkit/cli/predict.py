@@ -1,4 +1,4 @@
-"""`seqkit predict`: lines in, JSON lines out."""
+"""`seqkit predict`: lines of text in, JSON lines out."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ from pathlib import Path
 
 import click
 
+from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK
 
-@click.command("predict", short_help="Lines or a file in, JSON lines out.")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+
+@click.command("predict")
+@MODEL_FOLDER
 @click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--task", help="Which task of a joint model.")
-@click.option("--text", "texts", multiple=True, help="An input, given here; may be repeated.")
+@TASK
+@click.option("--text", "texts", multiple=True, help="An input; may be repeated.")
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--device", default="auto", show_default=True)
-@click.option("--scores/--no-scores", default=True, help="What stands behind each prediction (every class, say).")
+@DEVICE
+@click.option(
+    "--scores/--no-scores",
+    default=True,
+    help="Print the scores behind each prediction.",
+)
 def command(
     folder: Path, file: Path | None, task: str | None, texts: tuple[str, ...], batch: int, device: str, scores: bool
 ) -> None:
     """Predict with the model in FOLDER for each line of FILE, of --text, or of standard input.
 
-    Prints one JSON object a line: id, input, prediction, confidence, scores.
+    Prints one JSON object per line: id, input, prediction, confidence, scores.
     """
     from seqkit.errors import UsageError
     from seqkit.inference.predict import predict
@@ -32,29 +38,33 @@ def command(
     if file is not None and texts:
         raise UsageError("give a file or --text, not both")
     model, _, tasks = load_model(folder, choose_device(device))
-    name = pick(task, list(tasks))
-    for where, line, prediction in predict(model, name, tasks[name], _lines(file, texts), batch=batch):
-        row = {"id": where, "input": line, "prediction": prediction.value, "confidence": prediction.confidence}
+    name = choose_task(task, list(tasks))
+    for example_id, line, prediction in predict(model, name, tasks[name], _lines(file, texts), batch=batch):
+        row = {"id": example_id, "input": line, "prediction": prediction.value, "confidence": prediction.confidence}
         if scores and prediction.scores is not None:
             row["scores"] = prediction.scores
         click.echo(json.dumps(row, ensure_ascii=False))
 
 
-def pick(task: str | None, known: list[str]) -> str:
-    """The task that is meant: named, or the only one."""
-    from seqkit.errors import UsageError, suggest
+def choose_task(task: str | None, known: list[str]) -> str:
+    """The task of this name, or the only one.
+
+    Raises:
+        UsageError: there is no such task, or several and no name.
+    """
+    from seqkit.errors import UsageError, name_hint
 
     if task is None and len(known) == 1:
         return known[0]
     if task is None:
         raise UsageError(f"this model has several tasks; choose one with --task: {', '.join(known)}")
     if task not in known:
-        raise UsageError(f"no task '{task}' in this model; it has: {', '.join(known)} {suggest(task, known)}".rstrip())
+        raise UsageError(f"this model has no task '{task}'; {name_hint(task, known, label='its tasks')}")
     return task
 
 
 def _lines(file: Path | None, texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(id, line) pairs. Standard input is read like every file."""
+    """(id, line) of each input. Standard input is read like a file."""
     from seqkit.readers import lines
 
     if texts:

@@ -1,4 +1,4 @@
-"""`seqkit prove`: show that a recipe's or a model's answers do not move."""
+"""`seqkit prove`: show that the answers of a recipe or a model do not depend on padding, batch or order."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from pathlib import Path
 
 import click
 
+from seqkit.cli.options import SET
 
-@click.command("prove", short_help="Show that a recipe's or a model's answers do not move.")
+
+@click.command("prove")
 @click.argument("what")
-@click.option(
-    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a finding.")
+@SET
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per result.")
 def command(what: str, sets: tuple[str, ...], as_json: bool) -> None:
     """Check the contracts of WHAT: a recipe (with new weights) or the folder of a trained model.
 
-    Padding, batch mates, batches of one, order, the shortest and the empty input, causality, states carried over,
-    losses (added up, and computed by hand), gradients in the padding, and the model saved and opened again: each is
-    tried on a few of the task's own examples, and on the encoder alone with its options varied. Leaves with 1 if any
-    of them fails.
+    Padding, batch mates, batches of one, order, the shortest and the empty input, causality, carried states, losses
+    (their sum, and a reference computation), gradients in the padding, and the saved and reloaded model: each is
+    checked with some examples of the task, and with the encoder alone over combinations of its options. Exits with 1
+    if a contract fails.
     """
     from seqkit.verification.recipe_contracts import prove
 
-    failed, quiet = 0, dict[str, int]()
-    for finding in prove(Path(what) if Path(what).is_dir() else what, sets):
-        failed += not finding.passed
+    failed, passed_combinations = 0, dict[str, int]()
+    for result in prove(Path(what) if Path(what).is_dir() else what, sets):
+        failed += not result.passed
         if as_json:
-            row = {"contract": finding.contract, "where": finding.where, "moved": finding.moved}
-            click.echo(json.dumps(row | {"passed": finding.passed, "cause": finding.cause}))
-        elif finding.passed and "(" in finding.where:  # the encoder's options, a hundred of them: told in one line
-            encoder = finding.where.partition("(")[0]
-            quiet[encoder] = quiet.get(encoder, 0) + 1
+            row = {"contract": result.contract, "where": result.where, "moved": result.moved}
+            click.echo(json.dumps(row | {"passed": result.passed, "cause": result.cause}))
+        elif result.passed and "(" in result.where:  # a combination of the encoder's options: there are many
+            encoder = result.where.partition("(")[0]
+            passed_combinations[encoder] = passed_combinations.get(encoder, 0) + 1
         else:
-            click.echo(str(finding))
-    for encoder, count in quiet.items():
+            click.echo(str(result))
+    for encoder, count in passed_combinations.items():
         click.echo(f"ok    encoder {encoder}: {count} contracts hold over all combinations of its options")
     if failed:
         click.echo(f"{failed} contracts failed", err=True)

@@ -1,4 +1,4 @@
-"""`seqkit recipes`: what recipes there are, what is in them, and whether they are right."""
+"""`seqkit recipes`: the recipes that come with seqkit, and checks of recipes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from typing import Any
 
 import click
 
-SETS = click.option(
-    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
-)
+from seqkit.cli.options import JSON_LIST, JSON_OBJECT, SET
 
 
-@click.group("recipes", short_help="List, show and check recipes.")
+@click.group("recipes")
 def command() -> None:
     """List, show and check recipes. A recipe is a YAML file, or the name of one that comes with seqkit."""
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@JSON_LIST
 def list_(as_json: bool) -> None:
     """List the recipes that come with seqkit."""
     from seqkit.recipe import bundled
@@ -37,8 +35,8 @@ def list_(as_json: bool) -> None:
 
 @command.command()
 @click.argument("recipe")
-@click.option("--resolved", is_flag=True, help="With every option written out.")
-@SETS
+@click.option("--resolved", is_flag=True, help="With every option and default written out.")
+@SET
 def show(recipe: str, resolved: bool, sets: tuple[str, ...]) -> None:
     """Print RECIPE as it is, or with every option written out."""
     from seqkit.errors import UsageError
@@ -55,11 +53,11 @@ def show(recipe: str, resolved: bool, sets: tuple[str, ...]) -> None:
 
 @command.command()
 @click.argument("recipe")
-@SETS
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@SET
+@JSON_OBJECT
 @click.pass_context
 def check(ctx: click.Context, recipe: str, sets: tuple[str, ...], as_json: bool) -> None:
-    """Check RECIPE and name everything that is wrong with it. Reads no data and imports no torch."""
+    """Check RECIPE and print everything that is wrong with it. Reads no data and does not import torch."""
     from seqkit.errors import RecipeError
     from seqkit.recipe import load
 
@@ -68,7 +66,7 @@ def check(ctx: click.Context, recipe: str, sets: tuple[str, ...], as_json: bool)
     except RecipeError as error:
         if not as_json:
             raise
-        problems = [{"where": each.where, "what": each.what, "hint": each.hint} for each in error.problems]
+        problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in error.problems]
         click.echo(json.dumps({"recipe": recipe, "ok": False, "problems": problems}, indent=1, ensure_ascii=False))
         ctx.exit(error.exit_code)
     tasks: list[dict[str, Any]] = [
@@ -78,20 +76,20 @@ def check(ctx: click.Context, recipe: str, sets: tuple[str, ...], as_json: bool)
         facts = {"tasks": tasks, "encoder": checked.encoder.use, "seed": checked.seed, "device": checked.device}
         click.echo(json.dumps({"recipe": recipe, "ok": True, "problems": [], **facts}, indent=1, ensure_ascii=False))
         return
-    said = ", ".join(f"{task['name']} ({task['head']})" for task in tasks)
-    click.echo(f"{checked.source}: ok: {said} on {checked.encoder.use}")
+    summary = ", ".join(f"{task['name']} ({task['head']})" for task in tasks)
+    click.echo(f"{checked.source}: ok: {summary} on {checked.encoder.use}")
 
 
 @command.command()
 def schema() -> None:
-    """Print the JSON Schema of a recipe, for editors. It knows all installed plugins that load."""
+    """Print the JSON Schema of a recipe, for editors. It covers all installed plugins that load."""
     from seqkit.plugin_tools.probe import probe
     from seqkit.recipe.json_schema import json_schema
     from seqkit.registry import registry
 
-    # It imports all of them, so each is tried first where it can do no harm.
-    strangers = [plugin for plugin in registry.installed() if plugin.distribution != registry.CORE]
-    for report in probe(strangers):
+    # The schema imports all plugins, so those of third parties are first imported in processes of their own.
+    third_party = [plugin for plugin in registry.installed() if plugin.distribution != registry.CORE]
+    for report in probe(third_party):
         if report.diagnosis is not None:
             registry.mark_failing(report.plugin, report.diagnosis)
 

@@ -1,4 +1,4 @@
-"""`seqkit reproduce`: does a recipe reach what it promises?"""
+"""`seqkit reproduce`: does a recipe reach the scores that it promises?"""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 
 import click
 
+from seqkit.cli.options import QUIET, SET
 
-@click.command("reproduce", short_help="Train a recipe with several seeds and judge what it promises.")
+
+@click.command("reproduce")
 @click.argument("recipe")
-@click.option("--seeds", type=click.IntRange(min=1), help="How many. Default: as many as the recipe says.")
-@click.option(
-    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
-)
+@click.option("--seeds", type=click.IntRange(min=1), help="How many seeds. Default: the number in the recipe.")
+@SET
 @click.option(
     "--over",
     metavar="A.B=FIRST..LAST",
-    help="Train with each of these values, e.g. tasks.genome.fold=0..9, and judge the mean over them.",
+    help="Train with each of these values, e.g. tasks.genome.fold=0..9, and check the mean over them.",
 )
-@click.option("--alone", is_flag=True, help="Of a joint recipe, train each task by itself too, and show both.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; finished ones are not trained again.")
-@click.option("--json", "as_json", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures here.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--alone", is_flag=True, help="Also train each task of a joint recipe by itself, and show both scores.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; finished ones are kept.")
+@click.option("--json", "as_json", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to it.")
+@QUIET
 def command(
     recipe: str,
     seeds: int | None,
@@ -36,21 +36,21 @@ def command(
 ) -> None:
     """Train RECIPE (a file, or a name) and print PASS or FAIL for each score in its `expect:`, with mean and spread.
 
-    Leaves with 0 if all passed and 1 if not.
+    Exits with 0 if all pass and 1 if not.
     """
     from seqkit import recipe as recipes
     from seqkit.errors import UsageError
 
     checked = recipes.load(recipe, sets)
     if not checked.expect:
-        raise UsageError(f"{recipe} promises nothing: it has no 'expect:'")
+        raise UsageError(f"{recipe} promises no scores: it has no 'expect:'")
 
     from seqkit.experiments import reproduce as proof
     from seqkit.runs.progress import Progress
 
     variants = {setting: recipes.load(recipe, (*sets, setting)) for setting in proof.values_of(over)} if over else None
     if alone:
-        proof.alone(checked)  # what cannot be compared is told before anything is trained
+        proof.alone(checked)  # reports what cannot be compared before anything is trained
         if over:
             raise UsageError("--alone and --over do not go together")
     with Progress(quiet=quiet) as progress:

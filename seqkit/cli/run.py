@@ -1,4 +1,4 @@
-"""`seqkit run`: train what a recipe says."""
+"""`seqkit run`: train a recipe."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from pathlib import Path
 
 import click
 
+from seqkit.cli.options import QUIET, SET
 from seqkit.errors import UsageError
 
 
-@click.command("run", short_help="Train what a recipe says.")
+@click.command("run")
 @click.argument("recipe", required=False)
-@click.option(
-    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
-)
+@SET
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
-@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
+@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Continue this run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@QUIET
 @click.option("--offline", is_flag=True, help="Download nothing.")
 def command(
     recipe: str | None,
@@ -30,18 +29,18 @@ def command(
     quiet: bool,
     offline: bool,
 ) -> None:
-    """Train what RECIPE says: a file, or the name of a recipe that comes with seqkit.
+    """Train RECIPE: a file, or the name of a recipe that comes with seqkit.
 
     Progress goes to stderr, the scores of the best checkpoint to stdout, everything else to the run folder.
     """
     if (recipe is None) == (resume is None):
-        raise UsageError("give a recipe, or --resume with a run folder (one of the two)")
+        raise UsageError("give either a recipe or --resume with a run folder")
     if resume is not None and (sets or out):
-        raise UsageError("--resume goes on with the run as it is: --set and --out do not go with it")
+        raise UsageError("--resume continues the run as it is; it cannot be combined with --set or --out")
 
     from seqkit.runs.interrupts import Interrupts
 
-    with Interrupts(at_once=True):  # imports take seconds, and there is nothing to save yet
+    with Interrupts(at_once=True):  # imports take seconds, and nothing has to be saved yet
         from seqkit import recipe as recipes
         from seqkit.io import atomic
         from seqkit.registry import provenance
@@ -58,7 +57,7 @@ def command(
 
         import os
 
-        import torch._dynamo  # noqa: F401  torch's optimisers import it, which takes seconds too
+        import torch._dynamo  # noqa: F401  torch's optimisers import it later, which takes seconds
 
         from seqkit.experiments.expectations import ExpectedRange
         from seqkit.experiments.run_recipe import run_recipe
@@ -72,16 +71,14 @@ def command(
             else:
                 run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out)
             progress.say(f"run folder: {run.folder}")
-            finished = run_recipe(checked, run, progress, resume=resume is not None, stop=stop)
-        stop.check("stopped when all was trained and written; --resume only says so")
+            result = run_recipe(checked, run, progress, resume=resume is not None, stop=stop)
+        stop.check("stopped after everything was trained and written; nothing is left to resume")
     if as_json:
-        click.echo(
-            json.dumps(finished.scores | {"run": str(finished.folder), "best_step": finished.best_step}, indent=1)
-        )
+        click.echo(json.dumps(result.scores | {"run": str(result.folder), "best_step": result.best_step}, indent=1))
         return
-    for key, value in finished.scores.items():
-        bound = ExpectedRange.of(checked.expect.get(key, {}))
-        verdict = "" if bound is None else f"   expected {bound}: {'met' if bound.met(value) else 'NOT MET'}"
+    for key, value in result.scores.items():
+        expected = ExpectedRange.of(checked.expect.get(key, {}))
+        verdict = "" if expected is None else f"   expected {expected}: {'met' if expected.met(value) else 'NOT MET'}"
         click.echo(f"{key:<40} {value:.4f}{verdict}")
-    click.echo(f"{'best checkpoint at step':<40} {finished.best_step}")
-    click.echo(f"{'run folder':<40} {finished.folder}")
+    click.echo(f"{'best checkpoint at step':<40} {result.best_step}")
+    click.echo(f"{'run folder':<40} {result.folder}")

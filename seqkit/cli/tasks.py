@@ -1,4 +1,4 @@
-"""`seqkit tasks`: what a recipe may name under `tasks:`."""
+"""`seqkit tasks`: the tasks that a recipe can use."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 
 import click
 
+from seqkit.cli.options import JSON_LIST
 
-@click.command("tasks", short_help="List the tasks that a recipe may name.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+
+@click.command("tasks")
+@JSON_LIST
 def command(as_json: bool) -> None:
-    """List the tasks that a recipe may name, from metadata alone: nothing is imported."""
-    from seqkit.cli.plugins import rows_of, table
+    """List the tasks that a recipe can use, from metadata alone: nothing is imported."""
+    from seqkit.cli.plugin_tables import format_table, list_rows
 
-    rows = rows_of("tasks")
+    rows = list_rows("tasks")
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    click.echo(table([[row["name"], f"{row['distribution']} {row['version']}", row["note"]] for row in rows]))
+    click.echo(format_table([[row["name"], f"{row['distribution']} {row['version']}", row["note"]] for row in rows]))

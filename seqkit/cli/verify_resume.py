@@ -1,4 +1,4 @@
-"""`seqkit verify-resume`: kill a recipe's own run, resume it, and show that nothing moved."""
+"""`seqkit verify-resume`: kill and resume a run of a recipe, and compare it with an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
+from seqkit.cli.options import QUIET, SET
 
-@click.command("verify-resume", short_help="Kill a recipe's own run, resume it, show that nothing moved.")
+
+@click.command("verify-resume")
 @click.argument("recipe")
 @click.option("--kills", type=click.IntRange(min=1), default=3, show_default=True, help="How often it is killed.")
 @click.option(
@@ -18,16 +20,14 @@ import click
     type=click.IntRange(min=2),
     default=60,
     show_default=True,
-    help="Cut the run to so many steps, with evaluations and saves in between.",
+    help="Shorten the run to this many steps, with evaluations and saves in between.",
 )
-@click.option("--full", is_flag=True, help="Do not cut the run: as long, and as seldom saved, as the recipe says.")
-@click.option(
-    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
-)
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the moments of the kills.")
+@click.option("--full", is_flag=True, help="Do not shorten the run: train and save as the recipe says.")
+@SET
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random moments of the kills.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Keep the runs in this new folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@QUIET
 def command(
     recipe: str,
     kills: int,
@@ -39,16 +39,16 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Train RECIPE (a file, or a name) once in one go, and once killed with SIGKILL at random steps and in the middle
-    of saves, and resumed each time. Both must end alike, bit for bit: weights, optimiser, random states, positions,
-    metrics.jsonl, TensorBoard points, the model folder.
+    """Train RECIPE (a file, or a name) once without interruption, and once killed with SIGKILL at random steps and in
+    the middle of saves, and resumed each time. Both must end alike, bit for bit: weights, optimiser, random states,
+    positions, metrics.jsonl, TensorBoard points, the model folder.
 
-    Prints a certificate, or the first number or tensor that differs; leaves with 1 if one does.
+    Prints a certificate, or the first number or tensor that differs; exits with 1 if one does.
     """
     from seqkit import recipe as recipes
     from seqkit.io.atomic import write_json
 
-    recipes.load(recipe, sets)  # mistakes are told before anything is started
+    recipes.load(recipe, sets)  # reports mistakes before anything is started
 
     import tempfile
 

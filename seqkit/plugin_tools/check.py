@@ -1,4 +1,4 @@
-"""The conformance tests of `seqkit.testing` run on one plugin, without a test runner: `seqkit plugins check`."""
+"""Runs the conformance tests of `seqkit.testing` on one plugin, without a test runner: `seqkit plugins check`."""
 
 from __future__ import annotations
 
@@ -19,28 +19,32 @@ from seqkit.types import JSON
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one test found. `said` is empty if it passed."""
+    """The result of one conformance test. `message` is empty if it passed."""
 
     contract: str
     passed: bool
-    said: str = ""
+    message: str = ""
 
     def __str__(self) -> str:
         head = f"{'ok  ' if self.passed else 'FAIL'}  {self.contract}"
-        return head + "".join(f"\n        {line}" for line in self.said.strip().split("\n") if line)
+        return head + "".join(f"\n        {line}" for line in self.message.strip().split("\n") if line)
+
+    def facts(self) -> dict[str, JSON]:
+        """As JSON."""
+        return {"contract": self.contract, "passed": self.passed, "said": self.message}
 
 
 def check(plugin: Plugin, options: Mapping[str, JSON]) -> Iterator[CheckResult]:
-    """Every contract of a plugin's kind, one after another. The plugin is imported here: look at it with `probe` first.
+    """Check every contract of a plugin's kind. This imports the plugin: examine it with `probe` first.
 
     Args:
         plugin: what is checked.
-        options: what a recipe would say to it.
+        options: its options, as in a recipe.
 
     Raises:
-        SeqkitError: what keeps it from being tried at all: options that are wrong, data that are not there.
+        SeqkitError: it cannot be checked at all: the options are wrong, or the data are missing.
     """
-    tests = _tests(plugin, options)
+    tests = _make_tests(plugin, options)
     for name, method in inspect.getmembers(tests, inspect.ismethod):
         if not name.startswith("test_"):
             continue
@@ -52,29 +56,29 @@ def check(plugin: Plugin, options: Mapping[str, JSON]) -> Iterator[CheckResult]:
             yield CheckResult(contract, False, str(error))
         except SeqkitError:
             raise
-        except Exception as error:  # whatever a stranger's code raises
+        except Exception as error:  # third-party code can raise anything
             last = traceback.extract_tb(error.__traceback__)[-1]
             yield CheckResult(contract, False, f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})")
         else:
             yield CheckResult(contract, True)
 
 
-def _tests(plugin: Plugin, options: Mapping[str, JSON]) -> Any:
-    """An instance of the test class that an author would have written."""
+def _make_tests(plugin: Plugin, options: Mapping[str, JSON]) -> Any:
+    """An instance of the test class that an author would write for the plugin."""
     name = plugin.full_name
     if plugin.kind == "tasks":
         return type("Check", (TaskConformance,), {"task": name, "options": dict(options)})()
-    checked = _checked(plugin, options)
+    checked = _check_options(plugin, options)
     if plugin.kind == "encoders":
         return type("Check", (EncoderConformance,), {"encoder": name, "options": checked})()
     return type("Check", (HeadConformance,), {"head": {"use": name, **checked}})()
 
 
-def _checked(plugin: Plugin, options: Mapping[str, JSON]) -> Mapping[str, Any]:
-    """Options of an encoder or head as a recipe's are checked, defaults filled in.
+def _check_options(plugin: Plugin, options: Mapping[str, JSON]) -> Mapping[str, Any]:
+    """Options of an encoder or head, checked like those of a recipe, defaults filled in.
 
     Raises:
-        RecipeError: with what is wrong.
+        RecipeError: with everything that is wrong.
     """
     location = Location((1, 0, 0), "--set", Path.cwd())
     entry = Entry(location, node_of({"use": plugin.full_name, **options}, location))

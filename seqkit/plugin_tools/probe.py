@@ -1,6 +1,6 @@
-"""Plugins looked at from outside: each is imported in a process of its own, with a time limit, and reported on.
+"""Examines plugins from outside: each is imported in a process of its own, with a time limit, and reported on.
 
-`probe` starts the processes; run as a program (`python -m seqkit.plugin_tools.probe`) this is what they run.
+`probe` starts the processes and collects what they find out; they run `seqkit.plugin_tools.probe_child`.
 """
 
 from __future__ import annotations
@@ -26,46 +26,44 @@ from seqkit.plugin_tools.report import LEVEL_ORDER, Remark, Report, distribution
 from seqkit.registry import registry
 from seqkit.registry.import_errors import Diagnosis, where_in
 from seqkit.registry.registry import CORE, Plugin
+from seqkit.runtime.environment import usable_cores
 
 PATIENCE: Final = 5.0
-"""Seconds after which an import counts as endless if it imports nothing further."""
+"""Seconds after which an import is ended if it has imported nothing further."""
 
 
 CEILING: Final = 12
-"""How many times that an import may take at all."""
+"""An import is ended in any case after this many times the patience."""
 
 
-QUOTED: Final = 200
-"""Characters of a plugin's output that are quoted."""
+MAX_QUOTED: Final = 200
+"""Characters of a plugin's output that are quoted at most."""
 
 
 def probe(plugins: Sequence[Plugin], *, patience: float = PATIENCE) -> Iterator[Report]:
-    """A report on each plugin, in their order. Those of one module share a process; seqkit's own share one as well.
+    """A report on each plugin, in their order. Plugins of one module share a process, and so do those of seqkit.
 
-    A plugin that is made for another seqkit is not imported.
+    A plugin that is made for another version of seqkit is not imported.
     """
     groups: dict[tuple[str, str], list[Plugin]] = {}
     for plugin in plugins:
         if plugin.compatible:
-            module = "" if plugin.distribution == CORE else plugin.module
-            groups.setdefault((plugin.distribution, module), []).append(plugin)
-    everywhere = Counter((plugin.kind, plugin.name) for plugin in registry.installed())
+            groups.setdefault(_group_of(plugin), []).append(plugin)
+    name_counts = Counter((plugin.kind, plugin.name) for plugin in registry.installed())
     children: list[subprocess.Popen[bytes]] = []
-    # Processes wait more than they compute: for the disk, and for an import that does not end.
-    pool = ThreadPoolExecutor(max_workers=_cores() + 2)
+    # The processes mostly wait: for the disk, or for an import that never finishes.
+    pool = ThreadPoolExecutor(max_workers=usable_cores() + 2)
     try:
-        found = {key: pool.submit(_examine, group, patience, children) for key, group in groups.items()}
+        futures = {key: pool.submit(_examine_group, group, patience, children) for key, group in groups.items()}
         for plugin in plugins:
             if plugin.compatible:
-                key = (plugin.distribution, "" if plugin.distribution == CORE else plugin.module)
-                report = found[key].result()[plugin]
+                report = futures[_group_of(plugin)].result()[plugin]
             else:
                 what = f"needs seqkit{plugin.needs}, and this is seqkit {__version__}; it was not imported"
-                report = Report(
-                    plugin, (Remark("bad", what, f"install a version of {plugin.distribution} made for it"),)
-                )
-            if everywhere[plugin.kind, plugin.name] > 1:
-                report = _with(report, Remark("bad", *_clash(plugin)))
+                advice = f"install a version of {plugin.distribution} made for it"
+                report = Report(plugin, (Remark("bad", what, advice),))
+            if name_counts[plugin.kind, plugin.name] > 1:
+                report = _add_remarks(report, _clash(plugin))
             yield report
     finally:  # Ctrl-C does not reach the processes
         pool.shutdown(wait=False, cancel_futures=True)
@@ -73,69 +71,92 @@ def probe(plugins: Sequence[Plugin], *, patience: float = PATIENCE) -> Iterator[
             _kill(child)
 
 
+def _group_of(plugin: Plugin) -> tuple[str, str]:
+    """Plugins with the same value are imported in one process."""
+    return plugin.distribution, "" if plugin.distribution == CORE else plugin.module
+
+
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started."""
-    with contextlib.suppress(OSError):  # it has ended by itself
+    """End a process and all processes that it has started."""
+    with contextlib.suppress(OSError):  # it has ended already
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
-def _clash(plugin: Plugin) -> tuple[str, str]:
-    others = [each for each in registry.installed(plugin.kind) if each.name == plugin.name and each != plugin]
-    who = " and ".join(f"{each.distribution} {each.version}" for each in others)
-    return f"{who} offers the same name", f"a recipe must write {plugin.full_name}"
+def _clash(plugin: Plugin) -> Remark:
+    """The remark on other plugins of this name."""
+    others = [other for other in registry.installed(plugin.kind) if other.name == plugin.name and other != plugin]
+    names = " and ".join(f"{other.distribution} {other.version}" for other in others)
+    return Remark("bad", f"{names} offers the same name", f"a recipe must write {plugin.full_name}")
 
 
-def _with(report: Report, *remarks: Remark) -> Report:
-    every = sorted([*report.remarks, *remarks], key=lambda remark: -LEVEL_ORDER.index(remark.state))
-    return dataclasses.replace(report, remarks=tuple(every))
+def _add_remarks(report: Report, *remarks: Remark) -> Report:
+    """The report with these remarks as well, the worst first."""
+    ordered = sorted([*report.remarks, *remarks], key=lambda remark: -LEVEL_ORDER.index(remark.level))
+    return dataclasses.replace(report, remarks=tuple(ordered))
 
 
-def _examine(
+def _examine_group(
     plugins: Sequence[Plugin], patience: float, children: list[subprocess.Popen[bytes]]
 ) -> dict[Plugin, Report]:
-    """The reports on plugins that are imported together."""
-    said = _ask(plugins, patience, children)
+    """The reports on plugins that are imported in one process."""
+    outcome = _run_child(plugins, patience, children)
     reports = {}
     for number, plugin in enumerate(plugins):
-        report = Report(plugin, **said.reports.get(number, {"loaded": False, "diagnosis": _ended(plugin, said)}))
+        if number in outcome.reports:
+            report = Report(plugin, **outcome.reports[number])
+        else:
+            report = Report(plugin, loaded=False, diagnosis=_diagnose_end(plugin, outcome))
         remarks = []
-        if report.diagnosis is not None:
-            found = report.diagnosis
-            what = f"does not load: {dataclasses.replace(found, advice='')}"
-            remarks.append(Remark("missing" if found.missing else "bad", what, found.advice))
+        if (diagnosis := report.diagnosis) is not None:
+            what = f"does not load: {dataclasses.replace(diagnosis, advice='')}"
+            remarks.append(Remark("missing" if diagnosis.missing else "bad", what, diagnosis.advice))
         if plugin.distribution != CORE:
-            if said.output.strip():
-                remarks.append(Remark("note", f"wrote {_quoted(said.output)} when it was imported"))
-            remarks += _read(plugin)
-        reports[plugin] = _with(report, *remarks)
+            if outcome.output.strip():
+                remarks.append(Remark("note", f"wrote {_quote(outcome.output)} when it was imported"))
+            remarks += [*_metadata_remarks(plugin), *_private_import_remarks(plugin)]
+        reports[plugin] = _add_remarks(report, *remarks)
     return reports
 
 
 @dataclass(slots=True)
-class _Said:
-    """What a process left: a report for each plugin that it came to, its output, its last words, how it ended."""
+class _Outcome:
+    """What a child process has left behind.
 
+    Attributes:
+        patience: seconds without progress that it was allowed.
+        reports: {number of a plugin: the fields of its Report}, for all plugins that it has examined.
+        output: what was written to stdout and stderr.
+        dump: what faulthandler wrote: "Timeout" and a traceback, or the traceback of a crash.
+        exit_code: negative for a signal; None if it had to be killed.
+    """
+
+    patience: float
     reports: dict[int, dict[str, Any]] = field(default_factory=dict)
     output: str = ""
     dump: str = ""
-    code: int | None = None
-    patience: float = 0.0
+    exit_code: int | None = None
 
 
-def _ask(plugins: Sequence[Plugin], patience: float, children: list[subprocess.Popen[bytes]]) -> _Said:
-    """Run the child. It can hang, die, start processes of its own and write anything anywhere but in its report."""
-    with tempfile.TemporaryDirectory(prefix="seqkit-probe-", ignore_cleanup_errors=True) as folder:
-        place = Path(folder)
+def _run_child(plugins: Sequence[Plugin], patience: float, children: list[subprocess.Popen[bytes]]) -> _Outcome:
+    """Examine plugins in a child process, which may hang, die, start other processes or write anything to stdout.
+
+    Args:
+        plugins: what it imports.
+        patience: seconds without progress after which it ends itself.
+        children: has the process in it while it runs.
+    """
+    with tempfile.TemporaryDirectory(prefix="seqkit-probe-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
         names = [f"{plugin.kind}={plugin.full_name}" for plugin in plugins]
-        # The child finds what this process finds, wherever it was started.
+        # The child is to find the same distributions as this process.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        for name in ("SEQKIT_RAISE_PLUGIN_ERRORS", "SEQKIT_PLUGINS"):
-            environment.pop(name, None)
-        said = _Said(patience=patience)
-        with (place / "output").open("wb") as output:
+        for variable in ("SEQKIT_RAISE_PLUGIN_ERRORS", "SEQKIT_PLUGINS"):
+            environment.pop(variable, None)
+        outcome = _Outcome(patience)
+        with (folder / "output").open("wb") as output:
             child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "seqkit.plugin_tools.probe_child", folder, f"{patience:g}", *names],
+                [sys.executable, "-P", "-m", "seqkit.plugin_tools.probe_child", str(folder), f"{patience:g}", *names],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -143,72 +164,75 @@ def _ask(plugins: Sequence[Plugin], patience: float, children: list[subprocess.P
                 start_new_session=True,
             )
             children.append(child)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # no code then, which is told as an endless import
-                said.code = child.wait(patience * CEILING)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # no exit code then, which means an endless import
+                outcome.exit_code = child.wait(patience * CEILING)
             _kill(child)
             children.remove(child)
-        said.output = _text(place / "output")
-        said.dump = _text(place / "dump")
-        for line in _text(place / "reports").split("\n"):
-            # A line cut short by the end of its process; a plugin without a report is told to have ended it.
+        outcome.output = _read_text(folder / "output")
+        outcome.dump = _read_text(folder / "dump")
+        for line in _read_text(folder / "reports").split("\n"):
+            # The last line is cut short if the process died; the plugin counts as the one that ended it.
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                number, found = json.loads(line)
-                found["remarks"] = tuple(Remark(**each) for each in found["remarks"])
-                found["diagnosis"] = Diagnosis(**found["diagnosis"]) if found["diagnosis"] else None
-                said.reports[number] = found
-        return said
+                number, fields = json.loads(line)
+                fields["remarks"] = tuple(Remark(**remark) for remark in fields["remarks"])
+                fields["diagnosis"] = Diagnosis(**fields["diagnosis"]) if fields["diagnosis"] else None
+                outcome.reports[number] = fields
+        return outcome
 
 
-def _ended(plugin: Plugin, said: _Said) -> Diagnosis:
-    """Why an import did not come back."""
-    where = where_in(said.dump, distribution_of(plugin)) if said.dump else ""
+def _diagnose_end(plugin: Plugin, outcome: _Outcome) -> Diagnosis:
+    """Why the import of a plugin has not returned."""
+    where = where_in(outcome.dump, distribution_of(plugin)) if outcome.dump else ""
     advice = f"remove {plugin.distribution}, or tell its author"
-    if said.code is None or said.dump.startswith("Timeout"):
-        limit = said.patience if said.code is not None else said.patience * CEILING
-        cause = f"its import does not end, and was given up after {limit:g} s"
-        return Diagnosis(cause, where, f"{advice}; --timeout gives it longer", trace=said.dump)
-    by = f"by signal {_signal(-said.code)}" if said.code < 0 else f"with exit code {said.code}"
-    return Diagnosis(f"its import ends the process {by}", where, advice, trace=said.dump)
+    if outcome.exit_code is None or outcome.dump.startswith("Timeout"):
+        limit = outcome.patience if outcome.exit_code is not None else outcome.patience * CEILING
+        cause = f"its import does not finish; it was ended after {limit:g} s"
+        return Diagnosis(cause, where, f"{advice}; --timeout gives it longer", trace=outcome.dump)
+    code = outcome.exit_code
+    manner = f"by signal {_signal_name(-code)}" if code < 0 else f"with exit code {code}"
+    return Diagnosis(f"its import ends the process {manner}", where, advice, trace=outcome.dump)
 
 
-def _read(plugin: Plugin) -> Iterator[Remark]:
-    """What its files and its metadata say."""
-    dist = distribution_of(plugin)
-    for line in dist.stale():
-        yield Remark("bad", f"its metadata are stale: {line}", f"install it again: pip install -e {dist.editable}")
+def _metadata_remarks(plugin: Plugin) -> Iterator[Remark]:
+    """Remarks on the metadata of a plugin's distribution."""
+    distribution = distribution_of(plugin)
+    for line in distribution.stale():
+        advice = f"install it again: pip install -e {distribution.editable}"
+        yield Remark("bad", f"its metadata are stale: {line}", advice)
     if not plugin.needs:
         yield Remark("note", "its metadata do not say which versions of seqkit it works with", "tell its author")
-    for name, path in dist.files.items():
+
+
+def _private_import_remarks(plugin: Plugin) -> Iterator[Remark]:
+    """Remarks on imports from seqkit that are not part of the public API."""
+    for name, path in distribution_of(plugin).files.items():
         if path.suffix != ".py":
             continue
         try:
-            found = list(public_api.private_imports(path.read_text(encoding="utf-8")))
+            imports = list(public_api.private_imports(path.read_text(encoding="utf-8")))
         except (OSError, SyntaxError, ValueError):
-            continue  # a file that cannot be read is none that works; its import tells
-        for each in found:
-            what = f"imports {each.name} ({name}:{each.line}), which is no public door and may change at any time"
-            yield Remark("note", what)
+            continue  # if the plugin needs this file, its import fails, which is reported
+        for private in imports:
+            source = f"imports {private.name} ({name}:{private.line})"
+            yield Remark("note", f"{source}, which is not part of the public API and may change at any time")
 
 
-def _quoted(text: str) -> str:
-    flat = " ".join(text.split())
-    return repr(flat if len(flat) <= QUOTED else flat[: QUOTED - 3] + "...")
+def _quote(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= MAX_QUOTED else line[: MAX_QUOTED - 3] + "...")
 
 
-def _signal(number: int) -> str:
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
         return str(number)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
+    """The first MiB of a file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(1 << 20).decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The process that imports plugins for `seqkit plugins doctor`, and reports on them."""
+"""The process that imports plugins for `seqkit.plugin_tools.probe` and reports on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -22,62 +22,66 @@ from seqkit.registry.registry import CORE, Plugin
 from seqkit.registry.side_effects import ProcessSnapshot
 from seqkit.types import JSON
 
-FOR_A_LIBRARY: Final = 4
-"""How many times that Python may get no turn at all."""
+LIBRARY_FACTOR: Final = 4
+"""While no thread of Python runs, as when a large library is loaded, patience lasts this many times longer."""
 TURNS: Final = 20
-"""Turns that the patience is counted in."""
+"""How many waits the patience is divided into."""
 SLOW: Final = 1.0
-"""Seconds from which the time of an import is worth a note, where it does not import torch."""
+"""Seconds from which the time of an import is worth a note, unless it imports torch."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Import plugins one after another and write a line of JSON on each, as soon as there is something to say."""
+    """Import plugins one after another, and write a line of JSON on each before the next.
+
+    Args:
+        arguments: a folder for the files `reports` and `dump`, the patience in seconds, and `kind=distribution:name`
+            of each plugin.
+    """
     folder, patience, *names = arguments
     with (Path(folder) / "dump").open("w") as dump, (Path(folder) / "reports").open("w") as reports:
         faulthandler.enable(dump)
-        _give_up_after(float(patience), dump)
+        _start_watchdog(float(patience), dump)
         for number, name in enumerate(names):
             kind, _, full_name = name.partition("=")
-            (plugin,) = [each for each in registry.installed(kind) if each.full_name == full_name]
-            found = _look(plugin)
-            reports.write(json.dumps([number, found], default=str) + "\n")
+            (plugin,) = [plugin for plugin in registry.installed(kind) if plugin.full_name == full_name]
+            reports.write(json.dumps([number, _examine(plugin)], default=str) + "\n")
             reports.flush()
-    # Whatever it has registered to happen at the end, or left running, is nobody's business here.
+    # Without exit handlers, and without waiting for threads, that a plugin has left behind.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-def _give_up_after(patience: float, dump: TextIO) -> None:
-    """End the process when no module was imported for this long, with a traceback of where it stood.
+def _start_watchdog(patience: float, dump: TextIO) -> None:
+    """End the process, with a traceback in `dump`, when no module was imported for `patience` seconds.
 
-    Time is counted in turns that this thread gets, so that a busy machine is not taken for an endless import. Where
-    Python gets no turn at all, as while a large library is loaded, a clock of C's runs, and gives it longer.
+    Time is counted in the waits of a thread, so that a busy machine is not mistaken for an endless import. While no
+    Python code runs at all, a timer of faulthandler's counts instead.
     """
 
-    def follow() -> None:
-        seen, still = len(sys.modules), 0
-        while still < TURNS:
-            faulthandler.dump_traceback_later(patience * FOR_A_LIBRARY, exit=True, file=dump)
+    def watch() -> None:
+        modules, idle = len(sys.modules), 0
+        while idle < TURNS:
+            faulthandler.dump_traceback_later(patience * LIBRARY_FACTOR, exit=True, file=dump)
             time.sleep(patience / TURNS)
-            now = len(sys.modules)
-            seen, still = now, (still + 1 if now == seen else 0)
+            idle = idle + 1 if len(sys.modules) == modules else 0
+            modules = len(sys.modules)
         dump.write("Timeout\n")
         dump.flush()
         faulthandler.dump_traceback(dump)
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True, name="seqkit-probe").start()
+    threading.Thread(target=watch, daemon=True, name="seqkit-probe").start()
 
 
-def _look(plugin: Plugin) -> dict[str, JSON]:
-    """The fields of a Report that only an import can tell."""
+def _examine(plugin: Plugin) -> dict[str, JSON]:
+    """Import a plugin: the fields of its Report that only an import can tell."""
     try:
         place_of = distribution_of(plugin).place_of
     except importlib.metadata.PackageNotFoundError:
-        place_of = _nowhere
-    before = "torch" in sys.modules
-    watch = ProcessSnapshot(lambda filename: place_of(filename) is not None)
+        place_of = _no_place
+    had_torch = "torch" in sys.modules
+    snapshot = ProcessSnapshot(lambda filename: place_of(filename) is not None)
     start = time.perf_counter()
     diagnosis: Diagnosis | None = None
     factory: Any = None
@@ -86,16 +90,10 @@ def _look(plugin: Plugin) -> dict[str, JSON]:
     except BaseException as error:
         diagnosis = diagnose(error, plugin.distribution, plugin.value)
     seconds = time.perf_counter() - start
-    remarks = []
+    remarks: list[Remark] = []
     if plugin.distribution != CORE:
-        remarks += [
-            Remark("bad" if each.grave else "note", f"{each.what} when it was imported") for each in watch.changes()
-        ]
-        torch = not before and "torch" in sys.modules
-        if torch and plugin.kind == "tasks":
-            remarks.append(Remark("note", "its import imports torch", "listing and checking stay quick without it"))
-        if seconds > SLOW and not torch:
-            remarks.append(Remark("note", f"its import takes {seconds:.1f} s"))
+        imported_torch = not had_torch and "torch" in sys.modules
+        remarks += _import_remarks(plugin, snapshot, seconds, imported_torch=imported_torch)
     about, options = ("", ()) if factory is None else _options(factory, remarks)
     return {
         "remarks": [dataclasses.asdict(remark) for remark in remarks],
@@ -107,35 +105,55 @@ def _look(plugin: Plugin) -> dict[str, JSON]:
     }
 
 
-def _nowhere(filename: str) -> str | None:
+def _import_remarks(
+    plugin: Plugin, snapshot: ProcessSnapshot, seconds: float, *, imported_torch: bool
+) -> Iterator[Remark]:
+    """Remarks on what an import has changed and how long it took.
+
+    Args:
+        plugin: what was imported.
+        snapshot: of the process before that.
+        seconds: how long it took.
+        imported_torch: whether it was the first to import torch.
+    """
+    for change in snapshot.changes():
+        yield Remark("bad" if change.grave else "note", f"{change.what} when it was imported")
+    if imported_torch and plugin.kind == "tasks":
+        yield Remark("note", "its import imports torch", "without it, listing tasks and checking recipes are faster")
+    if seconds > SLOW and not imported_torch:
+        yield Remark("note", f"its import takes {seconds:.1f} s")
+
+
+def _no_place(filename: str) -> str | None:
+    """The `place_of` of a distribution that is not installed."""
     return None
 
 
 def _options(factory: Callable[..., Any], remarks: list[Remark]) -> tuple[str, list[dict[str, JSON]]]:
-    """The first line of the factory's docstring, and its recipe options."""
+    """The first line of the factory's docstring, and its recipe options; problems are added to `remarks`."""
     from seqkit.errors import PluginError
     from seqkit.recipe.options import MISSING, about_of, docs_of, options_of
     from seqkit.recipe.writer import to_plain
 
     try:
         about, docs = about_of(factory), docs_of(factory)
-        found = options_of(factory)
+        options = options_of(factory)
     except PluginError as error:
         remarks.append(Remark("bad", str(error)))
         return "", []
-    except Exception as error:  # what a stranger's object does when it is looked at
+    except Exception as error:  # the attributes of a third-party object can raise anything
         remarks.append(Remark("bad", f"its options cannot be read: {type(error).__name__}: {error}"))
         return "", []
-    options = []
-    for name, annotation, default in found:
-        entry: dict[str, JSON] = {"name": name, "type": type_in_words(annotation), "about": docs.get(name, "")}
+    rows = []
+    for name, annotation, default in options:
+        row: dict[str, JSON] = {"name": name, "type": type_in_words(annotation), "about": docs.get(name, "")}
         if default is not MISSING:
-            entry["default"] = to_plain(default)
-        options.append(entry)
-    silent = [name for name, _, _ in found if not docs.get(name)]
-    if silent:
-        remarks.append(Remark("note", f"its docstring does not explain {', '.join(silent)} under Args:"))
-    return about, options
+            row["default"] = to_plain(default)
+        rows.append(row)
+    undocumented = [name for name, _, _ in options if not docs.get(name)]
+    if undocumented:
+        remarks.append(Remark("note", f"its docstring does not explain {', '.join(undocumented)} under Args:"))
+    return about, rows
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""What is known of a plugin that was looked at from outside."""
+"""What is known of a plugin after it was imported in another process."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -14,17 +13,24 @@ from seqkit.types import JSON
 
 RemarkLevel: TypeAlias = Literal["ok", "note", "missing", "bad"]
 
+LEVEL_ORDER: Final[tuple[RemarkLevel, ...]] = ("ok", "note", "missing", "bad")
+"""From harmless to grave."""
+
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """One thing to know about a plugin. `state`: how bad it is."""
+    """One thing to know about a plugin, and what to do about it."""
 
-    state: RemarkLevel
+    level: RemarkLevel
     what: str
     advice: str = ""
 
     def __str__(self) -> str:
         return f"{self.what}; {self.advice}" if self.advice else self.what
+
+    def facts(self) -> dict[str, JSON]:
+        """As JSON."""
+        return {"state": self.level, "what": self.what, "advice": self.advice}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +38,9 @@ class Report:
     """What is known of one plugin.
 
     Attributes:
-        plugin: which.
+        plugin: the plugin.
         remarks: everything worth saying, the worst first.
-        loaded: whether its import brings what the entry point names; None: it was not tried.
+        loaded: whether its import brings what the entry point names; None: it was not imported.
         diagnosis: why it does not load, if it does not.
         seconds: how long the import took.
         about: the first line of its docstring.
@@ -50,9 +56,9 @@ class Report:
     options: tuple[Mapping[str, JSON], ...] = ()
 
     @property
-    def state(self) -> RemarkLevel:
-        """The worst of the remarks."""
-        return max((remark.state for remark in self.remarks), key=LEVEL_ORDER.index, default="ok")
+    def level(self) -> RemarkLevel:
+        """The worst level of the remarks."""
+        return max((remark.level for remark in self.remarks), key=LEVEL_ORDER.index, default="ok")
 
     @property
     def trace(self) -> str:
@@ -66,20 +72,18 @@ class Report:
         }
         return {
             **plugin,
-            "state": self.state,
+            "state": self.level,
             "loaded": self.loaded,
             "seconds": self.seconds,
             "cause": self.diagnosis.cause if self.diagnosis else "",
             "where": self.diagnosis.where if self.diagnosis else "",
-            "remarks": [dataclasses.asdict(remark) for remark in self.remarks],
+            "remarks": [remark.facts() for remark in self.remarks],
             "traceback": self.trace,
             "about": self.about,
             "options": list(self.options),
         }
 
 
-LEVEL_ORDER: Final[tuple[RemarkLevel, ...]] = ("ok", "note", "missing", "bad")
-
-
 def distribution_of(plugin: Plugin) -> Distribution:
+    """The distribution that brings a plugin."""
     return Distribution(plugin.distribution, [plugin.module])

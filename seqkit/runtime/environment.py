@@ -35,11 +35,16 @@ def environment() -> dict[str, JSON]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "packages": packages(),
         "variables": {name: scrub(os.environ[name]) for name in VARIABLES if name in os.environ},
         "torch": _torch(),
     }
+
+
+def usable_cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def differences(before: Mapping[str, JSON], now: Mapping[str, JSON], prefix: str = "") -> list[str]:

@@ -44,7 +44,7 @@ FINE = '''
 
 
     class Leaky(Plain):
-        """A linear map that forgets about padding."""
+        """A linear map that ignores padding."""
 
         def forward(self, x, lengths, state=None):
             steps = self.map(x)
@@ -70,9 +70,9 @@ def call(*arguments: str) -> Result:
 
 
 class TestInfo:
-    def test_everything_that_is_known(self, site: Path) -> None:
+    def test_all_facts(self, site: Path) -> None:
         module = install(site, code=TASK, requires="seqkit>=0.1,<9")
-        said = call("info", "splice").stdout
+        output = call("info", "splice").stdout
         for line in (
             "task splice\n",
             "  Whether the middle of this window is a splice site.\n",
@@ -87,7 +87,7 @@ class TestInfo:
             "    names\n      a mapping (a whole number) (default {})\n",
             "    fails\n      true or false (default false)\n",
         ):
-            assert line in said, said
+            assert line in output, output
         assert module not in sys.modules
         (row,) = json.loads(call("info", "vendor:splice", "--json").stdout)
         assert (row["kind"], row["loaded"], row["files"]) == ("tasks", True, [f"{module}.py"])
@@ -99,13 +99,13 @@ class TestInfo:
             "default": 3,
         }
 
-    def test_a_broken_one_is_quoted(self, site: Path) -> None:
+    def test_a_broken_plugin_is_diagnosed(self, site: Path) -> None:
         module = install(site, code=BROKEN["abort"])
-        said = call("info", "splice").stdout
-        assert f"does not load: its import ends the process by signal SIGABRT ({module}.py:3); remove vendor" in said
-        assert f'{module}.py", line 3 in <module>' in said
+        output = call("info", "splice").stdout
+        assert f"does not load: its import ends the process by signal SIGABRT ({module}.py:3); remove vendor" in output
+        assert f'{module}.py", line 3 in <module>' in output
 
-    def test_a_distribution_is_all_that_it_brings(self, site: Path) -> None:
+    def test_a_distribution_means_all_its_plugins(self, site: Path) -> None:
         install(
             site,
             distribution="two-things",
@@ -115,7 +115,7 @@ class TestInfo:
         rows = json.loads(call("info", "two_Things", "--json").stdout)
         assert [(row["kind"], row["name"]) for row in rows] == [("heads", "b"), ("tasks", "a")]
 
-    def test_a_name_that_is_none(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unknown_name(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         install(site)
         result = call("info", "splise")
         assert (result.exit_code, result.stdout) == (2, "")
@@ -125,14 +125,14 @@ class TestInfo:
 
 
 class TestDoctor:
-    def test_one_that_is_well(self, site: Path) -> None:
+    def test_a_plugin_without_problems(self, site: Path) -> None:
         install(site, code="def task(): ...", requires="seqkit<9")
         result = call("doctor", "splice")
         assert result.exit_code == 0
         assert result.stdout.startswith("ok      task vendor:splice (1.2, 0.")
         assert result.stdout.endswith("\n1 ok\n")
 
-    def test_something_missing_is_no_fault(self, site: Path) -> None:
+    def test_a_missing_dependency_is_not_bad(self, site: Path) -> None:
         install(site, code="import odd_audio", requires='odd-audio; extra == "audio"')
         result = call("doctor", "splice")
         assert result.exit_code == 0
@@ -149,18 +149,21 @@ class TestDoctor:
         (remark,) = aa["remarks"]
         assert (remark["what"], remark["advice"]) == ("zz 1.2 offers the same name", "a recipe must write aa:splice")
         assert "needs seqkit>=99, and this is seqkit 0.1.0; it was not imported" in [
-            each["what"] for each in zz["remarks"]
+            remark["what"] for remark in zz["remarks"]
         ]
         assert not (site / "imported").exists()
 
-    def test_what_its_code_and_metadata_say(self, site: Path) -> None:
+    def test_remarks_on_code_and_metadata(self, site: Path) -> None:
         install(site, code="from seqkit.registry.registry import CORE\n\ndef task(*, unexplained: int = 1): ...")
         (row,) = json.loads(call("doctor", "splice", "--json").stdout)
-        said = [each["what"] for each in row["remarks"]]
+        remarks = [remark["what"] for remark in row["remarks"]]
         assert row["state"] == "note"
-        assert any(each.startswith("imports seqkit.registry.registry.CORE (vendor_") for each in said)
-        assert "its docstring does not explain unexplained under Args:" in said
-        assert "its metadata do not say which versions of seqkit it works with" in said
+        (private,) = [
+            remark for remark in remarks if remark.startswith("imports seqkit.registry.registry.CORE (vendor_")
+        ]
+        assert private.endswith(":1), which is not part of the public API and may change at any time")
+        assert "its docstring does not explain unexplained under Args:" in remarks
+        assert "its metadata do not say which versions of seqkit it works with" in remarks
 
     def test_metadata_that_are_stale(self, site: Path) -> None:
         install(site, code="def task(): ...", requires="seqkit<9")
@@ -173,7 +176,7 @@ class TestDoctor:
             f"new is in pyproject.toml and not installed yet; install it again: pip install -e {site}" in result.stdout
         )
 
-    def test_options_that_a_recipe_could_not_say(self, site: Path) -> None:
+    def test_options_that_a_recipe_cannot_express(self, site: Path) -> None:
         install(site, code="def task(*, what): ...", requires="seqkit<9")
         result = call("doctor", "splice")
         assert result.exit_code == 1
@@ -196,7 +199,7 @@ class TestDoctor:
                 return
             time.sleep(0.05)
         os.kill(number, signal.SIGKILL)
-        pytest.fail("a process that the plugin started is still there")
+        pytest.fail("a process that the plugin started is still running")
 
     def test_ctrl_c_ends_the_processes(self, site: Path) -> None:
         install(site, code=f"open('started', 'w').write('x')\n{BROKEN['endless']}")
@@ -214,29 +217,29 @@ class TestDoctor:
                 break
             time.sleep(0.05)
         child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=30)
-        assert child.returncode == 130, said
-        assert said == b"interrupted\n"
+        _, errors = child.communicate(timeout=30)
+        assert child.returncode == 130, errors
+        assert errors == b"interrupted\n"
 
 
 class TestCheck:
-    def test_each_contract_is_told_of(self, site: Path) -> None:
+    def test_each_contract_is_reported(self, site: Path) -> None:
         install(site, code=FINE, entries={"seqkit.encoders": {"plain": "Plain", "leaky": "Leaky", "crash": "crash"}})
         result = call("check", "vendor", "--set", "hidden=3", "--json")
         assert result.exit_code == 1
         rows = json.loads(result.stdout)
-        found = {
+        by_name = {
             name: [row for row in rows if row["plugin"] == f"vendor:{name}"] for name in ("plain", "leaky", "crash")
         }
-        assert [len(each) for each in found.values()] == [4, 4, 4]
-        assert all(row["passed"] for row in found["plain"])
-        leaks = {row["contract"]: row["said"] for row in found["leaky"] if not row["passed"]}
+        assert [len(results) for results in by_name.values()] == [4, 4, 4]
+        assert all(row["passed"] for row in by_name["plain"])
+        leaks = {row["contract"]: row["said"] for row in by_name["leaky"] if not row["passed"]}
         assert "the mask is ignored" in leaks["Padding, batch mates, order and chunks do not move an answer"]
         assert len(leaks) == 3
-        assert {row["passed"] for row in found["crash"]} == {False}
-        assert all(row["said"].startswith("ZeroDivisionError: in the factory (") for row in found["crash"])
+        assert {row["passed"] for row in by_name["crash"]} == {False}
+        assert all(row["said"].startswith("ZeroDivisionError: in the factory (") for row in by_name["crash"])
 
-    def test_in_words(self) -> None:
+    def test_as_text(self) -> None:
         result = call("check", "none")
         assert result.exit_code == 0
         assert result.stdout.startswith("encoder seqkit:none 0.1.0\n  ok    ")
@@ -245,7 +248,7 @@ class TestCheck:
         assert str(bad) == "FAIL  Nothing moves\n        one\n        two"
 
     @pytest.mark.parametrize(
-        ("words", "said"),
+        ("words", "message"),
         [
             (["gru", "--set", "hidden=0"], "--set: gru.hidden: must be at least 1, got 0"),
             (["gru", "--set", "hiden=3"], "gru.hiden: unknown option; did you mean 'hidden'?"),
@@ -254,12 +257,12 @@ class TestCheck:
             (["absent"], "no plugin or distribution is called 'absent'"),
         ],
     )
-    def test_mistakes(self, words: list[str], said: str) -> None:
+    def test_mistakes(self, words: list[str], message: str) -> None:
         result = call("check", *words)
         assert (result.exit_code, result.stdout.count("ok  ")) == (2, 0)
-        assert said in result.stderr
+        assert message in result.stderr
 
-    def test_what_does_not_load_is_not_tried_here(self, site: Path) -> None:
+    def test_a_plugin_that_does_not_load_is_not_checked(self, site: Path) -> None:
         install(site, code=BROKEN["abort"])
         result = call("check", "splice")
         assert result.exit_code == 2
@@ -270,13 +273,13 @@ class TestCheck:
 
     def test_tasks_and_heads(self) -> None:
         (names,) = [plugin for plugin in registry.installed("tasks") if plugin.name == "names"]
-        found = list(check.check(names, {"sizes": [40, 20, 20], "head": {"use": "generate", "max_length": 5}}))
-        assert len(found) == 8
-        assert all(outcome.passed for outcome in found), [str(outcome) for outcome in found]
+        results = list(check.check(names, {"sizes": [40, 20, 20], "head": {"use": "generate", "max_length": 5}}))
+        assert len(results) == 8
+        assert all(result.passed for result in results), [str(result) for result in results]
         (tag,) = [plugin for plugin in registry.installed("heads") if plugin.name == "tag"]
-        found = list(check.check(tag, {"dropout": 0.1}))
-        assert len(found) == 4
-        assert all(outcome.passed for outcome in found), [str(outcome) for outcome in found]
+        results = list(check.check(tag, {"dropout": 0.1}))
+        assert len(results) == 4
+        assert all(result.passed for result in results), [str(result) for result in results]
 
 
 def test_reports_come_in_the_order_of_the_plugins(site: Path) -> None:

@@ -149,5 +149,5 @@ def test_what_cannot_be_written_is_refused(path: Path) -> None:
     assert "--set is not in the file" in with_set.stderr
     shipped = CliRunner().invoke(main, ["plan", "charlm", "--write"])
     assert shipped.exit_code == 2
-    assert "is no file" in shipped.stderr
+    assert "is not a file" in shipped.stderr
     assert path.read_text() == RECIPE

@@ -32,7 +32,7 @@ def package(site: Path, name: str, files: dict[str, str]) -> None:
 class TestFiles:
     def test_a_module(self, site: Path) -> None:
         module = install(site)
-        dist = Distribution("Strange", [module])
+        dist = Distribution("Vendor", [module])
         assert (dist.name, dist.version, dist.tops) == ("vendor", "1.2", (module,))
         assert list(dist.files) == [f"{module}.py"]
         assert dist.place_of(str(site / f"{module}.py")) == f"{module}.py"
@@ -53,7 +53,7 @@ class TestFiles:
         package(site, "odd_more", {"__init__.py": ""})
         package(site, "odd_rest", {"__init__.py": ""})
         (info(site) / "top_level.txt").write_text("odd_more\n")
-        (info(site) / "RECORD").write_text("odd_rest/__init__.py,,\nstrange-1.2.dist-info/METADATA,,\n../../bin/x,,\n")
+        (info(site) / "RECORD").write_text("odd_rest/__init__.py,,\nvendor-1.2.dist-info/METADATA,,\n../../bin/x,,\n")
         assert Distribution("vendor", [module]).tops == ("odd_more", "odd_rest", module)
 
     def test_a_package_in_a_namespace_that_others_share(self, site: Path) -> None:
@@ -169,5 +169,5 @@ class TestRequirements:
         install(site)
         assert Distribution("vendor").summary == ""
         with (info(site) / "METADATA").open("a") as file:
-            file.write("Summary: Strange   things.\n")
+            file.write("Summary: Sample   things.\n")
         assert Distribution("vendor").summary == "Sample things."

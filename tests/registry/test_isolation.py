@@ -44,7 +44,7 @@ def scores(folder):
 site = sys.argv[1]
 before = scores("alone")
 sys.path.insert(0, site)
-assert "Train what a recipe says" in call("--help")
+assert "Train a recipe" in call("--help")
 told = {word: call(*word.split()) for word in ("tasks", "plugins list", "recipes list")}
 print(json.dumps([before, scores("among"), told]))
 """
@@ -105,7 +105,7 @@ DIAGNOSES = {
     "output-noise": r"wrote '.*noise.*' when it was imported",
     "signal-hijack": r"took over SIGINT, SIGTERM when it was imported",
     "abort": r"does not load: its import ends the process by signal SIGABRT \(vendor_\d+.py:3\)",
-    "endless": r"does not load: its import does not end, and was given up after 3 s \(vendor_\d+.py:4\)",
+    "endless": r"does not load: its import does not finish; it was ended after 3 s \(vendor_\d+.py:4\)",
     "patched-torch-load": r"replaced json.loads, torch.load when it was imported",
 }
 
@@ -156,7 +156,7 @@ def test_a_recipe_that_names_one_is_told_what_and_where_and_what_to_do(site: Pat
     else:
         pattern = DIAGNOSES[name].removeprefix("does not load: ")
         assert re.search(rf"the task 'splice' of vendor 1.2 does not load: .*{pattern}", result.stderr)
-        _, quoted = result.stderr.split("\nwhat vendor said:\n")
+        _, quoted = result.stderr.split("\ntraceback from vendor:\n")
         if name != "missing-attribute":
             assert re.search(r'  File ".*vendor_\d+.py", line \d', quoted)
             assert "importlib" not in quoted

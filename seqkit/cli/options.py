@@ -1,0 +1,17 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+SET = click.option(
+    "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
+)
+QUIET = click.option("--quiet", is_flag=True, help="No progress on stderr.")
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+TASK = click.option("--task", help="Which task of a joint model.")
+JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+JSON_LIST = click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+MODEL_FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
