@@ -1,7 +1,7 @@
-"""docs/plugins.md is gone through from top to bottom: its files are written and its commands are run, in its order.
+"""docs/plugins.md is followed from top to bottom: its files are written and its commands are run, in its order.
 
-In the default run commands are called in this process, installing is putting a folder on the path, and training is
-short; what proves, or starts processes of its own, is left to the long run, which does everything as a reader does.
+The default test calls commands in this process, installs by putting a folder on the path, and trains for a few steps.
+Commands that prove something or start processes are left to the slow test, which does output as a reader does.
 """
 
 from __future__ import annotations
@@ -32,63 +32,63 @@ PAGE = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, what its first line says (`file`, `add to`, `in`, `shows`), of which file."""
+    """A fenced block: its language, what to do with it (`file`, `add to`, `in`, `shows`, `run`), and its file."""
 
     language: str
-    what: str
+    action: str
     path: str
     text: str
 
 
 def blocks() -> list[Block]:
-    found = []
+    result = []
     for language, text in re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE):
-        said = re.match(r"# (file|add to|in|shows): (\S+)\n", text)
-        assert said or language == "sh", f"a block that says not which file it is:\n{text}"
-        found.append(Block(language, said[1], said[2], text) if said else Block(language, "run", "", text))
-    return found
+        header = re.match(r"# (file|add to|in|shows): (\S+)\n", text)
+        assert header or language == "sh", f"this block does not say which file it is:\n{text}"
+        result.append(Block(language, header[1], header[2], text) if header else Block(language, "run", "", text))
+    return result
 
 
-def put(block: Block, root: Path) -> None:
-    """Write a file, add to one, or see that it has what the page shows of it."""
+def apply(block: Block, root: Path) -> None:
+    """Write a file, add to one, or check that it contains what the page shows of it."""
     path = root / block.path
     body = block.text.partition("\n")[2]
-    if block.what == "file":
+    if block.action == "file":
         path.write_text(block.text)
         if block.language == "python":
             assert not list(private_imports(block.text))
-    elif block.what == "add to":
+    elif block.action == "add to":
         path.write_text(path.read_text() + "\n" + body)
     else:
         assert body in path.read_text(), f"{block.path} is no longer what the page shows"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the page has been gone through, in short."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which the page was followed, with short training."""
     root = tmp_path_factory.mktemp("tutorial")
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQKIT_CACHE", str(root / "cache"))
         patch.chdir(root)
         for block in blocks():
-            if block.what != "run":
-                put(block, root)
+            if block.action != "run":
+                apply(block, root)
                 continue
             for line in block.text.splitlines():
-                do(shlex.split(line), patch)
+                run(shlex.split(line), patch)
         yield root
     for name in set(sys.modules) - before:
         if name.startswith(("seqkit_digits", "seqkit_parity", "seqkit_focal", "test_parity")):
             del sys.modules[name]
 
 
-def do(words: list[str], patch: pytest.MonkeyPatch) -> None:
+def run(words: list[str], patch: pytest.MonkeyPatch) -> None:
     """One command, in this process."""
     if words[0] == "cd":
         patch.chdir(words[1])
     elif words[:3] == ["pip", "install", "-e"]:
-        installed(Path(words[3].removesuffix("[dev]")).resolve(), patch)
+        install(Path(words[3].removesuffix("[dev]")).resolve(), patch)
     elif words[0] == "tensorboard":
         assert words[1:] == ["--logdir", "runs"]
         assert list(Path("runs").glob("*/tb/events*"))
@@ -96,13 +96,13 @@ def do(words: list[str], patch: pytest.MonkeyPatch) -> None:
         if words[1] == "prove" or words[1:3] in (["plugins", "info"], ["plugins", "check"], ["plugins", "doctor"]):
             return
         short = ["--set", "train.steps=4", "--set", "train.histograms=false", "--quiet"] if words[1] == "run" else []
-        done = CliRunner().invoke(main, [*words[1:], *short])
-        assert done.exit_code == 0, f"{' '.join(words)}\n{done.output}"
+        result = CliRunner().invoke(main, [*words[1:], *short])
+        assert result.exit_code == 0, f"{' '.join(words)}\n{result.output}"
     else:
         assert words == ["pytest"]
 
 
-def installed(folder: Path, patch: pytest.MonkeyPatch) -> None:
+def install(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """As an editable install leaves it: the metadata on the path, and the source."""
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     info = folder / "src" / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
@@ -117,18 +117,18 @@ def installed(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.syspath_prepend(str(folder / "src"))
 
 
-class TestInShort:
-    def test_its_runs_are_there_with_what_it_says_of_them(self, place: Path) -> None:
-        runs = {path.parent.relative_to(place).as_posix() for path in place.glob("*/runs/*/metrics.json")}
+class TestFollowedInShort:
+    def test_the_runs_have_the_numbers_that_the_page_names(self, folder: Path) -> None:
+        runs = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/runs/*/metrics.json")}
         named = set(re.findall(r"--out (\S+)", PAGE))
         assert {name.partition("/")[2] for name in runs} == named
-        lines = (place / "seqkit-digits/runs/first/metrics.jsonl").read_text()
+        lines = (folder / "seqkit-digits/runs/first/metrics.jsonl").read_text()
         for name in re.findall(r"`(digits/\w+/\w+)`", PAGE):
             assert f'"{name}"' in lines, name
 
-    def test_its_encoders_keep_the_contracts(self, place: Path) -> None:
+    def test_the_encoders_keep_the_contracts(self, folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(str(place / "seqkit-parity/tests"))
+            patch.syspath_prepend(str(folder / "seqkit-parity/tests"))
             cases = [case for case in vars(importlib.import_module("test_parity")).values() if hasattr(case, "encoder")]
         assert len(cases) == 2
         for case in cases:
@@ -136,40 +136,34 @@ class TestInShort:
                 if name.startswith("test_"):
                     getattr(case(), name)()
 
-    def test_its_reader_says_what_the_page_says_it_says(self, place: Path) -> None:
+    def test_the_reader_gives_the_message_that_the_page_shows(self, folder: Path) -> None:
         from seqkit import DataError
 
         sentence = re.search(r"A user sees `data.txt:(.*?)`", PAGE)
         assert sentence is not None
         strings = importlib.import_module("seqkit_parity.reading").strings
-        path = place / "data.txt"
+        path = folder / "data.txt"
         path.write_text("01 odd\n11 even\n0x1 odd\n")
-        with pytest.raises(DataError) as told:
+        with pytest.raises(DataError) as caught:
             list(strings(path))
-        assert str(told.value) == f"{path}:{sentence[1]}"
+        assert str(caught.value) == f"{path}:{sentence[1]}"
         path.write_text("01 odd\n11 even\n")
-        assert [(each.input, each.target, each.id) for each in strings(path)][1] == ("11", "even", "data.txt:2")
+        assert [(example.input, example.target, example.id) for example in strings(path)][1] == (
+            "11",
+            "even",
+            "data.txt:2",
+        )
 
 
-def test_a_module_of_ones_own_is_wrapped_in_under_30_lines() -> None:
+def test_wrapping_a_module_takes_less_than_30_lines() -> None:
     section = PAGE.partition("## Wrap a PyTorch module")[2].partition("\n## ")[0]
     (code,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
     assert len(code.splitlines()) < 30
     assert "class Mine(nn.Module)" in code
 
 
-def test_the_page_leads_where_it_says() -> None:
-    for page in (PAGE, (ROOT / "docs/design.md").read_text(), (ROOT / "docs/reference.md").read_text()):
-        headings = {
-            re.sub(r"[^\w -]", "", each).strip().lower().replace(" ", "-")
-            for each in re.findall(r"^#+ (.*)", page, re.M)
-        }
-        for goal in re.findall(r"\]\(([^)]+)\)", page):
-            if goal.startswith("#"):
-                assert goal[1:] in headings, goal
-            else:
-                assert (ROOT / "docs" / goal).exists(), goal
-    assert not [door for door in PUBLIC_NAMES if f"`{door}`" not in PAGE]
+def test_the_page_names_every_public_module() -> None:
+    assert not [module for module in PUBLIC_NAMES if f"`{module}`" not in PAGE]
 
 
 PRELUDE = """
@@ -185,7 +179,7 @@ import json, re, subprocess, sys, time, urllib.request
 command = [sys.executable, "-W", "ignore", "-m", "tensorboard.main", *sys.argv[1:], "--port=0", "--load_fast=false"]
 board = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 try:
-    address = next(found[0] for line in board.stderr if (found := re.search(r"http://\\S+", line)))
+    address = next(match[0] for line in board.stderr if (match := re.search(r"http://\\S+", line)))
     for _ in range(120):
         with urllib.request.urlopen(address + "data/plugin/scalars/tags") as answer:
             tags = {tag for run in json.load(answer).values() for tag in run}
@@ -208,13 +202,13 @@ def test_the_whole_page_as_a_reader_does_it(tmp_path: Path) -> None:
     watch.write_text(WATCH)
     root.mkdir()
     prelude = PRELUDE.format(python=environment / "bin/python", watch=watch)
-    where, said = root, []
+    current, outputs = root, []
     for block in blocks():
-        if block.what != "run":
-            put(block, root)
+        if block.action != "run":
+            apply(block, root)
             continue
-        script = f"{prelude}cd {where}\n{block.text}\npwd > {tmp_path / 'where'}\n"
-        done = subprocess.run(
+        script = f"{prelude}cd {current}\n{block.text}\npwd > {tmp_path / 'folder'}\n"
+        result = subprocess.run(
             ["bash", "-c", script],
             env={
                 "PATH": "/usr/bin:/bin",
@@ -226,13 +220,13 @@ def test_the_whole_page_as_a_reader_does_it(tmp_path: Path) -> None:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
-        said.append(done.stdout)
-        where = Path((tmp_path / "where").read_text().strip())
-    everything = "\n".join(said)
+        assert result.returncode == 0, f"{block.text}\n{result.stdout}\n{result.stderr}"
+        outputs.append(result.stdout)
+        current = Path((tmp_path / "folder").read_text().strip())
+    output = "\n".join(outputs)
     for name in re.findall(r"`(digits/\w+/\w+)`", PAGE):
-        assert re.search(rf"TensorBoard shows .*{name}", everything), name
-    assert "NOT MET" not in everything
-    assert len(re.findall(r"expected at .*: met", everything)) == 2
-    answers = [json.loads(line)["prediction"] for line in everything.splitlines() if line.startswith('{"id": "--text')]
-    assert answers == ["even", "odd"]
+        assert re.search(rf"TensorBoard shows .*{name}", output), name
+    assert "NOT MET" not in output
+    assert len(re.findall(r"expected at .*: met", output)) == 2
+    predictions = [json.loads(line)["prediction"] for line in output.splitlines() if line.startswith('{"id": "--text')]
+    assert predictions == ["even", "odd"]
