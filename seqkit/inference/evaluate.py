@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from seqkit.types import Prediction
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found. Predictions, targets and ids are in the order of the data."""
+    """The scores of one task on one split. Predictions, targets and ids are in the order of the data."""
 
     scores: dict[str, float]
     predictions: Sequence[Prediction]
@@ -47,7 +48,7 @@ def evaluate(
 
     Args:
         batch: examples a batch; None: as many as fit a token budget.
-        stop: what listens to signals; it is asked between batches.
+        stop: listens to signals; it is asked between batches.
         tell: gets a sentence if memory was short.
 
     Raises:
@@ -56,60 +57,70 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    part, head = data.splits[split], model.head(data.name)
-    found: list[Prediction | None] = [None] * len(part.x)
-    total, count, fits = 0.0, 0, None
+    stored, head = data.splits[split], model.head(data.name)
+    by_row: list[Prediction | None] = [None] * len(stored.x)
+    total, count, budgets = 0.0, 0, dict[str, int]()
+
+    def warn(message: str) -> None:
+        if tell is not None:
+            tell(f"evaluation: {message}")
+
     for index, windows in evaluation_batches(data, split, batch):
-        waiting = [range(len(index))]
-        while waiting:
-            if stop is not None:
-                stop.check("stopped during an evaluation")
-            rows = waiting.pop(0)
-            first = windows[0] if len(rows) == len(index) else windows[0].take(rows)
-            smaller = out_of_memory.row_ranges(first, fits)
-            if len(smaller) > 1:
-                waiting[:0] = [rows[each.start : each.stop] for each in smaller]
-                continue
-            try:
-                loss, terms, predictions = _scored(model, data, list(_rows(windows, rows)))
-            except out_of_memory.OutOfMemory as caught:
-                error = caught.forget()
-            else:
-                total, count = total + loss, count + terms
-                for row, prediction in zip(rows, predictions, strict=False):
-                    found[index[row]] = prediction
-                continue
-            fits = out_of_memory.halved_budget(error, data.name)
-            waiting.insert(0, rows)
-            if tell is not None:
-                tell(f"evaluation: {out_of_memory.message(error, data.name, fits)}")
+        score = partial(_score_in_parts, model, data, windows, stop)
+        loss, terms, predictions = out_of_memory.run_in_parts(score, data.name, budgets, warn)
+        total, count = total + loss, count + terms
+        if data.task.metric is not None:
+            for row, prediction in zip(index, predictions, strict=True):
+                by_row[row] = prediction
     model.train(was_training)
     scores = {head.loss_name: total / max(1, count)}
     if data.task.metric is None:
         return EvaluationResult(scores, [], [], [])
-    parts = [prediction for prediction in found if prediction is not None]
-    predictions, targets, ids = _whole(head, data, split, parts)
+    predictions = [prediction for prediction in by_row if prediction is not None]
+    predictions, targets, ids = _stitched(head, data, split, predictions)
     if data.task.finish is not None:
         predictions, targets = _finished(data, split, predictions, ids)
     scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
     return EvaluationResult(scores, predictions, targets, ids)
 
 
-def _rows(windows: Sequence[Batch], rows: range) -> Iterator[Batch]:
-    """The same windows with these rows alone; rows that have ended leave, the last ones first."""
-    for window in windows:
-        alive = range(rows.start, min(rows.stop, window.size))
-        if len(alive):
-            yield window if len(alive) == window.size else window.take(alive).trimmed()
-
-
-def _scored(model: Model, data: TaskData, windows: Sequence[Batch]) -> tuple[float, int, list[Prediction]]:
-    """Sum of the losses of consecutive windows, how many terms, and a prediction a row (none without a metric).
+def _score_in_parts(
+    model: Model, data: TaskData, windows: Sequence[Batch], stop: Interrupts | None, budget: int | None
+) -> tuple[float, int, list[Prediction]]:
+    """Sum of the losses of consecutive windows, its number of terms, and a prediction for each row.
 
     Raises:
-        OutOfMemory: what it says.
+        Interrupted: asked to stop.
+        OutOfMemory: a part did not fit.
     """
-    total, count, found = 0.0, 0, list[Prediction]()
+    total, count, predictions = 0.0, 0, list[Prediction]()
+    for rows in out_of_memory.row_ranges(windows[0], budget):
+        if stop is not None:
+            stop.check("stopped during an evaluation")
+        loss, terms, of_part = _score(model, data, list(_take_rows(windows, rows)))
+        total, count = total + loss, count + terms
+        predictions += of_part
+    return total, count, predictions
+
+
+def _take_rows(windows: Sequence[Batch], rows: range) -> Iterator[Batch]:
+    """The same windows with these rows alone; rows that have ended leave, the last ones first."""
+    for window in windows:
+        active = range(rows.start, min(rows.stop, window.size))
+        if len(active):
+            yield window if len(active) == window.size else window.take(active).trimmed()
+
+
+def _score(model: Model, data: TaskData, windows: Sequence[Batch]) -> tuple[float, int, list[Prediction]]:
+    """Sum of the losses of consecutive windows, its number of terms, and a prediction for each row.
+
+    There are no predictions if the task has no metric. If it has one, there is a single window: only targets that are
+    made from the input are scored in several, and no metric can be taken against those.
+
+    Raises:
+        OutOfMemory: a window did not fit.
+    """
+    total, count, predictions = 0.0, 0, list[Prediction]()
     state: State | None = None
     for number, window in enumerate(windows):
         with out_of_memory.catch_oom(window):
@@ -122,41 +133,44 @@ def _scored(model: Model, data: TaskData, windows: Sequence[Batch]) -> tuple[flo
             if number + 1 < len(windows):
                 state = encoded.state
             if data.task.metric is not None:
-                found = model.predict(data.name, window, encoded)
-    return total, count, found
+                predictions = model.predict(data.name, window, encoded)
+    return total, count, predictions
 
 
-def _whole(
-    head: Any, data: TaskData, split: str, parts: list[Prediction]
+def _stitched(
+    head: Any, data: TaskData, split: str, predictions: list[Prediction]
 ) -> tuple[list[Prediction], list[Any], Sequence[str]]:
-    """Windows of one example put together again, so that as many examples are scored as the data has."""
-    part = data.splits[split]
-    targets, origin = data.targets(split), np.asarray(part.origin)
+    """Predictions, targets and ids of whole examples: what was stored in windows is put together again."""
+    stored = data.splits[split]
+    targets, origin = data.targets(split), np.asarray(stored.origin)
     if len(origin) == 0 or origin[-1] + 1 == len(origin):
-        return parts, targets, part.ids
+        return predictions, targets, stored.ids
     groups = np.split(np.arange(len(origin)), np.flatnonzero(np.diff(origin)) + 1)
-    predictions = [head.stitch([parts[i] for i in group]) if len(group) > 1 else parts[group[0]] for group in groups]
-    whole = [_join([targets[i] for i in group], data.target.ragged) for group in groups]
-    return predictions, whole, [part.ids[group[0]] for group in groups]
+    stitched = [
+        head.stitch([predictions[i] for i in group]) if len(group) > 1 else predictions[group[0]] for group in groups
+    ]
+    joined = [_join([targets[i] for i in group], data.target.ragged) for group in groups]
+    return stitched, joined, [stored.ids[group[0]] for group in groups]
 
 
 def _finished(
     data: TaskData, split: str, predictions: list[Prediction], ids: Sequence[str]
 ) -> tuple[list[Prediction], list[Any]]:
-    """Predictions and true targets as the user is to have them: what the fields do not keep is read again."""
+    """Predictions and targets as `Task.finish` makes them; it gets the inputs as read, which are read again."""
     finish = data.task.finish
     assert finish is not None
     examples = data.read_again(split, ids)
     targets = [finish(example.input, Prediction(example.target)).value for example in examples]
-    return [finish(each.input, said) for each, said in zip(examples, predictions, strict=True)], targets
+    finished = [finish(example.input, raw) for example, raw in zip(examples, predictions, strict=True)]
+    return finished, targets
 
 
-def _join(targets: list[Any], aligned: bool) -> Any:
+def _join(targets: list[Any], ragged: bool) -> Any:
     """The target of a whole example: its windows' steps in a row, or the one target that all of them share."""
-    return [step for target in targets for step in target] if aligned else targets[0]
+    return [step for target in targets for step in target] if ragged else targets[0]
 
 
-def better(best: str, score: float, than: float | None) -> bool:
+def is_better(best: str, score: float, than: float | None) -> bool:
     """Whether a dev score beats the best so far. `best` is `name`, `min:name` or `max:name`. NaN beats nothing."""
     if than is None or (math.isnan(than) and not math.isnan(score)):
         return True
@@ -164,6 +178,7 @@ def better(best: str, score: float, than: float | None) -> bool:
 
 
 def lower_is_better(best: str) -> bool:
+    """Whether a score is to be minimised: as `min:` or `max:` says, else by the score's name."""
     kind, _, name = best.rpartition(":")
     return kind == "min" if kind else name in LOWER_IS_BETTER
 

@@ -56,15 +56,12 @@ def forward_backward(
     Raises:
         RunError: a single example does not fit.
     """
-    budgets = state.counters.fits
-    while True:
-        try:
-            return _forward_backward_once(state, data, batches, budgets.get(data.name))
-        except out_of_memory.OutOfMemory as caught:
-            error = caught.forget()
-        clear_gradients(state.parameters)
-        budgets[data.name] = out_of_memory.halved_budget(error, data.name)
-        tell(out_of_memory.message(error, data.name, budgets[data.name]))
+    return out_of_memory.run_in_parts(
+        lambda budget: _forward_backward_within(budget, state, data, batches),
+        data.name,
+        state.counters.fits,
+        tell,
+    )
 
 
 def mean_gradients(state: TrainingState, result: StepResult) -> list[Tensor]:
@@ -77,9 +74,15 @@ def mean_gradients(state: TrainingState, result: StepResult) -> list[Tensor]:
     return gradients
 
 
-def _forward_backward_once(
-    state: TrainingState, data: TaskData, batches: Sequence[Batch], budget: int | None
+def _forward_backward_within(
+    budget: int | None, state: TrainingState, data: TaskData, batches: Sequence[Batch]
 ) -> StepResult:
+    """Forward and backward with at most `budget` padded steps at once.
+
+    Raises:
+        OutOfMemory: a part did not fit.
+    """
+    clear_gradients(state.parameters)  # of an attempt that did not fit
     model, carried = state.model, state.carried.get(data.name)
     rows_of = [out_of_memory.row_ranges(batch, budget) for batch in batches]
     # Several parts share one mean, whose count is known only at the end: until then, gradients are those of sums.

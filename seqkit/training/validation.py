@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
-from seqkit.inference.evaluate import EvaluationResult, better, evaluate, lower_is_better, score_name
+from seqkit.inference.evaluate import EvaluationResult, evaluate, is_better, lower_is_better, score_name
 from seqkit.runtime.random_state import preserve_random_state
 from seqkit.training.board_views import show_outcome
 from seqkit.training.counters import TrainingCounters
@@ -72,7 +72,7 @@ def record_validation(
             f"task {first.name} chooses by the score '{chosen_by}', and there is none; its scores are: {known}"
         )
     score = first_scores[chosen_by]
-    if better(first.task.best, score, counters.best):
+    if is_better(first.task.best, score, counters.best):
         counters.best, counters.best_step, counters.waited = score, counters.step, 0
     else:
         counters.waited += 1

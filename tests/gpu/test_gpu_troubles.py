@@ -101,4 +101,4 @@ def test_a_real_lack_of_memory_splits_the_batch(tmp_path: Path) -> None:
     assert state.counters.fits["steps"] < batch.x.shape[0] * batch.x.shape[1]
     for name, gradient in whole.items():
         assert float((parts[name] - gradient).abs().max()) <= 1e-5 * max(1.0, float(gradient.abs().max())), name
-    assert out_of_memory.exhausted(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory.is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory"))

@@ -78,12 +78,12 @@ def short_of_memory(
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{type(error).__name__}-{str(error)[:12]}")
 def test_every_way_of_saying_it_is_known(error: Exception) -> None:
-    assert out_of_memory.exhausted(error)
+    assert out_of_memory.is_out_of_memory(error)
 
 
 def test_other_errors_are_none_of_these() -> None:
     for error in (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("out of memory"), KeyError()):
-        assert not out_of_memory.exhausted(error)
+        assert not out_of_memory.is_out_of_memory(error)
 
 
 def step(

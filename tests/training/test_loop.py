@@ -227,11 +227,11 @@ def test_averaged_weights_are_the_running_mean(corpus: Path, tmp_path: Path) -> 
 
 
 def test_not_a_number_is_never_the_best_score() -> None:
-    from seqkit.inference.evaluate import better
+    from seqkit.inference.evaluate import is_better
 
     nan = math.nan
     for best in ("accuracy", "nats"):
-        assert better(best, nan, None), "something must be saved as the best so far"
-        assert not better(best, nan, 0.5)
-        assert better(best, 0.5, nan)
-        assert not better(best, nan, nan)
+        assert is_better(best, nan, None), "something must be saved as the best so far"
+        assert not is_better(best, nan, 0.5)
+        assert is_better(best, 0.5, nan)
+        assert not is_better(best, nan, nan)
