@@ -18,6 +18,7 @@ import click
 from seqkit._version import __version__
 from seqkit.errors import SeqkitError, suggest
 from seqkit.public_api import DoorWarning
+from seqkit.runtime import allocator
 
 VERBS = {
     "run": "Train a recipe.",
@@ -62,6 +63,7 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb. Problems that the user can solve are shown as one line each; only bugs show a traceback."""
         try:
+            allocator.configure()
             return super().invoke(ctx)
         except SeqkitError as error:
             if ctx.params.get("debug"):
