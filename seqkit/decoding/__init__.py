@@ -1,1 +1,1 @@
-"""Choosing output symbols, by sampling or beam search. It knows nothing of models."""
+"""Choosing output symbols by sampling or beam search. It needs no model, only its scores."""

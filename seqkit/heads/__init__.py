@@ -161,9 +161,9 @@ def crf(
         constrain: penalise orders that the scheme forbids in training too; false: only predictions keep to the scheme.
         nbest: how many sequences of tags a prediction lists, the best first.
     """
-    from seqkit.heads.linear_chain_crf import RandomField
+    from seqkit.heads.linear_chain_crf import LinearChainCRF
 
-    return RandomField(dim, target, dropout=dropout, constrain=constrain, nbest=nbest)
+    return LinearChainCRF(dim, target, dropout=dropout, constrain=constrain, nbest=nbest)
 
 
 @serves(Next, needs_causal=True, loss_name="nats", contradiction=contradiction)

@@ -1,4 +1,4 @@
-"""Cross-entropy over many symbols, without the matrix of all their probabilities."""
+"""Cross-entropy over many symbols, without the matrix of all probabilities."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-AT_ONCE = 1 << 22
-"""Scores that are worked on at a time: 16 MiB, which a processor's caches see again."""
-MANY = 1 << 20
-"""Scores from which on it is worth while."""
-ROWS = 128
-"""Fewer steps are never taken at a time: products with fewer rows are slow."""
+CHUNK_NUMBERS = 1 << 22
+"""Scores in one chunk: 16 MiB, so that they are still in a processor's caches when they are read again."""
+
+MIN_NUMBERS = 1 << 20
+"""With more scores than this in all, chunks are faster."""
+
+MIN_ROWS = 128
+"""Fewest steps of a chunk: products with fewer rows are slow."""
 
 
 def nats(steps: Tensor, weight: Tensor, bias: Tensor, y: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """(N, H) steps, (V, H) and (V,) weights, (N,) symbols or -1 for none -> () minus their log-probabilities, summed.
+    """The sum of negative log-probabilities, (), as `torch.nn.functional.cross_entropy` of a linear layer gives it.
 
-    `torch.nn.functional.cross_entropy` of a linear layer. Where there are many scores and a CPU, they are worked out a
-    part at a time, gradients with them, and forgotten: (N, V) numbers are never held, and less goes through memory.
+    For many scores on a CPU, scores and gradients are computed in chunks that are then dropped: (N, V) numbers are
+    never held, and less goes through memory. Such a result has one backward pass.
 
     Args:
+        steps: (N, H).
+        weight: (V, H).
+        bias: (V,).
+        y: (N,) the true symbols, -1 for none.
         smoothing: share of the target's weight spread over all symbols.
     """
-    single = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in (steps, weight, bias))
-    if single and len(steps) * len(weight) > MANY and not torch.is_autocast_enabled("cpu"):
+    is_chunkable = all(x.dtype == torch.float32 and x.device.type == "cpu" for x in (steps, weight, bias))
+    if is_chunkable and len(steps) * len(weight) > MIN_NUMBERS and not torch.is_autocast_enabled("cpu"):
         total: Tensor = _Nats.apply(  # type: ignore[no-untyped-call, unused-ignore]
             steps, weight, bias, y, smoothing, torch.is_grad_enabled()
         )
@@ -37,48 +43,49 @@ def nats(steps: Tensor, weight: Tensor, bias: Tensor, y: Tensor, *, smoothing: f
 
 
 class _Nats(torch.autograd.Function):
-    """The gradients are worked out with the loss: each score is there once."""
+    """The gradients are computed with the loss, while a chunk's scores are there."""
 
     @staticmethod
     def forward(
-        ctx: Any, steps: Tensor, weight: Tensor, bias: Tensor, y: Tensor, smoothing: float, wanted: bool
+        ctx: Any, steps: Tensor, weight: Tensor, bias: Tensor, y: Tensor, smoothing: float, with_gradients: bool
     ) -> Tensor:
         rows = torch.nonzero(y >= 0).squeeze(-1)
-        known, true = (steps, y) if len(rows) == len(y) else (steps.index_select(0, rows), y.index_select(0, rows))
-        count, size = len(known), len(weight)
-        part = min(count, max(ROWS, AT_ONCE // size))
-        held, found = steps.new_empty(part, size), steps.new_empty(count)
-        d_steps, d_weight, d_bias = torch.empty_like(known), None, None
-        if wanted:
-            d_weight, d_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        for begin in range(0, count, max(1, part)):
-            x, own = known[begin : begin + part], true[begin : begin + part]
-            scores = torch.addmm(bias, x, weight.t(), out=held[: len(x)])
-            most = scores.amax(1)
-            said = scores.gather(1, own[:, None]).squeeze(1) * (1.0 - smoothing)
+        x, true = (steps, y) if len(rows) == len(y) else (steps.index_select(0, rows), y.index_select(0, rows))
+        count, size = len(x), len(weight)
+        chunk = min(count, max(MIN_ROWS, CHUNK_NUMBERS // size))
+        buffer, nats = steps.new_empty(chunk, size), steps.new_empty(count)
+        grad_x, grad_weight, grad_bias = torch.empty_like(x), None, None
+        if with_gradients:
+            grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        for start in range(0, count, max(1, chunk)):
+            chunk_x, chunk_y = x[start : start + chunk], true[start : start + chunk]
+            scores = torch.addmm(bias, chunk_x, weight.t(), out=buffer[: len(chunk_x)])
+            top = scores.amax(1)
+            target_scores = scores.gather(1, chunk_y[:, None]).squeeze(1) * (1.0 - smoothing)
             if smoothing:
-                said += scores.mean(1) * smoothing
-            shares = scores.sub_(most[:, None]).exp_()
-            sums = shares.sum(1)
-            torch.sub(sums.log().add_(most), said, out=found[begin : begin + part])
-            if d_weight is None or d_bias is None:
+                target_scores += scores.mean(1) * smoothing
+            probs = scores.sub_(top[:, None]).exp_()
+            sums = probs.sum(1)
+            torch.sub(sums.log().add_(top), target_scores, out=nats[start : start + chunk])
+            if grad_weight is None or grad_bias is None:
                 continue
-            shares.div_(sums[:, None])
+            # The gradient of the scores is their probabilities minus the smoothed target.
+            grad_scores = probs.div_(sums[:, None])
             if smoothing:
-                shares.sub_(smoothing / size)
-            shares[torch.arange(len(x)), own] -= 1.0 - smoothing
-            torch.mm(shares, weight, out=d_steps[begin : begin + part])
-            d_weight.addmm_(shares.t(), x)
-            d_bias.add_(shares.sum(0))
-        if wanted:
-            whole = d_steps if len(rows) == len(y) else torch.zeros_like(steps).index_copy_(0, rows, d_steps)
-            ctx.found = whole, d_weight, d_bias
-        return found.sum()
+                grad_scores.sub_(smoothing / size)
+            grad_scores[torch.arange(len(chunk_x)), chunk_y] -= 1.0 - smoothing
+            torch.mm(grad_scores, weight, out=grad_x[start : start + chunk])
+            grad_weight.addmm_(grad_scores.t(), chunk_x)
+            grad_bias.add_(grad_scores.sum(0))
+        if with_gradients:
+            grad_steps = grad_x if len(rows) == len(y) else torch.zeros_like(steps).index_copy_(0, rows, grad_x)
+            ctx.gradients = grad_steps, grad_weight, grad_bias
+        return nats.sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        found, ctx.found = ctx.found, None
-        if found is None:
-            raise RuntimeError("the gradients of a loss over many symbols are there for one backward pass")
-        return *(each.mul_(gradient) for each in found), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("the loss over many symbols keeps its gradients for one backward pass only")
+        return *(gradient.mul_(grad) for gradient in gradients), None, None, None

@@ -20,7 +20,7 @@ from seqkit.types import Field, Prediction
 
 
 class Classify(Head):
-    """Pool, then a linear map to the labels; see `seqkit.heads.classify` for what the options mean.
+    """Pool, then a linear map to the labels; see `seqkit.heads.classify` for the options.
 
     `Prediction.value` is the label (a list of labels for `Labels`), `confidence` its probability, `scores`
     `{label: probability}`. With `every_step`, scores are `{label: [probability at each step]}`.
@@ -41,9 +41,9 @@ class Classify(Head):
     ) -> None:
         super().__init__()
         self.target: Any = target
-        self.several = isinstance(target, Labels)
+        self.is_multilabel = isinstance(target, Labels)
         self.label_smoothing, self.every_step = label_smoothing, every_step
-        # Only an encoder that does not look ahead can say what it would if the sequence ended here.
+        # Predictions as if the sequence ended at a step need an encoder that does not read later ones.
         self.needs_causal = every_step
         self.pool = Pooling(pool, dim)
         self.dropout = nn.Dropout(dropout)
@@ -67,66 +67,69 @@ class Classify(Head):
             y = y[:, None].expand(-1, time, *y.shape[1:])
             terms = int(encoded.lengths.sum())
         smoothing = self.label_smoothing if self.training else 0.0
-        if self.several:
+        if self.is_multilabel:
             y = y.float() * (1.0 - smoothing) + smoothing / 2.0
-            each = functional.binary_cross_entropy_with_logits(logits, y, reduction="none").sum(dim=-1)
+            losses = functional.binary_cross_entropy_with_logits(logits, y, reduction="none").sum(dim=-1)
             terms *= logits.shape[-1]
         else:
             weights = self.weights if self.training and isinstance(self.weights, Tensor) else None
             flat = functional.cross_entropy(
                 logits.flatten(0, -2), y.flatten(), weight=weights, label_smoothing=smoothing, reduction="none"
             )
-            each = flat.view(y.shape)
+            losses = flat.view(y.shape)
         if self.every_step:
-            each = each.masked_fill(~encoded.mask, 0.0)
-        return each.sum(), torch.tensor(terms)
+            losses = losses.masked_fill(~encoded.mask, 0.0)
+        return losses.sum(), torch.tensor(terms)
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
         logits = self.logits(encoded)
-        shares = (logits.sigmoid() if self.several else logits.softmax(dim=-1)).cpu()
+        probabilities = (logits.sigmoid() if self.is_multilabel else logits.softmax(dim=-1)).cpu()
         if not self.every_step:
-            return [self._say(row.tolist()) for row in shares]
+            return [self._prediction(row.tolist()) for row in probabilities]
         return [
-            self._say(rows[length - 1].tolist(), rows[:length].t().tolist())
-            for rows, length in zip(shares, encoded.lengths.tolist(), strict=True)
+            self._prediction(steps[length - 1].tolist(), steps[:length].t().tolist())
+            for steps, length in zip(probabilities, encoded.lengths.tolist(), strict=True)
         ]
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The mean of the windows' probabilities, each window counted once (with every_step: of their last steps)."""
-        ends = [[at_the_end(share) for share in part.scores.values()] for part in parts]
-        return self._say([fmean(each) for each in zip(*ends, strict=True)])
+        windows = [[last_step(probability) for probability in part.scores.values()] for part in parts]
+        return self._prediction([fmean(probabilities) for probabilities in zip(*windows, strict=True)])
 
     def average(self, parts: Sequence[Prediction]) -> Prediction:
         """The mean of the views' probabilities."""
         return self.stitch(parts)
 
-    def _say(self, shares: list[float], steps: list[list[float]] | None = None) -> Prediction:
-        scores: dict[str, Any] = dict(zip(self.target.labels, steps or shares, strict=True))
-        if self.several:
-            given = np.array([share >= 0.5 for share in shares], dtype=np.float32)
+    def _prediction(self, probabilities: list[float], steps: list[list[float]] | None = None) -> Prediction:
+        scores: dict[str, Any] = dict(zip(self.target.labels, steps or probabilities, strict=True))
+        if self.is_multilabel:
+            is_predicted = np.array([probability >= 0.5 for probability in probabilities], dtype=np.float32)
             # Labels are taken as independent: the probability of the set is the product over all labels.
-            sure = float(np.prod([max(share, 1.0 - share) for share in shares]))
-            return Prediction(self.target.decode(given), sure, scores)
-        best = int(np.argmax(shares))
-        return Prediction(self.target.labels[best], shares[best], scores)
+            confidence = float(np.prod([max(probability, 1.0 - probability) for probability in probabilities]))
+            return Prediction(self.target.decode(is_predicted), confidence, scores)
+        best = int(np.argmax(probabilities))
+        return Prediction(self.target.labels[best], probabilities[best], scores)
 
 
-def at_the_end(share: float | Sequence[float]) -> float:
-    """A probability, or the last of one a step."""
-    return share[-1] if isinstance(share, Sequence) else share
+def last_step(probability: float | Sequence[float]) -> float:
+    """A probability, or the last one if there is one for each step."""
+    return probability[-1] if isinstance(probability, Sequence) else probability
 
 
 def balanced_weights(target: Any, power: float) -> Tensor:
-    """(C,) weights of the labels, n_c ** -power, so scaled that the mean weight of a training example is 1.
+    """(C,) weights of the labels, n_c ** -power, scaled so that the mean weight of a training example is 1.
 
     Raises:
-        UsageError: the target does not say how often each label came.
+        UsageError: the target has no counts of its labels.
     """
     counts = getattr(target, "counts", ())
     if isinstance(target, Labels) or not counts:
-        raise UsageError(f"classify: balanced needs how often each label came, which {type(target).__name__} has not")
-    seen = torch.tensor(list(counts), dtype=torch.float32).clamp(min=1.0)
-    weights = seen**-power
-    return weights * seen.sum() / (weights * seen).sum()
+        raise UsageError(
+            f"classify: balanced needs how often each label occurs, and {type(target).__name__} does not count that; "
+            "leave balanced out"
+        )
+    n = torch.tensor(list(counts), dtype=torch.float32).clamp(min=1.0)
+    weights = n**-power
+    return weights * n.sum() / (weights * n).sum()

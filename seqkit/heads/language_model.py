@@ -22,10 +22,10 @@ NO_TARGET = -1
 
 
 class Language(Head):
-    """A softmax over the input's symbols; see `seqkit.heads.language`.
+    """A softmax over the input's symbols; see `seqkit.heads.language` for the options.
 
-    `Prediction.value` lists the likeliest next symbol after each step, `confidence` the probability of each, `scores`
-    `{"nats": mean over the symbols that really came next, or None, "symbols": how many did}`.
+    `Prediction.value` lists the most probable next symbol after each step, `confidence` the probability of each.
+    `scores` is `{"nats": mean over the true next symbols, None without any, "symbols": how many they are}`.
     """
 
     accepts = (Next,)
@@ -46,13 +46,13 @@ class Language(Head):
         cutoffs: Sequence[int],
     ) -> None:
         super().__init__()
-        wrong = contradiction(tied=tied, label_smoothing=label_smoothing, softmax=softmax, cutoffs=cutoffs)
-        if wrong:
-            raise UsageError(f"language: {wrong}")
+        conflict = contradiction(tied=tied, label_smoothing=label_smoothing, softmax=softmax, cutoffs=cutoffs)
+        if conflict:
+            raise UsageError(f"language: {conflict}")
         size: Any = getattr(layer, "size", None)
         weight: Any = getattr(layer, "weight", None)
         if size is None or weight is None:
-            raise UsageError("language: the input must be symbols (Tokens), for it is the next input that is predicted")
+            raise UsageError("language: the input must be symbols (Tokens), because the head predicts the next input")
         self.target = target
         self.label_smoothing = label_smoothing
         self.dropout = nn.Dropout(dropout)
@@ -61,8 +61,8 @@ class Language(Head):
             self.adaptive = AdaptiveSoftmax(dim, size, cutoffs)
             return
         self.bias = nn.Parameter(torch.zeros(size))
-        # Tied weights stay the layer's own, in the model's state once. They are held in a tuple, which torch does not
-        # take for a part of this module, and read when called, so that a moved or copied model ties to its own layer.
+        # Tied weights belong to the layer and are saved once. A tuple hides the layer from torch, which would otherwise
+        # register it here too, and the weights are read at each call, so that a moved or copied model uses its own.
         self._tied: tuple[Any, ...] = (layer,) if tied else ()
         width = weight.shape[1]
         self.narrow = nn.Linear(dim, width) if tied and width != dim else nn.Identity()
@@ -72,16 +72,16 @@ class Language(Head):
             self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(size, dim)))
 
     def logits(self, steps: Tensor) -> Tensor:
-        """(..., H) encoded steps -> (..., V) scores of what comes next, in single precision.
+        """(..., H) encoded steps -> (..., V) scores of the next symbol, in single precision.
 
-        Those of an adaptive softmax are log-probabilities.
+        With an adaptive softmax they are log-probabilities.
         """
         if self.adaptive is not None:
             return self.adaptive.log_probabilities(self.dropout(steps))
-        return functional.linear(self.narrow(self.dropout(steps)), self._out(), self.bias).float()
+        return functional.linear(self.narrow(self.dropout(steps)), self._output_weight(), self.bias).float()
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Nats, and the number of steps whose next symbol is known (-1 in y where it is not)."""
+        """Nats, and the number of steps whose next symbol is known (y is -1 where it is not)."""
         assert batch.y is not None
         y = real_steps(batch.y[..., None], encoded.lengths).squeeze(-1)
         steps = real_steps(encoded.steps, encoded.lengths)
@@ -90,22 +90,22 @@ class Language(Head):
             return self.adaptive.loss(self.dropout(steps), y), known
         smoothing = self.label_smoothing if self.training else 0.0
         steps = self.narrow(self.dropout(steps))
-        return chunked_cross_entropy.nats(steps, self._out(), self.bias, y, smoothing=smoothing), known
+        return chunked_cross_entropy.nats(steps, self._output_weight(), self.bias, y, smoothing=smoothing), known
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
-        """One a sequence. Without targets, the next symbols are those of the sequence itself, all but the first."""
+        """One a sequence. Without targets, the true next symbols are the sequence's own, all but the first."""
         steps = real_steps(encoded.steps, encoded.lengths)
-        y = real_steps(self._next(batch)[..., None], encoded.lengths).squeeze(-1)
+        y = real_steps(self._next_symbols(batch)[..., None], encoded.lengths).squeeze(-1)
         if self.adaptive is not None:
-            nats, (sure, best) = self.adaptive.nats(steps, y), self.adaptive.best(steps)
+            nats, (best_log_probs, best) = self.adaptive.nats(steps, y), self.adaptive.best(steps)
         else:
-            logits = self.logits(steps).log_softmax(dim=-1)
-            nats = functional.nll_loss(logits, y, ignore_index=NO_TARGET, reduction="none")
-            sure, best = logits.max(dim=-1)
+            log_probs = self.logits(steps).log_softmax(dim=-1)
+            nats = functional.nll_loss(log_probs, y, ignore_index=NO_TARGET, reduction="none")
+            best_log_probs, best = log_probs.max(dim=-1)
         lengths = encoded.lengths.tolist()
-        parts = [torch.split(part.cpu(), lengths) for part in (best, sure.exp(), nats, y != NO_TARGET)]
-        return [self._say(*each) for each in zip(*parts, strict=True)]
+        columns = [torch.split(tensor.cpu(), lengths) for tensor in (best, best_log_probs.exp(), nats, y != NO_TARGET)]
+        return [self._prediction(*row) for row in zip(*columns, strict=True)]
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The windows one after another; nats are the mean over the symbols of all of them."""
@@ -118,12 +118,13 @@ class Language(Head):
         value = [symbol for part in parts for symbol in part.value]
         return Prediction(value, confidence, {"nats": total / count if count else None, "symbols": count})
 
-    def _out(self) -> Tensor:
+    def _output_weight(self) -> Tensor:
         """(V, H)"""
         weight: Tensor = self._tied[0].weight if self._tied else self.weight
         return weight
 
-    def _next(self, batch: Batch) -> Tensor:
+    def _next_symbols(self, batch: Batch) -> Tensor:
+        """(B, T), -1 where there is none."""
         if batch.y is not None:
             return batch.y
         y = torch.full_like(batch.x, NO_TARGET, dtype=torch.int64)
@@ -131,10 +132,10 @@ class Language(Head):
         last = torch.arange(y.shape[1])[None] == (batch.lengths - 1)[:, None]
         return y.masked_fill(last.to(y.device), NO_TARGET)
 
-    def _say(self, best: Tensor, sure: Tensor, nats: Tensor, known: Tensor) -> Prediction:
+    def _prediction(self, best: Tensor, confidence: Tensor, nats: Tensor, known: Tensor) -> Prediction:
         count = int(known.sum())
         mean = float(nats.sum() / count) if count else None
         vocabulary: Any = getattr(getattr(self.target, "source", None), "vocabulary", None)
-        numbers = best.tolist()
-        value = numbers if vocabulary is None else vocabulary.names(numbers)
-        return Prediction(value, sure.tolist(), {"nats": mean, "symbols": count})
+        symbols = best.tolist()
+        value = symbols if vocabulary is None else vocabulary.names(symbols)
+        return Prediction(value, confidence.tolist(), {"nats": mean, "symbols": count})

@@ -1,4 +1,4 @@
-"""From many steps to one vector. Only real steps count."""
+"""From many steps to one vector. Padding does not count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seqkit.interfaces import Encoded
 
 
 class Pooling(nn.Module):
-    """One vector for each sequence: `last`, `mean`, `max`, or `attention`. A public door: for heads of your own.
+    """One vector for each sequence: `last`, `mean`, `max`, or `attention`. Public, for heads of your own.
 
     Attention weighs step t by softmax(v . tanh(W h_t + b)) over the real steps (Yang et al. 2016, N16-1174).
     """
@@ -35,26 +35,26 @@ class Pooling(nn.Module):
         return (weights[..., None] * steps.masked_fill(~mask, 0.0)).sum(dim=1)
 
     def running(self, encoded: Encoded) -> Tensor:
-        """-> (B, T, H): at each step what `forward` would give if the sequence ended there.
+        """-> (B, T, H): at each step the vector that `forward` would return if the sequence ended there.
 
-        That holds for encoders that do not look ahead. Attention takes memory of B x T x T for it.
+        This needs an encoder that does not read later steps. Attention needs B x T x T numbers for it.
         """
         steps, mask = encoded.steps, encoded.mask[..., None]
         if self.pool == "last":
             return steps
         time = steps.shape[1]
         if self.pool == "mean":
-            seen = torch.arange(1, time + 1, device=steps.device)[:, None]
-            return steps.masked_fill(~mask, 0.0).cumsum(dim=1) / seen
+            counts = torch.arange(1, time + 1, device=steps.device)[:, None]
+            return steps.masked_fill(~mask, 0.0).cumsum(dim=1) / counts
         if self.pool == "max":
             return steps.cummax(dim=1).values
-        later = torch.ones(time, time, dtype=torch.bool, device=steps.device).triu(1)
-        scores = self._scores(encoded)[:, None, :].masked_fill(later, -torch.inf)
+        is_later = torch.ones(time, time, dtype=torch.bool, device=steps.device).triu(1)
+        scores = self._scores(encoded)[:, None, :].masked_fill(is_later, -torch.inf)
         weights = torch.softmax(scores, dim=-1)
         return weights.to(steps.dtype) @ steps.masked_fill(~mask, 0.0)
 
     def _scores(self, encoded: Encoded) -> Tensor:
-        """(B, T), -inf past the end, in single precision."""
+        """(B, T) in single precision, -inf past each sequence's end."""
         assert self.score is not None
         scores: Tensor = self.score(encoded.steps)
         return scores.squeeze(-1).float().masked_fill(~encoded.mask, -torch.inf)

@@ -19,10 +19,10 @@ from seqkit.types import Field, Prediction
 
 
 class Regress(Head):
-    """Pool, then a linear map to K numbers; see `seqkit.heads.regress`.
+    """Pool, then a linear map to K numbers; see `seqkit.heads.regress` for the options.
 
-    `Prediction.value` is a float or a list of K, in the units of the data; with the Gaussian, `scores` is
-    `{"sd": the same shape}`.
+    `Prediction.value` is a float or a list of K, in the units of the data. With the Gaussian, `scores` is `{"sd": ...}`
+    of the same shape.
     """
 
     accepts = (Values,)
@@ -49,8 +49,8 @@ class Regress(Head):
         mean, log_variance = self.numbers(encoded)
         y = batch.y.float().reshape(mean.shape)
         if log_variance is not None:
-            each = 0.5 * (np.log(2.0 * np.pi) + log_variance + (y - mean).square() * (-log_variance).exp())
-            total = each.sum()
+            losses = 0.5 * (np.log(2.0 * np.pi) + log_variance + (y - mean).square() * (-log_variance).exp())
+            total = losses.sum()
         elif self.kind == "mse":
             total = functional.mse_loss(mean, y, reduction="sum")
         elif self.kind == "mae":
@@ -66,20 +66,20 @@ class Regress(Head):
         means = mean.cpu().numpy()
         if log_variance is None:
             return [Prediction(self._decode(row)) for row in means]
-        spreads = (0.5 * log_variance).exp().cpu().numpy()
-        found = []
-        for row, spread in zip(means, spreads, strict=True):
-            value, above = self._decode(row), self._decode(row + spread)
-            # The field's way back is a straight line, so a spread goes back as a difference of two values.
+        deviations = (0.5 * log_variance).exp().cpu().numpy()
+        predictions = []
+        for row, deviation in zip(means, deviations, strict=True):
+            value, above = self._decode(row), self._decode(row + deviation)
+            # The field decodes linearly, so the difference of two decoded values is the decoded standard deviation.
             sd = above - value if isinstance(value, float) else [b - a for a, b in zip(value, above, strict=True)]
-            found.append(Prediction(value, scores={"sd": sd}))
-        return found
+            predictions.append(Prediction(value, scores={"sd": sd}))
+        return predictions
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The mean of the windows' numbers, each window counted once."""
         values = [part.value for part in parts]
         if isinstance(values[0], list):
-            return Prediction([fmean(each) for each in zip(*values, strict=True)])
+            return Prediction([fmean(numbers) for numbers in zip(*values, strict=True)])
         return Prediction(fmean(values))
 
     def average(self, parts: Sequence[Prediction]) -> Prediction:

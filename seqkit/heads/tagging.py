@@ -1,4 +1,4 @@
-"""One tag a step, each on its own: the module behind `tag`."""
+"""One tag a step, each chosen on its own: the module behind `tag`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from seqkit.types import JSON, Field, Prediction
 
 
 class Tag(Head):
-    """A linear map at each step; see `seqkit.heads.tag`. Only real steps are ever multiplied.
+    """A linear map at each real step; see `seqkit.heads.tag`.
 
-    `Prediction.value` is a list of tags, `confidence` the probability of each; where the tags mark spans, `scores` has
-    the spans that they mean (see `spans_said`).
+    `Prediction.value` is a list of tags, `confidence` the probability of each. If the tags mark spans, `scores` has the
+    spans (see `span_scores`).
     """
 
     accepts = (Tags,)
@@ -56,12 +56,12 @@ class Tag(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
-        shares = self.logits(real_steps(encoded.steps, encoded.lengths)).softmax(dim=-1)
-        sure, best = (part.cpu() for part in shares.max(dim=-1))
+        probabilities = self.logits(real_steps(encoded.steps, encoded.lengths)).softmax(dim=-1)
+        confidence, best = (tensor.cpu() for tensor in probabilities.max(dim=-1))
         lengths = encoded.lengths.tolist()
         return [
-            self._said(self.target.decode(np.asarray(tags)), each.tolist())
-            for tags, each in zip(torch.split(best, lengths), torch.split(sure, lengths), strict=True)
+            self._prediction(self.target.decode(np.asarray(ids)), row_confidence.tolist())
+            for ids, row_confidence in zip(torch.split(best, lengths), torch.split(confidence, lengths), strict=True)
         ]
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
@@ -70,30 +70,36 @@ class Tag(Head):
         for part in parts:
             assert isinstance(part.confidence, list)
             confidence += part.confidence
-        return self._said([tag for part in parts for tag in part.value], confidence)
+        return self._prediction([tag for part in parts for tag in part.value], confidence)
 
-    def _said(self, tags: list[str], confidence: list[float]) -> Prediction:
+    def _prediction(self, tags: list[str], confidence: list[float]) -> Prediction:
         if self.target.scheme is None:
             return Prediction(tags, confidence)
-        scores = spans_said(tags, self.target.scheme, lambda first, after: math.prod(confidence[first:after]))
+        scores = span_scores(tags, self.target.scheme, lambda start, end: math.prod(confidence[start:end]))
         return Prediction(tags, confidence, scores)
 
 
-def spans_said(tags: Sequence[str], scheme: Scheme, confidence: Callable[[int, int], float]) -> JSON:
-    """`{"spans": [{type, start, end, confidence}]}`: first step, step after the last, the probability of its tags."""
+def span_scores(tags: Sequence[str], scheme: Scheme, probability: Callable[[int, int], float]) -> JSON:
+    """`{"spans": [{type, start, end, confidence}]}`: first step, step after the last, and the probability.
+
+    Args:
+        tags: a sequence of tags.
+        scheme: how they mark spans.
+        probability: that of the tags from a first step up to, not including, another.
+    """
     return {
         "spans": [
-            {"type": kind, "start": first, "end": after, "confidence": min(1.0, confidence(first, after))}
-            for kind, first, after in spans_of(tags, scheme)
+            {"type": kind, "start": start, "end": end, "confidence": min(1.0, probability(start, end))}
+            for kind, start, end in spans_of(tags, scheme)
         ]
     }
 
 
 def check_aligned(encoded: Encoded, batch: Batch) -> None:
-    """One target for each encoded step, or a sentence that says where it is not so."""
+    """Raise ValueError unless there is one target for each encoded step."""
     if batch.y_lengths is None or torch.equal(batch.y_lengths, encoded.lengths):
         return
     row = int((batch.y_lengths != encoded.lengths).nonzero()[0])
     name = batch.ids[row] if batch.ids else f"row {row}"
-    have, steps = int(batch.y_lengths[row]), int(encoded.lengths[row])
-    raise ValueError(f"{name}: {have} targets for {steps} steps; this head needs one target a step")
+    targets, steps = int(batch.y_lengths[row]), int(encoded.lengths[row])
+    raise ValueError(f"{name}: {targets} targets for {steps} steps; this head needs one target a step")

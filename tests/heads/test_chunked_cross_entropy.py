@@ -25,7 +25,7 @@ def whole(steps: Tensor, weight: Tensor, bias: Tensor, y: Tensor, smoothing: flo
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven steps at a time, the last part smaller."""
-    for name, value in {"MANY": 7 * V, "AT_ONCE": 7 * V, "ROWS": 1}.items():
+    for name, value in {"MIN_NUMBERS": 7 * V, "CHUNK_NUMBERS": 7 * V, "MIN_ROWS": 1}.items():
         monkeypatch.setattr(chunked_cross_entropy, name, value)
 
 
@@ -79,7 +79,7 @@ def test_few_scores_and_other_precisions_go_the_plain_way(monkeypatch: pytest.Mo
     tensors = [each.requires_grad_() for each in given()]
     y = torch.randint(0, V, (N,))
     assert "_Nats" not in type(chunked_cross_entropy.nats(*tensors, y).grad_fn).__name__  # type: ignore[arg-type]
-    monkeypatch.setattr(chunked_cross_entropy, "MANY", 7 * V)
+    monkeypatch.setattr(chunked_cross_entropy, "MIN_NUMBERS", 7 * V)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = chunked_cross_entropy.nats(*tensors, y)  # type: ignore[arg-type]
     assert "_Nats" not in type(half.grad_fn).__name__

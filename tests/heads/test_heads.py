@@ -178,7 +178,7 @@ def test_balanced_to_a_power_leaves_the_mean_weight_of_an_example_at_one(power: 
 
 
 def test_balanced_without_counts_says_so() -> None:
-    with pytest.raises(UsageError, match="balanced needs how often each label came"):
+    with pytest.raises(UsageError, match="balanced needs how often each label occurs"):
         classify(H, LABELS, None, balanced=1.0)
 
 

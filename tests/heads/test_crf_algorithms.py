@@ -1,41 +1,32 @@
-"""The head `crf` and its chains: against every path enumerated, against pytorch-crf, and against padding."""
+"""Forward-backward, Viterbi and their gradients: against all paths, against pytorch-crf, and against padding."""
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torchcrf
 from torch import Tensor
 
 from seqkit import kernels
-from seqkit.fields import Label, Tags
-from seqkit.fields.labels import UNSEEN
-from seqkit.heads import crf, tag
 from seqkit.heads.crf_algorithms import (
     Chain,
     best_paths,
+    forward_backward,
     log_partition,
     marginals,
     negative_log_likelihood,
     path_score,
-    sums,
 )
-from seqkit.heads.linear_chain_crf import PENALTY, RandomField
-from seqkit.interfaces import Batch, Encoded
-from seqkit.spans import Scheme, fault, spans_of
 from tests.helpers.native import require_native
-from tests.reference import chains as twin
+from tests.reference import chains as reference
 
 LENGTHS = torch.tensor([5, 1, 3, 4])
 CLASSES = (1, 2, 4)
-INFINITE = -torch.inf
+FORBIDDEN = -torch.inf
 
 
 def chain_of(classes: int, *, spread: float = 2.0, barred: bool = False, seed: int = 0) -> Chain:
@@ -53,20 +44,17 @@ def chain_of(classes: int, *, spread: float = 2.0, barred: bool = False, seed: i
         random(classes),
     )
     if barred and classes > 1:
-        transitions[0, 1:] = INFINITE
-        transitions[1, 0] = INFINITE
-        start[-1] = INFINITE
-        end[1] = INFINITE if classes > 2 else end[1]
+        transitions[0, 1:] = FORBIDDEN
+        transitions[1, 0] = FORBIDDEN
+        start[-1] = FORBIDDEN
+        end[1] = FORBIDDEN if classes > 2 else end[1]
     return Chain.of(emissions, transitions, start, end, LENGTHS)
 
 
-def enumerated(chain: Chain, row: int) -> dict[twin.Path, float]:
+def enumerated(chain: Chain, row: int) -> dict[reference.Path, float]:
     steps = int(chain.lengths[row])
     parts = (chain.emissions[:steps, row], chain.transitions, chain.start[row], chain.end[row])
-    return twin.scores(*(part.tolist() for part in parts))
-
-
-# Chains against every path
+    return reference.scores(*(part.tolist() for part in parts))
 
 
 @pytest.fixture(params=["native", "padded"])
@@ -84,9 +72,9 @@ def either(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_log_partition(classes: int, barred: bool) -> None:
     chain = chain_of(classes, barred=barred)
     found = log_partition(chain)
-    expected = [twin.log_partition(enumerated(chain, row)) for row in range(len(LENGTHS))]
+    expected = [reference.log_partition(enumerated(chain, row)) for row in range(len(LENGTHS))]
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
-    assert sums(chain, both=False).total.tolist() == pytest.approx(expected, abs=1e-9)
+    assert forward_backward(chain, with_beta=False).log_z.tolist() == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.usefixtures("either")
@@ -94,12 +82,12 @@ def test_log_partition(classes: int, barred: bool) -> None:
 @pytest.mark.parametrize("classes", CLASSES)
 def test_marginals(classes: int, barred: bool) -> None:
     chain = chain_of(classes, barred=barred)
-    found = marginals(chain, sums(chain))
+    found = marginals(chain, forward_backward(chain))
     for row, length in enumerate(LENGTHS.tolist()):
         every = enumerated(chain, row)
         for step in range(length):
             for state in range(classes):
-                expected = twin.probability(every, step, (state,))
+                expected = reference.probability(every, step, (state,))
                 assert float(found[step, row, state]) == pytest.approx(expected, abs=1e-9)
         assert not found[length:, row].any()
 
@@ -112,10 +100,10 @@ def test_best_paths(classes: int, barred: bool, k: int) -> None:
     paths, scores = best_paths(chain, k)
     assert paths.shape == (len(LENGTHS), k, int(LENGTHS.max()))
     for row, length in enumerate(LENGTHS.tolist()):
-        expected = twin.ranked(enumerated(chain, row), k)
+        expected = reference.ranked(enumerated(chain, row), k)
         assert scores[row, : len(expected)].tolist() == pytest.approx([value for _, value in expected], abs=1e-9)
         assert [tuple(path[:length].tolist()) for path in paths[row, : len(expected)]] == [path for path, _ in expected]
-        assert bool((scores[row, len(expected) :] == INFINITE).all())
+        assert bool((scores[row, len(expected) :] == FORBIDDEN).all())
         assert not paths[row, :, length:].any()
 
 
@@ -130,7 +118,7 @@ def test_native_best_paths_are_bit_for_bit_the_others(classes: int) -> None:
         for shape in ((21, 11, classes), (classes, classes), (classes,), (classes,))
     )
     end = end + torch.randn(classes, generator=g)  # none at the very end, where torch promises no order
-    moves = moves.masked_fill(torch.rand(classes, classes, generator=g) < 0.2, INFINITE)
+    moves = moves.masked_fill(torch.rand(classes, classes, generator=g) < 0.2, FORBIDDEN)
     emissions = emissions.masked_fill((torch.arange(11) >= lengths[:, None])[..., None], math.nan)
     chain = Chain.of(emissions, moves, start, end, lengths)
     with kernels.use("padded"):
@@ -151,9 +139,9 @@ def ragged(classes: int, *, batch: int = 21, steps: int = 11, spread: float = 3.
         for shape in ((batch, steps, classes), (classes, classes), (batch, classes), (batch, classes))
     )
     if barred and classes > 1:
-        moves.masked_fill_(torch.rand(classes, classes, generator=g) < 0.2, INFINITE).fill_diagonal_(-1.0)
-        start[:, 1:].masked_fill_(torch.rand(batch, classes - 1, generator=g) < 0.3, INFINITE)
-        end[:, 1:].masked_fill_(torch.rand(batch, classes - 1, generator=g) < 0.3, INFINITE)
+        moves.masked_fill_(torch.rand(classes, classes, generator=g) < 0.2, FORBIDDEN).fill_diagonal_(-1.0)
+        start[:, 1:].masked_fill_(torch.rand(batch, classes - 1, generator=g) < 0.3, FORBIDDEN)
+        end[:, 1:].masked_fill_(torch.rand(batch, classes - 1, generator=g) < 0.3, FORBIDDEN)
     return [past_the_end(emissions, lengths, math.nan), moves, start, end, lengths]
 
 
@@ -168,13 +156,13 @@ def all_of(parts: Sequence[Tensor], wanted: Any) -> list[Tensor]:
     given, classes = [part.clone().requires_grad_() for part in scores], scores[1].shape[0]
     with kernels.use(wanted):
         chain = Chain.of(*given, lengths)
-        found = sums(chain)
-        assert found.after is not None
+        found = forward_backward(chain)
+        assert found.beta is not None
         total = log_partition(chain)
-        for same in (total, sums(chain, both=False).total):
-            torch.testing.assert_close(found.total, same, atol=0.0, rtol=0.0, equal_nan=True)
+        for same in (total, forward_backward(chain, with_beta=False).log_z):
+            torch.testing.assert_close(found.log_z, same, atol=0.0, rtol=0.0, equal_nan=True)
         # Weights of both signs and of zero; no path open counts for nothing.
-        weighted = total.masked_fill(total == INFINITE, 0.0) * torch.arange(-3.0, len(lengths) - 3)
+        weighted = total.masked_fill(total == FORBIDDEN, 0.0) * torch.arange(-3.0, len(lengths) - 3)
         gradients = torch.autograd.grad(weighted.sum(), given, retain_graph=True)
         shares = marginals(chain, found)
         paths = torch.arange(len(lengths) * len(chain.emissions)).view(len(lengths), -1) * 7 % classes
@@ -183,8 +171,8 @@ def all_of(parts: Sequence[Tensor], wanted: Any) -> list[Tensor]:
         loss = negative_log_likelihood(chain, paths)
         gone = loss.masked_fill(loss.isinf() | total.isinf(), 0.0) * torch.arange(-3.0, len(lengths) - 3)
         gradients += torch.autograd.grad(gone.sum(), given)
-    inside = [side.masked_fill(~chain.mask[..., None], 0.0) for side in (found.before, found.after)]
-    return [found.total, *inside, shares.detach(), *gradients, loss.detach()]
+    inside = [side.masked_fill(~chain.mask[..., None], 0.0) for side in (found.alpha, found.beta)]
+    return [found.log_z, *inside, shares.detach(), *gradients, loss.detach()]
 
 
 @pytest.mark.parametrize("barred", [False, True])
@@ -228,8 +216,8 @@ def test_where_no_path_is_open(wanted: Any) -> None:
     if wanted == "native":
         require_native()
     parts = ragged(9, barred=False)
-    parts[2][3] = INFINITE
-    parts[3][4] = INFINITE
+    parts[2][3] = FORBIDDEN
+    parts[3][4] = FORBIDDEN
     shut = torch.tensor([3, 4])
     found = all_of(parts, wanted)
     total, _, _, shares, of_emissions, of_moves, of_start, of_end, *_ = found
@@ -363,10 +351,12 @@ def test_long_chains_and_large_scores_stay_exact() -> None:
     emissions = torch.zeros(1, 300, 2)
     emissions[..., 0] = 1.5
     end = torch.tensor([0.0, 440.0])
-    transitions = torch.tensor([[0.0, INFINITE], [INFINITE, 0.0]])
+    transitions = torch.tensor([[0.0, FORBIDDEN], [FORBIDDEN, 0.0]])
     chain = Chain.of(emissions, transitions, torch.zeros(2), end, torch.tensor([300]))
     assert float(log_partition(chain)) == pytest.approx(450.0 + math.log1p(math.exp(-10.0)), abs=1e-9)
-    assert float(marginals(chain, sums(chain))[0, 0, 1]) == pytest.approx(1 / (1 + math.exp(10.0)), rel=1e-9)
+    assert float(marginals(chain, forward_backward(chain))[0, 0, 1]) == pytest.approx(
+        1 / (1 + math.exp(10.0)), rel=1e-9
+    )
 
 
 @pytest.mark.usefixtures("either")
@@ -374,7 +364,7 @@ def test_a_state_is_kept_as_long_as_a_double_can_hold_it() -> None:
     """exp(-720) is no normal number any more, but one all the same, and the end prefers this state."""
     emissions = torch.zeros(1, 3, 2)
     emissions[0, 0, 0] = 720.0
-    transitions = torch.tensor([[0.0, INFINITE], [INFINITE, 0.0]])
+    transitions = torch.tensor([[0.0, FORBIDDEN], [FORBIDDEN, 0.0]])
     chain = Chain.of(emissions, transitions, torch.zeros(2), torch.tensor([0.0, 725.0]), torch.tensor([3]))
     assert float(log_partition(chain)) == pytest.approx(725.0 + math.log1p(math.exp(-5.0)), abs=1e-9)
 
@@ -391,7 +381,7 @@ def test_what_stands_past_the_end_touches_nothing() -> None:
         chain = Chain.of(given, transitions, start, end, LENGTHS)
         loss = (log_partition(chain) - path_score(chain, y)).sum()
         gradients = torch.autograd.grad(loss, [given, transitions, start, end])
-        results.append([loss, *gradients, *best_paths(chain, 2), marginals(chain, sums(chain))])
+        results.append([loss, *gradients, *best_paths(chain, 2), marginals(chain, forward_backward(chain))])
     for clean, dirty in zip(*results, strict=True):
         assert torch.equal(clean, dirty)
 
@@ -410,265 +400,3 @@ def test_each_sequence_alone_gives_the_same() -> None:
         )
         assert float(log_partition(alone)) == pytest.approx(float(together[row]), abs=1e-12)
         assert torch.equal(best_paths(alone, 3)[0][0], best_paths(chain, 3)[0][row, :, :length])
-
-
-# The head
-
-B, T, H = 3, 4, 6
-SHORT = torch.tensor([4, 1, 3])
-
-
-def head_for(target: Tags, *, seed: int = 0, **options: Any) -> RandomField:
-    torch.manual_seed(seed)
-    head = crf(H, target, None, **options)
-    assert isinstance(head, RandomField)
-    for score in (head.transitions, head.start, head.end):
-        torch.nn.init.normal_(score)
-    return head.eval()
-
-
-def target_of(scheme: Scheme | None, learn: Scheme | None = None) -> Tags:
-    values = {"iob1": ["I-x", "O"], "iob2": ["B-x", "O"], "bioes": ["S-x", "O"], "plain": ["x", "O"], None: ["N", "V"]}
-    return Tags(scheme=scheme, learn=learn).fit([values[scheme]])
-
-
-def encoded(lengths: Tensor = SHORT, *, steps: int | None = None, seed: int = 1, dtype: Any = torch.float32) -> Encoded:
-    generator = torch.Generator().manual_seed(seed)
-    rows = [torch.randn(int(length), H, generator=generator) for length in lengths]
-    padded = torch.zeros(len(rows), steps or int(lengths.max()), H)
-    for row, values in enumerate(rows):
-        padded[row, : len(values)] = values
-    return Encoded(padded.to(dtype), lengths, padded[:, 0], tuple)
-
-
-def batch(y: Sequence[Sequence[int]], lengths: Tensor = SHORT) -> Batch:
-    steps = max(len(row) for row in y)
-    filled = torch.tensor([[*row, *[0] * (steps - len(row))] for row in y])
-    return Batch(torch.zeros(len(y), steps, dtype=torch.int64), lengths, filled, torch.tensor([len(row) for row in y]))
-
-
-def every_path(head: RandomField, whole: Encoded, row: int, *, bar: float) -> dict[twin.Path, float]:
-    """All tag sequences of one example with their scores, the scheme's bars added by reading the tags."""
-    length = int(whole.lengths[row])
-    emissions = head.out(whole.steps[row, :length]).tolist()
-    free = twin.scores(emissions, head.transitions.tolist(), head.start.tolist(), head.end.tolist())
-    labels = head.target.labels
-    learned = head.target.learned
-    legal = {path: fault([labels[i] for i in path], learned or "plain") is None for path in free}
-    return {
-        path: value if legal[path] else value + bar for path, value in free.items() if legal[path] or bar > INFINITE
-    }
-
-
-@pytest.mark.parametrize("scheme", ["iob1", "iob2", "bioes", "plain", None])
-def test_loss_is_the_likelihood_of_whole_sequences_a_step(scheme: Scheme | None) -> None:
-    head, whole = head_for(target_of(scheme)), encoded()
-    legal = {
-        "iob1": "I-x O I-x O",
-        "iob2": "B-x I-x O B-x",
-        "bioes": "B-x E-x O S-x",
-        "plain": "x x O x",
-        None: "N V V N",
-    }
-    values = [
-        legal[scheme].split(),
-        legal[scheme].split()[-1:],
-        legal[scheme].split()[1:] if scheme is None else ["O"] * 3,
-    ]
-    y = [head.target.encode(value).tolist() for value in values]
-    total, count = head.loss(whole, batch(y))
-    expected = 0.0
-    for row in range(B):
-        every = every_path(head, whole, row, bar=PENALTY)
-        expected += twin.log_partition(every) - every[tuple(y[row])]
-    assert total.item() == pytest.approx(expected, abs=1e-4)
-    assert int(count) == 8
-
-
-@pytest.mark.parametrize("scheme", ["iob1", "iob2", "bioes", "plain", None])
-def test_predictions_are_the_best_legal_path_and_its_marginals(scheme: Scheme | None) -> None:
-    head, whole = head_for(target_of(scheme), nbest=3), encoded()
-    for row, prediction in enumerate(head.predict(whole, batch([[0] * 4] * B))):
-        every = every_path(head, whole, row, bar=INFINITE)
-        total = twin.log_partition(every)
-        best = twin.ranked(every, 3)
-        assert prediction.value == head.target.decode(np.array(best[0][0]))
-        expected = [twin.probability(every, step, (state,)) for step, state in enumerate(best[0][0])]
-        assert prediction.confidence == pytest.approx(expected, abs=1e-6)
-        assert [each["value"] for each in prediction.scores["nbest"]] == [
-            head.target.decode(np.array(p)) for p, _ in best
-        ]
-        shares = [each["confidence"] for each in prediction.scores["nbest"]]
-        assert shares == pytest.approx([math.exp(value - total) for _, value in best], abs=1e-6)
-        assert json.loads(json.dumps(prediction.scores)) == prediction.scores
-        if scheme is None:
-            assert "spans" not in prediction.scores
-            continue
-        found = [(each["type"], each["start"], each["end"]) for each in prediction.scores["spans"]]
-        assert found == spans_of(prediction.value, scheme)
-        for each in prediction.scores["spans"]:
-            states = best[0][0][each["start"] : each["end"]]
-            assert each["confidence"] == pytest.approx(twin.probability(every, each["start"], states), abs=1e-6)
-
-
-def test_no_illegal_sequence_is_ever_predicted() -> None:
-    """Random weights want illegal orders; the scheme keeps them out, in the scheme that is learned."""
-    target, wanted = target_of("iob2", "bioes"), 0
-    for seed in range(20):
-        head, whole = head_for(target, seed=seed), encoded(torch.tensor([9, 7, 8]), seed=seed)
-        free = best_paths(Chain.of(head.emissions(whole.steps), head.transitions, head.start, head.end, whole.lengths))[
-            0
-        ]
-        for row, prediction in enumerate(head.predict(whole, batch([[0] * 9] * 3, whole.lengths))):
-            assert fault(prediction.value, "iob2") is None
-            names = [target.labels[i] for i in free[row, 0, : int(whole.lengths[row])]]
-            wanted += fault(names, "bioes") is not None
-    assert wanted > 30
-
-
-@pytest.mark.parametrize("scheme", ["iob2", "plain", None])
-def test_what_training_has_not_seen_is_never_predicted_and_its_loss_is_finite(scheme: Scheme | None) -> None:
-    fitted = {"iob2": ["B-x", "O"], "plain": ["x", "O"], None: ["x", "y"]}[scheme]
-    target = Tags(scheme=scheme, allow_unseen=True).fit([fitted])
-    for seed in range(10):
-        head, whole = head_for(target, seed=seed), encoded(seed=seed)
-        with torch.no_grad():
-            head.out.bias[[UNSEEN in label for label in target.labels]] += 30.0
-        for prediction in head.predict(whole, batch([[0] * 4] * B)):
-            assert not [tag for tag in prediction.value if UNSEEN in tag]
-    new = {"iob2": "B-new", "plain": "new", None: "new"}[scheme]
-    y = [target.encode(value).tolist() for value in ([fitted[0], new, new, fitted[1]], [new], [fitted[1]] * 3)]
-    assert head.loss(whole, batch(y))[0].isfinite()
-
-
-def test_constrain_false_leaves_training_free() -> None:
-    target = target_of("iob2")
-    free, held, whole = head_for(target, constrain=False), head_for(target), encoded()
-    y = batch([target.encode(value).tolist() for value in (["O"] * 4, ["O"], ["O"] * 3)])
-    every = [every_path(free, whole, row, bar=0.0) for row in range(B)]
-    outside = target.labels.index("O")
-    expected = sum(twin.log_partition(e) - e[(outside,) * int(n)] for e, n in zip(every, SHORT, strict=True))
-    assert free.loss(whole, y)[0].item() == pytest.approx(expected, abs=1e-4)
-    assert held.loss(whole, y)[0].item() < free.loss(whole, y)[0].item() - 0.1
-    assert free.predict(whole, y) == held.predict(whole, y)
-
-
-def test_a_sequence_cut_inside_of_a_span_is_not_punished() -> None:
-    target = target_of("bioes")
-    head, whole = head_for(target), encoded(torch.tensor([3]))
-    place = {label: number for number, label in enumerate(target.labels)}
-    cut = batch([[place["I-x"], place["E-x"], place["B-x"]]], torch.tensor([3]))
-    assert 0.0 < head.loss(whole, cut)[0].item() < 50.0
-    # Inside of the sequence the scheme holds.
-    broken = batch([[place["O"], place["E-x"], place["O"]]], torch.tensor([3]))
-    assert head.loss(whole, broken)[0].item() > 90.0
-
-
-def test_padding_changes_nothing() -> None:
-    head = head_for(target_of("bioes"), nbest=2)
-    y = [head.target.encode(value).tolist() for value in (["B-x", "I-x", "E-x", "O"], ["S-x"], ["O", "O", "S-x"])]
-    tight, wide = encoded(), encoded(steps=9)
-    one, other = batch(y), batch([[*row] for row in y])
-    other.y = torch.nn.functional.pad(other.y, (0, 5), value=3)
-    assert head.loss(tight, one)[0].item() == pytest.approx(head.loss(wide, other)[0].item(), abs=1e-6)
-    for a, b in zip(head.predict(tight, one), head.predict(wide, other), strict=True):
-        assert a.value == b.value
-        assert a.confidence == pytest.approx(b.confidence, abs=1e-9)
-        assert a.scores["nbest"][1]["confidence"] == pytest.approx(b.scores["nbest"][1]["confidence"], abs=1e-9)
-
-
-def test_it_learns() -> None:
-    """Emissions alone cannot tell: the same step is tagged by what was tagged before it."""
-    target = Tags().fit([["a", "b"]])
-    torch.manual_seed(0)
-    head = crf(H, target, None)
-    steps = torch.ones(1, 6, H)
-    whole = Encoded(steps, torch.tensor([6]), steps[:, -1], tuple)
-    made = batch([target.encode(list("abaaba")).tolist()], torch.tensor([6]))
-    alternating = batch([target.encode(list("ababab")).tolist()], torch.tensor([6]))
-    optimizer = torch.optim.Adam(head.parameters(), lr=0.1)
-    for _ in range(100):
-        optimizer.zero_grad()
-        total, count = head.loss(whole, alternating)
-        (total / count).backward()
-        optimizer.step()
-    assert head.predict(whole, made)[0].value == list("ababab")
-    assert (total / count).item() < 0.05
-
-
-def test_windows_are_stitched() -> None:
-    head = head_for(target_of("iob2", "bioes"))
-    first, second = (
-        type(head.predict(encoded(), batch([[0] * 4] * B))[0])(value, [0.9] * len(value), {"spans": found})
-        for value, found in (
-            (["O", "B-x"], [{"type": "x", "start": 1, "end": 2, "confidence": 0.5}]),
-            (
-                ["I-x", "O", "B-x"],
-                [
-                    {"type": "x", "start": 0, "end": 1, "confidence": 0.5},
-                    {"type": "x", "start": 2, "end": 3, "confidence": 0.75},
-                ],
-            ),
-        )
-    )
-    whole = head.stitch([first, second])
-    assert whole.value == ["O", "B-x", "I-x", "O", "B-x"]
-    assert whole.confidence == [0.9] * 5
-    assert whole.scores == {
-        "spans": [
-            {"type": "x", "start": 1, "end": 3, "confidence": 0.25},
-            {"type": "x", "start": 4, "end": 5, "confidence": 0.75},
-        ]
-    }
-
-
-def test_the_head_tag_says_spans_as_well() -> None:
-    torch.manual_seed(2)
-    head, whole = tag(H, target_of("iob2", "bioes"), None).eval(), encoded()
-    torch.nn.init.normal_(head.out.weight)  # type: ignore[attr-defined]
-    said = head.predict(whole, batch([[0] * 4] * B))
-    assert any(prediction.scores["spans"] for prediction in said)
-    for prediction in said:
-        found = [(each["type"], each["start"], each["end"]) for each in prediction.scores["spans"]]
-        assert found == spans_of(prediction.value, "iob2")
-        for each in prediction.scores["spans"]:
-            assert each["confidence"] == pytest.approx(math.prod(prediction.confidence[each["start"] : each["end"]]))  # type: ignore[index]
-    joined = head.stitch(said)
-    assert joined.value == [tag for prediction in said for tag in prediction.value]
-    assert [each["start"] for each in joined.scores["spans"]] == [a for _, a, _ in spans_of(joined.value, "iob2")]
-    assert tag(H, target_of(None), None).predict(whole, batch([[0] * 4] * B))[0].scores is None
-
-
-def test_halves_come_in_and_single_precision_goes_on() -> None:
-    head = head_for(target_of("bioes"))
-    y = batch(
-        [head.target.encode(value).tolist() for value in (["B-x", "I-x", "E-x", "O"], ["S-x"], ["O", "O", "S-x"])]
-    )
-    exact, _ = head.loss(encoded(), y)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough, _ = head.loss(encoded(dtype=torch.bfloat16), y)
-        assert head.predict(encoded(dtype=torch.bfloat16), y)[0].value
-    assert rough.dtype == torch.float32
-    assert rough.item() == pytest.approx(exact.item(), rel=0.02)
-
-
-def test_a_target_for_every_step_or_a_sentence_that_says_where() -> None:
-    head = head_for(target_of(None))
-    wrong = batch([[0, 1, 1], [0], [1, 1, 0]])
-    wrong.ids = ["a:1", "a:2", "a:3"]
-    with pytest.raises(ValueError, match="a:1: 3 targets for 4 steps"):
-        head.loss(encoded(), wrong)
-
-
-def test_the_factory_says_whom_it_serves() -> None:
-    assert crf.accepts == (Tags,)
-    assert crf.needs_causal is False
-    assert Label not in crf.accepts
-
-
-def test_weights_can_be_saved_and_the_bars_are_made_anew() -> None:
-    head = head_for(target_of("bioes"))
-    other = head_for(target_of("bioes"), seed=5)
-    assert set(head.state_dict()) == {"transitions", "start", "end", "out.weight", "out.bias"}
-    other.load_state_dict(copy.deepcopy(head.state_dict()))
-    assert other.predict(encoded(), batch([[0] * 4] * B)) == head.predict(encoded(), batch([[0] * 4] * B))
