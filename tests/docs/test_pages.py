@@ -170,6 +170,13 @@ def test_code_that_is_named_exists(name: str) -> None:
         assert symbol in definitions(where), f"{path}:{symbol}"
 
 
+@pytest.mark.parametrize("name", WRITTEN)
+def test_variables_that_are_named_are_read(name: str) -> None:
+    variables = set(re.findall(r"\bSEQKIT_[A-Z]+(?:_[A-Z]+)*\b", WRITTEN[name]))
+    sources = [path.read_text(encoding="utf-8") for top in ("seqkit", "tests") for path in (ROOT / top).rglob("*.py")]
+    assert [variable for variable in variables if not any(f'"{variable}"' in source for source in sources)] == []
+
+
 @pytest.mark.parametrize("text", blocks(OWN_DATA, "yaml"))
 def test_the_recipes_for_your_own_data_are_valid(text: str) -> None:
     loaded = recipe.parse(text.encode(), "docs/own.yaml")
