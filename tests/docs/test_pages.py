@@ -57,7 +57,7 @@ def commands(text: str) -> Iterator[str]:
     for snippet in (*code, *re.findall(r"`([^`\n]+)`", outside)):
         for command in re.split(r"&&|&(?!&)|;", snippet.partition("  #")[0]):
             words = command.strip().removeprefix("$ ")
-            yield re.sub(r"^((?:[A-Z_]+=\S+|taskset -c \d+|seqkit --no-plugins$) )+", "", words)
+            yield re.sub(r"^((?:[A-Z_]+=\S+|taskset -c \d+) )+", "", words)
 
 
 ALL = sorted({(name, command) for name, text in WRITTEN.items() for command in commands(text)})
@@ -71,16 +71,16 @@ def test_commands_of_seqkit_exist(page: str, command: str) -> None:
     next(words)
     for word in words:
         if isinstance(group, click.Group):
-            found = group.get_command(context, word)
-            assert found is not None, f"{page}: {command}"
-            group = found
+            subcommand = group.get_command(context, word)
+            assert subcommand is not None, f"{page}: {command}"
+            group = subcommand
         elif word.startswith("--"):
             names = {name for parameter in group.params for name in (*parameter.opts, *parameter.secondary_opts)}
             assert word.partition("=")[0] in names, f"{page}: {command}"
 
 
 @cache
-def test_names(path: Path) -> list[str]:
+def names_of_tests(path: Path) -> list[str]:
     """What `pytest -k` compares with in a file: the names of file, classes and functions, lower case."""
     tree = ast.parse(path.read_bytes())
     names = []
@@ -95,16 +95,13 @@ def test_names(path: Path) -> list[str]:
     return names
 
 
-test_names.__test__ = False  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize(("page", "command"), [item for item in ALL if item[1].startswith("pytest ")])
 def test_tests_that_are_named_exist(page: str, command: str) -> None:
     words = shlex.split(command)[1:]
     keyword = words[words.index("-k") + 1] if "-k" in words else ""
     paths = [ROOT / word.partition("::")[0] for word in words if word.startswith("tests")]
     assert all(path.exists() for path in paths), f"{page}: {command}"
-    names = [name for path in paths if path.suffix == ".py" for name in test_names(path)]
+    names = [name for path in paths if path.suffix == ".py" for name in names_of_tests(path)]
     if keyword and names:
         expression = re.sub(r"\b(?!and\b|or\b|not\b)(\w+)", r"('\1' in name)", keyword.lower())
         assert any(eval(expression, {"name": name}) for name in names), f"{page}: {command}"
