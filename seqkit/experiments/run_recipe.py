@@ -1,9 +1,10 @@
-"""A recipe carried out from start to end: data, model, training, test scores, model folder."""
+"""A recipe carried out from start to end: data, model, training, scores, model folder."""
 
 from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import torch
 
 from seqkit import fault_injection, kernels
 from seqkit._version import __version__
+from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
 from seqkit.experiments.hyperparameters import flatten
-from seqkit.experiments.prepare import data_facts, prepare_data
+from seqkit.experiments.prepare import data_facts, prepare_data, tasks_and_fields
 from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
-from seqkit.model import build_model, save_model
+from seqkit.model import Model, build_model, save_model
 from seqkit.recipe import Recipe
 from seqkit.registry import provenance
 from seqkit.runs import checkpoint
@@ -29,13 +31,21 @@ from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
 from seqkit.runtime.random_state import preserve_random_state
 from seqkit.training.board_views import introduce
+from seqkit.training.counters import TrainingCounters
 from seqkit.training.loop import train
 from seqkit.training.state import load_best
+from seqkit.types import JSON
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run ended with."""
+    """What a run ended with.
+
+    Attributes:
+        folder: the run folder.
+        scores: of the best checkpoint, `task/split/score` to number.
+        best_step: the step of that checkpoint.
+    """
 
     folder: Path
     scores: dict[str, float]
@@ -48,76 +58,86 @@ def run_recipe(
     """Train what the recipe says in this run folder, score the best checkpoint, write the model.
 
     Args:
-        stop: what listens to signals already; None: signals are listened to from here to the end.
+        resume: go on from the newest checkpoint of the run.
+        stop: listens to signals already; None: signals are listened to until this returns.
 
     Raises:
         Interrupted: asked to stop; the run can be resumed from its last finished step.
         SeqkitError: anything that went wrong, with the run's status saying so.
     """
     with (
-        contextlib.nullcontext(stop) if stop is not None else Interrupts() as heard,
+        contextlib.nullcontext(stop) if stop is not None else Interrupts() as listening,
         run,
         deterministic(choose_device(recipe.device)) as device,
         out_of_memory.explain_oom(),
     ):
         run.status("running")
         fault_injection.announce(run.log)
-        return _run_recipe(recipe, device, run, progress, heard, resume=resume)
+        plugins = _record_plugins(recipe, run, progress, resume)
+        versions = f"torch {torch.__version__}; seqkit {__version__}"
+        run.log(f"device {describe(device)}; {torch.get_num_threads()} threads; {versions}")
+        return _run_recipe(recipe, device, run, progress, listening, plugins=plugins, resume=resume)
 
 
 def _run_recipe(
-    recipe: Recipe, device: torch.device, run: Run, progress: Progress, stop: Interrupts, *, resume: bool
+    recipe: Recipe,
+    device: torch.device,
+    run: Run,
+    progress: Progress,
+    stop: Interrupts,
+    *,
+    plugins: JSON,
+    resume: bool,
 ) -> RunResult:
+    data = prepare_data(recipe, progress, run.log, stop=stop)
+    run.data({name: data_facts(task_data) for name, task_data in data.items()})
+    stop.check("stopped before training; go on with --resume")
+
+    model = build_seeded(recipe, data, device)
+    run.log(f"{model.count_parameters():,} parameters; recurrent layers: {kernels.describe(device)}")
+    progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
+
+    saved = _rewind_to_checkpoint(run) if resume else None
+    if saved is None:
+        with preserve_random_state():
+            introduce(run.board, run.resolved, data, model)
+    counters = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, saved=saved)
+
+    best_step = load_best(run, model)
+    scores = score_splits(model, data, stop)
+    fault_injection.at("report")
+    fields = {name: (task_data.input, task_data.target) for name, task_data in data.items()}
+    save_model(model, run.model, run.resolved, fields, plugins)
+    write_results(recipe, run, counters, scores)
+    run.status("running", steps=counters.step, best_step=best_step, parameters=model.count_parameters())
+    stop.check("stopped when all was trained and written; --resume only says so")
+    return RunResult(run.folder, scores, best_step)
+
+
+def _record_plugins(recipe: Recipe, run: Run, progress: Progress, resume: bool) -> JSON:
+    """Write plugins.json; a resumed run first says which plugins are not what they were. Returns what was written."""
     plugins = provenance.used(recipe.uses)
     if resume:
         for line in provenance.changes(atomic.read_json(run.folder / "plugins.json"), "this run", house=True):
             run.log(line)
             progress.say(line)
     run.plugins(plugins)
-    run.log(
-        f"device {describe(device)}; {torch.get_num_threads()} threads; torch {torch.__version__}; seqkit {__version__}"
-    )
-    data = prepare_data(recipe, progress, run.log, stop=stop)
-    run.data({name: data_facts(part) for name, part in data.items()})
-    stop.check("stopped before training; go on with --resume")
+    return plugins
+
+
+def build_seeded(recipe: Recipe, data: Mapping[str, TaskData], device: torch.device) -> Model:
+    """A new model on the device. All random generators are seeded here, so nothing drawn earlier has an effect."""
     random.seed(recipe.seed)
     np.random.seed(recipe.seed % 2**32)
-    model = build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
-    model = model.to(device)
-    run.log(f"{model.count_parameters():,} parameters; recurrent layers: {kernels.describe(device)}")
-    progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
-    saved = _go_on_from(run) if resume else None
-    if saved is None:
-        with preserve_random_state():
-            introduce(run.board, run.resolved, data, model)
-    at = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, saved=saved)
-    best_step = load_best(run, model)
-    scores: dict[str, float] = {}
-    for name, part in data.items():
-        for split in part.splits:
-            if split != "train":
-                outcome = evaluate(model, part, split, stop=stop)
-                scores |= {f"{name}/{split}/{key}": value for key, value in outcome.scores.items()}
-    fault_injection.at("report")
-    save_model(model, run.model, run.resolved, {n: (part.input, part.target) for n, part in data.items()}, plugins)
-    tests = {key: value for key, value in scores.items() if "/test/" in key}
-    run.metrics(at.step, tests, epoch=at.epoch)
-    run.board.scalars(at.step, tests)
-    for key in recipe.expect:
-        if key not in scores:
-            raise RunError(f"expect: there is no score '{key}'; this run has: {', '.join(sorted(scores))}")
-    run.final(scores)
-    run.status("running", steps=at.step, best_step=best_step, parameters=model.count_parameters())
-    run.board.hparams(flatten(recipe), scores)
-    stop.check("stopped when all was trained and written; --resume only says so")
-    return RunResult(run.folder, scores, best_step)
+    # Torch's generator is seeded by `build_model`.
+    return build_model(recipe, tasks_and_fields(data)).to(device)
 
 
-def _go_on_from(run: Run) -> Path | None:
-    """The newest valid checkpoint, and the run's records taken back to it; None if the run never came to save one.
+def _rewind_to_checkpoint(run: Run) -> Path | None:
+    """The newest valid checkpoint, with the run's records rewound to it; None if the run never came to save one.
 
     Raises:
-        RunError: there were checkpoints, and every one is damaged: starting over would bury what is left of them.
+        RunError: there were checkpoints, and every one is damaged: to start over would bury what is left of them.
     """
     saved = checkpoint.newest(run.checkpoints, tell=run.log)
     if saved is None and any(run.checkpoints.glob(f"*{checkpoint.CORRUPT}*")):
@@ -126,3 +146,30 @@ def _go_on_from(run: Run) -> Path | None:
         )
     run.rewind(checkpoint.step_of(saved) if saved else -1)
     return saved
+
+
+def score_splits(model: Model, data: Mapping[str, TaskData], stop: Interrupts) -> dict[str, float]:
+    """The model's scores on every split but train, `task/split/score` to number."""
+    return {
+        f"{name}/{split}/{score}": value
+        for name, task_data in data.items()
+        for split in task_data.splits
+        if split != "train"
+        for score, value in evaluate(model, task_data, split, stop=stop).scores.items()
+    }
+
+
+def write_results(recipe: Recipe, run: Run, counters: TrainingCounters, scores: Mapping[str, float]) -> None:
+    """Write the scores to metrics.json, and those on test to metrics.jsonl and TensorBoard too.
+
+    Raises:
+        RunError: the recipe expects a score that is not among them.
+    """
+    on_test = {key: value for key, value in scores.items() if "/test/" in key}
+    run.metrics(counters.step, on_test, epoch=counters.epoch)
+    run.board.scalars(counters.step, on_test)
+    for key in recipe.expect:
+        if key not in scores:
+            raise RunError(f"expect: there is no score '{key}'; this run has: {', '.join(sorted(scores))}")
+    run.final(scores)
+    run.board.hparams(flatten(recipe), scores)
