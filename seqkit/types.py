@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
@@ -35,6 +35,12 @@ NonNegative = Annotated[float, Ge(0.0)]
 
 Truncation: TypeAlias = Literal["head", "tail", "both_ends", "window"]
 SPLITS = ("train", "dev", "test")
+
+# The first ids of every vocabulary of tokens: they are positions, not spellings.
+PAD: Final = 0
+UNKNOWN: Final = 1
+START: Final = 2
+END: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def corpus(what: str, size: int) -> Prepared:
         epoch = EpochPlan(data, settings, seed=1, epoch=0)
 
     def run() -> None:
-        for number, (_, batches) in enumerate(epoch.feed(0, torch.device("cpu"))):
+        for number, (_, batches) in enumerate(epoch.batches_from(0, torch.device("cpu"))):
             assert batches
             if number == DRAWN:
                 break

@@ -78,7 +78,7 @@ def check_versions() -> Iterator[InstallationIssue]:
 
 def check_torch() -> Iterator[InstallationIssue]:
     """The version of torch, its threads, what recurrent layers run on, and the GPUs."""
-    from seqkit.runtime.environment import usable_cores
+    from seqkit.runtime.machine import usable_cores
 
     try:
         import torch

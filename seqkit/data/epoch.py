@@ -137,7 +137,7 @@ class EpochPlan:
         longest = task.splits["train"].x.lengths[index].max() + (task.target.derived and task.task.window is None)
         return task.batch("train", index, int(self._edges[name][np.searchsorted(self._edges[name], longest)]))
 
-    def feed(self, start: int, device: torch.device) -> Iterator[tuple[str, list[Batch]]]:
+    def batches_from(self, start: int, device: torch.device) -> Iterator[tuple[str, list[Batch]]]:
         """The turns from `start` on, their batches on `device`; for a GPU they are made ahead, in pinned memory."""
         turns = (self.turns[i] for i in range(start, len(self.turns)))
         if device.type == "cpu":

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqkit.data.store import Column
-from seqkit.fields.vocabulary import END, START
 from seqkit.interfaces import Batch
-from seqkit.types import Index
+from seqkit.types import END, START, Index
 
 
 def gather(

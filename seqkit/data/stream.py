@@ -7,9 +7,8 @@ import torch
 
 from seqkit.data import sampler
 from seqkit.data.store import Column
-from seqkit.fields.vocabulary import START
 from seqkit.interfaces import Batch
-from seqkit.types import Index
+from seqkit.types import START, Index
 
 _COARSE = 64
 """Of a stream's examples, each of so many is known by where it begins; the others are looked up."""

@@ -18,8 +18,8 @@ import numpy as np
 
 from seqkit.errors import MissingExtra
 from seqkit.fields import sentencepiece_check
-from seqkit.fields.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, code_points
-from seqkit.types import JSON
+from seqkit.fields.vocabulary import SPECIALS, Vocabulary, code_points
+from seqkit.types import END, JSON, PAD, START, UNKNOWN
 
 Unit: TypeAlias = Literal["characters", "words", "bytes", "pieces"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 
 from seqkit.fields.tokenizers import TOKENIZERS, Tokenizer, Unit
-from seqkit.fields.vocabulary import END, Vocabulary
-from seqkit.types import JSON, Field
+from seqkit.fields.vocabulary import Vocabulary
+from seqkit.types import END, JSON, Field
 
 if TYPE_CHECKING:
     from torch import nn

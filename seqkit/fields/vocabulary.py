@@ -15,12 +15,8 @@ from typing import Final, Self, final
 import numpy as np
 
 from seqkit.errors import suggest
-from seqkit.types import JSON
+from seqkit.types import JSON, UNKNOWN
 
-PAD: Final = 0
-UNKNOWN: Final = 1
-START: Final = 2
-END: Final = 3
 SPECIALS: Final = ("<pad>", "<unk>", "<s>", "</s>")
 
 # How many labels an error message lists before it says how many more there are.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, final
 
 import numpy as np
 
-from seqkit.fields.vocabulary import PAD, Vocabulary, smallest_unsigned
+from seqkit.fields.vocabulary import Vocabulary, smallest_unsigned
 from seqkit.layers.pretrained_vectors import normalised, words_of
-from seqkit.types import JSON, Field
+from seqkit.types import JSON, PAD, Field
 
 if TYPE_CHECKING:
     from torch import nn

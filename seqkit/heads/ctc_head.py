@@ -13,10 +13,9 @@ from torch.nn import functional
 from seqkit.decoding.ctc_beam_search import BLANK, prefix_beam_search
 from seqkit.errors import DataError, Problem
 from seqkit.fields import Text
-from seqkit.fields.vocabulary import END, UNKNOWN
 from seqkit.heads.option_types import Search, TooLong
 from seqkit.interfaces import Batch, Encoded, Head
-from seqkit.types import Field, Prediction
+from seqkit.types import END, UNKNOWN, Field, Prediction
 
 _SPECIAL_CLASSES = 2
 """Class 0 is the blank, class 1 the unknown symbol; the vocabulary's symbols, which start at id 4, follow."""

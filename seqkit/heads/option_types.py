@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from seqkit.fields.vocabulary import PAD, START, UNKNOWN
+from seqkit.types import PAD, START, UNKNOWN
 
 Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
 """How many steps become one vector: see `Pooling`."""

@@ -9,14 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqkit.fields import Text
-from seqkit.fields.vocabulary import START
 from seqkit.heads.decoder import Decoder, coverage_overlap
 from seqkit.heads.option_types import DecoderOptions, LossOptions, SearchOptions
 from seqkit.heads.text_search import draw, search, split_rows, to_prediction
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.kernels import upload
 from seqkit.kernels.ragged import real_steps
-from seqkit.types import Field, Prediction
+from seqkit.types import START, Field, Prediction
 
 
 class Seq2Seq(Head):

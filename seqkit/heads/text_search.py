@@ -12,11 +12,10 @@ from torch import Tensor
 
 from seqkit.decoding.beam_search import Hypothesis, beam_search
 from seqkit.decoding.sampling import sample
-from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
 from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState
 from seqkit.heads.option_types import SearchOptions
 from seqkit.interfaces import Encoded
-from seqkit.types import Prediction
+from seqkit.types import END, PAD, START, UNKNOWN, Prediction
 
 MAX_NUMBERS = 1 << 23
 """Numbers in one block of scores outside of training, 32 MiB of them: larger batches are done in slices."""

@@ -12,10 +12,9 @@ from seqkit.data.store import memory_split
 from seqkit.data.task_data import TaskData
 from seqkit.decoding.sampling import sample
 from seqkit.errors import UsageError
-from seqkit.fields.vocabulary import END, START, UNKNOWN
 from seqkit.interfaces import Batch, Encoded, State
 from seqkit.model import Model
-from seqkit.types import Example, Field, Prediction, Task
+from seqkit.types import END, START, UNKNOWN, Example, Field, Prediction, Task
 
 _RECENT = 64
 """Symbols that are decoded together when writing, so that the end of a long text costs no more than its start."""

@@ -29,7 +29,7 @@ from typing import Any, Final, TypeAlias
 
 from seqkit._version import __version__
 from seqkit.errors import DataError, Problem, RunError
-from seqkit.io.atomic import flush_folder
+from seqkit.io.atomic import sync_folder
 from seqkit.io.cache import cache_folder, sha256_of
 
 ProgressCallback: TypeAlias = Callable[[int, int | None, str], None]
@@ -200,7 +200,7 @@ def _fetch_file(dataset: Dataset, file: File, place: Path, timeout: float) -> No
         what = f"its SHA-256 is {found}, but {file.sha256} is expected: it has changed at its source or on the way"
         raise DataError(Problem(str(file.url), what))
     os.replace(part, place)
-    flush_folder(place.parent)
+    sync_folder(place.parent)
 
 
 def _pause(attempt: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-PAD, UNKNOWN = 0, 1
+from seqkit.types import PAD, UNKNOWN
 
 
 class Embedding(nn.Module):

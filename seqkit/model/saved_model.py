@@ -18,6 +18,7 @@ from safetensors.torch import save as serialized
 
 from seqkit.errors import DataError, Problem, RunError, SeqkitError
 from seqkit.io import atomic
+from seqkit.io.cache import sha256_of
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.registry import provenance
 from seqkit.runtime import out_of_memory
@@ -77,7 +78,7 @@ def load_model(
     for name, digest in manifest["files"].items():
         if not (folder / name).exists():
             raise RunError(f"{folder / name}: missing from the model; train again, or copy the whole folder")
-        if _sha256(folder / name) != digest:
+        if sha256_of(folder / name) != digest:
             raise RunError(f"{folder / name}: damaged, its SHA-256 is not the one in MANIFEST.json")
     if "plugins.json" in manifest["files"]:
         plugins = json.loads((folder / "plugins.json").read_text(encoding="utf-8"))
@@ -143,8 +144,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{path}: holds a {type(value).__name__} where an object is expected")
     return value
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

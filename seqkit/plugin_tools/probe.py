@@ -26,7 +26,7 @@ from seqkit.plugin_tools.report import LEVEL_ORDER, Remark, Report, distribution
 from seqkit.registry import registry
 from seqkit.registry.import_errors import Diagnosis, where_in
 from seqkit.registry.registry import CORE, Plugin
-from seqkit.runtime.environment import usable_cores
+from seqkit.runtime.machine import usable_cores
 
 PATIENCE: Final = 5.0
 """Seconds after which an import is ended if it has imported nothing further."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from seqkit.errors import RunError
 from seqkit.io import atomic
+from seqkit.io.cache import sha256_of
 from seqkit.runs import checkpoint, event_files
 from seqkit.types import JSON
 
@@ -92,7 +93,7 @@ def read(folder: Path) -> RunDigest:
         tensors |= {f"{name} {stem} {key}": value for stem, named in found.items() for key, value in named.items()}
     model = folder / "model"
     found_files = sorted(model.iterdir()) if model.is_dir() else []
-    files = {path.name: _sha256(path) for path in found_files if path.name not in _FACTS}
+    files = {path.name: sha256_of(path) for path in found_files if path.name not in _FACTS}
     scores = atomic.read_json(folder / "metrics.json") or {}
     return RunDigest(metrics, scores, tensors, states, points, files, (*duplicates, *more), tuple(leftovers(folder)))
 
@@ -209,7 +210,3 @@ def _leaves(value: JSON, where: str = "") -> Iterator[tuple[str, JSON]]:
             yield from _leaves(item, f"{where}[{number}]")
     else:
         yield where, value
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,15 +15,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from seqkit.errors import UsageError
 from seqkit.io import atomic
+from seqkit.runtime.machine import boot_id
 from seqkit.types import JSON
-
-if TYPE_CHECKING:
-    pass
-
 
 LIVE: frozenset[str] = frozenset({"created", "running"})
 
@@ -123,7 +119,7 @@ def this_process() -> dict[str, JSON]:
         "pid": os.getpid(),
         "pid_started": _started(os.getpid()),
         "host": socket.gethostname(),
-        "boot": _boot(),
+        "boot": boot_id(),
     }
 
 
@@ -135,7 +131,7 @@ def live_process(status: Mapping[str, JSON]) -> str | None:
     if host != socket.gethostname():
         silent = _age(status.get("heartbeat"))
         return f"process {pid} on {host}, last heard {silent:.0f} s ago" if silent < SILENCE else None
-    if status.get("boot") != _boot() or not isinstance(pid, int) or pid <= 0:
+    if status.get("boot") != boot_id() or not isinstance(pid, int) or pid <= 0:
         return None
     # The same process number may have been given to another process since: its starting time tells them apart.
     started = _started(pid)
@@ -151,13 +147,6 @@ def _started(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "unknown"
 
 
 def _age(when: JSON) -> float:

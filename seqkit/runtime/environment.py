@@ -13,6 +13,7 @@ from pathlib import Path
 
 from seqkit.io.redact import scrub
 from seqkit.runtime import native_library
+from seqkit.runtime.machine import usable_cores
 from seqkit.types import JSON
 
 VARIABLES = (
@@ -40,11 +41,6 @@ def environment() -> dict[str, JSON]:
         "variables": {name: scrub(os.environ[name]) for name in VARIABLES if name in os.environ},
         "torch": _torch(),
     }
-
-
-def usable_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def differences(before: Mapping[str, JSON], now: Mapping[str, JSON], prefix: str = "") -> list[str]:

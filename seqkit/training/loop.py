@@ -79,7 +79,7 @@ def train(
         plan = EpochPlan(data, settings, seed=seed, epoch=state.counters.epoch)
         monitor = nonfinite.NonFiniteMonitor(model.device)
         model.train()
-        for task, batches in plan.feed(state.counters.turn, model.device):
+        for task, batches in plan.batches_from(state.counters.turn, model.device):
             # Forward and backward.
             lr = state.set_learning_rate()
             result = forward_backward(state, data[task], batches, run.log)

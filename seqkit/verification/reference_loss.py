@@ -26,11 +26,10 @@ from torch import Tensor
 
 from seqkit.errors import DataError
 from seqkit.fields import Label, Labels, Next, Tags, Text, Values
-from seqkit.fields.vocabulary import END, START, UNKNOWN
 from seqkit.interfaces import Batch
 from seqkit.model import Model
 from seqkit.spans import fault
-from seqkit.types import Prediction
+from seqkit.types import END, START, UNKNOWN, Prediction
 
 MOST_WAYS = 1200
 """Sequences of tags that are tried."""

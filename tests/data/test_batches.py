@@ -13,9 +13,8 @@ from seqkit.data import stream as stream_module
 from seqkit.data.epoch import EpochPlan, Turns
 from seqkit.data.stream import Stream
 from seqkit.fields import Label, Next, Tags, Tokens
-from seqkit.fields.vocabulary import END, START
 from seqkit.settings import TrainSettings
-from seqkit.types import Example, Limit, Task
+from seqkit.types import END, START, Example, Limit, Task
 
 
 def make(task: Task, tmp_path, name: str = "task") -> task_data.TaskData:
@@ -169,8 +168,8 @@ def test_few_shapes_hold_the_same_examples(language, tmp_path, kind) -> None:
 
 def test_any_position_of_an_epoch_is_reached_at_once(language) -> None:
     epoch = EpochPlan({"a": language()}, TrainSettings(batch=2), seed=1, epoch=0)
-    whole = [batch.x.tolist() for _, batches in epoch.feed(0, torch.device("cpu")) for batch in batches]
-    rest = [batch.x.tolist() for _, batches in epoch.feed(2, torch.device("cpu")) for batch in batches]
+    whole = [batch.x.tolist() for _, batches in epoch.batches_from(0, torch.device("cpu")) for batch in batches]
+    rest = [batch.x.tolist() for _, batches in epoch.batches_from(2, torch.device("cpu")) for batch in batches]
     assert rest == whole[2:]
 
 

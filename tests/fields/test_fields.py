@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from seqkit.errors import MissingExtra
 from seqkit.fields import Label, Labels, Next, Tags, Text, Tokens, Values, Vectors
-from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
-from seqkit.types import Field
+from seqkit.types import END, PAD, START, UNKNOWN, Field
 
 UNITS = ["characters", "words", "bytes", "pieces"]
 CORPUS = ["the cat sat on the mat .", "the dog sat on the log !", "cats and dogs , and a größeres 映画 🎬"] * 5

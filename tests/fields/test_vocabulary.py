@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqkit.fields.vocabulary import END, PAD, SPECIALS, START, UNKNOWN, Vocabulary, code_points, smallest_unsigned
+from seqkit.fields.vocabulary import SPECIALS, Vocabulary, code_points, smallest_unsigned
+from seqkit.types import END, PAD, START, UNKNOWN
 
 SYMBOLS = st.lists(st.text(min_size=1, max_size=3), unique=True, max_size=30)
 

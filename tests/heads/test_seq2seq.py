@@ -14,12 +14,11 @@ from torch import Tensor
 from seqkit import heads
 from seqkit.encoders import lstm
 from seqkit.fields import Text
-from seqkit.fields.vocabulary import END, PAD, START, UNKNOWN
 from seqkit.heads import attend, generate, text_search
 from seqkit.heads.text_search import largest_weight
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.layers.embedding import Embedding
-from seqkit.types import Prediction
+from seqkit.types import END, PAD, START, UNKNOWN, Prediction
 from tests.contracts.test_invariance import CHECKS, ENCODERS, Model
 from tests.reference.beam import beam_search
 from tests.reference.decoders import Walk, nats

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from seqkit.fields.vocabulary import SPECIALS
-from seqkit.layers.embedding import PAD, UNKNOWN, Embedding, Projection
+from seqkit.layers.embedding import Embedding, Projection
+from seqkit.types import PAD, UNKNOWN
 
 LENGTHS = torch.tensor([3, 2])
 

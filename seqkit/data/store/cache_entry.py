@@ -19,7 +19,8 @@ from typing import Final
 from seqkit.data.store.columns import Split, open_split
 from seqkit.data.store.report import SplitReport
 from seqkit.errors import RunError
-from seqkit.io.atomic import flush_folder
+from seqkit.io.atomic import sync_folder
+from seqkit.runtime.machine import NO_BOOT_ID, boot_id
 from seqkit.types import JSON
 
 MANIFEST: Final = "MANIFEST.json"
@@ -77,11 +78,14 @@ def _is_about(error: OSError, root: Path) -> bool:
 @functools.cache
 def _here() -> str:
     """What the process numbers seen from here belong to: this machine since it was started, or its container."""
+    boot = boot_id()
     try:
-        seen = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
+        process_namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
-        return "unknown"
-    return hashlib.sha256(seen.encode()).hexdigest()[:8]
+        return NO_BOOT_ID
+    if boot == NO_BOOT_ID:
+        return NO_BOOT_ID
+    return hashlib.sha256(f"{boot}\n{process_namespace}".encode()).hexdigest()[:8]
 
 
 @contextmanager
@@ -97,7 +101,7 @@ def _temporary(place: Path) -> Iterator[Path]:
 
 def _put(folder: Path, place: Path) -> None:
     """Rename a finished folder to its place. A sound one that another process has put there stays."""
-    flush_folder(folder)
+    sync_folder(folder)
     for _ in range(10):
         try:
             folder.rename(place)
@@ -112,7 +116,7 @@ def _put(folder: Path, place: Path) -> None:
                 continue
             shutil.rmtree(aside, ignore_errors=True)
         else:
-            flush_folder(place.parent)
+            sync_folder(place.parent)
             return
     raise RunError(f"cannot put a finished entry into the cache at {place}")
 
@@ -122,7 +126,7 @@ def _sweep(root: Path) -> None:
     for path in root.glob(".*-*"):
         try:
             parts = path.name.split("-")
-            dead = len(parts) == 4 and parts[1] == _here() != "unknown" and not Path("/proc", parts[2]).exists()
+            dead = len(parts) == 4 and parts[1] == _here() != NO_BOOT_ID and not Path("/proc", parts[2]).exists()
             if dead or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
         except OSError:

@@ -28,6 +28,7 @@ import numpy as np
 from seqkit.data.store.encode import ChunkEncoder, EncodedChunk
 from seqkit.errors import Interrupted, RunError, UsageError
 from seqkit.fields import Text, Tokens
+from seqkit.runtime.machine import usable_cores
 from seqkit.types import Example, Field, Limit
 
 VARIABLE: Final = "SEQKIT_WORKERS"
@@ -90,7 +91,7 @@ def workers() -> int:
     """
     asked = os.environ.get(VARIABLE, "").strip()
     if not asked:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        return usable_cores()
     if not asked.isascii() or not asked.isdigit() or int(asked) < 1:
         raise UsageError(f"{VARIABLE} is {asked!r}; it is the number of processes that encode, 1 or more")
     return int(asked)

@@ -1,0 +1,22 @@
+"""What the operating system says of this machine: the cores that may be used, and which start of it this is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+NO_BOOT_ID: Final = "unknown"
+
+
+def usable_cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def boot_id() -> str:
+    """A text that changes each time the machine starts; `NO_BOOT_ID` where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return NO_BOOT_ID
