@@ -23,7 +23,7 @@ def list_rows(kind: str | None = None) -> list[dict[str, str]]:
     rows = []
     for plugin in plugins:
         note = ""
-        if not plugin.compatible:
+        if not plugin.is_compatible:
             note = f"needs seqkit{plugin.needs}"
         elif counts[plugin.kind, plugin.name] > 1:
             note = f"not the only one: write {plugin.full_name}"

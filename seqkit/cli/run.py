@@ -48,7 +48,7 @@ def command(
 
         if resume is not None:
             folder = Run.open(resume).folder
-            provenance.recall(atomic.read_json(folder / "plugins.json"), f"the run in {resume}")
+            provenance.pin_recorded(atomic.read_json(folder / "plugins.json"), f"the run in {resume}")
             checked = recipes.load(str(folder / "resolved.yaml"))
             checked = dataclasses.replace(checked, text=(folder / "recipe.yaml").read_bytes())
         else:

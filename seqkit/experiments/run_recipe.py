@@ -116,9 +116,11 @@ def _run_recipe(
 
 def _record_plugins(recipe: Recipe, run: Run, progress: Progress, resume: bool) -> JSON:
     """Write plugins.json; a resumed run first says which plugins are not what they were. Returns what was written."""
-    plugins = provenance.used(recipe.uses)
+    plugins = provenance.record(recipe.uses)
     if resume:
-        for line in provenance.changes(atomic.read_json(run.folder / "plugins.json"), "this run", house=True):
+        for line in provenance.describe_changes(
+            atomic.read_json(run.folder / "plugins.json"), "this run", include_core=True
+        ):
             run.log(line)
             progress.say(line)
     run.plugins(plugins)

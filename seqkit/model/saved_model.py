@@ -82,8 +82,8 @@ def load_model(
             raise RunError(f"{folder / name}: damaged, its SHA-256 is not the one in MANIFEST.json")
     if "plugins.json" in manifest["files"]:
         plugins = json.loads((folder / "plugins.json").read_text(encoding="utf-8"))
-        provenance.recall(plugins, f"the model in {folder}")
-        for line in provenance.changes(plugins, f"the model in {folder}"):
+        provenance.pin_recorded(plugins, f"the model in {folder}")
+        for line in provenance.describe_changes(plugins, f"the model in {folder}"):
             print(f"warning: {line}", file=sys.stderr)
     recipe = load(str(folder / "recipe.yaml"))
     states = _json(folder / "fields.json")

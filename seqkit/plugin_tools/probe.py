@@ -24,7 +24,7 @@ from seqkit import public_api
 from seqkit._version import __version__
 from seqkit.plugin_tools.report import LEVEL_ORDER, Remark, Report, distribution_of
 from seqkit.registry import registry
-from seqkit.registry.import_errors import Diagnosis, where_in
+from seqkit.registry.import_errors import Diagnosis, locate_in_dump
 from seqkit.registry.registry import CORE, Plugin
 from seqkit.runtime.machine import usable_cores
 
@@ -47,7 +47,7 @@ def probe(plugins: Sequence[Plugin], *, patience: float = PATIENCE) -> Iterator[
     """
     groups: dict[tuple[str, str], list[Plugin]] = {}
     for plugin in plugins:
-        if plugin.compatible:
+        if plugin.is_compatible:
             groups.setdefault(_group_of(plugin), []).append(plugin)
     name_counts = Counter((plugin.kind, plugin.name) for plugin in registry.installed())
     children: list[subprocess.Popen[bytes]] = []
@@ -56,7 +56,7 @@ def probe(plugins: Sequence[Plugin], *, patience: float = PATIENCE) -> Iterator[
     try:
         futures = {key: pool.submit(_examine_group, group, patience, children) for key, group in groups.items()}
         for plugin in plugins:
-            if plugin.compatible:
+            if plugin.is_compatible:
                 report = futures[_group_of(plugin)].result()[plugin]
             else:
                 what = f"needs seqkit{plugin.needs}, and this is seqkit {__version__}; it was not imported"
@@ -182,7 +182,7 @@ def _run_child(plugins: Sequence[Plugin], patience: float, children: list[subpro
 
 def _diagnose_end(plugin: Plugin, outcome: _Outcome) -> Diagnosis:
     """Why the import of a plugin has not returned."""
-    where = where_in(outcome.dump, distribution_of(plugin)) if outcome.dump else ""
+    where = locate_in_dump(outcome.dump, distribution_of(plugin)) if outcome.dump else ""
     advice = f"remove {plugin.distribution}, or tell its author"
     if outcome.exit_code is None or outcome.dump.startswith("Timeout"):
         limit = outcome.patience if outcome.exit_code is not None else outcome.patience * CEILING

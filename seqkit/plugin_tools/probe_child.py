@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import faulthandler
-import importlib.metadata
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from seqkit.plugin_tools.report import Remark, distribution_of
+from seqkit.plugin_tools.report import Remark
 from seqkit.recipe.describe import type_in_words
 from seqkit.registry import registry
 from seqkit.registry.import_errors import Diagnosis, diagnose
@@ -76,17 +75,13 @@ def _start_watchdog(patience: float, dump: TextIO) -> None:
 
 def _examine(plugin: Plugin) -> dict[str, JSON]:
     """Import a plugin: the fields of its Report that only an import can tell."""
-    try:
-        place_of = distribution_of(plugin).place_of
-    except importlib.metadata.PackageNotFoundError:
-        place_of = _no_place
     had_torch = "torch" in sys.modules
-    snapshot = ProcessSnapshot(lambda filename: place_of(filename) is not None)
+    snapshot = ProcessSnapshot(registry.file_filter(plugin))
     start = time.perf_counter()
     diagnosis: Diagnosis | None = None
     factory: Any = None
     try:
-        factory = registry.import_(plugin)
+        factory = registry.import_plugin(plugin)
     except BaseException as error:
         diagnosis = diagnose(error, plugin.distribution, plugin.value)
     seconds = time.perf_counter() - start
@@ -117,16 +112,11 @@ def _import_remarks(
         imported_torch: whether it was the first to import torch.
     """
     for change in snapshot.changes():
-        yield Remark("bad" if change.grave else "note", f"{change.what} when it was imported")
+        yield Remark("bad" if change.is_grave else "note", f"{change.what} when it was imported")
     if imported_torch and plugin.kind == "tasks":
         yield Remark("note", "its import imports torch", "without it, listing tasks and checking recipes are faster")
     if seconds > SLOW and not imported_torch:
         yield Remark("note", f"its import takes {seconds:.1f} s")
-
-
-def _no_place(filename: str) -> str | None:
-    """The `place_of` of a distribution that is not installed."""
-    return None
 
 
 def _options(factory: Callable[..., Any], remarks: list[Remark]) -> tuple[str, list[dict[str, JSON]]]:

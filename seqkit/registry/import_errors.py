@@ -1,4 +1,4 @@
-"""Why a plugin does not load: what went wrong, where in its own files, what to do, and its traceback."""
+"""Why a plugin does not load: the cause, the line in its files, what to do, and its traceback."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from seqkit._version import __version__
 from seqkit.errors import MissingExtra, SeqkitError
 from seqkit.registry.distribution import Distribution
 
-LONGEST: Final = 300
-"""Characters of a plugin's own message that are quoted in a sentence."""
+MAX_QUOTED: Final = 300
+"""Characters of a plugin's own message that are quoted at most."""
 
-_HERE = str(Path(__file__).resolve().parents[1])
+_SEQKIT_FOLDER = str(Path(__file__).resolve().parents[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class Diagnosis:
 
     Attributes:
         cause: one line: `ImportError: cannot import name 'x' from 'y'`.
-        where: the innermost line of the plugin's own that was running, `package/module.py:12`, or its file.
+        where: the innermost line of the plugin's own code, `package/module.py:12`, or else its file.
         advice: what to do.
-        missing: True if something is not installed that it needs: that is no fault of its.
-        trace: its traceback without the frames of seqkit and of Python's import system.
+        missing: True if something that it needs is not installed; then the plugin itself is not broken.
+        trace: its traceback, without the frames of seqkit and of Python's import system.
     """
 
     cause: str
@@ -45,109 +45,113 @@ class Diagnosis:
 
 
 def diagnose(error: BaseException, distribution: str, value: str) -> Diagnosis:
-    """What an exception that came out of an import says.
+    """The diagnosis of an exception that an import has raised.
 
     Args:
         error: the exception.
-        distribution: the name of the distribution that was imported from.
+        distribution: the name of the plugin's distribution.
         value: the entry point, `package.module:attribute`.
     """
     module = value.partition(":")[0].strip()
     try:
-        dist = Distribution(distribution, [module])
+        installed = Distribution(distribution, [module])
     except importlib.metadata.PackageNotFoundError:
-        dist = None
-    advice, missing = _advice(error, distribution, module, dist)
-    return Diagnosis(cause_of(error), _where(error, module, dist), advice, missing, _trace(error))
+        installed = None
+    advice, missing = _advise(error, distribution, module, installed)
+    return Diagnosis(describe_error(error), _locate(error, module, installed), advice, missing, _format_trace(error))
 
 
-def cause_of(error: BaseException) -> str:
-    """`ValueError: what it says`, in one line; what seqkit says on purpose stands for itself."""
+def describe_error(error: BaseException) -> str:
+    """`ValueError: its message`, in one line; of an error of seqkit's the message alone."""
     try:
         text = " ".join(str(error).split())
-    except BaseException:  # an exception of a stranger's may fail to describe itself
+    except BaseException:  # the `__str__` of a third-party exception may fail
         text = ""
-    text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    text = text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
     if isinstance(error, SeqkitError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _advice(error: BaseException, name: str, module: str, dist: Distribution | None) -> tuple[str, bool]:
-    """What to do, and whether something is missing that has only to be installed."""
+def _advise(error: BaseException, name: str, module: str, installed: Distribution | None) -> tuple[str, bool]:
+    """What to do, and whether it is to install something that is missing."""
     if isinstance(error, SeqkitError):
         return "", isinstance(error, MissingExtra)
     fix = f"reinstall or remove {name}, or tell its author"
     absent = error.name if isinstance(error, ModuleNotFoundError) else None
     top = (absent or "").partition(".")[0]
-    if absent and (_begins(module, absent) or (dist is not None and top in dist.tops)):
-        return _stale(dist, name, f"it has no module '{absent}'"), False
+    if absent and (_is_inside(module, absent) or (installed is not None and top in installed.top_modules)):
+        return _advise_reinstall(installed, name, f"it has no module '{absent}'"), False
     if top == "seqkit":
-        return f"seqkit {__version__} has no '{absent}'; ask for a {name} made for it", False
-    if absent and top not in sys.modules and dist is not None:
-        command = dist.install_command(top)
+        return f"seqkit {__version__} has no '{absent}'; install a version of {name} made for it", False
+    if absent and top not in sys.modules and installed is not None:
+        command = installed.install_command(top)
         if command.startswith("perhaps"):
             return f"install what brings the module '{top}', {command}", True
-        nothing = f"install what brings the module '{top}'; {name} does not say in its metadata what that is"
-        return command or nothing, True
+        unknown = f"install what brings the module '{top}'; the metadata of {name} do not say what that is"
+        return command or unknown, True
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "seqkit":
-        return f"seqkit {__version__} has no such name; ask for a {name} made for it", False
+        return f"seqkit {__version__} has no such name; install a version of {name} made for it", False
     if isinstance(error, AttributeError) and getattr(error, "obj", None) is sys.modules.get(module, error):
-        return _stale(dist, name, "its entry point names what is not there"), False
+        return _advise_reinstall(installed, name, "its entry point names something that does not exist"), False
     if isinstance(error, SyntaxError):
         return f"Python {sys.version.split()[0]} cannot read its code; {fix}", False
     return fix, False
 
 
-def _stale(dist: Distribution | None, name: str, what: str) -> str:
-    """The advice where metadata and code do not agree."""
-    folder = dist.editable if dist is not None else None
+def _advise_reinstall(installed: Distribution | None, name: str, what: str) -> str:
+    """The advice if metadata and code do not agree."""
+    folder = installed.editable if installed is not None else None
     if folder is not None:
         return f"{what}: its metadata are older than its code; install it again: pip install -e {folder}"
     return f"{what}; reinstall or remove {name}, or tell its author"
 
 
-def _where(error: BaseException, module: str, dist: Distribution | None) -> str:
-    """The innermost line of the distribution's own that the traceback comes by, or else the file of the module."""
-    if dist is None:
+def _locate(error: BaseException, module: str, installed: Distribution | None) -> str:
+    """The innermost line of the traceback that is in the distribution's files, or else the file of the module."""
+    if installed is None:
         return ""
     if isinstance(error, SyntaxError) and error.filename:
-        place = dist.place_of(error.filename)
-        if place is not None:
-            return f"{place}:{error.lineno or 1}"
-    found = ""
+        path = installed.relative_path(error.filename)
+        if path is not None:
+            return f"{path}:{error.lineno or 1}"
+    innermost = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
-        place = dist.place_of(frame.f_code.co_filename)
-        found = f"{place}:{line}" if place is not None else found
-    return found or dist.place_of(getattr(sys.modules.get(module), "__file__", None) or "") or ""
+        path = installed.relative_path(frame.f_code.co_filename)
+        innermost = f"{path}:{line}" if path is not None else innermost
+    return innermost or installed.relative_path(getattr(sys.modules.get(module), "__file__", None) or "") or ""
 
 
-def where_in(dump: str, dist: Distribution) -> str:
-    """The innermost line of the distribution's own in what faulthandler wrote: frames run from the innermost out."""
+def locate_in_dump(dump: str, installed: Distribution) -> str:
+    """The innermost line of a dump of faulthandler's that is in the distribution's files; the innermost comes first."""
     for filename, line in re.findall(r'^  File "(.+)", line (\d+) in ', dump, re.MULTILINE):
-        place = dist.place_of(filename)
-        if place is not None:
-            return f"{place}:{line}"
+        path = installed.relative_path(filename)
+        if path is not None:
+            return f"{path}:{line}"
     return ""
 
 
-def _trace(error: BaseException) -> str:
-    told = traceback.TracebackException.from_exception(error, compact=True)
-    for each in _chain(told):
-        each.stack = traceback.StackSummary.from_list([frame for frame in each.stack if _is_theirs(frame.filename)])
-    return "".join(told.format())
+def _format_trace(error: BaseException) -> str:
+    """The traceback of an error and its causes, without the frames of seqkit and of Python's import system."""
+    trace = traceback.TracebackException.from_exception(error, compact=True)
+    for link in _chain(trace):
+        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if _is_shown(frame.filename)])
+    return "".join(trace.format())
 
 
-def _chain(told: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
-    yield told
-    for other in (told.__cause__, told.__context__):
+def _chain(trace: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """An exception and all its causes and contexts."""
+    yield trace
+    for other in (trace.__cause__, trace.__context__):
         if other is not None:
             yield from _chain(other)
 
 
-def _is_theirs(filename: str) -> bool:
-    return not filename.startswith(("<frozen importlib", _HERE)) and "/importlib/" not in filename.replace("\\", "/")
+def _is_shown(filename: str) -> bool:
+    return not filename.startswith(("<frozen importlib", _SEQKIT_FOLDER)) and "/importlib/" not in filename.replace(
+        "\\", "/"
+    )
 
 
-def _begins(module: str, start: str) -> bool:
-    return module == start or module.startswith(f"{start}.")
+def _is_inside(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")

@@ -1,7 +1,7 @@
-"""A stranger's code is imported without harm to the process, as far as that can be had from inside.
+"""Imports third-party code without harm to the process, as far as that is possible from inside.
 
-What cannot be undone is told: an import that takes long, one that ends the process, and what it changes of others.
-`seqkit plugins doctor` looks at all of it from outside, in a process of its own.
+What cannot be prevented is reported on stderr: an import that takes long, one that crashes the process, and what it
+changes in other modules. `seqkit plugins doctor` examines all of this from outside, in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from typing import Any, Final
 
 PATIENCE: Final = 10.0
-"""Seconds after which an import that has not ended is told of."""
+"""Seconds after which an unfinished import is reported."""
 
 
 @contextmanager
-def guarded_import(who: str, is_theirs: Callable[[str], bool] | None = None) -> Iterator[Callable[[], bool]]:
-    """A block that imports: what it prints goes to stderr, and signal handlers are put back.
+def guarded_import(plugin: str, is_theirs: Callable[[str], bool] | None = None) -> Iterator[Callable[[], bool]]:
+    """A block that imports a plugin: what it prints goes to stderr, and signal handlers are restored afterwards.
 
-    Yields a function that says whether the user really pressed Ctrl-C meanwhile, which only a handler can know.
+    Yields a function that says whether the user has really pressed Ctrl-C in the block, which only a handler can know.
 
     Args:
-        who: whose import it is, for messages.
-        is_theirs: whether a file is theirs; None: it is seqkit's own code, which needs no watching.
+        plugin: what is imported, for messages.
+        is_theirs: says whether a file is the plugin's; None for seqkit's own code, which is trusted.
     """
     if threading.current_thread() is not threading.main_thread():
         with redirect_stdout(sys.stderr):
             yield lambda: False
         return
-    pressed = False
+    interrupted = False
 
     def on_sigint(number: int, frame: Any) -> None:
-        nonlocal pressed
-        pressed = True
+        nonlocal interrupted
+        interrupted = True
         raise KeyboardInterrupt
 
     numbers = {signal.SIGINT} if is_theirs is None else signal.valid_signals()
@@ -45,46 +45,46 @@ def guarded_import(who: str, is_theirs: Callable[[str], bool] | None = None) -> 
     if before[signal.SIGINT] is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, on_sigint)
     try:
-        with redirect_stdout(sys.stderr), nullcontext() if is_theirs is None else _suspected(who, is_theirs):
-            yield lambda: pressed
+        with redirect_stdout(sys.stderr), nullcontext() if is_theirs is None else _watched(plugin, is_theirs):
+            yield lambda: interrupted
     finally:
         for number, handler in before.items():
-            # None: installed from C, where Python cannot put it back.
+            # None: installed from C; Python cannot restore it.
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
 
 
 @contextmanager
-def _suspected(who: str, is_theirs: Callable[[str], bool]) -> Iterator[None]:
-    """Tell who takes long, where a process was that died, and what is changed of others."""
+def _watched(plugin: str, is_theirs: Callable[[str], bool]) -> Iterator[None]:
+    """Report an import that takes long, the traceback of a crash, and grave side effects."""
     from seqkit.registry.side_effects import ProcessSnapshot
 
     timer = threading.Timer(
-        PATIENCE, lambda: _tell(f"{who} is still being imported after {PATIENCE:g} s; Ctrl-C ends it")
+        PATIENCE, lambda: _report(f"the import of {plugin} has not finished after {PATIENCE:g} s; Ctrl-C ends it")
     )
     timer.daemon = True
-    watch = ProcessSnapshot(is_theirs)
+    snapshot = ProcessSnapshot(is_theirs)
     timer.start()
     try:
-        with _crash_told(), _output_aside():
+        with _crash_reported(), _stdout_to_stderr():
             yield
     finally:
         timer.cancel()
-        done = [change.what for change in watch.changes() if change.grave]
-        if done:
-            back = "; signal handlers were put back" if done[0].startswith("took over") else ""
-            _tell(f"{who}, when it was imported, {' and '.join(done)}{back}")
+        grave = [change.what for change in snapshot.changes() if change.is_grave]
+        if grave:
+            note = "; signal handlers were restored" if grave[0].startswith("took over") else ""
+            _report(f"the import of {plugin} {' and '.join(grave)}{note}")
 
 
 @contextmanager
-def _crash_told() -> Iterator[None]:
-    """If the process is ended from inside (`os.abort`, a crash), the lines that did it are written to stderr."""
+def _crash_reported() -> Iterator[None]:
+    """If the process crashes (`os.abort`, a fault in C code), write the traceback to stderr."""
     if faulthandler.is_enabled() or sys.__stderr__ is None:
         yield
         return
     try:
         faulthandler.enable(sys.__stderr__)
-    except (OSError, ValueError, RuntimeError):  # stderr is closed, or no file
+    except (OSError, ValueError, RuntimeError):  # stderr is closed, or not a file
         yield
         return
     try:
@@ -94,23 +94,23 @@ def _crash_told() -> Iterator[None]:
 
 
 @contextmanager
-def _output_aside() -> Iterator[None]:
-    """What is written to file descriptor 1, past Python, goes to stderr: stdout is for results."""
+def _stdout_to_stderr() -> Iterator[None]:
+    """What C code or child processes write to file descriptor 1 goes to stderr: stdout is for results."""
     try:
         sys.stdout.flush()
-        kept = os.dup(1)
+        stdout = os.dup(1)
     except (OSError, ValueError, AttributeError):
         yield
         return
     try:
-        with suppress(OSError):  # there is no stderr: what is written stays where it was going
+        with suppress(OSError):  # stderr is closed: nothing is redirected
             os.dup2(2, 1)
         yield
     finally:
-        with suppress(OSError):  # whoever read it is gone
-            os.dup2(kept, 1)
-        os.close(kept)
+        with suppress(OSError):  # the reader of stdout has closed it
+            os.dup2(stdout, 1)
+        os.close(stdout)
 
 
-def _tell(what: str) -> None:
-    print(f"seqkit: {what}", file=sys.stderr)
+def _report(sentence: str) -> None:
+    print(f"seqkit: {sentence}", file=sys.stderr)

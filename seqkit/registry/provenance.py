@@ -1,9 +1,9 @@
-"""Which plugins a run or a model was made with, and whether they are here and still the same.
+"""The plugins that a run or a model was made with, and whether they are installed and unchanged.
 
     [{"distribution": "seqkit-mingru", "version": "0.2.0", "sha256": "...", "needs": "seqkit>=0.1,<0.2",
       "entry_points": [{"kind": "encoders", "name": "mingru", "value": "seqkit_mingru:MinGRU"}]}]
 
-The hash is over the files of the distribution's modules, so that an edit without a new version is noticed as well.
+The hash is of the files of the distribution's modules, so that a change without a new version is noticed as well.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from seqkit.registry.registry import CORE
 from seqkit.types import JSON
 
 
-def used(uses: Iterable[tuple[str, str]]) -> list[JSON]:
-    """The plugins behind (kind, name) pairs, by distribution, as JSON.
+def record(uses: Iterable[tuple[str, str]]) -> list[JSON]:
+    """Facts about the plugins of these (kind, name) pairs, by distribution, as JSON.
 
     Raises:
-        PluginError: one is not there.
+        PluginError: a plugin is not installed.
     """
     plugins = sorted(
         {registry.find(kind, name) for kind, name in uses}, key=lambda plugin: (plugin.distribution, plugin)
@@ -31,11 +31,11 @@ def used(uses: Iterable[tuple[str, str]]) -> list[JSON]:
     facts: dict[str, dict[str, JSON]] = {}
     for plugin in plugins:
         if plugin.distribution not in facts:
-            modules = [each.module for each in plugins if each.distribution == plugin.distribution]
+            modules = [other.module for other in plugins if other.distribution == plugin.distribution]
             facts[plugin.distribution] = {
                 "distribution": plugin.distribution,
                 "version": plugin.version,
-                "sha256": _sha256(plugin.distribution, modules),
+                "sha256": _hash_modules(plugin.distribution, modules),
                 "needs": f"seqkit{plugin.needs}" if plugin.needs else "",
                 "entry_points": [],
             }
@@ -44,78 +44,87 @@ def used(uses: Iterable[tuple[str, str]]) -> list[JSON]:
     return list(facts.values())
 
 
-def recall(facts: JSON, what: str) -> None:
-    """From here on, a name means the plugin that it meant when `facts` were written, whatever was installed since.
+def pin_recorded(facts: JSON, subject: str) -> None:
+    """From now on, a name means the plugin that it meant when `facts` were recorded, whatever was installed since.
 
     Args:
-        facts: what `used` said then; what is malformed counts for nothing.
-        what: what was made with them, for the message: "the model in runs/x".
+        facts: from `record`; malformed entries are ignored.
+        subject: what was made with the plugins, for messages: "the model in runs/x".
 
     Raises:
-        PluginError: one of them is not here; with all that are missing, and what to install.
+        PluginError: some are not installed; the message names all of them and what to install.
     """
     entries = list(_entries(facts))
-    missing = [line for entry in entries if (line := _absent(entry))]
+    missing = [line for entry in entries if (line := _describe_missing(entry))]
     if missing:
-        raise PluginError("\n".join(f"{what} was made with {line}" for line in missing))
+        raise PluginError("\n".join(f"{subject} was made with {line}" for line in missing))
     registry.pin({(p["kind"], p["name"]): entry["distribution"] for entry in entries for p in entry["points"]})
 
 
-def changes(facts: JSON, what: str, *, house: bool = False) -> list[str]:
-    """A sentence for each distribution that is another now than when `facts` were written; `house`: seqkit too."""
-    said = []
+def describe_changes(facts: JSON, subject: str, *, include_core: bool = False) -> list[str]:
+    """A sentence for each distribution that has changed since `facts` were recorded.
+
+    Args:
+        facts: from `record`; malformed entries are ignored.
+        subject: what was made with the plugins, for messages: "the model in runs/x".
+        include_core: whether changes of seqkit itself count.
+    """
+    sentences = []
     for entry in _entries(facts):
         name, version, sha256 = entry["distribution"], entry["version"], entry["sha256"]
-        if name == CORE and not house:
+        if name == CORE and not include_core:
             continue
         try:
-            now = importlib.metadata.version(name)
+            version_now = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        hashed = _sha256(name, [point["value"].partition(":")[0] for point in entry["points"]])
-        if now != version:
-            said.append(f"{name} is {now} (sha256 {hashed[:8]}) here; {what} was made with {version} ({sha256[:8]})")
-        elif sha256 and hashed != sha256:
-            said.append(
-                f"{name} {now} has other code here (sha256 {hashed[:8]}) than when {what} was made ({sha256[:8]}), "
-                "under the same version"
+        sha256_now = _hash_modules(name, [point["value"].partition(":")[0] for point in entry["points"]])
+        if version_now != version:
+            sentences.append(
+                f"{name} is {version_now} (sha256 {sha256_now[:8]}) here; "
+                f"{subject} was made with {version} ({sha256[:8]})"
             )
-    return said
+        elif sha256 and sha256_now != sha256:
+            sentences.append(
+                f"{name} {version_now} has other code here (sha256 {sha256_now[:8]}) than when {subject} was made "
+                f"({sha256[:8]}), although its version is the same"
+            )
+    return sentences
 
 
-def _absent(entry: Mapping[str, Any]) -> str:
-    """What is missing of a distribution, and what to do; empty if nothing is."""
+def _describe_missing(entry: Mapping[str, Any]) -> str:
+    """The plugins of a distribution that are missing, and what to do; empty if none is."""
     name, version = entry["distribution"], entry["version"]
-    lost = [
+    missing = [
         point
         for point in entry["points"]
         if not any(
-            (each.name, each.distribution) == (point["name"], name) for each in registry.installed(point["kind"])
+            (plugin.name, plugin.distribution) == (point["name"], name) for plugin in registry.installed(point["kind"])
         )
     ]
-    if not lost:
+    if not missing:
         return ""
-    things = " and ".join(f"the {point['kind'].removesuffix('s')} '{point['name']}'" for point in lost)
-    head = f"{things} of {name} {version}"
-    get = f'install that version: pip install "{name}=={version}", or from where it came'
+    plugins = " and ".join(f"the {point['kind'].removesuffix('s')} '{point['name']}'" for point in missing)
+    subject = f"{plugins} of {name} {version}"
+    advice = f'install that version: pip install "{name}=={version}", or from its source'
     try:
-        now = importlib.metadata.version(name)
+        version_now = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return f"{head}, which is not installed; {get}"
+        return f"{subject}, which is not installed; {advice}"
     if registry.filter_note():
-        return f"{head}, which SEQKIT_PLUGINS or --no-plugins leaves out; run it without"
-    return f"{head}, and {name} {now}, which is installed, does not bring it; {get}"
+        return f"{subject}, which SEQKIT_PLUGINS or --no-plugins hides; run without it"
+    return f"{subject}, and the installed {name} {version_now} does not bring it; {advice}"
 
 
 def _entries(facts: JSON) -> Iterator[dict[str, Any]]:
-    """What is well-formed in facts that come from a file."""
-    for each in facts if isinstance(facts, list) else ():
-        if not isinstance(each, Mapping) or not isinstance(each.get("entry_points"), list):
+    """The well-formed entries of facts, which come from a file."""
+    for entry in facts if isinstance(facts, list) else ():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("entry_points"), list):
             continue
-        texts = {key: each.get(key) for key in ("distribution", "version", "sha256")}
+        texts = {key: entry.get(key) for key in ("distribution", "version", "sha256")}
         points = [
             point
-            for point in each["entry_points"]
+            for point in entry["entry_points"]
             if isinstance(point, Mapping)
             and all(isinstance(point.get(key), str) for key in ("kind", "name", "value"))
             and point["kind"] in registry.KINDS
@@ -124,7 +133,8 @@ def _entries(facts: JSON) -> Iterator[dict[str, Any]]:
             yield {**texts, "points": points}
 
 
-def _sha256(distribution: str, modules: Iterable[str]) -> str:
+def _hash_modules(distribution: str, modules: Iterable[str]) -> str:
+    """Empty if the distribution is not installed."""
     try:
         return Distribution(distribution, modules).sha256
     except importlib.metadata.PackageNotFoundError:

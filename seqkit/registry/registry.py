@@ -1,11 +1,11 @@
-"""What a recipe may name: tasks, encoders and heads, found as entry points and imported one at a time on first use.
+"""The plugins that a recipe can name: tasks, encoders and heads, found as entry points and imported on first use.
 
-Discovery reads the metadata of installed distributions and imports nothing, so that a broken plugin can spoil only
-the run that names it. Two plugins under one name are never settled by order: the recipe says `distribution:name`.
+Discovery reads the metadata of installed distributions and imports nothing, so that a broken plugin affects only runs
+that name it. If two plugins have one name, none of them is preferred: the recipe must write `distribution:name`.
 
 Environment:
-    SEQKIT_PLUGINS: `off` keeps only what seqkit itself brings; `a,b` keeps, beside that, plugins or distributions
-        of these names.
+    SEQKIT_PLUGINS: `off` leaves only the plugins that come with seqkit; `a,b` leaves these and the plugins or
+        distributions of these names.
     SEQKIT_RAISE_PLUGIN_ERRORS: `1` lets the plugin's own exception through, for its author.
 """
 
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqkit._version import __version__
 from seqkit.errors import PluginError, name_hint
+from seqkit.registry.distribution import Distribution, normal
 from seqkit.registry.import_guard import guarded_import
 
 if TYPE_CHECKING:
@@ -30,20 +31,20 @@ if TYPE_CHECKING:
 GROUPS = ("seqkit.tasks", "seqkit.encoders", "seqkit.heads")
 KINDS = tuple(group.removeprefix("seqkit.") for group in GROUPS)
 CORE = "seqkit"
-"""The distribution whose plugins are always there."""
+"""The distribution whose plugins are always available."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Plugin:
-    """One entry point, as the metadata tell it.
+    """One entry point, from the metadata of its distribution.
 
     Attributes:
         kind: "tasks", "encoders" or "heads".
-        name: the recipe's key.
-        distribution: who brings it.
+        name: its name in recipes.
+        distribution: the distribution that brings it.
         version: of that distribution.
         value: `package.module:attribute`.
-        needs: what the distribution says of seqkit (`>=0.1,<0.2`), empty if nothing.
+        needs: the versions of seqkit that the distribution requires (`>=0.1,<0.2`); empty if it does not say.
     """
 
     kind: str
@@ -55,22 +56,22 @@ class Plugin:
 
     @property
     def full_name(self) -> str:
-        """`distribution:name`, which is never ambiguous."""
+        """`distribution:name`, which is unambiguous."""
         return f"{self.distribution}:{self.name}"
 
     @property
     def module(self) -> str:
-        """`package.module` of its entry point."""
+        """`package.module` of the entry point."""
         return self.value.partition(":")[0].strip()
 
     @property
-    def compatible(self) -> bool:
-        """Whether its distribution's own requirement allows this seqkit."""
+    def is_compatible(self) -> bool:
+        """Whether the distribution's requirement allows this version of seqkit."""
         if not self.needs:
             return True
         try:
             from packaging.specifiers import InvalidSpecifier, SpecifierSet
-        except ImportError:  # packaging comes with tensorboard; without it the question cannot be asked
+        except ImportError:  # packaging comes with tensorboard; without it this cannot be checked
             return True
         try:
             return SpecifierSet(self.needs).contains(__version__, prereleases=True)
@@ -80,7 +81,7 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a plugin could not be loaded, kept so that it can be quoted again."""
+    """Why a plugin could not be loaded."""
 
     plugin: Plugin
     diagnosis: Diagnosis
@@ -91,21 +92,22 @@ class Failure:
 
 _failures: dict[Plugin, Failure] = {}
 _unreadable: dict[str, str] = {}
-_preferred: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("preferred", default=MappingProxyType({}))
+_pinned: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("pinned", default=MappingProxyType({}))
 
 
 def installed(kind: str | None = None) -> list[Plugin]:
-    """Every plugin, or those of one kind, from metadata alone; sorted by (kind, name, distribution), each once."""
-    kinds = KINDS if kind is None else (_known(kind),)
-    found: dict[tuple[str, str, str], Plugin] = {}
-    for plugin in _everything():
-        if plugin.kind in kinds:
-            found.setdefault((plugin.kind, plugin.name, plugin.distribution), plugin)
-    return sorted(plugin for plugin in found.values() if _allowed(plugin))
+    """All plugins, or those of one kind, from metadata alone, sorted by (kind, name, distribution), each once."""
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"no kind of plugin is called {kind!r}: {', '.join(KINDS)}")
+    plugins: dict[tuple[str, str, str], Plugin] = {}
+    for plugin in _discover():
+        if kind in (None, plugin.kind):
+            plugins.setdefault((plugin.kind, plugin.name, plugin.distribution), plugin)
+    return sorted(plugin for plugin in plugins.values() if _is_enabled(plugin))
 
 
 def unreadable() -> dict[str, str]:
-    """{where: what is wrong} of metadata that `installed` had to pass over."""
+    """{path: what is wrong} of metadata that the last call of `installed` had to skip."""
     return dict(_unreadable)
 
 
@@ -117,49 +119,52 @@ def find(kind: str, name: str) -> Plugin:
     """
     plugins = installed(kind)
     matches = [plugin for plugin in plugins if name in (plugin.name, plugin.full_name)]
-    chosen = _preferred.get().get((kind, name))
-    matches = [plugin for plugin in matches if plugin.distribution == chosen] or matches
+    pinned = _pinned.get().get((kind, name))
+    matches = [plugin for plugin in matches if plugin.distribution == pinned] or matches
     if len(matches) == 1:
         return matches[0]
     if matches:
-        both = " and ".join(f"'{plugin.full_name}' ({plugin.version})" for plugin in matches)
-        raise PluginError(f"two plugins offer the {_one(kind)} '{name}': {both}; write one of these full names")
+        full_names = " and ".join(f"'{plugin.full_name}' ({plugin.version})" for plugin in matches)
+        raise PluginError(
+            f"two plugins offer the {_singular(kind)} '{name}': {full_names}; write one of these full names"
+        )
     names = sorted({plugin.name for plugin in plugins})
-    raise PluginError(f"no {_one(kind)} is called '{name}'; {name_hint(name, names)}{filter_note()}")
+    raise PluginError(f"no {_singular(kind)} is called '{name}'; {name_hint(name, names)}{filter_note()}")
 
 
 def pin(distributions: Mapping[tuple[str, str], str]) -> None:
-    """From here on, a (kind, name) that several bring means that of this distribution: what a run has recorded."""
-    _preferred.set({**_preferred.get(), **distributions})
+    """From now on, a (kind, name) that several distributions bring means the plugin of this distribution."""
+    _pinned.set({**_pinned.get(), **distributions})
 
 
 def filter_note() -> str:
-    """What to add to a message about something that is not there."""
+    """What to add to a message about a plugin that was not found."""
     return "" if os.environ.get("SEQKIT_PLUGINS") is None else " (SEQKIT_PLUGINS or --no-plugins hides some)"
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:
-    """The factory behind a name, imported now if it was not yet.
+    """The factory of this name; its module is imported on first use.
 
-    Whatever the plugin's import does - raise, exit, pretend a Ctrl-C, print, take over signals - stays inside: it
-    becomes one sentence that names the distribution. Only a real Ctrl-C comes through.
+    Whatever the import does (raise, exit, fake a Ctrl-C, print, replace signal handlers) becomes one sentence that
+    names the distribution. Only a real Ctrl-C comes through.
 
     Raises:
-        PluginError: unknown name, two plugins with this name, a plugin for another seqkit, or a broken one.
+        PluginError: the name is unknown or ambiguous, or the plugin is broken or made for another version of seqkit.
     """
     plugin = find(kind, name)
-    if not plugin.compatible:
+    if not plugin.is_compatible:
         raise PluginError(
             f"{describe(plugin)} needs seqkit{plugin.needs}, and this is seqkit {__version__}; "
             f"install a version of {plugin.distribution} made for it"
         )
     if plugin in _failures:
         raise PluginError(str(_failures[plugin]))
+    is_theirs = None if plugin.distribution == CORE else file_filter(plugin)
     try:
-        with guarded_import(f"{describe(plugin)} ({plugin.value})", _files_of(plugin)) as interrupted:
-            value = import_(plugin)
+        with guarded_import(f"{describe(plugin)} ({plugin.value})", is_theirs) as was_interrupted:
+            factory = import_plugin(plugin)
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and interrupted():
+        if isinstance(error, KeyboardInterrupt) and was_interrupted():
             raise
         if os.environ.get("SEQKIT_RAISE_PLUGIN_ERRORS") == "1":
             raise
@@ -168,21 +173,21 @@ def load(kind: str, name: str) -> Callable[..., Any]:
         failure = Failure(plugin, diagnose(error, plugin.distribution, plugin.value))
         _failures[plugin] = failure
         raise PluginError(str(failure)) from error
-    return value
+    return factory
 
 
 def mark_failing(plugin: Plugin, diagnosis: Diagnosis) -> None:
-    """Do not import this plugin in this process: it is known from outside that it does not load."""
+    """Do not import this plugin in this process: another process has found that it does not load."""
     _failures[plugin] = Failure(plugin, diagnosis)
 
 
 def failures() -> list[Failure]:
-    """What failed to load so far in this process."""
+    """The plugins that have failed to load in this process."""
     return sorted(_failures.values(), key=lambda failure: failure.plugin)
 
 
-def import_(plugin: Plugin) -> Callable[..., Any]:
-    """What the entry point names, whatever its import does: use `load`, which contains it."""
+def import_plugin(plugin: Plugin) -> Callable[..., Any]:
+    """The object that the entry point names. Whatever its import does is not contained: `load` does that."""
     point = importlib.metadata.EntryPoint(plugin.name, plugin.value, f"seqkit.{plugin.kind}")
     value = point.load()
     if not callable(value):
@@ -190,29 +195,25 @@ def import_(plugin: Plugin) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]
 
 
-def _files_of(plugin: Plugin) -> Callable[[str], bool] | None:
-    """Says of a file whether it is the plugin's; None for seqkit's own, which need not be suspected."""
-    if plugin.distribution == CORE:
-        return None
-    from seqkit.registry.distribution import Distribution
-
+def file_filter(plugin: Plugin) -> Callable[[str], bool]:
+    """A function that says whether a file belongs to the plugin's distribution."""
     try:
-        place_of = Distribution(plugin.distribution, [plugin.module]).place_of
+        relative_path = Distribution(plugin.distribution, [plugin.module]).relative_path
     except importlib.metadata.PackageNotFoundError:
         return lambda filename: False
-    return lambda filename: place_of(filename) is not None
+    return lambda filename: relative_path(filename) is not None
 
 
-def _everything() -> Iterator[Plugin]:
-    """The entry points of every distribution; one whose metadata are damaged is passed over and remembered.
+def _discover() -> Iterator[Plugin]:
+    """The entry points of all distributions; those with damaged metadata are skipped and listed in `_unreadable`.
 
-    As in `importlib.metadata.entry_points`, of a distribution that is on the path twice the first counts, which is the
-    one that would be imported; unlike there, no distribution can keep the others from being found.
+    As in `importlib.metadata.entry_points`, of a distribution that is on the path twice the first one counts, which is
+    the one that would be imported; but damaged metadata of one distribution do not hide the others.
     """
     _unreadable.clear()
     seen = set()
     for dist in importlib.metadata.distributions():
-        where = str(getattr(dist, "_path", dist))
+        path = str(getattr(dist, "_path", dist))
         try:
             text = dist.read_text("entry_points.txt") or ""
             name = getattr(dist, "_normalized_name", None) or dist.name
@@ -221,31 +222,32 @@ def _everything() -> Iterator[Plugin]:
             seen.add(name)
             if "seqkit." not in text:
                 continue
-            facts = _facts(dist)
+            facts = _read_metadata(dist)
             for point in dist.entry_points:
                 if point.group in GROUPS:
                     yield Plugin(point.group.removeprefix("seqkit."), point.name, *facts[:2], point.value, facts[2])
-        except Exception as error:  # whatever a parser of damaged text raises
-            _unreadable[where] = f"{type(error).__name__}: {error}"
+        except Exception as error:  # parsers of damaged text can raise anything
+            _unreadable[path] = f"{type(error).__name__}: {error}"
 
 
-def _facts(dist: importlib.metadata.Distribution) -> tuple[str, str, str]:
+def _read_metadata(dist: importlib.metadata.Distribution) -> tuple[str, str, str]:
     """Name, version, and the version part of `Requires-Dist: seqkit>=0.1,<0.2`.
 
-    The lines are read as they stand: a parser of e-mails, which Python would use, takes most of a listing's time.
+    The lines are read directly: the e-mail parser that Python uses would take most of the time of a listing.
     """
     head = (dist.read_text("METADATA") or "").replace("\r", "").partition("\n\n")[0]
-    found: dict[str, list[str]] = {"name": [], "version": [], "requires-dist": []}
+    fields: dict[str, list[str]] = {"name": [], "version": [], "requires-dist": []}
     for line in head.split("\n"):
         key, colon, value = line.partition(":")
-        if colon and key.lower() in found:
-            found[key.lower()].append(value.strip())
-    if not found["name"]:  # another format (egg-info)
-        return _normal(dist.name), dist.version or "", _needs(dist.requires or ())
-    return _normal(found["name"][0]), "".join(found["version"][:1]), _needs(found["requires-dist"])
+        if colon and key.lower() in fields:
+            fields[key.lower()].append(value.strip())
+    if not fields["name"]:  # another format (egg-info)
+        return normal(dist.name), dist.version or "", _seqkit_requirement(dist.requires or ())
+    return normal(fields["name"][0]), "".join(fields["version"][:1]), _seqkit_requirement(fields["requires-dist"])
 
 
-def _needs(requires: Iterable[str]) -> str:
+def _seqkit_requirement(requires: Iterable[str]) -> str:
+    """The version part of the requirement of seqkit; empty if there is none."""
     for line in requires:
         match = re.fullmatch(r"\s*seqkit\s*(?:\[[^]]*\])?\s*\(?([^;()]*)\)?\s*(?:;.*)?", line, re.IGNORECASE)
         if match:
@@ -253,31 +255,22 @@ def _needs(requires: Iterable[str]) -> str:
     return ""
 
 
-def _allowed(plugin: Plugin) -> bool:
-    wanted = os.environ.get("SEQKIT_PLUGINS")
-    if wanted is None or plugin.distribution == CORE:
+def _is_enabled(plugin: Plugin) -> bool:
+    """Whether SEQKIT_PLUGINS lets this plugin be used."""
+    setting = os.environ.get("SEQKIT_PLUGINS")
+    if setting is None or plugin.distribution == CORE:
         return True
-    if wanted.strip().lower() == "off":
+    if setting.strip().lower() == "off":
         return False
-    names = {_normal(part.strip()) for part in wanted.split(",") if part.strip()}
-    return bool(names & {_normal(plugin.name), plugin.distribution})
+    names = {normal(name.strip()) for name in setting.split(",") if name.strip()}
+    return bool(names & {normal(plugin.name), plugin.distribution})
 
 
-def _normal(name: str) -> str:
-    """A distribution's name as the index spells it: runs of `-_.` are one `-`, lower case."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _known(kind: str) -> str:
-    if kind not in KINDS:
-        raise ValueError(f"no kind of plugin is called {kind!r}: {', '.join(KINDS)}")
-    return kind
-
-
-def _one(kind: str) -> str:
+def _singular(kind: str) -> str:
+    """`task` of `tasks`."""
     return kind.removesuffix("s")
 
 
 def describe(plugin: Plugin) -> str:
-    """`the task 'splice' of strange 1.2`."""
-    return f"the {_one(plugin.kind)} '{plugin.name}' of {plugin.distribution} {plugin.version}".rstrip()
+    """`the task 'splice' of splice-sites 1.2`."""
+    return f"the {_singular(plugin.kind)} '{plugin.name}' of {plugin.distribution} {plugin.version}".rstrip()

@@ -1,7 +1,8 @@
-"""What an import leaves behind in the process: the import of a plugin must have no side effect beside its own modules.
+"""Side effects of an import: a plugin's import should change nothing in the process but add its own modules.
 
-A change is grave if it can alter another plugin's numbers or how a run is stopped: signal handlers, functions and
-defaults of others, the working directory. Threads, variables, warning filters and log handlers are worth a note.
+A side effect is grave if it can change the numbers of other code or how a run is stopped: signal handlers, functions
+and defaults of other modules, the working directory. Threads, environment variables, warning filters and log handlers
+are worth a note.
 """
 
 from __future__ import annotations
@@ -22,38 +23,38 @@ MODULES: Final = (
     *("numpy", "numpy.random", "sklearn.metrics", "safetensors.torch"),
     *("torch", "torch.nn.functional", "torch.nn.init", "torch.optim", "torch.serialization", "torch.utils.data"),
 )
-"""Modules whose functions are looked at."""
+"""Modules whose functions are compared."""
 
 CLASSES: Final = (("torch", "Tensor"), ("torch.nn", "Module"), ("torch.optim", "Optimizer"))
-"""Classes whose methods are looked at."""
+"""Classes whose methods are compared."""
 
-_DEPENDENCIES: Final = ("KMP_", "TORCHINDUCTOR_")
-"""Beginnings of variables that torch and scikit-learn set when they are imported."""
+_DEPENDENCY_PREFIXES: Final = ("KMP_", "TORCHINDUCTOR_")
+"""Environment variables that torch and scikit-learn set when they are imported begin with these."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideEffect:
-    """One thing that is not as it was. `what` completes "it ...": `took over SIGINT`."""
+    """One change in the process. `what` completes a sentence: `took over SIGINT`."""
 
     what: str
-    grave: bool
+    is_grave: bool
 
 
 class ProcessSnapshot:
-    """The state of the process when this is made, for comparison.
+    """The state of the process now, for comparison with a later one.
 
     Args:
-        is_theirs: whether a file belongs to the plugin. Modules that are imported only now were never seen unchanged:
-            there, a function from such a file cannot be where it belongs.
+        is_theirs: says whether a file belongs to the plugin. Of modules that the plugin is the first to import, the
+            snapshot has no functions; there, a function from one of its files is a replaced one.
     """
 
     def __init__(self, is_theirs: Callable[[str], bool] = lambda filename: False) -> None:
         self._is_theirs = is_theirs
-        self._signals = _handlers()
-        self._functions = {name: _functions(names) for name, names in _namespaces()}
+        self._signals = _signal_handlers()
+        self._functions = {name: _functions(namespace) for name, namespace in _namespaces()}
         self._hooks = _hooks()
         self._defaults = _torch_defaults()
-        self._folder = _folder()
+        self._folder = _working_directory()
         self._variables = dict(os.environ)
         self._threads = set(threading.enumerate())
         self._filters = list(warnings.filters)
@@ -61,52 +62,56 @@ class ProcessSnapshot:
         self._limit = sys.getrecursionlimit()
 
     def changes(self) -> list[SideEffect]:
-        """Everything that is another now, grave things first."""
-        grave = [*self._signals_taken(), *self._patched(), *self._moved()]
-        return [*(SideEffect(what, True) for what in grave), *(SideEffect(what, False) for what in self._left_behind())]
+        """Everything that has changed since, grave changes first."""
+        grave = [*self._changed_signals(), *self._changed_functions(), *self._changed_defaults()]
+        mild = self._mild_changes()
+        return [*(SideEffect(what, True) for what in grave), *(SideEffect(what, False) for what in mild)]
 
-    def _signals_taken(self) -> Iterator[str]:
-        now = _handlers()
-        taken = [number.name for number in now if now[number] is not self._signals.get(number)]
-        if taken:
-            yield f"took over {_some(taken)}"
+    def _changed_signals(self) -> Iterator[str]:
+        handlers = _signal_handlers()
+        changed = [number.name for number in handlers if handlers[number] is not self._signals.get(number)]
+        if changed:
+            yield f"took over {_shorten(changed)}"
 
-    def _patched(self) -> Iterator[str]:
-        found = []
-        for name, names in _namespaces():
+    def _changed_functions(self) -> Iterator[str]:
+        replaced = []
+        for name, namespace in _namespaces():
             before = self._functions.get(name)
-            now = _functions(names)
+            functions = _functions(namespace)
             if before is None:
-                found += [f"{name}.{key}" for key, value in now.items() if self._is_theirs(_file_of(value))]
+                replaced += [f"{name}.{key}" for key, value in functions.items() if self._is_theirs(_file_of(value))]
                 continue
             top = name.partition(".")[0]
-            found += [f"{name}.{key}" for key, old in before.items() if _replaced(old, now.get(key), top)]
-        if found:
-            yield f"replaced {_some(found)}"
+            replaced += [f"{name}.{key}" for key, old in before.items() if _is_replaced(old, functions.get(key), top)]
+        if replaced:
+            yield f"replaced {_shorten(replaced)}"
 
-    def _moved(self) -> Iterator[str]:
-        hooks = _hooks()
-        taken = [name for name, value in hooks.items() if value is not self._hooks[name]]
-        if taken:
-            yield f"replaced {_some(taken)}"
-        defaults, before = _torch_defaults(), self._defaults or _TORCH
-        moved = [f"{name} to {value}" for name, value in defaults.items() if name in before and value != before[name]]
-        if moved:
-            yield f"set {_some(moved)}"
-        if _folder() != self._folder:
-            yield f"changed the working directory to {_folder()}"
+    def _changed_defaults(self) -> Iterator[str]:
+        replaced = [name for name, value in _hooks().items() if value is not self._hooks[name]]
+        if replaced:
+            yield f"replaced {_shorten(replaced)}"
+        before = self._defaults or _TORCH
+        changed = [
+            f"{name} to {value}"
+            for name, value in _torch_defaults().items()
+            if name in before and value != before[name]
+        ]
+        if changed:
+            yield f"set {_shorten(changed)}"
+        if _working_directory() != self._folder:
+            yield f"changed the working directory to {_working_directory()}"
 
-    def _left_behind(self) -> Iterator[str]:
+    def _mild_changes(self) -> Iterator[str]:
         names = {**self._variables, **os.environ}
         variables = sorted(name for name in names if self._variables.get(name) != os.environ.get(name))
-        variables = [name for name in variables if not name.startswith(_DEPENDENCIES)]
+        variables = [name for name in variables if not name.startswith(_DEPENDENCY_PREFIXES)]
         if variables:
-            yield f"changed the environment: {_some(variables)}"
-        threads = [each.name for each in threading.enumerate() if each not in self._threads]
+            yield f"changed the environment: {_shorten(variables)}"
+        threads = [thread.name for thread in threading.enumerate() if thread not in self._threads]
         if threads:
-            yield f"started {len(threads)} thread{'s' if len(threads) > 1 else ''}: {_some(threads)}"
-        if len(_blanket(warnings.filters)) > len(_blanket(self._filters)):
-            yield "silenced the warnings of others"
+            yield f"started {len(threads)} thread{'s' if len(threads) > 1 else ''}: {_shorten(threads)}"
+        if len(_ignore_filters(warnings.filters)) > len(_ignore_filters(self._filters)):
+            yield "silenced warnings of other modules"
         if (list(logging.root.handlers), logging.root.level) != self._logging:
             yield "configured the root logger"
         if sys.getrecursionlimit() != self._limit:
@@ -114,7 +119,7 @@ class ProcessSnapshot:
 
 
 _TORCH: Final = {"torch's default dtype": "torch.float32", "torch's gradients": "on"}
-"""How torch starts, for an import that brought it."""
+"""The defaults of torch, for a plugin that is the first to import it."""
 
 
 def _torch_defaults() -> dict[str, str]:
@@ -129,7 +134,7 @@ def _torch_defaults() -> dict[str, str]:
     }
 
 
-def _handlers() -> dict[signal.Signals, Any]:
+def _signal_handlers() -> dict[signal.Signals, Any]:
     return {number: signal.getsignal(number) for number in signal.valid_signals() if isinstance(number, signal.Signals)}
 
 
@@ -145,56 +150,61 @@ def _hooks() -> dict[str, Any]:
 
 
 def _namespaces() -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, attributes) of the modules and classes that are compared, as far as they are imported."""
     for name in MODULES:
         if name in sys.modules:
             yield name, vars(sys.modules[name])
     for module, name in CLASSES:
-        found = getattr(sys.modules.get(module), name, None)
-        if isinstance(found, type):
-            yield (
-                f"{module}.{name}",
-                {key: value for base in reversed(found.__mro__) for key, value in vars(base).items()},
-            )
+        cls = getattr(sys.modules.get(module), name, None)
+        if isinstance(cls, type):
+            attributes = {key: value for base in reversed(cls.__mro__) for key, value in vars(base).items()}
+            yield f"{module}.{name}", attributes
 
 
-def _functions(names: dict[str, Any]) -> dict[str, Any]:
-    """What can be called in a namespace, without classes of streams and hooks that are looked at by themselves."""
+def _functions(namespace: dict[str, Any]) -> dict[str, Any]:
+    """The callables in a namespace, except the streams and hooks that `_hooks` has."""
     hooks = {"stdout", "stderr", "stdin", "excepthook"}
     return {
         key: value
-        for key, value in list(names.items())
+        for key, value in list(namespace.items())
         if (callable(value) or isinstance(value, (staticmethod, classmethod))) and key not in hooks
     }
 
 
-def _replaced(old: Any, new: Any, package: str) -> bool:
-    """Whether somebody else changed a package's function: torch itself puts real ones in place of stand-ins."""
+def _is_replaced(old: Any, new: Any, package: str) -> bool:
+    """Whether other code has replaced a package's function: torch itself replaces placeholders by real ones."""
     if new is old:
         return False
     if (getattr(new, "__module__", None) or "").partition(".")[0] != package:
         return True
-    place = getattr(sys.modules.get(package), "__file__", None) or ""
-    return bool(_file_of(new)) and not _file_of(new).startswith(os.path.dirname(place) or "?")
+    init = getattr(sys.modules.get(package), "__file__", None) or ""
+    return bool(_file_of(new)) and not _file_of(new).startswith(os.path.dirname(init) or "?")
 
 
 def _file_of(function: Any) -> str:
-    """The file that a function's code is in; "" for one that is not written in Python."""
+    """The file that a function's code is in; empty for one that is not written in Python."""
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return code.co_filename if isinstance(code, types.CodeType) else ""
 
 
-def _blanket(filters: Any) -> list[Any]:
-    """Filters that silence everything of some category, wherever it comes from."""
-    return [each for each in filters if each[0] == "ignore" and each[1] is None and each[3] is None]
+def _ignore_filters(filters: Any) -> list[Any]:
+    """The filters that silence a whole category, with any message and from any module."""
+    return [
+        (action, message, category, module, line)
+        for action, message, category, module, line in filters
+        if action == "ignore" and message is None and module is None
+    ]
 
 
-def _folder() -> str:
+def _working_directory() -> str:
+    """Empty if it has been deleted."""
     try:
         return os.getcwd()
     except OSError:
         return ""
 
 
-def _some(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _shorten(names: list[str], limit: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

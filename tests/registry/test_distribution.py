@@ -1,4 +1,4 @@
-"""Where a distribution's code is, its hash, how it was installed and what it requires: read, never imported."""
+"""A distribution's files, hash, kind of installation and requirements: read from disk, never imported."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class TestFiles:
     def test_a_module(self, site: Path) -> None:
         module = install(site)
         dist = Distribution("Vendor", [module])
-        assert (dist.name, dist.version, dist.tops) == ("vendor", "1.2", (module,))
+        assert (dist.name, dist.version, dist.top_modules) == ("vendor", "1.2", (module,))
         assert list(dist.files) == [f"{module}.py"]
-        assert dist.place_of(str(site / f"{module}.py")) == f"{module}.py"
-        assert dist.place_of(__file__) is None
-        assert dist.place_of("") is None
+        assert dist.relative_path(str(site / f"{module}.py")) == f"{module}.py"
+        assert dist.relative_path(__file__) is None
+        assert dist.relative_path("") is None
         assert module not in sys.modules
 
-    def test_a_package_with_what_is_in_it_but_no_data_and_no_caches(self, site: Path) -> None:
+    def test_a_package_without_its_data_and_caches(self, site: Path) -> None:
         install(site)
         package(
             site, "odd_pack", {"__init__.py": "", "deep/er.py": "", "a.so": "", "data.bin": "", "__pycache__/x.py": ""}
@@ -54,22 +54,22 @@ class TestFiles:
         package(site, "odd_rest", {"__init__.py": ""})
         (info(site) / "top_level.txt").write_text("odd_more\n")
         (info(site) / "RECORD").write_text("odd_rest/__init__.py,,\nvendor-1.2.dist-info/METADATA,,\n../../bin/x,,\n")
-        assert Distribution("vendor", [module]).tops == ("odd_more", "odd_rest", module)
+        assert Distribution("vendor", [module]).top_modules == ("odd_more", "odd_rest", module)
 
-    def test_a_package_in_a_namespace_that_others_share(self, site: Path) -> None:
+    def test_a_package_in_a_shared_namespace(self, site: Path) -> None:
         install(site)
-        package(site, "odd_space", {"mine/__init__.py": "", "yours/__init__.py": ""})
-        dist = Distribution("vendor", ["odd_space.mine.tasks"])
-        assert dist.tops == ("odd_space.mine",)
-        assert list(dist.files) == ["odd_space/mine/__init__.py"]
+        package(site, "odd_space", {"ours/__init__.py": "", "yours/__init__.py": ""})
+        dist = Distribution("vendor", ["odd_space.ours.tasks"])
+        assert dist.top_modules == ("odd_space.ours",)
+        assert list(dist.files) == ["odd_space/ours/__init__.py"]
         assert "odd_space" not in sys.modules
 
-    def test_a_module_that_is_gone(self, site: Path) -> None:
+    def test_a_module_that_does_not_exist(self, site: Path) -> None:
         install(site)
         dist = Distribution("vendor", ["odd_nothing.at.all"])
         assert (dist.files, dist.sha256) == ({}, "")
 
-    def test_a_distribution_that_is_not_there(self) -> None:
+    def test_a_distribution_that_is_not_installed(self) -> None:
         with pytest.raises(importlib.metadata.PackageNotFoundError):
             Distribution("nothing-of-this-name")
 
@@ -79,24 +79,24 @@ class TestFiles:
 
 
 class TestHash:
-    def test_content_and_names_move_it_and_nothing_else(self, site: Path) -> None:
+    def test_only_contents_and_names_change_it(self, site: Path) -> None:
         install(site)
         package(site, "odd_hash", {"__init__.py": "x = 1", "other.py": "y"})
 
-        def now() -> str:
+        def sha256() -> str:
             return Distribution("vendor", ["odd_hash"]).sha256
 
-        before = now()
+        before = sha256()
         package(site, "odd_hash", {"__init__.py": "x = 1", "data.txt": "z", "__pycache__/m.py": "z"})
-        assert now() == before
+        assert sha256() == before
         package(site, "odd_hash", {"__init__.py": "x = 2"})
-        assert now() != before
+        assert sha256() != before
         package(site, "odd_hash", {"__init__.py": "x = 1"})
-        assert now() == before
+        assert sha256() == before
         (site / "odd_hash/other.py").rename(site / "odd_hash/another.py")
-        assert now() != before
+        assert sha256() != before
 
-    def test_the_border_between_files_counts(self, site: Path) -> None:
+    def test_the_boundary_between_files_counts(self, site: Path) -> None:
         install(site)
         package(site, "odd_border", {"__init__.py": "", "a.py": "12", "b.py": "3"})
         before = Distribution("vendor", ["odd_border"]).sha256
@@ -125,11 +125,11 @@ class TestEditable:
         assert dist.stale() == [
             "seqkit.heads new is in pyproject.toml and not installed yet",
             "seqkit.tasks gone is installed and no longer in pyproject.toml",
-            f"seqkit.tasks moved is installed as {module}:task, and else:where in pyproject.toml",
+            f"seqkit.tasks moved is installed as {module}:task, but is else:where in pyproject.toml",
         ]
 
     @pytest.mark.parametrize("text", ["not toml [", "[project]\nname = 'x'\nentry-points = 3\n", "[tool]\n"])
-    def test_a_project_that_cannot_be_read_says_nothing(self, site: Path, text: str) -> None:
+    def test_a_project_that_cannot_be_read_is_not_stale(self, site: Path, text: str) -> None:
         install(site)
         (self.project(site, "") / "pyproject.toml").write_text(text)
         assert Distribution("vendor").stale() == []
@@ -141,7 +141,7 @@ class TestEditable:
         assert Distribution("vendor").editable is None
         assert Distribution("vendor").stale() == []
 
-    def test_seqkits_own_metadata_are_not_stale(self) -> None:
+    def test_the_metadata_of_seqkit_are_not_stale(self) -> None:
         assert Distribution("seqkit").stale() == []
 
 
@@ -165,7 +165,7 @@ class TestRequirements:
             file.writelines(f"Requires-Dist: {line}\n" for line in lines)
         assert Distribution("vendor").install_command(module) == command
 
-    def test_what_it_says_of_itself(self, site: Path) -> None:
+    def test_its_summary(self, site: Path) -> None:
         install(site)
         assert Distribution("vendor").summary == ""
         with (info(site) / "METADATA").open("a") as file:

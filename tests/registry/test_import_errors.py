@@ -1,4 +1,4 @@
-"""What a failed import says: something missing is told apart from a fault, and each fault has its advice."""
+"""Diagnoses of failed imports: a missing dependency is told from a broken plugin, and each has its advice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from seqkit.errors import PluginError
 from seqkit.registry import registry
 from seqkit.registry.distribution import Distribution
-from seqkit.registry.import_errors import LONGEST, Diagnosis, cause_of, diagnose, where_in
+from seqkit.registry.import_errors import MAX_QUOTED, Diagnosis, describe_error, diagnose, locate_in_dump
 from tests.helpers.third_party import install
 
 
@@ -25,7 +25,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def failed(module: str) -> Diagnosis:
     with pytest.raises(PluginError):
         registry.load("tasks", "splice")
-    (failure,) = [each for each in registry.failures() if each.plugin.module == module]
+    (failure,) = [failure for failure in registry.failures() if failure.plugin.module == module]
     return failure.diagnosis
 
 
@@ -43,7 +43,7 @@ class TestMissing:
             (
                 "",
                 "import odd_audio",
-                "install what brings the module 'odd_audio'; vendor does not say in its metadata what that is",
+                "install what brings the module 'odd_audio'; the metadata of vendor do not say what that is",
             ),
             (
                 "",
@@ -52,28 +52,31 @@ class TestMissing:
             ),
         ],
     )
-    def test_has_only_to_be_installed(self, site: Path, requires: str, code: str, advice: str) -> None:
-        found = failed(install(site, code=code, requires=requires))
-        assert found.missing
-        assert found.advice == advice
-        assert advice or found.cause == 'splice needs an extra: pip install "vendor[audio]"'
+    def test_it_has_to_be_installed(self, site: Path, requires: str, code: str, advice: str) -> None:
+        diagnosis = failed(install(site, code=code, requires=requires))
+        assert diagnosis.missing
+        assert diagnosis.advice == advice
+        assert advice or diagnosis.cause == 'splice needs an extra: pip install "vendor[audio]"'
 
     @pytest.mark.parametrize(
         ("code", "advice"),
         [
             ("import {module}.more", "has no module '{module}.more'"),
-            ("import seqkit.no_such_room", "seqkit 0.1.0 has no 'seqkit.no_such_room'; ask for a vendor made for it"),
-            ("from seqkit import Nothing", "seqkit 0.1.0 has no such name; ask for a vendor made for it"),
+            (
+                "import seqkit.no_such_module",
+                "seqkit 0.1.0 has no 'seqkit.no_such_module'; install a version",
+            ),
+            ("from seqkit import Nothing", "seqkit 0.1.0 has no such name; install a version of vendor made for it"),
             ("import os.nothing", "reinstall or remove vendor, or tell its author"),
             ("import json\njson.nothing", "reinstall or remove vendor, or tell its author"),
         ],
     )
-    def test_what_looks_alike_is_a_fault(self, site: Path, code: str, advice: str) -> None:
+    def test_other_import_errors_are_of_the_plugin(self, site: Path, code: str, advice: str) -> None:
         module = install(site, code="")
         (site / f"{module}.py").write_text(code.format(module=module))
-        found = failed(module)
-        assert not found.missing
-        assert advice.format(module=module) in found.advice
+        diagnosis = failed(module)
+        assert not diagnosis.missing
+        assert advice.format(module=module) in diagnosis.advice
 
 
 class TestStale:
@@ -84,9 +87,9 @@ class TestStale:
             if gone == "module":
                 (site / f"{module}.py").unlink()
             (site / f"vendor-1.{number}.dist-info/direct_url.json").write_text(json.dumps(facts))
-            found = failed(module)
-            assert not found.missing
-            assert f"install it again: pip install -e {site / 'project'}" in found.advice
+            diagnosis = failed(module)
+            assert not diagnosis.missing
+            assert f"install it again: pip install -e {site / 'project'}" in diagnosis.advice
             for path in (site / f"vendor-1.{number}.dist-info").iterdir():
                 path.unlink()
             (site / f"vendor-1.{number}.dist-info").rmdir()
@@ -94,47 +97,45 @@ class TestStale:
     def test_a_module_that_is_gone_for_good(self, site: Path) -> None:
         module = install(site)
         (site / f"{module}.py").unlink()
-        found = failed(module)
-        assert found.advice == f"it has no module '{module}'; reinstall or remove vendor, or tell its author"
+        diagnosis = failed(module)
+        assert diagnosis.advice == f"it has no module '{module}'; reinstall or remove vendor, or tell its author"
 
 
-class TestTold:
-    def test_where_is_the_innermost_line_of_its_own(self, site: Path) -> None:
-        (site / "odd_helper_of_nobody.py").write_text("def go():\n    raise ValueError('deep')\n")
-        module = install(
-            site, code="import odd_helper_of_nobody\n\ndef mine():\n    odd_helper_of_nobody.go()\n\nmine()"
-        )
-        found = failed(module)
-        assert found.where == f"{module}.py:4"
-        assert str(found) == f"ValueError: deep ({module}.py:4); reinstall or remove vendor, or tell its author"
+class TestReported:
+    def test_where_is_the_innermost_line_of_the_plugin(self, site: Path) -> None:
+        (site / "odd_helper.py").write_text("def go():\n    raise ValueError('deep')\n")
+        module = install(site, code="import odd_helper\n\ndef inner():\n    odd_helper.go()\n\ninner()")
+        diagnosis = failed(module)
+        assert diagnosis.where == f"{module}.py:4"
+        assert str(diagnosis) == f"ValueError: deep ({module}.py:4); reinstall or remove vendor, or tell its author"
 
-    def test_the_traceback_is_theirs_alone(self, site: Path) -> None:
+    def test_the_traceback_has_frames_of_the_plugin_only(self, site: Path) -> None:
         code = "try:\n    {}['first']\nexcept KeyError as error:\n    raise ValueError('second') from error"
-        found = failed(install(site, code=code))
-        assert "KeyError: 'first'" in found.trace
-        assert "ValueError: second" in found.trace
-        assert "importlib" not in found.trace
-        assert "registry.py" not in found.trace
-        assert found.trace.count("  File ") == 2
+        diagnosis = failed(install(site, code=code))
+        assert "KeyError: 'first'" in diagnosis.trace
+        assert "ValueError: second" in diagnosis.trace
+        assert "importlib" not in diagnosis.trace
+        assert "registry.py" not in diagnosis.trace
+        assert diagnosis.trace.count("  File ") == 2
 
     def test_an_exception_that_cannot_describe_itself(self) -> None:
         class Silent(Exception):
             def __str__(self) -> str:
                 raise RuntimeError
 
-        assert cause_of(Silent()) == "Silent"
+        assert describe_error(Silent()) == "Silent"
 
-    def test_a_long_story_is_cut(self) -> None:
-        assert len(cause_of(ValueError("x" * 9999))) == len("ValueError: ") + LONGEST
+    def test_a_long_message_is_cut(self) -> None:
+        assert len(describe_error(ValueError("x" * 9999))) == len("ValueError: ") + MAX_QUOTED
 
     def test_a_distribution_that_is_gone(self) -> None:
-        found = diagnose(ValueError("x"), "nothing-of-this-name", "a:b")
-        assert (found.cause, found.where) == ("ValueError: x", "")
+        diagnosis = diagnose(ValueError("x"), "nothing-of-this-name", "a:b")
+        assert (diagnosis.cause, diagnosis.where) == ("ValueError: x", "")
 
     def test_frames_of_faulthandler(self, site: Path) -> None:
         module = install(site)
         frames = ("/x/y.py", 3), (f"{site}/{module}.py", 7), (f"{site}/{module}.py", 9)
         dump = "Fatal\n\nCurrent thread 0x1 (most recent call first):\n"
         dump += "".join(f'  File "{name}", line {line} in f\n' for name, line in frames)
-        assert where_in(dump, Distribution("vendor", [module])) == f"{module}.py:7"
-        assert where_in("", Distribution("vendor", [module])) == ""
+        assert locate_in_dump(dump, Distribution("vendor", [module])) == f"{module}.py:7"
+        assert locate_in_dump("", Distribution("vendor", [module])) == ""

@@ -1,4 +1,4 @@
-"""Twelve ways to be broken, and what each leaves as it was."""
+"""Twelve ways in which a plugin can be broken: each is diagnosed, and none changes a listing or a run."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def call(*words):
     with contextlib.redirect_stdout(out):
         try:
             main(list(words), prog_name="seqkit")
-        except SystemExit as done:
-            assert not done.code, (words, done.code)
+        except SystemExit as error:
+            assert not error.code, (words, error.code)
     return out.getvalue()
 
 def scores(folder):
-    said = json.loads(call("run", "tiny.yaml", "--quiet", "--json", "--out", folder))
-    return {name: value for name, value in said.items() if name != "run"}
+    facts = json.loads(call("run", "tiny.yaml", "--quiet", "--json", "--out", folder))
+    return {name: value for name, value in facts.items() if name != "run"}
 
 site = sys.argv[1]
 before = scores("alone")
 sys.path.insert(0, site)
 assert "Train a recipe" in call("--help")
-told = {word: call(*word.split()) for word in ("tasks", "plugins list", "recipes list")}
-print(json.dumps([before, scores("among"), told]))
+listings = {words: call(*words.split()) for words in ("tasks", "plugins list", "recipes list")}
+print(json.dumps([before, scores("among"), listings]))
 """
 
 
@@ -76,7 +76,7 @@ def test_no_broken_plugin_moves_a_listing_or_a_run(tmp_path: Path) -> None:
     break_all(broken)
     (tmp_path / "tiny.yaml").write_text(TINY)
     environment = {**os.environ, "SEQKIT_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", WORK, str(broken)],
         cwd=tmp_path,
         env=environment,
@@ -85,13 +85,13 @@ def test_no_broken_plugin_moves_a_listing_or_a_run(tmp_path: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    before, among, told = json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr
+    before, among, listings = json.loads(result.stdout)
     assert before == among
     assert before["names/test/nats"] > 0
     for name in BROKEN:
-        assert name in told["tasks"]
-        assert f"broken-{name} 1.2" in told["plugins list"]
+        assert name in listings["tasks"]
+        assert f"broken-{name} 1.2" in listings["plugins list"]
 
 
 DIAGNOSES = {
@@ -100,7 +100,7 @@ DIAGNOSES = {
     "system-exit": r"does not load: SystemExit: 3 \(vendor_\d+.py:1\)",
     "keyboard-interrupt": r"does not load: KeyboardInterrupt \(vendor_\d+.py:1\)",
     "own-base-exception": r"does not load: Own: mine \(vendor_\d+.py:2\)",
-    "missing-attribute": r"AttributeError: .* has no attribute 'task' .*its entry point names what is not",
+    "missing-attribute": r"AttributeError: .* has no attribute 'task' .*its entry point names something",
     "recursion-error": r"does not load: RecursionError: maximum recursion depth exceeded.* \(vendor_\d+.py:2\)",
     "output-noise": r"wrote '.*noise.*' when it was imported",
     "signal-hijack": r"took over SIGINT, SIGTERM when it was imported",
@@ -112,19 +112,19 @@ DIAGNOSES = {
 
 def test_doctor_names_all_twelve(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     break_all(site)
-    mine = [plugin for plugin in registry.installed() if plugin.distribution.startswith("broken-")]
-    monkeypatch.setattr("seqkit.registry.registry.installed", lambda kind=None: mine)
+    broken = [plugin for plugin in registry.installed() if plugin.distribution.startswith("broken-")]
+    monkeypatch.setattr("seqkit.registry.registry.installed", lambda kind=None: broken)
     result = call("plugins", "doctor", "--json", "--timeout", "3")
     assert result.exit_code == 1
-    found = {row["name"]: row for row in json.loads(result.stdout)}
-    assert set(found) == set(BROKEN)
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert set(rows) == set(BROKEN)
     for name, pattern in DIAGNOSES.items():
-        said = "\n".join(f"{each['what']}; {each['advice']}" for each in found[name]["remarks"])
-        assert re.search(pattern, said), f"{name}: {said}"
-    mild = {name for name, row in found.items() if row["state"] != "bad"}
+        remarks = "\n".join(f"{remark['what']}; {remark['advice']}" for remark in rows[name]["remarks"])
+        assert re.search(pattern, remarks), f"{name}: {remarks}"
+    mild = {name for name, row in rows.items() if row["state"] != "bad"}
     assert mild == {"output-noise"}
-    assert all(row["where"] for name, row in found.items() if not row["loaded"]), found
-    assert {name for name, row in found.items() if row["loaded"]} == {
+    assert all(row["where"] for name, row in rows.items() if not row["loaded"]), rows
+    assert {name for name, row in rows.items() if row["loaded"]} == {
         "output-noise",
         "signal-hijack",
         "patched-torch-load",
@@ -132,7 +132,7 @@ def test_doctor_names_all_twelve(site: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", [name for name in BROKEN if name not in ("abort", "endless")])
-def test_a_recipe_that_names_one_is_told_what_and_where_and_what_to_do(site: Path, name: str) -> None:
+def test_a_recipe_that_names_one_gets_the_cause_the_line_and_the_advice(site: Path, name: str) -> None:
     install(site, distribution="vendor", code=BROKEN[name], entries={"seqkit.tasks": {"splice": "task"}})
     (site / "r.yaml").write_text("tasks: {splice: {}}\nencoder: lstm\n")
     handlers = [signal.getsignal(number) for number in (2, 15)]
@@ -152,17 +152,17 @@ def test_a_recipe_that_names_one_is_told_what_and_where_and_what_to_do(site: Pat
         assert "noise" in result.stderr
     elif name in ("signal-hijack", "patched-torch-load"):
         pattern = DIAGNOSES[name].removesuffix(" when it was imported")
-        assert re.search(rf"the task 'splice' of vendor 1.2 \(\S+\), when it was imported, {pattern}", result.stderr)
+        assert re.search(rf"the import of the task 'splice' of vendor 1.2 \(\S+\) {pattern}", result.stderr)
     else:
         pattern = DIAGNOSES[name].removeprefix("does not load: ")
         assert re.search(rf"the task 'splice' of vendor 1.2 does not load: .*{pattern}", result.stderr)
-        _, quoted = result.stderr.split("\ntraceback from vendor:\n")
+        _, trace = result.stderr.split("\ntraceback from vendor:\n")
         if name != "missing-attribute":
-            assert re.search(r'  File ".*vendor_\d+.py", line \d', quoted)
-            assert "importlib" not in quoted
+            assert re.search(r'  File ".*vendor_\d+.py", line \d', trace)
+            assert "importlib" not in trace
 
 
-def test_the_schema_for_editors_leaves_out_what_would_end_it(site: Path) -> None:
+def test_the_json_schema_leaves_out_plugins_that_would_crash_it(site: Path) -> None:
     install(site, distribution="aa", code=BROKEN["abort"], entries={"seqkit.heads": {"down": "task"}})
     install(site, distribution="bb", code="def task(*, k: int = 3): ...", entries={"seqkit.tasks": {"fine": "task"}})
     result = call("recipes", "schema")
@@ -172,7 +172,7 @@ def test_the_schema_for_editors_leaves_out_what_would_end_it(site: Path) -> None
     assert "the head 'down' of aa 1.2 does not load: its import ends the process" in schema["$comment"]
 
 
-def test_a_head_that_does_not_fit_is_told_without_importing_others(site: Path) -> None:
+def test_heads_that_fit_are_named_without_importing_others(site: Path) -> None:
     install(site, distribution="aa", code=BROKEN["abort"], entries={"seqkit.heads": {"down": "task"}})
     (site / "r.yaml").write_text("tasks: {sentiment: {head: crf}}\nencoder: lstm\n")
     result = call("recipes", "check", "r.yaml")
@@ -205,22 +205,22 @@ def test_metadata_that_cannot_be_read_are_named_by_doctor(site: Path, monkeypatc
     assert row["state"] == "bad"
 
 
-def test_what_an_abort_leaves_when_it_is_asked_for_by_name(site: Path) -> None:
+def test_a_plugin_that_aborts_leaves_a_traceback(site: Path) -> None:
     install(site, code="import os\n\ndef down():\n    os.abort()\n\ndown()")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", "from seqkit.registry import registry; registry.load('tasks', 'splice')"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == -signal.SIGABRT
-    assert re.search(r'vendor_\d+.py", line 4 in down', done.stderr)
+    assert result.returncode == -signal.SIGABRT
+    assert re.search(r'vendor_\d+.py", line 4 in down', result.stderr)
 
 
-def test_an_import_that_takes_long_is_told_of_by_name(
+def test_an_import_that_takes_long_is_reported(
     site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("seqkit.registry.import_guard.PATIENCE", 0.05)
     install(site, code="import time\ntime.sleep(0.4)\ndef task(): ...")
     registry.load("tasks", "splice")
-    assert "seqkit: the task 'splice' of vendor 1.2 (vendor_" in capsys.readouterr().err
+    assert "seqkit: the import of the task 'splice' of vendor 1.2 (vendor_" in capsys.readouterr().err

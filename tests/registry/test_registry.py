@@ -1,4 +1,4 @@
-"""Plugins: found without an import, loaded one by one, and unable to hurt a run that does not name them."""
+"""Plugins: found without an import, loaded one by one, and without effect on runs that do not name them."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def names(kind: str | None = None) -> list[str]:
 
 
 class TestInstalled:
-    def test_the_house_comes_in_by_the_same_door(self) -> None:
+    def test_the_plugins_of_seqkit_are_entry_points_like_all_others(self) -> None:
         assert {"seqkit:rnn", "seqkit:lstm", "seqkit:gru", "seqkit:none"} <= set(names("encoders"))
         assert {"seqkit:classify", "seqkit:tag", "seqkit:language", "seqkit:regress"} <= set(names("heads"))
         assert {"seqkit:charlm", "seqkit:sentiment"} <= set(names("tasks"))
 
-    def test_nothing_is_imported_and_the_metadata_are_told(self, site: Path) -> None:
+    def test_metadata_are_read_and_nothing_is_imported(self, site: Path) -> None:
         module = install(
             site, code="raise RuntimeError('imported')", requires="seqkit (>=0.0.1,<9) ; python_version>'3'"
         )
-        (found,) = [plugin for plugin in registry.installed("tasks") if plugin.name == "splice"]
-        assert found == registry.Plugin("tasks", "splice", "vendor", "1.2", f"{module}:task", ">=0.0.1,<9")
+        (plugin,) = [plugin for plugin in registry.installed("tasks") if plugin.name == "splice"]
+        assert plugin == registry.Plugin("tasks", "splice", "vendor", "1.2", f"{module}:task", ">=0.0.1,<9")
         assert module not in sys.modules
 
     def test_sorted_by_kind_name_and_distribution(self, site: Path) -> None:
         install(site, distribution="zz", entries={"seqkit.tasks": {"a": "x"}, "seqkit.heads": {"b": "x"}})
         install(site, distribution="aa", entries={"seqkit.tasks": {"a": "x"}})
-        everything = registry.installed()
-        assert everything == sorted(everything, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution))
+        plugins = registry.installed()
+        assert plugins == sorted(plugins, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution))
         assert [name for name in names("tasks") if name.endswith(":a")] == ["aa:a", "zz:a"]
 
     def test_a_distribution_that_is_on_the_path_twice_counts_once(self, site: Path) -> None:
@@ -55,12 +55,12 @@ class TestInstalled:
         install(other, version="2.0", distribution="Vendor")
         sys.path.append(str(other))
         try:
-            found = [plugin for plugin in registry.installed("tasks") if plugin.name == "splice"]
+            plugins = [plugin for plugin in registry.installed("tasks") if plugin.name == "splice"]
         finally:
             sys.path.remove(str(other))
-        assert [(plugin.version, plugin.value) for plugin in found] == [("1.0", f"{first}:task")]
+        assert [(plugin.version, plugin.value) for plugin in plugins] == [("1.0", f"{first}:task")]
 
-    def test_another_of_the_name_that_brings_nothing_hides_it_as_it_hides_its_code(self, site: Path) -> None:
+    def test_a_distribution_of_the_same_name_earlier_on_the_path_hides_it(self, site: Path) -> None:
         install(site, version="1.0", entries={"other": {"x": "y"}})
         other = site / "other"
         other.mkdir()
@@ -98,14 +98,14 @@ class TestInstalled:
         assert file == "METADATA" or registry.unreadable() == {}
 
     @pytest.mark.parametrize("value", ["", "no colon", "..up:x", ":x", "a:b:c", "a b:c"])
-    def test_an_entry_point_that_names_nothing_possible(self, site: Path, value: str) -> None:
+    def test_an_impossible_entry_point(self, site: Path, value: str) -> None:
         install(site)
         (site / "vendor-1.2.dist-info/entry_points.txt").write_text(f"[seqkit.tasks]\nsplice = {value}\n")
         assert "vendor:splice" in names() or registry.unreadable()
         with pytest.raises(PluginError, match="splice"):
             registry.load("tasks", "splice")
 
-    def test_a_kind_that_is_none(self) -> None:
+    def test_an_unknown_kind(self) -> None:
         with pytest.raises(ValueError, match="tasks, encoders, heads"):
             registry.installed("layers")
 
@@ -113,7 +113,7 @@ class TestInstalled:
         ("setting", "seen"),
         [("off", []), ("aa", ["aa:a"]), ("other, b", ["zz:b"]), ("zz,aa", ["aa:a", "zz:b"]), ("", [])],
     )
-    def test_restricted_to_some_the_house_stays(
+    def test_a_restriction_never_hides_the_plugins_of_seqkit(
         self, site: Path, monkeypatch: pytest.MonkeyPatch, setting: str, seen: list[str]
     ) -> None:
         install(site, distribution="aa", entries={"seqkit.tasks": {"a": "x"}})
@@ -132,14 +132,14 @@ class TestLoad:
         assert factory is sys.modules[module].task
         assert registry.load("tasks", "vendor:splice") is factory
 
-    def test_an_unknown_name_is_answered_with_what_there_is(self) -> None:
+    def test_an_unknown_name_is_answered_with_the_known_ones(self) -> None:
         with pytest.raises(PluginError) as caught:
             registry.load("encoders", "lstn")
         assert str(caught.value).startswith("no encoder is called 'lstn'; did you mean 'lstm'? available: ")
         for name in ("gru", "lstm", "none", "rnn"):
             assert name in str(caught.value)
 
-    def test_two_plugins_of_one_name_are_never_settled_by_order(self, site: Path) -> None:
+    def test_of_two_plugins_of_one_name_none_is_preferred(self, site: Path) -> None:
         first = install(site, distribution="aa")
         second = install(site, distribution="zz")
         with pytest.raises(PluginError, match=r"'aa:splice' \(1.2\) and 'zz:splice' \(1.2\)"):
@@ -170,7 +170,7 @@ class TestLoad:
     )
     def test_whatever_the_import_does_becomes_a_sentence(self, site: Path, code: str, cause: str) -> None:
         module = install(site, code=code)
-        for _ in range(2):  # the second time it is quoted, not tried again
+        for _ in range(2):  # the second time the error is repeated without an import
             with pytest.raises(PluginError) as caught:
                 registry.load("tasks", "splice")
             text = str(caught.value)
@@ -178,9 +178,9 @@ class TestLoad:
             assert cause in text
             assert "\n" not in text
             (site / f"{module}.py").write_text("def task(*, k: int = 1): ...")
-        (failure,) = [each for each in registry.failures() if each.plugin.value == f"{module}:task"]
+        (failure,) = [failure for failure in registry.failures() if failure.plugin.value == f"{module}:task"]
         assert failure.diagnosis.cause.split()[0].rstrip(":") in failure.diagnosis.trace
-        assert registry.load("encoders", "lstm")  # nobody else is hurt
+        assert registry.load("encoders", "lstm")  # other plugins still load
 
     def test_an_author_may_see_the_error_itself(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         install(site, code="1 / 0")
@@ -194,7 +194,7 @@ class TestLoad:
         out, err = capsys.readouterr()
         assert (out, err) == ("", "noise\n")
 
-    def test_so_does_what_it_writes_past_python(self, site: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_so_does_what_c_code_prints(self, site: Path, capfd: pytest.CaptureFixture[str]) -> None:
         install(site, code="import os\nos.write(1, b'more')\ndef task(): ...")
         print("before")
         registry.load("tasks", "splice")
@@ -202,7 +202,7 @@ class TestLoad:
         out, err = capfd.readouterr()
         assert (out, err) == ("before\nafter\n", "more")
 
-    def test_signal_handlers_are_taken_out_again(self, site: Path) -> None:
+    def test_signal_handlers_are_restored(self, site: Path) -> None:
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         code = "import signal\nfor n in (2, 15): signal.signal(n, signal.SIG_IGN)\ndef task(): ..."
         install(site, code=code)
@@ -218,4 +218,4 @@ class TestLoad:
         with pytest.raises(KeyboardInterrupt):
             registry.load("tasks", "splice")
         assert signal.getsignal(signal.SIGINT) is before
-        assert not [each for each in registry.failures() if each.plugin.value == f"{module}:task"]
+        assert not [failure for failure in registry.failures() if failure.plugin.value == f"{module}:task"]
