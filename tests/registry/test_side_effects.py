@@ -29,7 +29,7 @@ def side_effects(action: Callable[[], object]) -> list[SideEffect]:
     return snapshot.changes()
 
 
-def test_nothing_done_is_nothing_side_effects() -> None:
+def test_no_change_is_no_side_effect() -> None:
     assert side_effects(lambda: None) == []
 
 
