@@ -1,16 +1,24 @@
-"""Where sentences with entities come from: the generator, published data, a folder of the user's."""
+"""Where sentences with tags come from: the generator, published data, the user's CoNLL files."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from seqkit import DataError, Dataset, Example, File, Problem, fetch
+from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch
+from seqkit.readers import Line, numbered
+from seqkit.spans import Scheme, fault, mend
 from seqkit_ner import generator
-from seqkit_ner.conll import Layout
+from seqkit_ner.options import DataSource, Separator
+
+DOCUMENT = "-DOCSTART-"
+"""Begins a line between documents; such a line is not a word."""
+_PROBLEMS_SHOWN = 20
 
 
 @final
@@ -19,9 +27,9 @@ class Source:
     """Sentences with tags.
 
     Attributes:
-        read: the examples of a split.
-        splits: which there are.
-        files: the files behind a split; None: there are none.
+        read: gives the examples of a split.
+        splits: the splits of this source.
+        files: gives the files that a split is read from; None: there are none.
         about: facts for the run folder.
     """
 
@@ -31,8 +39,15 @@ class Source:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
+def named(name: DataSource, sizes: tuple[int, int, int], seed: int) -> Source:
+    """The source of this name; `sizes` and `seed` are for the generated sentences."""
+    if name == "generated":
+        return generated(sizes, seed)
+    return published(NCBI_DISEASE if name == "ncbi-disease" else WNUT17)
+
+
 def generated(sizes: tuple[int, int, int], seed: int) -> Source:
-    """News in brief from the generator, as many sentences as `sizes` says for train, dev and test."""
+    """Short news from the generator; `sizes` are the numbers of sentences of train, dev and test."""
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
@@ -42,14 +57,14 @@ def generated(sizes: tuple[int, int, int], seed: int) -> Source:
     return Source(read, about={"dataset": "generated news", "sizes": counts, "seed": seed})
 
 
-_NCBI_AT = (
+_NCBI_URL = (
     "https://raw.githubusercontent.com/cambridgeltl/MTL-Bioinformatics-2016"
     "/df0df02fae6dbb87d88ffcf323b9096528f06f84/data/NCBI-disease-IOB"
 )
 NCBI_DISEASE = Dataset(
     "ner/ncbi_disease",
     tuple(
-        File(name, f"{_NCBI_AT}/{name}", sha256, size)
+        File(name, f"{_NCBI_URL}/{name}", sha256, size)
         for name, size, sha256 in (
             ("train.tsv", 1_137_445, "58379baf4614b8d757d93dd7a21b202849ca99f9b9d71b49185523ff5443300c"),
             ("devel.tsv", 200_352, "b4e1e7efcc2a35047bf2f3d281648357470e674f555d4a26a0049ac37d59cc61"),
@@ -60,11 +75,11 @@ NCBI_DISEASE = Dataset(
     about="diseases in abstracts of PubMed (Doğan, Leaman and Lu 2014), in the form of Crichton et al. 2017",
 )
 
-_WNUT_AT = "https://raw.githubusercontent.com/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603"
+_WNUT_URL = "https://raw.githubusercontent.com/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603"
 WNUT17 = Dataset(
     "ner/wnut17",
     tuple(
-        File(name, f"{_WNUT_AT}/{name}", sha256, size)
+        File(name, f"{_WNUT_URL}/{name}", sha256, size)
         for name, size, sha256 in (
             ("wnut17train.conll", 493_781, "731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5"),
             ("emerging.dev.conll", 114_749, "e053b752b8155113ca66e7db08af5f2f5f43ab993694e4774f1ec5bad42312d8"),
@@ -75,44 +90,147 @@ WNUT17 = Dataset(
     about="new and rare entities in tweets, comments and forums (Derczynski et al. 2017, WNUT shared task)",
 )
 
-_NAMES = {
+_FILE_NAMES = {
     NCBI_DISEASE: {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"},
     WNUT17: {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"},
 }
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class ConllReader:
+    """Reads files of CoNLL: one word a line with its columns, a blank line between sentences.
+
+    Attributes:
+        separator: between columns: any run of spaces and tabs, one tab, or one space.
+        word: the column of the word, counted from 1, or from the end with -1, -2 and so on.
+        tag: the column of the tag, likewise.
+        comment: lines that begin with this are left out; None: there are no comments.
+        scheme: how tags mark spans; None: each tag is a separate label.
+        repair: correct tags that break the scheme, as conlleval reads them; otherwise they are errors.
+    """
+
+    separator: Separator = "blanks"
+    word: int = 1
+    tag: int = -1
+    comment: str | None = None
+    scheme: Scheme | None = "iob2"
+    repair: bool = False
+
+    def __post_init__(self) -> None:
+        for name, column in (("word", self.word), ("tag", self.tag)):
+            if column == 0:
+                raise UsageError(f"{name}_column: 0 is not a column; count from 1, or from the end with -1")
+        if self.comment == "":
+            raise UsageError("comment: should not be empty; give what comments begin with, or null")
+
+    def read(self, path: Path) -> Iterator[Example]:
+        """The sentences of a file: a list of words, a list of tags, `file:line` of the first word.
+
+        Lines that are blank or have only white space separate sentences, and so do document markers.
+
+        Raises:
+            DataError: at the end of the file, all problems with its words and tags, each as `file:line`.
+        """
+        problems: list[Problem] = []
+        for rows in self._sentences(path):
+            example = self._example(path, rows, problems)
+            if example is not None and not problems:
+                yield example
+            if len(problems) >= _PROBLEMS_SHOWN:
+                break
+        if problems:
+            raise DataError(problems)
+
+    def _sentences(self, path: Path) -> Iterator[list[Line]]:
+        rows: list[Line] = []
+        for line in numbered(path):
+            if self.comment is not None and line.text.startswith(self.comment):
+                continue
+            if line.text.strip() and not line.text.startswith(DOCUMENT):
+                rows.append(line)
+            elif rows:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
+
+    def _example(self, path: Path, rows: list[Line], problems: list[Problem]) -> Example | None:
+        words, tags = [], []
+        width = len(self._columns(rows[0].text))
+        for row in rows:
+            where = f"{path}:{row.number}"
+            columns = self._columns(row.text)
+            if len(columns) != width:
+                reason = f"has {len(columns)} columns, but line {rows[0].number} of the same sentence has {width}"
+                problems.append(Problem(where, reason))
+                return None
+            try:
+                word, tag = _column_index("word", self.word, width), _column_index("tag", self.tag, width)
+                if word == tag:
+                    raise ValueError(f"has {width} columns, so word and tag are in the same column")
+                for name, column in (("word", word), ("tag", tag)):
+                    if not columns[column].strip():
+                        raise ValueError(f"the {name} is empty")
+            except ValueError as error:
+                problems.append(Problem(where, str(error), "check separator, word_column and tag_column"))
+                return None
+            words.append(columns[word])
+            tags.append(columns[tag])
+        if self.scheme and self.repair:
+            with suppress(ValueError):  # a tag that the scheme does not have cannot be corrected
+                tags = mend(tags, self.scheme)
+        if self.scheme and (wrong := fault(tags, self.scheme)):
+            hint = "" if self.repair else "set scheme to that of the file, or correct such tags with `repair: true`"
+            problems.append(Problem(f"{path}:{rows[wrong[0]].number}", wrong[1], hint))
+            return None
+        return Example(words, tags, f"{path.name}:{rows[0].number}")
+
+    def _columns(self, text: str) -> list[str]:
+        if self.separator == "blanks":
+            return re.split("[ \t]+", text.strip(" \t"))
+        return text.split("\t" if self.separator == "tab" else " ")
+
+
+def _column_index(name: str, column: int, width: int) -> int:
+    """The index of a column from 0. Raises ValueError if the line does not have it."""
+    index = column - 1 if column > 0 else width + column
+    if not 0 <= index < width:
+        raise ValueError(f"has {width} columns, so there is no column {column} for the {name}")
+    return index
+
+
 def published(dataset: Dataset) -> Source:
     """A published data set in its official split. Both have a tab between word and tag, and IOB2."""
-    names, layout = _NAMES[dataset], Layout(separator="tab")
+    names, reader = _FILE_NAMES[dataset], ConllReader(separator="tab")
 
     def file(split: str) -> Path:
         return fetch(dataset) / names[split]
 
     about = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about}
-    return Source(lambda split: layout.read(file(split)), files=lambda split: [file(split)], about=about)
+    return Source(lambda split: reader.read(file(split)), files=lambda split: [file(split)], about=about)
 
 
-def folder(path: Path, names: Mapping[str, str | None], layout: Layout, held_out: float) -> Source:
-    """A folder of the user's.
+def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, held_out: float) -> Source:
+    """A folder of the user's files.
 
     Args:
         path: the folder.
         names: the file of each split; None: there is none. Without one for dev, part of train is dev.
-        layout: how the files are laid out.
+        reader: reads the files.
         held_out: the share of train that is dev where dev has no file.
     """
     has_dev, has_test = names["dev"] is not None, names["test"] is not None
     splits = ("train", *(("dev",) if has_dev or held_out > 0 else ()), *(("test",) if has_test else ()))
 
     def file(split: str) -> Path:
-        found = path / str(names["train" if split == "dev" and not has_dev else split])
-        if not found.is_file():
-            null = {"train": "", "dev": "; null holds out a part of train instead", "test": "; null goes without"}
-            raise DataError(Problem(str(found), "there is no such file", f"`{split}` names the file{null[split]}"))
-        return found
+        file_path = path / str(names["train" if split == "dev" and not has_dev else split])
+        if not file_path.is_file():
+            raise DataError(Problem(str(file_path), "there is no such file", _missing_file_hint(split)))
+        return file_path
 
     def read(split: str) -> Iterator[Example]:
-        examples = layout.read(file(split))
+        examples = reader.read(file(split))
         if split == "test" or has_dev or held_out == 0:
             return examples
         return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
@@ -124,6 +242,14 @@ def folder(path: Path, names: Mapping[str, str | None], layout: Layout, held_out
 
 
 def is_held_out(words: Sequence[str], share: float) -> bool:
-    """Whether a sentence of train is dev: a fixed function of its words, so that repeats of it stay on one side."""
+    """Whether a sentence of train is dev. It depends on the words alone, so repeats of a sentence are in one split."""
     digest = hashlib.blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
+
+
+def _missing_file_hint(split: str) -> str:
+    if split == "train":
+        return "`train` names the file"
+    if split == "dev":
+        return "`dev` names the file; with null, a share of train is held out instead"
+    return "`test` names the file; with null, there is no test split"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from seqkit_genome import fasta
-from seqkit_ner.conll import Layout
+from seqkit_ner.sources import ConllReader
 
 from seqkit import readers
 from seqkit import recipe as recipes
@@ -123,7 +123,7 @@ def targets() -> dict[str, Target]:
         "conll": Target(
             (b"-DOCSTART- O\n\nEU B-ORG\nrejects O\n\nPeter B-PER\nBlackburn I-PER\n",),
             (*TEXT, b" B-", b" I-X", b" O\n", b"-DOCSTART-"),
-            lambda path: drain(Layout().read(path)),
+            lambda path: drain(ConllReader().read(path)),
         ),
         "vectors": Target(
             (b"3 2\nthe 0.1 0.2\nof 1 -1\na 0 1e-3\n",),

@@ -1,4 +1,4 @@
-"""The tasks `ner` and `ner-text`: the generator, CoNLL files of every layout, published data, a folder of one's own."""
+"""The tasks `ner` and `ner-text`: the generator, CoNLL files of every layout, published data, the user's files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
-from seqkit_ner import generator, ner, ner_text, plain_scores, sources
-from seqkit_ner.conll import Layout
-from seqkit_ner.sources import NCBI_DISEASE, WNUT17, is_held_out
+from seqkit_ner import generator, ner, ner_text, sources
+from seqkit_ner.scores import plain_scores
+from seqkit_ner.sources import NCBI_DISEASE, WNUT17, ConllReader, is_held_out
 
 from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, UsageError, Words, recipe
 from seqkit.cli import main
@@ -80,24 +80,24 @@ class TestGenerator:
             for word, tag in zip(words, tags, strict=True):
                 counts[word][tag] += 1
 
-        def commonest(word: str) -> str:
+        def most_frequent_tag(word: str) -> str:
             if word in counts:
                 return counts[word].most_common(1)[0][0]
             return "B-person" if word[0].isupper() else "O"
 
-        said = [Prediction([commonest(word) for word in words]) for words, _ in GENERATED["test"]]
-        assert span_f1(said, [tags for _, tags in GENERATED["test"]])["span_f1"] < 0.4
+        predictions = [Prediction([most_frequent_tag(word) for word in words]) for words, _ in GENERATED["test"]]
+        assert span_f1(predictions, [tags for _, tags in GENERATED["test"]])["span_f1"] < 0.4
 
 
-def read(path: Path, content: str | bytes, **layout: Any) -> list[Example]:
+def read(path: Path, content: str | bytes, **options: Any) -> list[Example]:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return list(Layout(**layout).read(path))
+    return list(ConllReader(**options).read(path))
 
 
-class TestLayout:
-    def test_sentences_words_tags_and_where_they_stand(self, tmp_path: Path) -> None:
-        found = read(tmp_path / "a.conll", "EU B-ORG\nrejects O\n\nPeter B-PER\nBlackburn I-PER\n")
-        assert found == [
+class TestConllReader:
+    def test_sentences_words_tags_and_ids(self, tmp_path: Path) -> None:
+        examples = read(tmp_path / "a.conll", "EU B-ORG\nrejects O\n\nPeter B-PER\nBlackburn I-PER\n")
+        assert examples == [
             Example(["EU", "rejects"], ["B-ORG", "O"], "a.conll:1"),
             Example(["Peter", "Blackburn"], ["B-PER", "I-PER"], "a.conll:4"),
         ]
@@ -107,10 +107,10 @@ class TestLayout:
             "-DOCSTART- -X- -X- O\n\nEU NNP I-NP I-ORG\nrejects VBZ I-VP O\n\nPeter NNP I-NP I-PER\n"
             "-DOCSTART- -X- O O\nBonn NNP I-NP I-LOC\nParis NNP I-NP B-LOC\n"
         )
-        found = read(tmp_path / "eng", content, scheme="iob1")
-        assert [example.input for example in found] == [["EU", "rejects"], ["Peter"], ["Bonn", "Paris"]]
-        assert found[2].target == ["I-LOC", "B-LOC"]
-        assert [example.id for example in found] == ["eng:3", "eng:6", "eng:8"]
+        examples = read(tmp_path / "eng", content, scheme="iob1")
+        assert [example.input for example in examples] == [["EU", "rejects"], ["Peter"], ["Bonn", "Paris"]]
+        assert examples[2].target == ["I-LOC", "B-LOC"]
+        assert [example.id for example in examples] == ["eng:3", "eng:6", "eng:8"]
 
     def test_separators(self, tmp_path: Path) -> None:
         path = tmp_path / "a"
@@ -119,8 +119,8 @@ class TestLayout:
             ("blanks", "  New \t B-x\t\n \t \nit O"),
             ("space", "New B-x\n \nit O\n"),
         ):
-            found = read(path, content, separator=separator)
-            assert [example.target for example in found] == [["B-x"], ["O"]], separator
+            examples = read(path, content, separator=separator)
+            assert [example.target for example in examples] == [["B-x"], ["O"]], separator
         assert read(path, "New York\tB-x\n", separator="tab")[0].input == ["New York"]
         # White space that no one would take for a separator is part of a word.
         assert read(path, "a\u00a0b O\n")[0].input == ["a\u00a0b"]
@@ -130,33 +130,37 @@ class TestLayout:
         [(1, -1, ("w", "O")), (2, 3, ("p", "B-x")), (-3, -2, ("p", "B-x")), (4, 3, ("O", "B-x"))],
     )
     def test_columns(self, tmp_path: Path, word: int, tag: int, expected: tuple[str, str]) -> None:
-        (found,) = read(tmp_path / "a", "w p B-x O\n", word=word, tag=tag)
-        assert (found.input[0], found.target[0]) == expected
+        (example,) = read(tmp_path / "a", "w p B-x O\n", word=word, tag=tag)
+        assert (example.input[0], example.target[0]) == expected
 
     def test_comments_only_where_asked_for(self, tmp_path: Path) -> None:
         content = "# text = a\n#tag O\n"
-        (found,) = read(tmp_path / "a", content, comment="# ")
-        assert found.input == ["#tag"]
+        (example,) = read(tmp_path / "a", content, comment="# ")
+        assert example.input == ["#tag"]
         with pytest.raises(DataError, match=r"a:2: has 2 columns, but line 1 of the same sentence has 4"):
             read(tmp_path / "a", content)
 
     def test_windows_line_ends_marks_and_gzip(self, tmp_path: Path) -> None:
-        (found,) = read(tmp_path / "a.gz", gzip.compress(b"\xef\xbb\xbfa B-x\r\nb I-x\r\n\r\n"))
-        assert found == Example(["a", "b"], ["B-x", "I-x"], "a.gz:1")
+        (example,) = read(tmp_path / "a.gz", gzip.compress(b"\xef\xbb\xbfa B-x\r\nb I-x\r\n\r\n"))
+        assert example == Example(["a", "b"], ["B-x", "I-x"], "a.gz:1")
 
     def test_a_file_may_change_its_columns_between_sentences(self, tmp_path: Path) -> None:
         assert [e.target for e in read(tmp_path / "a", "a x O\n\nb x y O\n")] == [["O"], ["O"]]
 
     @pytest.mark.parametrize(
-        ("content", "layout", "message"),
+        ("content", "options", "message"),
         [
-            ("a O\nb I-x\n", {}, r"a:2: tag 'I-x' cannot stand after 'O' in iob2; give the file's scheme, or mend"),
+            (
+                "a O\nb I-x\n",
+                {},
+                r"a:2: tag 'I-x' cannot stand after 'O' in iob2; set scheme to that",
+            ),
             ("a O\n\nb S-x\n", {}, r"a:3: tag 'S-x' is none of iob2"),
             ("a O\nb S-x\n", {"repair": True}, r"a:2: tag 'S-x' is none of iob2"),
             ("a B-x\nb O\n", {"scheme": "bioes"}, r"a:2: tag 'O' cannot stand after 'B-x' in bioes"),
             ("a B-x\n", {"scheme": "bioes"}, r"a:1: tag 'B-x' begins a span that the sequence does not end"),
             ("a O\nb\n", {}, r"a:2: has 1 columns, but line 1 of the same sentence has 2"),
-            ("a\n", {}, r"a:1: has 1 columns, so word and tag are the same one"),
+            ("a\n", {}, r"a:1: has 1 columns, so word and tag are in the same column"),
             ("a O\n", {"tag": 3}, r"a:1: has 2 columns, so there is no column 3 for the tag"),
             ("a O\n", {"word": -3}, r"a:1: has 2 columns, so there is no column -3 for the word"),
             ("a\t\n", {"separator": "tab"}, r"a:1: the tag is empty"),
@@ -164,29 +168,29 @@ class TestLayout:
             ("a  O\n", {"separator": "space", "tag": 2}, r"a:1: the tag is empty"),
         ],
     )
-    def test_what_is_wrong_is_said_with_its_place(
-        self, tmp_path: Path, content: str, layout: dict[str, Any], message: str
+    def test_a_problem_is_reported_with_its_line(
+        self, tmp_path: Path, content: str, options: dict[str, Any], message: str
     ) -> None:
         with pytest.raises(DataError, match=message):
-            read(tmp_path / "a", content, **layout)
+            read(tmp_path / "a", content, **options)
 
-    def test_everything_that_is_wrong_is_said_at_once(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError) as caught:
+    def test_all_problems_are_reported_at_once(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError) as raised:
             read(tmp_path / "a", "a O\nb I-x\n\nc O\n\nd Q\n\ne\n")
-        assert [problem.where.rpartition(":")[2] for problem in caught.value.problems] == ["2", "6", "8"]
+        assert [problem.where.rpartition(":")[2] for problem in raised.value.problems] == ["2", "6", "8"]
 
     def test_repair_keeps_what_conlleval_reads(self, tmp_path: Path) -> None:
         broken = "a I-x\nb I-x\nc O\nd I-y\ne I-x\n"
-        (found,) = read(tmp_path / "a", broken, repair=True)
-        assert found.target == ["B-x", "I-x", "O", "B-y", "B-x"]
-        (sound,) = read(tmp_path / "a", "a B-x\nb I-x\n", repair=True)
-        assert sound.target == ["B-x", "I-x"]
+        (example,) = read(tmp_path / "a", broken, repair=True)
+        assert example.target == ["B-x", "I-x", "O", "B-y", "B-x"]
+        (legal,) = read(tmp_path / "a", "a B-x\nb I-x\n", repair=True)
+        assert legal.target == ["B-x", "I-x"]
 
-    def test_what_cannot_be_meant(self) -> None:
-        with pytest.raises(UsageError, match="word_column: columns are counted from 1"):
-            Layout(word=0)
-        with pytest.raises(UsageError, match="comment: every line begins"):
-            Layout(comment="")
+    def test_impossible_options(self) -> None:
+        with pytest.raises(UsageError, match="word_column: 0 is not a column; count from 1"):
+            ConllReader(word=0)
+        with pytest.raises(UsageError, match="comment: should not be empty"):
+            ConllReader(comment="")
 
 
 FILE = "Anna B-PER\nsaw O\nBonn B-LOC\n\nBonn B-LOC\nis O\nfar O\n"
@@ -194,11 +198,11 @@ FILE = "Anna B-PER\nsaw O\nBonn B-LOC\n\nBonn B-LOC\nis O\nfar O\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "own"
-    place.mkdir()
+    path = tmp_path / "data"
+    path.mkdir()
     for name in ("train", "dev", "test"):
-        (place / f"{name}.conll").write_text(FILE)
-    return place
+        (path / f"{name}.conll").write_text(FILE)
+    return path
 
 
 def stored(task: Task, tmp_path: Path) -> Any:
@@ -219,7 +223,7 @@ class TestTask:
         assert prepared.target.decode(prepared.splits["train"].y[0]) == tags
         assert len(prepared.input.decode(prepared.splits["train"].x[0]).split()) == len(words)
 
-    def test_a_folder_of_ones_own(self, folder: Path, tmp_path: Path) -> None:
+    def test_a_folder_of_the_user(self, folder: Path, tmp_path: Path) -> None:
         task = ner(folder=folder)
         prepared = stored(task, tmp_path)
         assert prepared.target.decode(prepared.splits["test"].y[0]) == ["B-PER", "O", "B-LOC"]
@@ -274,7 +278,9 @@ class TestTask:
 
     def test_a_missing_file(self, folder: Path) -> None:
         (folder / "dev.conll").unlink()
-        with pytest.raises(DataError, match=r"dev\.conll: there is no such file; `dev` names the file; null holds out"):
+        with pytest.raises(
+            DataError, match=r"dev\.conll: there is no such file; `dev` names the file; with null"
+        ):
             list(ner(folder=folder).read("dev"))
 
     def test_options_reach_the_field(self, tmp_path: Path) -> None:
@@ -291,9 +297,9 @@ class TestTask:
 
     def test_long_sentences_are_windowed_and_lose_nothing(self, folder: Path, tmp_path: Path) -> None:
         prepared = stored(ner(folder=folder, max_length=2), tmp_path)
-        part = prepared.splits["test"]
-        assert [len(part.x[i]) for i in range(len(part.x))] == [2, 1, 2, 1]
-        joined = [tag for i in (0, 1) for tag in prepared.target.decode(part.y[i])]
+        split = prepared.splits["test"]
+        assert [len(split.x[i]) for i in range(len(split.x))] == [2, 1, 2, 1]
+        joined = [tag for i in (0, 1) for tag in prepared.target.decode(split.y[i])]
         assert joined == ["B-PER", "O", "B-LOC"]
 
     def test_the_words_alone(self, tmp_path: Path) -> None:
@@ -306,10 +312,10 @@ class TestTask:
 
 
 def test_plain_tags_are_scored_as_spans() -> None:
-    said = [Prediction(["a", "a", "O", "b"])]
-    assert plain_scores(said, [["a", "a", "O", "b"]])["span_f1"] == 1.0
-    assert plain_scores(said, [["a", "O", "O", "b"]])["span_f1"] == 0.5
-    assert plain_scores(said, [["a", "O", "O", "b"]])["accuracy"] == 0.75
+    predictions = [Prediction(["a", "a", "O", "b"])]
+    assert plain_scores(predictions, [["a", "a", "O", "b"]])["span_f1"] == 1.0
+    assert plain_scores(predictions, [["a", "O", "O", "b"]])["span_f1"] == 0.5
+    assert plain_scores(predictions, [["a", "O", "O", "b"]])["accuracy"] == 0.75
 
 
 class TestConformance(TaskConformance):
@@ -349,7 +355,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 class TestFromARecipe:
-    """As a user meets it: trained from a recipe, scored at any batch size, a line tagged."""
+    """As a user runs it: trained from a recipe, scored at any batch size, a line tagged."""
 
     def test_it_learns(self, run: Path) -> None:
         scores = json.loads((run / "metrics.json").read_text())
@@ -357,24 +363,24 @@ class TestFromARecipe:
         assert {"ner/test/span_precision", "ner/test/span_recall", "ner/test/span_f1.place"} <= scores.keys()
 
     def test_scores_do_not_depend_on_the_batch(self, run: Path) -> None:
-        wanted = json.loads((run / "metrics.json").read_text())
+        expected = json.loads((run / "metrics.json").read_text())
         for size in ("1", "7"):
             done = CliRunner().invoke(main, ["evaluate", str(run), "--batch", size, "--json", "--quiet"])
             assert done.exit_code == 0, done.output
-            found = json.loads(done.stdout)
-            assert found
-            assert all(found[key] == pytest.approx(wanted[key], abs=1e-6) for key in found)
+            scores = json.loads(done.stdout)
+            assert scores
+            assert all(scores[key] == pytest.approx(expected[key], abs=1e-6) for key in scores)
 
     def test_a_line_is_tagged(self, run: Path) -> None:
         done = CliRunner().invoke(main, ["predict", str(run), "--text", "Mr Brogsen told reporters in Preston ."])
         assert done.exit_code == 0, done.output
-        said = json.loads(done.stdout)
-        assert len(said["prediction"]) == len(said["confidence"]) == 7
-        found = said["scores"]["spans"]
-        assert [(each["type"], each["start"], each["end"]) for each in found] == spans(said["prediction"])
-        assert all(0.0 < each["confidence"] <= 1.0 for each in found)
-        first, second = said["scores"]["nbest"]
-        assert first["value"] == said["prediction"]
+        result = json.loads(done.stdout)
+        assert len(result["prediction"]) == len(result["confidence"]) == 7
+        predicted = result["scores"]["spans"]
+        assert [(span["type"], span["start"], span["end"]) for span in predicted] == spans(result["prediction"])
+        assert all(0.0 < span["confidence"] <= 1.0 for span in predicted)
+        first, second = result["scores"]["nbest"]
+        assert first["value"] == result["prediction"]
         assert first["confidence"] >= second["confidence"]
 
 
@@ -411,11 +417,11 @@ class TestPublished:
     )
     def test_sentences_words_and_entities_are_as_many_as_published(self, dataset: Any, expected: Any) -> None:
         source = sources.published(dataset)
-        for split, (sentences, words, found) in expected.items():
+        for split, (sentences, words, entity_count) in expected.items():
             examples = list(source.read(split))
             assert len(examples) == sentences
             assert sum(len(example.input) for example in examples) == words
-            assert sum(len(spans(example.target)) for example in examples) == found
+            assert sum(len(spans(example.target)) for example in examples) == entity_count
 
     def test_wnut_has_lone_tabs_between_sentences(self) -> None:
         (path,) = sources.published(WNUT17).files("train")  # type: ignore[misc]
@@ -428,7 +434,7 @@ def test_the_recipe_of_the_documentation_is_one_and_so_are_its_options(folder: P
     table = [row.split("|")[2] for row in page.splitlines() if row.startswith("| ") and "`" in row.split("|")[2]]
     assert len(table) == 8
     for row in ["", *table]:
-        found = re.match(r" `(.*?)`", row)
-        options = f", {found[1]}" if found else ""
+        match = re.match(r" `(.*?)`", row)
+        options = f", {match[1]}" if match else ""
         made = recipe.parse(shown.replace("my-data", f"{folder}{options}").encode(), "ner.yaml")
         assert build_task(made.tasks["ner"]).input.unit == "words"

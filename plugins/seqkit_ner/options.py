@@ -1,0 +1,8 @@
+"""Types of options."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+DataSource: TypeAlias = Literal["generated", "ncbi-disease", "wnut17"]
+Separator: TypeAlias = Literal["blanks", "tab", "space"]
