@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from seqkit import Count, Next, Share, Task, Tokens
-from seqkit_charlm.corpus import Corpus, Cut
+from seqkit_charlm.sources import Corpus
+from seqkit_charlm.splits import PositionSplit
 
 __all__ = ["charlm"]
 
@@ -27,30 +28,30 @@ def charlm(
 ) -> Task:
     """What is the next character (byte, word, piece of a word) of this text?
 
-    The text is one long line of symbols, cut in three by position, nothing shuffled: its last `test` share is test, the
-    last `dev` share of what is left is dev (or the first, with `dev_at: start`), the rest is train. The score is the
+    The text is one sequence of symbols, split by position without shuffling: its last `test` share is test, the last
+    `dev` share of the rest is dev (or the first, with `dev_at: start`), and what remains is train. The score is the
     mean negative log-likelihood in nats per symbol.
 
-    Training carries the state along the text, in lanes of consecutive windows. Dev and test are cut into pieces that
-    are scored each on its own, from a zero state and a start symbol, every symbol counted. So the score depends on the
-    data alone: not on batch size, lanes or the order of evaluation, as it would if one state ran through all of it.
-    A piece is long enough (10,000 characters) for its cold start to weigh next to nothing.
+    Training carries the state along the text, in lanes of consecutive windows. Dev and test are cut into pieces. Each
+    piece is scored from a zero state and a start symbol, and every symbol counts. So the score depends on the data
+    alone, not on batch size, lanes or the order of evaluation. Pieces are so long (10,000 characters) that the zero
+    state at their start makes next to no difference.
 
     Args:
-        source: python-docs, the topics of Python's own help (`pydoc_data.topics`), in the order of their names and
-            joined without a change, so that the held-out tenth is the last topics; it differs a little between Python
-            versions. shakespeare: the tinyshakespeare file, 1.1 million characters.
-        file: a text file of your own (UTF-8; may be gzipped); given, it decides instead of source.
+        source: python-docs, the topics of Python's own help (`pydoc_data.topics`), in the order of their names, so that
+            the held-out tenth is the last topics; they differ a little between versions of Python. shakespeare, the
+            tinyshakespeare file, 1.1 million characters.
+        file: your own text file, used instead of source (UTF-8; may be gzipped).
         unit: what a symbol is.
         lower: lower the case first.
         min_count: a symbol seen less often in training is unknown.
-        max_size: most symbols in the vocabulary, the most frequent ones; for pieces about how many are learned (null:
+        max_size: most symbols in the vocabulary, the most frequent ones; for pieces, about how many are learned (null:
             8000).
         window: steps through which gradients flow back in training (truncated back-propagation through time).
-        piece: characters of a piece of dev or test. For words and pieces it ends with the word that it falls in.
+        piece: characters of a piece of dev or test. If the unit is words or pieces, it ends at the end of a word.
         dev: share of the text before test that is dev.
-        dev_at: end, dev stands right before test; start, dev is the beginning of the text. What stands next to test is
-            often the most like it (the same play, the same chapter), and training has no use of it if it is dev.
+        dev_at: end, dev is right before test; start, dev is the beginning of the text. The text next to test is often
+            the most similar to it (the same play, the same chapter), and with `start` training can learn from it.
         test: share of the text that is test.
     """
     corpus = Corpus(source, file)
@@ -62,15 +63,16 @@ def charlm(
         max_size=None if pieces else max_size,
         pieces=(max_size or 8000) if pieces else 8000,
     )
-    cut = Cut(dev=dev, test=test, piece=piece, dev_at=dev_at, whole_words=unit in ("words", "pieces"))
+    whole_words = unit in ("words", "pieces")
+    split_text = PositionSplit(dev=dev, test=test, piece=piece, dev_at=dev_at, whole_words=whole_words)
     return Task(
-        read=lambda split: cut.examples(corpus.documents(), split),
+        read=lambda split: split_text.examples(corpus.documents(), split),
         input=symbols,
         target=Next(),
         head="language",
         best="nats",
-        splits=cut.splits,
+        splits=split_text.splits,
         window=window,
         files=lambda split: corpus.files(),
-        about=corpus.about() | {"split": cut.about()},
+        about=corpus.about() | {"split": split_text.about()},
     )

@@ -1,4 +1,4 @@
-"""One to many: names of a kind (a language, a people, a style): the task `names`."""
+"""One step in, many out: names of a kind (a language, a people, a style): the task `names`."""
 
 from __future__ import annotations
 
@@ -23,38 +23,39 @@ def names(
 ) -> Task:
     """What are the names of this language? One step in, many out.
 
-    There is no right answer, so there is none to count: the score is the negative log-likelihood of the held-out names
-    in nats a character, each name's end being one. `seqkit generate RUN --prompt Vostian` writes new ones.
+    There is no single right answer, so the score is the negative log-likelihood of the held-out names in nats per
+    character; the end of a name counts as one. `seqkit generate RUN --prompt Vostian` writes new names.
 
-    Files are split by place: of each file's names, repeats within it left out, the tenth of every ten is test and the
+    Files are split by position: after repeats in a file are left out, the tenth of every ten names is test and the
     ninth is dev.
 
     Args:
         source: generated, names of made-up languages from grammars of syllables (offline); languages, the surnames of
             18 languages.
         sizes: how many names are generated for train, dev and test.
-        data_seed: seed of the generated names, apart from the recipe's seed.
-        folder: a folder of your own files, one for each kind of name and called after it (Finnish.txt), one name a
-            line; given, it decides instead of source.
+        data_seed: seed of the generated names; the recipe's seed has no part in it.
+        folder: a folder of your own files, used instead of source: one for each kind of name and called after it
+            (Finnish.txt), one name a line.
         unit: what a step of a name is.
         lower: lower the case of names first.
         min_count: a character seen less often in training is unknown.
     """
     if folder is not None:
-        found = sources.folder(folder)
+        examples = sources.folder(folder)
     else:
-        found = sources.generated(sizes, data_seed) if source == "generated" else sources.languages()
+        examples = sources.generated(sizes, data_seed) if source == "generated" else sources.languages()
     return Task(
-        read=found.read,
+        read=examples.read,
         input=Tokens("words"),
         target=Text(unit, lower=lower, min_count=min_count),
         head="generate",
         best="nats",
-        files=found.files,
-        parse=_kind,
-        about=found.about,
+        files=examples.files,
+        parse=_parse_kind,
+        about=examples.about,
     )
 
 
-def _kind(line: str) -> list[str]:
+def _parse_kind(line: str) -> list[str]:
+    """A line is the kind of name, which is the only step of the input."""
     return [line.strip()]

@@ -1,8 +1,10 @@
 """Names of made-up languages, each with a grammar of syllables of its own, for a task that needs no download.
 
-A name is one to four syllables, each an onset, a vowel and perhaps a coda, and now and then an ending. What follows
-what depends on the language, on the place in the name, and in some languages on what stands further back: vowels of one
-kind go together (vowel harmony), or a name ends as its first syllable has it.
+A name is one to four syllables, each an onset, a vowel and perhaps a coda, and sometimes an ending. Which letters
+follow each other depends on the language, on the position in the name, and in some languages on letters further back:
+all vowels of a name, and its ending, are of one group (vowel harmony).
+
+Of `random` only `random()` is used: its numbers are the same in every version of Python.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ class Language:
     """A grammar of names.
 
     Attributes:
-        onsets: what a syllable can begin with.
-        vowels: groups of vowels; with more than one group, a name keeps to one of them.
-        codas: what a syllable can end in; an empty text is none.
-        syllables: how many there are, each as likely.
-        endings: what the name ends in; one for each group of vowels where there are as many, else any.
+        onsets: the beginnings of a syllable.
+        vowels: groups of vowels; all vowels of a name are of one group.
+        codas: the ends of a syllable; an empty text is none.
+        syllables: the numbers of syllables of a name, each as likely.
+        endings: the endings of a name; if there are several groups of vowels and as many endings, one for each group.
     """
 
     onsets: Sequence[str]
@@ -81,14 +83,14 @@ LANGUAGES = {
     ),
 }
 
-_PARTS = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
+_HASH_RANGES = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
 
 
 def names(split: str, count: int, *, seed: int) -> Iterator[tuple[str, str]]:
-    """`count` different pairs of language and name of a split ("train", "dev", "test"), the same ones each time.
+    """`count` different pairs of language and name of a split ("train", "dev", "test"), the same ones on every run.
 
-    The name decides which split it can be in (by a hash), so no name is in two splits, whatever the sizes and seeds; a
-    shorter split is the beginning of a longer one.
+    A hash of the name chooses its split, so no name is in two splits, whatever the sizes and seeds. A shorter split is
+    the beginning of a longer one.
     """
     return islice(_distinct(split, random.Random(f"names {seed} {split}")), count)
 
@@ -98,19 +100,19 @@ def _distinct(split: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     while True:
         language = _pick(rng, tuple(LANGUAGES))
         name = spell(LANGUAGES[language], rng)
-        if (language, name) not in seen and part(name) == split:
+        if (language, name) not in seen and split_of(name) == split:
             seen.add((language, name))
             yield language, name
 
 
-def part(name: str) -> str:
-    """The split that a name belongs to: a fixed function of it, 80 : 10 : 10."""
+def split_of(name: str) -> str:
+    """The split of a name, which depends on the name alone; 80 : 10 : 10."""
     byte = hashlib.blake2b(name.encode("utf-8"), digest_size=1).digest()[0]
-    return next(split for split, begin, end in _PARTS if begin <= byte < end)
+    return next(split for split, begin, end in _HASH_RANGES if begin <= byte < end)
 
 
 def spell(language: Language, rng: random.Random) -> str:
-    """One name. Of `rng` only `random()` is used: its numbers never change between Pythons."""
+    """One name."""
     group = int(rng.random() * len(language.vowels))
     vowels = language.vowels[group]
     name = ""

@@ -10,18 +10,18 @@ from typing import Any, final
 from seqkit import DataError, Dataset, Example, File, Problem, fetch, readers
 from seqkit_names import generator
 
-FOLD = 10
-"""Of each ten names of a file, the last is test and the one before it dev."""
+_BLOCK = 10
+"""Of each ten names of a file, the last is test and the one before it is dev."""
 
 
 @final
 @dataclass(frozen=True)
 class Source:
-    """Names and what they are of. An example's input is a list of one: the kind is one step, spaces and all.
+    """Names and their kinds. The input of an example is a list with the kind, which is one step even with spaces.
 
     Attributes:
-        read: the names of a split.
-        files: the files behind a split; None: there are none.
+        read: gives the examples of a split.
+        files: gives the files that a split is read from; None: there are none.
         about: facts for the run folder.
     """
 
@@ -31,7 +31,7 @@ class Source:
 
 
 def generated(sizes: tuple[int, int, int], seed: int) -> Source:
-    """Names from the generator, as many as `sizes` says for train, dev and test."""
+    """Names from the generator; `sizes` are the numbers of names of train, dev and test."""
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
@@ -42,11 +42,13 @@ def generated(sizes: tuple[int, int, int], seed: int) -> Source:
     return Source(read, about=about)
 
 
-_AT = "https://raw.githubusercontent.com/spro/practical-pytorch/c520c52e68e945d88fff563dba1c028b6ec0197b/data/names"
+_NAMES_URL = (
+    "https://raw.githubusercontent.com/spro/practical-pytorch/c520c52e68e945d88fff563dba1c028b6ec0197b/data/names"
+)
 NAMES = Dataset(
     "generation/names",
     tuple(
-        File(f"{language}.txt", f"{_AT}/{language}.txt", sha256, size)
+        File(f"{language}.txt", f"{_NAMES_URL}/{language}.txt", sha256, size)
         for language, size, sha256 in (
             ("Arabic", 13_190, "6f424a8dbe51cbbbabab7a57d38b617210125e4e3991f3c657cb79b8f104bafc"),
             ("Chinese", 1_246, "09ba8f1f7e38dbc99372d461b26ad4433b811fc6bfa6a3ecca6fe11a9a777465"),
@@ -85,27 +87,28 @@ def languages() -> Source:
 
 
 def folder(path: Path) -> Source:
-    """A folder of the user's: a file `KIND.txt` for each kind of name, one name a line."""
+    """A folder of the user's files: `KIND.txt` for each kind of name, one name a line."""
 
     def files(split: str) -> list[Path]:
-        found = sorted(path.glob("*.txt"))
-        if not found:
-            what = "there is no file *.txt in this folder" if path.is_dir() else "there is no such folder"
-            raise DataError(Problem(str(path), what, "it should have one a kind, as in Finnish.txt, a name a line"))
-        return found
+        paths = sorted(path.glob("*.txt"))
+        if not paths:
+            reason = "there is no file *.txt in this folder" if path.is_dir() else "there is no such folder"
+            hint = "it should have a file for each kind, such as Finnish.txt, with one name a line"
+            raise DataError(Problem(str(path), reason, hint))
+        return paths
 
     return Source(lambda split: _split(files(split), split), files, {"dataset": str(path)})
 
 
 def _split(files: Sequence[Path], split: str) -> Iterator[Example]:
-    """The names of a split: of each file without its repeats, in its order, by their place in it."""
+    """The names of a split, in the order of the files, without repeats in a file, chosen by their position in it."""
     for path in files:
         seen: set[str] = set()
         for example in readers.lines(path, skip_blank=True):
             name = example.input.strip()
             if name in seen:
                 continue
-            place = len(seen) % FOLD
+            position = len(seen) % _BLOCK
             seen.add(name)
-            if split == ("test" if place == FOLD - 1 else "dev" if place == FOLD - 2 else "train"):
+            if split == ("test" if position == _BLOCK - 1 else "dev" if position == _BLOCK - 2 else "train"):
                 yield Example([path.stem], name, example.id)

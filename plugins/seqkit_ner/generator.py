@@ -1,17 +1,17 @@
-"""News in brief from a grammar, for entity tagging that needs no download and that no word list can solve.
+"""Short news from a grammar, for entity tagging that needs no download and that no word list can solve.
 
-Every tag follows from the words, so a perfect score is possible. What it takes:
+Every tag follows from the words, so a perfect score is possible. A model has to learn:
 
 * context on either side, near or far: the same names are persons, places and companies. `Preston , it was said on
   Friday , was flooded` is a place, `... was married` a person, `... was sued` a company, and `shares in Preston` are
   not `rain in Preston`; `May`, `June`, `August` and `April` are months or people;
 * spelling: most names are made up of syllables, and most names of the held-out splits occur in no training sentence;
-  some have an ending that tells what they are;
-* extent: `Bank of Preston` is one company, `Preston and Sons` too, `Preston and Lincoln` are two places; a title is no
+  some have an ending that shows their type;
+* extent: `Bank of Preston` is one company, `Preston and Sons` too, `Preston and Lincoln` are two places; a title is not
   part of a name; numbers are dates (`in 1987`) or amounts (`1987 tonnes`);
-* a capital alone says little: sentences begin with one.
+* that a capital alone says little, because sentences begin with one.
 
-Of `random` only `random()` is used: its numbers never change between Pythons.
+Of `random` only `random()` is used: its numbers are the same in every version of Python.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from itertools import islice
 from typing import TypeAlias
 
 Span: TypeAlias = tuple[list[str], str | None]
-"""Words, and the type of entity that they are, if any."""
+"""Words, and the type of their entity, or None."""
 
 PERSON, PLACE, COMPANY, DATE = "person", "place", "company", "date"
 
@@ -57,7 +57,7 @@ ENDINGS = {
     COMPANY: ("co", "tex", "tron", "corp", "dyne", "soft", "bank"),
 }
 
-# What stands between a subject and the words that tell what it is.
+# Inserted between a subject and the predicate that shows its type.
 ASIDES = (
     "", "", "", "", ", it was said on <on> ,", ", as everyone had expected since <in> ,", ", according to <titled> ,",
     ", so <company> believes ,", ", to the surprise of <place> ,", ", of all names ,",
@@ -80,14 +80,14 @@ PREDICATES = {
     ),
 }  # fmt: skip
 
-# Two of a kind may be a subject, too: only the predicate tells of which.
+# Predicates of two subjects of one type; only the predicate shows the type.
 PAIRED = {
     PERSON: ("were married in <place>", "met on <on>", "are brothers", "wrote a book about <place>"),
     PLACE: ("were flooded in <in>", "are joined by a bridge", "have <amount> inhabitants each", "are on the coast"),
     COMPANY: ("merged in <in>", "both cut <amount> jobs", "are being sued by <company>", "share a plant in <place>"),
 }
 
-# Here what stands before an entity tells, or what stands around it.
+# Sentences in which the words before or around an entity show its type.
 PATTERNS = (
     "<titled> told reporters in <place> that <company> may close in <in> .",
     "<titled> and <titled> met in <place> on <on> .",
@@ -110,14 +110,14 @@ PATTERNS = (
     "prices of <goods> rose in <in> and fell on <on> .",
 )
 
-_PARTS = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
+_HASH_RANGES = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
 
 
 def sentences(split: str, count: int, *, seed: int) -> Iterator[tuple[list[str], list[str]]]:
-    """`count` different sentences of a split ("train", "dev", "test") as (words, IOB2 tags), the same ones each time.
+    """`count` different sentences of a split ("train", "dev", "test") as (words, IOB2 tags), the same on every run.
 
-    A sentence's words decide which split it can be in (by a hash), so that none is in two, whatever the sizes and
-    seeds; a shorter split is the beginning of a longer one.
+    A hash of the words chooses the split, so no sentence is in two splits, whatever the sizes and seeds. A shorter
+    split is the beginning of a longer one.
     """
     return islice(_distinct(split, random.Random(f"news {seed} {split}")), count)
 
@@ -127,20 +127,20 @@ def _distinct(split: str, rng: random.Random) -> Iterator[tuple[list[str], list[
     while True:
         words, tags = sentence(rng)
         text = " ".join(words)
-        if text not in seen and part(text) == split:
+        if text not in seen and split_of(text) == split:
             seen.add(text)
             yield words, tags
 
 
-def part(text: str) -> str:
-    """The split that a text belongs to: a fixed function of the text, 80 : 10 : 10."""
+def split_of(text: str) -> str:
+    """The split of a text, which depends on the text alone; 80 : 10 : 10."""
     byte = hashlib.blake2b(text.encode("utf-8"), digest_size=1).digest()[0]
-    return next(name for name, begin, end in _PARTS if begin <= byte < end)
+    return next(name for name, begin, end in _HASH_RANGES if begin <= byte < end)
 
 
 def sentence(rng: random.Random) -> tuple[list[str], list[str]]:
     """One sentence: words and IOB2 tags."""
-    spans = [span for piece in _pattern(rng).split() for span in _filled(rng, piece)]
+    spans = [span for piece in _pattern(rng).split() for span in _fill(rng, piece)]
     first, kind = spans[0]
     spans[0] = [first[0][:1].upper() + first[0][1:], *first[1:]], kind
     words, tags = [], []
@@ -160,12 +160,12 @@ def _pattern(rng: random.Random) -> str:
     return f"<bare-{kind}> {_pick(rng, ASIDES)} {_pick(rng, PREDICATES[kind])} ."
 
 
-def _filled(rng: random.Random, piece: str) -> list[Span]:
-    """What stands for a piece of a pattern: `<slot>` is filled, anything else is itself."""
+def _fill(rng: random.Random, piece: str) -> list[Span]:
+    """The words for a piece of a pattern: `<slot>` is filled, any other word stays."""
     if not piece.startswith("<"):
         return [([piece], None)]
-    made = SLOTS[piece.strip("<>")](rng)
-    return made if isinstance(made, list) else [made]
+    spans = SLOTS[piece.strip("<>")](rng)
+    return spans if isinstance(spans, list) else [spans]
 
 
 def _person(rng: random.Random) -> Span:
@@ -175,7 +175,7 @@ def _person(rng: random.Random) -> Span:
 
 
 def _titled(rng: random.Random) -> list[Span]:
-    """A title, which is no part of the name, and a surname."""
+    """A title, which is not part of the name, and a surname."""
     return [([_pick(rng, TITLES)], None), ([_name(rng, PERSON)], PERSON)]
 
 
@@ -221,23 +221,23 @@ def _year(rng: random.Random) -> str:
 
 
 def _amount(rng: random.Random) -> Span:
-    """A number that is no date, though it may look like one."""
+    """A number that is not a date, but may look like one."""
     return [_year(rng) if rng.random() < 0.5 else str(2 + int(rng.random() * 900))], None
 
 
 def _name(rng: random.Random, kind: str) -> str:
-    """A name: one that may be anything, one with a telling ending, or one that tells nothing."""
+    """A name: one that is used for all types, or a new one, with or without an ending that shows its type."""
     shape = rng.random()
     if shape < 0.4:
         return _pick(rng, SHARED)
-    made = _made_up(rng)
-    return made + _pick(rng, ENDINGS[kind]) if shape < 0.65 else made
+    name = _made_up(rng)
+    return name + _pick(rng, ENDINGS[kind]) if shape < 0.65 else name
 
 
 def _made_up(rng: random.Random) -> str:
     syllables = 1 + int(rng.random() * 2)
-    made = "".join(_pick(rng, ONSETS) + _pick(rng, NUCLEI) for _ in range(syllables)) + _pick(rng, CODAS)
-    return made.capitalize()
+    name = "".join(_pick(rng, ONSETS) + _pick(rng, NUCLEI) for _ in range(syllables)) + _pick(rng, CODAS)
+    return name.capitalize()
 
 
 def _pick(rng: random.Random, options: Sequence[str]) -> str:
@@ -245,7 +245,7 @@ def _pick(rng: random.Random, options: Sequence[str]) -> str:
 
 
 def _bare(kind: str) -> Callable[[random.Random], Span]:
-    """A name alone, as persons, places and companies may all have one."""
+    """A name alone, which shows no type."""
     return lambda rng: ([_name(rng, kind)], kind)
 
 

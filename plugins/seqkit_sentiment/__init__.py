@@ -10,7 +10,7 @@ from typing import Any, Literal
 from seqkit import Count, Example, Label, Limit, Share, Size, Task, Tokens, Truncation
 from seqkit.metrics import label_scores
 from seqkit_sentiment import sources
-from seqkit_sentiment.tweets import tokenise
+from seqkit_sentiment.tokenizer import tokenize_tweet
 
 __all__ = ["sentiment"]
 
@@ -44,49 +44,50 @@ def sentiment(
     Scores are accuracy and macro-F1 (the plain mean of every label's F1).
 
     Args:
-        source: generated, short film reviews from a grammar with negation, contrast and distractors (offline; the order
-            of words decides); sst2, sentences of the Stanford Sentiment Treebank; tweeteval-emotion, the emotion of
-            tweets.
+        source: generated, short film reviews from a grammar with negation, contrast and distractors, where the order
+            of words matters (offline); sst2, sentences of the Stanford Sentiment Treebank; tweeteval-emotion, the
+            emotion of tweets.
         sizes: how many reviews are generated for train, dev and test.
-        data_seed: seed of the generated reviews, apart from the recipe's seed.
-        folder: a folder of your own files; given, it decides instead of source. A file ends in .tsv, .csv or .jsonl,
-            and may be gzipped (.tsv.gz).
+        data_seed: seed of the generated reviews; the recipe's seed has no part in it.
+        folder: a folder of your own files, used instead of source. A file ends in .tsv, .csv or .jsonl, and may be
+            gzipped (.tsv.gz).
         train: file name of the training examples.
         dev: file name of the examples that choose the checkpoint. null: a share of train is held out for it.
         test: file name of the test examples. null: there are none.
-        held_out: with `dev: null`, the share of train that is dev; which ones is decided by a hash of the text, so that
-            repeats of a text stay on one side.
+        held_out: with `dev: null`, the share of train that is dev, chosen by a hash of the text, so that repeats of a
+            text are in one split.
         text: the column of the text, by its number from 1 or its name in the header, or the key in JSON lines (null:
             column 1, key text).
         label: the column or key of the label (null: column 2, key label).
         header: whether the first line names the columns (null: it does if text or label is a name).
         skip_blank: leave out blank lines of your files; otherwise they are errors.
-        tokenizer: spaces, words are what stands between white space; tweets, made for tweets: lower case, HTML
-            entities read, and punctuation, `#` and each emoji apart from the words.
+        tokenizer: spaces, words are separated by white space; tweets, for tweets: lower case, HTML entities replaced,
+            and punctuation, `#` and each emoji separated from the words.
         unit: what a time step is; pieces of words need the extra `text`.
         lower: lower the case first.
         min_count: a symbol seen less often in training is unknown.
-        max_size: most symbols in the vocabulary, the most frequent ones; for pieces about how many are learned (null:
+        max_size: most symbols in the vocabulary, the most frequent ones; for pieces, about how many are learned (null:
             8000).
         drop: share of the symbols that training reads as unknown, at random (word dropout).
         max_length: most steps of a text (null: no limit).
-        truncate: what becomes of a longer one: the head or tail or both_ends of it are kept, or all of it in windows.
+        truncate: what happens to a longer one. head, tail or both_ends, that part is kept; window, all of it is read
+            in windows.
         best: the dev score that chooses the checkpoint.
 
     Raises:
-        UsageError: a file name or column of yours cannot be meant like this.
+        UsageError: a file's name or a column that is not supported.
     """
     if folder is not None:
-        columns = sources.Columns(text, label, header, skip_blank)
-        found = sources.folder(folder, {"train": train, "dev": dev, "test": test}, columns, held_out)
+        reader = sources.TableReader(text=text, label=label, header=header, skip_blank=skip_blank)
+        examples = sources.folder(folder, {"train": train, "dev": dev, "test": test}, reader, held_out)
     elif source == "generated":
-        found = sources.generated(sizes, data_seed)
+        examples = sources.generated(sizes, data_seed)
     else:
-        found = sources.sst2() if source == "sst2" else sources.tweeteval_emotion()
-    prepare = _tweet if tokenizer == "tweets" else _same
+        examples = sources.sst2() if source == "sst2" else sources.tweeteval_emotion()
+    prepare = _tokenize if tokenizer == "tweets" else _unchanged
 
     def read(split: str) -> Iterator[Example]:
-        return (replace(example, input=prepare(example.input)) for example in found.read(split))
+        return (replace(example, input=prepare(example.input)) for example in examples.read(split))
 
     pieces = unit == "pieces"
     return Task(
@@ -103,18 +104,18 @@ def sentiment(
         head="classify",
         metric=label_scores,
         best=best,
-        splits=found.splits,
+        splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
-        files=found.files,
+        files=examples.files,
         parse=prepare,
-        about=found.about,
+        about=examples.about,
     )
 
 
-def _same(text: Any) -> Any:
+def _unchanged(text: Any) -> Any:
     return text
 
 
-def _tweet(text: Any) -> Any:
-    """What is no text is left for the field to complain about, which knows where it stands."""
-    return tokenise(text) if isinstance(text, str) else text
+def _tokenize(text: Any) -> Any:
+    """A tweet's tokens. A value that is not text stays as it is: the field reports it with its position."""
+    return tokenize_tweet(text) if isinstance(text, str) else text

@@ -1,15 +1,17 @@
 """Short film reviews from a grammar, for a task that needs no download and that no bag of words can solve.
 
-Every review has one verdict, a deterministic function of its words, so a perfect score is possible. What it takes:
+The verdict of a review follows from its words, so a perfect score is possible. A model has to learn:
 
 * negation, near or far (`the plot was not , even for a single minute , funny`), doubled (`i do not think that the plot
-  was not funny`), and look-alikes that negate nothing (`not only clever but also funny`);
-* contrast: what follows `but` decides, and of a clause with `although` the other one (`the plot was dull but the cast
-  was brilliant`);
-* distance and distractors: praise and blame of the popcorn or by the critics does not count, wherever it stands.
+  was not funny`), and phrases that look like it (`not only clever but also funny`);
+* contrast: the clause after `but` decides, and the clause without `although` (`the plot was dull but the cast was
+  brilliant`);
+* distractors: praise and blame of the popcorn, or by the critics, does not count, wherever it is.
 
-Praising and blaming words, negators and connectives are drawn with equal chances for both verdicts where the grammar
-allows it, so that word counts tell little.
+Praising and blaming words, negators and connectives are drawn with equal probabilities for both verdicts where the
+grammar allows it, so that word counts say little.
+
+Of `random` only `random()` is used: its numbers are the same in every version of Python.
 """
 
 from __future__ import annotations
@@ -64,14 +66,14 @@ ASIDES = (
     "nobody else was in the room", "there are no animals in it but plenty of cars",
 )  # fmt: skip
 
-_PARTS = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
+_HASH_RANGES = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
 
 
 def reviews(split: str, count: int, *, seed: int) -> Iterator[tuple[str, str]]:
-    """`count` different reviews of a split ("train", "dev", "test") as (text, verdict), the same ones each time.
+    """`count` different reviews of a split ("train", "dev", "test") as (text, verdict), the same ones on every run.
 
-    A review's text decides which split it can be in (by a hash), so no review is in two splits, whatever the sizes
-    and seeds; a shorter split is the beginning of a longer one.
+    A hash of the text chooses its split, so no review is in two splits, whatever the sizes and seeds. A shorter split
+    is the beginning of a longer one.
     """
     return islice(_distinct(split, random.Random(f"reviews {seed} {split}")), count)
 
@@ -80,19 +82,19 @@ def _distinct(split: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     while True:
         text, verdict = review(rng)
-        if text not in seen and part(text) == split:
+        if text not in seen and split_of(text) == split:
             seen.add(text)
             yield text, verdict
 
 
-def part(text: str) -> str:
-    """The split that a text belongs to: a fixed function of the text, 80 : 10 : 10."""
+def split_of(text: str) -> str:
+    """The split of a text, which depends on the text alone; 80 : 10 : 10."""
     byte = hashlib.blake2b(text.encode("utf-8"), digest_size=1).digest()[0]
-    return next(name for name, begin, end in _PARTS if begin <= byte < end)
+    return next(name for name, begin, end in _HASH_RANGES if begin <= byte < end)
 
 
 def review(rng: random.Random) -> tuple[str, str]:
-    """One review and its verdict. Of `rng` only `random()` is used: its numbers never change between Pythons."""
+    """One review and its verdict."""
     praised = rng.random() < 0.5
     sentences = [_judgement(rng, praised)]
     if rng.random() < 0.5:
@@ -101,38 +103,38 @@ def review(rng: random.Random) -> tuple[str, str]:
 
 
 def _judgement(rng: random.Random, praised: bool) -> str:
-    """The sentence that decides: one clause, or two that agree, or two that do not."""
+    """The sentence that decides the verdict: one clause, two that agree, or two that do not."""
     shape = rng.random()
     if shape < 0.40:
         return _clause(rng, praised)
     if shape < 0.50:
         return f"{_clause(rng, praised)} and {_clause(rng, praised)}"
-    decides, yields = _clause(rng, praised), _clause(rng, not praised)
+    deciding, opposite = _clause(rng, praised), _clause(rng, not praised)
     if shape < 0.75:
-        return f"{yields} but {decides}"
+        return f"{opposite} but {deciding}"
     if shape < 0.875:
-        return f"although {yields} , {decides}"
-    return f"{decides} although {yields}"
+        return f"although {opposite} , {deciding}"
+    return f"{deciding} although {opposite}"
 
 
 def _clause(rng: random.Random, praised: bool) -> str:
-    """One clause about the film whose verdict is `praised`: its adjective's, turned once by each negation."""
+    """One clause about the film whose verdict is `praised`: that of its adjective, inverted by each negation."""
     if rng.random() < 0.1:
         return f"{_subject(rng)} was not only {_word(rng, praised)} but also {_word(rng, praised)}"
-    frame, verb, turned = "", AFFIRMED, False
+    frame, verb, inverted = "", AFFIRMED, False
     if rng.random() < 0.3:
         denied = rng.random() < 0.5
         frame = _pick(rng, DENYING if denied else AFFIRMING) + " "
-        turned = denied
+        inverted = denied
     if rng.random() < 0.4:
-        verb, turned = NEGATED, not turned
+        verb, inverted = NEGATED, not inverted
     filler = f" , {_pick(rng, FILLERS)} ," if rng.random() < 0.15 else ""
     degree = f"{_pick(rng, DEGREES)} " if rng.random() < 0.3 else ""
-    return f"{frame}{_subject(rng)} {_pick(rng, verb)}{filler} {degree}{_word(rng, praised != turned)}"
+    return f"{frame}{_subject(rng)} {_pick(rng, verb)}{filler} {degree}{_word(rng, praised != inverted)}"
 
 
 def _subject(rng: random.Random) -> str:
-    """What is judged, now and then with somebody else's opinion of it in between."""
+    """The subject of a clause, sometimes followed by somebody else's opinion of it."""
     subject = f"the {_pick(rng, ASPECTS)}"
     if rng.random() < 0.12:
         subject += f" , which {_pick(rng, OTHERS)} found {_word(rng, rng.random() < 0.5)} ,"
@@ -140,7 +142,7 @@ def _subject(rng: random.Random) -> str:
 
 
 def _distraction(rng: random.Random) -> str:
-    """A sentence that says nothing of the film, or not what the writer thinks of it."""
+    """A sentence that is not about the film, or is not the opinion of the writer."""
     kind = rng.random()
     if kind < 0.4:
         return _pick(rng, ASIDES)

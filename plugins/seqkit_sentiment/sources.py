@@ -1,4 +1,4 @@
-"""Where texts with labels come from: the generator, published data, a folder of the user's."""
+"""Where texts with labels come from: the generator, published data, the user's files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Source:
     """Examples of text and label.
 
     Attributes:
-        read: the examples of a split.
-        splits: which there are.
-        files: the files behind a split; None: there are none.
+        read: gives the examples of a split.
+        splits: the splits of this source.
+        files: gives the files that a split is read from; None: there are none.
         about: facts for the run folder.
     """
 
@@ -33,7 +33,7 @@ class Source:
 
 
 def generated(sizes: tuple[int, int, int], seed: int) -> Source:
-    """Reviews from the generator, as many as `sizes` says for train, dev and test."""
+    """Reviews from the generator; `sizes` are the numbers of reviews of train, dev and test."""
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
@@ -43,7 +43,7 @@ def generated(sizes: tuple[int, int, int], seed: int) -> Source:
     return Source(read, about={"dataset": "generated film reviews", "sizes": counts, "seed": seed})
 
 
-_SST2_AT = (
+_SST2_URL = (
     "https://raw.githubusercontent.com/clairett/pytorch-sentiment-classification"
     "/457ffd83de90a9d6d472d8ffc31bbffe40a8b236/data/SST2"
 )
@@ -52,19 +52,19 @@ SST2 = Dataset(
     (
         File(
             "train.tsv",
-            f"{_SST2_AT}/train.tsv",
+            f"{_SST2_URL}/train.tsv",
             "ec192f833a64da08f475488a77b0d0b47db47acd0f458bd18433fc793b569920",
             720_259,
         ),
         File(
             "dev.tsv",
-            f"{_SST2_AT}/dev.tsv",
+            f"{_SST2_URL}/dev.tsv",
             "eddea6b39e601dd4e7a672b53cc40fdf6019fa80522f351206c24340ca5d9359",
             92_057,
         ),
         File(
             "test.tsv",
-            f"{_SST2_AT}/test.tsv",
+            f"{_SST2_URL}/test.tsv",
             "831169c7e2e429d6026e1bdbb542f33b636e3e596caad9602ebc953c205928b7",
             188_749,
         ),
@@ -79,18 +79,18 @@ def sst2() -> Source:
     names = {"0": "negative", "1": "positive"}
 
     def read(split: str) -> Iterator[Example]:
-        return _named(readers.tsv(fetch(SST2) / f"{split}.tsv"), names)
+        return _rename_labels(readers.tsv(fetch(SST2) / f"{split}.tsv"), names)
 
     return Source(read, files=lambda split: [fetch(SST2) / f"{split}.tsv"], about=_facts(SST2))
 
 
-_TWEETEVAL_AT = (
+_TWEETEVAL_URL = (
     "https://raw.githubusercontent.com/cardiffnlp/tweeteval/4fbd22cd78421f05b1ecdb4fc5725bc7a7bd8f66/datasets/emotion"
 )
 TWEETEVAL_EMOTION = Dataset(
     "sentiment/tweeteval_emotion",
     tuple(
-        File(name, f"{_TWEETEVAL_AT}/{name}", sha256, size)
+        File(name, f"{_TWEETEVAL_URL}/{name}", sha256, size)
         for name, size, sha256 in (
             ("mapping.txt", 34, "656dea85d149716af96206ca19bec0d94e9dc6de3f5079f5c7c2a241ec76cadb"),
             ("train_text.txt", 306_630, "2c62f67aeb3eac1aea0e5a9c3d0f4bc337992581f3f858061786a1fb4d79d95e"),
@@ -107,7 +107,7 @@ TWEETEVAL_EMOTION = Dataset(
 
 
 def tweeteval_emotion() -> Source:
-    """Tweets and labels from parallel files; `mapping.txt` says what the labels' numbers are called."""
+    """Tweets and labels from parallel files; `mapping.txt` has the names of the labels' numbers."""
 
     def files(split: str) -> list[Path]:
         folder, name = fetch(TWEETEVAL_EMOTION), "val" if split == "dev" else split
@@ -116,15 +116,15 @@ def tweeteval_emotion() -> Source:
     def read(split: str) -> Iterator[Example]:
         texts, labels, mapping = files(split)
         names = {str(row.input): str(row.target) for row in readers.tsv(mapping)}
-        return _named(readers.parallel(texts, labels), names)
+        return _rename_labels(readers.parallel(texts, labels), names)
 
     return Source(read, files=files, about=_facts(TWEETEVAL_EMOTION))
 
 
 @final
-@dataclass(frozen=True)
-class Columns:
-    """Where a file of the user's has text and label; None: the reader's own default."""
+@dataclass(frozen=True, kw_only=True)
+class TableReader:
+    """Reads the user's files of texts and labels; a column that is None is the reader's default."""
 
     text: str | int | None = None
     label: str | int | None = None
@@ -132,60 +132,58 @@ class Columns:
     skip_blank: bool = False
 
     def read(self, path: Path) -> Iterator[Example]:
-        """The examples of a file. Labels that JSON has as whole numbers become text."""
-        given = {"input": self.text, "target": self.label}
-        options = {name: column for name, column in given.items() if column is not None}
-        kind = _suffix(path.name)
-        if kind == ".jsonl":
+        """The examples of a file. Labels that are integers in JSON become text."""
+        columns = {"input": self.text, "target": self.label}
+        options = {name: column for name, column in columns.items() if column is not None}
+        suffix = _suffix(path.name)
+        if suffix == ".jsonl":
             for example in readers.jsonl(path, skip_blank=self.skip_blank, **options):  # type: ignore[arg-type]
-                whole = isinstance(example.target, int) and not isinstance(example.target, bool)
-                yield replace(example, target=str(example.target)) if whole else example
+                is_integer = isinstance(example.target, int) and not isinstance(example.target, bool)
+                yield replace(example, target=str(example.target)) if is_integer else example
         else:
-            reader = readers.tsv if kind == ".tsv" else readers.csv
+            reader = readers.tsv if suffix == ".tsv" else readers.csv
             yield from reader(path, header=self.header, skip_blank=self.skip_blank, **options)
 
     def check(self, name: str) -> None:
-        """Raises UsageError if a file of this name cannot be read, or not with these columns."""
-        kind = _suffix(name)
-        if kind not in SUFFIXES:
+        """Raises UsageError if files of this name are not supported, or do not have such columns."""
+        suffix = _suffix(name)
+        if suffix not in SUFFIXES:
             raise UsageError(f"'{name}' should end in {', '.join(SUFFIXES)} (or one of them and .gz)")
-        if kind == ".jsonl" and self.header is not None:
+        if suffix == ".jsonl" and self.header is not None:
             raise UsageError(f"header: JSON lines have keys, not a header; leave it out for '{name}'")
         for option, column in (("text", self.text), ("label", self.label)):
-            if kind == ".jsonl" and isinstance(column, int):
+            if suffix == ".jsonl" and isinstance(column, int):
                 raise UsageError(f"{option}: {column}: JSON lines have keys, not columns; name the key for '{name}'")
-            if isinstance(column, str) and self.header is False and kind != ".jsonl":
-                raise UsageError(
-                    f"{option}: '{column}' is a name, but header: false says that '{name}' names no columns"
-                )
+            if isinstance(column, str) and self.header is False and suffix != ".jsonl":
+                raise UsageError(f"{option}: '{column}' is a name, but header: false means that columns have none")
 
 
-def folder(path: Path, names: Mapping[str, str | None], columns: Columns, held_out: float) -> Source:
-    """A folder of the user's.
+def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, held_out: float) -> Source:
+    """A folder of the user's files.
 
     Args:
         path: the folder.
         names: the file of each split; None: there is none. Without one for dev, part of train is dev.
-        columns: where text and label are.
+        reader: reads the files.
         held_out: the share of train that is dev where dev has no file.
 
     Raises:
-        UsageError: a file name or a column cannot be meant like this.
+        UsageError: a file's name or a column that the reader does not support.
     """
     for name in names.values():
         if name is not None:
-            columns.check(name)
+            reader.check(name)
     has_dev, has_test = names["dev"] is not None, names["test"] is not None
     splits = ("train", *(("dev",) if has_dev or held_out > 0 else ()), *(("test",) if has_test else ()))
 
     def file(split: str) -> Path:
-        found = path / str(names["train" if split == "dev" and not has_dev else split])
-        if not found.is_file():
-            raise DataError(Problem(str(found), "there is no such file", _advice(split)))
-        return found
+        file_path = path / str(names["train" if split == "dev" and not has_dev else split])
+        if not file_path.is_file():
+            raise DataError(Problem(str(file_path), "there is no such file", _missing_file_hint(split)))
+        return file_path
 
     def read(split: str) -> Iterator[Example]:
-        examples = columns.read(file(split))
+        examples = reader.read(file(split))
         if split == "test" or has_dev or held_out == 0:
             return examples
         return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
@@ -197,17 +195,17 @@ def folder(path: Path, names: Mapping[str, str | None], columns: Columns, held_o
 
 
 def is_held_out(text: Any, share: float) -> bool:
-    """Whether a text of train is dev: a fixed function of the text, so that repeats of it stay on one side."""
+    """Whether a text of train is dev. It depends on the text alone, so repeats of a text are in one split."""
     words = text if isinstance(text, str) else " ".join(map(str, text)) if isinstance(text, list) else str(text)
     digest = hashlib.blake2b(words.strip().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
 
 
-def _named(examples: Iterable[Example], names: Mapping[str, str]) -> Iterator[Example]:
+def _rename_labels(examples: Iterable[Example], names: Mapping[str, str]) -> Iterator[Example]:
     for example in examples:
         if example.target not in names:
-            what = f"the label {example.target!r} is none of {', '.join(names)}"
-            raise DataError(Problem(example.id, what))
+            reason = f"the label {example.target!r} is none of {', '.join(names)}"
+            raise DataError(Problem(example.id, reason))
         yield replace(example, target=names[example.target])
 
 
@@ -219,9 +217,9 @@ def _suffix(name: str) -> str:
     return Path(name.removesuffix(".gz")).suffix
 
 
-def _advice(split: str) -> str:
+def _missing_file_hint(split: str) -> str:
     if split == "train":
         return "`train` names the file"
     if split == "dev":
-        return "`dev` names the file; null holds out a part of train instead"
-    return "`test` names the file; null goes without"
+        return "`dev` names the file; with null, a share of train is held out instead"
+    return "`test` names the file; with null, there is no test split"

@@ -3,8 +3,10 @@
     4217                    four thousand two hundred seventeen
     Tue 3 Mar 1998          1998-03-03
 
-Both ask for what translation asks for: another order, another length, and parts that are carried over. A number or a
-date is in one split only, in whatever form it is written.
+Both have what translation has: another order, another length, and parts that are copied. A number or a date is in one
+split only, in whichever form it is written.
+
+Of `random` only `random()` is used: its numbers are the same in every version of Python.
 """
 
 from __future__ import annotations
@@ -14,9 +16,8 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["both", "numbers", "dates"]
+from seqkit_translation.options import Kind
 
 _ONES = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -31,14 +32,14 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 _FIRST = datetime.date(1900, 1, 1).toordinal()
 _LAST = datetime.date(2099, 12, 31).toordinal()
 
-_PARTS = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
+_HASH_RANGES = (("train", 0, 205), ("dev", 205, 230), ("test", 230, 256))
 
 
 def pairs(split: str, count: int, *, seed: int, kind: Kind = "both") -> Iterator[tuple[str, str]]:
-    """`count` different pairs of a split ("train", "dev", "test"), the same ones each time.
+    """`count` different pairs of a split ("train", "dev", "test"), the same ones on every run.
 
-    What a pair means decides which split it can be in (by a hash), so no number and no date is in two splits, whatever
-    the sizes and seeds; a shorter split is the beginning of a longer one.
+    A hash of the target chooses the split, so no number and no date is in two splits, whatever the sizes and seeds. A
+    shorter split is the beginning of a longer one.
     """
     return islice(_distinct(split, random.Random(f"pairs {seed} {split} {kind}"), kind), count)
 
@@ -47,16 +48,16 @@ def _distinct(split: str, rng: random.Random, kind: Kind) -> Iterator[tuple[str,
     seen: set[str] = set()
     while True:
         numbers = kind == "numbers" or (kind == "both" and rng.random() < 0.5)
-        given, wanted = _number(rng) if numbers else _date(rng)
-        if given not in seen and part(wanted) == split:
-            seen.add(given)
-            yield given, wanted
+        source, target = _number(rng) if numbers else _date(rng)
+        if source not in seen and split_of(target) == split:
+            seen.add(source)
+            yield source, target
 
 
-def part(wanted: str) -> str:
-    """The split that an answer belongs to: a fixed function of it, 80 : 10 : 10."""
-    byte = hashlib.blake2b(wanted.encode("utf-8"), digest_size=1).digest()[0]
-    return next(name for name, begin, end in _PARTS if begin <= byte < end)
+def split_of(target: str) -> str:
+    """The split of a target, which depends on the target alone; 80 : 10 : 10."""
+    byte = hashlib.blake2b(target.encode("utf-8"), digest_size=1).digest()[0]
+    return next(name for name, begin, end in _HASH_RANGES if begin <= byte < end)
 
 
 def in_words(number: int) -> str:
@@ -67,12 +68,12 @@ def in_words(number: int) -> str:
         tens, ones = divmod(number, 10)
         return _TENS[tens] + (f"-{_ONES[ones]}" if ones else "")
     size, name = (1000, "thousand") if number >= 1000 else (100, "hundred")
-    many, rest = divmod(number, size)
-    return f"{in_words(many)} {name}" + (f" {in_words(rest)}" if rest else "")
+    count, rest = divmod(number, size)
+    return f"{in_words(count)} {name}" + (f" {in_words(rest)}" if rest else "")
 
 
 def _number(rng: random.Random) -> tuple[str, str]:
-    digits = 1 + int(rng.random() ** 0.5 * 6)  # long ones more often: there are more of them
+    digits = 1 + int(rng.random() ** 0.5 * 6)  # long numbers more often, because there are more of them
     number = int(rng.random() * 10**digits)
     return str(number), in_words(number)
 
@@ -90,7 +91,6 @@ _FORMATS: tuple[Callable[[datetime.date], str], ...] = (
 
 
 def _date(rng: random.Random) -> tuple[str, str]:
-    """Of `rng` only `random()` is used: its numbers never change between Pythons."""
     date = datetime.date.fromordinal(_FIRST + int(rng.random() * (_LAST - _FIRST + 1)))
     return _FORMATS[int(rng.random() * len(_FORMATS))](date), date.isoformat()
 

@@ -1,4 +1,4 @@
-"""Where pairs of texts come from: the generator, Multi30K, a folder of the user's."""
+"""Where pairs of texts come from: the generator, Multi30K, the user's files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
 from seqkit_translation import generator
+from seqkit_translation.options import Kind
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 
@@ -20,9 +21,9 @@ class Source:
     """Pairs of texts.
 
     Attributes:
-        read: the pairs of a split.
-        splits: which there are.
-        files: the files behind a split; None: there are none.
+        read: gives the pairs of a split.
+        splits: the splits of this source.
+        files: gives the files that a split is read from; None: there are none.
         about: facts for the run folder.
     """
 
@@ -32,20 +33,20 @@ class Source:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def generated(sizes: tuple[int, int, int], seed: int, kind: generator.Kind) -> Source:
-    """Pairs from the generator, as many as `sizes` says for train, dev and test."""
+def generated(sizes: tuple[int, int, int], seed: int, kind: Kind) -> Source:
+    """Pairs from the generator; `sizes` are the numbers of pairs of train, dev and test."""
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
-        found = generator.pairs(split, counts[split], seed=seed, kind=kind)
-        for number, (given, wanted) in enumerate(found, 1):
-            yield Example(given, wanted, f"generated {split}:{number}")
+        pairs = generator.pairs(split, counts[split], seed=seed, kind=kind)
+        for number, (source, target) in enumerate(pairs, 1):
+            yield Example(source, target, f"generated {split}:{number}")
 
     about = {"dataset": f"generated transductions ({kind})", "sizes": counts, "seed": seed}
     return Source(read, about=about)
 
 
-_MULTI30K_AT = (
+_MULTI30K_URL = (
     "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
 )
 _MULTI30K = {
@@ -73,7 +74,7 @@ def multi30k_files(languages: Sequence[str]) -> Dataset:
     return Dataset(
         "translation/multi30k",
         tuple(
-            File(f"{name}.{language}.gz", f"{_MULTI30K_AT}/{name}.{language}.gz", sha256, size)
+            File(f"{name}.{language}.gz", f"{_MULTI30K_URL}/{name}.{language}.gz", sha256, size)
             for language in languages
             for name, (size, sha256) in zip(_MULTI30K_NAMES.values(), _MULTI30K[language], strict=True)
         ),
@@ -86,11 +87,11 @@ def multi30k(pair: tuple[str, str]) -> Source:
     """Multi30K; the test split is Flickr 2016.
 
     Raises:
-        UsageError: it does not have these two languages.
+        UsageError: it does not have this pair of languages.
     """
     if len(set(pair)) < 2 or not set(pair) <= set(_MULTI30K):
         known = ", ".join(_MULTI30K)
-        raise UsageError(f"pair: [{', '.join(pair)}]: multi30k has two different ones of {known}, as in [de, en]")
+        raise UsageError(f"pair: [{', '.join(pair)}] should be two different languages of {known}, such as [de, en]")
     dataset = multi30k_files(pair)
 
     def files(split: str) -> list[Path]:
@@ -98,34 +99,33 @@ def multi30k(pair: tuple[str, str]) -> Source:
         return [folder / f"{_MULTI30K_NAMES[split]}.{language}.gz" for language in pair]
 
     def read(split: str) -> Iterator[Example]:
-        given, wanted = files(split)
-        return readers.parallel(given, wanted)
+        return readers.parallel(*files(split))
 
     about = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about, "pair": list(pair)}
     return Source(read, files=files, about=about)
 
 
 @final
-@dataclass(frozen=True)
-class Layout:
-    """How the user's files hold their pairs.
+@dataclass(frozen=True, kw_only=True)
+class PairReader:
+    """Reads pairs from the user's files: two parallel files, or one with both sides.
 
     Attributes:
-        pair: what the two sides are called in the names of parallel files.
-        given: the column of the input, where a file has both sides.
-        wanted: the column of the target.
-        header: whether a first line names the columns.
+        pair: the languages in the names of parallel files, input first.
+        input: the column of the input, if a file has both sides.
+        target: the column of the target.
+        header: whether the first line names the columns.
         skip_blank: leave out pairs of which a side is blank.
     """
 
     pair: tuple[str, str]
-    given: str | int | None = None
-    wanted: str | int | None = None
+    input: str | int | None = None
+    target: str | int | None = None
     header: bool | None = None
     skip_blank: bool = False
 
     def files(self, folder: Path, name: str) -> list[Path]:
-        """The file, or the two files if the name has a place for the language."""
+        """The file, or the two files if the name has `{}` for the language."""
         return [folder / name.replace("{}", side) for side in self.pair] if "{}" in name else [folder / name]
 
     def read(self, files: Sequence[Path]) -> Iterator[Example]:
@@ -138,74 +138,74 @@ class Layout:
     def _read(self, files: Sequence[Path]) -> Iterator[Example]:
         if len(files) == 2:
             return readers.parallel(*files)
-        given = {"input": self.given, "target": self.wanted}
-        options: Any = {side: column for side, column in given.items() if column is not None}
-        kind = _suffix(files[0].name)
-        if kind == ".jsonl":
+        columns = {"input": self.input, "target": self.target}
+        options: Any = {side: column for side, column in columns.items() if column is not None}
+        suffix = _suffix(files[0].name)
+        if suffix == ".jsonl":
             options = {"input": "input", "target": "target"} | options
             return readers.jsonl(files[0], skip_blank=self.skip_blank, **options)
-        reader = readers.tsv if kind == ".tsv" else readers.csv
+        reader = readers.tsv if suffix == ".tsv" else readers.csv
         return reader(files[0], header=self.header, skip_blank=self.skip_blank, **options)
 
     def check(self, name: str) -> None:
-        """Raises UsageError if a file of this name cannot be read, or not in this way."""
+        """Raises UsageError if files of this name are not supported, or do not have such columns."""
         if "{}" in name:
             if self.pair[0] == self.pair[1]:
                 raise UsageError(f"pair: [{', '.join(self.pair)}]: '{name}' would be the same file on both sides")
             return
-        kind = _suffix(name)
-        if kind not in SUFFIXES:
+        suffix = _suffix(name)
+        if suffix not in SUFFIXES:
             known = ", ".join(SUFFIXES)
             raise UsageError(
-                f"'{name}' should end in {known} (or one of them and .gz), or have a {{}} where parallel files have "
-                f"the language: train.{{}} stands for train.{self.pair[0]} and train.{self.pair[1]}"
+                f"'{name}' should end in {known} (or one of them and .gz), or have a {{}} in place of the language of "
+                f"parallel files: train.{{}} means train.{self.pair[0]} and train.{self.pair[1]}"
             )
-        for option, column in (("input_column", self.given), ("target_column", self.wanted)):
-            if kind == ".jsonl" and isinstance(column, int):
+        for option, column in (("input_column", self.input), ("target_column", self.target)):
+            if suffix == ".jsonl" and isinstance(column, int):
                 raise UsageError(f"{option}: {column}: JSON lines have keys, not columns; name the key for '{name}'")
-            if isinstance(column, str) and self.header is False and kind != ".jsonl":
-                raise UsageError(f"{option}: '{column}' is a name, but header: false says that there are none")
+            if isinstance(column, str) and self.header is False and suffix != ".jsonl":
+                raise UsageError(f"{option}: '{column}' is a name, but header: false means that columns have none")
 
 
-def folder(path: Path, names: Mapping[str, str | None], layout: Layout, held_out: float) -> Source:
-    """A folder of the user's.
+def folder(path: Path, names: Mapping[str, str | None], reader: PairReader, held_out: float) -> Source:
+    """A folder of the user's files.
 
     Args:
         path: the folder.
         names: the file of each split; None: there is none. Without one for dev, part of train is dev.
-        layout: how they hold their pairs.
+        reader: reads the files.
         held_out: the share of train that is dev where dev has no file.
 
     Raises:
-        UsageError: a file name or a column cannot be meant like this.
+        UsageError: a file's name or a column that the reader does not support.
     """
     for name in names.values():
         if name is not None:
-            layout.check(name)
+            reader.check(name)
     has_dev, has_test = names["dev"] is not None, names["test"] is not None
     splits = ("train", *(("dev",) if has_dev or held_out > 0 else ()), *(("test",) if has_test else ()))
 
     def files(split: str) -> list[Path]:
-        found = layout.files(path, str(names["train" if split == "dev" and not has_dev else split]))
-        for file in found:
-            if not file.is_file():
-                raise DataError(Problem(str(file), "there is no such file", _advice(split)))
-        return found
+        paths = reader.files(path, str(names["train" if split == "dev" and not has_dev else split]))
+        for file_path in paths:
+            if not file_path.is_file():
+                raise DataError(Problem(str(file_path), "there is no such file", _missing_file_hint(split)))
+        return paths
 
     def read(split: str) -> Iterator[Example]:
-        examples = layout.read(files(split))
+        examples = reader.read(files(split))
         if split == "test" or has_dev or held_out == 0:
             return examples
         return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
 
-    about: dict[str, Any] = {"dataset": str(path), "files": dict(names), "pair": list(layout.pair)}
+    about: dict[str, Any] = {"dataset": str(path), "files": dict(names), "pair": list(reader.pair)}
     if not has_dev and held_out > 0:
         about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the input"
     return Source(read, splits, files, about)
 
 
 def is_held_out(text: Any, share: float) -> bool:
-    """Whether a pair of train is dev: a fixed function of the input, so that repeats of it stay on one side."""
+    """Whether a pair of train is dev. It depends on the input alone, so repeats of an input are in one split."""
     digest = hashlib.blake2b(str(text).strip().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
 
@@ -214,9 +214,9 @@ def _suffix(name: str) -> str:
     return Path(name.removesuffix(".gz")).suffix
 
 
-def _advice(split: str) -> str:
+def _missing_file_hint(split: str) -> str:
     if split == "train":
         return "`train` names the file"
     if split == "dev":
-        return "`dev` names the file; null holds out a part of train instead"
-    return "`test` names the file; null goes without"
+        return "`dev` names the file; with null, a share of train is held out instead"
+    return "`test` names the file; with null, there is no test split"

@@ -1,4 +1,4 @@
-"""The task `charlm`: where its text comes from, and how it is cut."""
+"""The task `charlm`: where its text comes from, and how it is split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from seqkit_charlm import charlm
-from seqkit_charlm.corpus import SHAKESPEARE, Cut
+from seqkit_charlm.sources import SHAKESPEARE
+from seqkit_charlm.splits import PositionSplit
 
 from seqkit import DataError, Example, Next, Task, Tokens
 
@@ -21,7 +22,7 @@ def text_of(task: Task, split: str) -> str:
     return "".join(example.input for example in task.read(split))
 
 
-def parts(task: Task) -> dict[str, str]:
+def texts(task: Task) -> dict[str, str]:
     return {split: text_of(task, split) for split in task.splits}
 
 
@@ -29,11 +30,11 @@ class TestPythonDocs:
     def test_the_splits_are_the_topics_in_order_without_a_change(self) -> None:
         from pydoc_data.topics import topics
 
-        whole = "".join(topics[name] for name in sorted(topics))
-        found = parts(charlm())
-        assert found["train"] + found["dev"] + found["test"] == whole
-        assert len(found["test"]) == pytest.approx(0.1 * len(whole), abs=1)
-        assert len(found["dev"]) == pytest.approx(0.045 * len(whole), abs=1)
+        text = "".join(topics[name] for name in sorted(topics))
+        splits = texts(charlm())
+        assert splits["train"] + splits["dev"] + splits["test"] == text
+        assert len(splits["test"]) == pytest.approx(0.1 * len(text), abs=1)
+        assert len(splits["dev"]) == pytest.approx(0.045 * len(text), abs=1)
 
     def test_train_has_one_example_a_topic_and_test_has_pieces(self) -> None:
         from pydoc_data.topics import topics
@@ -48,18 +49,18 @@ class TestPythonDocs:
     def test_ids_say_where_a_piece_starts(self) -> None:
         from pydoc_data.topics import topics
 
-        places = []
+        ids = []
         for name in sorted(topics):
             line = 1
             for character in topics[name]:
-                places.append(f"pydoc_data.topics[{name!r}]:{line}")
+                ids.append(f"pydoc_data.topics[{name!r}]:{line}")
                 line += character == "\n"
         task = charlm(piece=3000)
-        at = len(text_of(task, "train"))
+        position = len(text_of(task, "train"))
         for example in [*task.read("dev"), *task.read("test")]:
-            assert example.id == places[at]
-            at += len(example.input)
-        assert at == len(places)
+            assert example.id == ids[position]
+            position += len(example.input)
+        assert position == len(ids)
 
     def test_files_are_those_that_the_text_comes_from(self) -> None:
         import pydoc_data.topics
@@ -95,10 +96,10 @@ class TestTask:
 class TestFile:
     def test_splits_are_contiguous_and_by_position(self, tmp_path: Path) -> None:
         text = "".join(f"line {i}\n" for i in range(200))
-        found = parts(charlm(file=write(tmp_path, text), dev=0.2, test=0.25, piece=50))
-        assert "".join(found.values()) == text
-        assert len(found["test"]) == len(text) - int(len(text) * 0.75)
-        assert len(found["dev"]) == int(int(len(text) * 0.75) * 0.2)
+        splits = texts(charlm(file=write(tmp_path, text), dev=0.2, test=0.25, piece=50))
+        assert "".join(splits.values()) == text
+        assert len(splits["test"]) == len(text) - int(len(text) * 0.75)
+        assert len(splits["dev"]) == int(int(len(text) * 0.75) * 0.2)
 
     def test_ids_are_file_and_line(self, tmp_path: Path) -> None:
         task = charlm(file=write(tmp_path, "abcd\n" * 100), test=0.5, dev=0.0, piece=50)
@@ -113,7 +114,7 @@ class TestFile:
         text = "some text\nof two lines\n" * 20
         packed = tmp_path / "text.txt.gz"
         packed.write_bytes(gzip.compress(text.encode()))
-        assert parts(charlm(file=packed)) == parts(charlm(file=write(tmp_path, text)))
+        assert texts(charlm(file=packed)) == texts(charlm(file=write(tmp_path, text)))
 
     @pytest.mark.parametrize("unit", ["words", "pieces"])
     def test_no_word_is_cut_in_two(self, tmp_path: Path, unit: str) -> None:
@@ -145,7 +146,7 @@ class TestFile:
         with pytest.raises(DataError, match=r"text\.txt: dev is empty: it is characters 4 to 3 of 4"):
             list(charlm(file=write(tmp_path, "abcd")).read("dev"))
 
-    def test_what_is_no_text_is_located(self, tmp_path: Path) -> None:
+    def test_a_byte_that_is_not_text_is_located(self, tmp_path: Path) -> None:
         file = tmp_path / "text.txt"
         file.write_bytes(b"first line\nsec\xffond\n")
         with pytest.raises(DataError, match=r"text\.txt:2:4"):
@@ -155,38 +156,42 @@ class TestFile:
         assert charlm(file=tmp_path / "absent.txt").splits == ("train", "dev", "test")
 
 
-class TestCut:
+class TestPositionSplit:
     def test_documents_are_cut_where_train_ends(self) -> None:
-        cut = Cut(dev=0.25, test=0.2, piece=3)
+        split = PositionSplit(dev=0.25, test=0.2, piece=3)
         documents = [("a", "12345"), ("b", "67890")]
-        assert list(cut.examples(documents, "train")) == [Example("12345", None, "a:1"), Example("6", None, "b:1")]
-        assert list(cut.examples(documents, "dev")) == [Example("78", None, "b:1")]
-        assert list(cut.examples(documents, "test")) == [Example("90", None, "b:1")]
+        assert list(split.examples(documents, "train")) == [Example("12345", None, "a:1"), Example("6", None, "b:1")]
+        assert list(split.examples(documents, "dev")) == [Example("78", None, "b:1")]
+        assert list(split.examples(documents, "test")) == [Example("90", None, "b:1")]
 
     def test_dev_at_the_start(self) -> None:
-        cut = Cut(dev=0.25, test=0.2, piece=3, dev_at="start")
+        split = PositionSplit(dev=0.25, test=0.2, piece=3, dev_at="start")
         documents = [("a", "1\n345"), ("b", "67890")]
-        assert list(cut.examples(documents, "dev")) == [Example("1\n", None, "a:1")]
-        assert list(cut.examples(documents, "train")) == [Example("345", None, "a:2"), Example("678", None, "b:1")]
-        assert list(cut.examples(documents, "test")) == [Example("90", None, "b:1")]
-        assert "first 0.25 of the rest is dev" in cut.about()
+        assert list(split.examples(documents, "dev")) == [Example("1\n", None, "a:1")]
+        assert list(split.examples(documents, "train")) == [Example("345", None, "a:2"), Example("678", None, "b:1")]
+        assert list(split.examples(documents, "test")) == [Example("90", None, "b:1")]
+        assert "first 0.25 of the rest is dev" in split.about()
 
     def test_an_empty_document_is_no_example(self) -> None:
-        cut = Cut(dev=0.0, test=0.0, piece=3)
+        split = PositionSplit(dev=0.0, test=0.0, piece=3)
         documents = [("a", ""), ("b", "x\ny"), ("c", ""), ("d", "z")]
-        assert list(cut.examples(documents, "train")) == [Example("x\ny", None, "b:1"), Example("z", None, "d:1")]
+        assert list(split.examples(documents, "train")) == [Example("x\ny", None, "b:1"), Example("z", None, "d:1")]
 
 
 @pytest.mark.data
 @real
 class TestShakespeare:
     def test_the_split_is_the_usual_one(self) -> None:
-        found = parts(charlm(source="shakespeare"))
-        assert {split: len(text) for split, text in found.items()} == {"train": 953_662, "dev": 50_192, "test": 111_540}
-        assert len(set("".join(found.values()))) == 65
+        splits = texts(charlm(source="shakespeare"))
+        assert {split: len(text) for split, text in splits.items()} == {
+            "train": 953_662,
+            "dev": 50_192,
+            "test": 111_540,
+        }
+        assert len(set("".join(splits.values()))) == 65
 
     def test_dev_at_the_start_leaves_the_other_splits_in_place(self) -> None:
-        end, start = (parts(charlm(source="shakespeare", dev_at=at)) for at in ("end", "start"))
+        end, start = (texts(charlm(source="shakespeare", dev_at=dev_at)) for dev_at in ("end", "start"))
         assert start["test"] == end["test"]
         assert start["dev"] + start["train"] == end["train"] + end["dev"]
         assert len(start["dev"]) == 50_192

@@ -28,7 +28,7 @@ GENERATED = {split: list(generator.names(split, 900, seed=1)) for split in ("tra
 
 
 def pattern(language: generator.Language) -> re.Pattern[str]:
-    """The grammar as a regular expression: what spells, read rather than written."""
+    """The grammar as a regular expression."""
 
     def any_of(texts: Any) -> str:
         return "(?:" + "|".join(map(re.escape, sorted(texts, key=len, reverse=True))) + ")"
@@ -50,12 +50,12 @@ class TestGenerator:
                 assert pattern(generator.LANGUAGES[language]).fullmatch(name[0].lower() + name[1:]), (language, name)
                 assert name[0].isupper()
 
-    def test_vowels_go_together_where_the_language_wants_it(self) -> None:
+    def test_vowel_harmony(self) -> None:
         turkish = [name.lower() for language, name in GENERATED["train"] if language == "Ksarish"]
         assert {bool(set(name) & set("aou")) for name in turkish} == {True, False}
         assert not any(set(name) & set("aou") and set(name) & set("äöü") for name in turkish)
 
-    def test_all_languages_are_there_about_as_often(self) -> None:
+    def test_all_languages_are_about_as_frequent(self) -> None:
         counts = Counter(language for language, _ in GENERATED["train"])
         assert set(counts) == set(generator.LANGUAGES)
         assert min(counts.values()) > 100
@@ -72,7 +72,7 @@ class TestGenerator:
         assert list(generator.names("dev", 50, seed=2)) != GENERATED["dev"][:50]
         assert GENERATED["train"][:3] == PINNED
 
-    def test_spelling_uses_the_numbers_it_is_given(self) -> None:
+    def test_a_spelled_name_is_pinned(self) -> None:
         language = generator.Language(("b",), (("a",),), ("n",), (2,), ("ov",))
         assert generator.spell(language, random.Random(0)) == "Banbanov"
 
@@ -107,16 +107,16 @@ class TestTask:
 
 
 class TestFolder:
-    def test_split_by_place_after_repeats_are_left_out(self, tmp_path: Path) -> None:
-        few = [f"name{i}" for i in range(23)]
-        (tmp_path / "A.txt").write_text("\n".join([few[0], "", few[0], f" {few[1]} ", *few]) + "\n")
-        (tmp_path / "B.txt").write_text("\n".join(few[:9]) + "\n")
+    def test_split_by_position_after_repeats_are_left_out(self, tmp_path: Path) -> None:
+        values = [f"name{i}" for i in range(23)]
+        (tmp_path / "A.txt").write_text("\n".join([values[0], "", values[0], f" {values[1]} ", *values]) + "\n")
+        (tmp_path / "B.txt").write_text("\n".join(values[:9]) + "\n")
         task = names(folder=tmp_path)
         read = {split: [(e.input[0], e.target) for e in task.read(split)] for split in task.splits}
         assert read["test"] == [("A", "name9"), ("A", "name19")]
         assert read["dev"] == [("A", "name8"), ("A", "name18"), ("B", "name8")]
         assert sorted(read["train"] + read["dev"] + read["test"]) == sorted(
-            [("A", name) for name in few] + [("B", name) for name in few[:9]]
+            [("A", name) for name in values] + [("B", name) for name in values[:9]]
         )
         assert task.files is not None
         assert [path.name for path in task.files("train")] == ["A.txt", "B.txt"]
@@ -153,9 +153,9 @@ class TestNGram:
         assert model.each("a") == pytest.approx([(1 + lowest["a"]) / 2, (1 + 2 * lowest[END]) / 4])
 
     def test_knowing_the_language_helps(self) -> None:
-        found = names_baseline(GENERATED["train"], GENERATED["dev"], GENERATED["test"])
-        assert found.own < found.pooled - 0.1
-        assert found.both <= found.own + 0.01
+        baseline = names_baseline(GENERATED["train"], GENERATED["dev"], GENERATED["test"])
+        assert baseline.own < baseline.pooled - 0.1
+        assert baseline.both <= baseline.own + 0.01
 
 
 RECIPE = """
@@ -178,9 +178,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestWriting:
     @staticmethod
     def write(folder: Path, prompt: str, *options: str) -> list[str]:
-        said = CliRunner().invoke(main, ["generate", str(folder), "--prompt", prompt, *options])
-        assert said.exit_code == 0, said.output
-        return said.stdout.splitlines()
+        result = CliRunner().invoke(main, ["generate", str(folder), "--prompt", prompt, *options])
+        assert result.exit_code == 0, result.output
+        return result.stdout.splitlines()
 
     def test_new_names_are_like_those_of_the_language(self, trained: Path) -> None:
         for language, share in (("Ksarish", 0.6), ("Arvese", 0.6)):
@@ -204,18 +204,18 @@ class TestWriting:
 
     def test_a_language_that_it_does_not_know_is_an_error_that_names_those_it_does(self, trained: Path) -> None:
         for prompt in ("Klingon", "Old Norse"):
-            said = CliRunner().invoke(main, ["generate", str(trained), "--prompt", prompt])
-            assert said.exit_code == 2
+            result = CliRunner().invoke(main, ["generate", str(trained), "--prompt", prompt])
+            assert result.exit_code == 2
             assert f"the prompt '{prompt}' has symbols that the model does not know; it knows: Arvese, Dolmic" in str(
-                said.output + said.stderr
+                result.output + result.stderr
             )
         empty = CliRunner().invoke(main, ["generate", str(trained)])
         assert empty.exit_code == 2
         assert "the prompt ''" in empty.output + empty.stderr
 
     def test_the_likeliest_name_is_what_it_predicts(self, trained: Path) -> None:
-        said = CliRunner().invoke(main, ["predict", str(trained), "--text", "Dolmic"])
-        row = json.loads(said.stdout)
+        result = CliRunner().invoke(main, ["predict", str(trained), "--text", "Dolmic"])
+        row = json.loads(result.stdout)
         assert row["prediction"]
         assert 0 < row["confidence"] < 1
 
@@ -232,8 +232,8 @@ class TestPublished:
         assert len({example.input[0] for example in read["train"]}) == 18
         assert len(sources.NAMES.files) == 18
 
-    def test_the_baseline_is_what_is_told_of_it(self) -> None:
+    def test_the_baseline_is_the_published_one(self) -> None:
         task = names(source="languages")
         parts = [[(e.input[0], e.target) for e in task.read(split)] for split in ("train", "dev", "test")]
-        found = names_baseline(*parts)
-        assert (found.pooled, found.own, found.both) == pytest.approx((2.124, 1.956, 1.905), abs=5e-4)
+        baseline = names_baseline(*parts)
+        assert (baseline.pooled, baseline.own, baseline.both) == pytest.approx((2.124, 1.956, 1.905), abs=5e-4)

@@ -278,9 +278,7 @@ class TestTask:
 
     def test_a_missing_file(self, folder: Path) -> None:
         (folder / "dev.conll").unlink()
-        with pytest.raises(
-            DataError, match=r"dev\.conll: there is no such file; `dev` names the file; with null"
-        ):
+        with pytest.raises(DataError, match=r"dev\.conll: there is no such file; `dev` names the file; with null"):
             list(ner(folder=folder).read("dev"))
 
     def test_options_reach_the_field(self, tmp_path: Path) -> None:

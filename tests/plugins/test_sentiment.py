@@ -1,4 +1,4 @@
-"""The task `sentiment`: the generator, the published data, a folder of the user's."""
+"""The task `sentiment`: the generator, the published data, the user's files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from seqkit_sentiment import generator, sentiment
 from seqkit_sentiment.sources import SST2, TWEETEVAL_EMOTION, is_held_out
-from seqkit_sentiment.tweets import tokenise
+from seqkit_sentiment.tokenizer import tokenize_tweet
 
 from seqkit import DataError, Example, Label, Limit, Prediction, Tokens, UsageError
 from seqkit.data.store import prepare
@@ -26,7 +26,7 @@ GENERATED = {split: list(generator.reviews(split, 2000, seed=1)) for split in ("
 
 
 def verdict(text: str) -> str:
-    """The rules of the generator's language, read rather than written: its slow twin."""
+    """The verdict of a text by the rules of the generator's grammar."""
     (judgement,) = [s for s in text.removesuffix(" .").split(" . ") if counts(s)]
     others = "|".join(generator.OTHERS)
     judgement = re.sub(rf" , which (?:{others}) found \w+ ,", "", judgement)
@@ -41,10 +41,10 @@ def verdict(text: str) -> str:
 
 
 def counts(sentence: str) -> bool:
-    """Whether a sentence judges the film: it has such a word, and is not about the popcorn or by the critics."""
+    """Whether a sentence counts: it praises or blames, and is not about the popcorn or by the critics."""
     if not set(sentence.split()) & {*generator.PRAISE, *generator.BLAME}:
         return False
-    return not sentence.startswith((*generator.OTHERS, *(f"the {thing} " for thing in generator.OFF_TOPIC)))
+    return not sentence.startswith((*generator.OTHERS, *(f"the {topic} " for topic in generator.OFF_TOPIC)))
 
 
 def clause_sign(clause: str) -> int:
@@ -90,8 +90,8 @@ class TestGenerator:
         from sklearn.naive_bayes import MultinomialNB
 
         train = list(generator.reviews("train", 8000, seed=1))
-        for most in (1, 2):
-            bag = CountVectorizer(ngram_range=(1, most), token_pattern=r"\S+")
+        for longest in (1, 2):
+            bag = CountVectorizer(ngram_range=(1, longest), token_pattern=r"\S+")
             x, y = bag.fit_transform([text for text, _ in train]), [label for _, label in train]
             test = bag.transform([text for text, _ in GENERATED["test"]])
             truth = [label for _, label in GENERATED["test"]]
@@ -147,11 +147,11 @@ class TestTweets:
         ],
     )
     def test_tokens(self, tweet: str, tokens: str) -> None:
-        assert tokenise(tweet) == tokens
+        assert tokenize_tweet(tweet) == tokens
 
     def test_nothing_but_white_space_is_lost(self) -> None:
         signs = "".join(map(chr, range(33, 127)))
-        assert tokenise(signs).replace(" ", "") == signs.lower()
+        assert tokenize_tweet(signs).replace(" ", "") == signs.lower()
 
     def test_a_line_to_predict_is_prepared_like_the_training_data(self, tmp_path: Path) -> None:
         write(tmp_path / "train.tsv", "So GOOD!\tyes\n")
@@ -196,13 +196,13 @@ class TestFolder:
         assert [(example.input, example.target) for example in task.read("train")] == [("a b", "0"), (["c", "d"], "1")]
 
     def test_blank_lines_are_left_out_only_when_asked(self, tmp_path: Path) -> None:
-        folder = three(tmp_path, "a\tx\n\nb\ty\n")
+        folder = write_splits(tmp_path, "a\tx\n\nb\ty\n")
         with pytest.raises(DataError, match=r"train\.tsv:2: has 1 columns, but line 1 has 2"):
             list(sentiment(folder=folder).read("train"))
         assert len(list(sentiment(folder=folder, skip_blank=True).read("train"))) == 2
 
     def test_building_the_task_reads_nothing(self, tmp_path: Path) -> None:
-        """A trained model carries its recipe; it must predict where the data is no more."""
+        """A saved model has its recipe, and must be able to predict without the data."""
         assert sentiment(folder=tmp_path / "absent").splits == ("train", "dev", "test")
 
 
@@ -227,7 +227,7 @@ class TestHeldOut:
         many = {example.input for example in sentiment(**options, train="more.tsv").read("dev")}
         assert few < many
 
-    def test_repeats_stay_on_one_side(self, tmp_path: Path) -> None:
+    def test_repeats_are_in_one_split(self, tmp_path: Path) -> None:
         write(tmp_path / "train.tsv", self.lines(200) + self.lines(200).replace(" \t", "\t"))
         task = sentiment(folder=tmp_path, dev=None, test=None, held_out=0.3)
         train, dev = ({example.input.strip() for example in task.read(split)} for split in ("train", "dev"))
@@ -247,7 +247,7 @@ class TestHeldOut:
 
 
 class TestMistakes:
-    """Everything wrong with the user's own data says where it stands."""
+    """All problems with the user's data are reported with their location."""
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -263,10 +263,11 @@ class TestMistakes:
             sentiment(folder=tmp_path, **options)
 
     @pytest.mark.parametrize(
-        ("split", "advice"), [("train", "names the file"), ("dev", "null holds out"), ("test", "null goes without")]
+        ("split", "hint"),
+        [("train", "names the file"), ("dev", "with null, a share of train"), ("test", "with null, there is no test")],
     )
-    def test_missing_file(self, tmp_path: Path, split: str, advice: str) -> None:
-        with pytest.raises(DataError, match=rf"absent\.tsv: there is no such file; .*{advice}"):
+    def test_missing_file(self, tmp_path: Path, split: str, hint: str) -> None:
+        with pytest.raises(DataError, match=rf"absent\.tsv: there is no such file; .*{hint}"):
             list(sentiment(folder=tmp_path, **{split: "absent.tsv"}).read(split))  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
@@ -282,12 +283,12 @@ class TestMistakes:
         ],
     )
     def test_rows(self, tmp_path: Path, content: str, options: dict[str, Any], message: str) -> None:
-        task = sentiment(folder=three(tmp_path, content), **options)
+        task = sentiment(folder=write_splits(tmp_path, content), **options)
         with pytest.raises(DataError, match=message):
             prepare(task, key="test", cache=tmp_path / "cache")
 
     def test_a_label_that_training_has_not_seen(self, tmp_path: Path) -> None:
-        folder = three(tmp_path, "a\tx\nb\ty\n")
+        folder = write_splits(tmp_path, "a\tx\nb\ty\n")
         write(folder / "dev.tsv", "a\tx\nb\tz\n")
         with pytest.raises(DataError, match=r"dev\.tsv:2: .*label 'z' was not seen in training; known labels: x, y"):
             prepare(sentiment(folder=folder), key="test", cache=tmp_path / "cache")
@@ -298,7 +299,7 @@ class TestMistakes:
         with pytest.raises(DataError, match=r"train\.jsonl:1: .*label True should be text"):
             prepare(task, key="test", cache=tmp_path / "cache")
 
-    def test_a_text_that_is_none(self, tmp_path: Path) -> None:
+    def test_a_text_that_is_a_number(self, tmp_path: Path) -> None:
         write(tmp_path / "train.jsonl", json.dumps({"text": 3, "label": "a"}) + "\n")
         task = sentiment(folder=tmp_path, train="train.jsonl", dev=None, test=None, held_out=0.0, tokenizer="tweets")
         with pytest.raises(DataError, match=r"train\.jsonl:1: .*should be text, but is a int"):
@@ -337,8 +338,8 @@ class TestPublished:
         assert task.about["licence"] == dataset.licence
 
 
-def three(folder: Path, train: str) -> Path:
-    """A folder with this for train, and two sound lines each for dev and test."""
+def write_splits(folder: Path, train: str) -> Path:
+    """A folder with this for train, and two good lines each for dev and test."""
     write(folder / "train.tsv", train)
     for split in ("dev", "test"):
         write(folder / f"{split}.tsv", "text\tlabel\na\tx\n" if train.startswith("text\t") else "a\tx\na\tx\n")

@@ -1,4 +1,4 @@
-"""The task `translation`: the generator, words with marks, the user's files, scores, a run from end to end."""
+"""The task `translation`: the generator, the tokenizer, the user's files, scores, a run from end to end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import sacrebleu
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from seqkit_translation import finish, generator, scores, sources, translation, words
+from seqkit_translation import generator, scores, sources, tokenizer, translation
 
 from seqkit import DataError, Example, Limit, MissingExtra, Prediction, Text, Tokens, UsageError
 from seqkit.cli import main
@@ -40,16 +40,16 @@ TENS = {
 
 
 def read_number(text: str) -> int:
-    """Words to a number, by the grammar of English: the generator's slow twin."""
-    total, held = 0, 0
+    """Words to a number, by the grammar of English: the inverse of the generator."""
+    total, group = 0, 0
     for word in text.replace("-", " ").split():
         if word == "thousand":
-            total, held = held * 1000, 0
+            total, group = group * 1000, 0
         elif word == "hundred":
-            held *= 100
+            group *= 100
         else:
-            held += TENS[word] if word in TENS else SMALL.index(word)
-    return total + held
+            group += TENS[word] if word in TENS else SMALL.index(word)
+    return total + group
 
 
 def read_date(text: str) -> str:
@@ -68,32 +68,32 @@ class TestGenerator:
     def test_every_answer_is_right(self) -> None:
         kinds = set()
         for split in GENERATED.values():
-            for given_, wanted in split:
-                kinds.add(given_.isdigit())
-                if given_.isdigit():
-                    assert read_number(wanted) == int(given_)
+            for source, target in split:
+                kinds.add(source.isdigit())
+                if source.isdigit():
+                    assert read_number(target) == int(source)
                 else:
-                    assert read_date(given_) == wanted
+                    assert read_date(source) == target
         assert kinds == {True, False}
 
     @pytest.mark.parametrize(
-        ("number", "said"),
+        ("number", "text"),
         [
             (0, "zero"), (13, "thirteen"), (40, "forty"), (99, "ninety-nine"), (100, "one hundred"),
             (4217, "four thousand two hundred seventeen"), (30_000, "thirty thousand"),
             (999_999, "nine hundred ninety-nine thousand nine hundred ninety-nine"),
         ],
     )  # fmt: skip
-    def test_numbers(self, number: int, said: str) -> None:
-        assert generator.in_words(number) == said
+    def test_numbers(self, number: int, text: str) -> None:
+        assert generator.in_words(number) == text
 
     def test_no_answer_is_in_two_splits_and_no_input_comes_twice(self) -> None:
-        answers = [{wanted for _, wanted in pairs} for pairs in GENERATED.values()]
+        answers = [{target for _, target in pairs} for pairs in GENERATED.values()]
         assert not answers[0] & answers[1]
         assert not answers[0] & answers[2]
         assert not answers[1] & answers[2]
         for pairs in GENERATED.values():
-            assert len({given_ for given_, _ in pairs}) == len(pairs)
+            assert len({source for source, _ in pairs}) == len(pairs)
 
     def test_the_same_pairs_each_time_and_a_shorter_split_begins_a_longer_one(self) -> None:
         assert list(generator.pairs("dev", 200, seed=1)) == GENERATED["dev"][:200]
@@ -102,14 +102,14 @@ class TestGenerator:
 
     @pytest.mark.parametrize("kind", ["numbers", "dates"])
     def test_one_kind_alone(self, kind: Any) -> None:
-        found = list(generator.pairs("train", 300, seed=1, kind=kind))
-        assert {given_.isdigit() for given_, _ in found} == {kind == "numbers"}
+        pairs = list(generator.pairs("train", 300, seed=1, kind=kind))
+        assert {source.isdigit() for source, _ in pairs} == {kind == "numbers"}
 
 
 PINNED = [("the 17th of November 1904", "1904-11-17"), ("71509", "seventy-one thousand five hundred nine")]
 
 
-class TestWords:
+class TestTokenizer:
     @pytest.mark.parametrize(
         ("text", "tokens"),
         [
@@ -120,34 +120,35 @@ class TestWords:
         ],
     )
     def test_tokens(self, text: str, tokens: str) -> None:
-        assert " ".join(words.split(text)) == tokens
+        assert " ".join(tokenizer.split(text)) == tokens
 
     @given(st.text(max_size=40))
     def test_nothing_is_lost_but_white_space(self, text: str) -> None:
-        text = text.replace(words.MARK, "x")
-        assert words.join(" ".join(words.split(text))) == " ".join(text.split())
+        text = text.replace(tokenizer.MARK, "x")
+        assert tokenizer.join(" ".join(tokenizer.split(text))) == " ".join(text.split())
 
     def test_a_text_that_has_the_mark(self) -> None:
-        assert words.join(" ".join(words.split("a ￭b"))) == "a ■b"
+        assert tokenizer.join(" ".join(tokenizer.split("a ￭b"))) == "a ■b"
 
-    @given(st.text(max_size=40).filter(lambda text: words.MARK not in text))
+    @given(st.text(max_size=40).filter(lambda text: tokenizer.MARK not in text))
     def test_plain_text_stays_as_it_is(self, text: str) -> None:
-        assert words.join(text) == text
+        assert tokenizer.join(text) == text
 
 
-class TestFinish:
-    def test_an_unknown_word_becomes_the_input_word_it_was_written_from(self) -> None:
-        said = Prediction("<unk> meets <unk> ￭.", 0.5, {"alignment": [1, 0, 2, 3], "best": [["a ￭.", 0.5]]})
-        found = finish("trifft Anna Bert ￭.", said, replaces=True)
-        assert found.value == "Anna meets Bert."
-        assert found.scores["best"] == [["a.", 0.5]]
-        assert finish("trifft Anna Bert ￭.", said, replaces=False).value == "<unk> meets <unk>."
+class TestDetokenize:
+    def test_an_unknown_word_becomes_the_input_word_that_it_is_aligned_with(self) -> None:
+        prediction = Prediction("<unk> meets <unk> ￭.", 0.5, {"alignment": [1, 0, 2, 3], "best": [["a ￭.", 0.5]]})
+        source = "trifft Anna Bert ￭."
+        finished = tokenizer.detokenize(source, prediction, replace_unknown=True)
+        assert finished.value == "Anna meets Bert."
+        assert finished.scores["best"] == [["a.", 0.5]]
+        assert tokenizer.detokenize(source, prediction, replace_unknown=False).value == "<unk> meets <unk>."
 
     def test_without_an_alignment_it_stays_unknown(self) -> None:
-        assert finish("Anna", Prediction("<unk> x"), replaces=True) == Prediction("<unk> x")
+        assert tokenizer.detokenize("Anna", Prediction("<unk> x"), replace_unknown=True) == Prediction("<unk> x")
 
-    def test_targets_are_judged_as_they_were_read(self, tmp_path: Path) -> None:
-        """A word that the vocabulary lacks counts as itself: who says <unk> is wrong."""
+    def test_scores_are_taken_against_the_targets_as_read(self, tmp_path: Path) -> None:
+        """A word that is not in the vocabulary counts as itself, so that <unk> is wrong."""
         for name, text in {"train": "a\tx\nb\ty\n" * 3, "dev": "a\tx\nb\tz ￭!\n", "test": "a\tq\n"}.items():
             (tmp_path / f"{name}.tsv").write_text(text, encoding="utf-8")
         task = translation(folder=tmp_path, input_unit="words", target_unit="words", tokenizer="spaces", scores="text")
@@ -160,36 +161,40 @@ class TestFinish:
 
 
 class TestScores:
-    GIVEN = ("A man rides a horse.", "two dogs run across the green grass", "Nobody is here")
-    TRUE = ("A man rides a brown horse.", "Two dogs run across the grass.", "Nobody is here")
+    PREDICTED = ("A man rides a horse.", "two dogs run across the green grass", "Nobody is here")
+    TARGETS = ("A man rides a brown horse.", "Two dogs run across the grass.", "Nobody is here")
 
     @pytest.mark.parametrize("lower", [False, True])
     def test_they_are_those_of_sacrebleu(self, lower: bool) -> None:
-        said = [Prediction(text) for text in self.GIVEN]
-        found = scores.translation_scores(said, self.TRUE, lower=lower)
-        bleu = sacrebleu.corpus_bleu(list(self.GIVEN), [list(self.TRUE)], lowercase=lower)
-        assert found["bleu"] == pytest.approx(bleu.score)
-        sides = [[text.lower() if lower else text for text in side] for side in (self.GIVEN, self.TRUE)]
-        assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(sides[0], [sides[1]]).score)
-        assert found["exact"] == pytest.approx(1 / 3)
+        predictions = [Prediction(text) for text in self.PREDICTED]
+        result = scores.translation_scores(predictions, self.TARGETS, lower=lower)
+        bleu = sacrebleu.corpus_bleu(list(self.PREDICTED), [list(self.TARGETS)], lowercase=lower)
+        assert result["bleu"] == pytest.approx(bleu.score)
+        sides = [[text.lower() if lower else text for text in side] for side in (self.PREDICTED, self.TARGETS)]
+        assert result["chrf"] == pytest.approx(sacrebleu.corpus_chrf(sides[0], [sides[1]]).score)
+        assert result["exact"] == pytest.approx(1 / 3)
 
-    def test_lower_makes_cases_one(self) -> None:
-        said = [Prediction("A DOG")]
-        assert scores.translation_scores(said, ["a dog"], lower=True)["exact"] == 1.0
-        assert scores.translation_scores(said, ["a dog"], lower=False)["exact"] == 0.0
+    def test_lower_ignores_case(self) -> None:
+        predictions = [Prediction("A DOG")]
+        assert scores.translation_scores(predictions, ["a dog"], lower=True)["exact"] == 1.0
+        assert scores.translation_scores(predictions, ["a dog"], lower=False)["exact"] == 0.0
         for lower, exact in ((True, 1.0), (False, 0.0)):
             metric: Any = translation(lower=lower).metric
-            assert metric(said, ["a dog"])["exact"] == exact
+            assert metric(predictions, ["a dog"])["exact"] == exact
 
     def test_texts_that_a_limit_cut_are_counted(self) -> None:
-        said = [Prediction("a", scores={"cut": True}), Prediction("b", scores={"alignment": [0]}), Prediction("c")]
-        assert scores.text_scores(said, ["a", "b", "x"]) == {"cer": 1 / 3, "exact": 2 / 3, "cut": 1 / 3}
+        predictions = [
+            Prediction("a", scores={"cut": True}),
+            Prediction("b", scores={"alignment": [0]}),
+            Prediction("c"),
+        ]
+        assert scores.text_scores(predictions, ["a", "b", "x"]) == {"cer": 1 / 3, "exact": 2 / 3, "cut": 1 / 3}
 
     def test_the_signature_says_how(self) -> None:
-        found = translation(source="multi30k", lower=True).about["scores"]
-        assert "case:lc" in found["bleu"]
-        assert "tok:13a" in found["bleu"]
-        assert found["chrf"].startswith("nrefs:1")
+        signature = translation(source="multi30k", lower=True).about["scores"]
+        assert "case:lc" in signature["bleu"]
+        assert "tok:13a" in signature["bleu"]
+        assert signature["chrf"].startswith("nrefs:1")
 
     def test_without_sacrebleu_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "sacrebleu", None)
@@ -228,12 +233,12 @@ class TestTask:
         )
         (tmp_path / "train.tsv").write_text(pairs)
         options: Any = {"folder": tmp_path, "dev": None, "test": None, "held_out": 0.0, "pieces": 40}
-        found = {}
+        is_equal = {}
         for shared in (True, False):
             task = translation(**options, input_unit="pieces", target_unit="pieces", shared=shared)
             ready: Any = prepare(task, key=f"test {shared}", cache=tmp_path / "cache")
-            found[shared] = ready.input.vocabulary == ready.target.vocabulary
-        assert found == {True: True, False: False}
+            is_equal[shared] = ready.input.vocabulary == ready.target.vocabulary
+        assert is_equal == {True: True, False: False}
         with pytest.raises(UsageError, match="only pieces are shared"):
             translation(shared=True)
 
@@ -307,15 +312,16 @@ class TestFolder:
             ({"train": "train.{}", "pair": ("de", "de")}, r"the same file on both sides"),
         ],
     )
-    def test_options_that_cannot_be_meant(self, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    def test_options_that_are_not_supported(self, tmp_path: Path, options: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
             translation(folder=tmp_path, **options)
 
     @pytest.mark.parametrize(
-        ("split", "advice"), [("train", "names the file"), ("dev", "null holds out"), ("test", "null goes without")]
+        ("split", "hint"),
+        [("train", "names the file"), ("dev", "with null, a share of train"), ("test", "with null, there is no test")],
     )
-    def test_missing_file(self, tmp_path: Path, split: str, advice: str) -> None:
-        with pytest.raises(DataError, match=rf"absent\.tsv: there is no such file; .*{advice}"):
+    def test_missing_file(self, tmp_path: Path, split: str, hint: str) -> None:
+        with pytest.raises(DataError, match=rf"absent\.tsv: there is no such file; .*{hint}"):
             list(translation(folder=tmp_path, **{split: "absent.tsv"}).read(split))  # type: ignore[arg-type]
 
     def test_files_of_different_lengths(self, tmp_path: Path) -> None:
@@ -327,7 +333,7 @@ class TestFolder:
 
     @pytest.mark.parametrize("pair", [("de", "xx"), ("de", "de")])
     def test_languages_that_multi30k_does_not_have(self, pair: tuple[str, str]) -> None:
-        with pytest.raises(UsageError, match="multi30k has two different ones of en, de, fr"):
+        with pytest.raises(UsageError, match="should be two different languages of en, de, fr"):
             translation(source="multi30k", pair=pair)
 
     def test_building_the_task_reads_nothing(self, tmp_path: Path) -> None:
@@ -351,10 +357,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
 
     def row() -> str:
-        things = [str(each) for each in rng.choice(list(KNOWN), int(rng.integers(1, 4)))]
+        words = [str(word) for word in rng.choice(list(KNOWN), int(rng.integers(1, 4)))]
         for _ in range(int(rng.integers(1, 3))):
-            things.insert(int(rng.integers(0, len(things) + 1)), "".join(rng.choice(list("ABCDEFGHKLMN"), 5)))
-        return f"{' '.join(things)}.\t{' '.join(KNOWN.get(each, each) for each in things)}."
+            words.insert(int(rng.integers(0, len(words) + 1)), "".join(rng.choice(list("ABCDEFGHKLMN"), 5)))
+        return f"{' '.join(words)}.\t{' '.join(KNOWN.get(word, word) for word in words)}."
 
     for split, count in (("train", 600), ("dev", 40), ("test", 40)):
         (folder / f"{split}.tsv").write_text("".join(f"{row()}\n" for _ in range(count)), encoding="utf-8")
@@ -364,18 +370,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_from_end_to_end_copies_the_words_that_it_does_not_know(trained: Path) -> None:
-    found = json.loads((trained / "out" / "metrics.json").read_text())
-    assert found["t/test/bleu"] > 85
-    assert found["t/test/exact"] > 0.8, "names are none of the vocabulary's words: they have to be copied"
-    assert found["t/test/cut"] == 0.0
-    assert set(found) >= {"t/dev/chrf", "t/dev/nats"}
+def test_a_run_from_end_to_end_copies_unknown_words(trained: Path) -> None:
+    metrics = json.loads((trained / "out" / "metrics.json").read_text())
+    assert metrics["t/test/bleu"] > 85
+    assert metrics["t/test/exact"] > 0.8, "names are not in the vocabulary, so they have to be copied"
+    assert metrics["t/test/cut"] == 0.0
+    assert set(metrics) >= {"t/dev/chrf", "t/dev/nats"}
 
 
 def test_its_predictions_are_plain_text(trained: Path) -> None:
-    said = CliRunner().invoke(main, ["predict", str(trained / "out"), "--text", "Hund Xylo Baum."])
-    assert said.exit_code == 0, said.output
-    row = json.loads(said.stdout)
+    result = CliRunner().invoke(main, ["predict", str(trained / "out"), "--text", "Hund Xylo Baum."])
+    assert result.exit_code == 0, result.output
+    row = json.loads(result.stdout)
     assert row["prediction"] == "dog Xylo tree."
     assert len(row["scores"]["best"]) == 2
     assert row["scores"]["alignment"][1] == 1
@@ -383,9 +389,9 @@ def test_its_predictions_are_plain_text(trained: Path) -> None:
 
 def test_it_writes_too(trained: Path) -> None:
     options = ["--prompt", "Hund Baum.", "--temperature", "0", "--count", "2"]
-    said = CliRunner().invoke(main, ["generate", str(trained / "out"), *options])
-    assert said.exit_code == 0, said.output
-    assert said.stdout == "dog tree.\n" * 2
+    result = CliRunner().invoke(main, ["generate", str(trained / "out"), *options])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "dog tree.\n" * 2
 
 
 @pytest.mark.data
@@ -409,7 +415,7 @@ class TestPublished:
             for split in ("train", "dev", "test"):
                 for example in translation(source="multi30k", pair=pair).read(split):
                     for text in (example.input, example.target):
-                        assert words.join(" ".join(words.split(text))) == " ".join(text.split())
+                        assert tokenizer.join(" ".join(tokenizer.split(text))) == " ".join(text.split())
 
     def test_only_the_files_of_the_pair_are_wanted(self) -> None:
         assert {file.path.split(".")[1] for file in sources.multi30k_files(("fr", "en")).files} == {"fr", "en"}

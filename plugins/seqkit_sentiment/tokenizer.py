@@ -1,4 +1,4 @@
-"""Tweets as words: what a tweet says with signs, kept as signs."""
+"""Tweets as tokens: words, emoticons, emoji, hashtags and punctuation."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _TOKEN = re.compile(
     | \d+
     | [:;=] [-o']? [()\[\]/\\|*3dp] (?!\w)  # emoticons, lower case: :-) ;d
     | [.!?]+                                # ... !! ?!
-    | [^\s]                                 # any other sign alone: # & each emoji
+    | [^\s]                                 # any other character alone: # & each emoji
     """,
     re.VERBOSE,
 )
 
 
-def tokenise(text: str) -> str:
+def tokenize_tweet(text: str) -> str:
     """A tweet with one space between its tokens.
 
-    HTML entities become what they stand for (`&amp;` is `&`), a written `\\n` a space, a typographic apostrophe a
-    plain one; letters become lower case; three or more of one sign become two (`soooo`, `!!!!`). Then words, numbers,
-    addresses, mentions, emoticons, runs of full stops, exclamation and question marks, and every other sign (a
-    hashtag's `#`, each emoji) stand alone. Joiners and variation selectors between emoji are left out.
+    HTML entities are replaced (`&amp;` by `&`), and so are a written `\\n` (by a space) and a typographic apostrophe
+    (by a plain one). Letters become lower case, and three or more of one character become two (`soooo`, `!!!!`). Tokens
+    are words, numbers, addresses, mentions, emoticons, runs of full stops, exclamation and question marks, and every
+    other character (a hashtag's `#`, each emoji). Joiners and variation selectors between emoji are left out.
     """
     text = html.unescape(text).replace("\\n", " ").replace("\u2019", "'").lower()
     text = text.replace("\ufe0f", "").replace("\u200d", " ")

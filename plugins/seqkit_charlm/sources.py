@@ -1,0 +1,68 @@
+"""Where running text comes from: Python's help texts, public data, the user's file."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqkit import Dataset, File, fetch, readers
+from seqkit_charlm.splits import Document
+
+_COMMIT = "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
+SHAKESPEARE = Dataset(
+    "char_lm/tinyshakespeare",
+    (
+        File(
+            "input.txt",
+            f"https://raw.githubusercontent.com/karpathy/char-rnn/{_COMMIT}/data/tinyshakespeare/input.txt",
+            "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            1_115_394,
+        ),
+    ),
+    licence="the text is in the public domain",
+    about="excerpts of Shakespeare's plays, 1.1 million characters (A. Karpathy 2015, char-rnn)",
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text: the user's file, or without one a named source."""
+
+    source: str
+    file: Path | None = None
+
+    def documents(self) -> list[Document]:
+        """The documents of the text, in order; joined without separators they are the whole text.
+
+        Raises:
+            DataError: the file is missing or is not text.
+        """
+        if self.file is None and self.source == "python-docs":
+            from pydoc_data.topics import topics
+
+            return [(f"pydoc_data.topics[{name!r}]", topics[name]) for name in sorted(topics)]
+        return [(path.name, example.input) for path in self.files() for example in readers.text(path)]
+
+    def files(self) -> Sequence[Path]:
+        """The files that the text is read from."""
+        if self.file is not None:
+            return [self.file]
+        if self.source == "python-docs":
+            import pydoc_data.topics
+
+            return [Path(pydoc_data.topics.__file__)]
+        return [fetch(SHAKESPEARE) / file.path for file in SHAKESPEARE.files]
+
+    def about(self) -> dict[str, Any]:
+        """Facts for the run folder."""
+        if self.file is not None:
+            return {"dataset": str(self.file)}
+        if self.source == "python-docs":
+            return {
+                "dataset": f"pydoc_data.topics of Python {platform.python_version()}",
+                "licence": "PSF-2.0, the licence of the Python documentation",
+            }
+        return {"dataset": SHAKESPEARE.name, "licence": SHAKESPEARE.licence, "about": SHAKESPEARE.about}
