@@ -33,20 +33,20 @@ def command(recipe: str, sets: tuple[str, ...], no_measure: bool, write: bool, a
     if write and len(checked.tasks) > 1:
         raise UsageError("--write: the tasks of a joint recipe share train.batch; choose one value for all")
 
-    from seqkit.experiments import batch_plan as planning
-    from seqkit.experiments import batch_plan_report
+    from seqkit.experiments.batch_plan import plan_batches
+    from seqkit.experiments.batch_plan_report import format_plan
     from seqkit.recipe import rewrite
     from seqkit.runs.progress import Progress
 
     with Progress(quiet=quiet) as progress:
-        plans = planning.plan(checked, progress, measure=not no_measure)
+        plans = plan_batches(checked, progress, measure=not no_measure)
     for plan in plans:
         if as_json:
-            ways = [way.facts() for way in plan.ways]
-            click.echo(json.dumps({"task": plan.task, "ways": ways, "best": plan.best, "lanes": plan.lanes}))
+            choices = [choice.facts() for choice in plan.choices]
+            click.echo(json.dumps({"task": plan.task, "ways": choices, "best": plan.best, "lanes": plan.lanes}))
         else:
-            click.echo("\n".join(batch_plan_report.table(plan)))
-    if write and plans[0].ways:
-        changed = rewrite.write(Path(recipe), checked, plans[0].ways[plans[0].best].settings)
+            click.echo("\n".join(format_plan(plan)))
+    if write and plans[0].choices:
+        changed = rewrite.write(Path(recipe), checked, plans[0].choices[plans[0].best].settings)
         settings = ", ".join(f"{name}: {'null' if value is None else value}" for name, value in changed.items())
         click.echo(f"{recipe}: wrote {settings}" if changed else f"{recipe}: nothing to change", err=True)

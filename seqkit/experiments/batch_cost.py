@@ -1,4 +1,4 @@
-"""Time and memory of batches, measured on a few of them."""
+"""Time and memory of batches, measured on a few of them and predicted for all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,13 +24,13 @@ from seqkit.runtime.precision import precision
 from seqkit.settings import TrainSettings
 from seqkit.types import JSON, Index
 
-TRIED = 8
-"""Batches that are worked on to measure time and memory."""
+MEASURED = 8
+"""Batches that are trained on to measure time and memory."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of making batches, and what an epoch would be.
+class BatchingChoice:
+    """Settings for making batches, and what an epoch of such batches is like.
 
     Attributes:
         name: in words.
@@ -55,10 +56,10 @@ class Way:
         return len(np.unique(self.padded))
 
     def facts(self) -> JSON:
-        """As JSON."""
+        """The choice as JSON."""
         return {
             "name": self.name,
-            **{word: getattr(self.settings, word) for word in BATCH_SETTINGS},
+            **{name: getattr(self.settings, name) for name in BATCH_SETTINGS},
             "batches": len(self.examples),
             "examples": float(self.examples.mean()),
             "valid": self.valid,
@@ -69,78 +70,83 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Seconds and bytes of a batch: a part for each batch, and a part for each padded step."""
+class BatchCost:
+    """Seconds and bytes of a batch, each as (constant, per padded step)."""
 
     seconds: tuple[float, float]
     memory: tuple[float, float]
 
     @classmethod
-    def measured(cls, model: Model, data: TaskData, recipe: Recipe, own: Way) -> Cost:
-        """Work on batches from the shortest to the longest."""
+    def measure(cls, model: Model, data: TaskData, recipe: Recipe, choice: BatchingChoice) -> BatchCost:
+        """Train on some of the recipe's own batches, from the smallest to the largest."""
         lengths = data.lengths("train")
         batches = make_batches(lengths, recipe.train, seed=recipe.seed, epoch=0)
-        by_size = np.argsort(own.examples * own.padded, kind="stable")
-        chosen = by_size[np.unique(np.linspace(0, len(batches) - 1, TRIED).round().astype(int))]
-        made = [data.batch("train", batches[i], int(own.padded[i])) for i in chosen]
-        return cls(*_lines(*measure(model, data, recipe, made)))
+        by_size = np.argsort(choice.examples * choice.padded, kind="stable")
+        measured = by_size[np.unique(np.linspace(0, len(batches) - 1, MEASURED).round().astype(int))]
+        padded = [data.batch("train", batches[i], int(choice.padded[i])) for i in measured]
+        return cls(*_fit_lines(*measure_batches(model, data, recipe, padded)))
 
-    def of(self, each: Way) -> Way:
-        steps = each.examples * each.padded
+    def predict(self, choice: BatchingChoice) -> BatchingChoice:
+        """The same choice with the time and memory that its batches will take."""
+        steps = choice.examples * choice.padded
         seconds = float((self.seconds[0] + self.seconds[1] * steps).sum())
-        return dataclasses.replace(
-            each, seconds=seconds, memory=int(self.memory[0] + self.memory[1] * float(steps.max()))
-        )
+        memory = int(self.memory[0] + self.memory[1] * float(steps.max()))
+        return dataclasses.replace(choice, seconds=seconds, memory=memory)
 
 
-def measure(
+def measure_batches(
     model: Model, data: TaskData, recipe: Recipe, batches: Sequence[Batch]
 ) -> tuple[list[int], list[float], list[float]]:
-    """Padded steps, seconds and bytes of each batch. The second time counts: the first prepares what a shape needs."""
-    settings = recipe.train
-    optimizer = build_optimizer(settings.optimizer, model)
-    autocast, _ = precision(settings.precision, model.device)
+    """Padded steps, seconds and bytes of training on each batch.
+
+    Each is trained on twice and the second time counts: the first prepares what libraries need for its shape.
+    """
+    optimizer = build_optimizer(recipe.train.optimizer, model)
+    autocast, _ = precision(recipe.train.precision, model.device)
     model.train()
     steps, seconds, memory = [], [], []
     for batch in batches:
         for _ in range(2):
-            there = batch.to(model.device)
-            _wait(model)
+            on_device = batch.to(model.device)
+            _synchronize(model)
             began = time.perf_counter()
-            with Kept(model) as kept, autocast():
-                total, count, _ = model.loss(data.name, there)
+            with SavedActivations(model) as saved, autocast():
+                total, count, _ = model.loss(data.name, on_device)
             torch.autograd.backward(total / count)
             optimizer.step()
             optimizer.zero_grad()
-            _wait(model)
-            took = time.perf_counter() - began
+            _synchronize(model)
+            elapsed = time.perf_counter() - began
         steps.append(batch.lengths.numel() * batch.x.shape[1])
-        seconds.append(took)
-        fixed = sum(p.nbytes * 2 for p in model.parameters())  # each weight has a gradient
-        fixed += sum(v.nbytes for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor))
-        memory.append(float(kept.bytes + fixed))
+        seconds.append(elapsed)
+        weights_and_gradients = sum(p.nbytes * 2 for p in model.parameters())
+        moments = sum(v.nbytes for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor))
+        memory.append(float(saved.bytes + weights_and_gradients + moments))
     return steps, seconds, memory
 
 
-def _lines(steps: Sequence[int], *values: Sequence[float]) -> list[tuple[float, float]]:
-    """For each row of values, (what stays, what comes with each step): least squares, neither below 0."""
-    found = []
+def _fit_lines(steps: Sequence[int], *rows: Sequence[float]) -> list[tuple[float, float]]:
+    """(constant, per step) of each row of values, by least squares, neither below 0."""
+    lines = []
     x = np.asarray(steps, dtype=np.float64)
-    for row in values:
+    for row in rows:
         y = np.asarray(row)
         slope = float(np.polyfit(x, y, 1)[0]) if len(np.unique(x)) > 1 else 0.0
         slope = min(max(slope, 0.0), float(y.mean() / x.mean()))
-        found.append((float(y.mean() - slope * x.mean()), slope))
-    return found
+        lines.append((float(y.mean() - slope * x.mean()), slope))
+    return lines
 
 
-def _wait(model: Model) -> None:
+def _synchronize(model: Model) -> None:
     if model.device.type == "cuda":
         torch.cuda.synchronize()
 
 
-class Kept:
-    """Counts the bytes of what a forward pass keeps for the backward pass, each storage once, weights left out."""
+class SavedActivations:
+    """Counts the bytes that a forward pass within the block saves for the backward pass.
+
+    Each storage counts once, and the weights do not.
+    """
 
     def __init__(self, model: Model) -> None:
         self.seen = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -154,9 +160,11 @@ class Kept:
             self.bytes += storage.nbytes()
         return tensor
 
-    def __enter__(self) -> Kept:
+    def __enter__(self) -> Self:
         self._hooks.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._hooks.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hooks.__exit__(kind, error, trace)

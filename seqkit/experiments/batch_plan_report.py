@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from seqkit.experiments.batch_plan import GOAL, SHAPES, Plan
+from seqkit.experiments.batch_plan import SHAPES, VALID, BatchPlan
 from seqkit.io import atomic
 from seqkit.types import Index
 
 
-def histogram(lengths: Index, *, rows: int = 12, width: int = 40) -> list[str]:
+def format_histogram(lengths: Index, *, rows: int = 12, width: int = 40) -> list[str]:
     """Lines that show how many examples have how many steps. Each line covers as wide a range of lengths."""
     low, high = int(lengths.min()), int(lengths.max())
     size = max(1, -(-(high - low + 1) // rows))
     counts = np.bincount((lengths - low) // size)
-    found = []
+    lines = []
     for number, count in enumerate(counts):
         first, last = low + number * size, min(high, low + (number + 1) * size - 1)
         span = f"{first:,}" if first == last else f"{first:,} to {last:,}"
         bar = "#" * max(int(count > 0), round(width * count / counts.max()))
-        found.append(f"{span:>16}  {count:>9,}  {bar}".rstrip())
-    return found
+        lines.append(f"{span:>16}  {count:>9,}  {bar}".rstrip())
+    return lines
 
 
-def table(each: Plan) -> list[str]:
-    """The findings about a task, as lines."""
-    if each.lanes is not None:
-        count, seconds, memory = each.lanes
+def format_plan(plan: BatchPlan) -> list[str]:
+    """The choices of a task as the lines of a table, the best marked with an arrow."""
+    if plan.lanes is not None:
+        count, seconds, memory = plan.lanes
         cost = f", about {_time(seconds)} an epoch, {atomic.readable(memory)}" if memory else ""
-        return [f"{each.task}: a stream in lanes: {count:,} batches of one shape, no padding{cost}"]
-    found = [f"{each.task}: {len(each.lengths):,} examples; {each.unit} an example:", *histogram(each.lengths), ""]
-    found.append(f"   {'batches':<52} {'number':>8} {'true steps':>10} {'shapes':>6} {'an epoch':>9} {'memory':>9}")
-    for number, one in enumerate(each.ways):
-        costs = ("-", "-") if one.seconds is None else (_time(one.seconds), atomic.readable(one.memory or 0))
-        found.append(
-            f"{'->' if number == each.best else '  '} {one.name:<52} {len(one.examples):>8,} {one.valid:>10.3f} "
-            f"{one.shapes:>6} {costs[0]:>9} {costs[1]:>9}"
-        )
-    if not any(one.valid >= GOAL and one.shapes <= SHAPES for one in each.ways):
-        nearest = max((one for one in each.ways if one.shapes <= SHAPES), key=lambda one: one.valid, default=None)
-        said = "none of them has" if nearest is None else f"{nearest.valid:.3f} is the most that these have with"
-        found.append(f"   {GOAL} of true steps with {SHAPES} shapes is not reached: {said} {SHAPES} shapes or fewer")
-    return found
+        return [f"{plan.task}: a stream in lanes: {count:,} batches of one shape, no padding{cost}"]
+    lines = [f"{plan.task}: {len(plan.lengths):,} examples; {plan.unit} an example:"]
+    lines += [*format_histogram(plan.lengths), ""]
+    lines.append(f"   {'batches':<52} {'number':>8} {'true steps':>10} {'shapes':>6} {'an epoch':>9} {'memory':>9}")
+    for number, choice in enumerate(plan.choices):
+        seconds_text = "-" if choice.seconds is None else _time(choice.seconds)
+        memory_text = "-" if choice.seconds is None else atomic.readable(choice.memory or 0)
+        counts = f"{len(choice.examples):>8,} {choice.valid:>10.3f} {choice.shapes:>6}"
+        arrow = "->" if number == plan.best else "  "
+        lines.append(f"{arrow} {choice.name:<52} {counts} {seconds_text:>9} {memory_text:>9}")
+    with_few_shapes = [choice.valid for choice in plan.choices if choice.shapes <= SHAPES]
+    if max(with_few_shapes, default=0.0) < VALID:
+        most = f"{max(with_few_shapes):.3f} is the most that these have with" if with_few_shapes else "none of them has"
+        lines.append(f"   {VALID} of true steps with {SHAPES} shapes is not reached: {most} {SHAPES} shapes or fewer")
+    return lines
 
 
 def _time(seconds: float) -> str:

@@ -17,6 +17,7 @@ from seqkit.data.epoch import EpochPlan
 from seqkit.experiments import batch_cost, batch_plan, prepare
 from seqkit.runs.progress import Progress
 from seqkit.settings import TrainSettings
+from seqkit.types import Index
 
 RECIPE = """# what this is for
 tasks:
@@ -44,58 +45,63 @@ def call(path: Path, *words: str) -> Result:
 def test_what_is_counted_is_what_training_does(path: Path) -> None:
     checked = recipe.load(path)
     with Progress(quiet=True) as progress:
-        [found] = batch_plan.plan(checked, progress, measure=False)
+        [found] = batch_plan.plan_batches(checked, progress, measure=False)
         data = prepare.prepare_data(checked, progress, progress.say)
     assert len(found.lengths) == 300
-    for way in found.ways:
-        epoch = EpochPlan(data, way.settings, seed=checked.seed, epoch=0)
+    for choice in found.choices:
+        epoch = EpochPlan(data, choice.settings, seed=checked.seed, epoch=0)
         batches = [batch for turn in epoch.turns for batch in epoch.batches(turn)]
-        assert way.examples.tolist() == [batch.size for batch in batches]
-        assert way.padded.tolist() == [batch.x.shape[1] for batch in batches]
+        assert choice.examples.tolist() == [batch.size for batch in batches]
+        assert choice.padded.tolist() == [batch.x.shape[1] for batch in batches]
         tokens = sum(batch.tokens for batch in batches)
-        assert way.valid == pytest.approx(tokens / sum(batch.size * batch.x.shape[1] for batch in batches))
-        assert way.seconds is None
-    by_chance, best = found.ways[0], found.ways[found.best]
+        assert choice.valid == pytest.approx(tokens / sum(batch.size * batch.x.shape[1] for batch in batches))
+        assert choice.seconds is None
+    by_chance, best = found.choices[0], found.choices[found.best]
     assert best.valid > by_chance.valid + 0.05
-    assert min(way.shapes for way in found.ways) <= batch_plan.SHAPES
+    assert min(choice.shapes for choice in found.choices) <= batch_plan.SHAPES
 
 
-def test_the_ways_are_alike_but_for_padding() -> None:
+def counted(lengths: Index, settings: TrainSettings) -> list[batch_cost.BatchingChoice]:
+    candidates = batch_plan.candidates(lengths, settings)
+    return [batch_plan.count_batches(name, changed, lengths, seed=1) for name, changed in candidates]
+
+
+def test_the_choices_are_alike_but_for_padding() -> None:
     lengths = np.random.default_rng(0).integers(1, 60, 2000)
-    ways = [batch_plan.way(*each, lengths, seed=1) for each in batch_plan.choices(lengths, TrainSettings(batch=16))]
-    assert len({each.name for each in ways}) == len(ways) >= 6
-    for each in ways:
+    choices = counted(lengths, TrainSettings(batch=16))
+    assert len({each.name for each in choices}) == len(choices) >= 6
+    for each in choices:
         assert int(each.examples.sum()) == 2000
         assert len(each.examples) == pytest.approx(125, rel=0.1)
-    few = [each for each in ways if each.settings.shapes]
+    few = [each for each in choices if each.settings.shapes]
     assert all(each.shapes <= batch_plan.SHAPES for each in few)
 
 
 def test_the_recipe_is_left_alone_if_nothing_is_better() -> None:
     lengths = np.full(100, 7)
-    ways = [batch_plan.way(*each, lengths, seed=1) for each in batch_plan.choices(lengths, TrainSettings(batch=10))]
-    assert batch_plan.best(ways) == 0
-    assert all(each.valid == 1.0 for each in ways)
+    choices = counted(lengths, TrainSettings(batch=10))
+    assert batch_plan.choose_best(choices) == 0
+    assert all(each.valid == 1.0 for each in choices)
 
 
 def test_a_line_through_costs() -> None:
-    assert batch_cost._lines([1, 2, 3], [5.0, 7.0, 9.0]) == [pytest.approx((3.0, 2.0))]
-    assert batch_cost._lines([10, 20], [4.0, 3.0]) == [pytest.approx((3.5, 0.0))], (
+    assert batch_cost._fit_lines([1, 2, 3], [5.0, 7.0, 9.0]) == [pytest.approx((3.0, 2.0))]
+    assert batch_cost._fit_lines([10, 20], [4.0, 3.0]) == [pytest.approx((3.5, 0.0))], (
         "noise makes no batch cost less than none"
     )
-    assert batch_cost._lines([10, 20], [1.0, 3.0]) == [pytest.approx((0.0, 2 / 15))]
+    assert batch_cost._fit_lines([10, 20], [1.0, 3.0]) == [pytest.approx((0.0, 2 / 15))]
 
 
-def test_kept_for_the_backward_pass() -> None:
+def test_what_is_saved_for_the_backward_pass_is_counted() -> None:
     class Model(torch.nn.Linear):
         device = torch.device("cpu")
 
     model = Model(10, 10)
     x = torch.randn(5, 10)
-    with batch_cost.Kept(model) as kept:  # type: ignore[arg-type]
+    with batch_cost.SavedActivations(model) as saved:  # type: ignore[arg-type]
         y = model(x).tanh()
     assert y.requires_grad
-    assert kept.bytes == x.nbytes + y.nbytes, "the input for the weights' gradient, the output for that of tanh"
+    assert saved.bytes == x.nbytes + y.nbytes, "the input for the weights' gradient, the output for that of tanh"
 
 
 def test_time_and_memory_grow_with_the_batch(path: Path) -> None:
