@@ -95,7 +95,7 @@ class _Learns:
         return type(self)._cases  # type: ignore[attr-defined,no-any-return]
 
     def _named_cases(self) -> Iterator[_Case]:
-        from seqkit.verification.recipe_contracts import sample
+        from seqkit.verification.recipe_contracts import sample_task
 
         data = None
         for encoder in self.encoders:
@@ -106,7 +106,7 @@ class _Learns:
                     continue  # a head that predicts the next step cannot use an encoder that sees it
                 raise
             ((name, entry),) = recipe.tasks.items()
-            data = data or sample(name, recipes.build_task(entry))
+            data = data or sample_task(name, recipes.build_task(entry))
             yield _Case(recipe, data)
         assert data is not None, "none of the encoders fits the task's head"
 
@@ -221,10 +221,10 @@ class TaskConformance(_Learns):
     def test_the_score_that_chooses_is_there(self) -> None:
         """An evaluation has the score by which the task chooses its checkpoint."""
         from seqkit.inference.evaluate import evaluate, score_name
-        from seqkit.verification.recipe_contracts import sample
+        from seqkit.verification.recipe_contracts import sample_task
 
         for case in self.cases():
-            few = sample(case.data.name, case.data.task, (case.data.input, case.data.target), most=ROWS)
+            few = sample_task(case.data.name, case.data.task, (case.data.input, case.data.target), max_examples=ROWS)
             scores = evaluate(case.model(), few, "train").scores
             best = score_name(few.task.best)
             assert best in scores, f"best is '{best}', and the scores are {', '.join(scores)}"
@@ -258,7 +258,7 @@ class HeadConformance(_Learns):
 
     def _made_up_cases(self) -> Iterator[_Case]:
         from seqkit.recipe.options import options_of
-        from seqkit.verification.recipe_contracts import sample
+        from seqkit.verification.recipe_contracts import sample_task
 
         said = {"use": self.head} if isinstance(self.head, str) else dict(self.head or {})
         use = str(said.pop("use"))
@@ -267,7 +267,7 @@ class HeadConformance(_Learns):
         targets = [each for each in _made_up() if isinstance(each.target, tuple(getattr(factory, "accepts", ())))]
         assert targets, f"no made-up target is one that {use} accepts; name a task that it serves"
         for task in targets:
-            data = sample("task", task)
+            data = sample_task("task", task)
             for encoder in self.encoders:
                 if encoder.get("bidirectional") and getattr(factory, "needs_causal", False):
                     continue

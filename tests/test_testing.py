@@ -20,7 +20,7 @@ from seqkit.registry import registry
 from seqkit.settings import TrainSettings
 from seqkit.testing import EncoderConformance, HeadConformance, TaskConformance
 from seqkit.types import Choice, Example, Field, Prediction, Share, Task
-from seqkit.verification.recipe_contracts import sample
+from seqkit.verification.recipe_contracts import sample_task
 from tests.verification.test_contracts import D, Simple
 
 
@@ -66,7 +66,7 @@ def test_a_broken_encoder_fails_with_the_contract_and_the_cause(monkeypatch: pyt
             super().__init__(bidirectional=True)
 
     monkeypatch.setattr(registry, "load", lambda kind, name: lambda dim: Backwards())
-    with pytest.raises(AssertionError, match="what stands in the padding does not matter"):
+    with pytest.raises(AssertionError, match="the content of the padding does not matter"):
         Broken().test_answers_do_not_move()
 
 
@@ -185,7 +185,7 @@ def task_of(rows: Callable[[str], Iterable[Example]], **changes: Any) -> type[Ta
         **{"read": rows, "input": Tokens("characters"), "target": Label(), "head": "classify", "best": "loss"} | changes
     )
     entry = recipe.TaskEntry("task", "mine", {}, Choice("classify", {}), 1.0)
-    data = sample("task", replace(made, read=steady))
+    data = sample_task("task", replace(made, read=steady))
     case = testing._Case(
         recipe.Recipe(
             tasks={"task": entry},

@@ -1,19 +1,17 @@
-"""Behavioural contracts: what must not move a model's answers, checked on a handful of its own examples in seconds.
+"""Behavioural contracts of a model, checked on a handful of its own examples in seconds.
 
-A contract changes something that must not matter (what stands in the padding, how much of it there is, which examples
-share the batch) or something that must (a state carried over), and compares the answers stage by stage: input layer,
-encoder, final vector, prediction. A failure names the first stage that moved, by how much, and the likely cause.
+A contract changes something that must not matter (the padding, the other examples of the batch) or uses something that
+must be right (a state carried over), and compares the outputs stage by stage: input layer, encoder, final vector,
+prediction. A failure names the first stage that moved, how far, and the likely cause.
 
-Any encoder, head or input layer is checked, plugins included: nothing here knows how they are made.
+This works for any encoder, head or input layer, those of plugins included.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,114 +20,97 @@ from torch import Tensor
 from seqkit.interfaces import Batch, Encoded, Encoder, Head
 from seqkit.model import Model
 from seqkit.types import Prediction
+from seqkit.verification.batch_variants import INVARIANCES
+from seqkit.verification.outputs import TOLERANCE, ContractResult, ExampleOutput, compare, compute_outputs
 from seqkit.verification.reference_loss import reference_loss
-
-TOLERANCE = 1e-5
-"""How far an answer may move, relative to the largest number of its stage: single precision, sums in another order."""
-
-STAGES = ("input layer", "encoder", "final vector", "prediction")
-
-
-@dataclass(frozen=True)
-class ContractResult:
-    """What one contract found.
-
-    Attributes:
-        contract: its name.
-        where: task, or encoder options, that it was checked on.
-        moved: by how much the answers moved, relative to their size; nan if it does not apply.
-        passed: whether that is within the tolerance.
-        cause: for a failure, what moved and why that is likely.
-    """
-
-    contract: str
-    where: str
-    moved: float
-    passed: bool
-    cause: str = ""
-
-    def __str__(self) -> str:
-        mark = "ok  " if self.passed else "FAIL"
-        return f"{mark}  {self.where}: {self.contract} (moved by {self.moved:.1e})" + (
-            f"\n      {self.cause}" if self.cause else ""
-        )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model says of one example, stage by stage, each a flat tensor in double precision."""
-
-    stages: tuple[Tensor, ...]
-
-
-@torch.no_grad()
-def answers(model: Model, task: str, batch: Batch) -> list[Answer]:
-    """One answer an example of the batch, padding left out."""
-    steps, lengths = model.layers[task](batch.x, batch.lengths)
-    encoded: Encoded = model.encoder(steps, lengths)
-    predictions = model.head(task).predict(encoded, batch)
-    made = []
-    for row in range(batch.size):
-        seen = int(lengths[row])
-        stages = (steps[row, :seen], encoded.steps[row, :seen], encoded.last[row], _numbers(predictions[row]))
-        made.append(Answer(tuple(stage.detach().double().flatten() for stage in stages)))
-    return made
 
 
 def prove_task(model: Model, task: str, batch: Batch) -> Iterator[ContractResult]:
-    """Every contract of one task, on one batch of its own examples (different lengths, at least three).
+    """The results of every contract of one task.
 
-    The model is put in evaluation mode for as long as it takes; nothing of it is changed.
+    The model is in evaluation mode meanwhile; nothing of it is changed.
+
+    Args:
+        model: the model.
+        task: the name of the task.
+        batch: at least three of its own examples, of different lengths, the longest first.
     """
     was_training = model.training
     model.eval()
     try:
-        before = answers(model, task, batch)
-        for name, change, cause in _HARMLESS:
-            for variant, rows in change(batch):
-                yield _compare(name, task, before, answers(model, task, variant), rows, cause)
-        yield _shortest(model, task, batch)
-        yield _loss_adds_up(model, task, batch)
-        yield _loss_by_hand(model, task, batch)
-        yield _gradient_stays_inside(model, task, batch)
+        outputs = compute_outputs(model, task, batch)
+        yield from _check_invariances(model, task, batch, outputs, where=task)
+        yield _check_shortest_input(model, task, batch)
+        yield _check_loss_is_a_sum(model, task, batch)
+        yield _check_reference_loss(model, task, batch)
+        yield _check_gradient_of_padding(model, task, batch)
         if model.encoder.causal:
-            yield from _causal(model.encoder, model, task, batch)
-            yield _carried(model.encoder, model, task, batch)
-        yield _saved(model, task, batch, before)
+            yield from _check_causal_encoder(model, task, batch, where=task)
+        yield _check_saved_state(model, task, batch, outputs)
     finally:
         model.train(was_training)
 
 
 def prove_encoder(encoder: Encoder, dim: int, where: str) -> Iterator[ContractResult]:
-    """The contracts of an encoder alone, on random steps: for options that no recipe may have tried."""
+    """The contracts of an encoder alone, on random steps: for options that no recipe may have tried.
+
+    Args:
+        encoder: the encoder.
+        dim: width of an input step.
+        where: names it in the results.
+    """
     generator = torch.Generator().manual_seed(0)
     lengths = torch.tensor([7, 3, 1, 5])
     x = torch.randn(4, 7, dim, generator=generator)
     x[torch.arange(7)[None] >= lengths[:, None]] = 0.0
     batch = Batch(x, lengths)
-    model = Model({"steps": _Plain()}, encoder, {"steps": _Silent()})
+    model = Model({"steps": _IdentityLayer()}, encoder, {"steps": _EmptyHead()})
     model.eval()
-    before = answers(model, "steps", batch)
-    for name, change, cause in _HARMLESS:
-        for variant, rows in change(batch):
-            yield _compare(name, where, before, answers(model, "steps", variant), rows, cause)
+    yield from _check_invariances(model, "steps", batch, compute_outputs(model, "steps", batch), where=where)
     if encoder.causal:
-        yield from (replace(found, where=where) for found in _causal(encoder, model, "steps", batch))
-        yield replace(_carried(encoder, model, "steps", batch), where=where)
+        yield from _check_causal_encoder(model, "steps", batch, where=where)
 
 
-def worst_per_contract(findings: Iterator[ContractResult]) -> Iterator[ContractResult]:
-    """One finding a contract and place: the one that moved most."""
-    for _, group in itertools.groupby(findings, key=lambda found: (found.contract, found.where)):
-        yield max(group, key=lambda found: (not found.passed, found.moved))
+def prove_reloaded(model: Model, reloaded: Model, task: str, batch: Batch, *, reloaded_batch: Batch) -> ContractResult:
+    """Whether a model that was loaded from its folder predicts what the one in memory predicts.
+
+    Args:
+        model: the model in memory.
+        reloaded: the same one, loaded from its folder.
+        task: the name of the task.
+        batch: examples, encoded by the fields in memory.
+        reloaded_batch: the same examples, encoded by the fields from the folder.
+    """
+    was_training = model.training
+    try:
+        before = compute_outputs(model.eval(), task, batch)
+        after = compute_outputs(reloaded.eval(), task, reloaded_batch)
+    finally:
+        model.train(was_training)
+    return compare(
+        "a model loaded from its folder predicts the same",
+        task,
+        before,
+        after,
+        rows=range(batch.size),
+        cause="the folder lacks some weights, or something that a field learned",
+    )
 
 
-class _Plain(torch.nn.Module):
+def worst_per_contract(results: Iterator[ContractResult]) -> Iterator[ContractResult]:
+    """For each contract, and each place where it was checked, the result that moved most."""
+    for _, group in itertools.groupby(results, key=lambda result: (result.contract, result.where)):
+        yield max(group, key=lambda result: (not result.passed, result.moved))
+
+
+class _IdentityLayer(torch.nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return x, lengths
 
 
-class _Silent(Head):
+class _EmptyHead(Head):
+    """For an encoder alone: empty predictions, no loss."""
+
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         raise NotImplementedError("an encoder alone has no loss")
 
@@ -137,145 +118,72 @@ class _Silent(Head):
         return [Prediction(None)] * batch.size
 
 
-# ---- what must not matter: (changed batch, for each of its rows the row of the first batch that it must equal)
-
-BatchVariant = Callable[[Batch], Iterator[tuple[Batch, list[int]]]]
-
-
-def _garbage(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
-    """Something else than zeros in the padding: other real steps, and for numbers something large."""
-    outside = torch.arange(batch.x.shape[1])[None] >= batch.lengths[:, None]
-    for value in _loud(batch.x):
-        x = batch.x.clone()
-        x[outside] = value
-        yield replace(batch, x=x), list(range(batch.size))
+def _check_invariances(
+    model: Model, task: str, batch: Batch, outputs: list[ExampleOutput], *, where: str
+) -> Iterator[ContractResult]:
+    """Padding, batch mates and order do not change an output."""
+    for invariance in INVARIANCES:
+        for variant in invariance.variants(batch):
+            changed = compute_outputs(model, task, variant.batch)
+            yield compare(invariance.contract, where, outputs, changed, rows=variant.rows, cause=invariance.cause)
 
 
-def _longer(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
-    """More padding than the longest example needs."""
-    for extra in (1, 9, *_awkward(batch)):
-        x, y = _extend(batch.x, extra), batch.y
-        if y is not None and batch.y_lengths is not None:
-            y = _extend(y, extra)
-        yield replace(batch, x=x, y=y), list(range(batch.size))
-
-
-def _awkward(batch: Batch) -> list[int]:
-    """Padding in which some length, kept as a share of the width and cut to a whole number, loses its last step."""
-    width = batch.x.shape[1]
-    for extra in range(2, 65):
-        share = batch.lengths.float() / (width + extra)
-        if bool(((share * (width + extra)).int() < batch.lengths).any()):
-            return [extra]
-    return []
-
-
-def _mates(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
-    """Other examples beside it: all but one are replaced by copies of a third, so that only their content differs."""
-    for row in range(batch.size):
-        other = (row + 1) % batch.size
-        rows = [row if k == row else other for k in range(batch.size)]
-        yield batch.take(rows), rows
-
-
-def _alone(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
-    """A batch of one, without any padding."""
-    for row in range(batch.size):
-        yield batch.take([row]).trimmed(), [row]
-
-
-def _order(batch: Batch) -> Iterator[tuple[Batch, list[int]]]:
-    """The same examples in another order."""
-    rows = list(range(batch.size))[::-1]
-    yield batch.take(rows), rows
-
-
-_HARMLESS: Sequence[tuple[str, BatchVariant, str]] = (
-    (
-        "what stands in the padding does not matter",
-        _garbage,
-        "the mask is ignored: padding is pooled, attended, normalised over, or read by the backward direction first",
-    ),
-    (
-        "how much padding there is does not matter",
-        _longer,
-        "something is divided by the padded length, or the last step is read at index -1 instead of length - 1",
-    ),
-    (
-        "other examples in the batch do not matter",
-        _mates,
-        "the recurrence runs over the batch axis, or a mean is taken over the batch",
-    ),
-    (
-        "a batch of one equals a batch of many",
-        _alone,
-        "lengths are relative to the longest of the batch (7 / 23 of 23 is 6 when cut to an integer), or padding leaks",
-    ),
-    ("the order of examples does not matter", _order, "rows are not put back where they came from after sorting"),
-)
-
-
-# ---- what must hold beside that
-
-
-def _loss_adds_up(model: Model, task: str, batch: Batch) -> ContractResult:
+def _check_loss_is_a_sum(model: Model, task: str, batch: Batch) -> ContractResult:
     """The loss of a batch is the sum of the losses of its examples, and so is its count."""
-    name = "the loss of a batch is the sum over its examples"
+    contract = "the loss of a batch is the sum over its examples"
     if batch.y is None:
-        return ContractResult(name, task, math.nan, True)
+        return ContractResult.not_applicable(contract, task)
     with torch.no_grad():
-        total, count, _ = model.loss(task, batch)
-        parts = [model.loss(task, batch.take([row]).trimmed()) for row in range(batch.size)]
-    single, counted = sum(float(part[0]) for part in parts), sum(float(part[1]) for part in parts)
-    moved = abs(float(total) - single) / max(1e-9, abs(single))
-    if float(count) != counted:
-        cause = f"a batch counts {float(count):g} terms, its examples one by one {counted:g}: padding is counted"
-        return ContractResult(name, task, moved, False, cause)
-    passed = moved <= TOLERANCE
-    cause = "" if passed else "padding adds to the loss, or the loss is a mean over the batch"
-    return ContractResult(name, task, moved, passed, cause)
+        loss, count, _ = model.loss(task, batch)
+        singles = [model.loss(task, batch.take([row]).trimmed()) for row in range(batch.size)]
+    loss_sum, count_sum = sum(float(single[0]) for single in singles), sum(float(single[1]) for single in singles)
+    moved = abs(float(loss) - loss_sum) / max(1e-9, abs(loss_sum))
+    if float(count) != count_sum:
+        cause = f"the batch counts {float(count):g} terms, its examples one by one {count_sum:g}: padding is counted"
+        return ContractResult(contract, task, moved, False, cause)
+    return ContractResult.measured(
+        contract, task, moved, "padding adds to the loss, or the loss is a mean over the batch"
+    )
 
 
-def _loss_by_hand(model: Model, task: str, batch: Batch) -> ContractResult:
+def _check_reference_loss(model: Model, task: str, batch: Batch) -> ContractResult:
     """The loss is the number that the predictions give; see `seqkit.verification.reference_loss`."""
-    name = "the loss equals one computed by hand"
-    found = reference_loss(model, task, batch)
-    if found is None:
-        return ContractResult(name, task, math.nan, True)
-    loss, hand, what = found
-    moved = abs(loss - hand) / max(1.0, abs(hand))
-    # Confidences are exponentials in single precision, of which the logarithm is taken again.
-    passed = moved <= 20 * TOLERANCE
-    cause = f"it is {loss:.6g}, and {what}: {hand:.6g}; loss and prediction are not of one mind"
-    return ContractResult(name, task, moved, passed, "" if passed else cause)
+    contract = "the loss equals a reference computation"
+    reference = reference_loss(model, task, batch)
+    if reference is None:
+        return ContractResult.not_applicable(contract, task)
+    moved = abs(reference.actual - reference.expected) / max(1.0, abs(reference.expected))
+    # The reference takes logarithms of probabilities that were rounded to single precision.
+    return ContractResult.measured(contract, task, moved, reference.cause, tolerance=20 * TOLERANCE)
 
 
-def _shortest(model: Model, task: str, batch: Batch) -> ContractResult:
-    """The shortest input (one step, where the input layer takes that) is answered, and alike on its own."""
-    name = "the shortest input is answered like any other"
-    steps = _least_steps(model, task, batch)
+def _check_shortest_input(model: Model, task: str, batch: Batch) -> ContractResult:
+    """The shortest input (one step, if the input layer accepts that) has finite outputs, the same alone and padded."""
+    contract = "the shortest input works like any other"
+    steps = _fewest_steps(model, task, batch)
     if steps is None:
-        return ContractResult(name, task, math.nan, True)
-    alone = Batch(batch.x[:1, :steps], torch.tensor([steps]), ids=list(batch.ids)[:1])
+        return ContractResult.not_applicable(contract, task)
+    single = Batch(batch.x[:1, :steps], torch.tensor([steps]), ids=list(batch.ids)[:1])
     lengths = batch.lengths.clone()
     lengths[0] = steps
     x = batch.x.clone()
     x[0, steps:] = 0
-    cause = "lengths of one step are a case of their own, or a batch without any padding is"
     try:
-        before = answers(model, task, alone)
-        after = answers(model, task, Batch(x, lengths, ids=batch.ids))[:1]
+        before = compute_outputs(model, task, single)
+        after = compute_outputs(model, task, Batch(x, lengths, ids=batch.ids))[:1]
     except Exception as error:
-        said = f"an input of {steps} steps ends in {type(error).__name__}: {error}"
-        return ContractResult(name, task, math.inf, False, said)
-    if any(not bool(stage.isfinite().all()) for answer in (*before, *after) for stage in answer.stages):
-        return ContractResult(name, task, math.inf, False, f"the answer to an input of {steps} steps is not finite")
-    return _compare(name, task, before, after, [0], cause)
+        return ContractResult.failed(
+            contract, task, f"an input of {steps} steps ends in {type(error).__name__}: {error}"
+        )
+    if not all(output.is_finite for output in (*before, *after)):
+        return ContractResult.failed(contract, task, f"the output for an input of {steps} steps is not finite")
+    cause = "lengths of one step, or batches without padding, are treated in a different way"
+    return compare(contract, task, before, after, rows=[0], cause=cause)
 
 
 @torch.no_grad()
-def _least_steps(model: Model, task: str, batch: Batch) -> int | None:
-    """The fewest input steps of which the input layer makes an encoded step."""
+def _fewest_steps(model: Model, task: str, batch: Batch) -> int | None:
+    """The fewest input steps from which the input layer makes an encoded step; None if no number of them does."""
     for steps in range(1, int(batch.lengths[0]) + 1):
         try:
             _, lengths = model.layers[task](batch.x[:1, :steps], torch.tensor([steps]))
@@ -286,158 +194,102 @@ def _least_steps(model: Model, task: str, batch: Batch) -> int | None:
     return None
 
 
-def _gradient_stays_inside(model: Model, task: str, batch: Batch) -> ContractResult:
+def _check_gradient_of_padding(model: Model, task: str, batch: Batch) -> ContractResult:
     """No gradient reaches a step in the padding."""
-    name = "no gradient reaches the padding"
-    layer = model.layers[task]
-    held: list[Tensor] = []
+    leaves: list[Tensor] = []
 
-    def keep(module: Any, given: Any, out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        steps = out[0].detach().requires_grad_()
-        held.append(steps)
-        return steps, out[1]
+    def cut_graph(module: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        steps = output[0].detach().requires_grad_()
+        leaves.append(steps)
+        return steps, output[1]
 
-    hook = layer.register_forward_hook(keep)
+    hook = model.layers[task].register_forward_hook(cut_graph)
     try:
         loss, _, encoded = model.loss(task, batch)
     finally:
         hook.remove()
-    (gradient,) = torch.autograd.grad(loss, held[0])
-    outside = torch.arange(gradient.shape[1])[None] >= encoded.lengths[:, None]
-    worst = float(gradient[outside].abs().max()) if bool(outside.any()) else 0.0
-    moved = worst / max(1e-9, float(gradient.abs().max()))
-    return ContractResult(
-        name,
-        task,
-        moved,
-        worst == 0.0,
-        "" if worst == 0.0 else "padded steps take part in the loss",
+    (gradient,) = torch.autograd.grad(loss, leaves[0])
+    is_padding = torch.arange(gradient.shape[1])[None] >= encoded.lengths[:, None]
+    largest = float(gradient[is_padding].abs().max()) if bool(is_padding.any()) else 0.0
+    moved = largest / max(1e-9, float(gradient.abs().max()))
+    return ContractResult.measured(
+        "no gradient reaches the padding", task, moved, "padded steps take part in the loss", tolerance=0.0
     )
 
 
-def _causal(encoder: Encoder, model: Model, task: str, batch: Batch) -> Iterator[ContractResult]:
-    """The future does not move the past: what an encoder says of a step depends on no later one."""
+def _check_causal_encoder(model: Model, task: str, batch: Batch, *, where: str) -> Iterator[ContractResult]:
+    """A causal encoder does not see the future, and continues from a state as if there had been no break."""
     with torch.no_grad():
         steps, lengths = model.layers[task](batch.x, batch.lengths)
-        whole = encoder(steps, lengths).steps
-        worst, size = 0.0, max(1e-9, float(whole.abs().max()))
-        for at in range(1, steps.shape[1]):
-            changed = steps.clone()
-            changed[:, at:] = changed[:, at:].roll(1, dims=0) + 1.0
-            worst = max(worst, float((encoder(changed, lengths).steps[:, :at] - whole[:, :at]).abs().max()))
-    passed = worst / size <= TOLERANCE
-    cause = "" if passed else "the encoder says it is causal, and an earlier step moved when a later one changed"
-    yield ContractResult("the future does not move the past", task, worst / size, passed, cause)
+        yield _check_future(model.encoder, steps, lengths, where)
+        yield _check_carried_state(model.encoder, steps, lengths, where)
 
 
-def _carried(encoder: Encoder, model: Model, task: str, batch: Batch) -> ContractResult:
-    """Two halves with the state carried over equal the whole."""
-    name = "two halves with the state carried equal the whole"
-    with torch.no_grad():
-        steps, lengths = model.layers[task](batch.x, batch.lengths)
-        rows = lengths >= 2
-        if not bool(rows.any()):
-            return ContractResult(name, task, math.nan, True)
-        steps, lengths = steps[rows], lengths[rows]
-        whole = encoder(steps, lengths)
-        worst, size = 0.0, max(1e-9, float(whole.steps.abs().max()))
-        for row in range(len(lengths)):
-            length, half = int(lengths[row]), int(lengths[row]) // 2
-            one = steps[row : row + 1, :length]
-            first = encoder(one[:, :half], torch.tensor([half]))
-            second = encoder(one[:, half:], torch.tensor([length - half]), first.state)
-            worst = max(worst, float((second.steps[0] - whole.steps[row, half:length]).abs().max()))
-        # And from a padded batch: each row's state is the one at its own end.
-        halves = (lengths // 2).clamp(min=1)
-        first = encoder(steps[:, : int(halves.max())], halves)
-        for row in range(len(lengths)):
-            length, half = int(lengths[row]), int(halves[row])
-            state = tuple(part[row : row + 1] for part in first.state)
-            second = encoder(steps[row : row + 1, half:length], torch.tensor([length - half]), state)
-            worst = max(worst, float((second.steps[0] - whole.steps[row, half:length]).abs().max()))
-    passed = worst / size <= TOLERANCE
-    cause = "" if passed else "the state handed on is not the one after each sequence's own last step"
-    return ContractResult(name, task, worst / size, passed, cause)
+def _check_future(encoder: Encoder, steps: Tensor, lengths: Tensor, where: str) -> ContractResult:
+    """No output of an encoder depends on a later step."""
+    expected = encoder(steps, lengths).steps
+    largest = 0.0
+    for t in range(1, steps.shape[1]):
+        changed = steps.clone()
+        changed[:, t:] = changed[:, t:].roll(1, dims=0) + 1.0
+        actual = encoder(changed, lengths).steps
+        largest = max(largest, _distance(actual[:, :t], expected[:, :t]))
+    return ContractResult.measured(
+        "a causal encoder does not see the future",
+        where,
+        largest / _scale(expected),
+        "the encoder has causal = True, and an output moved when a later step changed",
+    )
 
 
-def _saved(model: Model, task: str, batch: Batch, before: list[Answer]) -> ContractResult:
-    """A model made again from its own saved weights says the same."""
-    again = copy.deepcopy(model)
+def _check_carried_state(encoder: Encoder, steps: Tensor, lengths: Tensor, where: str) -> ContractResult:
+    """A sequence in two halves, with the state carried over, has the outputs of the whole sequence."""
+    contract = "two halves with the state carried over equal the whole"
+    is_long = lengths >= 2
+    if not bool(is_long.any()):
+        return ContractResult.not_applicable(contract, where)
+    steps, lengths = steps[is_long], lengths[is_long]
+    expected = encoder(steps, lengths).steps
+    largest = 0.0
+    halves = (lengths // 2).clamp(min=1)
+    # The first halves of all rows in one padded batch: each row's state must be the one after its own last step.
+    padded_state = encoder(steps[:, : int(halves.max())], halves).state
+    for row, (length, half) in enumerate(zip(lengths.tolist(), halves.tolist(), strict=True)):
+        rows, rest = slice(row, row + 1), torch.tensor([length - half])
+        single_state = encoder(steps[rows, :half], torch.tensor([half])).state
+        for state in (single_state, tuple(tensor[rows] for tensor in padded_state)):
+            second = encoder(steps[rows, half:length], rest, state).steps
+            largest = max(largest, _distance(second[0], expected[row, half:length]))
+    return ContractResult.measured(
+        contract,
+        where,
+        largest / _scale(expected),
+        "the state is not the one after each sequence's own last step",
+    )
+
+
+def _distance(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).abs().max())
+
+
+def _scale(tensor: Tensor) -> float:
+    return max(1e-9, float(tensor.abs().max()))
+
+
+def _check_saved_state(model: Model, task: str, batch: Batch, outputs: list[ExampleOutput]) -> ContractResult:
+    """A copy of the model with random weights has the model's outputs once its saved state is loaded."""
+    reloaded = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in again.parameters():
-            parameter.copy_(
-                torch.randn(parameter.shape, generator=generator) if parameter.is_floating_point() else parameter
-            )
-    again.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()})
-    cause = "something that the answers depend on is no part of the saved state"
-    rows = list(range(batch.size))
-    return _compare("a saved and reloaded model says the same", task, before, answers(again, task, batch), rows, cause)
-
-
-def prove_reloaded(model: Model, again: Model, task: str, batch: Batch, same: Batch) -> ContractResult:
-    """A model opened from its folder says what the one in memory says; `same` is the batch, encoded by its fields."""
-    name = "a model opened from its folder says the same"
-    was_training = model.training
-    try:
-        before = answers(model.eval(), task, batch)
-        after = answers(again.eval(), task, same)
-    finally:
-        model.train(was_training)
-    cause = "weights, or what a field learned, are not all in the folder"
-    return _compare(name, task, before, after, list(range(batch.size)), cause)
-
-
-# ---- comparing and rearranging
-
-
-def _compare(
-    contract: str, where: str, before: Sequence[Answer], after: Sequence[Answer], rows: Sequence[int], cause: str
-) -> ContractResult:
-    worst, said = 0.0, ""
-    for row, answer in zip(rows, after, strict=True):
-        for stage, one, two in zip(STAGES, before[row].stages, answer.stages, strict=True):
-            if one.shape != two.shape:
-                return ContractResult(
-                    contract, where, math.inf, False, f"{stage} of example {row} has another length; {cause}"
-                )
-            if one.numel() == 0:
-                continue
-            moved = float((one - two).abs().max() / one.abs().max().clamp(min=1e-3))
-            if not moved <= TOLERANCE and not said:
-                said = f"the {stage} of example {row} moved by {moved:.1e}, and nothing before it did: {cause}"
-            worst = max(worst, moved) if not math.isnan(moved) else math.inf
-    return ContractResult(contract, where, worst, not said, said)
-
-
-def _numbers(prediction: Prediction) -> Tensor:
-    """Confidence and scores of a prediction as one flat tensor."""
-    found: list[float] = []
-
-    def walk(value: Any) -> None:
-        if isinstance(value, bool) or value is None or isinstance(value, str):
-            return
-        if isinstance(value, Mapping):
-            for key in sorted(value):
-                walk(value[key])
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                walk(item)
-        elif isinstance(value, (int, float)):
-            found.append(float(value))
-
-    walk(prediction.confidence)
-    walk(prediction.scores)
-    return torch.tensor(found, dtype=torch.float64)
-
-
-def _loud(x: Tensor) -> list[Tensor | float | int]:
-    """What may stand in padding and must not be heard: other symbols, large numbers."""
-    if x.dtype.is_floating_point:
-        return [100.0, -1.0]
-    most = int(x.max())
-    return [most, max(0, most - 1)]
-
-
-def _extend(x: Tensor, extra: int) -> Tensor:
-    return torch.cat([x, x.new_zeros(x.shape[0], extra, *x.shape[2:])], dim=1)
+        for parameter in reloaded.parameters():
+            if parameter.is_floating_point():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    reloaded.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    return compare(
+        "a saved and reloaded model predicts the same",
+        task,
+        outputs,
+        compute_outputs(reloaded, task, batch),
+        rows=range(batch.size),
+        cause="the outputs depend on something that is not in the saved state",
+    )

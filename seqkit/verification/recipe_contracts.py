@@ -1,14 +1,13 @@
-"""`seqkit.verification.contracts` applied to a recipe or a trained model, on a few examples of its own data."""
+"""The contracts of a recipe or a trained model, checked on some examples of its own data."""
 
 from __future__ import annotations
 
 import itertools
-import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import torch
@@ -23,171 +22,190 @@ from seqkit.recipe import Recipe
 from seqkit.recipe.options import options_of
 from seqkit.registry import registry
 from seqkit.types import Example, Field, Task
-from seqkit.verification.contracts import ContractResult, prove_encoder, prove_reloaded, prove_task, worst_per_contract
+from seqkit.verification.contracts import prove_encoder, prove_reloaded, prove_task, worst_per_contract
+from seqkit.verification.outputs import ContractResult
 
-READ = 300
-"""Examples read of each task."""
+MAX_EXAMPLES = 300
+"""Examples that are read of each task."""
+
 ROWS = 6
-"""Examples in the batch that is tried."""
-STEPS = 60
-"""Steps of an example that are tried, where a task's examples are running text."""
+"""Examples in the batch that is checked."""
+
+PIECE_STEPS = 60
+"""Steps of an example, if a task's examples are running text."""
 
 
 def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[ContractResult]:
-    """Every finding about a recipe (file or name; weights are new) or a model (folder; its own weights)."""
+    """All results for a recipe or a model.
+
+    Args:
+        what: a recipe's file or name, of which the weights are new; or the folder of a trained model.
+        sets: overrides of the recipe.
+    """
     if isinstance(what, Path):
         model, recipe, tasks = load_model(what)
-        data = {name: sample(name, task, (one, two)) for name, (task, one, two) in tasks.items()}
+        data = {name: sample_task(name, task, fitted) for name, (task, *fitted) in tasks.items()}
         yield from _prove_tasks(model, data)
     else:
         recipe = recipes.load(what, sets)
         yield from prove_recipe(recipe)
-    yield from _every_option(recipe)
+    yield from _prove_encoder_options(recipe)
 
 
 def prove_recipe(recipe: Recipe) -> Iterator[ContractResult]:
-    """Every finding about the tasks of a recipe, with new weights."""
-    data = {name: sample(name, recipes.build_task(entry)) for name, entry in recipe.tasks.items()}
-    model = build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
+    """All results for the tasks of a recipe, with new weights."""
+    data = {name: sample_task(name, recipes.build_task(entry)) for name, entry in recipe.tasks.items()}
+    model = _build(recipe, data)
     yield from _prove_tasks(model, data)
-    yield from _reloaded(model, recipe, data)
+    yield from _prove_reloaded(model, recipe, data)
 
 
 def prove_data(recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[ContractResult]:
-    """Every finding about tasks that are given as values, with new weights; no task of the recipe is looked up."""
-    model = build_model(recipe, {name: (part.task, part.input, part.target) for name, part in data.items()})
-    yield from _prove_tasks(model, data)
+    """All results for these tasks, with new weights; the tasks that the recipe names are not looked up."""
+    yield from _prove_tasks(_build(recipe, data), data)
 
 
-def _reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[ContractResult]:
-    """Written to a folder and opened again, as `seqkit predict` does, the model says what it says in memory."""
-    with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
-        fields = {name: (part.input, part.target) for name, part in data.items()}
-        save_model(model, Path(folder), recipe.resolved(), fields)
-        again, _, tasks = load_model(Path(folder))
-    for name, part in data.items():
-        examples = list(itertools.islice(part.task.read("train"), ROWS))
-        before, after = (_encoded(part, field, examples) for field in (part.input, tasks[name][1]))
-        yield prove_reloaded(model, again, name, before, after)
-
-
-def _encoded(data: TaskData, field: Field, examples: Sequence[Example]) -> Batch:
-    """Examples as this field encodes them."""
-    split = store.memory_split(examples, field, data.task.limit)
-    made = replace(data, input=field, splits={"predict": split})
-    return made.batch("predict", np.arange(len(split.x)))
-
-
-def _empty(name: str, data: TaskData) -> ContractResult:
-    """An input of nothing is refused where it is read, before it can be answered."""
-    contract = "an empty input is refused"
-    value = next(iter(data.task.read("train"))).input
-    if isinstance(value, (str, list, tuple)):
-        nothing: Any = type(value)()
-    elif isinstance(value, np.ndarray):
-        nothing = value[:0]
-    else:
-        return ContractResult(contract, name, math.nan, True)
-    try:
-        store.memory_split([Example(nothing, None, "nothing")], data.input, data.task.limit)
-    except DataError:
-        return ContractResult(contract, name, 0.0, True)
-    except Exception as error:
-        said = f"it ends in {type(error).__name__}: {error}; a field says ValueError of what it cannot encode"
-        return ContractResult(contract, name, math.inf, False, said)
-    if not data.input.ragged:
-        return ContractResult(contract, name, 0.0, True)
-    return ContractResult(contract, name, math.inf, False, "it was encoded as if it were an input like others")
+def _build(recipe: Recipe, data: Mapping[str, TaskData]) -> Model:
+    return build_model(recipe, {name: (task.task, task.input, task.target) for name, task in data.items()})
 
 
 def _prove_tasks(model: Model, data: Mapping[str, TaskData]) -> Iterator[ContractResult]:
-    for name, part in data.items():
-        yield from worst_per_contract(prove_task(model, name, _batch(part)))
-        yield _empty(name, part)
+    for name, task in data.items():
+        yield from worst_per_contract(prove_task(model, name, choose_batch(task)))
+        yield _check_empty_input(name, task)
 
 
-def sample(name: str, task: Task, fitted: tuple[Field, Field] | None = None, *, most: int = READ) -> TaskData:
-    """A task that reads no more than its first examples (`most`), running text cut short."""
+def _prove_reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[ContractResult]:
+    """Saved to a folder and loaded again, as for `seqkit predict`, the model predicts what it predicts in memory."""
+    with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
+        fields = {name: (task.input, task.target) for name, task in data.items()}
+        save_model(model, Path(folder), recipe.resolved(), fields)
+        reloaded, _, tasks = load_model(Path(folder))
+    for name, task in data.items():
+        examples = list(itertools.islice(task.task.read("train"), ROWS))
+        _, reloaded_input, _ = tasks[name]
+        batch, reloaded_batch = (_encode(task, field, examples) for field in (task.input, reloaded_input))
+        yield prove_reloaded(model, reloaded, name, batch, reloaded_batch=reloaded_batch)
+
+
+def _encode(data: TaskData, field: Field, examples: Sequence[Example]) -> Batch:
+    """The batch of these examples, encoded by this field."""
+    split = store.memory_split(examples, field, data.task.limit)
+    return replace(data, input=field, splits={"predict": split}).batch("predict", np.arange(len(split.x)))
+
+
+def _check_empty_input(name: str, data: TaskData) -> ContractResult:
+    """An empty input is refused when it is encoded."""
+    contract = "an empty input is refused"
+    value = next(iter(data.task.read("train"))).input
+    if isinstance(value, (str, list, tuple)):
+        empty: Any = type(value)()
+    elif isinstance(value, np.ndarray):
+        empty = value[:0]
+    else:
+        return ContractResult.not_applicable(contract, name)
+    try:
+        store.memory_split([Example(empty, None, "empty")], data.input, data.task.limit)
+    except DataError:
+        return ContractResult(contract, name, 0.0, True)
+    except Exception as error:
+        cause = f"it ends in {type(error).__name__}: {error}; raise ValueError in the field for what it cannot encode"
+        return ContractResult.failed(contract, name, cause)
+    if not data.input.ragged:
+        return ContractResult(contract, name, 0.0, True)
+    return ContractResult.failed(contract, name, "it was encoded like any other input; raise ValueError in the field")
+
+
+def sample_task(
+    name: str, task: Task, fitted: Sequence[Field] | None = None, *, max_examples: int = MAX_EXAMPLES
+) -> TaskData:
+    """The first examples of a task's train split, in memory; running text is cut into short pieces.
+
+    Args:
+        name: the task's name.
+        task: the task.
+        fitted: its fitted input and target fields; None: they are fitted on these examples.
+        max_examples: how many are read.
+    """
 
     def read(split: str) -> Iterator[Example]:
-        for number, example in enumerate(itertools.islice(task.read(split), most)):
-            if task.window is not None and isinstance(example.input, str):
-                # Pieces of one text, of different lengths.
-                for start in range(0, min(len(example.input), STEPS * ROWS * 4), STEPS):
-                    piece = example.input[start : start + STEPS - 7 * ((start // STEPS) % ROWS)]
-                    yield replace(example, input=piece, id=f"{example.id}+{start}")
-                if number >= 3:
-                    return
-            else:
+        for number, example in enumerate(itertools.islice(task.read(split), max_examples)):
+            if task.window is None or not isinstance(example.input, str):
                 yield example
+                continue
+            yield from _pieces(example)
+            if number >= 3:
+                return
 
-    few = replace(task, read=read, splits=("train",), files=None)
+    small = replace(task, read=read, splits=("train",), files=None)
+    fields = None if fitted is None else (fitted[0], fitted[1])
     with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
-        prepared = store.prepare(few, key={"prove": name}, cache=Path(folder), fitted=fitted)
-        part = prepared.splits["train"]
-        kept = store.Split(
-            part.name,
-            _held(part.x),
-            None if part.y is None else _held(part.y),
-            list(part.ids),
-            part.origin,
-            part.report,
-        )
-        return TaskData(name, few, prepared.input, prepared.target, {"train": kept})
+        prepared = store.prepare(small, key={"prove": name}, cache=Path(folder), fitted=fields)
+        split = prepared.splits["train"]
+        in_memory = replace(split, x=_copy(split.x), y=None if split.y is None else _copy(split.y), ids=list(split.ids))
+        return TaskData(name, small, prepared.input, prepared.target, {"train": in_memory})
 
 
-def _held(column: Any) -> Any:
-    """A column in memory, so that its folder may go."""
+def _pieces(example: Example) -> Iterator[Example]:
+    """Pieces of a text, of different lengths."""
+    for start in range(0, min(len(example.input), PIECE_STEPS * ROWS * 4), PIECE_STEPS):
+        length = PIECE_STEPS - 7 * ((start // PIECE_STEPS) % ROWS)
+        yield replace(example, input=example.input[start : start + length], id=f"{example.id}+{start}")
+
+
+def _copy(column: Any) -> Any:
+    """A column in memory, so that its folder can be deleted."""
     return store.Column(np.array(column.data), None if column.offsets is None else np.array(column.offsets))
 
 
-def _batch(data: TaskData) -> Batch:
-    """Examples of lengths as different as there are, none very long."""
+def choose_batch(data: TaskData) -> Batch:
+    """A batch of examples with lengths as different as possible, none of the longest tenth, the longest first."""
     lengths = data.lengths("train")
     order = np.argsort(lengths, kind="stable")
     order = order[: max(ROWS, int(len(order) * 0.9))]
-    chosen = order[np.linspace(0, len(order) - 1, min(ROWS, len(order))).round().astype(int)]
-    return data.batch("train", np.unique(chosen)[np.argsort(-lengths[np.unique(chosen)], kind="stable")])
+    chosen = np.unique(order[np.linspace(0, len(order) - 1, min(ROWS, len(order))).round().astype(int)])
+    return data.batch("train", chosen[np.argsort(-lengths[chosen], kind="stable")])
 
 
-def _every_option(recipe: Recipe) -> Iterator[ContractResult]:
-    """The recipe's encoder with each switch thrown: every boolean, every named choice, one and two layers."""
+def _prove_encoder_options(recipe: Recipe) -> Iterator[ContractResult]:
+    """The recipe's encoder with other options: each boolean and each named choice, and one and two layers."""
     factory = registry.load("encoders", recipe.encoder.use)
-    said = dict(recipe.encoder.options)
-    small = {"hidden": 8} if "hidden" in said else {}
-    values: dict[str, list[Any]] = {}
-    for name, annotation, _ in options_of(factory):
-        choices = _choices(annotation)
-        if choices:
-            values[name] = choices
-    if "layers" in said:
+    options = dict(recipe.encoder.options)
+    values = {name: _choices(annotation) for name, annotation, _ in options_of(factory) if _choices(annotation)}
+    if "layers" in options:
         values["layers"] = [1, 2]
-    seen: set[tuple[tuple[str, Any], ...]] = set()
-    for options in _combinations(values, said | small):
-        key = tuple(sorted((name, repr(value)) for name, value in options.items()))
-        if key in seen:
+    if "hidden" in options:
+        options["hidden"] = 8
+    checked: set[tuple[tuple[str, Any], ...]] = set()
+    for combination in _combinations(values, options):
+        key = tuple(sorted((name, repr(value)) for name, value in combination.items()))
+        if key in checked:
             continue
-        seen.add(key)
+        checked.add(key)
         torch.manual_seed(recipe.seed)
-        shown = ", ".join(f"{name}={options[name]}" for name in values)
-        yield from worst_per_contract(prove_encoder(factory(5, **options), 5, f"{recipe.encoder.use}({shown})"))
+        varied = ", ".join(f"{name}={combination[name]}" for name in values)
+        encoder = factory(5, **combination)
+        yield from worst_per_contract(prove_encoder(encoder, 5, f"{recipe.encoder.use}({varied})"))
 
 
 def _choices(annotation: Any) -> list[Any]:
-    """The values of a switch: booleans and literals; nothing for numbers and texts."""
-    from typing import Literal, get_args, get_origin
-
+    """The values of a boolean or of a literal; empty for numbers and texts."""
     if annotation is bool:
         return [False, True]
     return list(get_args(annotation)) if get_origin(annotation) is Literal else []
 
 
 def _combinations(values: Mapping[str, list[Any]], base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """All combinations of the booleans and of layers; each literal varied on its own, for they start weights only."""
-    product = {name: options for name, options in values.items() if len(options) <= 2}
-    for chosen in itertools.product(*product.values()):
-        yield dict(base) | dict(zip(product, chosen, strict=True))
-    for name, options in values.items():
-        if name not in product:
-            for option in options:
-                yield dict(base) | {name: option}
+    """All combinations of the options with two values. Others are varied one at a time: they only initialise weights.
+
+    Args:
+        values: the values of each option that is varied.
+        base: all options.
+    """
+    pairs = {name: choices for name, choices in values.items() if len(choices) <= 2}
+    for chosen in itertools.product(*pairs.values()):
+        yield dict(base) | dict(zip(pairs, chosen, strict=True))
+    for name, choices in values.items():
+        if name not in pairs:
+            for choice in choices:
+                yield dict(base) | {name: choice}

@@ -1,15 +1,15 @@
-"""The loss of a head by another way than its own: from what it predicts, or from what all its probabilities sum to.
+"""The loss of a head, computed in another way: from its predictions, or as a distribution that sums to one.
 
-A head says a loss and says predictions, and the two must be of one mind. How that shows depends on the target:
+How depends on the target:
 
-* `Label`, `Labels`: the loss is -ln of the probability that the prediction gives the true label;
-* `Next`: the nats that a prediction tells, times its symbols, are the loss;
-* `Text`: the loss is what the head's decoder says of the true symbols, asked for one at a time; or, without such a
-  decoder, exp(-loss) sums to one over all texts that an input of two steps may have;
-* `Tags`: over all ways to tag two steps (or all that the scheme allows), exp(-loss) sums to one;
-* `Values`: the loss is the squared, absolute or Huber error of the prediction, or a Gaussian's likelihood.
+* `Label`, `Labels`: the loss is the sum of -ln of the probabilities that the predictions give the true labels;
+* `Next`: the loss is the sum of the nats of the predictions times their symbols;
+* `Text`: the loss is the sum of -ln of the probabilities that the head's decoder gives the true symbols, one at a time.
+  Without such a decoder, exp(-loss) sums to one over all texts that an input of two steps can have;
+* `Tags`: exp(-loss) sums to one over all taggings of two steps, or over those that the scheme allows;
+* `Values`: the loss is the squared, absolute or Huber error of the predictions, or a Gaussian's likelihood.
 
-A head whose predictions say none of this is not judged.
+A head whose predictions do not have these numbers is not checked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,164 +31,207 @@ from seqkit.model import Model
 from seqkit.spans import fault
 from seqkit.types import END, START, UNKNOWN, Prediction
 
-MOST_WAYS = 1200
-"""Sequences of tags that are tried."""
-LEAST = 1e-25
-"""A probability below this has no logarithm in single precision to speak of."""
+MAX_SEQUENCES = 1200
+"""Sequences of tags or symbols that are tried at most."""
+
+LEAST_PROBABILITY = 1e-25
+"""Probabilities below this are too small for single precision, so that their logarithm says nothing."""
+
+
+@dataclass(frozen=True)
+class ReferenceLoss:
+    """A number that a head computes, and what it must be.
+
+    Attributes:
+        actual: from the head's loss.
+        expected: from another computation.
+        cause: a sentence for the case that they differ.
+    """
+
+    actual: float
+    expected: float
+    cause: str
+
+    @classmethod
+    def of_predictions(cls, loss: float, expected: float, description: str) -> ReferenceLoss:
+        """A loss that must be what the predictions give."""
+        cause = f"the loss and the predictions disagree: the loss is {loss:.6g}, but {description} is {expected:.6g}"
+        return cls(loss, expected, cause)
+
+    @classmethod
+    def of_distribution(cls, total: float, description: str) -> ReferenceLoss:
+        """exp(-loss) that must sum to one."""
+        cause = (
+            f"the loss is not a negative log-likelihood: exp(-loss), summed over {description}, is {total:.6g}, not 1"
+        )
+        return cls(total, 1.0, cause)
 
 
 @torch.no_grad()
-def reference_loss(model: Model, task: str, batch: Batch) -> tuple[float, float, str] | None:
-    """(the head's number, the same by hand, what they are), or None if this head's predictions do not say.
+def reference_loss(model: Model, task: str, batch: Batch) -> ReferenceLoss | None:
+    """The loss of a batch and a reference for it; None if the head's predictions do not have the numbers.
 
-    The model is in evaluation mode: label smoothing and the like belong to training.
+    The model must be in evaluation mode: label smoothing and the like are for training only.
     """
-    target = getattr(model.head(task), "target", None)
+    head = model.head(task)
+    target = getattr(head, "target", None)
     if batch.y is None or target is None:
         return None
     if isinstance(target, Tags):
-        return _all_tags(model, task, batch, target)
+        return _sum_over_tags(model, task, batch, target)
     encoded = model.encode(task, batch)
-    decoder = getattr(model.head(task), "decoder", None)
-    if isinstance(target, Text) and all(hasattr(decoder, name) for name in ("begin", "step", "logits")):
-        nats = sum(_one_by_one(model, task, batch.take([row]).trimmed()) for row in range(batch.size))
-        return float(model.head(task).loss(encoded, batch)[0]), nats, "what the decoder says, symbol by symbol"
+    decoder = getattr(head, "decoder", None)
     if isinstance(target, Text):
-        return _all_texts(model, task, batch, target)
-    predictions = model.head(task).predict(encoded, batch)
-    loss = float(model.head(task).loss(encoded, batch)[0])
+        if not all(hasattr(decoder, name) for name in ("begin", "step", "logits")):
+            return _sum_over_texts(model, task, batch, target)
+        nats = sum(_decoder_nats(model, task, batch.take([row]).trimmed()) for row in range(batch.size))
+        loss = float(head.loss(encoded, batch)[0])
+        return ReferenceLoss.of_predictions(
+            loss, nats, "the sum of -ln of the true symbols' probabilities, from the decoder one symbol at a time,"
+        )
+    predictions = head.predict(encoded, batch)
+    loss = float(head.loss(encoded, batch)[0])
     if isinstance(target, (Label, Labels)):
-        hand = _labels(target, batch.y, predictions)
-        return None if hand is None else (loss, hand, "-ln of the probabilities of the true labels")
+        nats_of_labels = _label_nats(target, batch.y, predictions)
+        description = "the sum of -ln of the true labels' probabilities"
+        return None if nats_of_labels is None else ReferenceLoss.of_predictions(loss, nats_of_labels, description)
     if isinstance(target, Next):
-        hand = _nats(predictions)
-        return None if hand is None else (loss, hand, "the nats that the predictions tell, times their symbols")
+        nats_of_symbols = _next_symbol_nats(predictions)
+        description = "the sum of the predictions' nats, each times its symbols,"
+        return None if nats_of_symbols is None else ReferenceLoss.of_predictions(loss, nats_of_symbols, description)
     if isinstance(target, Values):
-        return _values(target, batch.y, predictions, loss)
+        return _closest_error(target, batch.y, predictions, loss)
     return None
 
 
-def _labels(target: Any, y: Tensor, predictions: Sequence[Prediction]) -> float | None:
+def _label_nats(target: Any, y: Tensor, predictions: Sequence[Prediction]) -> float | None:
+    """-ln of the probabilities of the true labels, summed; None without scores, or with one that is almost zero."""
     total = 0.0
-    for true, said in zip(y.tolist(), predictions, strict=True):
-        if not isinstance(said.scores, dict) or list(said.scores) != list(target.labels):
+    for true, prediction in zip(y.tolist(), predictions, strict=True):
+        if not isinstance(prediction.scores, dict) or list(prediction.scores) != list(target.labels):
             return None
-        shares = [each if isinstance(each, list) else [each] for each in said.scores.values()]
-        for steps in zip(*shares, strict=True):
+        scores = [score if isinstance(score, list) else [score] for score in prediction.scores.values()]
+        for probabilities in zip(*scores, strict=True):
             if isinstance(true, list):
-                chances = [share if yes else 1.0 - share for share, yes in zip(steps, true, strict=True)]
+                true_probabilities = [p if is_true else 1.0 - p for p, is_true in zip(probabilities, true, strict=True)]
             else:
-                chances = [steps[true]]
-            if min(chances) < LEAST:
+                true_probabilities = [probabilities[true]]
+            if min(true_probabilities) < LEAST_PROBABILITY:
                 return None
-            total -= sum(math.log(chance) for chance in chances)
+            total -= sum(math.log(probability) for probability in true_probabilities)
     return total
 
 
-def _nats(predictions: Sequence[Prediction]) -> float | None:
+def _next_symbol_nats(predictions: Sequence[Prediction]) -> float | None:
+    """The nats of all symbols; None if a prediction has none."""
     total = 0.0
-    for said in predictions:
-        if not isinstance(said.scores, dict) or not {"nats", "symbols"} <= said.scores.keys():
+    for prediction in predictions:
+        if not isinstance(prediction.scores, dict) or not {"nats", "symbols"} <= prediction.scores.keys():
             return None
-        total += (said.scores["nats"] or 0.0) * said.scores["symbols"]
+        total += (prediction.scores["nats"] or 0.0) * prediction.scores["symbols"]
     return total
 
 
-def _one_by_one(model: Model, task: str, one: Batch) -> float:
-    """Nats of one true text, each symbol read only after the one before it was judged."""
-    assert one.y is not None
+def _decoder_nats(model: Model, task: str, single: Batch) -> float:
+    """-ln of the probability of one true text, from the decoder's step for each symbol."""
+    assert single.y is not None
     decoder: Any = model.head(task).decoder
-    source, at = decoder.begin(model.encode(task, one))
-    read, total = START, 0.0
-    for true in one.y[0].tolist():
-        readout, at, _ = decoder.step(source, at, torch.tensor([[read]]))
-        total -= float(decoder.logits(readout).double().log_softmax(dim=-1)[0, 0, true])
-        read = true
+    source, state = decoder.begin(model.encode(task, single))
+    previous, total = START, 0.0
+    for symbol in single.y[0].tolist():
+        readout, state, _ = decoder.step(source, state, torch.tensor([[previous]]))
+        total -= float(decoder.logits(readout).double().log_softmax(dim=-1)[0, 0, symbol])
+        previous = symbol
     return total
 
 
-def _all_texts(model: Model, task: str, batch: Batch, target: Any) -> tuple[float, float, str] | None:
-    """The probabilities of all texts of no, one and two symbols, of an input that is encoded as two steps."""
-    found = _of_two_steps(model, task, batch)
+def _sum_over_texts(model: Model, task: str, batch: Batch, target: Any) -> ReferenceLoss | None:
+    """The probabilities of all texts of at most two symbols, for an input that is encoded as two steps."""
+    single = _input_of_two_steps(model, task, batch)
     symbols = [UNKNOWN, *range(END + 1, target.size)]
-    if found is None or len(symbols) ** 2 > MOST_WAYS:
+    if single is None or len(symbols) ** 2 > MAX_SEQUENCES:
         return None
     total = 0.0
-    texts = [(), *((each,) for each in symbols), *itertools.product(symbols, repeat=2)]
+    texts = [(), *((symbol,) for symbol in symbols), *itertools.product(symbols, repeat=2)]
     for text in texts:
         y = torch.tensor([[*text, END]])
-        tried = replace(found, y=y, y_lengths=torch.tensor([y.shape[1]]))
         try:
-            total += math.exp(-float(model.loss(task, tried)[0]))
+            loss, _, _ = model.loss(task, replace(single, y=y, y_lengths=torch.tensor([y.shape[1]])))
         except DataError:
-            continue  # no way leads from two steps to two symbols of a kind
-    return total, 1.0, f"exp(-loss) summed over all texts ({len(texts)}) of up to two symbols, for two steps"
+            continue  # two equal symbols have no alignment with two steps
+        total += math.exp(-float(loss))
+    return ReferenceLoss.of_distribution(total, f"all {len(texts)} texts of at most two symbols, for two steps")
 
 
-def _of_two_steps(model: Model, task: str, batch: Batch) -> Batch | None:
+def _input_of_two_steps(model: Model, task: str, batch: Batch) -> Batch | None:
+    """The beginning of the first example of which the input layer makes two steps."""
     for steps in range(1, int(batch.lengths[0]) + 1):
         lengths = torch.tensor([steps])
         try:
-            encoded = int(model.layers[task](batch.x[:1, :steps], lengths)[1][0])
+            _, encoded_lengths = model.layers[task](batch.x[:1, :steps], lengths)
         except (ValueError, RuntimeError):
-            continue
-        if encoded == 2:
+            continue  # a window wider than the input
+        if int(encoded_lengths[0]) == 2:
             return Batch(batch.x[:1, :steps], lengths, ids=list(batch.ids)[:1])
     return None
 
 
-def _all_tags(model: Model, task: str, batch: Batch, target: Any) -> tuple[float, float, str] | None:
-    """The probabilities of all tags of one step, and of two where those are not too many."""
-    steps = 2 if target.size**2 <= MOST_WAYS and int(batch.lengths[0]) >= 2 else 1
-    ways = torch.tensor(list(itertools.product(range(target.size), repeat=steps)))
-    if len(ways) > MOST_WAYS:
+def _sum_over_tags(model: Model, task: str, batch: Batch, target: Any) -> ReferenceLoss | None:
+    """The probabilities of all taggings of two steps, or of one step if there are many tags."""
+    steps = 2 if target.size**2 <= MAX_SEQUENCES and int(batch.lengths[0]) >= 2 else 1
+    taggings = torch.tensor(list(itertools.product(range(target.size), repeat=steps)))
+    if len(taggings) > MAX_SEQUENCES:
         return None
-    one = batch.take([0])
+    single, lengths = batch.take([0]), torch.tensor([steps])
     scheme = getattr(target, "learned", None)
-    total, allowed = 0.0, 0.0
-    for way in ways:
-        lengths = torch.tensor([steps])
-        tried = Batch(one.x[:, :steps], lengths, way[None], lengths, ids=one.ids)
-        share = math.exp(-float(model.loss(task, tried)[0]))
-        total += share
-        # A head may hold a true sequence that the scheme forbids against others than those it allows.
-        if scheme is None or fault([target.labels[k] for k in way.tolist()], scheme) is None:
-            allowed += share
-    found = min(total, allowed, key=lambda each: abs(each - 1.0))
-    return found, 1.0, f"exp(-loss) summed over all ways ({len(ways)}) to tag {steps} steps"
+    total, legal_total = 0.0, 0.0
+    for tagging in taggings:
+        loss, _, _ = model.loss(task, Batch(single.x[:, :steps], lengths, tagging[None], lengths, ids=single.ids))
+        probability = math.exp(-float(loss))
+        total += probability
+        if scheme is None or fault([target.labels[label] for label in tagging.tolist()], scheme) is None:
+            legal_total += probability
+    # A head may normalise an illegal true sequence over other sequences than a legal one.
+    closest = min(total, legal_total, key=lambda value: abs(value - 1.0))
+    return ReferenceLoss.of_distribution(closest, f"all {len(taggings)} ways to tag {steps} steps")
 
 
-def _values(target: Any, y: Tensor, predictions: Sequence[Prediction], loss: float) -> tuple[float, float, str] | None:
-    """The kind of loss that comes nearest to what the head says."""
-    rows = y.reshape(len(predictions), -1).double().numpy()
+def _closest_error(target: Any, y: Tensor, predictions: Sequence[Prediction], loss: float) -> ReferenceLoss | None:
+    """The kind of error that is closest to the loss: nothing says which of them a head minimises."""
+    true = y.reshape(len(predictions), -1).double().numpy()
     try:
-        means = np.stack([np.asarray(target.encode(said.value), dtype=np.float64).reshape(-1) for said in predictions])
+        means = np.stack([_encode(target, prediction.value) for prediction in predictions])
     except (TypeError, ValueError):
         return None
-    off = means - rows
-    far = np.abs(off)
-    kinds = {
-        "the squared errors of the predictions": float((off**2).sum()),
-        "the absolute errors of the predictions": float(far.sum()),
-        "the Huber errors of the predictions": float(np.where(far <= 1.0, 0.5 * off**2, far - 0.5).sum()),
+    errors = means - true
+    distances = np.abs(errors)
+    sums = {
+        "the sum of the predictions' squared errors": float((errors**2).sum()),
+        "the sum of the predictions' absolute errors": float(distances.sum()),
+        "the sum of the predictions' Huber errors": float(
+            np.where(distances <= 1.0, 0.5 * errors**2, distances - 0.5).sum()
+        ),
     }
-    spreads = _spreads(target, predictions)
-    if spreads is not None:
-        parts = 0.5 * (math.log(2 * math.pi) + 2 * np.log(spreads) + (off / spreads) ** 2)
-        kinds = {"a Gaussian's likelihood": float(parts.sum())}
-    name = min(kinds, key=lambda kind: abs(kinds[kind] - loss))
-    return loss, kinds[name], name
+    deviations = _standard_deviations(target, predictions)
+    if deviations is not None:
+        nats = 0.5 * (math.log(2 * math.pi) + 2 * np.log(deviations) + (errors / deviations) ** 2)
+        sums = {"a Gaussian's negative log-likelihood": float(nats.sum())}
+    description = min(sums, key=lambda name: abs(sums[name] - loss))
+    return ReferenceLoss.of_predictions(loss, sums[description], description)
 
 
-def _spreads(target: Any, predictions: Sequence[Prediction]) -> np.ndarray | None:
-    """(B, K) standard deviations in the field's units of learning, where predictions tell them."""
-    found = []
-    for said in predictions:
-        if not isinstance(said.scores, dict) or "sd" not in said.scores:
+def _standard_deviations(target: Any, predictions: Sequence[Prediction]) -> np.ndarray | None:
+    """(B, K) in the units in which the head learns; None if the predictions have none."""
+    deviations = []
+    for prediction in predictions:
+        if not isinstance(prediction.scores, dict) or "sd" not in prediction.scores:
             return None
-        value, sd = (np.asarray(each, dtype=np.float64).reshape(-1) for each in (said.value, said.scores["sd"]))
-        shifted = value + sd
-        both = [shifted.tolist(), value.tolist()] if value.size > 1 else [float(shifted[0]), float(value[0])]
-        above, mean = (np.asarray(target.encode(each), dtype=np.float64).reshape(-1) for each in both)
-        found.append(above - mean)
-    return np.stack(found)
+        value, sd = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (prediction.value, prediction.scores["sd"]))
+        above, mean = ((x.tolist() if value.size > 1 else float(x[0])) for x in (value + sd, value))
+        deviations.append(_encode(target, above) - _encode(target, mean))
+    return np.stack(deviations)
+
+
+def _encode(target: Any, value: Any) -> np.ndarray:
+    """(K,) a value as the head learns it."""
+    return np.asarray(target.encode(value), dtype=np.float64).reshape(-1)

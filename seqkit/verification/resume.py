@@ -1,4 +1,4 @@
-"""Does a run that is killed again and again end where one ends that is left alone? Shown on a recipe's own run."""
+"""Check that a run that is killed and resumed ends exactly as one without interruption, on a recipe's own run."""
 
 from __future__ import annotations
 
@@ -22,30 +22,40 @@ from seqkit.io import atomic
 from seqkit.runs import checkpoint, comparison
 from seqkit.types import JSON
 
-STEPS = 60
-"""Optimiser steps of a run, unless told otherwise."""
-
-POINTS = ("step", "save.write", "step", "eval", "step", "save.rename", "loss", "log.flush", "step", "retain.delete")
-"""Where one kill after another comes: at steps, and at the moments that are the most awkward."""
+FAULT_POINTS = (
+    "step",
+    "save.write",
+    "step",
+    "eval",
+    "step",
+    "save.rename",
+    "loss",
+    "log.flush",
+    "step",
+    "retain.delete",
+)
+"""Where one kill after another happens: at steps, and in the middle of saves, evaluations and log writes."""
 
 Launch: TypeAlias = Callable[[Sequence[str], str | None, Path], int]
-"""Runs `seqkit ARGUMENTS` with SEQKIT_FAULT set to this (or not set), what it says going to a file.
+"""Runs `seqkit ARGUMENTS` with SEQKIT_FAULT set to this text (None: not set), its output going to a file.
 
-Returns the exit code, or minus the number of the signal that ended it.
+Returns the exit code, or minus the number of the signal that ended the process.
 """
 
 
 @dataclass
 class Certificate:
-    """What was done, and what came of it.
+    """The result of `verify_resume`.
 
     Attributes:
-        recipe: as it was named.
+        recipe: the recipe's file or name.
         steps: optimiser steps of the run.
-        kills: where each SIGKILL came, and at which step the run was resumed after it.
-        compared: how much was compared.
+        kills: for each SIGKILL its fault point and step, and the step from which the run was resumed.
+        compared: how much was compared, as a text.
         sha256: of everything that the uninterrupted run ended with.
-        differences: at most a few sentences, what happened first in front; empty if the two runs ended alike.
+        differences: some sentences, the earliest difference first; empty if the runs ended alike.
+        seconds: how long it took.
+        folder: where the two runs are.
     """
 
     recipe: str
@@ -68,21 +78,21 @@ class Certificate:
         return {**vars(self), "equal": self.equal, "seqkit": __version__, **machine, "when": when}
 
     def __str__(self) -> str:
-        where = "; ".join(f"at {kill['point']} after step {kill['step']}" for kill in self.kills)
+        kills = "; ".join(f"at {kill['point']} after step {kill['step']}" for kill in self.kills)
         facts = self.facts()
-        lines = [f"{self.recipe}: {self.steps} steps, killed {len(self.kills)} times ({where}) and resumed"]
+        lines = [f"{self.recipe}: {self.steps} steps, killed {len(self.kills)} times ({kills}) and resumed"]
         if self.equal:
-            lines.append(f"bit for bit equal to the run that nobody killed: {self.compared}")
+            lines.append(f"bit for bit equal to the uninterrupted run: {self.compared}")
         else:
-            lines += ["DIFFERS from the run that nobody killed:", *(f"  {sentence}" for sentence in self.differences)]
+            lines += ["DIFFERS from the uninterrupted run:", *(f"  {sentence}" for sentence in self.differences)]
             lines.append(f"both runs are in {self.folder}")
-        made = f"seqkit {__version__}, torch {torch.__version__}, {facts['threads']} threads, {facts['when']}"
-        lines.append(f"sha256 {self.sha256}  {made}")
+        versions = f"seqkit {__version__}, torch {torch.__version__}, {facts['threads']} threads, {facts['when']}"
+        lines.append(f"sha256 {self.sha256}  {versions}")
         return "\n".join(lines)
 
 
-def shortened(steps: int | None) -> list[str]:
-    """The overrides that make a recipe's run one of so many steps, with a few evaluations and saves in it."""
+def shorten(steps: int | None) -> list[str]:
+    """Overrides that give a recipe's run this many steps, with some evaluations and saves; none for None."""
     if steps is None:
         return []
     every = {"evaluate_every": max(1, steps // 3), "save_every": max(1, steps // 8), "log_every": max(1, steps // 12)}
@@ -100,83 +110,101 @@ def verify_resume(
     launch: Launch | None = None,
     tell: Callable[[str], object] = lambda sentence: None,
 ) -> Certificate:
-    """Run the recipe once as it is, and once killed `kills` times and resumed each time; compare how both ended.
+    """Run the recipe once without interruption, and once killed and resumed `kills` times; compare how both ended.
 
     Args:
         recipe: a file, or the name of one.
-        steps: cut the run to so many optimiser steps; None: as long as the recipe says.
+        sets: overrides of the recipe.
+        kills: how often the second run is killed.
+        steps: shorten the run to this many optimiser steps; None: as long as the recipe says.
         seed: of the moments of the kills.
-        folder: for the two run folders, `whole` and `killed`.
-        launch: how a process is run; None: as a new Python.
+        folder: a new or empty folder for the two run folders, `whole` and `killed`.
+        launch: starts a process; None: `launch_python`.
         tell: gets a sentence for each start.
 
     Raises:
-        RunError: a run failed by itself; the end of what it said is told.
+        RunError: a run failed by itself; the message has the end of its output.
         UsageError: `folder` is not empty.
     """
-    launch, dice, began = launch or new_python, random.Random(seed), time.monotonic()
+    began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise UsageError(f"{folder}: not empty; name a new folder")
-    whole, killed = folder / "whole", folder / "killed"
-    start = ["run", recipe, "--quiet", *(word for each in (*sets, *shortened(steps)) for word in ("--set", each))]
-
-    def go(out: Path, said: str, fault: str | None = None) -> int:
-        """Start a run, or go on with it; its exit code. One that nothing was to kill must finish."""
-        arguments = ["run", "--quiet", "--resume", str(out)] if out.exists() else [*start, "--out", str(out)]
-        code = launch(arguments, fault, folder / said)
-        _must(code, {0} if fault is None else {0, -signal.SIGKILL}, folder / said)
-        return code
-
+    overrides = [word for override in (*sets, *shorten(steps)) for word in ("--set", override)]
+    runner = _Runner(["run", recipe, "--quiet", *overrides], folder, launch or launch_python)
+    uninterrupted, killed = folder / "whole", folder / "killed"
     tell("one run from start to end")
-    go(whole, "whole.txt")
-    steps = int(atomic.read_json(whole / "status.json")["steps"])
+    runner.run(uninterrupted, "whole.txt")
+    steps = int(atomic.read_json(uninterrupted / "status.json")["steps"])
     certificate = Certificate(recipe, steps, folder=str(folder))
-    moments = sorted(dice.randint(1, steps) for _ in range(kills))
+    rng = random.Random(seed)
+    moments = sorted(rng.randint(1, steps) for _ in range(kills))
     for number, moment in enumerate(moments):
-        at = _position(killed)
-        point = POINTS[number % len(POINTS)]
-        visit = max(1, moment - at) if point in ("step", "loss") else dice.randint(1, 3)
-        tell(f"from step {at}, to be killed at {point}")
-        if go(killed, f"killed-{number + 1}.txt", f"{point}:kill:{visit}"):
-            certificate.kills.append({"point": point, "step": _stepped(at, point, visit), "resumed": _position(killed)})
+        position = _position(killed)
+        point = FAULT_POINTS[number % len(FAULT_POINTS)]
+        counts_steps = point in ("step", "loss")
+        visit = max(1, moment - position) if counts_steps else rng.randint(1, 3)
+        tell(f"from step {position}, to be killed at {point}")
+        if runner.run(killed, f"killed-{number + 1}.txt", f"{point}:kill:{visit}"):
+            step = position + visit - 1 if counts_steps else position
+            certificate.kills.append({"point": point, "step": step, "resumed": _position(killed)})
     tell(f"from step {_position(killed)}, to the end")
-    go(killed, "resumed.txt")
-    one, two = comparison.read(whole), comparison.read(killed)
-    certificate.compared, certificate.sha256 = str(one), one.sha256
-    certificate.differences = _first(one, two)
+    runner.run(killed, "resumed.txt")
+    expected, actual = comparison.read(uninterrupted), comparison.read(killed)
+    certificate.compared, certificate.sha256 = str(expected), expected.sha256
+    certificate.differences = _first_differences(expected, actual)
     certificate.seconds = round(time.monotonic() - began, 1)
     return certificate
 
 
-def _first(one: comparison.RunDigest, two: comparison.RunDigest, most: int = 4) -> list[str]:
-    """The first few differences, the first tensor among them."""
-    found = list(comparison.differences(one, two))
-    tensors = [sentence for sentence in found[most:] if sentence.startswith(("last model", "last optimizer"))]
-    return found[: most - 1] + (tensors[:1] or found[most - 1 : most])
+@dataclass(frozen=True)
+class _Runner:
+    """Starts and resumes runs.
+
+    Attributes:
+        arguments: of seqkit, to start a run, without its folder.
+        folder: where the output of the processes goes.
+        launch: starts a process.
+    """
+
+    arguments: Sequence[str]
+    folder: Path
+    launch: Launch
+
+    def run(self, out: Path, log: str, fault: str | None = None) -> int:
+        """Start the run in the folder `out`, or resume it if it exists; the exit code.
+
+        Raises:
+            RunError: the process failed, and not by the fault.
+        """
+        resume = ["run", "--quiet", "--resume", str(out)]
+        arguments = resume if out.exists() else [*self.arguments, "--out", str(out)]
+        code = self.launch(arguments, fault, self.folder / log)
+        if code not in ({0} if fault is None else {0, -signal.SIGKILL}):
+            lines = (self.folder / log).read_text(errors="replace").strip().splitlines()[-5:]
+            output = " / ".join(lines) or "without output"
+            raise RunError(f"a run ended with exit code {code}: {output} (all of its output: {self.folder / log})")
+        return code
 
 
-def _stepped(at: int, point: str, visit: int) -> int:
-    return at + visit - 1 if point in ("step", "loss") else at
+def _first_differences(expected: comparison.RunDigest, actual: comparison.RunDigest, count: int = 4) -> list[str]:
+    """The first differences, and among them the first one of a tensor of the last checkpoint."""
+    differences = list(comparison.differences(expected, actual))
+    tensors = [sentence for sentence in differences[count:] if sentence.startswith(("last model", "last optimizer"))]
+    return differences[: count - 1] + (tensors[:1] or differences[count - 1 : count])
 
 
 def _position(run: Path) -> int:
-    """The step that a run would be resumed from."""
-    found = checkpoint.newest(run / "checkpoints", repair=False)
-    return 0 if found is None else checkpoint.step_of(found)
+    """The step from which a run would be resumed."""
+    newest = checkpoint.newest(run / "checkpoints", repair=False)
+    return 0 if newest is None else checkpoint.step_of(newest)
 
 
-def _must(code: int, expected: set[int], said: Path) -> None:
-    if code not in expected:
-        tail = said.read_text(errors="replace").strip().splitlines()[-5:]
-        raise RunError(f"a run left with {code}: {' / '.join(tail) or 'it said nothing'} (all of it: {said})")
-
-
-def new_python(arguments: Sequence[str], fault: str | None, said: Path) -> int:
-    """Run seqkit in a new Python."""
-    variables: dict[str, Any] = {name: value for name, value in os.environ.items() if name != "SEQKIT_FAULT"}
+def launch_python(arguments: Sequence[str], fault: str | None, log: Path) -> int:
+    """Run seqkit in a new Python process."""
+    environment: dict[str, Any] = {name: value for name, value in os.environ.items() if name != "SEQKIT_FAULT"}
     if fault is not None:
-        variables["SEQKIT_FAULT"] = fault
-    with said.open("wb") as stream:
+        environment["SEQKIT_FAULT"] = fault
+    with log.open("wb") as stream:
         command = [sys.executable, "-m", "seqkit", *arguments]
-        return subprocess.run(command, env=variables, stdout=stream, stderr=stream, check=False).returncode
+        return subprocess.run(command, env=environment, stdout=stream, stderr=stream, check=False).returncode

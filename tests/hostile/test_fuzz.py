@@ -303,7 +303,9 @@ def test_models_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     from seqkit.verification import recipe_contracts
 
     checked = recipes.parse(RECIPE, "r.yaml")
-    parts = {name: recipe_contracts.sample(name, recipes.build_task(entry)) for name, entry in checked.tasks.items()}
+    parts = {
+        name: recipe_contracts.sample_task(name, recipes.build_task(entry)) for name, entry in checked.tasks.items()
+    }
     made = build_model(checked, {name: (part.task, part.input, part.target) for name, part in parts.items()})
     folder = tmp_path / "model"
     save_model(made, folder, checked.resolved(), {name: (part.input, part.target) for name, part in parts.items()})

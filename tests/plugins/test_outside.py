@@ -282,11 +282,11 @@ def test_every_shipped_recipe_trains_the_strangers_encoder(place: Path, name: st
     import torch
 
     from seqkit.model import build_model
-    from seqkit.verification.recipe_contracts import _batch, sample
+    from seqkit.verification.recipe_contracts import choose_batch, sample_task
 
     made = recipe.load(name, ["encoder.use=mingru"])
     try:
-        data = {key: sample(key, recipe.build_task(entry)) for key, entry in made.tasks.items()}
+        data = {key: sample_task(key, recipe.build_task(entry)) for key, entry in made.tasks.items()}
         built = build_model(made, {key: (part.task, part.input, part.target) for key, part in data.items()})
     except MissingExtra as error:
         pytest.skip(str(error))
@@ -298,7 +298,7 @@ def test_every_shipped_recipe_trains_the_strangers_encoder(place: Path, name: st
     optimizer = torch.optim.SGD(built.parameters(), lr=0.1)
     for _ in range(2):
         for key, part in data.items():
-            loss, count, encoded = built.loss(key, _batch(part))
+            loss, count, encoded = built.loss(key, choose_batch(part))
             assert math.isfinite(loss.item())
             (loss / count).backward()  # type: ignore[no-untyped-call]
             if part.task.window is not None:

@@ -28,7 +28,8 @@ from seqkit.model import Model
 from seqkit.recipe import bundled
 from seqkit.types import Prediction
 from seqkit.verification import recipe_contracts
-from seqkit.verification.contracts import ContractResult, prove_encoder, prove_task, worst_per_contract
+from seqkit.verification.contracts import prove_encoder, prove_task, worst_per_contract
+from seqkit.verification.outputs import ContractResult
 from seqkit.verification.recipe_contracts import prove_recipe
 from seqkit.verification.reference_loss import reference_loss
 
@@ -205,7 +206,7 @@ def test_seqkits_own_encoders_pass(factory, bidirectional: bool) -> None:
 
 # ---- what is planted is caught
 
-PADDING, MORE = "what stands in the padding does not matter", "how much padding there is does not matter"
+PADDING, MORE = "the content of the padding does not matter", "the amount of padding does not matter"
 MATES, ALONE = "other examples in the batch do not matter", "a batch of one equals a batch of many"
 ORDER = "the order of examples does not matter"
 
@@ -226,7 +227,7 @@ def test_an_ignored_mask_in_pooling_is_caught_at_the_prediction() -> None:
 def test_relative_lengths_are_caught() -> None:
     causes = failed(found(RelativeLengths()))
     assert causes
-    assert "two halves with the state carried equal the whole" in causes or ALONE in causes
+    assert "two halves with the state carried over equal the whole" in causes or ALONE in causes
 
 
 def test_the_last_step_at_minus_one_is_caught_at_the_final_vector() -> None:
@@ -242,11 +243,11 @@ def test_a_backward_direction_that_reads_padding_is_caught() -> None:
 
 
 def test_a_wrong_state_is_caught() -> None:
-    assert set(failed(found(HandsOnThePaddedEnd()))) == {"two halves with the state carried equal the whole"}
+    assert set(failed(found(HandsOnThePaddedEnd()))) == {"two halves with the state carried over equal the whole"}
 
 
 def test_looking_ahead_is_caught() -> None:
-    assert "the future does not move the past" in failed(found(LooksAhead()))
+    assert "a causal encoder does not see the future" in failed(found(LooksAhead()))
 
 
 def test_a_mean_over_the_batch_is_caught() -> None:
@@ -279,7 +280,7 @@ def test_what_is_not_saved_is_caught() -> None:
     torch.manual_seed(3)
     model = Forgetful({"t": Scaled("saved")}, Simple(), {"t": Mean()})
     causes = failed(list(worst_per_contract(prove_task(model, "t", batch()))))
-    assert set(causes) == {"a saved and reloaded model says the same"}
+    assert set(causes) == {"a saved and reloaded model predicts the same"}
 
 
 def test_relative_lengths_are_caught_even_where_they_seldom_lose_a_step() -> None:
@@ -301,7 +302,7 @@ def test_an_encoder_that_fails_at_one_step_is_caught() -> None:
             return super().forward(x, lengths, state)
 
     causes = failed(found_without_states(NeedsTwo()))
-    assert "an input of 1 steps ends in ValueError" in causes["the shortest input is answered like any other"]
+    assert "an input of 1 steps ends in ValueError" in causes["the shortest input works like any other"]
 
 
 def test_an_answer_to_one_step_that_is_no_number_is_caught() -> None:
@@ -320,7 +321,7 @@ def test_an_answer_to_one_step_that_is_no_number_is_caught() -> None:
     model = Model({"t": Scaled()}, Spread(), {"t": Mean()})
     longer = batch().take([0, 1, 2])
     causes = failed(list(worst_per_contract(prove_task(model, "t", longer))))
-    assert "not finite" in causes["the shortest input is answered like any other"]
+    assert "not finite" in causes["the shortest input works like any other"]
 
 
 def found_without_states(encoder: Encoder) -> list[ContractResult]:
@@ -331,7 +332,7 @@ def found_without_states(encoder: Encoder) -> list[ContractResult]:
     return list(worst_per_contract(prove_task(model, "t", batch().take([0, 1, 2, 3]))))
 
 
-BY_HAND = "the loss equals one computed by hand"
+REFERENCE = "the loss equals a reference computation"
 
 
 @pytest.mark.parametrize(
@@ -361,14 +362,14 @@ def test_a_loss_off_by_a_hundredth_is_not_the_one_by_hand(target: Any, head: Any
     x = torch.randn(2, 4, D)
     examples = Batch(x, torch.tensor([4, 2]), values, lengths if values.ndim > 1 and target.ragged else None)
     model = Model({"t": Scaled()}, Simple(), {"t": made}).eval()
-    found = reference_loss(model, "t", examples)
-    assert found is not None
-    assert found[0] == pytest.approx(found[1], rel=1e-5), found
+    reference = reference_loss(model, "t", examples)
+    assert reference is not None
+    assert reference.actual == pytest.approx(reference.expected, rel=1e-5), reference
     real = made.loss
     made.loss = lambda encoded, batch: (real(encoded, batch)[0] * 1.01, real(encoded, batch)[1])  # type: ignore[method-assign]
     off = reference_loss(model, "t", examples)
     assert off is not None
-    assert off[0] != pytest.approx(off[1], rel=5e-4)
+    assert off.actual != pytest.approx(off.expected, rel=5e-4)
 
 
 def test_label_smoothing_left_on_in_evaluation_is_caught() -> None:
@@ -386,8 +387,8 @@ def test_label_smoothing_left_on_in_evaluation_is_caught() -> None:
             rows = self.logits(encoded).softmax(dim=-1).tolist()
             return [Prediction("a", max(row), dict(zip("abc", row, strict=True))) for row in rows]
 
-    assert BY_HAND not in failed(found(head=Smoothed()))
-    assert "not of one mind" in failed(found(head=Smoothed("smoothing")))[BY_HAND]
+    assert REFERENCE not in failed(found(head=Smoothed()))
+    assert "the loss and the predictions disagree" in failed(found(head=Smoothed("smoothing")))[REFERENCE]
 
 
 # ---- whole recipes: what is written to a folder, and inputs of nothing
@@ -407,7 +408,7 @@ def small_recipe(folder: Path) -> str:
 def test_what_a_folder_forgets_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two symbols change places in the vocabulary that is written: the weights are the same, the answers are not."""
     recipe = recipes.load(small_recipe(tmp_path))
-    contract = "a model opened from its folder says the same"
+    contract = "a model loaded from its folder predicts the same"
     assert contract not in failed(list(prove_recipe(recipe)))
     real = recipe_contracts.save_model
 
@@ -430,7 +431,7 @@ def test_an_input_of_nothing_that_is_encoded_is_caught(tmp_path: Path, monkeypat
     assert contract not in failed(list(prove_recipe(recipe)))
     real = Tokens.encode
     monkeypatch.setattr(Tokens, "encode", lambda self, value: real(self, value or "a"))
-    assert "as if it were an input like others" in failed(list(prove_recipe(recipe)))[contract]
+    assert "it was encoded like any other input" in failed(list(prove_recipe(recipe)))[contract]
 
     def broken(self: Tokens, value: Any) -> Any:
         return real(self, value) if value else {}["nothing"]
