@@ -1,4 +1,4 @@
-"""The encoder that does nothing, behind `encoder: {use: none}`."""
+"""The encoder `none`, which changes nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from seqkit.interfaces import Encoded, Encoder, State, mask_of
 from seqkit.kernels import all_full, gather_last
 
 
-class Passing(Encoder):
-    """Steps as they come, zero past the end. `last` is the last real step; there is no state to carry."""
+class Identity(Encoder):
+    """The input steps, with zeros past the end. `last` is the last real step; there is no state to carry."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    pass
-
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 Initial: TypeAlias = Literal["zero", "learned"]
-
 
 Initialiser: TypeAlias = Literal[
     "orthogonal",
@@ -22,3 +18,26 @@ Initialiser: TypeAlias = Literal[
     "identity",
     "zeros",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecurrentOptions:
+    """The options of `seqkit.encoders.rnn`, `lstm` and `gru`, which document them and give their defaults.
+
+    Two options belong to one cell each, and other cells leave them out: `nonlinearity` to rnn, `forget_bias` to lstm.
+    """
+
+    hidden: int
+    layers: int
+    bidirectional: bool
+    dropout: float
+    input_dropout: float
+    output_dropout: float
+    locked: bool
+    residual: bool
+    layer_norm: bool
+    initial: Initial
+    input_init: Initialiser
+    recurrent_init: Initialiser
+    nonlinearity: Literal["tanh", "relu"] | None = None
+    forget_bias: float | None = None

@@ -23,7 +23,7 @@ from seqkit.interfaces import Encoded
 from seqkit.kernels import run_padded, upload
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.embedding import Embedding
-from seqkit.layers.initialisers import start_weights
+from seqkit.layers.initialisers import initialise_cell
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Decoder(nn.Module):
             init.xavier_uniform_(self.weight)
         for cell in self.cells:
             assert isinstance(cell, nn.RNNBase)
-            start_weights(cell, "xavier_uniform", "orthogonal", forget_bias=1.0)
+            initialise_cell(cell, "xavier_uniform", "orthogonal", forget_bias=1.0)
 
     def begin(self, encoded: Encoded) -> tuple[DecoderInput, DecoderState]:
         """The input of every step, and the state before the first symbol, with one beam."""

@@ -1,4 +1,4 @@
-"""How weights start."""
+"""Initial values of weights."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ from torch.nn import init
 
 
 @torch.no_grad()
-def start_weights(cell: nn.RNNBase, input_init: str, recurrent_init: str, forget_bias: float) -> None:
-    """Start a cell's weights gate by gate, its biases at zero and an LSTM's forget gate at `forget_bias`."""
+def initialise_cell(cell: nn.RNNBase, input_init: str, recurrent_init: str, *, forget_bias: float | None) -> None:
+    """Fill the weights of each gate by the named initialisers, first W, then R, and the biases with zeros.
+
+    An LSTM's forget gate gets the bias `forget_bias`; other cells ignore it.
+    """
     hidden = cell.hidden_size
     w, r, w_bias, r_bias = cell.all_weights[0]
     for gate in torch.split(w, hidden):
-        initialise(gate, input_init)
+        initialise_matrix(gate, input_init)
     for gate in torch.split(r, hidden):
-        initialise(gate, recurrent_init)
+        initialise_matrix(gate, recurrent_init)
     w_bias.zero_()
     r_bias.zero_()
-    if isinstance(cell, nn.LSTM):
-        # Gates stand in torch's order: input, forget, new, output. The second bias stays at zero: the two are summed.
+    if isinstance(cell, nn.LSTM) and forget_bias is not None:
+        # Torch's order of gates is i, f, g, o. The cell adds up both biases, so only one of them is set.
         w_bias[hidden : 2 * hidden] = forget_bias
 
 
-def initialise(weight: Tensor, name: str) -> None:
-    """Fill (H, D) in place. `uniform` is within 1 / sqrt(H), torch's own; `normal` has a spread of 1 / sqrt(D)."""
+def initialise_matrix(weight: Tensor, name: str) -> None:
+    """Fill (H, D) in place: `uniform` within 1 / sqrt(H), as torch does; `normal` with standard deviation 1 / sqrt(D).
+
+    The other names are those of functions in `torch.nn.init`.
+
+    Raises:
+        ValueError: there is no initialiser of this name.
+    """
     rows, columns = weight.shape
     if name == "orthogonal":
         init.orthogonal_(weight)

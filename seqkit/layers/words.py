@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.kernels import real_rows, run_padded, upload
+from seqkit.layers.initialisers import initialise_cell
 from seqkit.layers.pretrained_vectors import Key, vectors_of
 
 
@@ -153,7 +154,7 @@ class Recurrence(nn.Module):
         self.cells = nn.ModuleList(nn.LSTM(dim, hidden // 2) for _ in range(2))
         for cell in self.cells:
             assert isinstance(cell, nn.LSTM)
-            self._start(cell)
+            initialise_cell(cell, "xavier_uniform", "orthogonal", forget_bias=1.0)
 
     def forward(self, spelled: Tensor) -> Tensor:
         """(N, M) characters, zeros behind -> (N, H)."""
@@ -169,18 +170,6 @@ class Recurrence(nn.Module):
             said = run_padded(cell, steps, full, (zero, zero)).steps
             found.append(said.gather(0, (sizes - 1)[None, :, None].expand(1, -1, cell.hidden_size))[0])
         return torch.cat(found, dim=-1)
-
-    @torch.no_grad()
-    def _start(self, cell: nn.LSTM) -> None:
-        """Recurrent weights orthogonal, gate by gate, and the forget gate open, as in `seqkit.encoders.lstm`."""
-        hidden = cell.hidden_size
-        for name, weight in cell.named_parameters():
-            if name.startswith("bias"):
-                weight.zero_()
-            for gate in torch.split(weight, hidden) if weight.ndim == 2 else ():
-                nn.init.orthogonal_(gate) if name.startswith("weight_hh") else nn.init.xavier_uniform_(gate)
-            if name == "bias_ih_l0":
-                weight[hidden : 2 * hidden] = 1.0
 
 
 class Convolution(nn.Module):

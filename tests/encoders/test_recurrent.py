@@ -19,7 +19,7 @@ from seqkit.encoders import gru, lstm, none, rnn
 from seqkit.encoders.option_types import Initialiser
 from seqkit.encoders.recurrent import Recurrent
 from seqkit.interfaces import Encoded, Encoder
-from seqkit.layers.initialisers import initialise
+from seqkit.layers.initialisers import initialise_matrix
 from tests.helpers.native import require_native
 from tests.reference import encoders as twin
 
@@ -280,7 +280,7 @@ def test_learned_start_begins_at_zero_and_learns() -> None:
 def test_every_initialiser_fills_weights_as_named(name: Initialiser) -> None:
     torch.manual_seed(1)
     weight = torch.full((300, 200), torch.nan)
-    initialise(weight, name)
+    initialise_matrix(weight, name)
     spread = {
         "xavier_uniform": (2 / 500) ** 0.5,
         "xavier_normal": (2 / 500) ** 0.5,
@@ -308,7 +308,7 @@ def test_every_initialiser_can_be_named_for_both_weights(name: Initialiser) -> N
 
 def test_an_unknown_initialiser_is_an_error() -> None:
     with pytest.raises(ValueError, match="unknown initialiser 'magic'"):
-        initialise(torch.empty(2, 2), "magic")  # type: ignore[arg-type]
+        initialise_matrix(torch.empty(2, 2), "magic")  # type: ignore[arg-type]
 
 
 def test_widths_and_causality_are_told() -> None:

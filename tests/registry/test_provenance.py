@@ -137,9 +137,9 @@ encoder: {use: passing, dim: 4}
 train: {steps: 4, batch: 16, histograms: false, save_every: 2}
 """
 PASSING = """
-from seqkit.encoders.identity import Passing
+from seqkit.encoders.identity import Identity
 
-class Mine(Passing):
+class Mine(Identity):
     def __init__(self, dim, /):
         super().__init__(dim)
 """
