@@ -146,7 +146,7 @@ def test_no_name_leaves_the_root(name: str, tmp_path: Path, monkeypatch: pytest.
 CROWD = """
 import os, sys
 from pathlib import Path
-from seqkit import run
+from seqkit.runs import run_folder as run
 run.environment, run.git = dict, lambda: None
 children = []
 for _ in range(8):
@@ -171,7 +171,7 @@ def test_320_starts_at_once_share_no_folder(tmp_path: Path) -> None:
 CLAIM = """
 import os, sys
 from pathlib import Path
-from seqkit import run
+from seqkit.runs import run_folder as run
 from seqkit.errors import UsageError
 run.environment, run.git = dict, lambda: None
 Path("given").mkdir()
@@ -244,7 +244,7 @@ def test_a_full_disk_at_the_start_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 HOLD = """
 import sys, time
 from pathlib import Path
-from seqkit import run
+from seqkit.runs import run_folder as run
 run.environment, run.git = dict, lambda: None
 made = run.Run.create("held", text=b"x", resolved="x", out=Path("held"))
 made.status("running")
@@ -306,7 +306,7 @@ def test_who_counts_as_alive(change: dict[str, Any], alive: bool) -> None:
 RACE = """
 import os
 from pathlib import Path
-from seqkit import run
+from seqkit.runs import run_folder as run
 from seqkit.errors import UsageError
 run.environment, run.git = dict, lambda: None
 made = run.Run.create("x", text=b"x", resolved="x", out=Path("stale"))
