@@ -31,7 +31,7 @@ def batches() -> list[Any]:
     from seqkit.data import sampler
 
     _, offsets = ragged()
-    return sampler.batches(np.diff(offsets), seed=1, epoch=0, batch=BATCH)
+    return sampler.batch_shuffled(np.diff(offsets), seed=1, epoch=0, batch=BATCH)
 
 
 def prepared(make: Callable[[], Any]) -> Prepared:
@@ -102,19 +102,19 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         widths = np.array([lengths[index].max() for index in found])
         sizes = np.array([len(index) for index in found])
         if most is not None:
-            edges = sampler.edges(widths, most, weights=sizes)
+            edges = sampler.choose_edges(widths, most, weights=sizes)
             widths = edges[np.searchsorted(edges, widths)]
         return f"{lengths.sum() / (widths * sizes).sum():.3f} real steps, {len(set(widths.tolist()))} widths"
 
     order = np.random.default_rng(0).permutation(EXAMPLES)
     random = [order[i : i + BATCH] for i in range(0, EXAMPLES, BATCH)]
-    own = sampler.batches(lengths, seed=1, epoch=0, batch=BATCH)
+    own = sampler.batch_shuffled(lengths, seed=1, epoch=0, batch=BATCH)
     alone = np.arange(EXAMPLES)[:, None]
     return {
         "padding, random batches": share(random),
         "padding, seqkit, 64 examples a batch": share(own),
         "padding, seqkit, 64 examples a batch, train.shapes: 16": share(own, 16),
-        "padding, seqkit, 4,096 steps a batch": share(sampler.batches(lengths, seed=1, epoch=0, tokens=4096)),
+        "padding, seqkit, 4,096 steps a batch": share(sampler.batch_shuffled(lengths, seed=1, epoch=0, tokens=4096)),
         "padding, the least there can be with 16 widths": share(alone, 16),
     }
 

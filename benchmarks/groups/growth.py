@@ -47,7 +47,7 @@ def seqkit(what: str, size: int) -> Prepared:
     import torch
 
     from seqkit.data.padding import gather, to_tensor
-    from seqkit.data.sampler import batches
+    from seqkit.data.sampler import batch_shuffled
     from seqkit.data.store import Column
     from seqkit.encoders import gru
     from seqkit.fields import Label
@@ -72,7 +72,7 @@ def seqkit(what: str, size: int) -> Prepared:
     optimizer = adamw(parameters)
 
     def run() -> None:
-        for index in batches(lengths, seed=1, epoch=0, batch=BATCH):
+        for index in batch_shuffled(lengths, seed=1, epoch=0, batch=BATCH):
             x, own = gather(column, index)
             batch = Batch(to_tensor(x), torch.from_numpy(own), targets[index])
             total, count = head.loss(encoder(*layer(batch.x, batch.lengths)), batch)

@@ -1,4 +1,4 @@
-"""The batches of an evaluation: every example once, long sequences in windows."""
+"""The batches of an evaluation: every example once, long next-step sequences in windows."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ from seqkit.interfaces import Batch
 from seqkit.types import Index
 
 EVALUATION_WINDOW = 1024
-"""Steps of a long next-step sequence that are scored at once, the state carried on: bounds memory, changes nothing."""
-
+"""Steps of a next-step sequence that are scored at once. Carrying the state bounds memory and changes no score."""
 
 EVALUATION_TOKENS = 32_768
-"""Padded steps of an evaluation batch unless the caller says otherwise."""
+"""Padded steps of an evaluation batch by default."""
 
 
 def evaluation_batches(data: TaskData, split: str, batch: int | None = None) -> Iterator[tuple[Index, list[Batch]]]:
-    """Every example of a split once, longest last: (numbers of the examples, their batch or consecutive windows).
+    """(example numbers, their batch or its consecutive windows), every example of a split once, the longest first.
 
-    The windows of a long next-step sequence carry the state; examples that have ended leave the batch, so `windows[k]`
-    holds the first `windows[k].size` rows of `windows[k - 1]`.
+    The windows of long next-step sequences carry the state. Examples that have ended leave the batch, so `windows[k]`
+    has the first `windows[k].size` rows of `windows[k - 1]`.
+
+    Args:
+        data: the task.
+        split: which of its splits.
+        batch: at most so many examples in a batch; None: as many as make `EVALUATION_TOKENS` padded steps.
     """
     lengths = data.lengths(split)
     budget = {"batch": batch} if batch else {"tokens": EVALUATION_TOKENS}
-    for index in sampler.in_order(lengths, **budget):
+    for index in sampler.batch_sorted(lengths, **budget):
         index = index[np.argsort(-lengths[index], kind="stable")]
-        whole = data.batch(split, index)
-        if data.target.derived and whole.x.shape[1] > EVALUATION_WINDOW:
-            yield index, list(_windows(whole))
+        examples = data.batch(split, index)
+        if data.target.derived and examples.x.shape[1] > EVALUATION_WINDOW:
+            yield index, list(_windows(examples))
         else:
-            yield index, [whole]
+            yield index, [examples]
 
 
 def _windows(batch: Batch) -> Iterator[Batch]:
     """Consecutive windows of a batch whose rows are sorted from long to short."""
     assert batch.y is not None
-    for a in range(0, batch.x.shape[1], EVALUATION_WINDOW):
-        alive = int((batch.lengths > a).sum())
-        lengths = (batch.lengths[:alive] - a).clamp(max=EVALUATION_WINDOW)
-        cut = slice(a, a + int(lengths.max()))
-        yield Batch(
-            batch.x[:alive, cut], lengths, batch.y[:alive, cut], lengths, carry=a > 0, ids=list(batch.ids)[:alive]
-        )
+    for start in range(0, batch.x.shape[1], EVALUATION_WINDOW):
+        active = int((batch.lengths > start).sum())
+        lengths = (batch.lengths[:active] - start).clamp(max=EVALUATION_WINDOW)
+        window = slice(start, start + int(lengths.max()))
+        x, y, ids = batch.x[:active, window], batch.y[:active, window], list(batch.ids)[:active]
+        yield Batch(x, lengths, y, lengths, carry=start > 0, ids=ids)

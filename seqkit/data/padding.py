@@ -18,58 +18,58 @@ from seqkit.types import END, START, Index
 def gather(
     column: Column, index: Index, steps: int = 0, *, like: tuple[Index, int] | None = None
 ) -> tuple[NDArray[Any], Index]:
-    """Rows of a ragged column as (B, T, ...) padded with zeros on the right, and their lengths (B,).
+    """Rows of a ragged column as (B, T, ...), padded with zeros on the right, and their lengths (B,).
 
-    T is the longest of them, or `steps` where that is more. Numbers are int64 or float32, as `to_tensor` gives them.
+    T is the longest of them, or `steps` if that is more. The numbers are int64 or float32, as `to_tensor` makes them.
 
     Args:
         column: where the rows are.
         index: (B,) the examples.
         steps: the least T.
-        like: (lengths (B,), T): where the lengths are these, T is the least T.
+        like: (lengths (B,), T) of another array: if the lengths are equal, T is at least that one's.
     """
     data = np.asarray(column.data)
     if column.offsets is None:  # one row an example: sequences of one step
-        return _final(data[index])[:, None], np.ones(len(index), dtype=np.int64)
+        return _to_batch_type(data[index])[:, None], np.ones(len(index), dtype=np.int64)
     offsets = np.asarray(column.offsets)
     starts = offsets.take(index)
     lengths = offsets.take(index + 1) - starts
     longest = int(lengths.max())
     width = max(longest, steps, like[1] if like is not None and np.array_equal(like[0], lengths) else 0)
     times = np.arange(longest)
-    # Behind an end stands what follows in the file (or its last row): read with the rest, then overwritten.
+    # One read takes in what follows the shorter examples in the file; that is overwritten with padding.
     rows = data.take(starts[:, None] + times, axis=0, mode="clip")
-    behind = times >= lengths[:, None]
+    is_padding = times >= lengths[:, None]
     if data.ndim > 1:
-        behind = behind.reshape(*behind.shape, *[1] * (data.ndim - 1))
+        is_padding = is_padding.reshape(*is_padding.shape, *[1] * (data.ndim - 1))
     if width == longest:
-        values = rows.astype(_type(data.dtype), copy=False)
-        np.copyto(values, 0, where=behind)
-        return values, lengths
-    values = np.zeros((len(index), width, *data.shape[1:]), _type(data.dtype))
-    np.copyto(values[:, :longest], rows, where=~behind)
-    return values, lengths
+        padded = rows.astype(_batch_type(data.dtype), copy=False)
+        np.copyto(padded, 0, where=is_padding)
+        return padded, lengths
+    padded = np.zeros((len(index), width, *data.shape[1:]), _batch_type(data.dtype))
+    np.copyto(padded[:, :longest], rows, where=~is_padding)
+    return padded, lengths
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
-    """Integers as int64, all else as float32: what layers and losses take."""
-    return torch.from_numpy(_final(array))
+    """Integers as int64, everything else as float32: what layers and losses take."""
+    return torch.from_numpy(_to_batch_type(array))
 
 
-def _final(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in its last type; nothing is copied where it has it already."""
-    return np.asarray(array.astype(_type(array.dtype), copy=False))
+def _to_batch_type(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in the type that it has in a batch, without a copy if it has that type already."""
+    return np.asarray(array.astype(_batch_type(array.dtype), copy=False))
 
 
-def _type(dtype: np.dtype[Any]) -> type[np.int64] | type[np.float32]:
+def _batch_type(dtype: np.dtype[Any]) -> type[np.int64] | type[np.float32]:
     return np.int64 if dtype.kind in "iub" else np.float32
 
 
 def next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], *, complete: bool) -> Batch:
-    """Symbols (B, T) to inputs and next-symbol targets, -1 where there is none.
+    """Symbols (B, T) as a batch of inputs and next-symbol targets; a target is -1 where there is nothing to predict.
 
-    A complete sequence is predicted from its start symbol to its end symbol; a piece of a longer text has no end to
-    predict: every one of its symbols is scored, the first from the start symbol.
+    A complete sequence is predicted from its start symbol to its end symbol, so it becomes one step longer. A piece of
+    a longer text has no end to predict: its symbols are scored, the first of them given the start symbol.
     """
     rows, steps = x.shape
     width = steps + complete
@@ -82,7 +82,7 @@ def next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], *, complete: 
         targets[np.arange(rows), lengths] = END
         lengths = lengths + 1
     else:
-        # The last symbol of a shorter piece is no input: it is only predicted.
+        # The last symbol of a shorter piece is predicted, but is no input.
         short = np.flatnonzero(lengths < steps)
         inputs[short, lengths[short]] = 0
     return Batch(

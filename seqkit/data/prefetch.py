@@ -1,4 +1,4 @@
-"""Batches made ahead, in a thread."""
+"""Making batches ahead, in a thread."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 
 def prefetch(items: Iterator[Any], depth: int = 4) -> Iterator[Any]:
-    """The same items, made by a thread up to `depth` ahead; its errors are raised here; it ends with its consumer."""
-    line: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
+    """The same items, made by a thread up to `depth` ahead. Its errors are raised here. It ends with its consumer."""
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
     closed = threading.Event()
 
     def put(kind: str, item: Any) -> bool:
         while not closed.is_set():
             try:
-                line.put((kind, item), timeout=0.1)
+                ready.put((kind, item), timeout=0.1)
             except queue.Full:
                 continue
             return True
         return False
 
-    def work() -> None:
+    def produce() -> None:
         try:
             for item in items:
                 if not put("item", item):
@@ -31,11 +31,11 @@ def prefetch(items: Iterator[Any], depth: int = 4) -> Iterator[Any]:
         except BaseException as error:
             put("error", error)
 
-    thread = threading.Thread(target=work, name="seqkit-batches", daemon=True)
+    thread = threading.Thread(target=produce, name="seqkit-batches", daemon=True)
     thread.start()
     try:
         while True:
-            kind, item = line.get()
+            kind, item = ready.get()
             if kind == "end":
                 return
             if kind == "error":

@@ -17,22 +17,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqkit.types import Index
 
-# Each use of one (seed, epoch) draws from a part of the counter's range that is its own.
+# What random numbers are drawn for. Each purpose has its own range of the counter, so no two get the same numbers.
 _EXAMPLES, _BATCHES, _ROTATION, _TURNS = range(4)
-_LENGTHS = 512
-"""Different lengths that the choice of edges looks at."""
+
+_MOST_EDGES = 512
+"""`choose_edges` considers at most so many different lengths."""
+
 _BLOCK = 1 << 20
-"""Examples that are summed up at once."""
+"""Examples whose lengths are summed at once."""
 
 
 @final
 class Batches(Sequence[Index]):
-    """Batches as parts of one array: 8 bytes an example, 16 a batch. An array is made of each when it is asked for.
+    """Batches as slices of one array: 8 bytes an example, 16 a batch.
 
     Args:
         members: (n,) example numbers, batch after batch.
-        ends: where each batch ends.
-        order: the order in which batches come; None: as they stand.
+        ends: where each batch ends in `members`.
+        order: (number of batches,) the order in which batches are visited; None: as they are stored.
     """
 
     def __init__(self, members: Index, ends: array[int], order: Index | None = None) -> None:
@@ -50,13 +52,14 @@ class Batches(Sequence[Index]):
     def __getitem__(self, i: int | slice) -> Index | list[Index]:
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        at = range(len(self))[i]
+        number = range(len(self))[i]
         if self._order is not None:
-            at = int(self._order[at])
-        return self._members[self._ends[at - 1] if at else 0 : self._ends[at]]
+            number = int(self._order[number])
+        start = self._ends[number - 1] if number else 0
+        return self._members[start : self._ends[number]]
 
 
-def batches(
+def batch_shuffled(
     lengths: ArrayLike,
     *,
     seed: int,
@@ -65,18 +68,19 @@ def batches(
     tokens: int | None = None,
     pool: int = 64,
 ) -> Sequence[Index]:
-    """The batches of an epoch: every example exactly once, examples of like length together, in random order.
+    """The batches of a training epoch: every example exactly once, similar lengths together, in random order.
 
-    Examples are shuffled, cut into pools of `pool` batches, sorted by length inside each pool, cut into batches, and
-    the batches shuffled. (Sorting everything would give each epoch the same batches.)
+    Examples are shuffled and cut into pools of `pool` batches. Each pool is sorted by length and cut into batches, and
+    then the batches are shuffled. (Sorting all examples together would give the same batches in every epoch.)
 
     Args:
         lengths: (n,) steps of each example.
         seed: of the run.
         epoch: counted from 0.
-        batch: most examples a batch.
-        tokens: most padded steps a batch (examples times the longest of them); a longer example is alone.
-        pool: batches a pool.
+        batch: at most so many examples in a batch.
+        tokens: at most so many padded steps in a batch (its examples times the longest of them). A longer example gets
+            a batch of its own.
+        pool: batches in a pool.
 
     Returns:
         Arrays of example numbers, longest first inside a batch.
@@ -84,31 +88,31 @@ def batches(
     Raises:
         ValueError: neither `batch` nor `tokens` is given, or one is below 1.
     """
-    steps = _checked(lengths, batch, tokens, pool)
-    order = _order(len(steps), seed, epoch, _EXAMPLES)
+    steps = _check(lengths, batch, tokens, pool)
+    order = _shuffle(len(steps), seed, epoch, _EXAMPLES)
     ends = array("q")
-    for a, b in pairwise(_pools(steps, order, batch, tokens, pool)):
-        members = order[a:b]
-        order[a:b] = members[np.argsort(-steps[members], kind="stable")]
-        _cut(order[a:b], steps, batch, tokens, ends)
-    return Batches(order, ends, _order(len(ends), seed, epoch, _BATCHES))
+    for start, stop in pairwise(_pool_bounds(steps, order, batch, tokens, pool)):
+        members = order[start:stop]
+        order[start:stop] = members[np.argsort(-steps[members], kind="stable")]
+        _append_ends(ends, order[start:stop], steps, batch, tokens)
+    return Batches(order, ends, _shuffle(len(ends), seed, epoch, _BATCHES))
 
 
-def in_order(lengths: ArrayLike, *, batch: int | None = None, tokens: int | None = None) -> Sequence[Index]:
+def batch_sorted(lengths: ArrayLike, *, batch: int | None = None, tokens: int | None = None) -> Sequence[Index]:
     """Batches for evaluation: every example exactly once, longest first, so that a lack of memory shows at once.
 
-    Arguments and errors as for `batches`.
+    Arguments and errors as for `batch_shuffled`.
     """
-    steps = _checked(lengths, batch, tokens, 1)
+    steps = _check(lengths, batch, tokens, 1)
     members, ends = np.argsort(-steps, kind="stable").astype(np.int64, copy=False), array("q")
-    _cut(members, steps, batch, tokens, ends)
+    _append_ends(ends, members, steps, batch, tokens)
     return Batches(members, ends)
 
 
-def edges(longest: ArrayLike, count: int, *, weights: ArrayLike | None = None) -> Index:
-    """The lengths, at most `count` of them, that batches are best padded to: with the fewest steps of padding in all.
+def choose_edges(longest: ArrayLike, count: int, *, weights: ArrayLike | None = None) -> Index:
+    """At most `count` lengths that batches are padded to, each to the next one, with the least padding in all.
 
-    The same few shapes come again and again, so that what a library prepares for a shape is prepared once.
+    Few lengths make few shapes, and what a library prepares for a shape it prepares once.
 
     Args:
         longest: (n,) the longest example of each batch.
@@ -116,34 +120,46 @@ def edges(longest: ArrayLike, count: int, *, weights: ArrayLike | None = None) -
         weights: (n,) examples of each batch. None: the same for all.
 
     Returns:
-        Lengths in rising order; the last is the longest of all. Of more than 512 different lengths, neighbours are
-        taken together first, so that the answer is then only nearly the best.
+        Lengths in rising order, the last the longest of all. The answer is optimal for up to 512 different lengths. Of
+        more, neighbours are merged first, and it is nearly optimal.
+
+    Raises:
+        ValueError: there are no batches, `count` is below 1, or a batch has no steps.
     """
     steps = np.asarray(longest, dtype=np.int64).reshape(-1)
     if count < 1 or len(steps) == 0 or steps.min() < 1:
         raise ValueError(f"{len(steps)} batches cannot be padded to {count} lengths")
-    amount = np.ones(len(steps)) if weights is None else np.asarray(weights, dtype=np.float64).reshape(-1)
-    known = np.unique(steps)
-    if len(known) > _LENGTHS:
-        known = np.unique(np.append(known[:: -(-len(known) // _LENGTHS)], known[-1]))
-    at = np.searchsorted(known, steps)
-    rows, used = np.zeros(len(known)), np.zeros(len(known))
-    np.add.at(rows, at, amount)
-    np.add.at(used, at, amount * steps)
-    # cost[i, j]: padding of what is longer than known[i - 1] and at most known[j], if all of it is padded to known[j].
+    examples = np.ones(len(steps)) if weights is None else np.asarray(weights, dtype=np.float64).reshape(-1)
+    candidates = np.unique(steps)
+    if len(candidates) > _MOST_EDGES:
+        stride = -(-len(candidates) // _MOST_EDGES)
+        candidates = np.unique(np.append(candidates[::stride], candidates[-1]))
+    cost = _padding_cost(candidates, steps, examples)
+    # Dynamic programming: least[j] is the least padding of the batches up to candidates[j], which is the last edge.
+    # Each round allows one more edge, and notes for each j where the group that is padded to it starts.
+    least, starts = cost[0], []
+    for _ in range(min(count, len(candidates)) - 1):
+        totals = np.append(np.inf, least[:-1])[:, None] + cost
+        starts.append(np.argmin(totals, axis=0))
+        least = np.take_along_axis(totals, starts[-1][None], axis=0)[0]
+    edge = len(candidates) - 1
+    edges = [candidates[edge]]
+    for group_starts in reversed(starts):
+        edge = int(group_starts[edge]) - 1
+        edges.append(candidates[edge])
+    return np.asarray(edges, dtype=np.int64)[::-1].copy()
+
+
+def _padding_cost(candidates: Index, steps: Index, examples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, n): at [i, j] the padding of batches longer than candidate i - 1 and at most candidate j, padded to j."""
+    group = np.searchsorted(candidates, steps)
+    rows, used = np.zeros(len(candidates)), np.zeros(len(candidates))
+    np.add.at(rows, group, examples)
+    np.add.at(used, group, examples * steps)
     rows, used = np.append(0.0, np.cumsum(rows)), np.append(0.0, np.cumsum(used))
-    cost = (rows[None, 1:] - rows[:-1, None]) * known[None, :] - (used[None, 1:] - used[:-1, None])
-    cost[np.tril_indices(len(known), -1)] = np.inf
-    least, cuts = cost[0], []
-    for _ in range(min(count, len(known)) - 1):
-        through = np.append(np.inf, least[:-1])[:, None] + cost  # what ends before i at least, and one more edge at j
-        cuts.append(np.argmin(through, axis=0))
-        least = np.take_along_axis(through, cuts[-1][None], axis=0)[0]
-    last, found = len(known) - 1, []
-    for cut in reversed(cuts):
-        found.append(known[last])
-        last = int(cut[last]) - 1
-    return np.asarray([*found, known[last]], dtype=np.int64)[::-1].copy()
+    cost = (rows[None, 1:] - rows[:-1, None]) * candidates[None, :] - (used[None, 1:] - used[:-1, None])
+    cost[np.tril_indices(len(candidates), -1)] = np.inf
+    return np.asarray(cost, dtype=np.float64)
 
 
 @final
@@ -163,8 +179,8 @@ class Windows(Sequence[tuple[int, int]]):
     def __getitem__(self, i: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        a = self._starts[i]
-        return a, min(a + self._starts.step, self._length)
+        start = self._starts[i]
+        return start, min(start + self._starts.step, self._length)
 
 
 @dataclass(frozen=True)
@@ -173,8 +189,8 @@ class Lanes:
 
     Attributes:
         starts: (B,) step of the stream at which each lane starts. Step `(starts[k] + t) % total` is step t of lane k.
-        windows: (a, b) for steps a to b (not included) of every lane, in order; worked out when they are asked for.
-        left_out: how many steps (fewer than B) are in no lane this epoch; the rotation changes which.
+        windows: (a, b) for steps a to b (b not included) of every lane, in order.
+        left_out: how many steps (fewer than B) are in no lane this epoch; the rotation decides which.
     """
 
     starts: Index
@@ -182,10 +198,10 @@ class Lanes:
     left_out: int
 
 
-def lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> Lanes:
-    """Lanes for truncated back-propagation through time, the stream rotated by a number drawn from (seed, epoch).
+def cut_lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> Lanes:
+    """Lanes for truncated back-propagation through time. The stream starts at a step drawn from (seed, epoch).
 
-    A step is an input and its target, so a stream of n symbols read as a ring has n steps, read as a line n - 1.
+    A step is an input and its target, so a circular stream of n symbols has n steps.
 
     Args:
         total: steps of the stream.
@@ -201,57 +217,68 @@ def lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> Lane
         raise ValueError(f"a stream of {total} steps cannot be read in {batch} lanes and windows of {window}")
     count = min(batch, total)
     length = total // count
-    rotation = int(_raw(1, seed, epoch, _ROTATION)[0]) % total
+    rotation = int(_draw(1, seed, epoch, _ROTATION)[0]) % total
     starts = (rotation + np.arange(count, dtype=np.int64) * length) % total
     return Lanes(starts, Windows(length, window), total - count * length)
 
 
 def interleave(counts: Sequence[int], *, seed: int, epoch: int) -> Index:
-    """Which task each step takes: task k appears `counts[k]` times, evenly spread with random jitter.
+    """(sum of `counts`,) which task each step takes: task k `counts[k]` times, evenly spread with random jitter.
 
-    At any point of the epoch each task has had its share of the steps, give or take as many steps as there are tasks.
+    At any point of an epoch each task has had its share of the steps, give or take as many steps as there are tasks.
+
+    Raises:
+        ValueError: a count is below 0.
     """
     sizes = np.asarray(counts, dtype=np.int64).reshape(-1)
     if (sizes < 0).any():
         raise ValueError("a task cannot have fewer than 0 steps")
     tasks = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
-    turn = np.concatenate([np.arange(size) for size in sizes]) if len(sizes) else np.zeros(0)
-    jitter = (_raw(len(tasks), seed, epoch, _TURNS) >> np.uint64(11)) * 2.0**-53
-    return tasks[np.argsort((turn + jitter) / np.maximum(sizes, 1)[tasks], kind="stable")]
+    turns = np.concatenate([np.arange(size) for size in sizes]) if len(sizes) else np.zeros(0)
+    # The upper 53 bits of a raw number, as a double in [0, 1).
+    jitter = (_draw(len(tasks), seed, epoch, _TURNS) >> np.uint64(11)) * 2.0**-53
+    return tasks[np.argsort((turns + jitter) / np.maximum(sizes, 1)[tasks], kind="stable")]
 
 
-def _raw(n: int, seed: int, epoch: int, use: int) -> NDArray[np.uint64]:
-    generator = np.random.Philox(key=np.array([seed % 2**64, epoch], dtype=np.uint64), counter=np.array([0, 0, 0, use]))
+def _draw(n: int, seed: int, epoch: int, purpose: int) -> NDArray[np.uint64]:
+    """(n,) raw random numbers."""
+    key = np.array([seed % 2**64, epoch], dtype=np.uint64)
+    generator = np.random.Philox(key=key, counter=np.array([0, 0, 0, purpose]))
     return np.asarray(generator.random_raw(n), dtype=np.uint64)
 
 
-def _order(n: int, seed: int, epoch: int, use: int) -> Index:
-    return np.argsort(_raw(n, seed, epoch, use), kind="stable").astype(np.int64, copy=False)
+def _shuffle(n: int, seed: int, epoch: int, purpose: int) -> Index:
+    """(n,) the numbers 0 to n - 1 in random order."""
+    return np.argsort(_draw(n, seed, epoch, purpose), kind="stable").astype(np.int64, copy=False)
 
 
-def _pools(steps: Index, order: Index, batch: int | None, tokens: int | None, pool: int) -> list[int]:
-    """Where to cut the shuffled examples, so that a pool makes about `pool` batches: the first, the cuts, the end."""
-    cuts = set(range(0, len(order), pool * batch)) if batch else {0}
-    total, last = 0, 0
-    for a in range(0, len(order), _BLOCK) if tokens else ():
-        own = steps[order[a : a + _BLOCK]]
-        number = (total + np.cumsum(own) - own) // (pool * (tokens or 1))
-        cuts.update((np.flatnonzero(np.diff(number, prepend=last)) + a).tolist())
-        total, last = total + int(own.sum()), int(number[-1])
-    return [*sorted(cuts), len(order)]
+def _pool_bounds(steps: Index, order: Index, batch: int | None, tokens: int | None, pool: int) -> list[int]:
+    """Where to cut the shuffled examples so that a pool makes about `pool` batches: the start, the cuts, the end."""
+    bounds = set(range(0, len(order), pool * batch)) if batch else {0}
+    steps_before, last_pool = 0, 0
+    for start in range(0, len(order), _BLOCK) if tokens else ():
+        block_steps = steps[order[start : start + _BLOCK]]
+        # The pool of an example follows from the steps of all examples before it.
+        pool_numbers = (steps_before + np.cumsum(block_steps) - block_steps) // (pool * (tokens or 1))
+        bounds.update((np.flatnonzero(np.diff(pool_numbers, prepend=last_pool)) + start).tolist())
+        steps_before, last_pool = steps_before + int(block_steps.sum()), int(pool_numbers[-1])
+    return [*sorted(bounds), len(order)]
 
 
-def _cut(members: Index, steps: Index, batch: int | None, tokens: int | None, ends: array[int]) -> None:
-    """Cut examples sorted from long to short into batches; the first of each decides how many fit. Adds their ends."""
-    before = ends[-1] if ends else 0
-    at, end = 0, len(members)
-    while at < end:
-        room = max(1, tokens // int(steps[members[at]])) if tokens else end
-        at = min(at + min(room, batch or end), end)
-        ends.append(before + at)
+def _append_ends(ends: array[int], members: Index, steps: Index, batch: int | None, tokens: int | None) -> None:
+    """Cut a pool, sorted from long to short, into batches and append where they end.
+
+    The first example of a batch is its longest, so it decides how many fit.
+    """
+    pool_start = ends[-1] if ends else 0
+    start, stop = 0, len(members)
+    while start < stop:
+        fitting = max(1, tokens // int(steps[members[start]])) if tokens else stop
+        start = min(start + min(fitting, batch or stop), stop)
+        ends.append(pool_start + start)
 
 
-def _checked(lengths: ArrayLike, batch: int | None, tokens: int | None, pool: int) -> Index:
+def _check(lengths: ArrayLike, batch: int | None, tokens: int | None, pool: int) -> Index:
     if batch is None and tokens is None:
         raise ValueError("give `batch`, `tokens` or both")
     if min(batch or 1, tokens or 1, pool) < 1 or 0 in (batch, tokens):

@@ -1,4 +1,4 @@
-"""A split as one endless text, read in lanes, a window at a time."""
+"""A split as one circular text, read in lanes, a window at a time."""
 
 from __future__ import annotations
 
@@ -10,66 +10,69 @@ from seqkit.data.store import Column
 from seqkit.interfaces import Batch
 from seqkit.types import START, Index
 
-_COARSE = 64
-"""Of a stream's examples, each of so many is known by where it begins; the others are looked up."""
+_STRIDE = 64
+"""The starts of every so many examples are kept in memory; those between are looked up."""
 
 
 class Stream:
-    """All examples of a split joined into one endless text, each after a start symbol. Nothing is copied.
+    """All examples of a split joined into one circular text, each after a start symbol. Nothing is copied.
 
-    Example d begins at symbol `offsets[d] + d`, its start symbol. What is kept in memory is where every 64th begins.
+    Example d starts at symbol `offsets[d] + d` of the stream, with its start symbol.
+
+    Attributes:
+        total: symbols of the stream.
     """
 
     def __init__(self, column: Column) -> None:
         assert column.offsets is not None, "a stream is made of sequences"
         self._data, self._offsets = np.asarray(column.data), np.asarray(column.offsets)
-        self._coarse = self._starts(0, len(column), _COARSE)
+        self._sparse_starts = self._starts(0, len(column), _STRIDE)
         self.total = int(self._offsets[-1]) + len(column)
 
-    def _starts(self, first: int, stop: int, step: int = 1) -> Index:
-        """Where the start symbols of some examples stand."""
-        return self._offsets[first:stop:step] + np.arange(first, stop, step)
+    def window(self, lanes: sampler.Lanes, number: int) -> Batch:
+        """(B, W) inputs and targets: one window of every lane. The first window of an epoch carries no state."""
+        start, stop = lanes.windows[number]
+        steps = stop - start
+        x, y = (np.empty((len(lanes.starts), steps), dtype=np.int64) for _ in range(2))
+        for lane, lane_start in enumerate(lanes.starts.tolist()):
+            first = (lane_start + start) % self.total
+            symbols = self.read(first, first + steps + 1)
+            x[lane], y[lane] = symbols[:-1], symbols[1:]
+        lengths = torch.full((len(x),), steps, dtype=torch.int64)
+        ids = [f"lane {lane}, symbols {start + 1} to {stop}" for lane in range(len(x))]
+        return Batch(torch.from_numpy(x), lengths, torch.from_numpy(y), lengths, carry=number > 0, ids=ids)
 
-    def _example(self, symbol: int) -> int:
-        """The example in which a symbol stands."""
-        first = (int(np.searchsorted(self._coarse, symbol, side="right")) - 1) * _COARSE
-        near = self._starts(first, min(first + _COARSE, len(self._offsets) - 1))
-        return first + int(np.searchsorted(near, symbol, side="right")) - 1
-
-    def take(self, start: int, stop: int) -> Index:
-        """Symbols start..stop of the stream, which begins again at its end."""
+    def read(self, start: int, stop: int) -> Index:
+        """(stop - start,) symbols `start` to `stop` of the stream, which goes on with its beginning after its end."""
         if stop > self.total:
-            return np.concatenate([self.take(start, self.total), self.take(0, stop - self.total)])
+            return np.concatenate([self.read(start, self.total), self.read(0, stop - self.total)])
         symbols = np.empty(stop - start, dtype=np.int64)
         if start >= stop:
             return symbols
-        first = self._example(start)
-        # An example takes two symbols at least, which bounds how many begin here.
-        marks = self._starts(first, min(first + len(symbols) // 2 + 2, len(self._offsets) - 1)) - start
-        marks = marks[int(marks[0] < 0) : int(np.searchsorted(marks, len(symbols)))]
-        # The example before the first start symbol is `first`, unless that one begins here: then there is none before.
-        begin = int(self._offsets[first]) if len(marks) and marks[0] == 0 else start - first - 1
-        rest = self._data[begin : begin + len(symbols) - len(marks)]
-        if not len(marks):
-            symbols[:] = rest
+        first = self._example_at(start)
+        # An example has two symbols at least, its start symbol among them, which bounds how many start here.
+        last = min(first + len(symbols) // 2 + 2, len(self._offsets) - 1)
+        boundaries = self._starts(first, last) - start
+        boundaries = boundaries[int(boundaries[0] < 0) : int(np.searchsorted(boundaries, len(symbols)))]
+        # `first + 1` start symbols come before `start`, or `first` if example `first` starts right there.
+        starts_here = len(boundaries) > 0 and boundaries[0] == 0
+        data_start = int(self._offsets[first]) if starts_here else start - first - 1
+        data = self._data[data_start : data_start + len(symbols) - len(boundaries)]
+        if not len(boundaries):
+            symbols[:] = data
             return symbols
-        real = np.ones(len(symbols), dtype=bool)
-        real[marks] = False
-        symbols[real] = rest
-        symbols[marks] = START
+        is_data = np.ones(len(symbols), dtype=bool)
+        is_data[boundaries] = False
+        symbols[is_data] = data
+        symbols[boundaries] = START
         return symbols
 
-    def window(self, lanes: sampler.Lanes, number: int) -> Batch:
-        """(B, W) inputs and targets of one window of every lane; the first window of an epoch carries nothing."""
-        a, b = lanes.windows[number]
-        x, y = (np.empty((len(lanes.starts), b - a), dtype=np.int64) for _ in range(2))
-        for lane, start in enumerate(lanes.starts.tolist()):
-            row = self._row(start + a, b - a + 1)
-            x[lane], y[lane] = row[:-1], row[1:]
-        lengths = torch.full((len(x),), b - a, dtype=torch.int64)
-        ids = [f"lane {lane}, symbols {a + 1} to {b}" for lane in range(len(x))]
-        return Batch(torch.from_numpy(x), lengths, torch.from_numpy(y), lengths, carry=number > 0, ids=ids)
+    def _starts(self, first: int, stop: int, stride: int = 1) -> Index:
+        """Where examples `first` to `stop`, by `stride`, start in the stream."""
+        return self._offsets[first:stop:stride] + np.arange(first, stop, stride)
 
-    def _row(self, start: int, steps: int) -> Index:
-        start %= self.total
-        return self.take(start, start + steps)
+    def _example_at(self, symbol: int) -> int:
+        """The number of the example that a symbol of the stream belongs to."""
+        first = (int(np.searchsorted(self._sparse_starts, symbol, side="right")) - 1) * _STRIDE
+        starts = self._starts(first, min(first + _STRIDE, len(self._offsets) - 1))
+        return first + int(np.searchsorted(starts, symbol, side="right")) - 1

@@ -1,7 +1,4 @@
-"""From stored splits to batches: padding on the right, next-step targets, lanes of a stream, the plan of an epoch.
-
-The order of everything is a pure function of (seed, epoch), so any position of a run is reached at once.
-"""
+"""One task's data: its stored splits and fitted fields, from which batches are made."""
 
 from __future__ import annotations
 
@@ -21,9 +18,19 @@ from seqkit.types import Example, Field, Index, Task
 
 @dataclass(frozen=True)
 class TaskData:
-    """One task with its fields fitted and its splits stored.
+    """One task with its fitted fields and its stored splits.
 
-    `content` says what the data was: the files with their hashes, and the key of the store.
+    Attributes:
+        name: the task's name in the recipe.
+        task: how its examples are read and scored.
+        input: the fitted input field.
+        target: the fitted target field.
+        splits: by name.
+        weight: what its loss is multiplied by in a joint recipe.
+        content: what the data were: the files with their hashes, and the key of the store. JSON.
+
+    Raises:
+        TypeError: the task has a window, but its target is no next-step target.
     """
 
     name: str
@@ -38,47 +45,52 @@ class TaskData:
         if self.task.window is not None and not self.target.derived:
             raise TypeError(f"task {self.name}: a window is for next-step targets, not {type(self.target).__name__}")
 
-    def lengths(self, split: str) -> Index:
-        """(n,) steps of each stored example as a batch would have it: a next-step sequence has one more (its end)."""
-        stored = self.splits[split].x.lengths
-        return stored + 1 if self.target.derived and self.task.window is None else stored
+    @property
+    def _adds_end(self) -> bool:
+        """Whether a sequence has one more step in a batch than in the store: a complete next-step one has, its end."""
+        return self.target.derived and self.task.window is None
+
+    def lengths(self, split: str, index: Index | None = None) -> Index:
+        """(n,) steps that each stored example has in a batch; with `index` (B,), only of those examples."""
+        lengths = self.splits[split].x.lengths
+        if index is not None:
+            lengths = lengths[index]
+        return lengths + 1 if self._adds_end else lengths
 
     def batch(self, split: str, index: Index, steps: int = 0) -> Batch:
-        """The examples at `index`, padded on the right: to the longest of them, or to `steps` where that is more."""
-        part = self.splits[split]
-        ids = SelectedIds(part.ids, index)
-        complete = self.task.window is None
-        x, lengths = gather(part.x, index, steps - (self.target.derived and complete))
+        """The examples at `index`, padded on the right: to the longest of them, or to `steps` if that is more."""
+        stored = self.splits[split]
+        ids = SelectedIds(stored.ids, index)
+        x, lengths = gather(stored.x, index, steps - self._adds_end)
         if self.target.derived:
-            return next_step(x, lengths, ids, complete=complete)
+            return next_step(x, lengths, ids, complete=self._adds_end)
         y, y_lengths = None, None
-        if part.y is not None:
-            if part.y.offsets is None:
-                y = to_tensor(part.y.data[index])
-            else:
-                # One target a step, or targets of their own lengths, which need no more room than they take.
-                values, counts = gather(part.y, index, like=(lengths, x.shape[1]))
-                y, y_lengths = torch.from_numpy(values), torch.from_numpy(counts)
+        if stored.y is not None and stored.y.offsets is None:
+            y = to_tensor(stored.y.data[index])
+        elif stored.y is not None:
+            # Targets with one row a step become as wide as the input. Others are padded to the longest of them only.
+            padded, target_lengths = gather(stored.y, index, like=(lengths, x.shape[1]))
+            y, y_lengths = torch.from_numpy(padded), torch.from_numpy(target_lengths)
         return Batch(torch.from_numpy(x), torch.from_numpy(lengths), y, y_lengths, ids=ids)
 
     def targets(self, split: str) -> list[Any]:
-        """The true target of each stored example, decoded."""
+        """The true target of each stored example, decoded. Raises TypeError for a target that is not stored."""
         column = self.splits[split].y
         if column is None:
             raise TypeError(f"task {self.name}: a {type(self.target).__name__} target is not stored")
-        return [self.target.decode(column[i]) for i in range(len(self.splits[split].x))]
+        return [self.target.decode(column[i]) for i in range(len(column))]
 
     def read_again(self, split: str, ids: Sequence[str]) -> list[Example]:
-        """The examples with these ids, which are in the order of the data, as they were read.
+        """The examples with these ids, as they are read. The ids must be in the order of the data.
 
         Raises:
-            DataError: the data are others by now.
+            DataError: an example is no longer there, because the data has changed.
         """
-        found: list[Example] = []
+        examples: list[Example] = []
         for example in self.task.read(split):
-            if len(found) < len(ids) and example.id == ids[len(found)]:
-                found.append(example)
-        if len(found) < len(ids):
-            what = f"{ids[len(found)]} is no longer there"
+            if len(examples) < len(ids) and example.id == ids[len(examples)]:
+                examples.append(example)
+        if len(examples) < len(ids):
+            what = f"{ids[len(examples)]} is no longer there"
             raise DataError(Problem(split, what, "a task's `read` must give the same examples each time"))
-        return found
+        return examples

@@ -147,7 +147,9 @@ def _plan_stream(data: TaskData, recipe: Recipe, model: Model | None) -> BatchPl
     """A stream has no padding and a single shape; only its time and memory are worth knowing."""
     assert data.task.window is not None
     stream = Stream(data.splits["train"].x)
-    lanes = sampler.lanes(stream.total, batch=recipe.train.batch, window=data.task.window, seed=recipe.seed, epoch=0)
+    lanes = sampler.cut_lanes(
+        stream.total, batch=recipe.train.batch, window=data.task.window, seed=recipe.seed, epoch=0
+    )
     count, seconds, memory = len(lanes.windows), 0.0, 0
     if model is not None:
         _, times, sizes = measure_batches(model, data, recipe, [stream.window(lanes, 0)] * 3)

@@ -98,8 +98,8 @@ def test_a_stream_joins_documents_after_start_symbols_and_begins_again(language)
     for text in TEXTS:
         plain += [START, *data.input.encode(text).tolist()]
     assert stream.total == len(plain)
-    assert stream.take(0, stream.total).tolist() == plain
-    assert stream.take(5, stream.total + 9).tolist() == plain[5:] + plain[:9]
+    assert stream.read(0, stream.total).tolist() == plain
+    assert stream.read(5, stream.total + 9).tolist() == plain[5:] + plain[:9]
 
 
 @pytest.mark.parametrize("window", [1, 3, 100])
@@ -122,7 +122,7 @@ def test_lanes_see_each_step_of_the_stream_once_with_the_next_as_target(language
         assert len(rows[lane]) == length
         assert rows[lane][1:] == follows[lane][:-1]
     joined = [symbol for row in rows for symbol in row]
-    ring = stream.take(0, stream.total).tolist() * 2
+    ring = stream.read(0, stream.total).tolist() * 2
     assert any(ring[k : k + len(joined)] == joined for k in range(stream.total))
 
 
@@ -296,9 +296,9 @@ def test_next_steps_are_those_of_a_loop(complete) -> None:
         assert int(batch.lengths[row]) == length + complete
 
 
-@pytest.mark.parametrize("coarse", [1, 3, 64])
-def test_any_part_of_a_stream_is_that_of_the_joined_text(coarse, monkeypatch) -> None:
-    monkeypatch.setattr(stream_module, "_COARSE", coarse)
+@pytest.mark.parametrize("stride", [1, 3, 64])
+def test_any_part_of_a_stream_is_that_of_the_joined_text(stride, monkeypatch) -> None:
+    monkeypatch.setattr(stream_module, "_STRIDE", stride)
     for examples in (1, 2, 12):
         column = a_column("u2", (), examples=examples)
         joined = [symbol for i in range(examples) for symbol in (START, *column[i].tolist())]
@@ -306,7 +306,7 @@ def test_any_part_of_a_stream_is_that_of_the_joined_text(coarse, monkeypatch) ->
         assert stream.total == len(joined)
         for start in range(stream.total):
             for stop in range(start, 2 * stream.total):
-                found = stream.take(start, stop)
+                found = stream.read(start, stop)
                 assert found.dtype == np.int64
                 assert found.tolist() == (joined * 2)[start:stop]
 

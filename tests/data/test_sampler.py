@@ -38,8 +38,8 @@ def padded(batch: sampler.Index, lengths: list[int]) -> int:
 def test_every_example_exactly_once_within_the_budget(
     lengths: list[int], plan: dict[str, Any], seed: int, epoch: int, pool: int
 ) -> None:
-    found = sampler.batches(lengths, seed=seed, epoch=epoch, pool=pool, **plan)
-    for batches in (found, sampler.in_order(lengths, **plan)):
+    found = sampler.batch_shuffled(lengths, seed=seed, epoch=epoch, pool=pool, **plan)
+    for batches in (found, sampler.batch_sorted(lengths, **plan)):
         assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
         for batch in batches:
             assert batch.dtype == np.int64
@@ -51,27 +51,27 @@ def test_every_example_exactly_once_within_the_budget(
 @settings(max_examples=200, deadline=None)
 @given(LENGTHS, plans(), SEEDS, EPOCHS)
 def test_the_order_is_a_pure_function(lengths: list[int], plan: dict[str, Any], seed: int, epoch: int) -> None:
-    first = sampler.batches(lengths, seed=seed, epoch=epoch, **plan)
+    first = sampler.batch_shuffled(lengths, seed=seed, epoch=epoch, **plan)
     np.random.seed(0)
     np.random.permutation(10)
-    sampler.batches(lengths[::-1], seed=seed + 1, epoch=epoch + 1, **plan)
-    again = sampler.batches(np.array(lengths, dtype=np.int32), seed=seed, epoch=epoch, **plan)
+    sampler.batch_shuffled(lengths[::-1], seed=seed + 1, epoch=epoch + 1, **plan)
+    again = sampler.batch_shuffled(np.array(lengths, dtype=np.int32), seed=seed, epoch=epoch, **plan)
     assert [batch.tolist() for batch in first] == [batch.tolist() for batch in again]
 
 
 def test_the_order_is_the_same_for_all_time() -> None:
     """Written down: another NumPy, another machine, another process must give the same order."""
     lengths = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
-    found = [batch.tolist() for batch in sampler.batches(lengths, seed=7, epoch=3, batch=3, pool=2)]
+    found = [batch.tolist() for batch in sampler.batch_shuffled(lengths, seed=7, epoch=3, batch=3, pool=2)]
     assert found == [[5, 7, 2], [11, 8, 4], [10, 6, 1], [9, 0, 3]]
-    assert sampler.lanes(103, batch=4, window=10, seed=7, epoch=3).starts.tolist() == [37, 62, 87, 9]
+    assert sampler.cut_lanes(103, batch=4, window=10, seed=7, epoch=3).starts.tolist() == [37, 62, 87, 9]
     assert sampler.interleave([4, 2], seed=7, epoch=3).tolist() == [0, 1, 0, 0, 0, 1]
 
 
 def test_the_order_does_not_depend_on_the_process() -> None:
     code = (
         "from seqkit.data import sampler\n"
-        "print([b.tolist() for b in sampler.batches(range(1, 200), seed=5, epoch=2, tokens=900)])"
+        "print([b.tolist() for b in sampler.batch_shuffled(range(1, 200), seed=5, epoch=2, tokens=900)])"
     )
     runs = {
         subprocess.run(
@@ -83,13 +83,13 @@ def test_the_order_does_not_depend_on_the_process() -> None:
         ).stdout
         for hashing in ("1", "2")
     }
-    here = [batch.tolist() for batch in sampler.batches(range(1, 200), seed=5, epoch=2, tokens=900)]
+    here = [batch.tolist() for batch in sampler.batch_shuffled(range(1, 200), seed=5, epoch=2, tokens=900)]
     assert runs == {f"{here}\n"}
 
 
 def test_seeds_and_epochs_give_different_orders() -> None:
     orders = {
-        tuple(np.concatenate(sampler.batches([1] * 50, seed=seed, epoch=epoch, batch=5)).tolist())
+        tuple(np.concatenate(sampler.batch_shuffled([1] * 50, seed=seed, epoch=epoch, batch=5)).tolist())
         for seed in (0, 1, 2, 2**63)
         for epoch in range(5)
     }
@@ -102,7 +102,7 @@ def test_the_order_is_random_in_every_place() -> None:
     for seed in (1, 2, 3):
         seen = np.zeros((n, n))
         for epoch in range(epochs):
-            order = np.concatenate(sampler.batches([1] * n, seed=seed, epoch=epoch, batch=1))
+            order = np.concatenate(sampler.batch_shuffled([1] * n, seed=seed, epoch=epoch, batch=1))
             seen[np.arange(n), order] += 1
         # In permutations the cells of a row and of a column hang together: hence (n - 1) / n.
         chi_square += ((seen - epochs / n) ** 2 / (epochs / n)).sum() * (n - 1) / n
@@ -111,15 +111,15 @@ def test_the_order_is_random_in_every_place() -> None:
 
 def test_batches_differ_between_epochs_and_not_only_their_order() -> None:
     lengths = list(range(1, 201)) * 4
-    one = {frozenset(batch.tolist()) for batch in sampler.batches(lengths, seed=1, epoch=0, batch=8, pool=16)}
-    two = {frozenset(batch.tolist()) for batch in sampler.batches(lengths, seed=1, epoch=1, batch=8, pool=16)}
+    one = {frozenset(batch.tolist()) for batch in sampler.batch_shuffled(lengths, seed=1, epoch=0, batch=8, pool=16)}
+    two = {frozenset(batch.tolist()) for batch in sampler.batch_shuffled(lengths, seed=1, epoch=1, batch=8, pool=16)}
     assert len(one & two) < len(one) / 10
 
 
 def test_like_lengths_are_together() -> None:
     lengths = np.exp(np.random.default_rng(0).normal(3, 0.8, 20_000)).astype(int) + 1
     for plan, least in (({"batch": 32}, 0.88), ({"tokens": 2048}, 0.95)):  # 0.25 in random order
-        found = sampler.batches(lengths, seed=1, epoch=0, **plan)
+        found = sampler.batch_shuffled(lengths, seed=1, epoch=0, **plan)
         filled = lengths.sum() / sum(padded(batch, lengths.tolist()) for batch in found)
         assert filled > least
         # Lengths come in random order, not from long to short.
@@ -128,7 +128,7 @@ def test_like_lengths_are_together() -> None:
 
 
 def test_evaluation_starts_with_the_longest_and_keeps_ties_in_order() -> None:
-    assert [b.tolist() for b in sampler.in_order([2, 5, 2, 7, 5], batch=2)] == [[3, 1], [4, 0], [2]]
+    assert [b.tolist() for b in sampler.batch_sorted([2, 5, 2, 7, 5], batch=2)] == [[3, 1], [4, 0], [2]]
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,17 @@ def test_evaluation_starts_with_the_longest_and_keeps_ties_in_order() -> None:
 )
 def test_plans_that_make_no_sense(lengths: list[int], options: dict[str, int], what: str) -> None:
     with pytest.raises(ValueError, match=what):
-        sampler.in_order(lengths, **options)
+        sampler.batch_sorted(lengths, **options)
     with pytest.raises(ValueError, match=what):
-        sampler.batches(lengths, seed=1, epoch=1, **options)
+        sampler.batch_shuffled(lengths, seed=1, epoch=1, **options)
     with pytest.raises(ValueError, match="at least 1"):
-        sampler.batches([1], seed=1, epoch=1, batch=1, pool=0)
+        sampler.batch_shuffled([1], seed=1, epoch=1, batch=1, pool=0)
 
 
 def test_a_million_examples_take_moments() -> None:
     lengths = np.arange(1_000_000) % 97 + 1
     start = time.perf_counter()
-    assert sum(map(len, sampler.batches(lengths, seed=1, epoch=0, batch=32))) == 1_000_000
+    assert sum(map(len, sampler.batch_shuffled(lengths, seed=1, epoch=0, batch=32))) == 1_000_000
     assert time.perf_counter() - start < 5
 
 
@@ -163,7 +163,7 @@ def test_a_million_examples_take_moments() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 2000), st.integers(1, 50), st.integers(1, 60), SEEDS, EPOCHS)
 def test_lanes_cover_the_stream_once(total: int, batch: int, window: int, seed: int, epoch: int) -> None:
-    lanes = sampler.lanes(total, batch=batch, window=window, seed=seed, epoch=epoch)
+    lanes = sampler.cut_lanes(total, batch=batch, window=window, seed=seed, epoch=epoch)
     count = min(batch, total)
     assert lanes.starts.shape == (count,)
     assert lanes.windows[0][0] == 0
@@ -180,7 +180,7 @@ def test_lanes_cover_the_stream_once(total: int, batch: int, window: int, seed: 
 def test_the_rotation_changes_what_is_left_out() -> None:
     left = set()
     for epoch in range(200):
-        lanes = sampler.lanes(103, batch=4, window=10, seed=1, epoch=epoch)
+        lanes = sampler.cut_lanes(103, batch=4, window=10, seed=1, epoch=epoch)
         steps = (lanes.starts[:, None] + np.arange(25)) % 103
         left |= set(range(103)) - set(steps.reshape(-1).tolist())
     assert left == set(range(103))
@@ -190,7 +190,7 @@ def test_the_rotation_changes_what_is_left_out() -> None:
 def test_lanes_that_make_no_sense(wrong: dict[str, int]) -> None:
     options = {"total": 10, "batch": 2, "window": 3, "seed": 1, "epoch": 0} | wrong
     with pytest.raises(ValueError, match="cannot be read"):
-        sampler.lanes(options.pop("total"), **options)
+        sampler.cut_lanes(options.pop("total"), **options)
 
 
 # --- interleave -----------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def padding_of(longest: list[int], weights: list[int], found: tuple[int, ...]) -
 )
 def test_edges_leave_the_least_padding_that_so_many_lengths_can(batches: list[tuple[int, int]], count: int) -> None:
     longest, weights = [steps for steps, _ in batches], [weight for _, weight in batches]
-    found = tuple(sampler.edges(longest, count, weights=weights).tolist())
+    found = tuple(sampler.choose_edges(longest, count, weights=weights).tolist())
     assert len(found) <= count
     assert found[-1] == max(longest)
     assert list(found) == sorted(set(found))
@@ -245,7 +245,7 @@ def test_edges_leave_the_least_padding_that_so_many_lengths_can(batches: list[tu
 
 def test_edges_of_many_lengths_are_found_in_moments() -> None:
     lengths = np.random.default_rng(1).lognormal(4, 0.8, 50_000).astype(int) + 1
-    found = sampler.edges(lengths, 16)
+    found = sampler.choose_edges(lengths, 16)
     assert len(found) == 16
     assert found[-1] == lengths.max()
 
@@ -259,12 +259,12 @@ def test_edges_of_many_lengths_are_found_in_moments() -> None:
 @pytest.mark.parametrize(("longest", "count"), [([], 3), ([4], 0), ([0, 4], 2)])
 def test_edges_that_make_no_sense(longest: list[int], count: int) -> None:
     with pytest.raises(ValueError, match="cannot be padded"):
-        sampler.edges(longest, count)
+        sampler.choose_edges(longest, count)
 
 
 def slow_batches(lengths, *, seed, epoch, batch=None, tokens=None, pool=64):
     """The same by lists, as the docstring says it."""
-    order = sampler._order(len(lengths), seed, epoch, sampler._EXAMPLES).tolist()
+    order = sampler._shuffle(len(lengths), seed, epoch, sampler._EXAMPLES).tolist()
     pools: list[list[int]] = []
     number, before = None, 0
     for place, example in enumerate(order):
@@ -282,7 +282,7 @@ def slow_batches(lengths, *, seed, epoch, batch=None, tokens=None, pool=64):
             size = min(max(1, tokens // lengths[members[at]]) if tokens else len(members), batch or len(members))
             found.append(members[at : at + size])
             at += size
-    return [found[i] for i in sampler._order(len(found), seed, epoch, sampler._BATCHES)]
+    return [found[i] for i in sampler._shuffle(len(found), seed, epoch, sampler._BATCHES)]
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
@@ -292,7 +292,7 @@ def test_batches_are_those_of_the_slow_way(plan, block, monkeypatch) -> None:
     plan = {"pool": 3} | plan
     for count in (0, 1, 2, 150):
         lengths = np.random.default_rng(count).integers(1, 30, count).tolist()
-        found = sampler.batches(lengths, seed=3, epoch=1, **plan)
+        found = sampler.batch_shuffled(lengths, seed=3, epoch=1, **plan)
         expected = slow_batches(lengths, seed=3, epoch=1, **plan)
         assert [batch.tolist() for batch in found] == expected
         assert len(found) == len(expected)
@@ -304,7 +304,7 @@ def test_batches_are_those_of_the_slow_way(plan, block, monkeypatch) -> None:
 
 
 def test_windows_are_worked_out_when_they_are_asked_for() -> None:
-    windows = sampler.lanes(103, batch=4, window=10, seed=1, epoch=0).windows
+    windows = sampler.cut_lanes(103, batch=4, window=10, seed=1, epoch=0).windows
     assert list(windows) == [(0, 10), (10, 20), (20, 25)]
     assert windows[-1] == (20, 25)
     assert windows[1:] == [(10, 20), (20, 25)]
