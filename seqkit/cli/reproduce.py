@@ -45,26 +45,26 @@ def command(
     if not checked.expect:
         raise UsageError(f"{recipe} promises no scores: it has no 'expect:'")
 
-    from seqkit.experiments import reproduce as proof
+    from seqkit.experiments.reproduce import measure_gains, parse_over, reproduce, single_task_recipes
     from seqkit.runs.progress import Progress
 
-    variants = {setting: recipes.load(recipe, (*sets, setting)) for setting in proof.values_of(over)} if over else None
+    variants = {setting: recipes.load(recipe, (*sets, setting)) for setting in parse_over(over)} if over else None
     if alone:
-        proof.alone(checked)  # reports what cannot be compared before anything is trained
+        single_task_recipes(checked)  # reports what cannot be compared before anything is trained
         if over:
             raise UsageError("--alone and --over do not go together")
     with Progress(quiet=quiet) as progress:
         say = progress.say
-        found = proof.reproduce(checked, seeds=seeds, out=out, progress=progress, tell=say, variants=variants)
+        result = reproduce(checked, seeds=seeds, out=out, progress=progress, tell=say, variants=variants)
         if alone:
-            found = replace(found, gains=proof.gains(checked, found, out=out, progress=progress, tell=say))
-    for verdict in found.verdicts:
+            result = replace(result, gains=measure_gains(checked, result, out=out, progress=progress, tell=say))
+    for verdict in result.verdicts:
         click.echo(str(verdict))
-    for gain in found.gains:
+    for gain in result.gains:
         click.echo(str(gain))
-    mean = sum(found.minutes) / len(found.minutes)
-    click.echo(f"{mean:.1f} minutes a run, {found.parameters:,} parameters")
+    mean = sum(result.minutes) / len(result.minutes)
+    click.echo(f"{mean:.1f} minutes a run, {result.parameters:,} parameters")
     if as_json is not None:
-        as_json.write_text(json.dumps(found.facts(), indent=1) + "\n", encoding="utf-8")
-    if not found.passed:
+        as_json.write_text(json.dumps(result.facts(), indent=1) + "\n", encoding="utf-8")
+    if not result.passed:
         raise SystemExit(1)

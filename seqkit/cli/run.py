@@ -78,7 +78,9 @@ def command(
         return
     for key, value in result.scores.items():
         expected = ExpectedRange.of(checked.expect.get(key, {}))
-        verdict = "" if expected is None else f"   expected {expected}: {'met' if expected.met(value) else 'NOT MET'}"
+        verdict = (
+            "" if expected is None else f"   expected {expected}: {'met' if expected.allows(value) else 'NOT MET'}"
+        )
         click.echo(f"{key:<40} {value:.4f}{verdict}")
     click.echo(f"{'best checkpoint at step':<40} {result.best_step}")
     click.echo(f"{'run folder':<40} {result.folder}")

@@ -1,5 +1,4 @@
-"""Whether a recipe keeps its promise: it is trained with one seed after another, or with one fold of its data after
-another left out, and the mean score is judged."""
+"""Whether a recipe reaches the scores that it expects, on the mean over several seeds, or over folds of its data."""
 
 from __future__ import annotations
 
@@ -29,8 +28,8 @@ class Verdict:
     Attributes:
         score: `task/split/score`.
         values: one a run.
-        bound: what the mean is judged by.
-        runs: what the runs differ in: seeds, or folds.
+        bound: what the mean is expected to be.
+        runs: what the values are counted in: `seeds`, or `runs` where these differ in more than the seed.
     """
 
     score: str
@@ -40,7 +39,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return self.bound.met(self.mean)
+        return self.bound.allows(self.mean)
 
     @property
     def mean(self) -> float:
@@ -58,7 +57,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Gain:
-    """One score of a task trained by itself, and of the same task trained together with others, seed by seed.
+    """A score of a task that was trained by itself, and of the same task trained together with others, seed by seed.
 
     Attributes:
         score: `task/split/score`.
@@ -71,21 +70,20 @@ class Gain:
     together: Sequence[float]
 
     def __str__(self) -> str:
-        differences = [both - one for one, both in zip(self.alone, self.together, strict=True)]
-        cells = (_spread(self.alone), _spread(self.together), _spread(differences, sign="+"))
-        return (
-            f"{self.score}  alone {cells[0]}  together {cells[1]}  difference {cells[2]}  over {len(differences)} seeds"
-        )
+        differences = [together - alone for alone, together in zip(self.alone, self.together, strict=True)]
+        difference = _mean_and_spread(differences, sign="+")
+        both = f"alone {_mean_and_spread(self.alone)}  together {_mean_and_spread(self.together)}"
+        return f"{self.score}  {both}  difference {difference}  over {len(differences)} seeds"
 
 
-def _spread(values: Sequence[float], sign: str = "") -> str:
-    """Mean and standard deviation (n - 1) in four digits."""
+def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean and standard deviation (n - 1), with four digits."""
     mean = format(statistics.fmean(values), f"{sign}.4f")
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
 
 
 @dataclass(frozen=True)
-class Reproduced:
+class Reproduction:
     """All runs of one recipe.
 
     Attributes:
@@ -95,9 +93,9 @@ class Reproduced:
         minutes: of each run, on this machine.
         parameters: of the model.
         verdicts: one an expected score.
-        settings: what each run was set to beside its seed (`tasks.genome.fold=3`), where they differ in that.
-        threads: of the machine, that each run computed with.
-        gains: of a joint recipe, what each task has from the company, where that was asked for.
+        settings: the setting of each run beside its seed (`tasks.genome.fold=3`), where the runs differ in one.
+        threads: that each run computed with.
+        gains: of a joint recipe, what each task gains from being trained with the others, where that was asked for.
     """
 
     recipe: str
@@ -123,21 +121,21 @@ class Reproduced:
         return {**dataclasses.asdict(self), "verdicts": verdicts, "passed": self.passed}
 
 
-def values_of(over: str) -> list[str]:
-    """What `--over` says as settings: `a.b=0..9` is `a.b=0`, ..., `a.b=9`, and `a.b=x,y` is `a.b=x` and `a.b=y`.
+def parse_over(over: str) -> list[str]:
+    """The settings that `--over` stands for: `a.b=0..9` is `a.b=0`, ..., `a.b=9`, and `a.b=x,y` is `a.b=x` and `a.b=y`.
 
     Raises:
-        UsageError: it says no option, or no values.
+        UsageError: it names no option, or no values.
     """
     option, _, values = over.partition("=")
     numbers = re.fullmatch(r"([0-9]{1,6})\.\.([0-9]{1,6})", values)
     if numbers is not None:
-        found = [str(value) for value in range(int(numbers[1]), int(numbers[2]) + 1)]
+        listed = [str(value) for value in range(int(numbers[1]), int(numbers[2]) + 1)]
     else:
-        found = [value for value in values.split(",") if value]
-    if not option or not found:
+        listed = [value for value in values.split(",") if value]
+    if not option or not listed:
         raise UsageError(f"--over {over}: expected NAME=FIRST..LAST or NAME=A,B,C, for example tasks.genome.fold=0..9")
-    return [f"{option}={value}" for value in found]
+    return [f"{option}={value}" for value in listed]
 
 
 def reproduce(
@@ -148,8 +146,8 @@ def reproduce(
     progress: Progress,
     tell: Callable[[str], None],
     variants: Mapping[str, Recipe] | None = None,
-) -> Reproduced:
-    """Train the recipe with its own seed and the ones after it, and judge the means.
+) -> Reproduction:
+    """Train the recipe with its own seed and the ones after it, and compare the mean scores with those it expects.
 
     Args:
         seeds: how many; None: as many as `expect` says, or one.
@@ -161,49 +159,83 @@ def reproduce(
     """
     count = seeds or max([int(bound.get("seeds", 1)) for bound in recipe.expect.values()], default=1)
     seeds_used = [recipe.seed + number for number in range(count)]
-    scores: list[dict[str, float]] = []
-    minutes: list[float] = []
-    threads: list[int] = []
-    parameters = 0
-    runs = [(setting, each, seed) for setting, each in (variants or {"": recipe}).items() for seed in seeds_used]
-    for setting, each, seed in runs:
-        this = dataclasses.replace(each, seed=seed)
-        name = f"{_as_name(setting)}seed-{seed}"
-        folder = None if out is None else out / name
-        began = time.monotonic()
-        done = None if folder is None else _finished(folder, this)
-        if done is None:
-            run = Run.create(f"{this.name}-{name}", text=this.text, resolved=this.resolved(), out=folder)
-            found = run_recipe(this, run, progress).scores
-            status = atomic.read_json(run.folder / "status.json")
-            atomic.write_json(run.folder / "minutes.json", (time.monotonic() - began) / 60)
-            folder = run.folder
-        else:
-            found, status = done
-        assert folder is not None
-        scores.append(found)
-        minutes.append(atomic.read_json(folder / "minutes.json") or (time.monotonic() - began) / 60)
-        threads.append(int((atomic.read_json(folder / "environment.json") or {})["torch"]["threads"]))
-        parameters = int(status["parameters"])
-        shown = "  ".join(f"{key} {found[key]:.4f}" for key in (recipe.expect or found))
-        told = f"{setting}, seed {seed}" if setting else f"seed {seed}"
-        tell(f"{told}: {shown}  {minutes[-1]:.1f} min  {folder}")
-    kind = "runs" if variants else "seeds"
-    verdicts = [
-        Verdict(key, [found[key] for found in scores], bound, kind)
-        for key, words in recipe.expect.items()
-        if (bound := ExpectedRange.of(words)) is not None
+    runs = [
+        (setting, dataclasses.replace(variant, seed=seed))
+        for setting, variant in (variants or {"": recipe}).items()
+        for seed in seeds_used
     ]
-    settings = [setting for setting, _, _ in runs] if variants else []
-    used = [seed for *_, seed in runs]
-    return Reproduced(recipe.name, used, scores, minutes, parameters, verdicts, settings, threads)
+    finished: list[_FinishedRun] = []
+    for setting, seeded in runs:
+        run = _train_or_read(seeded, f"{_as_folder_name(setting)}seed-{seeded.seed}", out, progress)
+        finished.append(run)
+        shown = "  ".join(f"{key} {run.scores[key]:.4f}" for key in (recipe.expect or run.scores))
+        which = f"{setting}, seed {seeded.seed}" if setting else f"seed {seeded.seed}"
+        tell(f"{which}: {shown}  {run.minutes:.1f} min  {run.folder}")
+    return Reproduction(
+        recipe=recipe.name,
+        seeds=[seeded.seed for _, seeded in runs],
+        scores=[run.scores for run in finished],
+        minutes=[run.minutes for run in finished],
+        parameters=finished[-1].parameters,
+        verdicts=[
+            Verdict(key, [run.scores[key] for run in finished], bound, "runs" if variants else "seeds")
+            for key, words in recipe.expect.items()
+            if (bound := ExpectedRange.of(words)) is not None
+        ],
+        settings=[setting for setting, _ in runs] if variants else [],
+        threads=[run.threads for run in finished],
+    )
 
 
-def alone(recipe: Recipe) -> dict[str, Recipe]:
-    """Each task of a joint recipe as a recipe of its own: the same encoder, the same settings, as many passes.
+@dataclass(frozen=True)
+class _FinishedRun:
+    folder: Path
+    scores: dict[str, float]
+    minutes: float
+    threads: int
+    parameters: int
+
+
+def _train_or_read(recipe: Recipe, name: str, out: Path | None, progress: Progress) -> _FinishedRun:
+    """Train the recipe in the folder `out`/`name`, unless the run that is there has finished."""
+    folder = None if out is None else out / name
+    if folder is not None and _has_finished(folder, recipe):
+        scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    else:
+        began = time.monotonic()
+        run = Run.create(f"{recipe.name}-{name}", text=recipe.text, resolved=recipe.resolved(), out=folder)
+        scores = run_recipe(recipe, run, progress).scores
+        folder = run.folder
+        atomic.write_json(folder / "minutes.json", (time.monotonic() - began) / 60)
+    return _FinishedRun(
+        folder=folder,
+        scores=scores,
+        minutes=atomic.read_json(folder / "minutes.json") or 0.0,
+        threads=int((atomic.read_json(folder / "environment.json") or {})["torch"]["threads"]),
+        parameters=int(atomic.read_json(folder / "status.json")["parameters"]),
+    )
+
+
+def _has_finished(folder: Path, recipe: Recipe) -> bool:
+    """Whether an earlier run of exactly this recipe, whatever it expected, came to its end here."""
+    status = atomic.read_json(folder / "status.json")
+    if not isinstance(status, dict) or status.get("state") != "finished":
+        return False
+    return dataclasses.replace(load(folder / "resolved.yaml"), expect=recipe.expect) == recipe
+
+
+def _as_folder_name(setting: str) -> str:
+    """`tasks.genome.fold=3` as the beginning of a folder's name: `fold-3-`."""
+    option, _, value = setting.partition("=")
+    plain = re.sub("[^A-Za-z0-9_]+", "-", value).strip("-")
+    return f"{option.rpartition('.')[2]}-{plain}-" if setting else ""
+
+
+def single_task_recipes(recipe: Recipe) -> dict[str, Recipe]:
+    """Each task of a joint recipe as a recipe of its own: the same encoder, the same settings, as many epochs.
 
     Raises:
-        UsageError: it has one task; or its length is told in steps, of which a task by itself would get more.
+        UsageError: it has one task; or its length is given in steps, of which a task by itself would get more.
     """
     if len(recipe.tasks) < 2:
         raise UsageError(f"--alone: {recipe.name} has one task; there is nothing to compare it with")
@@ -217,9 +249,9 @@ def alone(recipe: Recipe) -> dict[str, Recipe]:
     }
 
 
-def gains(
+def measure_gains(
     recipe: Recipe,
-    together: Reproduced,
+    together: Reproduction,
     *,
     out: Path | None,
     progress: Progress,
@@ -230,29 +262,12 @@ def gains(
     The scores are those that the recipe expects and, of a task of which it expects none, the one that chooses the
     checkpoint. Each task alone chooses its own checkpoint; together, the recipe's first task does.
     """
-    found = []
-    for name, single in alone(recipe).items():
+    gains = []
+    for name, single in single_task_recipes(recipe).items():
         folder = None if out is None else out / f"alone-{name}"
-        apart = reproduce(single, seeds=len(together.seeds), out=folder, progress=progress, tell=tell)
-        asked = [key for key in recipe.expect if key.startswith(f"{name}/test/")]
-        for key in asked or [f"{name}/test/{build_task(single.tasks[name]).best}"]:
-            values = [[scores[key] for scores in each.scores] for each in (apart, together)]
-            found.append(Gain(key, *values))
-    return found
-
-
-def _as_name(setting: str) -> str:
-    """`tasks.genome.fold=3` as the beginning of a folder's name: `fold-3-`."""
-    option, _, value = setting.partition("=")
-    plain = re.sub("[^A-Za-z0-9_]+", "-", value).strip("-")
-    return f"{option.rpartition('.')[2]}-{plain}-" if setting else ""
-
-
-def _finished(folder: Path, recipe: Recipe) -> tuple[dict[str, float], dict[str, JSON]] | None:
-    """Scores and status of an earlier run of exactly this recipe, whatever it expected, if it came to its end."""
-    status = atomic.read_json(folder / "status.json")
-    if not isinstance(status, dict) or status.get("state") != "finished":
-        return None
-    if dataclasses.replace(load(folder / "resolved.yaml"), expect=recipe.expect) != recipe:
-        return None
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8")), status
+        alone = reproduce(single, seeds=len(together.seeds), out=folder, progress=progress, tell=tell)
+        expected = [key for key in recipe.expect if key.startswith(f"{name}/test/")]
+        for key in expected or [f"{name}/test/{build_task(single.tasks[name]).best}"]:
+            values = [[scores[key] for scores in reproduction.scores] for reproduction in (alone, together)]
+            gains.append(Gain(key, *values))
+    return gains
