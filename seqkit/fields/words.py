@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, final
 import numpy as np
 
 from seqkit.fields.vocabulary import Vocabulary, smallest_unsigned
-from seqkit.layers.pretrained_vectors import normalised, words_of
+from seqkit.layers.pretrained_vectors import normalise_word, read_words
 from seqkit.types import JSON, PAD, Field
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Words(Field):
         known = Vocabulary.from_counts(counts, min_count=self.min_count, specials=False).symbols
         learned, width = len(known), None
         if self.vectors is not None:
-            spelled_there, width = words_of(self.vectors)
+            spelled_there, width = read_words(self.vectors)
             listed = list(dict.fromkeys(self._key(word) for word in spelled_there))
             every, own = set(listed), set(known)
             without = [word for word in known if word not in every and word.lower() not in every]
@@ -188,7 +188,7 @@ class Words(Field):
             fixed=0 if self.width is None or self.tune else len(words) - self.learned,
             file=self.vectors if self.width else None,
             names=words.symbols[self.learned :] if self.width else (),
-            key=partial(normalised, lower=self.lower, digits=self.digits),
+            key=partial(normalise_word, lower=self.lower, digits=self.digits),
         )
 
     @cached_property
@@ -236,7 +236,7 @@ class Words(Field):
 
     def _key(self, word: str) -> str:
         """What a word is looked up by."""
-        return normalised(word, lower=self.lower, digits=self.digits)
+        return normalise_word(word, lower=self.lower, digits=self.digits)
 
     def _split(self, value: Any) -> Sequence[str]:
         words = value.split() if isinstance(value, str) else value

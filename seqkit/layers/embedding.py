@@ -1,4 +1,4 @@
-"""Input layers: from what a field encodes to the steps that an encoder reads.
+"""Input layers for symbols and for vectors of numbers.
 
 An input layer is a module `(x, lengths) -> (steps (B, T', dim), lengths (B,))`. It may shorten time; these do not.
 """
@@ -15,13 +15,13 @@ from seqkit.types import PAD, UNKNOWN
 class Embedding(nn.Module):
     """A learned vector for each symbol.
 
-    With `drop`, a share of the symbols is read as <unk> while training, so that the vector of <unk> is learned and
-    the model does not lean on rare symbols (word dropout). The vector of <pad> starts at zero and gets no gradient
-    from being read.
+    With `drop`, a share of the symbols is replaced by <unk> during training (word dropout), so that the vector of
+    <unk> is learned and the model does not rely on rare symbols. The vector of <pad> starts at zero and gets no
+    gradient from look-ups.
 
     Attributes:
-        size: how many symbols.
-        sparse: whether the gradient holds only the rows that were read; see `seqkit.optim.lazy_adamw`.
+        size: number of symbols.
+        sparse: whether the gradient holds only the rows that were looked up; see `seqkit.optim.lazy_adamw`.
         weight: (size, dim), for heads that tie their output weights to it.
     """
 
@@ -29,13 +29,13 @@ class Embedding(nn.Module):
         super().__init__()
         self.size, self.dim, self.drop, self.sparse = size, dim, drop, False
         self.weight = nn.Parameter(torch.empty(size, dim))
-        # Spread 1 / sqrt(dim): vectors about as long as one, fit for tied output weights as well.
+        # Standard deviation 1 / sqrt(dim): vectors have a length of about 1, which also suits tied output weights.
         nn.init.normal_(self.weight, std=dim**-0.5)
         with torch.no_grad():
             self.weight[PAD].zero_()
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) whole numbers -> (B, T, dim)."""
+        """(B, T) ids -> (B, T, dim)."""
         if x.dtype not in (torch.int64, torch.int32):
             x = x.long()
         if self.training and self.drop > 0.0:
@@ -48,7 +48,7 @@ class Embedding(nn.Module):
 
 
 class Projection(nn.Module):
-    """A linear map of vectors, for inputs that are numbers already.
+    """A linear map, for inputs that are vectors of numbers.
 
     Attributes:
         weight: (dim, size).

@@ -1,7 +1,7 @@
-"""Word vectors from a text file: one word a line and its numbers, as GloVe, word2vec and fastText write them.
+"""Reading word vectors from a text file: a word and its numbers on each line, as GloVe, word2vec and fastText write.
 
-The numbers are separated by single spaces; a first line of two whole numbers (how many words, how wide) is skipped.
-What stands before the last D numbers is the word, spaces and all. Of a word that stands there twice the first counts.
+The numbers are separated by single spaces; a first line of two whole numbers (number of words, width) is skipped. The
+word is all that comes before the last D numbers, spaces included. If a word occurs twice, the first occurrence counts.
 """
 
 from __future__ import annotations
@@ -16,49 +16,51 @@ import numpy as np
 
 from seqkit.errors import DataError, Problem
 
-Key: TypeAlias = Callable[[str], str]
+WordKey: TypeAlias = Callable[[str], str]
+"""Maps a word to the form under which it is looked up."""
 
-_DIGITS = str.maketrans({chr(point): "0" for point in range(0x30, 0x3A)})
+_DIGITS_TO_ZERO = str.maketrans({chr(point): "0" for point in range(0x30, 0x3A)})
 
 LONGEST_LINE = 1 << 20
-"""Bytes; a longer line is none of such a file."""
+"""Bytes. A longer line means that the file is not a file of vectors."""
 
 
-def normalised(word: str, *, lower: bool, digits: bool) -> str:
-    """What a word is known by: in lower case and with every digit read as 0, where that is asked for."""
+def normalise_word(word: str, *, lower: bool, digits: bool) -> str:
+    """The word in lower case if `lower`, and with every digit replaced by 0 if `digits`."""
     word = word.lower() if lower else word
-    return word.translate(_DIGITS) if digits else word
+    return word.translate(_DIGITS_TO_ZERO) if digits else word
 
 
-def words_of(path: Path) -> tuple[list[str], int]:
-    """The words of a file in its order (commonest first, as such files are written), each once; and D.
+def read_words(path: Path) -> tuple[list[str], int]:
+    """The words of a file, each once, in its order (usually the most frequent first), and D.
 
     Raises:
-        DataError: the file is missing, empty, not UTF-8, or a line has another count of numbers than the first.
+        DataError: the file is missing, empty or not UTF-8, or two lines have different numbers of numbers.
     """
-    found: dict[str, None] = {}
+    words: dict[str, None] = {}
     width = 0
     for _, word, numbers in _rows(path):
         width = len(numbers)
-        found[word] = None
-    if not found:
+        words[word] = None
+    if not words:
         _fail(path, None, "has no vectors")
-    return list(found), width
+    return list(words), width
 
 
-def vectors_of(path: Path, wanted: Collection[str], key: Key = str) -> dict[str, np.ndarray]:
-    """(D,) float32 of each wanted word that the file has, a word of the file being what `key` makes of it.
+def read_vectors(path: Path, wanted: Collection[str], key: WordKey = str) -> dict[str, np.ndarray]:
+    """(D,) float32 for each wanted word that the file has.
 
-    A word that stands there as its key does goes before one that only becomes it (`paris` before `Paris`).
+    Words of the file are looked up by `key`. Where several have the same key, the one that equals its key wins
+    (`paris` over `Paris`), otherwise the first one.
 
     Raises:
-        DataError: as `words_of`, or a number of a wanted word is none, or not finite.
+        DataError: as `read_words`, or the vector of a wanted word has a value that is not a finite number.
     """
-    found: dict[str, np.ndarray] = {}
+    vectors: dict[str, np.ndarray] = {}
     exact: set[str] = set()
     for line, word, numbers in _rows(path):
         name = key(word)
-        if name not in wanted or name in exact or (name in found and name != word):
+        if name not in wanted or name in exact or (name in vectors and name != word):
             continue
         if name == word:
             exact.add(name)
@@ -66,42 +68,43 @@ def vectors_of(path: Path, wanted: Collection[str], key: Key = str) -> dict[str,
             with np.errstate(over="ignore"):
                 vector = np.array([float(number) for number in numbers]).astype(np.float32)
         except ValueError as error:
-            _fail(path, line, f"the vector of {word!r} has something that is no number: {error}")
+            _fail(path, line, f"the vector of {word!r} has a value that is not a number: {error}")
         if not np.isfinite(vector).all():
             _fail(path, line, f"the vector of {word!r} has a number that is not finite")
-        found[name] = vector
-    return found
+        vectors[name] = vector
+    return vectors
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
-    """(line, word, numbers as bytes) of each line."""
+    """(line number, word, its numbers as bytes) of each line."""
     try:
         file: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
     except OSError as error:
         _fail(path, None, f"cannot be opened: {error.strerror}")
     width, line = 0, 0
     with file:
-        while raw := _next(path, file, line + 1):
+        while raw := _read_line(path, file, line + 1):
             line += 1
             if len(raw) > LONGEST_LINE:
-                _fail(path, line, "is too long for a word and its vector")
-            parts = raw.rstrip(b"\r\n").rstrip(b" ").split(b" ")
+                _fail(path, line, f"the line is longer than {LONGEST_LINE:,} bytes")
+            items = raw.rstrip(b"\r\n").rstrip(b" ").split(b" ")
             if line == 1:
-                if len(parts) == 2 and all(part.isdigit() for part in parts):
-                    width = int(parts[1])
+                if len(items) == 2 and all(item.isdigit() for item in items):
+                    width = int(items[1])
                     continue
-                width = width or len(parts) - 1
-            if len(parts) <= width or width < 1:
-                what = f"has {len(parts) - 1:,} numbers after its word, not {width:,}" if width else "has no numbers"
-                _fail(path, line, what)
+                width = width or len(items) - 1
+            if width < 1:
+                _fail(path, line, "expected numbers after the word, got none")
+            if len(items) <= width:
+                _fail(path, line, f"expected {width:,} numbers after the word, got {len(items) - 1:,}")
             try:
-                word = b" ".join(parts[:-width]).decode("utf-8")
+                word = b" ".join(items[:-width]).decode("utf-8")
             except UnicodeDecodeError:
                 _fail(path, line, "the word is not UTF-8")
-            yield line, word, parts[-width:]
+            yield line, word, items[-width:]
 
 
-def _next(path: Path, file: IO[bytes], line: int) -> bytes:
+def _read_line(path: Path, file: IO[bytes], line: int) -> bytes:
     try:
         return file.readline(LONGEST_LINE + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -110,6 +113,7 @@ def _next(path: Path, file: IO[bytes], line: int) -> bytes:
         raise DataError(Problem(f"{path}:{line}", f"cannot be read: {error.strerror or error}")) from None
 
 
-def _fail(path: Path, line: int | None, what: str) -> NoReturn:
-    where = str(path) if line is None else f"{path}:{line}"
-    raise DataError(Problem(where, what, "a line is a word and its numbers, separated by single spaces")) from None
+def _fail(path: Path, line: int | None, message: str) -> NoReturn:
+    location = str(path) if line is None else f"{path}:{line}"
+    hint = "each line must be a word and its numbers, separated by single spaces"
+    raise DataError(Problem(location, message, hint)) from None

@@ -20,7 +20,7 @@ from torch import Tensor
 from seqkit.errors import DataError, UsageError
 from seqkit.fields import Words
 from seqkit.fields.words import COLUMNS, FIRST_WORD, SHAPES, shape_of, shortened
-from seqkit.layers.pretrained_vectors import vectors_of, words_of
+from seqkit.layers.pretrained_vectors import read_vectors, read_words
 from seqkit.layers.words import WordLayer
 from tests.reference import words as twin
 
@@ -194,8 +194,8 @@ def vectors(tmp_path: Path) -> Path:
 
 
 def test_reading_vectors(vectors: Path) -> None:
-    assert words_of(vectors) == (["the", "cat", "paris", ". . .", "lion"], 3)
-    found = vectors_of(vectors, {"the", "lion", ". . .", "absent"})
+    assert read_words(vectors) == (["the", "cat", "paris", ". . .", "lion"], 3)
+    found = read_vectors(vectors, {"the", "lion", ". . .", "absent"})
     assert {word: vector.tolist() for word, vector in found.items()} == {
         "the": pytest.approx([0.1, 0.2, 0.3]),
         ". . .": [7.0, 8.0, 9.0],
@@ -208,8 +208,8 @@ def test_word2vec_and_gzip(tmp_path: Path) -> None:
     plain.write_bytes("2 3\ncat 1 2 3 \nété 4 5 6 \r\n".encode())
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     for path in (plain, packed):
-        assert words_of(path) == (["cat", "été"], 3)
-        assert vectors_of(path, {"été"})["été"].tolist() == [4.0, 5.0, 6.0]
+        assert read_words(path) == (["cat", "été"], 3)
+        assert read_vectors(path, {"été"})["été"].tolist() == [4.0, 5.0, 6.0]
 
 
 @pytest.mark.parametrize(
@@ -217,11 +217,11 @@ def test_word2vec_and_gzip(tmp_path: Path) -> None:
     [
         (b"", r"v\.txt: has no vectors"),
         (b"3 4\n", r"v\.txt: has no vectors"),
-        (b"cat\n", r"v\.txt:1: has no numbers"),
-        (b"cat 1 2\ndog 1\n", r"v\.txt:2: has 1 numbers after its word, not 2"),
-        (b"2 3\ncat 1 2\n", r"v\.txt:2: has 2 numbers after its word, not 3"),
+        (b"cat\n", r"v\.txt:1: expected numbers after the word, got none"),
+        (b"cat 1 2\ndog 1\n", r"v\.txt:2: expected 2 numbers after the word, got 1"),
+        (b"2 3\ncat 1 2\n", r"v\.txt:2: expected 3 numbers after the word, got 2"),
         (b"cat 1 2\n\xff\xfe 1 2\n", r"v\.txt:2: the word is not UTF-8"),
-        (b"cat 1 x\n", r"v\.txt:1: the vector of 'cat' has something that is no number"),
+        (b"cat 1 x\n", r"v\.txt:1: the vector of 'cat' has a value that is not a number"),
         (b"cat 1 nan\n", r"v\.txt:1: the vector of 'cat' has a number that is not finite"),
         (b"cat 1 1e99\n", r"v\.txt:1: the vector of 'cat' has a number that is not finite"),
     ],
@@ -230,7 +230,7 @@ def test_what_is_no_file_of_vectors(tmp_path: Path, content: bytes, message: str
     path = tmp_path / "v.txt"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
-        vectors_of(path, set(words_of(path)[0]))
+        read_vectors(path, set(read_words(path)[0]))
 
 
 def test_a_missing_file_of_vectors(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_words_of_the_file_are_known_and_start_from_its_vectors(vectors: Path, t
 
     def read(word: str) -> list[float]:
         number = torch.from_numpy(field.encode(word)[:, 0].astype(np.int64))
-        values: list[float] = layer.read(number, number)[0].tolist()
+        values: list[float] = layer.word_vectors(number, number)[0].tolist()
         return values
 
     assert read("cat") == [1.0, 2.0, 3.0]
@@ -280,7 +280,7 @@ def test_words_of_the_file_are_known_in_lower_case_where_all_words_are(tmp_path:
 
     def read(word: str) -> list[float]:
         number = torch.from_numpy(field.encode(word)[:, 0].astype(np.int64))
-        values: list[float] = layer.read(number, number)[0].tolist()
+        values: list[float] = layer.word_vectors(number, number)[0].tolist()
         return values
 
     assert read("The") == read("the") == [3.0, 3.0]
