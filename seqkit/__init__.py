@@ -1,7 +1,7 @@
 """Train recurrent sequence models whose answers do not depend on padding, batch, chunking or restart.
 
-This package is the public door for plugins, with `seqkit.readers`, `seqkit.heads`, `seqkit.metrics`, `seqkit.spans`
-and `seqkit.testing`. Names are imported on first use, so that `import seqkit` costs nothing and brings no torch.
+The names below are the public API for plugins, together with `seqkit.readers`, `seqkit.heads`, `seqkit.metrics`,
+`seqkit.spans` and `seqkit.testing`. They are imported on first use, so that `import seqkit` is fast and loads no torch.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ if TYPE_CHECKING:
     from seqkit.types import Task as Task
     from seqkit.types import Truncation as Truncation
 
-_HOME = {name: room for room, names in public_api.HOME_MODULES.items() for name in names}
+_HOME = {name: module for module, names in public_api.HOME_MODULES.items() for name in names}
 
 __all__ = ["__version__", *_HOME]
 
 
-if not TYPE_CHECKING:  # a type checker knows the names above, and is to complain of every other
+if not TYPE_CHECKING:  # a type checker knows the names above, and should report every other one
 
     def __getattr__(name: str) -> Any:
-        """A public name, imported from the room it lives in."""
+        """A public name, imported from the module that defines it."""
         if name not in _HOME:
             return public_api.deprecated_attribute(__name__, name)
         value = getattr(importlib.import_module(_HOME[name]), name)

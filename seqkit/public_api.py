@@ -1,7 +1,7 @@
-"""The public doors: every name that a plugin may import, listed once. Plain data; imports nothing of seqkit.
+"""The public API: every name that a plugin may import, listed once. Plain data; imports nothing of seqkit.
 
-A name in `PUBLIC_NAMES` keeps its meaning. One that is to go stands in `DEPRECATED` first: it still works, warns with
-`DoorWarning` for two minor releases, and says what to use instead. What is not listed may change at any time.
+A name in `PUBLIC_NAMES` keeps its meaning. Before one is removed it moves to `DEPRECATED`: there it still works, and
+for two minor releases a `DoorWarning` says what to use instead. What is not listed may change at any time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "Truncation",
     ),
 }
-"""Where the names of the first door live; they are imported on first use."""
+"""{module: the names of `seqkit` that it defines}. They are imported on first use."""
 
 PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "seqkit": ("__version__", *(name for names in HOME_MODULES.values() for name in names)),
@@ -100,26 +100,26 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "seqkit.testing": ("EncoderConformance", "HeadConformance", "TaskConformance"),
 }
-"""{door: its names}. A door's `__all__` is this list; a test holds the two together."""
+"""{public module: its names}. The module's `__all__` is the same list; a test compares the two."""
 
 
 class DoorWarning(DeprecationWarning):
-    """A plugin uses something that is to go. The command line shows it, unlike other deprecations."""
+    """A plugin uses a name that will be removed. The command line shows it, unlike other deprecations."""
 
 
 class Deprecated(NamedTuple):
-    """A name that still works and is to go.
+    """A name that still works and will be removed.
 
     Attributes:
-        door: the module it is imported from.
+        module: the public module that it is imported from.
         name: the name itself, no longer in `PUBLIC_NAMES`.
         target: what it stands for, `module:attribute`.
         instead: what to write instead, for the warning.
         since: the minor release that warned first ("0.2").
-        until: the minor release that no longer has it ("0.4"), two later at least.
+        until: the minor release that no longer has it ("0.4"), at least two later.
     """
 
-    door: str
+    module: str
     name: str
     target: str
     instead: str
@@ -130,61 +130,59 @@ class Deprecated(NamedTuple):
 DEPRECATED: tuple[Deprecated, ...] = ()
 
 
-def deprecated_attribute(door: str, name: str) -> Any:
-    """What a deprecated name stands for, after a warning: the `__getattr__` of every door ends here.
+def deprecated_attribute(module: str, name: str) -> Any:
+    """What a deprecated name stands for, after a warning. The `__getattr__` of every public module calls this.
 
     Raises:
-        AttributeError: the door never had such a name, or has it no more.
+        AttributeError: the module has no such name.
     """
-    for each in DEPRECATED:
-        if (each.door, each.name) == (door, name):
-            warn(f"{door}.{name}", each.instead, until=each.until, stacklevel=4)
-            module, _, attribute = each.target.partition(":")
-            return getattr(importlib.import_module(module), attribute)
-    raise AttributeError(f"module {door!r} has no attribute {name!r}")
+    for deprecated in DEPRECATED:
+        if (deprecated.module, deprecated.name) == (module, name):
+            warn(f"{module}.{name}", deprecated.instead, until=deprecated.until, stacklevel=4)
+            home, _, attribute = deprecated.target.partition(":")
+            return getattr(importlib.import_module(home), attribute)
+    raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
 
-def warn(what: str, instead: str, *, until: str, stacklevel: int = 3) -> None:
-    """Tell whoever called the caller that `what` goes with release `until`, and what to write instead."""
-    message = f"{what} will be gone from seqkit {until}; use {instead}"
+def warn(old: str, instead: str, *, until: str, stacklevel: int = 3) -> None:
+    """Warn whoever called the caller that `old` will be removed in release `until`, and what to write instead."""
+    message = f"{old} will be removed in seqkit {until}; use {instead}"
     warnings.warn(message, DoorWarning, stacklevel=stacklevel)
 
 
 class PrivateImport(NamedTuple):
-    """An import of something of seqkit's that is no public door."""
+    """An import from seqkit that is not part of the public API."""
 
     line: int
     name: str
 
 
 def private_imports(source: str) -> Iterator[PrivateImport]:
-    """What Python code imports of seqkit beside the public doors.
+    """The imports in Python source that use something of seqkit outside the public API.
 
     Raises:
-        SyntaxError: this is no Python.
+        SyntaxError: the source is not valid Python.
     """
     import ast
 
-    gone = {(each.door, each.name) for each in DEPRECATED}
+    deprecated = {(entry.module, entry.name) for entry in DEPRECATED}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found = [alias.name for alias in node.names if _inside(alias.name) and alias.name not in PUBLIC_NAMES]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and _inside(node.module or ""):
-            door = node.module or ""
-            names = [alias.name for alias in node.names]
-            known = PUBLIC_NAMES.get(door, ())
-            found = [
-                f"{door}.{name}"
-                for name in names
-                if name not in known
-                and f"{door}.{name}" not in PUBLIC_NAMES
-                and (door, name) not in gone
-                and name != "*"
+            private = [alias.name for alias in node.names if _is_ours(alias.name) and alias.name not in PUBLIC_NAMES]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and _is_ours(node.module or ""):
+            module = node.module or ""
+            allowed = {"*", *PUBLIC_NAMES.get(module, ())}
+            private = [
+                f"{module}.{alias.name}"
+                for alias in node.names
+                if alias.name not in allowed
+                and f"{module}.{alias.name}" not in PUBLIC_NAMES
+                and (module, alias.name) not in deprecated
             ]
         else:
             continue
-        yield from (PrivateImport(node.lineno, name) for name in found)
+        yield from (PrivateImport(node.lineno, name) for name in private)
 
 
-def _inside(module: str) -> bool:
+def _is_ours(module: str) -> bool:
     return module == "seqkit" or module.startswith("seqkit.")

@@ -147,7 +147,7 @@ def supported(version: str = __version__) -> str:
 def _words(name: str, kind: PluginKind) -> dict[str, str]:
     sort = KINDS[kind]
     needs = (f"seqkit{supported()}", *sort.needs)
-    doors = [f"`{door}`" for door in PUBLIC_NAMES]
+    public_modules = [f"`{module}`" for module in PUBLIC_NAMES]
     override = f'\n[[tool.mypy.overrides]]\nmodule = "{sort.untyped}"\nignore_missing_imports = true\n'
     words = {
         "name": name,
@@ -158,7 +158,7 @@ def _words(name: str, kind: PluginKind) -> dict[str, str]:
         "camel": "".join(part.capitalize() for part in name.split("-")),
         "dependencies": ", ".join(f'"{need}"' for need in needs),
         "overrides": override if sort.untyped else "",
-        "doors": f"{', '.join(doors[:-1])} and {doors[-1]}",
+        "public_modules": f"{', '.join(public_modules[:-1])} and {public_modules[-1]}",
         "about": sort.about,
     }
     return words | {"attribute": _fill(sort.attribute, words), "example": _fill(sort.example, words)}

@@ -62,7 +62,7 @@ def run(folder: Path, *command: str, python: str = sys.executable, path: str = "
 
 
 class TestWritten:
-    def test_nothing_is_left_to_fill_in_and_the_doors_are_all_it_uses(self) -> None:
+    def test_nothing_is_left_to_fill_in_and_only_the_public_api_is_used(self) -> None:
         for kind, name in NAMES.items():
             files = scaffold.render(name, kind)  # type: ignore[arg-type]
             for path, text in files.items():
