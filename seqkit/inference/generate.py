@@ -1,4 +1,4 @@
-"""Text from a language model."""
+"""Text from a model: continued by a language model, or written for an input."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from seqkit.model import Model
 from seqkit.types import END, START, UNKNOWN, Example, Field, Prediction, Task
 
 _RECENT = 64
-"""Symbols that are decoded together when writing, so that the end of a long text costs no more than its start."""
+"""Symbols that are decoded together while writing, so that the end of a long text costs no more than its start."""
 
 
 @torch.inference_mode()
 def write(
     model: Model,
     name: str,
-    parts: tuple[Task, Field, Field],
+    task_and_fields: tuple[Task, Field, Field],
     *,
     prompt: str,
     count: int = 1,
@@ -34,38 +34,37 @@ def write(
     top_p: float | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """`count` texts drawn from what the model makes of one input.
+    """`count` texts that the model writes for one input.
+
+    Args:
+        name: of the task.
+        task_and_fields: the task, and its fitted input and target fields.
+        prompt: the input.
+        length: most symbols of a text.
+        temperature, top_k, top_p: how symbols are drawn, see `seqkit.decoding.sampling`.
+        seed: of the draws.
 
     Raises:
         UsageError: the task's head does not write, or the task cannot read the prompt or does not know a symbol of it.
     """
-    task, input_field, target_field = parts
+    task, input_field, target_field = task_and_fields
     head: Any = model.head(name)
     if not head.writes:
         raise UsageError(f"task {name} does not write: its head is {type(head).__name__}")
-    try:
-        given = (task.parse or input_field.parse)(prompt)
-        symbols = input_field.encode(given)
-    except ValueError as error:
-        raise UsageError(f"the prompt {prompt!r} {error}") from error
-    if input_field.count_unknown(symbols):
-        known: Any = getattr(input_field, "vocabulary", None)
-        few = known is not None and len(known.symbols) <= 40
-        hint = f"; it knows: {', '.join(sorted(known.symbols))}" if few else ""
-        raise UsageError(f"the prompt {prompt!r} has symbols that the model does not know{hint}")
+    value = _read_prompt(task, input_field, prompt)
     model.eval()
-    split = memory_split([Example(given, None, "prompt")], input_field, task.limit)
+    split = memory_split([Example(value, None, "prompt")], input_field, task.limit)
     data = TaskData(name, task, input_field, target_field, {"predict": split})
-    # Every text is drawn from the same encoded steps, so they are worked out once.
+    # Every text is drawn from the same encoded steps, so they are computed once.
     encoded = model.encode(name, data.batch("predict", np.zeros(1, dtype=np.int64)).to(model.device))
-    many = Encoded(
+    repeated = Encoded(
         encoded.steps.expand(count, -1, -1),
         encoded.lengths.expand(count),
         encoded.last.expand(count, -1),
         tuple,
     )
     texts: list[str] = head.write(
-        many,
+        repeated,
         length=length,
         temperature=temperature,
         top_k=top_k,
@@ -73,8 +72,27 @@ def write(
         generator=torch.Generator().manual_seed(seed),
     )
     if task.finish is not None:
-        texts = [str(task.finish(given, Prediction(text)).value) for text in texts]
+        texts = [str(task.finish(value, Prediction(text)).value) for text in texts]
     return texts
+
+
+def _read_prompt(task: Task, input_field: Field, prompt: str) -> Any:
+    """The input that the prompt stands for.
+
+    Raises:
+        UsageError: the task cannot read it, or does not know a symbol of it.
+    """
+    try:
+        value = (task.parse or input_field.parse)(prompt)
+        symbols = input_field.encode(value)
+    except ValueError as error:
+        raise UsageError(f"the prompt {prompt!r} {error}") from error
+    if input_field.count_unknown(symbols):
+        vocabulary: Any = getattr(input_field, "vocabulary", None)
+        is_short = vocabulary is not None and len(vocabulary.symbols) <= 40
+        hint = f"; it knows: {', '.join(sorted(vocabulary.symbols))}" if is_short else ""
+        raise UsageError(f"the prompt {prompt!r} has symbols that the model does not know{hint}")
+    return value
 
 
 @torch.inference_mode()
@@ -90,10 +108,12 @@ def generate(
     top_p: float | None = None,
     seed: int = 0,
 ) -> Iterator[str]:
-    """Text that goes on from a prompt, symbol by symbol, each drawn from the model's next-step distribution.
+    """Text that continues a prompt, symbol by symbol, each drawn from the model's distribution of the next one.
+
+    Arguments as for `write`.
 
     Raises:
-        UsageError: the task's head does not say what comes next, or the prompt has symbols that it does not know.
+        UsageError: the task's head does not predict what comes next, or does not know a symbol of the prompt.
     """
     model.eval()
     head: Any = model.head(name)
@@ -108,28 +128,48 @@ def generate(
     generator = torch.Generator().manual_seed(seed)
     state: State | None = None
     step = torch.tensor([symbols], device=model.device)
-    # The prompt comes first: whether a space stands between it and what follows is the field's to say.
-    recent = symbols[1:][-_RECENT:]
-    said = str(input_field.decode(np.array(recent))) if recent else ""
+    # The prompt is decoded too: the field decides whether there is a space between it and what follows.
+    text = _IncrementalText(input_field, symbols[1:])
     for _ in range(length):
         encoded = model.encode(name, Batch(step, torch.tensor([step.shape[1]])), state)
         state = encoded.state
         logits = head.logits(encoded.steps[:, -1]).float().cpu()
         logits[:, :START] = -torch.inf  # padding and the unknown symbol are not text
-        chosen = int(sample(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator))
-        if chosen == END:
+        symbol = int(sample(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator))
+        if symbol == END:
             return
-        if chosen == START:  # one document ends and the next begins
+        if symbol == START:  # one document ends and the next begins
             yield "\n"
-            recent, said = [], ""
-        else:
-            # How a symbol is written may depend on those before it: spaces between words, bytes of one character.
-            recent.append(chosen)
-            text = str(input_field.decode(np.array(recent)))
-            if not text.endswith("\ufffd"):
-                yield text[len(said) :]
-                if len(recent) > _RECENT:
-                    recent = recent[-8:]
-                    text = str(input_field.decode(np.array(recent)))
-                said = text
-        step = torch.tensor([[chosen]], device=model.device)
+            text = _IncrementalText(input_field, [])
+        elif addition := text.add(symbol):
+            yield addition
+        step = torch.tensor([[symbol]], device=model.device)
+
+
+class _IncrementalText:
+    """Decodes symbols one at a time. How one is written may depend on those before it: spaces, bytes of a character.
+
+    Args:
+        symbols: those that have been written already.
+    """
+
+    def __init__(self, field: Field, symbols: list[int]) -> None:
+        self.field = field
+        self.recent = symbols[-_RECENT:]
+        self.written = self._decode() if self.recent else ""
+
+    def add(self, symbol: int) -> str:
+        """What this symbol adds to the text; empty while a character of several bytes is incomplete."""
+        self.recent.append(symbol)
+        text = self._decode()
+        if text.endswith("\ufffd"):
+            return ""
+        addition = text[len(self.written) :]
+        if len(self.recent) > _RECENT:
+            self.recent = self.recent[-8:]
+            text = self._decode()
+        self.written = text
+        return addition
+
+    def _decode(self) -> str:
+        return str(self.field.decode(np.array(self.recent)))
