@@ -1,4 +1,4 @@
-"""Three distributions by strangers (tests/outside), installed as users do and driven through the command line."""
+"""The third-party distributions of tests/outside, installed and used through the command line as a user does."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ OUTSIDE = Path(__file__).parents[1] / "outside"
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """One of the three.
+class ThirdParty:
+    """A distribution of tests/outside.
 
     Attributes:
         folder: under tests/outside.
         distribution: its name in the metadata.
-        name: what a recipe calls what it brings.
+        name: the name that a recipe uses.
         task: the task of its recipe.
         text: an input for `seqkit predict`.
-        labels: what may be predicted.
-        small: overrides that make its recipe a matter of a second.
+        labels: the labels that can be predicted.
+        small: overrides that make its recipe run in a second.
     """
 
     folder: str
@@ -56,13 +56,11 @@ class Stranger:
 
     @property
     def sets(self) -> list[str]:
-        return [
-            word for each in (*self.small, "encoder.hidden=8", "train.histograms=false") for word in ("--set", each)
-        ]
+        return set_options(*self.small, "encoder.hidden=8", "train.histograms=false")
 
 
-STRANGERS = [
-    Stranger(
+THIRD_PARTIES = [
+    ThirdParty(
         "splice-sites",
         "splice-sites",
         "splice-sites",
@@ -70,7 +68,7 @@ STRANGERS = [
         "TTACAG|GTAAGTAT",
         frozenset({"donor", "acceptor", "neither"}),
     ),
-    Stranger(
+    ThirdParty(
         "mingru",
         "seqkit-mingru",
         "mingru",
@@ -79,7 +77,7 @@ STRANGERS = [
         frozenset({"positive", "negative"}),
         ("tasks.sentiment.sizes=[300, 40, 40]",),
     ),
-    Stranger(
+    ThirdParty(
         "ordinal",
         "ordered-labels",
         "ordinal",
@@ -88,20 +86,20 @@ STRANGERS = [
         frozenset({"terrible", "poor", "fair", "good", "excellent"}),
     ),
 ]
-each_stranger = pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: str(stranger.folder))
-# What takes seconds is tried with the encoder, whose states are carried, and with all three in the long run.
-one_stranger = pytest.mark.parametrize(
-    "stranger",
-    [pytest.param(each, marks=[] if each.folder == "mingru" else [pytest.mark.slow]) for each in STRANGERS],
-    ids=lambda stranger: str(stranger.folder),
+for_each = pytest.mark.parametrize("plugin", THIRD_PARTIES, ids=lambda plugin: str(plugin.folder))
+# Tests of some seconds run with the encoder, whose states are carried; with the others they are slow tests.
+for_encoder = pytest.mark.parametrize(
+    "plugin",
+    [pytest.param(plugin, marks=[] if plugin.folder == "mingru" else [pytest.mark.slow]) for plugin in THIRD_PARTIES],
+    ids=lambda plugin: str(plugin.folder),
 )
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Copies of the three, installed side by side into a folder that is on the path while this module lasts."""
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Copies of the three, installed side by side in a folder that is on sys.path during the tests of this module."""
     folder = tmp_path_factory.mktemp("outside")
-    copies = [shutil.copytree(OUTSIDE / stranger.folder, folder / stranger.folder) for stranger in STRANGERS]
+    copies = [shutil.copytree(OUTSIDE / plugin.folder, folder / plugin.folder) for plugin in THIRD_PARTIES]
     options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run(
         [sys.executable, "-m", "pip", "install", *options, "--target", str(folder / "site"), *map(str, copies)],
@@ -119,37 +117,41 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             del sys.modules[name]
 
 
+def set_options(*overrides: str) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
 def call(*words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
-def trained(place: Path) -> Path:
-    for stranger in STRANGERS:
-        words = ["--set", "train.steps=20", *stranger.sets]
-        done = call("run", stranger.recipe, "--out", f"runs/{stranger.folder}", "--quiet", *words)
+def trained(workspace: Path) -> Path:
+    for plugin in THIRD_PARTIES:
+        words = ["--set", "train.steps=20", *plugin.sets]
+        done = call("run", plugin.recipe, "--out", f"runs/{plugin.folder}", "--quiet", *words)
         assert done.exit_code == 0, done.output
-    return place / "runs"
+    return workspace / "runs"
 
 
-def test_they_use_nothing_but_the_public_doors() -> None:
+def test_they_import_only_the_public_api() -> None:
     files = [path for path in OUTSIDE.rglob("*.py") if "build" not in path.parts]
     assert len(files) >= 9
-    found = {str(path): list(private_imports(path.read_text(encoding="utf-8"))) for path in files}
-    assert not {path: names for path, names in found.items() if names}
+    imports = {str(path): list(private_imports(path.read_text(encoding="utf-8"))) for path in files}
+    assert not {path: names for path, names in imports.items() if names}
 
 
-def test_what_they_bring_is_listed_with_who_brings_it(place: Path) -> None:
+def test_what_they_add_is_listed_with_its_distribution(workspace: Path) -> None:
     rows = json.loads(call("plugins", "list", "--json").stdout)
-    found = {(row["name"], row["distribution"], row["version"], row["note"]) for row in rows}
-    assert {(stranger.name, stranger.distribution, "1.0", "") for stranger in STRANGERS} <= found
+    listed = {(row["name"], row["distribution"], row["version"], row["note"]) for row in rows}
+    assert {(plugin.name, plugin.distribution, "1.0", "") for plugin in THIRD_PARTIES} <= listed
 
 
 @pytest.mark.slow
-def test_they_keep_what_seqkit_testing_asks_for(place: Path) -> None:
-    """Their own tests, as their authors run them; `.ci/run` does so too."""
-    tests = [str(place / stranger.folder / "tests") for stranger in STRANGERS]
-    env = dict(os.environ, PYTHONPATH=str(place / "site"))
+def test_their_own_tests_pass(workspace: Path) -> None:
+    """As their authors run them; `.ci/run` does so too."""
+    tests = [str(workspace / plugin.folder / "tests") for plugin in THIRD_PARTIES]
+    env = dict(os.environ, PYTHONPATH=str(workspace / "site"))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *tests],
         env=env,
@@ -160,9 +162,9 @@ def test_they_keep_what_seqkit_testing_asks_for(place: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@each_stranger
-def test_a_recipe_is_checked_before_anything_is_read(place: Path, stranger: Stranger) -> None:
-    assert call("recipes", "check", stranger.recipe).exit_code == 0
+@for_each
+def test_a_recipe_is_checked_before_anything_is_read(workspace: Path, plugin: ThirdParty) -> None:
+    assert call("recipes", "check", plugin.recipe).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -174,77 +176,77 @@ def test_a_recipe_is_checked_before_anything_is_read(place: Path, stranger: Stra
         ("ordinal", "tasks.ratings.head={use: ordinall}", "did you mean 'ordinal'?"),
     ],
 )
-def test_their_options_have_the_same_checks_as_ours(place: Path, folder: str, wrong: str, sentence: str) -> None:
+def test_their_options_are_checked(workspace: Path, folder: str, wrong: str, sentence: str) -> None:
     done = call("recipes", "check", f"{folder}/{folder}.yaml", "--set", wrong)
     assert done.exit_code == 2
     assert sentence in done.output
     assert "Traceback" not in done.output
 
 
-def test_what_is_wrong_in_a_strangers_format_is_one_located_sentence(place: Path) -> None:
-    data = place / "broken"
-    shutil.copytree(place / "site/splice_sites/data", data)
+def test_a_problem_in_their_file_format_is_one_located_sentence(workspace: Path) -> None:
+    data = workspace / "broken"
+    shutil.copytree(workspace / "site/splice_sites/data", data)
     (data / "dev.sites").write_text("sites 1\ngene A\nbases ACGX\n")
     done = call("run", "splice-sites/splice-sites.yaml", "--set", f"tasks.splice-sites.folder={data}", "--quiet")
     assert done.exit_code == 2
-    assert done.stderr == f"{data}/dev.sites:3:10: 'X' is no base: A, C, G, T or N\n"
+    assert done.stderr == f"{data}/dev.sites:3:10: 'X' is not a base: A, C, G, T or N\n"
 
 
-@each_stranger
-def test_an_evaluation_repeats_the_scores_of_the_run(trained: Path, stranger: Stranger) -> None:
-    final = json.loads((trained / stranger.folder / "metrics.json").read_text())
-    done = call("evaluate", trained / stranger.folder, "--json", "--quiet", "--batch", 7)
+@for_each
+def test_an_evaluation_repeats_the_scores_of_the_run(trained: Path, plugin: ThirdParty) -> None:
+    final = json.loads((trained / plugin.folder / "metrics.json").read_text())
+    done = call("evaluate", trained / plugin.folder, "--json", "--quiet", "--batch", 7)
     assert done.exit_code == 0, done.output
     scores = json.loads(done.stdout)
     assert len(scores) >= 3
     assert scores == {key: pytest.approx(final[key], abs=1e-6) for key in scores}
 
 
-@each_stranger
-def test_predictions_are_json_lines_with_their_probabilities(trained: Path, stranger: Stranger) -> None:
-    done = call("predict", trained / stranger.folder, "--text", stranger.text, "--text", stranger.text * 3)
+@for_each
+def test_predictions_are_json_lines_with_their_probabilities(trained: Path, plugin: ThirdParty) -> None:
+    done = call("predict", trained / plugin.folder, "--text", plugin.text, "--text", plugin.text * 3)
     assert done.exit_code == 0, done.output
     for line in done.stdout.splitlines():
         row = json.loads(line)
-        assert row["prediction"] in stranger.labels
-        assert set(row["scores"]) == stranger.labels
+        assert row["prediction"] in plugin.labels
+        assert set(row["scores"]) == plugin.labels
         assert sum(row["scores"].values()) == pytest.approx(1.0, abs=1e-5)
         assert row["confidence"] == pytest.approx(row["scores"][row["prediction"]])
 
 
-@each_stranger
-def test_a_run_knows_the_plugins_that_it_used(trained: Path, stranger: Stranger) -> None:
-    text = (trained / stranger.folder / "plugins.json").read_text()
-    assert stranger.distribution in text
-    others = {other.distribution for other in STRANGERS} - {stranger.distribution}
+@for_each
+def test_a_run_knows_the_plugins_that_it_used(trained: Path, plugin: ThirdParty) -> None:
+    text = (trained / plugin.folder / "plugins.json").read_text()
+    assert plugin.distribution in text
+    others = {other.distribution for other in THIRD_PARTIES} - {plugin.distribution}
     assert not [other for other in others if other in text]
 
 
-@one_stranger
-def test_a_run_that_was_interrupted_goes_on_to_the_same_numbers(place: Path, stranger: Stranger) -> None:
-    many = ["train.steps=60", "train.log_every=1", "train.evaluate_every=60", "train.save_every=1000"]
-    words = ["--quiet", *stranger.sets, *(word for each in many for word in ("--set", each))]
-    assert call("run", stranger.recipe, "--out", f"whole/{stranger.folder}", *words).exit_code == 0
-    parts = place / "parts" / stranger.folder
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C that comes too late must not end the tests
+@for_encoder
+def test_an_interrupted_run_continues_to_the_same_numbers(workspace: Path, plugin: ThirdParty) -> None:
+    overrides = ["train.steps=60", "train.log_every=1", "train.evaluate_every=60", "train.save_every=1000"]
+    words = ["--quiet", *plugin.sets, *set_options(*overrides)]
+    assert call("run", plugin.recipe, "--out", f"uninterrupted/{plugin.folder}", *words).exit_code == 0
+    interrupted = workspace / "interrupted" / plugin.folder
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C that comes too late must not end the tests
     try:
-        finger = threading.Thread(target=press_ctrl_c, args=(parts / "metrics.jsonl",))
-        finger.start()
-        done = call("run", stranger.recipe, "--out", parts, *words)
-        finger.join()
+        thread = threading.Thread(target=press_ctrl_c, args=(interrupted / "metrics.jsonl",))
+        thread.start()
+        done = call("run", plugin.recipe, "--out", interrupted, *words)
+        thread.join()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)
     assert done.exit_code == 130, done.output
-    steps = [json.loads(line)["step"] for line in (parts / "metrics.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (interrupted / "metrics.jsonl").read_text().splitlines()]
     assert max(steps) < 60
-    done = call("run", "--resume", parts, "--quiet")
+    done = call("run", "--resume", interrupted, "--quiet")
     assert done.exit_code == 0, done.output
-    whole = json.loads((place / "whole" / stranger.folder / "metrics.json").read_text())
-    assert json.loads((parts / "metrics.json").read_text()) == whole
+    expected = json.loads((workspace / "uninterrupted" / plugin.folder / "metrics.json").read_text())
+    assert json.loads((interrupted / "metrics.json").read_text()) == expected
 
 
 def press_ctrl_c(numbers: Path) -> None:
-    """As soon as a few steps are written down."""
+    """Send SIGINT as soon as a few steps are logged."""
     for _ in range(2000):
         if numbers.exists() and b'"step": 5,' in numbers.read_bytes():
             return os.kill(os.getpid(), signal.SIGINT)
@@ -252,23 +254,23 @@ def press_ctrl_c(numbers: Path) -> None:
     return None
 
 
-@one_stranger
-def test_the_answers_of_their_models_do_not_move(trained: Path, stranger: Stranger) -> None:
-    done = call("prove", trained / stranger.folder, "--json")
+@for_encoder
+def test_their_models_keep_the_contracts(trained: Path, plugin: ThirdParty) -> None:
+    done = call("prove", trained / plugin.folder, "--json")
     assert done.exit_code == 0, done.output
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert all(row["passed"] for row in found)
-    assert {stranger.task} < {row["where"] for row in found}
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(row["passed"] for row in rows)
+    assert {plugin.task} < {row["where"] for row in rows}
 
 
 def offline(name: str) -> bool:
-    """Whether a recipe makes its data itself."""
-    made = ("generated", "python-docs", "synthesised")
-    return all(entry.options.get("source", "generated") in made for entry in recipe.load(name).tasks.values())
+    """Whether a recipe needs no data from outside."""
+    sources = ("generated", "python-docs", "synthesised")
+    return all(entry.options.get("source", "generated") in sources for entry in recipe.load(name).tasks.values())
 
 
 @pytest.mark.parametrize("name", recipe.names())
-def test_every_shipped_recipe_is_right_with_the_strangers_encoder(place: Path, name: str) -> None:
+def test_every_bundled_recipe_is_valid_with_their_encoder(workspace: Path, name: str) -> None:
     done = call("recipes", "check", name, "--set", "encoder.use=mingru")
     assert done.exit_code == 0, done.output
     assert "on mingru" in done.stdout
@@ -277,48 +279,48 @@ def test_every_shipped_recipe_is_right_with_the_strangers_encoder(place: Path, n
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if offline(name) else [pytest.mark.slow]) for name in recipe.names()]
 )
-def test_every_shipped_recipe_trains_the_strangers_encoder(place: Path, name: str) -> None:
-    """`--set encoder.use=mingru` and nothing else: the model is built, and two steps are taken on its own examples."""
+def test_every_bundled_recipe_trains_their_encoder(workspace: Path, name: str) -> None:
+    """With `--set encoder.use=mingru` alone: the model is model and takes two steps on some of its own examples."""
     import torch
 
     from seqkit.model import build_model
     from seqkit.verification.recipe_contracts import choose_batch, sample_task
 
-    made = recipe.load(name, ["encoder.use=mingru"])
+    loaded = recipe.load(name, ["encoder.use=mingru"])
     try:
-        data = {key: sample_task(key, recipe.build_task(entry)) for key, entry in made.tasks.items()}
-        built = build_model(made, {key: (part.task, part.input, part.target) for key, part in data.items()})
+        data = {key: sample_task(key, recipe.build_task(entry)) for key, entry in loaded.tasks.items()}
+        model = build_model(loaded, {key: (task.task, task.input, task.target) for key, task in data.items()})
     except MissingExtra as error:
         pytest.skip(str(error))
     except DataError as error:
         if offline(name) or "SEQKIT_DATA" in os.environ:
-            raise  # its data should be here: then this is a fault
+            raise  # the data should be here
         pytest.skip(f"its data are not here: {error}"[:100])
-    before = [parameter.detach().clone() for parameter in built.encoder.parameters()]
-    optimizer = torch.optim.SGD(built.parameters(), lr=0.1)
+    before = [parameter.detach().clone() for parameter in model.encoder.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(2):
-        for key, part in data.items():
-            loss, count, encoded = built.loss(key, choose_batch(part))
+        for key, task in data.items():
+            loss, count, encoded = model.loss(key, choose_batch(task))
             assert math.isfinite(loss.item())
             (loss / count).backward()  # type: ignore[no-untyped-call]
-            if part.task.window is not None:
+            if task.task.window is not None:
                 assert encoded.state[0].shape[:2] == (len(encoded.lengths), 1)
         optimizer.step()
         optimizer.zero_grad()
-    after = list(built.encoder.parameters())
-    assert type(built.encoder).__name__ == "MinGRU"
+    after = list(model.encoder.parameters())
+    assert type(model.encoder).__name__ == "MinGRU"
     assert all(bool(parameter.isfinite().all()) for parameter in after)
-    moved = [not torch.equal(one, two) for one, two in zip(before, after, strict=True)]
-    assert any(moved) or all(len(getattr(part.target, "labels", "ab")) == 1 for part in data.values())
+    changed = [not torch.equal(one, two) for one, two in zip(before, after, strict=True)]
+    assert any(changed) or all(len(getattr(task.target, "labels", "ab")) == 1 for task in data.values())
 
 
 @pytest.mark.slow
-@each_stranger
-def test_the_recipe_keeps_its_promise(place: Path, stranger: Stranger) -> None:
-    """In a process of its own, from another folder, as its README says."""
-    env = dict(os.environ, PYTHONPATH=str(place / "site"))
+@for_each
+def test_the_recipe_keeps_its_promise(workspace: Path, plugin: ThirdParty) -> None:
+    """In another process and from another folder, as its README says."""
+    env = dict(os.environ, PYTHONPATH=str(workspace / "site"))
     done = subprocess.run(
-        [sys.executable, "-m", "seqkit", "run", str(place / stranger.recipe), "--out", f"full-{stranger.folder}"],
+        [sys.executable, "-m", "seqkit", "run", str(workspace / plugin.recipe), "--out", f"full-{plugin.folder}"],
         env=env,
         capture_output=True,
         text=True,
@@ -331,20 +333,19 @@ def test_the_recipe_keeps_its_promise(place: Path, stranger: Stranger) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["charlm", "sentiment", "ner", "genome", "names", "joint"])
-def test_a_shipped_recipe_runs_with_the_strangers_encoder(place: Path, name: str) -> None:
-    """From start to end by the command line, data, scores and model folder included."""
+def test_a_bundled_recipe_runs_with_their_encoder(workspace: Path, name: str) -> None:
+    """By the command line, with data, scores and the model folder."""
     words = ["encoder.use=mingru", "train.steps=2", "expect={}", "train.histograms=false"]
-    sets = [word for each in words for word in ("--set", each)]
-    done = call("run", name, "--out", f"with-{name}", "--quiet", *sets)
+    done = call("run", name, "--out", f"with-{name}", "--quiet", *set_options(*words))
     assert done.exit_code == 0, done.output
-    assert (place / f"with-{name}/model/model.safetensors").exists()
+    assert (workspace / f"with-{name}/model/model.safetensors").exists()
 
 
 @pytest.mark.parametrize("value", ["read", "partial"])
-def test_data_are_encoded_again_when_a_strangers_code_has_changed(
+def test_data_are_encoded_again_when_the_code_of_a_distribution_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    """Wherever in the distribution the change is; and what a factory is does not matter."""
+    """Wherever in the distribution the change is, and also if the factory is not a plain function."""
     from seqkit.experiments.prepare import _key
     from tests.helpers.third_party import install
 

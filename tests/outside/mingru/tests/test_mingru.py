@@ -1,4 +1,4 @@
-"""The scan equals the recurrence step by step, and the encoder keeps what `seqkit.testing` asks for."""
+"""The scan equals the recurrence step by step, and the encoder keeps the contracts of `seqkit.testing`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TestDeep(EncoderConformance):
     options = {"hidden": 6, "layers": 3, "residual": True, "layer_norm": True}
 
 
-class TestBothWays(EncoderConformance):
+class TestTwoDirections(EncoderConformance):
     encoder = "mingru"
     options = {"hidden": 6, "layers": 2, "bidirectional": True}
 
@@ -46,37 +46,37 @@ def test_the_scan_is_the_recurrence(steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 16])
-def test_its_gradient_is_the_recurrences(steps: int) -> None:
-    given = [part.requires_grad_() for part in gates(steps)]
+def test_the_gradient_of_the_scan_is_that_of_the_recurrence(steps: int) -> None:
+    inputs = [tensor.requires_grad_() for tensor in gates(steps)]
     weights = torch.randn(steps, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    ours = torch.autograd.grad((scan(*given) * weights).sum(), given)
-    true = torch.autograd.grad((step_by_step(*given) * weights).sum(), given)
-    for one, two in zip(ours, true, strict=True):
+    gradients = torch.autograd.grad((scan(*inputs) * weights).sum(), inputs)
+    expected = torch.autograd.grad((step_by_step(*inputs) * weights).sum(), inputs)
+    for one, two in zip(gradients, expected, strict=True):
         assert torch.allclose(one, two, rtol=1e-12, atol=1e-12)
 
 
-def test_nothing_is_lost_over_ten_thousand_steps_in_single_precision() -> None:
-    """Products of the gates underflow after a few hundred steps, which must neither blow up nor blur the rest."""
+def test_ten_thousand_steps_in_single_precision() -> None:
+    """Products of the gates underflow after a few hundred steps, which must not make other steps wrong."""
     a, b, first = gates(10_000, rows=1, width=2)
     a = torch.where(a < 0.1, 0.0, a)  # a closed gate forgets everything
-    found, true = scan(a.float(), b.float(), first.float()), step_by_step(a, b, first)
-    assert float((found - true).abs().max()) < 1e-5
+    states, expected = scan(a.float(), b.float(), first.float()), step_by_step(a, b, first)
+    assert float((states - expected).abs().max()) < 1e-5
 
 
-def sequentially(encoder: MinGRU, x: Tensor) -> Tensor:
-    """(T, D) of one sequence without padding -> (T, H), by the paper's equations, one step after another."""
+def encode_step_by_step(encoder: MinGRU, x: Tensor) -> Tensor:
+    """(T, D) of one sequence without padding -> (T, H), by the paper's equations, step by step."""
     for layer, linear in enumerate(encoder.maps):
-        sides = []
+        outputs = []
         for direction in range(encoder.directions):
             h, steps = torch.zeros(encoder.hidden), []
-            for at in range(len(x)) if direction == 0 else reversed(range(len(x))):
-                gate, candidate = linear(x[at]).chunk(2)
-                mine = slice(direction * encoder.hidden, (direction + 1) * encoder.hidden)
-                z = torch.sigmoid(gate[mine])
-                h = (1 - z) * h + z * candidate[mine]
+            for t in range(len(x)) if direction == 0 else reversed(range(len(x))):
+                gate, candidate = linear(x[t]).chunk(2)
+                columns = slice(direction * encoder.hidden, (direction + 1) * encoder.hidden)
+                z = torch.sigmoid(gate[columns])
+                h = (1 - z) * h + z * candidate[columns]
                 steps.append(h)
-            sides.append(torch.stack(steps if direction == 0 else steps[::-1]))
-        y = torch.cat(sides, dim=-1)
+            outputs.append(torch.stack(steps if direction == 0 else steps[::-1]))
+        y = torch.cat(outputs, dim=-1)
         y = y + x if encoder.residual and y.shape == x.shape else y
         x = y if encoder.norms is None else encoder.norms[layer](y)
     return x
@@ -85,7 +85,7 @@ def sequentially(encoder: MinGRU, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_ragged_batch_says_what_each_sequence_says_alone(layers: int, residual: bool, bidirectional: bool) -> None:
+def test_a_ragged_batch_equals_each_sequence_alone(layers: int, residual: bool, bidirectional: bool) -> None:
     torch.manual_seed(1)
     encoder = MinGRU(
         5, hidden=4, layers=layers, bidirectional=bidirectional, residual=residual, layer_norm=residual
@@ -93,42 +93,42 @@ def test_a_ragged_batch_says_what_each_sequence_says_alone(layers: int, residual
     x = torch.randn(3, 7, 5)
     encoded = encoder(x, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
-        true = sequentially(encoder, x[row, :length])
-        assert torch.allclose(encoded.steps[row, :length], true, atol=1e-6)
+        expected = encode_step_by_step(encoder, x[row, :length])
+        assert torch.allclose(encoded.steps[row, :length], expected, atol=1e-6)
         assert bool((encoded.steps[row, length:] == 0).all())
-        assert torch.allclose(encoded.last[row, :4], true[-1, :4], atol=1e-6)
+        assert torch.allclose(encoded.last[row, :4], expected[-1, :4], atol=1e-6)
         if bidirectional:
-            assert torch.allclose(encoded.last[row, 4:], true[0, 4:], atol=1e-6)
+            assert torch.allclose(encoded.last[row, 4:], expected[0, 4:], atol=1e-6)
 
 
-def test_padding_changes_not_one_bit() -> None:
+def test_padding_changes_no_bit() -> None:
     torch.manual_seed(2)
     encoder = MinGRU(5, hidden=4, layers=2, bidirectional=True).eval()
     x = torch.randn(3, 7, 5)
-    before = encoder(x, LENGTHS)
+    short = encoder(x, LENGTHS)
     longer = torch.cat([x, torch.full((3, 30, 5), 1e6)], dim=1)
     longer[:, 7:][0, 0, 0] = torch.nan
-    after = encoder(longer, LENGTHS)
-    assert torch.equal(before.steps, after.steps[:, :7])
-    assert torch.equal(before.last, after.last)
-    for gradient in torch.autograd.grad(after.steps.sum(), list(encoder.parameters())):
+    long = encoder(longer, LENGTHS)
+    assert torch.equal(short.steps, long.steps[:, :7])
+    assert torch.equal(short.last, long.last)
+    for gradient in torch.autograd.grad(long.steps.sum(), list(encoder.parameters())):
         assert bool(gradient.isfinite().all())
 
 
-def test_each_rows_state_is_the_one_at_its_own_end() -> None:
+def test_the_state_of_each_row_is_that_after_its_last_step() -> None:
     torch.manual_seed(3)
     encoder = MinGRU(5, hidden=4, layers=2).eval()
     x = torch.randn(3, 12, 5)
-    whole = encoder(x, LENGTHS + 5)
+    uncut = encoder(x, LENGTHS + 5)
     first = encoder(x[:, :7], LENGTHS)
     assert first.state[0].shape == (3, 2, 4)
     rest = torch.stack([x[row, length : length + 5] for row, length in enumerate(LENGTHS.tolist())])
     second = encoder(rest, torch.full((3,), 5), first.state)
-    assert torch.allclose(second.last, whole.last, atol=1e-6)
-    assert torch.allclose(second.state[0], whole.state[0], atol=1e-6)
+    assert torch.allclose(second.last, uncut.last, atol=1e-6)
+    assert torch.allclose(second.state[0], uncut.state[0], atol=1e-6)
 
 
-def test_a_state_that_cannot_be_carried_on_is_refused() -> None:
+def test_a_state_that_cannot_be_carried_is_refused() -> None:
     x, lengths = torch.randn(2, 3, 5), torch.tensor([3, 2])
     both = MinGRU(5, hidden=4, bidirectional=True)
     with pytest.raises(ValueError, match="two directions"):
@@ -150,7 +150,7 @@ def test_dropout_is_for_training_only_and_can_be_locked() -> None:
     assert not bool((encoder.eval()(x, lengths).steps == 0).any())
 
 
-def test_halves_are_summed_in_single_precision() -> None:
+def test_half_precision_is_summed_in_single_precision() -> None:
     torch.manual_seed(5)
     encoder = MinGRU(5, hidden=4).eval()
     x, lengths = torch.randn(2, 6, 5), torch.tensor([6, 3])

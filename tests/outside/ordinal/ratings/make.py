@@ -1,7 +1,7 @@
-"""Makes the ratings beside it: `python ratings/make.py`. The same bytes each time.
+"""Writes the ratings beside this script, the same bytes on every run: `python ratings/make.py`.
 
-A review is one to three remarks; each weighs from -2 to 2, `very` doubles and `not` turns it round. Their sum says how
-the whole is rated, so neither the words alone nor their number decides.
+A review is one to three remarks. Each has a value from -2 to 2, which `very` doubles and `not` inverts. The sum of the
+values gives the rating, so neither the words alone nor their number is enough.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import random
 from pathlib import Path
 
 WORDS = {"awful": -2, "weak": -1, "fine": 1, "superb": 2}
-THINGS = ("plot", "cast", "music", "ending")
+ASPECTS = ("plot", "cast", "music", "ending")
 RATINGS = ((-3, "terrible"), (-1, "poor"), (0, "fair"), (2, "good"), (99, "excellent"))
 SIZES = {"train": 600, "dev": 100, "test": 200}
 
 
 def review(rng: random.Random) -> tuple[str, str]:
-    """A text and its rating. Of `rng` only `random()` is used, which never changes between Pythons."""
+    """A text and its rating. Of `rng` only `random()` is used: it is the same in every version of Python."""
     total, remarks = 0, []
     for _ in range(1 + int(rng.random() * 3)):
         word = list(WORDS)[int(rng.random() * len(WORDS))]
-        how = ("", "", "very ", "not ")[int(rng.random() * 4)]
-        total += WORDS[word] * {"": 1, "very ": 2, "not ": -1}[how]
-        remarks.append(f"the {THINGS[int(rng.random() * len(THINGS))]} was {how}{word}")
-    return " and ".join(remarks), next(rating for most, rating in RATINGS if total <= most)
+        modifier = ("", "", "very ", "not ")[int(rng.random() * 4)]
+        total += WORDS[word] * {"": 1, "very ": 2, "not ": -1}[modifier]
+        remarks.append(f"the {ASPECTS[int(rng.random() * len(ASPECTS))]} was {modifier}{word}")
+    return " and ".join(remarks), next(rating for highest, rating in RATINGS if total <= highest)
 
 
 def text(split: str) -> str:

@@ -1,4 +1,4 @@
-"""The reader says where what is wrong, windows are cut where the sites are, and the task keeps seqkit's contracts."""
+"""The reader locates problems, windows are around the sites, and the task keeps seqkit's contracts."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def test_a_gene_is_read(tmp_path: Path) -> None:
     assert gene.acceptors == [(21, 8)]
 
 
-def test_windows_stand_around_sites_and_their_lookalikes(tmp_path: Path) -> None:
+def test_windows_are_around_sites_and_decoys(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     task = splice_sites(folder=tmp_path, flank=5)
-    found = [(example.input, example.target, example.id) for example in task.read("train")]
-    assert found == [
+    windows = [(example.input, example.target, example.id) for example in task.read("train")]
+    assert windows == [
         ("TTCAG|GTAAG", "donor", "train.sites:7"),
         ("GGTAA|GTCCT", "neither", "train.sites:3 base 10, no donor"),
         ("TCCAG|GATGT", "acceptor", "train.sites:8"),
@@ -61,35 +61,35 @@ def test_windows_stand_around_sites_and_their_lookalikes(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "where", "what"),
+    ("text", "location", "reason"),
     [
         ("", "", "is empty"),
-        ("ACGT\n", ":1:1", "no list of splice sites"),
+        ("ACGT\n", ":1:1", "not a list of splice sites"),
         ("sites 2\n", ":1:7", "newer than 1"),
         ("sites 1\n", "", "has no gene"),
         ("sites 1\nbases ACGT\n", ":2:1", "before the first gene"),
         ("sites 1\n\ngene\n", ":3:1", "nothing follows 'gene'"),
-        ("sites 1\ngene A\nexon 5\n", ":3:1", "'exon' begins no line"),
-        ("sites 1\ngene A\nbases ACGXT\n", ":3:10", "'X' is no base"),
-        ("sites 1\ngene A\nbases ACG ACG\n", ":3:10", "' ' is no base"),
-        ("sites 1\ngene A\nbases AGTC\ndonor two\n", ":4:7", "'two' is no place"),
-        ("sites 1\ngene A\nbases AGTC\n  donor 0\n", ":4:9", "'0' is no place"),
+        ("sites 1\ngene A\nexon 5\n", ":3:1", "'exon' is not a keyword"),
+        ("sites 1\ngene A\nbases ACGXT\n", ":3:10", "'X' is not a base"),
+        ("sites 1\ngene A\nbases ACG ACG\n", ":3:10", "' ' is not a base"),
+        ("sites 1\ngene A\nbases AGTC\ndonor two\n", ":4:7", "'two' is not a position"),
+        ("sites 1\ngene A\nbases AGTC\n  donor 0\n", ":4:9", "'0' is not a position"),
         ("sites 1\ngene A\nbases AGTC\ndonor 7\n", ":4", "outside of the gene A, which has 4 bases"),
-        ("sites 1\ngene A\nbases AGTC\ndonor 3\n", ":4", "an intron begins with GT or GC, and here is 'TC'"),
-        ("sites 1\ngene A\nbases AGTC\nacceptor 1\n", ":4", "an intron ends with AG, and here is 'A'"),
+        ("sites 1\ngene A\nbases AGTC\ndonor 3\n", ":4", "an intron begins with GT or GC, not 'TC'"),
+        ("sites 1\ngene A\nbases AGTC\nacceptor 1\n", ":4", "an intron ends with AG, not 'A'"),
         ("sites 1\ngene A\ngene B\nbases ACGT\n", ":2", "the gene A has no bases"),
-        ("sites 1\ngene A\nbases ACGT\ngene A\nbases ACGT\n", ":4:6", "the gene A is given twice"),
+        ("sites 1\ngene A\nbases ACGT\ngene A\nbases ACGT\n", ":4:6", "the gene A is repeated"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, where: str, what: str) -> None:
+def test_problems_are_located(tmp_path: Path, text: str, location: str, reason: str) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         list(genes(path))
-    assert str(told.value).startswith(f"{path}{where}: ")
-    assert what in str(told.value)
+    assert str(raised.value).startswith(f"{path}{location}: ")
+    assert reason in str(raised.value)
 
 
-def test_the_data_that_come_along_are_what_the_script_makes(tmp_path: Path) -> None:
+def test_the_bundled_data_are_what_the_script_writes(tmp_path: Path) -> None:
     generate.main(tmp_path)
     for split in generate.SIZES:
         assert (tmp_path / f"{split}.sites").read_bytes() == (package.BUNDLED / f"{split}.sites").read_bytes()
@@ -100,8 +100,8 @@ def test_the_data_that_come_along_are_what_the_script_makes(tmp_path: Path) -> N
 
 def test_only_true_sites_count_for_the_score() -> None:
     targets = ["donor", "donor", "acceptor", "neither", "neither"]
-    said = [Prediction(value) for value in ("donor", "neither", "donor", "neither", "acceptor")]
-    scores = site_scores(said, targets)
+    predictions = [Prediction(value) for value in ("donor", "neither", "donor", "neither", "acceptor")]
+    scores = site_scores(predictions, targets)
     assert scores["site_f1"] == pytest.approx(2 * 1 / (3 + 3))
     assert scores["site_f1.donor"] == pytest.approx(2 * 1 / (2 + 2))
     assert scores["site_f1.acceptor"] == 0.0

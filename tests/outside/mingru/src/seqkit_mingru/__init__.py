@@ -1,4 +1,4 @@
-"""minGRU: a gated recurrence whose gates do not look at the state, so that all steps are worked out at once.
+"""minGRU: a gated recurrence whose gates do not depend on the state, so that all steps are computed at once.
 
 L. Feng, F. Tung, M. O. Ahmed, Y. Bengio and H. Hajimirsadeghi, Were RNNs All We Needed?, arXiv:2410.01201.
 """

@@ -22,19 +22,19 @@ def splice_sites(*, folder: Path | None = None, flank: Count = 12, decoys: Size 
     `echo 'TTACAG|GTAAGTAT' | seqkit predict RUN` asks about a window of your own.
 
     Args:
-        folder: where train.sites, dev.sites and test.sites are; null: 300 generated genes that come along.
-        flank: bases on either side of the place that is asked about, where the gene has as many.
+        folder: the folder of train.sites, dev.sites and test.sites; null: 300 bundled generated genes.
+        flank: bases on either side of the bar, fewer at the ends of a gene.
         decoys: windows of `neither` for each true site, around the same two letters elsewhere in the gene.
     """
-    place = BUNDLED if folder is None else folder
+    data = BUNDLED if folder is None else folder
     return Task(
-        read=partial(windows, folder=place, flank=flank, decoys=decoys),
+        read=partial(windows, folder=data, flank=flank, decoys=decoys),
         input=Tokens("characters"),
         target=Label(),
         head="classify",
         metric=site_scores,
         best="site_f1",
-        files=lambda split: [place / f"{split}.sites"],
+        files=lambda split: [data / f"{split}.sites"],
         parse=lambda line: line.strip().upper(),
         about={"source": "generated from Mount's consensus (1982)" if folder is None else str(folder)},
     )
@@ -44,26 +44,27 @@ def windows(split: str, *, folder: Path, flank: int, decoys: int) -> Iterator[Ex
     """The windows of a split, gene by gene: around each site, then around its decoys."""
     path = folder / f"{split}.sites"
     for gene in genes(path):
-        for kind, letters, places in (("donor", "GT", gene.donors), ("acceptor", "AG", gene.acceptors)):
-            for at, line in places:
-                yield Example(cut(gene, kind, at, flank), kind, f"{path.name}:{line}")
-            for at in lookalikes(gene, kind, letters, decoys * len(places)):
-                yield Example(cut(gene, kind, at, flank), "neither", f"{path.name}:{gene.line} base {at}, no {kind}")
+        for kind, letters, sites in (("donor", "GT", gene.donors), ("acceptor", "AG", gene.acceptors)):
+            for base, line in sites:
+                yield Example(window(gene, kind, base, flank), kind, f"{path.name}:{line}")
+            for base in decoy_positions(gene, kind, letters, decoys * len(sites)):
+                id = f"{path.name}:{gene.line} base {base}, no {kind}"
+                yield Example(window(gene, kind, base, flank), "neither", id)
 
 
-def cut(gene: Gene, kind: str, at: int, flank: int) -> str:
+def window(gene: Gene, kind: str, base: int, flank: int) -> str:
     """The window around the junction before a donor's first base, or behind an acceptor's last: `..CAG|GTAAGT..`.
 
-    The bar says where the junction is: at the ends of a gene a window is shorter on one side.
+    The bar is at the junction; at the ends of a gene a window is shorter on one side.
     """
-    junction = at - 1 if kind == "donor" else at
+    junction = base - 1 if kind == "donor" else base
     return f"{gene.bases[max(0, junction - flank) : junction]}|{gene.bases[junction : junction + flank]}"
 
 
-def lookalikes(gene: Gene, kind: str, letters: str, count: int) -> list[int]:
-    """Up to `count` places, spread over the gene, that have a site's two letters and are no site of its kind."""
-    true = {at for at, _ in (gene.donors if kind == "donor" else gene.acceptors)}
+def decoy_positions(gene: Gene, kind: str, letters: str, count: int) -> list[int]:
+    """Up to `count` bases, spread over the gene, that have the two letters of a site but are not one of this kind."""
+    sites = {base for base, _ in (gene.donors if kind == "donor" else gene.acceptors)}
     shift = 1 if kind == "donor" else 2
-    found = [at + shift for at in range(len(gene.bases)) if gene.bases.startswith(letters, at)]
-    free = [at for at in found if at not in true]
-    return free if len(free) <= count else [free[k * len(free) // count] for k in range(count)]
+    candidates = [start + shift for start in range(len(gene.bases)) if gene.bases.startswith(letters, start)]
+    decoys = [base for base in candidates if base not in sites]
+    return decoys if len(decoys) <= count else [decoys[k * len(decoys) // count] for k in range(count)]

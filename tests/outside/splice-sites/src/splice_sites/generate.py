@@ -1,9 +1,9 @@
-"""Makes the data that come along: `python -m splice_sites.generate FOLDER`. The same bytes each time.
+"""Writes the bundled data, the same bytes on every run: `python -m splice_sites.generate FOLDER`.
 
-A gene is an exon, an intron and an exon of chance bases, with the two junctions drawn from the consensus of
+A gene is an exon, an intron and an exon of random bases, with the two junctions drawn from the consensus of
 S. M. Mount, A catalogue of splice junction sequences, Nucleic Acids Research 10 (1982) 459, doi:10.1093/nar/10.2.459:
 (C/A)AG|GT(A/G)AGT where an intron begins and (T/C)nN(C/T)AG|G where it ends, here with n = 11. The letters GT and AG
-are always there; each of the others with a chance of 0.85 (else any base is as likely).
+are always there; each of the others has a probability of 0.85 (else every base is equally likely).
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ WIDTH = 60
 
 
 def gene(rng: random.Random) -> tuple[str, int, int]:
-    """Bases, the intron's first base and its last, counted from 1. Of `rng` only `random()` is used, which never
-    changes between Pythons."""
-    before, after = drawn(rng, DONOR), drawn(rng, ACCEPTOR)
-    exon, rest = chance(rng, 12, 40) + before[0], chance(rng, 25, 60) + after[0]
-    intron = before[1] + rest
-    return exon + intron + after[1] + chance(rng, 12, 40), len(exon) + 1, len(exon) + len(intron)
+    """Bases, the intron's first base and its last, counted from 1.
+
+    Of `rng` only `random()` is used: it is the same in every version of Python.
+    """
+    donor, acceptor = draw(rng, DONOR), draw(rng, ACCEPTOR)
+    exon, rest = random_bases(rng, 12, 40) + donor[0], random_bases(rng, 25, 60) + acceptor[0]
+    intron = donor[1] + rest
+    return exon + intron + acceptor[1] + random_bases(rng, 12, 40), len(exon) + 1, len(exon) + len(intron)
 
 
-def drawn(rng: random.Random, consensus: str) -> tuple[str, str]:
-    """What stands before and behind a junction."""
-    letters, at = CERTAIN[consensus]
-    found = ""
-    for place, letter in enumerate(consensus):
-        certain = at <= place < at + len(letters)
-        found += "|" if letter == "|" else pick(rng, MEANS[letter] if certain or rng.random() < KEPT else "ACGT")
-    before, _, behind = found.partition("|")
-    return before, behind
+def draw(rng: random.Random, consensus: str) -> tuple[str, str]:
+    """The bases before and after a junction."""
+    letters, start = CERTAIN[consensus]
+    bases = ""
+    for position, letter in enumerate(consensus):
+        certain = start <= position < start + len(letters)
+        bases += "|" if letter == "|" else pick(rng, MEANS[letter] if certain or rng.random() < KEPT else "ACGT")
+    left, _, right = bases.partition("|")
+    return left, right
 
 
-def chance(rng: random.Random, least: int, most: int) -> str:
-    return "".join(pick(rng, "ACGT") for _ in range(least + int(rng.random() * (most - least + 1))))
+def random_bases(rng: random.Random, shortest: int, longest: int) -> str:
+    return "".join(pick(rng, "ACGT") for _ in range(shortest + int(rng.random() * (longest - shortest + 1))))
 
 
 def pick(rng: random.Random, letters: str) -> str:
