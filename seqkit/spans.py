@@ -1,13 +1,13 @@
 """Schemes for spans as one tag a step: which sequences are legal, and how one scheme becomes another.
 
-    scheme   a span of two steps, one of one step, and two of a type that touch
-    iob1     I-x I-x  O  I-x  O  I-x B-x     B only where a span of the same type ends just before it
+    scheme   a span of two steps, one of one step, and two adjacent ones of one type
+    iob1     I-x I-x  O  I-x  O  I-x B-x     B only after another span of the same type
     iob2     B-x I-x  O  B-x  O  B-x B-x     every span begins with B; also called BIO
-    bioes    B-x E-x  O  S-x  O  S-x S-x     the end is marked as well, one step alone is S; also called IOBES
-    plain    x x      O  x    O  x x         the type alone: spans of a type that touch cannot be told apart
+    bioes    B-x E-x  O  S-x  O  S-x S-x     E marks the end, S a span of one step; also called IOBES
+    plain    x x      O  x    O  x x         the type alone: adjacent spans of one type look like one span
 
-A type is any text, dashes included. What a sequence of tags means as spans is said by `seqkit.metrics.spans`, the rules
-of conlleval, which read broken sequences too; conversion keeps exactly those spans.
+A type is any text, dashes included. `seqkit.metrics.spans` reads the spans from a sequence of tags by the rules of
+conlleval, from illegal sequences too; conversion keeps exactly those spans.
 """
 
 from __future__ import annotations
@@ -29,19 +29,22 @@ Scheme: TypeAlias = Literal["iob1", "iob2", "bioes", "plain"]
 """How tags mark spans."""
 
 OUTSIDE: Final = "O"
-"""The tag of a step that is in no span."""
+"""The tag of a step outside all spans."""
 
 _LETTERS: Final[dict[Scheme, str]] = {"iob1": "IB", "iob2": "BI", "bioes": "BIES"}
 
-# (letter before, letter after) of tags of one type that may follow each other. The edges of a sequence are as O is.
+# (letter, next letter) of tags of one type that may follow each other. The edges of a sequence count as O.
 _SAME_TYPE: Final[dict[Scheme, frozenset[str]]] = {
     "iob1": frozenset({"II", "IB", "BI", "BB"}),
     "iob2": frozenset({"BI", "II", "BB", "IB"}),
     "bioes": frozenset({"BI", "BE", "II", "IE", "EB", "ES", "SB", "SS"}),
 }
-# Letters that may stand where no span of their type is going on, and letters after which none is.
+# Letters that may come where no span of their type is open, and letters after which none is.
 _BEGINNING: Final[dict[Scheme, str]] = {"iob1": "I", "iob2": "B", "bioes": "BS"}
 _ENDING: Final[dict[Scheme, str]] = {"iob1": "IB", "iob2": "BI", "bioes": "ES"}
+
+_EDGE: Final = (OUTSIDE, "")
+"""(letter, type) before the first tag and after the last."""
 
 
 @lru_cache(maxsize=4096)
@@ -49,21 +52,21 @@ def parted(tag: str, scheme: Scheme) -> tuple[str, str]:
     """(letter, type) of a tag: `B-PER` -> ("B", "PER"), `O` -> ("O", ""). A plain tag has the letter I.
 
     Raises:
-        ValueError: it is no tag of this scheme.
+        ValueError: it is not a tag of this scheme.
     """
     if tag == OUTSIDE:
         return OUTSIDE, ""
     if scheme == "plain":
         return "I", tag
-    letter, dash, kind = tag.partition("-")
-    if letter not in _LETTERS[scheme] or len(letter) != 1 or not dash or not kind:
-        forms = ", ".join(f"{each}-<type>" for each in _LETTERS[scheme])
+    letter, dash, span_type = tag.partition("-")
+    if letter not in _LETTERS[scheme] or len(letter) != 1 or not dash or not span_type:
+        forms = ", ".join(f"{letter}-<type>" for letter in _LETTERS[scheme])
         raise ValueError(f"tag {tag!r} is none of {scheme}: O, {forms}")
-    return letter, kind
+    return letter, span_type
 
 
 def type_of(tag: str, scheme: Scheme) -> str | None:
-    """The type of a tag, None of `O`. Raises ValueError for a tag that is none of this scheme."""
+    """The type of a tag, None for `O`. Raises ValueError for a tag that is not one of this scheme."""
     return parted(tag, scheme)[1] or None
 
 
@@ -71,108 +74,108 @@ def tags_of(types: Iterable[str], scheme: Scheme) -> list[str]:
     """Every tag that spans of these types can have, sorted: `O` and each letter of the scheme with each type."""
     if scheme == "plain":
         return sorted({OUTSIDE, *types})
-    return sorted({OUTSIDE, *(f"{letter}-{kind}" for kind in types for letter in _LETTERS[scheme])})
+    return sorted({OUTSIDE, *(f"{letter}-{span_type}" for span_type in types for letter in _LETTERS[scheme])})
 
 
 def fault(tags: Sequence[str], scheme: Scheme) -> tuple[int, str] | None:
-    """The first thing that is wrong with a sequence of tags: (step from 0, sentence); None if it is legal."""
-    parts: list[tuple[str, str]] = []
+    """The first error in a sequence of tags: (step from 0, sentence); None if it is legal."""
+    letters_and_types: list[tuple[str, str]] = []
     for step, tag in enumerate(tags):
         try:
-            parts.append(parted(tag, scheme))
+            letters_and_types.append(parted(tag, scheme))
         except ValueError as error:
             return step, str(error)
     if scheme == "plain":
         return None
-    edge = (OUTSIDE, "")
-    for step, (before, after) in enumerate(pairwise([edge, *parts, edge])):
-        if _follows(before, after, scheme):
+    for step, (previous, following) in enumerate(pairwise([_EDGE, *letters_and_types, _EDGE])):
+        if _may_follow(previous, following, scheme):
             continue
-        previous = tags[step - 1] if step else None
+        previous_tag = tags[step - 1] if step else None
         if step == len(tags):
-            return step - 1, f"tag {previous!r} begins a span that the sequence does not end"
-        where = "at the start" if previous is None else f"after {previous!r}"
+            return step - 1, f"tag {previous_tag!r} begins a span that the sequence does not end"
+        where = "at the start" if previous_tag is None else f"after {previous_tag!r}"
         return step, f"tag {tags[step]!r} cannot stand {where} in {scheme}"
     return None
 
 
 def spans_of(tags: Sequence[str], scheme: Scheme) -> list[tuple[str, int, int]]:
-    """The spans (type, first step, step after the last) that tags of any scheme mean."""
+    """The spans (type, first step, step after the last) of tags of any scheme."""
     return _runs(tags) if scheme == "plain" else spans(tags)
 
 
 def convert(tags: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
-    """The same spans in another scheme. Broken sequences are read as conlleval reads them, and mended so.
+    """The same spans in another scheme. Illegal sequences are read as conlleval reads them; the result is legal.
 
-    A first tag that goes on with a span (I or E, which only a part of a longer sequence can have) still goes on with
-    it in iob2 and bioes, so that the parts of a sequence, converted each alone, can be joined again.
+    One exception: a first tag that continues a span (I or E, as in a window of a longer sequence) still continues it in
+    iob2 and bioes, so that windows that are converted one by one can be joined again.
 
     Raises:
-        ValueError: a tag is none of the source scheme.
+        ValueError: a tag is not one of the source scheme.
     """
-    made = [OUTSIDE] * len(tags)
-    if tags.count(OUTSIDE) == len(tags):  # most sentences
-        return made
+    result = [OUTSIDE] * len(tags)
+    if tags.count(OUTSIDE) == len(tags):  # most sentences: a short cut
+        return result
     for tag in dict.fromkeys(tags):
         parted(tag, source)
-    goes_on = bool(tags) and source in ("iob2", "bioes") and tags[0][0] in "IE"
-    ended: dict[str, int] = {}
-    for kind, first, after in spans_of(tags, source):
-        steps = after - first
+    is_continued = bool(tags) and source in ("iob2", "bioes") and tags[0][0] in "IE"
+    previous_type, previous_end = "", -1
+    for span_type, start, end in spans_of(tags, source):
+        steps = end - start
         if target == "plain":
             letters = ""
         elif target == "iob1":
-            letters = ("B" if ended.get(kind) == first else "I") + "I" * (steps - 1)
+            letters = ("B" if (previous_type, previous_end) == (span_type, start) else "I") + "I" * (steps - 1)
         elif target == "iob2":
             letters = "B" + "I" * (steps - 1)
         else:
             letters = "S" if steps == 1 else "B" + "I" * (steps - 2) + "E"
-        if goes_on and first == 0 and target in ("iob2", "bioes"):
+        if is_continued and start == 0 and target in ("iob2", "bioes"):
             letters = ("E" if letters[0] == "S" else "I") + letters[1:]
-        made[first:after] = [f"{letter}-{kind}" for letter in letters] or [kind] * steps
-        ended = {kind: after}
-    return made
+        result[start:end] = [f"{letter}-{span_type}" for letter in letters] or [span_type] * steps
+        previous_type, previous_end = span_type, end
+    return result
 
 
 def mend(tags: Sequence[str], scheme: Scheme) -> list[str]:
-    """The nearest legal sequence: the one of the spans that conlleval reads in this one."""
-    found = convert(tags, scheme, scheme)
-    return found if fault(found, scheme) is None else convert(["O", *found], scheme, scheme)[1:]
+    """The legal sequence with the spans that conlleval reads from this one."""
+    converted = convert(tags, scheme, scheme)
+    return converted if fault(converted, scheme) is None else convert(["O", *converted], scheme, scheme)[1:]
 
 
 def legal(labels: Sequence[str], scheme: Scheme) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """What may follow what: ((C,) may start, (C, C) row may be followed by column, (C,) may end)."""
+    """Which tags are allowed where: (C,) at the start, (C, C) the column's after the row's, (C,) at the end."""
     size = len(labels)
     if scheme == "plain":
         return np.ones(size, dtype=bool), np.ones((size, size), dtype=bool), np.ones(size, dtype=bool)
-    parts = [parted(label, scheme) for label in labels]
-    edge = (OUTSIDE, "")
-    start = np.array([_follows(edge, part, scheme) for part in parts], dtype=bool)
-    end = np.array([_follows(part, edge, scheme) for part in parts], dtype=bool)
-    pairs = np.array([[_follows(one, other, scheme) for other in parts] for one in parts], dtype=bool)
+    tags = [parted(label, scheme) for label in labels]
+    start = np.array([_may_follow(_EDGE, tag, scheme) for tag in tags], dtype=bool)
+    end = np.array([_may_follow(tag, _EDGE, scheme) for tag in tags], dtype=bool)
+    pairs = np.array([[_may_follow(row, column, scheme) for column in tags] for row in tags], dtype=bool)
     return start, pairs.reshape(size, size), end
 
 
-def _follows(before: tuple[str, str], after: tuple[str, str], scheme: Scheme) -> bool:
-    """Whether (letter, type) may be followed by (letter, type) in a scheme with letters."""
-    (first, one), (second, other) = before, after
-    if one == other and one:
-        return first + second in _SAME_TYPE[scheme]
-    return (first == OUTSIDE or first in _ENDING[scheme]) and (second == OUTSIDE or second in _BEGINNING[scheme])
+def _may_follow(previous: tuple[str, str], following: tuple[str, str], scheme: Scheme) -> bool:
+    """Whether the (letter, type) `following` may come after `previous`, in a scheme with letters."""
+    (letter, span_type), (next_letter, next_type) = previous, following
+    if span_type == next_type and span_type:
+        return letter + next_letter in _SAME_TYPE[scheme]
+    ends = letter == OUTSIDE or letter in _ENDING[scheme]
+    return ends and (next_letter == OUTSIDE or next_letter in _BEGINNING[scheme])
 
 
 def _runs(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    found, first = [], 0
-    for kind, run in groupby(tags):
-        after = first + sum(1 for _ in run)
-        if kind != OUTSIDE:
-            found.append((kind, first, after))
-        first = after
-    return found
+    """The runs of equal tags other than `O`: the spans of a plain scheme."""
+    result, start = [], 0
+    for tag, run in groupby(tags):
+        end = start + sum(1 for _ in run)
+        if tag != OUTSIDE:
+            result.append((tag, start, end))
+        start = end
+    return result
 
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """A name that is to go, while it lasts."""
+        """A deprecated name."""
         return public_api.deprecated_attribute(__name__, name)

@@ -1,4 +1,4 @@
-"""Conformance tests for plugins, as test classes to inherit from: a line for each thing that is registered.
+"""Conformance tests for plugins, as test classes to inherit from: one for each task, encoder and head.
 
     from seqkit.testing import EncoderConformance, HeadConformance, TaskConformance
 
@@ -12,9 +12,9 @@
     class TestMyHead(HeadConformance):
         head = {"use": "my-head", "pool": "max"}
 
-Beside what `seqkit prove` checks, they check what a run, a restart and a prediction rely on. A failure names what is
-broken, by how much the answers moved, and the likely cause. Plain functions and asserts: any test runner that collects
-classes called `Test...` runs them, and `seqkit plugins check NAME` runs them without one.
+They check what `seqkit prove` checks, and what a run, a resumed run and a prediction need besides. A failure names what
+is broken, how far the outputs moved, and the likely cause. The classes have plain methods and asserts: any test runner
+that collects classes called `Test...` runs them, and `seqkit plugins check NAME` runs them without one.
 """
 
 from __future__ import annotations
@@ -42,17 +42,24 @@ __all__ = ["EncoderConformance", "HeadConformance", "TaskConformance"]
 
 ROWS = 6
 """Examples that are trained on and predicted."""
-READ = 20
+
+READ_TWICE = 20
 """Examples of each split that are read twice."""
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One recipe to be tried, with a few examples of its task; `named`: the recipe can be written down."""
+    """A recipe that is tried, with some examples of its task.
+
+    Attributes:
+        recipe: the recipe.
+        data: the examples.
+        is_registered: whether the recipe's task is registered, so that the recipe can be written and read.
+    """
 
     recipe: recipes.Recipe
     data: TaskData
-    named: bool = True
+    is_registered: bool = True
 
     def __str__(self) -> str:
         return f"with encoder {self.recipe.encoder.use}, a {type(self.data.target).__name__} target"
@@ -68,8 +75,8 @@ class _Case:
         return self.data.batch("train", np.arange(min(ROWS, len(self.data.splits["train"].x))))
 
 
-class _Learns:
-    """What a task with its head and an encoder must do, whichever of the three is the plugin."""
+class _ModelConformance:
+    """What holds for a task with its head and an encoder, whichever of the three is the plugin."""
 
     task: ClassVar[str | None]
     options: ClassVar[Mapping[str, Any]] = {}
@@ -80,21 +87,21 @@ class _Learns:
     )
 
     def recipe(self, encoder: Mapping[str, Any], *, steps: int = 4) -> recipes.Recipe:
-        """The smallest recipe of the task. JSON is YAML, so that nothing has to be quoted by hand."""
+        """The smallest recipe of the task. It is written as JSON, which is YAML and needs no quoting."""
         entry: dict[str, Any] = {"use": self.task, **self.options}
         if self.head is not None:
             entry["head"] = self.head
         train = {"steps": steps, "batch": 4, "histograms": False}
-        whole = {"tasks": {"task": entry}, "encoder": {"dim": 8, **encoder}, "train": train}
-        return recipes.parse(json.dumps(whole, default=str).encode(), f"{type(self).__name__}.yaml")
+        sections = {"tasks": {"task": entry}, "encoder": {"dim": 8, **encoder}, "train": train}
+        return recipes.parse(json.dumps(sections, default=str).encode(), f"{type(self).__name__}.yaml")
 
     def cases(self) -> Sequence[_Case]:
-        """What is tried; made once a class, because examples may be slow to read."""
+        """The recipes that are tried. They are made once for each class, because examples may be slow to read."""
         if "_cases" not in type(self).__dict__:
-            type(self)._cases = [*self._named_cases()]  # type: ignore[attr-defined]
+            type(self)._cases = [*self._make_cases()]  # type: ignore[attr-defined]
         return type(self)._cases  # type: ignore[attr-defined,no-any-return]
 
-    def _named_cases(self) -> Iterator[_Case]:
+    def _make_cases(self) -> Iterator[_Case]:
         from seqkit.verification.recipe_contracts import sample_task
 
         data = None
@@ -103,24 +110,29 @@ class _Learns:
                 recipe = self.recipe(encoder)
             except RecipeError as error:
                 if encoder.get("bidirectional") and "bidirectional" in str(error):
-                    continue  # a head that predicts the next step cannot use an encoder that sees it
+                    continue  # a head that predicts the next step cannot use an encoder that reads it
                 raise
             ((name, entry),) = recipe.tasks.items()
             data = data or sample_task(name, recipes.build_task(entry))
             yield _Case(recipe, data)
-        assert data is not None, "none of the encoders fits the task's head"
+        assert data is not None, (
+            f"none of the encoders fits the head of the task {self.task}; name others in `encoders`"
+        )
 
     def test_answers_do_not_move(self) -> None:
-        """Padding, batch mates, order, chunks and a restart do not move an answer."""
+        """Padding, batch mates, order, chunks and saving do not change an output."""
         from seqkit.verification.recipe_contracts import prove_data, prove_recipe
 
         for case in self.cases():
-            findings = prove_recipe(case.recipe) if case.named else prove_data(case.recipe, {case.data.name: case.data})
-            broken = [str(found) for found in findings if not found.passed]
-            assert not broken, f"{case}:\n" + "\n".join(broken)
+            if case.is_registered:
+                results = prove_recipe(case.recipe)
+            else:
+                results = prove_data(case.recipe, {case.data.name: case.data})
+            failures = [str(result) for result in results if not result.passed]
+            assert not failures, f"{case}:\n" + "\n".join(failures)
 
     def test_it_learns_from_finite_numbers(self) -> None:
-        """The loss is a sum with its count, both finite, and a gradient comes of it."""
+        """The loss is a sum and a count, both finite, with finite gradients."""
         import torch
 
         for case in self.cases():
@@ -132,91 +144,94 @@ class _Learns:
             assert math.isfinite(value), f"{case}: the loss of new weights is {value}"
             assert float(count) > 0, f"{case}: the loss counts {float(count):g} terms"
             total.backward()  # type: ignore[no-untyped-call]
-            gradients = {key: each.grad for key, each in model.named_parameters() if each.grad is not None}
-            bad = [key for key, each in gradients.items() if not bool(each.isfinite().all())]
-            assert not bad, f"{case}: the gradient is not finite at {', '.join(bad)}"
-            assert any(bool(each.any()) for each in gradients.values()), f"{case}: no parameter has a gradient"
+            gradients = {key: x.grad for key, x in model.named_parameters() if x.grad is not None}
+            nonfinite = [key for key, gradient in gradients.items() if not bool(gradient.isfinite().all())]
+            assert not nonfinite, f"{case}: the gradient is not finite at {', '.join(nonfinite)}"
+            has_gradient = any(bool(gradient.any()) for gradient in gradients.values())
+            assert has_gradient, f"{case}: no parameter has a gradient"
 
     def test_going_on_equals_not_stopping(self) -> None:
-        """Training that goes on from saved weights gives the weights of training that never stopped."""
+        """Training that is resumed from saved weights ends with the weights of uninterrupted training."""
         import torch
 
         for case in self.cases():
-            batch, whole = case.batch(), case.model()
-            _step(whole, case.data.name, batch, seed=1)
-            saved = {key: value.clone() for key, value in whole.state_dict().items()}
-            _step(whole, case.data.name, batch, seed=2)
+            batch, uninterrupted = case.batch(), case.model()
+            _step(uninterrupted, case.data.name, batch, seed=1)
+            saved = {key: value.clone() for key, value in uninterrupted.state_dict().items()}
+            _step(uninterrupted, case.data.name, batch, seed=2)
             resumed = case.model()
             resumed.load_state_dict(saved)
             _step(resumed, case.data.name, batch, seed=2)
-            again = resumed.state_dict()
-            moved = [key for key, value in whole.state_dict().items() if not torch.equal(value, again[key])]
-            assert not moved, (
-                f"{case}: a second step from saved weights ends elsewhere ({', '.join(moved[:3])}): training depends "
-                "on something that is no parameter and no buffer; a counter, say, belongs into register_buffer"
+            actual, expected = resumed.state_dict(), uninterrupted.state_dict()
+            unequal = [key for key, value in expected.items() if not torch.equal(value, actual[key])]
+            assert not unequal, (
+                f"{case}: after a step from saved weights {', '.join(unequal[:3])} have other values: training depends "
+                "on something that is neither a parameter nor a buffer; keep a counter, say, with register_buffer"
             )
 
     def test_predictions_are_values_of_the_target(self) -> None:
-        """There is a prediction for each example, of the target's kind, that can be written as JSON."""
+        """There is a prediction for each example; its value is one of the target's, and it can be written as JSON."""
         import torch
 
         for case in self.cases():
             model, batch = case.model().eval(), case.batch()
             with torch.no_grad():
-                found = model.predict(case.data.name, batch, model.encode(case.data.name, batch))
-            assert len(found) == batch.size, f"{case}: {len(found)} predictions of {batch.size} examples"
-            for each in found:
-                said = {"value": each.value, "confidence": each.confidence, "scores": each.scores}
+                predictions = model.predict(case.data.name, batch, model.encode(case.data.name, batch))
+            assert len(predictions) == batch.size, f"{case}: {len(predictions)} predictions of {batch.size} examples"
+            for prediction in predictions:
+                facts = {"value": prediction.value, "confidence": prediction.confidence, "scores": prediction.scores}
                 try:
-                    json.dumps(said)
+                    json.dumps(facts)
                 except (TypeError, ValueError) as error:
-                    raise AssertionError(f"{case}: a prediction is no JSON ({error}): {said}; use .tolist()") from None
+                    message = f"{case}: a prediction cannot be written as JSON ({error}): {facts}; use .tolist()"
+                    raise AssertionError(message) from None
                 if not case.data.target.derived:
                     try:
-                        case.data.target.encode(each.value)
+                        case.data.target.encode(prediction.value)
                     except (ValueError, TypeError, KeyError) as error:
-                        kind = type(case.data.target).__name__
-                        what = f"{case}: the value {each.value!r} is none that a {kind} has: {error}"
-                        raise AssertionError(what) from None
+                        field = type(case.data.target).__name__
+                        message = f"{case}: {prediction.value!r} is not a value of the target field {field}: {error}"
+                        raise AssertionError(message) from None
 
 
-class TaskConformance(_Learns):
-    """A task with its head keeps every contract, with encoders that see the future and that do not.
+class TaskConformance(_ModelConformance):
+    """A task with its head keeps every contract, with causal encoders and with bidirectional ones.
 
     Attributes:
         task: the name under which it is registered.
-        options: what a recipe would say; the task's data must be small or quickly read.
-        head: a head in place of the task's own, as a recipe would say it.
-        encoders: which encoders it is tried with.
+        options: its options, as in a recipe; the data must be small or quick to read.
+        head: a head instead of the task's own, as in a recipe.
+        encoders: the encoders that it is tried with.
     """
 
     task: ClassVar[str]
 
     def test_fields_come_back_from_their_state(self) -> None:
-        """What the fields have learned from the data survives being written as JSON."""
+        """What the fields learned from the data can be written as JSON and restored."""
         data = self.cases()[0].data
         for kind in ("input", "target"):
             fitted = getattr(data, kind)
             state = json.loads(json.dumps(fitted.state()))
-            again = getattr(data.task, kind).restore(state).of(data.input)
-            assert again.state() == fitted.state(), f"the {kind} field is another one after restore(state())"
-            assert again.size == fitted.size
+            restored = getattr(data.task, kind).restore(state).of(data.input)
+            assert restored.state() == fitted.state(), f"restore(state()) of the {kind} field gives another state()"
+            assert restored.size == fitted.size, f"restore(state()) of the {kind} field gives another size"
 
     def test_reading_twice_gives_the_same(self) -> None:
-        """Every split has examples, the same ones in the same order each time, each with an id of its own."""
+        """Every split has examples, in the same order each time, each with an id of its own."""
         task = recipes.build_task(self.cases()[0].recipe.tasks["task"])
         assert "train" in task.splits, f"there is no train split: {task.splits}"
         for split in task.splits:
-            once, twice = (list(itertools.islice(task.read(split), READ)) for _ in range(2))
-            assert once, f"the split {split} has no examples"
-            strange = [each for each in once if not isinstance(each, Example)]
-            assert not strange, f"read('{split}') gives {type(strange[0]).__name__}, not seqkit.Example"
-            ids = [each.id for each in once]
-            assert ids == [each.id for each in twice], f"read('{split}') gives other examples the second time"
+            first, second = (list(itertools.islice(task.read(split), READ_TWICE)) for _ in range(2))
+            assert first, f"the split {split} has no examples"
+            others = [example for example in first if not isinstance(example, Example)]
+            assert not others, f"read('{split}') gives {type(others[0]).__name__}, not seqkit.Example"
+            ids = [example.id for example in first]
+            assert ids == [example.id for example in second], f"read('{split}') gives other examples the second time"
             assert len(set(ids)) == len(ids), f"ids occur twice in {split}: {_first_repeat(ids)}"
-            for one, two in zip(once, twice, strict=True):
-                same = _equal(one.input, two.input) and _equal(one.target, two.target)
-                assert same, f"{one.id} is another example the second time: draw from random.Random(seed), not random"
+            for before, after in zip(first, second, strict=True):
+                is_equal = _equal(before.input, after.input) and _equal(before.target, after.target)
+                message = f"{before.id} is another example the second time: draw from random.Random(seed), not random"
+                assert is_equal, message
 
     def test_the_score_that_chooses_is_there(self) -> None:
         """An evaluation has the score by which the task chooses its checkpoint."""
@@ -224,57 +239,59 @@ class TaskConformance(_Learns):
         from seqkit.verification.recipe_contracts import sample_task
 
         for case in self.cases():
-            few = sample_task(case.data.name, case.data.task, (case.data.input, case.data.target), max_examples=ROWS)
-            scores = evaluate(case.model(), few, "train").scores
-            best = score_name(few.task.best)
+            fields = case.data.input, case.data.target
+            data = sample_task(case.data.name, case.data.task, fields, max_examples=ROWS)
+            scores = evaluate(case.model(), data, "train").scores
+            best = score_name(data.task.best)
             assert best in scores, f"best is '{best}', and the scores are {', '.join(scores)}"
 
     def test_a_recipe_of_it_can_be_written_down(self) -> None:
-        """The recipe with every option filled in reads back as the same recipe."""
+        """The recipe, written with every option filled in, is the same when it is read again."""
         recipe = self.cases()[0].recipe
-        again = recipes.parse(recipe.resolved().encode(), "resolved.yaml")
-        assert again == recipe, "the resolved recipe reads back as another one"
+        parsed = recipes.parse(recipe.resolved().encode(), "resolved.yaml")
+        assert parsed == recipe, f"the resolved recipe is another one when it is read again:\n{recipe.resolved()}"
 
 
-class HeadConformance(_Learns):
-    """A head keeps every contract: on a task that is named, or on small made-up ones for each target that it accepts.
+class HeadConformance(_ModelConformance):
+    """A head keeps every contract: on a registered task, or on small artificial ones for each target that it accepts.
 
     Attributes:
         head: the name under which it is registered, or a mapping with `use` and its options.
-        task: a task that it serves; None: made-up ones.
+        task: a task that it serves; None: artificial ones.
         options: of that task.
-        encoders: which encoders it is tried with.
+        encoders: the encoders that it is tried with.
     """
 
     head: ClassVar[str | Mapping[str, Any] | None]
     task: ClassVar[str | None] = None
     options: ClassVar[Mapping[str, Any]] = {}
 
-    def _named_cases(self) -> Iterator[_Case]:
+    def _make_cases(self) -> Iterator[_Case]:
         if self.task is not None:
-            yield from super()._named_cases()
+            yield from super()._make_cases()
         else:
-            yield from self._made_up_cases()
+            yield from self._artificial_cases()
 
-    def _made_up_cases(self) -> Iterator[_Case]:
+    def _artificial_cases(self) -> Iterator[_Case]:
         from seqkit.recipe.options import options_of
         from seqkit.verification.recipe_contracts import sample_task
 
-        said = {"use": self.head} if isinstance(self.head, str) else dict(self.head or {})
-        use = str(said.pop("use"))
+        head_options = {"use": self.head} if isinstance(self.head, str) else dict(self.head or {})
+        use = str(head_options.pop("use"))
         factory = registry.load("heads", use)
         defaults = {name: default for name, _, default in options_of(factory)}
-        targets = [each for each in _made_up() if isinstance(each.target, tuple(getattr(factory, "accepts", ())))]
-        assert targets, f"no made-up target is one that {use} accepts; name a task that it serves"
-        for task in targets:
+        accepted = tuple(getattr(factory, "accepts", ()))
+        tasks = [task for task in _artificial_tasks() if isinstance(task.target, accepted)]
+        assert tasks, f"{use} accepts none of the artificial targets; name a task that it serves"
+        for task in tasks:
             data = sample_task("task", task)
             for encoder in self.encoders:
                 if encoder.get("bidirectional") and getattr(factory, "needs_causal", False):
                     continue
-                made = registry.load("encoders", str(encoder["use"]))
-                options = {name: default for name, _, default in options_of(made)}
+                encoder_factory = registry.load("encoders", str(encoder["use"]))
+                options = {name: default for name, _, default in options_of(encoder_factory)}
                 options |= {name: value for name, value in encoder.items() if name != "use"}
-                entry = recipes.TaskEntry("task", "made-up", {}, Choice(use, {**defaults, **said}), 1.0)
+                entry = recipes.TaskEntry("task", "artificial", {}, Choice(use, {**defaults, **head_options}), 1.0)
                 yield _Case(
                     recipes.Recipe(
                         tasks={"task": entry},
@@ -286,7 +303,7 @@ class HeadConformance(_Learns):
                         expect={},
                     ),
                     data,
-                    named=False,
+                    is_registered=False,
                 )
 
 
@@ -295,14 +312,14 @@ class EncoderConformance:
 
     Attributes:
         encoder: the name under which it is registered.
-        options: what a recipe would say.
+        options: its options, as in a recipe.
     """
 
     encoder: ClassVar[str]
     options: ClassVar[Mapping[str, Any]] = {}
 
     def made(self) -> Encoder:
-        """One with the weights that a seed gives, in evaluation mode."""
+        """The encoder with reproducible weights, in evaluation mode."""
         import torch
 
         torch.manual_seed(0)
@@ -310,11 +327,12 @@ class EncoderConformance:
         return encoder.eval()
 
     def test_answers_do_not_move(self) -> None:
-        """Padding, batch mates, order and chunks do not move an answer."""
+        """Padding, batch mates, order and chunks do not change an output."""
         from seqkit.verification.contracts import prove_encoder
 
-        broken = [str(found) for found in prove_encoder(self.made(), 5, self.encoder) if not found.passed]
-        assert not broken, "\n" + "\n".join(broken)
+        results = prove_encoder(self.made(), 5, self.encoder)
+        failures = [str(result) for result in results if not result.passed]
+        assert not failures, "\n" + "\n".join(failures)
 
     def test_it_says_how_wide_it_is(self) -> None:
         """Outputs are as wide as `out_dim`, and zero past each sequence's end."""
@@ -322,36 +340,39 @@ class EncoderConformance:
 
         from seqkit.interfaces import Encoded, Encoder
 
-        made = self.made()
-        assert isinstance(made, Encoder), f"{self.encoder} makes a {type(made).__name__}, which is no seqkit.Encoder"
-        encoded = made(torch.randn(2, 3, 5), torch.tensor([3, 1]))
-        assert isinstance(encoded, Encoded), f"forward gives a {type(encoded).__name__}, not seqkit.Encoded"
-        width = made.out_dim
-        assert encoded.steps.shape == (2, 3, width), f"steps are {tuple(encoded.steps.shape)}, not (2, 3, {width})"
-        assert encoded.last.shape == (2, width), f"last is {tuple(encoded.last.shape)}, not (2, {width})"
+        encoder = self.made()
+        assert isinstance(encoder, Encoder), f"{self.encoder} makes a {type(encoder).__name__}, not a seqkit.Encoder"
+        encoded = encoder(torch.randn(2, 3, 5), torch.tensor([3, 1]))
+        assert isinstance(encoded, Encoded), f"forward gives a {type(encoded).__name__}, not a seqkit.Encoded"
+        width = encoder.out_dim
+        shape, last_shape = tuple(encoded.steps.shape), tuple(encoded.last.shape)
+        assert shape == (2, 3, width), f"steps have the shape {shape}, not (2, 3, {width})"
+        assert last_shape == (2, width), f"last has the shape {last_shape}, not (2, {width})"
         assert bool((encoded.steps[1, 1:] == 0).all()), "steps past a sequence's end must be zero"
 
     def test_a_state_goes_by_the_batch(self) -> None:
-        """A state is a tuple of tensors whose first axis is the batch, so that rows can leave."""
+        """A state is a tuple of tensors whose first axis is the batch, so that rows can be taken out."""
         import torch
 
         state = self.made()(torch.randn(3, 4, 5), torch.tensor([4, 2, 1])).state
         assert isinstance(state, tuple), f"the state is a {type(state).__name__}, not a tuple of tensors"
-        for part in state:
-            assert isinstance(part, torch.Tensor), f"the state has a {type(part).__name__} in it, not only tensors"
-            assert part.shape[:1] == (3,), f"a tensor of the state is {tuple(part.shape)}: its first axis is no batch"
+        for tensor in state:
+            assert isinstance(tensor, torch.Tensor), f"the state has a {type(tensor).__name__} in it, not only tensors"
+            shape = tuple(tensor.shape)
+            assert shape[:1] == (3,), f"a tensor of the state has the shape {shape}: its first axis is not the batch"
 
     def test_it_comes_back_from_saved_weights(self) -> None:
-        """A new one with the saved weights says the same, and a gradient comes through it."""
+        """A new encoder with the saved weights has the same outputs, and gradients pass through it."""
         import torch
 
-        made, x, lengths = self.made(), torch.randn(2, 4, 5, requires_grad=True), torch.tensor([4, 3])
+        encoder, x, lengths = self.made(), torch.randn(2, 4, 5, requires_grad=True), torch.tensor([4, 3])
         torch.manual_seed(1)
-        again = registry.load("encoders", self.encoder)(5, **self.options).eval()
-        again.load_state_dict(made.state_dict())
-        said = made(x, lengths).steps
-        assert torch.equal(said, again(x, lengths).steps), "an answer depends on something that no weight or buffer has"
-        (gradient,) = torch.autograd.grad(said.square().sum(), x)
+        reloaded = registry.load("encoders", self.encoder)(5, **self.options).eval()
+        reloaded.load_state_dict(encoder.state_dict())
+        steps = encoder(x, lengths).steps
+        is_equal = torch.equal(steps, reloaded(x, lengths).steps)
+        assert is_equal, "an output depends on something that is neither a parameter nor a buffer"
+        (gradient,) = torch.autograd.grad(steps.square().sum(), x)
         assert bool(gradient.isfinite().all()), "the gradient of the input is not finite"
         assert not bool(gradient[1, 3:].any()), "a gradient reaches the padding"
         assert bool(gradient[0].any()), "no gradient reaches the input"
@@ -372,8 +393,8 @@ def _step(model: Model, name: str, batch: Batch, *, seed: int) -> None:
                 parameter.sub_(0.1 * parameter.grad)
 
 
-def _made_up() -> Iterator[Task]:
-    """A small task for each kind of target: strings of four letters, and what can be said of them."""
+def _artificial_tasks() -> Iterator[Task]:
+    """A small task for each kind of target, about strings of four letters."""
     from seqkit.fields import Label, Labels, Next, Tags, Text, Tokens, Values
 
     targets: dict[Field, Any] = {
@@ -394,20 +415,20 @@ def _made_up() -> Iterator[Task]:
         yield Task(read=read, input=Tokens("characters"), target=target, head="", best="loss", metric=None)
 
 
-def _equal(one: Any, two: Any) -> bool:
+def _equal(left: Any, right: Any) -> bool:
     import numpy as np
 
-    if isinstance(one, np.ndarray) or isinstance(two, np.ndarray):
-        return bool(np.array_equal(one, two))
-    return bool(one == two)
+    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
+        return bool(np.array_equal(left, right))
+    return bool(left == right)
 
 
 def _first_repeat(ids: Sequence[str]) -> str:
-    return next(each for number, each in enumerate(ids) if each in ids[:number])
+    return next(name for number, name in enumerate(ids) if name in ids[:number])
 
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """A name that is to go, while it lasts."""
+        """A deprecated name."""
         return public_api.deprecated_attribute(__name__, name)

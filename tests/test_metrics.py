@@ -81,7 +81,7 @@ def test_ranking_of_step_by_step_scores_takes_the_last() -> None:
 
 
 def test_ranking_needs_probabilities_and_a_known_label() -> None:
-    with pytest.raises(ValueError, match="carry no probabilities"):
+    with pytest.raises(ValueError, match="have no probabilities"):
         metrics.auroc(said("a", "b"), ["a", "b"])
     with pytest.raises(ValueError, match="'z' is none of the labels 'n', 'y'"):
         metrics.auprc(ranked([{"n": 0.2, "y": 0.8}]), ["y"], positive="z")

@@ -150,13 +150,13 @@ GOES_ON = "going_on_equals_not_stopping"
         (Right, LEARNS, ""),
         (Right, PREDICTS, ""),
         (Right, GOES_ON, ""),
-        (Counting, GOES_ON, "a counter, say, belongs into register_buffer"),
+        (Counting, GOES_ON, "keep a counter, say, with register_buffer"),
         (Plain, LEARNS, r"the count must be a tensor \(\), not int"),
         (Each, LEARNS, r"must be one number, but has shape \(1,\)"),
         (Endless, LEARNS, "the loss of new weights is inf"),
         (Still, LEARNS, "no parameter has a gradient"),
-        (Tensors, PREDICTS, r"(?s)a prediction is no JSON .*use .tolist\(\)"),
-        (Numbers, PREDICTS, "the value 3.5 is none that a Label has"),
+        (Tensors, PREDICTS, r"(?s)a prediction cannot be written as JSON .*use .tolist\(\)"),
+        (Numbers, PREDICTS, "3.5 is not a value of the target field Label"),
         (Few, PREDICTS, "5 predictions of 6 examples"),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_head_that_breaks_one_thing_is_told_which(
 def test_a_head_that_accepts_nothing_we_can_make_up_needs_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "load", lambda kind, name: type("Odd", (Right,), {"accepts": ()}))
     tried = type("TestMine", (HeadConformance,), {"head": {"use": "mine"}})()
-    with pytest.raises(AssertionError, match="no made-up target is one that mine accepts; name a task"):
+    with pytest.raises(AssertionError, match="mine accepts none of the artificial targets; name a task"):
         tried.test_answers_do_not_move()
 
 
@@ -262,10 +262,10 @@ class Cut(Simple):
     [
         (Simple, "a_state_goes_by_the_batch", ""),
         (Simple, "it_comes_back_from_saved_weights", ""),
-        (Carried, "a_state_goes_by_the_batch", "its first axis is no batch"),
-        (Hidden, "it_comes_back_from_saved_weights", "something that no weight or buffer has"),
+        (Carried, "a_state_goes_by_the_batch", "its first axis is not the batch"),
+        (Hidden, "it_comes_back_from_saved_weights", "something that is neither a parameter nor a buffer"),
         (Cut, "it_comes_back_from_saved_weights", "no gradient reaches the input"),
-        (lambda: nn.Linear(2, 2), "it_says_how_wide_it_is", "makes a Linear, which is no seqkit.Encoder"),
+        (lambda: nn.Linear(2, 2), "it_says_how_wide_it_is", "makes a Linear, not a seqkit.Encoder"),
     ],
 )
 def test_an_encoder_that_breaks_one_thing_is_told_which(

@@ -234,7 +234,7 @@ class TestCheck:
         assert [len(results) for results in by_name.values()] == [4, 4, 4]
         assert all(row["passed"] for row in by_name["plain"])
         leaks = {row["contract"]: row["said"] for row in by_name["leaky"] if not row["passed"]}
-        assert "the mask is ignored" in leaks["Padding, batch mates, order and chunks do not move an answer"]
+        assert "the mask is ignored" in leaks["Padding, batch mates, order and chunks do not change an output"]
         assert len(leaks) == 3
         assert {row["passed"] for row in by_name["crash"]} == {False}
         assert all(row["said"].startswith("ZeroDivisionError: in the factory (") for row in by_name["crash"])
