@@ -19,7 +19,7 @@ class Odd(Field):
     """A text as its characters' numbers, unless the text is an order.
 
     Args:
-        home: the process in which nothing is to happen: orders are for its helpers.
+        home: the process in which nothing is to happen: orders are for its workers.
     """
 
     home: int = 0
@@ -37,7 +37,7 @@ class Odd(Field):
         if value == "torch" and away and "torch" in sys.modules:
             raise ValueError("was encoded where torch is")
         if value == "where" and away:
-            raise ValueError("was encoded by a helper")
+            raise ValueError("was encoded by a worker")
         if not value:
             raise ValueError("is empty")
         return np.array([ord(letter) for letter in value], dtype=np.int64 if value == "wide" else np.int32)

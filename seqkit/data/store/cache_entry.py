@@ -1,4 +1,4 @@
-"""One entry of the store: a folder that is there whole and sound, or not at all."""
+"""One entry of the store: a folder that is complete and undamaged, or not there at all."""
 
 from __future__ import annotations
 
@@ -43,32 +43,32 @@ def open_entry(folder: Path) -> tuple[JSON, dict[str, Split]] | None:
     return manifest, splits
 
 
-def write_entry(place: Path, write: Callable[[Path], JSON]) -> None:
-    """Make an entry: `write` fills a new folder and returns the manifest; then the folder gets its name.
+def write_entry(entry: Path, write: Callable[[Path], JSON]) -> None:
+    """Make an entry: `write` fills a temporary folder and returns the manifest; then the folder is renamed to `entry`.
 
     Raises:
         RunError: the cache cannot be written.
     """
-    root = place.parent
+    root = entry.parent
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
-        with _temporary(place) as folder:
+        _remove_abandoned(root)
+        with _temporary_folder(entry) as folder:
             text = json.dumps(write(folder))
             with (folder / MANIFEST).open("x", encoding="ascii") as file:
                 json.dump({"crc32": zlib.crc32(text.encode()), "manifest": text}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            _put(folder, place)
+            _publish(folder, entry)
     except OSError as error:
-        if not _is_about(error, root):
+        if not _concerns_cache(error, root):
             raise
-        what = error.strerror or str(error)
-        raise RunError(f"cannot write the cache {root}: {what}; name another folder in SEQKIT_CACHE") from error
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot write the cache {root}: {reason}; name another folder in SEQKIT_CACHE") from error
 
 
-def _is_about(error: OSError, root: Path) -> bool:
-    """Whether it is the cache that failed, and not a file of the data. A write to a full disk names no file."""
+def _concerns_cache(error: OSError, root: Path) -> bool:
+    """Whether the cache failed, and not a file of the data. An error about a full disk names no file."""
     if error.filename is None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     path = Path(os.fsdecode(error.filename))
@@ -76,8 +76,8 @@ def _is_about(error: OSError, root: Path) -> bool:
 
 
 @functools.cache
-def _here() -> str:
-    """What the process numbers seen from here belong to: this machine since it was started, or its container."""
+def _process_space() -> str:
+    """Within what process numbers are unique: this start of this machine, or of the container."""
     boot = boot_id()
     try:
         process_namespace = os.readlink("/proc/self/ns/pid")
@@ -89,9 +89,9 @@ def _here() -> str:
 
 
 @contextmanager
-def _temporary(place: Path) -> Iterator[Path]:
-    """A folder beside the place where it will be renamed to; gone afterwards, whatever happens."""
-    folder = place.with_name(f".{place.name}-{_here()}-{os.getpid()}-{secrets.token_hex(4)}")
+def _temporary_folder(entry: Path) -> Iterator[Path]:
+    """A folder beside the entry, whose name says which process made it. It is removed if it is not renamed."""
+    folder = entry.with_name(f".{entry.name}-{_process_space()}-{os.getpid()}-{secrets.token_hex(4)}")
     folder.mkdir()
     try:
         yield folder
@@ -99,35 +99,42 @@ def _temporary(place: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put(folder: Path, place: Path) -> None:
-    """Rename a finished folder to its place. A sound one that another process has put there stays."""
+def _publish(folder: Path, entry: Path) -> None:
+    """Rename a finished folder to its entry, unless another process has finished the same entry meanwhile."""
     sync_folder(folder)
     for _ in range(10):
         try:
-            folder.rename(place)
+            folder.rename(entry)
         except OSError:
-            if open_entry(place) is not None:
+            if open_entry(entry) is not None:
                 return
-            # Moved aside first: at no moment is half a folder in the place.
-            aside = place.with_name(f".{place.name}-damaged-{secrets.token_hex(4)}")
+            # A damaged entry is renamed before it is removed, so that nobody ever sees half of it.
+            damaged = entry.with_name(f".{entry.name}-damaged-{secrets.token_hex(4)}")
             try:
-                place.rename(aside)
+                entry.rename(damaged)
             except FileNotFoundError:
                 continue
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(damaged, ignore_errors=True)
         else:
-            sync_folder(place.parent)
+            sync_folder(entry.parent)
             return
-    raise RunError(f"cannot put a finished entry into the cache at {place}")
+    raise RunError(f"cannot rename a finished cache entry to {entry}; remove that folder and try again")
 
 
-def _sweep(root: Path) -> None:
-    """Remove what processes left that were killed: those of this machine at once, all others after a day."""
-    for path in root.glob(".*-*"):
+def _remove_abandoned(root: Path) -> None:
+    """Remove the temporary folders of processes that were killed: of this machine at once, of others after a day."""
+    for folder in root.glob(".*-*"):
         try:
-            parts = path.name.split("-")
-            dead = len(parts) == 4 and parts[1] == _here() != NO_BOOT_ID and not Path("/proc", parts[2]).exists()
-            if dead or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+            if _is_maker_dead(folder) or time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
         except OSError:
             continue
+
+
+def _is_maker_dead(folder: Path) -> bool:
+    """Whether a temporary folder was made by a process of this machine that has ended."""
+    fields = folder.name.split("-")
+    if len(fields) != 4:
+        return False
+    _, process_space, pid, _ = fields
+    return process_space == _process_space() != NO_BOOT_ID and not Path("/proc", pid).exists()

@@ -1,4 +1,4 @@
-"""Keys made of content: the same bytes for equal values in every process, other bytes for different ones."""
+"""Keys made of content: equal values give the same key in every process, different values give different keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seqkit._version import __version__
 
 STORE_FORMAT = 2
 
-# What decides how a text becomes numbers, beside a task's own code: these, and all that they import of seqkit.
+# The code that decides how a text becomes numbers, beside the task's own: these, and all that they import of seqkit.
 ENCODING = ("seqkit.fields", "seqkit.data.store", "seqkit.readers")
 
 
@@ -28,26 +28,32 @@ def key_of(*values: Any) -> str:
 
 
 def hash_into(digest: Any, value: Any) -> None:
-    """Hash a value with its type and size before it, so that no two different values look alike."""
+    """Add a value to a hash, with its type and size before it, so that different values never give the same bytes.
+
+    Args:
+        digest: a hash of `hashlib`.
+        value: numbers, text, bytes, arrays, containers of them, or any object, which is hashed by its type and
+            attributes.
+    """
     if value is None or isinstance(value, bool | int | float):
-        _put(digest, type(value).__name__, repr(value).encode())
+        _update(digest, type(value).__name__, repr(value).encode())
     elif isinstance(value, str):
-        _put(digest, "str", value.encode("utf-8", "surrogatepass"))
+        _update(digest, "str", value.encode("utf-8", "surrogatepass"))
     elif isinstance(value, bytes | bytearray):
-        _put(digest, "bytes", value)
+        _update(digest, "bytes", value)
     elif isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         if array.dtype.hasobject:
             hash_into(digest, array.tolist())
         else:
-            _put(digest, f"array {array.dtype.str} {array.shape}", array.tobytes())
+            _update(digest, f"array {array.dtype.str} {array.shape}", array.tobytes())
     elif isinstance(value, Mapping):
-        _put(digest, f"map {len(value)}", b"")
+        _update(digest, f"map {len(value)}", b"")
         for name in sorted(value, key=repr):
             hash_into(digest, name)
             hash_into(digest, value[name])
     elif isinstance(value, list | tuple):
-        _put(digest, f"list {len(value)}", b"")
+        _update(digest, f"list {len(value)}", b"")
         for item in value:
             hash_into(digest, item)
     else:
@@ -66,16 +72,16 @@ def _hash_object(digest: Any, value: Any) -> None:
         code = getattr(value, "__code__", None)
         hash_into(digest, [kind, value.__module__, value.__qualname__, code and code.co_code])
     elif hasattr(value, "__dict__"):
-        # What a cached property has made is no part of what the object is.
-        lazy = {name for name in vars(value) if isinstance(getattr(type(value), name, None), cached_property)}
-        hash_into(digest, [kind, {name: held for name, held in vars(value).items() if name not in lazy}])
+        # Whether a cached property has been read does not change what the object is.
+        cached = {name for name in vars(value) if isinstance(getattr(type(value), name, None), cached_property)}
+        hash_into(digest, [kind, {name: item for name, item in vars(value).items() if name not in cached}])
     elif hasattr(value, "__slots__"):
         hash_into(digest, [kind, [getattr(value, name, None) for name in value.__slots__]])
     else:
         hash_into(digest, [kind, repr(value)])
 
 
-def _put(digest: Any, kind: str, raw: bytes | bytearray) -> None:
+def _update(digest: Any, kind: str, raw: bytes | bytearray) -> None:
     digest.update(f"{kind} {len(raw)}:".encode())
     digest.update(raw)
 
@@ -86,15 +92,16 @@ def _code() -> str:
 
 
 def source_hash(root: Path, modules: Sequence[str]) -> str:
-    """A hash of the source that encodes, so that a developer's change is a new key without a new version.
+    """A hash of the code that encodes, so that a change of it makes new keys without a new version number.
 
     Args:
-        root: the folder that holds the package.
-        modules: dotted names; what they import of seqkit, directly or not, counts as well, and packages count whole.
-            Imports inside functions do not: what they bring (a field's layer, say) runs after the encoding.
+        root: the folder that contains the package.
+        modules: dotted names. A package stands for all of its modules, and all that they import of seqkit, directly or
+            not, is hashed too. Imports inside functions are not followed: what they import (for the layer of a field,
+            say) runs after the encoding.
 
     Raises:
-        FileNotFoundError: a module has no file, so the hash would miss what it decides.
+        FileNotFoundError: a module has no source file, so the hash would not depend on it.
     """
     paths: dict[str, Path] = {}
     waiting = list(modules)
@@ -102,11 +109,11 @@ def source_hash(root: Path, modules: Sequence[str]) -> str:
         name = waiting.pop()
         if name in paths:
             continue
-        place = root / name.replace(".", "/")
-        if place.is_dir():
-            waiting += [f"{name}.{path.stem}" for path in place.glob("*.py") if path.stem != "__init__"]
-            place = place / "__init__"
-        paths[name] = path = place.with_suffix(".py")
+        stem = root / name.replace(".", "/")
+        if stem.is_dir():
+            waiting += [f"{name}.{path.stem}" for path in stem.glob("*.py") if path.stem != "__init__"]
+            stem = stem / "__init__"
+        paths[name] = path = stem.with_suffix(".py")
         if not path.is_file():
             raise FileNotFoundError(f"{path}: the source of {name}, which cache keys depend on, is missing")
         waiting += _imports(path, root)

@@ -1,4 +1,4 @@
-"""Columns of rows in a file, and the splits that are made of them."""
+"""Columns of rows in memory-mapped files, and the splits that are made of them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import IO, Final, final, overload
 
 import numpy as np
 
-from seqkit.data.store.encode import ArrayKind, EncodedChunk, fault
+from seqkit.data.store.encode import ArrayKind, EncodedChunk, kind_error
 from seqkit.data.store.report import SplitReport
 from seqkit.types import JSON, Index
 
 CHECKED_BYTES: Final = 64 << 20
-"""The contents of larger files are not checked against their checksum on opening, only their size."""
+"""Of larger files only the size is checked on opening, not the checksum of the content."""
 
 
 @final
 @dataclass(frozen=True)
 class Column:
-    """One side of the examples of a split, in a row.
+    """The inputs or the targets of a split.
 
     Attributes:
-        data: (N, ...) all rows of all examples.
+        data: (N, ...) the rows of all examples, one after the other.
         offsets: (n + 1,) int64: example i is `data[offsets[i]:offsets[i + 1]]`. None: one row an example.
     """
 
@@ -37,13 +37,14 @@ class Column:
         return len(self.data) if self.offsets is None else len(self.offsets) - 1
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """The rows of example i, (T, ...), or its one row."""
+        """The rows of example i, (T, ...), or its one row. Raises IndexError if there is no example i."""
         count = len(self)
         if not -count <= i < count:
             raise IndexError(f"example {i} of {count}")
         i %= count
-        found = self.data[i] if self.offsets is None else self.data[int(self.offsets[i]) : int(self.offsets[i + 1])]
-        return np.asarray(found)
+        if self.offsets is None:
+            return np.asarray(self.data[i])
+        return np.asarray(self.data[int(self.offsets[i]) : int(self.offsets[i + 1])])
 
     @cached_property
     def lengths(self) -> Index:
@@ -75,7 +76,7 @@ class Ids(Sequence[str]):
 
 @final
 class SelectedIds(Sequence[str]):
-    """Some ids of many, each looked up when somebody asks for it: of a batch that goes well, nobody does."""
+    """Some ids of many, decoded on access: the ids of most batches are never read."""
 
     def __init__(self, ids: Sequence[str], index: Index) -> None:
         self._ids = ids
@@ -103,7 +104,7 @@ class Split:
         name: train, dev or test.
         x: the inputs.
         y: the targets; None for a target that follows from the input.
-        ids: where a human finds the example of each row.
+        ids: where a human finds the example of each row (`train.tsv:17`).
         origin: (n,) int64 number of the example that each row comes from.
         report: what was stored and what was not.
     """
@@ -120,7 +121,11 @@ class Split:
 
 
 class Writer:
-    """The arrays of one split, appended to files as they come. `arrays` are the facts by which they are opened."""
+    """Appends the chunks of one split to its files.
+
+    Attributes:
+        arrays: once the writer is closed, type, shape, size and checksum of each array, by which it is opened.
+    """
 
     def __init__(self, folder: Path, split: str) -> None:
         self._folder = folder
@@ -134,29 +139,29 @@ class Writer:
     def __enter__(self) -> Writer:
         return self
 
-    def add(self, pack: EncodedChunk) -> None:
-        """Append what some examples have become.
+    def add(self, chunk: EncodedChunk) -> None:
+        """Append a chunk.
 
         Raises:
-            TypeError: a part of it has another type or trailing shape than what came before.
+            TypeError: an array of it has another type or shape of a row than before.
         """
-        for name, part in pack.parts.items():
-            if self._kinds.get(name, part.kind) != part.kind:
-                raise TypeError(fault(name, part.kind, self._kinds[name]))
-        if pack.fault:
-            raise TypeError(pack.fault)
-        for name, part in pack.parts.items():
+        for name, array in chunk.arrays.items():
+            if self._kinds.get(name, array.kind) != array.kind:
+                raise TypeError(kind_error(name, array.kind, self._kinds[name]))
+        if chunk.kind_error:
+            raise TypeError(chunk.kind_error)
+        for name, array in chunk.arrays.items():
             if name not in self._kinds:
-                self._start(name, part.kind, ragged=part.rows is not None)
-            raw = part.raw
+                self._start(name, array.kind, ragged=array.rows is not None)
+            raw = array.raw
             if name == "origin":
                 raw = (np.frombuffer(raw, dtype=np.int64) + self._examples).tobytes()
             self._files[name].write(raw)
-            if part.rows is not None:
-                ends = self._rows[name] + np.cumsum(part.rows)
+            if array.rows is not None:
+                ends = self._rows[name] + np.cumsum(array.rows)
                 self._rows[name] = int(ends[-1])
                 self._files[f"{name}.offsets"].write(ends.astype("<i8", copy=False).tobytes())
-        self._examples += pack.counts.examples
+        self._examples += chunk.counts.examples
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         for file in self._files.values():
@@ -190,7 +195,7 @@ def path_of(folder: Path, split: str, name: str) -> Path:
 
 
 def open_split(folder: Path, split: str, arrays: Mapping[str, JSON], report: SplitReport) -> Split:
-    """A stored split, its arrays mapped read-only. Raises ValueError, OSError or KeyError if it is damaged."""
+    """A stored split with its arrays mapped read-only. Raises ValueError, OSError or KeyError if it is damaged."""
     opened = {name: _map(path_of(folder, split, name), facts) for name, facts in arrays.items()}
     columns = {name: Column(array, opened.get(f"{name}.offsets")) for name, array in opened.items() if "." not in name}
     return Split(split, columns["x"], columns.get("y"), Ids(columns["ids"]), np.asarray(columns["origin"].data), report)
@@ -203,14 +208,14 @@ def _map(path: Path, facts: JSON) -> np.ndarray:
         raise ValueError(f"{path} is damaged")
     if size == 0:
         return np.zeros((0, *shape), dtype)
-    # As a plain array: each slice of a `memmap` costs ten times as much.
+    # A plain array over the map: slicing a `memmap` itself takes ten times as long.
     return np.memmap(path, dtype, mode="r").reshape(-1, *shape).view(np.ndarray)
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file: finds damage, not malice."""
-    found = 0
+    """CRC-32 of a file: it finds damage, not tampering."""
+    crc = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            found = zlib.crc32(block, found)
-    return found
+            crc = zlib.crc32(block, crc)
+    return crc

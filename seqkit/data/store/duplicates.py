@@ -1,4 +1,4 @@
-"""Inputs of other splits that are inputs of train, too: counted by their hashes, which lie in a file meanwhile."""
+"""Counting the inputs of other splits that are also inputs of train, by their hashes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import numpy as np
 
 from seqkit.data.store.encode import DIGEST
 
-# Hashes that are compared at once: of another split, and of train.
-_OWN: Final = 1 << 20
+_QUERIES: Final = 1 << 20
+"""Hashes of another split that are compared with train at a time."""
+
 _BLOCK: Final = 1 << 18
+"""Hashes of train that are read at a time."""
 
 
-class Repeats:
-    """Hashes of train's inputs, then how many of another split's are among them.
+class DuplicateCounter:
+    """Collects the hashes of train's inputs, then counts how many of another split's are among them.
 
-    Memory does not grow with the data: train's hashes are written to the file (16 bytes an example), and those of the
+    Memory does not grow with the data: train's hashes are kept in the file (16 bytes an example), and those of the
     other split are compared a million at a time.
 
     Args:
-        path: a file that is made, and gone in the end.
+        path: a file to write, removed in the end.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known = False
-        self._own = bytearray()
+        self._train_is_complete = False
+        self._queries = bytearray()
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -39,43 +41,47 @@ class Repeats:
     ) -> None:
         self._path.unlink(missing_ok=True)
 
-    def learn(self, digests: bytes) -> None:
-        """These are inputs of train."""
+    def add_train(self, digests: bytes) -> None:
+        """Add the hashes of some inputs of train."""
         with self._path.open("ab") as file:
             file.write(digests)
 
-    def learned(self) -> None:
-        """That was all of train; from now on others can be compared with it."""
-        self._known = True
+    def finish_train(self) -> None:
+        """Train is complete: from now on other splits can be compared with it."""
+        self._train_is_complete = True
 
-    def look(self, digests: bytes) -> None:
-        """These are inputs of another split."""
-        if not self._known:
+    def add(self, digests: bytes) -> None:
+        """Add the hashes of some inputs of another split."""
+        if not self._train_is_complete:
             return
-        self._own += digests
-        if len(self._own) >= _OWN * DIGEST:
+        self._queries += digests
+        if len(self._queries) >= _QUERIES * DIGEST:
             self._compare()
 
-    def seen(self) -> int | None:
-        """How many of those that were looked at since the last time are in train; None before train is known."""
-        if not self._known:
+    def take_count(self) -> int | None:
+        """How many of the inputs added since the last call are in train; None if train is not complete."""
+        if not self._train_is_complete:
             return None
         self._compare()
         count, self._count = self._count, 0
         return count
 
     def _compare(self) -> None:
-        """By the first half of a hash, which few others share; then those alone by all of it."""
-        own, self._own = bytes(self._own), bytearray()
-        if not own or not self._path.exists():
+        """Count the collected hashes that are in the file.
+
+        The first halves of the hashes are compared first, which few different inputs share, then the whole hashes of
+        those that agree.
+        """
+        queries, self._queries = bytes(self._queries), bytearray()
+        if not queries or not self._path.exists():
             return
-        halves = np.sort(np.frombuffer(own, dtype="<u8")[::2])
-        found = np.zeros(0, dtype=f"S{DIGEST}")
+        query_halves = np.sort(np.frombuffer(queries, dtype="<u8")[::2])
+        candidates = np.zeros(0, dtype=f"S{DIGEST}")
         with self._path.open("rb") as file:
             while raw := file.read(_BLOCK * DIGEST):
-                known = np.frombuffer(raw, dtype="<u8")[::2]
-                at = np.minimum(np.searchsorted(halves, known), len(halves) - 1)
-                alike = np.frombuffer(raw, dtype=found.dtype)[halves[at] == known]
-                if len(alike):
-                    found = np.unique(np.concatenate([found, alike]))
-        self._count += int(np.isin(np.frombuffer(own, dtype=found.dtype), found).sum())
+                train_halves = np.frombuffer(raw, dtype="<u8")[::2]
+                nearest = np.minimum(np.searchsorted(query_halves, train_halves), len(query_halves) - 1)
+                agreeing = np.frombuffer(raw, dtype=candidates.dtype)[query_halves[nearest] == train_halves]
+                if len(agreeing):
+                    candidates = np.unique(np.concatenate([candidates, agreeing]))
+        self._count += int(np.isin(np.frombuffer(queries, dtype=candidates.dtype), candidates).sum())

@@ -1,7 +1,7 @@
-"""Examples to packs: the encoded rows of some consecutive examples as bytes, and all that was counted on the way.
+"""Examples to chunks: the encoded rows of some consecutive examples as bytes, and all that was counted on the way.
 
-The same code runs in the process that reads and in those that help it (`seqkit.data.store.parallel_encode`), so that
-what is written does not depend on who encoded it.
+The process that reads and its worker processes (`seqkit.data.store.parallel_encode`) run the same code, so that what is
+written does not depend on which of them encoded it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,25 @@ from seqkit.errors import DataError, Problem
 from seqkit.types import Field, Limit
 
 PROBLEMS_SHOWN: Final = 20
+"""How many problems are kept and shown; the others are only counted."""
+
 DIGEST: Final = 16
-"""Bytes of the hash by which an input is known again."""
+"""Bytes of the hash by which equal inputs are recognised."""
 
 ArrayKind: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
 """The type of an array's numbers, and the shape of one row."""
 
-_BYTE: Final = (np.dtype(np.uint8), ())
-_NUMBER: Final = (np.dtype(np.int64), ())
+_ID_KIND: Final = (np.dtype(np.uint8), ())
+_ORIGIN_KIND: Final = (np.dtype(np.int64), ())
 
 
 class Problems:
-    """Everything that is wrong with the examples, counted; the first few are kept."""
+    """Everything that is wrong with the examples: all problems are counted, and the first few are kept.
+
+    Attributes:
+        first: the first problems, at most `PROBLEMS_SHOWN`.
+        count: how many there are.
+    """
 
     def __init__(self) -> None:
         self.first: list[Problem] = []
@@ -42,19 +49,20 @@ class Problems:
             self.first.append(Problem(where, what))
 
     def join(self, later: Problems) -> None:
-        """Those of later examples, too."""
+        """Add the problems of later examples."""
         self.first += later.first[: PROBLEMS_SHOWN - len(self.first)]
         self.count += later.count
 
     @contextmanager
-    def at(self, where: str, side: str) -> Iterator[None]:
+    def catch(self, where: str, side: str) -> Iterator[None]:
+        """Within this block a ValueError becomes a problem of `side` ("input" or "target") at `where`."""
         try:
             yield
         except ValueError as error:
-            self.add(where, f"{side}{error}")
+            self.add(where, f"{side} {error}")
 
-    def stop(self) -> None:
-        """Raises DataError if there are any."""
+    def raise_if_any(self) -> None:
+        """Raise one DataError with the first problems and the number of the others, unless there are none."""
         more = [Problem("", f"and {self.count - len(self.first):,} more")] if self.count > len(self.first) else []
         if self.first:
             raise DataError(self.first + more)
@@ -62,12 +70,12 @@ class Problems:
 
 @final
 @dataclass(slots=True)
-class Part:
-    """What a pack has for one array.
+class ArrayChunk:
+    """What a chunk adds to one array.
 
     Attributes:
         kind: type and shape of a row.
-        raw: the rows, one after the other.
+        raw: the rows as bytes, one after the other.
         rows: how many rows each entry has; None: an entry is one row.
     """
 
@@ -82,30 +90,33 @@ class EncodedChunk:
     """Some consecutive examples of a split, encoded.
 
     Attributes:
-        parts: by the name of the array; the numbers of `origin` begin at 0.
-        digests: 16 bytes for each example: its input, before any cut.
+        arrays: by name: `x`, `y`, `ids`, `origin`. The numbers of `origin` start at 0 in each chunk.
+        digests: `DIGEST` bytes for each example: the hash of its encoded input, before any cut.
         counts: for the report.
-        problems: what must not be; the examples from the first one on are in no part.
-        left_out: inputs that cannot be encoded, where the task allows that.
-        fault: a field gave another type or shape than before: what is to be said of it.
+        problems: what is wrong; from the first example with a problem on, nothing is added to the arrays.
+        left_out: inputs that cannot be encoded and were left out, which the task allows.
+        kind_error: the message, if a field gave an array of another type or shape than before.
     """
 
-    parts: dict[str, Part] = field(default_factory=dict)
+    arrays: dict[str, ArrayChunk] = field(default_factory=dict)
     digests: bytes = b""
     counts: Counts = field(default_factory=Counts)
     problems: Problems = field(default_factory=Problems)
     left_out: Problems = field(default_factory=Problems)
-    fault: str | None = None
+    kind_error: str | None = None
 
 
 class ChunkEncoder:
-    """Encodes examples one by one and packs what comes of them.
+    """Encodes examples one by one and collects them in chunks.
 
     Args:
         input: the fitted input field.
         target: the fitted target field; None: there is none, or it follows from the input.
-        limit: the most steps of an input, and what becomes of a longer one.
-        quarantine: inputs that cannot be encoded are left out and are no error.
+        limit: the most steps of an input, and what happens to a longer one.
+        quarantine: inputs that cannot be encoded are left out instead of being an error.
+
+    Attributes:
+        size: bytes of encoded inputs and targets in the chunk so far.
     """
 
     def __init__(self, input: Field, target: Field | None, limit: Limit | None, *, quarantine: bool) -> None:
@@ -113,13 +124,12 @@ class ChunkEncoder:
         self._ragged = {"x": input.ragged, "y": target.ragged if target else False}
         self._aligned = target is not None and target.aligned
         self._quarantine = quarantine
-        self._begin()
+        self._start_chunk()
 
-    def _begin(self) -> None:
+    def _start_chunk(self) -> None:
         self.size = 0
-        """Bytes of the encoded inputs and targets so far."""
-        self._pack = EncodedChunk()
-        self._tally = ReportBuilder("", self._input, self._target, self._limit)
+        self._chunk = EncodedChunk()
+        self._report = ReportBuilder("", self._input, self._target, self._limit)
         self._kinds: dict[str, ArrayKind] = {}
         self._raw: dict[str, list[bytes]] = {"x": [], "y": [], "ids": []}
         self._rows: dict[str, list[int]] = {"x": [], "y": []}
@@ -127,60 +137,62 @@ class ChunkEncoder:
         self._digests: list[bytes] = []
 
     def add(self, input: Any, target: Any, id: str) -> None:
-        """One more example."""
-        pack = self._pack
+        """Encode one more example."""
+        chunk = self._chunk
         x, y = None, None
         try:
-            x = encoded(self._input, input)
+            x = encode_value(self._input, input)
         except ValueError as error:
-            (pack.left_out if self._quarantine else pack.problems).add(id, f"input {error}")
+            (chunk.left_out if self._quarantine else chunk.problems).add(id, f"input {error}")
         if self._target is not None:
             try:
-                y = encoded(self._target, target)
+                y = encode_value(self._target, target)
                 if x is not None and self._aligned and len(x) != len(y):
                     raise ValueError(f"has {len(y):,} {self._target.unit} for {len(x):,} {self._input.unit}")
             except ValueError as error:
-                pack.problems.add(id, f"target {error}")
-        if x is None or (y is None and self._target is not None) or pack.problems.count or pack.fault:
+                chunk.problems.add(id, f"target {error}")
+        if x is None or (y is None and self._target is not None) or chunk.problems.count or chunk.kind_error:
             return
-        whole = x.tobytes()
-        self._digests.append(hashlib.blake2b(whole, digest_size=DIGEST).digest())
-        parts = self._tally.parts(x, y)
-        alone = self._tally.whole
-        name = id.encode("utf-8", "surrogatepass")
-        for part in parts:
-            self._put("x", x if alone or not self._ragged["x"] else x[part], whole if alone else None)
+        raw = x.tobytes()
+        self._digests.append(hashlib.blake2b(raw, digest_size=DIGEST).digest())
+        selections = self._report.add(x, y)
+        is_uncut = self._report.is_uncut
+        id_bytes = id.encode("utf-8", "surrogatepass")
+        for selection in selections:
+            self._append("x", x if is_uncut or not self._ragged["x"] else x[selection], raw if is_uncut else None)
             if y is not None:
-                self._put("y", y if alone or not self._aligned else y[part], None)
-            self._raw["ids"].append(name)
-            self._origin.append(self._tally.examples - 1)
+                self._append("y", y if is_uncut or not self._aligned else y[selection], None)
+            self._raw["ids"].append(id_bytes)
+            self._origin.append(self._report.examples - 1)
 
-    def pack(self) -> EncodedChunk:
-        """All since the last pack."""
-        pack = self._pack
+    def finish_chunk(self) -> EncodedChunk:
+        """Everything since the last chunk. The next example starts a new one."""
+        chunk = self._chunk
         if self._origin:
             for name, kind in self._kinds.items():
                 rows = np.array(self._rows[name], dtype=np.int64) if self._ragged[name] else None
-                pack.parts[name] = Part(kind, b"".join(self._raw[name]), rows)
+                chunk.arrays[name] = ArrayChunk(kind, b"".join(self._raw[name]), rows)
             ids = self._raw["ids"]
-            pack.parts["ids"] = Part(_BYTE, b"".join(ids), np.fromiter(map(len, ids), np.int64, len(ids)))
-            pack.parts["origin"] = Part(_NUMBER, np.array(self._origin, dtype=np.int64).tobytes(), None)
-        pack.digests = b"".join(self._digests)
-        pack.counts = self._tally.counts
-        if "x" in pack.parts and self._tally.deferred:
-            kind, raw = self._kinds["x"], pack.parts["x"].raw
-            pack.counts.unknown += self._input.count_unknown(np.frombuffer(raw, kind[0]).reshape(-1, *kind[1]))
-        self._begin()
-        return pack
+            chunk.arrays["ids"] = ArrayChunk(_ID_KIND, b"".join(ids), np.fromiter(map(len, ids), np.int64, len(ids)))
+            origin = np.array(self._origin, dtype=np.int64)
+            chunk.arrays["origin"] = ArrayChunk(_ORIGIN_KIND, origin.tobytes(), None)
+        chunk.digests = b"".join(self._digests)
+        chunk.counts = self._report.counts
+        if "x" in chunk.arrays and self._report.counts_unknown_at_once:
+            (dtype, shape), raw = chunk.arrays["x"].kind, chunk.arrays["x"].raw
+            chunk.counts.unknown += self._input.count_unknown(np.frombuffer(raw, dtype).reshape(-1, *shape))
+        self._start_chunk()
+        return chunk
 
-    def _put(self, name: str, array: np.ndarray, raw: bytes | None) -> None:
+    def _append(self, name: str, array: np.ndarray, raw: bytes | None) -> None:
+        """Add one entry to an array; `raw` are its bytes, if they are known."""
         ragged = self._ragged[name]
         shape = array.shape
         kind = (array.dtype, shape[1:] if ragged else shape)
         if name not in self._kinds:
             self._kinds[name] = kind
         elif self._kinds[name] != kind:
-            self._pack.fault = self._pack.fault or fault(name, kind, self._kinds[name])
+            self._chunk.kind_error = self._chunk.kind_error or kind_error(name, kind, self._kinds[name])
             return
         if raw is None:
             raw = array.tobytes()
@@ -190,13 +202,21 @@ class ChunkEncoder:
             self._rows[name].append(shape[0])
 
 
-def fault(name: str, kind: ArrayKind, before: ArrayKind) -> str:
-    """What to say to the author of a field whose arrays differ."""
-    return f"a field gave {kind} for {name} after {before}: its type must be fixed"
+def kind_error(name: str, kind: ArrayKind, before: ArrayKind) -> str:
+    """The message for the author of a field whose arrays differ in type or shape."""
+    return (
+        f"a field gave {_kind_text(kind)} for {name}, but {_kind_text(before)} before; "
+        "the type and the shape of a row must be the same for all values"
+    )
 
 
-def encoded(side: Field, value: Any) -> np.ndarray:
-    """A value as its field encodes it. Raises ValueError for what it cannot encode, and for nothing at all."""
+def _kind_text(kind: ArrayKind) -> str:
+    dtype, shape = kind
+    return f"{dtype} numbers" if not shape else f"{dtype} rows of shape {shape}"
+
+
+def encode_value(side: Field, value: Any) -> np.ndarray:
+    """A value as its field encodes it. Raises ValueError if the field cannot encode it, or if it has no steps."""
     array = np.asarray(side.encode(value))
     if side.ragged and len(array) == 0:
         raise ValueError("is empty")

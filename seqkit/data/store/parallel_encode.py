@@ -1,12 +1,14 @@
-"""Encoding in several processes, where there is enough to encode: the same packs in the same order as in one.
+"""Encoding in several processes if there is enough to encode: the same chunks in the same order as in one process.
 
-The process that reads hands chunks of examples to helpers in turn and takes back packs in the same turn, one chunk a
-helper on its way, so that memory does not grow and the order is that of the data. A helper is a fresh interpreter that
-imports the store, the fields' modules, and no torch; nothing is forked, and the user's own script is not run again.
-Fields and examples travel as `multiprocessing` sends objects, through a socket that nobody else has a name for.
+The process that reads hands batches of examples to workers in turn and takes back encoded chunks in the same turn. Each
+worker has one batch at a time, so memory does not grow and the order is that of the data. A worker is a fresh
+interpreter that imports the store and the modules of the fields, but no torch. Nothing is forked, and the user's own
+script is not run again. Fields and examples are sent as `multiprocessing` sends objects, through a socket without a
+name.
 
-What a helper cannot do is done here instead, so that an error is raised where it always was, with its own traceback. A
-helper ends when its socket closes, whatever became of the process that started it; signals it leaves to that process.
+What a worker cannot do is done here instead, so that an error is raised from the same place, with the same traceback,
+as with one process. A worker ends when its socket closes, whatever happened to the process that started it. It ignores
+signals: what to do about them is decided by that process.
 """
 
 from __future__ import annotations
@@ -32,23 +34,25 @@ from seqkit.runtime.machine import usable_cores
 from seqkit.types import Example, Field, Limit
 
 VARIABLE: Final = "SEQKIT_WORKERS"
-"""How many processes encode; 1: the one that reads. Default: as many as there are usable cores."""
+"""How many processes encode; 1: only the one that reads. Default: as many as there are usable cores."""
 
 PATIENCE: Final = 1.0
-"""Seconds of encoding after which helpers are thought of, and the least that must be left to do for each of them."""
+"""Seconds of encoding after which workers are considered, and the least work that must be left for each of them."""
 GAIN: Final = 1.3
-"""How much faster it must get."""
+"""How much faster workers must make it."""
 
-_CHUNK_SECONDS = 0.03
-_CHUNK_BYTES = 4 << 20
-_MOST = 4096
-_PACK_EXAMPLES = 256
-_PACK_BYTES = 1 << 18
+_BATCH_SECONDS = 0.03
+_BATCH_BYTES = 4 << 20
+_BATCH_EXAMPLES = 4096
+"""What is sent to a worker at once: about so many seconds of encoding, and at most so many bytes and examples."""
+_CHUNK_EXAMPLES = 256
+_CHUNK_BYTES = 1 << 18
+"""Without workers, a chunk is finished after so many examples or bytes."""
 
-Chunk: TypeAlias = tuple[list[Any], list[Any], list[str]]
+RawBatch: TypeAlias = tuple[list[Any], list[Any], list[str]]
 """Inputs, targets and ids of some examples: three lists are sent several times as fast as a list of examples."""
 
-_CODE = (
+_WORKER_CODE = (
     "import signal\n"
     "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1): signal.signal(number, signal.SIG_IGN)\n"
     "import sys\n"
@@ -66,10 +70,10 @@ class EncodeTask:
     Attributes:
         split: its name.
         input: the fitted input field.
-        target: the fitted target field; None where it follows from the input.
+        target: the fitted target field; None if it follows from the input.
         limit: the most steps of an input.
         quarantine: inputs that cannot be encoded are left out.
-        total: examples of the split, where that is known.
+        total: examples of the split, if that is known.
     """
 
     split: str
@@ -79,150 +83,164 @@ class EncodeTask:
     quarantine: bool
     total: int | None = None
 
-    def packer(self) -> ChunkEncoder:
+    def encoder(self) -> ChunkEncoder:
         return ChunkEncoder(self.input, self.target, self.limit, quarantine=self.quarantine)
 
 
-def workers() -> int:
+def allowed_workers() -> int:
     """How many processes may encode.
 
     Raises:
-        UsageError: SEQKIT_WORKERS is no number above 0.
+        UsageError: SEQKIT_WORKERS is not a whole number of 1 or more.
     """
-    asked = os.environ.get(VARIABLE, "").strip()
-    if not asked:
+    value = os.environ.get(VARIABLE, "").strip()
+    if not value:
         return usable_cores()
-    if not asked.isascii() or not asked.isdigit() or int(asked) < 1:
-        raise UsageError(f"{VARIABLE} is {asked!r}; it is the number of processes that encode, 1 or more")
-    return int(asked)
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise UsageError(f"{VARIABLE} is {value!r}; expected the number of processes that encode, 1 or more")
+    return int(value)
 
 
 def encode_chunks(
-    examples: Iterator[Example], job: EncodeTask, notes: list[str]
+    examples: Iterator[Example], encode_task: EncodeTask, notes: list[str]
 ) -> Generator[EncodedChunk, None, None]:
-    """All examples, encoded, in order: in this process, and after a while with helpers if that pays.
+    """All examples, encoded, in order: in this process, and after a while by workers if that is faster.
 
     Args:
         examples: as they are read.
-        job: how they are encoded.
-        notes: is told what the user should know.
+        encode_task: how they are encoded.
+        notes: gets a line if the user should know something.
     """
-    most = workers()
-    packer, clock = job.packer(), time.perf_counter
-    began, spent, done, asked, held = clock(), 0.0, 0, most == 1 or os.name != "posix", 0
+    allowed = allowed_workers()
+    encoder, clock = encode_task.encoder(), time.perf_counter
+    started, encoding_seconds, done, in_chunk = clock(), 0.0, 0, 0
+    may_start_workers = allowed > 1 and os.name == "posix"
     for example in examples:
-        at = clock()
-        packer.add(example.input, example.target, example.id)
-        done, held = done + 1, held + 1
-        if held < _PACK_EXAMPLES and packer.size < _PACK_BYTES:
-            spent += clock() - at
+        before = clock()
+        encoder.add(example.input, example.target, example.id)
+        done, in_chunk = done + 1, in_chunk + 1
+        if in_chunk < _CHUNK_EXAMPLES and encoder.size < _CHUNK_BYTES:
+            encoding_seconds += clock() - before
             continue
-        size, pack, held = packer.size / held, packer.pack(), 0
-        spent += clock() - at
-        yield pack
-        del pack
-        if asked or spent < PATIENCE:
+        bytes_each, chunk, in_chunk = encoder.size / in_chunk, encoder.finish_chunk(), 0
+        encoding_seconds += clock() - before
+        yield chunk
+        del chunk
+        if not may_start_workers or encoding_seconds < PATIENCE:
             continue
-        asked = True
-        count = _helpers(most, spent / done, (clock() - began - spent) / done, job.total and job.total - done)
-        if count > 1:
-            with WorkerPool(job, count) as helpers:
-                if helpers.why:
-                    notes.append(f"{job.split} was encoded in one process: {helpers.why}")
-                    continue
-                chunk = max(1, min(_MOST, int(_CHUNK_SECONDS * done / spent), int(_CHUNK_BYTES / max(1, size))))
-                yield from helpers.packs(_chunks(examples, chunk))
-                return
-    yield packer.pack()
+        may_start_workers = False
+        other_seconds = clock() - started - encoding_seconds
+        left = encode_task.total and encode_task.total - done
+        count = _choose_workers(allowed, encoding_seconds / done, other_seconds / done, left)
+        if count == 1:
+            continue
+        with WorkerPool(encode_task, count) as pool:
+            if pool.failure:
+                notes.append(f"{encode_task.split} was encoded in one process: {pool.failure}")
+                continue
+            size = min(int(_BATCH_SECONDS * done / encoding_seconds), int(_BATCH_BYTES / max(1, bytes_each)))
+            yield from pool.encode(_batches(examples, max(1, min(_BATCH_EXAMPLES, size))))
+            return
+    yield encoder.finish_chunk()
 
 
-def _helpers(most: int, encoding: float, rest: float, left: int | None) -> int:
-    """How many helpers to start.
+def _choose_workers(allowed: int, encoding: float, other: float, left: int | None) -> int:
+    """How many workers to start; 1: none, because they would not make it faster.
 
     Args:
-        most: processors.
-        encoding: seconds an example takes to encode.
-        rest: seconds that it takes to read and to write.
+        allowed: the most there may be.
+        encoding: seconds to encode an example.
+        other: seconds to read and write one.
         left: examples that are left, if that is known.
     """
-    count = min(most, 2 + int(encoding / max(rest, 1e-9)))
-    # To send an example and to take it back costs about as much again as half of its reading and writing.
-    together = max(1.5 * rest, (encoding + 1.5 * rest) / most)
-    if together * GAIN > encoding + rest or (left is not None and left * encoding < PATIENCE * count):
+    count = min(allowed, 2 + int(encoding / max(other, 1e-9)))
+    # To send an example and take it back costs about half as much as to read and write it.
+    with_workers = max(1.5 * other, (encoding + 1.5 * other) / allowed)
+    if with_workers * GAIN > encoding + other or (left is not None and left * encoding < PATIENCE * count):
         return 1
     return count
 
 
-def _chunks(examples: Iterator[Example], count: int) -> Iterator[Chunk | Exception]:
+def _batches(examples: Iterator[Example], count: int) -> Iterator[RawBatch | Exception]:
     """Up to `count` examples at a time. An error of the reader comes last, as a value, after what was read before."""
-    chunk: Chunk = ([], [], [])
+    batch: RawBatch = ([], [], [])
     size = 0
     try:
         for example in examples:
             value, target = example.input, example.target
             # A reader may use an array or list again for the next example.
             if type(value) is not str:
-                value = _own(value)
+                value = _copy(value)
             if target is not None and type(target) is not str:
-                target = _own(target)
-            for side, part in zip(chunk, (value, target, example.id), strict=True):
-                side.append(part)
-            size += _size(value)
-            if len(chunk[2]) >= count or size >= _CHUNK_BYTES:
-                yield chunk
-                chunk, size = ([], [], []), 0
+                target = _copy(target)
+            inputs, targets, ids = batch
+            inputs.append(value)
+            targets.append(target)
+            ids.append(example.id)
+            size += _size_of(value)
+            if len(ids) >= count or size >= _BATCH_BYTES:
+                yield batch
+                batch, size = ([], [], []), 0
     except Interrupted:
         raise
     except Exception as error:
-        yield chunk
+        yield batch
         yield error
         return
-    yield chunk
+    yield batch
 
 
-def _own(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy()
     return value[:] if type(value) is list else value
 
 
-def _size(value: Any) -> int:
+def _size_of(value: Any) -> int:
+    """Bytes of a value, as far as they are easily known."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     return len(value) if isinstance(value, str | bytes) else 0
+
+
+def _encode(encoder: ChunkEncoder, batch: RawBatch) -> EncodedChunk:
+    for input, target, id in zip(*batch, strict=True):
+        encoder.add(input, target, id)
+    return encoder.finish_chunk()
 
 
 class WorkerPool:
     """Processes that encode.
 
     Args:
-        job: what they are told to do.
+        encode_task: how they encode.
         count: how many.
 
     Attributes:
-        why: why there are none, if they cannot be had.
+        failure: why there are none, if they could not be started.
     """
 
-    def __init__(self, job: EncodeTask, count: int) -> None:
-        self._job = job
-        self._children: list[tuple[subprocess.Popen[bytes], Connection[Any, Any]]] = []
-        self.why = ""
-        sent = replace(job, input=_bare(job.input), target=job.target and _bare(job.target))
+    def __init__(self, encode_task: EncodeTask, count: int) -> None:
+        self._task = encode_task
+        self._workers: list[tuple[subprocess.Popen[bytes], Connection[Any, Any]]] = []
+        self.failure = ""
+        target = encode_task.target and _sendable(encode_task.target)
+        sendable_task = replace(encode_task, input=_sendable(encode_task.input), target=target)
         try:
             for _ in range(count):
                 self._start()
-            for _, line in self._children:
-                line.send(sent)
-            for _, line in self._children:
-                self.why = self.why or line.recv()
+            for _, connection in self._workers:
+                connection.send(sendable_task)
+            for _, connection in self._workers:
+                self.failure = self.failure or connection.recv()
         except (EOFError, OSError) as error:
-            self.why = f"no other could be started ({str(error) or 'it ended at once'})"
-        except Exception as error:  # whatever an object raises that cannot be sent
-            self.why = f"its fields cannot be sent to another ({type(error).__name__}: {error})"
+            self.failure = f"no other process could be started ({str(error) or 'it ended at once'})"
+        except Exception as error:  # an object that cannot be sent may raise anything
+            self.failure = _unsendable(error)
         except BaseException:
             self._end(at_once=True)
             raise
-        if self.why:
+        if self.failure:
             self._end(at_once=True)
 
     def __enter__(self) -> Self:
@@ -233,111 +251,114 @@ class WorkerPool:
     ) -> None:
         self._end(at_once=kind is not None)
 
-    def packs(self, chunks: Iterable[Chunk | Exception]) -> Iterator[EncodedChunk]:
-        """Each chunk's pack, in order. An error among the chunks is raised when those before it are done.
+    def encode(self, batches: Iterable[RawBatch | Exception]) -> Iterator[EncodedChunk]:
+        """The chunk of each batch, in order. An error among the batches is raised after the chunks before it.
 
         Raises:
-            RunError: a helper was killed.
+            RunError: a worker was killed.
         """
-        waiting: deque[tuple[int | None, Chunk]] = deque()
-        for number, chunk in enumerate(chunks):
-            if isinstance(chunk, Exception):
+        waiting: deque[tuple[int | None, RawBatch]] = deque()
+        for number, batch in enumerate(batches):
+            if isinstance(batch, Exception):
                 while waiting:
-                    yield self._take(*waiting.popleft())
-                raise chunk
-            if len(waiting) == len(self._children):
-                yield self._take(*waiting.popleft())
-            waiting.append((self._give(number % len(self._children), chunk), chunk))
+                    yield self._receive(*waiting.popleft())
+                raise batch
+            if len(waiting) == len(self._workers):
+                yield self._receive(*waiting.popleft())
+            waiting.append((self._send(number % len(self._workers), batch), batch))
         while waiting:
-            yield self._take(*waiting.popleft())
+            yield self._receive(*waiting.popleft())
 
     def _start(self) -> None:
-        own, other = Pipe()
+        connection, remote = Pipe()
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        command = [sys.executable, *flags, "-P", "-c", _CODE, str(other.fileno()), *sys.path]
-        with other:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[other.fileno()])
-        self._children.append((child, own))
+        command = [sys.executable, *flags, "-P", "-c", _WORKER_CODE, str(remote.fileno()), *sys.path]
+        with remote:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[remote.fileno()])
+        self._workers.append((process, connection))
 
-    def _give(self, which: int, chunk: Chunk) -> int | None:
-        """Who has the chunk now; None: nobody, it cannot be sent."""
+    def _send(self, worker: int, batch: RawBatch) -> int | None:
+        """The worker that has the batch now; None: it cannot be sent."""
         try:
-            self._children[which][1].send(chunk)
+            self._workers[worker][1].send(batch)
         except OSError:
-            raise self._killed(which) from None
-        except Exception:  # whatever an object raises that cannot be sent
+            raise self._death(worker) from None
+        except Exception:  # an object that cannot be sent may raise anything
             return None
-        return which
+        return worker
 
-    def _take(self, which: int | None, chunk: Chunk) -> EncodedChunk:
-        pack = None
-        if which is not None:
+    def _receive(self, worker: int | None, batch: RawBatch) -> EncodedChunk:
+        """The chunk of a batch: from the worker that has it, or encoded here if no worker could."""
+        chunk = None
+        if worker is not None:
             try:
-                pack = self._children[which][1].recv()
+                chunk = self._workers[worker][1].recv()
             except (EOFError, OSError):
-                raise self._killed(which) from None
-        if isinstance(pack, EncodedChunk):
-            return pack
-        packer = self._job.packer()
-        for each in zip(*chunk, strict=True):
-            packer.add(*each)
-        return packer.pack()
+                raise self._death(worker) from None
+        return chunk if isinstance(chunk, EncodedChunk) else _encode(self._task.encoder(), batch)
 
-    def _killed(self, which: int) -> RunError:
-        child = self._children[which][0]
+    def _death(self, worker: int) -> RunError:
+        """The error that says how a worker ended."""
+        process = self._workers[worker][0]
         try:
-            code = child.wait(timeout=5)
+            code = process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             code = 0
         how = f"was killed ({signal.Signals(-code).name}); is there too little memory?" if code < 0 else "ended"
-        what = f"a process that helped to encode {self._job.split} {how}"
-        return RunError(f"{what}; with {VARIABLE}=1 there is one process")
+        what = f"a process that helped to encode {self._task.split} {how}"
+        return RunError(f"{what}; with {VARIABLE}=1 everything is encoded in one process")
 
     def _end(self, *, at_once: bool) -> None:
-        for child, line in self._children:
-            line.close()
+        for process, connection in self._workers:
+            connection.close()
             if at_once:
-                child.kill()
-        for child, _ in self._children:
+                process.kill()
+        for process, _ in self._workers:
             try:
-                child.wait(timeout=5)
+                process.wait(timeout=5)
             except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        self._children.clear()
+                process.kill()
+                process.wait()
+        self._workers.clear()
 
 
-def _bare(side: Field) -> Field:
-    """The field without what it was fitted from, which is a function as a rule and cannot be sent."""
+def _sendable(side: Field) -> Field:
+    """The field without the values it was fitted on, which a function gives as a rule, and those cannot be sent."""
     return replace(side, also=None) if isinstance(side, Tokens | Text) else side
 
 
+def _unsendable(error: Exception) -> str:
+    return f"its fields cannot be sent to another process ({type(error).__name__}: {error})"
+
+
 def serve(descriptor: int) -> None:
-    """What a helper does: take the job, then chunks, and give packs, until nobody is there any more."""
-    with Connection(descriptor) as line:
+    """The work of a worker: receive how to encode, then encode batches until the connection closes.
+
+    It first answers with an empty text, or with the reason why it cannot work. A batch that raises an error is answered
+    with None, and then the process that sent it encodes it and raises the error itself.
+    """
+    with Connection(descriptor) as connection:
         try:
             try:
-                job = line.recv()
-                packer = job.packer()
+                encode_task = connection.recv()
+                encoder = encode_task.encoder()
             except EOFError:
                 return
             except Exception as error:
-                line.send(f"its fields cannot be sent to another ({type(error).__name__}: {error})")
+                connection.send(_unsendable(error))
                 return
-            line.send("")
+            connection.send("")
             while True:
-                line.send(_packed(line, job, packer))
-                packer = job.packer()
+                connection.send(_answer(connection, encoder))
+                encoder = encode_task.encoder()
         except (EOFError, OSError):
             return
 
 
-def _packed(line: Connection[Any, Any], job: EncodeTask, packer: ChunkEncoder) -> EncodedChunk | None:
-    """The next chunk's pack; None: whoever sent it shall see for himself what is the matter with it."""
+def _answer(connection: Connection[Any, Any], encoder: ChunkEncoder) -> EncodedChunk | None:
+    """The chunk of the next batch; None if it raised an error."""
     try:
-        for each in zip(*line.recv(), strict=True):
-            packer.add(*each)
-        return packer.pack()
+        return _encode(encoder, connection.recv())
     except (EOFError, OSError):
         raise
     except Exception:

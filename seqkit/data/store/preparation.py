@@ -1,4 +1,4 @@
-"""From a task to its stored splits: read, fit on train, encode, cut, write; or find it all done already."""
+"""From a task to its stored splits: read, fit on train, encode, cut and write, or find everything stored already."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from seqkit.data.store.cache_entry import open_entry, write_entry
 from seqkit.data.store.cache_key import hash_into, key_of
 from seqkit.data.store.columns import Column, Ids, Split, Writer
-from seqkit.data.store.duplicates import Repeats
-from seqkit.data.store.encode import Problems, encoded
+from seqkit.data.store.duplicates import DuplicateCounter
+from seqkit.data.store.encode import Problems, encode_value
 from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
 from seqkit.data.store.report import ReportBuilder
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
@@ -23,10 +23,10 @@ from seqkit.io.cache import cache_folder, sha256_of
 from seqkit.types import JSON, Example, Field, Limit, Task
 
 ProgressCallback: TypeAlias = Callable[[int, int | None, str], None]
-"""(done, of how many or None where nobody knows yet, what is being done)."""
+"""(how much is done, of how much or None if that is not known yet, what is being done)."""
 
-# Examples between two calls of the progress callback.
-_EVERY = 1024
+_PROGRESS_EVERY = 1024
+"""Examples between two calls of the progress callback."""
 
 
 @final
@@ -36,12 +36,12 @@ class Prepared:
 
     Attributes:
         input: fitted on train (or as given).
-        target: likewise; a derived target knows its input.
+        target: likewise; a derived target knows its input field.
         splits: by name.
         folder: where the arrays are.
-        reused: True if they were there already.
-        files: split, name, bytes and SHA-256 of each file behind the splits, where the task names them.
-        notes: what else there is to say of how they were stored.
+        reused: True if they were stored already.
+        files: split, name, bytes and SHA-256 of each file that the splits were read from, if the task names them.
+        notes: what else the user should know about how they were stored.
     """
 
     input: Field
@@ -67,36 +67,37 @@ def prepare(
     Args:
         task: what to read and how to encode it.
         key: JSON that stands for the task's options and the version of its code.
-        cache: the cache folder; None: the usual one.
-        progress: told now and then how far the work is.
-        fitted: the fields, already fitted; None: they are fitted on `train`.
-        splits: the splits wanted; None: all of the task's.
+        cache: the cache folder; None: `cache_folder()`.
+        progress: called now and then with how far the work is.
+        fitted: the fitted input and target field; None: they are fitted on `train`.
+        splits: which splits; None: all of the task's.
 
     Raises:
-        DataError: examples that cannot be encoded (all of them located, the first 20 shown), an empty split, a file
-            that is not there, targets that are not as long as their inputs.
-        RecipeError: a limit that makes no sense, or a truncation that does not go with the target.
+        DataError: examples that cannot be encoded (all of them are found, the first 20 are shown), an empty split, a
+            missing file, targets that are not as long as their inputs.
+        RecipeError: a limit below 1, or a truncation that is not possible with the target.
         UsageError: a split that the task does not have.
         RunError: the cache cannot be written.
     """
-    wanted = task.splits if splits is None else tuple(splits)
-    for split in wanted:
+    split_names = task.splits if splits is None else tuple(splits)
+    for split in split_names:
         if split not in task.splits:
             raise UsageError(f"there is no split '{split}'; this task has {', '.join(task.splits)}")
-    limit = _limit(task)
-    work = _Preparation(task, wanted, limit, fitted, progress or (lambda done, total, what: None))
-    files = work.files()
-    place = (cache or cache_folder()) / "store" / work.key(key, files)
-    found = open_entry(place)
-    reused = found is not None
-    if found is None:
-        write_entry(place, work.build)
-        found = open_entry(place)
-    if found is None:
-        raise RunError(f"the cache entry {place} was damaged as soon as it was written; is the disk sound?")
-    manifest, stored = found
+    limit = _applicable_limit(task)
+    preparation = _Preparation(task, split_names, limit, fitted, progress or (lambda done, total, what: None))
+    files = preparation.files()
+    folder = (cache or cache_folder()) / "store" / preparation.key(key, files)
+    entry = open_entry(folder)
+    reused = entry is not None
+    if entry is None:
+        write_entry(folder, preparation.build)
+        entry = open_entry(folder)
+    if entry is None:
+        raise RunError(f"the cache entry {folder} is damaged, though it was just written; check the disk")
+    manifest, stored = entry
     input, target = fitted or (task.input.restore(manifest["input"]), task.target.restore(manifest["target"]))
-    return Prepared(input, target.of(input) if target.derived else target, stored, place, reused, files, work.notes)
+    target = target.of(input) if target.derived else target
+    return Prepared(input, target, stored, folder, reused, files, preparation.notes)
 
 
 def memory_split(
@@ -105,32 +106,40 @@ def memory_split(
     """Examples without targets as a split in memory, cut as a stored split would be. For prediction.
 
     Raises:
-        DataError: examples that cannot be encoded, all of them located; or there are none.
+        DataError: there are no examples, or some cannot be encoded (all of them are found).
     """
-    xs: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
     ids: list[np.ndarray] = []
     origin: list[int] = []
-    tally, problems = ReportBuilder(name, input, None, limit), Problems()
+    report, problems = ReportBuilder(name, input, None, limit), Problems()
     for example in examples:
         x = None
-        with problems.at(example.id, "input "):
-            x = encoded(input, example.input)
-        for part in tally.parts(x, None) if x is not None else ():
-            assert x is not None
-            xs.append(x[part] if input.ragged else x[None])
+        with problems.catch(example.id, "input"):
+            x = encode_value(input, example.input)
+        if x is None:
+            continue
+        for selection in report.add(x, None):
+            rows.append(x[selection] if input.ragged else x[None])
             ids.append(np.frombuffer(example.id.encode("utf-8", "surrogatepass"), dtype=np.uint8))
-            origin.append(tally.examples - 1)
-    problems.stop()
-    if not xs:
+            origin.append(report.examples - 1)
+    problems.raise_if_any()
+    if not rows:
         raise DataError(Problem(name, "there are no examples"))
-    column = _ragged(xs) if input.ragged else Column(np.concatenate(xs))
-    if tally.deferred:
-        tally.counts.unknown = input.count_unknown(column.data)
-    return Split(name, column, None, Ids(_ragged(ids)), np.array(origin, dtype=np.int64), tally.report())
+    column = _ragged_column(rows) if input.ragged else Column(np.concatenate(rows))
+    if report.counts_unknown_at_once:
+        report.counts.unknown = input.count_unknown(column.data)
+    return Split(name, column, None, Ids(_ragged_column(ids)), np.array(origin, dtype=np.int64), report.report())
 
 
 class _Preparation:
-    """One task being prepared: what its key is made of, then its passes over the data."""
+    """The preparation of one task: first what its key is made of, then the passes over its data.
+
+    Attributes:
+        read: the splits that are read; train is among them if fields are fitted.
+        totals: examples of each split, once it has been read.
+        digests: the hash of the examples of each split, if the task names no files.
+        notes: what the user should know.
+    """
 
     def __init__(
         self,
@@ -151,21 +160,21 @@ class _Preparation:
         self.notes: list[str] = []
 
     def files(self) -> JSON:
-        """The files behind the splits, each with its size and hash; an empty list where the task names none."""
-        found: list[JSON] = []
+        """The files that the splits are read from, with size and hash; an empty list if the task names none."""
+        files: list[JSON] = []
         for split in self.read if self.task.files is not None else ():
             assert self.task.files is not None
             for path in self.task.files(split):
-                self.progress(len(found), None, f"hashing {path.name}")
+                self.progress(len(files), None, f"hashing {path.name}")
                 try:
                     size, digest = path.stat().st_size, sha256_of(path)
                 except OSError as error:
                     raise DataError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
-                found.append({"split": split, "name": path.name, "bytes": size, "sha256": digest})
-        return found
+                files.append({"split": split, "name": path.name, "bytes": size, "sha256": digest})
+        return files
 
     def key(self, key: JSON, files: JSON) -> str:
-        """The name of the entry. Where the task names no files, the examples themselves are hashed."""
+        """The name of the cache entry. If the task names no files, the examples themselves are hashed."""
         task = self.task
         if task.files is None:
             for split in self.read:
@@ -178,38 +187,43 @@ class _Preparation:
         return key_of(key, files, self.digests, list(self.splits), fields, self.limit)
 
     def build(self, folder: Path) -> JSON:
-        """Fit, encode, write the arrays into the folder. Returns the manifest."""
+        """Fit, encode, and write the arrays into the folder. Returns the manifest."""
         input, target = self.fitted or self._fit()
         target = target.of(input) if target.derived else target
         problems = Problems()
         stored: dict[str, JSON] = {}
-        with Repeats(folder / "inputs.seen") as repeats:
+        with DuplicateCounter(folder / "inputs.seen") as duplicates:
             for split in self.splits:
                 with Writer(folder, split) as writer:
-                    tally, left_out = self._encode(split, input, target, writer, problems, repeats)
+                    builder, left_out = self._encode(split, input, target, writer, problems, duplicates)
                 if split == "train":
-                    repeats.learned()
-                seen = None if split == "train" else repeats.seen()
+                    duplicates.finish_train()
+                seen = None if split == "train" else duplicates.take_count()
                 first = [str(problem) for problem in left_out.first]
-                report = tally.report(seen_in_train=seen, quarantined=left_out.count, quarantined_first=first)
+                report = builder.report(seen_in_train=seen, quarantined=left_out.count, quarantined_first=first)
                 if not report.examples and not problems.count:
                     raise DataError([Problem(split, "no example of this split can be read"), *left_out.first])
                 stored[split] = {"report": report.facts(), "arrays": writer.arrays}
-        problems.stop()
+        problems.raise_if_any()
         return {"input": input.state(), "target": target.state(), "splits": stored}
 
-    def _examples(self, split: str, what: str) -> Iterator[Example]:
+    def _examples(self, split: str, activity: str) -> Iterator[Example]:
+        """The examples of a split, with progress shown as `activity` ("reading").
+
+        Raises:
+            DataError: there are none, or another number than when the split was read before.
+        """
         done = 0
         for example in self.task.read(split):
-            if done % _EVERY == 0:
-                self.progress(done, self.totals.get(split), f"{what} {split}")
+            if done % _PROGRESS_EVERY == 0:
+                self.progress(done, self.totals.get(split), f"{activity} {split}")
             done += 1
             yield example
-        self.progress(done, done, f"{what} {split}")
+        self.progress(done, done, f"{activity} {split}")
         if done == 0:
             raise DataError(Problem(split, "this split has no examples"))
         if self.totals.setdefault(split, done) != done:
-            raise _changed(split)
+            raise _changed_data(split)
 
     def _fit(self) -> tuple[Field, Field]:
         input = self._fit_side(self.task.input, "input")
@@ -219,34 +233,34 @@ class _Preparation:
     def _fit_side(self, side: Field, name: str) -> Field:
         if type(side).fit is Field.fit:
             return side
-        at = "train"
-        readers_own: ValueError | None = None
+        where = "train"
+        reader_error: ValueError | None = None
 
         def values() -> Iterator[Any]:
-            nonlocal at, readers_own
+            nonlocal where, reader_error
             try:
                 for example in self._examples("train", f"learning the {name}s of"):
-                    at = example.id
+                    where = example.id
                     yield example.input if name == "input" else example.target
             except ValueError as error:
-                readers_own = error
+                reader_error = error
                 raise
-            at = "train"
+            where = "train"
 
         try:
             return side.fit(values())
         except ValueError as error:
-            if error is readers_own:
+            if error is reader_error:
                 raise
-            raise DataError(Problem(at, f"{name} {error}")) from error
+            raise DataError(Problem(where, f"{name} {error}")) from error
 
     def _encode(
-        self, split: str, input: Field, target: Field, writer: Writer, problems: Problems, repeats: Repeats
+        self, split: str, input: Field, target: Field, writer: Writer, problems: Problems, duplicates: DuplicateCounter
     ) -> tuple[ReportBuilder, Problems]:
-        """Encode and write one split. Returns its tally and the inputs that were left out."""
-        tally, left_out = ReportBuilder(split, input, target, self.limit), Problems()
-        read = hashlib.blake2b(digest_size=16)
-        job = EncodeTask(
+        """Encode and write one split. Returns what was counted, and the inputs that were left out."""
+        builder, left_out = ReportBuilder(split, input, target, self.limit), Problems()
+        digest = hashlib.blake2b(digest_size=16)
+        encode_task = EncodeTask(
             split,
             input,
             None if target.derived else target,
@@ -254,34 +268,35 @@ class _Preparation:
             quarantine=self.task.bad_inputs == "quarantine",
             total=self.totals.get(split),
         )
-        with closing(encode_chunks(self._hashed(split, read), job, self.notes)) as made:
-            for pack in made:
+        add_digests = duplicates.add_train if split == "train" else duplicates.add
+        with closing(encode_chunks(self._hashed_examples(split, digest), encode_task, self.notes)) as chunks:
+            for chunk in chunks:
                 if not problems.count:
-                    writer.add(pack)
-                    tally.counts.join(pack.counts)
-                    (repeats.learn if split == "train" else repeats.look)(pack.digests)
-                problems.join(pack.problems)
-                left_out.join(pack.left_out)
-        if split in self.digests and self.digests[split] != read.hexdigest():
-            raise _changed(split)
-        return tally, left_out
+                    writer.add(chunk)
+                    builder.counts.join(chunk.counts)
+                    add_digests(chunk.digests)
+                problems.join(chunk.problems)
+                left_out.join(chunk.left_out)
+        if split in self.digests and self.digests[split] != digest.hexdigest():
+            raise _changed_data(split)
+        return builder, left_out
 
-    def _hashed(self, split: str, read: Any) -> Iterator[Example]:
-        """The examples, which are hashed on the way if they were when the key was made."""
+    def _hashed_examples(self, split: str, digest: Any) -> Iterator[Example]:
+        """The examples of a split, which are added to `digest` if they were hashed for the key."""
         if split not in self.digests:
             yield from self._examples(split, "encoding")
             return
         for example in self._examples(split, "encoding"):
-            hash_into(read, [example.input, example.target, example.id])
+            hash_into(digest, [example.input, example.target, example.id])
             yield example
 
 
-def _ragged(arrays: Sequence[np.ndarray]) -> Column:
+def _ragged_column(arrays: Sequence[np.ndarray]) -> Column:
     return Column(np.concatenate(arrays), np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64))
 
 
-def _limit(task: Task) -> Limit | None:
-    """The limit that applies: a text that is read as one stream is never cut, nor is a next-step text windowed."""
+def _applicable_limit(task: Task) -> Limit | None:
+    """The limit that applies: a text that is read as a stream is not cut, and a next-step text has no windows."""
     limit, target = task.limit, task.target
     if limit is None or task.window is not None or not task.input.ragged:
         return None
@@ -295,6 +310,6 @@ def _limit(task: Task) -> Limit | None:
     return None if target.derived else limit
 
 
-def _changed(split: str) -> DataError:
+def _changed_data(split: str) -> DataError:
     what = "reading it twice gave different examples"
     return DataError(Problem(split, what, "a task's `read` must give the same ones each time"))

@@ -1,4 +1,4 @@
-"""What was stored of a split and what was not: cuts, unknown symbols, repeats. Counted always, told always."""
+"""What was stored of a split and what was not: cuts, unknown symbols, duplicates. Always counted and always shown."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class SplitReport:
         rows: rows stored; more than examples where long ones were cut into windows.
         steps: steps stored.
         longest: steps of the longest example, before any cut.
-        limit: the most steps an example may have, or None.
+        limit: the most steps that an example may have, or None.
         truncate: what happens to a longer one.
         cut_examples: examples longer than the limit.
         cut_steps: steps that were cut off and are in no row.
         cut_labels: labels that were cut off with them; of BIO tags only those that are not `O`.
-        unknown: steps that are a symbol unknown to the vocabulary; None where the field has no such thing.
-        seen_in_train: examples whose input is also an input of train, to the last step; None for train.
-        quarantined: inputs that could not be encoded and were left out, as the task allows; no part of `examples`.
+        unknown: steps whose symbol the vocabulary does not know; None if the field has no unknown symbol.
+        seen_in_train: examples whose whole input is also an input of train; None for train.
+        quarantined: inputs that could not be encoded and were left out, as the task allows. `examples` does not count
+            them.
         quarantined_first: where the first of them are, and what is wrong with each.
     """
 
@@ -51,7 +52,7 @@ class SplitReport:
     quarantined_first: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # JSON has given a list.
+        # From JSON it comes as a list.
         object.__setattr__(self, "quarantined_first", tuple(self.quarantined_first))
 
     @property
@@ -69,23 +70,23 @@ class SplitReport:
         return asdict(self) | {"quarantined_first": list(self.quarantined_first)}
 
     def lines(self) -> list[str]:
-        """The report for a human: one line, and one more for each thing to know about."""
-        told = [
+        """The report for a human: one line of numbers, and one for each thing to know about."""
+        lines = [
             f"{_count(self.examples, 'examples')}, {_count(self.steps, self.unit)}, "
             f"{self.steps / max(1, self.examples):.1f} an example, longest {self.longest:,}"
         ]
         if self.cut_examples:
-            told.append(self._cut())
+            lines.append(self._cut())
         if self.unknown:
-            told.append(f"{_count(self.unknown, self.unit)} ({self.unknown_share:.2%}) unknown to the vocabulary")
+            lines.append(f"{_count(self.unknown, self.unit)} ({self.unknown_share:.2%}) unknown to the vocabulary")
         if self.seen_in_train:
-            told.append(f"{self._of_examples(self.seen_in_train)} with an input that is also in train")
+            lines.append(f"{self._of_examples(self.seen_in_train)} with an input that is also in train")
         if self.quarantined:
-            told.append(f"{_count(self.quarantined, 'examples')} left out, because they cannot be read:")
-            told += self.quarantined_first
+            lines.append(f"{_count(self.quarantined, 'examples')} left out, because they cannot be read:")
+            lines += self.quarantined_first
             if (more := self.quarantined - len(self.quarantined_first)) > 0:
-                told.append(f"and {more:,} more")
-        return [f"{self.split}: {line}" for line in told]
+                lines.append(f"and {more:,} more")
+        return [f"{self.split}: {line}" for line in lines]
 
     def _cut(self) -> str:
         longer = f"{self._of_examples(self.cut_examples)} longer than {_count(self.limit or 0, self.unit)}"
@@ -115,72 +116,75 @@ class Counts:
     unknown: int = 0
 
     def join(self, later: Counts) -> None:
-        """Those of later examples, too."""
+        """Add the numbers of later examples."""
         for name, value in asdict(later).items():
-            own = getattr(self, name)
-            setattr(self, name, max(own, value) if name == "longest" else own + value)
+            before = getattr(self, name)
+            setattr(self, name, max(before, value) if name == "longest" else before + value)
 
 
 class ReportBuilder:
-    """A report in the making.
+    """Counts examples one by one, decides which of their steps are stored, and makes the report.
 
     Args:
         split: its name.
         input: the fitted input field.
-        target: the fitted target field, or None where there are no targets.
+        target: the fitted target field, or None if there are no targets.
         limit: the limit that inputs are cut to.
 
     Attributes:
         counts: the numbers so far.
-        whole: whether the last example was stored as it is.
-        deferred: unknown symbols are not counted one example at a time, but by the caller, of all rows together. So it
-            is for fields that count as `Field` does.
+        is_uncut: whether the last example is stored with all its steps, as one row.
+        counts_unknown_at_once: unknown symbols are not counted here, example by example, but by the caller, for many
+            rows together, which is faster. It is so for fields that do not override `Field.count_unknown`.
     """
 
     def __init__(self, split: str, input: Field, target: Field | None, limit: Limit | None) -> None:
         self.limit = limit
         self.counts = Counts()
-        self.whole = True
-        self.deferred = input.unknown is not None and type(input).count_unknown is Field.count_unknown
+        self.is_uncut = True
+        has_unknown = input.unknown is not None
+        self.counts_unknown_at_once = has_unknown and type(input).count_unknown is Field.count_unknown
+        self._counts_unknown = has_unknown and not self.counts_unknown_at_once
         self._split = split
         self._input = input
         self._ragged = input.ragged
-        self._knows = input.unknown is not None and not self.deferred
-        self._most = limit.max_length if limit else None
+        self._max_length = limit.max_length if limit else None
         self._labels: list[str] | None = getattr(target, "labels", []) if target and target.aligned else None
 
     @property
     def examples(self) -> int:
-        """How many were counted so far."""
+        """How many examples have been counted."""
         return self.counts.examples
 
-    def parts(self, x: np.ndarray, y: np.ndarray | None) -> Sequence[Any]:
-        """Count one example, and say which parts of it are to be stored: an index each."""
+    def add(self, x: np.ndarray, y: np.ndarray | None) -> Sequence[Any]:
+        """Count one example. Returns for each row that is to be stored an index of its steps."""
         length = len(x) if self._ragged else 1
         counts = self.counts
         counts.examples += 1
         counts.longest = max(counts.longest, length)
-        self.whole = self._most is None or length <= self._most
-        if self.whole:
+        self.is_uncut = self._max_length is None or length <= self._max_length
+        if self.is_uncut:
             counts.rows += 1
             counts.steps += length
-            if self._knows:
+            if self._counts_unknown:
                 counts.unknown += self._input.count_unknown(x[0:length])
             return (slice(0, length),)
-        parts = cuts(length, self.limit)
-        stored = sum(len(x[part]) for part in parts)
-        counts.rows += len(parts)
+        selections = select_steps(length, self.limit)
+        stored = sum(len(x[selection]) for selection in selections)
+        counts.rows += len(selections)
         counts.steps += stored
         counts.cut_examples += 1
         counts.cut_steps += length - stored
         if stored < length and y is not None and self._labels is not None:
-            telling = self._telling(y)
-            counts.cut_labels += int(telling.sum()) - sum(int(telling[part].sum()) for part in parts)
-        if self._knows:
-            counts.unknown += sum(self._input.count_unknown(x[part]) for part in parts)
-        return parts
+            is_label = self._is_label(y)
+            kept = sum(int(is_label[selection].sum()) for selection in selections)
+            counts.cut_labels += int(is_label.sum()) - kept
+        if self._counts_unknown:
+            counts.unknown += sum(self._input.count_unknown(x[selection]) for selection in selections)
+        return selections
 
     def report(self, **more: Any) -> SplitReport:
+        """The report; `more` are the fields of `SplitReport` that are not counted here."""
         counts = asdict(self.counts) | {"unknown": None if self._input.unknown is None else self.counts.unknown}
         return SplitReport(
             self._split,
@@ -191,26 +195,26 @@ class ReportBuilder:
             **more,
         )
 
-    def _telling(self, y: np.ndarray) -> np.ndarray:
-        """Which rows of an aligned target say something: of BIO tags those that are not `O`, of others all."""
+    def _is_label(self, y: np.ndarray) -> np.ndarray:
+        """(T,) bool: which rows of an aligned target count as labels; of BIO tags those that are not `O`."""
         if self._labels and "O" in self._labels:
             return np.asarray(y != self._labels.index("O"))
         return np.ones(len(y), dtype=bool)
 
 
-def cuts(length: int, limit: Limit | None) -> list[Any]:
-    """The parts of an example that are stored: an index each, none of them longer than the limit."""
+def select_steps(length: int, limit: Limit | None) -> list[Any]:
+    """An index of the steps of each row that is stored of an example; no row is longer than the limit."""
     if limit is None or length <= limit.max_length:
         return [slice(0, length)]
-    most = limit.max_length
+    max_length = limit.max_length
     if limit.truncate == "head":
-        return [slice(0, most)]
+        return [slice(0, max_length)]
     if limit.truncate == "tail":
-        return [slice(length - most, length)]
+        return [slice(length - max_length, length)]
     if limit.truncate == "both_ends":
-        first = (most + 1) // 2
-        return [np.r_[0:first, length - (most - first) : length]]
-    return [slice(a, min(a + most, length)) for a in range(0, length, most)]
+        first = (max_length + 1) // 2
+        return [np.r_[0:first, length - (max_length - first) : length]]
+    return [slice(start, min(start + max_length, length)) for start in range(0, length, max_length)]
 
 
 def _count(n: int, things: str) -> str:

@@ -1,4 +1,4 @@
-"""Encoding by helpers: the same files, the same errors, in the same order; nobody and nothing is left over."""
+"""Encoding by worker processes: the same files, the same errors, in the same order, and no process is left over."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def odd(values: list[Any], **changes: Any) -> Task:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Helpers are asked as soon as there is one pack; gives how many were started each time."""
+    """Workers are started as soon as there is one chunk; gives how many were started each time."""
     started: list[int] = []
     real = parallel_encode.WorkerPool.__init__
 
-    def count(self: Any, job: Any, count: int) -> None:
+    def count(self: Any, encode_task: Any, count: int) -> None:
         started.append(count)
-        real(self, job, count)
+        real(self, encode_task, count)
 
     monkeypatch.setattr(parallel_encode.WorkerPool, "__init__", count)
     monkeypatch.setattr(parallel_encode, "PATIENCE", 0.0)
-    monkeypatch.setattr(parallel_encode, "_PACK_EXAMPLES", 10)
-    monkeypatch.setattr(parallel_encode, "_MOST", 7)
-    monkeypatch.setattr(parallel_encode, "_helpers", lambda most, *rest: most)
+    monkeypatch.setattr(parallel_encode, "_CHUNK_EXAMPLES", 10)
+    monkeypatch.setattr(parallel_encode, "_BATCH_EXAMPLES", 7)
+    monkeypatch.setattr(parallel_encode, "_choose_workers", lambda most, *rest: most)
     return started
 
 
@@ -69,7 +69,7 @@ def files(prepared: Prepared) -> dict[str, bytes]:
 
 
 def children() -> set[str]:
-    """Processes that this one has started and not yet waited for, ended ones too."""
+    """Processes that this one has started and not yet waited for, including those that have ended."""
     return {pid for tasks in Path("/proc/self/task").glob("*/children") for pid in tasks.read_text().split()}
 
 
@@ -78,12 +78,12 @@ BEFORE: set[str] = set()
 
 @pytest.fixture(autouse=True)
 def _others() -> None:
-    """What other tests have left is not ours."""
+    """Processes that other tests have left do not count."""
     BEFORE.clear()
     BEFORE.update(children())
 
 
-def nobody_is_left() -> None:
+def no_process_is_left() -> None:
     assert not children() - BEFORE
 
 
@@ -117,7 +117,7 @@ TASKS: dict[str, Callable[[], Task]] = {
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_helpers_write_the_same_files(
+def test_workers_write_the_same_files(
     name: str, counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = stored(TASKS[name](), tmp_path, 1, monkeypatch)
@@ -134,40 +134,40 @@ def test_helpers_write_the_same_files(
     if name == "quarantine":
         assert alone.splits["train"].report.quarantined == 44
         assert len(alone.splits["dev"].report.quarantined_first) == 20
-    nobody_is_left()
+    no_process_is_left()
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_the_size_of_a_pack_is_nowhere_to_be_seen(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_chunk_changes_nothing(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = stored(TASKS["windows"](), tmp_path / "usual", 1, monkeypatch)
-    monkeypatch.setattr(parallel_encode, "_PACK_EXAMPLES", size)
+    monkeypatch.setattr(parallel_encode, "_CHUNK_EXAMPLES", size)
     assert files(stored(TASKS["windows"](), tmp_path / "other", 1, monkeypatch)) == files(usual)
 
 
-def test_everything_wrong_is_told_the_same_in_the_same_order(
+def test_all_problems_are_reported_in_the_same_order(
     counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [("" if i % 7 == 3 else x, "unknown" if i % 11 == 5 else y) for i, (x, y) in enumerate(LABELLED)]
     fitted = (Tokens().fit(["a"]), Label().fit(["0", "1", "2"]))
-    told = []
+    messages = []
     for workers in (1, 2):
         monkeypatch.setenv(parallel_encode.VARIABLE, str(workers))
         with pytest.raises(DataError) as caught:
             prepare(task(rows), key={}, cache=tmp_path, fitted=fitted)
-        told.append([str(problem) for problem in caught.value.problems])
+        messages.append([str(problem) for problem in caught.value.problems])
     assert counted == [2]
-    assert told[0] == told[1]
-    assert len(told[0]) == 21
-    assert told[0][20] == "and 73 more"
+    assert messages[0] == messages[1]
+    assert len(messages[0]) == 21
+    assert messages[0][20] == "and 73 more"
     assert list((tmp_path / "store").iterdir()) == []
-    nobody_is_left()
+    no_process_is_left()
 
 
-def test_helpers_have_no_torch_and_really_are_helpers(
+def test_workers_do_the_work_and_have_no_torch(
     counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(odd(["a"] * 10 + ["torch"] * 50), tmp_path, 2, monkeypatch)
-    with pytest.raises(DataError, match="was encoded by a helper"):
+    with pytest.raises(DataError, match="was encoded by a worker"):
         stored(odd(["a"] * 10 + ["where"] * 50), tmp_path / "other", 2, monkeypatch)
     assert counted == [2, 2]
 
@@ -177,14 +177,14 @@ def test_an_error_of_a_field_is_raised_where_it_always_was(
 ) -> None:
     for values, error, message in (
         (["a"] * 40 + ["type"] + ["b"] * 40, TypeError, "this field is broken"),
-        (["a"] * 40 + ["wide"] + ["b"] * 40, TypeError, r"int64.*must be fixed"),
+        (["a"] * 40 + ["wide"] + ["b"] * 40, TypeError, r"int64 numbers for x, but int32 .*must be the same"),
     ):
         with pytest.raises(error, match=message) as caught:
             stored(odd(values), tmp_path, 2, monkeypatch)
         shown = "".join(traceback.format_exception(caught.value))
         assert ("odd_fields.py" in shown) == ("broken" in message)
         assert list((tmp_path / "2" / "store").iterdir()) == []
-        nobody_is_left()
+        no_process_is_left()
     assert counted == [2, 2]
 
 
@@ -203,7 +203,7 @@ def test_an_error_of_the_reader_comes_after_what_was_read_before(
 
         with pytest.raises(error):
             stored(_reading(read), tmp_path, 2, monkeypatch)
-        nobody_is_left()
+        no_process_is_left()
     assert counted == [2, 2]
 
 
@@ -215,18 +215,20 @@ def _reading(read: Callable[[str], Iterator[Example]]) -> Task:
 
 
 @pytest.mark.parametrize(("order", "how"), [("kill", r"was killed \(SIGKILL\); is there"), ("leave", "ended")])
-def test_a_helper_that_dies_is_one_clear_error(
+def test_a_worker_that_dies_is_one_clear_error(
     order: str, how: str, counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RunError, match=f"helped to encode train {how}.*SEQKIT_WORKERS=1"):
         stored(odd(["a"] * 40 + [order] + ["a"] * 100), tmp_path, 2, monkeypatch)
     assert counted == [2]
     assert list((tmp_path / "2" / "store").iterdir()) == []
-    nobody_is_left()
+    no_process_is_left()
 
 
-def test_ctrl_c_leaves_nothing_and_nobody(counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle of the reading, while helpers are busy for a minute."""
+def test_ctrl_c_leaves_no_file_and_no_process(
+    counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of reading, while the workers are busy for a minute."""
 
     def read(split: str) -> Iterator[Example]:
         for number in range(10_000):
@@ -238,10 +240,10 @@ def test_ctrl_c_leaves_nothing_and_nobody(counted: list[int], tmp_path: Path, mo
         stored(_reading(read), tmp_path, 2, monkeypatch)
     assert counted == [2]
     assert list((tmp_path / "2" / "store").iterdir()) == []
-    nobody_is_left()
+    no_process_is_left()
 
 
-def test_what_cannot_be_sent_is_encoded_here_and_said(
+def test_what_cannot_be_sent_is_encoded_here_and_noted(
     counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Local(Odd):
@@ -249,12 +251,12 @@ def test_what_cannot_be_sent_is_encoded_here_and_said(
 
     prepared = stored(odd(["a"] * 40 + ["where"], input=Local(os.getpid())), tmp_path, 2, monkeypatch)
     (note,) = prepared.notes
-    assert note.startswith("train was encoded in one process: its fields cannot be sent to another (")
+    assert note.startswith("train was encoded in one process: its fields cannot be sent to another process (")
     assert len(prepared.splits["train"]) == 41
     # Inputs that cannot be sent are no different, chunk by chunk.
     unsent: list[Any] = [Sequence("ab")] * 40
     assert len(stored(odd(unsent, input=Spelled()), tmp_path / "inputs", 2, monkeypatch).splits["train"]) == 40
-    nobody_is_left()
+    no_process_is_left()
 
 
 class Sequence(list[str]):
@@ -281,7 +283,7 @@ def test_a_python_that_cannot_be_started_is_no_reason_to_stop(
 ) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "gone"))
     prepared = stored(odd(["a"] * 40), tmp_path, 2, monkeypatch)
-    assert "in one process: no other could be started" in prepared.notes[0]
+    assert "in one process: no other process could be started" in prepared.notes[0]
     assert len(prepared.splits["train"]) == 40
 
 
@@ -304,7 +306,7 @@ def test_a_reader_may_use_its_array_again(counted: list[int], tmp_path: Path, mo
 
 
 def test_small_data_are_left_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel_encode.WorkerPool, "__init__", lambda *_: pytest.fail("helpers for 400 examples"))
+    monkeypatch.setattr(parallel_encode.WorkerPool, "__init__", lambda *_: pytest.fail("workers for 400 examples"))
     stored(TASKS["windows"](), tmp_path, 8, monkeypatch)
 
 
@@ -314,39 +316,41 @@ def test_small_data_are_left_in_one_process(tmp_path: Path, monkeypatch: pytest.
         (2, 10e-6, 2e-6, None, 2),
         (2, 10e-6, 2e-6, 10_000_000, 2),
         (2, 10e-6, 2e-6, 10_000, 1),  # a tenth of a second is left
-        (2, 2e-6, 10e-6, None, 1),  # reading is what takes long
+        (2, 2e-6, 10e-6, None, 1),  # reading takes longer
         (16, 10e-6, 2e-6, None, 7),  # more would wait for the reader
         (16, 1e-3, 0.0, None, 16),
         (1, 1e-3, 0.0, None, 1),
     ],
 )
-def test_helpers_come_where_they_pay(most: int, encoding: float, rest: float, left: int | None, count: int) -> None:
-    assert parallel_encode._helpers(most, encoding, rest, left) == count
+def test_workers_are_started_if_they_make_it_faster(
+    most: int, encoding: float, rest: float, left: int | None, count: int
+) -> None:
+    assert parallel_encode._choose_workers(most, encoding, rest, left) == count
 
 
 def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(parallel_encode.VARIABLE, raising=False)
-    assert parallel_encode.workers() == len(os.sched_getaffinity(0))
+    assert parallel_encode.allowed_workers() == len(os.sched_getaffinity(0))
     monkeypatch.setenv(parallel_encode.VARIABLE, " 3 ")
-    assert parallel_encode.workers() == 3
+    assert parallel_encode.allowed_workers() == 3
     for wrong in ("0", "-1", "two", "1.5", "²"):
         monkeypatch.setenv(parallel_encode.VARIABLE, wrong)
         with pytest.raises(UsageError, match="the number of processes that encode"):
-            parallel_encode.workers()
+            parallel_encode.allowed_workers()
 
 
-def test_a_full_disk_leaves_nobody(counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_process(counted: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, added = Writer.add, []
 
-    def add(self: Writer, pack: Any) -> None:
+    def add(self: Writer, chunk: Any) -> None:
         if len(added) == 3:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        added.append(pack)
-        real(self, pack)
+        added.append(chunk)
+        real(self, chunk)
 
     monkeypatch.setattr(Writer, "add", add)
     with pytest.raises(RunError, match="No space left"):
         stored(odd(["a"] * 40 + ["sleep"] * 100), tmp_path, 2, monkeypatch)
     assert counted == [2]
     assert list((tmp_path / "2" / "store").iterdir()) == []
-    nobody_is_left()
+    no_process_is_left()
