@@ -21,32 +21,34 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures; groups already in FILE are kept")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of each contender")
     parser.add_argument("--case", default="", help="only cases whose name starts like this")
-    given = parser.parse_args(arguments)
-    unknown = sorted(set(given.groups) - set(GROUPS))
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.groups) - set(GROUPS))
     if unknown:
         parser.error(f"there is no group {', '.join(unknown)}; there are {', '.join(GROUPS)}")
     if os.getloadavg()[0] > 0.5 * len(os.sched_getaffinity(0)):
         print("this machine is busy: the figures will be off", file=sys.stderr)
     report = {"groups": {}}
-    if given.json and given.json.exists():
-        report = json.loads(given.json.read_text())
+    if options.json and options.json.exists():
+        report = json.loads(options.json.read_text())
     pythons = default_pythons()
-    for name in given.groups or GROUPS:
+    for name in options.groups or GROUPS:
         group = load_group(name)
-        chosen = [case for case in group.cases if case.name.startswith(given.case) and (given.case or not case.asked)]
+        chosen = [
+            case for case in group.cases if case.name.startswith(options.case) and (options.case or not case.on_request)
+        ]
         group = type(group)(**{**vars(group), "cases": chosen})
-        machine = facts(given.threads, shlex.join(["python", "-m", "benchmarks", name]), pythons)
-        found = run_group(group, quick=given.quick, threads=given.threads, pythons=pythons, say=print)
-        if given.case:  # the other cases, measured before, stay
-            before = report["groups"].get(name, {}).get("cases", [])
-            fresh = {case["name"]: case for case in [*before, *found["cases"]]}
+        machine = facts(options.threads, shlex.join(["python", "-m", "benchmarks", name]), pythons)
+        group_report = run_group(group, quick=options.quick, threads=options.threads, pythons=pythons, say=print)
+        if options.case:  # the other cases, measured before, stay
+            measured_before = report["groups"].get(name, {}).get("cases", [])
+            by_name = {case["name"]: case for case in [*measured_before, *group_report["cases"]]}
             order = [case.name for case in load_group(name).cases]
-            found["cases"] = sorted(fresh.values(), key=lambda case: order.index(case["name"]))
-        report["groups"][name] = {"machine": machine, "quick": given.quick, **found}
-        report["groups"] = {each: report["groups"][each] for each in GROUPS if each in report["groups"]}
-        if given.json:
-            given.json.parent.mkdir(parents=True, exist_ok=True)
-            given.json.write_text(json.dumps(report, indent=1) + "\n")
+            group_report["cases"] = sorted(by_name.values(), key=lambda case: order.index(case["name"]))
+        report["groups"][name] = {"machine": machine, "quick": options.quick, **group_report}
+        report["groups"] = {name: report["groups"][name] for name in GROUPS if name in report["groups"]}
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 

@@ -24,12 +24,12 @@ Say = Callable[[str], None]
 class Process:
     """A contender's process, which answers one JSON line for each that it is given."""
 
-    def __init__(self, group: Group, who: Contender, python: str, threads: int) -> None:
+    def __init__(self, group: Group, contender: Contender, python: str, threads: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        self.who = who
+        self.contender = contender
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  closed in `close`
         self._child = subprocess.Popen(
-            [python, "-m", "benchmarks.worker", group.name, who.name],
+            [python, "-m", "benchmarks.worker", group.name, contender.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -38,11 +38,11 @@ class Process:
             cwd=Path(__file__).parents[1],
         )
 
-    def ask(self, **what: Any) -> dict[str, Any]:
+    def ask(self, **request: Any) -> dict[str, Any]:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         try:
-            self._child.stdin.write(json.dumps(what) + "\n")
+            self._child.stdin.write(json.dumps(request) + "\n")
             self._child.stdin.flush()
             line = self._child.stdout.readline()
         except BrokenPipeError:
@@ -75,22 +75,24 @@ def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str]
     """
     missing: dict[str, str] = {}
     processes = []
-    for who in group.contenders:
-        python = next((each for each in pythons if has(each, who.needs)), None)
+    for contender in group.contenders:
+        python = next((python for python in pythons if has(python, contender.needs)), None)
         if python is None:
-            missing[who.name] = f"{', '.join(who.needs)} not installed"
-            say(f"{group.name}: {who.name} is left out: {missing[who.name]}")
+            missing[contender.name] = f"{', '.join(contender.needs)} not installed"
+            say(f"{group.name}: {contender.name} is left out: {missing[contender.name]}")
         else:
-            processes.append(Process(group, who, python, threads))
+            processes.append(Process(group, contender, python, threads))
     cases = []
     try:
         for case in group.cases:
             if quick and not case.quick:
                 continue
-            taking = [each for each in processes if not each.who.only or case.name in each.who.only]
-            found = run_case(group, case, taking, rounds=QUICK_ROUNDS if quick else group.rounds)
-            cases.append(found)
-            say(line_of(group, found))
+            taking_part = [
+                process for process in processes if not process.contender.only or case.name in process.contender.only
+            ]
+            result = run_case(group, case, taking_part, rounds=QUICK_ROUNDS if quick else group.rounds)
+            cases.append(result)
+            say(line_of(group, result))
     finally:
         for process in processes:
             process.close()
@@ -101,7 +103,7 @@ def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str]
         "name": group.name,
         "about": group.about,
         "ours": group.contenders[0].name,
-        "yardsticks": [each.name for each in group.contenders if each.yardstick],
+        "yardsticks": [contender.name for contender in group.contenders if contender.yardstick],
         "missing": missing,
         "targets": [vars(target) for target in group.targets],
         "limits": [vars(limit) for limit in group.limits],
@@ -114,65 +116,68 @@ def run_case(group: Group, case: Case, processes: Sequence[Process], *, rounds: 
     """Prepare, compare, warm up, and run the rounds in alternating order."""
     results: dict[str, dict[str, Any]] = {}
     notes: dict[str, Any] = {}
-    fit: list[Process] = []
-    told: Mapping[str, Any] | None = None
+    ready: list[Process] = []
+    expected: Mapping[str, Any] | None = None
     with tempfile.TemporaryDirectory() as folder:
         for process in processes:
-            name = process.who.name
+            name = process.contender.name
             answer = process.ask(do="prepare", options=dict(case.options))
             if "failed" not in answer:
                 notes = {**answer["notes"], **notes}
                 results[name] = {"notes": answer["notes"]}
                 path = Path(folder) / f"{len(results)}.npz"
-                answer = process.ask(do="tell", path=str(path))
+                answer = process.ask(do="compute", path=str(path))
             if "failed" in answer:
                 results[name] = {"failed": answer["failed"]}
                 continue
-            if answer["told"]:
-                own = dict(np.load(path, allow_pickle=False))
-                if told is None:
-                    told = own
+            if answer["saved"]:
+                outputs = dict(np.load(path, allow_pickle=False))
+                if expected is None:
+                    expected = outputs
                 else:
-                    apart = distance(told, own)
-                    results[name]["apart"] = apart
-                    if not apart <= group.tolerance:
-                        results[name] = {"failed": f"computes something else: {apart:.1e} apart; not timed"}
+                    difference = distance(expected, outputs)
+                    results[name]["apart"] = difference
+                    if not difference <= group.tolerance:
+                        results[name] = {"failed": f"computes something else: {difference:.1e} apart; not timed"}
                         continue
-            fit.append(process)
-    for process in list(fit):
+            ready.append(process)
+    for process in list(ready):
         first = process.ask(do="run")
         if "failed" in first:
-            results[process.who.name] = {"failed": first["failed"]}
-            fit.remove(process)
+            results[process.contender.name] = {"failed": first["failed"]}
+            ready.remove(process)
         else:
-            results[process.who.name] |= {"first": first["seconds"], "seconds": []}
+            results[process.contender.name] |= {"first": first["seconds"], "seconds": []}
     for number in range(rounds):
-        for process in fit if number % 2 == 0 else reversed(fit):
+        for process in ready if number % 2 == 0 else reversed(ready):
             answer = process.ask(do="run")
-            results[process.who.name]["seconds"].append(answer.get("seconds", float("nan")))
-            results[process.who.name]["peak_mib"] = answer.get("peak_mib")
+            results[process.contender.name]["seconds"].append(answer.get("seconds", float("nan")))
+            results[process.contender.name]["peak_mib"] = answer.get("peak_mib")
     ours = results.get(group.contenders[0].name, {})
     for result in results.values():
         if "seconds" in result:
             result["median"] = median(result["seconds"])
             if "seconds" in ours:
-                ratios = [theirs / own for theirs, own in zip(result["seconds"], ours["seconds"], strict=True)]
+                ratios = [
+                    seconds / our_seconds
+                    for seconds, our_seconds in zip(result["seconds"], ours["seconds"], strict=True)
+                ]
                 result["ratio"] = [median(ratios), min(ratios), max(ratios)]
     return {"name": case.name, "options": dict(case.options), "notes": notes, "results": results}
 
 
-def distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+def distance(expected: Mapping[str, Any], outputs: Mapping[str, Any]) -> float:
     """The largest difference between arrays of the same name, relative to the largest number of each."""
-    worst = 0.0
-    for name in one.keys() & other.keys():
-        if one[name].shape != other[name].shape:
+    largest = 0.0
+    for name in expected.keys() & outputs.keys():
+        if expected[name].shape != outputs[name].shape:
             return float("inf")
-        size = max(1e-6, float(np.abs(one[name]).max(initial=0.0)))
-        apart = float(np.abs(one[name].astype(np.float64) - other[name]).max(initial=0.0)) / size
-        if not np.isfinite(apart):
+        size = max(1e-6, float(np.abs(expected[name]).max(initial=0.0)))
+        difference = float(np.abs(expected[name].astype(np.float64) - outputs[name]).max(initial=0.0)) / size
+        if not np.isfinite(difference):
             return float("inf")
-        worst = max(worst, apart)
-    return worst if one.keys() & other.keys() else float("inf")
+        largest = max(largest, difference)
+    return largest if expected.keys() & outputs.keys() else float("inf")
 
 
 def has(python: str, modules: Sequence[str]) -> bool:
@@ -184,16 +189,16 @@ def has(python: str, modules: Sequence[str]) -> bool:
 
 
 def line_of(group: Group, case: Mapping[str, Any]) -> str:
-    parts = []
+    items = []
     for name, result in case["results"].items():
         if "failed" in result:
-            parts.append(f"{name}: {result['failed']}")
+            items.append(f"{name}: {result['failed']}")
         else:
-            ratio = f" ({result['ratio'][0]:.2f} of ours)" if "ratio" in result and parts else ""
-            parts.append(f"{name} {result['median'] * 1e3:.4g} ms{ratio}")
+            ratio = f" ({result['ratio'][0]:.2f} of ours)" if "ratio" in result and items else ""
+            items.append(f"{name} {result['median'] * 1e3:.4g} ms{ratio}")
     notes = case["notes"]
     padding = f" ({1 - notes['tokens'] / notes['padded']:.0%} padding)" if notes.get("padded") else ""
-    return f"{group.name} {case['name']}{padding}: " + "; ".join(parts)
+    return f"{group.name} {case['name']}{padding}: " + "; ".join(items)
 
 
 def default_pythons() -> list[str]:

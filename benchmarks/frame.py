@@ -24,7 +24,7 @@ class Prepared:
     """
 
     run: Callable[[], float | None]
-    told: Callable[[], Arrays] | None = None
+    outputs: Callable[[], Arrays] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -48,8 +48,8 @@ class Contender:
 
     def load(self) -> Callable[..., Prepared]:
         module, _, function = self.prepare.partition(":")
-        found: Callable[..., Prepared] = getattr(importlib.import_module(module), function)
-        return found
+        prepare: Callable[..., Prepared] = getattr(importlib.import_module(module), function)
+        return prepare
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Case:
     options: Mapping[str, Any]
     quick: bool = False
     """Whether it is measured under --quick too."""
-    asked: bool = False
+    on_request: bool = False
     """Whether it is measured only where --case names it: it takes minutes, and gigabytes of disk."""
 
 
@@ -109,6 +109,6 @@ class Group:
 
 def load_group(name: str) -> Group:
     """The group of this name."""
-    found = importlib.import_module(f"benchmarks.groups.{name}").GROUP
-    assert isinstance(found, Group)
-    return found
+    group = importlib.import_module(f"benchmarks.groups.{name}").GROUP
+    assert isinstance(group, Group)
+    return group

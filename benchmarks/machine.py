@@ -25,7 +25,7 @@ def facts(threads: int, command: str, pythons: Sequence[str] = ()) -> dict[str, 
         "threads": threads,
         "cores": len(os.sched_getaffinity(0)),
         "processor": _field("/proc/cpuinfo", "model name") or platform.processor(),
-        "vectors": [each for each in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if each in _flags()],
+        "vectors": [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in _flags()],
         "memory_gib": round(int((_field("/proc/meminfo", "MemTotal") or "0 kB").split()[0]) / 2**20, 1),
         "system": platform.platform(terse=True),
         "python": sys.version.split()[0],
@@ -37,7 +37,7 @@ def facts(threads: int, command: str, pythons: Sequence[str] = ()) -> dict[str, 
 
 def versions() -> dict[str, str]:
     """Of the packages here that matter."""
-    return {name: found for name in PACKAGES if (found := _version(name))}
+    return {name: version for name in PACKAGES if (version := _version(name))}
 
 
 def _versions_of(python: str) -> dict[str, str]:
@@ -45,8 +45,8 @@ def _versions_of(python: str) -> dict[str, str]:
     code = "import json; from benchmarks.machine import versions; print(json.dumps(versions()))"
     home = Path(__file__).parents[1]
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=home)
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    packages: dict[str, str] = json.loads(done.stdout)
+    return packages
 
 
 def _flags() -> list[str]:
@@ -55,10 +55,10 @@ def _flags() -> list[str]:
 
 def _field(path: str, name: str) -> str | None:
     try:
-        found = re.search(rf"^{name}\s*:\s*(.+)$", Path(path).read_text(), re.MULTILINE)
+        match = re.search(rf"^{name}\s*:\s*(.+)$", Path(path).read_text(), re.MULTILINE)
     except OSError:
         return None
-    return found.group(1) if found else None
+    return match.group(1) if match else None
 
 
 def _version(name: str) -> str | None:

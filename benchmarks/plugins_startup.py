@@ -38,10 +38,10 @@ def write(folder: Path, number: int) -> None:
 def seconds(command: list[str], path: str) -> tuple[float, float]:
     """(wall, processor) seconds of one run of the command."""
     environment = {**os.environ, "PYTHONPATH": path}
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    usage_before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, "-m", "seqkit", *command], env=environment, check=True, capture_output=True)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall, usage_after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, usage_after.ru_utime + usage_after.ru_stime - usage_before.ru_utime - usage_before.ru_stime
 
 
 def main(arguments: list[str]) -> None:
@@ -49,32 +49,38 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--plugins", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    given = parser.parse_args(arguments)
-    here = os.environ.get("PYTHONPATH", "")
-    found = {}
-    with tempfile.TemporaryDirectory(prefix="seqkit-plugins-") as name:
-        for number in range(given.plugins):
-            write(Path(name), number)
-        paths = {"without": here, "with": os.pathsep.join(part for part in (name, here) if part)}
-        for what, command in COMMANDS.items():
-            times: dict[str, list[tuple[float, float]]] = {side: [] for side in paths}
+    options = parser.parse_args(arguments)
+    python_path = os.environ.get("PYTHONPATH", "")
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="seqkit-plugins-") as folder_name:
+        for number in range(options.plugins):
+            write(Path(folder_name), number)
+        paths = {
+            "without": python_path,
+            "with": os.pathsep.join(folder for folder in (folder_name, python_path) if folder),
+        }
+        for name, command in COMMANDS.items():
+            times: dict[str, list[tuple[float, float]]] = {variant: [] for variant in paths}
             for path in paths.values():  # once, so that files are in memory and compiled
                 seconds(command, path)
-            for round_ in range(given.rounds):
-                for side, path in sorted(paths.items(), reverse=bool(round_ % 2)):
-                    times[side].append(seconds(command, path))
-            medians = {side: [statistics.median(each) for each in zip(*times[side], strict=True)] for side in paths}
-            wall, cpu = ((medians["with"][k] - medians["without"][k]) / given.plugins * 1000 for k in (0, 1))
-            found[what] = {
+            for round_ in range(options.rounds):
+                for variant, path in sorted(paths.items(), reverse=bool(round_ % 2)):
+                    times[variant].append(seconds(command, path))
+            medians = {
+                variant: [statistics.median(values) for values in zip(*times[variant], strict=True)]
+                for variant in paths
+            }
+            wall, cpu = ((medians["with"][k] - medians["without"][k]) / options.plugins * 1000 for k in (0, 1))
+            results[name] = {
                 "wall_ms": round(wall, 3),
                 "cpu_ms": round(cpu, 3),
                 "without_ms": medians["without"][0] * 1000,
             }
-            if not given.json:
-                alone = medians["without"][0]
-                print(f"{what:<14} {wall:6.2f} ms a plugin ({cpu:.2f} ms of processor time); {alone:.3f} s without")
-    if given.json:
-        print(json.dumps({"plugins": given.plugins, "rounds": given.rounds, "commands": found}, indent=1))
+            if not options.json:
+                without = medians["without"][0]
+                print(f"{name:<14} {wall:6.2f} ms a plugin ({cpu:.2f} ms of processor time); {without:.3f} s without")
+    if options.json:
+        print(json.dumps({"plugins": options.plugins, "rounds": options.rounds, "commands": results}, indent=1))
 
 
 if __name__ == "__main__":

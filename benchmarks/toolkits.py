@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.frame import Prepared
-from benchmarks.groups.training import Ours, language
+from benchmarks.groups.training import TrainingCase, language
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 
-def lightning(what: str) -> Prepared:
+def lightning(case: str) -> Prepared:
     """The same model as the hand-written loop, in a LightningModule."""
     import logging
     import warnings
@@ -27,21 +27,21 @@ def lightning(what: str) -> Prepared:
 
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    ours = Ours(what)
-    batches, weights = ours.batches(), ours.model().state_dict()
+    setup = TrainingCase(case)
+    batches, weights = setup.batches(), setup.model().state_dict()
 
     class Module(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            parameters, self.loss_of = language(weights, ours, nn.GRU)
-            self.own = nn.ParameterList(parameters)
+            parameters, self.loss_of = language(weights, setup, nn.GRU)
+            self.weights_to_train = nn.ParameterList(parameters)
 
         def training_step(self, batch: Any, number: int) -> Tensor:
             loss: Tensor = self.loss_of(batch)
             return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.AdamW(self.own, lr=1e-3, fused=True)
+            return torch.optim.AdamW(self.weights_to_train, lr=1e-3, fused=True)
 
     class Batches(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Iterator[Any]:
@@ -59,23 +59,23 @@ def lightning(what: str) -> Prepared:
         )
         trainer.fit(Module(), torch.utils.data.DataLoader(Batches(), batch_size=None))
 
-    def told() -> Mapping[str, Any]:
+    def outputs() -> Mapping[str, Any]:
         module = Module()
         with torch.no_grad():
             return {"losses": np.array([float(module.loss_of(batch)) for batch in batches[:3]])}
 
-    return Prepared(run, told, {})
+    return Prepared(run, outputs, {})
 
 
-def keras_jax(what: str) -> Prepared:
-    return keras("jax", what)
+def keras_jax(case: str) -> Prepared:
+    return keras("jax", case)
 
 
-def keras_torch(what: str) -> Prepared:
-    return keras("torch", what)
+def keras_torch(case: str) -> Prepared:
+    return keras("torch", case)
 
 
-def keras(backend: str, what: str) -> Prepared:
+def keras(backend: str, case: str) -> Prepared:
     """Embedding with a mask, a bidirectional LSTM, a dense layer, by `fit`. Widths are rounded up to multiples of 8,
     as the compiled backend is advised to be given few shapes."""
     import os
@@ -84,10 +84,10 @@ def keras(backend: str, what: str) -> Prepared:
     import keras as k
     import numpy as np
 
-    ours = Ours(what)
-    weights = {name: value.numpy() for name, value in ours.model().state_dict().items()}
+    setup = TrainingCase(case)
+    weights = {name: value.numpy() for name, value in setup.model().state_dict().items()}
     data = []
-    for batch in ours.batches():
+    for batch in setup.batches():
         x = np.zeros((batch.size, -(-batch.x.shape[1] // 8) * 8), dtype=np.int32)
         x[:, : batch.x.shape[1]] = batch.x.numpy()
         assert batch.y is not None
@@ -100,23 +100,25 @@ def keras(backend: str, what: str) -> Prepared:
         def __getitem__(self, number: int) -> Any:
             return data[number]
 
-    def side(number: int) -> list[Any]:
+    def direction_weights(number: int) -> list[Any]:
         prefix = f"encoder.cells.{number}."
         bias = weights[prefix + "bias_ih_l0"] + weights[prefix + "bias_hh_l0"]
         return [weights[prefix + "weight_ih_l0"].T, weights[prefix + "weight_hh_l0"].T, bias]
 
     def build() -> Any:
-        table = weights[f"layers.{ours.name}.weight"]
+        table = weights[f"layers.{setup.name}.weight"]
         model = k.Sequential(
             [
                 k.layers.Embedding(table.shape[0], table.shape[1], mask_zero=True),
                 k.layers.Bidirectional(k.layers.LSTM(128)),
-                k.layers.Dense(len(weights[f"heads.{ours.name}.out.bias"])),
+                k.layers.Dense(len(weights[f"heads.{setup.name}.out.bias"])),
             ]
         )
         model.build((None, None))
-        head = f"heads.{ours.name}.out."
-        model.set_weights([table, *side(0), *side(1), weights[head + "weight"].T, weights[head + "bias"]])
+        head = f"heads.{setup.name}.out."
+        model.set_weights(
+            [table, *direction_weights(0), *direction_weights(1), weights[head + "weight"].T, weights[head + "bias"]]
+        )
         model.compile(
             optimizer=k.optimizers.AdamW(1e-3, weight_decay=0.01, global_clipnorm=1.0),
             loss=k.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -128,21 +130,21 @@ def keras(backend: str, what: str) -> Prepared:
     def run() -> None:
         model.fit(Batches(), epochs=1, shuffle=False, verbose=0)
 
-    def told() -> Mapping[str, Any]:
-        fresh = build()
-        return {"losses": np.array([float(fresh.test_on_batch(x, y)) for x, y in data[:3]])}
+    def outputs() -> Mapping[str, Any]:
+        untrained = build()
+        return {"losses": np.array([float(untrained.test_on_batch(x, y)) for x, y in data[:3]])}
 
-    return Prepared(run, told, {})
+    return Prepared(run, outputs, {})
 
 
-def flair(what: str) -> Prepared:
+def flair(case: str) -> Prepared:
     """Flair by its own trainer, with all left out that can be: evaluation, saves, logs, the annealing of its rate."""
     import torch
     from flair.data import Corpus
     from flair.trainers import ModelTrainer
 
-    make, batches = _flair(what)
-    corpus = Corpus([each for batch in batches for each in batch], sample_missing_splits=False)
+    make, batches = _flair(case)
+    corpus = Corpus([sentence for batch in batches for sentence in batch], sample_missing_splits=False)
 
     def run() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -164,12 +166,12 @@ def flair(what: str) -> Prepared:
     return Prepared(run, None, {})
 
 
-def flair_loop(what: str) -> Prepared:
+def flair_loop(case: str) -> Prepared:
     """Flair's tagger in the hand-written loop of the other contenders."""
     import torch
     from flair.training_utils import store_embeddings
 
-    make, batches = _flair(what)
+    make, batches = _flair(case)
 
     def run() -> None:
         tagger = make()
@@ -187,7 +189,7 @@ def flair_loop(what: str) -> Prepared:
     return Prepared(run, None, {})
 
 
-def _flair(what: str) -> tuple[Callable[[], Any], list[list[Any]]]:
+def _flair(case: str) -> tuple[Callable[[], Any], list[list[Any]]]:
     """What makes a tagger of Flair's of the same sizes, its words in a trained table and without its dropouts; and the
     batches, whose `Sentence` objects are made before the clock starts. Its chain has a start and a stop tag and its
     first weights are its own, so that there is nothing to compare."""
@@ -200,17 +202,17 @@ def _flair(what: str) -> tuple[Callable[[], Any], list[list[Any]]]:
     from seqkit.spans import spans_of
 
     logging.getLogger("flair").setLevel(logging.ERROR)
-    ours = Ours(what)
+    setup = TrainingCase(case)
     words, types, counts, sentences = Dictionary(), Dictionary(add_unk=False), Counter[str](), {}
     types.span_labels = True
-    for example in ours.part.task.read("train"):
+    for example in setup.task_data.task.read("train"):
         sentence = Sentence(list(example.input))
-        for kind, first, after in spans_of(example.target, "iob2"):
-            sentence[first:after].add_label("ner", kind)
-            types.add_item(kind)
+        for label, start, stop in spans_of(example.target, "iob2"):
+            sentence[start:stop].add_label("ner", label)
+            types.add_item(label)
         counts.update(example.input)
         sentences[example.id] = sentence
-    table = ours.model().state_dict()[f"layers.{ours.name}.weight"]
+    table = setup.model().state_dict()[f"layers.{setup.name}.weight"]
     for word, _ in counts.most_common(len(table) - 1):
         words.add_item(word)
 
@@ -225,10 +227,10 @@ def _flair(what: str) -> tuple[Callable[[], Any], list[list[Any]]]:
             locked_dropout=0.0,
         )
 
-    return make, [[sentences[name] for name in batch.ids] for batch in ours.batches()]
+    return make, [[sentences[name] for name in batch.ids] for batch in setup.batches()]
 
 
-def ludwig(what: str) -> Prepared:
+def ludwig(case: str) -> Prepared:
     """A model of Ludwig's of the same sizes and optimiser, from its own first weights, over its own batches.
 
     Its data are made ready before the clock starts, and all that its training can leave out (evaluation, logs, saves)
@@ -242,8 +244,8 @@ def ludwig(what: str) -> Prepared:
     import pandas
     from ludwig.api import LudwigModel
 
-    ours = Ours(what)
-    examples = list(ours.part.task.read("train"))
+    setup = TrainingCase(case)
+    examples = list(setup.task_data.task.read("train"))
     table = pandas.DataFrame({"text": [e.input for e in examples], "label": [str(e.target) for e in examples]})
     encoder = {
         "type": "rnn",
@@ -269,26 +271,26 @@ def ludwig(what: str) -> Prepared:
         "combiner": {"type": "concat", "num_fc_layers": 0},
         "trainer": {
             "epochs": 1,
-            "batch_size": ours.recipe.train.batch,
+            "batch_size": setup.recipe.train.batch,
             "optimizer": {"type": "adamw", "lr": 1e-3},
             "skip_all_evaluation": True,
         },
         "preprocessing": {"split": {"type": "random", "probabilities": [1.0, 0.0, 0.0]}},
     }
 
-    def made() -> Any:
+    def make_model() -> Any:
         return LudwigModel(config, logging_level=logging.ERROR, backend="local")
 
     os.chdir(tempfile.mkdtemp())  # it leaves a lock where it stands
-    ready = made().preprocess(dataset=table, skip_save_processed_input=True)
+    dataset = make_model().preprocess(dataset=table, skip_save_processed_input=True)
 
     def run() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            made().train(
-                training_set=ready.training_set,
-                training_set_metadata=ready.training_set_metadata,
+            make_model().train(
+                training_set=dataset.training_set,
+                training_set_metadata=dataset.training_set_metadata,
                 output_directory=folder,
-                **{f"skip_save_{what}": True for what in LUDWIG_SAVES},
+                **{f"skip_save_{file}": True for file in LUDWIG_SAVES},
             )
 
     return Prepared(run, None, {})

@@ -22,39 +22,39 @@ from benchmarks.frame import Prepared, load_group
 def main(group: str, contender: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    who = next(each for each in load_group(group).contenders if each.name == contender)
+    contender_spec = next(candidate for candidate in load_group(group).contenders if candidate.name == contender)
     prepared: Prepared | None = None
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         try:
-            if asked["do"] == "prepare":
+            if request["do"] == "prepare":
                 prepared = None
                 gc.collect()
                 forget_peak()
-                prepared = who.load()(**asked["options"])
+                prepared = contender_spec.load()(**request["options"])
                 answer: dict[str, Any] = {"notes": dict(prepared.notes)}
             else:
                 assert prepared is not None
-                answer = obey(asked, prepared)
+                answer = obey(request, prepared)
         except Exception as error:
             traceback.print_exc()
             answer = {"failed": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
 
 
-def obey(asked: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
-    if asked["do"] == "tell":
-        if prepared.told is None:
-            return {"told": False}
+def obey(request: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
+    if request["do"] == "compute":
+        if prepared.outputs is None:
+            return {"saved": False}
         import numpy
 
-        numpy.savez(asked["path"], **prepared.told())
-        return {"told": True}
+        numpy.savez(request["path"], **prepared.outputs())
+        return {"saved": True}
     gc.collect()
-    began = time.perf_counter()
+    start = time.perf_counter()
     seconds = prepared.run()
-    took = time.perf_counter() - began
-    return {"seconds": took if seconds is None else seconds, "peak_mib": peak()}
+    elapsed = time.perf_counter() - start
+    return {"seconds": elapsed if seconds is None else seconds, "peak_mib": peak()}
 
 
 def forget_peak() -> None:

@@ -46,14 +46,14 @@ def prepared(make: Callable[[], Any]) -> Prepared:
         for _ in make():
             pass
 
-    def told() -> Mapping[str, Any]:
+    def outputs() -> Mapping[str, Any]:
         sums = [(int(x.sum()), int(size.sum()), x.shape[1]) for x, size, *_ in make()]
         return {"sums": np.array(sums, dtype=np.float64)}
 
-    return Prepared(run, told, {"tokens": int(offsets[-1]), "padded": padded})
+    return Prepared(run, outputs, {"tokens": int(offsets[-1]), "padded": padded})
 
 
-def seqkit(what: str) -> Prepared:
+def seqkit(case: str) -> Prepared:
     import numpy as np
     import torch
 
@@ -71,7 +71,7 @@ def seqkit(what: str) -> Prepared:
     return prepared(make)
 
 
-def loader(what: str) -> Prepared:
+def loader(case: str) -> Prepared:
     """As tutorials have it: a Dataset over Python lists, pad_sequence in the collate function."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
@@ -98,24 +98,24 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     _, offsets = ragged()
     lengths = np.diff(offsets)
 
-    def share(found: Any, most: int | None = None) -> str:
-        widths = np.array([lengths[index].max() for index in found])
-        sizes = np.array([len(index) for index in found])
-        if most is not None:
-            edges = sampler.choose_edges(widths, most, weights=sizes)
+    def share(index_batches: Any, max_widths: int | None = None) -> str:
+        widths = np.array([lengths[index].max() for index in index_batches])
+        sizes = np.array([len(index) for index in index_batches])
+        if max_widths is not None:
+            edges = sampler.choose_edges(widths, max_widths, weights=sizes)
             widths = edges[np.searchsorted(edges, widths)]
         return f"{lengths.sum() / (widths * sizes).sum():.3f} real steps, {len(set(widths.tolist()))} widths"
 
     order = np.random.default_rng(0).permutation(EXAMPLES)
     random = [order[i : i + BATCH] for i in range(0, EXAMPLES, BATCH)]
-    own = sampler.batch_shuffled(lengths, seed=1, epoch=0, batch=BATCH)
-    alone = np.arange(EXAMPLES)[:, None]
+    seqkit_batches = sampler.batch_shuffled(lengths, seed=1, epoch=0, batch=BATCH)
+    single = np.arange(EXAMPLES)[:, None]
     return {
         "padding, random batches": share(random),
-        "padding, seqkit, 64 examples a batch": share(own),
-        "padding, seqkit, 64 examples a batch, train.shapes: 16": share(own, 16),
+        "padding, seqkit, 64 examples a batch": share(seqkit_batches),
+        "padding, seqkit, 64 examples a batch, train.shapes: 16": share(seqkit_batches, 16),
         "padding, seqkit, 4,096 steps a batch": share(sampler.batch_shuffled(lengths, seed=1, epoch=0, tokens=4096)),
-        "padding, the least there can be with 16 widths": share(alone, 16),
+        "padding, the least there can be with 16 widths": share(single, 16),
     }
 
 
@@ -126,7 +126,7 @@ GROUP = Group(
     "training; all contenders make the same batches. Having few widths conflicts with having little padding: with "
     "16 widths, no batches can have a larger share of real steps than the last line says, however examples are "
     "combined (for SST-2: 0.958).",
-    [Case("loader", {"what": "loader"}, quick=True)],
+    [Case("loader", {"case": "loader"}, quick=True)],
     [Contender("seqkit", f"{HERE}:seqkit"), Contender("DataLoader over lists", f"{HERE}:loader")],
     [Target("loader, tokens per second", "loader", "DataLoader over lists", 10, 30)],
     derive=derive,

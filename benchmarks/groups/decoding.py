@@ -14,15 +14,15 @@ BATCH, SYMBOLS, WIDTH = 32, 2000, 128
 
 
 def _cases() -> list[Case]:
-    found = []
-    for what in ("loss", "best paths"):
+    cases = []
+    for operation in ("loss", "best paths"):
         for classes in (9, 50):
             for steps in (50, 400):
-                name = f"CRF {what} C{classes} T{steps}"
-                options = {"what": what, "classes": classes, "steps": steps}
-                found.append(Case(name, options, quick=steps == 50))
-    found += [Case(f"beam {k}", {"what": "beam", "classes": k, "steps": 20}, quick=k < 10) for k in (1, 5, 10)]
-    return found
+                name = f"CRF {operation} C{classes} T{steps}"
+                options = {"operation": operation, "classes": classes, "steps": steps}
+                cases.append(Case(name, options, quick=steps == 50))
+    cases += [Case(f"beam {k}", {"operation": "beam", "classes": k, "steps": 20}, quick=k < 10) for k in (1, 5, 10)]
+    return cases
 
 
 def chain(classes: int, steps: int) -> tuple[Tensor, ...]:
@@ -46,15 +46,15 @@ def notes(lengths: Tensor, steps: int) -> Mapping[str, Any]:
     return {"tokens": int(lengths.sum()), "padded": len(lengths) * steps}
 
 
-def seqkit(what: str, classes: int, steps: int) -> Prepared:
+def seqkit(operation: str, classes: int, steps: int) -> Prepared:
     import torch
 
     from seqkit.heads.crf_algorithms import Chain, best_paths, negative_log_likelihood
 
-    if what == "beam":
+    if operation == "beam":
         return beam(classes, steps)
     emissions, transitions, start, end, tags, lengths = chain(classes, steps)
-    inputs = [each.requires_grad_() for each in (emissions, transitions, start, end)]
+    inputs = [scores.requires_grad_() for scores in (emissions, transitions, start, end)]
 
     def loss() -> tuple[Tensor, ...]:
         total = negative_log_likelihood(Chain.of(*inputs, lengths), tags).sum()
@@ -62,13 +62,13 @@ def seqkit(what: str, classes: int, steps: int) -> Prepared:
 
     def paths() -> Tensor:
         with torch.no_grad():
-            found: Tensor = best_paths(Chain.of(*inputs, lengths))[0][:, 0]
-        return found
+            states: Tensor = best_paths(Chain.of(*inputs, lengths))[0][:, 0]
+        return states
 
-    return both(what, loss, paths, classes, steps)
+    return prepared(operation, loss, paths, classes, steps)
 
 
-def both(what: str, loss: Any, paths: Any, classes: int, steps: int) -> Prepared:
+def prepared(operation: str, loss: Any, paths: Any, classes: int, steps: int) -> Prepared:
     """A round is ten calls: one is too short to time.
 
     Paths are compared by their scores in double precision: where two are nearly as good, rounding decides which it is.
@@ -77,21 +77,21 @@ def both(what: str, loss: Any, paths: Any, classes: int, steps: int) -> Prepared
 
     def run() -> None:
         for _ in range(10):
-            loss() if what == "loss" else paths()
+            loss() if operation == "loss" else paths()
 
-    def told() -> Mapping[str, Any]:
-        if what == "loss":
+    def outputs() -> Mapping[str, Any]:
+        if operation == "loss":
             names = ("loss", "of emissions", "of transitions", "of start", "of end")
-            return {name: each.detach().numpy() for name, each in zip(names, loss(), strict=True)}
+            return {name: tensor.detach().numpy() for name, tensor in zip(names, loss(), strict=True)}
         from seqkit.heads.crf_algorithms import Chain, path_score
 
-        found = path_score(Chain.of(*scores, lengths), paths())
-        return {"scores of the paths": found.numpy()}
+        path_scores = path_score(Chain.of(*scores, lengths), paths())
+        return {"scores of the paths": path_scores.numpy()}
 
-    return Prepared(run, told, {key: 10 * value for key, value in notes(lengths, steps).items()})
+    return Prepared(run, outputs, {key: 10 * value for key, value in notes(lengths, steps).items()})
 
 
-def torchcrf(what: str, classes: int, steps: int) -> Prepared:
+def torchcrf(operation: str, classes: int, steps: int) -> Prepared:
     import torch
     from torchcrf import CRF
 
@@ -111,12 +111,12 @@ def torchcrf(what: str, classes: int, steps: int) -> Prepared:
 
     def paths() -> Tensor:
         with torch.no_grad():
-            found = torch.zeros(BATCH, steps, dtype=torch.int64)
+            states = torch.zeros(BATCH, steps, dtype=torch.int64)
             for row, path in enumerate(crf.decode(emissions, mask=mask)):
-                found[row, : len(path)] = torch.tensor(path)
-        return found
+                states[row, : len(path)] = torch.tensor(path)
+        return states
 
-    return both(what, loss, paths, classes, steps)
+    return prepared(operation, loss, paths, classes, steps)
 
 
 def beam(beams: int, steps: int) -> Prepared:
@@ -147,11 +147,11 @@ def beam(beams: int, steps: int) -> Prepared:
 
 def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """How much a beam costs beside greedy search."""
-    took = {case["name"]: case["results"].get("seqkit", {}).get("median") for case in cases}
-    greedy = took.get("beam 1")
+    medians = {case["name"]: case["results"].get("seqkit", {}).get("median") for case in cases}
+    greedy = medians.get("beam 1")
     return {
         f"{name} costs, in greedy searches": round(t / greedy, 2)
-        for name, t in took.items()
+        for name, t in medians.items()
         if greedy and t and name.startswith("beam ")
     }
 

@@ -22,27 +22,27 @@ SIZES: Mapping[str, Sequence[int]] = {
     "symbols": (1_000, 10_000, 100_000),
 }
 CORPUS: Mapping[str, int] = {"40 MB": 40_000_000, "400 MB": 400_000_000, "4 GB": 4_000_000_000}
-KINDS = ("lines", "stream")
-DRAWN = 300
+CORPUS_UNITS = ("lines", "stream")
+DRAWN_STEPS = 300
 """Steps that are drawn of a corpus's epoch."""
 
 
 def _cases() -> list[Case]:
     return [
-        Case(f"{what} {size:,}", {"what": what, "size": size}, quick=size <= 20_000)
-        for what, sizes in SIZES.items()
+        Case(f"{growing} {size:,}", {"growing": growing, "size": size}, quick=size <= 20_000)
+        for growing, sizes in SIZES.items()
         for size in sizes
     ] + [
-        Case(f"corpus {kind} {name}", {"what": kind, "size": size}, asked=True)
-        for kind in KINDS
+        Case(f"corpus {unit} {name}", {"growing": unit, "size": size}, on_request=True)
+        for unit in CORPUS_UNITS
         for name, size in CORPUS.items()
     ]
 
 
-def seqkit(what: str, size: int) -> Prepared:
+def seqkit(growing: str, size: int) -> Prepared:
     """Classification of made-up sequences; a round is an epoch where examples grow, else so many steps."""
-    if what in KINDS:
-        return corpus(what, size)
+    if growing in CORPUS_UNITS:
+        return corpus(growing, size)
     import numpy as np
     import torch
 
@@ -58,9 +58,9 @@ def seqkit(what: str, size: int) -> Prepared:
 
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
-    examples = size if what == "examples" else BATCH * STEPS
-    longest = size if what == "length" else 16
-    symbols = size if what == "symbols" else 1_000
+    examples = size if growing == "examples" else BATCH * STEPS
+    longest = size if growing == "length" else 16
+    symbols = size if growing == "symbols" else 1_000
     generator = np.random.default_rng(1)
     lengths = generator.integers(max(1, longest // 2), longest + 1, examples)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -73,8 +73,8 @@ def seqkit(what: str, size: int) -> Prepared:
 
     def run() -> None:
         for index in batch_shuffled(lengths, seed=1, epoch=0, batch=BATCH):
-            x, own = gather(column, index)
-            batch = Batch(to_tensor(x), torch.from_numpy(own), targets[index])
+            x, batch_lengths = gather(column, index)
+            batch = Batch(to_tensor(x), torch.from_numpy(batch_lengths), targets[index])
             total, count = head.loss(encoder(*layer(batch.x, batch.lengths)), batch)
             (total / count).backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -86,27 +86,29 @@ def seqkit(what: str, size: int) -> Prepared:
 
 def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The slope of log time over log size, from the smallest to the largest."""
-    found: dict[str, Any] = {}
-    for what in SIZES:
-        own = [case for case in cases if case["options"]["what"] == what and "median" in case["results"]["seqkit"]]
-        if len(own) < 2:
+    figures: dict[str, Any] = {}
+    for growing in SIZES:
+        measured = [
+            case for case in cases if case["options"]["growing"] == growing and "median" in case["results"]["seqkit"]
+        ]
+        if len(measured) < 2:
             continue
-        first, last = own[0], own[-1]
+        first, last = measured[0], measured[-1]
         ratio = last["results"]["seqkit"]["median"] / first["results"]["seqkit"]["median"]
         slope = math.log(ratio) / math.log(last["options"]["size"] / first["options"]["size"])
-        found[f"slope of time over {what}"] = round(slope, 3)
+        figures[f"slope of time over {growing}"] = round(slope, 3)
     for case in cases:
         notes = case["notes"]
-        if case["options"]["what"] in KINDS and notes:
-            found[case["name"]] = (
+        if case["options"]["growing"] in CORPUS_UNITS and notes:
+            figures[case["name"]] = (
                 f"{notes['examples']:,} lines stored in {notes['stored']} s ({notes['speed']} MB/s); MiB above the "
                 f"{notes['idle']} of an idle process: {notes['storing']} to store (a helper {notes['helper']} in all), "
-                f"{notes['planning']} to plan an epoch, {notes['drawing']} to draw {DRAWN} steps of it"
+                f"{notes['planning']} to plan an epoch, {notes['drawing']} to draw {DRAWN_STEPS} steps of it"
             )
-    return found
+    return figures
 
 
-def corpus(what: str, size: int) -> Prepared:
+def corpus(unit: str, size: int) -> Prepared:
     """A text of so many bytes, stored, and the first steps of an epoch drawn from it; a round draws them again.
 
     `lines`: words, every line a sequence, batches of like length. `stream`: characters, all lines one text in lanes.
@@ -132,35 +134,35 @@ def corpus(what: str, size: int) -> Prepared:
     write_corpus(text, size)
     task = Task(
         read=lambda split: readers.lines(text),
-        input=Tokens("words" if what == "lines" else "characters"),
+        input=Tokens("words" if unit == "lines" else "characters"),
         target=Next(),
         head="language",
         best="nats",
         splits=("train",),
-        window=256 if what == "stream" else None,
+        window=256 if unit == "stream" else None,
         files=lambda split: [text],
     )
     settings = TrainSettings(batch=64)
-    idle = own_memory()
-    with Watched() as storing:
-        began = time.perf_counter()
+    idle = anonymous_memory()
+    with MemoryWatch() as storing:
+        start = time.perf_counter()
         prepared = store.prepare(task, key={}, cache=folder)
-        stored = time.perf_counter() - began
+        stored = time.perf_counter() - start
     data = {"corpus": TaskData("corpus", task, prepared.input, prepared.target, prepared.splits)}
-    with Watched() as planning:
+    with MemoryWatch() as planning:
         epoch = EpochPlan(data, settings, seed=1, epoch=0)
 
     def run() -> None:
         for number, (_, batches) in enumerate(epoch.batches_from(0, torch.device("cpu"))):
             assert batches
-            if number == DRAWN:
+            if number == DRAWN_STEPS:
                 break
 
     weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
-    with Watched() as drawing:
+    with MemoryWatch() as drawing:
         run()
     split = prepared.splits["train"]
-    tokens = sum(sum(batch.tokens for batch in epoch.batches(turn)) for turn in epoch.turns[:DRAWN])
+    tokens = sum(sum(batch.tokens for batch in epoch.batches(turn)) for turn in epoch.turns[:DRAWN_STEPS])
     notes = {
         "tokens": tokens,
         "padded": tokens,
@@ -195,11 +197,11 @@ def write_corpus(path: Path, size: int) -> None:
             left -= len(rows)
 
 
-class Watched:
+class MemoryWatch:
     """Most memory of this process, and of one that it has started, while a block runs, looked at 20 times a second."""
 
     def __enter__(self) -> Self:
-        self.peak, self.helper = own_memory(), 0.0
+        self.peak, self.helper = anonymous_memory(), 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -208,16 +210,16 @@ class Watched:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-        self.peak = max(self.peak, own_memory())
+        self.peak = max(self.peak, anonymous_memory())
 
     def _watch(self) -> None:
         while not self._over.wait(0.05):
-            self.peak = max(self.peak, own_memory())
+            self.peak = max(self.peak, anonymous_memory())
             started = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            self.helper = max(self.helper, *map(own_memory, started), 0.0)
+            self.helper = max(self.helper, *map(anonymous_memory, started), 0.0)
 
 
-def own_memory(process: str = "self") -> float:
+def anonymous_memory(process: str = "self") -> float:
     """MiB of a process that are no pages of files; 0 where there is no such process any more."""
     with suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():

@@ -36,13 +36,13 @@ def _running(command: list[str]) -> Prepared:
     return Prepared(run)
 
 
-def seqkit(what: str) -> Prepared:
-    if what == "help":
+def seqkit(case: str) -> Prepared:
+    if case == "help":
         return _running([sys.executable, "-m", "seqkit", "--help"])
     folder = tempfile.mkdtemp()
     recipe = Path(folder) / "recipe.yaml"
     recipe.write_text(RECIPE)
-    if what == "check":
+    if case == "check":
         return _running([sys.executable, "-m", "seqkit", "recipes", "check", str(recipe)])
     os.environ["SEQKIT_CACHE"] = str(Path(folder) / "cache")
     count = 0
@@ -57,8 +57,8 @@ def seqkit(what: str) -> Prepared:
     return Prepared(run)
 
 
-def torch(what: str) -> Prepared:
-    code = SCRIPT if what == "first step" else "import torch"
+def torch(case: str) -> Prepared:
+    code = SCRIPT if case == "first step" else "import torch"
     return _running([sys.executable, "-c", code])
 
 
@@ -69,9 +69,9 @@ GROUP = Group(
     "end (with run folder, evaluation on dev and test, and model folder), compared with `python -c 'import "
     "torch'` and with a bare script of one step.",
     [
-        Case("help", {"what": "help"}, quick=True),
-        Case("check", {"what": "check"}, quick=True),
-        Case("first step", {"what": "first step"}),
+        Case("help", {"case": "help"}, quick=True),
+        Case("check", {"case": "check"}, quick=True),
+        Case("first step", {"case": "first step"}),
     ],
     [Contender("seqkit", f"{HERE}:seqkit"), Contender("torch", f"{HERE}:torch")],
     # What matters is how small a share of torch's own start this is: torch's time over ours.

@@ -36,7 +36,7 @@ def _start() -> None:
 # ---- the softmax
 
 
-def _softmax(loss_of: Callable[[Tensor, Tensor], Tensor], weights: Any, symbols: int, told: Any = None) -> Prepared:
+def _softmax(loss_of: Callable[[Tensor, Tensor], Tensor], weights: Any, symbols: int, outputs: Any = None) -> Prepared:
     """Loss and backward of one batch, from encoded steps on."""
     import torch
 
@@ -49,11 +49,11 @@ def _softmax(loss_of: Callable[[Tensor, Tensor], Tensor], weights: Any, symbols:
         loss_of(steps, y).backward()
 
     return Prepared(
-        run, None if told is None else lambda: told(steps[:64], y[:64]), {"tokens": len(y), "padded": len(y)}
+        run, None if outputs is None else lambda: outputs(steps[:64], y[:64]), {"tokens": len(y), "padded": len(y)}
     )
 
 
-def _ours(symbols: int) -> Any:
+def _adaptive_softmax(symbols: int) -> Any:
     """The adaptive softmax of seqkit's head, whose weights the peer gets."""
     from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 
@@ -61,29 +61,29 @@ def _ours(symbols: int) -> Any:
     return AdaptiveSoftmax(HIDDEN, symbols)
 
 
-def _told(nats: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Mapping[str, Any]]:
+def _outputs(nats: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Mapping[str, Any]]:
     return lambda steps, y: {"nats": nats(steps, y).detach().numpy()}
 
 
 def adaptive(symbols: int) -> Prepared:
-    softmax = _ours(symbols)
-    told = _told(softmax.nats)
-    return _softmax(softmax.loss, list(softmax.parameters()), symbols, told)
+    softmax = _adaptive_softmax(symbols)
+    outputs = _outputs(softmax.nats)
+    return _softmax(softmax.loss, list(softmax.parameters()), symbols, outputs)
 
 
 def torch_adaptive(symbols: int) -> Prepared:
     """Torch's own, which has no biases in its clusters: ours start at zero."""
     import torch
 
-    ours = _ours(symbols)
-    own = torch.nn.AdaptiveLogSoftmaxWithLoss(HIDDEN, symbols, list(ours.cutoffs), head_bias=True)
+    reference = _adaptive_softmax(symbols)
+    peer_module = torch.nn.AdaptiveLogSoftmaxWithLoss(HIDDEN, symbols, list(reference.cutoffs), head_bias=True)
     with torch.no_grad():
-        own.head.load_state_dict(ours.near.state_dict())
-        for tail, narrow, far in zip(own.tail, ours.narrow, ours.far, strict=True):
+        peer_module.head.load_state_dict(reference.near.state_dict())
+        for tail, narrow, far in zip(peer_module.tail, reference.narrow, reference.far, strict=True):
             tail[0].weight.copy_(narrow.weight)  # type: ignore[index]
             tail[1].weight.copy_(far.weight)  # type: ignore[index]
-    told = _told(lambda steps, y: -own(steps, y).output)
-    return _softmax(lambda steps, y: own(steps, y).loss, list(own.parameters()), symbols, told)
+    outputs = _outputs(lambda steps, y: -peer_module(steps, y).output)
+    return _softmax(lambda steps, y: peer_module(steps, y).loss, list(peer_module.parameters()), symbols, outputs)
 
 
 def full(symbols: int) -> Prepared:
@@ -158,16 +158,16 @@ def sparse_adam(symbols: int) -> Prepared:
     return _vectors(make, symbols)
 
 
-def ours(what: str, symbols: int) -> Prepared:
-    return {"softmax": adaptive, "vectors": lazy}[what](symbols)
+def seqkit(part: str, symbols: int) -> Prepared:
+    return {"softmax": adaptive, "vectors": lazy}[part](symbols)
 
 
-def plain(what: str, symbols: int) -> Prepared:
-    return {"softmax": full, "vectors": dense}[what](symbols)
+def plain(part: str, symbols: int) -> Prepared:
+    return {"softmax": full, "vectors": dense}[part](symbols)
 
 
-def peer(what: str, symbols: int) -> Prepared:
-    return {"softmax": torch_adaptive, "vectors": sparse_adam}[what](symbols)
+def peer(part: str, symbols: int) -> Prepared:
+    return {"softmax": torch_adaptive, "vectors": sparse_adam}[part](symbols)
 
 
 HERE = __name__
@@ -181,12 +181,12 @@ GROUP = Group(
     "SparseAdam with a sparse one. These options are other models and other algorithms than torch's defaults: the "
     "ratio is what choosing them saves.",
     [
-        Case(f"{what} {size:,}", {"what": what, "symbols": size}, quick=size <= 15_000)
-        for what, sizes in (("softmax", SOFTMAX), ("vectors", VECTORS))
+        Case(f"{part} {size:,}", {"part": part, "symbols": size}, quick=size <= 15_000)
+        for part, sizes in (("softmax", SOFTMAX), ("vectors", VECTORS))
         for size in sizes
     ],
     [
-        Contender("seqkit", f"{HERE}:ours"),
+        Contender("seqkit", f"{HERE}:seqkit"),
         Contender("torch, all symbols", f"{HERE}:plain"),
         Contender("torch, by parts", f"{HERE}:peer"),
     ],

@@ -36,15 +36,15 @@ def prepared(step: Any, hidden: int) -> Prepared:
             for t in range(STEPS):
                 _, state = step(x[t], state)
 
-    def told() -> dict[str, Any]:
+    def outputs() -> dict[str, Any]:
         state, outputs = None, []
         with torch.inference_mode():
             for t in range(STEPS):
-                said, state = step(x[t], state)
-                outputs.append(said.numpy().copy())
+                output, state = step(x[t], state)
+                outputs.append(output.numpy().copy())
         return {"outputs": np.concatenate(outputs)}
 
-    return Prepared(run, told, {"tokens": STEPS, "padded": STEPS})
+    return Prepared(run, outputs, {"tokens": STEPS, "padded": STEPS})
 
 
 def seqkit(hidden: int) -> Prepared:
@@ -55,10 +55,10 @@ def seqkit(hidden: int) -> Prepared:
     encoder = lstm(hidden, hidden=hidden).eval()
     with torch.no_grad():
         encoder.cells[0].load_state_dict(weights(hidden).state_dict())  # type: ignore[index, union-attr]
-    one = torch.ones(1, dtype=torch.int64)
+    length = torch.ones(1, dtype=torch.int64)
 
     def step(x: Any, state: Any) -> Any:
-        encoded = encoder(x[:, None], one, state)
+        encoded = encoder(x[:, None], length, state)
         return encoded.last, encoded.state
 
     return prepared(step, hidden)
@@ -69,20 +69,20 @@ def layer(hidden: int) -> Prepared:
     return prepared(lambda x, state: _first(lstm(x[None], state)), hidden)
 
 
-def _first(said: Any) -> Any:
-    return said[0][0], said[1]
+def _first(result: Any) -> Any:
+    return result[0][0], result[1]
 
 
 def cell(hidden: int) -> Prepared:
     import torch
     from torch import nn
 
-    given, own = weights(hidden), nn.LSTMCell(hidden, hidden)
+    lstm, lstm_cell = weights(hidden), nn.LSTMCell(hidden, hidden)
     with torch.no_grad():
-        own.load_state_dict({name.removesuffix("_l0"): value for name, value in given.state_dict().items()})
+        lstm_cell.load_state_dict({name.removesuffix("_l0"): value for name, value in lstm.state_dict().items()})
 
     def step(x: Any, state: Any) -> Any:
-        state = own(x, state)
+        state = lstm_cell(x, state)
         return state[0], state
 
     return prepared(step, hidden)

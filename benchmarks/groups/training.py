@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from seqkit.interfaces import Batch
 
-OWN = "own batches, classification"
+OWN_BATCHES = "own batches, classification"
 """The others put batches together as they do by default: by chance."""
 
 RECIPES: Mapping[str, str] = {
@@ -44,13 +44,13 @@ encoder: {use: gru, dim: 16, hidden: 16}
 train: {steps: 500, batch: 8, histograms: false, log_every: 100}
 """,
 }
-RECIPES = {**RECIPES, OWN: RECIPES["classification"]}
+RECIPES = {**RECIPES, OWN_BATCHES: RECIPES["classification"]}
 
 
-class Ours:
+class TrainingCase:
     """A case as seqkit sees it: recipe, data and model, from which the others take batches and weights."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, case: str) -> None:
         import torch
 
         from seqkit.experiments.prepare import prepare_data
@@ -58,26 +58,27 @@ class Ours:
         from seqkit.runs.progress import Progress
 
         torch.set_flush_denormal(True)
-        self.what = what
-        self.recipe = parse(RECIPES[what].encode(), "benchmark.yaml")
+        self.case = case
+        self.recipe = parse(RECIPES[case].encode(), "benchmark.yaml")
         self.data = prepare_data(self.recipe, Progress(quiet=True), lambda line: None)
-        ((self.name, self.part),) = self.data.items()
+        ((self.name, self.task_data),) = self.data.items()
 
     def model(self) -> Any:
         from seqkit.model import build_model
 
-        return build_model(self.recipe, {n: (part.task, part.input, part.target) for n, part in self.data.items()})
+        return build_model(self.recipe, {n: (data.task, data.input, data.target) for n, data in self.data.items()})
 
     def batches(self) -> list[Batch]:
         """What the others train on: what seqkit trains on, or random batches."""
         import numpy as np
 
-        if self.what == OWN:
-            order, size = np.random.default_rng(1).permutation(len(self.part.splits["train"])), self.recipe.train.batch
-            return [self.part.batch("train", order[at : at + size]) for at in range(0, len(order), size)]
-        return self.own()
+        if self.case == OWN_BATCHES:
+            order = np.random.default_rng(1).permutation(len(self.task_data.splits["train"]))
+            size = self.recipe.train.batch
+            return [self.task_data.batch("train", order[start : start + size]) for start in range(0, len(order), size)]
+        return self.seqkit_batches()
 
-    def own(self) -> list[Batch]:
+    def seqkit_batches(self) -> list[Batch]:
         """What seqkit trains on."""
         from seqkit.data.epoch import EpochPlan
 
@@ -86,7 +87,7 @@ class Ours:
         return [batch for turn in turns for batch in plan.batches(turn)]
 
     def notes(self) -> Mapping[str, Any]:
-        batches = self.own()
+        batches = self.seqkit_batches()
         sizes = {
             "tokens": sum(b.tokens for b in batches),
             "padded": sum(b.lengths.numel() * b.x.shape[1] for b in batches),
@@ -94,14 +95,14 @@ class Ours:
         return {**sizes, "steps": len(batches), "examples": sum(b.size for b in batches)}
 
 
-def seqkit(what: str) -> Prepared:
+def seqkit(case: str) -> Prepared:
     """The whole loop: run folder, logs, clipping, checks; the evaluation at the end is not counted."""
     from seqkit.runs.interrupts import Interrupts
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
     from seqkit.training.loop import train
 
-    ours = Ours(what)
+    setup = TrainingCase(case)
 
     class Stopwatch(Progress):
         """Knows when the first and the last step were done."""
@@ -114,37 +115,39 @@ def seqkit(what: str) -> Prepared:
             self.marks.append(time.perf_counter())
 
     def run() -> float:
-        model, watch = ours.model(), Stopwatch()
+        model, watch = setup.model(), Stopwatch()
         with tempfile.TemporaryDirectory() as folder, Interrupts() as stop:
-            text = RECIPES[what]
-            where = Run.create("benchmark", text=text.encode(), resolved=text, out=Path(folder) / "run")
-            with where:
-                where.status("running")
-                train(model, ours.data, ours.recipe.train, where, seed=ours.recipe.seed, stop=stop, progress=watch)
+            text = RECIPES[case]
+            run_folder = Run.create("benchmark", text=text.encode(), resolved=text, out=Path(folder) / "run")
+            with run_folder:
+                run_folder.status("running")
+                train(
+                    model, setup.data, setup.recipe.train, run_folder, seed=setup.recipe.seed, stop=stop, progress=watch
+                )
         steps = len(watch.marks)
         return (watch.marks[-1] - watch.marks[0]) * steps / (steps - 1)
 
-    def told() -> Mapping[str, Any]:
+    def outputs() -> Mapping[str, Any]:
         import numpy as np
         import torch
 
-        model = ours.model()
+        model = setup.model()
         with torch.no_grad():
-            found = [model.loss(ours.name, batch)[:2] for batch in ours.batches()[:3]]
-        return {"losses": np.array([float(total / count) for total, count in found])}
+            losses = [model.loss(setup.name, batch)[:2] for batch in setup.batches()[:3]]
+        return {"losses": np.array([float(total / count) for total, count in losses])}
 
-    return Prepared(run, told, ours.notes())
+    return Prepared(run, outputs, setup.notes())
 
 
 # ---- the same models by hand
 
 
-def loop(ours: Ours, make: Callable[[Any], tuple[list[nn.Parameter], Callable[[Batch], Tensor]]]) -> Prepared:
+def loop(setup: TrainingCase, make: Callable[[Any], tuple[list[nn.Parameter], Callable[[Batch], Tensor]]]) -> Prepared:
     """A hand-written loop. `make(weights)` gives parameters and a function from a batch to its mean loss."""
     import numpy as np
     import torch
 
-    batches, weights = ours.batches(), ours.model().state_dict()
+    batches, weights = setup.batches(), setup.model().state_dict()
 
     def run() -> None:
         parameters, loss_of = make(weights)
@@ -158,12 +161,12 @@ def loop(ours: Ours, make: Callable[[Any], tuple[list[nn.Parameter], Callable[[B
             if number % 100 == 0:
                 loss.item()
 
-    def told() -> Mapping[str, Any]:
+    def outputs() -> Mapping[str, Any]:
         _, loss_of = make(weights)
         with torch.no_grad():
             return {"losses": np.array([float(loss_of(batch)) for batch in batches[:3]])}
 
-    return Prepared(run, told, {})
+    return Prepared(run, outputs, {})
 
 
 def load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str, names: Mapping[str, str] | None = None) -> None:
@@ -178,12 +181,12 @@ def load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str, names: M
 def bilstm(weights: Mapping[str, Tensor], dim: int, hidden: int) -> nn.LSTM:
     from torch import nn
 
-    own = nn.LSTM(dim, hidden, batch_first=True, bidirectional=True)
+    lstm = nn.LSTM(dim, hidden, batch_first=True, bidirectional=True)
     names = {
-        n: ("1." if n.endswith("_reverse") else "0.") + n.removesuffix("_reverse") for n, _ in own.named_parameters()
+        n: ("1." if n.endswith("_reverse") else "0.") + n.removesuffix("_reverse") for n, _ in lstm.named_parameters()
     }
-    load(own, weights, "encoder.cells.", names)
-    return own
+    load(lstm, weights, "encoder.cells.", names)
+    return lstm
 
 
 def packed_over(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,26 +194,28 @@ def packed_over(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tens
     import torch
     from torch.nn.utils import rnn
 
-    said, (h, _) = lstm(rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
-    return rnn.pad_packed_sequence(said, batch_first=True)[0], torch.cat([h[0], h[1]], dim=1)
+    packed, (h, _) = lstm(rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+    return rnn.pad_packed_sequence(packed, batch_first=True)[0], torch.cat([h[0], h[1]], dim=1)
 
 
-def torch_packed(what: str) -> Prepared:
+def torch_packed(case: str) -> Prepared:
     """As the documentation has it: pack, layer, pad."""
     import torch
     from torch import nn
     from torch.nn import functional
 
-    ours = Ours(what)
-    classify = what != "tagging"
+    setup = TrainingCase(case)
+    classify = case != "tagging"
 
     def make(weights: Any) -> Any:
-        table = nn.Embedding.from_pretrained(weights[f"layers.{ours.name}.weight"].clone(), freeze=False, padding_idx=0)
+        table = nn.Embedding.from_pretrained(
+            weights[f"layers.{setup.name}.weight"].clone(), freeze=False, padding_idx=0
+        )
         lstm = bilstm(weights, 128, 128)
-        out = nn.Linear(256, len(weights[f"heads.{ours.name}.out.bias"]))
-        load(out, weights, f"heads.{ours.name}.out.")
+        out = nn.Linear(256, len(weights[f"heads.{setup.name}.out.bias"]))
+        load(out, weights, f"heads.{setup.name}.out.")
         if classify:
-            parts: list[nn.Module] = [table, lstm, out]
+            modules: list[nn.Module] = [table, lstm, out]
 
             def loss_of(batch: Batch) -> Tensor:
                 _, last = packed_over(lstm, table(batch.x), batch.lengths)
@@ -221,49 +226,49 @@ def torch_packed(what: str) -> Prepared:
 
             crf = CRF(out.out_features, batch_first=True)
             with torch.no_grad():
-                crf.transitions.copy_(weights[f"heads.{ours.name}.transitions"])
-                crf.start_transitions.copy_(weights[f"heads.{ours.name}.start"])
-                crf.end_transitions.copy_(weights[f"heads.{ours.name}.end"])
-            parts = [table, lstm, out, crf]
+                crf.transitions.copy_(weights[f"heads.{setup.name}.transitions"])
+                crf.start_transitions.copy_(weights[f"heads.{setup.name}.start"])
+                crf.end_transitions.copy_(weights[f"heads.{setup.name}.end"])
+            modules = [table, lstm, out, crf]
 
             def loss_of(batch: Batch) -> Tensor:
                 steps, _ = packed_over(lstm, table(batch.x[..., 0].long()), batch.lengths)
                 return -crf(out(steps), batch.y, mask=batch.mask, reduction="sum") / batch.lengths.sum()
 
-        return [p for part in parts for p in part.parameters()], loss_of
+        return [p for module in modules for p in module.parameters()], loss_of
 
-    return loop(ours, make)
+    return loop(setup, make)
 
 
-def language(weights: Any, ours: Ours, cell: type[nn.RNNBase]) -> Any:
+def language(weights: Any, setup: TrainingCase, cell: type[nn.RNNBase]) -> Any:
     """Embedding, layer, softmax over symbols; the state carried from window to window."""
     import torch
     from torch import nn
     from torch.nn import functional
 
-    table = nn.Embedding.from_pretrained(weights[f"layers.{ours.name}.weight"].clone(), freeze=False, padding_idx=0)
+    table = nn.Embedding.from_pretrained(weights[f"layers.{setup.name}.weight"].clone(), freeze=False, padding_idx=0)
     hidden = weights["encoder.cells.0.weight_hh_l0"].shape[1]
     layer = cell(table.embedding_dim, hidden, batch_first=True)
     load(layer, weights, "encoder.cells.0.")
     out = nn.Linear(hidden, table.num_embeddings)
-    load(out, weights, f"heads.{ours.name}.")
+    load(out, weights, f"heads.{setup.name}.")
     carried: list[Any] = [None]
 
     def loss_of(batch: Batch) -> Tensor:
         state = carried[0] if batch.carry else None
         steps, state = layer(table(batch.x), state)
         if torch.is_grad_enabled():
-            carried[0] = tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
+            carried[0] = tuple(tensor.detach() for tensor in state) if isinstance(state, tuple) else state.detach()
         return functional.cross_entropy(out(steps).flatten(0, 1), batch.y.flatten())
 
     return [*table.parameters(), *layer.parameters(), *out.parameters()], loss_of
 
 
-def torch_plain(what: str) -> Prepared:
+def torch_plain(case: str) -> Prepared:
     from torch import nn
 
-    ours = Ours(what)
-    return loop(ours, lambda weights: language(weights, ours, nn.GRU if what == "tiny" else nn.LSTM))
+    setup = TrainingCase(case)
+    return loop(setup, lambda weights: language(weights, setup, nn.GRU if case == "tiny" else nn.LSTM))
 
 
 HERE = __name__
@@ -278,22 +283,24 @@ GROUP = Group(
     "framework around it costs; and SST-2 again, where seqkit makes its own batches and the others random ones, "
     "as they do by default. Toolkits run their own training, without evaluation, saves and logs; seqkit runs its "
     "whole loop, with run folder and logs.",
-    [Case(name, {"what": name}, quick=name in ("classification", "tiny")) for name in RECIPES],
+    [Case(name, {"case": name}, quick=name in ("classification", "tiny")) for name in RECIPES],
     [
         Contender("seqkit", f"{HERE}:seqkit"),
-        Contender("torch packed", f"{HERE}:torch_packed", needs=("torchcrf",), only=("classification", OWN, "tagging")),
+        Contender(
+            "torch packed", f"{HERE}:torch_packed", needs=("torchcrf",), only=("classification", OWN_BATCHES, "tagging")
+        ),
         Contender("torch, plain loop", f"{HERE}:torch_plain", only=("character LM", "tiny")),
         Contender("Flair", f"{TOOLKITS}:flair", needs=("flair",), only=("tagging",)),
         Contender("Flair, plain loop", f"{TOOLKITS}:flair_loop", needs=("flair",), only=("tagging",)),
         Contender("Lightning", f"{TOOLKITS}:lightning", needs=("lightning",), only=("tiny",)),
-        Contender("Keras, jax", f"{TOOLKITS}:keras_jax", needs=("keras", "jax"), only=("classification", OWN)),
-        Contender("Keras, torch", f"{TOOLKITS}:keras_torch", needs=("keras",), only=("classification", OWN)),
-        Contender("Ludwig", f"{TOOLKITS}:ludwig", needs=("ludwig",), only=("classification", OWN)),
+        Contender("Keras, jax", f"{TOOLKITS}:keras_jax", needs=("keras", "jax"), only=("classification", OWN_BATCHES)),
+        Contender("Keras, torch", f"{TOOLKITS}:keras_torch", needs=("keras",), only=("classification", OWN_BATCHES)),
+        Contender("Ludwig", f"{TOOLKITS}:ludwig", needs=("ludwig",), only=("classification", OWN_BATCHES)),
     ],
     [
         *(
             Target(f"SST-2 epoch, BiLSTM 128{which}", case, *rest)
-            for case, which in (("classification", ", same batches"), (OWN, ", each its own batches"))
+            for case, which in (("classification", ", same batches"), (OWN_BATCHES, ", each its own batches"))
             for rest in (("torch packed", 2, 3.5), ("Keras, jax", 3, 5.5), ("Keras, torch", 10, 17))
         ),
         Target("entities, BiLSTM-CRF 128, its trainer", "tagging", "Flair", 4, 10),

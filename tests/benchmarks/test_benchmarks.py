@@ -21,18 +21,18 @@ class Scripted(driver.Process):
 
     order: list[str] = []  # noqa: RUF012
 
-    def __init__(self, name: str, seconds: float, told: dict[str, Any] | None) -> None:
-        self.who = Contender(name, "nowhere:nothing")
-        self.seconds, self.told = seconds, told
+    def __init__(self, name: str, seconds: float, outputs: dict[str, Any] | None) -> None:
+        self.contender = Contender(name, "nowhere:nothing")
+        self.seconds, self.outputs = seconds, outputs
 
-    def ask(self, **what: Any) -> dict[str, Any]:
-        if what["do"] == "prepare":
+    def ask(self, **request: Any) -> dict[str, Any]:
+        if request["do"] == "prepare":
             return {"notes": {"tokens": 60, "padded": 100}}
-        if what["do"] == "tell":
-            if self.told is not None:
-                np.savez(what["path"], **self.told)
-            return {"told": self.told is not None}
-        self.order.append(self.who.name)
+        if request["do"] == "compute":
+            if self.outputs is not None:
+                np.savez(request["path"], **self.outputs)
+            return {"saved": self.outputs is not None}
+        self.order.append(self.contender.name)
         return {"seconds": self.seconds, "peak_mib": 10.0}
 
 
@@ -40,35 +40,35 @@ def group(**more: Any) -> Group:
     return Group("made", "About.", [Case("one", {"size": 1})], [Contender("ours", "nowhere:nothing")], **more)
 
 
-def test_rounds_are_interleaved_there_and_back_and_ratios_are_theirs_over_ours() -> None:
+def test_rounds_alternate_in_order_and_ratios_are_of_the_contender_to_ours() -> None:
     Scripted.order.clear()
-    told = {"x": np.ones(3)}
-    ours, other = Scripted("ours", 2.0, told), Scripted("other", 3.0, {"x": np.ones(3) + 1e-6})
-    found = driver.run_case(group(), Case("one", {}), [ours, other], rounds=3)
+    outputs = {"x": np.ones(3)}
+    ours, other = Scripted("ours", 2.0, outputs), Scripted("other", 3.0, {"x": np.ones(3) + 1e-6})
+    report = driver.run_case(group(), Case("one", {}), [ours, other], rounds=3)
     assert Scripted.order == ["ours", "other", "ours", "other", "other", "ours", "ours", "other"]
-    assert found["results"]["other"]["ratio"] == [1.5, 1.5, 1.5]
-    assert found["results"]["other"]["apart"] == pytest.approx(1e-6, rel=0.01)
-    assert found["notes"] == {"tokens": 60, "padded": 100}
+    assert report["results"]["other"]["ratio"] == [1.5, 1.5, 1.5]
+    assert report["results"]["other"]["apart"] == pytest.approx(1e-6, rel=0.01)
+    assert report["notes"] == {"tokens": 60, "padded": 100}
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"x": np.ones(3) * 1.1}, {"x": np.ones(4)}, {"y": np.ones(3)}, {"x": np.full(3, np.nan)}]
+    "outputs", [{"x": np.ones(3) * 1.1}, {"x": np.ones(4)}, {"y": np.ones(3)}, {"x": np.full(3, np.nan)}]
 )
-def test_who_computes_something_else_is_not_timed(wrong: dict[str, Any]) -> None:
+def test_a_contender_that_computes_something_else_is_not_timed(outputs: dict[str, Any]) -> None:
     Scripted.order.clear()
-    processes = [Scripted("ours", 2.0, {"x": np.ones(3)}), Scripted("other", 1.0, wrong)]
-    found = driver.run_case(group(), Case("one", {}), processes, rounds=2)
-    assert "computes something else" in found["results"]["other"]["failed"]
+    processes = [Scripted("ours", 2.0, {"x": np.ones(3)}), Scripted("other", 1.0, outputs)]
+    report = driver.run_case(group(), Case("one", {}), processes, rounds=2)
+    assert "computes something else" in report["results"]["other"]["failed"]
     assert "other" not in Scripted.order
 
 
 def test_a_contender_whose_modules_are_missing_is_named_and_counts_neither_way() -> None:
     contenders = [Contender("rival", "nowhere:nothing", needs=("no_such_module_at_all",))]
-    said: list[str] = []
-    made = Group("made", "About.", [], contenders, [Target("speed", "", "rival", 2, 4)])
-    found = driver.run_group(made, quick=True, threads=1, pythons=driver.default_pythons(), say=said.append)
-    assert found["missing"] == {"rival": "no_such_module_at_all not installed"}
-    assert "rival is left out" in said[0]
+    lines: list[str] = []
+    made_group = Group("made", "About.", [], contenders, [Target("speed", "", "rival", 2, 4)])
+    report = driver.run_group(made_group, quick=True, threads=1, pythons=driver.default_pythons(), say=lines.append)
+    assert report["missing"] == {"rival": "no_such_module_at_all not installed"}
+    assert "rival is left out" in lines[0]
     machine = {
         "command": "c",
         "made": "d",
@@ -79,7 +79,7 @@ def test_a_contender_whose_modules_are_missing_is_named_and_counts_neither_way()
         "python": "3",
         "packages": {},
     }
-    text = page.page({"groups": {"made": {"machine": machine, "quick": True, **found}}})
+    text = page.page({"groups": {"made": {"machine": machine, "quick": True, **report}}})
     assert "| speed | rival | 2 | 4 | – | no_such_module_at_all not installed |" in text
 
 
@@ -100,20 +100,20 @@ def test_the_page_tells_losses_as_it_tells_wins() -> None:
         "python": "3",
         "packages": {},
     }
-    made = {
+    report = {
         "name": "made",
         "about": "About.",
         "ours": "ours",
         "yardsticks": [],
         "missing": {},
         "derived": {"slope": 1},
-        "limits": [vars(Limit("growth", "slope", most, aim)) for most, aim in ((1.05, 1.02), (0.9, 0.8))],
+        "limits": [vars(Limit("growth", "slope", limit, aim)) for limit, aim in ((1.05, 1.02), (0.9, 0.8))],
         "machine": machine,
         "quick": False,
-        "targets": [vars(Target("speed", "", who, 2, 4)) for who in ("slow", "fast")],
+        "targets": [vars(Target("speed", "", contender, 2, 4)) for contender in ("slow", "fast")],
         "cases": [{"name": "one", "options": {}, "notes": {"tokens": 60, "padded": 100}, "results": results}],
     }
-    text = page.page({"groups": {"made": made}})
+    text = page.page({"groups": {"made": report}})
     assert "| speed | slow | 2 | 4 | 3.00 | met |" in text
     assert "| speed | fast | 2 | 4 | 0.50 | **missed** |" in text
     assert "| growth | itself | at most 1.05 | 1.02 | 1 | aim met |" in text
@@ -124,22 +124,22 @@ def test_the_page_tells_losses_as_it_tells_wins() -> None:
     assert "- slope: 1" in text
 
 
-@pytest.mark.parametrize("what", ["tagging", "tiny"])
-def test_a_profile_accounts_for_a_step(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("case", ["tagging", "tiny"])
+def test_a_profile_accounts_for_a_step(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part takes time, and the parts are told beside the products that they cannot do without."""
     if "SEQKIT_DATA" not in os.environ:
         pytest.skip("SEQKIT_DATA is not set")
     monkeypatch.setattr("benchmarks.profile.ROUNDS", 1)
     monkeypatch.setattr("benchmarks.profile.RECIPES", RECIPES)
-    monkeypatch.setitem(RECIPES, what, RECIPES[what].replace("epochs: 1", "steps: 4").replace("steps: 500", "steps: 4"))
-    found = profile.profile(what)
-    assert found["steps"] == 4
-    assert all(took > 0 for took in found["parts"].values())
-    assert 0 < found["bound"] < sum(found["parts"].values())
-    assert profile.lines({what: found})[0] == f"| part of a step, ms | {what} |"
+    monkeypatch.setitem(RECIPES, case, RECIPES[case].replace("epochs: 1", "steps: 4").replace("steps: 500", "steps: 4"))
+    figures = profile.profile(case)
+    assert figures["steps"] == 4
+    assert all(seconds > 0 for seconds in figures["parts"].values())
+    assert 0 < figures["bound"] < sum(figures["parts"].values())
+    assert profile.lines({case: figures})[0] == f"| part of a step, ms | {case} |"
 
 
-def test_who_was_not_compared_is_named() -> None:
+def test_contenders_without_comparison_are_named() -> None:
     results = {"ours": {}, "bound": {}, "held": {"apart": 0.0}, "now and then": {}, "free": {}}
     cases = [{"results": results}, {"results": {"ours": {}, "now and then": {"apart": 1e-7}}}]
     assert page.uncompared({"ours": "ours", "yardsticks": ["bound"], "cases": cases}) == ["free"]
@@ -158,17 +158,17 @@ def test_an_unknown_group_is_an_error(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_group_can_be_loaded_and_has_something_quick(name: str) -> None:
-    found = load_group(name)
-    assert found.name == name
-    assert any(case.quick for case in found.cases)
-    names = [case.name for case in found.cases]
+    group = load_group(name)
+    assert group.name == name
+    assert any(case.quick for case in group.cases)
+    names = [case.name for case in group.cases]
     assert len(set(names)) == len(names)
-    for who in found.contenders:
-        assert set(who.only) <= set(names)
-        assert callable(who.load())
-    for target in found.targets:
-        assert target.against in {who.name for who in found.contenders}
-        assert any(each.startswith(target.cases) for each in names)
+    for contender in group.contenders:
+        assert set(contender.only) <= set(names)
+        assert callable(contender.load())
+    for target in group.targets:
+        assert target.against in {contender.name for contender in group.contenders}
+        assert any(case_name.startswith(target.cases) for case_name in names)
         assert target.aim >= target.ratio
 
 
@@ -176,13 +176,13 @@ def test_every_group_can_be_loaded_and_has_something_quick(name: str) -> None:
 def test_a_group_runs_in_processes_of_its_own(tmp_path: Path) -> None:
     """One real round: start-up is the cheapest."""
     assert main(["startup", "--quick", "--case", "help", "--threads", "1", "--json", str(tmp_path / "found.json")]) == 0
-    found = json.loads((tmp_path / "found.json").read_text())["groups"]["startup"]
-    assert found["cases"][0]["results"]["seqkit"]["median"] > 0
-    assert len(found["cases"][0]["results"]["torch"]["seconds"]) == driver.QUICK_ROUNDS
+    report = json.loads((tmp_path / "found.json").read_text())["groups"]["startup"]
+    assert report["cases"][0]["results"]["seqkit"]["median"] > 0
+    assert len(report["cases"][0]["results"]["torch"]["seconds"]) == driver.QUICK_ROUNDS
 
 
 def test_prepared_needs_no_outputs() -> None:
-    assert Prepared(lambda: None).told is None
+    assert Prepared(lambda: None).outputs is None
 
 
 def test_gigabytes_are_only_written_where_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_gigabytes_are_only_written_where_somebody_asks(monkeypatch: pytest.Monk
     measured.clear()
     assert main(["growth", "--case", "corpus lines"]) == 0
     assert measured == ["corpus lines 40 MB", "corpus lines 400 MB", "corpus lines 4 GB"]
-    assert not any(case.quick and case.asked for name in GROUPS for case in load_group(name).cases)
+    assert not any(case.quick and case.on_request for name in GROUPS for case in load_group(name).cases)
 
 
 def test_a_case_measured_again_takes_its_place_among_the_others(
@@ -220,11 +220,11 @@ def test_a_case_measured_again_takes_its_place_among_the_others(
     assert [(case["name"], case["round"]) for case in cases] == [(names[0], 1), *((name, 0) for name in names[1:])]
 
 
-@pytest.mark.parametrize("kind", ["lines", "stream"])
-def test_a_small_corpus_can_be_measured(kind: str) -> None:
-    prepared = load_group("growth").contenders[0].load()(what=kind, size=300_000)
+@pytest.mark.parametrize("unit", ["lines", "stream"])
+def test_a_small_corpus_can_be_measured(unit: str) -> None:
+    prepared = load_group("growth").contenders[0].load()(growing=unit, size=300_000)
     prepared.run()
-    case = {"name": f"corpus {kind}", "options": {"what": kind, "size": 300_000}, "notes": prepared.notes}
+    case = {"name": f"corpus {unit}", "options": {"growing": unit, "size": 300_000}, "notes": prepared.notes}
     (line,) = load_group("growth").derive([case]).values()  # type: ignore[misc]
     assert prepared.notes["examples"] > 500
     assert 0 <= prepared.notes["storing"] < 100
