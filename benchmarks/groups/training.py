@@ -120,7 +120,7 @@ def seqkit(case: str) -> Prepared:
             text = RECIPES[case]
             run_folder = Run.create("benchmark", text=text.encode(), resolved=text, out=Path(folder) / "run")
             with run_folder:
-                run_folder.status("running")
+                run_folder.set_status("running")
                 train(
                     model, setup.data, setup.recipe.train, run_folder, seed=setup.recipe.seed, stop=stop, progress=watch
                 )

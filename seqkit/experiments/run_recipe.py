@@ -71,7 +71,7 @@ def run_recipe(
         deterministic(choose_device(recipe.device)) as device,
         out_of_memory.explain_oom(),
     ):
-        run.status("running")
+        run.set_status("running")
         fault_injection.announce(run.log)
         plugins = _record_plugins(recipe, run, progress, resume)
         versions = f"torch {torch.__version__}; seqkit {__version__}"
@@ -90,7 +90,7 @@ def _run_recipe(
     resume: bool,
 ) -> RunResult:
     data = prepare_data(recipe, progress, run.log, stop=stop)
-    run.data({name: data_facts(task_data) for name, task_data in data.items()})
+    run.write_data_facts({name: data_facts(task_data) for name, task_data in data.items()})
     stop.check("stopped before training; go on with --resume")
 
     model = build_seeded(recipe, data, device)
@@ -109,7 +109,7 @@ def _run_recipe(
     fields = {name: (task_data.input, task_data.target) for name, task_data in data.items()}
     save_model(model, run.model, run.resolved, fields, plugins)
     write_results(recipe, run, counters, scores)
-    run.status("running", steps=counters.step, best_step=best_step, parameters=model.count_parameters())
+    run.set_status("running", steps=counters.step, best_step=best_step, parameters=model.count_parameters())
     stop.check("stopped when all was trained and written; --resume only says so")
     return RunResult(run.folder, scores, best_step)
 
@@ -123,7 +123,7 @@ def _record_plugins(recipe: Recipe, run: Run, progress: Progress, resume: bool) 
         ):
             run.log(line)
             progress.say(line)
-    run.plugins(plugins)
+    run.write_plugins(plugins)
     return plugins
 
 
@@ -168,10 +168,10 @@ def write_results(recipe: Recipe, run: Run, counters: TrainingCounters, scores: 
         RunError: the recipe expects a score that is not among them.
     """
     on_test = {key: value for key, value in scores.items() if "/test/" in key}
-    run.metrics(counters.step, on_test, epoch=counters.epoch)
+    run.log_metrics(counters.step, on_test, epoch=counters.epoch)
     run.board.scalars(counters.step, on_test)
     for key in recipe.expect:
         if key not in scores:
             raise RunError(f"expect: there is no score '{key}'; this run has: {', '.join(sorted(scores))}")
-    run.final(scores)
+    run.write_scores(scores)
     run.board.hparams(flatten(recipe), scores)

@@ -1,17 +1,18 @@
-"""Checkpoints: folders of safetensors and JSON that are whole or not there at all, and whose damage is found.
+"""Checkpoints: folders of safetensors and JSON that are either complete or absent, and whose damage is detected.
 
     checkpoints/
       last.json, best.json           pointers: {"checkpoint": "step-00000120"}
       step-00000120/
-        model.safetensors ...        one file a stem: weights, optimiser, random states, as the caller chose
+        model.safetensors ...        one file per stem: weights, optimiser, random states, as the caller chose
         state.json                   everything that is not a tensor
         MANIFEST.json                format version, size and SHA-256 of each file; written last
 
-A save goes to a temporary name in the same folder and takes its real name when everything in it is durable, so a
-process killed at any moment leaves the old checkpoints and, at most, rubbish that the next save clears. A folder
-without a valid manifest is not a checkpoint. safetensors finds no flipped bits, so every file is hashed. No pickle.
+A save writes into a temporary folder beside the others, which gets its real name when everything in it is durable. A
+process that is killed at any moment leaves the old checkpoints and, at most, leftovers that the next save removes. A
+folder without a valid manifest is not a checkpoint. safetensors does not detect flipped bits, so every file is hashed.
+No pickle.
 
-Only one process may save into a folder (the run's lock sees to that); any number may read.
+Only one process may save into a folder (the run's lock ensures that); any number may read.
 """
 
 from __future__ import annotations
@@ -28,23 +29,22 @@ from typing import Literal, TypeAlias
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as serialized
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from seqkit import fault_injection
 from seqkit.errors import RunError
 from seqkit.io import atomic
 from seqkit.runs.manifest import MANIFEST, STATE, Damaged, TooNew, file_entry, is_sealed, manifest_text, read_manifest
-from seqkit.runs.state_tree import pack as pack
-from seqkit.runs.state_tree import unpack as unpack
-from seqkit.runtime.random_state import random_state as random_state
-from seqkit.runtime.random_state import restore_random_state as restore_random_state
+from seqkit.runs.state_tree import check_json
 from seqkit.types import JSON
 
 CORRUPT = ".corrupt"
+"""A damaged checkpoint's name ends in this, and perhaps a number."""
 
 
 REPLACED = ".replaced"
+"""A checkpoint's name ends in this while another of the same step is saved."""
 
 
 Tensors: TypeAlias = dict[str, dict[str, Tensor]]
@@ -52,7 +52,7 @@ Tensors: TypeAlias = dict[str, dict[str, Tensor]]
 
 
 Tell: TypeAlias = Callable[[str], object]
-"""Gets one plain sentence for each thing a user should know."""
+"""Takes one plain sentence for each thing that the user should know."""
 
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -69,62 +69,63 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], s
         state: dictionaries with string keys, lists, strings, numbers (infinities and NaN too), booleans, None.
 
     Raises:
-        RunError: the disk is full or read-only. Earlier checkpoints are untouched and nothing half-written is left.
+        RunError: the disk is full or read-only. Earlier checkpoints are unchanged, and no incomplete file is left.
         TypeError: `state` would not read back equal.
     """
     check_json(state)
     for stem in tensors:
         if not _STEM.fullmatch(stem):
             raise ValueError(f"not a name for a checkpoint file: {stem!r}")
-    goal = folder / name_of(step)
-    part = atomic.temporary(goal)
-    need = _size(tensors)
+    path = folder / name_of(step)
+    temporary = atomic.temporary(path)
+    need = _estimate_bytes(tensors)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         clean_up(folder)
         if need > atomic.free_bytes(folder):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        part.mkdir()
-        _fill(part, step, tensors, state)
-        _take_name(part, goal)
+        temporary.mkdir()
+        _write_files(temporary, step, tensors, state)
+        _publish(temporary, path)
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise atomic.write_error(error, folder, need=need, more=_last_good(folder)) from error
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise atomic.write_error(error, folder, need=need, more=_describe_last_good(folder)) from error
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return goal
+    return path
 
 
-def _fill(part: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: JSON) -> None:
+def _write_files(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: JSON) -> None:
+    """Write all files of a checkpoint durably, the manifest last."""
     entries: dict[str, JSON] = {}
 
-    def put(name: str, content: bytes) -> None:
-        # Hashed as it was meant: a disk that keeps something else is found out when the file is read.
+    def write(name: str, content: bytes) -> None:
+        # The hash is of the intended content: if the disk stores something else, reading the file detects it.
         entries[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        atomic.create(part / name, content, point="save.write")
+        atomic.create(folder / name, content, point="save.write")
 
     for stem, named in tensors.items():
-        put(f"{stem}.safetensors", serialized(_plain(named)))
-    put(STATE, atomic.encode(json.dumps(state, separators=(",", ":"))))
-    atomic.create(part / MANIFEST, manifest_text(step, entries), point="save.manifest")
-    atomic.sync_folder(part)
+        write(f"{stem}.safetensors", serialize(_to_plain_tensors(named)))
+    write(STATE, atomic.encode(json.dumps(state, separators=(",", ":"))))
+    atomic.create(folder / MANIFEST, manifest_text(step, entries), point="save.manifest")
+    atomic.sync_folder(folder)
 
 
-def _take_name(part: Path, goal: Path) -> None:
-    """Give a finished folder its name. A checkpoint of the same step steps aside first and is valid until then."""
-    aside = goal.with_name(goal.name + REPLACED)
-    if goal.exists():
-        os.rename(goal, aside)
+def _publish(temporary: Path, path: Path) -> None:
+    """Give a complete folder its name. A checkpoint of the same step is renamed first, and deleted afterwards."""
+    replaced = path.with_name(path.name + REPLACED)
+    if path.exists():
+        os.rename(path, replaced)
     fault_injection.at("save.rename")
-    os.rename(part, goal)
-    atomic.sync_folder(goal.parent, point="save.dirfsync")
-    if aside.exists():
-        _remove(aside)
+    os.rename(temporary, path)
+    atomic.sync_folder(path.parent, point="save.dirfsync")
+    if replaced.exists():
+        _delete(replaced)
 
 
-def _plain(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Dense tensors on the CPU that share no memory: tied weights are stored under both of their names."""
+def _to_plain_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors on the CPU that share no memory: tied weights are stored under both of their names."""
     plain: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in named.items():
@@ -138,34 +139,34 @@ def _plain(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
-def _size(tensors: Mapping[str, Mapping[str, Tensor]]) -> int:
+def _estimate_bytes(tensors: Mapping[str, Mapping[str, Tensor]]) -> int:
     """Bytes that a checkpoint of these tensors takes, with a margin for names and the small files."""
     return sum(tensor.nbytes + 256 for named in tensors.values() for tensor in named.values()) + 65536
 
 
 def check_free_space(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Raise RunError now if `folder` has no room for two checkpoints: an old one goes only when the new one is safe."""
+    """Raise RunError if two checkpoints do not fit: an old one is deleted only when the new one is complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    need = 2 * _size(tensors)
+    need = 2 * _estimate_bytes(tensors)
     if need > atomic.free_bytes(folder):
         raise atomic.write_error(OSError(errno.ENOSPC, ""), folder, need=need, more="two checkpoints must fit")
 
 
 def clean_up(folder: Path) -> None:
-    """Clear what a killed process left: unfinished folders go, a replaced checkpoint comes back if it is needed."""
+    """Remove what a killed process has left; a replaced checkpoint gets its name back if there is no new one."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(atomic.TEMPORARY):
-            _remove(path)
+            _delete(path)
         elif path.name.endswith(REPLACED):
-            goal = path.with_name(path.name.removesuffix(REPLACED))
-            if goal.exists():
-                _remove(path)
+            original = path.with_name(path.name.removesuffix(REPLACED))
+            if original.exists():
+                _delete(path)
             else:
-                os.rename(path, goal)
+                os.rename(path, original)
 
 
-def _remove(path: Path) -> None:
-    """Delete a folder under an unfinished name first, so that half of it is never taken for a damaged checkpoint."""
+def _delete(path: Path) -> None:
+    """Delete a folder, after renaming it to a temporary name, so that half of it is never taken for a checkpoint."""
     if path.is_dir() and not path.is_symlink():
         if not path.name.startswith(atomic.TEMPORARY):
             path = path.rename(atomic.temporary(path))
@@ -179,7 +180,7 @@ def load(path: Path) -> tuple[Tensors, JSON]:
     """The tensors (on the CPU) and the state of one checkpoint, exactly as saved.
 
     Raises:
-        Damaged: it is not what its manifest says; the sentence names the file.
+        Damaged: it differs from its manifest; the message names the file.
         TooNew: a later version of seqkit wrote it.
     """
     entries = verify(path)
@@ -198,7 +199,7 @@ def load(path: Path) -> tuple[Tensors, JSON]:
 
 
 def verify(path: Path) -> dict[str, JSON]:
-    """Check every byte of a checkpoint against its manifest; return the manifest's files.
+    """Check every byte of a checkpoint against its manifest; returns the files that the manifest lists.
 
     Raises:
         Damaged, TooNew: as `load`.
@@ -207,7 +208,7 @@ def verify(path: Path) -> dict[str, JSON]:
     if path.name.removesuffix(REPLACED) != name_of(manifest["step"]):
         raise Damaged(f"{path}: its manifest belongs to {name_of(manifest['step'])}")
     entries: dict[str, JSON] = manifest["files"]
-    # Names that begin with a dot are what file systems and desktops leave behind; they are nobody's data.
+    # Names that begin with a dot are made by file systems and desktops, and are not data.
     present = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     expected = {*entries, MANIFEST}
     if missing := sorted(expected - present):
@@ -218,11 +219,11 @@ def verify(path: Path) -> dict[str, JSON]:
         file = path / name
         try:
             if file.is_symlink() or not file.is_file():
-                raise Damaged(f"{file}: not a plain file")
+                raise Damaged(f"{file}: not a regular file")
             if (size := file.stat().st_size) != entry["size"]:
-                raise Damaged(f"{file}: {size} bytes, but {entry['size']} were written")
+                raise Damaged(f"{file}: has {size} bytes, but {entry['size']} were written")
             if file_entry(file) != entry:
-                raise Damaged(f"{file}: its content changed after it was written (SHA-256 differs)")
+                raise Damaged(f"{file}: its content has changed since it was written (SHA-256 differs)")
         except OSError as error:
             raise Damaged(f"{file}: {error.strerror}") from error
     return entries
@@ -231,46 +232,46 @@ def verify(path: Path) -> dict[str, JSON]:
 def newest(folder: Path, tell: Tell | None = None, *, repair: bool = True) -> Path | None:
     """The newest valid checkpoint under `folder`, or None if there is none.
 
-    Damaged ones are named through `tell`, renamed to `*.corrupt` (if `repair`) and passed over. With `repair=False`
-    nothing on disk is touched, as befits a reader of a run that may still be training.
+    Damaged ones are named through `tell`, renamed to `*.corrupt` (if `repair`) and skipped. With `repair=False` nothing
+    on disk is changed, so a run that still trains is safe.
 
     Raises:
-        TooNew: the newest one was written by a later version: going on from an older one would lose its steps.
+        TooNew: the newest one was written by a later version: continuing from an older one would lose its steps.
     """
     tell = tell or (lambda sentence: None)
     if repair:
         clean_up(folder)
-    doubtful: TooNew | None = None
+    unsealed: TooNew | None = None
     for path in reversed(steps(folder)):
         try:
             verify(path)
         except TooNew as error:
             if not is_sealed(path):
-                # Either a flipped bit or an edited number: not to be trusted, and not ours to rename.
-                tell(f"passed over: {error}")
-                doubtful = error
+                # A flipped bit or an edited number: not to be trusted, but perhaps valid for a later version.
+                tell(f"checkpoint skipped: {error}")
+                unsealed = error
                 continue
             raise
         except Damaged as error:
-            tell(f"damaged checkpoint passed over: {error}")
+            tell(f"damaged checkpoint skipped: {error}")
             if repair:
-                path.rename(_free_name(path.with_name(path.name + CORRUPT)))
+                path.rename(_unused_name(path.with_name(path.name + CORRUPT)))
         else:
             return path
-    if doubtful is not None:
-        raise doubtful
+    if unsealed is not None:
+        raise unsealed
     return None
 
 
 def steps(folder: Path) -> list[Path]:
-    """Every folder that is named like a checkpoint, oldest first. Nothing is verified."""
-    found: dict[int, Path] = {}
+    """All folders that are named like checkpoints, oldest first. Nothing is verified."""
+    by_step: dict[int, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = _NAME.fullmatch(path.name.removesuffix(REPLACED))
         if match and path.is_dir() and not path.is_symlink():
-            # `step-N` sorts before `step-N.replaced`, and wins.
-            found.setdefault(int(match.group(1)), path)
-    return [found[step] for step in sorted(found)]
+            # `step-N` sorts before `step-N.replaced`, and is preferred.
+            by_step.setdefault(int(match.group(1)), path)
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def step_of(path: Path) -> int:
@@ -282,45 +283,46 @@ def step_of(path: Path) -> int:
 
 
 def name_of(step: int) -> str:
+    """The name of the checkpoint of a step."""
     return f"step-{step:08d}"
 
 
 def set_pointer(folder: Path, name: Literal["last", "best"], path: Path) -> None:
-    """Let `last` or `best` mean this checkpoint, in one step."""
+    """Let `last` or `best` point to this checkpoint, atomically."""
     step_of(path)
     try:
         atomic.write_json(folder / f"{name}.json", {"checkpoint": path.name})
     except OSError as error:
-        raise atomic.write_error(error, folder, more=_last_good(folder)) from error
+        raise atomic.write_error(error, folder, more=_describe_last_good(folder)) from error
 
 
 def read_pointer(folder: Path, name: Literal["last", "best"]) -> Path | None:
-    """The checkpoint that `last` or `best` means, or None if there is no such pointer or no such folder."""
+    """The checkpoint that `last` or `best` points to; None if there is no such pointer or no such folder."""
     value = atomic.read_json(folder / f"{name}.json")
-    goal = value.get("checkpoint") if isinstance(value, dict) else None
-    if not isinstance(goal, str) or not _NAME.fullmatch(goal):
+    target = value.get("checkpoint") if isinstance(value, dict) else None
+    if not isinstance(target, str) or not _NAME.fullmatch(target):
         return None
-    for path in (folder / goal, folder / (goal + REPLACED)):
+    for path in (folder / target, folder / (target + REPLACED)):
         if path.is_dir():
             return path
     return None
 
 
 def prune(folder: Path, keep: int, protect: Iterable[Path | str] = ()) -> list[Path]:
-    """Delete all checkpoints but the newest `keep`, those that `last` and `best` mean, and those in `protect`.
+    """Delete all checkpoints except the newest `keep`, those of `last` and `best`, and those in `protect`.
 
-    Call it when the new checkpoint and the pointers are written. Returns what was deleted.
+    To be called after the new checkpoint and the pointers are written. Returns what was deleted.
     """
     safe = {Path(path).name for path in protect}
     safe |= {path.name for path in (read_pointer(folder, "last"), read_pointer(folder, "best")) if path is not None}
-    found = steps(folder)
-    gone = [path for path in found[: max(0, len(found) - keep)] if path.name not in safe]
-    for path in gone:
-        _remove(path)
-    return gone
+    paths = steps(folder)
+    deleted = [path for path in paths[: max(0, len(paths) - keep)] if path.name not in safe]
+    for path in deleted:
+        _delete(path)
+    return deleted
 
 
-def _last_good(folder: Path) -> str:
+def _describe_last_good(folder: Path) -> str:
     """`last good checkpoint: ...`, for an error message; it must not raise a second error."""
     try:
         path = newest(folder, repair=False)
@@ -329,26 +331,11 @@ def _last_good(folder: Path) -> str:
     return f"last good checkpoint: {path if path is not None else 'none'}"
 
 
-def _free_name(path: Path) -> Path:
+def _unused_name(path: Path) -> Path:
+    """The path, with a number if it exists already."""
     number = 1
-    goal = path
-    while goal.exists():
+    unused = path
+    while unused.exists():
         number += 1
-        goal = path.with_name(f"{path.name}-{number}")
-    return goal
-
-
-def check_json(value: JSON, where: str = "state") -> None:
-    """Raise TypeError, naming the place, unless JSON gives this value back equal and of the same types."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            check_json(item, f"{where}[{index}]")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"{where}: the key {key!r} is not a string, and JSON would make it one")
-            check_json(item, f"{where}.{key}")
-    else:
-        raise TypeError(f"{where}: {type(value).__name__} is not JSON")
+        unused = path.with_name(f"{path.name}-{number}")
+    return unused

@@ -1,7 +1,7 @@
-"""What a run ended with, so that two runs can be compared bit for bit: the oracle of everything about resuming.
+"""Compares what two runs ended with, bit for bit: the test of everything about resuming.
 
 Compared are the last and the best checkpoint (weights, optimiser, random states, positions, counters), the model
-folder, metrics.jsonl and metrics.json, and every point on TensorBoard. Left out: what a clock says, and the code used.
+folder, metrics.jsonl and metrics.json, and every point on TensorBoard; timings and the code used are not.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from seqkit.io.cache import sha256_of
 from seqkit.runs import checkpoint, event_files
 from seqkit.types import JSON
 
-TIMES = "time"
-"""How the name of a number begins that a clock has made: `time`, `time/tokens_per_s`."""
+TIMING_PREFIX = "time"
+"""Names of timings begin with this: `time`, `time/tokens_per_s`."""
 
 
-_FACTS = {"plugins.json", "MANIFEST.json"}
-"""Files of the model folder that say which code made it (it may have been edited since), or only repeat hashes."""
+_CODE_FILES = {"plugins.json", "MANIFEST.json"}
+"""Files of the model folder that depend on the code that wrote them, or only repeat hashes."""
 
 
 @dataclass(frozen=True)
 class RunDigest:
-    """One run folder as it was left.
+    """What a run has left in its folder.
 
     Attributes:
         metrics: (step, name) -> number, in the order of metrics.jsonl.
         scores: metrics.json.
         tensors: `last model layers.x.weight` -> tensor; likewise for `best`.
         states: `last progress.step` -> value.
-        points: `tag` at a step on TensorBoard -> the SHA-256 of the point, or its number.
+        points: (step, tag) on TensorBoard -> the number of the point, or its SHA-256.
         files: of the model folder: name -> SHA-256.
         duplicates: points on TensorBoard, and numbers in metrics.jsonl, that occur more than once.
-        leftovers: what a killed process left and nobody cleared away.
+        leftovers: files that a killed process left and that were not removed.
     """
 
     metrics: Mapping[tuple[int, str], JSON]
@@ -59,10 +59,10 @@ class RunDigest:
 
     @property
     def sha256(self) -> str:
-        """Of all of it, in a canonical order."""
+        """The hash of all of it except duplicates and leftovers, in a fixed order."""
         digest = hashlib.sha256()
-        for part in (self.metrics, self.scores, self.states, self.points, self.files):
-            digest.update(json.dumps(sorted((str(key), value) for key, value in part.items())).encode() + b"\n")
+        for values in (self.metrics, self.scores, self.states, self.points, self.files):
+            digest.update(json.dumps(sorted((str(key), value) for key, value in values.items())).encode() + b"\n")
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(_bytes(tensor).numpy().tobytes())
@@ -74,139 +74,157 @@ class RunDigest:
 
 
 def read(folder: Path) -> RunDigest:
-    """Everything about a finished run that must not depend on whether it was interrupted.
+    """What must not depend on whether the run was interrupted.
 
     Raises:
         RunError: there is no last or no best checkpoint, or it is damaged.
     """
-    metrics, duplicates = _metrics(folder / "metrics.jsonl")
-    points, more = _points(folder / "tb")
+    metrics, duplicate_metrics = _read_metrics(folder / "metrics.jsonl")
+    points, duplicate_points = _read_points(folder / "tb")
     tensors: dict[str, Tensor] = {}
     states: dict[str, JSON] = {}
     for name in ("last", "best"):
         path = checkpoint.read_pointer(folder / "checkpoints", name)
         if path is None:
             raise RunError(f"{folder}: no {name} checkpoint")
-        found, state = checkpoint.load(path)
+        loaded, state = checkpoint.load(path)
         states[f"{name} checkpoint"] = path.name
-        states |= {f"{name} {where}": value for where, value in _leaves(state)}
-        tensors |= {f"{name} {stem} {key}": value for stem, named in found.items() for key, value in named.items()}
+        states |= {f"{name} {key}": value for key, value in _leaves(state)}
+        tensors |= {f"{name} {stem} {key}": value for stem, named in loaded.items() for key, value in named.items()}
     model = folder / "model"
-    found_files = sorted(model.iterdir()) if model.is_dir() else []
-    files = {path.name: sha256_of(path) for path in found_files if path.name not in _FACTS}
-    scores = atomic.read_json(folder / "metrics.json") or {}
-    return RunDigest(metrics, scores, tensors, states, points, files, (*duplicates, *more), tuple(leftovers(folder)))
+    model_files = sorted(model.iterdir()) if model.is_dir() else []
+    return RunDigest(
+        metrics=metrics,
+        scores=atomic.read_json(folder / "metrics.json") or {},
+        tensors=tensors,
+        states=states,
+        points=points,
+        files={path.name: sha256_of(path) for path in model_files if path.name not in _CODE_FILES},
+        duplicates=(*duplicate_metrics, *duplicate_points),
+        leftovers=tuple(find_leftovers(folder)),
+    )
 
 
-def leftovers(folder: Path) -> Iterator[str]:
-    """What is in a run folder that only an interrupted writer leaves."""
+def find_leftovers(folder: Path) -> Iterator[str]:
+    """Files and folders in a run folder that only an interrupted writer leaves."""
     for path in sorted(folder.rglob("*")):
-        aside = checkpoint.CORRUPT in path.name or path.name.endswith(checkpoint.REPLACED)
-        if aside or path.name.startswith(atomic.TEMPORARY):
+        is_set_aside = checkpoint.CORRUPT in path.name or path.name.endswith(checkpoint.REPLACED)
+        if is_set_aside or path.name.startswith(atomic.TEMPORARY):
             yield str(path.relative_to(folder))
 
 
-def differences(whole: RunDigest, resumed: RunDigest) -> Iterator[str]:
-    """Sentences about what is not the same, what happened first in front; nothing if two runs ended alike."""
-    yield from _unlike("metrics.jsonl, step {0[0]}: {0[1]}", whole.metrics, resumed.metrics)
-    yield from _unlike("{0}", whole.tensors, resumed.tensors, _tensor)
-    yield from _unlike("state of the {0}", whole.states, resumed.states)
-    yield from _unlike("metrics.json: {0}", whole.scores, resumed.scores)
-    yield from _unlike("TensorBoard, step {0[0]}: {0[1]}", whole.points, resumed.points)
-    yield from _unlike("model/{0}", whole.files, resumed.files)
+def find_differences(uninterrupted: RunDigest, resumed: RunDigest) -> Iterator[str]:
+    """A sentence for each difference, the earliest numbers first; none if the two runs ended alike."""
+    yield from _compare("metrics.jsonl, step {0[0]}: {0[1]}", uninterrupted.metrics, resumed.metrics)
+    yield from _compare("{0}", uninterrupted.tensors, resumed.tensors, _compare_tensors)
+    yield from _compare("state of the {0}", uninterrupted.states, resumed.states)
+    yield from _compare("metrics.json: {0}", uninterrupted.scores, resumed.scores)
+    yield from _compare("TensorBoard, step {0[0]}: {0[1]}", uninterrupted.points, resumed.points)
+    yield from _compare("model/{0}", uninterrupted.files, resumed.files)
     yield from (f"{what} occurs more than once" for what in resumed.duplicates)
     yield from (f"{name} was left behind" for name in resumed.leftovers)
 
 
-def _unlike(
-    where: str,
-    one: Mapping[Any, Any],
-    two: Mapping[Any, Any],
-    tell: Callable[[object, object], str | None] | None = None,
+def _compare(
+    name: str,
+    uninterrupted: Mapping[Any, Any],
+    resumed: Mapping[Any, Any],
+    compare: Callable[[Any, Any], str | None] | None = None,
 ) -> Iterator[str]:
-    tell = tell or _value
-    for key in {**one, **two}:
-        if key not in two:
-            yield f"{where.format(key)} is missing from the resumed run"
-        elif key not in one:
-            yield f"{where.format(key)} is in the resumed run only"
-        elif said := tell(one[key], two[key]):
-            yield f"{where.format(key)}{said}"
+    """A sentence for each key that only one of two mappings has, or whose values differ.
+
+    Args:
+        name: what a key is called, as a format string.
+        uninterrupted, resumed: the mappings.
+        compare: how the sentence on two values goes on after the name; None if they are equal.
+    """
+    compare = compare or _compare_values
+    for key in {**uninterrupted, **resumed}:
+        if key not in resumed:
+            yield f"{name.format(key)} is missing from the resumed run"
+        elif key not in uninterrupted:
+            yield f"{name.format(key)} is in the resumed run only"
+        elif difference := compare(uninterrupted[key], resumed[key]):
+            yield f"{name.format(key)}{difference}"
 
 
-def _value(one: object, two: object) -> str | None:
-    if json.dumps(one) == json.dumps(two):
+def _compare_values(uninterrupted: JSON, resumed: JSON) -> str | None:
+    if json.dumps(uninterrupted) == json.dumps(resumed):
         return None
-    return f" is {_short(one)} in the whole run and {_short(two)} in the resumed one"
+    return f" is {_shorten(uninterrupted)} in the uninterrupted run and {_shorten(resumed)} in the resumed one"
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _tensor(one: object, two: object) -> str | None:
+def _compare_tensors(uninterrupted: Tensor, resumed: Tensor) -> str | None:
     """The first value that differs, and how many do."""
-    assert isinstance(one, Tensor)
-    assert isinstance(two, Tensor)
-    if one.dtype != two.dtype or one.shape != two.shape:
-        return f" is {one.dtype} {tuple(one.shape)} in the whole run, {two.dtype} {tuple(two.shape)} in the resumed one"
-    if torch.equal(_bytes(one), _bytes(two)):
+    if uninterrupted.dtype != resumed.dtype or uninterrupted.shape != resumed.shape:
+        before = f"{uninterrupted.dtype} {tuple(uninterrupted.shape)}"
+        return f" is {before} in the uninterrupted run, {resumed.dtype} {tuple(resumed.shape)} in the resumed one"
+    if torch.equal(_bytes(uninterrupted), _bytes(resumed)):
         return None
-    size = max(1, one.element_size())
-    unlike = (_bytes(one).view(-1, size) != _bytes(two).view(-1, size)).any(dim=1)
-    first = int(unlike.nonzero()[0])
-    index = [int(i) for i in torch.unravel_index(torch.tensor(first), one.shape)] if one.dim() else []
-    values = one.reshape(-1)[first].item(), two.reshape(-1)[first].item()
-    counts = f"{int(unlike.sum()):,} of {one.numel():,} values differ"
-    return f"{index} is {values[0]!r} in the whole run and {values[1]!r} in the resumed one ({counts})"
+    size = max(1, uninterrupted.element_size())
+    differs = (_bytes(uninterrupted).view(-1, size) != _bytes(resumed).view(-1, size)).any(dim=1)
+    first = int(differs.nonzero()[0])
+    shape = uninterrupted.shape
+    index = [int(i) for i in torch.unravel_index(torch.tensor(first), shape)] if shape else []
+    values = uninterrupted.reshape(-1)[first].item(), resumed.reshape(-1)[first].item()
+    counts = f"{int(differs.sum()):,} of {uninterrupted.numel():,} values differ"
+    return f"{index} is {values[0]!r} in the uninterrupted run and {values[1]!r} in the resumed one ({counts})"
 
 
 def _bytes(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor, (n,) uint8 on the CPU."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
-def _metrics(path: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
-    found: dict[tuple[int, str], JSON] = {}
+def _read_metrics(path: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
+    """{(step, name): [number, epoch]} of metrics.jsonl without timings, and what occurs more than once."""
+    metrics: dict[tuple[int, str], JSON] = {}
     duplicates = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         row = json.loads(line) if line else {}
         for name, value in row.items():
-            if name in ("step", "epoch") or name.startswith(TIMES):
+            if name in ("step", "epoch") or name.startswith(TIMING_PREFIX):
                 continue
             key = (row["step"], name)
-            if key in found:
+            if key in metrics:
                 duplicates.append(f"{name} at step {row['step']} in metrics.jsonl")
-            found[key] = [value, row["epoch"]]
-    return found, duplicates
+            metrics[key] = [value, row["epoch"]]
+    return metrics, duplicates
 
 
-def _points(folder: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
-    found: dict[tuple[int, str], JSON] = {}
-    seen: Counter[tuple[int, str]] = Counter()
+def _read_points(folder: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
+    """{(step, tag): number or SHA-256} of TensorBoard's points without timings, and what occurs more than once."""
+    points: dict[tuple[int, str], JSON] = {}
+    counts: Counter[tuple[int, str]] = Counter()
     for event in event_files.read(*event_files.paths(folder)):
         for value in event.summary.value:
             key = (event.step, value.tag)
-            seen[key] += 1
-            if not value.tag.startswith(TIMES):
-                found[key] = value.simple_value if value.HasField("simple_value") else _content(value)
-    return found, [f"{tag} at step {step} on TensorBoard" for (step, tag), count in seen.items() if count > 1]
+            counts[key] += 1
+            if not value.tag.startswith(TIMING_PREFIX):
+                points[key] = value.simple_value if value.HasField("simple_value") else _hash_point(value)
+    return points, [f"{tag} at step {step} on TensorBoard" for (step, tag), count in counts.items() if count > 1]
 
 
-def _content(value: Any) -> str:
-    """SHA-256 of a point that is no plain number. The table of hyperparameters has its map in any order."""
+def _hash_point(value: Any) -> str:
+    """SHA-256 of a point that is not a plain number. The hyperparameters are a map, which is written in any order."""
     data = value.metadata.plugin_data
     if data.plugin_name == "hparams":
         data.content = HParamsPluginData.FromString(data.content).SerializeToString(deterministic=True)
     return hashlib.sha256(value.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _leaves(value: JSON, where: str = "") -> Iterator[tuple[str, JSON]]:
+def _leaves(value: JSON, path: str = "") -> Iterator[tuple[str, JSON]]:
+    """(path, value) of the leaves of a tree; a list without mappings or lists in it is a leaf."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
-            yield from _leaves(item, f"{where}.{key}" if where else key)
+            yield from _leaves(item, f"{path}.{key}" if path else key)
     elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in itertools.islice(value, 8)):
         for number, item in enumerate(value):
-            yield from _leaves(item, f"{where}[{number}]")
+            yield from _leaves(item, f"{path}[{number}]")
     else:
-        yield where, value
+        yield path, value

@@ -1,7 +1,7 @@
-"""TensorBoard event files as they lie in a folder: what is in them, and making each (tag, step) occur once.
+"""TensorBoard's event files: reading, writing, and rewriting them so that each (tag, step) occurs once.
 
-TensorBoard has a purge of its own, but it works in the reader's memory: the files keep both points, and every other
-reader sees them twice. On resume the files are therefore rewritten without what comes after the resumed step.
+TensorBoard can purge points itself, but only in the memory of a reader: the files keep both points, and all other
+readers see them twice. On resume the files are therefore rewritten without what comes after the resumed step.
 """
 
 from __future__ import annotations
@@ -21,98 +21,108 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from seqkit.io import atomic
 
-MARK = "tfevents"
-"""What TensorBoard looks for in a file's name; an unfinished file may not have it."""
+NAME_MARK = "tfevents"
+"""TensorBoard reads files with this in their name; an unfinished file must not have it."""
 
 
-EVERY = 5.0
-"""Seconds after which what was written is handed to the system, so that it can be watched."""
+FLUSH_SECONDS = 5.0
+"""After this many seconds events are written to the file, so that they can be watched."""
 
 
-class Once:
-    """Lets each (tag, step) pass once. A writer's steps only ever rise, so the last one of a tag is all it needs."""
+class DuplicateFilter:
+    """Drops points that are written already. Steps never decrease, so the last step of each tag suffices.
+
+    Attributes:
+        last_steps: {tag: its last step}.
+    """
 
     def __init__(self) -> None:
-        self.last: dict[str, int] = {}
+        self.last_steps: dict[str, int] = {}
 
-    def new(self, summary: Summary, step: int) -> Summary | None:
-        """The part of `summary` that is new at `step`, or None if nothing is."""
-        fresh = [value for value in summary.value if self.last.get(value.tag, -1) < step]
-        self.last.update((value.tag, step) for value in fresh)
-        return _part(summary, fresh)
+    def drop_written(self, summary: Summary, step: int) -> Summary | None:
+        """The summary without values that have a point at this or a later step; None if nothing remains."""
+        new = [value for value in summary.value if self.last_steps.get(value.tag, -1) < step]
+        self.last_steps.update((value.tag, step) for value in new)
+        if not new:
+            return None
+        return summary if len(new) == len(summary.value) else Summary(value=new)
 
 
 class Writer:
-    """One event file, made when the first event comes. No thread: what cannot be written is told where it is written.
+    """Writes one event file. There is no thread, so an error of a write is raised by the call that causes it.
 
     Args:
-        folder: of the run's events; it must be there.
-        purge_step: what a TensorBoard that is watching shall forget: this step and all later ones.
+        folder: of the run's event files; it must exist.
+        purge_step: a TensorBoard that watches the folder forgets this step and all later ones.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
-        # Names sort by time, process and number, which is the order in which files are read.
-        name = f"events.out.{MARK}.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        # Files are read in the order of their names: by time, host and process.
+        name = f"events.out.{NAME_MARK}.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
         self.path = folder / name
         atomic.create(self.path, b"")
-        self._held = io.BytesIO()
-        self._records = RecordWriter(self._held)
+        self._buffer = io.BytesIO()
+        self._records = RecordWriter(self._buffer)
         self._flushed = time.monotonic()
-        self._put(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if purge_step is not None:
             started = SessionLog(status=SessionLog.START)
-            self._put(Event(wall_time=time.time(), step=purge_step, session_log=started))
+            self._write(Event(wall_time=time.time(), step=purge_step, session_log=started))
 
     def add(self, summary: Summary, step: int) -> None:
-        """One more event; it reaches the file within seconds."""
-        self._put(Event(wall_time=time.time(), step=step, summary=summary))
-        if time.monotonic() - self._flushed > EVERY:
+        """Add an event; it is in the file a few seconds later."""
+        self._write(Event(wall_time=time.time(), step=step, summary=summary))
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything to the system. What could not be written is lost, or half there: a reader stops before it."""
-        content = self._held.getvalue()
-        self._held.seek(0)
-        self._held.truncate()
+        """Write everything to the file. After an error, a part may be missing, and readers stop before it."""
+        content = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
         self._flushed = time.monotonic()
         if not self.path.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
         atomic.append(self.path, content)
 
-    def _put(self, event: Event) -> None:
+    def _write(self, event: Event) -> None:
         self._records.write(event.SerializeToString())
 
 
-def rewrite(folder: Path, last_step: int | None = None) -> Once:
-    """Take everything after `last_step` out of the event files in `folder`, and what is there twice.
+def rewrite(folder: Path, last_step: int | None = None) -> DuplicateFilter:
+    """Remove all points after `last_step`, and duplicates, from the event files in `folder`.
 
-    Each file that must change is replaced in one step under its own name (a TensorBoard that is reading it goes on
-    with the next), so a crash in between leaves nothing that the next call does not put right. Records after a torn
-    or damaged one, such as the end of a killed process's file, cannot be read and go too.
+    Each file that changes is replaced atomically under its own name (a TensorBoard that is reading it continues with
+    the next file), so the next call can complete one that has crashed. Records after an incomplete or damaged one, as
+    at the end of a killed process's file, cannot be read and are removed too.
 
     Returns:
-        what is in the files now.
+        A filter that knows the points in the files.
     """
     atomic.sweep(folder)
     seen: set[tuple[str, int]] = set()
     for path in paths(folder):
-        part = atomic.temporary(path)
+        temporary = atomic.temporary(path)
         try:
-            if _filter(path, part, last_step, seen):
-                os.replace(part, path)
+            if _copy_filtered(path, temporary, last_step, seen):
+                os.replace(temporary, path)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     atomic.sync_folder(folder)
-    once = Once()
+    duplicates = DuplicateFilter()
     for tag, step in seen:
-        once.last[tag] = max(step, once.last.get(tag, -1))
-    return once
+        duplicates.last_steps[tag] = max(step, duplicates.last_steps.get(tag, -1))
+    return duplicates
 
 
-def _filter(path: Path, part: Path, last_step: int | None, seen: set[tuple[str, int]]) -> bool:
-    """Write what stays of one file to another; True if that is not all of it."""
+def _copy_filtered(path: Path, copy: Path, last_step: int | None, seen: set[tuple[str, int]]) -> bool:
+    """Copy one file without points after `last_step` and points in `seen`, to which its own are added.
+
+    Returns:
+        Whether the copy differs from the file.
+    """
     size = path.stat().st_size
-    with part.open("xb") as stream:
+    with copy.open("xb") as stream:
         writer = RecordWriter(stream)
         for record in _records(path):
             event = Event.FromString(record)
@@ -122,32 +132,26 @@ def _filter(path: Path, part: Path, last_step: int | None, seen: set[tuple[str, 
                 continue
             if last_step is not None and event.step > last_step:
                 continue
-            fresh = [value for value in event.summary.value if (value.tag, event.step) not in seen]
-            seen.update((value.tag, event.step) for value in fresh)
-            if len(fresh) == len(event.summary.value):
+            new = [value for value in event.summary.value if (value.tag, event.step) not in seen]
+            seen.update((value.tag, event.step) for value in new)
+            if len(new) == len(event.summary.value):
                 writer.write(record)
-            elif fresh:
-                kept = Event(wall_time=event.wall_time, step=event.step, summary=Summary(value=fresh))
-                writer.write(kept.SerializeToString())
+            elif new:
+                reduced = Event(wall_time=event.wall_time, step=event.step, summary=Summary(value=new))
+                writer.write(reduced.SerializeToString())
         stream.flush()
         os.fsync(stream.fileno())
-    return part.stat().st_size != size
-
-
-def _part(summary: Summary, values: list[Summary.Value]) -> Summary | None:
-    if not values:
-        return None
-    return summary if len(values) == len(summary.value) else Summary(value=values)
+    return copy.stat().st_size != size
 
 
 def paths(folder: Path) -> list[Path]:
     """The event files of one run, in the order in which they were written."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in found if MARK in path.name and not path.name.startswith(".") and path.is_file()]
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in files if NAME_MARK in path.name and not path.name.startswith(".") and path.is_file()]
 
 
 def read(*event_files: Path) -> Iterator[Event]:
-    """Every whole event of these files that has a summary, in order."""
+    """Every complete event of these files that has a summary, in order."""
     for path in event_files:
         for record in _records(path):
             event = Event.FromString(record)

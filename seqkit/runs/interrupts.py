@@ -1,4 +1,4 @@
-"""Being asked to stop: the first signal is a request that the loop polls, the second is obeyed at once.
+"""Requests to stop: the first signal sets a flag that the loop polls, the second ends the process immediately.
 
     with Interrupts() as interrupts:
         for batch in batches:
@@ -7,7 +7,7 @@
                 save()
                 raise interrupts.error("saved at step 120")
 
-SIGINT (Ctrl-C) leaves with 130; SIGTERM and SIGUSR1 (what schedulers send before they take the machine away) with 143.
+Exit codes: 130 for SIGINT (Ctrl-C), 143 for SIGTERM and SIGUSR1 (which schedulers send before they reclaim a machine).
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from seqkit.errors import Interrupted
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
-ECHO = 0.1
-"""Seconds within which the same signal again counts as the same request: `timeout` and some schedulers signal the
-process and then its group, which reaches the process twice within a millisecond. No finger is that fast."""
+REPEAT_SECONDS = 0.1
+"""A repeated signal within this time counts as the same request: `timeout` and some schedulers send a signal to the
+process and then to its group, so that it arrives twice within a millisecond. No person is that fast."""
 
 
 class Interrupts:
     """Turns the first SIGINT, SIGTERM or SIGUSR1 into a flag, and the second into an immediate exit.
 
-    Handlers are put back as they were on leaving. Outside the main thread, where Python allows no handlers, it does
-    nothing and `requested` stays False.
+    The old handlers are restored on exit. Outside the main thread, where Python allows no handlers, it does nothing and
+    `requested` stays False.
 
     Args:
-        at_once: leave at the first signal already: for a start in which there is nothing to save.
-        announce: say on stderr that the first signal was heard.
-        leave: what a second signal calls with the exit code; it must not return.
+        at_once: exit at the first signal: for the start, when there is nothing to save.
+        announce: report signals on stderr.
+        leave: called with the exit code by the second signal; it must not return.
     """
 
     def __init__(self, *, at_once: bool = False, announce: bool = True, leave: Callable[[int], Any] = os._exit) -> None:
@@ -47,12 +47,12 @@ class Interrupts:
         self._announce = announce
         self._leave = leave
         self._first: signal.Signals | None = None
-        self._heard = 0.0
+        self._first_time = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     @property
     def requested(self) -> bool:
-        """True once a signal has come."""
+        """Whether a signal has come."""
         return self._first is not None
 
     @property
@@ -62,15 +62,15 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """What the process should leave with: 130, 143, or 0 if nobody asked."""
-        return 0 if self._first is None else code(self._first)
+        """What the process should exit with: 130, 143, or 0 if no signal has come."""
+        return 0 if self._first is None else exit_code_of(self._first)
 
     def error(self, message: str) -> Interrupted:
         """The exception that ends an interrupted run with the right exit code."""
         return Interrupted(message, self.exit_code or 130)
 
     def check(self, message: str = "stopped before the first step; nothing was trained") -> None:
-        """Raise `error(message)` if a signal has come: for places where there is nothing to save."""
+        """Raise `error(message)` if a signal has come: where there is nothing to save."""
         if self._first is not None:
             raise self.error(message)
 
@@ -86,7 +86,7 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            # None: the handler was not set from Python and cannot be put back; the default is the nearest thing.
+            # None: the handler was not set from Python and cannot be restored; the default comes closest.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before.clear()
 
@@ -94,24 +94,26 @@ class Interrupts:
         now = time.monotonic()
         if self._at_once:
             if self._announce:
-                _say(f"\n{signal.Signals(number).name}: stopped at once; nothing had begun\n")
-            self._leave(code(signal.Signals(number)))
+                _write_stderr(f"\n{signal.Signals(number).name}: stopped; nothing had begun\n")
+            self._leave(exit_code_of(signal.Signals(number)))
         elif self._first is None:
-            self._first, self._heard = signal.Signals(number), now
+            self._first, self._first_time = signal.Signals(number), now
             if self._announce:
-                _say(f"\n{self._first.name}: stopping after this step and saving; once more to stop at once\n")
-        elif number != self._first or now - self._heard > ECHO:
+                _write_stderr(
+                    f"\n{self._first.name}: stopping after this step and saving; once more stops immediately\n"
+                )
+        elif number != self._first or now - self._first_time > REPEAT_SECONDS:
             if self._announce:
-                _say("\nstopped at once\n")
-            self._leave(code(signal.Signals(number)))
+                _write_stderr("\nstopped immediately\n")
+            self._leave(exit_code_of(signal.Signals(number)))
 
 
-def code(number: signal.Signals) -> int:
+def exit_code_of(number: signal.Signals) -> int:
     """The exit code for a signal: 130 for Ctrl-C, 143 for a request to terminate or pre-emption."""
     return 130 if number == signal.SIGINT else 143
 
 
-def _say(text: str) -> None:
-    """Straight to the descriptor: Python's own stderr may be in the middle of a write, which must not be re-entered."""
-    with suppress(OSError):  # nobody reads it any more; the run is saved and ended all the same
+def _write_stderr(text: str) -> None:
+    """Write to the descriptor: a signal may interrupt a write to `sys.stderr`, which must not be re-entered."""
+    with suppress(OSError):  # the reader has closed it; the run is saved and ended all the same
         os.write(2, text.encode())

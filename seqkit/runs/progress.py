@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, one plain line now and then anywhere else, nothing under `--quiet`.
+"""Progress on stderr: a bar on a terminal, a plain line every few seconds elsewhere, nothing under `--quiet`.
 
     with Progress(quiet=quiet) as progress:
         progress.stage("reading train", done, total)
@@ -6,7 +6,7 @@
         progress.note({"charlm/train/nats": 1.92})
         progress.say("step 500  charlm/dev/nats 1.8421  best so far")
 
-`NO_COLOR` switches colours off. No thread runs, and nothing is drawn more often than it can be read.
+`NO_COLOR` switches colours off. There is no thread, and nothing is drawn more often than it can be read.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-EVERY = 10.0
+LINE_SECONDS = 10.0
 """Seconds between two plain lines."""
 
-FRAME = 0.1
-"""Seconds between two pictures of the bar."""
+FRAME_SECONDS = 0.1
+"""Seconds between two updates of the bar."""
 
-RECENT = 30.0
-"""Speed and remaining time are taken from about this many last seconds."""
+SPEED_SECONDS = 30.0
+"""Speed and remaining time are computed from about this many last seconds."""
 
 
 class Progress:
-    """What is going on, for a human who watches.
+    """Shows a person how far training, and what is before and after it, has come.
 
     Args:
-        total: optimiser steps in all, if known; `update` may say it too.
+        total: optimiser steps in all, if known already.
         quiet: print nothing.
-        stream: default stderr, as it is at the time.
+        stream: None: stderr as it is now.
         every: seconds between two plain lines.
         clock: for tests.
     """
@@ -50,7 +50,7 @@ class Progress:
         *,
         quiet: bool = False,
         stream: TextIO | None = None,
-        every: float = EVERY,
+        every: float = LINE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream if stream is not None else sys.stderr
@@ -63,7 +63,7 @@ class Progress:
         self._tokens = 0
         self._marks: deque[tuple[float, int, int]] = deque()
         self._drawn = -float("inf")
-        self._unsaid = self._said = False
+        self._has_news = self._has_printed = False
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +74,7 @@ class Progress:
         self.close()
 
     def update(self, step: int, total: int | None = None, *, tokens: int = 0, **fields: object) -> None:
-        """Training has come to this step.
+        """Training has reached this step.
 
         Args:
             total: optimiser steps in all.
@@ -84,39 +84,39 @@ class Progress:
         self._switch("")
         self._total = total if total is not None else self._total
         self._done, self._tokens = step, self._tokens + tokens
-        self._fields.update((name, _show(value)) for name, value in fields.items())
+        self._fields.update((name, _format_value(value)) for name, value in fields.items())
         self._tick()
 
     def note(self, values: Mapping[str, object]) -> None:
-        """Numbers to show beside the bar from now on: the last losses."""
-        self._fields.update((name, _show(value)) for name, value in values.items())
+        """Show these numbers beside the bar from now on: the last losses."""
+        self._fields.update((name, _format_value(value)) for name, value in values.items())
 
     def stage(self, name: str, done: int, total: int | None = None) -> None:
-        """Something before or after training has come so far: reading a split, downloading a file."""
+        """A stage before or after training has come this far: reading a split, downloading a file."""
         self._switch(name)
         self._done, self._total = done, total
         self._tick()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays above the bar."""
         if self._quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(_plain(line), markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(_without_controls(line), markup=False, highlight=False, soft_wrap=True)
         else:
             self._print(line)
 
     def close(self) -> None:
-        """End the bar; in plain lines, say what it came to. A stage too short for a line is passed over."""
-        if self._unsaid and not self._terminal and (self._said or not self._name):
+        """End the bar, or print a last line. Stages that were too short for a line get none."""
+        if self._has_news and not self._terminal and (self._has_printed or not self._name):
             self._draw()
-        self._unsaid = self._said = False
+        self._has_news = self._has_printed = False
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def _switch(self, name: str) -> None:
-        """From one stage to another; what the old one came to is shown first."""
+        """Change to another stage, after showing how far the old one has come."""
         if name == self._name:
             return
         self.close()
@@ -129,21 +129,21 @@ class Progress:
         if self._quiet:
             return
         now = self._clock()
-        self._unsaid = True
+        self._has_news = True
         if not self._marks:
             self._marks.append((now, self._done, self._tokens))
             if not self._terminal:
                 self._drawn = now  # the first plain line is due after the first interval
-        if now - self._drawn >= (FRAME if self._terminal else self._every):
+        if now - self._drawn >= (FRAME_SECONDS if self._terminal else self._every):
             self._drawn = now
             self._draw()
 
     def _draw(self) -> None:
         now = self._clock()
         self._marks.append((now, self._done, self._tokens))
-        while len(self._marks) > 2 and now - self._marks[1][0] >= RECENT:
+        while len(self._marks) > 2 and now - self._marks[1][0] >= SPEED_SECONDS:
             self._marks.popleft()
-        self._unsaid, self._said = False, True
+        self._has_news, self._has_printed = False, True
         if self._terminal:
             self._draw_bar()
         else:
@@ -156,11 +156,11 @@ class Progress:
             self._bar.start()
         assert self._bar_task is not None
         self._bar.update(
-            self._bar_task, completed=self._done, total=self._total, description=self._what(), facts=self._facts()
+            self._bar_task, completed=self._done, total=self._total, description=self._position(), facts=self._facts()
         )
         self._bar.refresh()
 
-    def _what(self) -> str:
+    def _position(self) -> str:
         total = "" if self._total is None else f"/{self._total:,}"
         return f"{self._name or 'step'} {self._done:,}{total}"
 
@@ -170,21 +170,21 @@ class Progress:
         first, last = self._marks[0], self._marks[-1]
         seconds, steps, tokens = (b - a for a, b in zip(first, last, strict=True))
         if seconds > 0 and tokens > 0:
-            parts.append(f"{_thousands(tokens / seconds)} tokens/s")
+            parts.append(f"{_format_count(tokens / seconds)} tokens/s")
         if seconds > 0 and steps > 0 and self._total is not None and self._done < self._total:
-            parts.append(f"eta {_duration((self._total - self._done) * seconds / steps)}")
+            parts.append(f"eta {_format_duration((self._total - self._done) * seconds / steps)}")
         return "  ".join(parts)
 
     def _line(self) -> str:
         share = f" ({100 * self._done // self._total}%)" if self._total else ""
-        return f"{self._what()}{share}  {self._facts()}".rstrip()
+        return f"{self._position()}{share}  {self._facts()}".rstrip()
 
     def _print(self, line: str) -> None:
         try:
-            self._stream.write(_plain(line) + "\n")
+            self._stream.write(_without_controls(line) + "\n")
             self._stream.flush()
         except (OSError, ValueError):
-            self._quiet = True  # nobody reads any more (a closed pipe); the run goes on
+            self._quiet = True  # the reader has closed the pipe; the run continues
 
 
 def _make_bar(stream: TextIO) -> Bar:
@@ -209,20 +209,20 @@ def _is_terminal(stream: TextIO) -> bool:
         return False
 
 
-def _plain(line: str) -> str:
-    """No control characters: what data says may not move the cursor."""
+def _without_controls(line: str) -> str:
+    """The line without control characters: data must not move the cursor of a terminal."""
     return "".join(c if c.isprintable() else " " for c in line)
 
 
-def _show(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else _plain(str(value))
+def _format_value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else _without_controls(str(value))
 
 
-def _thousands(value: float) -> str:
+def _format_count(value: float) -> str:
     return f"{value / 1e6:.1f}M" if value >= 1e6 else f"{value / 1e3:.1f}k" if value >= 1e3 else f"{value:.0f}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -2,83 +2,75 @@
 
     runs/sentiment-20261121T2147Z-a1b2c3/
       recipe.yaml       as given        environment.json  what it ran on        metrics.jsonl  numbers by step
-      resolved.yaml     defaults in     git.json          commit, dirty or not  metrics.json   final scores, flat
-      data.json         inputs, hashes  plugins.json      what was used         run.log        what was said, with times
-      status.json       created, running, interrupted, failed or finished, by which process
+      resolved.yaml     with defaults   git.json          commit, dirty or not  metrics.json   final scores, flat
+      data.json         inputs, hashes  plugins.json      plugins, hashes       run.log        messages with times
+      status.json       created, running, interrupted, failed or finished, and by which process
       checkpoints/  model/  tb/
 
 A folder is never shared and never overwritten: it is claimed by creating `status.json` exclusively, and `status.json`
-is also the lock (process, host, boot) that keeps two processes from going on with one run. Imports no torch.
+is also the lock (process, host, boot) that keeps two processes from continuing one run. Imports no torch.
 """
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 
 from seqkit import fault_injection
 from seqkit._version import __version__
 from seqkit.errors import Interrupted, RunError, UsageError
 from seqkit.io import atomic
 from seqkit.io.redact import scrub, scrub_urls
+from seqkit.runs.claim import claim, claim_new, slug, was_killed_setting_up
+from seqkit.runs.lock import LIVE_STATES, describe_holder, locked, this_process, timestamp
+from seqkit.runs.metrics_log import MetricsLog
 from seqkit.runtime.environment import differences, environment, git
 from seqkit.types import JSON
 
 if TYPE_CHECKING:
     from seqkit.runs.tensorboard import Board
-from seqkit.runs.lock import (
-    LIVE,
-    claim,
-    claim_new,
-    guard,
-    live_process,
-    slug,
-    this_process,
-    timestamp,
-    was_killed_setting_up,
-)
+
+
+T = TypeVar("T")
 
 RunStatus: TypeAlias = Literal["created", "running", "interrupted", "failed", "finished"]
 
 
-HEARTBEAT = 10.0
-"""Seconds between two writes of the heartbeat; it is written when numbers are."""
-
-
-RESERVED = ("step", "epoch", "time")
+HEARTBEAT_SECONDS = 10.0
+"""At least this much time is between two heartbeats; they are written when numbers are."""
 
 
 class Run:
-    """One run folder, held by this process. Make it with `create`, `resume` or (to read only) `open`.
+    """One run folder, held by this process. Made by `create`, `resume` or (to read only) `open`.
 
-    Used as a context manager it writes how it ended: `finished`, `interrupted` or `failed` with the reason.
+    As a context manager it records how the run ended: `finished`, or `interrupted` or `failed` with the reason.
 
     Attributes:
         folder: the run folder, absolute.
-        found: `status.json` as it was when the folder was opened.
-        changes: after `resume`, what is not as it was when the run began: `torch.threads: 2 -> 1`.
+        opened_status: `status.json` as it was when the folder was opened.
+        environment_changes: after `resume`, what differs from the beginning of the run: `torch.threads: 2 -> 1`.
     """
 
-    def __init__(self, folder: Path, *, found: Mapping[str, JSON], purge_step: int | None = None) -> None:
+    def __init__(self, folder: Path, *, status: Mapping[str, JSON]) -> None:
         self.folder = folder
-        self.found = dict(found)
-        self.changes: list[str] = []
-        self._status: dict[str, JSON] = dict(found)
-        self._beat = 0.0
-        self._purge_step = purge_step
-        self._warned = False
-        self._last: dict[str, int] = {}
+        self.opened_status = dict(status)
+        self.environment_changes: list[str] = []
+        self._status: dict[str, JSON] = dict(status)
+        self._heartbeat = 0.0
+        self._purge_step: int | None = None
+        self._log_failed = False
+        self._metrics = MetricsLog(folder / "metrics.jsonl")
 
-    # ---- making and opening
+    # ---- creating and opening
 
     @classmethod
     def create(
@@ -94,12 +86,13 @@ class Run:
         """A new run folder with the recipe, the environment and the state `created` in it.
 
         Args:
-            name: what the run is called, usually the recipe's name; anything else than letters and digits is replaced.
+            name: part of the folder's name, usually the recipe's name; characters other than letters and digits are
+                replaced.
             text: the recipe as given; written byte for byte (credentials in URLs are masked).
             resolved: the recipe with every default filled in.
             out: the folder to use; it must not exist or be empty. None: a new one under `root`.
-            root: where folders go that nobody named.
-            facts: `plugins` goes to plugins.json, all else is added to environment.json.
+            root: where new folders go if `out` is None.
+            facts: `plugins` goes to plugins.json, the rest is added to environment.json.
 
         Raises:
             UsageError: `out` exists and is not an empty folder.
@@ -108,15 +101,15 @@ class Run:
         facts = dict(facts or {})
         try:
             folder = claim(Path(out)) if out is not None else claim_new(Path(root), name, resolved)
-            run = cls(folder.resolve(), found={})
+            run = cls(folder.resolve(), status={})
             run._write_status("created", name=slug(name), started=timestamp())
             atomic.write(run.folder / "recipe.yaml", _scrub_bytes(text))
             atomic.write_json(run.folder / "plugins.json", _scrub_json(facts.pop("plugins", [])))
             atomic.write_json(run.folder / "git.json", git())
             atomic.write_json(run.folder / "environment.json", _scrub_json({**environment(), **facts}))
-            for inside in (run.checkpoints, run.tb):
-                inside.mkdir(exist_ok=True)
-            # Last: a folder that has it is whole, and can be resumed.
+            for subfolder in (run.checkpoints, run.tb):
+                subfolder.mkdir(exist_ok=True)
+            # The last file: a folder that has it is complete, and can be resumed.
             atomic.write(run.folder / "resolved.yaml", scrub_urls(resolved))
             atomic.sync_folder(run.folder.parent)
         except OSError as error:
@@ -126,28 +119,29 @@ class Run:
 
     @classmethod
     def resume(cls, folder: Path) -> Self:
-        """The run in this folder, taken over by this process. Call `rewind` before going on.
+        """The run in this folder, taken over by this process. Call `rewind` before continuing it.
 
         Raises:
             UsageError: it is not a run folder, or a living process is working on it.
         """
         run = cls.open(folder)
-        with guard(run.folder):
+        with locked(run.folder):
             status = atomic.read_json(run.folder / "status.json")
             status = status if isinstance(status, dict) else {}
-            if who := live_process(status):
-                raise UsageError(f"{run.folder} is still running ({who}); wait for it, or stop it first")
-            run.found, run._status = dict(status), dict(status)
+            if holder := describe_holder(status):
+                raise UsageError(f"{run.folder} is still running ({holder}); wait for it, or stop it first")
+            run.opened_status, run._status = dict(status), dict(status)
             run._status.pop("reason", None)
             atomic.sweep(run.folder)
             run._write_status("running", resumed=int(status.get("resumed", 0)) + 1)
         before = atomic.read_json(run.folder / "environment.json")
-        run.changes = [change for change in differences(before or {}, environment()) if before]
+        run.environment_changes = differences(before, environment()) if before else []
         run.log(f"resumed by seqkit {__version__}, process {os.getpid()} on {socket.gethostname()}")
-        if status.get("state") in LIVE:
-            run.log(f"the process before it ({status.get('pid')} on {status.get('host')}) died without a word")
-        for change in run.changes:
-            run.log(f"not as when it began: {change}")
+        if status.get("state") in LIVE_STATES:
+            process = f"{status.get('pid')} on {status.get('host')}"
+            run.log(f"the previous process ({process}) ended without recording why")
+        for change in run.environment_changes:
+            run.log(f"changed since the run began: {change}")
         return run
 
     @classmethod
@@ -165,9 +159,9 @@ class Run:
             raise UsageError(f"{folder}: killed while it was being set up; start it again with --out {folder}")
         if not isinstance(status, dict) or not (folder / "resolved.yaml").is_file():
             raise UsageError(f"{folder} is not a run folder: it lacks status.json or resolved.yaml")
-        return cls(folder.resolve(), found=status)
+        return cls(folder.resolve(), status=status)
 
-    # ---- what is in it
+    # ---- contents
 
     @property
     def checkpoints(self) -> Path:
@@ -188,12 +182,12 @@ class Run:
 
     @property
     def state(self) -> str:
-        """What this process last wrote or found: created, running, interrupted, failed or finished."""
+        """The last state that this process wrote or read: created, running, interrupted, failed or finished."""
         return str(self._status.get("state", "created"))
 
     @cached_property
     def board(self) -> Board:
-        """What goes to TensorBoard; made (and torch imported) on first use."""
+        """The writer for TensorBoard; made (and torch imported) on first use."""
         from seqkit.runs.tensorboard import Board
 
         return Board(self.tb, purge_step=self._purge_step)
@@ -201,84 +195,71 @@ class Run:
     # ---- writing
 
     def log(self, message: str) -> None:
-        """Add lines to run.log, with the time and without secrets. A full disk costs log lines, not the run."""
-        lines = _printable(scrub(message)).split("\n")
+        """Append a message to run.log, with the time and without secrets. A full disk loses messages, not the run."""
+        lines = _escape_controls(scrub(message)).split("\n")
         text = f"{timestamp()} " + "\n    ".join(lines) + "\n"
         try:
             atomic.append(self.folder / "run.log", text)
         except OSError as error:
-            if not self._warned:
-                self._warned = True
+            if not self._log_failed:
+                self._log_failed = True
                 print(f"run.log: {error.strerror}; messages are lost from here on", file=sys.stderr)
 
-    def status(self, state: RunStatus, **more: JSON) -> None:
-        """Write status.json: the state, this process, the time, and what else is given (`reason=...`)."""
-        self._guarded(lambda: self._write_status(state, **more))
+    def set_status(self, state: RunStatus, **facts: JSON) -> None:
+        """Write status.json: the state, this process, the time, and more facts (`reason=...`).
+
+        Raises:
+            RunError: the disk is full; so does every method below that writes.
+        """
+        self._guarded(lambda: self._write_status(state, **facts))
 
     def beat(self) -> None:
-        """Say that this process lives; at most one write every few seconds, so call it at every step."""
-        if time.monotonic() - self._beat > HEARTBEAT:
-            self.status(self._status.get("state", "running"))
+        """Write a heartbeat if the last one is some seconds old: to be called at every step."""
+        if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
+            self.set_status(self._status.get("state", "running"))
 
-    def metrics(self, step: int, values: Mapping[str, float], *, epoch: float | None = None) -> None:
-        """Add one line to metrics.jsonl: `{"step", "epoch", "time", ...values}`, flat.
+    def log_metrics(self, step: int, values: Mapping[str, float], *, epoch: float | None = None) -> None:
+        """Append one line to metrics.jsonl: `{"step", "epoch", "time", ...values}`, flat, time in seconds since 1970.
+
+        A name that has a value at this step already, as in a resumed run, does not get another.
 
         Args:
             step: optimiser steps taken.
             values: `<task>/<split>/<score>`, `lr`, ... to numbers; NaN and infinities are written as strings.
-            epoch: passes over the data. `time` is in seconds since 1970.
-
-        A resumed run may come by a step that is in the file already: each name occurs once a step.
-
-        Raises:
-            RunError: the disk is full.
+            epoch: passes over the data.
         """
-        if clash := [name for name in RESERVED if name in values]:
-            raise ValueError(f"a metric may not be called {clash[0]!r}")
-        values = {name: value for name, value in values.items() if self._last.get(name, -1) < step}
-        if not values:
-            return
-        self._last.update(dict.fromkeys(values, step))
-        row = {"step": step, "epoch": epoch, "time": round(time.time(), 3), **values}
-        line = json.dumps(atomic.json_safe(row), ensure_ascii=False, allow_nan=False) + "\n"
-        self._guarded(lambda: atomic.append(self.folder / "metrics.jsonl", line, point="log.flush"))
-        self.beat()
+        if self._guarded(lambda: self._metrics.add(step, values, epoch)):
+            self.beat()
 
-    def final(self, values: Mapping[str, float]) -> None:
+    def write_scores(self, values: Mapping[str, float]) -> None:
         """Write metrics.json: flat, `<task>/<split>/<score>` to number, sorted."""
         self._guarded(lambda: atomic.write_json(self.folder / "metrics.json", dict(sorted(values.items()))))
 
-    def data(self, facts: JSON) -> None:
-        """Write data.json: each input with its path, size and SHA-256, and the splits' sizes and hashes."""
+    def write_data_facts(self, facts: JSON) -> None:
+        """Write data.json: each input with its path, size and SHA-256, and the sizes and hashes of the splits."""
         self._guarded(lambda: atomic.write_json(self.folder / "data.json", _scrub_json(facts)))
 
-    def plugins(self, facts: JSON) -> None:
-        """Write plugins.json: each distribution used, with its version, its hash and what of it was used."""
+    def write_plugins(self, facts: JSON) -> None:
+        """Write plugins.json: each distribution with its version and hash, and the plugins of it that are used."""
         self._guarded(lambda: atomic.write_json(self.folder / "plugins.json", _scrub_json(facts)))
 
     def flush(self) -> None:
-        """Make all numbers written so far durable. Call it before a checkpoint is saved."""
+        """Make all numbers written so far durable: to be called before a checkpoint is saved."""
         if "board" in self.__dict__:
             self.board.flush()
         self._guarded(lambda: fault_injection.at("log.flush"))
         for name in ("metrics.jsonl", "run.log"):
             if (self.folder / name).exists():
-                self._guarded(lambda name=name: atomic.sync(self.folder / name))
+                self._guarded(functools.partial(atomic.sync, self.folder / name))
         self._guarded(lambda: atomic.sync_folder(self.folder))
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after `step`, here and (when it is made) on the board, before going on from there.
+        """Remove what was written after `step` from metrics.jsonl and TensorBoard, before the run continues from there.
 
-        A last line that was torn by a crash goes too.
+        A last line that a crash has cut short is removed too.
         """
-        path = self.folder / "metrics.jsonl"
-        lines = [line for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
-        kept = [line for line in lines if _is_until(line, step)]
-        self._last = {name: row["step"] for row in map(json.loads, kept) for name in row if name not in RESERVED}
-        if lines:
-            self._guarded(lambda: atomic.write(path, b"".join(line + b"\n" for line in kept)))
-        if dropped := len(lines) - len(kept):
-            self.log(f"metrics.jsonl: {dropped} lines after step {step} dropped; they will be written again")
+        if removed := self._guarded(lambda: self._metrics.rewind(step)):
+            self.log(f"metrics.jsonl: {removed} lines after step {step} dropped; they will be written again")
         if "board" in self.__dict__:
             self.board.rewind(step)
         else:
@@ -295,38 +276,39 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write how it ended. An error here does not hide the one that ended the run."""
+        """Record how the run ended. An error here does not hide the one that ended the run."""
         try:
             if error is None:
-                self.status("finished")
+                self.set_status("finished")
             elif isinstance(error, (Interrupted, KeyboardInterrupt)):
                 reason = str(error) or "Ctrl-C"
                 self.log(f"interrupted: {reason}")
-                self.status("interrupted", reason=scrub(reason))
+                self.set_status("interrupted", reason=scrub(reason))
             else:
                 reason = f"{type(error).__name__}: {error}"
                 self.log("failed: " + "".join(traceback.format_exception(error)).rstrip())
-                self.status("failed", reason=scrub(reason))
+                self.set_status("failed", reason=scrub(reason))
             self.close()
         except (OSError, RunError):
             if error is None:
                 raise
 
-    def _write_status(self, state: str, **more: JSON) -> None:
-        self._status.update(_scrub_json(more))
+    def _write_status(self, state: str, **facts: JSON) -> None:
+        self._status.update(_scrub_json(facts))
         self._status.update(state=state, heartbeat=timestamp(), **this_process())
         atomic.write_json(self.folder / "status.json", self._status)
-        self._beat = time.monotonic()
+        self._heartbeat = time.monotonic()
 
-    def _guarded(self, action: Any) -> None:
+    def _guarded(self, action: Callable[[], T]) -> T:
+        """The result of a write; an OSError of it becomes a RunError, which says what is missing."""
         try:
-            action()
+            return action()
         except OSError as error:
             raise atomic.write_error(error, self.folder) from error
 
 
-def _printable(text: str) -> str:
-    """Control characters (but not line ends) as their escapes: data may not move a reader's cursor."""
+def _escape_controls(text: str) -> str:
+    """The text with control characters (but not line ends) escaped: data must not move the cursor of a terminal."""
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -343,12 +325,3 @@ def _scrub_json(value: JSON) -> JSON:
     if isinstance(value, Mapping):
         return {key: _scrub_json(item) for key, item in value.items()}
     return [_scrub_json(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _is_until(line: bytes, most: int) -> bool:
-    """True if this is a whole line of metrics.jsonl about a step up to `most`."""
-    try:
-        step = json.loads(line)["step"]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return False
-    return isinstance(step, int) and step <= most

@@ -1,7 +1,6 @@
-"""Trees of tensors and plain values, taken apart into named tensors and JSON, and put together again exactly.
+"""Splits trees of tensors and plain values into named tensors and JSON, and rebuilds them exactly.
 
-`pack` and `unpack` serve any tree of dictionaries, lists, tuples, numbers and tensors, such as an optimiser's
-`state_dict()`.
+A tree is made of dictionaries, lists, tuples, numbers and tensors, like an optimiser's `state_dict()`.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from seqkit.types import JSON
 
 
 def pack(state: Any) -> tuple[dict[str, Tensor], JSON]:
-    """A state as (tensors by path, strict JSON): `state.0.exp_avg` and where it belongs.
+    """A state as (tensors by path, such as `state.0.exp_avg`, and strict JSON that refers to them).
 
     Dictionaries whose keys are not strings become `{"$map": [[key, value], ...]}`, tuples `{"$tuple": [...]}`, and
     tensors `{"$tensor": name}`.
 
     Raises:
-        TypeError: something in it is none of these, nor a string, number, boolean or None; the sentence says where.
+        TypeError: it contains something else than these, strings, numbers, booleans and None; the message says where.
     """
     tensors: dict[str, Tensor] = {}
     return tensors, _pack(state, (), tensors)
 
 
 def unpack(tensors: Mapping[str, Tensor], packed: JSON) -> Any:
-    """The state again: `unpack(*pack(state))` equals `state`, types, shapes and dtypes included; tensors as given."""
+    """The state again: `unpack(*pack(state))` equals `state`, with types, shapes and dtypes; tensors are not copied."""
     if isinstance(packed, list):
         return [unpack(tensors, item) for item in packed]
     if isinstance(packed, dict):
@@ -45,7 +44,7 @@ def unpack(tensors: Mapping[str, Tensor], packed: JSON) -> Any:
 def _pack(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> JSON:
     if isinstance(value, Tensor):
         name = ".".join(path) or "value"
-        while name in tensors:  # two paths may spell alike: {"a.b": x, "a": {"b": y}}
+        while name in tensors:  # two paths may have one name: {"a.b": x, "a": {"b": y}}
             name += "_"
         tensors[name] = value
         return {"$tensor": name}
@@ -61,3 +60,19 @@ def _pack(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> JSON
         if all(key is None or isinstance(key, (str, int, float)) for key in value):
             return {"$map": [[key, item] for key, item in packed]}
     raise TypeError(f"{'.'.join(path) or 'state'}: cannot save a {type(value).__name__}")
+
+
+def check_json(value: JSON, path: str = "state") -> None:
+    """Raise TypeError, naming the path, unless JSON gives this value back equal and of the same types."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            check_json(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{path}: the key {key!r} is not a string, and JSON would make it one")
+            check_json(item, f"{path}.{key}")
+    else:
+        raise TypeError(f"{path}: {type(value).__name__} is not JSON")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor, nn
+
 from seqkit.data.task_data import TaskData
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.metrics import confusion
 from seqkit.model import Model
-from seqkit.runs.tensorboard import Board, first_screen
+from seqkit.optim.gradients import gradient_values
+from seqkit.runs.tensorboard import Board, chart_layout
 
 SAMPLES = 20
 """Rows of the table of sample predictions."""
@@ -20,11 +23,22 @@ CONFUSED = 40
 def introduce(board: Board, resolved: str, data: Mapping[str, TaskData], model: Model) -> None:
     """The resolved recipe, and the layout of the charts: train and dev on one, so the first look says if it learns."""
     board.source("recipe", resolved)
-    charts = first_screen({name: model.head(name).loss_name for name in data})
+    charts = chart_layout({name: model.head(name).loss_name for name in data})
     for name, part in data.items():
         if part.task.metric is None:  # the loss is the score, and is on the chart beside it
             del charts[name]["scores on dev"]
     board.layout(charts)
+
+
+def weights_and_gradients(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors for histograms: `weights/<name>` and `gradients/<name>` of each parameter, with slashes for dots."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in module.named_parameters():
+        tag = name.replace(".", "/")
+        tensors[f"weights/{tag}"] = parameter.detach()
+        if parameter.grad is not None:
+            tensors[f"gradients/{tag}"] = gradient_values(parameter.grad.detach())
+    return tensors
 
 
 def show_outcome(board: Board, step: int, data: TaskData, split: str, outcome: EvaluationResult) -> None:

@@ -18,6 +18,7 @@ from seqkit.optim.gradients import clear_gradients, clip_gradients, global_norm
 from seqkit.runs import checkpoint
 from seqkit.settings import TrainSettings
 from seqkit.training import nonfinite
+from seqkit.training.board_views import weights_and_gradients
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.nonfinite_source import nonfinite_gradients
 from seqkit.training.recovery import recover
@@ -120,7 +121,7 @@ def train(
                 epochs = state.counters.epoch + state.counters.turn / len(plan)
                 log_values(run, state.counters.step, epochs, values | throughput.lap(state.counters))
             if epoch_ended and settings.histograms:
-                run.board.histograms(state.counters.step, model)
+                run.board.histograms(state.counters.step, weights_and_gradients(model))
             clear_gradients(state.parameters)
 
             # Validate, save, stop.

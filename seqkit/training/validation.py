@@ -90,5 +90,5 @@ def record_validation(
 
 def log_values(run: Run, step: int, epoch: float, values: Mapping[str, float]) -> None:
     """Write the same numbers to metrics.jsonl and to TensorBoard."""
-    run.metrics(step, values, epoch=epoch)
+    run.log_metrics(step, values, epoch=epoch)
     run.board.scalars(step, values)

@@ -189,7 +189,7 @@ class _Runner:
 
 def _first_differences(expected: comparison.RunDigest, actual: comparison.RunDigest, count: int = 4) -> list[str]:
     """The first differences, and among them the first one of a tensor of the last checkpoint."""
-    differences = list(comparison.differences(expected, actual))
+    differences = list(comparison.find_differences(expected, actual))
     tensors = [sentence for sentence in differences[count:] if sentence.startswith(("last model", "last optimizer"))]
     return differences[: count - 1] + (tensors[:1] or differences[count - 1 : count])
 

@@ -74,7 +74,7 @@ class Attempt:
 
     def differences(self) -> list[str]:
         """What is not as in the run that was left alone, whatever lies about included."""
-        found = list(comparison.differences(self.case.whole, comparison.read(self.out)))
+        found = list(comparison.find_differences(self.case.whole, comparison.read(self.out)))
         # Unfinished entries of killed processes go when the next one needs the cache; runs leave none.
         found += [f"cache: {path.name} was left behind" for path in self.cache.glob("store/.*")]
         if (state := self.status()["state"]) != "finished":

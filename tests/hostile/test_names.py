@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from seqkit.cli import main
 from seqkit.runs import run_folder as run_module
-from seqkit.runs.lock import slug
+from seqkit.runs.claim import slug
 from seqkit.runs.run_folder import Run
 from seqkit.runs.tensorboard import Board
 from tests.runs.test_tensorboard import page_of, text

@@ -1,4 +1,4 @@
-"""Checkpoints: exact, whole or absent, and never damaged without being found out."""
+"""Checkpoints: exact, complete or absent, and never damaged without being noticed."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ STATE: JSON = {"progress": {"step": 3, "best": float("inf"), "name": "é\ud800"}
 
 
 def tensors(seed: int = 0) -> dict[str, dict[str, Tensor]]:
-    made = torch.Generator().manual_seed(seed)
-    model = {"a.weight": torch.randn(5, 3, generator=made), "a.bias": torch.randn(3, generator=made)}
-    return {"model": model, "random": {"cpu": torch.randint(0, 256, (40,), generator=made, dtype=torch.uint8)}}
+    generator = torch.Generator().manual_seed(seed)
+    model = {"a.weight": torch.randn(5, 3, generator=generator), "a.bias": torch.randn(3, generator=generator)}
+    return {"model": model, "random": {"cpu": torch.randint(0, 256, (40,), generator=generator, dtype=torch.uint8)}}
 
 
-def same(ours: dict[str, dict[str, Tensor]], theirs: dict[str, dict[str, Tensor]]) -> bool:
+def equal(ours: dict[str, dict[str, Tensor]], theirs: dict[str, dict[str, Tensor]]) -> bool:
     return {k: set(v) for k, v in ours.items()} == {k: set(v) for k, v in theirs.items()} and all(
         tensor.dtype == theirs[stem][name].dtype
         and tensor.shape == theirs[stem][name].shape
@@ -53,8 +53,8 @@ def leftovers(folder: Path) -> list[Path]:
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path / "new" / "folder", 120, tensors(), STATE)
     assert path == tmp_path / "new" / "folder" / "step-00000120"
-    found, state = checkpoint.load(path)
-    assert same(found, tensors())
+    loaded, state = checkpoint.load(path)
+    assert equal(loaded, tensors())
     assert state == STATE
     assert {file.name for file in path.iterdir()} == {
         "model.safetensors",
@@ -93,19 +93,19 @@ def test_the_manifest_says_format_size_and_hash(tmp_path: Path) -> None:
     ids=lambda t: f"{str(t.dtype)[6:]}-{tuple(t.shape)}",
 )
 def test_every_kind_of_tensor_comes_back_bit_for_bit(tensor: Tensor, tmp_path: Path) -> None:
-    found, _ = checkpoint.load(checkpoint.save(tmp_path, 0, {"x": {"t": tensor}}, None))
-    back = found["x"]["t"]
-    assert back.dtype == tensor.dtype
-    assert back.shape == tensor.shape
-    ours, theirs = tensor.detach().contiguous(), back.contiguous()
+    loaded, _ = checkpoint.load(checkpoint.save(tmp_path, 0, {"x": {"t": tensor}}, None))
+    copy = loaded["x"]["t"]
+    assert copy.dtype == tensor.dtype
+    assert copy.shape == tensor.shape
+    ours, theirs = tensor.detach().contiguous(), copy.contiguous()
     assert ours.reshape(-1).view(torch.uint8).tolist() == theirs.reshape(-1).view(torch.uint8).tolist()
 
 
 def test_tied_weights_and_views_of_one_buffer_are_stored_under_each_name(tmp_path: Path) -> None:
     tied, buffer = torch.randn(3, 3), torch.randn(20)
     named = {"a": tied, "b": tied, "c": tied[0], "d": buffer[:10], "e": buffer[10:], "f": buffer}
-    found, _ = checkpoint.load(checkpoint.save(tmp_path, 0, {"model": named}, {}))
-    assert same(found, {"model": named})
+    loaded, _ = checkpoint.load(checkpoint.save(tmp_path, 0, {"model": named}, {}))
+    assert equal(loaded, {"model": named})
 
 
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
@@ -115,12 +115,12 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
         checkpoint.set_pointer(tmp_path / "c", "last", path)
     finally:
         os.umask(before)
-    for found in (tmp_path / "c").rglob("*"):
-        assert found.stat().st_mode & 0o777 == (0o750 if found.is_dir() else 0o640), found
+    for file in (tmp_path / "c").rglob("*"):
+        assert file.stat().st_mode & 0o777 == (0o750 if file.is_dir() else 0o640), file
 
 
 @pytest.mark.parametrize(
-    ("state", "where"),
+    ("state", "message"),
     [
         ({"a": {1: 2}}, "state.a: the key 1"),
         ({"a": [0, (1, 2)]}, r"state.a\[1\]: tuple"),
@@ -129,9 +129,9 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     ],
 )
 def test_a_state_that_json_would_change_is_refused_before_anything_is_written(
-    state: JSON, where: str, tmp_path: Path
+    state: JSON, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(TypeError, match=where):
+    with pytest.raises(TypeError, match=message):
         checkpoint.save(tmp_path, 1, tensors(), state)
     assert list(tmp_path.iterdir()) == []
 
@@ -147,7 +147,7 @@ def test_a_stem_is_a_plain_name(stem: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("use", list(OPTIMIZERS))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_optimiser_goes_on_bit_for_bit(use: str, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_an_optimiser_continues_bit_for_bit(use: str, dtype: torch.dtype, tmp_path: Path) -> None:
     options: dict[str, Any] = {"momentum": 0.9} if use == "sgd" else {}
 
     def build() -> tuple[nn.Linear, torch.optim.Optimizer]:
@@ -168,15 +168,15 @@ def test_an_optimiser_goes_on_bit_for_bit(use: str, dtype: torch.dtype, tmp_path
     path = checkpoint.save(tmp_path, 3, {"model": layer.state_dict(), "optimizer": packed}, {"optimizer": json_part})
 
     other, resumed = build()
-    found, state = checkpoint.load(path)
-    other.load_state_dict(found["model"])
-    resumed.load_state_dict(state_tree.unpack(found["optimizer"], state["optimizer"]))
+    loaded, state = checkpoint.load(path)
+    other.load_state_dict(loaded["model"])
+    resumed.load_state_dict(state_tree.unpack(loaded["optimizer"], state["optimizer"]))
     for number in range(3, 6):
         step(layer, optimizer, number)
         step(other, resumed, number)
     assert torch.equal(layer.weight, other.weight)
     assert torch.equal(layer.bias, other.bias)
-    assert same({"o": state_tree.pack(optimizer.state_dict())[0]}, {"o": state_tree.pack(resumed.state_dict())[0]})
+    assert equal({"o": state_tree.pack(optimizer.state_dict())[0]}, {"o": state_tree.pack(resumed.state_dict())[0]})
 
 
 # ---- damage
@@ -234,23 +234,23 @@ DAMAGE = [_flip, _flip, _flip, _truncate, _zero, _swap, _delete, _duplicate, _em
 
 
 @pytest.mark.parametrize("seed", [*range(100), *(pytest.param(n, marks=pytest.mark.slow) for n in range(100, 1000))])
-def test_damage_is_found_named_and_passed_over(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_is_found_named_and_skipped(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # for speed
     old = checkpoint.save(tmp_path, 10, tensors(1), {"step": 10})
     new = checkpoint.save(tmp_path, 20, tensors(2), {"step": 20})
     before = {file.name: file.read_bytes() for file in new.iterdir()}
     DAMAGE[seed % len(DAMAGE)](new, random.Random(seed))
     after = {file.name: b"" if file.is_symlink() else file.read_bytes() for file in new.iterdir()}
-    assert before != after, "the mutation is one"
-    told: list[str] = []
+    assert before != after, "the mutation changes something"
+    sentences: list[str] = []
     with pytest.raises(RunError):
         checkpoint.load(new)
-    assert checkpoint.newest(tmp_path, told.append, repair=False) == old
+    assert checkpoint.newest(tmp_path, sentences.append, repair=False) == old
     assert new.exists(), "a reader repairs nothing"
-    assert checkpoint.newest(tmp_path, told.append) == old
-    assert all("step-00000020" in sentence for sentence in told)
-    assert len(told) == 2
-    if "checkpoint format" not in told[-1]:  # a flip of just the format number is not for us to rename
+    assert checkpoint.newest(tmp_path, sentences.append) == old
+    assert all("step-00000020" in sentence for sentence in sentences)
+    assert len(sentences) == 2
+    if "checkpoint format" not in sentences[-1]:  # with a flipped format number it may be valid for a later version
         assert (tmp_path / "step-00000020.corrupt").is_dir()
         assert not new.exists()
     assert checkpoint.load(old)[1] == {"step": 10}
@@ -259,7 +259,7 @@ def test_damage_is_found_named_and_passed_over(seed: int, tmp_path: Path, monkey
 def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 1, tensors(), {})
     (path / "MANIFEST.json").unlink()
-    with pytest.raises(Damaged, match=r"MANIFEST\.json missing: the save was not finished"):
+    with pytest.raises(Damaged, match=r"MANIFEST\.json is missing: the save was not finished"):
         checkpoint.load(path)
     assert checkpoint.newest(tmp_path) is None
 
@@ -272,20 +272,20 @@ def test_a_copy_under_another_step_is_found(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path) == path
 
 
-def test_a_second_corrupt_one_of_the_same_step_finds_a_name(tmp_path: Path) -> None:
+def test_a_second_corrupt_checkpoint_of_a_step_gets_a_number(tmp_path: Path) -> None:
     for _ in range(2):
         (checkpoint.save(tmp_path, 5, tensors(), {}) / "state.json").write_text("?")
         assert checkpoint.newest(tmp_path) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005.corrupt", "step-00000005.corrupt-2"]
 
 
-def test_what_a_desktop_leaves_behind_is_not_damage(tmp_path: Path) -> None:
+def test_hidden_files_of_a_desktop_are_not_damage(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 5, tensors(), {})
     (path / ".DS_Store").write_bytes(b"x")
     assert checkpoint.newest(tmp_path) == path
 
 
-def test_it_tells_the_newest_by_number_not_by_name(tmp_path: Path) -> None:
+def test_the_newest_is_found_by_number_not_by_name(tmp_path: Path) -> None:
     for step in (9, 99_999_999, 100_000_000, 10):
         checkpoint.save(tmp_path, step, {}, {})
     assert checkpoint.newest(tmp_path) == tmp_path / "step-100000000"
@@ -297,20 +297,20 @@ def test_it_tells_the_newest_by_number_not_by_name(tmp_path: Path) -> None:
 
 
 def test_every_released_format_still_loads() -> None:
-    """One small checkpoint a format, as the version that introduced it wrote it. These files never change."""
+    """One small checkpoint per format, as the version that introduced it wrote it. These files never change."""
     folder = Path(__file__).parents[1] / "golden"
     assert sorted(path.name for path in folder.glob("checkpoint-format-*")) == [
         f"checkpoint-format-{number}" for number in range(1, manifest.FORMAT_VERSION + 1)
     ]
     path = checkpoint.newest(folder / "checkpoint-format-1", repair=False)
     assert path is not None
-    found, state = checkpoint.load(path)
-    assert torch.equal(found["model"]["w"], torch.arange(6.0).reshape(2, 3))
-    assert torch.equal(found["model"]["b"], torch.tensor([1.5], dtype=torch.bfloat16))
+    loaded, state = checkpoint.load(path)
+    assert torch.equal(loaded["model"]["w"], torch.arange(6.0).reshape(2, 3))
+    assert torch.equal(loaded["model"]["b"], torch.tensor([1.5], dtype=torch.bfloat16))
     assert state["progress"] == {"step": 3, "best": float("inf")}
     weight = nn.Parameter(torch.zeros(1, 2))
     optimizer = torch.optim.AdamW([weight])
-    optimizer.load_state_dict(state_tree.unpack(found["optimizer"], state["optimizer"]))
+    optimizer.load_state_dict(state_tree.unpack(loaded["optimizer"], state["optimizer"]))
     assert optimizer.param_groups[0]["lr"] == 0.125
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
     assert torch.allclose(optimizer.state[weight]["exp_avg"], torch.tensor([[0.1, -0.2]]))
@@ -327,7 +327,7 @@ def _future(path: Path, *, sealed: bool) -> None:
     (path / "MANIFEST.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def test_a_later_format_is_refused_by_both_numbers(tmp_path: Path) -> None:
+def test_a_later_format_is_refused_naming_both_versions(tmp_path: Path) -> None:
     old = checkpoint.save(tmp_path, 1, tensors(), {})
     new = checkpoint.save(tmp_path, 2, tensors(), {})
     _future(new, sealed=True)
@@ -338,21 +338,21 @@ def test_a_later_format_is_refused_by_both_numbers(tmp_path: Path) -> None:
     assert old.exists()
 
 
-def test_a_manifest_with_an_edited_format_is_trusted_by_nobody(tmp_path: Path) -> None:
-    """A flipped bit or somebody's editor: an older checkpoint serves, and without one the numbers are named."""
+def test_a_manifest_with_an_edited_format_is_not_trusted(tmp_path: Path) -> None:
+    """After a flipped bit or an edit an older checkpoint is used; if there is none, the error names the formats."""
     new = checkpoint.save(tmp_path, 2, tensors(), {})
     _future(new, sealed=False)
     with pytest.raises(TooNew, match=r"format 7 .* up to format 1"):
         checkpoint.newest(tmp_path)
     old = checkpoint.save(tmp_path, 1, tensors(), {})
-    told: list[str] = []
-    assert checkpoint.newest(tmp_path, told.append) == old
-    assert "format 7" in told[0]
+    sentences: list[str] = []
+    assert checkpoint.newest(tmp_path, sentences.append) == old
+    assert "format 7" in sentences[0]
     assert new.exists()
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", None, 1.5, True])
-def test_a_senseless_format_is_damage(version: JSON, tmp_path: Path) -> None:
+def test_an_invalid_format_is_damage(version: JSON, tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 2, tensors(), {})
     manifest = json.loads((path / "MANIFEST.json").read_text())
     (path / "MANIFEST.json").write_text(json.dumps(manifest | {"format_version": version}))
@@ -386,13 +386,13 @@ def test_a_pointer_points_nowhere_else(content: str, tmp_path: Path) -> None:
 
 
 def test_retention_keeps_the_newest_the_best_and_the_protected(tmp_path: Path) -> None:
-    made = {step: checkpoint.save(tmp_path, step, {}, {}) for step in range(1, 8)}
-    checkpoint.set_pointer(tmp_path, "best", made[3])
-    checkpoint.set_pointer(tmp_path, "last", made[7])
-    assert checkpoint.prune(tmp_path, 2, protect=[made[1]]) == [made[step] for step in (2, 4, 5)]
-    assert checkpoint.steps(tmp_path) == [made[step] for step in (1, 3, 6, 7)]
+    saved = {step: checkpoint.save(tmp_path, step, {}, {}) for step in range(1, 8)}
+    checkpoint.set_pointer(tmp_path, "best", saved[3])
+    checkpoint.set_pointer(tmp_path, "last", saved[7])
+    assert checkpoint.prune(tmp_path, 2, protect=[saved[1]]) == [saved[step] for step in (2, 4, 5)]
+    assert checkpoint.steps(tmp_path) == [saved[step] for step in (1, 3, 6, 7)]
     checkpoint.prune(tmp_path, 0)
-    assert checkpoint.steps(tmp_path) == [made[3], made[7]]
+    assert checkpoint.steps(tmp_path) == [saved[3], saved[7]]
     assert leftovers(tmp_path) == []
 
 
@@ -401,17 +401,17 @@ def test_retention_keeps_the_newest_the_best_and_the_protected(tmp_path: Path) -
 
 @pytest.mark.parametrize("function", ["open", "write", "fsync", "mkdir", "rename", "close"])
 @pytest.mark.parametrize(
-    ("number", "wanted"), [(errno.ENOSPC, "disk full: need "), (errno.EROFS, "Read-only file system")]
+    ("number", "message"), [(errno.ENOSPC, "disk full: need "), (errno.EROFS, "Read-only file system")]
 )
 def test_a_disk_that_takes_no_more(
-    function: str, number: int, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    function: str, number: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = checkpoint.save(tmp_path, 1, tensors(1), {"step": 1})
     real, calls = getattr(os, function), []
 
     def once(*args: Any, **kwargs: Any) -> Any:
         calls.append(args)
-        if len(calls) == (2 if function == "mkdir" else 1):  # the first one finds the folder there, and is content
+        if len(calls) == (2 if function == "mkdir" else 1):  # the first one only finds that the folder exists
             raise OSError(number, os.strerror(number))
         return real(*args, **kwargs)
 
@@ -419,7 +419,7 @@ def test_a_disk_that_takes_no_more(
         patch.setattr(os, function, once)
         with pytest.raises(RunError) as raised:
             checkpoint.save(tmp_path, 2, tensors(2), {"step": 2})
-    assert wanted in str(raised.value)
+    assert message in str(raised.value)
     assert str(raised.value).endswith(f"last good checkpoint: {good}")
     assert leftovers(tmp_path) == []
     assert checkpoint.newest(tmp_path) == good
@@ -450,7 +450,7 @@ print(checkpoint.newest(folder))
 
 @pytest.mark.parametrize("limit", [0, 1000, 400_000])
 def test_a_real_file_size_limit(limit: int, tmp_path: Path) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", LIMITED, str(limit)],
         cwd=tmp_path,
         capture_output=True,
@@ -458,9 +458,9 @@ def test_a_real_file_size_limit(limit: int, tmp_path: Path) -> None:
         check=True,
         timeout=60,
     )
-    said, listed, newest = done.stdout.splitlines()
-    assert said.startswith("disk full: need 866 kB, have ")
-    assert said.endswith("last good checkpoint: c/step-00000001")
+    message, listed, newest = result.stdout.splitlines()
+    assert message.startswith("disk full: need 866 kB, have ")
+    assert message.endswith("last good checkpoint: c/step-00000001")
     assert listed == "['step-00000001']"
     assert newest == "c/step-00000001"
 
@@ -528,18 +528,18 @@ for kill_at in range(1, 200):
         work()
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    told = []
-    reader = checkpoint.newest(folder, told.append, repair=False)
-    found = checkpoint.newest(folder, told.append)
-    state = checkpoint.load(found)[1] if found else None
+    sentences = []
+    readable = checkpoint.newest(folder, sentences.append, repair=False)
+    newest = checkpoint.newest(folder, sentences.append)
+    state = checkpoint.load(newest)[1] if newest else None
     pointed = [checkpoint.read_pointer(folder, name) for name in ("last", "best")]
     pointed = [checkpoint.load(path)[1]["step"] if path else None for path in pointed]
-    rubbish = [path.name for path in folder.glob("*") if path.name[:5] != "step-" and path.suffix != ".json"]
-    outcomes.append([code, bool(reader), state, pointed, told, rubbish])
+    leftovers = [path.name for path in folder.glob("*") if path.name[:5] != "step-" and path.suffix != ".json"]
+    outcomes.append([code, bool(readable), state, pointed, sentences, leftovers])
     # The next save works and leaves nothing but checkpoints and pointers.
     work()
-    left = sorted(path.name for path in folder.iterdir())
-    assert left == ["best.json", "last.json", "step-00000002"], left
+    names_now = sorted(path.name for path in folder.iterdir())
+    assert names_now == ["best.json", "last.json", "step-00000002"], names_now
     if code == 0:
         break
 json.dump(outcomes, sys.stdout)
@@ -547,8 +547,8 @@ json.dump(outcomes, sys.stdout)
 
 
 @pytest.mark.parametrize("scenario", ["first", "next", "only", pytest.param("again", marks=pytest.mark.slow)])
-def test_killed_at_any_system_call_old_or_new_is_there(scenario: str, tmp_path: Path) -> None:
-    done = subprocess.run(
+def test_killed_at_any_system_call_the_old_or_the_new_one_is_valid(scenario: str, tmp_path: Path) -> None:
+    result = subprocess.run(
         [sys.executable, "-c", KILLED, scenario],
         cwd=tmp_path,
         # A temporary folder that does not exist: nothing may be staged there.
@@ -558,10 +558,10 @@ def test_killed_at_any_system_call_old_or_new_is_there(scenario: str, tmp_path: 
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    outcomes = json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr
+    outcomes = json.loads(result.stdout)
     assert outcomes[-1][0] == 0
-    assert len(outcomes) > 25, "each system call of save, point and retain was tried"
+    assert len(outcomes) > 25, "each system call of save, set_pointer and prune was tried"
     assert [outcome[0] for outcome in outcomes[:-1]] == [9] * (len(outcomes) - 1)
     new = {"step": 2, "by": "new"}
     step = {"first": None, "next": 1, "again": 2, "only": 2}[scenario]
@@ -571,20 +571,20 @@ def test_killed_at_any_system_call_old_or_new_is_there(scenario: str, tmp_path: 
     assert switch > 5
     assert all(state == old for state in states[:switch])
     assert all(state == new for state in states[switch:])
-    for code, readable, state, pointed, told, rubbish in outcomes:
+    for code, readable, state, pointed, sentences, leftover_names in outcomes:
         assert readable == (state is not None), code
-        assert told == [], "an unfinished save is not damage"
-        assert rubbish == []
+        assert sentences == [], "an unfinished save is not damage"
+        assert leftover_names == []
         if scenario != "first":
             assert None not in pointed, "a pointer never dangles"
 
 
 def test_a_naive_write_fails_the_same_test(tmp_path: Path) -> None:
-    """The control: written in place, a kill is seen. If this did not fail, the test above would prove nothing."""
-    in_place = "checkpoint.atomic.temporary = lambda goal: goal\ncheckpoint._take_name = lambda part, goal: None\n"
+    """The control: if files are written in place, the test above fails. Otherwise it would prove nothing."""
+    in_place = "checkpoint.atomic.temporary = lambda path: path\ncheckpoint._publish = lambda temporary, path: None\n"
     naive = KILLED.replace("outcomes = []\n", in_place + "outcomes = []\n")
-    naive = naive.replace("    assert left ==", "    assert True or left ==")
-    done = subprocess.run(
+    naive = naive.replace("    assert names_now ==", "    assert True or names_now ==")
+    result = subprocess.run(
         [sys.executable, "-c", naive, "next"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode != 0 or any(outcome[4] for outcome in json.loads(done.stdout))
+    assert result.returncode != 0 or any(outcome[4] for outcome in json.loads(result.stdout))

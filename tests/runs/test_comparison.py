@@ -17,18 +17,18 @@ from seqkit.runs.tensorboard import Board
 
 
 def make(folder: Path, **changes: Any) -> Path:
-    """A run folder as small as can be."""
-    said = {"weight": 1.0, "loss": 0.5, "point": 0.5, "best": 3, "score": 0.9, **changes}
-    weights = {"w": torch.tensor([[0.0, said["weight"]], [2.0, 3.0]])}
-    state = {"progress": {"step": 3, "best": said["best"]}}
+    """The smallest possible run folder."""
+    values = {"weight": 1.0, "loss": 0.5, "point": 0.5, "best": 3, "score": 0.9, **changes}
+    weights = {"w": torch.tensor([[0.0, values["weight"]], [2.0, 3.0]])}
+    state = {"progress": {"step": 3, "best": values["best"]}}
     path = checkpoint.save(folder / "checkpoints", 3, {"model": weights}, state)
     for name in ("last", "best"):
         checkpoint.set_pointer(folder / "checkpoints", name, path)
-    atomic.write_json(folder / "metrics.json", {"t/test/accuracy": said["score"]})
-    lines = [f'{{"step": {step}, "epoch": 1, "time": {step}, "t/train/loss": {said["loss"]}}}\n' for step in (1, 2)]
+    atomic.write_json(folder / "metrics.json", {"t/test/accuracy": values["score"]})
+    lines = [f'{{"step": {step}, "epoch": 1, "time": {step}, "t/train/loss": {values["loss"]}}}\n' for step in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(lines))
     board = Board(folder / "tb")
-    board.scalars(2, {"t/train/loss": said["point"], "time/tokens_per_s": 1.0})
+    board.scalars(2, {"t/train/loss": values["point"], "time/tokens_per_s": 1.0})
     board.close()
     (folder / "model").mkdir()
     (folder / "model" / "fields.json").write_text("{}")
@@ -37,7 +37,7 @@ def make(folder: Path, **changes: Any) -> Path:
 
 def test_two_equal_runs_are_equal(tmp_path: Path) -> None:
     one, two = (comparison.read(make(tmp_path / name)) for name in ("a", "b"))
-    assert list(comparison.differences(one, two)) == []
+    assert list(comparison.find_differences(one, two)) == []
     assert one.sha256 == two.sha256
     assert str(one) == "2 tensors, 6 states, 2 numbers and 1 TensorBoard points"
 
@@ -45,61 +45,71 @@ def test_two_equal_runs_are_equal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"weight": 1.5}, "last model w[0, 1] is 1.0 in the whole run and 1.5 in the resumed one (1 of 4 values "),
-        ({"weight": float("nan")}, "last model w[0, 1] is 1.0 in the whole run and nan in the resumed one (1 of 4 "),
+        (
+            {"weight": 1.5},
+            "last model w[0, 1] is 1.0 in the uninterrupted run and 1.5 in the resumed one (1 of 4 values ",
+        ),
+        (
+            {"weight": float("nan")},
+            "last model w[0, 1] is 1.0 in the uninterrupted run and nan in the resumed one (1 of 4 ",
+        ),
         (
             {"loss": 0.25},
-            "metrics.jsonl, step 1: t/train/loss is [0.5, 1] in the whole run and [0.25, 1] in the resumed one",
+            "metrics.jsonl, step 1: t/train/loss is [0.5, 1] in the uninterrupted run and [0.25, 1] in the resumed one",
         ),
-        ({"point": 0.25}, "TensorBoard, step 2: t/train/loss is 0.5 in the whole run and 0.25 in the resumed one"),
-        ({"best": 4}, "state of the last progress.best is 3 in the whole run and 4 in the resumed one"),
-        ({"score": 0.8}, "metrics.json: t/test/accuracy is 0.9 in the whole run and 0.8 in the resumed one"),
+        (
+            {"point": 0.25},
+            "TensorBoard, step 2: t/train/loss is 0.5 in the uninterrupted run and 0.25 in the resumed one",
+        ),
+        ({"best": 4}, "state of the last progress.best is 3 in the uninterrupted run and 4 in the resumed one"),
+        ({"score": 0.8}, "metrics.json: t/test/accuracy is 0.9 in the uninterrupted run and 0.8 in the resumed one"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_the_first_difference_is_told_with_both_values(change: dict[str, float], sentence: str, tmp_path: Path) -> None:
+def test_the_first_difference_comes_with_both_values(change: dict[str, float], sentence: str, tmp_path: Path) -> None:
     one, two = comparison.read(make(tmp_path / "a")), comparison.read(make(tmp_path / "b", **change))
-    found = list(comparison.differences(one, two))
-    assert found[0].startswith(sentence)
+    differences = list(comparison.find_differences(one, two))
+    assert differences[0].startswith(sentence)
     assert one.sha256 != two.sha256
 
 
 def test_negative_zero_is_not_zero() -> None:
     one, two = torch.tensor(0.0), torch.tensor(-0.0)
     assert (
-        comparison._tensor(one, two) == "[] is 0.0 in the whole run and -0.0 in the resumed one (1 of 1 values differ)"
+        comparison._compare_tensors(one, two)
+        == "[] is 0.0 in the uninterrupted run and -0.0 in the resumed one (1 of 1 values differ)"
     )
 
 
 def test_the_same_not_a_number_is_the_same() -> None:
-    assert comparison._tensor(torch.tensor([float("nan")]), torch.tensor([float("nan")])) is None
+    assert comparison._compare_tensors(torch.tensor([float("nan")]), torch.tensor([float("nan")])) is None
 
 
-def test_what_is_missing_added_or_of_another_shape_is_told(tmp_path: Path) -> None:
-    whole = comparison.read(make(tmp_path / "a"))
-    parts: dict[str, Any] = {"tensors": {"last model w": torch.zeros(2)}, "files": {"x.json": "0"}}
-    found = list(comparison.differences(whole, dataclasses.replace(whole, **parts)))
-    assert found == [
-        "last model w is torch.float32 (2, 2) in the whole run, torch.float32 (2,) in the resumed one",
+def test_missing_and_added_values_and_other_shapes_are_reported(tmp_path: Path) -> None:
+    uninterrupted = comparison.read(make(tmp_path / "a"))
+    changes: dict[str, Any] = {"tensors": {"last model w": torch.zeros(2)}, "files": {"x.json": "0"}}
+    differences = list(comparison.find_differences(uninterrupted, dataclasses.replace(uninterrupted, **changes)))
+    assert differences == [
+        "last model w is torch.float32 (2, 2) in the uninterrupted run, torch.float32 (2,) in the resumed one",
         "best model w is missing from the resumed run",
         "model/fields.json is missing from the resumed run",
         "model/x.json is in the resumed run only",
     ]
 
 
-def test_what_is_there_twice_or_left_behind_is_told(tmp_path: Path) -> None:
-    whole, folder = comparison.read(make(tmp_path / "a")), make(tmp_path / "b")
+def test_duplicates_and_leftovers_are_reported(tmp_path: Path) -> None:
+    uninterrupted, folder = comparison.read(make(tmp_path / "a")), make(tmp_path / "b")
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 2, "epoch": 1, "time": 3, "t/train/loss": 0.5}\n')
     board = Board(tmp_path / "other")
     board.scalars(2, {"t/train/loss": 0.5})
     board.close()
-    (left,) = (tmp_path / "other").iterdir()
-    left.rename(folder / "tb" / left.name.replace("tfevents.", "tfevents.9"))
+    (duplicate,) = (tmp_path / "other").iterdir()
+    duplicate.rename(folder / "tb" / duplicate.name.replace("tfevents.", "tfevents.9"))
     for name in (".tmp-1-aa", "checkpoints/.tmp-2-bb", "checkpoints/step-00000001.corrupt"):
         (folder / name).mkdir()
-    found: RunDigest = comparison.read(folder)
-    assert list(comparison.differences(whole, found)) == [
+    damaged: RunDigest = comparison.read(folder)
+    assert list(comparison.find_differences(uninterrupted, damaged)) == [
         "t/train/loss at step 2 in metrics.jsonl occurs more than once",
         "t/train/loss at step 2 on TensorBoard occurs more than once",
         ".tmp-1-aa was left behind",
@@ -108,6 +118,6 @@ def test_what_is_there_twice_or_left_behind_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_without_checkpoints_has_no_ending(tmp_path: Path) -> None:
+def test_a_run_without_checkpoints_has_no_digest(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no last checkpoint"):
         comparison.read(tmp_path)

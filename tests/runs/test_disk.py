@@ -1,4 +1,4 @@
-"""Disks that fill up, folders that refuse or vanish while a run is at work: one sentence, and nothing is lost."""
+"""Full disks, and folders that refuse writes or vanish during a run: one sentence, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,51 +34,51 @@ def unfinished(folder: Path) -> list[str]:
 
 @pytest.fixture
 def no_larger_files() -> Iterator[Callable[[int], None]]:
-    """RLIMIT_FSIZE of this process: the system's own word for a full disk, without a disk."""
+    """Sets RLIMIT_FSIZE of this process, which makes writes fail as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def at_step(monkeypatch: pytest.MonkeyPatch, number: int, what: Callable[[], object]) -> None:
-    """Something happens just before this step."""
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], object]) -> None:
+    """Call `action` just before this step."""
     real, calls = step.forward_backward, [0]
 
-    def counted(*given: Any) -> Any:
+    def counted(*arguments: Any) -> Any:
         calls[0] += 1
         if calls[0] == number:
-            what()
-        return real(*given)
+            action()
+        return real(*arguments)
 
     monkeypatch.setattr(loop, "forward_backward", counted)
 
 
-def failing(run: Run, data: TaskData, hidden: int = 40) -> str:
+def fail(run: Run, data: TaskData, hidden: int = 40) -> str:
     with pytest.raises(RunError) as caught, run:
         small.trained(small.model(data, hidden=hidden), data, small.settings(), run)
     return str(caught.value)
 
 
-def finishes(run: Run, data: TaskData, hidden: int = 40) -> None:
-    """The run goes on from what is left, to its end."""
+def finish(run: Run, data: TaskData, hidden: int = 40) -> None:
+    """Resume the run and train it to its end."""
     atomic.write_json(run.folder / "status.json", {"state": "failed"})  # as if this process had died
     again = Run.resume(run.folder)
     saved = checkpoint.newest(again.checkpoints)
     assert saved is not None
     again.rewind(checkpoint.step_of(saved))
-    at = small.trained(small.model(data, hidden=hidden), data, small.settings(), again, saved=saved)
-    assert at.step == 12
+    counters = small.trained(small.model(data, hidden=hidden), data, small.settings(), again, saved=saved)
+    assert counters.step == 12
     again.close()
 
 
-@pytest.mark.parametrize("most", [0, 100, 3_000, 20_000])
+@pytest.mark.parametrize("limit", [0, 100, 3_000, 20_000])
 def test_a_limit_on_files_in_the_middle_of_a_run(
-    most: int, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_larger_files: Callable[[int], None]
+    limit: int, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_larger_files: Callable[[int], None]
 ) -> None:
     run = small.run_in(tmp_path / "run")
     with monkeypatch.context() as patch:
-        at_step(patch, 5, lambda: no_larger_files(most))
-        message = failing(run, data)
+        at_step(patch, 5, lambda: no_larger_files(limit))
+        message = fail(run, data)
     no_larger_files(resource.RLIM_INFINITY)
     assert message.startswith("disk full: ")
     assert "have " in message
@@ -87,64 +87,64 @@ def test_a_limit_on_files_in_the_middle_of_a_run(
     assert newest is not None
     assert checkpoint.step_of(newest) == 3
     assert unfinished(run.folder) == []
-    finishes(run, data)
+    finish(run, data)
     assert unfinished(run.folder) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
-@pytest.mark.parametrize("place", ["checkpoints", "metrics.jsonl", "status.json", "tb"])
+@pytest.mark.parametrize("file", ["checkpoints", "metrics.jsonl", "status.json", "tb"])
 def test_a_disk_that_refuses_one_kind_of_file(
-    number: int, place: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, file: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As root, permissions stop nobody: what the system would say is said for it."""
+    """Permissions do not apply to root, so the error of the system is raised by a patch."""
     run = small.run_in(tmp_path / "run")
     real = os.open
     refused = [False]
 
     def refusing(path: Any, flags: int, *rest: Any, **more: Any) -> int:
         name = str(path)
-        inside = f"/{place}" in name or (place == "status.json" and f"/run/{atomic.TEMPORARY}" in name)
-        if refused[0] and inside and flags & (os.O_WRONLY | os.O_RDWR):
+        is_refused = f"/{file}" in name or (file == "status.json" and f"/run/{atomic.TEMPORARY}" in name)
+        if refused[0] and is_refused and flags & (os.O_WRONLY | os.O_RDWR):
             raise OSError(number, os.strerror(number))
         return real(path, flags, *rest, **more)
 
     def refuse() -> None:
         refused[0] = True
-        run._beat = -1000.0  # the heartbeat is due
-        if place == "tb":
+        run._heartbeat = -1000.0  # a heartbeat is due
+        if file == "tb":
             run.board.close()  # the next point begins a new file
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refusing)
         at_step(patch, 5, refuse)
-        message = failing(run, data)
+        message = fail(run, data)
         refused[0] = False
-    wanted = "disk full: " if number in atomic.FULL else f"cannot write in {run.folder}"
-    assert message.startswith(wanted), message
+    expected = "disk full: " if number in atomic.FULL else f"cannot write in {run.folder}"
+    assert message.startswith(expected), message
     if number not in atomic.FULL:
         assert os.strerror(number) in message
     assert checkpoint.newest(run.checkpoints) is not None
     assert unfinished(run.folder) == []
-    finishes(run, data)
+    finish(run, data)
 
 
-@pytest.mark.parametrize("what", ["run", "checkpoints", "tb"])
-def test_a_folder_that_vanishes(what: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["run", "checkpoints", "tb"])
+def test_a_folder_that_vanishes(name: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small.run_in(tmp_path / "run")
-    gone = {"run": run.folder, "checkpoints": run.checkpoints, "tb": run.tb}[what]
+    deleted = {"run": run.folder, "checkpoints": run.checkpoints, "tb": run.tb}[name]
     with monkeypatch.context() as patch:
-        at_step(patch, 5, lambda: shutil.rmtree(gone))
-        message = failing(run, data)
-    assert str(gone) in message
+        at_step(patch, 5, lambda: shutil.rmtree(deleted))
+        message = fail(run, data)
+    assert str(deleted) in message
     assert "is gone" in message
-    assert what == "tb" or not gone.exists(), "a folder that somebody took away is not made again, half empty"
+    assert name == "tb" or not deleted.exists(), "a deleted folder is not made again, half empty"
 
 
 def test_status_says_why(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = small.run_in(tmp_path / "run")
     with monkeypatch.context() as patch:
         at_step(patch, 5, lambda: shutil.rmtree(run.checkpoints))
-        failing(run, data)
+        fail(run, data)
     status = json.loads((run.folder / "status.json").read_text())
     assert status["state"] == "failed"
     assert "is gone" in status["reason"]

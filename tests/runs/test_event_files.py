@@ -1,4 +1,4 @@
-"""Event files: rewritten without a gap or a double, whatever happens meanwhile."""
+"""Event files: rewritten without losses or duplicates, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqkit.runs.tensorboard import Board
 
 
 def stored(folder: Path) -> list[tuple[str, int]]:
-    """Every (tag, step) in the files, doubles included: what a reader without a purge of its own sees."""
+    """Every (tag, step) in the files with duplicates, as a reader sees them that does not purge."""
     return [
         (value.tag, event.step)
         for event in event_files.read(*event_files.paths(folder))
@@ -22,12 +22,12 @@ def stored(folder: Path) -> list[tuple[str, int]]:
     ]
 
 
-def crashing(call: Callable[..., object], *, at: int) -> Callable[..., object]:
+def crashing(call: Callable[..., object], *, count: int) -> Callable[..., object]:
     """The same function, but the process is stopped when it is called for the n-th time."""
-    count = itertools.count(1)
+    numbers = itertools.count(1)
 
     def wrapped(*args: object, **kwargs: object) -> object:
-        if next(count) == at:
+        if next(numbers) == count:
             raise KeyboardInterrupt
         return call(*args, **kwargs)
 
@@ -35,10 +35,10 @@ def crashing(call: Callable[..., object], *, at: int) -> Callable[..., object]:
 
 
 @pytest.mark.parametrize("last_step", [None, 0, 3])
-def test_a_crash_while_rewriting_loses_and_doubles_nothing(
+def test_a_crash_while_rewriting_loses_and_duplicates_nothing(
     last_step: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rewriting is broken off at each of its system calls; the next one puts everything right."""
+    """The first rewrite is stopped at each of its system calls; the second one repairs everything."""
     expected = [("x", step) for step in range(1, 6) if last_step is None or step <= last_step]
     calls = ["fsync", "replace", "unlink", "open"]
     for broken in calls:
@@ -50,15 +50,15 @@ def test_a_crash_while_rewriting_loses_and_doubles_nothing(
                     board.scalars(step, {"x": float(step)})
                 board.close()
             with monkeypatch.context() as patch:
-                patch.setattr(os, broken, crashing(getattr(os, broken), at=number))
+                patch.setattr(os, broken, crashing(getattr(os, broken), count=number))
                 try:
                     event_files.rewrite(folder, last_step)
                 except KeyboardInterrupt:
                     pass
             assert set(expected) <= set(stored(folder)), "nothing is lost at any moment"
-            once = event_files.rewrite(folder, last_step)
+            duplicates = event_files.rewrite(folder, last_step)
             assert sorted(stored(folder)) == expected
-            assert once.last == ({"x": expected[-1][1]} if expected else {})
+            assert duplicates.last_steps == ({"x": expected[-1][1]} if expected else {})
             assert sorted(folder.iterdir()) == event_files.paths(folder), "no temporary file is left"
 
 

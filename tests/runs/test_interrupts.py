@@ -1,4 +1,4 @@
-"""Being asked to stop: one signal is a request, two are an order, and nothing is left behind."""
+"""Requests to stop: the first signal is a flag, the second ends the process, and old handlers are restored."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 import pytest
 
 from seqkit.errors import Interrupted
-from seqkit.runs.interrupts import ECHO, HANDLED, Interrupts
+from seqkit.runs.interrupts import HANDLED, REPEAT_SECONDS, Interrupts
 
 
 @pytest.fixture(autouse=True)
-def _handlers_are_put_back() -> Iterator[None]:
+def _handlers_are_restored() -> Iterator[None]:
     before = [signal.getsignal(number) for number in HANDLED]
     yield
     assert [signal.getsignal(number) for number in HANDLED] == before
@@ -45,49 +45,49 @@ def test_the_first_signal_is_only_a_flag(number: signal.Signals, code: int) -> N
 
 
 @pytest.mark.parametrize(("second", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_second_signal_leaves_at_once(second: signal.Signals, code: int) -> None:
-    left: list[int] = []
-    with Interrupts(announce=False, leave=left.append):
+def test_the_second_signal_ends_the_process(second: signal.Signals, code: int) -> None:
+    codes: list[int] = []
+    with Interrupts(announce=False, leave=codes.append):
         signal.raise_signal(signal.SIGINT)
-        assert left == []
-        time.sleep(ECHO * 1.5)
+        assert codes == []
+        time.sleep(REPEAT_SECONDS * 1.5)
         signal.raise_signal(second)
-    assert left == [code]
+    assert codes == [code]
 
 
-def test_another_signal_counts_at_once_but_an_echo_of_the_same_does_not() -> None:
-    left: list[int] = []
-    with Interrupts(announce=False, leave=left.append):
+def test_another_signal_counts_immediately_but_a_repeat_does_not() -> None:
+    codes: list[int] = []
+    with Interrupts(announce=False, leave=codes.append):
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)  # what `timeout` does: the process, then its group
-        assert left == []
+        assert codes == []
         signal.raise_signal(signal.SIGINT)
-    assert left == [130]
+    assert codes == [130]
 
 
-def test_at_the_start_the_first_signal_is_obeyed_at_once() -> None:
-    left: list[int] = []
-    with Interrupts(at_once=True, announce=False, leave=left.append) as outer:
+def test_at_the_start_the_first_signal_ends_the_process() -> None:
+    codes: list[int] = []
+    with Interrupts(at_once=True, announce=False, leave=codes.append) as outer:
         signal.raise_signal(signal.SIGUSR1)
-        assert left == [143]
-        with Interrupts(announce=False, leave=left.append) as inner:
+        assert codes == [143]
+        with Interrupts(announce=False, leave=codes.append) as inner:
             signal.raise_signal(signal.SIGTERM)
         assert inner.requested
-        assert left == [143]
+        assert codes == [143]
         signal.raise_signal(signal.SIGINT)
-    assert left == [143, 130]
+    assert codes == [143, 130]
     assert not outer.requested
 
 
-def test_handlers_of_others_come_back_even_after_an_error() -> None:
-    def mine(number: int, frame: object) -> None: ...
+def test_old_handlers_are_restored_even_after_an_error() -> None:
+    def handler(number: int, frame: object) -> None: ...
 
-    before = signal.signal(signal.SIGUSR1, mine)
+    before = signal.signal(signal.SIGUSR1, handler)
     try:
         with contextlib.suppress(ZeroDivisionError), Interrupts(announce=False):
-            assert signal.getsignal(signal.SIGUSR1) is not mine
+            assert signal.getsignal(signal.SIGUSR1) is not handler
             raise ZeroDivisionError
-        assert signal.getsignal(signal.SIGUSR1) is mine
+        assert signal.getsignal(signal.SIGUSR1) is handler
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -116,7 +116,7 @@ import sys, time
 from seqkit.runs.interrupts import Interrupts
 with Interrupts() as interrupts:
     print("ready", flush=True)
-    while not (interrupts.requested and sys.argv[1] == "polite"):
+    while not (interrupts.requested and sys.argv[1] == "polls"):
         time.sleep(0.005)
     print("saved", flush=True)
 sys.exit(interrupts.exit_code)
@@ -124,18 +124,18 @@ sys.exit(interrupts.exit_code)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
-@pytest.mark.parametrize("manner", ["polite", "deaf"])
-def test_a_real_process_leaves_with_the_right_code(number: signal.Signals, code: int, manner: str) -> None:
+@pytest.mark.parametrize("manner", ["polls", "busy"])
+def test_a_real_process_exits_with_the_right_code(number: signal.Signals, code: int, manner: str) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", LOOP, manner], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     os.kill(child.pid, number)
-    if manner == "deaf":  # a loop that never polls: the second signal gets it out
-        time.sleep(ECHO * 2)
+    if manner == "busy":  # a loop that never polls: the second signal ends it
+        time.sleep(REPEAT_SECONDS * 2)
         os.kill(child.pid, number)
     out, err = child.communicate(timeout=10)
     assert child.returncode == code
-    assert out == ("saved\n" if manner == "polite" else "")
+    assert out == ("saved\n" if manner == "polls" else "")
     assert f"{number.name}: stopping after this step" in err

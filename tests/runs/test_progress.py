@@ -1,4 +1,4 @@
-"""Progress: plain lines where nobody watches, a bar on a terminal, silence when asked for."""
+"""Progress: plain lines without a terminal, a bar on one, nothing if quiet."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ import pytest
 
 from seqkit.errors import Interrupted, RunError, UsageError
 from seqkit.io import atomic
-from seqkit.runs import lock
+from seqkit.runs import claim
 from seqkit.runs import run_folder as run_module
-from seqkit.runs.lock import slug
+from seqkit.runs.claim import slug
 from seqkit.runs.run_folder import Run
 
 TEXT = b"# a recipe\nseed: 1\r\n"
@@ -38,9 +38,9 @@ def make(name: str = "charlm", **options: Any) -> Run:
 
 
 def status_of(run: Run) -> dict[str, Any]:
-    found = json.loads((run.folder / "status.json").read_text())
-    assert isinstance(found, dict)
-    return found
+    status = json.loads((run.folder / "status.json").read_text())
+    assert isinstance(status, dict)
+    return status
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
 # ---- the folder
 
 
-def test_a_new_folder_is_named_by_recipe_time_and_content_and_has_what_a_reader_needs(tmp_path: Path) -> None:
+def test_a_new_folder_is_named_by_recipe_time_and_hash_and_is_complete(tmp_path: Path) -> None:
     run = make(facts={"plugins": [{"name": "charlm", "version": "1"}], "device": "cpu"})
     six = hashlib.sha256(RESOLVED.encode()).hexdigest()[:6]
     assert run.folder.parent == tmp_path / "runs"
@@ -62,7 +62,7 @@ def test_a_new_folder_is_named_by_recipe_time_and_content_and_has_what_a_reader_
     assert environment["device"] == "cpu"
     assert environment["torch"]["threads"] >= 1
     assert {"torch", "numpy", "safetensors", "seqkit"} <= set(environment["packages"])
-    assert not {"pytest", "mypy", "hypothesis"} & set(environment["packages"]), "tools of developers change no number"
+    assert not {"pytest", "mypy", "hypothesis"} & set(environment["packages"]), "developer tools change no number"
     assert json.loads((run.folder / "plugins.json").read_text()) == [{"name": "charlm", "version": "1"}]
     status = status_of(run)
     assert (status["state"], status["pid"], status["host"]) == ("created", os.getpid(), socket.gethostname())
@@ -84,15 +84,15 @@ def test_out_must_not_exist_or_be_empty(tmp_path: Path) -> None:
     for taken in ("a/b", "empty"):
         with pytest.raises(UsageError, match="never overwrites"):
             make(out=tmp_path / taken)
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("kept")
     for wrong in ("file", "file/below"):
         with pytest.raises(UsageError, match="not a folder"):
             make(out=tmp_path / wrong)
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who guesses the name of the next folder gains nothing: the run goes elsewhere."""
+    """Guessing the name of the next folder is of no use to an attacker: the run takes another one."""
     first = make()
     os.rename(first.folder, tmp_path / "victim")
     first.folder.symlink_to(tmp_path / "victim")
@@ -106,8 +106,8 @@ def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.Monk
         (second.folder / name).symlink_to(tmp_path / "target")
     second.log("a line")
     with pytest.raises(RunError):
-        second.metrics(1, {"x": 1.0})
-    second.final({"x": 1.0})
+        second.log_metrics(1, {"x": 1.0})
+    second.write_scores({"x": 1.0})
     assert (tmp_path / "target").read_text() == "untouched"
 
 
@@ -115,8 +115,8 @@ def test_the_umask_is_respected() -> None:
     before = os.umask(0o027)
     try:
         run = make()
-        run.metrics(1, {"x": 1.0})
-        run.final({"x": 1.0})
+        run.log_metrics(1, {"x": 1.0})
+        run.write_scores({"x": 1.0})
     finally:
         os.umask(before)
     for path in (run.folder, *run.folder.rglob("*")):
@@ -146,15 +146,15 @@ def test_no_name_leaves_the_root(name: str, tmp_path: Path, monkeypatch: pytest.
 CROWD = """
 import os, sys
 from pathlib import Path
-from seqkit.runs import run_folder as run
-run.environment, run.git = dict, lambda: None
+from seqkit.runs import run_folder
+run_folder.environment, run_folder.git = dict, lambda: None
 children = []
 for _ in range(8):
     pid = os.fork()
     if pid == 0:
         for _ in range(40):
-            made = run.Run.create("crowd", text=b"x", resolved="x")
-            (made.folder / f"mine-{os.urandom(8).hex()}").touch(exist_ok=False)
+            run = run_folder.Run.create("crowd", text=b"x", resolved="x")
+            (run.folder / f"claimed-{os.urandom(8).hex()}").touch(exist_ok=False)
         os._exit(0)
     children.append(pid)
 sys.exit(max(os.waitpid(pid, 0)[1] for pid in children))
@@ -165,22 +165,22 @@ def test_320_starts_at_once_share_no_folder(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", CROWD], check=True, timeout=120)
     folders = list((tmp_path / "runs").iterdir())
     assert len(folders) == 320
-    assert all(len(list(folder.glob("mine-*"))) == 1 for folder in folders)
+    assert all(len(list(folder.glob("claimed-*"))) == 1 for folder in folders)
 
 
 CLAIM = """
 import os, sys
 from pathlib import Path
-from seqkit.runs import run_folder as run
+from seqkit.runs import run_folder
 from seqkit.errors import UsageError
-run.environment, run.git = dict, lambda: None
-Path("given").mkdir()
+run_folder.environment, run_folder.git = dict, lambda: None
+Path("empty").mkdir()
 children = []
 for _ in range(12):
     pid = os.fork()
     if pid == 0:
         try:
-            run.Run.create("x", text=b"x", resolved="x", out=Path("given"))
+            run_folder.Run.create("x", text=b"x", resolved="x", out=Path("empty"))
         except UsageError:
             os._exit(2)
         os._exit(0)
@@ -190,20 +190,20 @@ print(sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in childre
 
 
 def test_one_empty_folder_is_claimed_by_one_run() -> None:
-    done = subprocess.run([sys.executable, "-c", CLAIM], check=True, timeout=60, capture_output=True, text=True)
-    assert done.stdout == f"{[0] + [2] * 11}\n"
+    result = subprocess.run([sys.executable, "-c", CLAIM], check=True, timeout=60, capture_output=True, text=True)
+    assert result.stdout == f"{[0] + [2] * 11}\n"
 
 
-def left_by_a_kill(folder: Path, *names: str, pid: int = 2**22 + 1) -> None:
-    """What `create` has made when it is killed before the folder is whole."""
+def leave_by_a_kill(folder: Path, *names: str, pid: int = 2**22 + 1) -> None:
+    """Make what `create` leaves when it is killed before the folder is complete."""
     folder.mkdir()
-    atomic.write_json(folder / "status.json", json.loads(lock.first_status()) | {"pid": pid})
+    atomic.write_json(folder / "status.json", json.loads(claim.first_status()) | {"pid": pid})
     for name in names:
         (folder / name).write_text("half")
 
 
 def test_a_start_that_was_killed_does_not_block_the_next(tmp_path: Path) -> None:
-    left_by_a_kill(tmp_path / "x", "recipe.yaml", "plugins.json", ".tmp-1-ab")
+    leave_by_a_kill(tmp_path / "x", "recipe.yaml", "plugins.json", ".tmp-1-ab")
     (tmp_path / "x" / "checkpoints").mkdir()
     with pytest.raises(UsageError, match=r"killed while it was being set up; start it again with --out"):
         Run.resume(tmp_path / "x")
@@ -215,15 +215,15 @@ def test_a_start_that_was_killed_does_not_block_the_next(tmp_path: Path) -> None
     assert make(out=tmp_path / "y").state == "created"
 
 
-def test_what_is_not_surely_left_by_a_kill_is_not_touched(tmp_path: Path) -> None:
-    left_by_a_kill(tmp_path / "mine", "notes.txt")
-    left_by_a_kill(tmp_path / "alive", pid=os.getpid())
-    left_by_a_kill(tmp_path / "whole", "resolved.yaml")
-    left_by_a_kill(tmp_path / "trained")
+def test_nothing_else_than_leftovers_of_a_kill_is_removed(tmp_path: Path) -> None:
+    leave_by_a_kill(tmp_path / "notes", "notes.txt")
+    leave_by_a_kill(tmp_path / "alive", pid=os.getpid())
+    leave_by_a_kill(tmp_path / "whole", "resolved.yaml")
+    leave_by_a_kill(tmp_path / "trained")
     (tmp_path / "trained" / "checkpoints" / "step-00000001").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "status.json").write_text("x" * 1000)
-    for name in ("mine", "alive", "whole", "trained", "other"):
+    for name in ("notes", "alive", "whole", "trained", "other"):
         before = sorted(path.name for path in (tmp_path / name).iterdir())
         with pytest.raises(UsageError, match="never overwrites"):
             make(out=tmp_path / name)
@@ -244,10 +244,10 @@ def test_a_full_disk_at_the_start_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 HOLD = """
 import sys, time
 from pathlib import Path
-from seqkit.runs import run_folder as run
-run.environment, run.git = dict, lambda: None
-made = run.Run.create("held", text=b"x", resolved="x", out=Path("held"))
-made.status("running")
+from seqkit.runs import run_folder
+run_folder.environment, run_folder.git = dict, lambda: None
+run = run_folder.Run.create("held", text=b"x", resolved="x", out=Path("held"))
+run.set_status("running")
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -265,13 +265,13 @@ def held() -> Iterator[subprocess.Popen[str]]:
 def test_a_live_run_cannot_be_resumed_and_a_dead_one_can(held: subprocess.Popen[str]) -> None:
     with pytest.raises(UsageError, match=rf"still running \(process {held.pid} on this machine\)"):
         Run.resume(Path("held"))
-    assert Run.open(Path("held")).state == "running", "reading it is allowed"
+    assert Run.open(Path("held")).state == "running", "reading is allowed"
     held.kill()
     held.wait()
     run = Run.resume(Path("held"))
     assert status_of(run)["pid"] == os.getpid()
     assert status_of(run)["resumed"] == 1
-    assert "died without a word" in (run.folder / "run.log").read_text()
+    assert "ended without recording why" in (run.folder / "run.log").read_text()
     with pytest.raises(UsageError, match="still running"):
         Run.resume(Path("held"))
 
@@ -280,7 +280,7 @@ def test_a_live_run_cannot_be_resumed_and_a_dead_one_can(held: subprocess.Popen[
     ("change", "alive"),
     [
         ({}, True),
-        ({"pid_started": 1}, False),  # the number went to another process
+        ({"pid_started": 1}, False),  # the number was given to another process
         ({"boot": "another"}, False),
         ({"pid": 2**22 + 1}, False),
         ({"pid": None}, False),
@@ -288,12 +288,12 @@ def test_a_live_run_cannot_be_resumed_and_a_dead_one_can(held: subprocess.Popen[
         ({"state": "interrupted"}, False),
         ({"state": "finished"}, False),
         ({"state": "failed"}, False),
-        ({"host": "elsewhere"}, True),  # not to be seen from here, and heard of just now
+        ({"host": "elsewhere"}, True),  # not visible from here, and its heartbeat is recent
         ({"host": "elsewhere", "heartbeat": "2020-01-01T00:00:00Z"}, False),
         ({"host": "elsewhere", "heartbeat": "nonsense"}, False),
     ],
 )
-def test_who_counts_as_alive(change: dict[str, Any], alive: bool) -> None:
+def test_which_processes_count_as_alive(change: dict[str, Any], alive: bool) -> None:
     run = make()
     atomic.write_json(run.folder / "status.json", status_of(run) | change)
     if alive:
@@ -306,11 +306,11 @@ def test_who_counts_as_alive(change: dict[str, Any], alive: bool) -> None:
 RACE = """
 import os
 from pathlib import Path
-from seqkit.runs import run_folder as run
+from seqkit.runs import run_folder
 from seqkit.errors import UsageError
-run.environment, run.git = dict, lambda: None
-made = run.Run.create("x", text=b"x", resolved="x", out=Path("stale"))
-made.status("interrupted")
+run_folder.environment, run_folder.git = dict, lambda: None
+run = run_folder.Run.create("x", text=b"x", resolved="x", out=Path("stale"))
+run.set_status("interrupted")
 ready, go = os.pipe()
 children = []
 for _ in range(12):
@@ -319,7 +319,7 @@ for _ in range(12):
         os.close(go)
         os.read(ready, 1)
         try:
-            run.Run.resume(Path("stale"))
+            run_folder.Run.resume(Path("stale"))
         except UsageError:
             os._exit(2)
         import time; time.sleep(1)
@@ -331,12 +331,12 @@ print(sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in childre
 
 
 def test_a_stale_lock_is_taken_over_by_one() -> None:
-    done = subprocess.run([sys.executable, "-c", RACE], check=True, timeout=60, capture_output=True, text=True)
-    assert done.stdout == f"{[0] + [2] * 11}\n"
+    result = subprocess.run([sys.executable, "-c", RACE], check=True, timeout=60, capture_output=True, text=True)
+    assert result.stdout == f"{[0] + [2] * 11}\n"
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{", "\x00"])
-def test_what_is_not_a_run_is_refused(content: str | None, tmp_path: Path) -> None:
+def test_other_folders_are_refused(content: str | None, tmp_path: Path) -> None:
     folder = tmp_path / "other"
     with pytest.raises(UsageError, match="no such run folder"):
         Run.resume(folder)
@@ -349,25 +349,25 @@ def test_what_is_not_a_run_is_refused(content: str | None, tmp_path: Path) -> No
     assert {path.name for path in folder.iterdir()} <= {"resolved.yaml", "status.json"}, "nothing was written into it"
 
 
-def test_resume_says_what_is_not_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = {"torch": {"threads": 2}, "packages": {"torch": "1"}}
-    monkeypatch.setattr(run_module, "environment", lambda: now)
+def test_resume_reports_changes_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"torch": {"threads": 2}, "packages": {"torch": "1"}}
+    monkeypatch.setattr(run_module, "environment", lambda: facts)
     run = make()
-    run.status("interrupted")
-    assert Run.resume(run.folder).changes == []
-    run.status("interrupted")
-    now = {"torch": {"threads": 1}, "packages": {"torch": "1"}}
+    run.set_status("interrupted")
+    assert Run.resume(run.folder).environment_changes == []
+    run.set_status("interrupted")
+    facts = {"torch": {"threads": 1}, "packages": {"torch": "1"}}
     resumed = Run.resume(run.folder)
-    assert resumed.changes == ["torch.threads: 2 -> 1"]
-    assert "not as when it began: torch.threads: 2 -> 1" in (run.folder / "run.log").read_text()
+    assert resumed.environment_changes == ["torch.threads: 2 -> 1"]
+    assert "changed since the run began: torch.threads: 2 -> 1" in (run.folder / "run.log").read_text()
 
 
-# ---- how it went
+# ---- the status
 
 
-def test_leaving_says_how_it_ended() -> None:
+def test_the_context_records_how_the_run_ended() -> None:
     with make() as run:
-        run.status("running")
+        run.set_status("running")
     assert status_of(run)["state"] == "finished"
     with pytest.raises(Interrupted), make() as run:
         raise Interrupted("stopped after step 7", 143)
@@ -385,15 +385,15 @@ def test_leaving_says_how_it_ended() -> None:
     assert "loss is nan at step 3" in log
 
 
-def test_a_resumed_run_loses_the_old_reason() -> None:
+def test_a_resumed_run_has_no_reason() -> None:
     with contextlib.suppress(RunError), make() as run:
         raise RunError("old trouble")
     with Run.resume(run.folder) as again:
-        assert again.found["reason"] == "RunError: old trouble"
+        assert again.opened_status["reason"] == "RunError: old trouble"
         assert "reason" not in status_of(again)
 
 
-def test_the_heartbeat_is_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_are_written_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     run = make()
     writes: list[str] = []
     write = atomic.write_json
@@ -407,13 +407,13 @@ def test_the_heartbeat_is_written_now_and_then(monkeypatch: pytest.MonkeyPatch) 
     assert set(writes) == {"status.json"}
 
 
-# ---- numbers
+# ---- metrics
 
 
-def test_metrics_are_one_flat_line_a_step_and_strict_json() -> None:
+def test_metrics_are_one_flat_line_per_step_and_strict_json() -> None:
     run = make()
-    run.metrics(10, {"charlm/train/nats": 2.5, "lr": 0.1}, epoch=1)
-    run.metrics(20, {"charlm/train/nats": float("nan"), "grad/norm": float("inf")})
+    run.log_metrics(10, {"charlm/train/nats": 2.5, "lr": 0.1}, epoch=1)
+    run.log_metrics(20, {"charlm/train/nats": float("nan"), "grad/norm": float("inf")})
     first, second = rows_of(run)
     assert first.pop("time") == pytest.approx(run_module.time.time(), abs=60)
     assert first == {"step": 10, "epoch": 1, "charlm/train/nats": 2.5, "lr": 0.1}
@@ -422,12 +422,12 @@ def test_metrics_are_one_flat_line_a_step_and_strict_json() -> None:
     assert second["epoch"] is None
     assert b"NaN," not in (run.folder / "metrics.jsonl").read_bytes().replace(b'"NaN"', b"")
     with pytest.raises(ValueError, match="may not be called 'time'"):
-        run.metrics(30, {"time": 1.0})
+        run.log_metrics(30, {"time": 1.0})
 
 
 def test_final_scores_are_flat_and_sorted() -> None:
     run = make()
-    run.final({"b/test/accuracy": 0.5, "a/test/nats": 1.0})
+    run.write_scores({"b/test/accuracy": 0.5, "a/test/nats": 1.0})
     assert list(json.loads((run.folder / "metrics.json").read_text())) == ["a/test/nats", "b/test/accuracy"]
 
 
@@ -437,41 +437,41 @@ def test_final_scores_are_flat_and_sorted() -> None:
 def test_rewind_drops_later_steps_and_a_torn_line(torn: bytes) -> None:
     run = make()
     for step in (1, 2, 3):
-        run.metrics(step, {"x": float(step)})
+        run.log_metrics(step, {"x": float(step)})
     with (run.folder / "metrics.jsonl").open("ab") as stream:
         stream.write(torn)
-    run.status("interrupted")
+    run.set_status("interrupted")
     resumed = Run.resume(run.folder)
     resumed.rewind(2)
-    for step in (2, 3, 4):  # step 2 is there already
-        resumed.metrics(step, {"x": float(step)})
+    for step in (2, 3, 4):  # step 2 has a value already
+        resumed.log_metrics(step, {"x": float(step)})
     assert [(row["step"], row["x"]) for row in rows_of(resumed)] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
 
 
 def test_rewind_to_before_the_first_step_empties_the_file() -> None:
     run = make()
-    run.metrics(1, {"x": 1.0})
+    run.log_metrics(1, {"x": 1.0})
     run.rewind(-1)
     assert (run.folder / "metrics.jsonl").read_bytes() == b""
-    run.metrics(1, {"x": 2.0})
+    run.log_metrics(1, {"x": 2.0})
     assert [row["x"] for row in rows_of(run)] == [2.0]
 
 
-def test_a_whole_last_line_without_its_end_does_not_swallow_the_next() -> None:
+def test_a_last_line_without_its_end_does_not_spoil_the_next() -> None:
     run = make()
-    run.metrics(1, {"x": 1.0})
+    run.log_metrics(1, {"x": 1.0})
     path = run.folder / "metrics.jsonl"
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     run.rewind(1)
-    run.metrics(2, {"x": 2.0})
+    run.log_metrics(2, {"x": 2.0})
     assert [row["step"] for row in rows_of(run)] == [1, 2]
 
 
 def test_two_scores_at_one_step_are_both_kept() -> None:
     run = make()
-    run.metrics(5, {"a/train/nats": 1.0})
-    run.metrics(5, {"a/dev/nats": 2.0})
-    run.metrics(5, {"a/dev/nats": 3.0})
+    run.log_metrics(5, {"a/train/nats": 1.0})
+    run.log_metrics(5, {"a/dev/nats": 2.0})
+    run.log_metrics(5, {"a/dev/nats": 3.0})
     assert [sorted(set(row) - {"step", "epoch", "time"}) for row in rows_of(run)] == [["a/train/nats"], ["a/dev/nats"]]
 
 
@@ -491,7 +491,7 @@ def test_a_full_disk_stops_the_numbers_but_not_the_log(
     run.log("lost too")
     assert capsys.readouterr().err.count("messages are lost") == 1
     with pytest.raises(RunError, match="disk full"):
-        run.metrics(1, {"x": 1.0})
+        run.log_metrics(1, {"x": 1.0})
 
 
 def test_the_log_has_times_and_no_control_characters() -> None:
@@ -520,11 +520,11 @@ def test_no_planted_secret_reaches_the_folder(monkeypatch: pytest.MonkeyPatch, t
         run.log(f"Authorization: Bearer {s[10]}")
         run.log(f"api_key = '{s[11]}'")
         run.log(f"client_secret={s[0]} password: {s[1]}")
-        run.data({"tasks": [{"url": f"https://h/x?sig={s[2]}"}]})
+        run.write_data_facts({"tasks": [{"url": f"https://h/x?sig={s[2]}"}]})
         raise RunError(f"cannot read https://a:{s[3]}@h/x")
     written = b"".join(path.read_bytes() for path in run.folder.rglob("*") if path.is_file())
     assert [secret for secret in s if secret.encode() in written] == []
-    assert b"https://***@host/a?b=1" in written, "only the secret is taken out"
+    assert b"https://***@host/a?b=1" in written, "only the secret is masked"
 
 
 def test_a_recipe_without_secrets_is_kept_byte_for_byte() -> None:
@@ -533,23 +533,23 @@ def test_a_recipe_without_secrets_is_kept_byte_for_byte() -> None:
     assert (run.folder / "recipe.yaml").read_bytes() == text
 
 
-# ---- git
+# ---- imports and leftovers
 
 
 def test_importing_it_imports_no_torch() -> None:
     code = "import sys, seqkit.runs.run_folder; print(sorted({'torch', 'tensorboard', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout in (
         "[]\n",
-        "['numpy']\n",  # the nouns in seqkit.types need numpy
+        "['numpy']\n",  # seqkit.types needs numpy
     )
 
 
-def test_resume_clears_what_a_killed_writer_left(tmp_path: Path) -> None:
+def test_resume_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     run = make()
-    run.status("interrupted")
+    run.set_status("interrupted")
     atomic.temporary(run.folder / "status.json").write_text("half")
     (run.folder / f"{atomic.TEMPORARY}link").symlink_to(tmp_path / "elsewhere")
     Run.open(run.folder)
-    assert len(list(run.folder.glob(f"{atomic.TEMPORARY}*"))) == 2, "a reader clears nothing"
+    assert len(list(run.folder.glob(f"{atomic.TEMPORARY}*"))) == 2, "a reader removes nothing"
     Run.resume(run.folder)
     assert list(run.folder.glob(f"{atomic.TEMPORARY}*")) == []

@@ -21,13 +21,14 @@ from torch import nn
 
 from seqkit.errors import RunError
 from seqkit.runs import event_files
-from seqkit.runs.tensorboard import Board, first_screen
+from seqkit.runs.tensorboard import Board, chart_layout
+from seqkit.training.board_views import weights_and_gradients
 
 
 def read(folder: Path) -> EventAccumulator:
-    found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0, "histograms": 0})
-    found.Reload()
-    return found
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0, "images": 0, "histograms": 0})
+    events.Reload()
+    return events
 
 
 def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
@@ -35,7 +36,7 @@ def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
 
 
 def stored(folder: Path) -> list[tuple[str, int]]:
-    """Every (tag, step) in the files, doubles included: what a reader without a purge of its own sees."""
+    """Every (tag, step) in the files with duplicates, as a reader sees them that does not purge."""
     return [
         (value.tag, event.step)
         for event in event_files.read(*event_files.paths(folder))
@@ -44,7 +45,7 @@ def stored(folder: Path) -> list[tuple[str, int]]:
 
 
 def page_of(markdown: str) -> str:
-    """What TensorBoard's text page makes of it."""
+    """Markdown as HTML, as TensorBoard shows it."""
     with warnings.catch_warnings():
         # The HTML cleaner that TensorBoard carries warns about a module of its own when it is first imported.
         warnings.filterwarnings("ignore", message="html5lib's sanitizer", category=DeprecationWarning)
@@ -84,9 +85,9 @@ def test_flush_shows_it_to_a_reader_at_once(tmp_path: Path) -> None:
     board.close()
 
 
-def test_the_first_screen_puts_train_and_dev_on_one_chart(tmp_path: Path) -> None:
+def test_the_chart_layout_puts_train_and_dev_on_one_chart(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    board.layout(first_screen({"ner.de": "loss", "charlm": "nats"}))
+    board.layout(chart_layout({"ner.de": "loss", "charlm": "nats"}))
     board.close()
     (event,) = read(tmp_path).Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
@@ -131,7 +132,7 @@ HOSTILE = [
 @pytest.mark.parametrize("cell", HOSTILE)
 def test_a_table_shows_any_text_as_it_is(cell: str, tmp_path: Path) -> None:
     board = Board(tmp_path)
-    board.table("samples", ["id", "text", "said"], [["train.tsv:17", cell, 0.5], ["x", "next", 1]])
+    board.table("samples", ["id", "text", "score"], [["train.tsv:17", cell, 0.5], ["x", "next", 1]])
     board.close()
     page = page_of(text(tmp_path, "samples"))
     assert page.count("<tr>") == 3, "a header and two rows"
@@ -167,8 +168,8 @@ def test_a_confusion_matrix_is_a_picture(tmp_path: Path) -> None:
     board.confusion("dev/confusion", ["neg", "pos"], np.array([[9, 1], [0, 5]]), 7)
     board.confusion("jp/confusion", ["日本", "en"], np.array([[9, 1], [0, 5]]), 7)
     board.close()
-    found = read(tmp_path)
-    (event,) = found.Images("dev/confusion")
+    events = read(tmp_path)
+    (event,) = events.Images("dev/confusion")
     assert event.step == 7
     picture = Image.open(io.BytesIO(event.encoded_image_string))
     assert picture.size == (event.width, event.height)
@@ -180,22 +181,22 @@ def test_histograms_of_weights_and_gradients(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(20, 10), nn.Linear(10, 1))
     board = Board(tmp_path)
-    board.histograms(1, module)
+    board.histograms(1, weights_and_gradients(module))
     module(torch.randn(4, 20)).sum().backward()
     module[1].bias.grad = None
-    board.histograms(2, module)
+    board.histograms(2, weights_and_gradients(module))
     board.close()
-    found = read(tmp_path)
-    tags = set(found.Tags()["histograms"])
+    events = read(tmp_path)
+    tags = set(events.Tags()["histograms"])
     assert tags == {f"weights/{n}/{p}" for n in "01" for p in ("weight", "bias")} | {
         "gradients/0/weight",
         "gradients/0/bias",
         "gradients/1/weight",
     }
-    first = found.Histograms("weights/0/weight")[0].histogram_value
+    first = events.Histograms("weights/0/weight")[0].histogram_value
     assert first.num == 200
     assert first.sum == pytest.approx(module[0].weight.sum().item(), rel=1e-5)
-    assert [event.step for event in found.Histograms("weights/0/weight")] == [1, 2]
+    assert [event.step for event in events.Histograms("weights/0/weight")] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_a_histogram_takes_any_numbers(tensor: torch.Tensor, tmp_path: Path) -> 
 
 
 def test_a_histogram_of_very_many_values_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqkit.runs.tensorboard.MOST_VALUES", 100)
+    monkeypatch.setattr("seqkit.runs.tensorboard.MAX_VALUES", 100)
     board = Board(tmp_path)
     board.histograms(1, {"x": torch.arange(1001.0)})
     board.close()
@@ -237,14 +238,14 @@ def test_hparams_are_in_the_same_folder(tmp_path: Path) -> None:
     board.close()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [], "no second run beside the first"
     assert len(event_files.paths(tmp_path)) == 1
-    found = read(tmp_path)
-    started = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    events = read(tmp_path)
+    started = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     info = plugin_data_pb2.HParamsPluginData.FromString(started).session_start_info.hparams
     assert info["train.lr"].number_value == 1e-3
     assert info["encoder.use"].string_value == "lstm"
     assert info["bidirectional"].string_value == "true"
     assert info["clip"].string_value == "None"
-    experiment = found.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
     infos = plugin_data_pb2.HParamsPluginData.FromString(experiment).experiment.metric_infos
     assert [metric.name.tag for metric in infos] == ["hparam/s/test/accuracy"]
     assert scalars(tmp_path, "hparam/s/test/accuracy") == [(30, pytest.approx(0.9))]
@@ -264,7 +265,7 @@ def log(board: Board, step: int) -> None:
 
 def begin(board: Board) -> None:
     board.source("recipe", "seed: 1")
-    board.layout(first_screen({"t": "loss"}))
+    board.layout(chart_layout({"t": "loss"}))
 
 
 def content(folder: Path) -> list[tuple[str, int, bytes]]:
@@ -291,7 +292,7 @@ def test_twenty_crashes_leave_what_one_clean_run_leaves(tmp_path: Path) -> None:
         for step in range(saved + 1, reached + 1):
             log(board, step)
         board.flush()
-        # Killed: the writer never closes its file, and its last record is torn.
+        # Killed: the writer does not close its file, and its last record is incomplete.
         with event_files.paths(folder)[-1].open("ab") as stream:
             stream.write(b"\x18\x00\x00\x00\x00\x00\x00\x00\xa3\x7f\x4b\x22\x09" if crash % 2 else b"\x18")
         board.close()
@@ -309,7 +310,7 @@ def test_twenty_crashes_leave_what_one_clean_run_leaves(tmp_path: Path) -> None:
     assert not [path for path in folder.iterdir() if path not in event_files.paths(folder)]
 
 
-def test_a_step_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+def test_a_step_that_is_written_is_not_written_again(tmp_path: Path) -> None:
     board = Board(tmp_path)
     board.scalars(5, {"x": 1.0})
     board.scalars(5, {"x": 2.0, "y": 3.0})
@@ -332,7 +333,7 @@ def test_a_board_can_go_back_while_it_is_open(tmp_path: Path) -> None:
     assert scalars(tmp_path, "x") == [(1, 1.0), (2, 20.0)]
 
 
-def test_a_tensorboard_that_watches_sees_no_doubles(tmp_path: Path) -> None:
+def test_a_tensorboard_that_watches_sees_no_duplicates(tmp_path: Path) -> None:
     board = Board(tmp_path)
     for step in (1, 2, 3):
         board.scalars(step, {"x": float(step)})

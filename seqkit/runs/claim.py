@@ -1,0 +1,88 @@
+"""Claiming a folder for a new run: by creating `status.json` exclusively, so that no two runs share a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import unicodedata
+from datetime import UTC, datetime
+from pathlib import Path
+
+from seqkit.errors import UsageError
+from seqkit.io import atomic
+from seqkit.runs.lock import describe_holder, locked, this_process, timestamp
+
+_SETUP_FILES = {"status.json", "recipe.yaml", "plugins.json", "git.json", "environment.json", "checkpoints", "tb"}
+"""What `Run.create` makes before `resolved.yaml`, which completes a run folder."""
+
+
+def claim(folder: Path) -> Path:
+    """Claim `folder`, which must not exist or be empty; what a process that was killed in `create` left is removed.
+
+    Raises:
+        UsageError: it is not a folder or not empty, or another run claims it at the same moment.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"--out {folder}: not a folder") from error
+    with locked(folder) as is_locked:
+        if is_locked and was_killed_setting_up(folder):
+            for path in folder.iterdir():
+                path.rmdir() if path.is_dir() else path.unlink()
+        if any(folder.iterdir()):
+            what = "the folder is not empty, and a run never overwrites"
+            raise UsageError(f"--out {folder}: {what}; choose a new folder, or use --resume")
+        try:
+            atomic.create(folder / "status.json", first_status())
+        except FileExistsError as error:
+            raise UsageError(f"--out {folder}: another run has just claimed it") from error
+    return folder
+
+
+def claim_new(root: Path, name: str, resolved: str) -> Path:
+    """Claim a new folder under `root`: recipe, time and hash, with a number if the name is in use."""
+    root.mkdir(parents=True, exist_ok=True)
+    minute = datetime.now(UTC).strftime("%Y%m%dT%H%MZ")
+    stem = f"{slug(name)}-{minute}-{hashlib.sha256(atomic.encode(resolved)).hexdigest()[:6]}"
+    for number in itertools.count(1):
+        folder = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir()
+            atomic.create(folder / "status.json", first_status())
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
+
+
+def was_killed_setting_up(folder: Path) -> bool:
+    """Whether everything in the folder was left by a process that was killed in `Run.create`."""
+    # First whether the process is dead: one that lives may complete the folder after its files were listed, and exit.
+    if not _is_left_status(folder / "status.json"):
+        return False
+    names = {path.name for path in folder.iterdir()}
+    if any(not name.startswith(atomic.TEMPORARY) for name in names - _SETUP_FILES):
+        return False
+    return not any(any((folder / name).iterdir()) for name in ("checkpoints", "tb") if name in names)
+
+
+def _is_left_status(path: Path) -> bool:
+    """Whether this is the first status of a process that is dead, or the beginning of one."""
+    status = atomic.read_json(path)
+    if status is None:  # half of a first status is shorter than a whole one; a longer file is something else
+        return path.exists() and path.stat().st_size < len(first_status())
+    return isinstance(status, dict) and status.get("state") == "created" and describe_holder(status) is None
+
+
+def first_status() -> str:
+    """The content of `status.json` that claims a folder: enough to tell whether its process is still alive."""
+    return json.dumps({"state": "created", "heartbeat": timestamp(), **this_process()}) + "\n"
+
+
+def slug(name: str) -> str:
+    """A name as part of a path: lower-case ASCII letters, digits and single hyphens, at most 40; never empty."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-") or "run"
