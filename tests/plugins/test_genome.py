@@ -29,7 +29,7 @@ from tests.helpers.dna import other_strand, write_fasta
 class TestScores:
     LABELS = ("a", "b", "c")
 
-    def said(self, rows: list[tuple[float, ...]]) -> list[Prediction]:
+    def predictions(self, rows: list[tuple[float, ...]]) -> list[Prediction]:
         labels = self.LABELS[: len(rows[0])]
         return [
             Prediction(max(zip(row, labels, strict=True))[1], max(row), dict(zip(labels, row, strict=True)))
@@ -37,23 +37,23 @@ class TestScores:
         ]
 
     def test_two_classes(self) -> None:
-        predictions = self.said([(0.9, 0.1), (0.4, 0.6), (0.3, 0.7), (0.6, 0.4)])
-        found = class_scores(predictions, ["a", "a", "b", "b"], positive="b")
-        assert found["accuracy"] == 0.5
-        assert found["mcc"] == 0.0
-        assert found["macro_f1"] == 0.5
-        assert found["auroc"] == 0.75  # of four pairs, one is the wrong way round
-        assert found["auprc"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+        predictions = self.predictions([(0.9, 0.1), (0.4, 0.6), (0.3, 0.7), (0.6, 0.4)])
+        scores = class_scores(predictions, ["a", "a", "b", "b"], positive="b")
+        assert scores["accuracy"] == 0.5
+        assert scores["mcc"] == 0.0
+        assert scores["macro_f1"] == 0.5
+        assert scores["auroc"] == 0.75  # of four pairs, one is the wrong way round
+        assert scores["auprc"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
     def test_three_classes(self) -> None:
         rows = [(0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.2, 0.2, 0.6)]
-        assert class_scores(self.said(rows), ["a", "b", "c"]) == dict.fromkeys(
+        assert class_scores(self.predictions(rows), ["a", "b", "c"]) == dict.fromkeys(
             ("accuracy", "mcc", "macro_f1", "auroc", "auprc"), 1
         )
 
     def test_a_positive_class_that_is_none(self) -> None:
         with pytest.raises(UsageError, match="positive: 'z' is none of the labels 'a', 'b'"):
-            class_scores(self.said([(0.9, 0.1), (0.4, 0.6)]), ["a", "b"], positive="z")
+            class_scores(self.predictions([(0.9, 0.1), (0.4, 0.6)]), ["a", "b"], positive="z")
 
 
 class TestTask:
@@ -130,7 +130,7 @@ class TestRuns:
     """From a recipe to a model, as a user calls it."""
 
     @pytest.fixture
-    def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def workspace(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
         (tmp_path / "data").mkdir()
         rng = random.Random(8)
@@ -138,45 +138,47 @@ class TestRuns:
             rows = []
             for _ in range(60):
                 text = "".join(rng.choice("ACGT") for _ in range(rng.randint(6, 40)))
-                at = rng.randint(0, len(text))
-                text = text[:at] + motif + text[at:]
+                position = rng.randint(0, len(text))
+                text = text[:position] + motif + text[position:]
                 rows.append((text if rng.random() < 0.5 else other_strand(text), ""))
             write_fasta(tmp_path / "data" / name, rows)
         (tmp_path / "dna.yaml").write_text(RECIPE.format(steps=250))
         return tmp_path
 
-    def carried_out(self, made: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.RunResult:
-        run = Run.resume(folder) if resume else Run.create("t", text=made.text, resolved=made.resolved(), out=folder)
-        return run_recipe.run_recipe(made, run, Progress(quiet=True), resume=resume)
+    def run_recipe(self, loaded: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.RunResult:
+        run = (
+            Run.resume(folder) if resume else Run.create("t", text=loaded.text, resolved=loaded.resolved(), out=folder)
+        )
+        return run_recipe.run_recipe(loaded, run, Progress(quiet=True), resume=resume)
 
-    def test_paths_are_relative_to_the_recipe_and_the_resolved_recipe_says_the_same(self, place: Path) -> None:
-        made = recipe.load(str(place / "dna.yaml"))
-        assert made.tasks["dna"].options["train"] == {"x": place / "data/x.fa", "y": place / "data/y.fa.gz"}
-        (place / "resolved.yaml").write_text(made.resolved())
-        assert recipe.load(str(place / "resolved.yaml")) == made
+    def test_paths_are_relative_to_the_recipe_and_the_resolved_recipe_says_the_same(self, workspace: Path) -> None:
+        loaded = recipe.load(str(workspace / "dna.yaml"))
+        assert loaded.tasks["dna"].options["train"] == {"x": workspace / "data/x.fa", "y": workspace / "data/y.fa.gz"}
+        (workspace / "resolved.yaml").write_text(loaded.resolved())
+        assert recipe.load(str(workspace / "resolved.yaml")) == loaded
 
-    def test_it_learns_a_motif_on_either_strand_and_predicts_both_alike(self, place: Path) -> None:
-        finished = self.carried_out(recipe.load(str(place / "dna.yaml")), place / "run")
+    def test_it_learns_a_motif_on_either_strand_and_predicts_both_alike(self, workspace: Path) -> None:
+        finished = self.run_recipe(recipe.load(str(workspace / "dna.yaml")), workspace / "run")
         assert finished.scores["dna/test/accuracy"] > 0.9
-        (place / "new.txt").write_text("CCTATAATGC\nGCATTATAGG\nACGGCGCCTA\nacggcgccta\n")
-        done = CliRunner().invoke(main, ["predict", str(place / "run"), str(place / "new.txt")])
+        (workspace / "new.txt").write_text("CCTATAATGC\nGCATTATAGG\nACGGCGCCTA\nacggcgccta\n")
+        done = CliRunner().invoke(main, ["predict", str(workspace / "run"), str(workspace / "new.txt")])
         assert done.exit_code == 0, done.output
         first, turned, third, lower = [json.loads(line) for line in done.stdout.splitlines()]
         assert first["scores"] == turned["scores"]
         assert third["scores"] == lower["scores"]
         assert (first["prediction"], third["prediction"]) == ("x", "y")
 
-    def test_a_line_that_is_no_sequence_is_told(self, place: Path) -> None:
-        self.carried_out(recipe.load(str(place / "dna.yaml"), ["train.steps=1"]), place / "run")
-        (place / "new.txt").write_text("ACGT\nMQV\n\n")
-        done = CliRunner().invoke(main, ["predict", str(place / "run"), str(place / "new.txt")])
+    def test_a_line_that_is_not_a_sequence_is_reported(self, workspace: Path) -> None:
+        self.run_recipe(recipe.load(str(workspace / "dna.yaml"), ["train.steps=1"]), workspace / "run")
+        (workspace / "new.txt").write_text("ACGT\nMQV\n\n")
+        done = CliRunner().invoke(main, ["predict", str(workspace / "run"), str(workspace / "new.txt")])
         assert done.exit_code == 2
         assert "new.txt:2: letter 2 is 'Q', which is not a base" in done.stderr
         assert "new.txt:3: is empty" in done.stderr
 
-    def test_an_interrupted_run_turns_the_same_strands(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        made = recipe.load(str(place / "dna.yaml"), ["train.steps=24"])
-        self.carried_out(made, place / "whole")
+    def test_an_interrupted_run_turns_the_same_strands(self, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        loaded = recipe.load(str(workspace / "dna.yaml"), ["train.steps=24"])
+        self.run_recipe(loaded, workspace / "uninterrupted")
 
         class Stopping(Interrupts):
             looks = 0
@@ -189,23 +191,25 @@ class TestRuns:
         with monkeypatch.context() as patch:
             patch.setattr(run_recipe, "Interrupts", Stopping)
             with pytest.raises(Interrupted):
-                self.carried_out(made, place / "parts")
+                self.run_recipe(loaded, workspace / "interrupted")
         torch.manual_seed(99)
-        self.carried_out(made, place / "parts", resume=True)
+        self.run_recipe(loaded, workspace / "interrupted", resume=True)
         names = ["model.safetensors", "fields.json"]
         for name in names:
-            assert (place / "whole/model" / name).read_bytes() == (place / "parts/model" / name).read_bytes()
+            assert (workspace / "uninterrupted/model" / name).read_bytes() == (
+                workspace / "interrupted/model" / name
+            ).read_bytes()
 
-    def test_notes_are_in_the_log(self, place: Path) -> None:
+    def test_notes_are_in_the_log(self, workspace: Path) -> None:
         rows = [
             ("ACGTACCC", "x"),
             ("ACGTACCC", "y"),
             *((f"ACGT{'ACGT'[i % 4] * (i + 1)}", "xy"[i % 2]) for i in range(20)),
         ]
-        write_fasta(place / "data/all.fa", rows)
+        write_fasta(workspace / "data/all.fa", rows)
         text = RECIPE.format(steps=1).replace("{x: data/x.fa, y: data/y.fa.gz}", "data/all.fa", 1)
         text = text.replace("    test: {x: data/x.fa, y: data/y.fa.gz}\n", "    folds: 3\n    pattern: (?P<label>.)$\n")
-        (place / "folds.yaml").write_text(text)
-        self.carried_out(recipe.load(str(place / "folds.yaml")), place / "run")
-        log = (place / "run" / "run.log").read_text()
+        (workspace / "folds.yaml").write_text(text)
+        self.run_recipe(recipe.load(str(workspace / "folds.yaml")), workspace / "run")
+        log = (workspace / "run" / "run.log").read_text()
         assert "all.fa:1 says x, all.fa:3 says y" in log

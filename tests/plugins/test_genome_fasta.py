@@ -110,11 +110,11 @@ def test_what_is_read(tmp_path: Path, content: bytes, wanted: list[str], packed:
 
 @pytest.mark.parametrize(("content", "line", "reason"), [case[1:] for case in FLAWED], ids=[case[0] for case in FLAWED])
 def test_what_is_wrong_with_a_record_is_kept_with_it(tmp_path: Path, content: bytes, line: int, reason: str) -> None:
-    found = {record.line: record.sequence for record in read_fasta(write(tmp_path, content))}
-    flaw = found.pop(line)
+    records = {record.line: record.sequence for record in read_fasta(write(tmp_path, content))}
+    flaw = records.pop(line)
     assert isinstance(flaw, Flaw)
     assert reason in flaw.what
-    assert all(isinstance(sequence, str) for sequence in found.values()), "the others are read"
+    assert all(isinstance(sequence, str) for sequence in records.values()), "the others are read"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ class TestFastq:
 
 
 class TestMemory:
-    """Measured in a process of its own: the peak of its resident memory."""
+    """Peak of the resident memory, measured in a separate process."""
 
     @staticmethod
     def peak(code: str, path: Path) -> tuple[float, str]:
@@ -190,10 +190,10 @@ class TestMemory:
             "import resource, sys, Bio.SeqIO.QualityIO; from pathlib import Path; from seqkit_genome.fasta import *;"
         )
         before += "mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; first = mb(); "
-        whole = f"{before} path = Path(sys.argv[1]); {code}; print(mb() - first, found)"
-        done = subprocess.run([sys.executable, "-c", whole, str(path)], capture_output=True, text=True, check=True)
-        used, found = done.stdout.split(maxsplit=1)
-        return float(used), found.strip()
+        script = f"{before} path = Path(sys.argv[1]); {code}; print(mb() - first, bases)"
+        done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+        used, printed = done.stdout.split(maxsplit=1)
+        return float(used), printed.strip()
 
     def test_it_does_not_grow_with_the_file(self, tmp_path: Path) -> None:
         used = []
@@ -202,8 +202,8 @@ class TestMemory:
             with path.open("wb") as file:
                 for number in range(records):
                     file.write(b">r%d\n%b\n" % (number, b"ACGTACGTAC" * 60))
-            megabytes, found = self.peak("found = sum(len(r.sequence) for r in read_fasta(path))", path)
-            assert found == str(600 * records)
+            megabytes, bases = self.peak("bases = sum(len(r.sequence) for r in read_fasta(path))", path)
+            assert bases == str(600 * records)
             used.append(megabytes)
         assert used[1] < used[0] + 4, "24 MB more of file"
 
@@ -214,9 +214,9 @@ class TestMemory:
             for number in range(1_000):
                 file.write(b">chr%d\n" % number + (b"ACGT" * 20 + b"\n") * 12_500)
         assert path.stat().st_size > 1_000_000_000
-        used, found = self.peak("found = sum(len(r.sequence) for r in read_fasta(path))", path)
+        used, bases = self.peak("bases = sum(len(r.sequence) for r in read_fasta(path))", path)
         path.unlink()
-        assert found == str(10**9)
+        assert bases == str(10**9)
         assert used < 50
 
     def test_a_line_of_a_hundred_megabytes(self, tmp_path: Path) -> None:
@@ -225,8 +225,8 @@ class TestMemory:
             file.write(b">a\n")
             for _ in range(100):
                 file.write(b"ACGTN" * 200_000)
-        used, found = self.peak("found = sum(len(r.sequence) for r in read_fasta(path))", path)
-        assert found == str(10**8)
+        used, bases = self.peak("bases = sum(len(r.sequence) for r in read_fasta(path))", path)
+        assert bases == str(10**8)
         assert used < 400
 
     def test_a_flaw_far_out_on_a_long_line(self, tmp_path: Path) -> None:
@@ -244,20 +244,20 @@ class TestMemory:
 
 
 class TestPieces:
-    """`seqkit.readers.pieces`, on which the readers stand."""
+    """`seqkit.readers.pieces`, which the readers use."""
 
     def test_lines_in_pieces_are_the_file_again(self, tmp_path: Path) -> None:
         content = b"ab\r\ncdefgh\n\nx\r\nyz"
         for size in (1, 2, 3, 4, 100):
-            found = list(readers.pieces(write(tmp_path, content), size))
-            assert b"".join(piece.raw for piece in found) == content
-            assert [piece.number for piece in found if piece.begins] == [1, 2, 3, 4, 5]
-            assert all(not piece.raw.endswith(b"\r") for piece in found)
+            pieces = list(readers.pieces(write(tmp_path, content), size))
+            assert b"".join(piece.raw for piece in pieces) == content
+            assert [piece.number for piece in pieces if piece.begins] == [1, 2, 3, 4, 5]
+            assert all(not piece.raw.endswith(b"\r") for piece in pieces)
 
     def test_the_mark_is_skipped_at_the_start_only(self, tmp_path: Path) -> None:
         mark = b"\xef\xbb\xbf"
-        found = [piece.raw for piece in readers.pieces(write(tmp_path, mark + b"a\n" + mark + b"b\n"))]
-        assert found == [b"a\n", mark + b"b\n"]
+        lines = [piece.raw for piece in readers.pieces(write(tmp_path, mark + b"a\n" + mark + b"b\n"))]
+        assert lines == [b"a\n", mark + b"b\n"]
 
 
 def test_without_biopython_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,10 +298,10 @@ def test_whatever_the_bytes_only_data_errors_leave_the_reader(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "x.fa"
     path.write_bytes(b"".join(parts))
-    found: list[Record] = []
+    records: list[Record] = []
     with contextlib.suppress(DataError):
-        found = list(READERS[form](path, names="allow"))
-    for record in found:
+        records = list(READERS[form](path, names="allow"))
+    for record in records:
         assert record.sequence
         if isinstance(record.sequence, str):
             assert set(record.sequence) <= set("ACGTN")

@@ -129,7 +129,7 @@ class TestFields:
         for row, text in enumerate(texts):
             kmers = [text[i : i + k] for i in range(0, len(text) - k + 1, stride)] or ["too short"]
             assert counts[row] == len(kmers)
-            ids = [2 + field.vocabulary.index(each) if each in field.vocabulary else 1 for each in kmers]
+            ids = [2 + field.vocabulary.index(kmer) if kmer in field.vocabulary else 1 for kmer in kmers]
             torch.testing.assert_close(steps[row, : len(ids)], layer.steps.weight[ids])
             assert not steps[row, len(ids) :].any()
 
@@ -161,7 +161,7 @@ TEXTS = ["ACGTNacgtRYK", "A", "GGATCCGTAAGTAC", "TTgacaATATAATGTCCAGT", "CA", "A
 
 @pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS)
 class TestLayer:
-    def made(self, field: Any) -> tuple[Any, SequenceLayer]:
+    def build(self, field: Any) -> tuple[Any, SequenceLayer]:
         torch.manual_seed(3)
         field = field.fit(TEXTS)
         layer = field.layer(10).eval()
@@ -170,7 +170,7 @@ class TestLayer:
         return field, layer
 
     def test_padding_and_neighbours_change_nothing(self, field: Any) -> None:
-        field, layer = self.made(field)
+        field, layer = self.build(field)
         together, lengths = layer(*pad_sequences(field, TEXTS))
         more, lengths_more = layer(*pad_sequences(field, TEXTS, extra=37))
         assert torch.equal(lengths, lengths_more)
@@ -182,7 +182,7 @@ class TestLayer:
             assert not more[row, length:].any()
 
     def test_what_is_behind_the_end_changes_nothing(self, field: Any) -> None:
-        field, layer = self.made(field)
+        field, layer = self.build(field)
         x, lengths = pad_sequences(field, TEXTS, extra=5)
         steps, counts = layer(x, lengths)
         outside = torch.arange(x.shape[1]) >= lengths[:, None]
@@ -192,7 +192,7 @@ class TestLayer:
             torch.testing.assert_close(dirty[row, :length], steps[row, :length], rtol=0, atol=1e-6)
 
     def test_gradients_come_from_real_steps_only(self, field: Any) -> None:
-        field, layer = self.made(field)
+        field, layer = self.build(field)
         x, lengths = pad_sequences(field, TEXTS, extra=11)
         (layer(x, lengths)[0] ** 2).sum().backward()
         many = [None if p.grad is None else p.grad.clone() for p in layer.parameters()]
@@ -205,7 +205,7 @@ class TestLayer:
             torch.testing.assert_close(one, parameter.grad, rtol=1e-4, atol=1e-4)
 
     def test_the_other_strand_is_that_of_the_text(self, field: Any) -> None:
-        field, layer = self.made(field)
+        field, layer = self.build(field)
         x, lengths = pad_sequences(field, TEXTS)
         turned = layer.other_strand(x, lengths)
         wanted, _ = pad_sequences(field, [other_strand(text) for text in TEXTS])
@@ -220,17 +220,17 @@ class TestMiddlePositions:
         torch.set_num_threads(2)
         try:
             torch.manual_seed(1)
-            places, lengths = MiddlePositions(30, 64), torch.randint(40, 61, (32,))
+            positions, lengths = MiddlePositions(30, 64), torch.randint(40, 61, (32,))
             outer = torch.randn(32, 60, 64)
-            found = set()
+            gradients = set()
             for _ in range(20):
-                places.weight.grad = None
-                (places(lengths, 60, torch.device("cpu")) * outer).sum().backward()
-                assert places.weight.grad is not None
-                found.add(places.weight.grad.numpy().tobytes())
+                positions.weight.grad = None
+                (positions(lengths, 60, torch.device("cpu")) * outer).sum().backward()
+                assert positions.weight.grad is not None
+                gradients.add(positions.weight.grad.numpy().tobytes())
         finally:
             torch.set_num_threads(before)
-        assert len(found) == 1
+        assert len(gradients) == 1
 
 
 class TestScanners:
@@ -258,8 +258,8 @@ class TestScanners:
         layer: Any = Bases(middle=2).layer(1)
         with torch.no_grad():
             layer.places.weight.copy_(torch.tensor([[1.0], [2.0], [3.0], [4.0]]))
-        places = layer.places(torch.tensor([6, 3]), 6, torch.device("cpu"))[..., 0]
-        assert places.tolist() == [[1, 1, 2, 3, 4, 4], [2, 3, 4, 4, 4, 4]]
+        positions = layer.places(torch.tensor([6, 3]), 6, torch.device("cpu"))[..., 0]
+        assert positions.tolist() == [[1, 1, 2, 3, 4, 4], [2, 3, 4, 4, 4, 4]]
 
 
 class TestStrands:
@@ -299,10 +299,10 @@ class TestStrands:
     )
     def test_a_sequence_and_its_other_strand_are_predicted_alike(self, options: dict[str, Any]) -> None:
         texts = ["ACGTTGCATTAGGACCA", "TTGACAATATAATGTCCAGTNN", "CCGRYTAAGTCA"]
-        found = predicted(options, texts)
-        again = predicted(options, [other_strand(text) for text in texts])
+        predictions = predicted(options, texts)
+        reverse = predicted(options, [other_strand(text) for text in texts])
         forward = predicted({**options, "strands": "given"}, texts)
-        for one, other, alone in zip(found, again, forward, strict=True):
+        for one, other, alone in zip(predictions, reverse, forward, strict=True):
             assert one == other
             assert one.scores != pytest.approx(alone.scores, abs=1e-6)
 
@@ -318,13 +318,13 @@ class TestStrands:
     def test_evaluation_says_what_prediction_says(self, tmp_path: Path) -> None:
         path = write_fasta(tmp_path / "all.fa", [("ACGTTGCATTAGGACCA", "x"), ("TTGACAATAT", "y"), ("CCGTAAGTCA", "x")])
         task = genome(train=path, test=path, pattern="(?P<label>.)$", held_out=0.0, strands="average")
-        made = prepare(task, key="test", cache=tmp_path / "cache")
-        model = small_model(made.input, made.target)
-        data = TaskData("genome", task, made.input, made.target, made.splits)
+        stored = prepare(task, key="test", cache=tmp_path / "cache")
+        model = small_model(stored.input, stored.target)
+        data = TaskData("genome", task, stored.input, stored.target, stored.splits)
         outcome = evaluate(model, data, "test")
         lines = [("a", "ACGTTGCATTAGGACCA"), ("b", "TTGACAATAT"), ("c", "CCGTAAGTCA")]
-        said = [p for _, _, p in predict(model, "genome", (task, made.input, made.target), lines)]
-        for one, other in zip(outcome.predictions, said, strict=True):
+        predictions = [p for _, _, p in predict(model, "genome", (task, stored.input, stored.target), lines)]
+        for one, other in zip(outcome.predictions, predictions, strict=True):
             assert one.scores == pytest.approx(other.scores, abs=1e-6)
         assert {"accuracy", "mcc", "macro_f1", "auroc", "auprc", "loss"} == set(outcome.scores)
 

@@ -34,11 +34,11 @@ class TestFolds:
     def test_every_fold_has_its_share_of_every_class_and_no_sequence_is_in_two(self) -> None:
         examples = self.examples()
         folds = Folds.deal(examples, 10, SequenceIdentity())
-        where = [folds.of(example.input) for example in examples]
-        assert set(Counter(where[:103]).values()) <= {10, 11}
-        of_a = Counter(fold for fold, example in zip(where[:103], examples, strict=False) if example.target == "a")
+        fold_of = [folds.of(example.input) for example in examples]
+        assert set(Counter(fold_of[:103]).values()) <= {10, 11}
+        of_a = Counter(fold for fold, example in zip(fold_of[:103], examples, strict=False) if example.target == "a")
         assert set(of_a.values()) <= {6, 7}
-        assert where[103:] == where[:3]
+        assert fold_of[103:] == fold_of[:3]
 
     def test_notes_about_repeats_and_conflicts(self) -> None:
         examples = [*self.examples(), Example(self.examples()[0].input, "a", "x:106")]
@@ -86,7 +86,7 @@ class TestFolds:
             tests += parts["test"]
         assert sorted(tests) == sorted(f"all.fa:{2 * i + 1}" for i in range(106)), "each is in test once"
 
-    def test_notes_are_told_by_the_task(self, tmp_path: Path) -> None:
+    def test_the_task_has_the_notes(self, tmp_path: Path) -> None:
         path = write_fasta(tmp_path / "all.fa", [("ACGTACCC", "x"), ("ACGTACCC", "y"), ("GGGG", "y"), ("TTTA", "x")])
         task = genome(train=path, pattern="(?P<label>.)$", folds=2)
         assert task.notes is not None
@@ -99,7 +99,7 @@ class TestGenerator:
         stored = {split: list(generator.windows(signal, split, 1500, seed=1)) for split in ("train", "dev", "test")}
         assert list(generator.windows(signal, "dev", 200, seed=1)) == stored["dev"][:200]
         assert list(generator.windows(signal, "dev", 200, seed=2)) != stored["dev"][:200]
-        texts = [text for part in stored.values() for text, _ in part]
+        texts = [text for windows in stored.values() for text, _ in windows]
         assert len(set(texts)) == 4500
 
     def test_pinned(self) -> None:
@@ -111,8 +111,8 @@ class TestGenerator:
     def test_sites_have_the_frequencies_of_their_matrix(self, site: str) -> None:
         windows = [text for text, label in generator.windows("splice", "train", 8000, seed=1) if label == site]
         start = generator.JUNCTION - generator.BEFORE[site]
-        for place, column in enumerate(zip(*generator.SITES[site], strict=True)):
-            counts = Counter(text[start + place] for text in windows)
+        for position, column in enumerate(zip(*generator.SITES[site], strict=True)):
+            counts = Counter(text[start + position] for text in windows)
             for base, percent in zip("ACGT", column, strict=True):
                 assert counts[base] / len(windows) == pytest.approx(percent / sum(column), abs=0.035)
 
@@ -164,8 +164,8 @@ class TestFiles:
     def test_one_file_a_class(self, tmp_path: Path) -> None:
         one = write_fasta(tmp_path / "one.txt", [("ACGT", ""), ("AA", "")], ends="\r\n")
         two = write_fasta(tmp_path / "two.txt", [("CC", "")])
-        found = self.read(train={"x": one, "y": two}, format="fasta")
-        assert found == [("ACGT", "x"), ("AA", "x"), ("CC", "y")]
+        examples = self.read(train={"x": one, "y": two}, format="fasta")
+        assert examples == [("ACGT", "x"), ("AA", "x"), ("CC", "y")]
 
     def test_fastq(self, tmp_path: Path) -> None:
         (tmp_path / "x.fq").write_text("@r1 x\nACGT\n+\nIIII\n")
@@ -201,7 +201,7 @@ class TestFiles:
         assert genome(train=path, dev=path, test=path).splits == ("train", "dev", "test")
         assert genome(train=path, folds=3).splits == ("train", "dev", "test")
 
-    def test_held_out_by_hash_with_repeats_on_one_side(self, tmp_path: Path) -> None:
+    def test_held_out_by_hash_with_repeats_in_one_split(self, tmp_path: Path) -> None:
         rng = random.Random(1)
         texts = ["".join(rng.choice("ACGT") for _ in range(12)) for _ in range(300)]
         rows = [(text, "x") for text in texts] + [(other_strand(text).lower(), "x") for text in texts]
@@ -212,7 +212,7 @@ class TestFiles:
         turned = {other_strand(text.upper()) for text in parts["dev"]}
         assert turned == {text.upper() for text in parts["dev"]}
 
-    def test_bad_records_are_all_told_or_left_out(self, tmp_path: Path) -> None:
+    def test_bad_records_are_all_reported_or_left_out(self, tmp_path: Path) -> None:
         path = tmp_path / "x.fa"
         path.write_text(">a x\nACGT\n>b y\nAC*T\n>c y\n>d y\nGGGT\n>e y\nMKL\n")
         options: dict[str, Any] = {"train": path, "pattern": "(?P<label>.)$", "held_out": 0.0}
@@ -251,13 +251,13 @@ class TestPublished:
             assert set(parts.pop("test").values()) == ({200} if source == "enhancers" else {100})
         assert sum(parts.values(), Counter[str]()) == self.COUNTS[source]
 
-    def test_every_base_can_be_read_and_the_doubtful_ones_are_counted(self) -> None:
+    def test_every_base_can_be_read_and_ambiguous_ones_are_counted(self) -> None:
         task = genome(source="splice-junction")
         codes = [task.input.encode(example.input) for split in task.splits for example in task.read(split)]
-        assert {len(each) for each in codes} == {60}
-        assert sum(task.input.count_unknown(each) for each in codes) == 60
+        assert {len(sequence) for sequence in codes} == {60}
+        assert sum(task.input.count_unknown(sequence) for sequence in codes) == 60
 
-    def test_repeats_and_the_contradiction_are_told(self) -> None:
+    def test_notes_about_repeats_and_the_contradiction(self) -> None:
         task = genome(source="splice-junction", same_strands=False)
         assert task.notes is not None
         repeats, contradiction = task.notes()
@@ -290,24 +290,24 @@ class TestPublished:
 
 
 class TestLimit:
-    """What could be known of the generated windows at best: by the likelihoods of the matrices that drew them."""
+    """The best possible accuracy on the generated windows, by the likelihoods of the matrices they are drawn from."""
 
     @staticmethod
     def ratio(window: str, site: str, junction: int) -> float:
-        """How much likelier the window is with this site here than by chance."""
+        """Likelihood of the window with this site here, divided by that of random bases."""
         start = junction - generator.BEFORE[site]
-        found = 1.0
-        for place, column in enumerate(zip(*generator.SITES[site], strict=True), start):
-            if 0 <= place < generator.WINDOW:
-                found *= 4 * column["ACGT".index(window[place])] / sum(column)
-        return found
+        ratio = 1.0
+        for position, column in enumerate(zip(*generator.SITES[site], strict=True), start):
+            if 0 <= position < generator.WINDOW:
+                ratio *= 4 * column["ACGT".index(window[position])] / sum(column)
+        return ratio
 
     def best(self, window: str) -> str:
         shares = {site: 0.25 * self.ratio(window, site, 30) for site in ("EI", "IE")}
         elsewhere = [
-            self.ratio(window, site, 30 + sign * away)
+            self.ratio(window, site, 30 + sign * distance)
             for site in ("EI", "IE")
-            for away in range(5, 14)
+            for distance in range(5, 14)
             for sign in (1, -1)
         ]
         core = 0.15 * 16 * (window[30:32] == "GT") + 0.15 * 16 * (window[28:30] == "AG")

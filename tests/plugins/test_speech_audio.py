@@ -46,11 +46,11 @@ def riff(*chunks: bytes, size: int | None = None, magic: bytes = b"RIFF", kind: 
 
 
 def pcm(samples: np.ndarray = SINE, bits: int = 16) -> bytes:
-    """Whole numbers of so many bits, as bytes."""
-    whole = np.round(samples * (2 ** (bits - 1) - 1)).astype(np.int64)
+    """Samples as integers of this size, in bytes."""
+    integers = np.round(samples * (2 ** (bits - 1) - 1)).astype(np.int64)
     if bits == 8:
-        return (whole + 128).astype(np.uint8).tobytes()
-    return whole.astype("<i4").reshape(-1, 1).view(np.uint8)[:, : bits // 8].tobytes()
+        return (integers + 128).astype(np.uint8).tobytes()
+    return integers.astype("<i4").reshape(-1, 1).view(np.uint8)[:, : bits // 8].tobytes()
 
 
 def wav(samples: np.ndarray = SINE, **options: int) -> bytes:

@@ -45,7 +45,7 @@ def test_samples_are_stored_bit_for_bit_in_rows_of_a_hop(integers: list[int]) ->
         ("a.wav", "should be (N,) samples"),
     ],
 )
-def test_what_is_no_sound_is_refused(value: Any, message: str) -> None:
+def test_values_that_are_not_sound_are_refused(value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         Waveform(8000).encode(value)
 
@@ -148,8 +148,8 @@ def test_convolutions_are_their_definition() -> None:
     layer: Any = module.layers[0]
     weight, bias = layer.weight.detach(), torch.randn(3)
     layer.bias.data = bias
-    found = module(frames)
-    assert found.shape == (2, 4, FrameOptions(bands=5, deltas=1, filters=(3,)).convolved_channels)
+    output = module(frames)
+    assert output.shape == (2, 4, FrameOptions(bands=5, deltas=1, filters=(3,)).convolved_channels)
     for clip, frame, filter_ in itertools.product(range(2), range(4), range(3)):
         answers = []
         for band in range(5):
@@ -160,10 +160,10 @@ def test_convolutions_are_their_definition() -> None:
                     answer += float(weight[filter_, plane, 2 - back, 1 + beside] * value)
             answers.append(max(answer, 0.0))
         wanted = [max(answers[0:2]), max(answers[2:4]), answers[4]]
-        torch.testing.assert_close(found[clip, frame, filter_ * 3 : filter_ * 3 + 3], torch.tensor(wanted))
+        torch.testing.assert_close(output[clip, frame, filter_ * 3 : filter_ * 3 + 3], torch.tensor(wanted))
 
 
-def log_mel_by_hand(samples: np.ndarray, options: FrameOptions, points: int) -> np.ndarray:
+def log_mel_by_definition(samples: np.ndarray, options: FrameOptions, points: int) -> np.ndarray:
     """A log-mel spectrogram from its definition: one frame at a time, one triangle at a time (O'Shaughnessy's mel)."""
     window, hop = options.window_and_hop(RATE)
     steps = -(-len(samples) // hop)
@@ -196,9 +196,9 @@ def test_log_mel_is_its_definition(options: FrameOptions) -> None:
     sound, layer = make_layer(options)
     for clip in CLIPS[:3]:
         frames, _ = layer.eval().frames(*pad_clips(sound, [clip]))
-        whole = sound.encode(clip).reshape(-1)[: len(clip)] / 32768
-        wanted = log_mel_by_hand(whole, options, layer.spectra.points)
-        np.testing.assert_allclose(frames[0].numpy(), wanted, atol=2e-3)
+        samples = sound.encode(clip).reshape(-1)[: len(clip)] / 32768
+        expected = log_mel_by_definition(samples, options, layer.spectra.points)
+        np.testing.assert_allclose(frames[0].numpy(), expected, atol=2e-3)
 
 
 @needs_audio
@@ -211,9 +211,9 @@ def test_mfcc_is_the_cosine_transform_of_log_mel() -> None:
         make_layer(FrameOptions(normalise="none", features="mfcc", coefficients=15)),
     )
     bands, _ = plain[1].eval().frames(*pad_clips(plain[0], clip))
-    found, _ = cepstra[1].eval().frames(*pad_clips(cepstra[0], clip))
+    coefficients, _ = cepstra[1].eval().frames(*pad_clips(cepstra[0], clip))
     wanted = dct(bands[0].numpy(), norm="ortho", axis=1)[:, :15]
-    np.testing.assert_allclose(found[0].numpy(), wanted, atol=1e-4)
+    np.testing.assert_allclose(coefficients[0].numpy(), wanted, atol=1e-4)
 
 
 @needs_audio
@@ -257,14 +257,14 @@ def test_the_training_data_normalises_if_asked() -> None:
 
 
 @needs_audio
-def test_the_saved_front_end_brings_its_own_window_and_bands() -> None:
+def test_a_saved_front_end_has_its_window_and_bands() -> None:
     _, layer = make_layer(FrameOptions(features="mfcc"))
     assert {name.rpartition(".")[2] for name in layer.state_dict()} >= {"window", "fb", "dct", "weight", "bias"}
 
 
 @needs_audio
 @pytest.mark.parametrize(("bands", "rate"), [(80, 8000), (128, 16000), (64, 48000)])
-def test_every_band_hears_something(bands: int, rate: int) -> None:
+def test_no_band_is_empty(bands: int, rate: int) -> None:
     layer: Any = Waveform(rate, frames=FrameOptions(bands=bands)).layer(4)
     assert bool((layer.spectra.mel.mel_scale.fb.amax(dim=0) > 0).all())
 
@@ -324,7 +324,7 @@ def test_augmentation_continues_where_a_saved_model_stopped() -> None:
 
 
 @needs_audio
-def test_what_is_drawn_depends_on_the_seed_alone() -> None:
+def test_draws_depend_on_the_seed_alone() -> None:
     sound, first = make_layer(FrameOptions(), augment=EVERYTHING)
     _, again = make_layer(FrameOptions(), augment=EVERYTHING)
     torch.manual_seed(6)
@@ -343,9 +343,9 @@ def test_a_shift_moves_samples_and_fills_up_with_silence() -> None:
     wave = rows[0].reshape(-1)
     shifts = set()
     for row in moved.reshape(40, -1):
-        found = [s for s in range(-160, 161) if torch.equal(row, shifted(wave, s))]
-        assert len(found) == 1
-        shifts.add(found[0])
+        matches = [s for s in range(-160, 161) if torch.equal(row, shifted(wave, s))]
+        assert len(matches) == 1
+        shifts.add(matches[0])
     assert len(shifts) > 20
     assert min(shifts) < -60 < 60 < max(shifts)
 
