@@ -113,7 +113,9 @@ class _Layer(torch.autograd.Function):
         memory = torch.empty_like(h) if kind in ("lstm", "gru") else None
         with torch.autocast("cpu", enabled=False):
             x = x.to(product_dtype or h.dtype)
-            gates = [_product(x, given.w.t(), product_dtype, given.input_bias(kind)) for given in directions]
+            gates = [
+                _product(x, direction.w.t(), product_dtype, direction.input_bias(kind)) for direction in directions
+            ]
             passes = _passes(kind, directions, gates, memory, h, layout)
             engine(passes, layout, threads=threads, backward=False)
         ctx.save_for_backward(x, h, memory, *gates, *inputs)
@@ -121,7 +123,7 @@ class _Layer(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         if kind != "lstm":
             return (h,)
-        return h, *(_final_memory(layout, run, given.c0) for run, given in zip(passes, directions, strict=True))
+        return h, *(_final_memory(layout, run, direction.c0) for run, direction in zip(passes, directions, strict=True))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -147,12 +149,12 @@ class _Layer(torch.autograd.Function):
         needs_x, *needs = ctx.needs_input_grad[4:]
         grad_x: Tensor | None = None
         grad_inputs: list[Tensor | None] = []
-        for d, (given, run) in enumerate(zip(directions, passes, strict=True)):
+        for d, (direction, run) in enumerate(zip(directions, passes, strict=True)):
             if needs_x:
-                grad_x = _add_input_gradient(grad_x, given, run, product_dtype)
+                grad_x = _add_input_gradient(grad_x, direction, run, product_dtype)
             needed = needs[d * _INPUTS_PER_DIRECTION : (d + 1) * _INPUTS_PER_DIRECTION]
-            grad_inputs += _weight_gradients(given, run, x, product_dtype, needed)
-            grad_inputs += _initial_state_gradients(given, run, layout, needed[4:])
+            grad_inputs += _weight_gradients(direction, run, x, product_dtype, needed)
+            grad_inputs += _initial_state_gradients(direction, run, layout, needed[4:])
         return None, None, None, None, grad_x, *grad_inputs
 
 
@@ -206,15 +208,15 @@ def _passes(
 ) -> list[DirectionPass]:
     hidden = directions[0].r.shape[1]
     passes = []
-    for d, (given, direction_gates) in enumerate(zip(directions, gates, strict=True)):
+    for d, (direction, direction_gates) in enumerate(zip(directions, gates, strict=True)):
         columns = slice(d * hidden, (d + 1) * hidden)
-        states = [state for state in (given.h0, given.c0) if state is not None]
+        states = [state for state in (direction.h0, direction.c0) if state is not None]
         passes.append(
             DirectionPass(
                 kind=kind,
                 reverse=d == 1,
-                weights=given.r.contiguous(),
-                bias=given.r_bias[2 * hidden :] if kind == "gru" else None,
+                weights=direction.r.contiguous(),
+                bias=direction.r_bias[2 * hidden :] if kind == "gru" else None,
                 gates=direction_gates,
                 memory=None if memory is None else memory[:, columns],
                 h=h[:, columns],
@@ -243,13 +245,13 @@ def _initial_grad_state(
 
 
 def _add_input_gradient(
-    total: Tensor | None, given: _DirectionInputs, run: DirectionPass, product_dtype: torch.dtype | None
+    total: Tensor | None, direction: _DirectionInputs, run: DirectionPass, product_dtype: torch.dtype | None
 ) -> Tensor:
     """(N, D) the gradient of x through this direction, added to that of the other."""
     assert run.grad_gates is not None
-    w, grad_gates = given.w, run.grad_gates
+    w, grad_gates = direction.w, run.grad_gates
     if run.kind == "gru":  # grad_gates has gate n first
-        hidden = given.r.shape[1]
+        hidden = direction.r.shape[1]
         w, grad_gates = torch.cat([w[2 * hidden :], w[: 2 * hidden]]), grad_gates[:, : 3 * hidden]
     if product_dtype is None:
         return grad_gates @ w if total is None else total.addmm_(grad_gates, w)
@@ -258,7 +260,7 @@ def _add_input_gradient(
 
 
 def _weight_gradients(
-    given: _DirectionInputs,
+    direction: _DirectionInputs,
     run: DirectionPass,
     x: Tensor,
     product_dtype: torch.dtype | None,
@@ -267,7 +269,7 @@ def _weight_gradients(
     """The gradients of W, R and the two biases."""
     assert run.grad_gates is not None
     assert run.h_prev is not None
-    hidden, is_gru = given.r.shape[1], run.kind == "gru"
+    hidden, is_gru = direction.r.shape[1], run.kind == "gru"
     grad_input_term = run.grad_gates[:, : 3 * hidden] if is_gru else run.grad_gates  # gradient of W x; GRU: n, r, z
     grad_w = _product(grad_input_term.t(), x, product_dtype) if needed[0] else None
     if is_gru and grad_w is not None:
@@ -282,7 +284,7 @@ def _weight_gradients(
 
 
 def _initial_state_gradients(
-    given: _DirectionInputs, run: DirectionPass, layout: Layout, needed: Sequence[bool]
+    direction: _DirectionInputs, run: DirectionPass, layout: Layout, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients of h and c before the first step, (B, H) in the batch's order."""
     needs_h0, needs_c0 = needed
@@ -292,9 +294,9 @@ def _initial_state_gradients(
     if needs_h0:
         if layout.num_rows:
             first = layout.last_row if run.reverse else layout.first_row
-            grad_h0 = _recurrent_gradient(run).index_select(0, first) @ given.r
+            grad_h0 = _recurrent_gradient(run).index_select(0, first) @ direction.r
         else:
-            grad_h0 = given.r.new_zeros(layout.num_sequences, given.r.shape[1])
+            grad_h0 = direction.r.new_zeros(layout.num_sequences, direction.r.shape[1])
         if layout.is_empty is not None:
             grad_h0 = grad_h0.masked_fill(layout.is_empty[:, None], 0.0)
         if run.kind == "gru" and grad_state is not None:  # a GRU's grad_state is of h, an LSTM's of c

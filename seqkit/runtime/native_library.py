@@ -150,7 +150,7 @@ def _build_and_load() -> NativeLibrary:
     openmp = _openmp_functions()
     if openmp is not None:
         library.seqkit_threads_by(*openmp)
-    single_thread = "" if openmp else ", on one thread: torch's own are not to be found"
+    single_thread = "" if openmp else ", on one thread: torch's OpenMP library was not found"
     return NativeLibrary(library, f"{path}, vectors of {32 * library.seqkit_lanes()} bits{single_thread}", key)
 
 

@@ -43,8 +43,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=["padded", "native"])
-def way(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Torch's own layers over the padded batch, and rows without padding."""
+def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each test runs with torch's own layers over the padded batch, and with native rows without padding."""
     if request.param == "native":
         require_native()
     with kernels.use(request.param):
@@ -66,50 +66,55 @@ def data(dtype: torch.dtype = torch.float64, dim: int = D) -> Tensor:
     return torch.randn(len(LENGTHS), T, dim, dtype=dtype, generator=torch.Generator().manual_seed(5))
 
 
-def weigh(*parts: Tensor) -> Tensor:
+def weigh(*tensors: Tensor) -> Tensor:
     """One number that depends on every entry differently."""
-    total = parts[0].new_zeros(())
-    for number, part in enumerate(parts):
-        total = total + (part * torch.sin(torch.arange(part.numel(), dtype=part.dtype) + number).view(part.shape)).sum()
+    total = tensors[0].new_zeros(())
+    for number, tensor in enumerate(tensors):
+        weights = torch.sin(torch.arange(tensor.numel(), dtype=tensor.dtype) + number)
+        total = total + (tensor * weights.view(tensor.shape)).sum()
     return total
 
 
-def seen(encoded: Encoded, row: int) -> list[Tensor]:
+def real_outputs(encoded: Encoded, row: int) -> list[Tensor]:
     length = int(LENGTHS[row])
-    return [encoded.steps[row, :length], encoded.last[row], *(part[row] for part in encoded.state)]
+    return [encoded.steps[row, :length], encoded.last[row], *(tensor[row] for tensor in encoded.state)]
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_batch_equals_each_sequence_alone_by_the_papers_equations(cell: str, shape: str) -> None:
     encoder, x = make(cell, **SHAPES[shape]), data()
     encoded = encoder(x, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
-        alone = twin.encode(encoder, x[row, :length])
-        for got, want in zip(seen(encoded, row), [alone.steps, alone.last, *alone.state], strict=True):
+        expected = twin.encode(encoder, x[row, :length])
+        for got, want in zip(real_outputs(encoded, row), [expected.steps, expected.last, *expected.state], strict=True):
             torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
         assert not encoded.steps[row, length:].any()
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_equal_those_of_the_twin(cell: str, shape: str) -> None:
     encoder = make(cell, **SHAPES[shape])
-    x, again = data().requires_grad_(), data().requires_grad_()
+    x, x_twin = data().requires_grad_(), data().requires_grad_()
     encoded = encoder(x, LENGTHS)
     names, parameters = zip(*encoder.named_parameters(), strict=True)
-    total = sum(weigh(*seen(encoded, row)) for row in range(len(LENGTHS)))
+    total = sum(weigh(*real_outputs(encoded, row)) for row in range(len(LENGTHS)))
     got = torch.autograd.grad(total, (x, *parameters))
-    alone = [twin.encode(encoder, again[row, :length]) for row, length in enumerate(LENGTHS.tolist())]
-    want = torch.autograd.grad(sum(weigh(each.steps, each.last, *each.state) for each in alone), (again, *parameters))
-    for name, one, other in zip(("x", *names), got, want, strict=True):
-        assert other.any(), name
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
+    expected = [twin.encode(encoder, x_twin[row, :length]) for row, length in enumerate(LENGTHS.tolist())]
+    want = torch.autograd.grad(
+        sum(weigh(single.steps, single.last, *single.state) for single in expected), (x_twin, *parameters)
+    )
+    for name, got_grad, want_grad in zip(("x", *names), got, want, strict=True):
+        assert want_grad.any(), name
+        torch.testing.assert_close(
+            got_grad, want_grad, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("shape", ["one", "deep"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_single_precision_follows_the_twin_too(cell: str, shape: str) -> None:
@@ -118,28 +123,28 @@ def test_single_precision_follows_the_twin_too(cell: str, shape: str) -> None:
     encoded = encoder(x, LENGTHS)
     exact = copy.deepcopy(encoder).double()
     for row, length in enumerate(LENGTHS.tolist()):
-        alone = twin.encode(exact, x[row, :length].double())
-        for got, want in zip(seen(encoded, row), [alone.steps, alone.last, *alone.state], strict=True):
+        expected = twin.encode(exact, x[row, :length].double())
+        for got, want in zip(real_outputs(encoded, row), [expected.steps, expected.last, *expected.state], strict=True):
             torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 def test_equal_lengths_need_no_mask_and_give_the_same() -> None:
     encoder, x = make("lstm", **SHAPES["deep"]), data()
     full = encoder(x[[2]], torch.tensor([T]))
     mixed = encoder(x, LENGTHS)
-    for one, other in zip([full.steps, full.last, *full.state], [mixed.steps, mixed.last, *mixed.state], strict=True):
-        torch.testing.assert_close(one[0], other[2], rtol=0, atol=1e-12)
+    for got, want in zip([full.steps, full.last, *full.state], [mixed.steps, mixed.last, *mixed.state], strict=True):
+        torch.testing.assert_close(got[0], want[2], rtol=0, atol=1e-12)
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("shape", ["one", "residual", "normed"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_two_parts_with_the_state_carried_equal_the_whole(cell: str, shape: str) -> None:
     """Each row is cut at its own place: the state is the one after each sequence's own last step."""
     encoder, x = make(cell, **SHAPES[shape]), data()
     cuts = torch.tensor([2, 1, 6, 3])
-    whole = encoder(x, torch.full((4,), T))
+    uncut = encoder(x, torch.full((4,), T))
     first = encoder(x, cuts)
     rest = T - cuts
     tail = torch.zeros(4, int(rest.max()), D, dtype=x.dtype)
@@ -148,25 +153,25 @@ def test_two_parts_with_the_state_carried_equal_the_whole(cell: str, shape: str)
     second = encoder(tail, rest, first.state)
     for row, cut in enumerate(cuts.tolist()):
         joined = torch.cat([first.steps[row, :cut], second.steps[row, : T - cut]])
-        torch.testing.assert_close(joined, whole.steps[row], rtol=0, atol=1e-12)
-        for got, want in zip(second.state, whole.state, strict=True):
+        torch.testing.assert_close(joined, uncut.steps[row], rtol=0, atol=1e-12)
+        for got, want in zip(second.state, uncut.state, strict=True):
             torch.testing.assert_close(got[row], want[row], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", ["one", "both", "deep", "normed"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_one_step_at_a_time_is_the_same_cell(cell: str, shape: str) -> None:
-    """Without a gradient a single step has a way of its own."""
-    encoder, x, one = make(cell, **SHAPES[shape]), data(), torch.ones(len(LENGTHS), dtype=torch.int64)
+    """Without gradients, a single step takes a faster path."""
+    encoder, x, length = make(cell, **SHAPES[shape]), data(), torch.ones(len(LENGTHS), dtype=torch.int64)
     state = None
     for t in range(3):
-        want = encoder(x[:, t : t + 1], one, state)
+        want = encoder(x[:, t : t + 1], length, state)
         with torch.no_grad():
-            got = encoder(x[:, t : t + 1], one, state)
+            got = encoder(x[:, t : t + 1], length, state)
         assert got.steps.shape == want.steps.shape
-        told = zip([got.steps, got.last, *got.state], [want.steps, want.last, *want.state], strict=True)
-        for some, other in told:
-            torch.testing.assert_close(some, other, rtol=0, atol=1e-12)
+        pairs = zip([got.steps, got.last, *got.state], [want.steps, want.last, *want.state], strict=True)
+        for got_tensor, want_tensor in pairs:
+            torch.testing.assert_close(got_tensor, want_tensor, rtol=0, atol=1e-12)
         state = want.state if encoder.directions == 1 else None
 
 
@@ -177,11 +182,11 @@ def test_a_state_cannot_be_carried_in_two_directions() -> None:
         encoder(data(), LENGTHS, state)
 
 
-@pytest.mark.parametrize("wrong", [lambda s: s[:1], lambda s: tuple(part[:2] for part in s)])
-def test_a_state_of_another_shape_is_refused(wrong: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize("damage", [lambda s: s[:1], lambda s: tuple(tensor[:2] for tensor in s)])
+def test_a_state_of_another_shape_is_refused(damage: Callable[[Any], Any]) -> None:
     encoder = make("lstm")
     with pytest.raises(ValueError, match="the state carried on has shapes"):
-        encoder(data(), LENGTHS, wrong(encoder(data(), LENGTHS).state))
+        encoder(data(), LENGTHS, damage(encoder(data(), LENGTHS).state))
 
 
 def test_lengths_of_another_batch_are_refused() -> None:
@@ -189,12 +194,12 @@ def test_lengths_of_another_batch_are_refused() -> None:
         make("gru")(data(), LENGTHS[:2])
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("both", [False, True])
-def test_nothing_behind_the_end_reaches_values_or_gradients(cell: str, both: bool) -> None:
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_nothing_behind_the_end_reaches_values_or_gradients(cell: str, bidirectional: bool) -> None:
     """NaN in the padding: were it multiplied by zero anywhere, it would show."""
-    encoder = make(cell, layers=2, bidirectional=both)
+    encoder = make(cell, layers=2, bidirectional=bidirectional)
     clean, dirty = data(), data()
     inside = torch.arange(T)[None] < LENGTHS[:, None]
     clean[~inside], dirty[~inside] = 0.0, torch.nan
@@ -205,11 +210,11 @@ def test_nothing_behind_the_end_reaches_values_or_gradients(cell: str, both: boo
         results.append([encoded.steps, *torch.autograd.grad(total, (x, *encoder.parameters()))])
     assert not results[1][1][~inside].any()
     assert results[1][1][inside].any()
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    for clean_result, dirty_result in zip(*results, strict=True):
+        torch.testing.assert_close(clean_result, dirty_result, rtol=0, atol=0)
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("option", ["dropout", "input_dropout", "output_dropout"])
 def test_dropout_acts_where_it_says_and_only_in_training(option: str) -> None:
     encoder = make("gru", layers=2, **{option: 0.5})
@@ -221,7 +226,7 @@ def test_dropout_acts_where_it_says_and_only_in_training(option: str) -> None:
     assert (0.2 < dropped < 0.8) if option == "output_dropout" else dropped == 0.0
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("locked", [True, False])
 def test_locked_dropout_drops_the_same_values_at_each_step(locked: bool) -> None:
     torch.manual_seed(0)
@@ -239,12 +244,12 @@ def test_locked_input_dropout_keeps_the_expected_size() -> None:
     torch.manual_seed(0)
     encoder = rnn(2000, hidden=2, input_dropout=0.3, locked=True)
     assert isinstance(encoder, Recurrent)
-    kept = encoder._drop(torch.ones(3, 2, 2000), 0.3)
-    assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
-    assert float(kept.mean()) == pytest.approx(1.0, abs=0.05)
+    values = encoder._drop(torch.ones(3, 2, 2000), 0.3)
+    assert values.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert float(values.mean()) == pytest.approx(1.0, abs=0.05)
 
 
-def test_defaults_start_recurrent_weights_orthogonal_and_the_forget_gate_open() -> None:
+def test_by_default_recurrent_weights_start_orthogonal_and_the_forget_bias_at_1() -> None:
     encoder = lstm(5, hidden=8, layers=2)
     assert isinstance(encoder, Recurrent)
     for cell in encoder.cells:
@@ -256,14 +261,14 @@ def test_defaults_start_recurrent_weights_orthogonal_and_the_forget_gate_open() 
     assert encoder.initial is None
 
 
-def test_forget_bias_is_what_is_asked_for() -> None:
+def test_forget_bias_sets_the_bias() -> None:
     encoder = lstm(5, hidden=4, forget_bias=-2.5)
     assert isinstance(encoder, Recurrent)
     _, _, b, c = encoder.cells[0].all_weights[0]
     assert (b + c)[4:8].eq(-2.5).all()
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 def test_learned_start_begins_at_zero_and_learns() -> None:
     encoder, plain = gru(D, hidden=H, initial="learned"), gru(D, hidden=H)
     plain.load_state_dict({name: value for name, value in encoder.state_dict().items() if name != "initial"})
@@ -311,13 +316,13 @@ def test_an_unknown_initialiser_is_an_error() -> None:
         initialise_matrix(torch.empty(2, 2), "magic")  # type: ignore[arg-type]
 
 
-def test_widths_and_causality_are_told() -> None:
+def test_encoders_give_their_width_and_causality() -> None:
     assert (lstm(4, hidden=6).out_dim, lstm(4, hidden=6).causal) == (6, True)
     assert (lstm(4, hidden=6, bidirectional=True).out_dim, lstm(4, hidden=6, bidirectional=True).causal) == (12, False)
     assert (none(4).out_dim, none(4).causal) == (4, True)
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_causal_encoder_does_not_see_what_comes_later(cell: str) -> None:
     encoder, x = make(cell, layers=2), data()
@@ -325,8 +330,8 @@ def test_a_causal_encoder_does_not_see_what_comes_later(cell: str) -> None:
     later[:, 4:] = 9.0
     full = torch.full((4,), T)
     torch.testing.assert_close(encoder(x, full).steps[:, :4], encoder(later, full).steps[:, :4], rtol=0, atol=0)
-    both = make(cell, bidirectional=True)
-    assert not torch.allclose(both(x, full).steps[:, :4], both(later, full).steps[:, :4])
+    bidirectional = make(cell, bidirectional=True)
+    assert not torch.allclose(bidirectional(x, full).steps[:, :4], bidirectional(later, full).steps[:, :4])
 
 
 def test_none_passes_steps_through() -> None:
@@ -340,17 +345,17 @@ def test_none_passes_steps_through() -> None:
     assert torch.equal(none(D)(x, torch.full((4,), T), encoded.state).steps, x)
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_copy_and_a_saved_state_give_the_same(cell: str) -> None:
     encoder, x = make(cell, **SHAPES["deep"]), data()
-    other = make(cell, **SHAPES["deep"])
+    restored = make(cell, **SHAPES["deep"])
     with torch.no_grad():
-        for parameter in other.parameters():
+        for parameter in restored.parameters():
             parameter.zero_()
-    other.load_state_dict(encoder.state_dict())
+    restored.load_state_dict(encoder.state_dict())
     want = encoder(x, LENGTHS).steps
-    assert torch.equal(other(x, LENGTHS).steps, want)
+    assert torch.equal(restored(x, LENGTHS).steps, want)
     assert torch.equal(copy.deepcopy(encoder)(x, LENGTHS).steps, want)
 
 

@@ -41,7 +41,10 @@ def lstm(x: Tensor, state: State, weights: Weights) -> State:
     """Gers, Schmidhuber and Cummins 2000, no peepholes. Gates: input, forget, new, output."""
     w, r, b, c = weights
     h, memory = state
-    i, f, g, o = (own + again for own, again in zip(_gates(x, w, b, 4), _gates(h, r, c, 4), strict=True))
+    i, f, g, o = (
+        input_term + recurrent_term
+        for input_term, recurrent_term in zip(_gates(x, w, b, 4), _gates(h, r, c, 4), strict=True)
+    )
     memory = sigmoid(f) * memory + sigmoid(i) * torch.tanh(g)
     return sigmoid(o) * torch.tanh(memory), memory
 

@@ -28,24 +28,24 @@ class Alone:
 
 
 def encode(encoder: Recurrent, x: Tensor, state: cells.State | None = None) -> Alone:
-    """(T, D) -> what the encoder should say of this sequence, dropout apart. `state` as `Alone.state`."""
-    ends, sides = [], []
+    """(T, D) -> what the encoder should return for this sequence, without dropout. `state` as `Alone.state`."""
+    final_states = []
     for layer in range(encoder.layers):
-        sides = []
+        outputs = []
         for direction in range(encoder.directions):
-            place = layer * encoder.directions + direction
-            cell = encoder.cells[place]
+            number = layer * encoder.directions + direction
+            cell = encoder.cells[number]
             if state is not None:
-                start = tuple(part[place] for part in state)
+                start = tuple(tensor[number] for tensor in state)
             elif encoder.initial is not None:
-                start = tuple(part[place] for part in encoder.initial)
+                start = tuple(tensor[number] for tensor in encoder.initial)
             else:
                 start = (x.new_zeros(encoder.hidden),) * encoder.states
             weights = tuple(cell.all_weights[0])
-            steps, end = cells.run(STEPS[cell.mode], x, weights, start, backward=direction == 1)
-            sides.append(steps)
-            ends.append(end)
-        y = torch.cat(sides, dim=1)
+            steps, final_state = cells.run(STEPS[cell.mode], x, weights, start, backward=direction == 1)
+            outputs.append(steps)
+            final_states.append(final_state)
+        y = torch.cat(outputs, dim=1)
         if encoder.residual and y.shape == x.shape:
             y = x + y
         if encoder.norms is not None:
@@ -53,7 +53,7 @@ def encode(encoder: Recurrent, x: Tensor, state: cells.State | None = None) -> A
         x = y
     hidden = encoder.hidden
     last = x[-1] if encoder.directions == 1 else torch.cat([x[-1, :hidden], x[0, hidden:]])
-    return Alone(x, last, tuple(torch.stack([end[part] for end in ends]) for part in range(encoder.states)))
+    return Alone(x, last, tuple(torch.stack(tensors) for tensors in zip(*final_states, strict=True)))
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
