@@ -1,7 +1,7 @@
-"""Everything that can go wrong for a user, as one small family of exceptions.
+"""The errors that seqkit raises for a user to read.
 
-A user's mistake never shows a traceback: the command line prints `str(error)` and leaves with `error.exit_code`.
-Exit codes: 0 ok, 1 the run failed, 2 usage, recipe or data error, 130 Ctrl-C, 143 SIGTERM.
+A user's mistake never shows a traceback: the command line prints `str(error)` and exits with `error.exit_code`.
+Exit codes: 0 ok; 1 the run failed; 2 usage, recipe or data error; 130 Ctrl-C; 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: where a human finds it, what it is, and what to do about it.
+    """One thing that is wrong.
 
-    `where` is `file:line:column`, `file:line`, an example's id, or a flag such as `--set train.lr=x`.
+    Attributes:
+        where: where to find it: `file:line:column`, `file:line`, the id of an example, or a flag (`--set train.lr=x`).
+        what: what is wrong.
+        hint: what to do about it.
     """
 
     where: str
@@ -28,7 +31,7 @@ class Problem:
 
 
 class SeqkitError(Exception):
-    """Root of all errors that seqkit raises on purpose. `exit_code` is what the process leaves with."""
+    """Base class of all errors that seqkit raises for the user. `exit_code` is the exit code of the process."""
 
     exit_code = 1
 
@@ -40,7 +43,7 @@ class UsageError(SeqkitError):
 
 
 class ProblemsError(SeqkitError):
-    """One or more located problems, all of them reported at once, a line each."""
+    """One or more problems, reported together, a line each."""
 
     exit_code = 2
 
@@ -61,9 +64,9 @@ class MissingExtra(SeqkitError):
     """An optional dependency is not installed; the message is the command that installs it.
 
     Args:
-        what: who needs it.
-        extra: the extra that brings it.
-        distribution: whose extra that is.
+        what: what needs it ("the unit `pieces`").
+        extra: the name of the extra that installs it.
+        distribution: the distribution that has this extra.
     """
 
     exit_code = 2
@@ -73,17 +76,17 @@ class MissingExtra(SeqkitError):
 
 
 class PluginError(SeqkitError):
-    """A plugin is absent, broken, or two plugins claim one name."""
+    """A plugin is missing or broken, or two plugins have the same name."""
 
     exit_code = 2
 
 
 class RunError(SeqkitError):
-    """A run failed for a reason that is not the user's spelling: NaN, disk full, damaged checkpoint."""
+    """A run failed for a reason other than wrong input: NaN, a full disk, a damaged checkpoint."""
 
 
 class Interrupted(SeqkitError):
-    """The run was asked to stop and has saved itself. `exit_code` is 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """The run was asked to stop and has saved a checkpoint. `exit_code` is 130 (Ctrl-C) or 143 (SIGTERM)."""
 
     def __init__(self, message: str, exit_code: int = 130) -> None:
         super().__init__(message)
@@ -91,13 +94,13 @@ class Interrupted(SeqkitError):
 
 
 def name_hint(name: str, known: Sequence[str], *, label: str = "available", if_none: str = "none is installed") -> str:
-    """`did you mean 'lstm'? available: gru, lstm, rnn`: what to say after a name that is unknown."""
+    """The end of a message about an unknown name: `did you mean 'lstm'? available: gru, lstm, rnn`."""
     listing = f"{label}: {', '.join(known)}" if known else if_none
     return f"{suggest(name, known)} {listing}".lstrip()
 
 
 def suggest(word: str, known: Iterable[str], *, most: int = 3) -> str:
-    """`did you mean 'dropout'?` for the nearest known names (cutoff 0.5), or an empty string."""
+    """`did you mean 'dropout'?` with the known names that are most similar; an empty string if none is similar."""
     near = difflib.get_close_matches(str(word), sorted(known), n=most, cutoff=0.5)
     if not near:
         return ""

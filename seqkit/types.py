@@ -1,6 +1,6 @@
-"""The nouns of seqkit that need no torch: examples, predictions, fields, tasks and the options they take.
+"""The main types that need no torch: examples, predictions, fields, tasks, and the types of their options.
 
-The nouns that hold tensors (`Batch`, `Encoded`, `Encoder`, `Head`) are in `seqkit.interfaces`.
+The types that hold tensors (`Batch`, `Encoded`, `Encoder`, `Head`) are in `seqkit.interfaces`.
 Letters: B batch, T time, D width of an input step, H width of a state, C classes, K beams.
 """
 
@@ -23,9 +23,9 @@ Index: TypeAlias = NDArray[np.int64]
 """(n,) numbers of examples, or lengths."""
 
 JSON: TypeAlias = Any
-"""Anything that `json` writes and reads back equal."""
+"""Any value that is equal after `json` has written and read it."""
 
-# Types for keyword-only options: the range is part of the type, so a recipe is checked against it.
+# Types of keyword-only options. The range is part of the type, so a recipe is checked against it.
 Count = Annotated[int, Ge(1)]
 Size = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0.0), Lt(1.0)]
@@ -45,7 +45,7 @@ END: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One sequence and what is true of it, as read. `id` says where a human finds it (`train.tsv:17`)."""
+    """One sequence and its true target, as they were read. `id` says where to find them (`train.tsv:17`)."""
 
     input: Any
     target: Any
@@ -54,12 +54,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a head says of one example.
+    """What a head predicts for one example.
 
     Attributes:
         value: of the same kind as `Example.target`.
-        confidence: the model's probability of `value`; a list with one number a step where `value` is a sequence.
-        scores: what stands behind it, by head: `{label: probability}`, n-best lists, quantiles. JSON only.
+        confidence: the model's probability of `value`; a list with one number a step if `value` is a sequence.
+        scores: details that depend on the head: `{label: probability}`, n-best lists, quantiles. JSON only.
     """
 
     value: Any
@@ -72,10 +72,10 @@ Metric: TypeAlias = Callable[[Sequence[Prediction], Sequence[Any]], Mapping[str,
 
 
 class Field(ABC):
-    """One side of an example, to and from numbers. Immutable: `fit` and `restore` return new fields.
+    """One side of an example, and how it becomes numbers and back. Immutable: `fit` and `restore` return new fields.
 
-    A field is either ragged (one row a time step: `encode` gives (T, ...)) or fixed (`encode` gives the same shape
-    for every value). Encoded arrays have a fixed dtype and fixed trailing shape once the field is fitted.
+    A field is either ragged (one row a time step: `encode` gives (T, ...)) or fixed (`encode` gives the same shape for
+    every value). Once it is fitted, all arrays that it encodes have the same type, and rows of the same shape.
     """
 
     ragged: ClassVar[bool] = True
@@ -83,34 +83,34 @@ class Field(ABC):
     """True for a target that follows from the input (`Next`): nothing is stored for it."""
 
     aligned: ClassVar[bool] = False
-    """True for a target with one row an input step (`Tags`): where an input is cut, it is cut at the same steps."""
+    """True for a target with one row for each input step (`Tags`): it is cut at the same steps as the input."""
 
     unit: str = "steps"
     """What time steps are called in reports: words, characters, frames."""
 
     unknown: int | None = None
-    """The id that stands for a symbol that training has not seen, where there is one: the store counts it."""
+    """The id of symbols that are not in the training data, if there is one. Reports count how often it occurs."""
 
     def fit(self, values: Iterable[Any]) -> Self:
-        """A field that knows these values (vocabulary, label set, mean and spread). Order of values is irrelevant."""
+        """A field that has learned from these values (vocabulary, labels, mean and spread), in whatever order they are."""
         return self
 
     @abstractmethod
     def encode(self, value: Any) -> np.ndarray:
-        """(T, ...) if ragged, else a fixed shape. Raises ValueError with a plain sentence for a bad value."""
+        """(T, ...) if ragged, else a fixed shape. Raises ValueError for a value that it cannot encode: "is empty"."""
 
     @abstractmethod
     def decode(self, array: np.ndarray) -> Any:
         """The value again, as far as the field keeps it."""
 
     def count_unknown(self, array: np.ndarray) -> int:
-        """How many steps of an encoded value are symbols that training has not seen; 0 where there is no such thing."""
+        """How many steps of an encoded value are symbols that are not in the training data."""
         return 0 if self.unknown is None else int(np.count_nonzero(array == self.unknown))
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """How many symbols, classes or channels there are: what a head or an input layer must be wide for."""
+        """How many symbols, classes or channels there are: the width of a head or of the input of an input layer."""
 
     def state(self) -> JSON:
         """What `fit` learned, as JSON."""
@@ -121,15 +121,15 @@ class Field(ABC):
         return self
 
     def of(self, source: Field) -> Self:
-        """For derived targets: the same field, knowing the fitted input field that it follows from."""
+        """For derived targets: the same field with the fitted input field that it follows from."""
         return self
 
     def layer(self, dim: int) -> nn.Module:
         """For input fields: a module `(x, lengths) -> (steps (B, T', dim), lengths (B,))`. It may shorten time.
 
-        A module with a method `start()` is told so before a new model is trained, to read what it starts from.
-        One with a method `views(x, lengths)` gives tensors like x, the same inputs written otherwise (DNA from its
-        other strand): predictions are averaged over them.
+        If the module has a method `start()`, that is called before a new model is trained, to load what training
+        starts from. If it has a method `views(x, lengths)`, that gives tensors like x: other ways to write the same
+        inputs (the other strand of DNA), and predictions are averaged over them.
         """
         raise TypeError(f"{type(self).__name__} is not an input field: it has no layer")
 
@@ -140,10 +140,10 @@ class Field(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The longest input, in steps, and what happens to a longer one. Cuts are counted and reported, always.
+    """The longest input, in steps, and what happens to a longer one. What is cut off is always counted and reported.
 
-    `head` keeps the first steps, `tail` the last, `both_ends` the first half and the last half;
-    `window` keeps everything: the input is cut into windows, and predictions are stitched together again.
+    `head` keeps the first steps, `tail` the last, `both_ends` the first half and the last half. `window` keeps
+    everything: the input is cut into windows, and one prediction is made of the predictions for the windows.
     """
 
     max_length: int
@@ -152,30 +152,30 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be learned, as a value: where examples come from, what they are, which head, how it is scored.
+    """What is to be learned: where examples come from, what they consist of, with which head, and how it is scored.
 
     Attributes:
         read: `read(split)` yields the examples of "train", "dev" or "test", lazily and in a fixed order.
-        input: the input field, unfitted (it is fitted on train only).
-        target: the target field, unfitted.
+        input: the input field, not fitted (it is fitted on train only).
+        target: the target field, not fitted.
         head: the default head, as a recipe would write it: `"classify"` or `{"use": "classify", "pool": "max"}`.
-        metric: scores of predictions against targets; None where the loss is the score (language models).
-        best: the dev score that chooses the checkpoint; `min:name` or `max:name` for scores that
-            `seqkit.metrics.LOWER_IS_BETTER` does not know.
+        metric: scores of predictions against targets; None: the loss is the score (language models).
+        best: the dev score that chooses the checkpoint; `min:name` or `max:name` for scores that are not in
+            `seqkit.metrics.LOWER_IS_BETTER`.
         splits: the splits that exist; "train" always does.
         limit: longest input and truncation.
         window: for next-step targets: train on lanes of consecutive windows of this many steps with the state
             carried (truncated back-propagation through time). None: each example is one sequence.
-        files: the files behind a split, if they are all that `read` depends on (beside the task's options);
-            they key the cache. None: the examples themselves are hashed.
+        files: the files that a split is read from, if `read` depends on nothing else but the task's options. The cache
+            is keyed by their content. None: the examples themselves are hashed.
         parse: one line of `seqkit predict` as an input value; None: the input field's own `parse`.
-        finish: `finish(input, prediction)` as the user is to have it, given the input as read: tokens put together to
-            plain text, say. None: as the head says it. With it, predictions are scored against the targets as read
-            (each finished likewise), not against what the target field has kept of them.
-        notes: gives what else there is to know of the data before training, a line each: examples that contradict each
-            other, say. None: nothing.
-        bad_inputs: what an input is that its field cannot encode: an error (`refuse`, all of them told at once), or
-            left out of the split, told and counted (`quarantine`).
+        finish: `finish(input, prediction)` makes of a prediction what the user is shown, given the input as read: plain
+            text from tokens, for example. None: the prediction is shown as it is. With `finish`, predictions are scored
+            against the targets as they were read (finished in the same way), not as the target field decodes them.
+        notes: what else the user should know about the data before training, a line each: examples that contradict each
+            other, for example. None: nothing.
+        bad_inputs: what happens to an input that its field cannot encode: it is an error (`refuse`; all of them are
+            reported together), or it is left out of the split, reported and counted (`quarantine`).
         about: facts for the run folder and the model: dataset, licence, source.
     """
 
@@ -198,7 +198,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A registered or built-in factory chosen by name, with the options that the recipe gave or left at default."""
+    """A factory chosen by name, with its options: those that the recipe gave, and the defaults of the others."""
 
     use: str
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -27,14 +27,14 @@ def format_plan(plan: BatchPlan) -> list[str]:
     """The choices of a task as the lines of a table, the best marked with an arrow."""
     if plan.lanes is not None:
         count, seconds, memory = plan.lanes
-        cost = f", about {_time(seconds)} an epoch, {atomic.readable(memory)}" if memory else ""
+        cost = f", about {_time(seconds)} an epoch, {atomic.format_bytes(memory)}" if memory else ""
         return [f"{plan.task}: a stream in lanes: {count:,} batches of one shape, no padding{cost}"]
     lines = [f"{plan.task}: {len(plan.lengths):,} examples; {plan.unit} an example:"]
     lines += [*format_histogram(plan.lengths), ""]
     lines.append(f"   {'batches':<52} {'number':>8} {'true steps':>10} {'shapes':>6} {'an epoch':>9} {'memory':>9}")
     for number, choice in enumerate(plan.choices):
         seconds_text = "-" if choice.seconds is None else _time(choice.seconds)
-        memory_text = "-" if choice.seconds is None else atomic.readable(choice.memory or 0)
+        memory_text = "-" if choice.seconds is None else atomic.format_bytes(choice.memory or 0)
         counts = f"{len(choice.examples):>8,} {choice.valid:>10.3f} {choice.shapes:>6}"
         arrow = "->" if number == plan.best else "  "
         lines.append(f"{arrow} {choice.name:<52} {counts} {seconds_text:>9} {memory_text:>9}")

@@ -1,8 +1,8 @@
-"""Writing small files so that a reader sees the old content or the new one, whatever happens in between.
+"""Writing small files so that a reader sees the old content or the new, whatever happens in between.
 
-Every write goes to a temporary name in the same folder, is made durable, and then takes the name over:
-write, fsync, rename, fsync of the folder. Nothing is ever staged in the system's temporary folder, which may be
-another file system. Permissions follow the umask; a symbolic link at the target is replaced, never followed.
+Content is written to a temporary name in the same folder, made durable, and renamed: write, fsync, rename, fsync of the
+folder. The system's temporary folder is not used, because it may be on another file system. Permissions follow the
+umask. A symbolic link at the target is replaced, not followed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from seqkit.errors import RunError
 from seqkit.types import JSON
 
 TEMPORARY = ".tmp-"
-"""How the name of everything unfinished begins. Readers ignore such names; the next writer clears them away."""
-
+"""Names of unfinished files start with this. Readers ignore them, and the next writer removes them."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""The ways in which a system says that no more fits: device, quota, or file size limit."""
+"""The errors that mean that no more fits: on the device, in the quota, or within the file size limit."""
 
 
 def temporary(path: Path) -> Path:
-    """A fresh unfinished name beside `path`, hard to guess and short enough for any file system."""
+    """A new temporary name beside `path`, hard to guess and short enough for any file system."""
     return path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
 
 
@@ -37,14 +36,14 @@ def write(path: Path, content: bytes | str, *, point: str | None = None) -> None
         point: where `seqkit.fault_injection` may let the write fail.
 
     Raises:
-        OSError: as the system gave it; the old content is still there and no temporary file is left.
+        OSError: from the system; the old content is still there, and no temporary file is left.
     """
-    part = temporary(path)
+    unfinished = temporary(path)
     try:
-        create(part, content, point=point)
-        os.replace(part, path)
+        create(unfinished, content, point=point)
+        os.replace(unfinished, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
@@ -55,13 +54,13 @@ def create(path: Path, content: bytes | str, *, point: str | None = None) -> Non
     Raises:
         FileExistsError: something (even a dangling symbolic link) has this name.
     """
-    saving = point is not None and point.startswith("save.")
-    if saving:
+    is_checkpoint = point is not None and point.startswith("save.")
+    if is_checkpoint:
         fault_injection.at("save.open")
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         _write_all(handle, encode(content), point)
-        if saving:
+        if is_checkpoint:
             fault_injection.at("save.fsync")
         os.fsync(handle)
     finally:
@@ -69,7 +68,7 @@ def create(path: Path, content: bytes | str, *, point: str | None = None) -> Non
 
 
 def append(path: Path, content: bytes | str, *, point: str | None = None) -> None:
-    """Add to a file (made if absent) with one write, so that a crash tears at most the last line."""
+    """Add to a file, made if it is absent, with one write, so that a crash can damage only the last line."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         _write_all(handle, encode(content), point)
@@ -78,7 +77,7 @@ def append(path: Path, content: bytes | str, *, point: str | None = None) -> Non
 
 
 def _write_all(handle: int, content: bytes, point: str | None = None) -> None:
-    """The system may take less than it was given, for instance at the last free block of a disk."""
+    """Write all of it: the system may write less than it is given, for instance at the last free block of a disk."""
     rest = memoryview(content)
     if point is not None and fault_injection.waits(point):
         rest = rest[os.write(handle, rest[: len(rest) // 2]) :]
@@ -87,20 +86,20 @@ def _write_all(handle: int, content: bytes, point: str | None = None) -> None:
         rest = rest[os.write(handle, rest) :]
 
 
-def sweep(folder: Path) -> None:
-    """Remove the unfinished files that a killed process left directly in `folder`. Only its one writer may do this."""
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that a killed process left directly in `folder`. Only its one writer may do this."""
     for path in folder.glob(f"{TEMPORARY}*"):
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)
 
 
 def encode(content: bytes | str) -> bytes:
-    """UTF-8. A lone surrogate (an undecodable byte of a file name) becomes its escape, which JSON reads back."""
+    """UTF-8. A lone surrogate (an undecodable byte of a file name) becomes an escape, which JSON reads back."""
     return content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
 
 
 def sync(path: Path) -> None:
-    """Make a file's content durable: what another library wrote."""
+    """Make the content of a file durable that another library wrote."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -109,14 +108,14 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(folder: Path, *, point: str | None = None) -> None:
-    """Make the names in a folder durable: without this a rename may be undone by a power failure."""
+    """Make the names in a folder durable: without this a power failure may undo a rename."""
     if point is not None:
         fault_injection.at(point)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some network file systems cannot sync a folder; they order renames by themselves.
+        # Some network file systems cannot sync a folder; they keep renames in order by themselves.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -124,12 +123,12 @@ def sync_folder(folder: Path, *, point: str | None = None) -> None:
 
 
 def write_json(path: Path, value: JSON) -> None:
-    """Replace the file with pretty, strict JSON: numbers that JSON lacks become the strings of `finite`."""
+    """Replace the file with indented, strict JSON; see `json_safe` for numbers that JSON does not have."""
     write(path, json.dumps(json_safe(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> JSON:
-    """The value of a small JSON file, or None where there is no such file or it is not JSON."""
+    """The value in a small JSON file; None if there is no such file, or it is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -137,7 +136,7 @@ def read_json(path: Path) -> JSON:
 
 
 def json_safe(value: JSON) -> JSON:
-    """The same value with "NaN", "Infinity" and "-Infinity" (strings) for the numbers that JSON does not know."""
+    """The same value with the strings "NaN", "Infinity" and "-Infinity" for the numbers that JSON does not have."""
     if isinstance(value, float):
         if value != value:
             return "NaN"
@@ -158,14 +157,21 @@ def free_bytes(folder: Path) -> int:
 
 
 def write_error(error: OSError, folder: Path, *, need: int | None = None, more: str = "") -> RunError:
-    """The error that tells a user why something could not be written, with the numbers that matter."""
+    """The error that tells the user why something could not be written in a folder.
+
+    Args:
+        error: from the system.
+        folder: where it should have been written.
+        need: bytes that were to be written, if that is known.
+        more: what else the message should say.
+    """
     tail = f"; {more}" if more else ""
     if error.errno in FULL:
         try:
-            have = readable(free_bytes(folder))
+            have = format_bytes(free_bytes(folder))
         except OSError:
             have = "unknown"
-        wanted = "" if need is None else f"need {readable(need)}, "
+        wanted = "" if need is None else f"need {format_bytes(need)}, "
         limit = " (a file size limit is set: ulimit -f)" if error.errno == errno.EFBIG else ""
         return RunError(f"disk full: {wanted}have {have} in {folder}{limit}{tail}")
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE) and not folder.is_dir():
@@ -173,8 +179,8 @@ def write_error(error: OSError, folder: Path, *, need: int | None = None, more: 
     return RunError(f"cannot write in {folder}: {error.strerror or error}{tail}")
 
 
-def readable(size: int) -> str:
-    """A number of bytes as a human reads it: `3.2 MB`."""
+def format_bytes(size: int) -> str:
+    """A number of bytes for a human: `3.2 MB`."""
     amount = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:

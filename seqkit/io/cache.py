@@ -1,4 +1,4 @@
-"""Where seqkit keeps what it can make again, and how a file or folder appears there whole or not at all."""
+"""The cache folder, for what can be made again at any time; and the SHA-256 of a file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 def cache_folder() -> Path:
     """`$SEQKIT_CACHE`, or `$XDG_CACHE_HOME/seqkit`, or `~/.cache/seqkit`. It is not created here."""
-    if own := os.environ.get("SEQKIT_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "seqkit"
+    if folder := os.environ.get("SEQKIT_CACHE"):
+        return Path(folder)
+    all_caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(all_caches) if all_caches else Path.home() / ".cache") / "seqkit"
 
 
 def sha256_of(path: Path) -> str:

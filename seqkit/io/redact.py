@@ -1,7 +1,7 @@
-"""Keeping secrets out of what is written down: credentials in URLs, tokens, passwords.
+"""Keeping secrets out of files and logs: credentials in URLs, tokens, passwords.
 
-Run folders are shared, mailed and published; nothing in one may open a door. Environment variables are written by
-allow-list only (`seqkit.runtime.environment`); text goes through `scrub`.
+Run folders are shared, mailed and published, so none may hold a secret. Environment variables are written only if they
+are on a list (`seqkit.runtime.environment`); text passes through `scrub`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _QUERY = re.compile(
     re.IGNORECASE,
 )
 
-# Secrets that show by their own form, wherever they stand.
+# Secrets that can be recognised by their form alone.
 _KNOWN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|AKIA[0-9A-Z]{16}"
     r"|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
@@ -41,14 +41,14 @@ _ASSIGNED = re.compile(
 
 
 def scrub_urls(text: str) -> str:
-    """The text with credentials in URLs and self-evident tokens masked; all else stays as it is, byte for byte."""
+    """The text with credentials in URLs and recognisable tokens masked; everything else stays as it is."""
     text = _USER.sub(rf"\g<scheme>{MASK}@", text)
     text = _QUERY.sub(rf"\g<name>{MASK}", text)
     return _KNOWN.sub(MASK, text)
 
 
 def scrub(text: str) -> str:
-    """The text with everything masked that looks like a secret: for logs, where losing a word costs nothing."""
+    """The text with everything masked that looks like a secret: for logs, where a word too many may be masked."""
     text = scrub_urls(text)
     text = _HEADER.sub(rf"\g<name>{MASK}", text)
     return _ASSIGNED.sub(rf"\g<name>{MASK}", text)

@@ -55,7 +55,7 @@ def save_model(
     manifest = json.dumps({"format_version": FORMAT_VERSION, "files": files}, indent=1).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        atomic.sweep(folder)
+        atomic.remove_unfinished(folder)
         for name, content in {**contents, "MANIFEST.json": manifest}.items():
             atomic.write(folder / name, content, point="report")
     except OSError as error:

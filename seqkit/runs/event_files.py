@@ -99,7 +99,7 @@ def rewrite(folder: Path, last_step: int | None = None) -> DuplicateFilter:
     Returns:
         A filter that knows the points in the files.
     """
-    atomic.sweep(folder)
+    atomic.remove_unfinished(folder)
     seen: set[tuple[str, int]] = set()
     for path in paths(folder):
         temporary = atomic.temporary(path)

@@ -132,7 +132,7 @@ class Run:
                 raise UsageError(f"{run.folder} is still running ({holder}); wait for it, or stop it first")
             run.opened_status, run._status = dict(status), dict(status)
             run._status.pop("reason", None)
-            atomic.sweep(run.folder)
+            atomic.remove_unfinished(run.folder)
             run._write_status("running", resumed=int(status.get("resumed", 0)) + 1)
         before = atomic.read_json(run.folder / "environment.json")
         run.environment_changes = differences(before, environment()) if before else []

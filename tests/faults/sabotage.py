@@ -96,7 +96,7 @@ def naive_write() -> None:
     os.open = lambda path, flags, *more, **how: real(path, flags & ~os.O_EXCL, *more, **how)
     os.replace = lambda part, goal: None
     atomic.temporary = lambda goal: goal
-    atomic.sweep = lambda folder: None
+    atomic.remove_unfinished = lambda folder: None
     checkpoint.clean_up = lambda folder: None
     checkpoint._publish = lambda temporary, path: None
 

@@ -125,5 +125,5 @@ def test_what_a_user_is_told(number: int, wanted: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("size", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (2 * 10**13, "20.0 TB")]
 )
-def test_sizes_are_readable(size: int, shown: str) -> None:
-    assert atomic.readable(size) == shown
+def test_bytes_are_formatted_for_humans(size: int, shown: str) -> None:
+    assert atomic.format_bytes(size) == shown

@@ -1,4 +1,4 @@
-"""Downloads against a hostile server: the pinned file, whole, or nothing and a reason."""
+"""Downloads from a hostile server: either the pinned file, complete, or no file and a reason."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Hostile(BaseHTTPRequestHandler):
         if start == "0":
             self.send(BODY)
         else:
-            at = int(start)
-            self.send(BODY[at:], status=206, Content_Range=f"bytes {at}-{len(BODY) - 1}/{len(BODY)}")
+            first = int(start)
+            self.send(BODY[first:], status=206, Content_Range=f"bytes {first}-{len(BODY) - 1}/{len(BODY)}")
 
     def wrong(self) -> None:
         self.send(BODY[:-1] + b"\0")
@@ -183,19 +183,19 @@ def refusal(data: Dataset, **options: Any) -> str:
     return str(caught.value)
 
 
-def left(folder: Path) -> list[str]:
+def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 def test_a_good_download(server: str, folder: Path) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     steps: list[tuple[int, int | None, str]] = []
-    with listening(tell=told.append, progress=lambda *step: steps.append(step)):
+    with listening(tell=lines.append, progress=lambda *step: steps.append(step)):
         assert fetch(dataset(f"{server}/good")) == folder
     assert (folder / "train.tsv").read_bytes() == BODY
-    assert left(folder) == ["train.tsv"]
-    assert told[0].startswith("downloading toy/set: 76.8 kB to ")
-    assert told[1:] == ["toy/set: a toy", "toy/set: licence: CC0"]
+    assert files_in(folder) == ["train.tsv"]
+    assert lines[0].startswith("downloading toy/set: 76.8 kB to ")
+    assert lines[1:] == ["toy/set: a toy", "toy/set: licence: CC0"]
     assert steps[-1] == (len(BODY), len(BODY), "downloading train.tsv")
     assert fetch(dataset(f"{server}/good")) == folder
     assert len(Hostile.asked) == 1
@@ -226,11 +226,11 @@ def test_without_a_listener_the_licence_is_told_on_stderr(server: str, capsys: p
         ("nothing", "the server answers 204"),
     ],
 )
-def test_what_is_not_the_file_is_refused_at_once(server: str, folder: Path, path: str, what: str) -> None:
+def test_anything_but_the_file_is_refused_at_once(server: str, folder: Path, path: str, what: str) -> None:
     message = refusal(dataset(f"{server}/{path}"))
     assert message.startswith(f"{server}/{path}: {what}")
     assert "secret" not in message
-    assert left(folder) == []
+    assert files_in(folder) == []
     assert sum(asked.startswith(f"/{path}") for asked, _ in Hostile.asked) == (5 if path == "round" else 1)
 
 
@@ -245,22 +245,22 @@ def test_what_is_not_the_file_is_refused_at_once(server: str, folder: Path, path
         ("nowhere", "the server answers 302"),
     ],
 )
-def test_what_breaks_is_tried_again_and_then_given_up(server: str, path: str, what: str) -> None:
+def test_a_broken_transfer_is_tried_again_and_then_given_up(server: str, path: str, what: str) -> None:
     message = refusal(dataset(f"{server}/{path}"), timeout=0.2)
     assert what in message
     assert "put its files into DIR/toy/set and set SEQKIT_DATA=DIR" in message
     assert len(Hostile.asked) == (1 if path == "nowhere" else 3)
 
 
-def test_a_broken_download_goes_on_where_it_ended(server: str, folder: Path) -> None:
+def test_a_broken_download_continues_where_it_ended(server: str, folder: Path) -> None:
     fetch(dataset(f"{server}/breaks-once"))
     assert (folder / "train.tsv").read_bytes() == BODY
     assert Hostile.asked == [("/breaks-once", None), ("/breaks-once", "bytes=1000-")]
 
 
-def test_an_error_of_the_server_can_pass(server: str, folder: Path) -> None:
+def test_an_error_of_the_server_may_be_temporary(server: str, folder: Path) -> None:
     fetch(dataset(f"{server}/busy-once"))
-    assert left(folder) == ["train.tsv"]
+    assert files_in(folder) == ["train.tsv"]
 
 
 @pytest.mark.parametrize("held", [1, 1000, len(BODY) - 1, len(BODY), len(BODY) + 5])
@@ -269,22 +269,22 @@ def test_a_partial_file_of_an_earlier_run_is_used(held: int, server: str, folder
     (folder / "train.tsv.part").write_bytes((BODY + b"12345")[:held])
     fetch(dataset(f"{server}/good"))
     assert (folder / "train.tsv").read_bytes() == BODY
-    assert left(folder) == ["train.tsv"]
+    assert files_in(folder) == ["train.tsv"]
     expected = {len(BODY): [], len(BODY) + 5: [("/good", None)]}.get(held, [("/good", f"bytes={held}-")])
     assert Hostile.asked == expected
 
 
-def test_a_partial_file_with_another_beginning_is_found_out(server: str, folder: Path) -> None:
+def test_a_partial_file_with_another_beginning_is_noticed(server: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "train.tsv.part").write_bytes(b"x" * 1000)
     assert "its SHA-256 is" in refusal(dataset(f"{server}/good"))
-    assert left(folder) == []
+    assert files_in(folder) == []
     fetch(dataset(f"{server}/good"))
     assert (folder / "train.tsv").read_bytes() == BODY
 
 
 @pytest.mark.parametrize("path", ["ignores-range", "refuses-range"])
-def test_a_server_that_does_not_go_on_gives_the_whole(path: str, server: str, folder: Path) -> None:
+def test_a_server_that_does_not_continue_sends_the_whole_file(path: str, server: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "train.tsv.part").write_bytes(b"x" * 1000)
     fetch(dataset(f"{server}/{path}"))
@@ -299,7 +299,7 @@ def test_another_part_than_was_asked_for_is_refused(server: str, folder: Path) -
 
 def test_redirects_to_the_same_kind_are_followed(server: str, folder: Path) -> None:
     fetch(dataset(f"{server}/to-good"))
-    assert left(folder) == ["train.tsv"]
+    assert files_in(folder) == ["train.tsv"]
 
 
 def test_http_is_for_the_tests_alone(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -320,10 +320,10 @@ def test_http_is_for_the_tests_alone(server: str, monkeypatch: pytest.MonkeyPatc
     assert Hostile.asked == []
 
 
-def test_nobody_there() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+def test_a_server_that_is_not_there() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQKIT_TEST_LOOPBACK", "1")
         patch.setattr(download, "_pause", lambda attempt: None)
@@ -378,15 +378,15 @@ def test_offline_with_what_was_downloaded_before(server: str, folder: Path, monk
 
 
 def test_the_users_own_folder_comes_first(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = tmp_path / "own" / "toy" / "set"
-    own.mkdir(parents=True)
-    (own / "train.tsv").write_bytes(BODY)
+    users_folder = tmp_path / "own" / "toy" / "set"
+    users_folder.mkdir(parents=True)
+    (users_folder / "train.tsv").write_bytes(BODY)
     monkeypatch.setenv("SEQKIT_DATA", str(tmp_path / "own"))
-    assert fetch(dataset(f"{server}/good"), offline=True) == own
-    (own / "train.tsv").write_bytes(BODY[::-1])
+    assert fetch(dataset(f"{server}/good"), offline=True) == users_folder
+    (users_folder / "train.tsv").write_bytes(BODY[::-1])
     message = refusal(dataset(f"{server}/good"))
-    assert message.startswith(f"{own / 'train.tsv'}: is not the file that toy/set means")
-    (own / "train.tsv").unlink()
+    assert message.startswith(f"{users_folder / 'train.tsv'}: is not the file that toy/set means")
+    (users_folder / "train.tsv").unlink()
     assert "is missing from the folder named in SEQKIT_DATA" in refusal(dataset(f"{server}/good"))
     assert Hostile.asked == []
 
@@ -402,41 +402,41 @@ def test_a_folder_of_the_user_without_this_data_set(
 # --- several at once ------------------------------------------------------------------------------------------------
 
 
-def _fetch_at_once(url: str, gate: Any, found: Any) -> None:
+def _fetch_at_once(url: str, gate: Any, results: Any) -> None:
     gate.wait()
     try:
-        found.put(hashlib.sha256((fetch(dataset(url)) / "train.tsv").read_bytes()).hexdigest())
+        results.put(hashlib.sha256((fetch(dataset(url)) / "train.tsv").read_bytes()).hexdigest())
     except BaseException as error:
-        found.put(repr(error))
+        results.put(repr(error))
 
 
 def test_one_of_many_processes_downloads(server: str, folder: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    gate, found = context.Event(), context.Queue()
-    processes = [context.Process(target=_fetch_at_once, args=(f"{server}/good", gate, found)) for _ in range(4)]
+    gate, results = context.Event(), context.Queue()
+    processes = [context.Process(target=_fetch_at_once, args=(f"{server}/good", gate, results)) for _ in range(4)]
     for process in processes:
         process.start()
     gate.set()
-    assert [found.get(timeout=60) for _ in processes] == [SHA256] * 4
+    assert [results.get(timeout=60) for _ in processes] == [SHA256] * 4
     for process in processes:
         process.join()
     assert len(Hostile.asked) == 1
-    assert left(folder) == ["train.tsv"]
+    assert files_in(folder) == ["train.tsv"]
 
 
-# --- what stands in code --------------------------------------------------------------------------------------------
+# --- what the code pins -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", "a\\b", "a\0b", ".."])
 def test_no_path_leads_out_of_the_folder(path: str) -> None:
-    with pytest.raises(ValueError, match="no path inside"):
+    with pytest.raises(ValueError, match="is not a path inside"):
         File(path, "https://example.invalid/", SHA256, 1)
-    with pytest.raises(ValueError, match="no path inside"):
+    with pytest.raises(ValueError, match="is not a path inside"):
         Dataset(path, (), licence="")
 
 
 @pytest.mark.parametrize("pin", [("abc", 1), (SHA256, -1), ("", 5)])
-def test_no_file_without_a_pin(pin: tuple[str, int]) -> None:
+def test_every_file_must_be_pinned(pin: tuple[str, int]) -> None:
     with pytest.raises(ValueError, match="pinned"):
         File("a", "https://example.invalid/", *pin)
 
@@ -448,12 +448,12 @@ def test_a_cache_that_cannot_be_written(server: str, tmp_path: Path, monkeypatch
         fetch(dataset(f"{server}/good"))
 
 
-def test_a_full_disk_is_told_before_the_download(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_the_download(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
     usage: Callable[[Any], Any] = lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)  # type: ignore[attr-defined]  # noqa: E731
     monkeypatch.setattr(download.shutil, "disk_usage", usage)
-    with pytest.raises(RunError, match=r"^disk full: .* needs 76.8 kB, 1 kB are free$"):
+    with pytest.raises(RunError, match=r"^disk full: .* needs 76.8 kB, 1.0 kB are free$"):
         fetch(dataset(f"{server}/good"))
     assert Hostile.asked == []
 
