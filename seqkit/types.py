@@ -92,7 +92,7 @@ class Field(ABC):
     """The id of symbols that are not in the training data, if there is one. Reports count how often it occurs."""
 
     def fit(self, values: Iterable[Any]) -> Self:
-        """A field that has learned from these values (vocabulary, labels, mean and spread), in whatever order they are."""
+        """A field that has learned from these values (vocabulary, labels, mean and spread), in any order."""
         return self
 
     @abstractmethod
