@@ -1,4 +1,7 @@
-"""Gradients of a model's parameters: gathered, measured, scaled, clipped and cleared."""
+"""Gradients of a model's parameters, dense or sparse: collect, measure, scale, clip and clear them.
+
+The gradient of a large table of vectors may be sparse: it then holds the rows that a step read, all others being zero.
+"""
 
 from __future__ import annotations
 
@@ -9,48 +12,48 @@ from torch import Tensor, nn
 
 
 def dense_gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    """The numbers of all gradients, to be changed in place. What a row got from several places is added up first."""
-    found = []
+    """The values of all gradients, to be changed in place. Values that a sparse one has for the same row are summed."""
+    values = []
     for parameter in parameters:
         gradient = parameter.grad
         if gradient is None:
             continue
         if gradient.is_sparse:
             gradient = parameter.grad = gradient.coalesce()
-        found.append(gradient_values(gradient))
-    return found
+        values.append(gradient_values(gradient))
+    return values
 
 
 def clear_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """No gradients any more."""
+    """Remove all gradients."""
     for parameter in parameters:
         parameter.grad = None
 
 
 def gradient_values(gradient: Tensor) -> Tensor:
-    """The numbers of a gradient: itself, or (R, ...) the rows that a sparse one holds."""
+    """The numbers that a gradient holds: itself, or (R, ...) the R rows of a sparse one."""
     return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def global_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """() of all numbers together, as `torch.nn.utils.get_total_norm` has it of tensors of one kind on one device."""
+    """() the norm of all gradients together (0 if there are none), as `torch.nn.utils.get_total_norm` computes it."""
     if not gradients:
         return torch.tensor(0.0)
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
     return norm
 
 
-def scale_gradients(gradients: Sequence[Tensor], by: Tensor) -> None:
-    """Multiply all gradients by a number ()."""
-    torch._foreach_mul_(list(gradients), by)
+def scale_gradients(gradients: Sequence[Tensor], factor: Tensor) -> None:
+    """Multiply all gradients by a number (), in place."""
+    torch._foreach_mul_(list(gradients), factor)
 
 
-def clip_gradients(gradients: Sequence[Tensor], longest: float | None, norm: Tensor) -> None:
-    """Scale gradients whose norm is larger than `longest` down to it."""
-    if longest is None or not gradients:
+def clip_gradients(gradients: Sequence[Tensor], max_norm: float | None, norm: Tensor) -> None:
+    """Scale gradients of norm () down to `max_norm`, in place, if they are longer than that."""
+    if max_norm is None or not gradients:
         return
-    share = (longest / (norm + 1e-6)).clamp(max=1.0)
-    if share.device.type == "cpu" and share == 1.0:
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    if factor.device.type == "cpu" and factor == 1.0:
         return
-    # Elsewhere it is not asked whether it is larger: a GPU would be waited for.
-    torch._foreach_mul_(list(gradients), share)
+    # On a GPU a factor of 1 is applied too: to read it would mean to wait for the device.
+    torch._foreach_mul_(list(gradients), factor)

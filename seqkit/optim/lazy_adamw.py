@@ -1,7 +1,6 @@
-"""Row-wise work for large tables of vectors: gradients of the rows that were read alone, and an optimiser for them.
+"""An optimiser for large tables of vectors that works on the rows that a step read, and on no others.
 
-The gradient of a table is sparse where its layer has `sparse` set, as `torch.nn.Embedding` knows it. Whoever looks at
-gradients looks at their numbers, `values_of`, which for a sparse one are those of its rows: all others are zero.
+The gradient of a table is sparse if its layer has the attribute `sparse` set, as in `torch.nn.Embedding`.
 """
 
 from __future__ import annotations
@@ -16,32 +15,33 @@ from torch.optim.adamw import adamw
 
 @final
 class LazyAdamW(torch.optim.AdamW):
-    """AdamW that leaves alone the rows of a table that no batch of the step read: another algorithm, named as such.
+    """AdamW that does not change the rows of a table that no batch of the step read: another algorithm than AdamW.
 
-    AdamW moves every weight at each step, those with a gradient of zero too: their moments fade, what is left in the
-    first one still moves them, and they decay. Here a row of a parameter whose gradient is sparse keeps weights and
-    moments until it is read again; then it is worked on as AdamW does, the correction of the moments' start being that
-    of the whole parameter's steps, not of how often the row was read. That is what LazyAdam of TensorFlow Addons and
-    tensor2tensor does, and `torch.optim.SparseAdam`, which knows no weight decay. A step costs what its rows cost.
+    AdamW changes every weight at each step, also those whose gradient is zero: their moments decay, what is left of the
+    first moment still moves them, and they decay themselves. Here a row of a parameter with a sparse gradient keeps its
+    weights and moments until it is read again, and is then updated as by AdamW. The bias correction of the moments
+    counts the steps of the whole parameter, not how often the row was read. LazyAdam of TensorFlow Addons and
+    tensor2tensor does the same, and so does `torch.optim.SparseAdam`, which has no weight decay. The cost of a step is
+    that of its rows.
 
     Parameters with dense gradients, among them a table that a head ties its output weights to, have AdamW's own fused
-    step. A table all of whose rows are read at each step ends where AdamW ends.
+    step. A table all of whose rows are read at each step has the same weights as under AdamW.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Take a step. A closure, which would have to be called with gradients, is not served."""
+        """Take a step. There must be no closure: it would have to be called with gradients."""
         assert closure is None
-        held = [
+        sparse = [
             (group, parameter, parameter.grad)
             for group in self.param_groups
             for parameter in group["params"]
             if parameter.grad is not None and parameter.grad.is_sparse
         ]
-        for _, parameter, _ in held:
+        for _, parameter, _ in sparse:
             parameter.grad = None
         super().step()
-        for group, parameter, gradient in held:
+        for group, parameter, gradient in sparse:
             self._step_rows(group, parameter, gradient.coalesce())
             parameter.grad = gradient
 
@@ -51,8 +51,8 @@ class LazyAdamW(torch.optim.AdamW):
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
-        rows, whole = gradient.indices()[0], (parameter, state["exp_avg"], state["exp_avg_sq"])
-        weights, first, second = (tensor.index_select(0, rows) for tensor in whole)
+        rows, tables = gradient.indices()[0], (parameter, state["exp_avg"], state["exp_avg_sq"])
+        weights, first, second = (table.index_select(0, rows) for table in tables)
         adamw(
             [weights],
             [gradient.values()],
@@ -62,7 +62,7 @@ class LazyAdamW(torch.optim.AdamW):
             [state["step"]],
             fused=True,
             grad_scale=getattr(self, "grad_scale", None),
-            found_inf=getattr(self, "found_inf", None),  # then nothing moves, and there was no waiting to find out
+            found_inf=getattr(self, "found_inf", None),  # if it is set, nothing changes; the device is not waited for
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -71,16 +71,16 @@ class LazyAdamW(torch.optim.AdamW):
             eps=group["eps"],
             maximize=False,
         )
-        for tensor, part in zip(whole, (weights, first, second), strict=True):
-            tensor.index_copy_(0, rows, part)
+        for table, values in zip(tables, (weights, first, second), strict=True):
+            table.index_copy_(0, rows, values)
 
 
-def set_sparse_gradients(model: nn.Module, wanted: bool) -> None:
-    """Let the layers that can (they have a `sparse` of their own) give gradients of rows, or no longer.
+def set_sparse_gradients(model: nn.Module, enabled: bool) -> None:
+    """Switch sparse gradients on or off in all layers that have an attribute `sparse` (a bool).
 
-    Torch's own embeddings are left as their author made them: not all of their options go with it.
+    Torch's own embeddings stay as they are: some of their options do not allow sparse gradients.
     """
     for module in model.modules():
-        own = not isinstance(module, (nn.Embedding, nn.EmbeddingBag))
-        if own and isinstance(getattr(module, "sparse", None), bool):
-            module.sparse = wanted  # type: ignore[assignment]
+        is_torchs = isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+        if not is_torchs and isinstance(getattr(module, "sparse", None), bool):
+            module.sparse = enabled  # type: ignore[assignment]

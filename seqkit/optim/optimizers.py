@@ -1,8 +1,4 @@
-"""Optimisers and learning-rate schedules, chosen by name under `train:`.
-
-An optimiser factory gets the parameters; a schedule factory gets the total number of optimiser steps and returns a pure
-function `factor(step, dev_losses) -> multiplier of lr`, so that a resumed run has the same rate with nothing saved.
-"""
+"""Optimisers, chosen by name under `train.optimizer`. A factory gets the parameters; its options are keyword-only."""
 
 from __future__ import annotations
 
@@ -32,7 +28,7 @@ def adamw(
         beta1: decay of the mean of gradients.
         beta2: decay of the mean of squared gradients.
         eps: added to the root of the second mean.
-        weight_decay: share of each weight taken away per step and unit of lr; biases and gains are left alone.
+        weight_decay: share of each weight subtracted per step and unit of lr; biases and gains do not decay.
     """
     import torch
 
@@ -50,19 +46,19 @@ def lazy_adamw(
     eps: Positive = 1e-8,
     weight_decay: NonNegative = 0.01,
 ) -> torch.optim.Optimizer:
-    """AdamW that leaves alone the vectors of symbols that no batch of the step read: for large vocabularies.
+    """AdamW that does not change the vectors of symbols that no batch of the step read: for large vocabularies.
 
-    Another algorithm than adamw. Where adamw moves all vectors at each step, by what is left of earlier gradients and
-    by weight decay, here the vector of a symbol, its moments and its decay stand still until the symbol is read again.
-    A step then costs what its own symbols cost, however many there are. All other weights, and vectors that the head
-    uses as output weights too (`tied`), are moved as adamw moves them. See `seqkit.optim.lazy_adamw`.
+    It is another algorithm than adamw, which changes all vectors at each step, by what is left of earlier gradients and
+    by weight decay. Here the vector of a symbol, its moments and its decay stand still until the symbol is read again,
+    so the cost of a step is that of its own symbols, however many there are. All other weights, and vectors that the
+    head also uses as output weights (`tied`), are updated as by adamw. See `seqkit.optim.lazy_adamw`.
 
     Args:
         lr: learning rate.
         beta1: decay of the mean of gradients.
         beta2: decay of the mean of squared gradients.
         eps: added to the root of the second mean.
-        weight_decay: share of each weight taken away per step and unit of lr; biases and gains are left alone.
+        weight_decay: share of each weight subtracted per step and unit of lr; biases and gains do not decay.
     """
     from seqkit.optim.lazy_adamw import LazyAdamW
 
@@ -105,9 +101,9 @@ def sgd(
 
     Args:
         lr: learning rate.
-        momentum: share of the last step that is taken again.
-        nesterov: look ahead (needs momentum).
-        weight_decay: L2 penalty on weights; biases and gains are left alone.
+        momentum: share of the last update that is added to the next.
+        nesterov: Nesterov's momentum, which looks ahead; needs momentum.
+        weight_decay: L2 penalty on weights; biases and gains have none.
     """
     import torch
 
@@ -116,16 +112,16 @@ def sgd(
 
 
 def build_optimizer(choice: Choice, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimiser that a recipe chose, over a model's weights; input layers give it the gradients that it takes."""
+    """The optimiser that a recipe chose, over a model's weights; layers are told which kind of gradients it takes."""
     from seqkit.optim.lazy_adamw import LazyAdamW, set_sparse_gradients
 
-    made = OPTIMIZERS[choice.use](model.parameters(), **choice.options)
-    set_sparse_gradients(model, isinstance(made, LazyAdamW))
-    return made
+    optimizer = OPTIMIZERS[choice.use](model.parameters(), **choice.options)
+    set_sparse_gradients(model, isinstance(optimizer, LazyAdamW))
+    return optimizer
 
 
 def _decay_groups(params: Iterable[torch.nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; vectors (biases, gains, initial states) do not: shrinking a forget bias forgets on purpose."""
+    """Matrices decay; vectors (biases, gains, initial states) do not: to shrink a forget bias would make it forget."""
     params = list(params)
     matrices = [p for p in params if p.ndim >= 2]
     vectors = [p for p in params if p.ndim < 2]

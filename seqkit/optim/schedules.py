@@ -1,19 +1,19 @@
-"""Learning-rate schedules, chosen by name under `train.schedule`."""
+"""Learning-rate schedules, chosen by name under `train.schedule`.
+
+A factory gets the total number of optimiser steps and returns a pure function of the step and of past dev scores, so a
+resumed run has the same learning rate with nothing saved.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from seqkit.types import Probability, Share, Size
 
-if TYPE_CHECKING:
-    pass
-
-
 Schedule: TypeAlias = Callable[[int, Sequence[float]], float]
-"""(optimiser steps taken, what each dev evaluation so far gave as a number to minimise) -> multiplier of lr."""
+"""(optimiser steps taken, the score of each dev evaluation so far as a number to minimise) -> multiplier of lr."""
 
 
 def constant(total: int, /, *, warmup: Size = 0) -> Schedule:
@@ -22,7 +22,7 @@ def constant(total: int, /, *, warmup: Size = 0) -> Schedule:
     Args:
         warmup: optimiser steps over which the rate rises from zero.
     """
-    return lambda step, dev_losses: _warm(step, warmup)
+    return lambda step, dev_losses: _warmup_share(step, warmup)
 
 
 def linear(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Schedule:
@@ -32,7 +32,7 @@ def linear(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Sche
         warmup: optimiser steps over which the rate rises from zero.
         floor: share of lr that is left at the end.
     """
-    return lambda step, dev_losses: _warm(step, warmup) * (1 - (1 - floor) * _progress(step, warmup, total))
+    return lambda step, dev_losses: _warmup_share(step, warmup) * (1 - (1 - floor) * _progress(step, warmup, total))
 
 
 def cosine(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Schedule:
@@ -43,11 +43,11 @@ def cosine(total: int, /, *, warmup: Size = 0, floor: Probability = 0.0) -> Sche
         floor: share of lr that is left at the end.
     """
 
-    def factor(step: int, dev_losses: Sequence[float]) -> float:
+    def schedule(step: int, dev_losses: Sequence[float]) -> float:
         fall = 0.5 * (1 + math.cos(math.pi * _progress(step, warmup, total)))
-        return _warm(step, warmup) * (floor + (1 - floor) * fall)
+        return _warmup_share(step, warmup) * (floor + (1 - floor) * fall)
 
-    return factor
+    return schedule
 
 
 def one_cycle(total: int, /, *, rise: Share = 0.3, start: Probability = 0.04, floor: Probability = 0.0) -> Schedule:
@@ -60,12 +60,12 @@ def one_cycle(total: int, /, *, rise: Share = 0.3, start: Probability = 0.04, fl
     """
     top = max(1, round(rise * total))
 
-    def factor(step: int, dev_losses: Sequence[float]) -> float:
+    def schedule(step: int, dev_losses: Sequence[float]) -> float:
         if step < top:
             return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * step / top))
         return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * _progress(step, top, total)))
 
-    return factor
+    return schedule
 
 
 def plateau(
@@ -75,31 +75,32 @@ def plateau(
 
     Args:
         factor: what the rate is multiplied by.
-        patience: evaluations without improvement that are forgiven.
+        patience: evaluations without improvement that are tolerated.
         floor: share of lr below which it does not fall.
         warmup: optimiser steps over which the rate rises from zero.
     """
 
-    def rate(step: int, dev_losses: Sequence[float]) -> float:
-        share, best, waited = 1.0, math.inf, 0
+    def schedule(step: int, dev_losses: Sequence[float]) -> float:
+        lr_multiplier, best, waited = 1.0, math.inf, 0
         for loss in dev_losses:
             if loss < best:
                 best, waited = loss, 0
             else:
                 waited += 1
                 if waited > patience:
-                    share, waited = max(floor, share * factor), 0
-        return _warm(step, warmup) * share
+                    lr_multiplier, waited = max(floor, lr_multiplier * factor), 0
+        return _warmup_share(step, warmup) * lr_multiplier
 
-    return rate
+    return schedule
 
 
-def _warm(step: int, warmup: int) -> float:
+def _warmup_share(step: int, warmup: int) -> float:
+    """A linear rise from 1 / warmup to 1."""
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
 def _progress(step: int, start: int, total: int) -> float:
-    """How much of the way from `start` to `total` is done, from 0 to 1."""
+    """The share of the steps from `start` to `total` that are done, from 0 to 1."""
     return min(1.0, max(0.0, (step - start) / max(1, total - start)))
 
 
