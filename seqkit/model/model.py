@@ -1,4 +1,4 @@
-"""The model: one input layer and one head a task, one encoder for all of them; and its folder on disk."""
+"""The model: one input layer and one head a task, one encoder for all of them."""
 
 from __future__ import annotations
 
@@ -53,34 +53,42 @@ class Model(nn.Module):
         return encoded
 
     def loss(self, task: str, batch: Batch, state: State | None = None) -> tuple[Tensor, Tensor, Encoded]:
-        """Sum of the task's losses (), number of terms (), and what the encoder said."""
+        """Sum of the task's losses (), number of terms (), and the encoder's output."""
         encoded = self.encode(task, batch, state)
         total, count = self.head(task).loss(encoded, batch)
         return total, count, encoded
 
     def predict(self, task: str, batch: Batch, encoded: Encoded) -> list[Prediction]:
-        """One prediction an example, given what `encode` said of the batch.
+        """One prediction an example. `encoded` is what `encode` gave for the batch.
 
-        An input layer may have `views(x, lengths)`: the same inputs written otherwise (DNA from its other strand), a
-        list of tensors like x. Then the prediction is the head's average over them and the batch as it is.
+        An input layer may have `views(x, lengths)`, a list of tensors like x: the same inputs written in another way
+        (DNA from its other strand). Then the prediction is the head's average over them and the batch itself.
         """
         head = self.head(task)
-        found = [head.predict(encoded, batch)]
+        predictions = [head.predict(encoded, batch)]
         views = getattr(self.layers[task], "views", None)
         for x in views(batch.x, batch.lengths) if views is not None else ():
-            other = dataclasses.replace(batch, x=x)
-            found.append(head.predict(self.encode(task, other), other))
-        return found[0] if len(found) == 1 else [head.average(each) for each in zip(*found, strict=True)]
+            view = dataclasses.replace(batch, x=x)
+            predictions.append(head.predict(self.encode(task, view), view))
+        if len(predictions) == 1:
+            return predictions[0]
+        return [head.average(of_example) for of_example in zip(*predictions, strict=True)]
 
     def count_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 def build_model(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], *, start: bool = True) -> Model:
-    """A new model for a recipe. `tasks` gives each task with its input and target fields, fitted.
+    """A new model for a recipe.
 
-    Weights depend on the seed of the recipe alone: the generator is set here, and left where the model ends.
-    `start`: input layers that start from a file (pretrained vectors) read it; not needed where weights follow.
+    Weights depend on the recipe's seed alone: torch's generator is seeded here, before anything is drawn.
+
+    Args:
+        tasks: each task with its fitted input and target fields.
+        start: let input layers that start from a file (pretrained vectors) read it; not needed if weights are loaded.
+
+    Raises:
+        DataError: a head predicts the next step, and the encoder sees it.
     """
     torch.manual_seed(recipe.seed)
     encoder = registry.load("encoders", recipe.encoder.use)(recipe.dim, **recipe.encoder.options)
@@ -92,6 +100,8 @@ def build_model(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], 
             begin()
         heads[name] = registry.load("heads", choice.use)(encoder.out_dim, target_field, layers[name], **choice.options)
         if heads[name].needs_causal and not encoder.causal:
-            what = f"head {choice.use} predicts the next step, and this encoder sees it: it must not be bidirectional"
-            raise DataError(Problem(f"tasks.{name}", what))
+            message = (
+                f"head {choice.use} predicts the next step, and this encoder sees it: it must not be bidirectional"
+            )
+            raise DataError(Problem(f"tasks.{name}", message))
     return Model(layers, encoder, heads)

@@ -1,4 +1,4 @@
-"""A model's folder: written whole, opened without trusting it."""
+"""The folder of a saved model: weights, recipe, fitted fields, and a manifest by which they are checked when read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,26 +19,27 @@ from safetensors.torch import save as serialized
 from seqkit.errors import DataError, Problem, RunError, SeqkitError
 from seqkit.io import atomic
 from seqkit.io.cache import sha256_of
+from seqkit.model.model import Model, build_model
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.registry import provenance
 from seqkit.runtime import out_of_memory
 from seqkit.types import JSON, Field, Task
 
-if TYPE_CHECKING:
-    pass
-from seqkit.model.model import Model, build_model
-
 FORMAT_VERSION = 1
 
-
-NEEDED = ("model.safetensors", "recipe.yaml", "fields.json")
-"""What a model is made of; its manifest may list more."""
+REQUIRED = ("model.safetensors", "recipe.yaml", "fields.json")
+"""Files that every model has; its manifest may list more."""
 
 
 def save_model(
     model: Model, folder: Path, resolved: str, fields: Mapping[str, tuple[Field, Field]], plugins: JSON = ()
 ) -> None:
-    """All that prediction needs: weights, resolved recipe, fitted fields, plugins, and last a manifest with all hashes.
+    """Write all that prediction needs: weights, resolved recipe, fitted fields, plugins, and last a manifest of hashes.
+
+    Args:
+        resolved: the recipe with every default filled in.
+        fields: the fitted input and target field of each task.
+        plugins: what plugins.json says.
 
     Raises:
         RunError: the disk is full or read-only.
@@ -65,7 +66,7 @@ def save_model(
 def load_model(
     folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[Model, Recipe, dict[str, tuple[Task, Field, Field]]]:
-    """A saved model, its recipe and its tasks with fitted fields. `folder` is a run folder or its `model/`.
+    """A saved model, its recipe, and its tasks with fitted fields. `folder` is a run folder or its `model/`.
 
     Raises:
         DataError: there is no model here.
@@ -74,31 +75,14 @@ def load_model(
     """
     if (folder / "model" / "MANIFEST.json").exists():
         folder = folder / "model"
-    manifest = _manifest(folder)
-    for name, digest in manifest["files"].items():
-        if not (folder / name).exists():
-            raise RunError(f"{folder / name}: missing from the model; train again, or copy the whole folder")
-        if sha256_of(folder / name) != digest:
-            raise RunError(f"{folder / name}: damaged, its SHA-256 is not the one in MANIFEST.json")
-    if "plugins.json" in manifest["files"]:
+    files = _checked_files(folder)
+    if "plugins.json" in files:
         plugins = json.loads((folder / "plugins.json").read_text(encoding="utf-8"))
         provenance.pin_recorded(plugins, f"the model in {folder}")
         for line in provenance.describe_changes(plugins, f"the model in {folder}"):
             print(f"warning: {line}", file=sys.stderr)
     recipe = load(str(folder / "recipe.yaml"))
-    states = _json(folder / "fields.json")
-    tasks = {}
-    for name, entry in recipe.tasks.items():
-        task = build_task(entry)
-        try:
-            state = states[name]
-            given = task.input.restore(state["input"])
-            tasks[name] = (task, given, task.target.restore(state["target"]).of(given))
-        except SeqkitError:
-            raise
-        except Exception as error:  # a stranger's file may hold anything, and a field believes what it is given
-            said = f"{type(error).__name__}: {error}"
-            raise RunError(f"{folder / 'fields.json'}: what task {name} learned cannot be read ({said})") from error
+    tasks = _restore_tasks(recipe, folder / "fields.json")
     with out_of_memory.explain_oom():
         model = build_model(recipe, tasks, start=False)
     try:
@@ -108,11 +92,41 @@ def load_model(
     return model.to(device).eval(), recipe, tasks
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _checked_files(folder: Path) -> list[str]:
+    """The names of the model's files, after a check of each against the manifest."""
+    files = _read_manifest(folder)
+    for name, digest in files.items():
+        if not (folder / name).exists():
+            raise RunError(f"{folder / name}: missing from the model; train again, or copy the whole folder")
+        if sha256_of(folder / name) != digest:
+            raise RunError(f"{folder / name}: damaged, its SHA-256 is not the one in MANIFEST.json")
+    return list(files)
+
+
+def _restore_tasks(recipe: Recipe, path: Path) -> dict[str, tuple[Task, Field, Field]]:
+    """Each task of the recipe with its input and target fields, fitted as fields.json says."""
+    states = _read_object(path)
+    tasks = {}
+    for name, entry in recipe.tasks.items():
+        task = build_task(entry)
+        try:
+            input_field = task.input.restore(states[name]["input"])
+            target_field = task.target.restore(states[name]["target"]).of(input_field)
+        except SeqkitError:
+            raise
+        except Exception as error:  # the file may hold anything, and fields do not check what they restore
+            cause = f"{type(error).__name__}: {error}"
+            raise RunError(f"{path}: the fields of task {name} cannot be restored from it ({cause})") from error
+        tasks[name] = (task, input_field, target_field)
+    return tasks
+
+
+def _read_manifest(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of the model."""
     path = folder / "MANIFEST.json"
     if not path.exists():
         raise DataError(Problem(str(folder), "no model here", "give a finished run's folder or its model/ folder"))
-    manifest = _json(path)
+    manifest = _read_object(path)
     version = manifest.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise RunError(f"{path}: not the manifest of a model: its format_version is {version!r}")
@@ -123,19 +137,19 @@ def _manifest(folder: Path) -> dict[str, Any]:
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
         raise RunError(f"{path}: not the manifest of a model: it lists no files")
-    for name in NEEDED:
+    for name in REQUIRED:
         if name not in files:
             raise RunError(f"{path}: not the manifest of a model: it does not list {name}")
     for name in files:
-        # A name from a stranger: it may lead nowhere else, and what it names must be a plain file.
+        # The folder may come from anywhere: a name must not lead out of it, and must name a regular file.
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-            raise RunError(f"{path}: lists {name[:80]!r}, which is no name of a file of a model")
+            raise RunError(f"{path}: lists {name[:80]!r}, which cannot be the name of a file of a model")
         if (folder / name).exists() and not stat.S_ISREG((folder / name).lstat().st_mode):
-            raise RunError(f"{folder / name}: is no plain file")
-    return manifest
+            raise RunError(f"{folder / name}: not a regular file")
+    return files
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model."""
     try:
         value = json.loads(path.read_bytes())

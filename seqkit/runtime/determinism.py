@@ -1,4 +1,4 @@
-"""The same numbers on every run of one machine."""
+"""Settings of torch under which a run gives the same numbers each time, on one machine."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ import torch
 
 @contextlib.contextmanager
 def deterministic(device: torch.device) -> Iterator[torch.device]:
-    """The same numbers on every run of one machine, whatever its threads do first, for as long as the block lasts.
+    """Within the block, computations give the same numbers on every run on this machine, however threads are scheduled.
 
-    On the CPU, what adds up by index does it in one order (where torch knows none, it warns), and numbers too small for
-    full precision count as zero: they can cost a factor of ten. Torch starts its threads with the latter setting if
-    nothing was computed before; it does not say what it was.
+    On the CPU, sums by index are made in one order (where torch has no such implementation, it warns). Denormal numbers
+    count as zero, because they can be ten times slower. Torch starts its threads with that setting if nothing was
+    computed before. It has no way to ask for the previous setting, so it is off after the block.
     """
     cudnn, checks = torch.backends.cudnn, torch.utils.deterministic
-    ordered = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = checks.fill_uninitialized_memory  # type: ignore[attr-defined, unused-ignore]
-    before = cudnn.benchmark, cudnn.deterministic
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill_memory = checks.fill_uninitialized_memory  # type: ignore[attr-defined, unused-ignore]
+    cudnn_before = cudnn.benchmark, cudnn.deterministic
     torch.set_flush_denormal(True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         cudnn.benchmark, cudnn.deterministic = False, True
     else:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # A help in debugging that comes with it, at the price of speed.
+        # This comes with it and helps debugging only; it is slow.
         checks.fill_uninitialized_memory = False  # type: ignore[attr-defined, unused-ignore]
     try:
         yield device
     finally:
         torch.set_flush_denormal(False)
-        cudnn.benchmark, cudnn.deterministic = before
-        torch.use_deterministic_algorithms(ordered[0], warn_only=ordered[1])
-        checks.fill_uninitialized_memory = filled  # type: ignore[attr-defined, unused-ignore]
+        cudnn.benchmark, cudnn.deterministic = cudnn_before
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        checks.fill_uninitialized_memory = fill_memory  # type: ignore[attr-defined, unused-ignore]

@@ -1,4 +1,4 @@
-"""What a run ran on: python, packages, processor, torch, GPU, and the code's git commit. Facts only, no secrets."""
+"""The environment of a run: Python, packages, processor, torch, GPU, and the git commit of the code. No secrets."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ VARIABLES = (
     *("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_JOB_ID"),
 )
-"""The only environment variables that are ever written down: those that can change a number, and where a job ran."""
+"""The only environment variables that are ever recorded: those that can change a number, and where a job ran."""
 
 
 def environment() -> dict[str, JSON]:
-    """Everything beside the recipe and the data that a result may depend on."""
+    """Everything that a result may depend on, beside the recipe and the data."""
     return {
         "python": sys.version.split()[0],
         "implementation": platform.python_implementation(),
@@ -44,23 +44,23 @@ def environment() -> dict[str, JSON]:
 
 
 def differences(before: Mapping[str, JSON], now: Mapping[str, JSON], prefix: str = "") -> list[str]:
-    """`torch.threads: 2 -> 1` for each fact that is not as it was."""
-    found = []
+    """`torch.threads: 2 -> 1` for each fact that has changed."""
+    changes = []
     for key in sorted({*before, *now}):
         old, new, name = before.get(key), now.get(key), f"{prefix}{key}"
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{name}.")
+            changes += differences(old, new, f"{name}.")
         elif old != new:
-            found.append(f"{name}: {old} -> {new}")
-    return found
+            changes.append(f"{name}: {old} -> {new}")
+    return changes
 
 
 def packages(name: str = "seqkit") -> dict[str, str]:
     """Versions of the installed distributions that `name` needs, directly (extras included) or through others."""
     versions: dict[str, str] = {}
-    waiting = [(name, True)]
-    while waiting:
-        current, with_extras = waiting.pop()
+    pending = [(name, True)]
+    while pending:
+        current, with_extras = pending.pop()
         if current in versions:
             continue
         try:
@@ -72,16 +72,16 @@ def packages(name: str = "seqkit") -> dict[str, str]:
             requirement = re.match(r"[A-Za-z0-9][\w.-]*", line)
             extra = re.search(r"extra == [\"'](\w+)", line)
             if requirement and (extra is None or (with_extras and extra.group(1) != "dev")):
-                waiting.append((re.sub(r"[-_.]+", "-", requirement.group()).lower(), False))
+                pending.append((re.sub(r"[-_.]+", "-", requirement.group()).lower(), False))
     return dict(sorted(versions.items()))
 
 
 def _processor() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return found.group(1) if found else platform.processor()
+        match = None
+    return match.group(1) if match else platform.processor()
 
 
 def _torch() -> dict[str, JSON]:
@@ -101,9 +101,9 @@ def _torch() -> dict[str, JSON]:
     if torch.cuda.is_available():
         facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         for index in range(torch.cuda.device_count()):
-            card = torch.cuda.get_device_properties(index)
+            gpu = torch.cuda.get_device_properties(index)
             facts["gpus"].append(
-                {"name": card.name, "capability": f"{card.major}.{card.minor}", "memory": card.total_memory}
+                {"name": gpu.name, "capability": f"{gpu.major}.{gpu.minor}", "memory": gpu.total_memory}
             )
     return facts
 
@@ -111,8 +111,8 @@ def _torch() -> dict[str, JSON]:
 def git(folder: Path | None = None) -> dict[str, JSON] | None:
     """`{"commit": ..., "dirty": ...}` of the git checkout around `folder` (default: the working directory), or None.
 
-    A checkout may come from a stranger, and its configuration can name programs that git would run. File system
-    monitors are switched off, and a checkout that defines content filters of its own is not compared: `dirty` is None.
+    The configuration of a downloaded checkout can name programs that git would run. So file system monitors are
+    switched off, and where a checkout defines content filters of its own, nothing is compared and `dirty` is None.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if commit is None or not re.fullmatch(r"[0-9a-f]{40,64}", commit.strip()):
@@ -125,7 +125,7 @@ def git(folder: Path | None = None) -> dict[str, JSON] | None:
 
 
 def _git(folder: Path | None, *arguments: str) -> str | None:
-    """What git prints, or None if there is no git, no checkout, or no answer within some seconds."""
+    """The output of git, or None if there is no git, no checkout, or no answer within ten seconds."""
     safe = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
     quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
     try:

@@ -1,8 +1,4 @@
-"""States that are not plain tensors, taken apart into named tensors and JSON, and put together again exactly.
-
-`pack` and `unpack` serve any tree of dictionaries, lists, tuples, numbers and tensors, such as an optimiser's
-`state_dict()`. `random_state` and `restore_random_state` serve the generators whose next number a resumed run needs.
-"""
+"""The states of all global random generators, as tensors and JSON: a resumed run draws the numbers that come next."""
 
 from __future__ import annotations
 
@@ -19,16 +15,17 @@ from seqkit.types import JSON
 
 @contextmanager
 def preserve_random_state() -> Iterator[None]:
-    """Whatever the block draws from Python's or NumPy's global generators, both stand afterwards where they stood.
+    """Restore Python's and NumPy's global generators after the block, whatever it draws.
 
-    For what a resumed run does not do, or does at another time: libraries draw numbers when they are first imported.
+    For work that a resumed run does not do, or does at another time: libraries may draw numbers when they are first
+    imported.
     """
-    plain, legacy = random.getstate(), np.random.get_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         yield
     finally:
-        random.setstate(plain)
-        np.random.set_state(legacy)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
 
 
 def random_state() -> tuple[dict[str, Tensor], JSON]:
@@ -49,9 +46,9 @@ def random_state() -> tuple[dict[str, Tensor], JSON]:
 
 
 def restore_random_state(tensors: Mapping[str, Tensor], state: JSON) -> None:
-    """Set all generators as they were. States of CUDA devices that this machine lacks are passed over.
+    """Set all generators to these states. States of CUDA devices that this machine lacks are ignored.
 
-    Checkpoints of the first version have none of NumPy's; it is then left as it is.
+    Checkpoints of the first version have no state of NumPy's generator, which then stays as it is.
     """
     version, integers, gaussian = state["python"]
     random.setstate((version, tuple(integers), gaussian))

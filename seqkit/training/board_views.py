@@ -1,4 +1,4 @@
-"""What a run shows on TensorBoard beside its numbers: the recipe, sample predictions, confusions."""
+"""What a run shows on TensorBoard beside its numbers: the recipe, sample predictions, confusion matrices."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from seqkit.runs.tensorboard import Board, chart_layout
 
 SAMPLES = 20
 """Rows of the table of sample predictions."""
-CONFUSED = 40
-"""Most classes of which a confusion matrix can still be read."""
+MAX_CLASSES = 40
+"""Most classes for which a confusion matrix is readable."""
 
 
 def introduce(board: Board, resolved: str, data: Mapping[str, TaskData], model: Model) -> None:
-    """The resolved recipe, and the layout of the charts: train and dev on one, so the first look says if it learns."""
+    """The resolved recipe, and charts that show train and dev together, so that the first look says if it learns."""
     board.source("recipe", resolved)
     charts = chart_layout({name: model.head(name).loss_name for name in data})
-    for name, part in data.items():
-        if part.task.metric is None:  # the loss is the score, and is on the chart beside it
+    for name, task_data in data.items():
+        if task_data.task.metric is None:  # the loss is the score, and is on the chart beside it
             del charts[name]["scores on dev"]
     board.layout(charts)
 
@@ -41,39 +41,38 @@ def weights_and_gradients(module: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def show_outcome(board: Board, step: int, data: TaskData, split: str, outcome: EvaluationResult) -> None:
-    """A table of predictions and, for labels, the confusion matrix of one evaluation."""
-    if not outcome.predictions:
+def show_result(board: Board, step: int, data: TaskData, split: str, result: EvaluationResult) -> None:
+    """A table of sample predictions and, for labels, the confusion matrix of an evaluation."""
+    if not result.predictions:
         return
-    part = data.splits[split]
-    first = {int(example): row for row, example in reversed(list(enumerate(part.origin[: 10 * SAMPLES])))}
-    rows = []
-    for number, (prediction, target, where) in enumerate(
-        zip(outcome.predictions, outcome.targets, outcome.ids, strict=True)
-    ):
-        if number == SAMPLES or number not in first:
-            break
-        given = _short(data.input.decode(part.x[first[number]]))
-        sure = prediction.confidence
-        mark = "" if prediction.value == target else "✗"
-        shown = f"{sure:.2f}" if isinstance(sure, float) else ""
-        rows.append([where, given, _short(target), _short(prediction.value), shown, mark])
+    rows = _sample_rows(data, split, result)
     board.table(f"{data.name}/{split}/samples", ["id", "input", "target", "prediction", "confidence", ""], rows, step)
     labels = getattr(data.target, "labels", None)
-    if labels is None or data.target.ragged or len(labels) > CONFUSED or not isinstance(outcome.targets[0], str):
+    if labels is None or data.target.ragged or len(labels) > MAX_CLASSES or not isinstance(result.targets[0], str):
         return
-    # A task's `finish` may have made something else of the labels, which then has no place in the matrix.
-    if set(labels).issuperset([*outcome.targets, *(prediction.value for prediction in outcome.predictions)]):
-        matrix = confusion(outcome.targets, outcome.predictions, labels)
+    # A task's `finish` may have turned labels into something else, which has no place in the matrix.
+    if set(labels).issuperset([*result.targets, *(prediction.value for prediction in result.predictions)]):
+        matrix = confusion(result.targets, result.predictions, labels)
         board.confusion(f"{data.name}/{split}/confusion", list(labels), matrix, step)
 
 
-def _short(value: Any) -> str:
-    text = (
-        value
-        if isinstance(value, str)
-        else " ".join(map(str, value))
-        if isinstance(value, list | tuple)
-        else str(value)
-    )
+def _sample_rows(data: TaskData, split: str, result: EvaluationResult) -> list[list[str]]:
+    """A row for each of the first examples: id, input, target, prediction, confidence, and a mark if it is wrong."""
+    stored = data.splits[split]
+    # An example may be stored in several windows; its first one is shown.
+    first_row = {int(example): row for row, example in reversed(list(enumerate(stored.origin[: 10 * SAMPLES])))}
+    rows = []
+    results = zip(result.predictions, result.targets, result.ids, strict=True)
+    for number, (prediction, target, example_id) in enumerate(results):
+        if number == SAMPLES or number not in first_row:
+            break
+        shown_input = _shorten(data.input.decode(stored.x[first_row[number]]))
+        confidence = f"{prediction.confidence:.2f}" if isinstance(prediction.confidence, float) else ""
+        mark = "" if prediction.value == target else "✗"
+        rows.append([example_id, shown_input, _shorten(target), _shorten(prediction.value), confidence, mark])
+    return rows
+
+
+def _shorten(value: Any) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= 120 else text[:119] + "…"

@@ -10,7 +10,7 @@ from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
 from seqkit.inference.evaluate import EvaluationResult, evaluate, is_better, lower_is_better, score_name
 from seqkit.runtime.random_state import preserve_random_state
-from seqkit.training.board_views import show_outcome
+from seqkit.training.board_views import show_result
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.state import TrainingState
 
@@ -80,7 +80,7 @@ def record_validation(
     counters.to_minimise.append(score if lower_is_better(first.task.best) else -score)
     log_values(run, counters.step, counters.epoch, scores)
     for name, result in results.items():
-        show_outcome(run.board, counters.step, data[name], selection_split(data[name]), result)
+        show_result(run.board, counters.step, data[name], selection_split(data[name]), result)
     mark = "  best so far" if counters.best_step == counters.step else ""
     shown = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
     line = f"step {counters.step:,}  epoch {counters.epoch}  {shown}{mark}"
