@@ -1,4 +1,4 @@
-"""`plugins new`: what it writes installs, passes its own tests and lint, and trains; what it will not write it says."""
+"""`plugins new`: its result can be installed, passes its own tests and linters, and trains; bad names are refused."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def run(folder: Path, *command: str, python: str = sys.executable, path: str = "") -> str:
     environment = {**os.environ, "PYTHONPATH": path, "RUFF_NO_CACHE": "true", "SEQKIT_CACHE": str(folder / "cache")}
-    done = subprocess.run(
+    result = subprocess.run(
         [python, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 class TestWritten:
-    def test_nothing_is_left_to_fill_in_and_only_the_public_api_is_used(self) -> None:
+    def test_every_value_is_filled_in_and_only_the_public_api_is_used(self) -> None:
         for kind, name in NAMES.items():
             files = scaffold.render(name, kind)  # type: ignore[arg-type]
             for path, text in files.items():
@@ -80,69 +80,69 @@ class TestWritten:
     def test_every_template_is_in_the_wheel(self) -> None:
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["seqkit"]
         for path in (ROOT / "seqkit/templates").rglob("*"):
-            inside = path.relative_to(ROOT / "seqkit").as_posix()
-            # A glob of setuptools does not reach into folders.
+            relative = path.relative_to(ROOT / "seqkit").as_posix()
+            # A glob of setuptools does not match files in subfolders.
             assert path.is_dir() or any(
-                fnmatch(inside, glob) and inside.count("/") == glob.count("/") for glob in settings
-            ), inside
+                fnmatch(relative, glob) and relative.count("/") == glob.count("/") for glob in settings
+            ), relative
 
     @pytest.mark.parametrize(
-        ("version", "wanted"), [("0.1.0", ">=0.1,<0.2"), ("0.9.3", ">=0.9,<0.10"), ("1.4.2rc1", ">=1.4,<2")]
+        ("version", "releases"), [("0.1.0", ">=0.1,<0.2"), ("0.9.3", ">=0.9,<0.10"), ("1.4.2rc1", ">=1.4,<2")]
     )
-    def test_the_versions_that_keep_their_promises(self, version: str, wanted: str) -> None:
-        assert scaffold.supported(version) == wanted
+    def test_the_compatible_releases(self, version: str, releases: str) -> None:
+        assert scaffold.supported(version) == releases
         assert SpecifierSet(scaffold.supported()).contains(__version__, prereleases=True)
 
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("name", "said"),
+        ("name", "message"),
         [
-            ("Mood", "lower-case letters, digits and single hyphens; 'mood' would do"),
-            ("my_mood", "'my-mood' would do"),
-            ("a--b", "'a-b' would do"),
-            ("-mood", "'mood' would do"),
-            ("../../etc", "'etc' would do"),
-            ("7th", "'7th' is no name for a plugin"),
-            ("é", "'é' is no name for a plugin"),
-            ("", "'' is no name for a plugin"),
-            ("seqkit-mood", "the distribution is called seqkit-NAME by itself: give 'mood'"),
-            ("seqkit", "the distribution is called seqkit-NAME by itself"),
-            ("a" * 41, "has 41 characters; 40 are the most"),
-            ("class", "'class' means something to Python itself"),
-            ("print", "'print' means something to Python itself"),
-            ("annotations", "'annotations' means something to Python itself"),
-            ("sentiment", "has a task 'sentiment' already"),
-            ("genome", "has a task 'genome' already"),
+            ("Mood", "lower-case letters, digits and single hyphens; 'mood' would work"),
+            ("my_mood", "'my-mood' would work"),
+            ("a--b", "'a-b' would work"),
+            ("-mood", "'mood' would work"),
+            ("../../etc", "'etc' would work"),
+            ("7th", "'7th' cannot be a plugin's name"),
+            ("é", "'é' cannot be a plugin's name"),
+            ("", "'' cannot be a plugin's name"),
+            ("seqkit-mood", "the prefix seqkit- is added to the distribution's name automatically: give 'mood'"),
+            ("seqkit", "the prefix seqkit- is added to the distribution's name automatically"),
+            ("a" * 41, "has 41 characters; at most 40 are allowed"),
+            ("class", "'class' is a keyword or builtin of Python"),
+            ("print", "'print' is a keyword or builtin of Python"),
+            ("annotations", "'annotations' is a keyword or builtin of Python"),
+            ("sentiment", "already has a task 'sentiment'"),
+            ("genome", "already has a task 'genome'"),
         ],
     )
-    def test_a_name_that_would_not_work(self, tmp_path: Path, name: str, said: str) -> None:
+    def test_a_name_that_would_not_work(self, tmp_path: Path, name: str, message: str) -> None:
         result = call("plugins", "new", "--out", str(tmp_path / "x"), "--", name)
         assert result.exit_code == 2
-        assert said in result.stderr
+        assert message in result.stderr
         assert not (tmp_path / "x").exists()
 
-    def test_a_module_that_is_there_already(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="there is a module 'seqkit_names' already"):
+    def test_a_module_that_exists_already(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="the installed module 'seqkit_names' would hide this one"):
             scaffold.new("names", "encoder", tmp_path / "x")
 
-    def test_a_name_that_a_stranger_has(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_name_of_a_third_party_plugin(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(str(tmp_path))
         install(tmp_path)
-        with pytest.raises(UsageError, match=r"vendor 1.2 has a task 'splice' already"):
+        with pytest.raises(UsageError, match=r"vendor 1.2 already has a task 'splice'"):
             scaffold.new("splice", "task", tmp_path / "x")
 
     def test_nothing_is_overwritten(self, tmp_path: Path) -> None:
         (tmp_path / "full").mkdir()
-        (tmp_path / "full" / "README.md").write_text("mine")
-        (tmp_path / "file").write_text("mine")
-        for place in ("full", "file", "file/below"):
-            result = call("plugins", "new", "mood", "--out", str(tmp_path / place))
-            assert result.exit_code == 2, place
-            assert str(tmp_path / place) in result.stderr
+        (tmp_path / "full" / "README.md").write_text("kept")
+        (tmp_path / "file").write_text("kept")
+        for name in ("full", "file", "file/below"):
+            result = call("plugins", "new", "mood", "--out", str(tmp_path / name))
+            assert result.exit_code == 2, name
+            assert str(tmp_path / name) in result.stderr
         assert sorted(path.name for path in tmp_path.rglob("*")) == ["README.md", "file", "full"]
 
-    def test_a_kind_that_is_none(self) -> None:
+    def test_an_unknown_kind(self) -> None:
         assert (
             "'layer' is not one of 'task', 'encoder', 'head'" in call("plugins", "new", "x", "--kind", "layer").stderr
         )
@@ -150,11 +150,11 @@ class TestRefused:
 
 def test_the_folder_is_called_after_the_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said = json.loads(call("plugins", "new", "mood", "--json").stdout)
-    assert said["folder"] == "seqkit-mood"
+    facts = json.loads(call("plugins", "new", "mood", "--json").stdout)
+    assert facts["folder"] == "seqkit-mood"
     assert (
         sorted(path.relative_to("seqkit-mood").as_posix() for path in Path("seqkit-mood").rglob("*") if path.is_file())
-        == said["files"]
+        == facts["files"]
     )
     assert "cd seqkit-dark-mood\n" in call("plugins", "new", "dark-mood").stdout
 
@@ -166,11 +166,11 @@ class TestGenerated:
             run(made / kind, "ruff", "format", "--check", ".")
 
     def test_its_own_tests(self, made: Path) -> None:
-        said = run(made, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *NAMES, path=str(made / "site"))
-        found = re.search(r"^(\d+) passed", said, re.MULTILINE)
-        assert found is not None
-        assert int(found[1]) >= 18
-        assert "skipped" not in said
+        output = run(made, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *NAMES, path=str(made / "site"))
+        passed = re.search(r"^(\d+) passed", output, re.MULTILINE)
+        assert passed is not None
+        assert int(passed[1]) >= 18
+        assert "skipped" not in output
 
     @pytest.mark.parametrize("kind", list(NAMES))
     def test_its_recipe(self, made: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ class TestGenerated:
 
 @pytest.mark.slow
 def test_from_an_empty_folder_in_an_environment_of_its_own(tmp_path: Path) -> None:
-    """As a stranger does it, with seqkit as a wheel: new, install, lint, types, tests, and the whole recipe."""
+    """As a third party does it, with seqkit as a wheel: new, install, lint, types, tests, and the whole recipe."""
     subprocess.run(
         [
             sys.executable,
@@ -220,6 +220,6 @@ def test_from_an_empty_folder_in_an_environment_of_its_own(tmp_path: Path) -> No
         run(folder, "pytest", "-q", "-W", "error", python=python)
         run(folder, "seqkit", "plugins", "check", name, python=python)
         assert "1 ok" in run(folder, "seqkit", "plugins", "doctor", name, python=python)
-        said = run(folder, "seqkit", "run", f"{name}.yaml", "--quiet", python=python)
-        assert ": met" in said
-        assert "NOT MET" not in said
+        output = run(folder, "seqkit", "run", f"{name}.yaml", "--quiet", python=python)
+        assert ": met" in output
+        assert "NOT MET" not in output
