@@ -1,0 +1,28 @@
+"""Readers: from files of text to examples, one at a time, each with the place where a human finds it.
+
+What all of them do:
+
+* bytes are read as a stream; memory does not grow with the file, only with its longest line;
+* text is UTF-8; a byte order mark at the start is skipped, nothing else is normalised;
+* a line ends with LF, CR LF or the end of the file. Nothing else ends a line: not U+2028, U+0085, vertical tab, form
+  feed, nor a CR inside a line. These characters are kept;
+* `.gz` files are decompressed;
+* a file that cannot be read with certainty is a `DataError` that says `file:line:column`: an empty file, a byte that is
+  not UTF-8, UTF-16, a NUL, a file whose lines end in CR alone, damaged gzip. Columns count characters from 1.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from seqkit import public_api
+from seqkit.readers.json_lines import jsonl
+from seqkit.readers.line_reader import Line, Piece, numbered, pieces
+from seqkit.readers.plain_text import lines, parallel, text
+from seqkit.readers.tables import csv, tsv
+
+__all__ = ["Line", "Piece", "csv", "jsonl", "lines", "numbered", "parallel", "pieces", "text", "tsv"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """A deprecated name, as long as it still works."""
+        return public_api.deprecated_attribute(__name__, name)

@@ -1,0 +1,167 @@
+"""Tables: columns separated by tabs, or by commas as RFC 4180 has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from seqkit.errors import UsageError, suggest
+from seqkit.readers.line_reader import Line, fail, kept_lines, list_names, numbered
+from seqkit.types import Example
+
+Column: TypeAlias = str | int
+"""A column by its name in the header, or by its number, counted from 1."""
+
+
+def tsv(
+    path: Path | str,
+    *,
+    input: Column = 1,
+    target: Column | None = 2,
+    header: bool | None = None,
+    skip_blank: bool = False,
+) -> Iterator[Example]:
+    """Columns separated by tabs, one example a line. Quotation marks have no special meaning.
+
+    Args:
+        path: the file.
+        input: the column of the inputs, by name or number (counted from 1).
+        target: the column of the targets; None: there are none.
+        header: True: the first line names the columns. None: it does if a column is given by name.
+        skip_blank: leave out lines of nothing but white space.
+
+    Raises:
+        DataError: a line with another number of columns than the first, or no such column.
+        UsageError: a column number below 1, or a name with `header=False`.
+    """
+    path = Path(path)
+    rows = ((line.number, line.text.split("\t")) for line in kept_lines(path, skip_blank=skip_blank))
+    yield from _table(path, rows, input, target, header)
+
+
+def csv(
+    path: Path | str,
+    *,
+    input: Column = 1,
+    target: Column | None = 2,
+    header: bool | None = None,
+    delimiter: str = ",",
+    skip_blank: bool = False,
+) -> Iterator[Example]:
+    """Comma-separated values as RFC 4180 has them: a field in quotation marks may hold commas, line ends and `""`.
+
+    Args:
+        path: the file.
+        input: the column of the inputs, by name or number (counted from 1).
+        target: the column of the targets; None: there are none.
+        header: True: the first record names the columns. None: it does if a column is given by name.
+        delimiter: what separates fields, one character.
+        skip_blank: leave out lines of nothing but white space between records.
+
+    Raises:
+        DataError: a record with another number of fields than the first, no such column, a quotation mark that is not
+            closed, or anything but a delimiter after a closing one.
+        UsageError: a column number below 1, a name with `header=False`, or a delimiter that cannot be one.
+    """
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise UsageError(f"csv: {delimiter!r} cannot separate fields; a delimiter is one character")
+    path = Path(path)
+    yield from _table(path, _records(path, delimiter, skip_blank), input, target, header)
+
+
+def _table(
+    path: Path, rows: Iterable[tuple[int, list[str]]], input: Column, target: Column | None, header: bool | None
+) -> Iterator[Example]:
+    """The examples in the rows of a table; a row is the number of its line, and its fields."""
+    columns = [input] if target is None else [input, target]
+    has_names = any(isinstance(column, str) for column in columns)
+    for column in columns:
+        if isinstance(column, int) and column < 1:
+            raise UsageError(f"columns are counted from 1, so there is no column {column}")
+    if has_names and header is False:
+        raise UsageError("a column can be given by name only if the file has a header")
+    positions: list[int] = []
+    width, first_line = 0, 0
+    for number, fields in rows:
+        if not positions:
+            width, first_line = len(fields), number
+            positions = [_position(path, number, column, fields) for column in columns]
+            if has_names or header:
+                continue
+        if len(fields) != width:
+            fail(path, number, None, f"has {len(fields):,} columns, but line {first_line} has {width:,}")
+        target_value = None if target is None else fields[positions[1]]
+        yield Example(fields[positions[0]], target_value, f"{path.name}:{number}")
+    if not positions:
+        fail(path, None, None, "has nothing but blank lines")
+
+
+def _position(path: Path, number: int, column: Column, fields: Sequence[str]) -> int:
+    """The index of a column, given the fields of the first row; a name is looked for among them."""
+    if isinstance(column, int):
+        if column > len(fields):
+            fail(path, number, None, f"has {len(fields):,} columns, so there is no column {column}")
+        return column - 1
+    if fields.count(column) > 1:
+        fail(path, number, None, f"the header has the column '{column}' twice")
+    if column not in fields:
+        fail(path, number, None, f"no column '{column}'", suggest(column, fields) or list_names("columns", fields))
+    return fields.index(column)
+
+
+def _records(path: Path, delimiter: str, skip_blank: bool) -> Iterator[tuple[int, list[str]]]:
+    """The number of the line on which each record starts, and its fields."""
+    file_lines = numbered(path)
+    for line in file_lines:
+        if skip_blank and not line.text.strip():
+            continue
+        if '"' not in line.text:
+            yield line.number, line.text.split(delimiter)
+        else:
+            yield line.number, _quoted_record(path, file_lines, line, delimiter)
+
+
+def _quoted_record(path: Path, file_lines: Iterator[Line], line: Line, delimiter: str) -> list[str]:
+    """The fields of a record that has quotation marks. It takes further lines if a field continues there."""
+    fields: list[str] = []
+    start = 0
+    while True:
+        if not line.text.startswith('"', start):
+            end = line.text.find(delimiter, start)
+            field = line.text[start:] if end < 0 else line.text[start:end]
+            if '"' in field:
+                hint = 'put the field in quotation marks and write "" for one inside'
+                fail(path, line.number, start + field.index('"') + 1, "a quotation mark inside a field", hint)
+            end = len(line.text) if end < 0 else end
+        else:
+            field, line, end = _quoted_field(path, file_lines, line, start)
+            if end < len(line.text) and line.text[end] != delimiter:
+                what = f"{line.text[end]!r} after a closing quotation mark"
+                fail(path, line.number, end + 1, what, f"only {delimiter!r} or the end of the line can follow")
+        fields.append(field)
+        if end >= len(line.text):
+            return fields
+        start = end + 1
+
+
+def _quoted_field(path: Path, file_lines: Iterator[Line], line: Line, start: int) -> tuple[str, Line, int]:
+    """The field that starts with a quotation mark, the line on which it ends, and the index after its closing mark."""
+    first_line, column = line, start + 1
+    texts: list[str] = []
+    start += 1
+    while True:
+        end = line.text.find('"', start)
+        if end >= 0:
+            texts.append(line.text[start:end])
+            if not line.text.startswith('"', end + 1):
+                return "".join(texts), line, end + 1
+            texts.append('"')
+            start = end + 2
+            continue
+        texts.append(line.text[start:])
+        next_line = next(file_lines, None)
+        if next_line is None:
+            fail(path, first_line.number, column, "a quotation mark that is never closed")
+        texts.append("\n")
+        line, start = next_line, 0
