@@ -234,7 +234,7 @@ class TestMiddlePositions:
 
 
 class TestScanners:
-    def test_a_motif_is_found_where_it_is_by_a_slow_twin(self) -> None:
+    def test_responses_equal_those_of_a_slow_reference(self) -> None:
         torch.manual_seed(0)
         field = Bases(scan=Scan(width=5, filters=3, pool=2))
         layer: Any = field.layer(3).eval()
