@@ -1,7 +1,8 @@
-"""The nouns of seqkit that hold tensors: `Batch`, `Encoded`, `Encoder`, `Head`.
+"""What passes between the parts of a model: `Batch`, `Encoded`, and the base classes `Encoder` and `Head`.
 
 Letters: B batch, T time, D width of an input step, H width of a state, C classes, K beams.
-Lengths are int64 tensors on the CPU, always: recurrences, masks and counts may look at them without waiting for a GPU.
+Lengths are always int64 tensors on the CPU, so that recurrences, masks and counts can read them without waiting for a
+GPU.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 State: TypeAlias = tuple[Tensor, ...]
-"""What a recurrence carries on with: tensors whose first axis is the batch (B, ...)."""
+"""The state that a recurrence continues from: tensors (B, ...)."""
 
 
 def mask_of(lengths: Tensor, steps: int, device: torch.device | str = "cpu") -> Tensor:
@@ -41,7 +42,7 @@ class Batch:
         lengths: (B,) int64 on the CPU, true lengths, every one at least 1.
         y: targets: (B, ...) of a fixed field, (B, U, ...) of a ragged one; None when predicting.
         y_lengths: (B,) int64 on the CPU for a ragged target, else None.
-        carry: True if each row continues the same row of the batch before (truncated BPTT).
+        carry: True if each row continues the same row of the previous batch (truncated back-propagation through time).
         ids: one id an example, for error messages.
     """
 
@@ -58,7 +59,7 @@ class Batch:
 
     @cached_property
     def tokens(self) -> int:
-        """Real steps in this batch, padding not counted."""
+        """Steps of this batch, padding not counted."""
         return int(self.lengths.sum())
 
     @cached_property
@@ -67,14 +68,14 @@ class Batch:
         return mask_of(self.lengths, self.x.shape[1], self.x.device)
 
     def to(self, device: torch.device | str) -> Self:
-        """The same batch on `device`. Lengths stay on the CPU. From pinned memory this does not wait."""
+        """The same batch on `device`. Lengths stay on the CPU. From pinned memory, the copy is asynchronous."""
         if self.x.device == torch.device(device):
             return self
         y = None if self.y is None else self.y.to(device, non_blocking=True)
         return replace(self, x=self.x.to(device, non_blocking=True), y=y)
 
     def take(self, rows: Sequence[int]) -> Self:
-        """Some of the rows, in this order, with the padding as it was."""
+        """These rows, in this order, with the same padding."""
         index = list(rows)
         return replace(
             self,
@@ -93,20 +94,20 @@ class Batch:
         return replace(self, x=self.x[:, : int(self.lengths.max())], y=y)
 
     def pin(self) -> Self:
-        """The same batch in page-locked memory, from which a GPU copies without waiting."""
+        """The same batch in page-locked memory, from which a GPU copies asynchronously."""
         y = None if self.y is None else self.y.pin_memory()
         return replace(self, x=self.x.pin_memory(), y=y)
 
 
 @dataclass
 class Encoded:
-    """What an encoder says of a batch.
+    """An encoder's output for a batch.
 
     Attributes:
-        steps: (B, T, H) every step's output, zero past each sequence's end.
+        steps: (B, T, H) the output of every step, zero after each sequence's end.
         lengths: (B,) int64 on the CPU.
-        last: (B, H) each sequence's true final output (a backward direction's is the one at its first step).
-        continue_: gives the state after each sequence's own last step; called only when somebody carries on.
+        last: (B, H) the output of each sequence's last step (of a backward direction: of its first step).
+        continue_: returns the state after each sequence's last step; called only if that state is needed.
     """
 
     steps: Tensor
@@ -116,7 +117,7 @@ class Encoded:
 
     @cached_property
     def state(self) -> State:
-        """The state that continues where this ended, detached from nothing: the caller cuts the gradient."""
+        """The state after each sequence's last step. It is not detached: the caller stops the gradient."""
         return self.continue_()
 
     @cached_property
@@ -126,10 +127,10 @@ class Encoded:
 
 
 class Encoder(nn.Module, ABC):
-    """From input steps to encoded steps. Registered under `seqkit.encoders`.
+    """Maps input steps to encoded steps. Registered under `seqkit.encoders`.
 
     A factory is called as `factory(dim, **options)`: `dim` is the width D of an input step, the options are its own
-    keyword-only arguments, which are what a recipe may say under `encoder:`.
+    keyword-only arguments, which are the keys that a recipe may give under `encoder:`.
 
     Attributes:
         out_dim: H, the width of an encoded step.
@@ -141,39 +142,39 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
-        """(B, T, D), (B,) -> Encoded. Nothing past a sequence's end, and no other sequence, may touch its answer."""
+        """(B, T, D), (B,) -> Encoded. A sequence's output must not depend on padding or on other sequences."""
 
 
 class Head(nn.Module, ABC):
-    """From encoded steps to a loss and to predictions. Registered under `seqkit.heads`.
+    """Maps encoded steps to a loss and to predictions. Registered under `seqkit.heads`.
 
     A factory is called as `factory(dim, target, layer, **options)`: `dim` is the encoder's `out_dim`, `target` the
     fitted target field, `layer` the task's input layer (for tied weights); the options are its keyword-only arguments.
     """
 
     accepts: ClassVar[tuple[type[Field], ...]]
-    """The target fields it can serve. A factory that is a function carries the same attribute (see `serves`)."""
+    """The target fields that it can predict. A factory that is a function has the same attribute (see `serves`)."""
 
     needs_causal: bool = False
-    """True if the encoder must not see the future (next-step prediction). A head whose options decide sets its own."""
+    """True if the encoder must not see later steps (next-step prediction). May be set in `__init__` instead."""
 
     generates: ClassVar[bool] = False
-    """True if it has `logits(steps)`, the scores (..., V) of the next symbol: `seqkit generate` can write with it."""
+    """True if it has `logits(steps)`, the scores (..., V) of the next symbol: `seqkit generate` can continue a text."""
 
     writes: ClassVar[bool] = False
     """True if it has `write(encoded, *, length, temperature, top_k, top_p, generator)`, which draws a text for each
-    example of a batch: `seqkit generate` can write with it, the prompt being the input."""
+    example of a batch: `seqkit generate` can write texts for a prompt, which is the input."""
 
     loss_name: ClassVar[str] = "loss"
-    """What the mean loss is called as a score: `loss`, or `nats` where it is nats a symbol."""
+    """The name of the mean loss as a score: `loss`, or `nats` if it is nats per symbol."""
 
     @abstractmethod
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Sum of the losses (), and how many terms it has (). Never a mean: means are taken once, at the log."""
+        """Sum of the losses (), and its number of terms (). Never a mean: means are taken once, at the log."""
 
     @abstractmethod
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
-        """One prediction an example, of the same kind as `Example.target`."""
+        """One prediction per example, of the same kind as `Example.target`."""
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """One prediction from those of consecutive windows of one long example (truncation `window`)."""

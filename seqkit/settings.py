@@ -1,4 +1,4 @@
-"""What a recipe may say under `train:`. The signature is the schema; `seqkit.training.loop` obeys it."""
+"""The options of a recipe's `train:` section. The signature is the schema."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class TrainSettings:
 
     Args:
         epochs: passes over the training data.
-        steps: optimiser steps; given, it decides instead of epochs.
-        batch: examples a batch (lanes, for a task with a window).
-        tokens: steps a batch, padding counted; given, it decides instead of batch.
-        pool: batches that examples of like length are gathered for. More of them leave less padding, and batches that
-            are more alike; 1: examples come together by chance.
-        shapes: how many different lengths batches are padded to, at most. null: each batch to its longest example.
+        steps: optimiser steps; used instead of epochs if given.
+        batch: examples per batch (lanes, for a task with a window).
+        tokens: steps per batch, padding included; used instead of batch if given.
+        pool: batches whose examples are sorted by length together. A larger pool leaves less padding, and makes batches
+            less random; 1: batches are put together at random.
+        shapes: the largest number of lengths that batches are padded to. null: each batch to its longest example.
         optimizer: adamw, adam, sgd, or lazy_adamw for large vocabularies, with its options.
         schedule: constant, cosine, one_cycle, linear or plateau, with its options.
         clip: largest gradient norm; a longer gradient is scaled down to it. null: no clipping.
-        accumulate: batches an optimiser step.
+        accumulate: batches per optimiser step.
         average: decay of an exponential moving average of the weights, used for evaluation and for the model
             (Polyak and Juditsky 1992). null: the weights themselves.
         patience: evaluations on dev without a better score before training stops early. null: never.
@@ -42,9 +42,9 @@ class TrainSettings:
         save_every: optimiser steps between checkpoints. null: at every evaluation.
         keep: how many of the newest checkpoints stay, beside the best one.
         on_nan: what to do when a loss, a gradient or the weights are not finite, before that step is applied: stop,
-            with the examples and the module named; skip, leave that step out; rollback, go back to the newest
-            checkpoint and go on behind the data that led there.
-        nan_limit: steps in a row that may be skipped, and rollbacks to one checkpoint, before the run stops after all.
+            and name the examples and the module; skip, leave that step out; rollback, go back to the newest checkpoint
+            and go on with the batch after the bad one.
+        nan_limit: steps in a row that may be skipped, and rollbacks to one checkpoint, before the run stops.
         precision: auto (bf16 on a GPU that has it, else fp32), fp32, bf16 or fp16 autocast.
         histograms: write weight and gradient histograms to TensorBoard each epoch.
     """
