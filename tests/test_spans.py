@@ -1,4 +1,4 @@
-"""Span schemes against hand-written tables and, for every short sequence, an independent reading of the rules."""
+"""Span schemes against hand-written tables and, for all short sequences, against regular expressions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqkit.spans import Scheme, convert, fault, legal, mend, parted, tags_of, t
 
 LETTERED: tuple[Scheme, ...] = ("iob1", "iob2", "bioes")
 
-# One text in all schemes: one step alone, two types that touch, two spans of one type that touch.
+# One text in all schemes: a span of one step, two adjacent types, and adjacent spans of one type.
 SAME = {
     "iob1": "O I-a O I-a I-b I-b O I-a I-a B-a B-a I-a",
     "iob2": "O B-a O B-a B-b I-b O B-a I-a B-a B-a I-a",
@@ -35,44 +35,44 @@ def test_plain_tags() -> None:
     assert convert(plain, "plain", "iob2") == ["O", "B-a", "I-a", "B-b", "O", "B-a"]
     assert convert(plain, "plain", "bioes") == ["O", "B-a", "E-a", "S-b", "O", "S-a"]
     assert convert(["O", "B-a", "I-a", "B-b", "O", "S-a"], "bioes", "plain") == plain
-    # What touches is one span in plain tags: nothing says otherwise.
+    # Adjacent spans of one type become one span in plain tags.
     assert convert(["B-a", "I-a", "B-a"], "iob2", "plain") == ["a", "a", "a"]
     assert convert(["x-y", "x-y"], "plain", "iob2") == ["B-x-y", "I-x-y"]
 
 
-# The rules again, as regular expressions over one letter a step: upper case is type a, lower case type b.
+# The rules as regular expressions over one letter a step: upper case is type a, lower case type b.
 SPANS = {"iob1": ("I+", "BI*"), "iob2": ("BI*", None), "bioes": ("BI*E|S", None)}
 
 
 def legal_by_expression(tags: tuple[str, ...], scheme: Scheme) -> bool:
-    """Whether the tags are a row of O, spans of a and spans of b, as the scheme writes them."""
+    """Whether the tags are a sequence of O, spans of a and spans of b, as the scheme writes them."""
     text = "".join("." if tag == "O" else tag[0] if tag.endswith("a") else tag[0].lower() for tag in tags)
-    first, touching = SPANS[scheme]
-    one = rf"(?:{first})(?:{touching})*" if touching else rf"(?:{first})"
-    other = one.lower()
-    if scheme == "iob1":  # B needs a span of its type just before, so a run of them is one piece
-        pattern = rf"(?:\.|{one}(?![IB])|{other}(?![ib]))*"
+    single, touching = SPANS[scheme]
+    runs_a = rf"(?:{single})(?:{touching})*" if touching else rf"(?:{single})"
+    runs_b = runs_a.lower()
+    if scheme == "iob1":  # B needs a span of its type just before: adjacent ones match as a whole
+        pattern = rf"(?:\.|{runs_a}(?![IB])|{runs_b}(?![ib]))*"
     else:
-        pattern = rf"(?:\.|{one}|{other})*"
+        pattern = rf"(?:\.|{runs_a}|{runs_b})*"
     return re.fullmatch(pattern, text) is not None
 
 
 @pytest.mark.parametrize("scheme", LETTERED)
-def test_every_short_sequence_is_judged_rightly(scheme: Scheme) -> None:
+def test_every_short_sequence_is_legal_if_the_expression_matches(scheme: Scheme) -> None:
     tags = tags_of(["a", "b"], scheme)
     start, pairs, end = legal(tags, scheme)
-    place = {tag: number for number, tag in enumerate(tags)}
-    judged = {True: 0, False: 0}
+    index = {tag: number for number, tag in enumerate(tags)}
+    counts = {True: 0, False: 0}
     for length in (1, 2, 3, 4):
         for sequence in product(tags, repeat=length):
-            right = legal_by_expression(sequence, scheme)
-            judged[right] += 1
-            assert (fault(sequence, scheme) is None) == right, sequence
-            rows = [place[tag] for tag in sequence]
+            is_legal = legal_by_expression(sequence, scheme)
+            counts[is_legal] += 1
+            assert (fault(sequence, scheme) is None) == is_legal, sequence
+            rows = [index[tag] for tag in sequence]
             steps = all(pairs[a, b] for a, b in pairwise(rows))
-            assert (start[rows[0]] and steps and end[rows[-1]]) == right, sequence
-    assert judged[True] > 20
-    assert judged[False] > 20
+            assert (start[rows[0]] and steps and end[rows[-1]]) == is_legal, sequence
+    assert counts[True] > 20
+    assert counts[False] > 20
 
 
 @pytest.mark.parametrize("source", LETTERED)
@@ -80,15 +80,15 @@ def test_every_short_sequence_is_judged_rightly(scheme: Scheme) -> None:
 def test_conversion_keeps_the_spans_of_every_short_sequence(source: Scheme, target: Scheme) -> None:
     for length in (1, 2, 3):
         for sequence in product(tags_of(["a", "b"], source), repeat=length):
-            made = convert(sequence, source, target)
-            assert spans(made) == spans(sequence), (sequence, made)
+            converted = convert(sequence, source, target)
+            assert spans(converted) == spans(sequence), (sequence, converted)
             if fault(sequence, source) is None:
-                assert fault(made, target) is None, (sequence, made)
-                assert convert(made, target, source) == list(sequence)
+                assert fault(converted, target) is None, (sequence, converted)
+                assert convert(converted, target, source) == list(sequence)
 
 
 @pytest.mark.parametrize("scheme", LETTERED)
-def test_mending_gives_legal_tags_with_the_same_spans(scheme: Scheme) -> None:
+def test_mend_gives_legal_tags_with_the_same_spans(scheme: Scheme) -> None:
     for length in (1, 2, 3):
         for sequence in product(tags_of(["a", "b"], scheme), repeat=length):
             mended = mend(sequence, scheme)
@@ -99,11 +99,11 @@ def test_mending_gives_legal_tags_with_the_same_spans(scheme: Scheme) -> None:
 
 
 @given(st.lists(st.sampled_from(["O", "B-a", "I-a", "B-b"]), min_size=2, max_size=12), st.data())
-def test_parts_converted_alone_join_again(tags: list[str], data: st.DataObject) -> None:
-    whole = convert(mend(tags, "iob2"), "iob2", "bioes")
-    cut = data.draw(st.integers(1, len(whole) - 1))
-    joined = convert(whole[:cut], "bioes", "iob2") + convert(whole[cut:], "bioes", "iob2")
-    assert joined == convert(whole, "bioes", "iob2")
+def test_windows_that_are_converted_one_by_one_can_be_joined(tags: list[str], data: st.DataObject) -> None:
+    bioes = convert(mend(tags, "iob2"), "iob2", "bioes")
+    cut = data.draw(st.integers(1, len(bioes) - 1))
+    joined = convert(bioes[:cut], "bioes", "iob2") + convert(bioes[cut:], "bioes", "iob2")
+    assert joined == convert(bioes, "bioes", "iob2")
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_parts_converted_alone_join_again(tags: list[str], data: st.DataObject) 
         ("S-a", "iob2", 0, "tag 'S-a' is none of iob2"),
     ],
 )
-def test_faults_say_where_and_what(tags: str, scheme: Scheme, step: int, words: str) -> None:
-    found = fault(tags.split(), scheme)
-    assert found is not None
-    assert found[0] == step
-    assert found[1].startswith(words)
+def test_faults_have_a_step_and_a_sentence(tags: str, scheme: Scheme, step: int, words: str) -> None:
+    error = fault(tags.split(), scheme)
+    assert error is not None
+    assert error[0] == step
+    assert error[1].startswith(words)
 
 
 def test_tags_and_types() -> None:

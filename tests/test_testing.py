@@ -1,4 +1,4 @@
-"""The conformance classes pass for what is right, and fail with a sentence for what is not."""
+"""The conformance classes pass for correct plugins, and fail with a sentence for others."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_a_broken_encoder_fails_with_the_contract_and_the_cause(monkeypatch: pyt
         Broken().test_answers_do_not_move()
 
 
-class Right(Head):
-    """A head that keeps every contract, dropout included; the broken ones change one thing each."""
+class Correct(Head):
+    """A head that keeps every contract, with dropout; its subclasses break one each."""
 
     accepts = (Label,)
 
@@ -93,7 +93,7 @@ class Right(Head):
         return [Prediction(self.target.decode(row.argmax().numpy())) for row in self.logits(encoded)]
 
 
-class Counting(Right):
+class Counting(Correct):
     steps = 0
 
     def logits(self, encoded: Encoded) -> Tensor:
@@ -101,40 +101,40 @@ class Counting(Right):
         return super().logits(encoded) * (1.0 + self.steps)
 
 
-class Plain(Right):
+class IntegerCount(Correct):
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         return super().loss(encoded, batch)[0], batch.size  # type: ignore[return-value]
 
 
-class Each(Right):
+class VectorLoss(Correct):
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         total, count = super().loss(encoded, batch)
         return total[None], count
 
 
-class Endless(Right):
+class InfiniteLoss(Correct):
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         total, count = super().loss(encoded, batch)
         return total / 0.0, count
 
 
-class Still(Right):
+class NoGradient(Correct):
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         total, count = super().loss(encoded, batch)
         return total * 0.0, count
 
 
-class Tensors(Right):
+class TensorScores(Correct):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
-        return [Prediction(each.value, scores=encoded.last[0]) for each in super().predict(encoded, batch)]
+        return [Prediction(prediction.value, scores=encoded.last[0]) for prediction in super().predict(encoded, batch)]
 
 
-class Numbers(Right):
+class WrongValue(Correct):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         return [Prediction(3.5) for _ in range(batch.size)]
 
 
-class Few(Right):
+class MissingPrediction(Correct):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         return super().predict(encoded, batch)[:-1]
 
@@ -145,47 +145,47 @@ GOES_ON = "going_on_equals_not_stopping"
 
 
 @pytest.mark.parametrize(
-    ("head", "test", "said"),
+    ("head", "test", "message"),
     [
-        (Right, LEARNS, ""),
-        (Right, PREDICTS, ""),
-        (Right, GOES_ON, ""),
+        (Correct, LEARNS, ""),
+        (Correct, PREDICTS, ""),
+        (Correct, GOES_ON, ""),
         (Counting, GOES_ON, "keep a counter, say, with register_buffer"),
-        (Plain, LEARNS, r"the count must be a tensor \(\), not int"),
-        (Each, LEARNS, r"must be one number, but has shape \(1,\)"),
-        (Endless, LEARNS, "the loss of new weights is inf"),
-        (Still, LEARNS, "no parameter has a gradient"),
-        (Tensors, PREDICTS, r"(?s)a prediction cannot be written as JSON .*use .tolist\(\)"),
-        (Numbers, PREDICTS, "3.5 is not a value of the target field Label"),
-        (Few, PREDICTS, "5 predictions of 6 examples"),
+        (IntegerCount, LEARNS, r"the count must be a tensor \(\), not int"),
+        (VectorLoss, LEARNS, r"must be one number, but has shape \(1,\)"),
+        (InfiniteLoss, LEARNS, "the loss of new weights is inf"),
+        (NoGradient, LEARNS, "no parameter has a gradient"),
+        (TensorScores, PREDICTS, r"(?s)a prediction cannot be written as JSON .*use .tolist\(\)"),
+        (WrongValue, PREDICTS, "3.5 is not a value of the target field Label"),
+        (MissingPrediction, PREDICTS, "5 predictions of 6 examples"),
     ],
 )
-def test_a_head_that_breaks_one_thing_is_told_which(
-    monkeypatch: pytest.MonkeyPatch, head: type[Head], test: str, said: str
+def test_a_head_that_breaks_one_contract(
+    monkeypatch: pytest.MonkeyPatch, head: type[Head], test: str, message: str
 ) -> None:
     load = registry.load
     monkeypatch.setattr(registry, "load", lambda kind, name: head if name == "mine" else load(kind, name))
-    tried = type("TestMine", (HeadConformance,), {"head": "mine"})()
-    if said:
-        with pytest.raises(AssertionError, match=said):
-            getattr(tried, f"test_{test}")()
+    tests = type("TestMine", (HeadConformance,), {"head": "mine"})()
+    if message:
+        with pytest.raises(AssertionError, match=message):
+            getattr(tests, f"test_{test}")()
     else:
-        getattr(tried, f"test_{test}")()
+        getattr(tests, f"test_{test}")()
 
 
-def test_a_head_that_accepts_nothing_we_can_make_up_needs_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "load", lambda kind, name: type("Odd", (Right,), {"accepts": ()}))
-    tried = type("TestMine", (HeadConformance,), {"head": {"use": "mine"}})()
+def test_a_head_that_accepts_no_artificial_target_needs_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "load", lambda kind, name: type("Odd", (Correct,), {"accepts": ()}))
+    tests = type("TestMine", (HeadConformance,), {"head": {"use": "mine"}})()
     with pytest.raises(AssertionError, match="mine accepts none of the artificial targets; name a task"):
-        tried.test_answers_do_not_move()
+        tests.test_answers_do_not_move()
 
 
-def task_of(rows: Callable[[str], Iterable[Example]], **changes: Any) -> type[TaskConformance]:
-    made = Task(
-        **{"read": rows, "input": Tokens("characters"), "target": Label(), "head": "classify", "best": "loss"} | changes
+def task_of(read: Callable[[str], Iterable[Example]], **changes: Any) -> type[TaskConformance]:
+    task = Task(
+        **{"read": read, "input": Tokens("characters"), "target": Label(), "head": "classify", "best": "loss"} | changes
     )
     entry = recipe.TaskEntry("task", "mine", {}, Choice("classify", {}), 1.0)
-    data = sample_task("task", replace(made, read=steady))
+    data = sample_task("task", replace(task, read=read_examples))
     case = testing._Case(
         recipe.Recipe(
             tasks={"task": entry},
@@ -198,18 +198,18 @@ def task_of(rows: Callable[[str], Iterable[Example]], **changes: Any) -> type[Ta
         ),
         data,
     )
-    return type("TestMine", (TaskConformance,), {"task": "mine", "_cases": [case], "made": made})
+    return type("TestMine", (TaskConformance,), {"task": "mine", "_cases": [case], "built_task": task})
 
 
-def steady(split: str) -> Iterator[Example]:
+def read_examples(split: str) -> Iterator[Example]:
     for number in range(8):
         yield Example("ab"[: 1 + number % 2], "xy"[number % 2], f"{split}:{number}")
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("read", "message"),
     [
-        (steady, ""),
+        (read_examples, ""),
         (lambda split: [], "the split train has no examples"),
         (lambda split: [("a", "x")], "gives tuple, not seqkit.Example"),
         (lambda split: [Example("a", "x", "one"), Example("b", "y", "one")], "ids occur twice in train: one"),
@@ -218,63 +218,65 @@ def steady(split: str) -> Iterator[Example]:
         (lambda split: [Example(np.random.rand(2), "x", "1")], "1 is another example the second time"),
     ],
 )
-def test_a_task_that_reads_badly_is_told_how(
-    monkeypatch: pytest.MonkeyPatch, rows: Callable[[str], Iterable[Example]], said: str
+def test_a_task_that_breaks_a_contract_of_reading(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[str], Iterable[Example]], message: str
 ) -> None:
-    tried = task_of(rows)
-    monkeypatch.setattr(recipe, "build_task", lambda entry: tried.made)  # type: ignore[attr-defined]
-    if said:
-        with pytest.raises(AssertionError, match=said):
-            tried().test_reading_twice_gives_the_same()
+    tests = task_of(read)
+    monkeypatch.setattr(recipe, "build_task", lambda entry: tests.built_task)  # type: ignore[attr-defined]
+    if message:
+        with pytest.raises(AssertionError, match=message):
+            tests().test_reading_twice_gives_the_same()
     else:
-        tried().test_reading_twice_gives_the_same()
+        tests().test_reading_twice_gives_the_same()
 
 
 def test_a_task_without_the_score_that_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = task_of(steady, best="max:bleu", metric=accuracy)
+    tests = task_of(read_examples, best="max:bleu", metric=accuracy)
     with pytest.raises(AssertionError, match="best is 'bleu', and the scores are loss, accuracy"):
-        tried().test_the_score_that_chooses_is_there()
+        tests().test_the_score_that_chooses_is_there()
 
 
-class Carried(Simple):
+class TransposedState(Simple):
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
         encoded = super().forward(x, lengths, state)
-        kept = encoded.state
-        return Encoded(encoded.steps, lengths, encoded.last, lambda: tuple(part.transpose(0, 1) for part in kept))
+        state_of_batch = encoded.state
+        return Encoded(
+            encoded.steps, lengths, encoded.last, lambda: tuple(tensor.transpose(0, 1) for tensor in state_of_batch)
+        )
 
 
-class Hidden(Simple):
+class HiddenWeight(Simple):
     def __init__(self) -> None:
         super().__init__()
-        self.secret = [torch.randn(())]
+        self.weight = [torch.randn(())]
 
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
-        return super().forward(x * self.secret[0], lengths, state)
+        return super().forward(x * self.weight[0], lengths, state)
 
 
-class Cut(Simple):
+class DetachedInput(Simple):
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
         return super().forward(x.detach() + 0.0 * x, lengths, state)
 
 
 @pytest.mark.parametrize(
-    ("encoder", "test", "said"),
+    ("encoder", "test", "message"),
     [
         (Simple, "a_state_goes_by_the_batch", ""),
         (Simple, "it_comes_back_from_saved_weights", ""),
-        (Carried, "a_state_goes_by_the_batch", "its first axis is not the batch"),
-        (Hidden, "it_comes_back_from_saved_weights", "something that is neither a parameter nor a buffer"),
-        (Cut, "it_comes_back_from_saved_weights", "no gradient reaches the input"),
+        (TransposedState, "a_state_goes_by_the_batch", "its first axis is not the batch"),
+        (HiddenWeight, "it_comes_back_from_saved_weights", "something that is neither a parameter nor a buffer"),
+        (DetachedInput, "it_comes_back_from_saved_weights", "no gradient reaches the input"),
         (lambda: nn.Linear(2, 2), "it_says_how_wide_it_is", "makes a Linear, not a seqkit.Encoder"),
     ],
 )
-def test_an_encoder_that_breaks_one_thing_is_told_which(
-    monkeypatch: pytest.MonkeyPatch, encoder: Callable[[], nn.Module], test: str, said: str
+def test_an_encoder_that_breaks_one_contract(
+    monkeypatch: pytest.MonkeyPatch, encoder: Callable[[], nn.Module], test: str, message: str
 ) -> None:
     monkeypatch.setattr(registry, "load", lambda kind, name: lambda dim: encoder())
-    tried = type("TestMine", (EncoderConformance,), {"encoder": "mine"})()
-    if said:
-        with pytest.raises(AssertionError, match=said):
-            getattr(tried, f"test_{test}")()
+    tests = type("TestMine", (EncoderConformance,), {"encoder": "mine"})()
+    if message:
+        with pytest.raises(AssertionError, match=message):
+            getattr(tests, f"test_{test}")()
     else:
-        getattr(tried, f"test_{test}")()
+        getattr(tests, f"test_{test}")()

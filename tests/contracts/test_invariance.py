@@ -1,7 +1,7 @@
-"""Answers do not depend on padding, on batch mates, or on the order: for every encoder, direction and pool.
+"""Outputs do not depend on padding, on batch mates, or on the order: for every encoder, direction and pool.
 
-The checks are functions of a model, so that they can be shown to fail: three models made after defects that popular
-toolkits really shipped are caught by them.
+The checks are functions of a model, so that they can be shown to fail: they catch three models with defects that
+popular toolkits shipped.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ HEADS: dict[str, Callable[[int, nn.Module], Head]] = {
 
 
 class Model:
-    """Input layer, encoder and head, told what is asked of a batch: predictions, and each example's own loss."""
+    """An input layer, an encoder and a head with large random weights."""
 
     def __init__(self, encoder: Encoder, make_head: Callable[[int, nn.Module], Head], *, numbers: bool = False) -> None:
         self.layer: nn.Module = Projection(4, WIDTH) if numbers else Embedding(SYMBOLS, WIDTH)
         self.encoder, self.head, self.numbers = encoder, make_head(encoder.out_dim, self.layer), numbers
-        # Louder than any start: what leaks should show.
+        # Larger weights than initial ones, so that errors show.
         with torch.no_grad():
             for module in (self.layer, self.encoder, self.head):
                 for parameter in module.parameters():
@@ -81,99 +81,101 @@ def examples(numbers: bool = False) -> list[Tensor]:
     return [torch.randint(2, SYMBOLS, (length,), generator=g) for length in LENGTHS]
 
 
-def padded(parts: list[Tensor], *, more: int = 0, filler: Callable[[tuple[int, ...]], Tensor] | None = None) -> Any:
-    """(B, T, ...) and lengths; behind each end zeros, or what `filler` makes of the shape."""
-    lengths = torch.tensor([len(part) for part in parts])
-    shape = (len(parts), int(lengths.max()) + more, *parts[0].shape[1:])
-    x = torch.zeros(shape, dtype=parts[0].dtype) if filler is None else filler(shape).to(parts[0].dtype)
-    for row, part in enumerate(parts):
-        x[row, : len(part)] = part
+def padded(
+    sequences: list[Tensor], *, extra: int = 0, filler: Callable[[tuple[int, ...]], Tensor] | None = None
+) -> Any:
+    """(B, T, ...) and lengths; the padding is zeros, or what `filler` makes of the shape."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    shape = (len(sequences), int(lengths.max()) + extra, *sequences[0].shape[1:])
+    x = torch.zeros(shape, dtype=sequences[0].dtype) if filler is None else filler(shape).to(sequences[0].dtype)
+    for row, sequence in enumerate(sequences):
+        x[row, : len(sequence)] = sequence
     return x, lengths
 
 
 def numbers_in(prediction: Prediction) -> list[float]:
-    """All that a prediction says in numbers, flat."""
+    """All numbers of a prediction, in one list."""
 
-    def flat(thing: Any) -> list[float]:
-        if isinstance(thing, dict):
-            return [number for key in sorted(thing) for number in flat(thing[key])]
-        if isinstance(thing, list | tuple):
-            return [number for item in thing for number in flat(item)]
-        return [float(thing)] if isinstance(thing, int | float) else []
+    def flat(value: Any) -> list[float]:
+        if isinstance(value, dict):
+            return [number for key in sorted(value) for number in flat(value[key])]
+        if isinstance(value, list | tuple):
+            return [number for item in value for number in flat(item)]
+        return [float(value)] if isinstance(value, int | float) else []
 
     return flat([prediction.value, prediction.confidence, prediction.scores])
 
 
-def same(got: list[Prediction], want: list[Prediction]) -> None:
-    """Fails unless every number of every prediction is within the tolerance (relative where it is larger than 1)."""
-    assert len(got) == len(want)
-    for number, (one, other) in enumerate(zip(got, want, strict=True)):
-        a, b = numbers_in(one), numbers_in(other)
+def assert_equal(actual: list[Prediction], expected: list[Prediction]) -> None:
+    """Every number of every prediction is within the tolerance, which is relative for numbers above 1."""
+    assert len(actual) == len(expected)
+    for number, (actual_prediction, expected_prediction) in enumerate(zip(actual, expected, strict=True)):
+        a, b = numbers_in(actual_prediction), numbers_in(expected_prediction)
         assert len(a) == len(b) > 0, f"example {number}: {len(a)} numbers instead of {len(b)}"
         moved = max(abs(x - y) / max(1.0, abs(y)) for x, y in zip(a, b, strict=True))
         assert moved <= TOLERANCE, f"example {number} moved by {moved}"
 
 
-# The checks. Each takes a model with `predict` and raises AssertionError where the law is broken.
+# The checks. Each takes a model with `predict` and raises AssertionError if its outputs depend on something.
 
 
 def check_alone(model: Any) -> None:
     """One at a time without padding, or all in one batch."""
-    parts = examples(model.numbers)
-    same([model.predict(*padded([part]))[0] for part in parts], model.predict(*padded(parts)))
+    sequences = examples(model.numbers)
+    assert_equal([model.predict(*padded([sequence]))[0] for sequence in sequences], model.predict(*padded(sequences)))
 
 
 def check_more_padding(model: Any) -> None:
     """Padded to a longer width than any of them needs."""
-    parts = examples(model.numbers)
-    same(model.predict(*padded(parts, more=11)), model.predict(*padded(parts)))
+    sequences = examples(model.numbers)
+    assert_equal(model.predict(*padded(sequences, extra=11)), model.predict(*padded(sequences)))
 
 
-def check_what_the_padding_holds(model: Any) -> None:
-    """Other symbols, large numbers, or NaN behind the ends."""
-    parts = examples(model.numbers)
+def check_content_of_padding(model: Any) -> None:
+    """Other symbols, large numbers, or NaN in the padding."""
+    sequences = examples(model.numbers)
     g = torch.Generator().manual_seed(8)
     fillers: list[Callable[[tuple[int, ...]], Tensor]] = [lambda shape: torch.randint(0, SYMBOLS, shape, generator=g)]
     if model.numbers:
         fillers = [lambda shape: torch.full(shape, 1e30), lambda shape: torch.full(shape, torch.nan)]
     for filler in fillers:
-        same(model.predict(*padded(parts, more=2, filler=filler)), model.predict(*padded(parts)))
+        assert_equal(model.predict(*padded(sequences, extra=2, filler=filler)), model.predict(*padded(sequences)))
 
 
 def check_batch_mates(model: Any) -> None:
     """The same example beside others."""
-    parts = examples(model.numbers)
-    others = [part.flip(0) for part in parts]
-    want = model.predict(*padded(parts))
-    for row, part in enumerate(parts):
-        beside = [*others[:row], part, *others[row + 1 :]]
-        same([model.predict(*padded(beside))[row]], [want[row]])
+    sequences = examples(model.numbers)
+    reversed_sequences = [sequence.flip(0) for sequence in sequences]
+    expected = model.predict(*padded(sequences))
+    for row, sequence in enumerate(sequences):
+        batch = [*reversed_sequences[:row], sequence, *reversed_sequences[row + 1 :]]
+        assert_equal([model.predict(*padded(batch))[row]], [expected[row]])
 
 
 def check_order(model: Any) -> None:
     """The same batch in another order."""
-    parts = examples(model.numbers)
-    order = torch.randperm(len(parts), generator=torch.Generator().manual_seed(1)).tolist()
-    want = model.predict(*padded(parts))
-    same(model.predict(*padded([parts[i] for i in order])), [want[i] for i in order])
+    sequences = examples(model.numbers)
+    order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(1)).tolist()
+    expected = model.predict(*padded(sequences))
+    assert_equal(model.predict(*padded([sequences[i] for i in order])), [expected[i] for i in order])
 
 
 def check_every_width(model: Any) -> None:
     """Padded to each width up to 40."""
-    parts = examples(model.numbers)
-    want = model.predict(*padded(parts))
-    for more in range(40 - max(LENGTHS)):
-        same(model.predict(*padded(parts, more=more)), want)
+    sequences = examples(model.numbers)
+    expected = model.predict(*padded(sequences))
+    for extra in range(40 - max(LENGTHS)):
+        assert_equal(model.predict(*padded(sequences, extra=extra)), expected)
 
 
-CHECKS = [check_alone, check_more_padding, check_what_the_padding_holds, check_batch_mates, check_order]
+CHECKS = [check_alone, check_more_padding, check_content_of_padding, check_batch_mates, check_order]
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_answers_depend_on_the_sequence_alone(encoder: str, head: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if (encoder, head) == ("relu", "crf"):
-        # Steps without a bound, made loud here, and a chain that adds up the rounding of all of them: 1.2e-6 was seen.
+        # Outputs without a bound, and a chain that adds up the rounding errors of all steps: 1.2e-6 occurs.
         monkeypatch.setitem(globals(), "TOLERANCE", 4e-6)
     torch.manual_seed(0)
     for numbers in (False,) if head.startswith("language") else (False, True):
@@ -185,39 +187,39 @@ def test_answers_depend_on_the_sequence_alone(encoder: str, head: str, monkeypat
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("encoder", ["rnn-both", "lstm-deep", "gru-both"])
 def test_losses_and_gradients_add_up_over_any_division_into_batches(encoder: str, head: str) -> None:
-    """The sum of losses over all is the sum of those of each alone, and so are the gradients of the weights."""
+    """The loss of a batch is the sum of the losses of its examples, and so are the gradients of the weights."""
     torch.manual_seed(0)
     model = Model(ENCODERS[encoder](), HEADS[head])
-    parts = examples()
+    sequences = examples()
     y: list[Tensor] = {
-        "tag": [part % 3 for part in parts],
-        "crf": [part % 3 for part in parts],
-        "language": parts,
-        "language-adaptive": parts,
-        "regress-mean": list(torch.linspace(-1, 1, len(parts))),
-    }.get(head, list(torch.arange(len(parts)) % 3))
+        "tag": [sequence % 3 for sequence in sequences],
+        "crf": [sequence % 3 for sequence in sequences],
+        "language": sequences,
+        "language-adaptive": sequences,
+        "regress-mean": list(torch.linspace(-1, 1, len(sequences))),
+    }.get(head, list(torch.arange(len(sequences)) % 3))
     ragged = head in ("tag", "crf", "language", "language-adaptive")
     weights = [*model.layer.parameters(), *model.encoder.parameters(), *model.head.parameters()]
 
-    def loss_of(rows: list[int], more: int) -> list[Tensor]:
-        x, lengths = padded([parts[row] for row in rows], more=more)
-        target = padded([y[row] for row in rows], more=more)[0] if ragged else torch.stack([y[row] for row in rows])
+    def loss_of(rows: list[int], extra: int) -> list[Tensor]:
+        x, lengths = padded([sequences[row] for row in rows], extra=extra)
+        target = padded([y[row] for row in rows], extra=extra)[0] if ragged else torch.stack([y[row] for row in rows])
         total, count = model.head.loss(model.encode(x, lengths), Batch(x, lengths, target, lengths if ragged else None))
-        found = torch.autograd.grad(total, weights, allow_unused=True)
-        return [total.detach(), count, *(torch.zeros(()) if each is None else each for each in found)]
+        gradients = torch.autograd.grad(total, weights, allow_unused=True)
+        return [total.detach(), count, *(torch.zeros(()) if gradient is None else gradient for gradient in gradients)]
 
-    whole = loss_of(list(range(len(parts))), more=5)
-    divided = [sum(column) for column in zip(*(loss_of([row], more=0) for row in range(len(parts))), strict=True)]
-    assert len(whole) == len(divided)
-    for got, want in zip(whole, divided, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-4, atol=2e-5)
-
-
-# Models that are wrong in the ways of real toolkits. Each is as its original but for the one mistake.
+    together = loss_of(list(range(len(sequences))), extra=5)
+    divided = [sum(column) for column in zip(*(loss_of([row], extra=0) for row in range(len(sequences))), strict=True)]
+    assert len(together) == len(divided)
+    for actual, expected in zip(together, divided, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=2e-5)
 
 
-class OverTheBatch(Encoder):
-    """Turns the axes round before a recurrence that wants the batch first, so that it runs over the batch."""
+# Models with defects of real toolkits, one each.
+
+
+class OverBatchAxis(Encoder):
+    """Swaps the axes before a recurrence that expects the batch first, so that it runs over the batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -230,12 +232,12 @@ class OverTheBatch(Encoder):
 
 
 class MaskUnused(Encoder):
-    """Takes lengths and never looks at them: the last step is the last column, and pools take padding in."""
+    """Ignores lengths: the last step is the last column, and pools include the padding."""
 
-    def __init__(self, both: bool) -> None:
+    def __init__(self, bidirectional: bool) -> None:
         super().__init__()
-        self.out_dim, self.causal = HIDDEN * (1 + both), not both
-        self.cell = nn.LSTM(WIDTH, HIDDEN, batch_first=True, bidirectional=both)
+        self.out_dim, self.causal = HIDDEN * (1 + bidirectional), not bidirectional
+        self.cell = nn.LSTM(WIDTH, HIDDEN, batch_first=True, bidirectional=bidirectional)
 
     def forward(self, x: Tensor, lengths: Tensor, state: Any = None) -> Encoded:
         steps = self.cell(x)[0]
@@ -243,7 +245,7 @@ class MaskUnused(Encoder):
 
 
 class RelativeLengths(Encoder):
-    """Keeps lengths as shares of the longest and cuts them back to whole numbers: some lose their last step."""
+    """Stores lengths as shares of the longest and truncates them back to integers: some lose their last step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,8 +254,8 @@ class RelativeLengths(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, state: Any = None) -> Encoded:
         share = lengths.float() / x.shape[1]
-        kept = (share * x.shape[1]).int().long().clamp(min=1)
-        encoded = self.inner(x, kept)
+        truncated = (share * x.shape[1]).int().long().clamp(min=1)
+        encoded = self.inner(x, truncated)
         assert isinstance(encoded, Encoded)
         return encoded
 
@@ -261,28 +263,30 @@ class RelativeLengths(Encoder):
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_recurrence_over_the_batch_axis_is_caught(pool: str) -> None:
     torch.manual_seed(0)
-    model = Model(OverTheBatch(), HEADS[f"classify-{pool}"])
+    model = Model(OverBatchAxis(), HEADS[f"classify-{pool}"])
     for check in (check_alone, check_batch_mates, check_order):
         with pytest.raises(AssertionError, match="moved by"):
             check(model)
 
 
-@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pool", POOLS)
-def test_an_unused_mask_is_caught(pool: str, both: bool) -> None:
+def test_an_unused_mask_is_caught(pool: str, bidirectional: bool) -> None:
     torch.manual_seed(0)
-    model = Model(MaskUnused(both), HEADS[f"classify-{pool}"])
+    model = Model(MaskUnused(bidirectional), HEADS[f"classify-{pool}"])
     for check in (check_alone, check_more_padding):
         with pytest.raises(AssertionError, match="moved by"):
             check(model)
 
 
 def test_truncated_relative_lengths_are_caught() -> None:
-    """7 of 23 becomes 6: the lengths here have such a pair once padded far enough."""
+    """7 of 23 becomes 6: the lengths here have such a pair at some width."""
     torch.manual_seed(0)
     model = Model(RelativeLengths(), HEADS["classify-last"])
     widths = range(max(LENGTHS), 40)
-    assert any(int(torch.tensor(n) / w * w) != n for n in LENGTHS for w in widths), "the check can find nothing"
+    assert any(int(torch.tensor(n) / w * w) != n for n in LENGTHS for w in widths), (
+        "no length loses a step at any width"
+    )
     with pytest.raises(AssertionError, match="moved by"):
         check_every_width(model)
     check_every_width(Model(lstm(WIDTH, hidden=HIDDEN), HEADS["classify-last"]))

@@ -16,19 +16,19 @@ LOGITS = torch.tensor([[2.0, 0.5, 2.5, -1.0, 0.0], [0.0, 0.1, 0.2, 0.3, 0.4]])
 
 
 def by_definition(row: list[float], temperature: float, top_k: int | None, top_p: float | None) -> list[float]:
-    """Temperature, then the k best, then the fewest that reach p; what is left is made to sum to one."""
+    """Temperature, then the k best, then the fewest that reach p, normalised again."""
     order = sorted(range(len(row)), key=lambda i: -row[i])
     weights = {i: math.exp((row[i] - row[order[0]]) / temperature) for i in order[: top_k or len(row)]}
     total = math.fsum(weights.values())
-    shares = {i: weight / total for i, weight in weights.items()}
+    probs = {i: weight / total for i, weight in weights.items()}
     if top_p is not None:
-        kept: dict[int, float] = {}
-        for i, share in shares.items():
-            if math.fsum(kept.values()) >= top_p:
+        nucleus: dict[int, float] = {}
+        for i, prob in probs.items():
+            if math.fsum(nucleus.values()) >= top_p:
                 break
-            kept[i] = share
-        shares = {i: share / math.fsum(kept.values()) for i, share in kept.items()}
-    return [shares.get(i, 0.0) for i in range(len(row))]
+            nucleus[i] = prob
+        probs = {i: prob / math.fsum(nucleus.values()) for i, prob in nucleus.items()}
+    return [probs.get(i, 0.0) for i in range(len(row))]
 
 
 @settings(max_examples=150, deadline=None)
@@ -42,12 +42,12 @@ def test_probabilities_by_definition(
     row: list[int], temperature: float, top_k: int | None, top_p: float | None
 ) -> None:
     scores = [value / 8 for value in row]
-    got = probabilities(torch.tensor([scores]), temperature=temperature, top_k=top_k, top_p=top_p)
-    want = by_definition(scores, temperature, top_k, top_p)
-    assert got[0].tolist() == pytest.approx(want, abs=2e-6)
+    actual = probabilities(torch.tensor([scores]), temperature=temperature, top_k=top_k, top_p=top_p)
+    expected = by_definition(scores, temperature, top_k, top_p)
+    assert actual[0].tolist() == pytest.approx(expected, abs=2e-6)
 
 
-def test_temperature_zero_is_the_best_symbol_whatever_else_is_asked() -> None:
+def test_temperature_zero_is_the_best_symbol_whatever_the_other_options() -> None:
     for options in ({}, {"top_k": 3}, {"top_p": 0.9}):
         assert sample(LOGITS, temperature=0.0, **options).tolist() == [2, 4]  # type: ignore[arg-type]
     assert sample(torch.zeros(1, 4), temperature=0.0).tolist() == [0]
@@ -60,22 +60,22 @@ def test_tiny_temperature_does_not_overflow() -> None:
 def test_forbidden_symbols_are_never_drawn() -> None:
     logits = LOGITS.clone()
     logits[:, 2:] = -torch.inf
-    shares = probabilities(logits, top_p=0.99, top_k=4)
-    assert not shares[:, 2:].any()
-    assert shares.sum(dim=-1).tolist() == pytest.approx([1.0, 1.0])
+    probs = probabilities(logits, top_p=0.99, top_k=4)
+    assert not probs[:, 2:].any()
+    assert probs.sum(dim=-1).tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_frequencies_follow_the_probabilities_and_the_seed() -> None:
     logits = LOGITS[:1].expand(20000, -1)
     drawn = sample(logits, temperature=1.5, top_k=4, generator=torch.Generator().manual_seed(4))
-    again = sample(logits, temperature=1.5, top_k=4, generator=torch.Generator().manual_seed(4))
-    other = sample(logits, temperature=1.5, top_k=4, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(drawn, again)
-    assert not torch.equal(drawn, other)
-    found = torch.bincount(drawn, minlength=5) / len(drawn)
-    want = by_definition(LOGITS[0].tolist(), 1.5, 4, None)
-    assert found.tolist() == pytest.approx(want, abs=0.012)
-    assert found[3] == 0.0
+    repeated = sample(logits, temperature=1.5, top_k=4, generator=torch.Generator().manual_seed(4))
+    other_seed = sample(logits, temperature=1.5, top_k=4, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(drawn, repeated)
+    assert not torch.equal(drawn, other_seed)
+    frequencies = torch.bincount(drawn, minlength=5) / len(drawn)
+    expected = by_definition(LOGITS[0].tolist(), 1.5, 4, None)
+    assert frequencies.tolist() == pytest.approx(expected, abs=0.012)
+    assert frequencies[3] == 0.0
 
 
 @pytest.mark.parametrize(

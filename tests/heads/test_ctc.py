@@ -26,18 +26,18 @@ LETTERS = Text("characters").fit(["abca"])
 H = 6
 
 
-def collapsed(path: tuple[int, ...]) -> tuple[int, ...]:
+def collapse_reference(path: tuple[int, ...]) -> tuple[int, ...]:
     """Repeats become one, then blanks (0) go: the definition."""
     return tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != 0)
 
 
-def everything(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
+def all_texts(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
     """The probability of every text, by all C^T alignments."""
-    found: dict[tuple[int, ...], float] = defaultdict(float)
+    probabilities: dict[tuple[int, ...], float] = defaultdict(float)
     steps, classes = log_probs.shape
     for path in itertools.product(range(classes), repeat=steps):
-        found[collapsed(path)] += math.exp(math.fsum(log_probs[t, c] for t, c in enumerate(path)))
-    return found
+        probabilities[collapse_reference(path)] += math.exp(math.fsum(log_probs[t, c] for t, c in enumerate(path)))
+    return probabilities
 
 
 def random_log_probs(seed: int, steps: int, classes: int, sharp: float = 1.0) -> np.ndarray:
@@ -65,15 +65,15 @@ def batch(texts: list[str], lengths: list[int], target: Text = WORDS) -> Batch:
 
 def head(target: Text = WORDS, **options: Any) -> CTC:
     torch.manual_seed(3)
-    made = ctc(H, target, None, **options)
-    assert isinstance(made, CTC)
+    module = ctc(H, target, None, **options)
+    assert isinstance(module, CTC)
     with torch.no_grad():
-        made.out.weight.mul_(3.0)
-    return made.eval()
+        module.out.weight.mul_(3.0)
+    return module.eval()
 
 
-def log_probs_of(made: CTC, given: Encoded, row: int) -> np.ndarray:
-    return made.log_probs(given)[row, : int(given.lengths[row])].detach().double().numpy()
+def log_probs_of(module: CTC, code: Encoded, row: int) -> np.ndarray:
+    return module.log_probs(code)[row, : int(code.lengths[row])].detach().double().numpy()
 
 
 def classes_of(text: str, target: Text = WORDS) -> tuple[int, ...]:
@@ -88,44 +88,44 @@ def classes_of(text: str, target: Text = WORDS) -> tuple[int, ...]:
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(2, 4), st.sampled_from([0.3, 1.0, 4.0]))
 def test_a_wide_beam_finds_every_text_with_its_probability(seed: int, steps: int, classes: int, sharp: float) -> None:
     log_probs = random_log_probs(seed, steps, classes, sharp)
-    truth = everything(log_probs)
-    found = prefix_beam_search(log_probs, beams=10_000)
-    assert {text for text, _ in found} == set(truth)
-    for text, total in found:
-        assert math.exp(total) == pytest.approx(truth[text], rel=1e-12)
-    assert [total for _, total in found] == sorted((total for _, total in found), reverse=True)
-    assert math.fsum(math.exp(total) for _, total in found) == pytest.approx(1.0)
+    expected = all_texts(log_probs)
+    results = prefix_beam_search(log_probs, beams=10_000)
+    assert {text for text, _ in results} == set(expected)
+    for text, total in results:
+        assert math.exp(total) == pytest.approx(expected[text], rel=1e-12)
+    assert [total for _, total in results] == sorted((total for _, total in results), reverse=True)
+    assert math.fsum(math.exp(total) for _, total in results) == pytest.approx(1.0)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 12))
 def test_a_narrow_beam_gives_no_more_than_is_there(seed: int, beams: int) -> None:
     log_probs = random_log_probs(seed, 6, 3)
-    truth = everything(log_probs)
-    found = prefix_beam_search(log_probs, beams=beams)
-    assert 1 <= len(found) <= beams
-    assert len({text for text, _ in found}) == len(found)
-    assert all(math.exp(total) <= truth[text] * (1 + 1e-12) for text, total in found)
+    expected = all_texts(log_probs)
+    results = prefix_beam_search(log_probs, beams=beams)
+    assert 1 <= len(results) <= beams
+    assert len({text for text, _ in results}) == len(results)
+    assert all(math.exp(total) <= expected[text] * (1 + 1e-12) for text, total in results)
 
 
 def test_beam_search_beats_the_best_path_where_many_alignments_say_the_same() -> None:
     # Blank is the best class of each step, yet "a" in one place or the other is likelier than nothing at all.
     log_probs = np.log(np.array([[0.6, 0.4], [0.6, 0.4]]))
-    assert collapsed(tuple(int(c) for c in log_probs.argmax(axis=1))) == ()
+    assert collapse_reference(tuple(int(c) for c in log_probs.argmax(axis=1))) == ()
     text, total = prefix_beam_search(log_probs, beams=8)[0]
     assert text == (1,)
     assert math.exp(total) == pytest.approx(0.4 * 0.4 + 2 * 0.4 * 0.6)
 
 
 def test_a_prefix_that_was_dropped_and_comes_back_is_the_same_prefix() -> None:
-    # With one beam, "a" is in, out and in again; it may not stand there twice or lose what follows it.
+    # With one beam, "a" is in, out and in again; it must not be there twice or lose what follows it.
     log_probs = np.log(np.array([[0.5, 0.3, 0.2], [0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]))
     for beams in (1, 2, 3, 5):
-        found = prefix_beam_search(log_probs, beams=beams)
-        assert len({text for text, _ in found}) == len(found)
+        results = prefix_beam_search(log_probs, beams=beams)
+        assert len({text for text, _ in results}) == len(results)
 
 
-def test_impossible_classes_are_never_said() -> None:
+def test_impossible_classes_are_never_predicted() -> None:
     with np.errstate(divide="ignore"):
         log_probs = np.log(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]))
     assert {text for text, _ in prefix_beam_search(log_probs, beams=10)} == {(), (1,)}
@@ -141,12 +141,12 @@ def test_search_refuses_nothing_to_search(shape: tuple[int, ...], beams: int) ->
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=5))
 def test_collapse_is_the_definition(paths: list[list[int]]) -> None:
     lengths = torch.tensor([len(path) for path in paths])
-    padded = torch.full((len(paths), int(lengths.max())), 3)  # what stands in the padding is nobody's business
+    padded = torch.full((len(paths), int(lengths.max())), 3)  # the padding does not matter
     for row, path in zip(padded, paths, strict=True):
         row[: len(path)] = torch.tensor(path)
     texts, counts = collapse(padded, lengths)
     for row, count, path in zip(texts.tolist(), counts.tolist(), paths, strict=True):
-        assert tuple(row[:count]) == collapsed(tuple(path))
+        assert tuple(row[:count]) == collapse_reference(tuple(path))
         assert not any(row[count:])
 
 
@@ -154,39 +154,39 @@ def test_collapse_is_the_definition(paths: list[list[int]]) -> None:
 
 
 def test_the_loss_is_minus_log_of_all_alignments_together() -> None:
-    made, given_ = head(), encoded([5, 3, 4])
+    module, code = head(), encoded([5, 3, 4])
     texts = ["a b", "c", "b b"]
-    loss, count = made.loss(given_, batch(texts, [5, 3, 4]))
-    wanted = 0.0
+    loss, count = module.loss(code, batch(texts, [5, 3, 4]))
+    expected = 0.0
     for row, text in enumerate(texts):
-        wanted -= math.log(everything(log_probs_of(made, given_, row))[classes_of(text)])
-    assert loss.item() == pytest.approx(wanted, rel=1e-5)
+        expected -= math.log(all_texts(log_probs_of(module, code, row))[classes_of(text)])
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert int(count) == 2 + 1 + 2
 
 
 def test_an_unknown_symbol_is_a_class_of_its_own() -> None:
-    made, given_ = head(), encoded([4])
-    loss, _ = made.loss(given_, batch(["a never"], [4]))
+    module, code = head(), encoded([4])
+    loss, _ = module.loss(code, batch(["a never"], [4]))
     assert classes_of("a never")[1] == 1
     assert loss.item() == pytest.approx(
-        -math.log(everything(log_probs_of(made, given_, 0))[classes_of("a never")]), rel=1e-5
+        -math.log(all_texts(log_probs_of(module, code, 0))[classes_of("a never")]), rel=1e-5
     )
 
 
 def test_loss_and_gradient_do_not_depend_on_padding() -> None:
-    made = head()
+    module = head()
     texts, lengths = ["a b c", "a"], [6, 2]
     together = encoded(lengths)
-    loss, _ = made.loss(together, batch(texts, lengths))
+    loss, _ = module.loss(together, batch(texts, lengths))
     loss.backward()
     assert together.steps.grad is not None
     sums, alone_grads = 0.0, []
     for row in range(2):
         steps = together.steps[row : row + 1, : lengths[row]].detach().clone().requires_grad_()
         alone = Encoded(steps, torch.tensor([lengths[row]]), steps[:, -1], tuple)
-        each, _ = made.loss(alone, batch([texts[row]], [lengths[row]]))
-        each.backward()
-        sums += each.item()
+        single_loss, _ = module.loss(alone, batch([texts[row]], [lengths[row]]))
+        single_loss.backward()
+        sums += single_loss.item()
         alone_grads.append(steps.grad)
     assert loss.item() == pytest.approx(sums, rel=1e-6)
     for row, grad in enumerate(alone_grads):
@@ -205,82 +205,80 @@ def test_a_text_without_room_is_refused_by_name(text: str, steps: int, needed: i
 
 @pytest.mark.parametrize(("text", "steps"), [("a b c", 3), ("a a", 3), ("a b a b", 4)])
 def test_a_text_that_just_fits_is_learned(text: str, steps: int) -> None:
-    made, given_ = head(), encoded([steps])
-    loss, _ = made.loss(given_, batch([text], [steps]))
-    assert loss.item() == pytest.approx(
-        -math.log(everything(log_probs_of(made, given_, 0))[classes_of(text)]), rel=1e-4
-    )
+    module, code = head(), encoded([steps])
+    loss, _ = module.loss(code, batch([text], [steps]))
+    assert loss.item() == pytest.approx(-math.log(all_texts(log_probs_of(module, code, 0))[classes_of(text)]), rel=1e-4)
 
 
 def test_texts_without_room_are_left_out_and_counted_if_asked() -> None:
-    made = head(too_long="skip")
+    module = head(too_long="skip")
     texts, lengths = ["a b", "a b c", "a"], [4, 2, 1]
-    given_ = encoded(lengths)
-    loss, count = made.loss(given_, batch(texts, lengths))
+    code = encoded(lengths)
+    loss, count = module.loss(code, batch(texts, lengths))
     loss.backward()
-    wanted = [-math.log(everything(log_probs_of(made, given_, row))[classes_of(texts[row])]) for row in (0, 2)]
-    assert loss.item() == pytest.approx(sum(wanted), rel=1e-5)
+    expected = [-math.log(all_texts(log_probs_of(module, code, row))[classes_of(texts[row])]) for row in (0, 2)]
+    assert loss.item() == pytest.approx(sum(expected), rel=1e-5)
     assert int(count) == 3
-    assert made.left_out == 1
-    assert given_.steps.grad is not None
-    assert bool(given_.steps.grad.isfinite().all())
-    assert not given_.steps.grad[1].any()
+    assert module.left_out == 1
+    assert code.steps.grad is not None
+    assert bool(code.steps.grad.isfinite().all())
+    assert not code.steps.grad[1].any()
 
 
 # Prediction
 
 
 @pytest.mark.parametrize("search", ["greedy", "beam"])
-def test_confidence_is_the_probability_of_what_is_said(search: str) -> None:
-    made, lengths = head(search=search, beams=2000), [5, 1, 4]
-    given_ = encoded(lengths)
-    for row, said in enumerate(made.predict(given_, batch(["a"] * 3, lengths))):
-        truth = everything(log_probs_of(made, given_, row))
-        text = tuple(classes_of(said.value)) if said.value else ()
-        assert said.confidence == pytest.approx(truth[text], rel=1e-4)
+def test_confidence_is_the_probability_of_the_text(search: str) -> None:
+    module, lengths = head(search=search, beams=2000), [5, 1, 4]
+    code = encoded(lengths)
+    for row, prediction in enumerate(module.predict(code, batch(["a"] * 3, lengths))):
+        expected = all_texts(log_probs_of(module, code, row))
+        text = tuple(classes_of(prediction.value)) if prediction.value else ()
+        assert prediction.confidence == pytest.approx(expected[text], rel=1e-4)
         if search == "beam":
-            assert truth[text] == pytest.approx(max(truth.values()), rel=1e-6)
+            assert expected[text] == pytest.approx(max(expected.values()), rel=1e-6)
         else:
-            assert text == collapsed(tuple(int(c) for c in log_probs_of(made, given_, row).argmax(axis=1)))
+            assert text == collapse_reference(tuple(int(c) for c in log_probs_of(module, code, row).argmax(axis=1)))
 
 
 def test_the_best_texts_come_with_their_probabilities() -> None:
-    made = head(search="beam", beams=2000, best=3)
-    given_ = encoded([4])
-    said = made.predict(given_, batch(["a"], [4]))[0]
-    truth = sorted(everything(log_probs_of(made, given_, 0)).values(), reverse=True)
-    assert [share for _, share in said.scores] == pytest.approx(truth[:3], rel=1e-4)
-    assert said.scores[0] == [said.value, said.confidence]
+    module = head(search="beam", beams=2000, best=3)
+    code = encoded([4])
+    prediction = module.predict(code, batch(["a"], [4]))[0]
+    expected = sorted(all_texts(log_probs_of(module, code, 0)).values(), reverse=True)
+    assert [probability for _, probability in prediction.scores] == pytest.approx(expected[:3], rel=1e-4)
+    assert prediction.scores[0] == [prediction.value, prediction.confidence]
 
 
 def test_as_many_texts_as_asked_for_whatever_the_beam() -> None:
-    made = head(search="beam", beams=2, best=4)
-    assert len(made.predict(encoded([5]), batch(["a"], [5]))[0].scores) == 4
+    module = head(search="beam", beams=2, best=4)
+    assert len(module.predict(encoded([5]), batch(["a"], [5]))[0].scores) == 4
 
 
 @pytest.mark.parametrize("search", ["greedy", "beam"])
 def test_predictions_do_not_depend_on_the_batch(search: str) -> None:
-    made, lengths = head(search=search), [7, 3, 5]
-    given_ = encoded(lengths)
-    together = made.predict(given_, batch(["a"] * 3, lengths))
+    module, lengths = head(search=search), [7, 3, 5]
+    code = encoded(lengths)
+    together = module.predict(code, batch(["a"] * 3, lengths))
     for row, length in enumerate(lengths):
-        steps = given_.steps[row : row + 1, :length]
-        alone = made.predict(Encoded(steps, torch.tensor([length]), steps[:, -1], tuple), batch(["a"], [length]))[0]
+        steps = code.steps[row : row + 1, :length]
+        alone = module.predict(Encoded(steps, torch.tensor([length]), steps[:, -1], tuple), batch(["a"], [length]))[0]
         assert alone.value == together[row].value
         assert alone.confidence == pytest.approx(together[row].confidence, rel=1e-4)
 
 
-def test_nothing_said_is_an_empty_text() -> None:
-    made = head()
+def test_blanks_alone_are_an_empty_text() -> None:
+    module = head()
     with torch.no_grad():
-        made.out.bias[0] = 50.0
-    said = made.predict(encoded([3, 2]), batch(["a", "a"], [3, 2]))
-    assert [each.value for each in said] == ["", ""]
-    assert said[0].confidence == pytest.approx(1.0)
+        module.out.bias[0] = 50.0
+    predictions = module.predict(encoded([3, 2]), batch(["a", "a"], [3, 2]))
+    assert [prediction.value for prediction in predictions] == ["", ""]
+    assert predictions[0].confidence == pytest.approx(1.0)
 
 
 def test_texts_come_back_as_their_field_spells_them() -> None:
-    made = head(LETTERS)
+    module = head(LETTERS)
 
     class Fixed(CTC):
         def log_probs(self, encoded: Encoded) -> Tensor:
@@ -289,8 +287,8 @@ def test_texts_come_back_as_their_field_spells_them() -> None:
             table[0, torch.arange(len(path)), torch.tensor(path)] = 0.0
             return table
 
-    made.__class__ = Fixed
-    assert made.predict(encoded([5]), batch(["a"], [5], LETTERS))[0].value == "aab\ufffd"
+    module.__class__ = Fixed
+    assert module.predict(encoded([5]), batch(["a"], [5], LETTERS))[0].value == "aab\ufffd"
 
 
 def test_it_serves_texts_only() -> None:
@@ -300,12 +298,12 @@ def test_it_serves_texts_only() -> None:
 
 
 def test_it_learns_to_read_a_code() -> None:
-    # Each symbol is a step of its own kind, held for one to three steps, with pauses (kind 3) in between.
-    # Some pauses are empty, so that the symbols cannot be told from the pauses alone.
+    # Each symbol has a step of its own, repeated for one to three steps, with pauses (number 3) in between.
+    # Some pauses are empty, so that pauses alone do not separate symbols.
     rng = np.random.default_rng(0)
     patterns = torch.randn(4, H, generator=torch.Generator().manual_seed(1))
-    made = head().train()
-    optimizer = torch.optim.Adam(made.parameters(), lr=0.05)
+    module = head().train()
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
     names = "abc"
     loss = math.inf
     for _ in range(250):
@@ -318,13 +316,13 @@ def test_it_learns_to_read_a_code() -> None:
             texts.append(" ".join(names[s] for s in symbols))
         lengths = [len(row) for row in rows]
         steps = torch.zeros(8, max(lengths), H)
-        for row, kinds in enumerate(rows):
-            steps[row, : len(kinds)] = patterns[kinds]
-        given_ = Encoded(steps, torch.tensor(lengths), steps[:, -1], tuple)
-        total, count = made.loss(given_, batch(texts, lengths))
+        for row, symbols_of_steps in enumerate(rows):
+            steps[row, : len(symbols_of_steps)] = patterns[symbols_of_steps]
+        code = Encoded(steps, torch.tensor(lengths), steps[:, -1], tuple)
+        total, count = module.loss(code, batch(texts, lengths))
         optimizer.zero_grad()
         (total / count).backward()
         optimizer.step()
         loss = (total / count).item()
     assert loss < 0.05
-    assert [said.value for said in made.eval().predict(given_, batch(texts, lengths))] == texts
+    assert [prediction.value for prediction in module.eval().predict(code, batch(texts, lengths))] == texts

@@ -21,14 +21,14 @@ from seqkit.layers.embedding import Embedding
 from seqkit.types import END, PAD, START, UNKNOWN, Prediction
 from tests.contracts.test_invariance import CHECKS, ENCODERS, Model
 from tests.reference.beam import beam_search
-from tests.reference.decoders import Walk, nats
+from tests.reference.decoders import ReferenceDecoder, nats
 
 H = 6
 LENGTHS = torch.tensor([4, 1, 3])
 TARGET = Text("characters").fit(["abcdefg"])
 TEXTS = ["bad", "f", "cabbage"]
 
-WAYS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "dot": {"attention": "dot"},
     "additive": {"attention": "additive", "hidden": 5},
@@ -39,10 +39,15 @@ WAYS: dict[str, dict[str, Any]] = {
     "covered": {"coverage": 0.7, "attention": "additive"},
     "covered-fed": {"coverage": 0.7, "input_feeding": True},
 }
-EVERY: dict[str, Callable[..., Head]] = {
-    **{name: lambda dim=H, way=way, **more: attend(dim, TARGET, **(way | more)) for name, way in WAYS.items()},
-    "generate": lambda dim=H, **more: generate(dim, TARGET, **more),
-    "generate-deep": lambda dim=H, **more: generate(dim, TARGET, layers=2, cell="gru", tied=True, hidden=5, **more),
+FACTORIES: dict[str, Callable[..., Head]] = {
+    **{
+        name: lambda dim=H, variant=variant, **options: attend(dim, TARGET, **(variant | options))
+        for name, variant in VARIANTS.items()
+    },
+    "generate": lambda dim=H, **options: generate(dim, TARGET, **options),
+    "generate-deep": lambda dim=H, **options: generate(
+        dim, TARGET, layers=2, cell="gru", tied=True, hidden=5, **options
+    ),
 }
 
 
@@ -59,11 +64,11 @@ def batch(texts: list[str] | None = None, lengths: Tensor = LENGTHS) -> Batch:
         return Batch(x, lengths)
     ids = [torch.from_numpy(TARGET.encode(text).astype(np.int64)) for text in texts]
     y = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
-    return Batch(x, lengths, y, torch.tensor([len(each) for each in ids]))
+    return Batch(x, lengths, y, torch.tensor([len(text_ids) for text_ids in ids]))
 
 
-def loud(head: Any) -> Any:
-    """Louder weights than any start, and the same ones each time: what leaks should show."""
+def amplified(head: Any) -> Any:
+    """The head with larger weights than initial ones, the same each time, so that errors show."""
     torch.manual_seed(5)
     with torch.no_grad():
         for parameter in head.parameters():
@@ -71,192 +76,194 @@ def loud(head: Any) -> Any:
     return head.eval()
 
 
-def walk(head: Any, code: Encoded, row: int) -> Walk:
-    return Walk(head.decoder, code.steps[row, : int(code.lengths[row])], code.last[row])
+def reference(head: Any, code: Encoded, row: int) -> ReferenceDecoder:
+    return ReferenceDecoder(head.decoder, code.steps[row, : int(code.lengths[row])], code.last[row])
 
 
 def ids(text: str) -> list[int]:
-    return [int(each) for each in TARGET.encode(text)]
+    return [int(symbol) for symbol in TARGET.encode(text)]
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FACTORIES)
 @torch.no_grad()
 def test_the_loss_by_hand(name: str) -> None:
-    head, code = loud(EVERY[name]()), encoded()
+    head, code = amplified(FACTORIES[name]()), encoded()
     total, count = head.loss(code, batch(TEXTS))
-    want = sum(sum(nats(walk(head, code, row), START, ids(text))) for row, text in enumerate(TEXTS))
-    assert float(total) == pytest.approx(want, rel=1e-5)
+    expected = sum(sum(nats(reference(head, code, row), START, ids(text))) for row, text in enumerate(TEXTS))
+    assert float(total) == pytest.approx(expected, rel=1e-5)
     assert int(count) == sum(len(text) + 1 for text in TEXTS)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FACTORIES)
 @torch.no_grad()
 def test_a_prediction_is_as_probable_as_the_loss_has_it(name: str) -> None:
-    head, code = loud(EVERY[name](max_length=12, beams=3, best=3)), encoded()
+    head, code = amplified(FACTORIES[name](max_length=12, beams=3, best=3)), encoded()
     for row, prediction in enumerate(head.predict(code, batch())):
         rows = torch.tensor([row])
-        alone = Encoded(code.steps[rows], code.lengths[rows], code.last[rows], tuple)
-        for text, share in prediction.scores["best"]:
+        single = Encoded(code.steps[rows], code.lengths[rows], code.last[rows], tuple)
+        for text, probability in prediction.scores["best"]:
             if "\ufffd" in text:
                 continue
-            total, _ = head.loss(alone, batch([text], code.lengths[rows]))
-            assert math.log(share) == pytest.approx(-float(total), rel=1e-5)
+            total, _ = head.loss(single, batch([text], code.lengths[rows]))
+            assert math.log(probability) == pytest.approx(-float(total), rel=1e-5)
         assert prediction.value == prediction.scores["best"][0][0]
         assert prediction.confidence == prediction.scores["best"][0][1]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.8])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FACTORIES)
 @torch.no_grad()
-def test_predictions_are_those_of_the_slow_search(name: str, alpha: float) -> None:
-    head, code = loud(EVERY[name](max_length=6, beams=3, best=2, alpha=alpha, unknown=False)), encoded()
-    symbols = [each for each in range(TARGET.size) if each not in (PAD, UNKNOWN, START, END)]
+def test_predictions_are_those_of_the_reference_search(name: str, alpha: float) -> None:
+    head, code = amplified(FACTORIES[name](max_length=6, beams=3, best=2, alpha=alpha, unknown=False)), encoded()
+    symbols = [symbol for symbol in range(TARGET.size) if symbol not in (PAD, UNKNOWN, START, END)]
     for row, prediction in enumerate(head.predict(code, batch())):
 
         def log_probs(text: Any, row: int = row) -> list[float]:
-            there = walk(head, code, row)
+            decoder = reference(head, code, row)
             for symbol in (START, *text):
-                shares = there.read(symbol)
-            said: list[float] = shares.tolist()
-            return said
+                result = decoder.read(symbol)
+            next_log_probs: list[float] = result.tolist()
+            return next_log_probs
 
         options: Any = {"end": END, "limit": 7, "beams": 3, "best": 2, "alpha": alpha, "min_length": 1}
-        wanted = beam_search(log_probs, symbols, **options)
+        expected = beam_search(log_probs, symbols, **options)
         assert [text for text, _ in prediction.scores["best"]] == [
-            TARGET.decode(np.array(found, dtype=np.int64)) for _, _, found in wanted
+            TARGET.decode(np.array(ids_, dtype=np.int64)) for _, _, ids_ in expected
         ]
         if "alignment" in prediction.scores:
-            there = walk(head, code, row)
-            nats(there, START, ids(prediction.value))
-            assert prediction.scores["alignment"] == there.looked[:-1]
+            decoder = reference(head, code, row)
+            nats(decoder, START, ids(prediction.value))
+            assert prediction.scores["alignment"] == decoder.alignment[:-1]
 
 
 @pytest.mark.parametrize("encoder", ["none", "lstm-both", "gru"])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_predictions_depend_on_the_example_alone(name: str, encoder: str) -> None:
     torch.manual_seed(0)
-    model = Model(ENCODERS[encoder](), lambda dim, layer: EVERY[name](dim, max_length=15, beams=4, best=2, alpha=0.6))
+    options = {"max_length": 15, "beams": 4, "best": 2, "alpha": 0.6}
+    model = Model(ENCODERS[encoder](), lambda dim, layer: FACTORIES[name](dim, **options))
     for check in CHECKS:
         check(model)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_losses_and_gradients_add_up_over_any_division_into_batches(name: str) -> None:
-    head, code = loud(EVERY[name]()).train(), encoded()
+    head, code = amplified(FACTORIES[name]()).train(), encoded()
 
-    def of(rows: list[int]) -> list[Tensor]:
+    def loss_and_gradients(rows: list[int]) -> list[Tensor]:
         index = torch.tensor(rows)
-        part = Encoded(code.steps[index], code.lengths[index], code.last[index], tuple)
-        total, count = head.loss(part, batch([TEXTS[row] for row in rows], code.lengths[index]))
-        found = torch.autograd.grad(total, list(head.parameters()), allow_unused=True)
-        return [total.detach(), count, *(torch.zeros(()) if each is None else each for each in found)]
+        code_rows = Encoded(code.steps[index], code.lengths[index], code.last[index], tuple)
+        total, count = head.loss(code_rows, batch([TEXTS[row] for row in rows], code.lengths[index]))
+        gradients = torch.autograd.grad(total, list(head.parameters()), allow_unused=True)
+        return [total.detach(), count, *(torch.zeros(()) if gradient is None else gradient for gradient in gradients)]
 
-    whole = of([0, 1, 2])
-    parts = [sum(column) for column in zip(of([0]), of([1]), of([2]), strict=True)]
-    for got, want in zip(parts, whole, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-4, atol=2e-5)
+    together = loss_and_gradients([0, 1, 2])
+    summed = [sum(column) for column in zip(*(loss_and_gradients([row]) for row in range(3)), strict=True)]
+    for actual, expected in zip(summed, together, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", FACTORIES)
 @torch.no_grad()
-def test_taking_examples_in_parts_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    head, code = loud(EVERY[name](max_length=9)), encoded()
+def test_slices_of_a_batch_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, code = amplified(FACTORIES[name](max_length=9)), encoded()
     total, _ = head.loss(code, batch(TEXTS))
-    said = head.predict(code, batch())
+    predictions = head.predict(code, batch())
     monkeypatch.setattr(text_search, "MAX_NUMBERS", 1)
     assert float(head.loss(code, batch(TEXTS))[0]) == pytest.approx(float(total), rel=1e-6)
-    for got, want in zip(head.predict(code, batch()), said, strict=True):
-        assert (got.value, got.scores) == (want.value, want.scores)
-        assert got.confidence == pytest.approx(want.confidence, rel=1e-5)
+    for actual, expected in zip(head.predict(code, batch()), predictions, strict=True):
+        assert (actual.value, actual.scores) == (expected.value, expected.scores)
+        assert actual.confidence == pytest.approx(expected.confidence, rel=1e-5)
 
 
 @torch.no_grad()
 def test_label_smoothing_is_for_training_only() -> None:
-    plain, smooth = loud(attend(H, TARGET)), loud(attend(H, TARGET, label_smoothing=0.3))
+    plain, smooth = amplified(attend(H, TARGET)), amplified(attend(H, TARGET, label_smoothing=0.3))
     code = encoded()
     total = float(plain.loss(code, batch(TEXTS))[0].detach())
     assert float(smooth.loss(code, batch(TEXTS))[0].detach()) == pytest.approx(total)
-    even = 0.0
+    uniform_nats = 0.0
     for row, text in enumerate(TEXTS):
-        there = walk(plain, code, row)
+        decoder = reference(plain, code, row)
         for symbol in [START, *ids(text)[:-1]]:
-            even -= float(there.read(symbol).mean())
-    assert float(smooth.train().loss(code, batch(TEXTS))[0].detach()) == pytest.approx(0.7 * total + 0.3 * even)
+            uniform_nats -= float(decoder.read(symbol).mean())
+    assert float(smooth.train().loss(code, batch(TEXTS))[0].detach()) == pytest.approx(0.7 * total + 0.3 * uniform_nats)
 
 
 @pytest.mark.parametrize("name", ["covered", "covered-fed"])
 @torch.no_grad()
-def test_looking_again_costs_while_training(name: str) -> None:
-    head, code = loud(EVERY[name]()), encoded()
+def test_the_coverage_loss_is_for_training_only(name: str) -> None:
+    head, code = amplified(FACTORIES[name]()), encoded()
     plain = float(head.loss(code, batch(TEXTS))[0].detach())
-    again = 0.0
+    coverage_loss = 0.0
     for row, text in enumerate(TEXTS):
-        there = walk(head, code, row)
-        nats(there, START, ids(text))
-        again += there.again
-    assert again > 1.0
-    assert float(head.train().loss(code, batch(TEXTS))[0].detach()) == pytest.approx(plain + 0.7 * again, rel=1e-5)
+        decoder = reference(head, code, row)
+        nats(decoder, START, ids(text))
+        coverage_loss += decoder.coverage_loss
+    assert coverage_loss > 1.0
+    total = float(head.train().loss(code, batch(TEXTS))[0].detach())
+    assert total == pytest.approx(plain + 0.7 * coverage_loss, rel=1e-5)
 
 
 # Scheduled sampling
 
 
-def test_the_share_of_truth_falls_as_the_paper_has_it() -> None:
+def test_the_share_of_true_symbols_falls_as_in_the_paper() -> None:
     head: Any = attend(H, TARGET, scheduled_sampling="inverse_sigmoid", sampling_decay=50.0)
     for batches in (0, 10, 200, 100_000):
         head.batches.fill_(batches)
-        want = 50.0 / (50.0 + math.exp(min(700.0, batches / 50.0)))
-        assert float(head.true_share()) == pytest.approx(want, abs=1e-12)
+        expected = 50.0 / (50.0 + math.exp(min(700.0, batches / 50.0)))
+        assert float(head.true_share()) == pytest.approx(expected, abs=1e-12)
     line: Any = attend(H, TARGET, scheduled_sampling="linear", sampling_decay=50.0, teaching_floor=0.2)
-    for batches, want in ((0, 1.0), (10, 0.8), (45, 0.2), (99, 0.2)):
+    for batches, expected in ((0, 1.0), (10, 0.8), (45, 0.2), (99, 0.2)):
         line.batches.fill_(batches)
-        assert float(line.true_share()) == pytest.approx(want)
+        assert float(line.true_share()) == pytest.approx(expected)
 
 
 def test_with_all_truth_it_is_teacher_forcing() -> None:
     for name in ("plain", "fed", "covered"):
-        head = loud(EVERY[name]()).train()
-        sampled = loud(EVERY[name](scheduled_sampling="linear", sampling_decay=1e9)).train()
+        head = amplified(FACTORIES[name]()).train()
+        sampled = amplified(FACTORIES[name](scheduled_sampling="linear", sampling_decay=1e9)).train()
         sampled.decoder.load_state_dict(head.decoder.state_dict())
-        want, count = head.loss(encoded(), batch(TEXTS))
-        got, terms = sampled.loss(encoded(), batch(TEXTS))
-        torch.testing.assert_close(got, want)
+        expected, count = head.loss(encoded(), batch(TEXTS))
+        actual, terms = sampled.loss(encoded(), batch(TEXTS))
+        torch.testing.assert_close(actual, expected)
         assert int(terms) == int(count)
 
 
 @torch.no_grad()
-def test_without_truth_it_reads_what_it_said_itself() -> None:
-    head = loud(attend(H, TARGET, scheduled_sampling="linear", sampling_decay=1.0)).train()
-    # So sure of itself that a draw is the best symbol, and what that is depends on where it stands.
+def test_without_truth_it_reads_its_own_symbols() -> None:
+    head = amplified(attend(H, TARGET, scheduled_sampling="linear", sampling_decay=1.0)).train()
+    # Probabilities so large that a draw is the best symbol, which differs from step to step.
     head.decoder.weight.mul_(1000.0)
     head.batches.fill_(5)
     code = encoded()
-    want = 0.0
+    expected = 0.0
     for row, text in enumerate(TEXTS):
-        there, before = walk(head, code, row), START
+        decoder, previous = reference(head, code, row), START
         for symbol in ids(text):
-            shares = there.read(before)
-            want -= float(shares[symbol])
-            before = int(shares.argmax())
+            next_log_probs = decoder.read(previous)
+            expected -= float(next_log_probs[symbol])
+            previous = int(next_log_probs.argmax())
     total, _ = head.loss(code, batch(TEXTS))
-    assert float(total.detach()) == pytest.approx(want, rel=1e-4)
+    assert float(total.detach()) == pytest.approx(expected, rel=1e-4)
 
 
 @torch.no_grad()
-def test_what_it_reads_is_drawn_from_what_it_said() -> None:
-    head = loud(attend(H, TARGET, scheduled_sampling="linear", sampling_decay=1.0)).train()
+def test_symbols_are_drawn_from_its_own_distribution() -> None:
+    head = amplified(attend(H, TARGET, scheduled_sampling="linear", sampling_decay=1.0)).train()
     head.decoder.weight.mul_(0.3)
     head.batches.fill_(5)
-    one = encoded(torch.tensor([1]))
-    many = Encoded(one.steps.expand(4000, -1, -1), one.lengths.expand(4000), one.last.expand(4000, -1), tuple)
+    single = encoded(torch.tensor([1]))
+    many = Encoded(single.steps.expand(4000, -1, -1), single.lengths.expand(4000), single.last.expand(4000, -1), tuple)
     read: list[Tensor] = []
     step = head.decoder.step
-    head.decoder.step = lambda source, at, symbols: read.append(symbols) or step(source, at, symbols)
+    head.decoder.step = lambda source, state, symbols: read.append(symbols) or step(source, state, symbols)
     head.loss(many, batch(["a"] * 4000, many.lengths))
     assert (read[0] == START).all()
-    shares = walk(head, one, 0).read(START).exp()
-    seen = torch.bincount(read[1].flatten(), minlength=len(shares)) / 4000
-    torch.testing.assert_close(seen, shares, atol=4 * math.sqrt(0.25 / 4000), rtol=0)
+    probabilities = reference(head, single, 0).read(START).exp()
+    frequencies = torch.bincount(read[1].flatten(), minlength=len(probabilities)) / 4000
+    torch.testing.assert_close(frequencies, probabilities, atol=4 * math.sqrt(0.25 / 4000), rtol=0)
 
 
 def test_batches_are_counted_in_training_only_and_saved() -> None:
@@ -268,7 +275,7 @@ def test_batches_are_counted_in_training_only_and_saved() -> None:
     assert "batches" not in attend(H, TARGET).state_dict()
 
 
-def test_a_run_that_goes_on_from_what_was_saved_is_the_same_run() -> None:
+def test_a_resumed_run_is_the_same_run() -> None:
     def trained(head: Head, steps: int) -> list[float]:
         optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
         losses = []
@@ -284,42 +291,44 @@ def test_a_run_that_goes_on_from_what_was_saved_is_the_same_run() -> None:
         torch.manual_seed(1)
         return attend(H, TARGET, scheduled_sampling="linear", sampling_decay=8.0, dropout=0.2)
 
-    whole = new()
-    want = trained(whole, 8)
+    uninterrupted = new()
+    expected = trained(uninterrupted, 8)
     first = new()
-    got = trained(first, 3)
+    actual = trained(first, 3)
     state, random = first.state_dict(), torch.get_rng_state()
     second = new()
     second.load_state_dict(state)
     torch.set_rng_state(random)
-    assert got + trained(second, 5) == want
-    for name, tensor in whole.state_dict().items():
+    assert actual + trained(second, 5) == expected
+    for name, tensor in uninterrupted.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
 
 
 # Limits, unknown symbols, draws
 
 
-def test_texts_that_their_limit_cuts_are_told_and_counted() -> None:
-    head = loud(attend(H, TARGET, max_length=5))
+def test_texts_that_are_cut_are_marked_and_counted() -> None:
+    head = amplified(attend(H, TARGET, max_length=5))
     with torch.no_grad():
         head.decoder.bias[END] = -50.0
-    said = head.predict(encoded(), batch())
-    assert all(len(each.value) == 5 and each.scores["cut"] for each in said)
+    predictions = head.predict(encoded(), batch())
+    assert all(len(prediction.value) == 5 and prediction.scores["cut"] for prediction in predictions)
     assert head.cut == 3
-    short = loud(attend(H, TARGET, max_length=50, max_ratio=2.0))
+    short = amplified(attend(H, TARGET, max_length=50, max_ratio=2.0))
     with torch.no_grad():
         short.decoder.bias[END] = -50.0
-    assert [len(each.value) for each in short.predict(encoded(), batch())] == [8, 2, 6]
+    assert [len(prediction.value) for prediction in short.predict(encoded(), batch())] == [8, 2, 6]
     with torch.no_grad():
         short.decoder.bias[END] = 50.0
-    assert [(len(each.value), "cut" in each.scores) for each in short.predict(encoded(), batch())] == [(1, False)] * 3
+    assert [
+        (len(prediction.value), "cut" in prediction.scores) for prediction in short.predict(encoded(), batch())
+    ] == [(1, False)] * 3
 
 
 @pytest.mark.parametrize("search", ["greedy", "beam"])
-def test_the_unknown_symbol_is_said_only_where_it_may_be(search: Any) -> None:
+def test_the_unknown_symbol_is_predicted_only_if_allowed(search: Any) -> None:
     for unknown in (True, False):
-        head = loud(attend(H, TARGET, search=search, max_length=4, unknown=unknown))
+        head = amplified(attend(H, TARGET, search=search, max_length=4, unknown=unknown))
         with torch.no_grad():
             head.decoder.bias[[PAD, UNKNOWN, START]] = 40.0
         for prediction in head.predict(encoded(), batch()):
@@ -327,33 +336,33 @@ def test_the_unknown_symbol_is_said_only_where_it_may_be(search: Any) -> None:
 
 
 def test_greedy_search_is_the_best_symbol_at_each_step() -> None:
-    head, code = loud(attend(H, TARGET, search="greedy", max_length=8)), encoded()
+    head, code = amplified(attend(H, TARGET, search="greedy", max_length=8)), encoded()
     for row, prediction in enumerate(head.predict(code, batch())):
-        there, before, text = walk(head, code, row), START, []
-        for place in range(8):
-            shares = there.read(before).detach()
-            shares[[PAD, START, *((END,) if place == 0 else ())]] = -torch.inf
-            before = int(shares.argmax())
-            if before == END:
+        decoder, previous, text = reference(head, code, row), START, []
+        for position in range(8):
+            next_log_probs = decoder.read(previous).detach()
+            next_log_probs[[PAD, START, *((END,) if position == 0 else ())]] = -torch.inf
+            previous = int(next_log_probs.argmax())
+            if previous == END:
                 break
-            text.append(before)
+            text.append(previous)
         assert prediction.value == TARGET.decode(np.array(text, dtype=np.int64))
 
 
 def test_draws_have_the_models_distribution() -> None:
-    head: Any = loud(generate(H, TARGET))
+    head: Any = amplified(generate(H, TARGET))
     with torch.no_grad():
         head.decoder.weight.mul_(0.3)
         head.decoder.bias[END] = 2.0
-    one = encoded(torch.tensor([1]))
-    many = Encoded(one.steps.expand(4000, -1, -1), one.lengths.expand(4000), one.last.expand(4000, -1), tuple)
+    single = encoded(torch.tensor([1]))
+    many = Encoded(single.steps.expand(4000, -1, -1), single.lengths.expand(4000), single.last.expand(4000, -1), tuple)
     texts = head.write(many, length=20, generator=torch.Generator().manual_seed(3))
-    shares = walk(head, one, 0).read(START).detach().exp()
-    shares[[PAD, UNKNOWN, START, END]] = 0.0
-    shares = shares / shares.sum()
+    probabilities = reference(head, single, 0).read(START).detach().exp()
+    probabilities[[PAD, UNKNOWN, START, END]] = 0.0
+    probabilities = probabilities / probabilities.sum()
     for number, letter in enumerate(TARGET.vocabulary.symbols, start=END + 1):
-        share = sum(text.startswith(letter) for text in texts) / len(texts)
-        assert share == pytest.approx(float(shares[number]), abs=4 * math.sqrt(0.25 / len(texts)))
+        frequency = sum(text.startswith(letter) for text in texts) / len(texts)
+        assert frequency == pytest.approx(float(probabilities[number]), abs=4 * math.sqrt(0.25 / len(texts)))
     assert all(texts), "an empty text was drawn"
     assert texts == head.write(many, length=20, generator=torch.Generator().manual_seed(3))
     assert texts != head.write(many, length=20, generator=torch.Generator().manual_seed(4))
@@ -362,20 +371,20 @@ def test_draws_have_the_models_distribution() -> None:
 
 @pytest.mark.parametrize("name", ["plain", "fed", "covered", "generate"])
 def test_without_temperature_a_draw_is_the_greedy_text(name: str) -> None:
-    head, code = loud(EVERY[name](search="greedy", max_length=30, unknown=False)), encoded()
-    said = [prediction.value for prediction in head.predict(code, batch())]
-    assert head.write(code, length=30, temperature=0.0) == said
+    head, code = amplified(FACTORIES[name](search="greedy", max_length=30, unknown=False)), encoded()
+    texts = [prediction.value for prediction in head.predict(code, batch())]
+    assert head.write(code, length=30, temperature=0.0) == texts
 
 
-# What they say of themselves
+# Attributes
 
 
-def test_what_they_serve_and_say() -> None:
+def test_attributes_of_the_factories() -> None:
     for factory in (attend, generate):
         assert factory.accepts == (Text,)  # type: ignore[attr-defined]
         assert factory.loss_name == "nats"  # type: ignore[attr-defined]
-        made = factory(H, TARGET)
-        assert (made.accepts, made.loss_name, made.writes, made.needs_causal) == ((Text,), "nats", True, False)
+        head = factory(H, TARGET)
+        assert (head.accepts, head.loss_name, head.writes, head.needs_causal) == ((Text,), "nats", True, False)
         assert factory.__name__ in heads.__all__
     assert "beams=7" in repr(attend(H, TARGET, beams=7))
 
@@ -387,16 +396,16 @@ def test_tied_weights_are_saved_once() -> None:
 
 
 def test_one_text_is_asked_for_by_default() -> None:
-    (prediction, *_) = loud(generate(H, TARGET, max_length=200)).predict(encoded(), batch())
+    (prediction, *_) = amplified(generate(H, TARGET, max_length=200)).predict(encoded(), batch())
     assert isinstance(prediction, Prediction)
     assert prediction.scores is None or set(prediction.scores) <= {"cut"}
 
 
-def test_it_learns_to_turn_a_text_round() -> None:
-    """Only attention can do it for lengths that no vector holds."""
+def test_it_learns_to_reverse_a_text() -> None:
+    """Only attention can do it for texts that are too long for one vector."""
     rng = np.random.default_rng(0)
 
-    def some(count: int) -> tuple[Tensor, Tensor, list[str]]:
+    def draw_examples(count: int) -> tuple[Tensor, Tensor, list[str]]:
         lengths = torch.from_numpy(rng.integers(1, 9, count))
         texts = ["".join(rng.choice(list("abcdefg"), length)) for length in lengths.tolist()]
         x = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids(text)[:-1]) for text in texts], batch_first=True)
@@ -405,21 +414,21 @@ def test_it_learns_to_turn_a_text_round() -> None:
     torch.manual_seed(0)
     layer, encoder = Embedding(TARGET.size, 16), lstm(16, hidden=24, bidirectional=True)
     head = attend(48, TARGET, hidden=48, embedding=16, attention="general", max_length=12)
-    parts = torch.nn.ModuleList([layer, encoder, head])
-    optimizer = torch.optim.Adam(parts.parameters(), lr=1e-2)
+    modules = torch.nn.ModuleList([layer, encoder, head])
+    optimizer = torch.optim.Adam(modules.parameters(), lr=1e-2)
     for _ in range(220):
-        x, lengths, texts = some(64)
+        x, lengths, texts = draw_examples(64)
         total, count = head.loss(encoder(*layer(x, lengths)), batch([text[::-1] for text in texts], lengths))
         optimizer.zero_grad()
         (total / count).backward()
-        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimizer.step()
-    x, lengths, texts = some(200)
-    parts.eval()
-    said = head.predict(encoder(*layer(x, lengths)), batch(lengths=lengths))
-    assert np.mean([each.value == text[::-1] for each, text in zip(said, texts, strict=True)]) > 0.9
+    x, lengths, texts = draw_examples(200)
+    modules.eval()
+    predictions = head.predict(encoder(*layer(x, lengths)), batch(lengths=lengths))
+    assert np.mean([prediction.value == text[::-1] for prediction, text in zip(predictions, texts, strict=True)]) > 0.9
 
 
-def test_of_steps_that_are_looked_at_alike_the_first_counts() -> None:
+def test_of_equal_weights_the_first_counts() -> None:
     weights = torch.tensor([[[0.1, 0.3, 0.3 * (1 + 1e-7), 0.3], [0.2, 0.1, 0.3, 0.4]]])
     assert largest_weight(weights).tolist() == [[1, 3]]

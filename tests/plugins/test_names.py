@@ -150,12 +150,12 @@ class TestNGram:
         lowest = {"a": (2 + 2 / 3) / 5, END: (1 + 2 / 3) / 5}
         assert model.probability(("<s>",), "a") == pytest.approx((1 + lowest["a"]) / 2)
         assert model.probability(("a",), END) == pytest.approx((1 + 2 * lowest[END]) / 4)
-        assert model.each("a") == pytest.approx([(1 + lowest["a"]) / 2, (1 + 2 * lowest[END]) / 4])
+        assert model.probabilities("a") == pytest.approx([(1 + lowest["a"]) / 2, (1 + 2 * lowest[END]) / 4])
 
     def test_knowing_the_language_helps(self) -> None:
         baseline = names_baseline(GENERATED["train"], GENERATED["dev"], GENERATED["test"])
-        assert baseline.own < baseline.pooled - 0.1
-        assert baseline.both <= baseline.own + 0.01
+        assert baseline.by_language < baseline.pooled - 0.1
+        assert baseline.mixed <= baseline.by_language + 0.01
 
 
 RECIPE = """
@@ -236,4 +236,4 @@ class TestPublished:
         task = names(source="languages")
         parts = [[(e.input[0], e.target) for e in task.read(split)] for split in ("train", "dev", "test")]
         baseline = names_baseline(*parts)
-        assert (baseline.pooled, baseline.own, baseline.both) == pytest.approx((2.124, 1.956, 1.905), abs=5e-4)
+        assert (baseline.pooled, baseline.by_language, baseline.mixed) == pytest.approx((2.124, 1.956, 1.905), abs=5e-4)

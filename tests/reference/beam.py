@@ -1,4 +1,4 @@
-"""Beam search by its words, one example at a time, and the search through everything: slow and plain."""
+"""Beam search as its documentation describes it, one example at a time, and exhaustive search."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 LogProbs = Callable[[Sequence[int]], Sequence[float]]
-"""From the symbols said so far to the logarithm of each next symbol's probability."""
+"""From the symbols so far to the logarithm of each next symbol's probability."""
 
-Found = tuple[float, float, list[int]]
+Result = tuple[float, float, list[int]]
 """Score, total, symbols without the end."""
 
 
@@ -19,21 +19,21 @@ def normalised(total: float, length: int, alpha: float) -> float:
 
 def exhaustive(
     log_probs: LogProbs, symbols: Sequence[int], *, end: int, limit: int, alpha: float = 0.0, min_length: int = 0
-) -> list[Found]:
+) -> list[Result]:
     """Every text of at most `limit` symbols with its end, the best first."""
-    found: list[Found] = []
+    results: list[Result] = []
 
-    def grow(text: list[int], total: float) -> None:
-        shares = log_probs(text)
+    def extend(text: list[int], total: float) -> None:
+        next_log_probs = log_probs(text)
         if len(text) >= min_length:
-            whole = total + shares[end]
-            found.append((normalised(whole, len(text) + 1, alpha), whole, text))
+            end_total = total + next_log_probs[end]
+            results.append((normalised(end_total, len(text) + 1, alpha), end_total, text))
         if len(text) + 1 < limit:
             for symbol in symbols:
-                grow([*text, symbol], total + shares[symbol])
+                extend([*text, symbol], total + next_log_probs[symbol])
 
-    grow([], 0.0)
-    return sorted(found, key=lambda each: -each[0])
+    extend([], 0.0)
+    return sorted(results, key=lambda result: -result[0])
 
 
 def beam_search(
@@ -46,27 +46,27 @@ def beam_search(
     alpha: float = 0.0,
     best: int = 1,
     min_length: int = 0,
-) -> list[Found]:
-    """As `seqkit.decoding.beam_search.beam_search` says that it goes about it, written from that text."""
-    going: list[tuple[float, list[int]]] = [(0.0, [])]
-    finished: list[Found] = []
+) -> list[Result]:
+    """As the docstring of `seqkit.decoding.beam_search.beam_search` describes it."""
+    unfinished: list[tuple[float, list[int]]] = [(0.0, [])]
+    finished: list[Result] = []
     for length in range(1, limit + 1):
-        grown: list[tuple[float, list[int], int]] = []
-        for total, text in going:
-            shares = log_probs(text)
+        candidates: list[tuple[float, list[int], int]] = []
+        for total, text in unfinished:
+            next_log_probs = log_probs(text)
             at_limit = length == limit
             for symbol in (end,) if at_limit else (*symbols, end):
                 if symbol != end or len(text) >= min_length:
-                    grown.append((total + shares[symbol], text, symbol))
-        grown.sort(key=lambda each: -each[0])
-        for total, text, symbol in grown[:beams]:
+                    candidates.append((total + next_log_probs[symbol], text, symbol))
+        candidates.sort(key=lambda result: -result[0])
+        for total, text, symbol in candidates[:beams]:
             if symbol == end:
                 finished.append((normalised(total, length, alpha), total, text))
-        going = [(total, [*text, symbol]) for total, text, symbol in grown if symbol != end][:beams]
-        if len(finished) >= beams or not going:
+        unfinished = [(total, [*text, symbol]) for total, text, symbol in candidates if symbol != end][:beams]
+        if len(finished) >= beams or not unfinished:
             break
-        ranked = sorted((each[0] for each in finished), reverse=True)
+        ranked = sorted((result[0] for result in finished), reverse=True)
         worst = ranked[best - 1] if len(ranked) >= best else -inf
-        if worst >= normalised(going[0][0], limit, alpha):
+        if worst >= normalised(unfinished[0][0], limit, alpha):
             break
-    return sorted(finished, key=lambda each: -each[0])[:best]
+    return sorted(finished, key=lambda result: -result[0])[:best]

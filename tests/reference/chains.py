@@ -1,4 +1,4 @@
-"""Linear chains by enumerating every path: the slow twin of `seqkit.heads.crf_algorithms`."""
+"""Linear chains by enumerating all paths: the reference for `seqkit.heads.crf_algorithms`."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ def score(path: Path, emissions: Sequence[Row], transitions: Sequence[Row], star
 
 
 def scores(emissions: Sequence[Row], transitions: Sequence[Row], start: Row, end: Row) -> dict[Path, float]:
-    """Every path that is not barred, and its score."""
+    """The score of each path that is not forbidden."""
     paths = product(range(len(start)), repeat=len(emissions))
-    every = {path: score(path, emissions, transitions, start, end) for path in paths}
-    return {path: value for path, value in every.items() if value > -math.inf}
+    result = {path: score(path, emissions, transitions, start, end) for path in paths}
+    return {path: value for path, value in result.items() if value > -math.inf}
 
 
-def log_partition(every: dict[Path, float]) -> float:
-    top = max(every.values())
-    return top + math.log(math.fsum(math.exp(value - top) for value in every.values()))
+def log_partition(paths: dict[Path, float]) -> float:
+    """log Z."""
+    top = max(paths.values())
+    return top + math.log(math.fsum(math.exp(value - top) for value in paths.values()))
 
 
-def probability(every: dict[Path, float], first: int, states: Path) -> float:
-    """That exactly these states stand at the steps from `first` on."""
-    total = log_partition(every)
+def probability(paths: dict[Path, float], first: int, states: Path) -> float:
+    """The probability of exactly these states at the steps from `first` on."""
+    total = log_partition(paths)
     return math.fsum(
-        math.exp(value - total) for path, value in every.items() if path[first : first + len(states)] == states
+        math.exp(value - total) for path, value in paths.items() if path[first : first + len(states)] == states
     )
 
 
-def ranked(every: dict[Path, float], k: int) -> list[tuple[Path, float]]:
+def ranked(paths: dict[Path, float], k: int) -> list[tuple[Path, float]]:
     """The k best paths, best first."""
-    return sorted(every.items(), key=lambda item: -item[1])[:k]
+    return sorted(paths.items(), key=lambda item: -item[1])[:k]

@@ -15,74 +15,79 @@ from tests.reference import cells
 
 
 def scores(attention: Attention, query: Tensor, steps: Tensor, coverage: Tensor | None = None) -> list[float]:
-    """Of each of (T, H) steps for one (A,) query."""
-    found = []
+    """The score of each of (T, H) steps for one (A,) query."""
+    result = []
     for t, step in enumerate(steps):
-        seen = 0.0 if coverage is None else float(coverage[t])
+        covered = 0.0 if coverage is None else float(coverage[t])
         if attention.score == "additive":
             inner = attention.key.weight @ step + attention.key.bias + attention.query.weight @ query
             if attention.covered is not None:
-                inner = inner + attention.covered * seen
-            found.append(float(attention.weigh @ torch.tanh(inner)))
+                inner = inner + attention.covered * covered
+            result.append(float(attention.weigh @ torch.tanh(inner)))
             continue
         key = step if attention.score == "dot" else attention.key.weight @ step
-        extra = 0.0 if attention.covered is None else float(attention.covered) * seen
-        found.append(float(query @ key) + extra)
-    return found
+        extra = 0.0 if attention.covered is None else float(attention.covered) * covered
+        result.append(float(query @ key) + extra)
+    return result
 
 
 @torch.no_grad()
-def look(attention: Attention, query: Tensor, steps: Tensor, coverage: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What is seen (H,), and the weight of each step (T,)."""
-    raw = scores(attention, query, steps, coverage)
-    top = max(raw)
-    shares = [exp(each - top) for each in raw]
-    weights = torch.tensor([share / sum(shares) for share in shares])
+def attend(attention: Attention, query: Tensor, steps: Tensor, coverage: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The context (H,), and the weight of each step (T,)."""
+    raw_scores = scores(attention, query, steps, coverage)
+    top = max(raw_scores)
+    exponentials = [exp(score - top) for score in raw_scores]
+    weights = torch.tensor([share / sum(exponentials) for share in exponentials])
     return sum(weight * step for weight, step in zip(weights, steps, strict=True)), weights
 
 
 @dataclass
-class Walk:
-    """A decoder on its way through one text.
+class ReferenceDecoder:
+    """Reads one text step by step with a decoder's weights.
 
     Attributes:
-        decoder: whose weights.
+        decoder: has the weights.
         steps: (T, H) the encoded steps, all real.
         last: (H,) the encoder's last vector.
+        states: of each layer.
+        previous_readout: with input feeding, the readout of the step before.
+        coverage: (T,) the sum of the weights so far.
+        coverage_loss: see `TeacherForced`.
+        alignment: the step with the largest weight at each symbol.
     """
 
     decoder: Decoder
     steps: Tensor
     last: Tensor
     states: list[cells.State] = field(default_factory=list)
-    fed: Tensor | None = None
+    previous_readout: Tensor | None = None
     coverage: Tensor = field(default_factory=lambda: torch.zeros(0))
-    again: float = 0.0
-    looked: list[int] = field(default_factory=list)
+    coverage_loss: float = 0.0
+    alignment: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         decoder = self.decoder
-        self.fed = torch.zeros(decoder.readout_width) if decoder.input_feeding else None
+        self.previous_readout = torch.zeros(decoder.readout_width) if decoder.input_feeding else None
         self.coverage = torch.zeros(len(self.steps))
         summary = self.last if decoder.start == "last" else self.steps.mean(dim=0)
         size = decoder.tensors_per_state * decoder.depth * decoder.hidden
-        whole = (
+        flat_state = (
             torch.zeros(size)
             if decoder.bridge is None
             else torch.tanh(decoder.bridge.weight @ summary + decoder.bridge.bias)
         )
-        parts = whole.view(decoder.tensors_per_state, decoder.depth, decoder.hidden)
+        tensors = flat_state.view(decoder.tensors_per_state, decoder.depth, decoder.hidden)
         self.states = [
-            tuple(parts[kind, layer] for kind in range(decoder.tensors_per_state)) for layer in range(decoder.depth)
+            tuple(tensors[index, layer] for index in range(decoder.tensors_per_state)) for layer in range(decoder.depth)
         ]
 
     @torch.no_grad()
     def read(self, symbol: int) -> Tensor:
-        """Go one step on; (V,) logarithms of the probabilities of what comes next."""
+        """Read a symbol; (V,) the logarithms of the probabilities of the next one."""
         decoder = self.decoder
         x = decoder.embedding.weight[symbol]
-        if self.fed is not None:
-            x = torch.cat([x, self.fed])
+        if self.previous_readout is not None:
+            x = torch.cat([x, self.previous_readout])
         if decoder.attention is None:
             x = torch.cat([x, self.last])
         for layer, cell in enumerate(decoder.cells):
@@ -90,21 +95,21 @@ class Walk:
             self.states[layer] = step(x, self.states[layer], tuple(cell.all_weights[0]))
             x = self.states[layer][0]
         if decoder.attention is not None:
-            seen, weights = look(decoder.attention, x, self.steps, self.coverage if decoder.coverage else None)
-            self.again += sum(min(float(a), float(b)) for a, b in zip(self.coverage, weights, strict=True))
+            context, weights = attend(decoder.attention, x, self.steps, self.coverage if decoder.coverage else None)
+            self.coverage_loss += sum(min(float(a), float(b)) for a, b in zip(self.coverage, weights, strict=True))
             self.coverage = self.coverage + weights
-            self.looked.append(int(weights.argmax()))
-            x = torch.cat([seen, x])
+            self.alignment.append(int(weights.argmax()))
+            x = torch.cat([context, x])
         readout = torch.tanh(decoder.readout.weight @ x + decoder.readout.bias)
-        self.fed = readout if decoder.input_feeding else None
+        self.previous_readout = readout if decoder.input_feeding else None
         out = decoder.embedding.weight if decoder.weight is None else decoder.weight
         return (out @ readout + decoder.bias).log_softmax(dim=0)
 
 
-def nats(walk: Walk, start: int, symbols: Sequence[int]) -> list[float]:
-    """-log of the probability of each symbol of a text, its end among them."""
-    before, found = start, []
+def nats(decoder: ReferenceDecoder, start: int, symbols: Sequence[int]) -> list[float]:
+    """-log of the probability of each symbol of a text, its end included."""
+    previous, result = start, []
     for symbol in symbols:
-        found.append(-float(walk.read(before)[symbol]))
-        before = symbol
-    return found
+        result.append(-float(decoder.read(previous)[symbol]))
+        previous = symbol
+    return result

@@ -1,4 +1,4 @@
-"""`seqkit prove` passes on what is right and catches what is planted: the defects of other toolkits among them."""
+"""`seqkit prove` passes for correct models and catches defects, some of them from other toolkits."""
 
 from __future__ import annotations
 
@@ -57,36 +57,36 @@ class OverTheBatch(Encoder):
 
 
 class Simple(Encoder):
-    """A GRU that is right, from which the other defects are made."""
+    """A correct GRU, of which other defects are subclasses."""
 
     def __init__(self, *, bidirectional: bool = False) -> None:
         super().__init__()
         self.cell = nn.GRU(D, H, batch_first=True, bidirectional=bidirectional)
         self.out_dim, self.causal = H * (1 + bidirectional), not bidirectional
 
-    def seen(self, lengths: Tensor, steps: int) -> Tensor:
+    def used_lengths(self, lengths: Tensor, steps: int) -> Tensor:
         return lengths
 
     def last(self, steps: Tensor, lengths: Tensor) -> Tensor:
         return steps[torch.arange(len(lengths)), lengths - 1]
 
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
-        seen = self.seen(lengths, x.shape[1])
+        used = self.used_lengths(lengths, x.shape[1])
         start = None if state is None else state[0][None].contiguous()
         steps, _ = self.cell(x, start)
-        mask = torch.arange(x.shape[1])[None] < seen[:, None]
+        mask = torch.arange(x.shape[1])[None] < used[:, None]
         steps = steps * mask[..., None]
         last = self.last(steps, lengths)
-        return Encoded(steps, lengths, last, lambda: (self.handed_on(steps, last),))
+        return Encoded(steps, lengths, last, lambda: (self.final_state(steps, last),))
 
-    def handed_on(self, steps: Tensor, last: Tensor) -> Tensor:
+    def final_state(self, steps: Tensor, last: Tensor) -> Tensor:
         return last
 
 
 class RelativeLengths(Simple):
     """Lengths as shares of the longest, cut to integers: 7 / 23 of 23 is 6 (SpeechBrain's packing)."""
 
-    def seen(self, lengths: Tensor, steps: int) -> Tensor:
+    def used_lengths(self, lengths: Tensor, steps: int) -> Tensor:
         return ((lengths.float() / steps) * steps - 1e-4).int()
 
 
@@ -102,8 +102,8 @@ class ReadsPaddingBackwards(Simple):
         super().__init__(bidirectional=True)
 
 
-class HandsOnThePaddedEnd(Simple):
-    def handed_on(self, steps: Tensor, last: Tensor) -> Tensor:
+class StateOfThePaddedEnd(Simple):
+    def final_state(self, steps: Tensor, last: Tensor) -> Tensor:
         return steps[:, -1]
 
 
@@ -113,7 +113,7 @@ class LooksAhead(Simple):
 
 
 class Mean(Head):
-    """A classifier on the mean of the steps, right or with a defect."""
+    """A classifier on the mean of the steps, correct or with a defect."""
 
     accepts = (Label,)
 
@@ -145,7 +145,7 @@ class Mean(Head):
 
 
 class Scaled(nn.Module):
-    """An input layer, right or with a defect."""
+    """An input layer, correct or with a defect."""
 
     def __init__(self, defect: str = "") -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class Scaled(nn.Module):
 
 
 class Forgetful(Model):
-    """Rebuilt from its saved state, it has lost a buffer that is not saved."""
+    """A copy of it lacks a buffer that is not saved."""
 
     def __deepcopy__(self, memo: object) -> Model:
         fresh = Forgetful({"t": Scaled("saved")}, Simple(), {"t": Mean()})
@@ -175,7 +175,7 @@ def batch() -> Batch:
     return Batch(x, lengths, torch.tensor([0, 1, 2, 0, 1]), None, ids=[f"x:{k}" for k in range(5)])
 
 
-def found(
+def check(
     encoder: Encoder | None = None, head: Head | None = None, layer: nn.Module | None = None
 ) -> list[ContractResult]:
     torch.manual_seed(3)
@@ -183,17 +183,17 @@ def found(
     return list(worst_per_contract(prove_task(model, "t", batch())))
 
 
-def failed(findings: list[ContractResult]) -> dict[str, str]:
-    return {finding.contract: finding.cause for finding in findings if not finding.passed}
+def failed(results: list[ContractResult]) -> dict[str, str]:
+    return {result.contract: result.cause for result in results if not result.passed}
 
 
-# ---- what is right passes
+# ---- correct models pass
 
 
-def test_a_model_that_is_right_passes_every_contract() -> None:
-    findings = found()
-    assert failed(findings) == {}
-    assert len(findings) == 12
+def test_a_correct_model_passes_every_contract() -> None:
+    results = check()
+    assert failed(results) == {}
+    assert len(results) == 12
 
 
 @pytest.mark.parametrize("factory", [rnn, lstm, gru])
@@ -204,7 +204,7 @@ def test_seqkits_own_encoders_pass(factory, bidirectional: bool) -> None:
     assert failed(list(prove_encoder(none(D), D, "none"))) == {}
 
 
-# ---- what is planted is caught
+# ---- defects are caught
 
 PADDING, MORE = "the content of the padding does not matter", "the amount of padding does not matter"
 MATES, ALONE = "other examples in the batch do not matter", "a batch of one equals a batch of many"
@@ -212,26 +212,26 @@ ORDER = "the order of examples does not matter"
 
 
 def test_a_recurrence_over_the_batch_axis_is_caught_and_named() -> None:
-    causes = failed(found(OverTheBatch()))
+    causes = failed(check(OverTheBatch()))
     assert {MATES, ALONE, ORDER} <= causes.keys()
     assert "the encoder of example 0 moved by" in causes[ORDER] or "the encoder of example" in causes[MATES]
     assert "runs over the batch axis" in causes[MATES]
 
 
 def test_an_ignored_mask_in_pooling_is_caught_at_the_prediction() -> None:
-    causes = failed(found(head=Mean("mask")))
+    causes = failed(check(head=Mean("mask")))
     assert {MORE, ALONE} <= causes.keys()
     assert causes[MORE].startswith("the prediction of example")
 
 
 def test_relative_lengths_are_caught() -> None:
-    causes = failed(found(RelativeLengths()))
+    causes = failed(check(RelativeLengths()))
     assert causes
     assert "two halves with the state carried over equal the whole" in causes or ALONE in causes
 
 
 def test_the_last_step_at_minus_one_is_caught_at_the_final_vector() -> None:
-    causes = failed(found(LastAtMinusOne()))
+    causes = failed(check(LastAtMinusOne()))
     assert causes[ALONE].startswith("the final vector of example")
 
 
@@ -243,25 +243,25 @@ def test_a_backward_direction_that_reads_padding_is_caught() -> None:
 
 
 def test_a_wrong_state_is_caught() -> None:
-    assert set(failed(found(HandsOnThePaddedEnd()))) == {"two halves with the state carried over equal the whole"}
+    assert set(failed(check(StateOfThePaddedEnd()))) == {"two halves with the state carried over equal the whole"}
 
 
 def test_looking_ahead_is_caught() -> None:
-    assert "a causal encoder does not see the future" in failed(found(LooksAhead()))
+    assert "a causal encoder does not see the future" in failed(check(LooksAhead()))
 
 
 def test_a_mean_over_the_batch_is_caught() -> None:
-    assert MATES in failed(found(head=Mean("batch")))
+    assert MATES in failed(check(head=Mean("batch")))
 
 
 @pytest.mark.parametrize("defect", ["loss", "count"])
 def test_a_loss_that_is_a_mean_or_counts_padding_is_caught(defect: str) -> None:
-    causes = failed(found(head=Mean(defect)))
+    causes = failed(check(head=Mean(defect)))
     assert "the loss of a batch is the sum over its examples" in causes
 
 
 def test_a_scale_by_the_padded_length_is_caught_at_the_input_layer() -> None:
-    causes = failed(found(layer=Scaled("length")))
+    causes = failed(check(layer=Scaled("length")))
     assert causes[MORE].startswith("the input layer of example")
 
 
@@ -273,10 +273,10 @@ def test_gradient_in_the_padding_is_caught() -> None:
             encoded.steps = encoded.steps + 0.1 * x.sum(dim=(1, 2), keepdim=True)
             return encoded
 
-    assert "no gradient reaches the padding" in failed(found(Leaks()))
+    assert "no gradient reaches the padding" in failed(check(Leaks()))
 
 
-def test_what_is_not_saved_is_caught() -> None:
+def test_a_buffer_that_is_not_saved_is_caught() -> None:
     torch.manual_seed(3)
     model = Forgetful({"t": Scaled("saved")}, Simple(), {"t": Mean()})
     causes = failed(list(worst_per_contract(prove_task(model, "t", batch()))))
@@ -284,13 +284,13 @@ def test_what_is_not_saved_is_caught() -> None:
 
 
 def test_relative_lengths_are_caught_even_where_they_seldom_lose_a_step() -> None:
-    """Exactly as it was shipped: of 23 steps, 7 become 6; of 7, 8 and 16 steps every length is kept."""
+    """As it was shipped: with a width of 23, 7 becomes 6; with widths of 7, 8 and 16 no length changes."""
 
     class AsShipped(Simple):
-        def seen(self, lengths: Tensor, steps: int) -> Tensor:
+        def used_lengths(self, lengths: Tensor, steps: int) -> Tensor:
             return ((lengths.float() / steps) * steps).int()
 
-    assert MORE in failed(found(AsShipped()))
+    assert MORE in failed(check(AsShipped()))
     assert MORE in failed(list(worst_per_contract(prove_encoder(AsShipped(), D, "shipped"))))
 
 
@@ -298,34 +298,36 @@ def test_an_encoder_that_fails_at_one_step_is_caught() -> None:
     class NeedsTwo(Simple):
         def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
             if x.shape[1] < 2:
-                raise ValueError("two steps are the least")
+                raise ValueError("needs two steps")
             return super().forward(x, lengths, state)
 
-    causes = failed(found_without_states(NeedsTwo()))
+    causes = failed(check_without_states(NeedsTwo()))
     assert "an input of 1 steps ends in ValueError" in causes["the shortest input works like any other"]
 
 
-def test_an_answer_to_one_step_that_is_no_number_is_caught() -> None:
-    """A standard deviation over the steps: of one step it is 0 / 0."""
+def test_nan_for_one_step_is_caught() -> None:
+    """A standard deviation over the steps: for one step it is 0 / 0."""
 
     class Spread(Simple):
         def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
             encoded = super().forward(x, lengths, state)
-            seen = [encoded.steps[row, :length].std(dim=0) for row, length in enumerate(lengths.tolist()) if length > 1]
-            if len(seen) == len(lengths):
-                encoded.last = torch.stack(seen)
+            deviations = [
+                encoded.steps[row, :length].std(dim=0) for row, length in enumerate(lengths.tolist()) if length > 1
+            ]
+            if len(deviations) == len(lengths):
+                encoded.last = torch.stack(deviations)
             elif len(lengths) == 1:
                 encoded.last = encoded.last * math.nan
             return encoded
 
     model = Model({"t": Scaled()}, Spread(), {"t": Mean()})
-    longer = batch().take([0, 1, 2])
-    causes = failed(list(worst_per_contract(prove_task(model, "t", longer))))
+    examples = batch().take([0, 1, 2])
+    causes = failed(list(worst_per_contract(prove_task(model, "t", examples))))
     assert "not finite" in causes["the shortest input works like any other"]
 
 
-def found_without_states(encoder: Encoder) -> list[ContractResult]:
-    """Of examples with two steps or more, an encoder that does not claim to be causal."""
+def check_without_states(encoder: Encoder) -> list[ContractResult]:
+    """The results for an encoder with causal = False, on examples of two steps or more."""
     torch.manual_seed(3)
     encoder.causal = False
     model = Model({"t": Scaled()}, encoder, {"t": Mean()})
@@ -352,24 +354,24 @@ REFERENCE = "the loss equals a reference computation"
         (Text("characters").fit(["abc"]), generate, [[4, 5, 3, 0], [6, 3, 0, 0]]),
     ],
 )
-def test_a_loss_off_by_a_hundredth_is_not_the_one_by_hand(target: Any, head: Any, y: Any) -> None:
-    """For every head: its own loss is, and the same loss with a term too much is not."""
+def test_a_loss_that_is_off_by_a_hundredth_is_caught(target: Any, head: Any, y: Any) -> None:
+    """For every head: its loss equals the reference, and 1.01 times that does not."""
     torch.manual_seed(5)
     layer = nn.Linear(D, D)
-    made = head(H, target, layer)
+    module = head(H, target, layer)
     values = torch.tensor(y)
     lengths = (values != 0).sum(dim=1) if isinstance(target, Text) else torch.tensor([4, 2])
     x = torch.randn(2, 4, D)
     examples = Batch(x, torch.tensor([4, 2]), values, lengths if values.ndim > 1 and target.ragged else None)
-    model = Model({"t": Scaled()}, Simple(), {"t": made}).eval()
+    model = Model({"t": Scaled()}, Simple(), {"t": module}).eval()
     reference = reference_loss(model, "t", examples)
     assert reference is not None
     assert reference.actual == pytest.approx(reference.expected, rel=1e-5), reference
-    real = made.loss
-    made.loss = lambda encoded, batch: (real(encoded, batch)[0] * 1.01, real(encoded, batch)[1])  # type: ignore[method-assign]
-    off = reference_loss(model, "t", examples)
-    assert off is not None
-    assert off.actual != pytest.approx(off.expected, rel=5e-4)
+    loss = module.loss
+    module.loss = lambda encoded, batch: (loss(encoded, batch)[0] * 1.01, loss(encoded, batch)[1])  # type: ignore[method-assign]
+    wrong = reference_loss(model, "t", examples)
+    assert wrong is not None
+    assert wrong.actual != pytest.approx(wrong.expected, rel=5e-4)
 
 
 def test_label_smoothing_left_on_in_evaluation_is_caught() -> None:
@@ -387,11 +389,11 @@ def test_label_smoothing_left_on_in_evaluation_is_caught() -> None:
             rows = self.logits(encoded).softmax(dim=-1).tolist()
             return [Prediction("a", max(row), dict(zip("abc", row, strict=True))) for row in rows]
 
-    assert REFERENCE not in failed(found(head=Smoothed()))
-    assert "the loss and the predictions disagree" in failed(found(head=Smoothed("smoothing")))[REFERENCE]
+    assert REFERENCE not in failed(check(head=Smoothed()))
+    assert "the loss and the predictions disagree" in failed(check(head=Smoothed("smoothing")))[REFERENCE]
 
 
-# ---- whole recipes: what is written to a folder, and inputs of nothing
+# ---- recipes: models that are saved and loaded, and empty inputs
 
 
 def small_recipe(folder: Path) -> str:
@@ -405,71 +407,71 @@ def small_recipe(folder: Path) -> str:
     return str(path)
 
 
-def test_what_a_folder_forgets_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two symbols change places in the vocabulary that is written: the weights are the same, the answers are not."""
+def test_what_a_folder_lacks_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two symbols are swapped in the vocabulary that is saved: the weights are equal, the predictions are not."""
     recipe = recipes.load(small_recipe(tmp_path))
     contract = "a model loaded from its folder predicts the same"
     assert contract not in failed(list(prove_recipe(recipe)))
-    real = recipe_contracts.save_model
+    save_model = recipe_contracts.save_model
 
-    def forgetful(model: Model, folder: Path, resolved: str, fields: Any) -> None:
+    def save_changed(model: Model, folder: Path, resolved: str, fields: Any) -> None:
         changed = {}
-        for name, (one, two) in fields.items():
-            state = copy.deepcopy(one.state())
+        for name, (input_field, target_field) in fields.items():
+            state = copy.deepcopy(input_field.state())
             symbols = state["symbols"]
             symbols[0], symbols[1] = symbols[1], symbols[0]
-            changed[name] = (one.restore(state), two)
-        real(model, folder, resolved, changed)
+            changed[name] = (input_field.restore(state), target_field)
+        save_model(model, folder, resolved, changed)
 
-    monkeypatch.setattr(recipe_contracts, "save_model", forgetful)
+    monkeypatch.setattr(recipe_contracts, "save_model", save_changed)
     assert contract in failed(list(prove_recipe(recipe)))
 
 
-def test_an_input_of_nothing_that_is_encoded_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_input_that_is_encoded_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipes.load(small_recipe(tmp_path))
     contract = "an empty input is refused"
     assert contract not in failed(list(prove_recipe(recipe)))
-    real = Tokens.encode
-    monkeypatch.setattr(Tokens, "encode", lambda self, value: real(self, value or "a"))
+    encode = Tokens.encode
+    monkeypatch.setattr(Tokens, "encode", lambda self, value: encode(self, value or "a"))
     assert "it was encoded like any other input" in failed(list(prove_recipe(recipe)))[contract]
 
     def broken(self: Tokens, value: Any) -> Any:
-        return real(self, value) if value else {}["nothing"]
+        return encode(self, value) if value else {}["missing"]
 
     monkeypatch.setattr(Tokens, "encode", broken)
     assert "ends in KeyError" in failed(list(prove_recipe(recipe)))[contract]
 
 
-# ---- every shipped recipe
+# ---- every bundled recipe
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(bundled.find_files()))
-def test_every_shipped_recipe_passes_within_half_a_minute(name: str) -> None:
-    """In a process of its own, whose time on a processor is counted. Recipes whose data are not here are skipped."""
-    began = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
+def test_every_bundled_recipe_passes_within_half_a_minute(name: str) -> None:
+    """In a process of its own, whose CPU time is measured. Recipes whose data are missing are skipped."""
+    usage_before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.run(
         [sys.executable, "-m", "seqkit", "prove", name, "--json"],
         capture_output=True,
         text=True,
         timeout=600,
         env=os.environ | {"SEQKIT_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    took = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
-    print(f"{name}: {took:.1f} s")
-    if done.returncode == 2 and ("is not on this machine" in done.stderr or "needs an extra" in done.stderr):
-        pytest.skip(done.stderr.splitlines()[0])
-    assert done.returncode == 0, done.stdout + done.stderr
-    findings = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len({each["contract"] for each in findings}) >= 11
-    assert took < 30, f"{took:.0f} s"
+    usage_after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = usage_after.ru_utime + usage_after.ru_stime - usage_before.ru_utime - usage_before.ru_stime
+    print(f"{name}: {seconds:.1f} s")
+    if process.returncode == 2 and ("is not on this machine" in process.stderr or "needs an extra" in process.stderr):
+        pytest.skip(process.stderr.splitlines()[0])
+    assert process.returncode == 0, process.stdout + process.stderr
+    results = [json.loads(line) for line in process.stdout.splitlines()]
+    assert len({result["contract"] for result in results}) >= 11
+    assert seconds < 30, f"{seconds:.0f} s"
 
 
-# ---- the verb
+# ---- the command
 
 
-def test_the_verb_on_a_recipe_and_on_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_on_a_recipe_and_on_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "text.txt").write_text("she sells sea shells on the sea shore. " * 40)
     path = tmp_path / "r.yaml"
