@@ -19,7 +19,7 @@ STEPS: dict[str, cells.Step] = {
 
 
 @dataclass
-class Alone:
+class EncodedSequence:
     """steps (T, H), last (H,), state: (L x directions, H) each."""
 
     steps: Tensor
@@ -27,8 +27,8 @@ class Alone:
     state: cells.State
 
 
-def encode(encoder: Recurrent, x: Tensor, state: cells.State | None = None) -> Alone:
-    """(T, D) -> what the encoder should return for this sequence, without dropout. `state` as `Alone.state`."""
+def encode(encoder: Recurrent, x: Tensor, state: cells.State | None = None) -> EncodedSequence:
+    """(T, D) -> what the encoder should return for this sequence, without dropout. `state`: as in the result."""
     final_states = []
     for layer in range(encoder.layers):
         outputs = []
@@ -53,7 +53,7 @@ def encode(encoder: Recurrent, x: Tensor, state: cells.State | None = None) -> A
         x = y
     hidden = encoder.hidden
     last = x[-1] if encoder.directions == 1 else torch.cat([x[-1, :hidden], x[0, hidden:]])
-    return Alone(x, last, tuple(torch.stack(tensors) for tensors in zip(*final_states, strict=True)))
+    return EncodedSequence(x, last, tuple(torch.stack(tensors) for tensors in zip(*final_states, strict=True)))
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:

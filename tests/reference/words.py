@@ -1,4 +1,4 @@
-"""The vector of a word's characters, one character at a time: the slow twin of `seqkit.layers.words`."""
+"""The vector of a word's characters, one character at a time: the reference implementation of `seqkit.layers.words`."""
 
 from __future__ import annotations
 
