@@ -1,4 +1,4 @@
-"""Failures on purpose, and what runs make of them. The campaigns are in `tests/faults`; here is a sample of each."""
+"""Failures on purpose, and how runs survive them: a sample of each campaign in `tests/faults`."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from seqkit.io import atomic
 
 
 @pytest.fixture(autouse=True)
-def _none_is_left() -> Iterator[None]:
+def _disarm() -> Iterator[None]:
     yield
     fault_injection.arm(None)
 
 
-def test_there_are_104_pairs_and_each_is_possible_or_says_why_not() -> None:
+def test_each_of_the_104_pairs_is_possible_or_says_why_not() -> None:
     pairs = [(point, kind) for point in POINTS for kind in KINDS]
     assert len(pairs) == 104
-    possible = [pair for pair in pairs if fault_injection.impossible(*pair) is None]
+    possible = [pair for pair in pairs if fault_injection.why_impossible(*pair) is None]
     assert len(possible) == 72
     for point, kind in possible:
         assert str(fault_injection.parse(f"{point}:{kind}")) == f"{point}:{kind}:1"
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "message"),
     [
         ("save.wrote:kill", "did you mean 'save.write'"),
         ("step:killed", "did you mean 'kill'"),
@@ -45,31 +45,31 @@ def test_there_are_104_pairs_and_each_is_possible_or_says_why_not() -> None:
         ("loss:short_write", "nothing is written there"),
         ("save.open:nan", "no number is computed there"),
         ("save.rename:oom", "nothing large is allocated there"),
-        ("eval:enospc", "no block of a disk is taken there"),
-        ("step:kill:x", "'x' is no number of visits"),
-        ("step:kill:-1", "'-1' is no number of visits"),
+        ("eval:enospc", "no disk space is used there"),
+        ("step:kill:x", "'x' is not a number of visits"),
+        ("step:kill:-1", "'-1' is not a number of visits"),
     ],
 )
-def test_what_cannot_be_is_refused(text: str, wanted: str) -> None:
-    with pytest.raises(UsageError, match=wanted) as raised:
+def test_impossible_faults_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
         fault_injection.parse(text)
     assert str(raised.value).startswith(f"SEQKIT_FAULT={text}: ")
 
 
-def test_without_one_nothing_happens() -> None:
+def test_without_a_fault_nothing_happens() -> None:
     value = object()
     assert fault_injection.at("loss", value) is value
-    assert not fault_injection.waits("save.write")
+    assert not fault_injection.is_armed("save.write")
     said: list[str] = []
     fault_injection.announce(said.append)
     assert said == []
 
 
-def test_it_strikes_at_the_visit_that_was_named_and_says_so() -> None:
+def test_it_happens_at_the_given_visit_and_is_announced() -> None:
     fault_injection.arm("loss:raise:3")
     said: list[str] = []
     fault_injection.announce(said.append)
-    assert "made to fail on purpose" in said[0]
+    assert "will fail on purpose" in said[0]
     for _ in range(2):
         fault_injection.at("loss")
         fault_injection.at("eval")
@@ -85,10 +85,10 @@ def test_zero_means_every_visit(monkeypatch: pytest.MonkeyPatch) -> None:
     fault_injection.arm("step:sleep:0")
     for _ in range(3):
         fault_injection.at("step")
-    assert slept == [fault_injection.SLEEP] * 3
+    assert slept == [fault_injection.SLEEP_SECONDS] * 3
 
 
-def test_numbers_and_memory_fail_too() -> None:
+def test_not_a_number_and_out_of_memory() -> None:
     fault_injection.arm("loss:nan:2")
     assert float(fault_injection.at("loss", torch.ones(()))) == 1.0
     assert torch.isnan(fault_injection.at("loss", torch.ones(())))
@@ -102,7 +102,7 @@ def test_numbers_and_memory_fail_too() -> None:
         fault_injection.at("loss")
 
 
-def test_a_write_is_cut_in_two_where_it_may_fail(tmp_path: Path) -> None:
+def test_a_write_can_fail_halfway(tmp_path: Path) -> None:
     fault_injection.arm("save.write:short_write")
     atomic.create(tmp_path / "whole", b"0123456789", point="save.write")
     assert (tmp_path / "whole").read_bytes() == b"0123456789"
@@ -115,23 +115,23 @@ def test_a_write_is_cut_in_two_where_it_may_fail(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_bytes() == b"0123456789"
 
 
-def test_the_variable_counts_at_import_only_and_needs_no_torch() -> None:
+def test_the_variable_is_read_at_import_only_and_needs_no_torch() -> None:
     code = (
         "import os, sys; os.environ['SEQKIT_FAULT'] = 'step:kill'\n"
-        "from seqkit import fault_injection as faults; before = faults.waits('step')\n"
+        "from seqkit import fault_injection as faults; before = faults.is_armed('step')\n"
         "os.environ['SEQKIT_FAULT'] = 'loss:kill'\n"
-        "print(before, faults.waits('loss'), 'torch' in sys.modules)"
+        "print(before, faults.is_armed('loss'), 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "True False False\n"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout == "True False False\n"
 
 
 # ---- checkpoints of earlier versions
 
 
-def test_a_run_of_the_first_format_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run folder is one of the first version, stopped at step 9 of 12: in an epoch, with two batches a step, a
-    carried state, averaged weights and a schedule. It goes on to the numbers that version came to."""
+def test_a_run_of_the_first_format_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run folder is from the first version, stopped at step 9 of 12: within an epoch, with two batches per step, a
+    carried state, averaged weights and a schedule. It continues to the numbers of that version."""
     from seqkit import recipe
     from seqkit.experiments import run_recipe
     from seqkit.runs.progress import Progress
@@ -141,19 +141,19 @@ def test_a_run_of_the_first_format_goes_on(tmp_path: Path, monkeypatch: pytest.M
     golden, folder = Path(__file__).parent / "golden" / "run-format-1", tmp_path / "run"
     for path in golden.rglob("*"):
         if path.is_file():
-            goal = folder / path.relative_to(golden)
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            goal.write_bytes(path.read_bytes())
+            copy = folder / path.relative_to(golden)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
     resolved = folder / "resolved.yaml"
     resolved.write_text(resolved.read_text().replace("FOLDER", str(folder)))
-    made = recipe.load(str(resolved))
+    loaded = recipe.load(str(resolved))
     run_recipe.run_recipe(
-        dataclasses.replace(made, device="cpu"), Run.resume(folder), Progress(quiet=True), resume=True
+        dataclasses.replace(loaded, device="cpu"), Run.resume(folder), Progress(quiet=True), resume=True
     )
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    found = {f"{row['step']} {key}": value for row in rows if row["step"] > 9 for key, value in row.items()}
+    numbers = {f"{row['step']} {key}": value for row in rows if row["step"] > 9 for key, value in row.items()}
     for key, value in json.loads((golden / "expected.json").read_text()).items():
-        assert found[key] == pytest.approx(value, abs=1e-5), key
+        assert numbers[key] == pytest.approx(value, abs=1e-5), key
 
 
 # ---- a sample of every campaign, in forked children of one process
@@ -163,10 +163,10 @@ REPOSITORY = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `python -m tests.faults sample` found."""
+    """The results of `python -m tests.faults sample`."""
     out = tmp_path_factory.mktemp("faults") / "sample.json"
     variables = {name: value for name, value in os.environ.items() if name != "SEQKIT_FAULT"}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "tests.faults", "sample", "--json", str(out)],
         cwd=REPOSITORY,
         env=variables,
@@ -175,14 +175,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         timeout=900,
         check=False,
     )
-    assert out.exists(), done.stderr[-3000:]
-    found = json.loads(out.read_text())
-    found["said"] = done.stdout + done.stderr
-    return dict(found)
+    assert out.exists(), result.stderr[-3000:]
+    return dict(json.loads(out.read_text()))
 
 
-def problems(found: list[dict[str, Any]]) -> list[str]:
-    return [f"{each['case']}: {each['problems'][:3]}" for each in found if each["problems"]]
+def problems(results: list[dict[str, Any]]) -> list[str]:
+    return [f"{result['case']}: {result['problems'][:3]}" for result in results if result["problems"]]
 
 
 def test_twenty_kills_end_bit_for_bit_alike(sample: dict[str, Any]) -> None:
@@ -194,10 +192,10 @@ def test_twenty_kills_end_bit_for_bit_alike(sample: dict[str, Any]) -> None:
 def test_signals_are_obeyed_in_time(sample: dict[str, Any]) -> None:
     assert problems(sample["signals"]) == []
     assert len(sample["signals"]) == 8
-    assert {each["code"] for each in sample["signals"]} == {130, 143}
+    assert {signalled["code"] for signalled in sample["signals"]} == {130, 143}
 
 
-def test_a_stopped_run_goes_on_from_exactly_there(sample: dict[str, Any]) -> None:
+def test_a_stopped_run_continues_from_exactly_there(sample: dict[str, Any]) -> None:
     assert problems(sample["stops"]) == []
     assert len(sample["stops"]) == 4
 
@@ -214,6 +212,6 @@ def test_verify_resume_certifies(sample: dict[str, Any]) -> None:
 
 def test_what_is_broken_on_purpose_is_noticed(sample: dict[str, Any]) -> None:
     """If the harness could not fail, none of the tests above would prove anything."""
-    found = {each["broken"]: each["found"] for each in sample["controls"]}
-    assert len(found) >= 5
-    assert [broken for broken, said in found.items() if not said] == []
+    noticed = {control["broken"]: control["noticed"] for control in sample["controls"]}
+    assert len(noticed) >= 5
+    assert [broken for broken, difference in noticed.items() if not difference] == []

@@ -79,7 +79,7 @@ def append(path: Path, content: bytes | str, *, point: str | None = None) -> Non
 def _write_all(handle: int, content: bytes, point: str | None = None) -> None:
     """Write all of it: the system may write less than it is given, for instance at the last free block of a disk."""
     rest = memoryview(content)
-    if point is not None and fault_injection.waits(point):
+    if point is not None and fault_injection.is_armed(point):
         rest = rest[os.write(handle, rest[: len(rest) // 2]) :]
         fault_injection.at(point)
     while rest:

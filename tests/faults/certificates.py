@@ -1,4 +1,4 @@
-"""`seqkit verify-resume` on every domain with every encoder, each start a forked child."""
+"""`seqkit verify-resume` on every domain with every encoder, result start a forked child."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.faults.children import Sabotage
 
 @dataclass
 class Verified:
-    """A certificate, and why it is none."""
+    """A certificate, and the differences that it lists."""
 
     case: str
     kills: int
@@ -22,11 +22,13 @@ class Verified:
 
 
 def certificate(path: Path, folder: Path, kills: int, *, seed: int, sabotage: Sabotage | None = None) -> Certificate:
-    """Of one recipe; `sabotage` breaks something in the starts that nothing kills and that go on with a run."""
+    """Verify one recipe; `sabotage` breaks something in the resumed runs that are not killed."""
 
-    def launch(arguments: Sequence[str], fault: str | None, said: Path) -> int:
+    def launch(arguments: Sequence[str], fault: str | None, output: Path) -> int:
         broken = sabotage if fault is None and "--resume" in arguments else None
-        return children.start(arguments, said, fault=fault, sabotage=broken, cache=folder.with_suffix(".cache")).wait()
+        return children.start(
+            arguments, output, fault=fault, sabotage=broken, cache=folder.with_suffix(".cache")
+        ).wait()
 
     return verify_resume(str(path), (), kills=kills, steps=24, seed=seed, folder=folder, launch=launch)
 
@@ -34,16 +36,18 @@ def certificate(path: Path, folder: Path, kills: int, *, seed: int, sabotage: Sa
 def certificates(
     work: Path, domains: tuple[str, ...], encoders: tuple[str, ...], *, kills: int, seed: int
 ) -> Iterator[Verified]:
-    """One each."""
+    """One for result domain and encoder."""
     for domain in domains:
         for encoder in encoders:
             path = recipes.write(domain, work / "recipes", encoder)
-            found = certificate(path, work / f"verify-{path.stem}", kills, seed=seed)
-            yield Verified(path.stem, len(found.kills), str(found), list(found.differences))
+            verified = certificate(path, work / f"verify-{path.stem}", kills, seed=seed)
+            yield Verified(path.stem, len(verified.kills), str(verified), list(verified.differences))
 
 
-def summary(found: list[Verified]) -> str:
-    """A line a recipe, and a line for all."""
-    lines = [f"{each.case:<16} {each.kills} kills: {'DIFFERS' if each.problems else 'equal'}" for each in found]
-    lines += [each.text for each in found if each.problems]
-    return "\n".join([*lines, f"{sum(not each.problems for each in found)} of {len(found)} certificates"])
+def summary(results: list[Verified]) -> str:
+    """A line per recipe, and a line for all."""
+    lines = [
+        f"{result.case:<16} {result.kills} kills: {'DIFFERS' if result.problems else 'equal'}" for result in results
+    ]
+    lines += [result.text for result in results if result.problems]
+    return "\n".join([*lines, f"{sum(not result.problems for result in results)} of {len(results)} certificates"])

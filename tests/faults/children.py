@@ -1,8 +1,8 @@
-"""Runs of seqkit in forked children of one process that has everything imported: a start costs milliseconds.
+"""Runs seqkit in forked children of one process that has imported everything: a start takes milliseconds.
 
-A child is what a new Python is, but for the imports: the command line from its first line to its exit code, in a
-session of its own, with the system's signal handlers. The parent starts no thread and computes nothing, so that forking
-it is safe.
+Except for the imports, a child is like a new Python: it runs the command line from its first line to its exit code, in
+a session of its own, with the signal handlers of the system. The parent starts no threads and computes nothing, so that
+it can be forked safely.
 """
 
 from __future__ import annotations
@@ -26,9 +26,21 @@ from pathlib import Path
 from tests.faults import recipes
 
 Sabotage = Callable[[], object]
-"""Called in a child before anything else: breaks something there."""
+"""Called in a child before anything else, to break something there."""
 
-_OURS = ("torch", "seqkit", "numpy", "sklearn", "scipy", "tensorboard", "PIL", "rich", "google", "safetensors", "click")
+_IMPORTED = (
+    "torch",
+    "seqkit",
+    "numpy",
+    "sklearn",
+    "scipy",
+    "tensorboard",
+    "PIL",
+    "rich",
+    "google",
+    "safetensors",
+    "click",
+)
 
 
 @dataclass
@@ -36,56 +48,56 @@ class Child:
     """A run in progress."""
 
     pid: int
-    said: Path
-    began: float
+    output: Path
+    start: float
     code: int | None = None
     seconds: float = 0.0
 
     def alive(self) -> bool:
-        """Also takes note of how it ended."""
+        """Whether it is still running; if not, its exit code is recorded."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
-                self._ended(status)
+                self._record_end(status)
         return self.code is None
 
     def wait(self, seconds: float = 120.0) -> int:
         """Its exit code, or minus the number of the signal that ended it.
 
         Raises:
-            TimeoutError: it is still there; it has been killed now.
+            TimeoutError: it was still running, and has been killed.
         """
         if self.code is not None:
             return self.code
-        with _alarm(seconds) as ring:
+        with _alarm(seconds) as cancel:
             try:
                 _, status = os.waitpid(self.pid, 0)
             except TimeoutError:
-                ring()
+                cancel()
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
                 raise
-        return self._ended(status)
+        return self._record_end(status)
 
     def send(self, number: signal.Signals) -> bool:
-        """Signal it. False if it had ended before."""
+        """Send it a signal. False if it has ended before."""
         if not self.alive():
             return False
         os.kill(self.pid, number)
         return True
 
-    def kin(self) -> list[int]:
-        """Processes of its session that are still there: its children."""
-        found = []
+    def remaining_processes(self) -> list[int]:
+        """The processes of its session that are still running: its children."""
+        processes = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 fields = path.read_text().rpartition(")")[2].split()
                 if fields[0] not in "ZX" and int(fields[3]) == self.pid:
-                    found.append(int(path.parent.name))
-        return found
+                    processes.append(int(path.parent.name))
+        return processes
 
-    def _ended(self, status: int) -> int:
-        self.seconds = time.monotonic() - self.began
+    def _record_end(self, status: int) -> int:
+        self.seconds = time.monotonic() - self.start
         self.code = os.waitstatus_to_exitcode(status)
         return self.code
 
@@ -105,18 +117,18 @@ def _alarm(seconds: float) -> Iterator[Callable[[], None]]:
 
 
 def start(
-    arguments: Sequence[str], said: Path, *, fault: str | None = None, sabotage: Sabotage | None = None, cache: Path
+    arguments: Sequence[str], output: Path, *, fault: str | None = None, sabotage: Sabotage | None = None, cache: Path
 ) -> Child:
-    """Fork a child that runs `seqkit ARGUMENTS`; what it says goes to the end of a file."""
+    """Fork a child that runs `seqkit ARGUMENTS`; its output is appended to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
-    began = time.monotonic()
+    now = time.monotonic()
     pid = os.fork()
     if pid:
-        return Child(pid, said, began)
+        return Child(pid, output, now)
     code = 1
     try:
-        code = _run(arguments, said, fault, sabotage, cache)
+        code = _run(arguments, output, fault, sabotage, cache)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -126,9 +138,9 @@ def start(
         os._exit(code)
 
 
-def _run(arguments: Sequence[str], said: Path, fault: str | None, sabotage: Sabotage | None, cache: Path) -> int:
+def _run(arguments: Sequence[str], output: Path, fault: str | None, sabotage: Sabotage | None, cache: Path) -> int:
     os.setsid()
-    handle = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    handle = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.environ["SEQKIT_CACHE"] = str(cache)
@@ -151,7 +163,7 @@ def _run(arguments: Sequence[str], said: Path, fault: str | None, sabotage: Sabo
 
 
 def prepare(work: Path) -> None:
-    """Import here whatever a run imports: one child runs the tiny recipes and says what that was."""
+    """Import everything that a run imports: one child runs the tiny recipes and lists its modules."""
     import torch
 
     torch.set_num_threads(1)
@@ -170,18 +182,18 @@ def prepare(work: Path) -> None:
             with contextlib.suppress(SystemExit):
                 path = recipes.write(domain, work / "prepared")
                 main(["run", str(path), "--quiet", "--set", "train.steps=2", "--out", str(work / f"prepared-{domain}")])
-        listed.write_text(json.dumps([name for name in sys.modules if name.split(".")[0].startswith(_OURS)]))
+        listed.write_text(json.dumps([name for name in sys.modules if name.split(".")[0].startswith(_IMPORTED)]))
         os._exit(0)
     os.waitpid(pid, 0)
     for name in json.loads(listed.read_text()):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    # What is installed does not change from here on; looking it up is a third of so short a run.
+    # Installed plugins and packages do not change from now on; finding them takes a third of such a short run.
     from seqkit import recipe
     from seqkit.registry import registry
     from seqkit.runtime import environment
 
-    recipes.write("waves", work / "prepared")  # a plugin is found if it is there before the first look
+    recipes.write("waves", work / "prepared")  # a plugin must be installed before the first look-up
     environment.packages = functools.cache(environment.packages)
     registry.installed = functools.cache(registry.installed)
     for domain in (*recipes.available(), "waves"):
@@ -193,7 +205,7 @@ def prepare(work: Path) -> None:
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder for a campaign; in memory where there is such a place, so that disks are not worn."""
+    """A temporary folder for a campaign, in memory if possible, to spare the disk."""
     memory = Path("/dev/shm")
-    place = memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30 else None
-    return tempfile.TemporaryDirectory(prefix="seqkit-faults-", dir=place)
+    parent = memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30 else None
+    return tempfile.TemporaryDirectory(prefix="seqkit-faults-", dir=parent)

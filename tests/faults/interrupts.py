@@ -1,4 +1,4 @@
-"""Signals at every stage of a run: a truthful exit code within seconds, a checkpoint, nothing left running."""
+"""Signals at every stage of a run: the right exit code within seconds, a checkpoint, and no processes left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.faults.children import Child
-from tests.faults.kills import struck, until
+from tests.faults.kills import has_failed, wait_until
 from tests.faults.recipes import STEPS
 from tests.faults.runs import Attempt, Case, shell
 
@@ -33,15 +33,15 @@ STAGES = {
     "report": 10,
     "twice": 10,
 }
-"""How many of a hundred signals come when; `twice`: a second one while the first is being obeyed."""
+"""How many of a hundred signals come at which stage; `twice`: a second one while the first is handled."""
 
-_SLOW = {"training": "step", "evaluation": "eval", "saving": "save.write", "report": "report"}
+_SLEEP_POINTS = {"training": "step", "evaluation": "eval", "saving": "save.write", "report": "report"}
 _VISITS = {"training": 50, "evaluation": 6, "saving": 30, "report": 3}
 
 
 @dataclass
 class Signalled:
-    """One signal and what came of it."""
+    """One signal and its result."""
 
     case: str
     stage: str
@@ -54,106 +54,106 @@ class Signalled:
 def campaign(
     cases: list[Case], count: int, *, seed: int, stages: tuple[str, ...] = tuple(STAGES)
 ) -> Iterator[Signalled]:
-    """Send `count` signals, spread over the stages as STAGES says."""
+    """Send `count` signals, distributed over the stages like STAGES."""
     dice = random.Random(seed)
     shares = {stage: STAGES[stage] for stage in stages}
     plan: list[str] = []
-    while len(plan) < count:  # always the stage that is the farthest behind its share
+    while len(plan) < count:  # always the stage that lacks the most of its share
         plan.append(max(shares, key=lambda stage: shares[stage] / (plan.count(stage) + 1)))
     for number, stage in enumerate(plan):
         case, which = cases[number % len(cases)], SIGNALS[number % len(SIGNALS)]
-        found = None
-        while found is None:
+        result = None
+        while result is None:
             attempt = Attempt(case, f"signal-{number}")
-            found = _new_python(attempt, which, dice) if stage == "start-up" else _forked(attempt, stage, which, dice)
-            if found is None or not found.problems:
+            result = _new_python(attempt, which, dice) if stage == "start-up" else _forked(attempt, stage, which, dice)
+            if result is None or not result.problems:
                 attempt.clear()
-        yield found
+        yield result
 
 
 def _forked(attempt: Attempt, stage: str, which: signal.Signals, dice: random.Random) -> Signalled | None:
-    """In a forked child. None if the run was over before the signal came."""
+    """Signal a forked child. None if the run had ended before."""
     if stage == "reading":
         child = attempt.start()
-        # The folder under which the data are being stored exists for a few milliseconds; about then.
-        if not until(lambda: (attempt.out / "run.log").exists(), child):
+        # The data are stored within a few milliseconds from now.
+        if not wait_until(lambda: (attempt.out / "run.log").exists(), child):
             return None
         time.sleep(dice.uniform(0.0, 0.1 * attempt.case.seconds))
     else:
         kind = "saving" if stage == "twice" else stage
         visit = 0 if stage == "twice" else dice.randint(1, _VISITS[kind])
-        child = attempt.start(fault=f"{_SLOW[kind]}:sleep:{visit}")
-        if not until(lambda: struck(attempt), child):
+        child = attempt.start(fault=f"{_SLEEP_POINTS[kind]}:sleep:{visit}")
+        if not wait_until(lambda: has_failed(attempt), child):
             return None
         time.sleep(dice.uniform(0.0, 0.45))
-    began = time.monotonic()
+    start = time.monotonic()
     if not child.send(which):
         return None
     if stage == "twice":
         time.sleep(0.15)
         which = dice.choice(SIGNALS)
-        began = time.monotonic()
+        start = time.monotonic()
         if not child.send(which):
             return None
     code = child.wait()
-    return _judged(attempt, stage, which, child, code, time.monotonic() - began)
+    return _check(attempt, stage, which, child, code, time.monotonic() - start)
 
 
 def _new_python(attempt: Attempt, which: signal.Signals, dice: random.Random) -> Signalled | None:
-    """In a process that starts from nothing, within the seconds that its imports take."""
+    """Signal a new process during the seconds that its imports take."""
     command = [sys.executable, "-m", "seqkit", "run", str(attempt.case.recipe), "--quiet", "--out", str(attempt.out)]
     variables = {**os.environ, "SEQKIT_CACHE": str(attempt.cache)}
-    with attempt.said.open("ab") as stream:
+    with attempt.output.open("ab") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, env=variables, start_new_session=True)
-    child = Child(process.pid, attempt.said, time.monotonic())
+    child = Child(process.pid, attempt.output, time.monotonic())
     time.sleep(dice.uniform(0.02, 3.0))
-    began = time.monotonic()
+    start = time.monotonic()
     if not child.send(which):
         return None
     code = child.wait()
     process.returncode = code
-    return _judged(attempt, "start-up", which, child, code, time.monotonic() - began)
+    return _check(attempt, "start-up", which, child, code, time.monotonic() - start)
 
 
-def _judged(attempt: Attempt, stage: str, which: signal.Signals, child: Child, code: int, seconds: float) -> Signalled:
-    found = Signalled(attempt.case.name, stage, which.name, shell(code), round(seconds, 2))
-    # Before Python has come to seqkit's first line, a signal does what the system says: 128 + its number.
+def _check(attempt: Attempt, stage: str, which: signal.Signals, child: Child, code: int, seconds: float) -> Signalled:
+    result = Signalled(attempt.case.name, stage, which.name, shell(code), round(seconds, 2))
+    # Before seqkit's first line, a signal has its default effect: 128 + its number.
     expected = {CODES[which], 128 + which} if stage == "start-up" else {CODES[which]}
     if code < 0 and stage != "start-up":
-        found.problems.append(f"it died of {signal.Signals(-code).name}")
+        result.problems.append(f"it was ended by {signal.Signals(-code).name}")
     if shell(code) not in expected:
-        found.problems.append(f"it left with {shell(code)}: {attempt.tail()}")
+        result.problems.append(f"it exited with {shell(code)}: {attempt.tail()}")
     if seconds > (1.0 if stage == "twice" else LIMIT):
-        found.problems.append(f"it took {seconds:.1f} s")
-    if kin := child.kin():
-        found.problems.append(f"processes are left: {kin}")
-    said = attempt.said.read_text(errors="replace")
+        result.problems.append(f"it took {seconds:.1f} s")
+    if remaining := child.remaining_processes():
+        result.problems.append(f"processes are still running: {remaining}")
+    output = attempt.output.read_text(errors="replace")
     state = attempt.status()["state"]
-    if stopped := re.search(r"stopped after step ([\d,]+)", said):
+    if stopped := re.search(r"stopped after step ([\d,]+)", output):
         step = int(stopped[1].replace(",", ""))
         if attempt.step() != step:
-            found.problems.append(f"it stopped after step {step}, and its checkpoint is of step {attempt.step()}")
+            result.problems.append(f"it stopped after step {step}, and its checkpoint is of step {attempt.step()}")
     elif stage in ("training", "evaluation", "saving") and attempt.step() != STEPS:
-        found.problems.append(f"it did not say at which step it stopped: {attempt.tail()}")
+        result.problems.append(f"it did not say at which step it stopped: {attempt.tail()}")
     if stage not in ("start-up", "twice") and state != "interrupted":
-        found.problems.append(f"its state is {state}")
-    found.problems += attempt.finish()
-    return found
+        result.problems.append(f"its state is {state}")
+    result.problems += attempt.finish()
+    return result
 
 
 def summary(signals: list[Signalled]) -> str:
-    """A line a stage, and a line for all."""
+    """A line per stage, and a line for all."""
     lines = []
     for stage in STAGES:
-        mine = [each for each in signals if each.stage == stage]
-        if mine:
-            good, slowest = sum(not each.problems for each in mine), max(each.seconds for each in mine)
-            codes = ", ".join(map(str, sorted({each.code for each in mine})))
+        at_stage = [result for result in signals if result.stage == stage]
+        if at_stage:
+            good, slowest = sum(not result.problems for result in at_stage), max(result.seconds for result in at_stage)
+            codes = ", ".join(map(str, sorted({result.code for result in at_stage})))
             codes = f"codes {codes}, at most {slowest:.2f} s"
-            lines.append(f"{stage:<12} {good:>3} of {len(mine):>3} as documented, {codes}")
-    good = sum(not each.problems for each in signals)
+            lines.append(f"{stage:<12} {good:>3} of {len(at_stage):>3} as documented, {codes}")
+    good = sum(not result.problems for result in signals)
     lines.append(f"{'all':<12} {good:>3} of {len(signals):>3}, resumed bit for bit")
-    for each in signals:
-        if each.problems:
-            lines.append(f"FAILED {each.case}, {each.stage}, {each.name}: {'; '.join(each.problems[:3])}")
+    for result in signals:
+        if result.problems:
+            lines.append(f"FAILED {result.case}, {result.stage}, {result.name}: {'; '.join(result.problems[:3])}")
     return "\n".join(lines)

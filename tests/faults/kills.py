@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, some of them forced into a save: the run goes on as if nothing had happened."""
+"""SIGKILL at random moments, some of them during a save: the resumed run ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from seqkit.runs import checkpoint
 from tests.faults.children import Child, Sabotage
 from tests.faults.runs import KILLED, Attempt, Case, shell
 
-SAVE_POINTS = tuple("save." + each for each in ("write", "fsync", "open", "manifest", "rename", "dirfsync"))
+SAVE_POINTS = tuple("save." + name for name in ("write", "fsync", "open", "manifest", "rename", "dirfsync"))
 SAVE_POINTS += ("retain.delete",)
-"""Where a slow save is met, and `save.write` most often: it is visited once a file."""
+"""Where a save is slowed down; `save.write` most often, because it is visited once per file."""
 
 VISITS = {"save.write": 30, "save.fsync": 36, "save.open": 36}
-"""How many visits of a point a tiny run has at least; of the others, this many:"""
-FEW = 4
+"""The least visits of a point in a tiny run; of other points:"""
+DEFAULT_VISITS = 4
 
 
 @dataclass
 class Kill:
-    """One SIGKILL and what came of it."""
+    """One SIGKILL and its result."""
 
     case: str
     where: str
@@ -46,26 +46,26 @@ def campaign(
     resumed: Sabotage | None = None,
     again: float = 0.2,
 ) -> Iterator[Kill]:
-    """Kill `count` runs of these cases, `in_save` of them in the middle of a save, and go on with each to its end.
+    """Kill `count` runs of these cases, `in_save` of them during a save, and resume each to its end.
 
     Args:
         sabotage: breaks something in the runs that are killed.
-        resumed: breaks something in the runs that go on.
+        resumed: breaks something in the resumed runs.
         again: the share of runs that are killed a second time; both kills count.
     """
-    dice, done, saves = random.Random(seed), 0, 0
-    while done < count:
-        # Spread evenly: the kills in a save must not all come first.
-        case, saving = cases[done % len(cases)], saves * count < in_save * (done + 1)
-        attempt = Attempt(case, f"kill-{done}")
+    dice, killed, saves = random.Random(seed), 0, 0
+    while killed < count:
+        # Evenly distributed, so that the kills during a save do not all come first.
+        case, saving = cases[killed % len(cases)], saves * count < in_save * (killed + 1)
+        attempt = Attempt(case, f"kill-{killed}")
         kill = _kill_in_save(attempt, dice, sabotage) if saving else _kill(attempt, dice, sabotage)
-        if kill is None:  # the run was over before
+        if kill is None:  # the run had ended before
             attempt.clear()
             continue
-        done, saves = done + 1, saves + saving
+        killed, saves = killed + 1, saves + saving
         kills = [kill]
-        if done < count and dice.random() < again and (second := _kill(attempt, dice, sabotage)):
-            done += 1
+        if killed < count and dice.random() < again and (second := _kill(attempt, dice, sabotage)):
+            killed += 1
             kills.append(second)
         problems = attempt.finish(resumed)
         for kill in kills:
@@ -76,43 +76,43 @@ def campaign(
 
 
 def _kill(attempt: Attempt, dice: random.Random, sabotage: Sabotage | None) -> Kill | None:
-    """At a moment of the whole run, from its first line to its last."""
+    """Kill it at any moment of the run."""
     child = attempt.start(sabotage=sabotage)
     time.sleep(dice.uniform(0.0, attempt.case.seconds))
-    return _killed(attempt, child, "at random")
+    return _send_kill(attempt, child, "at random")
 
 
 def _kill_in_save(attempt: Attempt, dice: random.Random, sabotage: Sabotage | None) -> Kill | None:
-    """While a save sleeps at one of its points."""
+    """Kill it while a save sleeps at one of its points."""
     point = dice.choice(SAVE_POINTS[:1] * 4 + SAVE_POINTS)
-    visit = dice.randint(1, VISITS.get(point, FEW))
+    visit = dice.randint(1, VISITS.get(point, DEFAULT_VISITS))
     child = attempt.start(fault=f"{point}:sleep:{visit}", sabotage=sabotage)
-    if not until(lambda: struck(attempt), child):
-        return _killed(attempt, child, f"{point}, visit {visit}")
+    if not wait_until(lambda: has_failed(attempt), child):
+        return _send_kill(attempt, child, f"{point}, visit {visit}")
     time.sleep(dice.uniform(0.0, 0.3))
-    return _killed(attempt, child, f"{point}, visit {visit}")
+    return _send_kill(attempt, child, f"{point}, visit {visit}")
 
 
-def _killed(attempt: Attempt, child: Child, where: str) -> Kill | None:
+def _send_kill(attempt: Attempt, child: Child, where: str) -> Kill | None:
     child.send(signal.SIGKILL)
     code = shell(child.wait())
     if code == 0:
         return None
-    problems = [] if code == KILLED else [f"it left with {code} by itself: {attempt.tail()}"]
+    problems = [] if code == KILLED else [f"it exited with {code} before it was killed: {attempt.tail()}"]
     checkpoint.newest(attempt.out / "checkpoints", problems.append, repair=False)
     return Kill(attempt.case.name, where, round(child.seconds / attempt.case.seconds, 2), attempt.step(), problems)
 
 
-def struck(attempt: Attempt) -> bool:
-    """Whether the failure that a run was started with has come."""
+def has_failed(attempt: Attempt) -> bool:
+    """Whether the failure that a run was started with has happened."""
     path = attempt.out / "run.log"
     return path.exists() and b"!!! SEQKIT_FAULT: " in path.read_bytes()
 
 
-def until(met: Callable[[], bool], child: Child, seconds: float = 60.0) -> bool:
-    """Wait for something to become true in a child's run. False if it ended before."""
+def wait_until(condition: Callable[[], bool], child: Child, seconds: float = 60.0) -> bool:
+    """Wait for a condition during a child's run. False if the child ended before."""
     for _ in range(int(seconds / 0.005)):
-        if met():
+        if condition():
             return True
         if not child.alive():
             return False
@@ -121,13 +121,13 @@ def until(met: Callable[[], bool], child: Child, seconds: float = 60.0) -> bool:
 
 
 def summary(kills: list[Kill]) -> str:
-    """A line a domain, and a line for all."""
+    """A line per domain, and a line for all."""
     lines = []
     for name in sorted({kill.case for kill in kills}):
-        mine = [kill for kill in kills if kill.case == name]
-        good = sum(not kill.problems for kill in mine)
-        saves = sum(kill.in_save for kill in mine)
-        lines.append(f"{name:<18} {good:>3} of {len(mine):>3} kills, {saves:>2} of them in a save")
+        of_case = [kill for kill in kills if kill.case == name]
+        good = sum(not kill.problems for kill in of_case)
+        saves = sum(kill.in_save for kill in of_case)
+        lines.append(f"{name:<18} {good:>3} of {len(of_case):>3} kills, {saves:>2} of them in a save")
     good = sum(not kill.problems for kill in kills)
     saves = sum(kill.in_save for kill in kills)
     lines.append(

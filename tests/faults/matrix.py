@@ -1,4 +1,4 @@
-"""Every point times every kind, once: what the run does, and that it can be gone on with to the same end."""
+"""Every point times every kind, once: what the run does, and that it can be resumed to the same end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import torch
 
 from seqkit._version import __version__
-from seqkit.fault_injection import KINDS, POINTS, impossible
+from seqkit.fault_injection import KINDS, POINTS, why_impossible
 from seqkit.runs import comparison
 from tests.faults.runs import Attempt, Case, shell
 
@@ -30,28 +30,29 @@ VISIT = {
     "eval": 2,
     "report": 2,
 }
-"""At which visit it strikes: in the middle of the run."""
+"""The visit at which it happens: in the middle of the run."""
 
 EXPECTED = {"kill": 137, "term": 143, "raise": 1, "enospc": 1, "sleep": 0, "nan": 1, "short_write": 0, "oom": 1}
-"""The exit code of each kind; what does not fit into memory is worked on in parts where that can be done."""
+"""The exit code of each kind; a batch that does not fit into memory is computed in parts where possible."""
 
-CUT = {"loss", "eval"}
+IN_PARTS = {"loss", "eval"}
+"""Points at which a batch can be computed in parts."""
 
-SAID = {
+MESSAGES = {
     "enospc": "disk full",
     "nan": "nan|NaN|not finite",
     "oom": "out of memory",
     "raise": "SEQKIT_FAULT",
 }
-"""What must have been said."""
+"""What must be in the output."""
 
-CLOSE = 1e-5
-"""How far weights may be off when a batch was worked on in parts: a sum in another order."""
+TOLERANCE = 1e-5
+"""How far weights may differ if a batch was computed in parts: the sum has another order."""
 
 
 @dataclass
 class Cell:
-    """One failure and what came of it."""
+    """One failure and its result."""
 
     point: str
     kind: str
@@ -60,40 +61,40 @@ class Cell:
 
 
 def sweep(case: Case, points: tuple[str, ...] = tuple(POINTS)) -> Iterator[Cell]:
-    """Every pair once."""
+    """Try every pair once."""
     for point in points:
         for kind in KINDS:
-            if why := impossible(point, kind):
+            if why := why_impossible(point, kind):
                 yield Cell(point, kind, f"({why})")
             else:
-                yield _cell(case, point, kind)
+                yield _try(case, point, kind)
 
 
-def _cell(case: Case, point: str, kind: str) -> Cell:
+def _try(case: Case, point: str, kind: str) -> Cell:
     attempt = Attempt(case, f"{point}-{kind}")
     code = shell(attempt.start(fault=f"{point}:{kind}:{VISIT[point]}").wait())
-    cut = kind == "oom" and point in CUT
-    told = (point, kind) == ("eval", "nan")  # a score of dev, not a weight: written down as it is
-    expected = 0 if cut or told else EXPECTED[kind]
+    in_parts = kind == "oom" and point in IN_PARTS
+    is_recorded = (point, kind) == ("eval", "nan")  # a dev score, not a weight: it is recorded as NaN
+    expected = 0 if in_parts or is_recorded else EXPECTED[kind]
     cell = Cell(point, kind, str(code))
-    said = attempt.said.read_text(errors="replace") + (attempt.out / "run.log").read_text(errors="replace")
-    if "!!! SEQKIT_FAULT: " not in said:
-        cell.problems.append("it never struck")
+    output = attempt.output.read_text(errors="replace") + (attempt.out / "run.log").read_text(errors="replace")
+    if "!!! SEQKIT_FAULT: " not in output:
+        cell.problems.append("the failure did not happen")
     if code != expected:
-        cell.problems.append(f"left with {code}, not {expected}: {attempt.tail()}")
-    if kind in SAID and not told and not re.search(SAID[kind], said):
-        cell.problems.append(f"it did not say {SAID[kind]!r}: {attempt.tail()}")
-    if kind in ("enospc", "nan") and "Traceback" in attempt.said.read_text(errors="replace"):
+        cell.problems.append(f"exited with {code}, not {expected}: {attempt.tail()}")
+    if kind in MESSAGES and not is_recorded and not re.search(MESSAGES[kind], output):
+        cell.problems.append(f"its output does not have {MESSAGES[kind]!r}: {attempt.tail()}")
+    if kind in ("enospc", "nan") and "Traceback" in attempt.output.read_text(errors="replace"):
         cell.problems.append("a traceback was shown")
     if code == 0:
-        found = _far(case, attempt) if cut or told else attempt.differences()
-        cell.text += ", in parts" if cut else ", written as NaN" if told else ", the same"
-        if told and '"NaN"' not in (attempt.out / "metrics.jsonl").read_text():
-            found.append("a NaN was not written down")
+        problems = _find_far_weights(case, attempt) if in_parts or is_recorded else attempt.differences()
+        cell.text += ", in parts" if in_parts else ", written as NaN" if is_recorded else ", the same"
+        if is_recorded and '"NaN"' not in (attempt.out / "metrics.jsonl").read_text():
+            problems.append("a NaN was not recorded")
     else:
-        found = attempt.finish()
+        problems = attempt.finish()
         cell.text += ", resumed"
-    cell.problems += found
+    cell.problems += problems
     if cell.problems:
         cell.text = f"FAILED: {cell.problems[0]}"
     else:
@@ -101,22 +102,22 @@ def _cell(case: Case, point: str, kind: str) -> Cell:
     return cell
 
 
-def _far(case: Case, attempt: Attempt) -> list[str]:
-    """Weights that are not close to those of the run that was left alone."""
-    found = comparison.read(attempt.out)
+def _find_far_weights(case: Case, attempt: Attempt) -> list[str]:
+    """Weights that are not close to those of the uninterrupted run."""
+    digest = comparison.read(attempt.out)
     return [
-        f"{name} is off by {float((found.tensors[name] - tensor).abs().max())}"
-        for name, tensor in case.whole.tensors.items()
-        if name.startswith("last model") and not torch.allclose(found.tensors[name], tensor, atol=CLOSE)
-    ] + list(found.duplicates)
+        f"{name} is off by {float((digest.tensors[name] - tensor).abs().max())}"
+        for name, tensor in case.uninterrupted.tensors.items()
+        if name.startswith("last model") and not torch.allclose(digest.tensors[name], tensor, atol=TOLERANCE)
+    ] + list(digest.duplicates)
 
 
 def table(cells: list[Cell]) -> str:
-    """The matrix as Markdown, with its date, its commit, and the pairs that cannot be."""
-    shown = {(cell.point, cell.kind): cell for cell in cells}
+    """The matrix as Markdown, with its date, its commit, and the pairs that are impossible."""
+    by_pair = {(cell.point, cell.kind): cell for cell in cells}
     points = list(dict.fromkeys(cell.point for cell in cells))
     lines = [
-        f"Swept on {datetime.now(UTC):%Y-%m-%d}: commit {_commit()}, seqkit {__version__}, torch {torch.__version__}.",
+        f"Run on {datetime.now(UTC):%Y-%m-%d}: commit {_commit()}, seqkit {__version__}, torch {torch.__version__}.",
         "",
         "| point | " + " | ".join(f"`{kind}`" for kind in KINDS) + " |",
         "| --- |" + " --- |" * len(KINDS),
@@ -125,7 +126,7 @@ def table(cells: list[Cell]) -> str:
     for point in points:
         row = []
         for kind in KINDS:
-            text = shown[point, kind].text
+            text = by_pair[point, kind].text
             if text.startswith("("):
                 text = reasons.setdefault(text[1:-1], "abcdefgh"[len(reasons)])
             row.append(text)
@@ -134,7 +135,7 @@ def table(cells: list[Cell]) -> str:
     failed = [cell for cell in tried if cell.problems]
     lines += [
         "",
-        f"{len(tried) - len(failed)} of {len(tried)} as documented; {len(cells) - len(tried)} pairs cannot be: "
+        f"{len(tried) - len(failed)} of {len(tried)} as documented; {len(cells) - len(tried)} pairs are impossible: "
         + "; ".join(f"{letter}: {why}" for why, letter in reasons.items())
         + ".",
     ]
@@ -143,5 +144,5 @@ def table(cells: list[Cell]) -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    result = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"

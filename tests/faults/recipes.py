@@ -1,4 +1,4 @@
-"""Tiny recipes, one a task: 60 steps in a second, random numbers in every part that can have them."""
+"""Tiny recipes, one per task: 60 steps in a second, with random numbers wherever a task can use them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from tests.helpers import third_party as strangers
+from tests.helpers import third_party
 
 STEPS = 60
 
@@ -95,7 +95,7 @@ WAVES = """
     from seqkit.metrics import label_scores
 
     def waves() -> Task:
-        '''Is this wave slow or fast? Inputs are numbers, so that one of them can be none.'''
+        '''Is this wave slow or fast? Inputs are real numbers, so that one of them can be NaN.'''
 
         def read(split):
             dice = random.Random(split)
@@ -108,7 +108,7 @@ WAVES = """
             read=read, input=Vectors(2), target=Label(), head="classify", metric=label_scores, best="accuracy"
         )
 """
-"""A stranger's plugin. Its recipe draws no random number while it trains, so that batches may be worked on in parts."""
+"""A third-party plugin. Its recipe draws no random numbers in training, so that batches can be computed in parts."""
 
 ENCODERS = ("rnn", "lstm", "gru")
 
@@ -117,7 +117,7 @@ DOMAINS = tuple(name for name in _TASKS if name != "waves")
 
 
 def available() -> tuple[str, ...]:
-    """The domains that can be run here: sound needs a torchaudio that loads."""
+    """The domains that can be run on this machine: sound needs a torchaudio that loads."""
     try:
         importlib.import_module("torchaudio")
         importlib.import_module("soundfile")
@@ -133,7 +133,7 @@ def write(domain: str, folder: Path, encoder: str = "lstm") -> Path:
     if domain == "waves" and not any(path.endswith("waves-site") for path in sys.path):
         site = folder / "waves-site"
         site.mkdir()
-        strangers.install(site, distribution="waves", code=WAVES, entries={"seqkit.tasks": {"waves": "waves"}})
+        third_party.install(site, distribution="waves", code=WAVES, entries={"seqkit.tasks": {"waves": "waves"}})
         sys.path.append(str(site))
     path = folder / f"{domain}-{encoder}.yaml"
     path.write_text(_TASKS[domain].replace("ENCODER", encoder).replace("FOLDER", str(folder)))

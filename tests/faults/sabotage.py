@@ -1,4 +1,4 @@
-"""Resume broken on purpose, so that it is seen that the harness can fail. Each is called in a child, first of all."""
+"""Ways to break resuming, to show that the campaigns can fail. Each is called in a child before anything else."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from seqkit.training.state import TrainingState
 
 
 def random_state() -> None:
-    """The generators are left as they are."""
-    generators.restore_random_state = lambda *given: None
+    """The generators are not restored."""
+    generators.restore_random_state = lambda *arguments: None
 
 
 def optimizer() -> None:
-    """The optimiser starts anew."""
-    torch.optim.Optimizer.load_state_dict = lambda *given: None
+    """The optimiser starts with an empty state."""
+    torch.optim.Optimizer.load_state_dict = lambda *arguments: None
 
 
 def batch_skipped() -> None:
-    """One batch is passed over."""
+    """One batch is skipped."""
     _change_counters(lambda counters: setattr(counters, "turn", counters.turn + 1))
 
 
 def counters() -> None:
-    """How many evaluations were without a better score is forgotten, and what they were."""
+    """The scores of past evaluations, which decide about early stopping, are lost."""
     _change_counters(lambda counters: counters.to_minimise.clear())
 
 
 def sums() -> None:
-    """The losses since the last log are forgotten."""
+    """The loss sums since the last log are lost."""
     real = checkpoint.load
 
     def load(path: Path) -> Any:
@@ -47,7 +47,7 @@ def sums() -> None:
 
 
 def carried() -> None:
-    """The state that one window hands to the next is forgotten."""
+    """The state that is carried from one window to the next is lost."""
     real = checkpoint.load
 
     def load(path: Path) -> Any:
@@ -58,7 +58,7 @@ def carried() -> None:
 
 
 def metrics() -> None:
-    """What was written after the checkpoint, half a line at the end of it, stays in metrics.jsonl."""
+    """What was written after the checkpoint stays in metrics.jsonl."""
     run_folder.Run.rewind = lambda self, step: None
 
 
@@ -87,33 +87,33 @@ RESUMED = {
     "metrics.jsonl is not rewound": metrics,
     "TensorBoard is not rewound": board,
 }
-"""What can be broken in a run that goes on."""
+"""What can be broken in a resumed run."""
 
 
 def naive_write() -> None:
-    """Files are written in their place, and a folder has its name from the start."""
+    """Files are written in place, and a folder has its name from the start."""
     real = os.open
     os.open = lambda path, flags, *more, **how: real(path, flags & ~os.O_EXCL, *more, **how)
-    os.replace = lambda part, goal: None
-    atomic.temporary = lambda goal: goal
+    os.replace = lambda source, target: None
+    atomic.temporary = lambda path: path
     atomic.remove_unfinished = lambda folder: None
     checkpoint.clean_up = lambda folder: None
     checkpoint._publish = lambda temporary, path: None
 
 
 class PowerCut:
-    """What a disk holds after a power cut: what was synced, and no more.
+    """Keeps what a disk has after a power cut: only what was synced.
 
-    Installed in a child, it notes in a folder of its own, at each fsync, what the synced file holds or which names the
-    synced folder has. `restore` makes a folder of that.
+    In a child, it records at each fsync the content of the synced file or the names in the synced folder. `restore`
+    makes a folder of these records.
 
     Args:
-        notes: where it notes them, outside of what it watches.
-        deaf: folders are not synced in truth, although the program believes they are.
+        notes: the folder of the records.
+        skip_folders: syncs of folders have no effect, although the program believes they have.
     """
 
-    def __init__(self, notes: Path, *, deaf: bool = False) -> None:
-        self.notes, self.deaf = notes, deaf
+    def __init__(self, notes: Path, *, skip_folders: bool = False) -> None:
+        self.notes, self.skip_folders = notes, skip_folders
         notes.mkdir(parents=True)
 
     def __call__(self) -> None:
@@ -123,7 +123,7 @@ class PowerCut:
             real(handle)
             path = Path(os.readlink(f"/proc/self/fd/{handle}"))
             if path.is_dir():
-                if not self.deaf:
+                if not self.skip_folders:
                     names = sorted(path.iterdir())
                     text = "".join(f"{entry.stat().st_ino} {int(entry.is_dir())} {entry.name}\n" for entry in names)
                     self._note(os.fstat(handle).st_ino, "names", text.encode())
@@ -132,19 +132,19 @@ class PowerCut:
 
         os.fsync = fsync
 
-    def restore(self, inode: int, goal: Path) -> None:
-        """The folder with this number as the disk has it, made at `goal`."""
-        goal.mkdir()
+    def restore(self, inode: int, path: Path) -> None:
+        """Make the folder with this inode number as it is on the disk."""
+        path.mkdir()
         listed = self.notes / f"{inode}.names"
         for line in listed.read_text().splitlines() if listed.exists() else ():
             number, folder, name = line.split(" ", 2)
             if int(folder):
-                self.restore(int(number), goal / name)
+                self.restore(int(number), path / name)
             else:
                 data = self.notes / f"{number}.data"
-                (goal / name).write_bytes(data.read_bytes() if data.exists() else b"")
+                (path / name).write_bytes(data.read_bytes() if data.exists() else b"")
 
     def _note(self, inode: int, kind: str, content: bytes) -> None:
-        part = self.notes / f"part-{os.getpid()}"
-        part.write_bytes(content)
-        os.rename(part, self.notes / f"{inode}.{kind}")
+        temporary = self.notes / f"part-{os.getpid()}"
+        temporary.write_bytes(content)
+        os.rename(temporary, self.notes / f"{inode}.{kind}")
