@@ -95,7 +95,7 @@ def candidates(lengths: Index, settings: TrainSettings) -> list[tuple[str, Train
     def change(**changes: Any) -> TrainSettings:
         return dataclasses.replace(settings, **{"tokens": None, "batch": size, "pool": 64, "shapes": None} | changes)
 
-    others = [
+    variants = [
         (f"{size} examples by chance", change(pool=1)),
         (f"{size} examples, pools of 64", change()),
         (f"{size} examples, pools of 256", change(pool=256)),
@@ -103,7 +103,7 @@ def candidates(lengths: Index, settings: TrainSettings) -> list[tuple[str, Train
         (f"{tokens:,} padded steps, pools of 64", change(tokens=tokens)),
         (f"{tokens:,} padded steps, pools of 256, {SHAPES} shapes", change(tokens=tokens, pool=256, shapes=SHAPES)),
     ]
-    return [("as the recipe has it", settings), *(other for other in others if other[1] != settings)]
+    return [("as the recipe has it", settings), *((name, changed) for name, changed in variants if changed != settings)]
 
 
 def _token_budget(lengths: Index, count: int, settings: TrainSettings) -> int:

@@ -40,8 +40,8 @@ def format_plan(plan: BatchPlan) -> list[str]:
         lines.append(f"{arrow} {choice.name:<52} {counts} {seconds_text:>9} {memory_text:>9}")
     with_few_shapes = [choice.valid for choice in plan.choices if choice.shapes <= SHAPES]
     if max(with_few_shapes, default=0.0) < VALID:
-        most = f"{max(with_few_shapes):.3f} is the most that these have with" if with_few_shapes else "none of them has"
-        lines.append(f"   {VALID} of true steps with {SHAPES} shapes is not reached: {most} {SHAPES} shapes or fewer")
+        best = f"{max(with_few_shapes):.3f} is the best with" if with_few_shapes else "none of these has"
+        lines.append(f"   {VALID} of true steps with {SHAPES} shapes is not reached: {best} {SHAPES} shapes or fewer")
     return lines
 
 

@@ -99,8 +99,8 @@ def _predict_in_parts(model: Model, data: TaskData, batch: Batch, budget: int | 
     """
     predictions: list[Prediction] = []
     for rows in out_of_memory.row_ranges(batch, budget):
-        part, _ = out_of_memory.take_rows(batch, None, rows)
-        with out_of_memory.catch_oom(part):
-            part = part.to(model.device)
-            predictions += model.predict(data.name, part, model.encode(data.name, part))
+        sub_batch, _ = out_of_memory.take_rows(batch, None, rows)
+        with out_of_memory.catch_oom(sub_batch):
+            sub_batch = sub_batch.to(model.device)
+            predictions += model.predict(data.name, sub_batch, model.encode(data.name, sub_batch))
     return predictions

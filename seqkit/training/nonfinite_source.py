@@ -88,10 +88,10 @@ def find_source(model: Model, record: StepRecord, autocast: Autocast = contextli
     with _preserve_state(model):
         for batch, before in batches:
             for rows in out_of_memory.row_ranges(batch, record.result.budget):
-                part, state = out_of_memory.take_rows(batch, before, rows)
-                module, kind = _first_failing_module(model, task, part, state, autocast)
+                sub_batch, state = out_of_memory.take_rows(batch, before, rows)
+                module, kind = _first_failing_module(model, task, sub_batch, state, autocast)
                 if kind:
-                    ids = _failing_examples(model, task, part, state, autocast)
+                    ids = _failing_examples(model, task, sub_batch, state, autocast)
                     cause = "loss" if kind == "gradient" else "input"
                     description = f"first bad module: {module}, whose {kind} is not finite while its {cause} is"
                     return NonFiniteSource(kind, module, ids or all_ids, total, description)

@@ -49,25 +49,25 @@ def handle_nonfinite(state: TrainingState, failed: Sequence[StepRecord], run: Ru
     counters, settings = state.counters, state.settings
     for record in failed:
         source = nonfinite_source.find_source(state.model, record, state.autocast)
-        what = f"step {record.number}: {record}; nothing of this step was applied. {source}"
+        message = f"step {record.number}: {record}; nothing of this step was applied. {source}"
         if settings.on_nan == "rollback":
-            run.log(what)
+            run.log(message)
             return True
         if settings.on_nan == "stop":
-            raise RunError(f"{what}. {_HINT}")
+            raise RunError(f"{message}. {_HINT}")
         if source.kind == "weights":
-            raise RunError(f"{what}. To skip steps cannot mend weights: take train.on_nan: rollback")
+            raise RunError(f"{message}. Skipping steps cannot repair weights; set train.on_nan: rollback")
         counters.bad_in_row = counters.bad_in_row + 1 if record.number == counters.bad_at + 1 else 1
         counters.bad_at, counters.skipped = record.number, counters.skipped + 1
         if counters.bad_in_row > settings.nan_limit:
-            raise RunError(f"{what}. More than {settings.nan_limit} in a row (train.nan_limit). {_HINT}")
-        run.log(f"{what}. Skipped: {counters.skipped} so far")
+            raise RunError(f"{message}. More than {settings.nan_limit} in a row (train.nan_limit). {_HINT}")
+        run.log(f"{message}. Skipped: {counters.skipped} so far")
         progress.say(f"step {record.number:,}: {record}; skipped")
     if names := nonfinite_source.nonfinite_weights(state.model):
-        what = f"step {counters.step}: the weights {', '.join(names[:3])} are not finite"
+        message = f"step {counters.step}: the weights {', '.join(names[:3])} are not finite"
         if settings.on_nan != "rollback":
-            raise RunError(f"{what}; the checkpoints before it are sound. {_HINT}")
-        run.log(what)
+            raise RunError(f"{message}; earlier checkpoints are not affected. {_HINT}")
+        run.log(message)
         return True
     return False
 

@@ -96,12 +96,12 @@ def _forward_backward_within(
         buffers = out_of_memory.integer_buffers(model) if len(row_ranges) > 1 else {}
         after = []
         for number, rows in enumerate(row_ranges):
-            part, part_before = out_of_memory.take_rows(batch, before, rows)
+            sub_batch, sub_before = out_of_memory.take_rows(batch, before, rows)
             if number:
                 model.load_state_dict(buffers, strict=False)
-            with out_of_memory.catch_oom(part):
+            with out_of_memory.catch_oom(sub_batch):
                 with state.autocast():
-                    loss, count, encoded = model.loss(data.name, part, part_before)
+                    loss, count, encoded = model.loss(data.name, sub_batch, sub_before)
                 loss = fault_injection.at("loss", loss)
                 losses.append(loss.detach())
                 counts.append(count)

@@ -226,7 +226,7 @@ def test_skip_has_a_limit_in_a_row(data: TaskData, tmp_path: Path, monkeypatch: 
 
 def test_weights_cannot_be_skipped(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoiling(monkeypatch, in_weights("encoder.cells.0.weight_hh_l0", NAN), {5})
-    with pytest.raises(RunError, match=r"step 5: .*cannot mend weights"):
+    with pytest.raises(RunError, match=r"step 5: .*cannot repair weights"):
         small.trained(small.model(data), data, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
 
 
