@@ -1,4 +1,4 @@
-"""Targets that are symbols: one of several labels, some of them, one a step, or the next symbol of the input."""
+"""Targets that are symbols: one label, several labels, one label a step, or the next symbol of the input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqkit.spans import Scheme, convert, fault, parted, tags_of, type_of
 from seqkit.types import JSON, Field
 
 UNSEEN: Final = "<unseen>"
-"""What stands for the labels that training has not seen, where that is allowed."""
+"""The label that stands for all labels that are not in the training data, if such labels are allowed."""
 
 
 @final
@@ -27,28 +27,28 @@ class Label(Field):
 
     vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
     counts: tuple[int, ...] = field(default=(), kw_only=True, repr=False)
-    """How often training has each label, in the order of their numbers."""
+    """How often each label is in the training data, in the order of their numbers."""
 
     def fit(self, values: Iterable[Any]) -> Self:
-        seen = Counter(_checked(value) for value in values)
-        vocabulary = _labels(seen)
+        seen = Counter(_check_label(value) for value in values)
+        vocabulary = _label_vocabulary(seen)
         return replace(self, vocabulary=vocabulary, counts=tuple(seen[label] for label in vocabulary.symbols))
 
     def encode(self, value: Any) -> np.ndarray:
-        """() int64. Raises ValueError for a label that training has not seen."""
-        return np.array(_known(self.vocabulary).index(_checked(value)), dtype=np.int64)
+        """() int64. Raises ValueError for a label that is not in the training data."""
+        return np.array(_fitted(self.vocabulary).index(_check_label(value)), dtype=np.int64)
 
     def decode(self, array: np.ndarray) -> str:
-        return _known(self.vocabulary)[int(array)]
+        return _fitted(self.vocabulary)[int(array)]
 
     @property
     def labels(self) -> list[str]:
         """The labels in the order of their numbers."""
-        return list(_known(self.vocabulary).symbols)
+        return list(_fitted(self.vocabulary).symbols)
 
     @property
     def size(self) -> int:
-        return len(_known(self.vocabulary))
+        return len(_fitted(self.vocabulary))
 
     def state(self) -> JSON:
         return None if self.vocabulary is None else {"labels": self.labels, "counts": list(self.counts)}
@@ -71,30 +71,31 @@ class Labels(Field):
     vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        return replace(self, vocabulary=_labels(label for value in values for label in _several(value)))
+        return replace(self, vocabulary=_label_vocabulary(label for value in values for label in _check_list(value)))
 
     def encode(self, value: Any) -> np.ndarray:
-        """(C,) float32. Raises ValueError for a label that training has not seen, or that is given twice."""
-        known = _known(self.vocabulary)
-        row = np.zeros(len(known), dtype=np.float32)
-        for label in _several(value):
-            if row[known.index(label)]:
+        """(C,) float32. Raises ValueError for a label that is not in the training data, or that is given twice."""
+        vocabulary = _fitted(self.vocabulary)
+        row = np.zeros(len(vocabulary), dtype=np.float32)
+        for label in _check_list(value):
+            number = vocabulary.index(label)
+            if row[number]:
                 raise ValueError(f"label {label!r} is given twice")
-            row[known.index(label)] = 1.0
+            row[number] = 1.0
         return row
 
     def decode(self, array: np.ndarray) -> list[str]:
         """The labels whose entry is above one half, in the order of their numbers."""
-        return _known(self.vocabulary).names(np.flatnonzero(np.asarray(array) > 0.5))
+        return _fitted(self.vocabulary).names(np.flatnonzero(np.asarray(array) > 0.5))
 
     @property
     def labels(self) -> list[str]:
         """The labels in the order of their numbers."""
-        return list(_known(self.vocabulary).symbols)
+        return list(_fitted(self.vocabulary).symbols)
 
     @property
     def size(self) -> int:
-        return len(_known(self.vocabulary))
+        return len(_fitted(self.vocabulary))
 
     def state(self) -> JSON:
         return None if self.vocabulary is None else self.labels
@@ -108,15 +109,15 @@ class Labels(Field):
 class Tags(Field):
     """One label for every step of the input, as (T,) numbers. A value is a list of str, as long as the input.
 
-    Tags that mark spans have a scheme (see `seqkit.spans`). Then the labels are those that spans of the types seen in
-    training can have, all of them, whether or not each has been seen; and they may be learned in another scheme than
-    the one in which values come and go.
+    Tags that mark spans have a scheme (see `seqkit.spans`). Then the labels are all tags that spans of the types in the
+    training data can have, whether or not each tag occurs there, and they may be learned in another scheme than that of
+    the values.
 
     Args:
         scheme: how the values mark spans; None: they do not.
         learn: the scheme to learn in; None: the same.
-        allow_unseen: a label (a type, where there is a scheme) that training has not seen is no error, but stands for
-            `<unseen>`, which no model has reason to predict: it counts as missed.
+        allow_unseen: a label (with a scheme: a type) that is not in the training data is not an error, but becomes
+            `<unseen>`. A model has no reason to predict that, so it counts as missed.
     """
 
     aligned: ClassVar[bool] = True
@@ -128,48 +129,50 @@ class Tags(Field):
     vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        seen = {label for value in values for label in _several(value)}
+        seen = {label for value in values for label in _check_list(value)}
         if self.scheme:
             seen = {kind for tag in seen if (kind := type_of(tag, self.scheme))}
         if self.allow_unseen:
             seen.add(UNSEEN)
-        return replace(self, vocabulary=_labels(tags_of(seen, self.learned or "plain") if self.scheme else seen))
+        labels = tags_of(seen, self.learned or "plain") if self.scheme else seen
+        return replace(self, vocabulary=_label_vocabulary(labels))
 
     def encode(self, value: Any) -> np.ndarray:
-        """(T,) numbers. Raises ValueError if there are none, one is unseen, or they break the scheme."""
-        tags = list(_several(value))
+        """(T,) numbers. Raises ValueError if there are no tags, one is unseen, or they break the scheme."""
+        tags = list(_check_list(value))
         if not tags:
             raise ValueError("is empty")
-        if self.scheme and (wrong := fault(tags, self.scheme)):
-            raise ValueError(f"step {wrong[0] + 1}: {wrong[1]}")
-        known = _known(self.vocabulary)
+        if self.scheme and (problem := fault(tags, self.scheme)):
+            step, message = problem
+            raise ValueError(f"step {step + 1}: {message}")
+        vocabulary = _fitted(self.vocabulary)
         if self.scheme and self.learned:
             tags = convert(tags, self.scheme, self.learned)
         for step, tag in enumerate(tags):
-            if tag not in known:
+            if tag not in vocabulary:
                 tags[step] = self._unseen(tag, step)
-        return known.lookup(tags)
+        return vocabulary.lookup(tags)
 
     def decode(self, array: np.ndarray) -> list[str]:
         """The tags, in the scheme of the values."""
-        tags = _known(self.vocabulary).names(np.asarray(array).tolist())
+        tags = _fitted(self.vocabulary).names(np.asarray(array).tolist())
         if self.scheme and self.learned and self.scheme != self.learned:
             return convert(tags, self.learned, self.scheme)
         return tags
 
     @property
     def learned(self) -> Scheme | None:
-        """The scheme of the labels."""
+        """The scheme that is learned, which is that of the labels."""
         return (self.learn or self.scheme) if self.scheme else None
 
     @property
     def labels(self) -> list[str]:
         """The labels in the order of their numbers, in the scheme that is learned."""
-        return list(_known(self.vocabulary).symbols)
+        return list(_fitted(self.vocabulary).symbols)
 
     @property
     def size(self) -> int:
-        return len(_known(self.vocabulary))
+        return len(_fitted(self.vocabulary))
 
     def state(self) -> JSON:
         return None if self.vocabulary is None else self.labels
@@ -178,24 +181,24 @@ class Tags(Field):
         return self if state is None else replace(self, vocabulary=Vocabulary(tuple(state), specials=False))
 
     def _unseen(self, tag: str, step: int) -> str:
-        """What stands for a label that training has not seen, or ValueError where that is not allowed."""
+        """The label for a tag that is not in the training data. Raises ValueError if that is not allowed."""
         letter, kind = parted(tag, self.learned) if self.learned else ("", tag)
         if self.allow_unseen:
             return f"{letter}-{UNSEEN}" if self.learned and self.learned != "plain" else UNSEEN
-        types = (type_of(each, self.learned) for each in self.labels) if self.learned else iter(self.labels)
+        types = [type_of(label, self.learned) for label in self.labels] if self.learned else self.labels
         try:
-            Vocabulary.of_labels(each for each in types if each).index(kind)
+            Vocabulary.of_labels(name for name in types if name).index(kind)
         except ValueError as error:
             raise ValueError(f"step {step + 1}: {error}") from None
-        raise AssertionError(f"{tag!r} is none of the tags of a type that is known")
+        raise AssertionError(f"{tag!r} has a known type, but is not among the labels")
 
 
 @final
 @dataclass(frozen=True)
 class Next(Field):
-    """The symbol that comes next in the input. Nothing is read or stored for it: the batch is made from the input.
+    """The symbol that comes next in the input. Nothing is read or stored for it: batches make it from the input.
 
-    Once it knows its source (`of`), it has the source's size and vocabulary and decodes as the source does.
+    `of(source)` gives it an input field; then it has the size and vocabulary of that field, and decodes as it does.
     """
 
     derived: ClassVar[bool] = True
@@ -217,19 +220,19 @@ class Next(Field):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        found = getattr(self._source, "vocabulary", None)
-        if not isinstance(found, Vocabulary):
+        vocabulary = getattr(self._source, "vocabulary", None)
+        if not isinstance(vocabulary, Vocabulary):
             raise TypeError(f"{type(self._source).__name__} has no vocabulary, so no next symbol")
-        return found
+        return vocabulary
 
     @property
     def _source(self) -> Field:
         if self.source is None:
-            raise RuntimeError("a next-step target must first be told its input: `Next().of(input)`")
+            raise RuntimeError("a next-step target needs its input field first: `Next().of(input)`")
         return self.source
 
 
-def _checked(value: Any) -> str:
+def _check_label(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("label is missing" if value is None else f"label {value!r} should be text")
     if not value:
@@ -237,20 +240,20 @@ def _checked(value: Any) -> str:
     return value
 
 
-def _several(value: Any) -> list[str]:
+def _check_list(value: Any) -> list[str]:
     if not isinstance(value, list | tuple):
         raise ValueError(f"should be a list of labels, but is {value!r}")
-    return [_checked(label) for label in value]
+    return [_check_label(label) for label in value]
 
 
-def _labels(labels: Iterable[str]) -> Vocabulary:
-    found = Vocabulary.of_labels(labels)
-    if not found.symbols:
+def _label_vocabulary(labels: Iterable[str]) -> Vocabulary:
+    vocabulary = Vocabulary.of_labels(labels)
+    if not vocabulary.symbols:
         raise ValueError("training has no label at all")
-    return found
+    return vocabulary
 
 
-def _known(vocabulary: Vocabulary | None) -> Vocabulary:
+def _fitted(vocabulary: Vocabulary | None) -> Vocabulary:
     if vocabulary is None:
         raise RuntimeError("the field is not fitted yet")
     return vocabulary

@@ -14,38 +14,43 @@ from seqkit.types import JSON, Field
 if TYPE_CHECKING:
     from torch import nn
 
-# Rows are gathered to about this many numbers before they enter the running mean.
 _BLOCK = 1 << 16
+"""Rows are collected to about so many numbers before they enter the running mean."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation of each channel in the training data; a constant channel has deviation 1."""
+    """Mean and standard deviation of each channel in the training data. A constant channel has deviation 1."""
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
     @classmethod
-    def of(cls, rows: Iterable[np.ndarray], size: int) -> Scale:
-        """From arrays (n, size), block by block (Chan, Golub and LeVeque 1979), so that any amount fits in memory."""
+    def fit(cls, rows: Iterable[np.ndarray], size: int) -> Scale:
+        """From arrays (n, size), block by block (Chan, Golub and LeVeque 1979), so any amount of data fits in memory.
+
+        Raises:
+            ValueError: there are no rows.
+        """
         count, mean, squares = 0, np.zeros(size), np.zeros(size)
         for block in _blocks(rows):
-            n, middle = len(block), block.mean(axis=0)
-            shift = middle - mean
-            squares += ((block - middle) ** 2).sum(axis=0) + shift**2 * (count * n / (count + n))
+            n, block_mean = len(block), block.mean(axis=0)
+            shift = block_mean - mean
+            squares += ((block - block_mean) ** 2).sum(axis=0) + shift**2 * (count * n / (count + n))
             mean += shift * (n / (count + n))
             count += n
         if not count:
             raise ValueError("training has no value at all")
         deviation = np.sqrt(squares / count)
-        # Rounding leaves a constant channel with a tiny spread: that is noise, not a scale.
+        # Rounding gives a constant channel a tiny deviation, which is noise.
         deviation[deviation <= 1e-12 * np.abs(mean)] = 1.0
         return cls(tuple(mean.tolist()), tuple(deviation.tolist()))
 
-    def apply(self, rows: np.ndarray) -> np.ndarray:
+    def standardise(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray((rows - np.array(self.mean)) / np.array(self.deviation))
 
-    def undo(self, rows: np.ndarray) -> np.ndarray:
+    def to_units(self, rows: np.ndarray) -> np.ndarray:
+        """The rows in the units of the data, float64."""
         return np.asarray(rows.astype(np.float64) * np.array(self.deviation) + np.array(self.mean))
 
 
@@ -69,16 +74,16 @@ class Values(Field):
     def fit(self, values: Iterable[Any]) -> Self:
         if not self.standardise:
             return self
-        return replace(self, scale=Scale.of((self._row(value)[None] for value in values), self.size))
+        return replace(self, scale=Scale.fit((self._row(value)[None] for value in values), self.size))
 
     def encode(self, value: Any) -> np.ndarray:
-        """(C,) float32. Raises ValueError for NaN, infinity, anything that is no number, or a wrong count."""
-        return _single_precision(_scale(self).apply(self._row(value)) if self.standardise else self._row(value))
+        """(C,) float32. Raises ValueError for NaN, infinity, anything that is not a number, or a wrong count."""
+        return _single_precision(_scale(self).standardise(self._row(value)) if self.standardise else self._row(value))
 
     def decode(self, array: np.ndarray) -> float | list[float]:
         """The number, or list of numbers, in the units of the data."""
         row = np.asarray(array).reshape(self.size)
-        numbers = (_scale(self).undo(row) if self.standardise else row.astype(np.float64)).tolist()
+        numbers = (_scale(self).to_units(row) if self.standardise else row.astype(np.float64)).tolist()
         return float(numbers[0]) if self.width is None else [float(number) for number in numbers]
 
     @property
@@ -89,14 +94,13 @@ class Values(Field):
         return _state(self.scale)
 
     def restore(self, state: JSON) -> Self:
-        return replace(self, scale=_restored(state))
+        return replace(self, scale=_restored_scale(state))
 
     def _row(self, value: Any) -> np.ndarray:
         row = _numbers(value)
-        wanted = () if self.width is None else (self.width,)
-        if row.shape != wanted:
-            what = "one number" if self.width is None else f"a list of {self.width} numbers"
-            raise ValueError(f"should be {what}, but has shape {row.shape}")
+        if row.shape != (() if self.width is None else (self.width,)):
+            expected = "one number" if self.width is None else f"a list of {self.width} numbers"
+            raise ValueError(f"should be {expected}, but has shape {row.shape}")
         return row.reshape(self.size)
 
 
@@ -117,16 +121,17 @@ class Vectors(Field):
     def fit(self, values: Iterable[Any]) -> Self:
         if not self.standardise:
             return self
-        return replace(self, scale=Scale.of((self._rows(value) for value in values), self.width))
+        return replace(self, scale=Scale.fit((self._rows(value) for value in values), self.width))
 
     def encode(self, value: Any) -> np.ndarray:
-        """(T, D) float32. Raises ValueError for NaN, infinity, no steps at all, or steps of a wrong width."""
+        """(T, D) float32. Raises ValueError for NaN, infinity, an empty list, or steps of a wrong width."""
         rows = self._rows(value)
-        return _single_precision(_scale(self).apply(rows) if self.standardise else rows)
+        return _single_precision(_scale(self).standardise(rows) if self.standardise else rows)
 
     def decode(self, array: np.ndarray) -> list[list[float]]:
         rows = np.asarray(array).reshape(-1, self.width)
-        numbers: list[list[float]] = (_scale(self).undo(rows) if self.standardise else rows.astype(np.float64)).tolist()
+        rows = _scale(self).to_units(rows) if self.standardise else rows.astype(np.float64)
+        numbers: list[list[float]] = rows.tolist()
         return numbers
 
     @property
@@ -137,7 +142,7 @@ class Vectors(Field):
         return _state(self.scale)
 
     def restore(self, state: JSON) -> Self:
-        return replace(self, scale=_restored(state))
+        return replace(self, scale=_restored_scale(state))
 
     def layer(self, dim: int) -> nn.Module:
         from seqkit.layers.embedding import Projection
@@ -161,7 +166,7 @@ class Vectors(Field):
 
 
 def _numbers(value: Any) -> np.ndarray:
-    """float64 of the value's own shape, every number finite."""
+    """The numbers as float64, in the shape of the value. Raises ValueError unless all are finite numbers."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -170,11 +175,12 @@ def _numbers(value: Any) -> np.ndarray:
         raise ValueError(f"should be numbers, but is {'missing' if value is None else repr(value)[:60]}")
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        raise ValueError(f"has {array[~np.isfinite(array)][0]}, which is no finite number")
+        raise ValueError(f"has {array[~np.isfinite(array)][0]}, which is not a finite number")
     return array
 
 
 def _single_precision(array: np.ndarray) -> np.ndarray:
+    """float32. Raises ValueError for a number that is too large for it."""
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
     if not np.isfinite(single).all():
@@ -183,16 +189,17 @@ def _single_precision(array: np.ndarray) -> np.ndarray:
 
 
 def _blocks(rows: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
-    held: list[np.ndarray] = []
+    """The same rows in fewer, larger arrays."""
+    collected: list[np.ndarray] = []
     size = 0
-    for part in rows:
-        held.append(part)
-        size += part.size
+    for array in rows:
+        collected.append(array)
+        size += array.size
         if size >= _BLOCK:
-            yield np.concatenate(held)
-            held, size = [], 0
-    if held:
-        yield np.concatenate(held)
+            yield np.concatenate(collected)
+            collected, size = [], 0
+    if collected:
+        yield np.concatenate(collected)
 
 
 def _scale(field: Values | Vectors) -> Scale:
@@ -205,5 +212,5 @@ def _state(scale: Scale | None) -> JSON:
     return None if scale is None else {"mean": list(scale.mean), "deviation": list(scale.deviation)}
 
 
-def _restored(state: JSON) -> Scale | None:
+def _restored_scale(state: JSON) -> Scale | None:
     return None if state is None else Scale(tuple(state["mean"]), tuple(state["deviation"]))

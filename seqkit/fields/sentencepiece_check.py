@@ -1,7 +1,8 @@
-"""A sentencepiece model from elsewhere is tried in a process of its own first: its decoder is C++, and may crash.
+"""Trying a sentencepiece model of unknown origin in a child process, because its C++ code may crash on a bad model.
 
-A crash there ends that process and is told here in a sentence. What passes has been loaded, asked for every piece, and
-has encoded and decoded some text within bounds of memory and time; it is a probe, not a proof.
+A crash ends only the child and becomes an error message. A model that passes has been loaded, asked for every piece,
+and has encoded and decoded some text within limits of memory and time. That makes a crash later unlikely, not
+impossible.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from functools import lru_cache
 from typing import Final
 
 SECONDS: Final = 30.0
-"""Longest time that a model may take to be tried."""
+"""Processor time that trying a model may take."""
 MEMORY: Final = 4 << 30
 """Bytes of address space that it may take."""
 LARGEST: Final = 256 << 20
-"""Bytes of a model. A larger one is no tokenizer."""
+"""Bytes of a model. A larger file is not a tokenizer."""
 
-_TRIED: Final = f"""
+_CHILD_CODE: Final = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))
@@ -36,7 +37,7 @@ try:
     pieces = processor.id_to_piece(list(range(size)))
     for text in ("", " ", "a", "the cat sat", "\\u00e9\\u4e2d\\U0001f600", "\\x01\\x7f", "x" * 5000, "a b " * 500):
         ids = processor.encode(text)
-        if any(not 0 <= each < size for each in ids):
+        if any(not 0 <= id < size for id in ids):
             raise ValueError("it gives ids that are none of its pieces")
         processor.decode(ids)
     processor.decode(list(range(size)))
@@ -48,16 +49,16 @@ else:
 
 
 def check(model: bytes) -> None:
-    """Try a model in a child process, once for each content.
+    """Try a model in a child process, unless an equal one has been tried before.
 
     Raises:
-        ValueError: it cannot be loaded, or it crashed whoever tried.
+        ValueError: it cannot be loaded, or it crashed the child.
     """
     if len(model) > LARGEST:
-        raise ValueError(f"has {len(model):,} bytes, and a sentencepiece model may have {LARGEST:,}")
-    why = _tried(_Model(model))
-    if why:
-        raise ValueError(why)
+        raise ValueError(f"has {len(model):,} bytes, but a sentencepiece model may have at most {LARGEST:,}")
+    problem = _try_model(_Model(model))
+    if problem:
+        raise ValueError(problem)
 
 
 class _Model:
@@ -75,11 +76,11 @@ class _Model:
 
 
 @lru_cache(maxsize=64)
-def _tried(model: _Model) -> str:
-    """Why this model is not to be loaded, or an empty text."""
+def _try_model(model: _Model) -> str:
+    """Why this model must not be loaded; an empty text if it may."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", _TRIED],
+        child = subprocess.run(
+            [sys.executable, "-I", "-c", _CHILD_CODE],
             input=model.content,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -90,17 +91,18 @@ def _tried(model: _Model) -> str:
         return f"the sentencepiece model took more than {2 * SECONDS:.0f} seconds to try"
     except OSError as error:
         return f"the sentencepiece model could not be tried in a process of its own: {error}"
-    verdict, _, said = done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2].partition(" ")
-    if done.returncode == 0 and verdict == "ok":
+    last_line = child.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    verdict, _, reason = last_line.partition(" ")
+    if child.returncode == 0 and verdict == "ok":
         return ""
     if verdict == "refused":
-        return f"is no sentencepiece model: {said}"
-    if done.returncode < 0:
-        return f"the sentencepiece model crashed the process that tried it ({_name(-done.returncode)})"
-    return f"the sentencepiece model could not be tried: that process left with {done.returncode}"
+        return f"is not a sentencepiece model: {reason}"
+    if child.returncode < 0:
+        return f"the sentencepiece model crashed the process that tried it ({_signal_name(-child.returncode)})"
+    return f"the sentencepiece model could not be tried: that process exited with {child.returncode}"
 
 
-def _name(number: int) -> str:
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,6 +1,6 @@
-"""From text to ids: characters, words, bytes, and pieces of words.
+"""Tokenizers: from text to ids and back, as characters, words, bytes, or pieces of words.
 
-A coder is what `Tokens` and `Text` have in common. It is immutable; `fit` gives a new one.
+The fields `Tokens` and `Text` use them. A tokenizer is immutable; `fit` gives a new one.
 """
 
 from __future__ import annotations
@@ -23,26 +23,28 @@ from seqkit.types import END, JSON, PAD, START, UNKNOWN
 
 Unit: TypeAlias = Literal["characters", "words", "bytes", "pieces"]
 
-# Characters are counted in blocks of about this many.
 _BLOCK = 1 << 20
+"""Characters are counted in blocks of about so many."""
 _CODE_POINTS = 0x110000
-# Words, characters of a line and of a word that pieces are learned from.
+
 _MOST_WORDS = 5_000_000
 _LINE = 1000
 _LONGEST_WORD = 1000
-# Named as sentencepiece names bytes.
+"""Pieces are learned from about so many words at most, in lines of about so many characters, without longer words."""
+
 _BYTES = Vocabulary(tuple(f"<0x{byte:02X}>" for byte in range(256)))
+"""The names that sentencepiece gives to bytes."""
 
 
 @dataclass(frozen=True)
 class Tokenizer(ABC):
-    """Text to ids and back. `vocabulary` is None until the coder is fitted.
+    """Text to ids and back. `vocabulary` is None until the tokenizer is fitted.
 
     Args:
-        lower: lower the case first.
-        min_count: a rarer symbol is unknown.
-        max_size: most symbols, the special ones not counted.
-        pieces: most pieces (unit `pieces` only).
+        lower: convert the text to lower case first.
+        min_count: a symbol that occurs less often is unknown.
+        max_size: at most so many symbols, the special ones not counted.
+        pieces: at most so many pieces (unit `pieces` only).
     """
 
     lower: bool = False
@@ -53,15 +55,15 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def fit(self, values: Iterable[Any]) -> Self:
-        """A coder that knows the symbols of these values."""
+        """A tokenizer that knows the symbols of these values."""
 
     @abstractmethod
     def encode(self, value: Any) -> np.ndarray:
-        """(T,) ids, T >= 1. Raises ValueError if the value is no text or is empty."""
+        """(T,) ids, T >= 1. Raises ValueError if the value is not text, or empty."""
 
     @abstractmethod
     def decode(self, ids: np.ndarray) -> str:
-        """The text of ids that are no padding and no boundaries."""
+        """The text of these ids, without padding and boundaries."""
 
     def state(self) -> JSON:
         return None if self.vocabulary is None else self.vocabulary.state()
@@ -70,15 +72,16 @@ class Tokenizer(ABC):
         return self if state is None else replace(self, vocabulary=Vocabulary.restore(state))
 
     @property
-    def known(self) -> Vocabulary:
+    def fitted_vocabulary(self) -> Vocabulary:
         """The vocabulary. Raises RuntimeError before `fit`."""
         if self.vocabulary is None:
             raise RuntimeError("the field is not fitted yet")
         return self.vocabulary
 
-    def _text(self, value: Any) -> str:
+    def _check_text(self, value: Any) -> str:
+        """The text, in lower case if `lower`. Raises ValueError if it is not text."""
         if not isinstance(value, str):
-            raise ValueError(f"should be text, but is {_kind(value)}")
+            raise ValueError(f"should be text, but is {_type_name(value)}")
         return value.lower() if self.lower else value
 
     def _from_counts(self, counts: Counter[str]) -> Self:
@@ -93,22 +96,22 @@ class CharacterTokenizer(Tokenizer):
 
     def fit(self, values: Iterable[Any]) -> Self:
         totals = np.zeros(_CODE_POINTS, dtype=np.int64)
-        for block in _blocks(self._text(value) for value in values):
+        for block in _blocks(self._check_text(value) for value in values):
             seen = np.bincount(code_points(block))
             totals[: len(seen)] += seen
         return self._from_counts(Counter({chr(point): int(totals[point]) for point in np.flatnonzero(totals)}))
 
     def encode(self, value: Any) -> np.ndarray:
-        return _not_empty(self.known.lookup_characters(self._text(value)))
+        return _not_empty(self.fitted_vocabulary.lookup_characters(self._check_text(value)))
 
     def decode(self, ids: np.ndarray) -> str:
-        return "".join("\ufffd" if i == UNKNOWN else self.known[i] for i in _plain(ids))
+        return "".join("\ufffd" if i == UNKNOWN else self.fitted_vocabulary[i] for i in _without_specials(ids))
 
 
 @final
 @dataclass(frozen=True)
 class WordTokenizer(Tokenizer):
-    """A symbol is a word: what stands between white space, or an item of a list that the reader made."""
+    """A symbol is a word: text between white space, or an item of a list that the reader made."""
 
     def fit(self, values: Iterable[Any]) -> Self:
         counts: Counter[str] = Counter()
@@ -117,17 +120,17 @@ class WordTokenizer(Tokenizer):
         return self._from_counts(counts)
 
     def encode(self, value: Any) -> np.ndarray:
-        return _not_empty(self.known.lookup(self._words(value)))
+        return _not_empty(self.fitted_vocabulary.lookup(self._words(value)))
 
     def decode(self, ids: np.ndarray) -> str:
-        return " ".join(self.known[i] for i in _plain(ids))
+        return " ".join(self.fitted_vocabulary[i] for i in _without_specials(ids))
 
     def _words(self, value: Any) -> list[str]:
         if not isinstance(value, list | tuple):
-            return self._text(value).split()
+            return self._check_text(value).split()
         for position, word in enumerate(value, 1):
             if not isinstance(word, str):
-                raise ValueError(f"word {position} should be text, but is {_kind(word)}")
+                raise ValueError(f"word {position} should be text, but is {_type_name(word)}")
             if not word:
                 raise ValueError(f"word {position} is empty")
         return [word.lower() for word in value] if self.lower else list(value)
@@ -144,11 +147,11 @@ class ByteTokenizer(Tokenizer):
         return self
 
     def encode(self, value: Any) -> np.ndarray:
-        raw = np.frombuffer(self._text(value).encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        raw = np.frombuffer(self._check_text(value).encode("utf-8", "surrogatepass"), dtype=np.uint8)
         return _not_empty(raw.astype(np.uint16) + len(SPECIALS))
 
     def decode(self, ids: np.ndarray) -> str:
-        raw = bytes(i - len(SPECIALS) for i in _plain(ids) if i != UNKNOWN)
+        raw = bytes(i - len(SPECIALS) for i in _without_specials(ids) if i != UNKNOWN)
         return raw.decode("utf-8", "replace")
 
     def state(self) -> JSON:
@@ -160,8 +163,8 @@ class ByteTokenizer(Tokenizer):
 class PieceTokenizer(Tokenizer):
     """A symbol is a piece of a word, from a unigram language model (Kudo 2018, arXiv:1804.10959; sentencepiece).
 
-    The model is trained on the counts of the words of the training data, in a fixed order with one thread, so that it
-    is the same however the data are ordered. Nothing is normalised; white space comes back as single spaces.
+    The model is trained on the counts of the words of the training data, in a fixed order and by one thread, so that it
+    does not depend on the order of the data. Nothing is normalised; decoding gives single spaces for white space.
     """
 
     model: str | None = None
@@ -171,20 +174,20 @@ class PieceTokenizer(Tokenizer):
         sentencepiece = _sentencepiece()
         counts: Counter[str] = Counter()
         for value in values:
-            counts.update(self._text(value).split())
-        counts = Counter({w: n for w, n in counts.items() if n >= self.min_count and len(w) <= _LONGEST_WORD})
+            counts.update(self._check_text(value).split())
+        counts = Counter({word: n for word, n in counts.items() if n >= self.min_count and len(word) <= _LONGEST_WORD})
         if not counts:
             raise ValueError("has no words to learn pieces from")
         characters = len(set().union(*counts))
-        written = io.BytesIO()
+        model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_repeated(counts),
-                model_writer=written,
+                sentence_iterator=_training_lines(counts),
+                model_writer=model,
                 model_type="unigram",
                 vocab_size=self.pieces,
                 hard_vocab_limit=False,
-                # All characters are pieces, unless they would take the room of all else (Chinese, Japanese).
+                # All characters are pieces, unless they would be most of the pieces (Chinese, Japanese).
                 character_coverage=1.0 if characters <= self.pieces // 4 else 0.9995,
                 normalization_rule_name="identity",
                 max_sentence_length=4 * _LINE + 4 * _LONGEST_WORD,
@@ -200,28 +203,28 @@ class PieceTokenizer(Tokenizer):
                 f"{self.pieces} pieces cannot be learned from {len(counts):,} different words and "
                 f"{characters:,} different characters; ask for more pieces or for another unit"
             ) from error
-        return self._with(base64.b64encode(written.getvalue()).decode("ascii"))
+        return self._with_model(base64.b64encode(model.getvalue()).decode("ascii"))
 
     def encode(self, value: Any) -> np.ndarray:
-        text = " ".join(self._text(value).split())
-        return _not_empty(np.array(self._processor.encode(text), dtype=self.known.dtype))
+        text = " ".join(self._check_text(value).split())
+        return _not_empty(np.array(self._processor.encode(text), dtype=self.fitted_vocabulary.dtype))
 
     def decode(self, ids: np.ndarray) -> str:
-        return str(self._processor.decode(_plain(ids)))
+        return str(self._processor.decode(_without_specials(ids)))
 
     def state(self) -> JSON:
         return None if self.model is None else {"sentencepiece": self.model}
 
     def restore(self, state: JSON) -> Self:
-        """Raises ValueError if the model cannot be loaded; it is tried in a process of its own first."""
+        """The fitted tokenizer. Raises ValueError if its model cannot be loaded, which a child process tries first."""
         if state is None:
             return self
         model = state["sentencepiece"]
         _sentencepiece()
         sentencepiece_check.check(base64.b64decode(model, validate=True))
-        return self._with(model)
+        return self._with_model(model)
 
-    def _with(self, model: str) -> Self:
+    def _with_model(self, model: str) -> Self:
         processor = replace(self, model=model)._processor
         symbols = tuple(processor.id_to_piece(list(range(len(SPECIALS), processor.get_piece_size()))))
         return replace(self, model=model, vocabulary=Vocabulary(symbols))
@@ -249,35 +252,35 @@ def _sentencepiece() -> Any:
     return sentencepiece
 
 
-def _repeated(counts: Counter[str]) -> Iterator[str]:
-    """Lines with as many of each word as there are (all thinned alike if they are very many), words in fixed order.
+def _training_lines(counts: Counter[str]) -> Iterator[str]:
+    """Lines that have each word as often as it was counted, in a fixed order; proportionally fewer if they are many.
 
-    A word stands on lines of its own: sentencepiece proposes a piece only if what follows it varies, and a word that
-    is always followed by a space would be none.
+    Each line repeats one word. In running text, sentencepiece would not propose a word as a piece if it is always
+    followed by a space, because it proposes only pieces with different continuations.
     """
-    thin = max(1.0, counts.total() / _MOST_WORDS)
+    divisor = max(1.0, counts.total() / _MOST_WORDS)
     for word, n in sorted(counts.items()):
-        left = max(2, round(n / thin)) if n > 1 else 1
-        a_line = max(2, _LINE // (len(word) + 1))
+        left = max(2, round(n / divisor)) if n > 1 else 1
+        words_a_line = max(2, _LINE // (len(word) + 1))
         while left > 0:
-            yield " ".join([word] * min(left, a_line))
-            left -= a_line
+            yield " ".join([word] * min(left, words_a_line))
+            left -= words_a_line
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[str]:
     """The same characters in fewer, longer strings."""
-    held: list[str] = []
+    collected: list[str] = []
     size = 0
     for text in texts:
-        held.append(text)
+        collected.append(text)
         size += len(text)
         if size >= _BLOCK:
-            yield "".join(held)
-            held, size = [], 0
-    yield "".join(held)
+            yield "".join(collected)
+            collected, size = [], 0
+    yield "".join(collected)
 
 
-def _plain(ids: np.ndarray) -> list[int]:
+def _without_specials(ids: np.ndarray) -> list[int]:
     """The ids as a list, without padding and boundaries."""
     return [i for i in np.asarray(ids).tolist() if i not in (PAD, START, END)]
 
@@ -288,5 +291,5 @@ def _not_empty(ids: np.ndarray) -> np.ndarray:
     return ids
 
 
-def _kind(value: Any) -> str:
+def _type_name(value: Any) -> str:
     return "missing" if value is None else f"a {type(value).__name__}"

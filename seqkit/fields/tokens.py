@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 class Tokens(Field):
     """A text as the ids of its characters, words, bytes or pieces, (T,). No boundary symbols are added.
 
-    A value is a text; for words it may also be a list of words that the reader has already separated.
-    Symbols that training has not seen are id 1.
+    A value is a text; for words it may also be a list of words that the reader has already separated. Symbols that are
+    not in the training data have the id 1.
 
     Args:
         unit: what a time step is.
-        lower: lower the case first.
-        min_count: a symbol seen less often in training is unknown.
-        max_size: most symbols, the four special ones not counted.
+        lower: convert the text to lower case first.
+        min_count: a symbol that occurs less often in the training data is unknown.
+        max_size: at most so many symbols, the four special ones not counted.
         pieces: about how many pieces to learn, the four special ones included (unit `pieces`).
-        drop: share of the tokens that training replaces by `<unk>` at random.
-        also: more values to learn the symbols from, beside those of this side: two fields that each learn from both
-            sides have the same symbols. Called when the field is fitted.
+        drop: share of the tokens that are replaced by `<unk>` at random in training.
+        also: gives more values to learn the symbols from. If the input and the target field each also learn from the
+            other's values, both have the same symbols. Called when the field is fitted.
     """
 
     unit: Unit = "words"
@@ -44,36 +44,36 @@ class Tokens(Field):
     pieces: int = field(default=8000, kw_only=True)
     drop: float = field(default=0.0, kw_only=True)
     also: Callable[[], Iterable[Any]] | None = field(default=None, kw_only=True, repr=False)
-    coder: Tokenizer | None = field(default=None, kw_only=True, repr=False)
+    tokenizer: Tokenizer | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        return replace(self, coder=self._coder.fit(chain(values, self.also() if self.also else ())))
+        return replace(self, tokenizer=self._tokenizer.fit(chain(values, self.also() if self.also else ())))
 
     def encode(self, value: Any) -> np.ndarray:
-        """(T,) ids. Raises ValueError if the value is no text or is empty."""
-        return self._coder.encode(value)
+        """(T,) ids. Raises ValueError if the value is not text, or empty."""
+        return self._tokenizer.encode(value)
 
     def decode(self, array: np.ndarray) -> str:
         """The text; words are joined with a space, padding and boundaries are left out."""
-        return self._coder.decode(array)
+        return self._tokenizer.decode(array)
 
     @property
     def size(self) -> int:
-        return len(self._coder.known)
+        return len(self._tokenizer.fitted_vocabulary)
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._coder.known
+        return self._tokenizer.fitted_vocabulary
 
     @property
     def unknown(self) -> int | None:  # type: ignore[override]
-        return self._coder.known.unknown
+        return self._tokenizer.fitted_vocabulary.unknown
 
     def state(self) -> JSON:
-        return self._coder.state()
+        return self._tokenizer.state()
 
     def restore(self, state: JSON) -> Self:
-        return replace(self, coder=self._coder.restore(state))
+        return replace(self, tokenizer=self._tokenizer.restore(state))
 
     def layer(self, dim: int) -> nn.Module:
         from seqkit.layers.embedding import Embedding
@@ -81,22 +81,22 @@ class Tokens(Field):
         return Embedding(self.size, dim, drop=self.drop)
 
     @cached_property
-    def _coder(self) -> Tokenizer:
-        return self.coder or TOKENIZERS[self.unit](self.lower, self.min_count, self.max_size, self.pieces)
+    def _tokenizer(self) -> Tokenizer:
+        return self.tokenizer or TOKENIZERS[self.unit](self.lower, self.min_count, self.max_size, self.pieces)
 
 
 @final
 @dataclass(frozen=True)
 class Text(Field):
-    """A text to be produced, with a vocabulary of its own: its ids and then `</s>`, (U,), U >= 2.
+    """A text to generate, with its own vocabulary: its ids and then `</s>`, (U,), U >= 2.
 
     Args:
         unit: what a step of the output is.
-        lower: lower the case first.
-        min_count: a symbol seen less often in training is unknown.
-        max_size: most symbols, the four special ones not counted.
+        lower: convert the text to lower case first.
+        min_count: a symbol that occurs less often in the training data is unknown.
+        max_size: at most so many symbols, the four special ones not counted.
         pieces: about how many pieces to learn, the four special ones included (unit `pieces`).
-        also: more values to learn the symbols from, as for `Tokens`.
+        also: gives more values to learn the symbols from, as for `Tokens`.
     """
 
     unit: Unit = "characters"
@@ -105,40 +105,40 @@ class Text(Field):
     max_size: int | None = field(default=None, kw_only=True)
     pieces: int = field(default=8000, kw_only=True)
     also: Callable[[], Iterable[Any]] | None = field(default=None, kw_only=True, repr=False)
-    coder: Tokenizer | None = field(default=None, kw_only=True, repr=False)
+    tokenizer: Tokenizer | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        return replace(self, coder=self._coder.fit(chain(values, self.also() if self.also else ())))
+        return replace(self, tokenizer=self._tokenizer.fit(chain(values, self.also() if self.also else ())))
 
     def encode(self, value: Any) -> np.ndarray:
-        """(U,) ids, the last of them `</s>`. Raises ValueError if the value is no text or is empty."""
-        ids = self._coder.encode(value)
+        """(U,) ids, the last of them `</s>`. Raises ValueError if the value is not text, or empty."""
+        ids = self._tokenizer.encode(value)
         return np.append(ids, ids.dtype.type(END))
 
     def decode(self, array: np.ndarray) -> str:
         """The text up to the first `</s>`."""
         ids = np.asarray(array)
         ends = np.flatnonzero(ids == END)
-        return self._coder.decode(ids[: ends[0]] if len(ends) else ids)
+        return self._tokenizer.decode(ids[: ends[0]] if len(ends) else ids)
 
     @property
     def size(self) -> int:
-        return len(self._coder.known)
+        return len(self._tokenizer.fitted_vocabulary)
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._coder.known
+        return self._tokenizer.fitted_vocabulary
 
     @property
     def unknown(self) -> int | None:  # type: ignore[override]
-        return self._coder.known.unknown
+        return self._tokenizer.fitted_vocabulary.unknown
 
     def state(self) -> JSON:
-        return self._coder.state()
+        return self._tokenizer.state()
 
     def restore(self, state: JSON) -> Self:
-        return replace(self, coder=self._coder.restore(state))
+        return replace(self, tokenizer=self._tokenizer.restore(state))
 
     @cached_property
-    def _coder(self) -> Tokenizer:
-        return self.coder or TOKENIZERS[self.unit](self.lower, self.min_count, self.max_size, self.pieces)
+    def _tokenizer(self) -> Tokenizer:
+        return self.tokenizer or TOKENIZERS[self.unit](self.lower, self.min_count, self.max_size, self.pieces)

@@ -1,7 +1,7 @@
 """Vocabularies: symbols to ids and back, in an order that does not depend on the order of the data.
 
-Ids 0 to 3 of a vocabulary of tokens are `<pad>`, `<unk>`, `<s>` and `</s>`. They are positions, not spellings: a text
-that contains the word `<s>` gets that word's own id, never the boundary's. A vocabulary of labels has no such ids.
+Ids 0 to 3 of a vocabulary of tokens are `<pad>`, `<unk>`, `<s>` and `</s>`. A text that contains the word `<s>` gets an
+id for that word, never the id of the boundary. A vocabulary of labels has no such ids.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from seqkit.types import JSON, UNKNOWN
 
 SPECIALS: Final = ("<pad>", "<unk>", "<s>", "</s>")
 
-# How many labels an error message lists before it says how many more there are.
 _SHOWN = 20
+"""How many labels an error message lists before it says how many more there are."""
 
 
 @final
@@ -41,7 +41,7 @@ class Vocabulary:
     specials: bool = True
 
     def __post_init__(self) -> None:
-        if len(self._index) != len(self.symbols):
+        if len(self._ids) != len(self.symbols):
             raise ValueError("a vocabulary lists a symbol twice")
 
     @classmethod
@@ -52,50 +52,52 @@ class Vocabulary:
 
         `max_size` is the number of symbols kept, the special ones not counted.
         """
-        kept = sorted((symbol for symbol, n in counts.items() if n >= min_count), key=lambda s: (-counts[s], s))
-        return cls(tuple(kept[:max_size]), specials)
+        frequent = (symbol for symbol, n in counts.items() if n >= min_count)
+        symbols = sorted(frequent, key=lambda symbol: (-counts[symbol], symbol))
+        return cls(tuple(symbols[:max_size]), specials)
 
     @classmethod
     def of_labels(cls, labels: Iterable[str]) -> Self:
-        """A vocabulary without special ids, in reading order: numbers by value, anything else by code points."""
+        """A vocabulary without special ids, sorted: numbers by value, anything else by code points."""
         distinct = set(labels)
         if all(label.isascii() and label.isdigit() for label in distinct):
             return cls(tuple(sorted(distinct, key=lambda label: (int(label), label))), specials=False)
         return cls(tuple(sorted(distinct)), specials=False)
 
     @cached_property
-    def _first(self) -> int:
+    def _first_id(self) -> int:
+        """The id of the first symbol."""
         return len(SPECIALS) if self.specials else 0
 
     @cached_property
-    def _index(self) -> dict[str, int]:
-        return {symbol: i for i, symbol in enumerate(self.symbols, self._first)}
+    def _ids(self) -> dict[str, int]:
+        return {symbol: i for i, symbol in enumerate(self.symbols, self._first_id)}
 
     @cached_property
     def _table(self) -> np.ndarray:
-        # Code point -> id. The last entry stands for every code point beyond the largest known one.
+        """The id of each code point. The last entry is for all code points beyond the largest known one."""
         points = np.array([ord(s) for s in self.symbols if len(s) == 1], dtype=np.int64)
         table = np.full(int(points.max(initial=-1)) + 2, UNKNOWN, dtype=self.dtype)
-        table[points] = [i for s, i in self._index.items() if len(s) == 1]
+        table[points] = [i for s, i in self._ids.items() if len(s) == 1]
         return table
 
     @cached_property
-    def _spelled(self) -> tuple[str, ...]:
+    def _symbols_by_id(self) -> tuple[str, ...]:
         """The symbol of each id."""
         return (SPECIALS + self.symbols) if self.specials else self.symbols
 
     def __len__(self) -> int:
         """The number of ids, the special ones included."""
-        return self._first + len(self.symbols)
+        return self._first_id + len(self.symbols)
 
     def __contains__(self, symbol: object) -> bool:
-        return symbol in self._index
+        return symbol in self._ids
 
     def __getitem__(self, i: int) -> str:
         """The symbol of an id; special ids give `<pad>`, `<unk>`, `<s>`, `</s>`."""
         if not 0 <= i < len(self):
             raise IndexError(f"id {i} is outside the vocabulary (0 to {len(self) - 1})")
-        return SPECIALS[i] if i < self._first else self.symbols[i - self._first]
+        return SPECIALS[i] if i < self._first_id else self.symbols[i - self._first_id]
 
     @property
     def unknown(self) -> int | None:
@@ -109,19 +111,19 @@ class Vocabulary:
 
     def index(self, symbol: str) -> int:
         """The id of a symbol. Raises ValueError for an unseen label, naming the known ones."""
-        found = self._index.get(symbol, self.unknown)
-        if found is None:
-            raise ValueError(self._unseen(symbol))
-        return found
+        number = self._ids.get(symbol, self.unknown)
+        if number is None:
+            raise ValueError(self._unseen_message(symbol))
+        return number
 
     def lookup(self, symbols: Sequence[str]) -> np.ndarray:
         """(T,) ids of many symbols. Raises as `index` does."""
         if self.specials:
-            return np.fromiter(map(self._index.get, symbols, repeat(UNKNOWN)), self.dtype, len(symbols))
+            return np.fromiter(map(self._ids.get, symbols, repeat(UNKNOWN)), self.dtype, len(symbols))
         return np.fromiter((self.index(symbol) for symbol in symbols), self.dtype, len(symbols))
 
     def lookup_characters(self, text: str) -> np.ndarray:
-        """(T,) ids of the characters of a text, by one table look-up for all of them. Unseen ones are id 1.
+        """(T,) ids of the characters of a text, looked up in one table all at once. Unseen ones have the id 1.
 
         Raises:
             TypeError: the vocabulary has no id for unseen symbols.
@@ -136,8 +138,8 @@ class Vocabulary:
         numbers = [int(i) for i in ids]
         if numbers and not 0 <= min(numbers) <= max(numbers) < len(self):
             return [self[i] for i in numbers]
-        spelled = self._spelled
-        return [spelled[i] for i in numbers]
+        symbols = self._symbols_by_id
+        return [symbols[i] for i in numbers]
 
     def state(self) -> JSON:
         """Everything, as JSON."""
@@ -148,11 +150,12 @@ class Vocabulary:
         """The vocabulary whose `state` this is."""
         return cls(tuple(state["symbols"]), state["specials"])
 
-    def _unseen(self, symbol: str) -> str:
+    def _unseen_message(self, symbol: str) -> str:
         more = len(self.symbols) - _SHOWN
         known = ", ".join(self.symbols[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-        guess = suggest(symbol, self.symbols)
-        return f"label {symbol!r} was not seen in training; known labels: {known}" + (f"; {guess}" if guess else "")
+        suggestion = suggest(symbol, self.symbols)
+        message = f"label {symbol!r} was not seen in training; known labels: {known}"
+        return f"{message}; {suggestion}" if suggestion else message
 
 
 def smallest_unsigned(size: int) -> np.dtype[np.unsignedinteger]:
@@ -161,5 +164,5 @@ def smallest_unsigned(size: int) -> np.dtype[np.unsignedinteger]:
 
 
 def code_points(text: str) -> np.ndarray:
-    """(T,) uint32, one number a character. A lone surrogate is a code point like any other."""
+    """(T,) uint32, one number a character, lone surrogates included."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")

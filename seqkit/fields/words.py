@@ -1,4 +1,4 @@
-"""`Words`: a text as words, each with the characters that it is spelled with."""
+"""`Words`: a text as words, each with its characters."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 Characters: TypeAlias = Literal["none", "lstm", "conv"]
 
 SHAPES: Final = ("lower", "initial", "caps", "digits", "other")
-"""The shapes of words; an unknown word is read as the unknown word of its shape, ids 1 to 5."""
+"""The shapes of words. Each shape has its own unknown word; their ids are 1 to 5."""
 
 FIRST_WORD: Final = 1 + len(SHAPES)
+"""The id of the first known word."""
+
 COLUMNS: Final = 2
 """Numbers of a row before those of the characters: the word, and the unknown word of its shape."""
 
 _FIRST_LETTER = 2
 _UNKNOWN_LETTER = 1
-# Rows that are kept, so that each word is worked out once.
-_KEPT = 1 << 18
+_CACHED_ROWS = 1 << 18
+"""Words whose rows are kept, so that they are not computed again."""
 
 
 @final
@@ -38,26 +40,26 @@ _KEPT = 1 << 18
 class Words(Field):
     """A text as words with their characters: (T, 2 + M) numbers, M the longest word of the training data.
 
-    A row is the number of the word, the number of the unknown word of its shape (all in capitals, with an initial one,
-    digits, lower case, other), and the numbers of its characters, then zeros. A word that is unknown as it is spelled
-    is read as its lower-cased form where that one is known, and else as the unknown word of its shape. A longer word
-    than M keeps its beginning and its end for the characters; as a word it is whole.
+    A row is the id of the word, the id of the unknown word of its shape (all capitals, an initial capital, digits,
+    lower case, other), and the ids of its characters, then zeros. If a word is not known, its lower-case form is used,
+    if that is known, and otherwise the unknown word of its shape. If a word is longer than M, its characters are those
+    of its beginning and its end.
 
     A value is a list of words, or a text that is split on white space.
 
     Args:
-        lower: words are the same in any case (their characters are not).
-        digits: words are the same whatever their digits (their characters are not).
-        min_count: a word seen less often in training is unknown.
-        drop: share of the words that training reads as the unknown word of their shape (word dropout), so that these
-            are learned.
-        characters: how the characters of a word become numbers: a recurrence over them in both directions (Lample et
-            al. 2016), a convolution and the maximum (Ma and Hovy 2016), or not at all.
-        char_dim: width of a character's vector.
-        char_hidden: how many numbers the characters of a word become.
-        max_word: the most characters of a word.
-        vectors: a text file of word vectors to start from. Its words are known, too: the first `max_vectors` of them.
-        tune: whether these vectors are learned on.
+        lower: words that differ only in case have the same id (their characters still differ).
+        digits: words that differ only in digits have the same id (their characters still differ).
+        min_count: a word that occurs less often in the training data is unknown.
+        drop: share of the words that are read as the unknown word of their shape in training (word dropout), so that
+            the unknown words are learned.
+        characters: how the characters of a word become a vector: by an LSTM over them in both directions (Lample et
+            al. 2016), by a convolution and the maximum (Ma and Hovy 2016), or not at all.
+        char_dim: width of the vector of a character.
+        char_hidden: width of the vector that the characters of a word become.
+        max_word: at most so many characters of a word.
+        vectors: a text file of word vectors to start from. Its words are known too, the first `max_vectors` of them.
+        tune: whether training changes these vectors.
         max_vectors: how many words of the file are known beside those of the training data.
     """
 
@@ -83,46 +85,50 @@ class Words(Field):
     """Width of the file's vectors."""
 
     def fit(self, values: Iterable[Any]) -> Self:
-        """Learns the words and characters of the training data, and the words of the file.
+        """A field that knows the words and characters of the training data, and the words of the file.
 
         Raises:
-            DataError: the file of vectors is missing or is none.
+            DataError: the file of vectors is missing, or is not one.
         """
-        spelled: Counter[str] = Counter()
+        spellings: Counter[str] = Counter()
         for value in values:
-            spelled.update(self._split(value))
+            spellings.update(self._split(value))
         counts: Counter[str] = Counter()
         letters: Counter[str] = Counter()
-        for word, n in spelled.items():
+        for word, n in spellings.items():
             counts[self._key(word)] += n
             if self.characters != "none":
                 letters.update(dict.fromkeys(word, n))
         known = Vocabulary.from_counts(counts, min_count=self.min_count, specials=False).symbols
         learned, width = len(known), None
         if self.vectors is not None:
-            spelled_there, width = read_words(self.vectors)
-            listed = list(dict.fromkeys(self._key(word) for word in spelled_there))
-            every, own = set(listed), set(known)
-            without = [word for word in known if word not in every and word.lower() not in every]
-            learned = len(without)
-            left_out = set(without)
-            more = [word for word in listed[: self.max_vectors] if word not in own]
-            known = (*without, *(word for word in known if word not in left_out), *more)
+            known, learned, width = self._add_file_words(known, self.vectors)
         return replace(
             self,
             words=Vocabulary(known, specials=False),
-            # A character that occurs once is unknown, so that the unknown one is learned.
+            # A character that occurs only once is unknown, so that the unknown character is learned.
             letters=Vocabulary.from_counts(letters, min_count=2, specials=False),
-            longest=min(self.max_word, max(map(len, spelled), default=1)) if self.characters != "none" else 0,
+            longest=min(self.max_word, max(map(len, spellings), default=1)) if self.characters != "none" else 0,
             learned=learned,
             width=width,
         )
 
+    def _add_file_words(self, known: Sequence[str], file: Path) -> tuple[tuple[str, ...], int, int]:
+        """(all known words, how many of them, the first ones, have no vector in the file, width of its vectors)."""
+        spellings, width = read_words(file)
+        file_words = list(dict.fromkeys(self._key(word) for word in spellings))
+        has_vector, in_training = set(file_words), set(known)
+        without_vector = [word for word in known if word not in has_vector and word.lower() not in has_vector]
+        is_without = set(without_vector)
+        with_vector = [word for word in known if word not in is_without]
+        more = [word for word in file_words[: self.max_vectors] if word not in in_training]
+        return (*without_vector, *with_vector, *more), len(without_vector), width
+
     def encode(self, value: Any) -> np.ndarray:
-        """(T, 2 + M) numbers. Raises ValueError if the value is no text and no words, or is empty."""
+        """(T, 2 + M) ids. Raises ValueError if the value is neither text nor a list of words, or empty."""
         words = self._split(value)
         rows = self._rows
-        if len(rows) > _KEPT:
+        if len(rows) > _CACHED_ROWS:
             rows.clear()
         for word in words:
             if word not in rows:
@@ -130,21 +136,21 @@ class Words(Field):
         return np.stack([rows[word] for word in words])
 
     def decode(self, array: np.ndarray) -> str:
-        """The words with single spaces between them; of an unknown word what its characters tell."""
+        """The words, joined by single spaces. An unknown word is spelled by its characters, if they are known."""
         return " ".join(self._word(row) for row in np.asarray(array).tolist() if row[0] != PAD)
 
     @property
     def size(self) -> int:
-        """How many words there are, the unknown ones and the padding included."""
+        """How many words there are, including the unknown ones and the padding."""
         return FIRST_WORD + len(self._fitted[0])
 
     @property
     def unknown(self) -> int | None:  # type: ignore[override]
-        """One of several; see `count_unknown`."""
+        """The id of one of the unknown words; `count_unknown` counts all of them."""
         return FIRST_WORD - 1
 
     def count_unknown(self, array: np.ndarray) -> int:
-        """How many words stand for what training has not seen: those that are the unknown word of their shape."""
+        """How many words are unknown: those whose id is that of the unknown word of their shape."""
         return int(np.count_nonzero(array[:, 0] == array[:, 1]))
 
     def state(self) -> JSON:
@@ -171,7 +177,7 @@ class Words(Field):
         )
 
     def layer(self, dim: int) -> nn.Module:
-        """See `seqkit.layers.words`. Raises UsageError if the characters leave no room for the words in `dim`."""
+        """See `seqkit.layers.words`. Raises UsageError if the characters take all of `dim` and leave none for words."""
         from seqkit.layers.words import WordLayer
 
         words, letters = self._fitted
@@ -214,28 +220,31 @@ class Words(Field):
         return smallest_unsigned(max(self.size, _FIRST_LETTER + len(self._letter_ids)))
 
     def _row(self, word: str) -> np.ndarray:
+        """(2 + M,) ids."""
         unknown = 1 + SHAPES.index(shape_of(word))
         key = self._key(word)
         row = np.zeros(COLUMNS + self.longest, dtype=self._dtype)
         row[0] = self._ids.get(key) or self._ids.get(key.lower()) or unknown
         row[1] = unknown
         if self.longest:
-            letters = [self._letter_ids.get(letter, _UNKNOWN_LETTER) for letter in shortened(word, self.longest)]
+            letters = [self._letter_ids.get(letter, _UNKNOWN_LETTER) for letter in shorten(word, self.longest)]
             row[COLUMNS : COLUMNS + len(letters)] = letters
         return row
 
     def _word(self, row: Sequence[int]) -> str:
-        letters = [letter for letter in row[COLUMNS:] if letter]
-        known = row[0] >= FIRST_WORD
-        if letters and (not known or (len(letters) < self.longest and _UNKNOWN_LETTER not in letters)):
-            spelled = [
-                self._fitted[1].symbols[i - _FIRST_LETTER] if i != _UNKNOWN_LETTER else "\ufffd" for i in letters
-            ]
-            return "".join(spelled)
-        return self._fitted[0].symbols[row[0] - FIRST_WORD] if known else f"<unk:{SHAPES[row[0] - 1]}>"
+        """The word of a row: by its characters if they are complete or the word is unknown, and else by its id."""
+        words, letters = self._fitted
+        letter_ids = [id for id in row[COLUMNS:] if id]
+        is_known = row[0] >= FIRST_WORD
+        is_complete = len(letter_ids) < self.longest and _UNKNOWN_LETTER not in letter_ids
+        if letter_ids and (not is_known or is_complete):
+            return "".join(
+                letters.symbols[id - _FIRST_LETTER] if id != _UNKNOWN_LETTER else "\ufffd" for id in letter_ids
+            )
+        return words.symbols[row[0] - FIRST_WORD] if is_known else f"<unk:{SHAPES[row[0] - 1]}>"
 
     def _key(self, word: str) -> str:
-        """What a word is looked up by."""
+        """The form in which a word is looked up."""
         return normalise_word(word, lower=self.lower, digits=self.digits)
 
     def _split(self, value: Any) -> Sequence[str]:
@@ -253,7 +262,7 @@ class Words(Field):
 
 
 def shape_of(word: str) -> str:
-    """The shape of a word, one of `SHAPES`: what its unknown reading still tells.
+    """The shape of a word, one of `SHAPES`: what is known of a word that is not in the vocabulary.
 
     `caps`: two capitals or more and no small letter (NATO, BRCA1); `initial`: the first letter is the one capital
     (Paris, A); `lower`: letters, none of them a capital; `digits`: digits and no letter; `other`: all else.
@@ -269,9 +278,9 @@ def shape_of(word: str) -> str:
     return "caps" if capitals == len(letters) else "other"
 
 
-def shortened(word: str, most: int) -> str:
-    """A word of at most `most` characters: of a longer one the first half of them and the last, the middle left out."""
-    if len(word) <= most:
+def shorten(word: str, max_length: int) -> str:
+    """A word of at most `max_length` characters: of a longer one the beginning and the end, half of them each."""
+    if len(word) <= max_length:
         return word
-    last = most // 2
-    return word[: most - last] + word[len(word) - last :]
+    last = max_length // 2
+    return word[: max_length - last] + word[len(word) - last :]

@@ -21,7 +21,7 @@ from seqkit.types import END, PAD, START, UNKNOWN, Field
 UNITS = ["characters", "words", "bytes", "pieces"]
 CORPUS = ["the cat sat on the mat .", "the dog sat on the log !", "cats and dogs , and a größeres 映画 🎬"] * 5
 
-# An unfitted field, and values that it can be fitted on, each of which survives there and back.
+# An unfitted field, and values that it can be fitted on; each value is the same after encoding and decoding.
 FITTED: dict[str, tuple[Field, list[Any]]] = {
     **{f"Tokens {unit}": (Tokens(unit, pieces=60), CORPUS) for unit in UNITS},  # type: ignore[arg-type]
     **{f"Text {unit}": (Text(unit, pieces=60), CORPUS) for unit in UNITS},  # type: ignore[arg-type]
@@ -42,15 +42,15 @@ def pair(request: pytest.FixtureRequest) -> tuple[Field, list[Any]]:
     return FITTED[request.param]
 
 
-def test_there_and_back(pair: tuple[Field, list[Any]]) -> None:
+def test_decoding_gives_the_encoded_value(pair: tuple[Field, list[Any]]) -> None:
     field, values = pair
     fitted = field.fit(values)
     for value in values:
-        back = fitted.decode(fitted.encode(value))
+        decoded = fitted.decode(fitted.encode(value))
         if isinstance(value, float) or (isinstance(value, list) and value and not isinstance(value[0], str)):
-            assert np.allclose(back, value, rtol=1e-6, atol=1e-6)
+            assert np.allclose(decoded, value, rtol=1e-6, atol=1e-6)
         else:
-            assert back == value
+            assert decoded == value
 
 
 def test_arrays_have_one_type_and_trailing_shape(pair: tuple[Field, list[Any]]) -> None:
@@ -74,7 +74,7 @@ def test_state_is_json_and_restores_an_equal_field(pair: tuple[Field, list[Any]]
         assert again.encode(value).dtype == fitted.encode(value).dtype
 
 
-def test_fitting_leaves_the_field_as_it_was_and_knows_no_order(pair: tuple[Field, list[Any]]) -> None:
+def test_fitting_changes_no_field_and_depends_on_no_order(pair: tuple[Field, list[Any]]) -> None:
     field, values = pair
     before = field.state()
     fitted = field.fit(values)
@@ -103,7 +103,7 @@ def test_an_unfitted_field_says_so(pair: tuple[Field, list[Any]]) -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("kind", [Tokens, Text])
-def test_what_is_no_text_is_refused(kind: Any, unit: str) -> None:
+def test_anything_but_text_is_refused(kind: Any, unit: str) -> None:
     fitted = kind(unit, pieces=60).fit(CORPUS)
     for empty in ("", *(("  \n\u2028 ",) if unit in ("words", "pieces") else ())):
         with pytest.raises(ValueError, match=r"^is empty$"):
@@ -180,7 +180,7 @@ def test_bytes_that_are_cut_in_half_decode_to_the_replacement_character() -> Non
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(min_size=1))
-def test_every_text_survives_as_characters_and_bytes(text: str) -> None:
+def test_every_text_is_the_same_after_encoding_as_characters_and_bytes(text: str) -> None:
     for field in (Tokens("characters").fit([text]), Text("characters").fit([text])):
         assert field.decode(field.encode(text)) == text
     if not any("\ud800" <= character <= "\udfff" for character in text):
@@ -188,9 +188,9 @@ def test_every_text_survives_as_characters_and_bytes(text: str) -> None:
 
 
 def test_counting_characters_in_blocks_is_counting_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Tokens("characters").fit(CORPUS)
+    at_once = Tokens("characters").fit(CORPUS)
     monkeypatch.setattr("seqkit.fields.tokenizers._BLOCK", 10)
-    assert Tokens("characters").fit(CORPUS) == whole
+    assert Tokens("characters").fit(CORPUS) == at_once
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_very_many_words_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tokenizers, "_MOST_WORDS", 50)
     counts = tokenizers.Counter({"often": 900, "seldom": 99, "once": 1})
-    lines = list(tokenizers._repeated(counts))
+    lines = list(tokenizers._training_lines(counts))
     assert [sum(line.split().count(word) for line in lines) for word in ("often", "seldom", "once")] == [45, 5, 1]
 
 
@@ -261,7 +261,7 @@ def test_without_sentencepiece_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
 # --- targets --------------------------------------------------------------------------------------------------------
 
 
-def test_text_ends_where_it_ends() -> None:
+def test_a_text_ends_at_its_end_symbol() -> None:
     field = Text().fit(["abc"])
     assert field.encode("ba").tolist() == [5, 4, END]
     assert field.decode(np.array([5, 4, END, 6, END, PAD])) == "ba"
@@ -293,7 +293,7 @@ def test_labels_are_numbered_in_reading_order() -> None:
         (Tags(), [["O"]], [], "is empty"),
         (Tags(), [["O"]], "O", "should be a list of labels"),
         (Tags(), [["O"]], ["O", None], "label is missing"),
-        (Values(), [1.0], float("nan"), "has nan, which is no finite number"),
+        (Values(), [1.0], float("nan"), "has nan, which is not a finite number"),
         (Values(), [1.0], float("-inf"), "has -inf"),
         (Values(), [1.0], 1e300, "too large for single precision"),
         (Values(), [1.0], [1.0], r"should be one number, but has shape \(1,\)"),
@@ -333,7 +333,7 @@ def test_several_labels_are_zeros_and_ones() -> None:
     assert field.decode(np.array([0.2, 0.9, 0.51])) == ["b", "c"]
 
 
-def test_tags_are_as_many_as_their_list() -> None:
+def test_there_are_as_many_tags_as_labels() -> None:
     field = Tags().fit([["O", "B-PER"]])
     assert field.encode(["O", "O", "B-PER"]).tolist() == [1, 1, 0]
     assert field.aligned
@@ -348,7 +348,7 @@ def test_the_next_symbol_is_a_symbol_of_its_source() -> None:
     assert field.vocabulary == source.vocabulary
     assert field.decode(np.array([4, 5])) == "ab"
     assert Next().restore(field.state()).of(source) == field
-    with pytest.raises(RuntimeError, match="told its input"):
+    with pytest.raises(RuntimeError, match="needs its input field first"):
         _ = Next().size
     with pytest.raises(TypeError, match="no vocabulary"):
         _ = Next().of(Vectors(2)).vocabulary
@@ -365,12 +365,12 @@ def test_values_are_standardised_by_the_training_data() -> None:
     assert abs(encoded.std() - 1) < 1e-5
     assert field.encode(1e6).dtype == np.float32
     assert field.encode(1e6).shape == (1,)
-    back = field.decode(field.encode(1_000_003.25))
-    assert isinstance(back, float)
-    assert back == pytest.approx(1_000_003.25, abs=1e-5)
+    decoded = field.decode(field.encode(1_000_003.25))
+    assert isinstance(decoded, float)
+    assert decoded == pytest.approx(1_000_003.25, abs=1e-5)
 
 
-def test_a_constant_is_no_division_by_zero() -> None:
+def test_a_constant_channel_is_not_divided_by_zero() -> None:
     for constant in (0.0, 0.1, 7.3, -1e9):
         field = Values().fit([constant] * 1000)
         assert field.encode(constant).tolist() == pytest.approx([0.0], abs=1e-6)
@@ -391,7 +391,7 @@ def test_the_running_mean_is_the_mean(rows: list[list[float]], block: int) -> No
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numeric, "_BLOCK", block)
-        scale = numeric.Scale.of((np.array([row]) for row in rows), 3)
+        scale = numeric.Scale.fit((np.array([row]) for row in rows), 3)
     array = np.array(rows)
     assert np.allclose(scale.mean, array.mean(axis=0), atol=1e-6)
     spread = array.std(axis=0)
@@ -442,8 +442,8 @@ def test_fields_store_sampler_and_readers_need_no_torch() -> None:
 def test_two_fields_that_learn_from_both_sides_know_the_same_symbols(unit: Any) -> None:
     left = ["ein rotes haus", "ein baum", "rote blumen im garten"] * 3
     right = ["a red house", "a tree", "red flowers in a garden"] * 3
-    given = Tokens(unit, pieces=60, also=lambda: right).fit(left)
-    wanted = Text(unit, pieces=60, also=lambda: left).fit(right)
-    assert given.vocabulary == wanted.vocabulary
-    assert given.vocabulary != Tokens(unit, pieces=60).fit(left).vocabulary
-    assert given.restore(given.state()).vocabulary == given.vocabulary
+    source = Tokens(unit, pieces=60, also=lambda: right).fit(left)
+    target = Text(unit, pieces=60, also=lambda: left).fit(right)
+    assert source.vocabulary == target.vocabulary
+    assert source.vocabulary != Tokens(unit, pieces=60).fit(left).vocabulary
+    assert source.restore(source.state()).vocabulary == source.vocabulary

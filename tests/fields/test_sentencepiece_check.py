@@ -1,4 +1,4 @@
-"""Tokenizer models from strangers: whatever is in them, the process that opens them lives."""
+"""Tokenizer models of unknown origin: whatever they contain, the process that opens them does not crash."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def fitted() -> Tokens:
-    made = Tokens("pieces", pieces=60).fit(TEXTS)
-    assert isinstance(made, Tokens)
-    return made
+    return Tokens("pieces", pieces=60).fit(TEXTS)
 
 
 def model_of(field: Tokens) -> bytes:
@@ -33,13 +31,13 @@ def model_of(field: Tokens) -> bytes:
 
 
 def _sentencepiece(state: object) -> str:
-    """Wherever in a field's state it stands."""
+    """The model, wherever it is in the state of a field."""
     if isinstance(state, dict):
         for key, value in state.items():
             if key == "sentencepiece":
                 return str(value)
-            if found := _sentencepiece(value):
-                return found
+            if model := _sentencepiece(value):
+                return model
     return ""
 
 
@@ -49,16 +47,16 @@ def with_model(field: Tokens, model: bytes) -> object:
 
     def changed(value: object) -> object:
         if isinstance(value, dict):
-            return {key: changed(each) for key, each in value.items()}
+            return {key: changed(item) for key, item in value.items()}
         return new if value == old else value
 
     return changed(state)
 
 
 def test_a_sound_model_passes_and_is_tried_once(fitted: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    sentencepiece_check._tried.cache_clear()
+    sentencepiece_check._try_model.cache_clear()
     real, calls = subprocess.run, []
-    monkeypatch.setattr(subprocess, "run", lambda *given, **more: calls.append(given) or real(*given, **more))
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: calls.append(args) or real(*args, **options))
     for _ in range(3):
         again = Tokens("pieces", pieces=60).restore(fitted.state())
         np.testing.assert_array_equal(again.encode("the red moon"), fitted.encode("the red moon"))
@@ -67,30 +65,30 @@ def test_a_sound_model_passes_and_is_tried_once(fitted: Tokens, monkeypatch: pyt
 
 def mutations(data: bytes, count: int, seed: int) -> list[bytes]:
     rng = random.Random(seed)
-    found = []
+    models = []
     for _ in range(count):
         changed = bytearray(data)
         kind = rng.randrange(6)
         for _ in range(rng.randint(1, 8)):
-            at = rng.randrange(max(1, len(changed)))
+            start = rng.randrange(max(1, len(changed)))
             if kind == 0:
-                changed[at : at + 1] = bytes([rng.randrange(256)])
+                changed[start : start + 1] = bytes([rng.randrange(256)])
             elif kind == 1:
-                del changed[at : at + rng.randint(1, 40)]
+                del changed[start : start + rng.randint(1, 40)]
             elif kind == 2:
-                changed[at:at] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 40)))
+                changed[start:start] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 40)))
             elif kind == 3:
-                changed = changed[:at]
+                changed = changed[:start]
             elif kind == 4:
-                changed[at:at] = changed[at : at + rng.randint(1, 300)]
+                changed[start:start] = changed[start : start + rng.randint(1, 300)]
             else:
-                end = at + rng.randint(1, 8)
-                changed[at:end] = b"\xff" * len(changed[at:end])
-        found.append(bytes(changed))
-    return found
+                end = start + rng.randint(1, 8)
+                changed[start:end] = b"\xff" * len(changed[start:end])
+        models.append(bytes(changed))
+    return models
 
 
-def survives(fitted: Tokens, models: list[bytes]) -> tuple[int, int]:
+def restore_all(fitted: Tokens, models: list[bytes]) -> tuple[int, int]:
     """(refused with a sentence, loaded) of these models, each opened as a model folder opens it and put to use."""
     refused = loaded = 0
     for model in models:
@@ -107,39 +105,39 @@ def survives(fitted: Tokens, models: list[bytes]) -> tuple[int, int]:
     return refused, loaded
 
 
-def test_mutated_models_leave_the_process_alive(fitted: Tokens) -> None:
+def test_mutated_models_do_not_crash_the_process(fitted: Tokens) -> None:
     models = [b"", b"\0" * 100, b"not a model", *mutations(model_of(fitted), 17, seed=1)]
-    refused, loaded = survives(fitted, models)
+    refused, loaded = restore_all(fitted, models)
     assert refused + loaded == 20
     assert refused >= 5
 
 
 @pytest.mark.slow
-def test_a_thousand_mutated_models_leave_the_process_alive(fitted: Tokens) -> None:
-    refused, loaded = survives(fitted, mutations(model_of(fitted), 1000, seed=2))
+def test_a_thousand_mutated_models_do_not_crash_the_process(fitted: Tokens) -> None:
+    refused, loaded = restore_all(fitted, mutations(model_of(fitted), 1000, seed=2))
     print(f"{refused} refused, {loaded} loaded")
     assert refused + loaded == 1000
 
 
-def test_a_crash_of_the_child_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    sentencepiece_check._tried.cache_clear()
-    monkeypatch.setattr(sentencepiece_check, "_TRIED", "import os; os.abort()")
+def test_a_crash_of_the_child_is_an_error_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentencepiece_check._try_model.cache_clear()
+    monkeypatch.setattr(sentencepiece_check, "_CHILD_CODE", "import os; os.abort()")
     with pytest.raises(ValueError, match=r"crashed the process that tried it \(SIGABRT\)"):
         sentencepiece_check.check(b"crash")
-    sentencepiece_check._tried.cache_clear()
-    monkeypatch.setattr(sentencepiece_check, "_TRIED", "import time; time.sleep(60)")
+    sentencepiece_check._try_model.cache_clear()
+    monkeypatch.setattr(sentencepiece_check, "_CHILD_CODE", "import time; time.sleep(60)")
     monkeypatch.setattr(sentencepiece_check, "SECONDS", 0.1)
     with pytest.raises(ValueError, match="took more than"):
         sentencepiece_check.check(b"slow")
-    sentencepiece_check._tried.cache_clear()
+    sentencepiece_check._try_model.cache_clear()
     monkeypatch.setattr(sentencepiece_check, "LARGEST", 3)
-    with pytest.raises(ValueError, match="may have 3"):
+    with pytest.raises(ValueError, match="may have at most 3"):
         sentencepiece_check.check(b"much")
 
 
-def test_the_child_runs_nothing_of_the_users(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_runs_no_code_of_the_users(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the working directory nor PYTHONPATH may put another `sentencepiece` in its place."""
-    sentencepiece_check._tried.cache_clear()
+    sentencepiece_check._try_model.cache_clear()
     monkeypatch.chdir(tmp_path)
     planted = os.path.join(tmp_path, "sentencepiece.py")
     with open(planted, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""`Tags` that mark spans: schemes in and out, the labels that are learned, and what training has not seen."""
+"""`Tags` that mark spans: the scheme of the values, the scheme that is learned, and unseen labels."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_values_come_back_in_their_own_scheme(scheme: Scheme, learn: Scheme | No
     field = Tags(scheme=scheme, learn=learn).fit([VALUES[scheme]])
     assert field.labels == tags_of(["a", "b"], learn or scheme)
     assert field.learned == (learn or scheme)
-    back = field.decode(field.encode(VALUES[scheme]))
+    decoded = field.decode(field.encode(VALUES[scheme]))
     if learn == "plain" and scheme != "plain":  # where spans of one type touch, plain tags cannot tell them apart
-        assert back == {"iob1": ["O", "I-a", "I-a", "I-a", "I-b"], "iob2": ["O", "B-a", "I-a", "I-a", "B-b"]}.get(
+        assert decoded == {"iob1": ["O", "I-a", "I-a", "I-a", "I-b"], "iob2": ["O", "B-a", "I-a", "I-a", "B-b"]}.get(
             scheme, ["O", "B-a", "I-a", "E-a", "S-b"]
         )
     else:
-        assert back == VALUES[scheme]
+        assert decoded == VALUES[scheme]
     again = Tags(scheme=scheme, learn=learn).restore(json.loads(json.dumps(field.state())))
     assert again == field
 
@@ -54,7 +54,7 @@ def test_all_tags_of_a_type_are_known_once_one_is() -> None:
         (["O", None], "label is missing"),
     ],
 )
-def test_what_cannot_be_encoded(value: list[str], message: str) -> None:
+def test_wrong_tags_are_refused(value: list[str], message: str) -> None:
     field = Tags(scheme="iob2", learn="bioes").fit([["O", "B-x"]])
     with pytest.raises(ValueError, match=message):
         field.encode(value)

@@ -1,4 +1,4 @@
-"""Vocabularies: stable order, special ids that no spelling reaches, fast look-up of characters."""
+"""Vocabularies: stable order, special ids that no text can have, fast look-up of characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seqkit.types import END, PAD, START, UNKNOWN
 SYMBOLS = st.lists(st.text(min_size=1, max_size=3), unique=True, max_size=30)
 
 
-def test_special_ids_are_where_everybody_expects_them() -> None:
+def test_the_special_ids() -> None:
     vocabulary = Vocabulary(("a",))
     assert (PAD, UNKNOWN, START, END) == (0, 1, 2, 3)
     assert vocabulary.names(range(5)) == ["<pad>", "<unk>", "<s>", "</s>", "a"]
@@ -125,7 +125,7 @@ def test_state_is_json_and_gives_the_same_vocabulary(symbols: list[str], special
 @pytest.mark.parametrize(
     ("size", "dtype"), [(0, "u1"), (1, "u1"), (256, "u1"), (257, "u2"), (65536, "u2"), (65537, "u4")]
 )
-def test_ids_take_as_little_room_as_they_can(size: int, dtype: str) -> None:
+def test_ids_have_the_smallest_possible_type(size: int, dtype: str) -> None:
     assert smallest_unsigned(size) == np.dtype(dtype)
     if 4 < size < 1000:
         largest = Vocabulary(tuple(str(i) for i in range(size - 4)))

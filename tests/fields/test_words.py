@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seqkit.errors import DataError
 from seqkit.fields import Words
-from seqkit.fields.words import COLUMNS, FIRST_WORD, SHAPES, shape_of, shortened
+from seqkit.fields.words import COLUMNS, FIRST_WORD, SHAPES, shape_of, shorten
 from tests.helpers.word_vectors import TEXTS, write_vectors
 
 
@@ -51,7 +51,7 @@ def test_shapes(word: str, shape: str) -> None:
     assert shape_of(word) == shape
 
 
-def test_a_row_is_the_word_its_unknown_reading_and_its_characters() -> None:
+def test_a_row_is_the_word_the_unknown_word_of_its_shape_and_the_characters() -> None:
     field = Words().fit(TEXTS)
     array = field.encode("cat NATO")
     assert array.shape == (2, COLUMNS + 5)
@@ -84,11 +84,11 @@ def test_a_word_unknown_as_spelled_is_read_in_lower_case() -> None:
 
 
 def test_case_and_digits_by_choice() -> None:
-    apart, alike = Words().fit(TEXTS), Words(lower=True, digits=True).fit(TEXTS)
-    assert rows(apart, "The")[0] != rows(apart, "the")[0]
-    assert rows(alike, "The 1998 BRCA1") == rows(alike, "the 2025 brca9")
-    assert alike.encode("The")[0, 1] != alike.encode("the")[0, 1]
-    assert (alike.encode("The")[0, COLUMNS:] != alike.encode("the")[0, COLUMNS:]).any()
+    cased, folded = Words().fit(TEXTS), Words(lower=True, digits=True).fit(TEXTS)
+    assert rows(cased, "The")[0] != rows(cased, "the")[0]
+    assert rows(folded, "The 1998 BRCA1") == rows(folded, "the 2025 brca9")
+    assert folded.encode("The")[0, 1] != folded.encode("the")[0, 1]
+    assert (folded.encode("The")[0, COLUMNS:] != folded.encode("the")[0, COLUMNS:]).any()
 
 
 def test_rare_words_are_unknown() -> None:
@@ -97,7 +97,7 @@ def test_rare_words_are_unknown() -> None:
     assert field.decode(field.encode("saw sat cat")) == "saw sat cat"
 
 
-def test_characters_seen_once_are_unknown_and_so_is_what_was_never_seen() -> None:
+def test_characters_seen_once_or_never_are_unknown() -> None:
     field = Words().fit(["aab aab", "z aa"])
     letters = field.encode("abzq")[0, COLUMNS:]
     assert letters[2] == 1
@@ -105,10 +105,10 @@ def test_characters_seen_once_are_unknown_and_so_is_what_was_never_seen() -> Non
 
 
 def test_long_words_keep_both_ends_and_are_whole_as_words() -> None:
-    assert shortened("abcdef", 6) == "abcdef"
-    assert shortened("abcdefg", 6) == "abcefg"
-    assert shortened("abcdefg", 5) == "abcfg"
-    assert shortened("abc", 1) == "a"
+    assert shorten("abcdef", 6) == "abcdef"
+    assert shorten("abcdefg", 6) == "abcefg"
+    assert shorten("abcdefg", 5) == "abcfg"
+    assert shorten("abc", 1) == "a"
     field = Words(max_word=4).fit(["abcdefgh abXdefgh abgh", "abcdefgh abXdefgh abgh"])
     assert field.encode("abcdefgh").shape == (1, COLUMNS + 4)
     long, other, short = field.encode("abcdefgh abXdefgh abgh")
@@ -145,7 +145,7 @@ def test_text_and_lists_of_words() -> None:
 
 
 @given(st.lists(st.text(st.sampled_from("abcXYZ019.-é"), min_size=1, max_size=8), min_size=1, max_size=8))
-def test_words_of_any_kind_come_back(words: list[str]) -> None:
+def test_decoding_gives_words_of_any_kind(words: list[str]) -> None:
     assert FITTED.decode(FITTED.encode(words)) == " ".join(words)
 
 
