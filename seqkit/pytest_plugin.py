@@ -1,10 +1,10 @@
-"""What pytest knows of seqkit wherever seqkit is installed.
+"""The pytest plugin, which pytest loads wherever seqkit is installed.
 
-`pytest --conformance encoder:mine` checks the contracts of something registered without a test file, beside the tests
-that there are; it may be repeated, and `task:`, `encoder:` and `head:` say what kind. A contract that fails, there or
-in a class of `seqkit.testing`, is shown as the sentence that says what moved and why, not as the code that found out.
+`pytest --conformance encoder:mine` checks the contracts of a registered task, encoder or head without a test file, in
+addition to the other tests; it may be repeated. A contract that fails, there or in a class of `seqkit.testing`, is
+shown as the sentence that says what changed and why, not as the code of the check.
 
-Nothing of seqkit is imported until one of these is needed: every pytest run of the environment loads this module.
+Every run of pytest in the environment loads this module, so the rest of seqkit is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The classes that `--conformance` asks for, after all tests that were found."""
-    asked: list[str] = config.getoption("--conformance")
-    if not asked:
+    """Add the test classes that `--conformance` asks for, after all other tests."""
+    requests: list[str] = config.getoption("--conformance")
+    if not requests:
         return
     from seqkit import testing
 
     module = pytest.Module.from_parent(session, path=Path(testing.__file__))
-    for what in asked:
-        kind, _, name = what.partition(":")
+    for request in requests:
+        kind, _, name = request.partition(":")
         if kind not in KINDS or not name:
-            raise pytest.UsageError(f"--conformance {what}: expected task:NAME, encoder:NAME or head:NAME")
-        made = type(f"Test {what}", (getattr(testing, KINDS[kind]),), {kind: name, "__module__": testing.__name__})
-        node = pytest.Class.from_parent(module, name=made.__name__)
-        node.obj = made  # there is no attribute of the module to take it from
+            raise pytest.UsageError(f"--conformance {request}: expected task:NAME, encoder:NAME or head:NAME")
+        attributes = {kind: name, "__module__": testing.__name__}
+        test_class = type(f"Test {request}", (getattr(testing, KINDS[kind]),), attributes)
+        node = pytest.Class.from_parent(module, name=test_class.__name__)
+        node.obj = test_class  # it is not an attribute of the module, where pytest would look for it
         items += session.genitems(node)
 
 
@@ -51,7 +52,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed contract as its sentence; `--full-trace` shows everything."""
+    """Report a failed contract as its sentence; `--full-trace` shows everything."""
     report = yield
     if report.failed and _is_contract(item) and not item.config.getoption("fulltrace") and call.excinfo is not None:
         error = call.excinfo.value
@@ -61,7 +62,7 @@ def pytest_runtest_makereport(
 
 
 def _is_contract(item: pytest.Item) -> bool:
-    """Whether a test is one of `seqkit.testing`'s own, not one that somebody added to a class of it."""
+    """Whether a test is defined in `seqkit.testing`, not added in a subclass."""
     testing: Any = sys.modules.get("seqkit.testing")
     function = getattr(item, "function", None)
     return testing is not None and getattr(function, "__module__", None) == testing.__name__

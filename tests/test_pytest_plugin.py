@@ -1,4 +1,4 @@
-"""What pytest knows of seqkit: contracts without a test file, and failures that say what moved."""
+"""The pytest plugin: contracts without a test file, and failures that say what changed and why."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "seqkit.pytest_plugin", *words],
         cwd=folder,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # once is enough
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # it is loaded by -p already
         capture_output=True,
         text=True,
     )
 
 
-def test_contracts_of_what_is_registered_need_no_file(tmp_path: Path) -> None:
+def test_contracts_of_registered_factories_need_no_file(tmp_path: Path) -> None:
     (tmp_path / "test_own.py").write_text("def test_own(): pass\n")
-    done = run(tmp_path, "-v", "--conformance", "encoder:gru")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_own.py::test_own PASSED" in done.stdout
-    assert done.stdout.count("Test encoder:gru::test_") >= 4
+    result = run(tmp_path, "-v", "--conformance", "encoder:gru")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "test_own.py::test_own PASSED" in result.stdout
+    assert result.stdout.count("Test encoder:gru::test_") >= 4
 
 
 def test_a_broken_contract_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "test_bad.py").write_text(BAD)
-    done = run(tmp_path)
-    assert done.returncode == 1
-    assert "the recurrence runs over the batch axis" in done.stdout
-    assert "prove_encoder(" not in done.stdout, "the code that found out is no news"
+    result = run(tmp_path)
+    assert result.returncode == 1
+    assert "the recurrence runs over the batch axis" in result.stdout
+    assert "prove_encoder(" not in result.stdout, "the code of the check is not shown"
     assert "prove_encoder(" in run(tmp_path, "--full-trace").stdout
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_unknown_names_are_reported(tmp_path: Path) -> None:
     wrong = run(tmp_path, "--conformance", "gru")
     assert wrong.returncode == 4
     assert "--conformance gru: expected task:NAME" in wrong.stderr + wrong.stdout

@@ -1,6 +1,6 @@
-"""Every reader of ours against damaged files: examples, or an error that it documents, within a second and in peace.
+"""Every reader against damaged files: examples or a documented error, within a second and bounded memory.
 
-A few hundred a reader run with every change; more by command, and with the number wished for:
+The default tests try a few hundred per reader; this tries as many as you want:
 
     SEQKIT_FUZZ=100000 pytest -m slow tests/hostile/test_fuzz.py
 """
@@ -31,15 +31,15 @@ from seqkit.model import load_model
 from seqkit.runs import checkpoint, manifest
 from tests.helpers import small
 
-SLOWEST = 1.0
-"""Seconds that one input may take."""
-LARGEST = 500
-"""Megabytes that all of them may add to this process."""
+MAX_SECONDS = 1.0
+"""For one input."""
+MAX_MEGABYTES = 500
+"""That all inputs together may add to this process."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A reader, what good files of it look like, bytes that mean something to it, and what it may raise."""
+    """A reader, valid files for it, bytes with a meaning in its format, and the errors that it may raise."""
 
     seeds: tuple[bytes, ...]
     words: tuple[bytes, ...]
@@ -75,8 +75,8 @@ RIFF = bytes.fromhex(
 )
 
 
-def drain(found: Iterator[object]) -> int:
-    return sum(1 for _ in found)
+def drain(examples: Iterator[object]) -> int:
+    return sum(1 for _ in examples)
 
 
 def wav(path: Path) -> object:
@@ -96,15 +96,15 @@ def zipped() -> bytes:
     import io
     import zipfile
 
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr("yes/1.wav", RIFF + bytes(8))
-        made.writestr("no/2.wav", b"hello " * 50)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("yes/1.wav", RIFF + bytes(8))
+        file.writestr("no/2.wav", b"hello " * 50)
+    return buffer.getvalue()
 
 
 def targets() -> dict[str, Target]:
-    found = {
+    by_name = {
         "recipe": Target(
             (RECIPE,),
             (b"[", b"{", b": ", b"- ", b"!!", b"&a ", b"*a", b"<<", b"|", b">", b"? ", b"%", b"#", b"---\n", b"'"),
@@ -159,53 +159,53 @@ def targets() -> dict[str, Target]:
     if importlib.util.find_spec("Bio"):
         words = (*TEXT, b">", b"@", b"+", b"\n>", b";", b"*", b"-", b"N", b"u")
         records = (b">a first\nACGTRN\nAC\n>b\nTTT\n",)
-        found["fasta"] = Target(records, words, lambda path: drain(fasta.read_fasta(path)))
+        by_name["fasta"] = Target(records, words, lambda path: drain(fasta.read_fasta(path)))
         records = (b"@r1 x\nACGT\n+\nIIII\n@r2\nNN\n+r2\n@+\n",)
-        found["fastq"] = Target(records, words, lambda path: drain(fasta.read_fastq(path)))
+        by_name["fastq"] = Target(records, words, lambda path: drain(fasta.read_fastq(path)))
     if not importlib.util.find_spec("soundfile"):
-        del found["wav"]
-    return found
+        del by_name["wav"]
+    return by_name
 
 
 TARGETS = targets()
 
 
 def mutations(target: Target, count: int, seed: int) -> Iterator[bytes]:
-    """Good files with a few bytes changed, moved, doubled, cut out, put in, or cut off."""
+    """Valid files with a few bytes changed, repeated, removed, inserted, or cut off."""
     rng = random.Random(seed)
     for _ in range(count):
         changed = bytearray(rng.choice(target.seeds))
         for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
-            at = rng.randrange(len(changed) + 1)
-            to = min(len(changed), at + rng.randint(1, 12))
+            start = rng.randrange(len(changed) + 1)
+            end = min(len(changed), start + rng.randint(1, 12))
             match rng.randrange(8):
                 case 0:
-                    changed[at : at + 1] = bytes([rng.randrange(256)])
+                    changed[start : start + 1] = bytes([rng.randrange(256)])
                 case 1:
-                    changed[at:at] = rng.choice(target.words)
+                    changed[start:start] = rng.choice(target.words)
                 case 2:
-                    changed[at:to] = rng.choice(target.words)
+                    changed[start:end] = rng.choice(target.words)
                 case 3:
-                    del changed[at:to]
+                    del changed[start:end]
                 case 4:
-                    changed[at:at] = changed[at:to] * rng.choice((1, 2, 50))
+                    changed[start:start] = changed[start:end] * rng.choice((1, 2, 50))
                 case 5 if rng.random() < 0.3:
-                    del changed[at:]
-                case 6 if at < len(changed):
-                    changed[at] ^= 1 << rng.randrange(8)
+                    del changed[start:]
+                case 6 if start < len(changed):
+                    changed[start] ^= 1 << rng.randrange(8)
                 case _:
-                    changed[at:at] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 6)))
+                    changed[start:start] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 6)))
         yield bytes(changed)
 
 
-def storm(target: Target, folder: Path, count: int, seed: int) -> tuple[int, int]:
-    """(read, refused) of so many damaged files."""
+def try_mutations(target: Target, folder: Path, count: int, seed: int) -> tuple[int, int]:
+    """(read, refused): how many of `count` damaged files were."""
     path = folder / target.name
     read = refused = 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for content in mutations(target, count, seed):
         path.write_bytes(content)
-        began = time.process_time()
+        begin = time.process_time()
         try:
             target.read(path)
             read += 1
@@ -213,33 +213,33 @@ def storm(target: Target, folder: Path, count: int, seed: int) -> tuple[int, int
             refused += bool(str(error).strip())
         except Exception as error:
             raise AssertionError(f"{content!r} ends in {type(error).__name__}: {error}") from error
-        assert time.process_time() - began < SLOWEST, f"{content[:200]!r} takes too long"
+        assert time.process_time() - begin < MAX_SECONDS, f"{content[:200]!r} takes too long"
     gc.collect()
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < LARGEST
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MAX_MEGABYTES
     return read, refused
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
-    read, refused = storm(TARGETS[name], tmp_path, 40 if name == "recipe" else 400, seed=1)
-    assert refused > 20, "nothing was damaged"
-    assert name in ("zip", "recipe") or read > 0, "nothing was left to read"
+    read, refused = try_mutations(TARGETS[name], tmp_path, 40 if name == "recipe" else 400, seed=1)
+    assert refused > 20, "no file was damaged"
+    assert name in ("zip", "recipe") or read > 0, "no file could be read"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_very_many_damaged_files(name: str, tmp_path: Path) -> None:
     count = int(os.environ.get("SEQKIT_FUZZ", "20000"))
-    read, refused = storm(TARGETS[name], tmp_path, count, seed=int(os.environ.get("SEQKIT_FUZZ_SEED", "2")))
+    read, refused = try_mutations(TARGETS[name], tmp_path, count, seed=int(os.environ.get("SEQKIT_FUZZ_SEED", "2")))
     print(f"{name}: {read:,} read, {refused:,} refused")
     assert read + refused == count
 
 
-# ---- manifests: hashes keep honest files honest; a stranger writes what he likes, hashes and all
+# ---- manifests: hashes find damage, but an attacker can write any content with hashes that match
 
 
-def strangers_json(rng: random.Random, depth: int = 0) -> object:
-    """Any value that JSON can hold."""
+def random_json(rng: random.Random, depth: int = 0) -> object:
+    """Any JSON value."""
     kind = rng.randrange(9 if depth < 3 else 6)
     if kind == 0:
         return rng.choice((None, True, False))
@@ -250,30 +250,30 @@ def strangers_json(rng: random.Random, depth: int = 0) -> object:
             ("", "x", "model.safetensors", "../x", "/dev/zero", "\0", "\ud800", "a" * 3000, "$tensor", "😀")
         )
     if kind == 6:
-        return [strangers_json(rng, depth + 1) for _ in range(rng.randrange(4))]
-    return {str(strangers_json(rng, 9)): strangers_json(rng, depth + 1) for _ in range(rng.randrange(4))}
+        return [random_json(rng, depth + 1) for _ in range(rng.randrange(4))]
+    return {str(random_json(rng, 9)): random_json(rng, depth + 1) for _ in range(rng.randrange(4))}
 
 
-def spoiled(value: object, rng: random.Random) -> object:
-    """The same JSON with one thing in it replaced, left out, or added."""
+def mutate_json(value: object, rng: random.Random) -> object:
+    """The same JSON with one value in it replaced or removed."""
     if isinstance(value, dict) and value and rng.random() < 0.85:
         changed = dict(value)
         key = rng.choice(list(changed))
         if rng.random() < 0.15:
             del changed[key]
         else:
-            changed[key] = spoiled(changed[key], rng)
+            changed[key] = mutate_json(changed[key], rng)
         return changed
     if isinstance(value, list) and value and rng.random() < 0.7:
         changed_list = list(value)
-        at = rng.randrange(len(changed_list))
-        changed_list[at] = spoiled(changed_list[at], rng)
+        index = rng.randrange(len(changed_list))
+        changed_list[index] = mutate_json(changed_list[index], rng)
         return changed_list
-    return strangers_json(rng)
+    return random_json(rng)
 
 
-def test_manifests_that_lie(tmp_path: Path) -> None:
-    """Of checkpoints (sealed again, as their writer would) and of models: loaded, or one documented error."""
+def test_forged_manifests(tmp_path: Path) -> None:
+    """Manifests of checkpoints, sealed again: loaded, or a documented error."""
     rng = random.Random(4)
     data = small.vectors(tmp_path / "cache")
     run = small.run_in(tmp_path / "run")
@@ -284,10 +284,10 @@ def test_manifests_that_lie(tmp_path: Path) -> None:
     good = json.loads(path.read_bytes())
     refused = 0
     for _ in range(100):
-        lie = spoiled({key: value for key, value in good.items() if key != "sha256"}, rng)
-        if isinstance(lie, dict):
-            lie = {**lie, "sha256": manifest._seal(lie)}
-        path.write_bytes(manifest._canonical(lie).encode("utf-8", "backslashreplace"))
+        forged = mutate_json({key: value for key, value in good.items() if key != "sha256"}, rng)
+        if isinstance(forged, dict):
+            forged = {**forged, "sha256": manifest._seal(forged)}
+        path.write_bytes(manifest._canonical(forged).encode("utf-8", "backslashreplace"))
         try:
             checkpoint.load(saved)
         except RunError:
@@ -295,20 +295,20 @@ def test_manifests_that_lie(tmp_path: Path) -> None:
     assert refused > 60
 
 
-def test_models_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model's manifest and what its fields learned, with hashes that fit: opened, or one documented error."""
+def test_forged_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's manifest and the state of its fields, with matching hashes: opened, or a documented error."""
     import hashlib
 
     from seqkit.model import build_model, save_model
     from seqkit.verification import recipe_contracts
 
     checked = recipes.parse(RECIPE, "r.yaml")
-    parts = {
+    samples = {
         name: recipe_contracts.sample_task(name, recipes.build_task(entry)) for name, entry in checked.tasks.items()
     }
-    made = build_model(checked, {name: (part.task, part.input, part.target) for name, part in parts.items()})
+    model = build_model(checked, {name: (data.task, data.input, data.target) for name, data in samples.items()})
     folder = tmp_path / "model"
-    save_model(made, folder, checked.resolved(), {name: (part.input, part.target) for name, part in parts.items()})
+    save_model(model, folder, checked.resolved(), {name: (data.input, data.target) for name, data in samples.items()})
     load_model(folder)
     rng = random.Random(5)
     manifest = json.loads((folder / "MANIFEST.json").read_bytes())
@@ -317,12 +317,12 @@ def test_models_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(60):
         learned, listed = fields, manifest
         if number % 2:
-            learned = spoiled(fields, rng)
+            learned = mutate_json(fields, rng)
         text = json.dumps(learned).encode()
         (folder / "fields.json").write_bytes(text)
         listed = {**manifest, "files": {**manifest["files"], "fields.json": hashlib.sha256(text).hexdigest()}}
         if not number % 2:
-            listed = spoiled(listed, rng)
+            listed = mutate_json(listed, rng)
         (folder / "MANIFEST.json").write_text(json.dumps(listed))
         try:
             load_model(folder)

@@ -1,4 +1,4 @@
-"""A run whose texts, labels, recipe and surroundings mean harm: nothing leaves its folder, no secret enters it."""
+"""A run with malicious texts, labels, recipe and environment: nothing leaves its folder, no secret gets into it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ PATHS = [
 LABELS = [name for name in (*PATHS, *SCRIPTS) if not set(name) & set("\t\n\r\0") and name.strip()]
 
 
-def test_there_are_enough_of_each() -> None:
+def test_the_number_of_cases() -> None:
     assert len(set(PATHS)) >= 100
     assert len(set(SCRIPTS)) >= 30
 
@@ -115,9 +115,9 @@ SECRETS = [f"s3cr3t{number:02d}x9Qz7Lm" for number in range(20)]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One finished run and one failed run among secrets, of texts and labels that are paths and scripts."""
-    folder = tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("runs")
     s = SECRETS
     lines = [f"{script} good\t{label}" for script, label in zip(SCRIPTS * 9, LABELS, strict=False)]
     for split in ("train", "dev", "test"):
@@ -146,13 +146,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["git", "config", "credential.helper", f"!echo {s[16]}"], check=True)
         before = os.umask(0)
         try:
-            done = CliRunner().invoke(main, ["run", str(path), "--out", str(folder / "run"), "--quiet"])
-            assert done.exit_code == 0, done.output
+            result = CliRunner().invoke(main, ["run", str(path), "--out", str(folder / "run"), "--quiet"])
+            assert result.exit_code == 0, result.output
             os.umask(0o022)
             broken = folder / "broken.yaml"
-            there = f"'{folder}/x?token={s[17]}&key={s[18]}'"
+            data = f"'{folder}/x?token={s[17]}&key={s[18]}'"
             broken.write_text(
-                f"tasks: {{mood: {{use: sentiment, folder: {there}}}}}\nencoder: gru\n"
+                f"tasks: {{mood: {{use: sentiment, folder: {data}}}}}\nencoder: gru\n"
                 f"# Authorization: Basic https://{s[19]}@h/\n"
             )
             failed = CliRunner().invoke(main, ["run", str(broken), "--out", str(folder / "failed"), "--quiet"])
@@ -166,20 +166,23 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_no_planted_secret_is_in_a_run_folder(place: Path) -> None:
-    assert (place / "failed" / "status.json").exists()
-    for folder in (place / "run", place / "failed"):
-        held = {path: path.read_bytes() for path in files(folder)}
-        assert held
-        found = [
-            (secret, path.name) for secret in SECRETS for path, content in held.items() if secret.encode() in content
+def test_no_planted_secret_is_in_a_run_folder(runs: Path) -> None:
+    assert (runs / "failed" / "status.json").exists()
+    for folder in (runs / "run", runs / "failed"):
+        contents = {path: path.read_bytes() for path in files(folder)}
+        assert contents
+        leaks = [
+            (secret, path.name)
+            for secret in SECRETS
+            for path, content in contents.items()
+            if secret.encode() in content
         ]
-        assert found == []
-    assert b"https://***@example.org/data?token=***&x=1" in (place / "run/recipe.yaml").read_bytes()
+        assert leaks == []
+    assert b"https://***@example.org/data?token=***&x=1" in (runs / "run/recipe.yaml").read_bytes()
 
 
-def test_labels_that_are_paths_make_no_file(place: Path) -> None:
-    kinds = {path.relative_to(place).parts[0] for path in files(place)}
+def test_labels_that_are_paths_make_no_file(runs: Path) -> None:
+    kinds = {path.relative_to(runs).parts[0] for path in files(runs)}
     assert kinds == {
         ".git",
         "cache",
@@ -191,31 +194,31 @@ def test_labels_that_are_paths_make_no_file(place: Path) -> None:
         "dev.tsv",
         "test.tsv",
     }
-    for path in files(place / "run") + files(place / "cache"):
-        assert re.fullmatch(r"[A-Za-z0-9._/-]+", str(path.relative_to(place))), path
-    known = json.loads((place / "run/model/fields.json").read_text(encoding="utf-8"))
-    assert "../../etc/passwd" in json.dumps(known), "the labels were there"
+    for path in files(runs / "run") + files(runs / "cache"):
+        assert re.fullmatch(r"[A-Za-z0-9._/-]+", str(path.relative_to(runs))), path
+    known = json.loads((runs / "run/model/fields.json").read_text(encoding="utf-8"))
+    assert "../../etc/passwd" in json.dumps(known), "the labels were read"
 
 
-def test_nothing_is_writable_by_the_world_under_the_usual_umask(place: Path) -> None:
-    """And under a umask of nothing, the user has said so himself; a link in a run folder there is none."""
-    for path in (place / "failed", *(place / "failed").rglob("*")):
+def test_nothing_is_writable_by_the_world_under_the_usual_umask(runs: Path) -> None:
+    """With a umask of 0 the user has chosen otherwise. There are no links in a run folder either."""
+    for path in (runs / "failed", *(runs / "failed").rglob("*")):
         assert not stat.S_IMODE(path.stat().st_mode) & stat.S_IWOTH, path
-    assert not [path for path in (place / "run").rglob("*") if path.is_symlink()]
+    assert not [path for path in (runs / "run").rglob("*") if path.is_symlink()]
 
 
-def test_what_tensorboard_shows_of_it_is_text(place: Path) -> None:
-    """As its text plugin shows it: markdown made HTML."""
-    shown = page_of(text(place / "run" / "tb", "mood/dev/samples"))
+def test_tensorboard_shows_malicious_text_as_text(runs: Path) -> None:
+    """As its text plugin converts Markdown to HTML."""
+    shown = page_of(text(runs / "run" / "tb", "mood/dev/samples"))
     assert html.escape("<script>alert(1)</script> good") in shown
     assert not re.search(r"<(?!/?(table|thead|tbody|tr|td|th)>)", shown), shown
-    recipe = page_of(text(place / "run" / "tb", "recipe"))
+    recipe = page_of(text(runs / "run" / "tb", "recipe"))
     assert not re.search(r"<(?!/?(pre|code)>)", recipe), recipe
 
 
 def test_thirty_scripts_in_a_table_are_thirty_texts(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    board.table("samples", ["text", "said"], [[script, "x"] for script in SCRIPTS])
+    board.table("samples", ["text", "score"], [[script, "x"] for script in SCRIPTS])
     board.source("recipe", "\n".join(SCRIPTS))
     board.close()
     page = page_of(text(tmp_path, "samples"))

@@ -1,4 +1,4 @@
-"""Two hundred recipes that mean harm: none runs anything, none crashes, none costs more than two seconds or 200 MB."""
+"""Two hundred malicious recipes: none runs code, none crashes, none takes more than two seconds or 200 MB."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqkit import recipe as recipes
 TASKS = "tasks: {mood: {use: sentiment, source: generated}}\nencoder: {use: gru}\n"
 SECONDS, MEGABYTES = 2.0, 200.0
 
-# Tags that make Python objects in YAML loaders that believe them.
+# Tags for which unsafe YAML loaders create Python objects.
 TAGS = [
     *(
         "!!python/object/apply:os.system",
@@ -28,7 +28,7 @@ TAGS = [
     *("!new:os.system", "!apply:os.system", "!name:os.system", "!include", "!ref", "!env", "!secret", "!vault"),
     *("!<tag:yaml.org,2002:python/object/apply:os.system>", "!!js/function", "!ruby/object:Gem::Installer", "!"),
 ]
-# Keys that mean code to others.
+# Keys that name code in other programs.
 KEYS = [
     *(
         "__class__",
@@ -45,7 +45,7 @@ KEYS = [
     *("eval", "script", "command", "shell", "plugins", "pip", "requirements", "env", "trust_remote_code", "safe_mode"),
     *("allow_pickle", "unsafe", "weights_only", "custom_objects", "hooks", "on_start", "callbacks", "<<", "&a", "*a"),
 ]
-# What is no name of a task, an encoder or a head.
+# Texts that are not names of a task, an encoder or a head.
 NAMES = [
     *("os.system", "os:system", "builtins.eval", "builtins:eval", "subprocess:Popen", "seqkit.cli:main", "torch.load"),
     *("../../evil", "/tmp/evil.py", "evil.py", "file:///tmp/evil.py", "https://example.org/evil.py", "git+ssh://x/y"),
@@ -76,7 +76,7 @@ def cases() -> Iterator[tuple[str, bytes]]:
     yield "alias bomb", bomb.encode()
     yield "mapping bomb", ("a: &a {x: 1}\n" + "".join(f"k{n}: &k{n} {{p: *a, q: *a}}\n" for n in range(9000))).encode()
     yield "a loop of aliases", b"tasks: &t {mood: *t}\n"
-    yield "an alias to nothing", b"tasks: *nobody\n"
+    yield "an alias to nothing", b"tasks: *undefined\n"
     yield "merge keys", b"base: &b {use: sentiment}\ntasks: {mood: {<<: *b}}\n"
     yield "merge of many", b"a: &a {x: 1}\nb: {<<: [" + b"*a, " * 9000 + b"]}\n"
     for depth in (33, 1000, 100_000):
@@ -119,10 +119,10 @@ def cases() -> Iterator[tuple[str, bytes]]:
             f"tasks: {{mood: {{use: sentiment, folder: '{text}', source: generated}}}}\nencoder: gru\n".encode(),
         )
     for key in ("mood/../../x", "../x", "a.b", "a b", "", "x" * 300, "CON", "-x", "é", "a\\nb", "train", "."):
-        yield f"task called {key[:20]}", f'tasks: {{"{key}": {{use: nobody}}}}\n'.encode()
+        yield f"task called {key[:20]}", f'tasks: {{"{key}": {{use: unknown}}}}\n'.encode()
 
 
-def test_there_are_two_hundred() -> None:
+def test_the_number_of_cases() -> None:
     names = [name for name, _ in cases()]
     assert len(names) == len(set(names))
     assert len(names) >= 200
@@ -133,23 +133,23 @@ import json, resource, time
 from seqkit import recipe
 from seqkit.errors import RecipeError
 from tests.hostile.test_recipes import cases
-made = list(cases())
+recipes = list(cases())
 recipe.parse(b"tasks: {mood: {use: sentiment}}\\nencoder: gru\\n", "good.yaml")
-used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before = used()
-for name, content in made:
-    began, said = time.process_time(), None
+memory = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = memory()
+for name, content in recipes:
+    start, problems = time.process_time(), None
     try:
         recipe.parse(content, "hostile.yaml")
     except RecipeError as error:
-        said = [(problem.where, str(problem)) for problem in error.problems]
-    print(json.dumps([name, time.process_time() - began, used() - before, said]))
+        problems = [(problem.where, str(problem)) for problem in error.problems]
+    print(json.dumps([name, time.process_time() - start, memory() - before, problems]))
 """
 
 
-def test_none_is_obeyed_none_crashes_and_none_costs_much(tmp_path: Path) -> None:
-    """All of them in one process of their own, whose memory is measured, in an empty folder."""
-    done = subprocess.run(
+def test_none_runs_code_crashes_or_takes_much(tmp_path: Path) -> None:
+    """All of them in one process, whose memory is measured, in an empty folder."""
+    result = subprocess.run(
         [sys.executable, "-c", MEASURED],
         capture_output=True,
         text=True,
@@ -157,21 +157,21 @@ def test_none_is_obeyed_none_crashes_and_none_costs_much(tmp_path: Path) -> None
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [name for name, *_ in told] == [name for name, _ in cases()]
-    assert [(name, seconds) for name, seconds, _, _ in told if seconds > SECONDS] == []
-    assert max(megabytes for _, _, megabytes, _ in told) < MEGABYTES
-    for name, _, _, said in told:
-        assert said or name.startswith("path "), f"{name} was taken for a recipe"
-        for where, text in said or ():
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [name for name, *_ in rows] == [name for name, _ in cases()]
+    assert [(name, seconds) for name, seconds, _, _ in rows if seconds > SECONDS] == []
+    assert max(megabytes for _, _, megabytes, _ in rows) < MEGABYTES
+    for name, _, _, problems in rows:
+        assert problems or name.startswith("path "), f"{name} was accepted as a recipe"
+        for where, text in problems or ():
             assert where.startswith("hostile.yaml"), (name, text)
             assert "\x1b" not in text, name
             assert len(text) < 2000, name
     assert os.listdir(tmp_path) == [], "something was written"
 
 
-def test_a_recipe_that_is_taken_reads_only_when_it_runs() -> None:
-    """A path of a recipe is looked at by the reader of data, which names it; the recipe's check opens nothing."""
+def test_checking_a_recipe_reads_no_data() -> None:
+    """A path in a recipe is opened by the reader of the data, not by the check of the recipe."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
     checked = recipes.parse(b"tasks: {mood: {use: sentiment, folder: /proc/self/environ}}\nencoder: gru\n", "r.yaml")
     assert str(checked.tasks["mood"].options["folder"]) == "/proc/self/environ"

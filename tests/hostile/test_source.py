@@ -1,4 +1,4 @@
-"""No door to other people's code: neither pickle nor anything that runs text as code; payloads stay asleep."""
+"""Neither pickle nor anything else that runs data as code is used; payloads in files are not executed."""
 
 from __future__ import annotations
 
@@ -44,40 +44,40 @@ def dotted(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else "(...)"
 
 
-def findings(source: str) -> Iterator[str]:
-    """Every use of what this project does without, as `line: what`."""
+def forbidden_uses(source: str) -> Iterator[str]:
+    """Every use of a forbidden module, call or argument, as `line: use`."""
     for node in ast.walk(ast.parse(source)):
-        at = getattr(node, "lineno", 0)
+        line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.partition(".")[0] in MODULES:
-                    yield f"{at}: import {alias.name}"
+                    yield f"{line}: import {alias.name}"
         elif isinstance(node, ast.ImportFrom):
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             if (node.module or "").partition(".")[0] in MODULES or names & DOTTED:
-                yield f"{at}: from {node.module} import ..."
+                yield f"{line}: from {node.module} import ..."
         elif isinstance(node, ast.Call):
             name = dotted(node.func)
             if name in CALLS or name in DOTTED or name.partition(".")[0] in MODULES - {"yaml"}:
-                yield f"{at}: {name}()"
+                yield f"{line}: {name}()"
             for keyword in node.keywords:
                 value = keyword.value
                 if keyword.arg == "shell" and not (isinstance(value, ast.Constant) and value.value is False):
-                    yield f"{at}: shell="
+                    yield f"{line}: shell="
                 if keyword.arg == "allow_pickle" and not (isinstance(value, ast.Constant) and value.value is False):
-                    yield f"{at}: allow_pickle="
+                    yield f"{line}: allow_pickle="
                 if name.endswith("YAML") and keyword.arg == "typ" and ast.unparse(value) not in ("'safe'", "'rt'"):
-                    yield f"{at}: a YAML loader that is not safe"
+                    yield f"{line}: a YAML loader that is not safe"
                 if keyword.arg == "weights_only":
-                    yield f"{at}: weights_only="
+                    yield f"{line}: weights_only="
             if name.endswith(("np.load", "numpy.load")) and not any(k.arg == "allow_pickle" for k in node.keywords):
-                yield f"{at}: np.load() that does not say allow_pickle=False"
+                yield f"{line}: np.load() that does not say allow_pickle=False"
 
 
-def test_there_is_no_such_use() -> None:
+def test_there_is_no_forbidden_use() -> None:
     assert len(SOURCES) > 80
-    found = [f"{path.relative_to(ROOT)}:{each}" for path in SOURCES for each in findings(path.read_text("utf-8"))]
-    assert found == []
+    uses = [f"{path.relative_to(ROOT)}:{use}" for path in SOURCES for use in forbidden_uses(path.read_text("utf-8"))]
+    assert uses == []
 
 
 @pytest.mark.parametrize(
@@ -94,18 +94,18 @@ def test_there_is_no_such_use() -> None:
         ),
     ],
 )
-def test_the_gate_is_shut(line: str) -> None:
-    assert list(findings(line)), line
+def test_forbidden_uses_are_found(line: str) -> None:
+    assert list(forbidden_uses(line)), line
 
 
 @pytest.mark.parametrize(
     "line", ["re.compile(x)", "json.load(f)", "np.load(f, allow_pickle=False)", "model.to(d).eval()"]
 )
-def test_what_looks_alike_passes(line: str) -> None:
-    assert list(findings(line)) == []
+def test_similar_uses_are_allowed(line: str) -> None:
+    assert list(forbidden_uses(line)) == []
 
 
-# ---- payloads: files that would run something if anybody unpickled them
+# ---- payloads: files that run a command when they are unpickled
 
 
 class Payload:
@@ -122,7 +122,7 @@ class Evaluated(Payload):
 
 
 def payloads(canary: Path) -> dict[str, bytes]:
-    """Bytes that create `canary` when unpickled, in the shapes in which models and arrays travel."""
+    """Bytes that create the file `canary` when unpickled, in the formats of models and arrays."""
     command = f"touch '{canary}'"
     plain, evaluated = pickle.dumps(Payload(command)), pickle.dumps(Evaluated(command))
     nested = pickle.dumps({"model": {"w": [Payload(command)]}})
@@ -141,7 +141,7 @@ def payloads(canary: Path) -> dict[str, bytes]:
 
 
 def test_the_payloads_work(tmp_path: Path) -> None:
-    """The negative control: unpickled, each of them leaves its mark."""
+    """The control: each of them creates the file when it is unpickled."""
     for name, content in payloads(tmp_path / "canary").items():
         if name.startswith("torch"):
             torch.load(io.BytesIO(content), weights_only=False)
@@ -153,8 +153,8 @@ def test_the_payloads_work(tmp_path: Path) -> None:
         (tmp_path / "canary").unlink()
 
 
-def test_no_file_that_seqkit_opens_wakes_them(tmp_path: Path) -> None:
-    """Each payload in each file of a checkpoint, of a model folder and of the store, with hashes that fit it."""
+def test_no_file_that_seqkit_opens_runs_them(tmp_path: Path) -> None:
+    """Each payload in each file of a checkpoint, of a model folder and of the store, with matching hashes."""
     import hashlib
 
     canary = tmp_path / "canary"
@@ -163,14 +163,14 @@ def test_no_file_that_seqkit_opens_wakes_them(tmp_path: Path) -> None:
     small.trained(small.model(data), data, small.settings(steps=3), run)
     saved = checkpoint.newest(run.checkpoints)
     assert saved is not None
-    tried = 0
+    count = 0
     for content in payloads(canary).values():
         for path in sorted(saved.iterdir()):
             before = path.read_bytes()
             path.write_bytes(content)
             if path.name != manifest.MANIFEST:
                 listed = json.loads((saved / manifest.MANIFEST).read_bytes())
-                kept = (saved / manifest.MANIFEST).read_bytes()
+                original = (saved / manifest.MANIFEST).read_bytes()
                 listed["files"][path.name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
                 text = manifest.manifest_text(listed["step"], listed["files"])
                 (saved / manifest.MANIFEST).write_text(text)
@@ -178,8 +178,8 @@ def test_no_file_that_seqkit_opens_wakes_them(tmp_path: Path) -> None:
                 checkpoint.load(saved)
             path.write_bytes(before)
             if path.name != manifest.MANIFEST:
-                (saved / manifest.MANIFEST).write_bytes(kept)
-            tried += 1
+                (saved / manifest.MANIFEST).write_bytes(original)
+            count += 1
         checkpoint.load(saved)
         folder = tmp_path / "model"
         folder.mkdir(exist_ok=True)
@@ -193,32 +193,32 @@ def test_no_file_that_seqkit_opens_wakes_them(tmp_path: Path) -> None:
         (folder / "MANIFEST.json").write_bytes(content)
         with pytest.raises(SeqkitError):
             load_model(folder)
-        tried += 2
+        count += 2
         task: Task = data.task
         for path in sorted((tmp_path / "cache").rglob("*")):
             if path.is_file():
                 path.write_bytes(content)
-                tried += 1
+                count += 1
         prepare(task, key={"small": "steps"}, cache=tmp_path / "cache")  # made again from the data
-    assert tried > 60
+    assert count > 60
     assert not canary.exists()
 
 
 AUDIT = """
 import sys
-seen = []
-def watch(event, given):
+events = []
+def watch(event, arguments):
     if event.startswith(("socket.", "subprocess.", "os.fork", "os.exec", "os.posix_spawn", "os.system")):
-        seen.append(event)
+        events.append(event)
 sys.addaudithook(watch)
 import seqkit, seqkit.readers, seqkit.metrics, seqkit.spans, seqkit.recipe, seqkit.cli
 import seqkit.heads, seqkit.encoders, seqkit.fields, seqkit.data.store
-print(seen, "torch" in sys.modules)
+print(events, "torch" in sys.modules)
 import seqkit.testing, seqkit.training.loop, seqkit.experiments.run_recipe
-print([each for each in seen if each.startswith("socket.")])
+print([event for event in events if event.startswith("socket.")])
 """
 
 
 def test_importing_opens_no_socket_and_starts_no_process() -> None:
-    done = subprocess.run([sys.executable, "-c", AUDIT], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["[] False", "[]"]
+    result = subprocess.run([sys.executable, "-c", AUDIT], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["[] False", "[]"]
