@@ -25,6 +25,9 @@ Index: TypeAlias = NDArray[np.int64]
 JSON: TypeAlias = Any
 """Any value that is equal after `json` has written and read it."""
 
+ProgressCallback: TypeAlias = Callable[[int, int | None, str], None]
+"""(how much is done, of how much or None if that is not known yet, what is being done)."""
+
 # Types of keyword-only options. The range is part of the type, so a recipe is checked against it.
 Count = Annotated[int, Ge(1)]
 Size = Annotated[int, Ge(0)]

@@ -27,8 +27,8 @@ from seqkit.errors import DataError, Problem, RunError
 from seqkit.io.atomic import format_bytes, sync_folder
 from seqkit.io.cache import cache_folder, sha256_of
 from seqkit.io.transfer import TransferBroken, TransferRefused, receive
+from seqkit.types import ProgressCallback
 
-ProgressCallback: TypeAlias = Callable[[int, int | None, str], None]
 Tell: TypeAlias = Callable[[str], None]
 
 TIMEOUT: Final = 30.0

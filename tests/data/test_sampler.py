@@ -1,4 +1,4 @@
-"""The order of the data: every example exactly once, and the same whoever asks, whenever, in whatever order."""
+"""The order of the data: every example exactly once, in an order that depends on nothing but seed and epoch."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def padded(batch: sampler.Index, lengths: list[int]) -> int:
 def test_every_example_exactly_once_within_the_budget(
     lengths: list[int], plan: dict[str, Any], seed: int, epoch: int, pool: int
 ) -> None:
-    found = sampler.batch_shuffled(lengths, seed=seed, epoch=epoch, pool=pool, **plan)
-    for batches in (found, sampler.batch_sorted(lengths, **plan)):
+    shuffled = sampler.batch_shuffled(lengths, seed=seed, epoch=epoch, pool=pool, **plan)
+    for batches in (shuffled, sampler.batch_sorted(lengths, **plan)):
         assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
         for batch in batches:
             assert batch.dtype == np.int64
@@ -62,8 +62,8 @@ def test_the_order_is_a_pure_function(lengths: list[int], plan: dict[str, Any], 
 def test_the_order_is_the_same_for_all_time() -> None:
     """Written down: another NumPy, another machine, another process must give the same order."""
     lengths = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
-    found = [batch.tolist() for batch in sampler.batch_shuffled(lengths, seed=7, epoch=3, batch=3, pool=2)]
-    assert found == [[5, 7, 2], [11, 8, 4], [10, 6, 1], [9, 0, 3]]
+    batches = [batch.tolist() for batch in sampler.batch_shuffled(lengths, seed=7, epoch=3, batch=3, pool=2)]
+    assert batches == [[5, 7, 2], [11, 8, 4], [10, 6, 1], [9, 0, 3]]
     assert sampler.cut_lanes(103, batch=4, window=10, seed=7, epoch=3).starts.tolist() == [37, 62, 87, 9]
     assert sampler.interleave([4, 2], seed=7, epoch=3).tolist() == [0, 1, 0, 0, 0, 1]
 
@@ -83,8 +83,8 @@ def test_the_order_does_not_depend_on_the_process() -> None:
         ).stdout
         for hashing in ("1", "2")
     }
-    here = [batch.tolist() for batch in sampler.batch_shuffled(range(1, 200), seed=5, epoch=2, tokens=900)]
-    assert runs == {f"{here}\n"}
+    expected = [batch.tolist() for batch in sampler.batch_shuffled(range(1, 200), seed=5, epoch=2, tokens=900)]
+    assert runs == {f"{expected}\n"}
 
 
 def test_seeds_and_epochs_give_different_orders() -> None:
@@ -116,14 +116,14 @@ def test_batches_differ_between_epochs_and_not_only_their_order() -> None:
     assert len(one & two) < len(one) / 10
 
 
-def test_like_lengths_are_together() -> None:
+def test_similar_lengths_are_together() -> None:
     lengths = np.exp(np.random.default_rng(0).normal(3, 0.8, 20_000)).astype(int) + 1
     for plan, least in (({"batch": 32}, 0.88), ({"tokens": 2048}, 0.95)):  # 0.25 in random order
-        found = sampler.batch_shuffled(lengths, seed=1, epoch=0, **plan)
-        filled = lengths.sum() / sum(padded(batch, lengths.tolist()) for batch in found)
+        batches = sampler.batch_shuffled(lengths, seed=1, epoch=0, **plan)
+        filled = lengths.sum() / sum(padded(batch, lengths.tolist()) for batch in batches)
         assert filled > least
         # Lengths come in random order, not from long to short.
-        longest = np.array([lengths[batch[0]] for batch in found], dtype=float)
+        longest = np.array([lengths[batch[0]] for batch in batches], dtype=float)
         assert abs(np.corrcoef(longest[:-1], longest[1:])[0, 1]) < 0.15
 
 
@@ -141,7 +141,7 @@ def test_evaluation_starts_with_the_longest_and_keeps_ties_in_order() -> None:
         ([3, 0, 2], {"batch": 2}, "example 1 has no steps"),
     ],
 )
-def test_plans_that_make_no_sense(lengths: list[int], options: dict[str, int], what: str) -> None:
+def test_impossible_plans_are_refused(lengths: list[int], options: dict[str, int], what: str) -> None:
     with pytest.raises(ValueError, match=what):
         sampler.batch_sorted(lengths, **options)
     with pytest.raises(ValueError, match=what):
@@ -173,7 +173,7 @@ def test_lanes_cover_the_stream_once(total: int, batch: int, window: int, seed: 
     steps = (lanes.starts[:, None] + np.arange(lanes.windows[-1][1])) % total
     assert len(np.unique(steps)) == steps.size == total - lanes.left_out
     assert 0 <= lanes.left_out < count
-    # A lane goes on where the one before it ends.
+    # A lane starts where the one before it ends.
     assert (steps[1:, 0] == (steps[:-1, -1] + 1) % total).all()
 
 
@@ -187,7 +187,7 @@ def test_the_rotation_changes_what_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"total": 0}, {"batch": 0}, {"window": 0}])
-def test_lanes_that_make_no_sense(wrong: dict[str, int]) -> None:
+def test_impossible_lanes_are_refused(wrong: dict[str, int]) -> None:
     options = {"total": 10, "batch": 2, "window": 3, "seed": 1, "epoch": 0} | wrong
     with pytest.raises(ValueError, match="cannot be read"):
         sampler.cut_lanes(options.pop("total"), **options)
@@ -203,9 +203,9 @@ def test_each_task_has_its_turns_evenly(counts: list[int], seed: int, epoch: int
     assert np.bincount(order, minlength=len(counts)).tolist() == counts
     assert order.tolist() == sampler.interleave(counts, seed=seed, epoch=epoch).tolist()
     for task, count in enumerate(counts):
-        had = np.cumsum(order == task)
+        turns = np.cumsum(order == task)
         fair = np.arange(1, len(order) + 1) * count / max(1, len(order))
-        assert (np.abs(had - fair) <= len(counts)).all()
+        assert (np.abs(turns - fair) <= len(counts)).all()
 
 
 def test_turns_are_not_a_fixed_rhythm() -> None:
@@ -215,10 +215,10 @@ def test_turns_are_not_a_fixed_rhythm() -> None:
         sampler.interleave([1, -1], seed=1, epoch=0)
 
 
-def padding_of(longest: list[int], weights: list[int], found: tuple[int, ...]) -> float:
+def padding_of(longest: list[int], weights: list[int], edges: tuple[int, ...]) -> float:
     """The padding if each batch is padded to the next of these lengths."""
     return sum(
-        weight * (min(each for each in found if each >= steps) - steps)
+        weight * (min(edge for edge in edges if edge >= steps) - steps)
         for steps, weight in zip(longest, weights, strict=True)
     )
 
@@ -229,35 +229,35 @@ def padding_of(longest: list[int], weights: list[int], found: tuple[int, ...]) -
 )
 def test_edges_leave_the_least_padding_that_so_many_lengths_can(batches: list[tuple[int, int]], count: int) -> None:
     longest, weights = [steps for steps, _ in batches], [weight for _, weight in batches]
-    found = tuple(sampler.choose_edges(longest, count, weights=weights).tolist())
-    assert len(found) <= count
-    assert found[-1] == max(longest)
-    assert list(found) == sorted(set(found))
+    edges = tuple(sampler.choose_edges(longest, count, weights=weights).tolist())
+    assert len(edges) <= count
+    assert edges[-1] == max(longest)
+    assert list(edges) == sorted(set(edges))
     known = sorted(set(longest))
-    every = [
-        (*some, known[-1])
+    choices = [
+        (*chosen, known[-1])
         for size in range(min(count, len(known)))
-        for some in itertools.combinations(known[:-1], size)
+        for chosen in itertools.combinations(known[:-1], size)
     ]
-    least = min(padding_of(longest, weights, each) for each in every)
-    assert padding_of(longest, weights, found) == least
+    least = min(padding_of(longest, weights, choice) for choice in choices)
+    assert padding_of(longest, weights, edges) == least
 
 
-def test_edges_of_many_lengths_are_found_in_moments() -> None:
+def test_edges_of_many_lengths_are_chosen_in_moments() -> None:
     lengths = np.random.default_rng(1).lognormal(4, 0.8, 50_000).astype(int) + 1
-    found = sampler.choose_edges(lengths, 16)
-    assert len(found) == 16
-    assert found[-1] == lengths.max()
+    edges = sampler.choose_edges(lengths, 16)
+    assert len(edges) == 16
+    assert edges[-1] == lengths.max()
 
     def valid(lengths_to: Any) -> float:
         return float(lengths.sum() / lengths_to[np.searchsorted(lengths_to, lengths)].sum())
 
-    assert valid(found) > 0.88
-    assert valid(found) > valid(np.quantile(lengths, np.linspace(1 / 16, 1, 16), method="higher")) + 0.05
+    assert valid(edges) > 0.88
+    assert valid(edges) > valid(np.quantile(lengths, np.linspace(1 / 16, 1, 16), method="higher")) + 0.05
 
 
 @pytest.mark.parametrize(("longest", "count"), [([], 3), ([4], 0), ([0, 4], 2)])
-def test_edges_that_make_no_sense(longest: list[int], count: int) -> None:
+def test_impossible_edges_are_refused(longest: list[int], count: int) -> None:
     with pytest.raises(ValueError, match="cannot be padded"):
         sampler.choose_edges(longest, count)
 
@@ -266,44 +266,44 @@ def slow_batches(lengths, *, seed, epoch, batch=None, tokens=None, pool=64):
     """The same by lists, as the docstring says it."""
     order = sampler._shuffle(len(lengths), seed, epoch, sampler._EXAMPLES).tolist()
     pools: list[list[int]] = []
-    number, before = None, 0
-    for place, example in enumerate(order):
-        own = (place // (pool * batch) if batch else 0, before // (pool * tokens) if tokens else 0)
-        if own != number:
+    last_key, steps_before = None, 0
+    for position, example in enumerate(order):
+        key = (position // (pool * batch) if batch else 0, steps_before // (pool * tokens) if tokens else 0)
+        if key != last_key:
             pools.append([])
-        number = own
+        last_key = key
         pools[-1].append(example)
-        before += lengths[example]
-    found: list[list[int]] = []
+        steps_before += lengths[example]
+    batches: list[list[int]] = []
     for members in pools:
         members.sort(key=lambda example: -lengths[example])
-        at = 0
-        while at < len(members):
-            size = min(max(1, tokens // lengths[members[at]]) if tokens else len(members), batch or len(members))
-            found.append(members[at : at + size])
-            at += size
-    return [found[i] for i in sampler._shuffle(len(found), seed, epoch, sampler._BATCHES)]
+        start = 0
+        while start < len(members):
+            size = min(max(1, tokens // lengths[members[start]]) if tokens else len(members), batch or len(members))
+            batches.append(members[start : start + size])
+            start += size
+    return [batches[i] for i in sampler._shuffle(len(batches), seed, epoch, sampler._BATCHES)]
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
 @pytest.mark.parametrize("plan", [{"batch": 4}, {"tokens": 60}, {"batch": 3, "tokens": 50}, {"tokens": 10, "pool": 1}])
-def test_batches_are_those_of_the_slow_way(plan, block, monkeypatch) -> None:
+def test_batches_are_those_of_the_slow_algorithm(plan, block, monkeypatch) -> None:
     monkeypatch.setattr(sampler, "_BLOCK", block)
     plan = {"pool": 3} | plan
     for count in (0, 1, 2, 150):
         lengths = np.random.default_rng(count).integers(1, 30, count).tolist()
-        found = sampler.batch_shuffled(lengths, seed=3, epoch=1, **plan)
+        batches = sampler.batch_shuffled(lengths, seed=3, epoch=1, **plan)
         expected = slow_batches(lengths, seed=3, epoch=1, **plan)
-        assert [batch.tolist() for batch in found] == expected
-        assert len(found) == len(expected)
+        assert [batch.tolist() for batch in batches] == expected
+        assert len(batches) == len(expected)
         if count == 150:
-            assert found[-1].tolist() == expected[-1]
-            assert [batch.tolist() for batch in found[2:5]] == expected[2:5]
+            assert batches[-1].tolist() == expected[-1]
+            assert [batch.tolist() for batch in batches[2:5]] == expected[2:5]
             with pytest.raises(IndexError):
-                found[len(found)]
+                batches[len(batches)]
 
 
-def test_windows_are_worked_out_when_they_are_asked_for() -> None:
+def test_windows_are_computed_on_access() -> None:
     windows = sampler.cut_lanes(103, batch=4, window=10, seed=1, epoch=0).windows
     assert list(windows) == [(0, 10), (10, 20), (20, 25)]
     assert windows[-1] == (20, 25)

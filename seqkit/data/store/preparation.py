@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 
@@ -20,10 +20,7 @@ from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
 from seqkit.data.store.report import ReportBuilder
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.io.cache import cache_folder, sha256_of
-from seqkit.types import JSON, Example, Field, Limit, Task
-
-ProgressCallback: TypeAlias = Callable[[int, int | None, str], None]
-"""(how much is done, of how much or None if that is not known yet, what is being done)."""
+from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
 
 _PROGRESS_EVERY = 1024
 """Examples between two calls of the progress callback."""
