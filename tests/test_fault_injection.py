@@ -60,23 +60,23 @@ def test_without_a_fault_nothing_happens() -> None:
     value = object()
     assert fault_injection.at("loss", value) is value
     assert not fault_injection.is_armed("save.write")
-    said: list[str] = []
-    fault_injection.announce(said.append)
-    assert said == []
+    sentences: list[str] = []
+    fault_injection.announce(sentences.append)
+    assert sentences == []
 
 
 def test_it_happens_at_the_given_visit_and_is_announced() -> None:
     fault_injection.arm("loss:raise:3")
-    said: list[str] = []
-    fault_injection.announce(said.append)
-    assert "will fail on purpose" in said[0]
+    sentences: list[str] = []
+    fault_injection.announce(sentences.append)
+    assert "will fail on purpose" in sentences[0]
     for _ in range(2):
         fault_injection.at("loss")
         fault_injection.at("eval")
     with pytest.raises(fault_injection.Unexpected, match="at loss"):
         fault_injection.at("loss")
     fault_injection.at("loss")
-    assert said[1:] == ["!!! SEQKIT_FAULT: raise at loss, visit 3"]
+    assert sentences[1:] == ["!!! SEQKIT_FAULT: raise at loss, visit 3"]
 
 
 def test_zero_means_every_visit(monkeypatch: pytest.MonkeyPatch) -> None:

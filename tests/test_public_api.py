@@ -147,4 +147,4 @@ class TestDeprecation:
     ],
 )
 def test_private_imports_are_found_with_their_lines(code: str, private: list[tuple[int, str]]) -> None:
-    assert [tuple(found) for found in public_api.private_imports(code)] == private
+    assert [tuple(use) for use in public_api.private_imports(code)] == private

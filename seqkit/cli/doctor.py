@@ -114,7 +114,7 @@ def check_recurrence() -> InstallationIssue:
 
 def check_extras() -> Iterator[InstallationIssue]:
     """Whether each extra of seqkit is installed, or else the command that installs it."""
-    wanted: dict[str, list[str]] = {}
+    requirements: dict[str, list[str]] = {}
     try:
         lines = importlib.metadata.requires("seqkit") or []
     except importlib.metadata.PackageNotFoundError:
@@ -123,8 +123,8 @@ def check_extras() -> Iterator[InstallationIssue]:
         match = re.match(r"([A-Za-z0-9._-]+)[^;]*;.*extra *== *['\"]([\w-]+)['\"]", line)
         # `all` is made of the others, and `dev` is for seqkit's own developers.
         if match and match[2] != "dev" and not line.lower().startswith("seqkit"):
-            wanted.setdefault(match[2], []).append(match[1])
-    for extra, names in wanted.items():
+            requirements.setdefault(match[2], []).append(match[1])
+    for extra, names in requirements.items():
         missing = [name for name in names if not _is_installed(name)]
         if missing:
             message = f'not installed ({", ".join(missing)}): pip install "seqkit[{extra}]"'

@@ -33,7 +33,7 @@ train: {{epochs: 6, batch: 8, optimizer: {{use: adamw, lr: 0.02}}}}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     (folder / "text.txt").write_text("she sells sea shells on the sea shore. " * 40)
     rows = [f"{a} {b} film\t{'good' if a != 'not' else 'bad'}" for a in ("a", "so", "not") for b in "uvwxyz"]
@@ -45,27 +45,27 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(place: Path) -> Path:
+def trained(site: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEQKIT_CACHE", str(place / "cache"))
+        patch.setenv("SEQKIT_CACHE", str(site / "cache"))
         for name in ("charlm", "mood"):
-            done = CliRunner().invoke(main, ["run", str(place / f"{name}.yaml"), "--out", str(place / name), "--quiet"])
-            assert done.exit_code == 0, done.output
-    return place
+            result = CliRunner().invoke(main, ["run", str(site / f"{name}.yaml"), "--out", str(site / name), "--quiet"])
+            assert result.exit_code == 0, result.output
+    return site
 
 
 @pytest.fixture(autouse=True)
-def cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEQKIT_CACHE", str(place / "cache"))
+def cache(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(site / "cache"))
 
 
 def call(*words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
-def test_a_run_leaves_all_that_was_promised(trained: Path) -> None:
+def test_a_run_folder_is_complete(trained: Path) -> None:
     folder = trained / "charlm"
-    made = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     for name in [
         "recipe.yaml",
         "resolved.yaml",
@@ -81,32 +81,32 @@ def test_a_run_leaves_all_that_was_promised(trained: Path) -> None:
         "checkpoints/best.json",
         "checkpoints/last.json",
     ]:
-        assert name in made, name
-    assert any(name.startswith("tb/events") for name in made)
-    assert not [name for name in made if name.endswith((".pt", ".pkl", ".pickle"))]
+        assert name in names, name
+    assert any(name.startswith("tb/events") for name in names)
+    assert not [name for name in names if name.endswith((".pt", ".pkl", ".pickle"))]
     assert (folder / "recipe.yaml").read_bytes() == (trained / "charlm.yaml").read_bytes()
     final = json.loads((folder / "metrics.json").read_text())
     assert {"lm/dev/nats", "lm/test/nats"} <= final.keys()
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
 
 
-def test_scores_go_to_stdout_with_what_was_expected(place: Path) -> None:
-    done = call("run", place / "charlm.yaml", "--out", place / "again", "--set", "train.steps=4")
-    assert done.exit_code == 0
-    assert "lm/test/nats" in done.stdout
-    assert "expected at most 3" in done.stdout
-    assert "step 4" in done.stderr
-    assert "step 4" not in done.stdout
-    as_json = call("run", place / "charlm.yaml", "--out", place / "json", "--set", "train.steps=4", "--json", "--quiet")
+def test_scores_go_to_stdout_with_what_was_expected(site: Path) -> None:
+    result = call("run", site / "charlm.yaml", "--out", site / "again", "--set", "train.steps=4")
+    assert result.exit_code == 0
+    assert "lm/test/nats" in result.stdout
+    assert "expected at most 3" in result.stdout
+    assert "step 4" in result.stderr
+    assert "step 4" not in result.stdout
+    as_json = call("run", site / "charlm.yaml", "--out", site / "json", "--set", "train.steps=4", "--json", "--quiet")
     assert json.loads(as_json.stdout)["lm/test/nats"] > 0
     assert as_json.stderr == ""
 
 
 def test_an_existing_folder_is_never_overwritten(trained: Path) -> None:
     before = (trained / "mood/metrics.json").read_bytes()
-    done = call("run", trained / "mood.yaml", "--out", trained / "mood")
-    assert done.exit_code == 2
-    assert "Traceback" not in done.output
+    result = call("run", trained / "mood.yaml", "--out", trained / "mood")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
     assert (trained / "mood/metrics.json").read_bytes() == before
 
 
@@ -114,31 +114,31 @@ def test_an_existing_folder_is_never_overwritten(trained: Path) -> None:
 def test_evaluation_repeats_the_runs_scores_at_any_batch_size(trained: Path, name: str) -> None:
     final = json.loads((trained / name / "metrics.json").read_text())
     for batch in ([], ["--batch", 1], ["--batch", 3], ["--batch", 500]):
-        for where in (trained / name, trained / name / "model"):
-            done = call("evaluate", where, "--json", "--quiet", *batch)
-            assert done.exit_code == 0, done.output
-            scores = json.loads(done.stdout)
+        for folder in (trained / name, trained / name / "model"):
+            result = call("evaluate", folder, "--json", "--quiet", *batch)
+            assert result.exit_code == 0, result.output
+            scores = json.loads(result.stdout)
             assert scores == {key: pytest.approx(final[key], abs=1e-6) for key in scores}
 
 
-def test_evaluation_needs_the_data_to_be_there(trained: Path, tmp_path: Path) -> None:
+def test_evaluation_needs_the_data(trained: Path, tmp_path: Path) -> None:
     away = tmp_path / "moved"
     (trained / "test.tsv").rename(away)
     try:
-        done = call("evaluate", trained / "mood")
+        result = call("evaluate", trained / "mood")
     finally:
         away.rename(trained / "test.tsv")
-    assert done.exit_code == 2
-    assert "test.tsv" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert result.exit_code == 2
+    assert "test.tsv" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_predictions_are_json_lines_with_confidence(trained: Path, tmp_path: Path) -> None:
     lines = tmp_path / "in.txt"
     lines.write_text("not u film\nso v film\nso never seen words\n")
-    done = call("predict", trained / "mood", lines)
-    assert done.exit_code == 0, done.output
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    result = call("predict", trained / "mood", lines)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["prediction"] for row in rows[:2]] == ["bad", "good"]
     assert [row["id"] for row in rows] == ["in.txt:1", "in.txt:2", "in.txt:3"]
     for row in rows:
@@ -150,18 +150,18 @@ def test_predictions_are_json_lines_with_confidence(trained: Path, tmp_path: Pat
 
 def test_predictions_from_standard_input(trained: Path) -> None:
     command = [sys.executable, "-m", "seqkit", "predict", str(trained / "mood")]
-    done = subprocess.run(command, input=b"not u film\r\nso v film", capture_output=True, check=True)
-    assert [json.loads(line)["prediction"] for line in done.stdout.splitlines()] == ["bad", "good"]
+    result = subprocess.run(command, input=b"not u film\r\nso v film", capture_output=True, check=True)
+    assert [json.loads(line)["prediction"] for line in result.stdout.splitlines()] == ["bad", "good"]
 
 
 def test_an_empty_line_is_named_and_refused(trained: Path, tmp_path: Path) -> None:
     lines = tmp_path / "in.txt"
     lines.write_text("not u film\n\nso\n")
-    done = call("predict", trained / "mood", lines)
-    assert done.exit_code == 2
-    assert "in.txt:2" in done.stderr
-    assert "empty" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = call("predict", trained / "mood", lines)
+    assert result.exit_code == 2
+    assert "in.txt:2" in result.stderr
+    assert "empty" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_generation_depends_on_its_seed_alone(trained: Path) -> None:
@@ -176,30 +176,30 @@ def test_generation_depends_on_its_seed_alone(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", ["words", "bytes", "characters"])
-def test_what_is_written_reads_like_the_text(place: Path, tmp_path: Path, unit: str) -> None:
+def test_what_is_written_reads_like_the_text(site: Path, tmp_path: Path, unit: str) -> None:
     """Words come apart with spaces between them, bytes as whole characters."""
     (tmp_path / "text.txt").write_text("ab – cd. " * 200)
     path = tmp_path / "write.yaml"
     text = CHARLM.format(folder=tmp_path, steps=300).replace("piece: 100", f"piece: 100, unit: {unit}")
     path.write_text(text.replace("at_most: 3.0", "at_most: 9.0"))
     assert call("run", path, "--out", tmp_path / "run", "--quiet").exit_code == 0
-    done = call("generate", tmp_path / "run", "--temperature", 0, "--length", 150)
-    assert "ab – cd. ab – cd" in done.stdout
-    assert "\ufffd" not in done.stdout
-    done = call("generate", tmp_path / "run", "--temperature", 0, "--prompt", "ab – cd.", "--length", 60)
-    assert done.stdout.startswith("ab – cd. ab – cd")
+    result = call("generate", tmp_path / "run", "--temperature", 0, "--length", 150)
+    assert "ab – cd. ab – cd" in result.stdout
+    assert "\ufffd" not in result.stdout
+    result = call("generate", tmp_path / "run", "--temperature", 0, "--prompt", "ab – cd.", "--length", 60)
+    assert result.stdout.startswith("ab – cd. ab – cd")
 
 
-def test_a_prompt_of_unknown_symbols_and_a_model_that_cannot_write_are_told(trained: Path) -> None:
-    done = call("generate", trained / "charlm", "--prompt", "日本")
-    assert done.exit_code == 2
-    assert "日" in done.stderr
-    done = call("generate", trained / "mood")
-    assert done.exit_code == 2
-    assert "does not generate" in done.stderr
+def test_a_prompt_of_unknown_symbols_and_a_model_that_cannot_write_are_errors(trained: Path) -> None:
+    result = call("generate", trained / "charlm", "--prompt", "日本")
+    assert result.exit_code == 2
+    assert "日" in result.stderr
+    result = call("generate", trained / "mood")
+    assert result.exit_code == 2
+    assert "does not generate" in result.stderr
 
 
-def test_a_damaged_or_missing_model_is_told(trained: Path, tmp_path: Path) -> None:
+def test_a_damaged_or_missing_model_is_an_error(trained: Path, tmp_path: Path) -> None:
     assert call("predict", tmp_path, "--text", "x").exit_code == 2
     import shutil
 
@@ -208,14 +208,14 @@ def test_a_damaged_or_missing_model_is_told(trained: Path, tmp_path: Path) -> No
     data = bytearray((copy / "model.safetensors").read_bytes())
     data[-3] ^= 1
     (copy / "model.safetensors").write_bytes(data)
-    done = call("predict", copy, "--text", "x")
-    assert done.exit_code == 1
-    assert "damaged" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = call("predict", copy, "--text", "x")
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_six_mistakes_are_six_located_lines(place: Path) -> None:
-    path = place / "wrong.yaml"
+def test_six_mistakes_are_six_located_lines(site: Path) -> None:
+    path = site / "wrong.yaml"
     path.write_text(
         "seed: -1\n"
         "tasks:\n"
@@ -224,41 +224,43 @@ def test_six_mistakes_are_six_located_lines(place: Path) -> None:
         "train: {batch: 0, optimizer: {use: adamw, lr: fast}, clip: 1.0}\n"
         "expct: {}\n"
     )
-    done = call("run", path, "--out", place / "never")
-    assert done.exit_code == 2
-    lines = done.stderr.strip().splitlines()
-    where = [line.rsplit("wrong.yaml:", 1)[1].split(": ")[0] for line in lines]
-    assert where == ["1:7", "3:21", "4:16", "5:16", "5:47", "6:1"]
-    assert "did you mean 'window'" in done.stderr
-    assert "did you mean 'lstm'" in done.stderr
-    assert not (place / "never").exists()
+    result = call("run", path, "--out", site / "never")
+    assert result.exit_code == 2
+    lines = result.stderr.strip().splitlines()
+    locations = [line.rsplit("wrong.yaml:", 1)[1].split(": ")[0] for line in lines]
+    assert locations == ["1:7", "3:21", "4:16", "5:16", "5:47", "6:1"]
+    assert "did you mean 'window'" in result.stderr
+    assert "did you mean 'lstm'" in result.stderr
+    assert not (site / "never").exists()
 
 
-def test_a_gpu_that_is_not_there_is_told(place: Path) -> None:
+def test_a_missing_gpu_is_an_error(site: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    done = call("run", place / "charlm.yaml", "--out", place / "gpu", "--set", "device=cuda", "--quiet")
-    assert done.exit_code == 2
-    assert "device: cuda" in done.stderr
+    result = call("run", site / "charlm.yaml", "--out", site / "gpu", "--set", "device=cuda", "--quiet")
+    assert result.exit_code == 2
+    assert "device: cuda" in result.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_real_signal_saves_and_the_run_goes_on_to_the_same_numbers(place: Path, number: int, code: int) -> None:
-    recipe = place / f"long{code}.yaml"
-    recipe.write_text(CHARLM.format(folder=place, steps=400))
-    whole, parts = place / f"whole{code}", place / f"parts{code}"
-    assert call("run", recipe, "--out", whole, "--quiet").exit_code == 0
+def test_a_real_signal_saves_and_the_resumed_run_has_the_same_numbers(site: Path, number: int, code: int) -> None:
+    recipe = site / f"long{code}.yaml"
+    recipe.write_text(CHARLM.format(folder=site, steps=400))
+    uninterrupted, resumed = site / f"whole{code}", site / f"parts{code}"
+    assert call("run", recipe, "--out", uninterrupted, "--quiet").exit_code == 0
     child = subprocess.Popen(
-        [sys.executable, "-m", "seqkit", "run", str(recipe), "--out", str(parts), "--quiet"], env=dict(os.environ)
+        [sys.executable, "-m", "seqkit", "run", str(recipe), "--out", str(resumed), "--quiet"], env=dict(os.environ)
     )
     for _ in range(600):
         time.sleep(0.05)
-        if (parts / "metrics.jsonl").exists() and b'"step": 30' in (parts / "metrics.jsonl").read_bytes():
+        if (resumed / "metrics.jsonl").exists() and b'"step": 30' in (resumed / "metrics.jsonl").read_bytes():
             break
     child.send_signal(number)
     assert child.wait(timeout=60) == code
-    assert json.loads((parts / "status.json").read_text())["state"] == "interrupted"
-    assert call("run", "--resume", parts, "--quiet").exit_code == 0
-    assert json.loads((parts / "metrics.json").read_text()) == json.loads((whole / "metrics.json").read_text())
+    assert json.loads((resumed / "status.json").read_text())["state"] == "interrupted"
+    assert call("run", "--resume", resumed, "--quiet").exit_code == 0
+    assert json.loads((resumed / "metrics.json").read_text()) == json.loads(
+        (uninterrupted / "metrics.json").read_text()
+    )

@@ -549,10 +549,10 @@ def test_a_damaged_recipe_is_a_recipe_or_a_list_of_locations(data: st.DataObject
         text[start : start + data.draw(st.integers(0, 3))] = data.draw(
             st.binary(max_size=3) | st.sampled_from([b"[", b"{", b": "])
         )
-    places = []
+    locations = []
     try:
         recipe.parse(bytes(text), "r.yaml")
     except RecipeError as error:
-        places = [problem.where for problem in error.problems]
-        assert places
-    assert all(place.startswith("r.yaml:") for place in places)
+        locations = [problem.where for problem in error.problems]
+        assert locations
+    assert all(location.startswith("r.yaml:") for location in locations)

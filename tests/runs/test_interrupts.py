@@ -98,17 +98,17 @@ def test_twice_at_the_same_time_is_refused() -> None:
 
 
 def test_outside_the_main_thread_nothing_is_installed() -> None:
-    seen: list[bool] = []
+    unchanged: list[bool] = []
 
     def work() -> None:
         before = signal.getsignal(signal.SIGTERM)
         with Interrupts() as interrupts:
-            seen.append(signal.getsignal(signal.SIGTERM) is before and not interrupts.requested)
+            unchanged.append(signal.getsignal(signal.SIGTERM) is before and not interrupts.requested)
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [True]
+    assert unchanged == [True]
 
 
 LOOP = """

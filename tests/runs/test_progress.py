@@ -36,7 +36,7 @@ def test_plain_lines_come_every_ten_seconds_with_speed_and_remaining_time() -> N
     assert len(lines) == 5, lines
     assert lines[0] == "step 21/100 (21%)  epoch 1  2.0k tokens/s  eta 0:40"
     assert lines[1] == "step 41/100 (41%)  epoch 1  charlm/train/nats 1.235  2.0k tokens/s  eta 0:30"
-    # The last state is always said, and there is nothing left to wait for.
+    # The last state is always printed.
     assert lines[-1] == "step 100/100 (100%)  epoch 3  charlm/train/nats 1.235  2.0k tokens/s"
 
 
@@ -65,13 +65,13 @@ def test_quiet_prints_nothing() -> None:
     assert out.getvalue() == ""
 
 
-def test_a_short_stage_is_passed_over_and_a_long_one_says_what_it_came_to() -> None:
+def test_a_short_stage_prints_nothing_and_a_long_one_its_end() -> None:
     clock, out = Clock(), io.StringIO()
     with Progress(stream=out, clock=clock) as progress:
         progress.stage("reading dev", 10, 10)
-        for done in range(26):
+        for count in range(26):
             clock.now += 1
-            progress.stage("reading train", done * 1000)
+            progress.stage("reading train", count * 1000)
         progress.update(0, 5)
         progress.say("a line")
     assert out.getvalue().splitlines() == [
@@ -109,16 +109,16 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TextIO, int]]:
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w") as stream:
-        yield stream, ours
-    os.close(ours)
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as stream:
+        yield stream, reader
+    os.close(reader)
 
 
-def seen(ours: int) -> str:
+def read(reader: int) -> str:
     text = b""
-    while select.select([ours], [], [], 0.05)[0]:
-        text += os.read(ours, 65536)
+    while select.select([reader], [], [], 0.05)[0]:
+        text += os.read(reader, 65536)
     return text.decode()
 
 
@@ -126,50 +126,50 @@ COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*3[0-9](?:;[0-9]+)*m")
 
 
 def test_a_terminal_gets_a_bar_that_goes_away_and_lines_that_stay(terminal: tuple[TextIO, int]) -> None:
-    stream, ours = terminal
+    stream, reader = terminal
     clock = Clock()
     with Progress(stream=stream, clock=clock) as progress:
         for step in range(1, 11):
             clock.now += 1
             progress.update(step, 10, tokens=500, epoch=1)
         progress.say("step 10  better [bold]than ever")
-        shown = seen(ours)
-    assert "step 5/10" in shown
-    assert "500 tokens/s" in shown
-    assert "eta 0:05" in shown
-    assert "━" in shown
-    assert COLOUR.search(shown)
-    assert "step 10  better [bold]than ever" in shown
-    assert "\x1b[?25h" in seen(ours), "the cursor is shown again"
+        output = read(reader)
+    assert "step 5/10" in output
+    assert "500 tokens/s" in output
+    assert "eta 0:05" in output
+    assert "━" in output
+    assert COLOUR.search(output)
+    assert "step 10  better [bold]than ever" in output
+    assert "\x1b[?25h" in read(reader), "the cursor is output again"
 
 
 def test_no_color_is_obeyed(terminal: tuple[TextIO, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    stream, ours = terminal
+    stream, reader = terminal
     with Progress(stream=stream) as progress:
         progress.update(1, 10)
-        shown = seen(ours)
-    assert "step 1/10" in shown
-    assert not COLOUR.search(shown)
+        output = read(reader)
+    assert "step 1/10" in output
+    assert not COLOUR.search(output)
 
 
 def test_a_dumb_terminal_gets_plain_lines(terminal: tuple[TextIO, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    stream, ours = terminal
+    stream, reader = terminal
     with Progress(stream=stream) as progress:
         progress.update(1, 10)
-    assert seen(ours) == "step 1/10 (10%)\r\n"
+    assert read(reader) == "step 1/10 (10%)\r\n"
 
 
 def test_the_bar_is_not_drawn_at_every_step(terminal: tuple[TextIO, int]) -> None:
-    stream, ours = terminal
+    stream, reader = terminal
     clock = Clock()
     with Progress(stream=stream, clock=clock) as progress:
         for step in range(1000):
             clock.now += 0.001
             progress.update(step, 1000)
-        shown = seen(ours)
-    assert 5 <= shown.count("/1,000") <= 15
+        output = read(reader)
+    assert 5 <= output.count("/1,000") <= 15
 
 
 def test_importing_it_imports_neither_rich_nor_torch(tmp_path: Path) -> None:
