@@ -178,9 +178,9 @@ class _LiveBeams:
 
     def take_rows(self, index: Tensor) -> Self:
         """Some of the examples; the index is on the CPU."""
-        there = index.to(self.rows.device)
+        rows = index.to(self.rows.device)
         return type(self)(
-            self.rows[there], self.limits[there], self.cpu_limits[index], self.symbols[there], self.totals[there]
+            self.rows[rows], self.limits[rows], self.cpu_limits[index], self.symbols[rows], self.totals[rows]
         )
 
 
@@ -217,8 +217,8 @@ def _expand(scores: Tensor, live: _LiveBeams, number: int, *, beams: int, end: i
     if bool((live.cpu_limits == number + 1).any()):
         at_limit = (live.limits == number + 1)[:, None]
         is_cut = at_limit & (scores.argmax(dim=-1) != end)
-        others = torch.arange(scores.shape[-1], device=scores.device) != end
-        scores = scores.masked_fill(at_limit[..., None] & others, -torch.inf)
+        continues = torch.arange(scores.shape[-1], device=scores.device) != end
+        scores = scores.masked_fill(at_limit[..., None] & continues, -torch.inf)
     # The best of each beam, then the best of those: fewer numbers to sort, and the same result.
     top, top_symbols = scores.topk(min(2 * beams, scores.shape[-1]), dim=-1)
     totals = (live.totals[..., None] + (top - log_z).double()).flatten(1)

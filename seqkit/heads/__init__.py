@@ -26,7 +26,7 @@ from seqkit.heads.option_types import (
     Softmax,
     Start,
     TooLong,
-    contradiction,
+    find_contradiction,
 )
 from seqkit.types import Count, Field, NonNegative, Positive, Probability, Share
 
@@ -166,7 +166,7 @@ def crf(
     return LinearChainCRF(dim, target, dropout=dropout, constrain=constrain, nbest=nbest)
 
 
-@serves(Next, needs_causal=True, loss_name="nats", contradiction=contradiction)
+@serves(Next, needs_causal=True, loss_name="nats", contradiction=find_contradiction)
 def language(
     dim: int,
     target: Field,

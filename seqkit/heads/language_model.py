@@ -13,7 +13,7 @@ from seqkit.errors import UsageError
 from seqkit.fields import Next
 from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
-from seqkit.heads.option_types import Softmax, contradiction
+from seqkit.heads.option_types import Softmax, find_contradiction
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.kernels.ragged import real_steps
 from seqkit.types import Field, Prediction
@@ -46,7 +46,7 @@ class Language(Head):
         cutoffs: Sequence[int],
     ) -> None:
         super().__init__()
-        conflict = contradiction(tied=tied, label_smoothing=label_smoothing, softmax=softmax, cutoffs=cutoffs)
+        conflict = find_contradiction(tied=tied, label_smoothing=label_smoothing, softmax=softmax, cutoffs=cutoffs)
         if conflict:
             raise UsageError(f"language: {conflict}")
         size: Any = getattr(layer, "size", None)

@@ -145,8 +145,8 @@ class SearchOptions:
         return (PAD, START) if self.unknown else (PAD, UNKNOWN, START)
 
 
-def contradiction(
-    *, tied: bool, label_smoothing: float, softmax: Softmax, cutoffs: Sequence[int], **others: object
+def find_contradiction(
+    *, tied: bool, label_smoothing: float, softmax: Softmax, cutoffs: Sequence[int], **other_options: object
 ) -> str:
     """A sentence about options of `language` that exclude each other; empty: none do."""
     if softmax == "full":
@@ -158,6 +158,6 @@ def contradiction(
             "label_smoothing: would need all symbols at each step, which an adaptive softmax saves; take 0, or "
             "softmax: full"
         )
-    if not all(before < after for before, after in zip((0, *cutoffs), cutoffs, strict=False)):
+    if any(cutoff <= previous for previous, cutoff in zip((0, *cutoffs), cutoffs, strict=False)):
         return f"cutoffs: must rise, got {', '.join(map(str, cutoffs))}"
     return ""

@@ -63,9 +63,9 @@ class Seq2Seq(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One an example."""
-        found = search(self.decoder, encoded, self.search_options)
-        self.cut += sum(hypotheses[0].cut for hypotheses in found)
-        return [to_prediction(self.target, hypotheses, self.search_options) for hypotheses in found]
+        results = search(self.decoder, encoded, self.search_options)
+        self.cut += sum(hypotheses[0].cut for hypotheses in results)
+        return [to_prediction(self.target, hypotheses, self.search_options) for hypotheses in results]
 
     def write(self, encoded: Encoded, **options: Any) -> list[str]:
         """Texts drawn at random; see `draw`."""
