@@ -47,9 +47,9 @@ def test_a_bad_step_is_passed_over_on_the_device(use: str, tmp_path: Path, monke
     wanted = small.settings(
         on_nan="skip", optimizer=Choice(use, options), save_every=None, evaluate_every=None, steps=20
     )
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     made = small.model(data).cuda()
-    at = small.trained(made, data, wanted, run)
+    at = small.train(made, data, wanted, run)
     assert at.skipped == 2
     for number in range(1, 20):
         same = all(torch.equal(weights[number - 1][name], each) for name, each in weights[number].items())
@@ -68,7 +68,7 @@ def test_a_bad_step_stops_the_run_within_a_few_steps(tmp_path: Path, monkeypatch
     made = small.model(data).cuda()
     wanted = small.settings(save_every=None, evaluate_every=None, steps=30, log_every=30)
     with pytest.raises(RunError, match=r"^step 5: .*the input itself is not finite.*\(1 of 4\)"):
-        small.trained(made, data, wanted, small.run_in(tmp_path / "run"))
+        small.train(made, data, wanted, small.create_run(tmp_path / "run"))
     assert len(weights) <= 5 + nonfinite.LAG + 1
     assert nonfinite_source.nonfinite_weights(made) == []
 

@@ -1,4 +1,4 @@
-"""A run that is small enough to be gone through dozens of times: vectors in, a class out, or a stream of symbols."""
+"""Training that takes a fraction of a second: vectors in and a class out, or a stream of symbols."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 
 from seqkit import Example, Label, Next, Task, Tokens, Vectors
@@ -16,14 +17,16 @@ from seqkit.data import store
 from seqkit.data.task_data import TaskData
 from seqkit.encoders import gru, lstm
 from seqkit.heads import classify, language
+from seqkit.interfaces import Batch
 from seqkit.metrics import label_scores
 from seqkit.model import Model
-from seqkit.runs import run_folder as run_module
+from seqkit.runs import run_folder
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
 from seqkit.settings import TrainSettings
-from seqkit.training import counters, loop
+from seqkit.training import loop, nonfinite
+from seqkit.training.counters import TrainingCounters
 from seqkit.training.state import TrainingState
 
 WIDTH = 3
@@ -77,28 +80,75 @@ def model(data: TaskData, *, hidden: int = 6, dropout: float = 0.0) -> Model:
     return Model({data.name: layer}, encoder, {data.name: language(hidden, data.target, layer)})
 
 
-def settings(**more: Any) -> TrainSettings:
-    """A few short steps, a checkpoint at every third."""
-    given: dict[str, Any] = {"steps": 12, "batch": 4, "save_every": 3, "evaluate_every": 6, "log_every": 4}
-    return dataclasses.replace(TrainSettings(histograms=False), **given | more)
+def settings(**changes: Any) -> TrainSettings:
+    """A few short steps, with a checkpoint at every third."""
+    defaults: dict[str, Any] = {"steps": 12, "batch": 4, "save_every": 3, "evaluate_every": 6, "log_every": 4}
+    return dataclasses.replace(TrainSettings(histograms=False), **defaults | changes)
 
 
-def run_in(folder: Path) -> Run:
-    """A new run folder, without a look at the machine and the checkout, which takes longer than such a run."""
-    with mock.patch.object(run_module, "environment", dict), mock.patch.object(run_module, "git", return_value=None):
+def create_run(folder: Path) -> Run:
+    """A new run folder, without the facts about machine and checkout, which take longer than such a run."""
+    with mock.patch.object(run_folder, "environment", dict), mock.patch.object(run_folder, "git", return_value=None):
         return Run.create("small", text=b"small", resolved="small: {}\n", out=folder)
 
 
-def state(made: Model, data: TaskData, **more: Any) -> TrainingState:
-    """The state of training this model on this data, before the first step; `more` as for `settings`."""
-    return TrainingState.create(made, {data.name: data}, settings(**more), seed=1)
+def state(model: Model, data: TaskData, **changes: Any) -> TrainingState:
+    """The state of training this model on this data, before the first step; `changes` as for `settings`."""
+    return TrainingState.create(model, {data.name: data}, settings(**changes), seed=1)
 
 
-def trained(
-    made: Model, data: TaskData, wanted: TrainSettings, run: Run, *, saved: Path | None = None, stop: Any = None
-) -> counters.TrainingCounters:
-    """`seqkit.training.loop` on this data, in this run folder."""
+def train(
+    model: Model,
+    data: TaskData,
+    train_settings: TrainSettings,
+    run: Run,
+    *,
+    saved: Path | None = None,
+    stop: Any = None,
+) -> TrainingCounters:
+    """Train this model on this data, in this run folder."""
     listening = stop or Interrupts(announce=False)
+    progress = Progress(quiet=True)
     return loop.train(
-        made, {data.name: data}, wanted, run, seed=1, stop=listening, progress=Progress(quiet=True), saved=saved
+        model, {data.name: data}, train_settings, run, seed=1, stop=listening, progress=progress, saved=saved
     )
+
+
+class LaggingMonitor(nonfinite.NonFiniteMonitor):
+    """Works on a CPU as a GPU makes necessary: the optimiser skips a bad step by itself, and it is reported later."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.is_immediate, self.lag = False, nonfinite.LAG
+
+
+def limit_memory(
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+    error: Exception | None = None,
+    *,
+    backward: bool = False,
+) -> list[int]:
+    """Let no more than `limit` padded steps fit into memory, forward (or backward) through a model.
+
+    Returns a list of the padded steps of every attempt.
+    """
+    attempts: list[int] = []
+    real = Model.loss
+    out_of_memory = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def loss(self: Model, task: str, batch: Batch, state: Any = None) -> Any:
+        attempts.append(batch.lengths.numel() * batch.x.shape[1])
+        total, count, encoded = real(self, task, batch, state)
+        if attempts[-1] > limit:
+            if not backward:
+                raise out_of_memory
+
+            def fail(gradient: Any) -> None:
+                raise out_of_memory
+
+            total.register_hook(fail)
+        return total, count, encoded
+
+    monkeypatch.setattr(Model, "loss", loss)
+    return attempts

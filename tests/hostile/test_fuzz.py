@@ -276,8 +276,8 @@ def test_forged_manifests(tmp_path: Path) -> None:
     """Manifests of checkpoints, sealed again: loaded, or a documented error."""
     rng = random.Random(4)
     data = small.vectors(tmp_path / "cache")
-    run = small.run_in(tmp_path / "run")
-    small.trained(small.model(data), data, small.settings(steps=3), run)
+    run = small.create_run(tmp_path / "run")
+    small.train(small.model(data), data, small.settings(steps=3), run)
     saved = checkpoint.newest(run.checkpoints)
     assert saved is not None
     path = saved / manifest.MANIFEST

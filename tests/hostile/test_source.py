@@ -159,8 +159,8 @@ def test_no_file_that_seqkit_opens_runs_them(tmp_path: Path) -> None:
 
     canary = tmp_path / "canary"
     data = small.vectors(tmp_path / "cache")
-    run = small.run_in(tmp_path / "run")
-    small.trained(small.model(data), data, small.settings(steps=3), run)
+    run = small.create_run(tmp_path / "run")
+    small.train(small.model(data), data, small.settings(steps=3), run)
     saved = checkpoint.newest(run.checkpoints)
     assert saved is not None
     count = 0

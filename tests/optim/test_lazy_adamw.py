@@ -1,4 +1,4 @@
-"""Gradients of rows and the lazy optimiser: against a dense one in plain PyTorch that is told which rows were read."""
+"""The lazy optimiser and sparse gradients, compared with a dense optimiser that gets the rows that were read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LR, DECAY, CLIP = 0.05, 0.1, 0.15
 
 
 class Net(nn.Module):
-    """A table, what is made of a step, and a number out."""
+    """A table of vectors, a linear layer, and a number as loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,14 +46,16 @@ class Net(nn.Module):
         return self.out(steps.tanh()).square().sum(dim=-1).sin().sum()
 
 
-def drawn(steps: int, parts: int) -> list[list[Tensor]]:
-    """Symbols of each batch: few of the table's, some of them often, and padding."""
-    dice = torch.Generator().manual_seed(2)
-    return [[(torch.rand(4, 5, generator=dice) ** 3 * (V - 10)).long() for _ in range(parts)] for _ in range(steps)]
+def draw_batches(steps: int, parts: int) -> list[list[Tensor]]:
+    """The symbols (4, 5) of each batch: few of the table, some of them often, and padding."""
+    generator = torch.Generator().manual_seed(2)
+    return [
+        [(torch.rand(4, 5, generator=generator) ** 3 * (V - 10)).long() for _ in range(parts)] for _ in range(steps)
+    ]
 
 
-class Masked:
-    """Adam with decoupled decay, written out, in which a row that was not read stays as it is."""
+class MaskedAdam:
+    """Adam with decoupled decay, written out, in which a row that was not read does not change."""
 
     def __init__(self, model: Net) -> None:
         self.model, self.steps = model, 0
@@ -73,18 +75,18 @@ class Masked:
             second = 0.999 * self.second[name] + 0.001 * p.grad.square()
             size = (second / (1 - 0.999**self.steps)).sqrt() + 1e-8
             new = p * (1 - lr * (DECAY if p.ndim > 1 else 0.0)) - lr * first / (1 - 0.9**self.steps) / size
-            for held, now in ((self.first[name], first), (self.second[name], second), (p, new)):
-                held.copy_(torch.where(moved, now, held))
+            for old, updated in ((self.first[name], first), (self.second[name], second), (p, new)):
+                old.copy_(torch.where(moved, updated, old))
 
 
-def test_it_is_adam_that_leaves_alone_what_was_not_read() -> None:
+def test_it_is_adam_without_the_rows_that_were_not_read() -> None:
     """Fifty steps with clipping, weight decay, a schedule and two batches a step."""
     one, other = Net(), Net()
     set_sparse_gradients(one, True)
     lazy: Any = lazy_adamw(one.parameters(), lr=LR, weight_decay=DECAY)
-    dense, rate = Masked(other), cosine(50, warmup=5)
+    dense, rate = MaskedAdam(other), cosine(50, warmup=5)
     clipped = 0
-    for number, parts in enumerate(drawn(50, 2)):
+    for number, parts in enumerate(draw_batches(50, 2)):
         for model in (one, other):
             model.zero_grad()
             for x in parts:
@@ -104,7 +106,7 @@ def test_it_is_adam_that_leaves_alone_what_was_not_read() -> None:
         dense.step(lr, torch.cat(parts).flatten())
         for (name, p), q in zip(one.named_parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=0, atol=1e-6, msg=f"{name} after step {number + 1}")
-    assert 5 < clipped < 45, f"both kinds of steps were tried: {clipped}"
+    assert 5 < clipped < 45, f"too few steps of one kind: {clipped} were clipped"
     fresh = Net().table.weight
     still = [row for row in range(V) if torch.equal(one.table.weight[row], fresh[row])]
     assert 0 in still, "padding is read and gets no gradient"
@@ -120,11 +122,11 @@ def test_where_all_rows_are_read_it_is_adamw_bit_for_bit() -> None:
         with torch.no_grad():
             model.table.weight[0].fill_(0.0)
         set_sparse_gradients(model, factory is lazy_adamw)
-        made = factory(model.parameters(), lr=LR)
+        optimizer = factory(model.parameters(), lr=LR)
         for _ in range(5):
-            made.zero_grad()
+            optimizer.zero_grad()
             model.loss(everything).backward()
-            made.step()
+            optimizer.step()
         weights.append(model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -135,84 +137,84 @@ def test_what_was_not_read_moves_under_adamw() -> None:
     for factory in (optimizers.adamw, lazy_adamw):
         model = Net()
         set_sparse_gradients(model, factory is lazy_adamw)
-        made = factory(model.parameters(), lr=LR)
+        optimizer = factory(model.parameters(), lr=LR)
         for x in (torch.tensor([[5, 6]]), torch.tensor([[6, 7]])):
             before = model.table.weight.detach().clone()
-            made.zero_grad()
+            optimizer.zero_grad()
             model.loss(x).backward()
-            made.step()
+            optimizer.step()
         moved.append((model.table.weight != before).any(dim=1).nonzero().flatten().tolist())
     assert moved == [list(range(1, V)), [6, 7]]
 
 
-def test_a_step_that_is_passed_over_leaves_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a GPU has it: the optimiser is told by a tensor that a gradient is not finite."""
+def test_a_skipped_step_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: a tensor says to the optimiser that a gradient is not finite."""
     model = Net()
     set_sparse_gradients(model, True)
-    made: Any = lazy_adamw(model.parameters(), lr=LR)
+    optimizer: Any = lazy_adamw(model.parameters(), lr=LR)
     for bad in (False, True, False):
-        made.zero_grad()
+        optimizer.zero_grad()
         model.loss(torch.tensor([[5, 6, 5]])).backward()
-        (numbers, *_) = dense_gradients(model.parameters())
+        (values, *_) = dense_gradients(model.parameters())
         if bad:
-            numbers[0, 0] = math.nan
+            values[0, 0] = math.nan
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        held = {key: [t.clone() for t in value.values()] for key, value in made.state.items()}
-        made.found_inf = torch.tensor(float(bad))
-        made.step()
+        moments = {key: [t.clone() for t in value.values()] for key, value in optimizer.state.items()}
+        optimizer.found_inf = torch.tensor(float(bad))
+        optimizer.step()
         same = all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
         assert same == bad
-        for key, tensors in held.items():
-            assert all(torch.equal(a, b) for a, b in zip(tensors, made.state[key].values(), strict=True)) == bad
-    assert made.state[model.table.weight]["step"] == 2
-    made.grad_scale, made.found_inf = torch.tensor(4.0), torch.tensor(0.0)
+        for key, tensors in moments.items():
+            assert all(torch.equal(a, b) for a, b in zip(tensors, optimizer.state[key].values(), strict=True)) == bad
+    assert optimizer.state[model.table.weight]["step"] == 2
+    optimizer.grad_scale, optimizer.found_inf = torch.tensor(4.0), torch.tensor(0.0)
     other = Net()
     other.load_state_dict(model.state_dict())
     set_sparse_gradients(other, True)
     twin: Any = lazy_adamw(other.parameters(), lr=LR)
-    twin.load_state_dict(copy.deepcopy(made.state_dict()))
-    for who, factor in ((model, 4.0), (other, 1.0)):
-        who.zero_grad()
-        (who.loss(torch.tensor([[5, 7]])) * factor).backward()
-    made.step()
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for net, factor in ((model, 4.0), (other, 1.0)):
+        net.zero_grad()
+        (net.loss(torch.tensor([[5, 7]])) * factor).backward()
+    optimizer.step()
     twin.step()
     torch.testing.assert_close(model.table.weight, other.table.weight)
 
 
-def test_a_gradient_scaler_serves_rows_too() -> None:
-    """As fp16 has it: gradients are scaled, taken back before they are clipped, and a step with an infinity is none."""
+def test_a_gradient_scaler_works_with_sparse_gradients() -> None:
+    """As under fp16: gradients are scaled, unscaled before they are clipped, and a step with an infinity is skipped."""
     weights = []
     for enabled in (False, True):
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=enabled)
         model = Net()
         set_sparse_gradients(model, True)
-        made = lazy_adamw(model.parameters(), lr=LR)
+        optimizer = lazy_adamw(model.parameters(), lr=LR)
         for number in range(4):
-            made.zero_grad()
+            optimizer.zero_grad()
             scaler.scale(model.loss(torch.tensor([[5, 6, 5], [7, 5, 0]]))).backward()  # type: ignore[no-untyped-call]
             gradients = dense_gradients(model.parameters())
             if enabled and number == 2:
                 gradients[0][1, 3] = math.inf
             if not enabled and number == 2:
                 continue
-            scaler.unscale_(made)
+            scaler.unscale_(optimizer)
             clip_gradients(gradients, 0.5, global_norm(gradients))
-            scaler.step(made)
+            scaler.step(optimizer)
             scaler.update()
         weights.append(model.state_dict())
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
 
 
-def test_several_passes_and_repeats_are_added_in_one_order() -> None:
-    """With several threads too: the same bits in twenty tries."""
+def test_repeated_rows_are_always_summed_in_the_same_order() -> None:
+    """With several threads too: twenty tries give the same bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        dice = torch.Generator().manual_seed(3)
-        batches = [(torch.rand(64, 40, generator=dice) ** 3 * 500).long() for _ in range(3)]
-        targets = torch.randn(64, 40, 64, generator=dice)
-        found = set()
+        generator = torch.Generator().manual_seed(3)
+        batches = [(torch.rand(64, 40, generator=generator) ** 3 * 500).long() for _ in range(3)]
+        targets = torch.randn(64, 40, 64, generator=generator)
+        results = set()
         for _ in range(20):
             torch.manual_seed(4)
             layer = Embedding(500, 64)
@@ -220,60 +222,60 @@ def test_several_passes_and_repeats_are_added_in_one_order() -> None:
             for x in batches:
                 steps, _ = layer(x, torch.full((64,), 40))
                 (steps * targets).sum().backward()
-            (numbers,) = dense_gradients(layer.parameters())
-            found.add(numbers.numpy().tobytes())
-        assert len(found) == 1
+            (values,) = dense_gradients(layer.parameters())
+            results.add(values.numpy().tobytes())
+        assert len(results) == 1
     finally:
         torch.set_num_threads(threads)
 
 
-def test_the_gradient_of_rows_is_the_dense_one() -> None:
+def test_the_sparse_gradient_equals_the_dense_one() -> None:
     x = torch.tensor([[5, 6, 5, 0], [7, 5, 0, 0]])
-    found = []
-    for wanted in (False, True):
+    gradients = []
+    for enabled in (False, True):
         model = Net()
-        set_sparse_gradients(model, wanted)
+        set_sparse_gradients(model, enabled)
         for _ in range(2):
             model.loss(x).backward()
         dense_gradients(model.parameters())
         gradient = model.table.weight.grad
         assert gradient is not None
-        assert gradient.is_sparse == wanted
-        found.append(gradient.to_dense())
-        if wanted:
+        assert gradient.is_sparse == enabled
+        gradients.append(gradient.to_dense())
+        if enabled:
             assert gradient.indices().flatten().tolist() == [5, 6, 7], "padding has no row"
             assert gradient_values(gradient).shape == (3, D)
             assert weights_and_gradients(model)["gradients/table/weight"].shape == (3, D)
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-6)
 
 
-def test_tied_weights_get_dense_work_and_the_right_gradient() -> None:
-    x, found = torch.tensor([[5, 6, 5, 9]]), []
-    for wanted in (False, True):
+def test_tied_weights_have_dense_gradients() -> None:
+    x, weights = torch.tensor([[5, 6, 5, 9]]), []
+    for enabled in (False, True):
         torch.manual_seed(1)
         layer = Embedding(12, D)
         head: Any = language(D, Next(), layer, tied=True)
         model = nn.ModuleDict({"layer": layer, "head": head})
-        set_sparse_gradients(model, wanted)
-        made = lazy_adamw(model.parameters(), lr=LR)
+        set_sparse_gradients(model, enabled)
+        optimizer = lazy_adamw(model.parameters(), lr=LR)
         for _ in range(3):
-            made.zero_grad()
+            optimizer.zero_grad()
             steps, _ = layer(x, torch.tensor([4]))
             head.logits(steps).logsumexp(dim=-1).sum().backward()
             assert layer.weight.grad is not None
             assert not layer.weight.grad.is_sparse
-            made.step()
-        found.append(layer.weight.detach())
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
+            optimizer.step()
+        weights.append(layer.weight.detach())
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=1e-6)
 
 
-def test_only_layers_that_can_are_asked_and_only_by_this_optimiser() -> None:
+def test_only_this_optimiser_asks_for_sparse_gradients() -> None:
     words = WordLayer(8, words=20, letters=9, columns=2, characters="conv", char_dim=4, char_hidden=4)
     model = nn.ModuleDict({"a": Embedding(9, 4), "b": words, "c": nn.Embedding(5, 4)})
-    for use, wanted in (("lazy_adamw", True), ("adamw", False), ("sgd", False)):
-        made = optimizers.build_optimizer(Choice(use), model)
-        assert isinstance(made, LazyAdamW) == wanted
-        assert [getattr(model[key], "sparse") for key in "abc"] == [wanted, wanted, False]  # noqa: B009
+    for use, enabled in (("lazy_adamw", True), ("adamw", False), ("sgd", False)):
+        optimizer = optimizers.build_optimizer(Choice(use), model)
+        assert isinstance(optimizer, LazyAdamW) == enabled
+        assert [getattr(model[key], "sparse") for key in "abc"] == [enabled, enabled, False]  # noqa: B009
     set_sparse_gradients(model, True)
     x = torch.zeros(1, 3, 5, dtype=torch.int64)
     x[..., :2], x[..., 2:] = 7, 3
@@ -295,46 +297,40 @@ def settings(**more: Any) -> Any:
     return small.settings(optimizer=Choice("lazy_adamw", {"lr": 0.01}), **more)
 
 
-def test_the_loop_steps_by_rows(text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_uses_sparse_gradients(text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     model = small.model(text)
 
     def watched(state: Any, result: Any) -> Any:
-        found = mean_gradients(state, result)
+        gradients = mean_gradients(state, result)
         gradient = model.get_parameter("layers.text.weight").grad
         assert gradient is not None
         seen.append(gradient.is_sparse and gradient.is_coalesced())
-        return found
+        return gradients
 
     monkeypatch.setattr(loop, "mean_gradients", watched)
     never = {0, 1, 3}  # padding, unknown and the end, of which the text has none
     before = model.get_parameter("layers.text.weight").detach().clone()
-    at = small.trained(
-        model, text, settings(average=0.5, accumulate=2, histograms=True), small.run_in(tmp_path / "run")
+    counters = small.train(
+        model, text, settings(average=0.5, accumulate=2, histograms=True), small.create_run(tmp_path / "run")
     )
-    assert at.step == len(seen) == 12
+    assert counters.step == len(seen) == 12
     assert all(seen)
     after = model.get_parameter("layers.text.weight")
     moved = (after != before).any(dim=1).nonzero().flatten().tolist()
     assert 5 < len(moved) < len(after)
-    assert not never & set(moved), "rows that no batch read stay as they are"
+    assert not never & set(moved), "rows that no batch read do not change"
 
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("policy", ["stop", "skip", "rollback"])
-def test_a_bad_gradient_of_rows_is_treated_like_any(
+def test_a_bad_sparse_gradient_is_treated_like_any(
     policy: str, late: bool, text: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As under adamw: nothing of the step is applied, and the run stops, goes on or goes back."""
+    """As under adamw: nothing of the step is applied, and the run stops, skips it or rolls back."""
     if late:
-
-        class Late(nonfinite.NonFiniteMonitor):
-            def __init__(self, device: torch.device) -> None:
-                super().__init__(device)
-                self.is_immediate, self.lag = False, nonfinite.LAG
-
-        monkeypatch.setattr(nonfinite, "NonFiniteMonitor", Late)
-    said = {}
+        monkeypatch.setattr(nonfinite, "NonFiniteMonitor", small.LaggingMonitor)
+    outcomes = {}
     for use in ("adamw", "lazy_adamw"):
         calls, states = [0], []
         model = small.model(text)
@@ -342,36 +338,36 @@ def test_a_bad_gradient_of_rows_is_treated_like_any(
         def harmed(state: Any, result: Any, calls: Any = calls, states: Any = states, model: Any = model) -> Any:
             calls[0] += 1
             states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-            found = mean_gradients(state, result)
+            gradients = mean_gradients(state, result)
             if calls[0] == 4:
                 gradient_values(model.get_parameter("layers.text.weight").grad)[-1, 0] = math.nan
-            return found
+            return gradients
 
         with monkeypatch.context() as patch:
             patch.setattr(loop, "mean_gradients", harmed)
-            wanted = small.settings(on_nan=policy, optimizer=Choice(use, {"lr": 0.01}))
-            run = small.run_in(tmp_path / use)
+            train_settings = small.settings(on_nan=policy, optimizer=Choice(use, {"lr": 0.01}))
+            run = small.create_run(tmp_path / use)
             try:
-                at: Any = small.trained(model, text, wanted, run)
-                said[use] = (at.step, at.skipped, at.rollbacks, at.epoch, at.turn)
+                counters: Any = small.train(model, text, train_settings, run)
+                outcomes[use] = (counters.step, counters.skipped, counters.rollbacks, counters.epoch, counters.turn)
             except errors.RunError as error:
-                said[use] = str(error)
+                outcomes[use] = str(error)
         if policy == "skip":
             assert all(torch.equal(states[3][name], tensor) for name, tensor in states[4].items())
-            assert said[use][1] == 1  # type: ignore[index]
+            assert outcomes[use][1] == 1  # type: ignore[index]
         if policy == "stop":
-            assert "layers.text.weight was not finite" in said[use] or late  # type: ignore[operator]
-    assert said["adamw"] == said["lazy_adamw"]
+            assert "layers.text.weight was not finite" in outcomes[use] or late  # type: ignore[operator]
+    assert outcomes["adamw"] == outcomes["lazy_adamw"]
 
 
 def test_a_checkpoint_has_the_moments(text: TaskData, tmp_path: Path) -> None:
-    run = small.run_in(tmp_path / "run")
-    small.trained(small.model(text), text, settings(), run)
+    run = small.create_run(tmp_path / "run")
+    small.train(small.model(text), text, settings(), run)
     newest = checkpoint.newest(run.checkpoints)
     assert newest is not None
     tensors, state = checkpoint.load(newest)
-    made = optimizers.build_optimizer(Choice("lazy_adamw"), model := small.model(text))
-    made.load_state_dict(state_tree.unpack(tensors["optimizer"], state["optimizer"]))
-    first = made.state[model.get_parameter("layers.text.weight")]["exp_avg"]
+    optimizer = optimizers.build_optimizer(Choice("lazy_adamw"), model := small.model(text))
+    optimizer.load_state_dict(state_tree.unpack(tensors["optimizer"], state["optimizer"]))
+    first = optimizer.state[model.get_parameter("layers.text.weight")]["exp_avg"]
     assert not first[0].any()
     assert first.any()

@@ -55,7 +55,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], o
 
 def fail(run: Run, data: TaskData, hidden: int = 40) -> str:
     with pytest.raises(RunError) as caught, run:
-        small.trained(small.model(data, hidden=hidden), data, small.settings(), run)
+        small.train(small.model(data, hidden=hidden), data, small.settings(), run)
     return str(caught.value)
 
 
@@ -66,7 +66,7 @@ def finish(run: Run, data: TaskData, hidden: int = 40) -> None:
     saved = checkpoint.newest(again.checkpoints)
     assert saved is not None
     again.rewind(checkpoint.step_of(saved))
-    counters = small.trained(small.model(data, hidden=hidden), data, small.settings(), again, saved=saved)
+    counters = small.train(small.model(data, hidden=hidden), data, small.settings(), again, saved=saved)
     assert counters.step == 12
     again.close()
 
@@ -75,7 +75,7 @@ def finish(run: Run, data: TaskData, hidden: int = 40) -> None:
 def test_a_limit_on_files_in_the_middle_of_a_run(
     limit: int, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_larger_files: Callable[[int], None]
 ) -> None:
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     with monkeypatch.context() as patch:
         at_step(patch, 5, lambda: no_larger_files(limit))
         message = fail(run, data)
@@ -97,7 +97,7 @@ def test_a_disk_that_refuses_one_kind_of_file(
     number: int, file: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Permissions do not apply to root, so the error of the system is raised by a patch."""
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     real = os.open
     refused = [False]
 
@@ -130,7 +130,7 @@ def test_a_disk_that_refuses_one_kind_of_file(
 
 @pytest.mark.parametrize("name", ["run", "checkpoints", "tb"])
 def test_a_folder_that_vanishes(name: str, data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     deleted = {"run": run.folder, "checkpoints": run.checkpoints, "tb": run.tb}[name]
     with monkeypatch.context() as patch:
         at_step(patch, 5, lambda: shutil.rmtree(deleted))
@@ -141,7 +141,7 @@ def test_a_folder_that_vanishes(name: str, data: TaskData, tmp_path: Path, monke
 
 
 def test_status_says_why(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     with monkeypatch.context() as patch:
         at_step(patch, 5, lambda: shutil.rmtree(run.checkpoints))
         fail(run, data)

@@ -175,19 +175,19 @@ def test_one_example_that_does_not_fit_is_named(
     longest = int(data.lengths("train").max())
     short_of_memory(monkeypatch, longest - 1)
     with pytest.raises(RunError, match=rf"^out of memory: train:\d+ alone, with {longest} steps, does not fit"):
-        small.trained(small.model(data), data, small.settings(steps=60), small.run_in(tmp_path / "run"))
+        small.train(small.model(data), data, small.settings(steps=60), small.create_run(tmp_path / "run"))
 
 
 def test_it_is_remembered_over_the_run_and_over_a_restart(
     data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, cut = small.run_in(tmp_path / "whole"), small.run_in(tmp_path / "cut")
+    whole, cut = small.create_run(tmp_path / "whole"), small.create_run(tmp_path / "cut")
     wanted = small.settings(batch=8, keep=9)
     one, two = small.model(data), small.model(data)
-    small.trained(one, data, wanted, whole)
+    small.train(one, data, wanted, whole)
     with monkeypatch.context() as patch:
         tried = short_of_memory(patch, 30)
-        at = small.trained(two, data, wanted, cut)
+        at = small.train(two, data, wanted, cut)
     assert at.fits == {"steps": pytest.approx(30, abs=15)}
     too_large = [each for each in tried if each > 30]
     assert 1 <= len(too_large) <= 6, "the same lack of memory was run into again and again"
@@ -198,7 +198,7 @@ def test_it_is_remembered_over_the_run_and_over_a_restart(
     assert checkpoint.load(saved)[1]["progress"]["fits"] == at.fits
     with monkeypatch.context() as patch:
         tried = short_of_memory(patch, 30)
-        small.trained(small.model(data), data, wanted, cut, saved=saved)
+        small.train(small.model(data), data, wanted, cut, saved=saved)
     training = [each for each in tried if each <= 40]
     assert training
     assert max(training) <= max(30, at.fits["steps"])
@@ -255,8 +255,8 @@ def test_an_evaluation_that_lacks_memory_does_not_cut_training(
         return real(self, task, batch, state)
 
     monkeypatch.setattr(Model, "loss", loss)
-    run = small.run_in(tmp_path / "run")
-    at = small.trained(small.model(data), data, small.settings(), run)
+    run = small.create_run(tmp_path / "run")
+    at = small.train(small.model(data), data, small.settings(), run)
     assert at.fits == {}
     assert "evaluation: out of memory" in (run.folder / "run.log").read_text()
 

@@ -139,9 +139,9 @@ def test_forty_injections_are_noticed_in_the_same_step(
             how, said, module = KINDS[kind]
             before = spoiling(patch, how(value), {at})
             made = small.model(data)
-            run = small.run_in(tmp_path / str(number))
+            run = small.create_run(tmp_path / str(number))
             with pytest.raises(RunError) as caught:
-                small.trained(made, data, small.settings(steps=7, evaluate_every=100), run)
+                small.train(made, data, small.settings(steps=7, evaluate_every=100), run)
             message = str(caught.value)
             where = f"{kind}, {value}, step {at}: {message}"
             assert message.startswith(f"step {at}: "), where
@@ -179,7 +179,7 @@ def test_the_example_that_is_bad_on_its_own_is_named(
 
     spoiling(monkeypatch, harm, {2})
     with pytest.raises(RunError) as caught:
-        small.trained(small.model(data), data, small.settings(), small.run_in(tmp_path / "run"))
+        small.train(small.model(data), data, small.settings(), small.create_run(tmp_path / "run"))
     assert f"Examples: {ids[0]} (1 of 4)" in str(caught.value)
     assert "first bad module: layers.steps," in str(caught.value)
 
@@ -206,9 +206,9 @@ def logged(run: Any) -> list[dict[str, Any]]:
 
 def test_skip_leaves_steps_out_and_counts_them(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = spoiling(monkeypatch, in_input(NAN), {2, 3, 9})
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     made = small.model(data)
-    at = small.trained(made, data, small.settings(on_nan="skip"), run)
+    at = small.train(made, data, small.settings(on_nan="skip"), run)
     assert (at.step, at.skipped, at.bad_in_row) == (12, 3, 1)
     assert [row["train/skipped"] for row in logged(run) if "train/skipped" in row] == [2.0, 2.0, 3.0]
     assert all(math.isfinite(value) for row in logged(run) for value in row.values() if isinstance(value, float))
@@ -221,13 +221,13 @@ def test_skip_has_a_limit_in_a_row(data: TaskData, tmp_path: Path, monkeypatch: 
     spoiling(monkeypatch, in_input(NAN), {1, 2, 4, 5, 6, 7})
     wanted = small.settings(on_nan="skip", nan_limit=3)
     with pytest.raises(RunError, match=r"^step 7: .*More than 3 in a row \(train\.nan_limit\)"):
-        small.trained(small.model(data), data, wanted, small.run_in(tmp_path / "run"))
+        small.train(small.model(data), data, wanted, small.create_run(tmp_path / "run"))
 
 
 def test_weights_cannot_be_skipped(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoiling(monkeypatch, in_weights("encoder.cells.0.weight_hh_l0", NAN), {5})
     with pytest.raises(RunError, match=r"step 5: .*cannot repair weights"):
-        small.trained(small.model(data), data, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
+        small.train(small.model(data), data, small.settings(on_nan="skip"), small.create_run(tmp_path / "run"))
 
 
 def test_weights_that_no_example_uses_are_found_before_they_are_saved(
@@ -235,9 +235,9 @@ def test_weights_that_no_example_uses_are_found_before_they_are_saved(
 ) -> None:
     """The vector of padding is never read, so neither the loss nor a gradient shows it."""
     spoiling(monkeypatch, in_weights("layers.text.weight", math.inf), {2})
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     with pytest.raises(RunError, match=r"step 3: the weights layers\.text\.weight are not finite"):
-        small.trained(small.model(text), text, small.settings(), run)
+        small.train(small.model(text), text, small.settings(), run)
     assert checkpoint.newest(run.checkpoints) is None
 
 
@@ -253,7 +253,7 @@ def test_a_stream_goes_on_behind_a_step_that_was_left_out(
         return found
 
     monkeypatch.setattr(nonfinite_source, "find_source", heal)
-    at = small.trained(small.model(text), text, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
+    at = small.train(small.model(text), text, small.settings(on_nan="skip"), small.create_run(tmp_path / "run"))
     assert at.skipped == 1, "the carried state stayed NaN"
 
 
@@ -270,7 +270,7 @@ def test_a_state_that_is_not_finite_is_not_carried_on(
         hook = model.encoder.register_forward_hook(spoiled)
 
     spoiling(monkeypatch, harm, {3})
-    at = small.trained(small.model(text), text, small.settings(on_nan="skip"), small.run_in(tmp_path / "run"))
+    at = small.train(small.model(text), text, small.settings(on_nan="skip"), small.create_run(tmp_path / "run"))
     assert at.skipped == 0
 
 
@@ -295,10 +295,10 @@ def test_rollback_goes_back_and_does_not_repeat_what_led_there(
 ) -> None:
     """24 examples, batches of 4: the bad one comes once in each of three epochs, and each time costs a rollback."""
     spoiled_example(data, monkeypatch, "train:7")
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     wanted = small.settings(steps=None, epochs=3, on_nan="rollback", save_every=2, evaluate_every=None, log_every=1)
     made = small.model(data)
-    at = small.trained(made, data, wanted, run)
+    at = small.train(made, data, wanted, run)
     assert at.rollbacks == 3
     assert at.ended
     assert at.epoch == 3
@@ -316,12 +316,12 @@ def test_rollback_has_a_limit(data: TaskData, tmp_path: Path, monkeypatch: pytes
     spoiling(monkeypatch, in_loss(NAN), set(range(4, 100)))
     wanted = small.settings(steps=40, on_nan="rollback", nan_limit=4)
     with pytest.raises(RunError, match=r"gone back to step-00000003 4 times"):
-        small.trained(small.model(data), data, wanted, small.run_in(tmp_path / "run"))
+        small.train(small.model(data), data, wanted, small.create_run(tmp_path / "run"))
 
 
 def test_weights_are_mended_by_going_back(data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoiling(monkeypatch, in_weights("encoder.cells.0.weight_hh_l0", NAN), {1, 6})
-    at = small.trained(small.model(data), data, small.settings(on_nan="rollback"), small.run_in(tmp_path / "run"))
+    at = small.train(small.model(data), data, small.settings(on_nan="rollback"), small.create_run(tmp_path / "run"))
     assert (at.rollbacks, at.step) == (2, 12)
 
 
@@ -349,9 +349,9 @@ def test_policies_survive_a_restart_bit_for_bit(
 ) -> None:
     spoiled_example(data, monkeypatch, "train:7")
     wanted = small.settings(steps=16, on_nan=policy, save_every=5, evaluate_every=8)
-    whole, parts = small.run_in(tmp_path / "whole"), small.run_in(tmp_path / "parts")
+    whole, parts = small.create_run(tmp_path / "whole"), small.create_run(tmp_path / "parts")
     one = small.model(data, dropout=0.3)
-    expected = small.trained(one, data, wanted, whole)
+    expected = small.train(one, data, wanted, whole)
     assert expected.skipped + expected.rollbacks >= 2
     stop, real = Stopping(after), step.forward_backward
 
@@ -362,12 +362,12 @@ def test_policies_survive_a_restart_bit_for_bit(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "forward_backward", counted)
         with pytest.raises(Interrupted):
-            small.trained(small.model(data, dropout=0.3), data, wanted, parts, stop=stop)
+            small.train(small.model(data, dropout=0.3), data, wanted, parts, stop=stop)
     saved = checkpoint.newest(parts.checkpoints)
     assert saved is not None
     parts.rewind(checkpoint.step_of(saved))
     again = small.model(data, dropout=0.3)
-    at = small.trained(again, data, wanted, parts, saved=saved)
+    at = small.train(again, data, wanted, parts, saved=saved)
     assert at == expected
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in one.state_dict().items())
     clocks = ("time", "time/tokens_per_s")
@@ -411,8 +411,8 @@ def test_a_bad_step_is_passed_over_though_it_is_found_out_later(
     wanted = small.settings(
         on_nan="skip", optimizer=Choice(use, options), save_every=None, evaluate_every=None, steps=20, log_every=20
     )
-    run = small.run_in(tmp_path / "run")
-    at = small.trained(small.model(data), data, wanted, run)
+    run = small.create_run(tmp_path / "run")
+    at = small.train(small.model(data), data, wanted, run)
     assert at.skipped == 2
     same = {n for n in range(1, 20) if all(torch.equal(weights[n - 1][k], each) for k, each in weights[n].items())}
     assert same == {3, 8}
@@ -426,9 +426,9 @@ def test_late_answers_are_waited_for_before_anything_is_saved(
 ) -> None:
     monkeypatch.setattr(nonfinite, "NonFiniteMonitor", Late)
     spoiling(monkeypatch, in_gradient("heads.steps.out.weight", NAN), {5})
-    run = small.run_in(tmp_path / "run")
+    run = small.create_run(tmp_path / "run")
     with pytest.raises(RunError, match=r"^step 5: .*first bad module: heads\.steps\.out"):
-        small.trained(small.model(data), data, small.settings(), run)
+        small.train(small.model(data), data, small.settings(), run)
     newest = checkpoint.newest(run.checkpoints)
     assert newest is not None
     assert checkpoint.step_of(newest) == 3
