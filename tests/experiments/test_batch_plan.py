@@ -1,4 +1,4 @@
-"""`seqkit plan`: what is counted is what training will do, and only the choice is written."""
+"""`seqkit plan`: its counts are those of training, and only the choice is written."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ train:
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
-    found = tmp_path / "small.yaml"
-    found.write_text(RECIPE)
-    return found
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE)
+    return path
 
 
 def call(path: Path, *words: str) -> Result:
     return CliRunner().invoke(main, ["plan", str(path), "--quiet", *words])
 
 
-def test_what_is_counted_is_what_training_does(path: Path) -> None:
+def test_the_counts_are_those_of_training(path: Path) -> None:
     checked = recipe.load(path)
     with Progress(quiet=True) as progress:
-        [found] = batch_plan.plan_batches(checked, progress, measure=False)
+        [plan] = batch_plan.plan_batches(checked, progress, measure=False)
         data = prepare.prepare_data(checked, progress, progress.say)
-    assert len(found.lengths) == 300
-    for choice in found.choices:
+    assert len(plan.lengths) == 300
+    for choice in plan.choices:
         epoch = EpochPlan(data, choice.settings, seed=checked.seed, epoch=0)
         batches = [batch for turn in epoch.turns for batch in epoch.batches(turn)]
         assert choice.examples.tolist() == [batch.size for batch in batches]
@@ -56,9 +56,9 @@ def test_what_is_counted_is_what_training_does(path: Path) -> None:
         tokens = sum(batch.tokens for batch in batches)
         assert choice.valid == pytest.approx(tokens / sum(batch.size * batch.x.shape[1] for batch in batches))
         assert choice.seconds is None
-    by_chance, best = found.choices[0], found.choices[found.best]
+    by_chance, best = plan.choices[0], plan.choices[plan.best]
     assert best.valid > by_chance.valid + 0.05
-    assert min(choice.shapes for choice in found.choices) <= batch_plan.SHAPES
+    assert min(choice.shapes for choice in plan.choices) <= batch_plan.SHAPES
 
 
 def counted(lengths: Index, settings: TrainSettings) -> list[batch_cost.BatchingChoice]:
@@ -69,25 +69,25 @@ def counted(lengths: Index, settings: TrainSettings) -> list[batch_cost.Batching
 def test_the_choices_are_alike_but_for_padding() -> None:
     lengths = np.random.default_rng(0).integers(1, 60, 2000)
     choices = counted(lengths, TrainSettings(batch=16))
-    assert len({each.name for each in choices}) == len(choices) >= 6
-    for each in choices:
-        assert int(each.examples.sum()) == 2000
-        assert len(each.examples) == pytest.approx(125, rel=0.1)
-    few = [each for each in choices if each.settings.shapes]
-    assert all(each.shapes <= batch_plan.SHAPES for each in few)
+    assert len({choice.name for choice in choices}) == len(choices) >= 6
+    for choice in choices:
+        assert int(choice.examples.sum()) == 2000
+        assert len(choice.examples) == pytest.approx(125, rel=0.1)
+    with_few_shapes = [choice for choice in choices if choice.settings.shapes]
+    assert all(choice.shapes <= batch_plan.SHAPES for choice in with_few_shapes)
 
 
 def test_the_recipe_is_left_alone_if_nothing_is_better() -> None:
     lengths = np.full(100, 7)
     choices = counted(lengths, TrainSettings(batch=10))
     assert batch_plan.choose_best(choices) == 0
-    assert all(each.valid == 1.0 for each in choices)
+    assert all(choice.valid == 1.0 for choice in choices)
 
 
 def test_a_line_through_costs() -> None:
     assert batch_cost._fit_lines([1, 2, 3], [5.0, 7.0, 9.0]) == [pytest.approx((3.0, 2.0))]
     assert batch_cost._fit_lines([10, 20], [4.0, 3.0]) == [pytest.approx((3.5, 0.0))], (
-        "noise makes no batch cost less than none"
+        "noise must not make a cost negative"
     )
     assert batch_cost._fit_lines([10, 20], [1.0, 3.0]) == [pytest.approx((0.0, 2 / 15))]
 
@@ -105,24 +105,24 @@ def test_what_is_saved_for_the_backward_pass_is_counted() -> None:
 
 
 def test_time_and_memory_grow_with_the_batch(path: Path) -> None:
-    done = call(path, "--json")
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert found["task"] == "mood"
-    assert all(way["seconds"] > 0 and way["memory"] > 1000 for way in found["ways"])
+    result = call(path, "--json")
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.stdout)
+    assert plan["task"] == "mood"
+    assert all(choice["seconds"] > 0 and choice["memory"] > 1000 for choice in plan["ways"])
     bigger = json.loads(call(path, "--json", "--set", "train.batch=60").stdout)
-    assert bigger["ways"][0]["memory"] > 2 * found["ways"][0]["memory"]
+    assert bigger["ways"][0]["memory"] > 2 * plan["ways"][0]["memory"]
 
 
 def test_lengths_are_shown(path: Path) -> None:
-    done = call(path, "--no-measure")
-    assert done.exit_code == 0, done.output
+    result = call(path, "--no-measure")
+    assert result.exit_code == 0, result.output
     counts = [
-        int(row.split()[-2 if row.endswith("#") else -1]) for row in done.stdout.split("\n\n")[0].splitlines()[1:]
+        int(row.split()[-2 if row.endswith("#") else -1]) for row in result.stdout.split("\n\n")[0].splitlines()[1:]
     ]
     assert sum(counts) == 300
-    assert done.stdout.count("->") == 1
-    assert re.search(r"12 examples, pools of 64 +25 ", done.stdout)
+    assert result.stdout.count("->") == 1
+    assert re.search(r"12 examples, pools of 64 +25 ", result.stdout)
 
 
 def test_a_stream_has_no_padding(path: Path, tmp_path: Path) -> None:
@@ -131,22 +131,22 @@ def test_a_stream_has_no_padding(path: Path, tmp_path: Path) -> None:
         "tasks: {charlm: {file: text.txt, window: 16, piece: 100}}\nencoder: {use: gru, dim: 8, hidden: 8}\n"
         "train: {batch: 4}\n"
     )
-    done = call(path)
-    assert done.exit_code == 0, done.output
-    assert "a stream in lanes" in done.stdout
+    result = call(path)
+    assert result.exit_code == 0, result.output
+    assert "a stream in lanes" in result.stdout
 
 
 def test_only_the_choice_is_written(path: Path) -> None:
-    done = call(path, "--no-measure", "--write")
-    assert done.exit_code == 0, done.output
-    made = recipe.load(path).train
-    assert made.pool > 1
-    assert made.tokens is not None
-    assert path.read_text() == RECIPE.replace("pool: 1", f"pool: {made.pool}") + f"  tokens: {made.tokens}\n"
-    assert f"wrote tokens: {made.tokens}, pool: {made.pool}" in done.stderr
+    result = call(path, "--no-measure", "--write")
+    assert result.exit_code == 0, result.output
+    train = recipe.load(path).train
+    assert train.pool > 1
+    assert train.tokens is not None
+    assert path.read_text() == RECIPE.replace("pool: 1", f"pool: {train.pool}") + f"  tokens: {train.tokens}\n"
+    assert f"wrote tokens: {train.tokens}, pool: {train.pool}" in result.stderr
     again = call(path, "--no-measure", "--write")
     assert "nothing to change" in again.stderr
-    assert sorted(each.name for each in path.parent.iterdir()) == ["cache", "small.yaml"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["cache", "small.yaml"]
 
 
 def test_what_cannot_be_written_is_refused(path: Path) -> None:

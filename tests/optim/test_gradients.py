@@ -1,4 +1,4 @@
-"""Norms and clipping: torch's own numbers, bit for bit."""
+"""Norms and clipping give torch's clipped numbers, bit for bit."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from torch import nn
 from seqkit.optim.gradients import clip_gradients, global_norm, scale_gradients
 
 
-@pytest.mark.parametrize("longest", [0.01, 5.0, 1000.0, None])
-def test_the_norm_and_what_is_clipped_to_are_torchs(longest: float | None) -> None:
+@pytest.mark.parametrize("max_norm", [0.01, 5.0, 1000.0, None])
+def test_norm_and_clipping_equal_torchs(max_norm: float | None) -> None:
     torch.manual_seed(1)
     gradients = [torch.randn(shape) for shape in ((30, 7), (7,), (1, 2, 3), ())]
-    own = [each.clone() for each in gradients]
-    norm, true = global_norm(own), nn.utils.get_total_norm(gradients)
-    assert torch.equal(norm, true)
-    clip_gradients(own, longest, norm)
-    parameters = [nn.Parameter(torch.zeros_like(each)) for each in gradients]
+    clipped = [gradient.clone() for gradient in gradients]
+    norm, expected = global_norm(clipped), nn.utils.get_total_norm(gradients)
+    assert torch.equal(norm, expected)
+    clip_gradients(clipped, max_norm, norm)
+    parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient.clone()
-    nn.utils.clip_grads_with_norm_(parameters, torch.inf if longest is None else longest, true)
-    for one, parameter, before in zip(own, parameters, gradients, strict=True):
+    nn.utils.clip_grads_with_norm_(parameters, torch.inf if max_norm is None else max_norm, expected)
+    for gradient, parameter, before in zip(clipped, parameters, gradients, strict=True):
         assert parameter.grad is not None
-        assert torch.equal(one, parameter.grad)
-        assert torch.equal(one, before) == (longest in (1000.0, None))
+        assert torch.equal(gradient, parameter.grad)
+        assert torch.equal(gradient, before) == (max_norm in (1000.0, None))
 
 
-def test_nothing_has_no_length() -> None:
+def test_without_gradients_the_norm_is_zero() -> None:
     assert global_norm([]) == 0
     clip_gradients([], 1.0, global_norm([]))
 
@@ -35,4 +35,4 @@ def test_nothing_has_no_length() -> None:
 def test_scaling_is_in_place() -> None:
     gradients = [torch.ones(2), torch.ones(1)]
     scale_gradients(gradients, torch.tensor(0.5))
-    assert [each.tolist() for each in gradients] == [[0.5, 0.5], [0.5]]
+    assert [gradient.tolist() for gradient in gradients] == [[0.5, 0.5], [0.5]]

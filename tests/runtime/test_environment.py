@@ -1,4 +1,4 @@
-"""What a run ran on: facts, by allow-list, and without running a stranger's programs."""
+"""The facts about the environment of a run: by allow-list, and without running programs of a checkout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def test_git_says_commit_and_whether_it_is_dirty(tmp_path: Path) -> None:
+def test_git_facts_are_the_commit_and_whether_it_is_dirty(tmp_path: Path) -> None:
     def call(*arguments: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout.strip()
@@ -32,8 +32,8 @@ def test_git_says_commit_and_whether_it_is_dirty(tmp_path: Path) -> None:
     assert git() == {"commit": commit, "dirty": True}
 
 
-def test_a_strangers_checkout_runs_nothing(tmp_path: Path) -> None:
-    """A checkout's own configuration can name programs; looking at its state must not start them."""
+def test_a_checkout_runs_no_programs(tmp_path: Path) -> None:
+    """The configuration of a checkout can name programs; asking for its state must not start them."""
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", "init", "-q", "."], check=True)
     Path("file").write_text("one")
@@ -43,8 +43,9 @@ def test_a_strangers_checkout_runs_nothing(tmp_path: Path) -> None:
     for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.process"):
         subprocess.run(["git", "config", key, f"touch {tmp_path}/canary; cat"], check=True)
     Path("file").write_text("two")
-    found = git()
-    assert found["dirty"] is None
+    facts = git()
+    assert facts is not None
+    assert facts["dirty"] is None
     assert not (tmp_path / "canary").exists()
     # The control: git itself does run it.
     subprocess.run(["git", "status"], check=False, capture_output=True)
@@ -55,16 +56,16 @@ def test_only_listed_variables_are_written(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SOME_TOKEN", "s3cr3t")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("SEQKIT_DATA", "https://me:s3cr3t@host/x")
-    found = environment()
-    assert found["variables"]["OMP_NUM_THREADS"] == "3"
-    assert found["variables"]["SEQKIT_DATA"] == "https://***@host/x"
-    assert "s3cr3t" not in repr(found)
+    facts = environment()
+    assert facts["variables"]["OMP_NUM_THREADS"] == "3"
+    assert facts["variables"]["SEQKIT_DATA"] == "https://***@host/x"
+    assert "s3cr3t" not in repr(facts)
 
 
 def test_packages_are_those_that_a_number_may_depend_on() -> None:
-    found = packages()
-    assert {"seqkit", "torch", "numpy", "sympy"} <= set(found), "direct and indirect"
-    assert not {"pytest", "ruff", "mypy", "hypothesis"} & set(found)
+    versions = packages()
+    assert {"seqkit", "torch", "numpy", "sympy"} <= set(versions), "direct and indirect"
+    assert not {"pytest", "ruff", "mypy", "hypothesis"} & set(versions)
     assert packages("no-such-distribution") == {}
 
 

@@ -1,4 +1,4 @@
-"""States taken apart and put together again: every type, every bit, every next random number."""
+"""Saved states are restored exactly: every type, every bit, every next random number."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_pack_gives_back_every_type() -> None:
 def test_generators_go_on_where_they_were() -> None:
     random.seed(5)
     torch.manual_seed(5)
-    random.gauss(0, 1)  # leaves a second number waiting
+    random.gauss(0, 1)  # keeps a second number for the next call
     kept, state = random_state.random_state()
     checkpoint.check_json(state)
     state = json.loads(json.dumps(state))
@@ -56,12 +56,12 @@ def test_generators_go_on_where_they_were() -> None:
     random.seed(6)
     torch.manual_seed(6)
     random_state.restore_random_state(kept, state)
-    found = [random.gauss(0, 1), random.random(), random.getrandbits(99)], torch.randn(4)
-    assert found[0] == expected[0]
-    assert torch.equal(found[1], expected[1])
+    python_numbers, torch_numbers = [random.gauss(0, 1), random.random(), random.getrandbits(99)], torch.randn(4)
+    assert python_numbers == expected[0]
+    assert torch.equal(torch_numbers, expected[1])
 
 
-def test_what_a_block_draws_is_drawn_again_after_it() -> None:
+def test_numbers_drawn_in_the_block_are_drawn_again_after_it() -> None:
     random.seed(3)
     np.random.seed(3)
     wanted = (random.random(), float(np.random.rand()))
@@ -78,8 +78,8 @@ def test_a_run_leaves_torch_as_it_was() -> None:
 
     def settings() -> tuple[bool, ...]:
         checks, cudnn = torch.utils.deterministic, torch.backends.cudnn
-        found = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
-        return (*found, checks.fill_uninitialized_memory, cudnn.benchmark, cudnn.deterministic)  # type: ignore[attr-defined, unused-ignore]
+        flags = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+        return (*flags, checks.fill_uninitialized_memory, cudnn.benchmark, cudnn.deterministic)  # type: ignore[attr-defined, unused-ignore]
 
     def fail() -> None:
         with deterministic(torch.device("cpu")):

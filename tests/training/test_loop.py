@@ -1,4 +1,4 @@
-"""The loop: what it learns, that it repeats itself, and that an interrupted run goes on as if nothing had happened."""
+"""The loop: it learns, it gives the same numbers again, and a resumed run ends like one that was not interrupted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def checked(corpus: Path, *sets: str) -> recipe.Recipe:
+def single(corpus: Path, *sets: str) -> recipe.Recipe:
     path = corpus.with_name("tiny.yaml")
     path.write_text(
         f"""
@@ -61,18 +61,18 @@ train: {{steps: 24, batch: 4, accumulate: 2, average: 0.9, evaluate_every: 12, l
 
 
 def lazy(corpus: Path) -> recipe.Recipe:
-    """Words, a softmax in clusters, and an optimiser that leaves the rows alone that were not read."""
+    """Words, an adaptive softmax, and an optimiser that changes only the rows that were read."""
     words = ["tasks.lm.unit=words", "tasks.lm.head={use: language, softmax: adaptive, cutoffs: [6, 9]}"]
-    return checked(corpus, *words, "train.optimizer={use: lazy_adamw, lr: 0.01}", "train.accumulate=2")
+    return single(corpus, *words, "train.optimizer={use: lazy_adamw, lr: 0.01}", "train.accumulate=2")
 
 
-def run_it(made: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.RunResult:
-    run = Run.resume(folder) if resume else Run.create("t", text=made.text, resolved=made.resolved(), out=folder)
-    return run_recipe.run_recipe(made, run, Progress(quiet=True), resume=resume)
+def run_it(checked: recipe.Recipe, folder: Path, *, resume: bool = False) -> run_recipe.RunResult:
+    run = Run.resume(folder) if resume else Run.create("t", text=checked.text, resolved=checked.resolved(), out=folder)
+    return run_recipe.run_recipe(checked, run, Progress(quiet=True), resume=resume)
 
 
 def numbers(folder: Path) -> list[dict[str, object]]:
-    """metrics.jsonl without what a clock says."""
+    """metrics.jsonl without timings."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if not k.startswith("time")} for row in rows]
 
@@ -93,7 +93,7 @@ def same(a: Path, b: Path) -> None:
 
 
 def test_it_learns_and_keeps_the_best(corpus: Path, tmp_path: Path) -> None:
-    finished = run_it(checked(corpus, "train.steps=60"), tmp_path / "run")
+    finished = run_it(single(corpus, "train.steps=60"), tmp_path / "run")
     assert finished.scores["lm/test/nats"] < 2.6 < math.log(28)
     assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "finished"
     rows = numbers(tmp_path / "run")
@@ -102,23 +102,22 @@ def test_it_learns_and_keeps_the_best(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_recipe_gives_the_same_numbers(corpus: Path, tmp_path: Path) -> None:
-    made = checked(corpus)
-    run_it(made, tmp_path / "a")
+    run_it(single(corpus), tmp_path / "a")
     again = recipe.load(str(tmp_path / "a/resolved.yaml"))
     run_it(again, tmp_path / "b")
     same(tmp_path / "a", tmp_path / "b")
 
 
 class Stopping(Interrupts):
-    """Asks to stop after so many looks at the flag, as a Ctrl-C between two steps would."""
+    """Asks to stop once the flag was read so many times, as a Ctrl-C between two steps would."""
 
-    looks = 0
+    reads = 0
     after = 0
 
     @property
     def requested(self) -> bool:
-        Stopping.looks += 1
-        return Stopping.looks >= Stopping.after
+        Stopping.reads += 1
+        return Stopping.reads >= Stopping.after
 
 
 @pytest.mark.parametrize("after", [1, 9, 15, 16])
@@ -126,39 +125,39 @@ class Stopping(Interrupts):
 def test_an_interrupted_run_goes_on_bit_for_bit(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, kind: str
 ) -> None:
-    made = {"single": checked, "joint": joint, "lazy": lazy}[kind](corpus)
-    run_it(made, tmp_path / "whole")
+    checked = {"single": single, "joint": joint, "lazy": lazy}[kind](corpus)
+    run_it(checked, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        Stopping.looks, Stopping.after = 0, after
+        Stopping.reads, Stopping.after = 0, after
         patch.setattr(run_recipe, "Interrupts", Stopping)
         with pytest.raises(Interrupted):
-            run_it(made, tmp_path / "parts")
+            run_it(checked, tmp_path / "parts")
     assert json.loads((tmp_path / "parts/status.json").read_text())["state"] == "interrupted"
-    torch.manual_seed(12345)  # whatever the generators were left at must not matter
-    run_it(made, tmp_path / "parts", resume=True)
+    torch.manual_seed(12345)  # the present random state must not matter
+    run_it(checked, tmp_path / "parts", resume=True)
     same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(corpus: Path, tmp_path: Path) -> None:
-    made = checked(corpus)
-    run_it(made, tmp_path / "run")
+    checked = single(corpus)
+    run_it(checked, tmp_path / "run")
     for path in (tmp_path / "run/checkpoints").glob("step-*/model.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(RunError, match="every checkpoint is damaged"):
-        run_it(made, tmp_path / "run", resume=True)
+        run_it(checked, tmp_path / "run", resume=True)
 
 
 def test_the_comparison_can_fail(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resume is broken on purpose: a random state is not put back."""
-    made = checked(corpus)
-    run_it(made, tmp_path / "whole")
+    """Resume is broken on purpose: a random state is not restored."""
+    checked = single(corpus)
+    run_it(checked, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        Stopping.looks, Stopping.after = 0, 9
+        Stopping.reads, Stopping.after = 0, 9
         patch.setattr(run_recipe, "Interrupts", Stopping)
         with pytest.raises(Interrupted):
-            run_it(made, tmp_path / "parts")
-    monkeypatch.setattr(random_state, "restore_random_state", lambda *given: None)
-    run_it(made, tmp_path / "parts", resume=True)
+            run_it(checked, tmp_path / "parts")
+    monkeypatch.setattr(random_state, "restore_random_state", lambda *arguments: None)
+    run_it(checked, tmp_path / "parts", resume=True)
     with pytest.raises(AssertionError):
         same(tmp_path / "whole", tmp_path / "parts")
 
@@ -178,8 +177,8 @@ encoder: {{use: gru, dim: 4, hidden: 6}}
 train: {{epochs: 1, batch: {batch}, accumulate: {accumulate}, histograms: false, optimizer: {{use: sgd, lr: 0.5}}}}
 """
         )
-        made = recipe.load(str(path))
-        run_it(made, tmp_path / out)
+        checked = recipe.load(str(path))
+        run_it(checked, tmp_path / out)
         return {k: v for k, v in weights(tmp_path / out).items() if k.startswith("model/")}
 
     one, two = trained(8, 1, "one"), trained(4, 2, "two")
@@ -187,10 +186,10 @@ train: {{epochs: 1, batch: {batch}, accumulate: {accumulate}, histograms: false,
 
 
 def test_patience_ends_training_early(corpus: Path, tmp_path: Path) -> None:
-    made = checked(
+    checked = single(
         corpus, "train.optimizer.lr=1.0e-12", "train.patience=1", "train.steps=400", "train.evaluate_every=2"
     )
-    run_it(made, tmp_path / "run")
+    run_it(checked, tmp_path / "run")
     assert numbers(tmp_path / "run")[-1]["step"] < 400
 
 
@@ -205,7 +204,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(
 
     monkeypatch.setattr(Model, "loss", broken)
     with pytest.raises(RunError, match=r"step 1: the loss of task lm is nan.*lane 0"):
-        run_it(checked(corpus), tmp_path / "run")
+        run_it(single(corpus), tmp_path / "run")
     assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "failed"
 
 
@@ -220,18 +219,7 @@ def test_averaged_weights_are_the_running_mean(corpus: Path, tmp_path: Path) -> 
         expected = decay * expected + (1 - decay) * model.weight.detach()
         average.update(step)
     assert torch.allclose(average.weights["weight"], expected, atol=1e-6)
-    kept = model.weight.detach().clone()
+    current = model.weight.detach().clone()
     with average.in_place():
         assert torch.equal(model.weight, average.weights["weight"])
-    assert torch.equal(model.weight, kept)
-
-
-def test_not_a_number_is_never_the_best_score() -> None:
-    from seqkit.inference.evaluate import is_better
-
-    nan = math.nan
-    for best in ("accuracy", "nats"):
-        assert is_better(best, nan, None), "something must be saved as the best so far"
-        assert not is_better(best, nan, 0.5)
-        assert is_better(best, 0.5, nan)
-        assert not is_better(best, nan, nan)
+    assert torch.equal(model.weight, current)
