@@ -416,7 +416,7 @@ def test_a_bad_step_is_skipped_though_it_is_noticed_later(
     assert "step 8: " in log
 
 
-def test_nothing_is_saved_before_all_answers_are_known(
+def test_late_answers_are_awaited_before_a_save(
     data: TaskData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nonfinite, "NonFiniteMonitor", small.LaggingMonitor)
