@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from seqkit.types import Count as Count
     from seqkit.types import Example as Example
     from seqkit.types import Field as Field
+    from seqkit.types import FileReader as FileReader
+    from seqkit.types import Flaw as Flaw
     from seqkit.types import Limit as Limit
     from seqkit.types import Metric as Metric
     from seqkit.types import NonNegative as NonNegative

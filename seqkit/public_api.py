@@ -32,6 +32,8 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "Count",
         "Example",
         "Field",
+        "FileReader",
+        "Flaw",
         "Limit",
         "Metric",
         "NonNegative",

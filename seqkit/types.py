@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
@@ -68,6 +68,19 @@ class Prediction:
     value: Any
     confidence: float | list[float] | None = None
     scores: JSON = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Takes the place of a value that cannot be read, so that what comes after it is still read.
+
+    It is reported with the id of its example when it is encoded.
+
+    Attributes:
+        what: what is wrong with the value: "has 3 columns, but line 1 has 2".
+    """
+
+    what: str
 
 
 Metric: TypeAlias = Callable[[Sequence[Prediction], Sequence[Any]], Mapping[str, float]]
@@ -153,6 +166,25 @@ class Limit:
     truncate: Truncation = "head"
 
 
+class FileReader(Protocol):
+    """Reads the examples of a file or a folder that is not part of the recipe's data: `Task.read_file`."""
+
+    def __call__(self, path: Path, split: str | None, labelled: bool, /) -> Iterable[Example]:
+        """The examples, prepared as `Task.read` prepares those of a split, lazily.
+
+        Args:
+            path: the file or the folder, wherever it is.
+            split: which split of a folder that has several; None: the user did not say.
+            labelled: True: each example has its target, and it is an error if that is missing. False: targets are not
+                needed (they are ignored), and an example that cannot be read is one with a `Flaw` for its input.
+
+        Raises:
+            DataError: the file cannot be read, or an example of it if `labelled`.
+            UsageError: the task does not read such files.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What is to be learned: where examples come from, what they consist of, with which head, and how it is scored.
@@ -180,6 +212,12 @@ class Task:
         bad_inputs: what happens to an input that its field cannot encode: it is an error (`refuse`; all of them are
             reported together), or it is left out of the split, reported and counted (`quarantine`).
         about: facts for the run folder and the model: dataset, licence, source.
+        read_file: reads other files of the kind that the task trains from, see `FileReader`. None: `seqkit evaluate`
+            has no `--data`, and `seqkit predict` reads lines of text only.
+        suffixes: `seqkit predict` gives files whose names end so (`.tsv`, and `.tsv.gz` too) to `read_file`; all other
+            files are text with one input a line. An empty one, "", stands for folders.
+        locate: `locate(line)` gives the first character of each step that `parse` makes of a line of text, and the one
+            after its last. With it, predicted spans are shown with their place in the text.
     """
 
     read: Callable[[str], Iterable[Example]]
@@ -197,6 +235,9 @@ class Task:
     notes: Callable[[], Iterable[str]] | None = None
     bad_inputs: Literal["refuse", "quarantine"] = "refuse"
     about: Mapping[str, JSON] = field(default_factory=dict)
+    read_file: FileReader | None = None
+    suffixes: tuple[str, ...] = ()
+    locate: Callable[[str], Sequence[tuple[int, int]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,10 @@ def sentiment(
     Raises:
         UsageError: a file's name or a column that is not supported.
     """
+    names = {"train": train, "dev": dev, "test": test}
+    reader = sources.TableReader(text=text, label=label, header=header, skip_blank=skip_blank)
     if folder is not None:
-        reader = sources.TableReader(text=text, label=label, header=header, skip_blank=skip_blank)
-        examples = sources.folder(folder, {"train": train, "dev": dev, "test": test}, reader, held_out)
+        examples = sources.folder(folder, names, reader, held_out)
     elif source == "generated":
         examples = sources.generated(sizes, data_seed)
     else:
@@ -88,6 +89,10 @@ def sentiment(
 
     def read(split: str) -> Iterator[Example]:
         return (replace(example, input=prepare(example.input)) for example in examples.read(split))
+
+    def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
+        other = sources.read_other(path, split, labelled, names, reader, held_out)
+        return (replace(example, input=prepare(example.input)) for example in other)
 
     pieces = unit == "pieces"
     return Task(
@@ -109,6 +114,8 @@ def sentiment(
         files=examples.files,
         parse=prepare,
         about=examples.about,
+        read_file=read_file,
+        suffixes=sources.SUFFIXES,
     )
 
 

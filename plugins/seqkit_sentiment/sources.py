@@ -131,18 +131,27 @@ class TableReader:
     header: bool | None = None
     skip_blank: bool = False
 
-    def read(self, path: Path) -> Iterator[Example]:
-        """The examples of a file. Labels that are integers in JSON become text."""
-        columns = {"input": self.text, "target": self.label}
-        options = {name: column for name, column in columns.items() if column is not None}
+    def read(self, path: Path, *, labelled: bool = True) -> Iterator[Example]:
+        """The examples of a file. Labels that are integers in JSON become text.
+
+        Args:
+            path: the file.
+            labelled: False: labels are not read, and a row that cannot be read is a `Flaw`.
+        """
+        columns = {"input": self.text, "target": self.label if labelled else None}
+        options: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
+        options["skip_blank"] = self.skip_blank
+        if not labelled:
+            options |= {"target": None, "flaws": True}
         suffix = _suffix(path.name)
         if suffix == ".jsonl":
-            for example in readers.jsonl(path, skip_blank=self.skip_blank, **options):  # type: ignore[arg-type]
+            for example in readers.jsonl(path, **options):
                 is_integer = isinstance(example.target, int) and not isinstance(example.target, bool)
                 yield replace(example, target=str(example.target)) if is_integer else example
         else:
             reader = readers.tsv if suffix == ".tsv" else readers.csv
-            yield from reader(path, header=self.header, skip_blank=self.skip_blank, **options)
+            has_names = isinstance(self.text, str) or isinstance(self.label, str)
+            yield from reader(path, header=has_names if self.header is None else self.header, **options)
 
     def check(self, name: str) -> None:
         """Raises UsageError if files of this name are not supported, or do not have such columns."""
@@ -192,6 +201,31 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, hel
     if not has_dev and held_out > 0:
         about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the text"
     return Source(read, splits, lambda split: [file(split)], about)
+
+
+def read_other(
+    path: Path,
+    split: str | None,
+    labelled: bool,
+    names: Mapping[str, str | None],
+    reader: TableReader,
+    held_out: float,
+) -> Iterable[Example]:
+    """The examples of a file, or of a split (test, if the user did not say) of another folder with such files.
+
+    Raises:
+        DataError: there is no such file.
+        UsageError: the file is not of a kind that the reader supports, or the folder has no such split.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise DataError(Problem(str(path), "there is no such file or folder"))
+        reader.check(path.name)
+        return reader.read(path, labelled=labelled)
+    source = folder(path, names, reader, held_out)
+    if (split or "test") not in source.splits:
+        raise UsageError(f"{path}: the recipe names no file for {split or 'test'}; give the file itself")
+    return source.read(split or "test")
 
 
 def is_held_out(text: Any, share: float) -> bool:

@@ -3,42 +3,149 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seqkit.cli.options import DEVICE, JSON_OBJECT, MODEL_FOLDER, QUIET
+from seqkit.cli.options import DEVICE, JSON_OBJECT, MODEL_FOLDER, QUIET, TASK, choose_task
+
+if TYPE_CHECKING:
+    from seqkit.inference.evaluate import EvaluationResult
 
 
 @click.command("evaluate")
 @MODEL_FOLDER
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "dev", "test"]))
+@click.option("--split", type=click.Choice(["train", "dev", "test"]), help="Which split.  [default: test]")
+@click.option(
+    "--data",
+    "other",
+    type=click.Path(path_type=Path),
+    help="Score this labelled file or folder instead, in any format that the task trains from.",
+)
+@TASK
 @click.option("--batch", type=click.IntRange(min=1), help="Examples per batch. The scores do not depend on it.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write id, target, prediction, confidence and scores of each example to this file: .jsonl or .csv.",
+)
+@click.option("--top", type=click.IntRange(min=1), help="Write the N most probable labels only.", metavar="N")
+@click.option("--report", is_flag=True, help="Print precision, recall and F1 of each class, and the confusion matrix.")
 @DEVICE
 @JSON_OBJECT
 @QUIET
-def command(folder: Path, split: str, batch: int | None, device: str, as_json: bool, quiet: bool) -> None:
-    """Score the model in FOLDER (a run folder, or its model/) on a split of the data it was trained with."""
-    from seqkit.errors import UsageError
-    from seqkit.experiments.prepare import prepare_data
+def command(
+    folder: Path,
+    split: str | None,
+    other: Path | None,
+    task: str | None,
+    batch: int | None,
+    predictions: Path | None,
+    top: int | None,
+    report: bool,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Score the model in FOLDER (a run folder, or its model/) on a split of its data, or on other data.
+
+    Of a folder given with --data, the file of --split is scored if the task has a file for each split; else all of it
+    (with --split, that split of it).
+    """
     from seqkit.inference.evaluate import evaluate
+    from seqkit.inference.reports import class_report
     from seqkit.model import load_model
     from seqkit.runs.progress import Progress
     from seqkit.runtime.device import choose_device
 
+    _check_predictions_file(predictions)
     model, recipe, tasks = load_model(folder, choose_device(device))
-    for name, (task, *_) in tasks.items():
-        if split not in task.splits:
-            raise UsageError(f"task {name} has no split '{split}'; it has: {', '.join(task.splits)}")
-    with Progress(quiet=quiet) as progress:
-        data = prepare_data(recipe, progress, lambda line: None, fitted=tasks, splits=(split,))
-        scores = {
-            f"{name}/{split}/{key}": value
-            for name, task_data in data.items()
-            for key, value in evaluate(model, task_data, split, batch=batch).scores.items()
-        }
+    scores: dict[str, float] = {}
+    reports: dict[str, Any] = {}
+    results: dict[str, EvaluationResult] = {}
+    keep = predictions is not None or report
+    with Progress(quiet=quiet) as progress, ExitStack() as stack:
+        for name, stored, label, data in _open_data(stack, recipe, tasks, split, other, task, progress):
+            result = evaluate(model, data, stored, batch=batch, keep_predictions=keep)
+            scores |= {f"{name}/{label}/{key}": value for key, value in result.scores.items()}
+            results[name] = result
+            if report:
+                reports[name] = class_report(name, result, data.target)
+    if predictions is not None:
+        _write_predictions(predictions, results, top)
     if as_json:
-        click.echo(json.dumps(scores, indent=1))
+        plain = {name: class_report.facts() for name, class_report in reports.items()}
+        click.echo(json.dumps(scores | ({"report": plain} if report else {}), indent=1))
         return
     for key, value in scores.items():
         click.echo(f"{key:<40} {value:.4f}")
+    for made in reports.values():
+        click.echo("")
+        for line in made.lines():
+            click.echo(line)
+
+
+def _open_data(
+    stack: ExitStack, recipe: Any, tasks: Any, split: str | None, other: Path | None, task: str | None, progress: Any
+) -> Any:
+    """(task, stored split, what its scores are called by, data) of all that is scored."""
+    from dataclasses import replace
+
+    from seqkit.errors import DataError, Problem, UsageError
+    from seqkit.experiments.other_data import OTHER, open_other_data
+    from seqkit.experiments.prepare import prepare_data
+
+    if other is not None:
+        name = choose_task(task, list(tasks))
+        data = stack.enter_context(open_other_data(name, tasks[name], other, split, progress, progress.say))
+        return [(name, OTHER, other.name, data)]
+    split = split or "test"
+    if task is not None:
+        name = choose_task(task, list(tasks))
+        tasks = {name: tasks[name]}
+        recipe = replace(recipe, tasks={name: recipe.tasks[name]})
+    for name, (built, *_) in tasks.items():
+        if split not in built.splits:
+            raise UsageError(f"task {name} has no split '{split}'; it has: {', '.join(built.splits)}")
+    try:
+        prepared = prepare_data(recipe, progress, lambda line: None, fitted=tasks, splits=(split,))
+    except DataError as error:
+        if not any("there is no such" in problem.what for problem in error.problems):
+            raise
+        elsewhere = "if the files are elsewhere now, or to score other ones, give the file or folder with --data"
+        raise DataError([*error.problems, Problem("", elsewhere)]) from error
+    return [(name, split, split, data) for name, data in prepared.items()]
+
+
+def _check_predictions_file(path: Path | None) -> None:
+    """Raise UsageError, before anything is computed, if the file cannot be written or its name has no known ending."""
+    from seqkit.errors import UsageError
+
+    if path is None:
+        return
+    if path.suffix not in (".jsonl", ".csv"):
+        raise UsageError(f"--predictions: '{path.name}' should end in .jsonl or .csv")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--predictions: there is no folder {path.absolute().parent}")
+
+
+def _write_predictions(path: Path, results: dict[str, EvaluationResult], top: int | None) -> None:
+    """The predictions of all tasks; of several tasks, each record says which it is of."""
+    from seqkit.inference.predictions_file import csv_lines, evaluation_records, json_lines
+    from seqkit.io import atomic
+
+    records = [
+        ({"task": name} if len(results) > 1 else {}) | record
+        for name, result in results.items()
+        for record in evaluation_records(result, top=top)
+    ]
+    columns = dict.fromkeys(column for record in records for column in record)
+    lines = csv_lines(records, columns) if path.suffix == ".csv" else json_lines(records)
+    try:
+        atomic.write(path, "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise atomic.write_error(error, path.absolute().parent) from error
+    print(f"{path}: {len(records):,} predictions", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK
+from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK, choose_task
 
 
 @click.command("generate")
@@ -48,7 +48,6 @@ def command(
     A language model continues the prompt. A model of another kind takes the prompt as its input (the language, for a
     model that writes names) and writes texts for it, one per line.
     """
-    from seqkit.cli.predict import choose_task
     from seqkit.inference.generate import generate, write
     from seqkit.model import load_model
     from seqkit.runtime.device import choose_device

@@ -15,3 +15,20 @@ TASK = click.option("--task", help="Which task of a joint model.")
 JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 JSON_LIST = click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 MODEL_FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+
+
+def choose_task(task: str | None, known: list[str]) -> str:
+    """The task of this name, or the only one.
+
+    Raises:
+        UsageError: there is no such task, or several and no name.
+    """
+    from seqkit.errors import UsageError, name_hint
+
+    if task is None and len(known) == 1:
+        return known[0]
+    if task is None:
+        raise UsageError(f"this model has several tasks; choose one with --task: {', '.join(known)}")
+    if task not in known:
+        raise UsageError(f"this model has no task '{task}'; {name_hint(task, known, label='its tasks')}")
+    return task

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK
+from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK, choose_task
 
 
 @click.command("predict")
@@ -44,23 +44,6 @@ def command(
         if scores and prediction.scores is not None:
             row["scores"] = prediction.scores
         click.echo(json.dumps(row, ensure_ascii=False))
-
-
-def choose_task(task: str | None, known: list[str]) -> str:
-    """The task of this name, or the only one.
-
-    Raises:
-        UsageError: there is no such task, or several and no name.
-    """
-    from seqkit.errors import UsageError, name_hint
-
-    if task is None and len(known) == 1:
-        return known[0]
-    if task is None:
-        raise UsageError(f"this model has several tasks; choose one with --task: {', '.join(known)}")
-    if task not in known:
-        raise UsageError(f"this model has no task '{task}'; {name_hint(task, known, label='its tasks')}")
-    return task
 
 
 def _lines(file: Path | None, texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -41,6 +41,7 @@ def evaluate(
     batch: int | None = None,
     stop: Interrupts | None = None,
     tell: Callable[[str], object] | None = None,
+    keep_predictions: bool = False,
 ) -> EvaluationResult:
     """Loss and metric of one task on one split.
 
@@ -50,6 +51,7 @@ def evaluate(
         batch: examples a batch; None: as many as fit a token budget.
         stop: listens to signals; it is asked between batches.
         tell: gets a sentence if memory was short.
+        keep_predictions: predictions are made even if the task has no metric that needs them.
 
     Raises:
         Interrupted: asked to stop.
@@ -60,32 +62,39 @@ def evaluate(
     stored, head = data.splits[split], model.head(data.name)
     by_row: list[Prediction | None] = [None] * len(stored.x)
     total, count, budgets = 0.0, 0, dict[str, int]()
+    predicts = keep_predictions or data.task.metric is not None
 
     def warn(message: str) -> None:
         if tell is not None:
             tell(f"evaluation: {message}")
 
     for index, windows in evaluation_batches(data, split, batch):
-        score = partial(_score_in_parts, model, data, windows, stop)
+        score = partial(_score_in_parts, model, data, windows, stop, predicts)
         loss, terms, predictions = out_of_memory.run_in_parts(score, data.name, budgets, warn)
         total, count = total + loss, count + terms
-        if data.task.metric is not None:
+        if predicts:
             for row, prediction in zip(index, predictions, strict=True):
                 by_row[row] = prediction
     model.train(was_training)
     scores = {head.loss_name: total / max(1, count)}
-    if data.task.metric is None:
+    if not predicts:
         return EvaluationResult(scores, [], [], [])
     predictions = [prediction for prediction in by_row if prediction is not None]
     predictions, targets, ids = _stitched(head, data, split, predictions)
     if data.task.finish is not None:
         predictions, targets = _finished(data, split, predictions, ids)
-    scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
+    if data.task.metric is not None:
+        scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
     return EvaluationResult(scores, predictions, targets, ids)
 
 
 def _score_in_parts(
-    model: Model, data: TaskData, windows: Sequence[Batch], stop: Interrupts | None, budget: int | None
+    model: Model,
+    data: TaskData,
+    windows: Sequence[Batch],
+    stop: Interrupts | None,
+    predicts: bool,
+    budget: int | None,
 ) -> tuple[float, int, list[Prediction]]:
     """Sum of the losses of consecutive windows, its number of terms, and a prediction for each row.
 
@@ -97,7 +106,7 @@ def _score_in_parts(
     for rows in out_of_memory.row_ranges(windows[0], budget):
         if stop is not None:
             stop.check("stopped during an evaluation")
-        loss, terms, of_part = _score(model, data, list(_take_rows(windows, rows)))
+        loss, terms, of_part = _score(model, data, list(_take_rows(windows, rows)), predicts)
         total, count = total + loss, count + terms
         predictions += of_part
     return total, count, predictions
@@ -111,16 +120,18 @@ def _take_rows(windows: Sequence[Batch], rows: range) -> Iterator[Batch]:
             yield window if len(active) == window.size else window.take(active).trimmed()
 
 
-def _score(model: Model, data: TaskData, windows: Sequence[Batch]) -> tuple[float, int, list[Prediction]]:
+def _score(
+    model: Model, data: TaskData, windows: Sequence[Batch], predicts: bool
+) -> tuple[float, int, list[Prediction]]:
     """Sum of the losses of consecutive windows, its number of terms, and a prediction for each row.
 
-    There are no predictions if the task has no metric. If it has one, there is a single window: only targets that are
-    made from the input are scored in several, and no metric can be taken against those.
+    There are no predictions unless `predicts`. A row that was read in several windows has one prediction, stitched.
 
     Raises:
         OutOfMemory: a window did not fit.
     """
-    total, count, predictions = 0.0, 0, list[Prediction]()
+    total, count = 0.0, 0
+    by_row: list[list[Prediction]] = [[] for _ in range(windows[0].size)]
     state: State | None = None
     for number, window in enumerate(windows):
         with out_of_memory.catch_oom(window):
@@ -132,9 +143,13 @@ def _score(model: Model, data: TaskData, windows: Sequence[Batch]) -> tuple[floa
             total, count = total + float(loss.double()), count + int(terms)
             if number + 1 < len(windows):
                 state = encoded.state
-            if data.task.metric is not None:
-                predictions = model.predict(data.name, window, encoded)
-    return total, count, predictions
+            if predicts:
+                for parts, prediction in zip(by_row, model.predict(data.name, window, encoded), strict=False):
+                    parts.append(prediction)
+    if not predicts:
+        return total, count, []
+    head = model.head(data.name)
+    return total, count, [parts[0] if len(parts) == 1 else head.stitch(parts) for parts in by_row]
 
 
 def _stitched(
@@ -142,7 +157,8 @@ def _stitched(
 ) -> tuple[list[Prediction], list[Any], Sequence[str]]:
     """Predictions, targets and ids of whole examples: what was stored in windows is put together again."""
     stored = data.splits[split]
-    targets, origin = data.targets(split), np.asarray(stored.origin)
+    targets = [None] * len(stored.x) if data.target.derived else data.targets(split)
+    origin = np.asarray(stored.origin)
     if len(origin) == 0 or origin[-1] + 1 == len(origin):
         return predictions, targets, stored.ids
     groups = np.split(np.arange(len(origin)), np.flatnonzero(np.diff(origin)) + 1)

@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from seqkit.errors import suggest
+from seqkit.errors import DataError, suggest
 from seqkit.readers.line_reader import Line, fail, kept_lines, list_names
-from seqkit.types import Example
+from seqkit.types import Example, Flaw
 
 
 def jsonl(
-    path: Path | str, *, input: str = "text", target: str | None = "label", skip_blank: bool = False
+    path: Path | str,
+    *,
+    input: str = "text",
+    target: str | None = "label",
+    skip_blank: bool = False,
+    flaws: bool = False,
 ) -> Iterator[Example]:
     """One JSON object a line. Values stay as JSON has them: text, numbers, lists.
 
@@ -22,18 +27,29 @@ def jsonl(
         input: the key of the input.
         target: the key of the target; None: there is none.
         skip_blank: leave out lines of nothing but white space.
+        flaws: a line that cannot be read is an example with a `Flaw` for its input, instead of an error.
 
     Raises:
         DataError: a line that is not a JSON object or lacks a key; a key given twice, NaN, infinity, or half of a
             surrogate pair, which not all programs read in the same way.
     """
     path = Path(path)
-    for line in kept_lines(path, skip_blank=skip_blank):
-        row = _object(path, line)
-        for key in (input, *((target,) if target is not None else ())):
-            if key not in row:
-                fail(path, line.number, None, f"has no key '{key}'", suggest(key, row) or list_names("keys", row))
-        yield Example(row[input], None if target is None else row[target], f"{path.name}:{line.number}")
+    for line in kept_lines(path, skip_blank=skip_blank, flaws=flaws):
+        id = f"{path.name}:{line.number}"
+        try:
+            yield _example(path, line, input, target, id)
+        except DataError as error:
+            if not flaws:
+                raise
+            yield Example(Flaw(line.flaw or error.problems[0].what), None, id)
+
+
+def _example(path: Path, line: Line, input: str, target: str | None, id: str) -> Example:
+    row = _object(path, line)
+    for key in (input, *((target,) if target is not None else ())):
+        if key not in row:
+            fail(path, line.number, None, f"has no key '{key}'", suggest(key, row) or list_names("keys", row))
+    return Example(row[input], None if target is None else row[target], id)
 
 
 def _object(path: Path, line: Line) -> dict[str, Any]:

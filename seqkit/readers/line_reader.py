@@ -23,15 +23,21 @@ class Line(NamedTuple):
         number: counted from 1.
         text: its characters.
         ended: False for a last line without a line end.
+        flaw: why it is not text, if it is not and such lines are wanted; then `text` has a sign for each bad byte.
     """
 
     number: int
     text: str
     ended: bool
+    flaw: str = ""
 
 
-def numbered(path: Path | str) -> Iterator[Line]:
+def numbered(path: Path | str, *, flaws: bool = False) -> Iterator[Line]:
     """The lines of a file, for readers of your own formats. All other readers use it.
+
+    Args:
+        path: the file.
+        flaws: a line that is not text says so (`Line.flaw`), instead of being an error.
 
     Raises:
         DataError: the file is not text as described for `seqkit.readers`.
@@ -54,14 +60,19 @@ def numbered(path: Path | str) -> Iterator[Line]:
                 column = _width(body[: body.index(b"\r")]) + 1
                 hint = "convert them, e.g. with: tr '\\r' '\\n'"
                 fail(path, number, column, "lines end in CR alone, as on a Macintosh before 2001", hint)
-            yield Line(number, _decode(path, number, body), ended)
+            try:
+                yield Line(number, _decode(path, number, body), ended)
+            except DataError as error:
+                if not flaws:
+                    raise
+                yield Line(number, body.decode("utf-8", "replace"), ended, error.problems[0].what)
     if is_empty:
         fail(path, None, None, "is empty")
 
 
-def kept_lines(path: Path, *, skip_blank: bool) -> Iterator[Line]:
+def kept_lines(path: Path, *, skip_blank: bool, flaws: bool = False) -> Iterator[Line]:
     """The lines of a file, without those of nothing but white space if `skip_blank`."""
-    return (line for line in numbered(path) if not (skip_blank and not line.text.strip()))
+    return (line for line in numbered(path, flaws=flaws) if not (skip_blank and not line.text.strip()))
 
 
 class Piece(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from seqkit.errors import UsageError, suggest
+from seqkit.errors import DataError, UsageError, suggest
 from seqkit.readers.line_reader import Line, fail, kept_lines, list_names, numbered
-from seqkit.types import Example
+from seqkit.types import Example, Flaw
 
 Column: TypeAlias = str | int
 """A column by its name in the header, or by its number, counted from 1."""
@@ -21,6 +21,7 @@ def tsv(
     target: Column | None = 2,
     header: bool | None = None,
     skip_blank: bool = False,
+    flaws: bool = False,
 ) -> Iterator[Example]:
     """Columns separated by tabs, one example a line. Quotation marks have no special meaning.
 
@@ -30,14 +31,16 @@ def tsv(
         target: the column of the targets; None: there are none.
         header: True: the first line names the columns. None: it does if a column is given by name.
         skip_blank: leave out lines of nothing but white space.
+        flaws: a line that cannot be read is an example with a `Flaw` for its input, instead of an error.
 
     Raises:
         DataError: a line with another number of columns than the first, or no such column.
         UsageError: a column number below 1, or a name with `header=False`.
     """
     path = Path(path)
-    rows = ((line.number, line.text.split("\t")) for line in kept_lines(path, skip_blank=skip_blank))
-    yield from _table(path, rows, input, target, header)
+    kept = kept_lines(path, skip_blank=skip_blank, flaws=flaws)
+    rows = ((line.number, line.text.split("\t"), line.flaw) for line in kept)
+    yield from _table(path, rows, input, target, header, flaws)
 
 
 def csv(
@@ -48,6 +51,7 @@ def csv(
     header: bool | None = None,
     delimiter: str = ",",
     skip_blank: bool = False,
+    flaws: bool = False,
 ) -> Iterator[Example]:
     """Comma-separated values as RFC 4180 has them: a field in quotation marks may hold commas, line ends and `""`.
 
@@ -58,6 +62,7 @@ def csv(
         header: True: the first record names the columns. None: it does if a column is given by name.
         delimiter: what separates fields, one character.
         skip_blank: leave out lines of nothing but white space between records.
+        flaws: a record that cannot be read is an example with a `Flaw` for its input, instead of an error.
 
     Raises:
         DataError: a record with another number of fields than the first, no such column, a quotation mark that is not
@@ -67,13 +72,18 @@ def csv(
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UsageError(f"csv: {delimiter!r} cannot separate fields; a delimiter is one character")
     path = Path(path)
-    yield from _table(path, _records(path, delimiter, skip_blank), input, target, header)
+    yield from _table(path, _records(path, delimiter, skip_blank, flaws), input, target, header, flaws)
 
 
 def _table(
-    path: Path, rows: Iterable[tuple[int, list[str]]], input: Column, target: Column | None, header: bool | None
+    path: Path,
+    rows: Iterable[tuple[int, list[str], str]],
+    input: Column,
+    target: Column | None,
+    header: bool | None,
+    flaws: bool,
 ) -> Iterator[Example]:
-    """The examples in the rows of a table; a row is the number of its line, and its fields."""
+    """The examples in the rows of a table; a row is the number of its line, its fields, and what is wrong with it."""
     columns = [input] if target is None else [input, target]
     has_names = any(isinstance(column, str) for column in columns)
     for column in columns:
@@ -83,14 +93,21 @@ def _table(
         raise UsageError("a column can be given by name only if the file has a header")
     positions: list[int] = []
     width, first_line = 0, 0
-    for number, fields in rows:
+    for number, fields, flaw in rows:
+        if flaw:
+            yield Example(Flaw(flaw), None, f"{path.name}:{number}")
+            continue
         if not positions:
             width, first_line = len(fields), number
             positions = [_position(path, number, column, fields) for column in columns]
             if has_names or header:
                 continue
         if len(fields) != width:
-            fail(path, number, None, f"has {len(fields):,} columns, but line {first_line} has {width:,}")
+            what = f"has {len(fields):,} columns, but line {first_line} has {width:,}"
+            if not flaws:
+                fail(path, number, None, what)
+            yield Example(Flaw(what), None, f"{path.name}:{number}")
+            continue
         target_value = None if target is None else fields[positions[1]]
         yield Example(fields[positions[0]], target_value, f"{path.name}:{number}")
     if not positions:
@@ -110,16 +127,21 @@ def _position(path: Path, number: int, column: Column, fields: Sequence[str]) ->
     return fields.index(column)
 
 
-def _records(path: Path, delimiter: str, skip_blank: bool) -> Iterator[tuple[int, list[str]]]:
-    """The number of the line on which each record starts, and its fields."""
-    file_lines = numbered(path)
+def _records(path: Path, delimiter: str, skip_blank: bool, flaws: bool) -> Iterator[tuple[int, list[str], str]]:
+    """The number of the line on which each record starts, its fields, and (if `flaws`) what is wrong with it."""
+    file_lines = numbered(path, flaws=flaws)
     for line in file_lines:
         if skip_blank and not line.text.strip():
             continue
-        if '"' not in line.text:
-            yield line.number, line.text.split(delimiter)
-        else:
-            yield line.number, _quoted_record(path, file_lines, line, delimiter)
+        if '"' not in line.text or line.flaw:
+            yield line.number, line.text.split(delimiter), line.flaw
+            continue
+        try:
+            yield line.number, _quoted_record(path, file_lines, line, delimiter), ""
+        except DataError as error:
+            if not flaws:
+                raise
+            yield line.number, [], error.problems[0].what
 
 
 def _quoted_record(path: Path, file_lines: Iterator[Line], line: Line, delimiter: str) -> list[str]:

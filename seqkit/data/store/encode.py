@@ -16,7 +16,7 @@ import numpy as np
 
 from seqkit.data.store.report import Counts, ReportBuilder
 from seqkit.errors import DataError, Problem
-from seqkit.types import Field, Limit
+from seqkit.types import Field, Flaw, Limit
 
 PROBLEMS_SHOWN: Final = 20
 """How many problems are kept and shown; the others are only counted."""
@@ -217,6 +217,8 @@ def _kind_text(kind: ArrayKind) -> str:
 
 def encode_value(side: Field, value: Any) -> np.ndarray:
     """A value as its field encodes it. Raises ValueError if the field cannot encode it, or if it has no steps."""
+    if isinstance(value, Flaw):
+        raise ValueError(value.what)
     array = np.asarray(side.encode(value))
     if side.ragged and len(array) == 0:
         raise ValueError("is empty")

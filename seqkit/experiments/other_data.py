@@ -1,0 +1,74 @@
+"""A file or folder that is not part of the recipe's data, as a split of a trained task."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from seqkit.data import store
+from seqkit.data.task_data import TaskData
+from seqkit.errors import DataError, Problem, UsageError
+from seqkit.runs.progress import Progress
+from seqkit.types import Field, Task
+
+OTHER: str = "data"
+"""The name of the split that the examples are stored as."""
+
+
+@contextmanager
+def open_other_data(
+    name: str,
+    task_and_fields: tuple[Task, Field, Field],
+    path: Path,
+    split: str | None,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> Iterator[TaskData]:
+    """The labelled examples of a file or folder as the one split, `OTHER`, of a task. They are stored for the block.
+
+    Args:
+        name: of the task.
+        task_and_fields: the task, and its fitted input and target fields.
+        path: the file or folder.
+        split: which split of a folder that has several; None: the user did not say.
+        progress: shows how far the work is.
+        tell: gets a sentence about what was stored, and what was not.
+
+    Raises:
+        DataError: the file cannot be read, or an example of it.
+        UsageError: the task does not read other files.
+    """
+    task, input_field, target_field = task_and_fields
+    read_file = task.read_file
+    if read_file is None:
+        raise UsageError(f"--data: the task {name} cannot read other files: its plugin gives no read_file")
+    other = replace(
+        task,
+        read=lambda _: read_file(path, split, True),
+        splits=(OTHER,),
+        # The entry lives no longer than the block, so its key needs no content.
+        files=lambda _: (),
+        notes=None,
+    )
+
+    def show(done: int, total: int | None, stage: str) -> None:
+        progress.stage(stage, done, total)
+
+    with tempfile.TemporaryDirectory(prefix="seqkit-") as cache:
+        try:
+            prepared = store.prepare(
+                other,
+                key=str(path),
+                cache=Path(cache),
+                progress=show,
+                fitted=(input_field, target_field),
+                splits=(OTHER,),
+            )
+        except OSError as error:
+            raise DataError(Problem(str(path), f"cannot be read: {error.strerror or error}")) from error
+        for line in (*prepared.notes, *prepared.splits[OTHER].report.lines()):
+            tell(f"{name}: {path}: {line.removeprefix(f'{OTHER}: ')}")
+        yield TaskData(name, other, prepared.input, prepared.target, prepared.splits)
