@@ -274,7 +274,14 @@ class _FinishedPool:
         lowest = torch.full((len(rows), beams), -torch.inf, dtype=torch.float64)
         zeros = torch.zeros(lowest.shape, dtype=torch.int64)
         return cls(
-            rows, lowest, lowest, zeros, zeros, zeros.bool(), torch.zeros_like(rows), torch.ones_like(rows).bool()
+            rows=rows,
+            scores=lowest,
+            totals=lowest,
+            steps=zeros,
+            parents=zeros,
+            cuts=zeros.bool(),
+            count=torch.zeros_like(rows),
+            is_open=torch.ones_like(rows).bool(),
         )
 
     def to(self, device: torch.device) -> Self:
@@ -292,15 +299,14 @@ class _FinishedPool:
         def pick(old: Tensor, new: Tensor) -> Tensor:
             return torch.cat([old, new], dim=1).gather(1, order)
 
-        return type(self)(
-            self.rows,
-            scores[:, : self.scores.shape[1]],
-            pick(self.totals, candidates.totals),
-            pick(self.steps, torch.full_like(candidates.parents, step)),
-            pick(self.parents, candidates.parents),
-            pick(self.cuts, candidates.is_cut),
-            self.count + torch.isfinite(new_scores).sum(dim=1),
-            self.is_open,
+        return replace(
+            self,
+            scores=scores[:, : self.scores.shape[1]],
+            totals=pick(self.totals, candidates.totals),
+            steps=pick(self.steps, torch.full_like(candidates.parents, step)),
+            parents=pick(self.parents, candidates.parents),
+            cuts=pick(self.cuts, candidates.is_cut),
+            count=self.count + torch.isfinite(new_scores).sum(dim=1),
         )
 
     def close(self, done: Tensor) -> Self:
