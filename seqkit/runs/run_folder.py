@@ -34,6 +34,7 @@ from seqkit.runs.claim import claim, claim_new, slug, was_killed_setting_up
 from seqkit.runs.lock import LIVE_STATES, describe_holder, locked, this_process, timestamp
 from seqkit.runs.metrics_log import MetricsLog
 from seqkit.runtime.environment import differences, environment, git
+from seqkit.runtime.machine import peak_memory
 from seqkit.types import JSON
 
 if TYPE_CHECKING:
@@ -295,7 +296,8 @@ class Run:
 
     def _write_status(self, state: str, **facts: JSON) -> None:
         self._status.update(_scrub_json(facts))
-        self._status.update(state=state, heartbeat=timestamp(), **this_process())
+        peak = max(peak_memory(), int(self._status.get("peak_memory") or 0))
+        self._status.update(state=state, heartbeat=timestamp(), peak_memory=peak, **this_process())
         atomic.write_json(self.folder / "status.json", self._status)
         self._heartbeat = time.monotonic()
 

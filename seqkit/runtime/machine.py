@@ -1,8 +1,10 @@
-"""What the operating system says of this machine: the cores that may be used, and which start of it this is."""
+"""What the operating system says of this machine and process: usable cores, the boot, memory."""
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -20,3 +22,9 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return NO_BOOT_ID
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held at once (its resident set)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -553,3 +553,13 @@ def test_resume_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     assert len(list(run.folder.glob(f"{atomic.TEMPORARY}*"))) == 2, "a reader removes nothing"
     Run.resume(run.folder)
     assert list(run.folder.glob(f"{atomic.TEMPORARY}*")) == []
+
+
+def test_the_status_has_the_most_memory_that_any_process_of_the_run_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make()
+    assert 10_000_000 < status_of(run)["peak_memory"] < 100_000_000_000
+    monkeypatch.setattr(run_module, "peak_memory", lambda: 10**12)
+    run.set_status("running")
+    monkeypatch.setattr(run_module, "peak_memory", lambda: 7)
+    run.set_status("running")
+    assert status_of(run)["peak_memory"] == 10**12
