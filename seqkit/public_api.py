@@ -51,6 +51,17 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "seqkit": ("__version__", *(name for names in HOME_MODULES.values() for name in names)),
     "seqkit.readers": ("Line", "Piece", "csv", "jsonl", "lines", "numbered", "parallel", "pieces", "text", "tsv"),
+    "seqkit.reading": (
+        "Columns",
+        "LeftOut",
+        "Reading",
+        "collect_reports",
+        "report_again",
+        "report_columns",
+        "report_left_out",
+        "report_remark",
+        "report_split_rule",
+    ),
     "seqkit.heads": (
         "Pool",
         "Pooling",

@@ -119,9 +119,16 @@ class Field(ABC):
     def decode(self, array: np.ndarray) -> Any:
         """The value again, as far as the field keeps it."""
 
+    class_unit: str = "examples"
+    """What `count_classes` counts: examples, tags, spans."""
+
     def count_unknown(self, array: np.ndarray) -> int:
         """How many steps of an encoded value are symbols that are not in the training data."""
         return 0 if self.unknown is None else int(np.count_nonzero(array == self.unknown))
+
+    def count_classes(self, arrays: Sequence[np.ndarray]) -> Mapping[str, int]:
+        """How often each class occurs in these encoded values, for reports; empty for fields without classes."""
+        return {}
 
     @property
     @abstractmethod

@@ -22,6 +22,7 @@ from seqkit.runtime import allocator
 
 VERBS = {
     "run": "Train a recipe.",
+    "data": "Show what a recipe reads, leaves out and warns of, without training.",
     "evaluate": "Score a trained model on a split of its data.",
     "predict": "Predict for lines of text or a file; prints JSON lines.",
     "generate": "Generate text with a trained model.",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import QUIET, SET
+from seqkit.cli.options import QUIET, SET, STRICT
 from seqkit.errors import UsageError
 
 
@@ -19,6 +19,7 @@ from seqkit.errors import UsageError
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Continue this run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
 @QUIET
+@STRICT
 @click.option("--offline", is_flag=True, help="Download nothing.")
 def command(
     recipe: str | None,
@@ -27,6 +28,7 @@ def command(
     resume: Path | None,
     as_json: bool,
     quiet: bool,
+    strict: bool,
     offline: bool,
 ) -> None:
     """Train RECIPE: a file, or the name of a recipe that comes with seqkit.
@@ -71,7 +73,7 @@ def command(
             else:
                 run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out)
             progress.say(f"run folder: {run.folder}")
-            result = run_recipe(checked, run, progress, resume=resume is not None, stop=stop)
+            result = run_recipe(checked, run, progress, resume=resume is not None, strict=strict, stop=stop)
         stop.check("stopped after everything was trained and written; nothing is left to resume")
     if as_json:
         click.echo(json.dumps(result.scores | {"run": str(result.folder), "best_step": result.best_step}, indent=1))

@@ -66,7 +66,7 @@ def plan_batches(recipe: Recipe, progress: Progress, *, measure: bool = True) ->
         measure: train on some batches, to predict time and memory.
     """
     device = choose_device(recipe.device)
-    data = prepare_data(recipe, progress, progress.say, splits=("train",))
+    data = prepare_data(recipe, progress, splits=("train",))
     model = build_model(recipe, tasks_and_fields(data)).to(device) if measure else None
     plans = []
     with deterministic(device):

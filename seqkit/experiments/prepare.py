@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from seqkit.data import store
+from seqkit.data.card import describe
+from seqkit.data.card_table import format_card
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem
 from seqkit.io.download import listening
@@ -24,18 +28,20 @@ from seqkit.types import JSON, Field, Task
 def prepare_data(
     recipe: Recipe,
     progress: Progress,
-    tell: Callable[[str], None],
+    tell: Callable[[str], None] = lambda line: None,
     *,
     fitted: Mapping[str, tuple[Task, Field, Field]] | None = None,
     splits: tuple[str, ...] | None = None,
+    show_card: bool = True,
     stop: Interrupts | None = None,
 ) -> dict[str, TaskData]:
     """The recipe's tasks with their splits, by name.
 
     Args:
-        tell: gets a sentence about truncation, unknown symbols, repeats and whatever else the data has.
+        tell: gets all that is known of the data, line by line; a shorter table goes to `progress`.
         fitted: each task with its fitted input and target fields; None: the fields are fitted on train.
         splits: None: all that the task has.
+        show_card: say what the data are; False: the caller does.
         stop: listens to signals.
 
     Raises:
@@ -56,13 +62,55 @@ def prepare_data(
                 prepared = store.prepare(task, key=_key(entry), progress=show, fitted=fields, splits=splits)
         except OSError as error:
             raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
-        content = {"key": prepared.folder.name, "files": prepared.files}
+        notes = [*prepared.notes, *(task.notes() if task.notes is not None else ())]
+        content = {"key": prepared.folder.name, "files": prepared.files, "notes": notes}
         data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight, content)
-        reported = [line for split in prepared.splits.values() for line in split.report.lines()]
-        for line in (*prepared.notes, *reported, *(task.notes() if task.notes is not None else ())):
-            tell(f"{name}: {line}")
-            progress.say(f"{name}: {line}")
+        if show_card:
+            card = describe(data[name])
+            for line in format_card(card, width=None):
+                tell(line)
+            for line in format_card(card, short=True):
+                progress.say(line)
     return data
+
+
+def check_data(data: Mapping[str, TaskData], *, strict: bool = False) -> None:
+    """Refuse data from which nothing can be learned; if `strict`, all that have a warning.
+
+    Raises:
+        DataError: with every such warning.
+    """
+    problems = [
+        Problem(f"tasks.{name}", warning.sentence)
+        for name, task_data in data.items()
+        for warning in describe(task_data).warnings
+        if strict or warning.is_fatal
+    ]
+    if problems:
+        raise DataError(problems)
+
+
+def first_examples(data: TaskData, count: int) -> JSON:
+    """The first examples of each split, by split: where each one is, and its input and target as the model gets them.
+
+    Sequences of numbers are given by their shape.
+    """
+    examples: dict[str, JSON] = {}
+    for name, split in data.splits.items():
+        examples[name] = []
+        for i in range(min(count, len(split))):
+            example = {"id": split.ids[i], "input": _readable(data.input, split.x[i])}
+            if split.y is not None:
+                example["target"] = _readable(data.target, split.y[i])
+            examples[name].append(example)
+    return examples
+
+
+def _readable(side: Field, array: np.ndarray) -> JSON:
+    value = side.decode(array)
+    if isinstance(value, np.ndarray):
+        return f"{' x '.join(map(str, value.shape))} numbers"
+    return value
 
 
 def tasks_and_fields(data: Mapping[str, TaskData]) -> dict[str, tuple[Task, Field, Field]]:
@@ -71,9 +119,8 @@ def tasks_and_fields(data: Mapping[str, TaskData]) -> dict[str, tuple[Task, Fiel
 
 
 def data_facts(data: TaskData) -> JSON:
-    """What data.json says of a task: what the data is, the files and their hashes, and each split's report."""
-    splits = {name: split.report.facts() for name, split in data.splits.items()}
-    return {"about": dict(data.task.about), **data.content, "splits": splits}
+    """What data.json says of a task: its card, and the key of the stored data."""
+    return {"key": data.content.get("key"), **describe(data).facts()}
 
 
 def _key(entry: TaskEntry) -> dict[str, Any]:

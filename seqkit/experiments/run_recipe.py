@@ -16,7 +16,7 @@ from seqkit._version import __version__
 from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
 from seqkit.experiments.hyperparameters import flatten
-from seqkit.experiments.prepare import data_facts, prepare_data, tasks_and_fields
+from seqkit.experiments.prepare import check_data, data_facts, prepare_data, tasks_and_fields
 from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
 from seqkit.model import Model, build_model, save_model
@@ -53,12 +53,19 @@ class RunResult:
 
 
 def run_recipe(
-    recipe: Recipe, run: Run, progress: Progress, *, resume: bool = False, stop: Interrupts | None = None
+    recipe: Recipe,
+    run: Run,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    strict: bool = False,
+    stop: Interrupts | None = None,
 ) -> RunResult:
     """Train what the recipe says in this run folder, score the best checkpoint, write the model.
 
     Args:
         resume: go on from the newest checkpoint of the run.
+        strict: warnings about the data are errors.
         stop: listens to signals already; None: signals are listened to until this returns.
 
     Raises:
@@ -76,7 +83,7 @@ def run_recipe(
         plugins = _record_plugins(recipe, run, progress, resume)
         versions = f"torch {torch.__version__}; seqkit {__version__}"
         run.log(f"device {describe(device)}; {torch.get_num_threads()} threads; {versions}")
-        return _run_recipe(recipe, device, run, progress, listening, plugins=plugins, resume=resume)
+        return _run_recipe(recipe, device, run, progress, listening, plugins=plugins, resume=resume, strict=strict)
 
 
 def _run_recipe(
@@ -88,9 +95,11 @@ def _run_recipe(
     *,
     plugins: JSON,
     resume: bool,
+    strict: bool,
 ) -> RunResult:
     data = prepare_data(recipe, progress, run.log, stop=stop)
     run.write_data_facts({name: data_facts(task_data) for name, task_data in data.items()})
+    check_data(data, strict=strict)
     stop.check("stopped before training; go on with --resume")
 
     model = build_seeded(recipe, data, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Self, final
 
@@ -15,6 +15,9 @@ from seqkit.types import JSON, Field
 
 UNSEEN: Final = "<unseen>"
 """The label that stands for all labels that are not in the training data, if such labels are allowed."""
+
+NO_LABEL: Final = "<none>"
+"""What values without any of several labels are counted under."""
 
 
 @final
@@ -40,6 +43,9 @@ class Label(Field):
 
     def decode(self, array: np.ndarray) -> str:
         return _fitted(self.vocabulary)[int(array)]
+
+    def count_classes(self, arrays: Sequence[np.ndarray]) -> Mapping[str, int]:
+        return _named_counts(self.labels, np.bincount(np.array(arrays, dtype=np.int64), minlength=self.size))
 
     @property
     def labels(self) -> list[str]:
@@ -87,6 +93,11 @@ class Labels(Field):
     def decode(self, array: np.ndarray) -> list[str]:
         """The labels whose entry is above one half, in the order of their numbers."""
         return _fitted(self.vocabulary).names(np.flatnonzero(np.asarray(array) > 0.5))
+
+    def count_classes(self, arrays: Sequence[np.ndarray]) -> Mapping[str, int]:
+        """How many values have each label; those without any are counted under `NO_LABEL`."""
+        rows = np.array(arrays).reshape(-1, self.size) > 0.5
+        return _named_counts([*self.labels, NO_LABEL], [*rows.sum(axis=0), (~rows.any(axis=1)).sum()])
 
     @property
     def labels(self) -> list[str]:
@@ -159,6 +170,28 @@ class Tags(Field):
         if self.scheme and self.learned and self.scheme != self.learned:
             return convert(tags, self.learned, self.scheme)
         return tags
+
+    @property
+    def class_unit(self) -> str:  # type: ignore[override]
+        return "spans" if self.scheme else "tags"
+
+    def count_classes(self, arrays: Sequence[np.ndarray]) -> Mapping[str, int]:
+        """How many spans there are of each type; without a scheme, how many tags of each kind."""
+        numbers = np.concatenate([np.zeros(0, np.int64), *arrays]).astype(np.int64)
+        scheme = self.learned
+        if scheme is None:
+            return _named_counts(self.labels, np.bincount(numbers, minlength=self.size))
+        types = list(dict.fromkeys(kind for label in self.labels if (kind := type_of(label, scheme))))
+        # A span starts where a tag says so, or where its type is not that of the tag before it.
+        type_of_tag = np.array([types.index(kind) if (kind := type_of(label, scheme)) else -1 for label in self.labels])
+        begins = np.array([scheme != "plain" and parted(label, scheme)[0] in "BS" for label in self.labels])
+        kinds = type_of_tag[numbers]
+        is_new = np.ones(len(numbers), dtype=bool)
+        is_new[1:] = kinds[1:] != kinds[:-1]
+        starts = np.cumsum([0, *map(len, arrays)], dtype=np.int64)[:-1]
+        is_new[starts] = True
+        is_start = (kinds >= 0) & (is_new | begins[numbers])
+        return _named_counts(types, np.bincount(kinds[is_start], minlength=len(types)))
 
     @property
     def learned(self) -> Scheme | None:
@@ -251,6 +284,10 @@ def _label_vocabulary(labels: Iterable[str]) -> Vocabulary:
     if not vocabulary.symbols:
         raise ValueError("training has no label at all")
     return vocabulary
+
+
+def _named_counts(names: Sequence[str], counts: Iterable[int]) -> dict[str, int]:
+    return {name: int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def _fitted(vocabulary: Vocabulary | None) -> Vocabulary:

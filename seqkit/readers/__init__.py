@@ -7,6 +7,7 @@ What all of them do:
 * a line ends with LF, CR LF or the end of the file. Nothing else ends a line: not U+2028, U+0085, vertical tab, form
   feed, nor a CR inside a line. These characters are kept;
 * `.gz` files are decompressed;
+* what is passed over (blank lines, columns that are not asked for) is reported to `seqkit.reading`;
 * a file that cannot be read with certainty is a `DataError` that says `file:line:column`: an empty file, a byte that is
   not UTF-8, UTF-16, a NUL, a file whose lines end in CR alone, damaged gzip. Columns count characters from 1.
 """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from seqkit.errors import DataError, suggest
 from seqkit.readers.line_reader import Line, fail, kept_lines, list_names
+from seqkit.reading import report_columns
 from seqkit.types import Example, Flaw
 
 
@@ -34,22 +35,32 @@ def jsonl(
             surrogate pair, which not all programs read in the same way.
     """
     path = Path(path)
+    used = {"input": input} if target is None else {"input": input, "target": target}
+    keys: dict[str, None] = {}
+    first: list[Any] = []
     for line in kept_lines(path, skip_blank=skip_blank, flaws=flaws):
         id = f"{path.name}:{line.number}"
         try:
-            yield _example(path, line, input, target, id)
+            row = _row(path, line, used.values())
         except DataError as error:
             if not flaws:
                 raise
             yield Example(Flaw(line.flaw or error.problems[0].what), None, id)
+            continue
+        keys |= dict.fromkeys(row)
+        first = first or [row[key] for key in used.values()]
+        yield Example(row[input], None if target is None else row[target], id)
+    unused = [key for key in keys if key not in used.values()]
+    report_columns(path.name, used, unused, header=True, first=first)
 
 
-def _example(path: Path, line: Line, input: str, target: str | None, id: str) -> Example:
+def _row(path: Path, line: Line, keys: Iterable[str]) -> dict[str, Any]:
+    """The JSON object in a line. It has these keys."""
     row = _object(path, line)
-    for key in (input, *((target,) if target is not None else ())):
+    for key in keys:
         if key not in row:
             fail(path, line.number, None, f"has no key '{key}'", suggest(key, row) or list_names("keys", row))
-    return Example(row[input], None if target is None else row[target], id)
+    return row
 
 
 def _object(path: Path, line: Line) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, NoReturn
 
 from seqkit.errors import DataError, Problem
+from seqkit.reading import report_left_out
 
 LONGEST_LINE: Final = 1 << 28
 """Bytes. A longer line is refused, because it is hardly a line of text; it may be a decompression bomb."""
@@ -71,8 +72,17 @@ def numbered(path: Path | str, *, flaws: bool = False) -> Iterator[Line]:
 
 
 def kept_lines(path: Path, *, skip_blank: bool, flaws: bool = False) -> Iterator[Line]:
-    """The lines of a file, without those of nothing but white space if `skip_blank`."""
-    return (line for line in numbered(path, flaws=flaws) if not (skip_blank and not line.text.strip()))
+    """The lines of a file, without those of nothing but white space if `skip_blank`, which are reported."""
+    for line in numbered(path, flaws=flaws):
+        if skip_blank and not line.text.strip():
+            report_blank(path, line)
+        else:
+            yield line
+
+
+def report_blank(path: Path, line: Line) -> None:
+    """Report that a blank line is left out."""
+    report_left_out("blank line", f"{path.name}:{line.number}")
 
 
 class Piece(NamedTuple):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from seqkit.errors import DataError, UsageError, suggest
-from seqkit.readers.line_reader import Line, fail, kept_lines, list_names, numbered
+from seqkit.readers.line_reader import Line, fail, kept_lines, list_names, numbered, report_blank
+from seqkit.reading import report_columns
 from seqkit.types import Example, Flaw
 
 Column: TypeAlias = str | int
@@ -92,7 +93,8 @@ def _table(
     if has_names and header is False:
         raise UsageError("a column can be given by name only if the file has a header")
     positions: list[int] = []
-    width, first_line = 0, 0
+    names: list[str] = []
+    width, first_line, is_reported = 0, 0, False
     for number, fields, flaw in rows:
         if flaw:
             yield Example(Flaw(flaw), None, f"{path.name}:{number}")
@@ -101,6 +103,7 @@ def _table(
             width, first_line = len(fields), number
             positions = [_position(path, number, column, fields) for column in columns]
             if has_names or header:
+                names = fields
                 continue
         if len(fields) != width:
             what = f"has {len(fields):,} columns, but line {first_line} has {width:,}"
@@ -108,10 +111,21 @@ def _table(
                 fail(path, number, None, what)
             yield Example(Flaw(what), None, f"{path.name}:{number}")
             continue
+        if not is_reported:
+            _report(path, positions, width, names, fields)
+            is_reported = True
         target_value = None if target is None else fields[positions[1]]
         yield Example(fields[positions[0]], target_value, f"{path.name}:{number}")
     if not positions:
         fail(path, None, None, "has nothing but blank lines")
+
+
+def _report(path: Path, positions: Sequence[int], width: int, names: Sequence[str], first: Sequence[str]) -> None:
+    """Report the columns of a table. `names` are those of its header, empty without one; `first` is the first row."""
+    columns: Sequence[Column] = names or range(1, width + 1)
+    used = {side: columns[position] for side, position in zip(("input", "target"), positions, strict=False)}
+    unused = [column for position, column in enumerate(columns) if position not in positions]
+    report_columns(path.name, used, unused, header=bool(names), first=first)
 
 
 def _position(path: Path, number: int, column: Column, fields: Sequence[str]) -> int:
@@ -132,6 +146,7 @@ def _records(path: Path, delimiter: str, skip_blank: bool, flaws: bool) -> Itera
     file_lines = numbered(path, flaws=flaws)
     for line in file_lines:
         if skip_blank and not line.text.strip():
+            report_blank(path, line)
             continue
         if '"' not in line.text or line.flaw:
             yield line.number, line.text.split(delimiter), line.flaw

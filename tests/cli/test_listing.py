@@ -62,7 +62,7 @@ class TestMain:
         result = call("recipe", "check", "x")
         assert result.exit_code == 2
         assert "no verb is called 'recipe'; did you mean 'recipes'" in result.stderr
-        assert "available: run, evaluate" in call("qqq").stderr
+        assert "available: run, data, evaluate" in call("qqq").stderr
         assert call("--nothing").exit_code == 2
 
     def test_a_users_mistake_is_a_line_and_with_debug_a_traceback(self, site: Path) -> None:

@@ -35,7 +35,7 @@ def open_entry(folder: Path) -> tuple[JSON, dict[str, Split]] | None:
             return None
         manifest = json.loads(outer["manifest"])
         splits = {
-            name: open_split(folder, name, stored["arrays"], SplitReport(**stored["report"]))
+            name: open_split(folder, name, stored["arrays"], SplitReport.restore(stored["report"]))
             for name, stored in manifest["splits"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):

@@ -13,6 +13,9 @@ from seqkit.data.store.encode import DIGEST
 _QUERIES: Final = 1 << 20
 """Hashes of another split that are compared with train at a time."""
 
+DIFFERENT_COUNTED: Final = 1000
+"""Different inputs of a split are counted up to this number."""
+
 _BLOCK: Final = 1 << 18
 """Hashes of train that are read at a time."""
 
@@ -32,6 +35,7 @@ class DuplicateCounter:
         self._train_is_complete = False
         self._queries = bytearray()
         self._count = 0
+        self._different: set[bytes] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +47,7 @@ class DuplicateCounter:
 
     def add_train(self, digests: bytes) -> None:
         """Add the hashes of some inputs of train."""
+        self._count_different(digests)
         with self._path.open("ab") as file:
             file.write(digests)
 
@@ -52,6 +57,7 @@ class DuplicateCounter:
 
     def add(self, digests: bytes) -> None:
         """Add the hashes of some inputs of another split."""
+        self._count_different(digests)
         if not self._train_is_complete:
             return
         self._queries += digests
@@ -65,6 +71,18 @@ class DuplicateCounter:
         self._compare()
         count, self._count = self._count, 0
         return count
+
+    def take_different(self) -> int | None:
+        """How many different inputs were added since the last call; None: more than `DIFFERENT_COUNTED`."""
+        count = len(self._different)
+        self._different.clear()
+        return count if count <= DIFFERENT_COUNTED else None
+
+    def _count_different(self, digests: bytes) -> None:
+        for start in range(0, len(digests), DIGEST):
+            if len(self._different) > DIFFERENT_COUNTED:
+                return
+            self._different.add(digests[start : start + DIGEST])
 
     def _compare(self) -> None:
         """Count the collected hashes that are in the file.

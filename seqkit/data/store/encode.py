@@ -177,6 +177,7 @@ class ChunkEncoder:
             origin = np.array(self._origin, dtype=np.int64)
             chunk.arrays["origin"] = ArrayChunk(_ORIGIN_KIND, origin.tobytes(), None)
         chunk.digests = b"".join(self._digests)
+        self._report.count_classes()
         chunk.counts = self._report.counts
         if "x" in chunk.arrays and self._report.counts_unknown_at_once:
             (dtype, shape), raw = chunk.arrays["x"].kind, chunk.arrays["x"].raw

@@ -20,6 +20,7 @@ from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
 from seqkit.data.store.report import ReportBuilder
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.io.cache import cache_folder, sha256_of
+from seqkit.reading import collect_reports
 from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
 
 _PROGRESS_EVERY = 1024
@@ -191,13 +192,19 @@ class _Preparation:
         stored: dict[str, JSON] = {}
         with DuplicateCounter(folder / "inputs.seen") as duplicates:
             for split in self.splits:
-                with Writer(folder, split) as writer:
+                with collect_reports() as reading, Writer(folder, split) as writer:
                     builder, left_out = self._encode(split, input, target, writer, problems, duplicates)
                 if split == "train":
                     duplicates.finish_train()
                 seen = None if split == "train" else duplicates.take_count()
                 first = [str(problem) for problem in left_out.first]
-                report = builder.report(seen_in_train=seen, quarantined=left_out.count, quarantined_first=first)
+                report = builder.report(
+                    different_inputs=duplicates.take_different(),
+                    seen_in_train=seen,
+                    quarantined=left_out.count,
+                    quarantined_first=tuple(first),
+                    reading=reading,
+                )
                 if not report.examples and not problems.count:
                     raise DataError([Problem(split, "no example of this split can be read"), *left_out.first])
                 stored[split] = {"report": report.facts(), "arrays": writer.arrays}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, final
 
 import numpy as np
 
+from seqkit.reading import Reading
 from seqkit.types import JSON, Field, Limit
 
 
@@ -22,17 +24,24 @@ class SplitReport:
         examples: examples read.
         rows: rows stored; more than examples where long ones were cut into windows.
         steps: steps stored.
-        longest: steps of the longest example, before any cut.
+        shortest: steps of the shortest example, before any cut.
+        median: half of the examples have at most this many steps, before any cut.
+        length_95: 95 of 100 examples have at most this many.
+        longest: steps of the longest example.
         limit: the most steps that an example may have, or None.
         truncate: what happens to a longer one.
         cut_examples: examples longer than the limit.
         cut_steps: steps that were cut off and are in no row.
         cut_labels: labels that were cut off with them; of BIO tags only those that are not `O`.
         unknown: steps whose symbol the vocabulary does not know; None if the field has no unknown symbol.
+        different_inputs: how many different inputs there are; None: more than `DIFFERENT_COUNTED`.
         seen_in_train: examples whose whole input is also an input of train; None for train.
         quarantined: inputs that could not be encoded and were left out, as the task allows. `examples` does not count
             them.
         quarantined_first: where the first of them are, and what is wrong with each.
+        classes: how often each class occurs; empty if the target has no classes.
+        class_unit: what is counted there: examples, tags, spans.
+        reading: what the readers used and passed over.
     """
 
     split: str
@@ -40,6 +49,9 @@ class SplitReport:
     examples: int = 0
     rows: int = 0
     steps: int = 0
+    shortest: int = 0
+    median: int = 0
+    length_95: int = 0
     longest: int = 0
     limit: int | None = None
     truncate: str | None = None
@@ -47,13 +59,19 @@ class SplitReport:
     cut_steps: int = 0
     cut_labels: int = 0
     unknown: int | None = None
+    different_inputs: int | None = None
     seen_in_train: int | None = None
     quarantined: int = 0
     quarantined_first: tuple[str, ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)
+    class_unit: str = "examples"
+    reading: Reading = field(default_factory=Reading)
 
-    def __post_init__(self) -> None:
-        # From JSON it comes as a list.
-        object.__setattr__(self, "quarantined_first", tuple(self.quarantined_first))
+    @classmethod
+    def restore(cls, facts: JSON) -> SplitReport:
+        """The report whose `facts` these are."""
+        first, reading = tuple(facts["quarantined_first"]), Reading.restore(facts["reading"])
+        return cls(**facts | {"quarantined_first": first, "reading": reading})
 
     @property
     def unknown_share(self) -> float:
@@ -66,8 +84,10 @@ class SplitReport:
         return self.cut_steps / max(1, self.steps + self.cut_steps)
 
     def facts(self) -> JSON:
-        """The numbers as JSON."""
-        return asdict(self) | {"quarantined_first": list(self.quarantined_first)}
+        """Everything as JSON."""
+        facts = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
+        first, classes = list(self.quarantined_first), dict(self.classes)
+        return facts | {"quarantined_first": first, "classes": classes, "reading": self.reading.facts()}
 
     def lines(self) -> list[str]:
         """The report for a human: one line of numbers, and one for each thing to know about."""
@@ -104,22 +124,42 @@ class SplitReport:
 @final
 @dataclass(slots=True)
 class Counts:
-    """The numbers of a report that add up; see `SplitReport`."""
+    """The numbers of a report that add up; see `SplitReport`.
+
+    Attributes:
+        lengths: how many examples have so many steps, before any cut.
+    """
 
     examples: int = 0
     rows: int = 0
     steps: int = 0
-    longest: int = 0
     cut_examples: int = 0
     cut_steps: int = 0
     cut_labels: int = 0
     unknown: int = 0
+    lengths: Counter[int] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)
 
     def join(self, later: Counts) -> None:
         """Add the numbers of later examples."""
-        for name, value in asdict(later).items():
-            before = getattr(self, name)
-            setattr(self, name, max(before, value) if name == "longest" else before + value)
+        for attribute in fields(self):
+            before, value = getattr(self, attribute.name), getattr(later, attribute.name)
+            if isinstance(before, Counter):
+                before.update(value)
+            else:
+                setattr(self, attribute.name, before + value)
+
+    def facts(self) -> dict[str, Any]:
+        """The numbers as fields of a `SplitReport`."""
+        numbers = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
+        del numbers["lengths"]
+        lengths = sorted(self.lengths)
+        up_to = np.cumsum([self.lengths[length] for length in lengths])
+        quantiles = {"shortest": 0.0, "median": 0.5, "length_95": 0.95, "longest": 1.0}
+        for name, share in quantiles.items():
+            at = int(np.searchsorted(up_to, share * self.examples))
+            numbers[name] = lengths[at] if lengths else 0
+        return numbers | {"classes": dict(self.classes)}
 
 
 class ReportBuilder:
@@ -149,6 +189,9 @@ class ReportBuilder:
         self._input = input
         self._ragged = input.ragged
         self._max_length = limit.max_length if limit else None
+        self._target = target
+        self._counts_classes = target is not None and type(target).count_classes is not Field.count_classes
+        self._targets: list[np.ndarray] = []
         self._labels: list[str] | None = getattr(target, "labels", []) if target and target.aligned else None
 
     @property
@@ -161,7 +204,9 @@ class ReportBuilder:
         length = len(x) if self._ragged else 1
         counts = self.counts
         counts.examples += 1
-        counts.longest = max(counts.longest, length)
+        counts.lengths[length] += 1
+        if y is not None and self._counts_classes:
+            self._targets.append(y)
         self.is_uncut = self._max_length is None or length <= self._max_length
         if self.is_uncut:
             counts.rows += 1
@@ -183,12 +228,20 @@ class ReportBuilder:
             counts.unknown += sum(self._input.count_unknown(x[selection]) for selection in selections)
         return selections
 
+    def count_classes(self) -> None:
+        """Count the classes of the examples since the last call: for many at a time, which is faster."""
+        if self._targets and self._target is not None:
+            self.counts.classes.update(self._target.count_classes(self._targets))
+            self._targets.clear()
+
     def report(self, **more: Any) -> SplitReport:
         """The report; `more` are the fields of `SplitReport` that are not counted here."""
-        counts = asdict(self.counts) | {"unknown": None if self._input.unknown is None else self.counts.unknown}
+        self.count_classes()
+        counts = self.counts.facts() | {"unknown": None if self._input.unknown is None else self.counts.unknown}
         return SplitReport(
             self._split,
             unit=self._input.unit,
+            class_unit=self._target.class_unit if self._target else "examples",
             limit=self.limit.max_length if self.limit else None,
             truncate=self.limit.truncate if self.limit else None,
             **counts,

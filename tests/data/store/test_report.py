@@ -150,5 +150,5 @@ def test_the_report_is_json_and_the_same_when_reused(tmp_path: Path) -> None:
     for name in REVIEWS:
         report = again.splits[name].report
         assert report == first.splits[name].report
-        assert SplitReport(**json.loads(json.dumps(report.facts()))) == report
+        assert SplitReport.restore(json.loads(json.dumps(report.facts()))) == report
     assert [again.splits[name].report.seen_in_train for name in REVIEWS] == [None, 1, 0]

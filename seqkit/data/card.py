@@ -1,0 +1,262 @@
+"""The card of a task's data: what was read, how it is divided, what was left out, and what looks wrong.
+
+A card is a pure value: it is made of the reports that were stored with the splits, so that data that was stored
+earlier has the same card. `seqkit run` and `seqkit data` tell it; `seqkit.data.card_table` puts it in words.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, final
+
+from seqkit.data.store import SplitReport
+from seqkit.data.task_data import TaskData
+from seqkit.fields.labels import NO_LABEL
+from seqkit.reading import Columns
+from seqkit.types import JSON
+
+MANY_CLASSES: Final = 100
+"""So many classes are no classes, if there are fewer than two examples of each."""
+
+FEW_REPEATS: Final = 5
+"""A column of inputs is one of few values if each occurs so many times on average."""
+
+_SHOWN: Final = 5
+"""Names that are shown of a list."""
+
+_HEADER_WORDS: Final = frozenset((
+    "audio", "author", "category", "class", "classes", "comment", "content", "date", "document", "emotion",
+    "entity", "file", "filename", "gold", "id", "idx", "index", "input", "input_text", "intent", "key", "kind",
+    "label", "labels", "language", "name", "number", "output", "path", "phrase", "polarity", "review", "seq",
+    "sequence", "score", "sentence", "sentiment", "source", "speaker", "split", "src", "stars", "tag", "tags",
+    "target", "target_text", "text", "title", "topic", "transcript", "transcription", "translation", "tweet",
+    "type", "utterance", "value", "wav", "word", "words",
+))  # fmt: skip
+"""What columns are often called."""
+
+_NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DataWarning:
+    """Something that looks wrong.
+
+    Attributes:
+        code: what it is, for programs: "header-as-example".
+        sentence: what it is and what to do, for people.
+        is_fatal: nothing can be learned from such data: a run refuses it even if it is not strict.
+    """
+
+    code: str
+    sentence: str
+    is_fatal: bool = False
+
+    def facts(self) -> JSON:
+        """As JSON."""
+        return {"code": self.code, "sentence": self.sentence}
+
+
+@final
+@dataclass(frozen=True)
+class DataCard:
+    """What is known of a task's data.
+
+    Attributes:
+        task: the task's name in the recipe.
+        splits: the report of each split.
+        files: split, name, bytes and SHA-256 of each file, if the task names its files.
+        about: facts that the task gives: data set, licence.
+        notes: what else the task, and those who stored its data, have to say.
+        warnings: what looks wrong.
+    """
+
+    task: str
+    splits: Mapping[str, SplitReport]
+    files: JSON = ()
+    about: Mapping[str, JSON] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[DataWarning, ...] = ()
+
+    def facts(self) -> JSON:
+        """Everything as JSON, for `data.json` and `seqkit data --json`."""
+        return {
+            "about": dict(self.about),
+            "files": list(self.files),
+            "splits": {name: report.facts() for name, report in self.splits.items()},
+            "notes": list(self.notes),
+            "warnings": [warning.facts() for warning in self.warnings],
+        }
+
+
+def describe(data: TaskData) -> DataCard:
+    """The card of a task's prepared data."""
+    reports = {name: split.report for name, split in data.splits.items()}
+    files, notes = data.content.get("files", ()), tuple(data.content.get("notes", ()))
+    return DataCard(data.name, reports, files, dict(data.task.about), notes, find_warnings(reports))
+
+
+def find_warnings(splits: Mapping[str, SplitReport]) -> tuple[DataWarning, ...]:
+    """Everything that looks wrong about these splits of one task."""
+    return tuple(
+        warning
+        for find in (_headers, _swapped_columns, _few_classes, _similar_classes, _unknown_symbols, _absent_classes)
+        for warning in find(splits)
+    )
+
+
+def _headers(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
+    """First lines that were read as examples and look like the names of columns."""
+    tables: dict[str, Columns] = {}
+    classes: Counter[str] = Counter()
+    for report in splits.values():
+        tables |= {name: table for name, table in report.reading.tables.items() if not table.header}
+        classes.update(report.classes)
+    firsts = Counter(table.first for table in tables.values() if len(table.first) > 1)
+    suspects: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, table in tables.items():
+        fields = [text.strip().strip("\"'") for text in table.first]
+        if not fields or not all(map(_is_like_a_name, fields)):
+            continue
+        known = sum(any(part in _HEADER_WORDS for part in _NOT_LETTERS.split(text.casefold())) for text in fields)
+        place = table.used.get("target")
+        label = table.first[place - 1] if isinstance(place, int) else ""
+        is_label_rare = (
+            0
+            < classes[label]
+            <= len(tables)
+            < min((count for other, count in classes.items() if other not in (label, NO_LABEL)), default=0)
+        )
+        if known * 3 >= len(fields) * 2 or firsts[table.first] > 1 or is_label_rare:
+            suspects[table.first].append(name)
+    for first, names in suspects.items():
+        yield DataWarning(
+            "header-as-example",
+            f"line 1 of {_enumerated(names)} looks like a header ({', '.join(first)}), but was read as an example; "
+            "say that it is one (header: true), or delete the line",
+        )
+
+
+def _is_like_a_name(text: str) -> bool:
+    """Whether a field could be the name of a column: short, and without numbers or sentences."""
+    return 0 < len(text) <= 30 and text[0].isalpha() and len(text.split()) <= 2
+
+
+def _swapped_columns(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
+    """Inputs that repeat like classes, and classes that are as many as texts."""
+    train = splits.get("train")
+    if train is None or not train.classes or train.class_unit != "examples":
+        return
+    classes, examples, inputs = _occurring(train), train.examples, train.different_inputs
+    advice = "check which column is the input and which the target"
+    if inputs is not None and inputs < len(classes) and inputs * FEW_REPEATS <= examples:
+        counts = f"{examples:,} examples have {inputs:,} different inputs and {len(classes):,} classes"
+        yield DataWarning("columns-swapped", f"train: {counts}: the columns look swapped; {advice}")
+    elif len(classes) >= MANY_CLASSES and examples < 2 * len(classes):
+        counts = f"{examples:,} examples have {len(classes):,} classes"
+        yield DataWarning("columns-swapped", f"train: {counts}, as if the target were a text; {advice}")
+
+
+def _few_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
+    train = splits.get("train")
+    if train is None or not train.classes:
+        return
+    classes = _occurring(train)
+    if len(classes) == 1 and train.class_unit == "examples":
+        yield DataWarning(
+            "one-class",
+            f"train: every example has the class {classes[0]!r}, so there is nothing to learn; check the column or "
+            "folder that gives the class, or add examples of other classes",
+            is_fatal=True,
+        )
+    single = [name for name in classes if train.classes[name] == 1]
+    if single and len(classes) > 1:
+        few = f"one {train.class_unit.removesuffix('s')}"
+        yield DataWarning(
+            "class-with-one-example",
+            f"train: {_listed(single)} occur{'s' if len(single) == 1 else ''} in {few} only, which is too few to "
+            "learn from and may be a slip; correct it, or add examples",
+        )
+
+
+def _similar_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
+    """Classes whose names differ only by white space, case or Unicode normalisation."""
+    alike: dict[str, dict[str, None]] = defaultdict(dict)
+    for report in splits.values():
+        for name in _occurring(report):
+            alike[" ".join(unicodedata.normalize("NFKC", name).casefold().split())][name] = None
+    for names in alike.values():
+        if len(names) > 1:
+            yield DataWarning(
+                "similar-classes",
+                f"the classes {_listed(names)} differ only by {_difference(list(names))}; if they mean the same, "
+                "write them alike in the data",
+            )
+
+
+def _difference(names: Sequence[str]) -> str:
+    """By what such names differ, in words."""
+    kinds = []
+    spaced = ["".join(name.split()) for name in names]
+    if len(set(spaced)) < len(names):
+        kinds.append("white space")
+    composed = [unicodedata.normalize("NFKC", name) for name in spaced]
+    if len(set(composed)) < len(set(spaced)):
+        kinds.append("Unicode normalisation")
+    if len({name.casefold() for name in composed}) < len(set(composed)):
+        kinds.append("upper and lower case")
+    return " and ".join(kinds) or "white space"
+
+
+def _unknown_symbols(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
+    for name, report in splits.items():
+        if report.unknown_share <= 0.5:
+            continue
+        nothing_known = name == "train" and report.unknown == report.steps
+        share = "all" if report.unknown == report.steps else f"{report.unknown_share:.0%}"
+        where = "of the " + report.unit + " are"
+        advice = (
+            "lower min_count, or choose another unit or tokenizer"
+            if name == "train"
+            else "is it the same kind of text as train, and are words divided in the same way?"
+        )
+        yield DataWarning(
+            "mostly-unknown",
+            f"{name}: {share} {where} unknown to the vocabulary; {advice}",
+            is_fatal=nothing_known,
+        )
+
+
+def _absent_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
+    """Held-out splits without examples of a class that train has."""
+    train = splits.get("train")
+    if train is None:
+        return
+    for name, report in splits.items():
+        absent = [label for label in _occurring(train) if not report.classes.get(label)]
+        if name != "train" and report.examples and report.classes and absent:
+            yield DataWarning(
+                "class-absent",
+                f"{name}: has no {report.class_unit.removesuffix('s')} of {_listed(absent)}, so its scores do not "
+                "tell how well these are learned; add some, or split in another way",
+            )
+
+
+def _occurring(report: SplitReport) -> list[str]:
+    """The classes that occur, without the entry for examples that have none."""
+    return [name for name, count in report.classes.items() if count and name != NO_LABEL]
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first of some names in quotation marks, so that white space can be seen, and how many more there are."""
+    return _enumerated([repr(name) for name in names])
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    if len(names) > _SHOWN:
+        return f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN:,} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,145 @@
+"""A card of data in words: tables of at most 80 columns."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from seqkit.data.card import DataCard
+from seqkit.data.store import SplitReport
+from seqkit.reading import Columns, Reading
+from seqkit.types import JSON
+
+WIDTH: Final = 80
+SHORT_CLASSES: Final = 8
+"""Classes of the short table."""
+MOST_CLASSES: Final = 200
+"""Classes of the full one; `data.json` has all."""
+
+_NAME_WIDTH = 22
+_CELL_WIDTH = 17
+
+
+def format_card(card: DataCard, *, short: bool = False, width: int | None = WIDTH) -> list[str]:
+    """The card as lines: a table with a column for each split, what was left out and why, and the warnings.
+
+    Args:
+        card: the data of a task.
+        short: leave out the lengths, the columns of tables, and all but the commonest classes.
+        width: characters of a line; None: each sentence is one line.
+    """
+    sentences = [
+        *_rules(card),
+        *([] if short else _columns(card)),
+        *_left_out(card),
+        *_remarks(card),
+        *(f"warning: {warning.sentence}" for warning in card.warnings),
+    ]
+    if width is None:
+        return [*_table(card, short), *sentences]
+    return [*_table(card, short), *(line for sentence in sentences for line in _wrapped(sentence, width))]
+
+
+def format_examples(examples: Mapping[str, JSON]) -> list[str]:
+    """The first examples of each split as lines, each cut where the line ends."""
+    lines = []
+    for split, rows in examples.items():
+        for row in rows:
+            lines.append(f"{split} {row['id']}")
+            for side in ("input", "target"):
+                if side in row:
+                    text = row[side] if isinstance(row[side], str) else json.dumps(row[side], ensure_ascii=False)
+                    lines += textwrap.wrap(
+                        f"  {side:<6}  {text}", WIDTH, subsequent_indent=" " * 10, max_lines=3, placeholder=" …"
+                    )
+    return lines
+
+
+def _table(card: DataCard, short: bool) -> Iterator[str]:
+    reports = list(card.splits.values())
+    yield _row(card.task, [report.split for report in reports])
+    if card.files:
+        yield _row("files", [_files(card, report.split) for report in reports])
+    yield _row("examples", [f"{report.examples:,}" for report in reports])
+    yield _row(reports[0].unit, [f"{report.steps:,}" for report in reports])
+    lengths = {"shortest": "shortest", "median": "median", "length_95": "95 % at most", "longest": "longest"}
+    for attribute, name in lengths.items():
+        if not short or attribute == "longest":
+            yield _row(f"  {name}", [f"{getattr(report, attribute):,}" for report in reports])
+    if any(report.cut_examples for report in reports):
+        yield _row("  cut examples", [f"{report.cut_examples:,}" for report in reports])
+    if any(report.unknown is not None for report in reports):
+        yield _row("unknown", [f"{report.unknown_share:.2%}" for report in reports])
+    if any(report.seen_in_train is not None for report in reports):
+        seen = [report.seen_in_train for report in reports]
+        yield _row("inputs also in train", ["-" if count is None else f"{count:,}" for count in seen])
+    if any(report.quarantined for report in reports):
+        yield _row("cannot be read", [f"{report.quarantined:,}" for report in reports])
+    yield from _classes(reports, SHORT_CLASSES if short else MOST_CLASSES)
+
+
+def _classes(reports: Sequence[SplitReport], most: int) -> Iterator[str]:
+    """The classes, the commonest in the first split first."""
+    names = {name: None for report in reports for name in report.classes}
+    if not names:
+        return
+    ordered = sorted(names, key=lambda name: [-report.classes.get(name, 0) for report in reports])
+    unit = reports[0].class_unit
+    yield _row(f"classes: {len(names):,}", [unit if index == 0 else "" for index in range(len(reports))])
+    for name in ordered[:most]:
+        yield _row(f"  {_shown(name)}", [f"{report.classes.get(name, 0):,}" for report in reports])
+    if rest := ordered[most:]:
+        sums = [sum(report.classes.get(name, 0) for name in rest) for report in reports]
+        yield _row(f"  {len(rest):,} more", [f"{count:,}" for count in sums])
+
+
+def _files(card: DataCard, split: str) -> str:
+    names = [file["name"] for file in card.files if file["split"] == split]
+    return names[0] if len(names) == 1 and len(names[0]) < _CELL_WIDTH else f"{len(names):,}"
+
+
+def _rules(card: DataCard) -> Iterator[str]:
+    rules = dict.fromkeys(rule for report in card.splits.values() for rule in report.reading.split_rules)
+    yield from (f"split {rule}" for rule in rules)
+
+
+def _columns(card: DataCard) -> Iterator[str]:
+    tables: dict[str, Columns] = {}
+    for report in card.splits.values():
+        tables |= report.reading.tables
+    for name, table in tables.items():
+        used = ", ".join(f"{side} {column}" for side, column in table.used.items())
+        unused = f"; not used: {', '.join(map(str, table.unused))}" if table.unused else ""
+        yield f"columns of {name}: {used}{unused}"
+
+
+def _left_out(card: DataCard) -> Iterator[str]:
+    for name, report in card.splits.items():
+        for kind, things in report.reading.left_out.items():
+            first = "at" if things.count == 1 else "the first at"
+            yield f"{name} leaves out {things.count:,} x {kind}, {first} {things.first}"
+        for problem in report.quarantined_first:
+            yield f"{name} leaves out {problem}"
+
+
+def _remarks(card: DataCard) -> Iterator[str]:
+    joined = Reading()
+    for report in card.splits.values():
+        joined.join(Reading(remarks=report.reading.remarks))
+    yield from dict.fromkeys([*joined.remarks, *card.notes])
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return (f"{name:<{_NAME_WIDTH}} " + " ".join(f"{cell:>{_CELL_WIDTH}}" for cell in cells)).rstrip()
+
+
+def _shown(name: str) -> str:
+    """A class as it is, in quotation marks if it is not seen otherwise, and cut if it is long."""
+    name = name if name.isprintable() and name == name.strip() else repr(name)
+    return name if len(name) <= _NAME_WIDTH - 2 else name[: _NAME_WIDTH - 3] + "…"
+
+
+def _wrapped(sentence: str, width: int) -> list[str]:
+    return textwrap.wrap(sentence, width, subsequent_indent="  ", break_on_hyphens=False)
