@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_tsv(folder / "data" / f"{name}.tsv", rows(count))
     (folder / "recipe.yaml").write_text(
         "seed: 1\ntasks: {mood: {use: sentiment, folder: data}}\nencoder: {use: gru, dim: 8, hidden: 8}\n"
-        "train: {epochs: 12, batch: 4, lr: 0.02}\n"
+        "train: {epochs: 12, batch: 4, optimizer: {use: adamw, lr: 0.02}}\n"
     )
     assert call("run", folder / "recipe.yaml", "--out", folder / "run", "--quiet").exit_code == 0
     shutil.move(folder / "data", folder / "moved")
