@@ -156,6 +156,10 @@ class Field(ABC):
         """
         raise TypeError(f"{type(self).__name__} is not an input field: it has no layer")
 
+    def fit_files(self) -> Sequence[Path]:
+        """The files that `fit` and a new model's `layer` read: once the field is fitted, they need not be there."""
+        return ()
+
     def parse(self, line: str) -> Any:
         """One line of `seqkit predict` as an input value."""
         return line

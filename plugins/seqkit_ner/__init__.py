@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -126,18 +125,9 @@ def ner(
         best="accuracy" if tag_scheme is None else "span_f1",
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
-        files=examples.files if vectors is None else _files_and_vectors(examples, vectors),
+        files=examples.files,
         about=examples.about,
     )
-
-
-def _files_and_vectors(source: sources.Source, vectors: Path) -> Callable[[str], Sequence[Path]]:
-    """The files that a split is read from, and the file of word vectors."""
-
-    def files(split: str) -> Sequence[Path]:
-        return [*(source.files(split) if source.files else ()), vectors]
-
-    return files
 
 
 def ner_text(

@@ -153,6 +153,9 @@ class Words(Field):
         """How many words are unknown: those whose id is that of the unknown word of their shape."""
         return int(np.count_nonzero(array[:, 0] == array[:, 1]))
 
+    def fit_files(self) -> Sequence[Path]:
+        return () if self.vectors is None else (self.vectors,)
+
     def state(self) -> JSON:
         if self.words is None or self.letters is None:
             return None

@@ -158,17 +158,20 @@ class _Preparation:
         self.notes: list[str] = []
 
     def files(self) -> JSON:
-        """The files that the splits are read from, with size and hash; an empty list if the task names none."""
+        """The files that the splits are read from and that fields learn from, with size and hash, as far as known."""
+        paths: list[tuple[str, Path]] = []
+        if self.task.files is not None:
+            paths += [(split, path) for split in self.read for path in self.task.files(split)]
+        if self.fitted is None:
+            paths += [("train", path) for side in (self.task.input, self.task.target) for path in side.fit_files()]
         files: list[JSON] = []
-        for split in self.read if self.task.files is not None else ():
-            assert self.task.files is not None
-            for path in self.task.files(split):
-                self.progress(len(files), None, f"hashing {path.name}")
-                try:
-                    size, digest = path.stat().st_size, sha256_of(path)
-                except OSError as error:
-                    raise DataError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
-                files.append({"split": split, "name": path.name, "bytes": size, "sha256": digest})
+        for split, path in paths:
+            self.progress(len(files), None, f"hashing {path.name}")
+            try:
+                size, digest = path.stat().st_size, sha256_of(path)
+            except OSError as error:
+                raise DataError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
+            files.append({"split": split, "name": path.name, "bytes": size, "sha256": digest})
         return files
 
     def key(self, key: JSON, files: JSON) -> str:
