@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from seqkit import Count, Next, Share, Task, Tokens
-from seqkit_charlm.sources import Corpus
+from seqkit import Count, Example, Next, Share, Task, Tokens
+from seqkit_charlm.sources import Corpus, documents_of
 from seqkit_charlm.splits import PositionSplit
 
 __all__ = ["charlm"]
@@ -65,6 +66,10 @@ def charlm(
     )
     whole_words = unit in ("words", "pieces")
     split_text = PositionSplit(dev=dev, test=test, piece=piece, dev_at=dev_at, whole_words=whole_words)
+
+    def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
+        return (example for document in documents_of(path) for example in split_text.pieces(document))
+
     return Task(
         read=lambda split: split_text.examples(corpus.documents(), split),
         input=symbols,
@@ -75,4 +80,6 @@ def charlm(
         window=window,
         files=lambda split: corpus.files(),
         about=corpus.about() | {"split": split_text.about()},
+        read_file=read_file,
+        suffixes=(".txt", ""),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqkit import Dataset, File, fetch, readers
+from seqkit import DataError, Dataset, File, Problem, fetch, readers
 from seqkit_charlm.splits import Document
 
 _COMMIT = "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
@@ -66,3 +66,17 @@ class Corpus:
                 "licence": "PSF-2.0, the licence of the Python documentation",
             }
         return {"dataset": SHAKESPEARE.name, "licence": SHAKESPEARE.licence, "about": SHAKESPEARE.about}
+
+
+def documents_of(path: Path) -> list[Document]:
+    """The text of another file, or of each file `*.txt` of a folder.
+
+    Raises:
+        DataError: a file is missing or is not text.
+    """
+    if not path.exists():
+        raise DataError(Problem(str(path), "there is no such file or folder"))
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(Problem(str(path), "there is no file *.txt in this folder"))
+    return [(file.name, example.input) for file in files for example in readers.text(file)]

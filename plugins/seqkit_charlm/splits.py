@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -76,6 +76,10 @@ class PositionSplit:
                 line, counted = 1, starts[document]
             line, counted = line + text.count("\n", counted, start), start
             yield Example(text[start:stop], None, f"{documents[document][0]}:{line}")
+
+    def pieces(self, document: Document) -> Iterator[Example]:
+        """A whole document in pieces, as those of test are."""
+        return replace(self, dev=0.0, test=1.0).examples([document], "test")
 
     def _piece_edges(self, text: str, begin: int, end: int) -> list[int]:
         """Start of each piece of text[begin:end], and end. A last piece without a word is joined to the one before."""

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 import numpy as np
 
-from seqkit import DataError, MissingExtra, Problem, readers
+from seqkit import DataError, Flaw, MissingExtra, Problem, readers
 from seqkit_genome.alphabet import GAPS, LETTERS, describe_invalid
 from seqkit_genome.options import Gaps, Names
 
@@ -28,13 +28,6 @@ LONGEST: Final = 1 << 28
 """Bases of a record. A longer one is refused, because a record is read into memory whole."""
 LONGEST_HEADER: Final = 1 << 16
 _PROBLEMS_SHOWN: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """Takes the place of a sequence that cannot be used. Attribute `what`: what is wrong with it."""
-
-    what: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
-from seqkit import JSON, Field
+from seqkit import JSON, Field, Flaw
 from seqkit_genome import alphabet
 from seqkit_genome.alphabet import ANY, LETTERS, PLAIN
-from seqkit_genome.fasta import Flaw
 from seqkit_genome.options import Scan, Spelling, Strands
 
 if TYPE_CHECKING:

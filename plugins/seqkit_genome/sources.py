@@ -85,6 +85,21 @@ class SequenceReader:
         for example in examples:
             yield example if label is None else replace(example, target=label)
 
+    def read_inputs(self, path: Path) -> Iterator[Example]:
+        """The sequences of a file, which need no class; a row that cannot be read is a `Flaw`."""
+        file_format = self.format_of(path.name)
+        if file_format in ("fasta", "fastq"):
+            # For predictions it is of no account that two records have one name.
+            examples = replace(self, names="allow")._read_records(path, "", file_format)
+        elif file_format == "uci":
+            examples = _read_uci(path)
+        else:
+            reader = readers.csv if file_format == "csv" else readers.tsv
+            has_names = isinstance(self.sequence, str) or isinstance(self.label, str)
+            header = has_names if self.header is None else self.header
+            examples = reader(path, input=self.sequence or 1, target=None, header=header, skip_blank=True, flaws=True)
+        return (replace(example, target=None) for example in examples)
+
     def format_of(self, name: str) -> Format:
         """The format of a file of this name. Raises UsageError if the name does not tell."""
         if self.format != "auto":
@@ -225,6 +240,34 @@ def user_files(
             reader.check(path.name, label is not None)
         file_sets[split] = FileSet(_existing(files, split), reader)
     return FileSource(file_sets, identity, held_out)
+
+
+def read_other(path: Path, labelled: bool, reader: SequenceReader) -> Iterator[Example]:
+    """The examples of a file, or of a folder with one file for each class and called after it (enhancer.fa).
+
+    Args:
+        path: the file or folder.
+        labelled: False: classes are not needed.
+        reader: reads the files.
+
+    Raises:
+        DataError: there is no such file, or the folder has no files of sequences.
+        UsageError: the classes of a file cannot be known.
+    """
+    if path.is_dir():
+        files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
+        known = [each for each in files if Path(each.name.removesuffix(".gz")).suffix.lower() in SUFFIXES]
+        if not known:
+            hint = "it should have a file for each class, such as enhancer.fa"
+            raise DataError(Problem(str(path), "has no file of sequences", hint))
+        labels = [Path(each.name.removesuffix(".gz")).stem for each in known]
+        return (example for each, label in zip(known, labels, strict=True) for example in reader.read(each, label))
+    if not path.exists():
+        raise DataError(Problem(str(path), "there is no such file or folder"))
+    if not labelled:
+        return reader.read_inputs(path)
+    reader.check(path.name, False)
+    return reader.read(path, None)
 
 
 def _existing(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[[], Sequence[tuple[Path, str | None]]]:

@@ -53,6 +53,7 @@ def names(
         files=examples.files,
         parse=_parse_kind,
         about=examples.about,
+        read_file=lambda path, split, labelled: sources.read_other(path, split),
     )
 
 

@@ -89,19 +89,41 @@ def languages() -> Source:
 def folder(path: Path) -> Source:
     """A folder of the user's files: `KIND.txt` for each kind of name, one name a line."""
 
-    def files(split: str) -> list[Path]:
-        paths = sorted(path.glob("*.txt"))
-        if not paths:
-            reason = "there is no file *.txt in this folder" if path.is_dir() else "there is no such folder"
-            hint = "it should have a file for each kind, such as Finnish.txt, with one name a line"
-            raise DataError(Problem(str(path), reason, hint))
-        return paths
-
-    return Source(lambda split: _split(files(split), split), files, {"dataset": str(path)})
+    return Source(lambda split: _split(_files_of(path), split), lambda split: _files_of(path), {"dataset": str(path)})
 
 
-def _split(files: Sequence[Path], split: str) -> Iterator[Example]:
-    """The names of a split, in the order of the files, without repeats in a file, chosen by their position in it."""
+def _files_of(folder: Path) -> list[Path]:
+    """The files of a folder of names. Raises DataError if there are none."""
+    paths = sorted(folder.glob("*.txt"))
+    if not paths:
+        reason = "there is no file *.txt in this folder" if folder.is_dir() else "there is no such folder"
+        hint = "it should have a file for each kind, such as Finnish.txt, with one name a line"
+        raise DataError(Problem(str(folder), reason, hint))
+    return paths
+
+
+def read_other(path: Path, split: str | None) -> Iterator[Example]:
+    """The names of a file that is called after their kind (Finnish.txt), or of all such files of a folder.
+
+    Args:
+        path: the file or folder.
+        split: which split of them; None: all of them, without repeats in a file.
+
+    Raises:
+        DataError: there is no such file or folder.
+    """
+    if path.is_dir():
+        return _split(_files_of(path), split)
+    if not path.exists():
+        raise DataError(Problem(str(path), "there is no such file or folder"))
+    return _split([path], split)
+
+
+def _split(files: Sequence[Path], split: str | None) -> Iterator[Example]:
+    """The names of a split, in the order of the files, without repeats in a file, chosen by their position in it.
+
+    None: of all splits.
+    """
     for path in files:
         seen: set[str] = set()
         for example in readers.lines(path, skip_blank=True):
@@ -110,5 +132,6 @@ def _split(files: Sequence[Path], split: str) -> Iterator[Example]:
                 continue
             position = len(seen) % _BLOCK
             seen.add(name)
-            if split == ("test" if position == _BLOCK - 1 else "dev" if position == _BLOCK - 2 else "train"):
+            own = "test" if position == _BLOCK - 1 else "dev" if position == _BLOCK - 2 else "train"
+            if split in (None, own):
                 yield Example([path.stem], name, example.id)

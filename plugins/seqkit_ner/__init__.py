@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from seqkit import Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncation, Words
 from seqkit.metrics import tag_scores
 from seqkit_ner import sources
-from seqkit_ner.options import DataSource, Separator
+from seqkit_ner.options import DataSource, Separator, WordTokenizer
 from seqkit_ner.scores import plain_scores, span_scores
+from seqkit_ner.tokenizer import locate_words
 
 __all__ = ["ner", "ner_text"]
 
@@ -33,6 +35,7 @@ def ner(
     learn: Literal["iob1", "iob2", "bioes", "plain"] = "bioes",
     repair: bool = False,
     allow_unseen: bool = False,
+    tokenizer: WordTokenizer = "spaces",
     lower: bool = True,
     digits: bool = True,
     min_count: Count = 1,
@@ -52,7 +55,8 @@ def ner(
     Scores are those of conlleval: F1, precision and recall of whole spans, over all types and for each type. A span is
     correct if its type, its first word and its last word are. Predictions are in the scheme of the data.
 
-    The model reads words and their characters. A line to predict is split on white space.
+    The model reads words and their characters. A line to predict is split by `tokenizer`, and predicted spans say which
+    characters of the line they are.
 
     Args:
         source: generated, sentences of news from a grammar in which names are made up and one name can be a person, a
@@ -75,6 +79,8 @@ def ner(
         learn: the scheme that the model learns in.
         repair: correct tags that break the scheme, as conlleval reads them.
         allow_unseen: allow types in dev or test that train does not have; their spans count as missed.
+        tokenizer: how a line of text to predict is split into words; your files are split already. spaces, by spaces
+            and tabs; punctuation, also between words and punctuation.
         lower: ignore the case of words (but not of their characters).
         digits: ignore which digits a word has (but not among its characters).
         min_count: a word seen less often in training is unknown.
@@ -96,14 +102,17 @@ def ner(
         UsageError: a column or a comment that no file can have.
     """
     tag_scheme = None if scheme == "none" else scheme
+    names = {"train": train, "dev": dev, "test": test}
+    reader = sources.ConllReader(
+        separator=separator, word=word_column, tag=tag_column, comment=comment, scheme=tag_scheme, repair=repair
+    )
     if folder is not None:
-        reader = sources.ConllReader(
-            separator=separator, word=word_column, tag=tag_column, comment=comment, scheme=tag_scheme, repair=repair
-        )
-        examples = sources.folder(folder, {"train": train, "dev": dev, "test": test}, reader, held_out)
+        examples = sources.folder(folder, names, reader, held_out)
     else:
         examples = sources.named(source, sizes, data_seed)
         tag_scheme = "iob2"
+        reader = replace(reader, scheme=tag_scheme)
+    locate = partial(locate_words, tokenizer=tokenizer)
     return Task(
         read=examples.read,
         input=Words(
@@ -126,7 +135,11 @@ def ner(
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
+        parse=lambda line: [line[start:end] for start, end in locate(line)],
         about=examples.about,
+        read_file=lambda path, split, labelled: sources.read_other(path, split, labelled, names, reader, held_out),
+        suffixes=sources.SUFFIXES,
+        locate=locate,
     )
 
 
@@ -159,4 +172,6 @@ def ner_text(
         splits=examples.splits,
         files=examples.files,
         about=examples.about,
+        read_file=lambda path, split, labelled: sources.ConllReader().read(path, labelled=False),
+        suffixes=sources.SUFFIXES,
     )

@@ -6,3 +6,4 @@ from typing import Literal, TypeAlias
 
 DataSource: TypeAlias = Literal["generated", "ncbi-disease", "wnut17"]
 Separator: TypeAlias = Literal["blanks", "tab", "space"]
+WordTokenizer: TypeAlias = Literal["spaces", "punctuation"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch
+from seqkit import DataError, Dataset, Example, File, Flaw, Problem, UsageError, fetch
 from seqkit.readers import Line, numbered
 from seqkit.spans import Scheme, fault, mend
 from seqkit_ner import generator
@@ -124,19 +124,25 @@ class ConllReader:
         if self.comment == "":
             raise UsageError("comment: should not be empty; give what comments begin with, or null")
 
-    def read(self, path: Path) -> Iterator[Example]:
+    def read(self, path: Path, *, labelled: bool = True) -> Iterator[Example]:
         """The sentences of a file: a list of words, a list of tags, `file:line` of the first word.
 
         Lines that are blank or have only white space separate sentences, and so do document markers.
+
+        Args:
+            path: the file.
+            labelled: False: tags are not read, and a sentence that cannot be read is a `Flaw`.
 
         Raises:
             DataError: at the end of the file, all problems with its words and tags, each as `file:line`.
         """
         problems: list[Problem] = []
         for rows in self._sentences(path):
-            example = self._example(path, rows, problems)
+            example = self._example(path, rows, problems, labelled)
             if example is not None and not problems:
                 yield example
+            elif not labelled:
+                yield Example(Flaw(problems.pop().what), None, f"{path.name}:{rows[0].number}")
             if len(problems) >= _PROBLEMS_SHOWN:
                 break
         if problems:
@@ -155,7 +161,7 @@ class ConllReader:
         if rows:
             yield rows
 
-    def _example(self, path: Path, rows: list[Line], problems: list[Problem]) -> Example | None:
+    def _example(self, path: Path, rows: list[Line], problems: list[Problem], labelled: bool) -> Example | None:
         words, tags = [], []
         width = len(self._columns(rows[0].text))
         for row in rows:
@@ -166,8 +172,9 @@ class ConllReader:
                 problems.append(Problem(where, reason))
                 return None
             try:
-                word, tag = _column_index("word", self.word, width), _column_index("tag", self.tag, width)
-                if word == tag:
+                word = _column_index("word", self.word, width)
+                tag = _column_index("tag", self.tag, width) if labelled else word
+                if word == tag and labelled:
                     raise ValueError(f"has {width} columns, so word and tag are in the same column")
                 for name, column in (("word", word), ("tag", tag)):
                     if not columns[column].strip():
@@ -177,6 +184,8 @@ class ConllReader:
                 return None
             words.append(columns[word])
             tags.append(columns[tag])
+        if not labelled:
+            return Example(words, None, f"{path.name}:{rows[0].number}")
         if self.scheme and self.repair:
             with suppress(ValueError):  # a tag that the scheme does not have cannot be corrected
                 tags = mend(tags, self.scheme)
@@ -239,6 +248,29 @@ def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, hel
     if not has_dev and held_out > 0:
         about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the words"
     return Source(read, splits, lambda split: [file(split)], about)
+
+
+SUFFIXES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col", ".tsv")
+"""The usual names of files with a word a line."""
+
+
+def read_other(
+    path: Path, split: str | None, labelled: bool, names: Mapping[str, str | None], reader: ConllReader, held_out: float
+) -> Iterable[Example]:
+    """The sentences of a file, or of a split (test, if the user did not say) of another folder with such files.
+
+    Raises:
+        DataError: there is no such file.
+        UsageError: the folder has no such split.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise DataError(Problem(str(path), "there is no such file or folder"))
+        return reader.read(path, labelled=labelled)
+    source = folder(path, names, reader, held_out)
+    if (split or "test") not in source.splits:
+        raise UsageError(f"{path}: the recipe names no file for {split or 'test'}; give the file itself")
+    return source.read(split or "test")
 
 
 def is_held_out(words: Sequence[str], share: float) -> bool:

@@ -24,6 +24,7 @@ from seqkit import (
 )
 from seqkit.metrics import cer, label_scores, wer
 from seqkit_speech import generator, sources
+from seqkit_speech.audio import SUFFIXES
 from seqkit_speech.fields import Waveform
 from seqkit_speech.options import (
     AugmentOptions,
@@ -197,6 +198,13 @@ def speech(
     def read(split: str) -> Iterator[Example]:
         return (Example(each.clip, each.label, each.id) for each in recordings.recordings(split))
 
+    def read_file(other: Path, split: str | None, labelled: bool) -> Iterator[Example]:
+        if not labelled:
+            return sources.clips_of(other)
+        corpus = Corpus(other, pattern, split_options, words)
+        others = sources.other_recordings(other, split, corpus)
+        return (Example(each.clip, each.label, each.id) for each in others)
+
     is_text = target == "text"
     error_rate = "cer" if unit == "characters" else "wer"
     scores = (error_rate,) if is_text else ("accuracy", "macro_f1")
@@ -214,6 +222,8 @@ def speech(
         files=recordings.files,
         bad_inputs=bad_files,
         about=about,
+        read_file=read_file,
+        suffixes=(*SUFFIXES, *sources.MANIFEST_SUFFIXES, ".zip", ""),
     )
 
 

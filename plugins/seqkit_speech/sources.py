@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from random import Random
@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeVar, final
 
 import numpy as np
 
-from seqkit import DataError, Dataset, File, Problem, fetch, readers
+from seqkit import DataError, Dataset, Example, File, Problem, fetch, readers
 from seqkit_speech import generator
 from seqkit_speech.archive import Archive
 from seqkit_speech.audio import SUFFIXES, FileAudio, Folder, LazyAudio, Samples
@@ -101,6 +101,14 @@ class Corpus:
         """
         return self._splits[split]
 
+    def all_recordings(self) -> Sequence[Recording]:
+        """Those of all splits.
+
+        Raises:
+            DataError: there are none, or they do not fit the pattern or the words.
+        """
+        return self._wanted(self._all())
+
     def files(self, split: str) -> list[Path]:
         """The files that these recordings are read from."""
         path = self._path
@@ -133,16 +141,16 @@ class Corpus:
         path = self._path
         suffix = path.suffix.lower()
         if path.is_dir():
-            return self._from_names(Folder(path), _files_in(path), str(path))
+            return self.from_names(Folder(path), _files_in(path), str(path))
         if suffix == ".zip":
             archive = Archive(path)
-            return self._from_names(archive, archive.names(), path.name)
+            return self.from_names(archive, archive.names(), path.name)
         if suffix in MANIFEST_SUFFIXES:
             return _read_manifest(path)
         reason = "is not a folder, a .zip archive or a manifest"
         raise DataError(Problem(str(path), reason, "a manifest ends in .csv or .tsv"))
 
-    def _from_names(self, source: Folder | Archive, names: Sequence[str], root: str) -> list[Recording]:
+    def from_names(self, source: Folder | Archive, names: Sequence[str], root: str) -> list[Recording]:
         """The recordings among these files, by their names."""
         match_name = re.compile(self.pattern).fullmatch if self.pattern is not None else None
         recordings, problems = [], []
@@ -180,6 +188,54 @@ class Corpus:
             hint = f"labels: {', '.join(sorted(labels)[:20])}"
             raise DataError(Problem(str(self._path), f"no recording is labelled {', '.join(missing)}", hint))
         return [recording for recording in recordings if recording.label in self.words]
+
+
+def other_recordings(path: Path, split: str | None, corpus: Corpus) -> Sequence[Recording]:
+    """The labelled recordings of another file, folder, archive or manifest, with the options of a corpus.
+
+    Args:
+        path: the file or folder.
+        split: which split of it, by the options; None: all of it.
+        corpus: has the options.
+    """
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        # The folder of a file may be its label.
+        root, name = path.absolute().parent.parent, f"{path.absolute().parent.name}/{path.name}"
+        return corpus.from_names(Folder(root), [name], str(root))
+    other = replace(corpus, location=path)
+    return other.all_recordings() if split is None else other.recordings(split)
+
+
+def clips_of(path: Path) -> Iterator[Example]:
+    """The clips of a file, folder, archive or manifest, without their labels.
+
+    Raises:
+        DataError: there is no such file, or it has no recordings.
+    """
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise DataError(Problem(str(path), "there is no such file or folder"))
+    if suffix in MANIFEST_SUFFIXES and path.is_file():
+        reader: Any = readers.tsv if suffix == ".tsv" else readers.csv
+        for row in reader(path, input="path", target=None, flaws=True):
+            is_path = isinstance(row.input, str)
+            clip = FileAudio(Folder(path.parent), row.input) if is_path else row.input
+            yield Example(clip, None, f"{row.id} ({row.input})" if is_path else row.id)
+        return
+    if path.is_file() and suffix != ".zip":
+        yield Example(FileAudio(Folder(path.parent), path.name), None, str(path))
+        return
+    archive = Archive(path)
+    source: Folder | Archive = Folder(path) if path.is_dir() else archive
+    names = _files_in(path) if path.is_dir() else archive.names()
+    count = 0
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if PurePosixPath(name).suffix.lower() in SUFFIXES and not any(map(_is_hidden, parts)):
+            count += 1
+            yield Example(FileAudio(source, name), None, f"{path if path.is_dir() else path.name}:{name}")
+    if not count:
+        raise DataError(Problem(str(path), f"has no recordings ({', '.join(SUFFIXES)})"))
 
 
 @final

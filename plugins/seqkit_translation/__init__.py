@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -92,20 +92,27 @@ def translation(
     Raises:
         UsageError: a file's name, a column or a pair that is not supported.
     """
+    names = {"train": train, "dev": dev, "test": test}
+    reader = sources.PairReader(
+        pair=pair, input=input_column, target=target_column, header=header, skip_blank=skip_blank
+    )
     if folder is not None:
-        reader = sources.PairReader(
-            pair=pair, input=input_column, target=target_column, header=header, skip_blank=skip_blank
-        )
-        pairs = sources.folder(folder, {"train": train, "dev": dev, "test": test}, reader, held_out)
+        pairs = sources.folder(folder, names, reader, held_out)
     elif source == "generated":
         pairs = sources.generated(sizes, data_seed, kind)
     else:
         pairs = sources.multi30k(pair)
     prepare_input, prepare_target = _tokenizer(input_unit, tokenizer), _tokenizer(target_unit, tokenizer)
 
-    def read(split: str) -> Iterator[Example]:
-        for example in pairs.read(split):
+    def prepare(examples: Iterable[Example]) -> Iterator[Example]:
+        for example in examples:
             yield replace(example, input=prepare_input(example.input), target=prepare_target(example.target))
+
+    def read(split: str) -> Iterator[Example]:
+        return prepare(pairs.read(split))
+
+    def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
+        return prepare(sources.read_other(path, split, labelled, names, reader, held_out))
 
     if shared and (input_unit != "pieces" or target_unit != "pieces"):
         raise UsageError("shared: true: only pieces are shared; set input_unit and target_unit to pieces")
@@ -140,6 +147,8 @@ def translation(
         parse=prepare_input,
         finish=partial(detokenize, replace_unknown=replace_unknown and both_words),
         about=about,
+        read_file=read_file,
+        suffixes=sources.SUFFIXES,
     )
 
 

@@ -135,6 +135,16 @@ class PairReader:
             if not (self.skip_blank and any(isinstance(side, str) and not side.strip() for side in sides)):
                 yield example
 
+    def read_inputs(self, path: Path) -> Iterator[Example]:
+        """The inputs of a file that may have targets too; a row that cannot be read is a `Flaw`."""
+        options: Any = {"target": None, "flaws": True} | ({} if self.input is None else {"input": self.input})
+        suffix = _suffix(path.name)
+        if suffix == ".jsonl":
+            return readers.jsonl(path, **({"input": "input"} | options))
+        has_names = isinstance(self.input, str) or isinstance(self.target, str)
+        reader = readers.tsv if suffix == ".tsv" else readers.csv
+        return reader(path, header=has_names if self.header is None else self.header, **options)
+
     def _read(self, files: Sequence[Path]) -> Iterator[Example]:
         if len(files) == 2:
             return readers.parallel(*files)
@@ -202,6 +212,29 @@ def folder(path: Path, names: Mapping[str, str | None], reader: PairReader, held
     if not has_dev and held_out > 0:
         about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the input"
     return Source(read, splits, files, about)
+
+
+def read_other(
+    path: Path, split: str | None, labelled: bool, names: Mapping[str, str | None], reader: PairReader, held_out: float
+) -> Iterable[Example]:
+    """The pairs of a file (of two parallel files, if its name has `{}`), or of a split of another folder with such
+    files: of test, if the user did not say. Without `labelled`, the inputs of a file.
+
+    Raises:
+        DataError: there is no such file.
+        UsageError: the file is not of a kind that the reader supports, or the folder has no such split.
+    """
+    if path.is_dir():
+        source = folder(path, names, reader, held_out)
+        if (split or "test") not in source.splits:
+            raise UsageError(f"{path}: the recipe names no file for {split or 'test'}; give the file itself")
+        return source.read(split or "test")
+    reader.check(path.name)
+    files = reader.files(path.parent, path.name)
+    for file_path in files:
+        if not file_path.exists():
+            raise DataError(Problem(str(file_path), "there is no such file or folder"))
+    return reader.read(files) if labelled else reader.read_inputs(path)
 
 
 def is_held_out(text: Any, share: float) -> bool:

@@ -41,14 +41,14 @@ def detokenize(source: Any, prediction: Prediction, *, replace_unknown: bool) ->
     """The prediction as plain text.
 
     Args:
-        source: the input, as tokens.
+        source: the input, as tokens: a text, or a list.
         prediction: tokens, and in its scores perhaps their alignment and the best texts.
         replace_unknown: replace each unknown word by the input word that it is aligned with.
     """
     scores = dict(prediction.scores or {})
     text = str(prediction.value)
     if replace_unknown and "alignment" in scores:
-        source_words = str(source).split()
+        source_words = list(source) if isinstance(source, list | tuple) else str(source).split()
         aligned = zip(text.split(), scores["alignment"], strict=False)
         text = " ".join(
             source_words[position] if word == _UNKNOWN and position < len(source_words) else word

@@ -1,57 +1,124 @@
-"""`seqkit predict`: lines of text in, JSON lines out."""
+"""`seqkit predict`: lines of text or files in, JSON lines or a table out."""
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK, choose_task
 
+if TYPE_CHECKING:
+    from seqkit.inference.predict import Outcome
+    from seqkit.types import JSON
+
 
 @click.command("predict")
 @MODEL_FOLDER
-@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", nargs=-1)
 @TASK
 @click.option("--text", "texts", multiple=True, help="An input; may be repeated.")
+@click.option(
+    "--format", "file_format", metavar="NAME", help="Read files as text, or as if their names ended in .NAME."
+)
+@click.option(
+    "--split-words",
+    type=click.Choice(["yes", "no"]),
+    default="yes",
+    show_default=True,
+    help="no: lines are split into words already, by blanks or as JSON lists.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True)
 @DEVICE
+@click.option("--input/--no-input", "shows_input", default=True, help="Print the input with each prediction.")
+@click.option("--scores/--no-scores", default=True, help="Print the scores behind each prediction.")
+@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Print the N most probable labels or texts only.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table with commas instead of JSON lines.")
 @click.option(
-    "--scores/--no-scores",
-    default=True,
-    help="Print the scores behind each prediction.",
+    "--on-error",
+    type=click.Choice(["go-on", "stop"]),
+    default="go-on",
+    show_default=True,
+    help="What an input that cannot be used does: a record says so, or nothing more is predicted.",
 )
+@click.pass_context
 def command(
-    folder: Path, file: Path | None, task: str | None, texts: tuple[str, ...], batch: int, device: str, scores: bool
+    ctx: click.Context,
+    folder: Path,
+    files: tuple[str, ...],
+    task: str | None,
+    texts: tuple[str, ...],
+    file_format: str | None,
+    split_words: str,
+    batch: int,
+    device: str,
+    shows_input: bool,
+    scores: bool,
+    top: int | None,
+    as_csv: bool,
+    on_error: str,
 ) -> None:
-    """Predict with the model in FOLDER for each line of FILE, of --text, or of standard input.
+    """Predict with the model in FOLDER for each input in FILES, in --text, or in standard input (-).
 
-    Prints one JSON object per line: id, input, prediction, confidence, scores.
+    A file is text with one input a line, or of a kind that the task trains from (its name says so, or --format).
+
+    Prints one JSON object for each input, in their order: id, input, prediction, confidence, scores. One that cannot be
+    used has `error` instead; then the exit code is 1.
     """
     from seqkit.errors import UsageError
-    from seqkit.inference.predict import predict
+    from seqkit.inference.inputs import InputReader, read_all
+    from seqkit.inference.predict import predict_inputs
+    from seqkit.inference.predictions_file import csv_lines, json_lines
     from seqkit.model import load_model
     from seqkit.runtime.device import choose_device
 
-    if file is not None and texts:
-        raise UsageError("give a file or --text, not both")
+    if files and texts:
+        raise UsageError("give files or --text, not both")
     model, _, tasks = load_model(folder, choose_device(device))
     name = choose_task(task, list(tasks))
-    for example_id, line, prediction in predict(model, name, tasks[name], _lines(file, texts), batch=batch):
-        row = {"id": example_id, "input": line, "prediction": prediction.value, "confidence": prediction.confidence}
-        if scores and prediction.scores is not None:
-            row["scores"] = prediction.scores
-        click.echo(json.dumps(row, ensure_ascii=False))
-
-
-def _lines(file: Path | None, texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(id, line) of each input. Standard input is read like a file."""
-    from seqkit.readers import lines
-
+    reader = InputReader(tasks[name][0], tasks[name][1], split_words == "yes", file_format)
     if texts:
-        yield from ((f"--text {number}", text) for number, text in enumerate(texts, start=1))
-        return
-    for example in lines(file or Path("/dev/stdin")):
-        yield example.id, example.input
+        inputs = reader.texts((f"--text {number}", text) for number, text in enumerate(texts, start=1))
+    else:
+        inputs = read_all(reader, files or ("-",), sys.stdin.buffer)
+    counts = {"inputs": 0, "errors": 0}
+    outcomes = _count(predict_inputs(model, name, tasks[name], inputs, batch=batch), counts, stops=on_error == "stop")
+    records = (_record(outcome, shows_input, scores, top) for outcome in outcomes)
+    columns = ["id", *(["input"] if shows_input else []), "prediction", "confidence"]
+    columns += [*(["scores"] if scores else []), "error"]
+    for line in csv_lines(records, columns) if as_csv else json_lines(records):
+        click.echo(line)
+    if counts["errors"]:
+        click.echo(f"{counts['errors']:,} of {counts['inputs']:,} inputs cannot be used: see their `error`", err=True)
+        ctx.exit(1)
+
+
+def _count(outcomes: Iterator[Outcome], counts: dict[str, int], *, stops: bool) -> Iterator[Outcome]:
+    """The same outcomes, counted.
+
+    Raises:
+        DataError: an input cannot be used, and that `stops`.
+    """
+    from seqkit.errors import DataError, Problem
+
+    for outcome in outcomes:
+        counts["inputs"] += 1
+        if outcome.error:
+            counts["errors"] += 1
+            if stops:
+                raise DataError(Problem(outcome.input.id, outcome.error))
+        yield outcome
+
+
+def _record(outcome: Outcome, shows_input: bool, scores: bool, top: int | None) -> dict[str, JSON]:
+    from seqkit.inference.predictions_file import prediction_record
+
+    record: dict[str, JSON] = {"id": outcome.input.id}
+    if shows_input and outcome.input.shown is not None:
+        record["input"] = outcome.input.shown
+    if outcome.prediction is None:
+        return record | {"error": outcome.error}
+    return record | prediction_record(outcome.prediction, scores=scores, top=top)

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
-from seqkit.data.store import memory_split
+from seqkit.data.store import encode_value, encoded_split, select_steps
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem
+from seqkit.inference.inputs import Input, InputReader
 from seqkit.interfaces import Batch
 from seqkit.model import Model
 from seqkit.runtime import out_of_memory
-from seqkit.types import Example, Field, Prediction, Task
+from seqkit.types import Field, Limit, Prediction, Task
 
 CHUNK = 1024
-"""Lines that are sorted by length and predicted together."""
+"""Most inputs that are sorted by length and predicted together."""
+
+CHUNK_BYTES = 64 << 20
+"""Most bytes of their encoded values; a chunk ends with the input that exceeds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was predicted for an input, or why nothing was.
+
+    Attributes:
+        input: the input.
+        prediction: None if there is an error.
+        error: why the input cannot be used; an empty string if it can.
+    """
+
+    input: Input
+    prediction: Prediction | None
+    error: str = ""
 
 
 def predict(
@@ -29,51 +49,95 @@ def predict(
     *,
     batch: int = 64,
 ) -> Iterator[tuple[str, str, Prediction]]:
-    """(id, line) pairs to (id, line, prediction), in their order, a chunk at a time.
+    """(id, line) pairs to (id, line, prediction), in their order; see `predict_inputs`.
+
+    Raises:
+        DataError: a line that the task cannot read.
+    """
+    inputs = InputReader(task_and_fields[0], task_and_fields[1]).texts(lines)
+    for outcome in predict_inputs(model, name, task_and_fields, inputs, batch=batch):
+        if outcome.prediction is None:
+            raise DataError(Problem(outcome.input.id, outcome.error))
+        yield outcome.input.id, outcome.input.shown, outcome.prediction
+
+
+def predict_inputs(
+    model: Model,
+    name: str,
+    task_and_fields: tuple[Task, Field, Field],
+    inputs: Iterable[Input],
+    *,
+    batch: int = 64,
+) -> Iterator[Outcome]:
+    """An outcome for each input, in their order. Memory does not grow with their number.
 
     Inputs longer than the task's limit are cut as in training, or windowed and stitched.
 
     Args:
         name: of the task.
         task_and_fields: the task, and its fitted input and target fields.
+        inputs: what to predict for; those that cannot be encoded have an error for their outcome.
         batch: inputs a batch.
-
-    Raises:
-        DataError: lines that the task cannot read, all of a chunk at once.
     """
-    task, input_field, target_field = task_and_fields
-    rest = iter(lines)
-    while chunk := list(islice(rest, CHUNK)):
-        examples = _read(task, input_field, chunk)
-        split = memory_split(examples, input_field, task.limit)
-        data = TaskData(name, task, input_field, target_field, {"predict": split})
-        by_row = _predict_split(model, data, batch)
-        origin = np.asarray(split.origin)
-        for number, (line_id, line) in enumerate(chunk):
-            windows = [by_row[row] for row in np.flatnonzero(origin == number)]
-            prediction = windows[0] if len(windows) == 1 else model.head(name).stitch(windows)
-            if task.finish is not None:
-                prediction = task.finish(examples[number].input, prediction)
-            yield line_id, line, prediction
+    for chunk in _chunks(task_and_fields[1], inputs):
+        yield from _predict_chunk(model, name, task_and_fields, chunk, batch)
 
 
-def _read(task: Task, input_field: Field, lines: Iterable[tuple[str, str]]) -> list[Example]:
-    """The inputs on these lines.
+Encoding: TypeAlias = tuple[Input, "np.ndarray | str"]
+"""An input with its encoded value, or with the reason why it has none."""
 
-    Raises:
-        DataError: some cannot be read or encoded.
-    """
-    parse = task.parse or input_field.parse
-    examples, problems = [], []
-    for line_id, line in lines:
+
+def _chunks(field: Field, inputs: Iterable[Input]) -> Iterator[list[Encoding]]:
+    chunk: list[Encoding] = []
+    size = 0
+    for item in inputs:
         try:
-            examples.append(Example(parse(line), None, line_id))
-            input_field.encode(examples[-1].input)
+            x = encode_value(field, item.value)
+            size += x.nbytes
+            chunk.append((item, x))
         except ValueError as error:
-            problems.append(Problem(line_id, str(error)))
-    if problems:
-        raise DataError(problems)
-    return examples
+            chunk.append((item, str(error)))
+        if len(chunk) == CHUNK or size > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _predict_chunk(
+    model: Model, name: str, task_and_fields: tuple[Task, Field, Field], chunk: list[Encoding], batch: int
+) -> Iterator[Outcome]:
+    task, input_field, target_field = task_and_fields
+    usable = [(item.id, x) for item, x in chunk if not isinstance(x, str)]
+    by_number: list[list[Prediction]] = [[] for _ in usable]
+    if usable:
+        split = encoded_split(usable, input_field, task.limit)
+        data = TaskData(name, task, input_field, target_field, {"predict": split})
+        for number, prediction in zip(split.origin, _predict_split(model, data, batch), strict=True):
+            by_number[int(number)].append(prediction)
+    windows_of = iter(by_number)
+    for item, x in chunk:
+        if isinstance(x, str):
+            yield Outcome(item, None, x)
+            continue
+        windows = next(windows_of)
+        prediction = windows[0] if len(windows) == 1 else model.head(name).stitch(windows)
+        if task.finish is not None:
+            prediction = task.finish(item.value, prediction)
+        yield Outcome(item, _with_places(prediction, item, len(x), task.limit))
+
+
+def _with_places(prediction: Prediction, item: Input, steps: int, limit: Limit | None) -> Prediction:
+    """The prediction whose spans say which characters of the text they are, if places of the steps are known."""
+    if item.places is None or not isinstance(prediction.scores, Mapping) or "spans" not in prediction.scores:
+        return prediction
+    kept = np.concatenate([np.arange(steps)[selection] for selection in select_steps(steps, limit)])
+    spans = []
+    for span in prediction.scores["spans"]:
+        start, end = item.places[kept[span["start"]]][0], item.places[kept[span["end"] - 1]][1]
+        place = {"start_char": start, "end_char": end, "text": item.shown[start:end]}
+        spans.append({**span, **place})
+    return replace(prediction, scores={**prediction.scores, "spans": spans})
 
 
 @torch.inference_mode()

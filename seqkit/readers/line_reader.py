@@ -44,29 +44,36 @@ def numbered(path: Path | str, *, flaws: bool = False) -> Iterator[Line]:
         DataError: the file is not text as described for `seqkit.readers`.
     """
     path = Path(path)
-    number, is_empty = 0, True
     with _open(path) as file:
-        while raw := _read_line(path, file, number + 1):
-            number += 1
-            if number == 1:
-                raw = _without_mark(path, raw)
-                if not raw:
-                    break
-            is_empty = False
-            ended = raw.endswith(b"\n")
-            body = raw[:-1] if ended else raw
-            if body.endswith(b"\r"):
-                body = body[:-1]
-            if number == 1 and not ended and b"\r" in body:
-                column = _width(body[: body.index(b"\r")]) + 1
-                hint = "convert them, e.g. with: tr '\\r' '\\n'"
-                fail(path, number, column, "lines end in CR alone, as on a Macintosh before 2001", hint)
-            try:
-                yield Line(number, _decode(path, number, body), ended)
-            except DataError as error:
-                if not flaws:
-                    raise
-                yield Line(number, body.decode("utf-8", "replace"), ended, error.problems[0].what)
+        yield from numbered_stream(file, path, flaws=flaws)
+
+
+def numbered_stream(file: IO[bytes], path: Path, *, flaws: bool = False) -> Iterator[Line]:
+    """The lines of an open file, which may be a pipe or a socket; `path` is what messages call it. See `numbered`."""
+    number, is_empty = 0, True
+    while raw := _read_line(path, file, number + 1):
+        number += 1
+        if number == 1:
+            raw = _without_mark(path, raw)
+            if not raw:
+                break
+        is_empty = False
+        ended = raw.endswith(b"\n")
+        body = raw[:-1] if ended else raw
+        if body.endswith(b"\r"):
+            body = body[:-1]
+        if number == 1 and not ended and b"\r" in body:
+            column = _width(body[: body.index(b"\r")]) + 1
+            hint = "convert them, e.g. with: tr '\\r' '\\n'"
+            fail(path, number, column, "lines end in CR alone, as on a Macintosh before 2001", hint)
+        text, flaw = "", ""
+        try:
+            text = _decode(path, number, body)
+        except DataError as error:
+            if not flaws:
+                raise
+            text, flaw = body.decode("utf-8", "replace"), error.problems[0].what
+        yield Line(number, text, ended, flaw)
     if is_empty:
         fail(path, None, None, "is empty")
 

@@ -12,7 +12,20 @@ from vocabularies. Where there is much to encode, several processes do it (`seqk
 """
 
 from seqkit.data.store.columns import Column, Ids, SelectedIds, Split
-from seqkit.data.store.preparation import Prepared, memory_split, prepare
-from seqkit.data.store.report import SplitReport
+from seqkit.data.store.encode import encode_value
+from seqkit.data.store.preparation import Prepared, encoded_split, memory_split, prepare
+from seqkit.data.store.report import SplitReport, select_steps
 
-__all__ = ["Column", "Ids", "SelectedIds", "Prepared", "Split", "SplitReport", "memory_split", "prepare"]
+__all__ = [
+    "Column",
+    "Ids",
+    "SelectedIds",
+    "Prepared",
+    "Split",
+    "SplitReport",
+    "encode_value",
+    "encoded_split",
+    "memory_split",
+    "prepare",
+    "select_steps",
+]

@@ -106,21 +106,31 @@ def memory_split(
     Raises:
         DataError: there are no examples, or some cannot be encoded (all of them are found).
     """
+    encoded, problems = list[tuple[str, np.ndarray]](), Problems()
+    for example in examples:
+        with problems.catch(example.id, "input"):
+            encoded.append((example.id, encode_value(input, example.input)))
+    problems.raise_if_any()
+    return encoded_split(encoded, input, limit, name=name)
+
+
+def encoded_split(
+    encoded: Iterable[tuple[str, np.ndarray]], input: Field, limit: Limit | None = None, *, name: str = "predict"
+) -> Split:
+    """Examples (id, encoded input) without targets as a split in memory, cut as a stored split would be.
+
+    Raises:
+        DataError: there are no examples.
+    """
     rows: list[np.ndarray] = []
     ids: list[np.ndarray] = []
     origin: list[int] = []
-    report, problems = ReportBuilder(name, input, None, limit), Problems()
-    for example in examples:
-        x = None
-        with problems.catch(example.id, "input"):
-            x = encode_value(input, example.input)
-        if x is None:
-            continue
+    report = ReportBuilder(name, input, None, limit)
+    for id, x in encoded:
         for selection in report.add(x, None):
             rows.append(x[selection] if input.ragged else x[None])
-            ids.append(np.frombuffer(example.id.encode("utf-8", "surrogatepass"), dtype=np.uint8))
+            ids.append(np.frombuffer(id.encode("utf-8", "surrogatepass"), dtype=np.uint8))
             origin.append(report.examples - 1)
-    problems.raise_if_any()
     if not rows:
         raise DataError(Problem(name, "there are no examples"))
     column = _ragged_column(rows) if input.ragged else Column(np.concatenate(rows))

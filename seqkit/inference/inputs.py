@@ -1,0 +1,182 @@
+"""What `seqkit predict` predicts for: lines of text, the task's own kinds of files, standard input."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Any, Final
+
+from seqkit.errors import DataError, Problem, UsageError
+from seqkit.readers.line_reader import Line, numbered, numbered_stream
+from seqkit.types import JSON, Field, Flaw, Task
+
+STANDARD_INPUT: Final = "-"
+_STANDARD_INPUT_NAME: Final = "stdin"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One thing to predict for, or the reason why that is not possible.
+
+    Attributes:
+        id: where a human finds it.
+        shown: what records show of it: the line of text, the words; None: nothing.
+        value: the input value; a `Flaw` if it cannot be used.
+        places: the first character of each step in `shown` and the one after its last; None: not known.
+    """
+
+    id: str
+    shown: JSON
+    value: Any
+    places: Sequence[tuple[int, int]] | None = None
+
+
+@dataclass(frozen=True)
+class InputReader:
+    """Reads inputs for a task.
+
+    Attributes:
+        task: the task.
+        field: its fitted input field.
+        split_words: False: text is split into words already, by blanks or as a JSON list.
+        format: `text`, or the ending that the names of all files are taken to have; None: by their own names.
+
+    Raises:
+        UsageError: words that are split already, for a task that does not read words.
+    """
+
+    task: Task
+    field: Field
+    split_words: bool = True
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.split_words and self.field.unit != "words":
+            raise UsageError(f"--split-words no: the model reads {self.field.unit}, not words")
+        suffixes = [suffix.removeprefix(".") for suffix in self.task.suffixes if suffix]
+        if self.format not in (None, "text", *suffixes):
+            known = ", ".join(["text", *suffixes])
+            raise UsageError(f"--format: the task does not read '{self.format}'; it reads: {known}")
+
+    def texts(self, texts: Iterable[tuple[str, str]]) -> Iterator[Input]:
+        """(id, line) pairs as inputs."""
+        return (self._from_text(id, text) for id, text in texts)
+
+    def file(self, path: Path) -> Iterator[Input]:
+        """The inputs of a file or a folder. A file that cannot be read (any further) is an input with a flaw.
+
+        Raises:
+            UsageError: a folder, or a format, that the task does not read.
+        """
+        with self._named(path) as named:
+            if self._is_text(named):
+                yield from self._guard(self._from_lines(numbered(named, flaws=True), path))
+            else:
+                yield from self._guard(self._from_task(named))
+
+    def stream(self, file: IO[bytes]) -> Iterator[Input]:
+        """The inputs of standard input. Text is read as it comes; all else is first copied to a temporary file."""
+        if not self.split_words or self.format in (None, "text"):
+            path = Path(_STANDARD_INPUT_NAME)
+            yield from self._guard(self._from_lines(numbered_stream(file, path, flaws=True), path))
+            return
+        with tempfile.TemporaryDirectory(prefix="seqkit-") as folder:
+            copy = Path(folder) / f"{_STANDARD_INPUT_NAME}.{self.format}"
+            with copy.open("wb") as target:
+                shutil.copyfileobj(file, target)
+            yield from self._guard(self._from_task(copy))
+
+    def _is_text(self, path: Path) -> bool:
+        if path.is_dir():
+            if "" not in self.task.suffixes:
+                raise UsageError(f"{path}: is a folder, and the task reads files only")
+            return False
+        if not self.split_words or self.format == "text":
+            return True
+        name = path.name.lower().removesuffix(".gz")
+        return not any(suffix and name.endswith(suffix) for suffix in self.task.suffixes)
+
+    @contextmanager
+    def _named(self, path: Path) -> Iterator[Path]:
+        """The path, or a link to it whose name ends as the format asks for."""
+        if self.format in (None, "text") or path.is_dir() or not self.split_words:
+            yield path
+            return
+        with tempfile.TemporaryDirectory(prefix="seqkit-") as folder:
+            is_packed = path.name.lower().endswith(".gz")
+            link = Path(folder) / f"{path.name.removesuffix('.gz')}.{self.format}{'.gz' if is_packed else ''}"
+            link.symlink_to(path.absolute())
+            yield link
+
+    def _from_lines(self, lines: Iterable[Line], path: Path) -> Iterator[Input]:
+        for line in lines:
+            id = f"{path.name}:{line.number}"
+            yield Input(id, line.text, Flaw(line.flaw)) if line.flaw else self._from_text(id, line.text)
+
+    def _from_text(self, id: str, text: str) -> Input:
+        if not self.split_words:
+            return self._from_words(id, _split_already(text), shown=text)
+        try:
+            value = (self.task.parse or self.field.parse)(text)
+        except ValueError as error:
+            return Input(id, text, Flaw(str(error)))
+        return Input(id, text, value, None if self.task.locate is None else self.task.locate(text))
+
+    def _from_task(self, path: Path) -> Iterator[Input]:
+        assert self.task.read_file is not None
+        for example in self.task.read_file(path, None, False):
+            value = example.input
+            if isinstance(value, list) and all(isinstance(word, str) for word in value):
+                yield self._from_words(example.id, value)
+            else:
+                yield Input(example.id, value if isinstance(value, str | list) else None, value)
+
+    def _from_words(self, id: str, words: list[str], shown: JSON = None) -> Input:
+        """Words with their places in the text that they are when they are joined by blanks."""
+        if self.task.locate is None:
+            return Input(id, words if shown is None else shown, words)
+        starts = accumulate((len(word) + 1 for word in words), initial=0)
+        places = [(start, start + len(word)) for start, word in zip(starts, words, strict=False)]
+        return Input(id, " ".join(words), words, places)
+
+    def _guard(self, inputs: Iterator[Input]) -> Iterator[Input]:
+        """The inputs, and one with a flaw where reading ends because the file is damaged."""
+        try:
+            yield from inputs
+        except DataError as error:
+            for problem in error.problems:
+                yield Input(problem.where, None, Flaw(str(Problem("", problem.what, problem.hint))))
+
+
+def _split_already(text: str) -> list[str]:
+    """The words of a line: of a JSON list of text, or else what blanks and tabs separate."""
+    if text.lstrip().startswith("["):
+        try:
+            words = json.loads(text)
+        except (ValueError, RecursionError):
+            words = None
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            return words
+    return [word for word in re.split("[ \t]+", text) if word]
+
+
+def read_all(reader: InputReader, sources: Sequence[str], stream: IO[bytes]) -> Iterator[Input]:
+    """The inputs of these files, one after the other; `-` is the open stream (standard input).
+
+    Raises:
+        UsageError: a file is missing; this is found before anything is read.
+    """
+    for source in sources:
+        if source != STANDARD_INPUT and not Path(source).exists():
+            raise UsageError(f"'{source}': there is no such file or folder")
+    if list(sources).count(STANDARD_INPUT) > 1:
+        raise UsageError("-: standard input can be read once only")
+    for source in sources:
+        yield from reader.stream(stream) if source == STANDARD_INPUT else reader.file(Path(source))
