@@ -154,13 +154,17 @@ def test_predictions_from_standard_input(trained: Path) -> None:
     assert [json.loads(line)["prediction"] for line in result.stdout.splitlines()] == ["bad", "good"]
 
 
-def test_an_empty_line_is_named_and_refused(trained: Path, tmp_path: Path) -> None:
+def test_an_empty_line_has_a_record_that_says_so(trained: Path, tmp_path: Path) -> None:
     lines = tmp_path / "in.txt"
-    lines.write_text("not u film\n\nso\n")
+    lines.write_text("not u film\n\nso v film\n")
     result = call("predict", trained / "mood", lines)
+    assert result.exit_code == 1
+    first, second, third = (json.loads(line) for line in result.stdout.splitlines())
+    assert second == {"id": "in.txt:2", "input": "", "error": "is empty"}
+    assert (first["prediction"], third["prediction"]) == ("bad", "good")
+    result = call("predict", trained / "mood", lines, "--on-error", "stop")
     assert result.exit_code == 2
-    assert "in.txt:2" in result.stderr
-    assert "empty" in result.stderr
+    assert "in.txt:2: is empty" in result.stderr
     assert "Traceback" not in result.stderr
 
 
