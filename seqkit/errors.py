@@ -85,6 +85,10 @@ class RunError(SeqkitError):
     """A run failed for a reason other than wrong input: NaN, a full disk, a damaged checkpoint."""
 
 
+class ResumeRefused(UsageError):
+    """A run cannot be resumed as it was asked for; its folder is as it was."""
+
+
 class Interrupted(SeqkitError):
     """The run was asked to stop and has saved a checkpoint. `exit_code` is 130 (Ctrl-C) or 143 (SIGTERM)."""
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from seqkit.cli.options import QUIET, SET, STRICT
 from seqkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from seqkit.recipe import Recipe
+    from seqkit.runs.run_folder import Run
 
 
 @click.command("run")
@@ -18,6 +24,11 @@ from seqkit.errors import UsageError
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Continue this run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="With --resume: go on although data, options, code or versions have changed; both are recorded.",
+)
 @QUIET
 @STRICT
 @click.option("--offline", is_flag=True, help="Download nothing.")
@@ -27,6 +38,7 @@ def command(
     out: Path | None,
     resume: Path | None,
     as_json: bool,
+    accept_changes: bool,
     quiet: bool,
     strict: bool,
     offline: bool,
@@ -37,22 +49,23 @@ def command(
     """
     if (recipe is None) == (resume is None):
         raise UsageError("give either a recipe or --resume with a run folder")
-    if resume is not None and (sets or out):
-        raise UsageError("--resume continues the run as it is; it cannot be combined with --set or --out")
+    if resume is not None and out:
+        raise UsageError("--resume continues the run in its own folder; it cannot be combined with --out")
+    if accept_changes and resume is None:
+        raise UsageError("--accept-changes is for --resume: a new run has nothing that could have changed")
 
     from seqkit.runs.interrupts import Interrupts
 
     with Interrupts(at_once=True):  # imports take seconds, and nothing has to be saved yet
         from seqkit import recipe as recipes
-        from seqkit.io import atomic
-        from seqkit.registry import provenance
         from seqkit.runs.run_folder import Run
 
         if resume is not None:
-            folder = Run.open(resume).folder
-            provenance.pin_recorded(atomic.read_json(folder / "plugins.json"), f"the run in {resume}")
-            checked = recipes.load(str(folder / "resolved.yaml"))
-            checked = dataclasses.replace(checked, text=(folder / "recipe.yaml").read_bytes())
+            opened = Run.open(resume)
+            checked = _load_recipe(opened, sets)
+            if _is_complete(opened) and not any(asks_for_more(flag) for flag in sets):
+                _show_finished(opened, checked, as_json)
+                return
         else:
             assert recipe is not None
             checked = recipes.load(recipe, sets)
@@ -61,8 +74,8 @@ def command(
 
         import torch._dynamo  # noqa: F401  torch's optimisers import it later, which takes seconds
 
-        from seqkit.experiments.expectations import ExpectedRange
         from seqkit.experiments.run_recipe import run_recipe
+        from seqkit.experiments.same_run import Resumption
         from seqkit.runs.progress import Progress
 
         if offline:
@@ -73,16 +86,63 @@ def command(
             else:
                 run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out)
             progress.say(f"run folder: {run.folder}")
-            result = run_recipe(checked, run, progress, resume=resume is not None, strict=strict, stop=stop)
+            resumption = Resumption(sets, accept_changes) if resume is not None else False
+            result = run_recipe(checked, run, progress, resume=resumption, strict=strict, stop=stop)
         stop.check("stopped after everything was trained and written; nothing is left to resume")
+    _show_scores(checked, result.folder, result.scores, result.best_step, as_json)
+
+
+def asks_for_more(flag: str) -> bool:
+    """Whether this `--set` flag can make a finished run longer."""
+    return flag.partition("=")[0] in ("train.epochs", "train.steps", "train.patience", "train")
+
+
+def _load_recipe(run: Run, sets: tuple[str, ...]) -> Recipe:
+    """The recipe of a run that is resumed, with the plugins that it was made with."""
+    from seqkit.io import atomic
+    from seqkit.recipe import load
+    from seqkit.registry import provenance
+
+    provenance.pin_recorded(atomic.read_json(run.folder / "plugins.json"), f"the run in {run.folder}")
+    checked = load(str(run.folder / "resolved.yaml"), sets)
+    name = str(run.opened_status.get("name", checked.name))
+    return dataclasses.replace(checked, name=name, text=(run.folder / "recipe.yaml").read_bytes())
+
+
+def _is_complete(run: Run) -> bool:
+    """Whether the run has finished, and its scores and its model are there."""
+    files = ("metrics.json", "model/MANIFEST.json")
+    return run.state == "finished" and all((run.folder / name).is_file() for name in files)
+
+
+def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> None:
+    """Say that there is nothing left to do, and what to do for more; print the scores."""
+    from seqkit.io import atomic
+
+    steps, train = run.opened_status.get("steps", 0), recipe.train
+    length = f"train.steps={2 * int(steps)}" if train.steps is not None else f"train.epochs={2 * train.epochs}"
+    patience = f" (train.patience is {train.patience}; set it too if it has ended training)" if train.patience else ""
+    click.echo(
+        f"{run.folder}: finished after {steps:,} steps; nothing is left to do. To train on: "
+        f"seqkit run --resume {run.folder} --set {length}{patience}",
+        err=True,
+    )
+    scores = atomic.read_json(run.folder / "metrics.json")
+    _show_scores(recipe, run.folder, scores, int(run.opened_status.get("best_step", 0)), as_json)
+
+
+def _show_scores(recipe: Recipe, folder: Path, scores: Mapping[str, float], best_step: int, as_json: bool) -> None:
+    """Print the scores of the best checkpoint, with what the recipe expects of them."""
+    from seqkit.experiments.expectations import ExpectedRange
+
     if as_json:
-        click.echo(json.dumps(result.scores | {"run": str(result.folder), "best_step": result.best_step}, indent=1))
+        click.echo(json.dumps({**scores, "run": str(folder), "best_step": best_step}, indent=1))
         return
-    for key, value in result.scores.items():
-        expected = ExpectedRange.of(checked.expect.get(key, {}))
+    for key, value in scores.items():
+        expected = ExpectedRange.of(recipe.expect.get(key, {}))
         verdict = (
             "" if expected is None else f"   expected {expected}: {'met' if expected.allows(value) else 'NOT MET'}"
         )
         click.echo(f"{key:<40} {value:.4f}{verdict}")
-    click.echo(f"{'best checkpoint at step':<40} {result.best_step}")
-    click.echo(f"{'run folder':<40} {result.folder}")
+    click.echo(f"{'best checkpoint at step':<40} {best_step}")
+    click.echo(f"{'run folder':<40} {folder}")

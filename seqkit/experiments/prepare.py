@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def prepare_data(
     splits: tuple[str, ...] | None = None,
     show_card: bool = True,
     stop: Interrupts | None = None,
+    check: Callable[[Mapping[str, store.Identity]], Mapping[str, tuple[JSON, JSON]]] | None = None,
 ) -> dict[str, TaskData]:
     """The recipe's tasks with their splits, by name.
 
@@ -43,6 +45,8 @@ def prepare_data(
         splits: None: all that the task has.
         show_card: say what the data are; False: the caller does.
         stop: listens to signals.
+        check: called with what the data of each task are before anything is encoded; returns what the fields of each
+            task have learned already, for those that are not to be fitted.
 
     Raises:
         DataError: a file cannot be read.
@@ -54,16 +58,28 @@ def prepare_data(
             stop.check("stopped while the data were prepared; go on with --resume")
         progress.stage(stage, done, total)
 
+    tasks = {name: fitted[name][0] if fitted else build_task(entry) for name, entry in recipe.tasks.items()}
+    identities: dict[str, store.Identity] = {}
+    for name, task in tasks.items():
+        with _reading(name), listening(tell=tell, progress=show):
+            identities[name] = store.identify(task, progress=show, fitted=fitted is not None, splits=splits)
+    states = check(identities) if check is not None else {}
     data = {}
     for name, entry in recipe.tasks.items():
-        task, fields = (fitted[name][0], fitted[name][1:]) if fitted else (build_task(entry), None)
-        try:
-            with listening(tell=tell, progress=show):
-                prepared = store.prepare(task, key=_key(entry), progress=show, fitted=fields, splits=splits)
-        except OSError as error:
-            raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
+        task, fields = tasks[name], fitted[name][1:] if fitted else None
+        with _reading(name), listening(tell=tell, progress=show):
+            prepared = store.prepare(
+                task,
+                key=_key(entry),
+                progress=show,
+                fitted=fields,
+                splits=splits,
+                identity=identities[name],
+                states=states.get(name),
+            )
         notes = [*prepared.notes, *(task.notes() if task.notes is not None else ())]
         content = {"key": prepared.folder.name, "files": prepared.files, "notes": notes}
+        content |= {"examples": prepared.identity.examples} if prepared.identity.examples else {}
         data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight, content)
         if show_card:
             card = describe(data[name])
@@ -111,6 +127,15 @@ def _readable(side: Field, array: np.ndarray) -> JSON:
     if isinstance(value, np.ndarray):
         return f"{' x '.join(map(str, value.shape))} numbers"
     return value
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Within the block, an error of the operating system is one about the data of this task."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
 
 
 def tasks_and_fields(data: Mapping[str, TaskData]) -> dict[str, tuple[Task, Field, Field]]:

@@ -17,9 +17,10 @@ from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
 from seqkit.experiments.hyperparameters import flatten
 from seqkit.experiments.prepare import check_data, data_facts, prepare_data, tasks_and_fields
+from seqkit.experiments.same_run import Resumption, SameRunCheck
 from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
-from seqkit.model import Model, build_model, save_model
+from seqkit.model import Model, build_model, field_states, save_model
 from seqkit.recipe import Recipe
 from seqkit.registry import provenance
 from seqkit.runs import checkpoint
@@ -57,19 +58,20 @@ def run_recipe(
     run: Run,
     progress: Progress,
     *,
-    resume: bool = False,
+    resume: bool | Resumption = False,
     strict: bool = False,
     stop: Interrupts | None = None,
 ) -> RunResult:
     """Train what the recipe says in this run folder, score the best checkpoint, write the model.
 
     Args:
-        resume: go on from the newest checkpoint of the run.
+        resume: go on from the newest checkpoint of the run; a `Resumption` says which changes are wanted.
         strict: warnings about the data are errors.
         stop: listens to signals already; None: signals are listened to until this returns.
 
     Raises:
         Interrupted: asked to stop; the run can be resumed from its last finished step.
+        ResumeRefused: it would not be the same run.
         SeqkitError: anything that went wrong, with the run's status saying so.
     """
     with (
@@ -80,25 +82,21 @@ def run_recipe(
     ):
         run.set_status("running")
         fault_injection.announce(run.log)
-        plugins = _record_plugins(recipe, run, progress, resume)
+        resumption = (resume if isinstance(resume, Resumption) else Resumption()) if resume else None
+        plugins = _record_plugins(recipe, run, progress, resume=resumption is not None)
+        check = SameRunCheck(recipe, run, device, plugins, resumption)
         versions = f"torch {torch.__version__}; seqkit {__version__}"
         run.log(f"device {describe(device)}; {torch.get_num_threads()} threads; {versions}")
-        return _run_recipe(recipe, device, run, progress, listening, plugins=plugins, resume=resume, strict=strict)
+        return _run_recipe(recipe, run, progress, listening, check, strict=strict)
 
 
 def _run_recipe(
-    recipe: Recipe,
-    device: torch.device,
-    run: Run,
-    progress: Progress,
-    stop: Interrupts,
-    *,
-    plugins: JSON,
-    resume: bool,
-    strict: bool,
+    recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, same_run: SameRunCheck, *, strict: bool
 ) -> RunResult:
-    data = prepare_data(recipe, progress, run.log, stop=stop)
-    run.write_data_facts({name: data_facts(task_data) for name, task_data in data.items()})
+    device = same_run.device
+    data = prepare_data(recipe, progress, run.log, stop=stop, check=same_run)
+    facts = {name: data_facts(task_data) for name, task_data in data.items()}
+    run.write_data_facts(facts, changed=same_run.data_changed)
     check_data(data, strict=strict)
     stop.check("stopped before training; go on with --resume")
 
@@ -106,33 +104,48 @@ def _run_recipe(
     run.log(f"{model.count_parameters():,} parameters; recurrent layers: {kernels.describe(device)}")
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
 
-    saved = _rewind_to_checkpoint(run) if resume else None
+    fields = {name: (task_data.input, task_data.target) for name, task_data in data.items()}
+    same_run.finish(field_states(fields))
+    run.set_status("running", stage="training")
+    saved = _rewind_to_checkpoint(run) if same_run.resumption else None
     if saved is None:
         with preserve_random_state():
             introduce(run.board, run.resolved, data, model)
-    counters = train(model, data, recipe.train, run, seed=recipe.seed, stop=stop, progress=progress, saved=saved)
+    counters = train(
+        model,
+        data,
+        recipe.train,
+        run,
+        seed=recipe.seed,
+        stop=stop,
+        progress=progress,
+        saved=saved,
+        plan_start=same_run.plan_start,
+    )
 
     best_step = load_best(run, model)
     scores = score_splits(model, data, stop)
     fault_injection.at("report")
-    fields = {name: (task_data.input, task_data.target) for name, task_data in data.items()}
-    save_model(model, run.model, run.resolved, fields, plugins)
+    save_model(model, run.model, run.resolved, fields, same_run.plugins)
     write_results(recipe, run, counters, scores)
     run.set_status("running", steps=counters.step, best_step=best_step, parameters=model.count_parameters())
     stop.check("stopped when all was trained and written; --resume only says so")
     return RunResult(run.folder, scores, best_step)
 
 
-def _record_plugins(recipe: Recipe, run: Run, progress: Progress, resume: bool) -> JSON:
-    """Write plugins.json; a resumed run first says which plugins are not what they were. Returns what was written."""
+def _record_plugins(recipe: Recipe, run: Run, progress: Progress, *, resume: bool) -> JSON:
+    """The record of the plugins. A new run writes it to plugins.json, a resumed one says which are not what they were.
+
+    Where the run recorded what it began with, changed plugins are refused later, with whatever else has changed.
+    """
     plugins = provenance.record(recipe.uses)
-    if resume:
-        for line in provenance.describe_changes(
-            atomic.read_json(run.folder / "plugins.json"), "this run", include_core=True
-        ):
+    if not resume or not (run.folder / "plugins.json").exists():
+        run.write_plugins(plugins)
+    else:
+        before = atomic.read_json(run.folder / "plugins.json")
+        for line in provenance.describe_changes(before, "this run", include_core=True):
             run.log(line)
             progress.say(line)
-    run.write_plugins(plugins)
     return plugins
 
 

@@ -45,11 +45,10 @@ def save_model(
         RunError: the disk is full or read-only.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    states = {name: {"input": pair[0].state(), "target": pair[1].state()} for name, pair in fields.items()}
     contents = {
         "model.safetensors": serialized(weights),
         "recipe.yaml": resolved.encode(),
-        "fields.json": json.dumps(states, ensure_ascii=False, indent=1).encode(),
+        "fields.json": json.dumps(field_states(fields), ensure_ascii=False, indent=1).encode(),
         "plugins.json": json.dumps(list(plugins), ensure_ascii=False, indent=1).encode(),
     }
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -61,6 +60,11 @@ def save_model(
             atomic.write(folder / name, content, point="report")
     except OSError as error:
         raise atomic.write_error(error, folder) from error
+
+
+def field_states(fields: Mapping[str, tuple[Field, Field]]) -> dict[str, dict[str, JSON]]:
+    """What the input and the target field of each task have learned, as fields.json has it."""
+    return {name: {"input": pair[0].state(), "target": pair[1].state()} for name, pair in fields.items()}
 
 
 def load_model(

@@ -69,13 +69,14 @@ class Recipe:
         heads = [("heads", entry.head.use) for entry in self.tasks.values()]
         return tuple(dict.fromkeys([*tasks, ("encoders", self.encoder.use), *heads]))
 
-    def resolved(self) -> str:
-        """The recipe as YAML with every default filled in. Loading it gives an equal recipe."""
+    @property
+    def sections(self) -> dict[str, Any]:
+        """The recipe as a mapping with every default filled in; paths and choices are as they are."""
         tasks = {
             entry.name: {"use": entry.use, "weight": entry.weight, "head": entry.head, **entry.options}
             for entry in self.tasks.values()
         }
-        sections = {
+        return {
             "seed": self.seed,
             "device": self.device,
             "tasks": tasks,
@@ -83,8 +84,11 @@ class Recipe:
             "train": {name: getattr(self.train, name) for name, _, _ in options_of(TrainSettings)},
             "expect": self.expect,
         }
+
+    def resolved(self) -> str:
+        """The recipe as YAML with every default filled in. Loading it gives an equal recipe."""
         header = f"# {self.name}: every option written out by seqkit {__version__}.\n"
-        return header + emit(to_plain(sections))
+        return header + emit(to_plain(self.sections))
 
 
 def build_task(entry: TaskEntry) -> Task:

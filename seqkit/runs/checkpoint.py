@@ -308,6 +308,19 @@ def read_pointer(folder: Path, name: Literal["last", "best"]) -> Path | None:
     return None
 
 
+def read_best_weights(folder: Path) -> tuple[dict[str, Tensor], int]:
+    """The weights of the best checkpoint under `folder` (their average, where one was kept), and its step.
+
+    Raises:
+        RunError: there is no best checkpoint, or it is damaged.
+    """
+    path = read_pointer(folder, "best")
+    if path is None:
+        raise RunError(f"{folder}: no best checkpoint; the run ended before its first evaluation")
+    tensors, _ = load(path)
+    return tensors["average"] if "average" in tensors else tensors["model"], step_of(path)
+
+
 def prune(folder: Path, keep: int, protect: Iterable[Path | str] = ()) -> list[Path]:
     """Delete all checkpoints except the newest `keep`, those of `last` and `best`, and those in `protect`.
 

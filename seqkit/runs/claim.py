@@ -6,9 +6,11 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from seqkit.errors import UsageError
 from seqkit.io import atomic
@@ -18,8 +20,17 @@ _SETUP_FILES = {"status.json", "recipe.yaml", "plugins.json", "git.json", "envir
 """What `Run.create` makes before `resolved.yaml`, which completes a run folder."""
 
 
+_PREPARATION_FILES = {"resolved.yaml", "run.log", "data.json", "fields.json", "origin.json"}
+"""What is written beside them before training."""
+
+PREPARING: Final = "preparing"
+"""The stage of a run that has not come to its first step."""
+
+
 def claim(folder: Path) -> Path:
-    """Claim `folder`, which must not exist or be empty; what a process that was killed in `create` left is removed.
+    """Claim `folder`, which must not exist or be empty.
+
+    What a process that was killed in `create` left is removed, and so is a run that failed before its first step.
 
     Raises:
         UsageError: it is not a folder or not empty, or another run claims it at the same moment.
@@ -32,6 +43,9 @@ def claim(folder: Path) -> Path:
         if is_locked and was_killed_setting_up(folder):
             for path in folder.iterdir():
                 path.rmdir() if path.is_dir() else path.unlink()
+        elif is_locked and has_failed_before_training(folder):
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         if any(folder.iterdir()):
             what = "the folder is not empty, and a run never overwrites"
             raise UsageError(f"--out {folder}: {what}; choose a new folder, or use --resume")
@@ -67,6 +81,17 @@ def was_killed_setting_up(folder: Path) -> bool:
     if any(not name.startswith(atomic.TEMPORARY) for name in names - _SETUP_FILES):
         return False
     return not any(any((folder / name).iterdir()) for name in ("checkpoints", "tb") if name in names)
+
+
+def has_failed_before_training(folder: Path) -> bool:
+    """Whether the folder is that of a run that failed before its first step, for its data perhaps, and no more."""
+    status = atomic.read_json(folder / "status.json")
+    if not isinstance(status, dict) or (status.get("state"), status.get("stage")) != ("failed", PREPARING):
+        return False
+    if any(path.name not in _PREPARATION_FILES | _SETUP_FILES for path in folder.iterdir()):
+        return False
+    folders = [folder / name for name in ("checkpoints", "tb")]
+    return not any(any(path.iterdir()) for path in folders if path.is_dir())
 
 
 def _is_left_status(path: Path) -> bool:

@@ -4,6 +4,7 @@
       recipe.yaml       as given        environment.json  what it ran on        metrics.jsonl  numbers by step
       resolved.yaml     with defaults   git.json          commit, dirty or not  metrics.json   final scores, flat
       data.json         inputs, hashes  plugins.json      plugins, hashes       run.log        messages with times
+      origin.json, fields.json, changes.json            see `seqkit.runs.origin`
       status.json       created, running, interrupted, failed or finished, and by which process
       checkpoints/  model/  tb/
 
@@ -27,10 +28,10 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
 
 from seqkit import fault_injection
 from seqkit._version import __version__
-from seqkit.errors import Interrupted, RunError, UsageError
+from seqkit.errors import Interrupted, ResumeRefused, RunError, UsageError
 from seqkit.io import atomic
 from seqkit.io.redact import scrub, scrub_urls
-from seqkit.runs.claim import claim, claim_new, slug, was_killed_setting_up
+from seqkit.runs.claim import PREPARING, claim, claim_new, slug, was_killed_setting_up
 from seqkit.runs.lock import LIVE_STATES, describe_holder, locked, this_process, timestamp
 from seqkit.runs.metrics_log import MetricsLog
 from seqkit.runtime.environment import differences, environment, git
@@ -103,7 +104,7 @@ class Run:
         try:
             folder = claim(Path(out)) if out is not None else claim_new(Path(root), name, resolved)
             run = cls(folder.resolve(), status={})
-            run._write_status("created", name=slug(name), started=timestamp())
+            run._write_status("created", name=slug(name), started=timestamp(), stage=PREPARING)
             atomic.write(run.folder / "recipe.yaml", _scrub_bytes(text))
             atomic.write_json(run.folder / "plugins.json", _scrub_json(facts.pop("plugins", [])))
             atomic.write_json(run.folder / "git.json", git())
@@ -236,13 +237,32 @@ class Run:
         """Write metrics.json: flat, `<task>/<split>/<score>` to number, sorted."""
         self._guarded(lambda: atomic.write_json(self.folder / "metrics.json", dict(sorted(values.items()))))
 
-    def write_data_facts(self, facts: JSON) -> None:
-        """Write data.json: each input with its path, size and SHA-256, and the sizes and hashes of the splits."""
-        self._guarded(lambda: atomic.write_json(self.folder / "data.json", _scrub_json(facts)))
+    def write_data_facts(self, facts: JSON, *, changed: bool = False) -> None:
+        """Write data.json: each input with its size and SHA-256, and what is known of the splits.
+
+        What is there already is never overwritten, once a step depends on it.
+
+        Args:
+            facts: by task.
+            changed: the data are not what data.json says, and this was accepted: the facts go to `data-2.json`,
+                `data-3.json`, ...
+        """
+        path = self.folder / "data.json"
+        if self._status.get("stage") != PREPARING:
+            if path.exists() and not changed:
+                return
+            number = 2
+            while path.exists():
+                path, number = self.folder / f"data-{number}.json", number + 1
+        self._guarded(lambda: atomic.write_json(path, _scrub_json(facts)))
 
     def write_plugins(self, facts: JSON) -> None:
         """Write plugins.json: each distribution with its version and hash, and the plugins of it that are used."""
         self._guarded(lambda: atomic.write_json(self.folder / "plugins.json", _scrub_json(facts)))
+
+    def write_resolved(self, resolved: str) -> None:
+        """Replace resolved.yaml, because other options were asked for."""
+        self._guarded(lambda: atomic.write(self.folder / "resolved.yaml", scrub_urls(resolved)))
 
     def flush(self) -> None:
         """Make all numbers written so far durable: to be called before a checkpoint is saved."""
@@ -281,6 +301,9 @@ class Run:
         try:
             if error is None:
                 self.set_status("finished")
+            elif isinstance(error, ResumeRefused):
+                self.log(f"not resumed: {error}")
+                atomic.write_json(self.folder / "status.json", self.opened_status)
             elif isinstance(error, (Interrupted, KeyboardInterrupt)):
                 reason = str(error) or "Ctrl-C"
                 self.log(f"interrupted: {reason}")

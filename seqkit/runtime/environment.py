@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -43,16 +43,21 @@ def environment() -> dict[str, JSON]:
     }
 
 
-def differences(before: Mapping[str, JSON], now: Mapping[str, JSON], prefix: str = "") -> list[str]:
-    """`torch.threads: 2 -> 1` for each fact that has changed."""
-    changes = []
+def facts_that_differ(
+    before: Mapping[str, JSON], now: Mapping[str, JSON], prefix: str = ""
+) -> Iterator[tuple[str, JSON, JSON]]:
+    """(name, value before, value now) of each fact that has changed, such as `("torch.threads", 2, 1)`."""
     for key in sorted({*before, *now}):
         old, new, name = before.get(key), now.get(key), f"{prefix}{key}"
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changes += differences(old, new, f"{name}.")
+            yield from facts_that_differ(old, new, f"{name}.")
         elif old != new:
-            changes.append(f"{name}: {old} -> {new}")
-    return changes
+            yield name, old, new
+
+
+def differences(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> list[str]:
+    """`torch.threads: 2 -> 1` for each fact that has changed."""
+    return [f"{name}: {old} -> {new}" for name, old, new in facts_that_differ(before, now)]
 
 
 def packages(name: str = "seqkit") -> dict[str, str]:

@@ -14,15 +14,20 @@ Autocast: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
 """Makes the context in which a forward pass runs."""
 
 
+def choose_precision(name: str, device: torch.device) -> str:
+    """What `train.precision` means on this device: fp32, bf16 or fp16."""
+    if name != "auto":
+        return name
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
 def precision(name: str, device: torch.device) -> tuple[Autocast, torch.amp.GradScaler]:
     """Autocast and a gradient scaler for `train.precision`. The scaler is enabled for fp16 only: bf16 has fp32's range.
 
     Raises:
         RunError: fp16 on a CPU.
     """
-    if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[choose_precision(name, device)]
     if dtype is torch.float16 and device.type == "cpu":
         raise RunError("train.precision: fp16 needs a GPU; use fp32, or device: cuda")
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)

@@ -22,7 +22,7 @@ from seqkit.training.board_views import weights_and_gradients
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.nonfinite_source import nonfinite_gradients
 from seqkit.training.recovery import recover
-from seqkit.training.state import TrainingState
+from seqkit.training.state import PlanStart, TrainingState
 from seqkit.training.step import forward_backward, mean_gradients
 from seqkit.training.throughput import Throughput
 from seqkit.training.validation import log_values, validate
@@ -44,6 +44,7 @@ def train(
     stop: Interrupts,
     progress: Progress,
     saved: Path | None = None,
+    plan_start: PlanStart | None = None,
 ) -> TrainingCounters:
     """Train until the steps, the epochs or the patience are used up. The best and the last weights are checkpoints.
 
@@ -58,15 +59,20 @@ def train(
         stop: listens to signals.
         progress: shows the steps.
         saved: the checkpoint to go on from; None: from the first step.
+        plan_start: where data or batches were last changed within the run, if they were.
 
     Raises:
         Interrupted: asked to stop; a checkpoint of the last finished step has been written.
         RunError: a loss, a gradient or the weights are not finite (the examples and the module are named), or a single
             example does not fit into memory.
     """
-    state = TrainingState.create(model, data, settings, seed=seed)
+    state = TrainingState.create(model, data, settings, seed=seed, plan_start=plan_start)
     if saved is not None:
         state.load(saved)
+        if plan_start is not None and state.counters.step <= plan_start.step:
+            state.restart_epoch()
+        # A run that had ended goes on if it has been given more steps, more epochs or more patience since.
+        state.counters.ended = state.counters.ended and (state.is_last_step or state.is_out_of_patience)
     checkpoint.check_free_space(run.checkpoints, state.checkpoint_tensors())
     stop.check("stopped before the first step of this start; nothing is lost")
     if settings.on_nan == "rollback" and saved is None:

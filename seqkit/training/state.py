@@ -38,6 +38,19 @@ if TYPE_CHECKING:
     from seqkit.runs.run_folder import Run
 
 
+@dataclass(frozen=True)
+class PlanStart:
+    """Where the batches began to be what they are now, if data or batches were changed within a run.
+
+    Attributes:
+        step: optimiser steps taken before.
+        epoch: epochs finished before.
+    """
+
+    step: int
+    epoch: int
+
+
 @dataclass
 class TrainingState:
     """What is trained, and how far training has come.
@@ -73,10 +86,28 @@ class TrainingState:
     counters: TrainingCounters = field(default_factory=TrainingCounters)
 
     @classmethod
-    def create(cls, model: Model, data: Mapping[str, TaskData], settings: TrainSettings, *, seed: int) -> Self:
-        """The state before the first step. `seed` is the recipe's; nothing is drawn here."""
+    def create(
+        cls,
+        model: Model,
+        data: Mapping[str, TaskData],
+        settings: TrainSettings,
+        *,
+        seed: int,
+        plan_start: PlanStart | None = None,
+    ) -> Self:
+        """The state before the first step. `seed` is the recipe's; nothing is drawn here.
+
+        Args:
+            model: on the device that it is trained on.
+            data: the tasks by name.
+            settings: the recipe's `train:` section.
+            seed: the recipe's.
+            plan_start: where the epochs have begun to be as long as they are now; None: with the first step.
+        """
         optimizer = build_optimizer(settings.optimizer, model)
-        total_steps = settings.steps or settings.epochs * steps_per_epoch(data, settings, seed=seed)
+        start = plan_start or PlanStart(0, 0)
+        epochs = settings.epochs - start.epoch
+        total_steps = settings.steps or start.step + epochs * steps_per_epoch(data, settings, seed=seed)
         autocast, scaler = precision(settings.precision, model.device)
         return cls(
             settings=settings,
@@ -133,11 +164,18 @@ class TrainingState:
         Raises:
             Damaged: a file of it is not what its manifest says.
             TooNew: a later version of seqkit wrote it.
+            RunError: it does not fit this model.
         """
         tensors, numbers = checkpoint.load(path)
         device = self.model.device
-        self.model.load_state_dict(tensors["model"])
-        self.optimizer.load_state_dict(state_tree.unpack(tensors["optimizer"], numbers["optimizer"]))
+        try:
+            self.model.load_state_dict(tensors["model"])
+            self.optimizer.load_state_dict(state_tree.unpack(tensors["optimizer"], numbers["optimizer"]))
+        except (RuntimeError, ValueError, KeyError) as error:  # torch's own words, a line for each parameter
+            reason = " ".join(str(error).split())[:300]
+            raise RunError(
+                f"{path}: the checkpoint does not fit the model that the recipe describes: {reason}"
+            ) from error
         self.scaler.load_state_dict(numbers["scaler"])
         if self.averaged_weights:
             averaged = {name: tensor.to(device) for name, tensor in tensors["average"].items()}
@@ -187,6 +225,11 @@ class TrainingState:
         """Within the block the model has the averaged weights, if there are any."""
         return self.averaged_weights.in_place() if self.averaged_weights else contextlib.nullcontext()
 
+    def restart_epoch(self) -> None:
+        """The present epoch begins again: its batches are not those that the counters count."""
+        self.counters.turn = 0
+        self.carried.clear()
+
     # ---- what is due after a step, once the counters say so
 
     @property
@@ -195,6 +238,11 @@ class TrainingState:
         counters, settings = self.counters, self.settings
         epochs_done = settings.steps is None and counters.epoch == settings.epochs and counters.turn == 0
         return counters.step == self.total_steps or epochs_done
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether too many evaluations in a row were no better than the best one."""
+        return bool(self.settings.patience and self.counters.waited > self.settings.patience)
 
     @property
     def is_log_due(self) -> bool:
@@ -228,12 +276,9 @@ def load_best(run: Run, model: Model) -> int:
     Raises:
         RunError: there is no best checkpoint.
     """
-    path = checkpoint.read_pointer(run.checkpoints, "best")
-    if path is None:
-        raise RunError(f"{run.checkpoints}: no best checkpoint; the run ended before its first evaluation")
-    tensors, numbers = checkpoint.load(path)
-    model.load_state_dict(tensors["average"] if "average" in tensors else tensors["model"])
-    return int(numbers["progress"]["step"])
+    weights, step = checkpoint.read_best_weights(run.checkpoints)
+    model.load_state_dict(weights)
+    return step
 
 
 def _carried(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, State]:

@@ -32,7 +32,7 @@ def validate(
 
     If the evaluation is interrupted, nothing of it is recorded and `counters.due` stays True: resume makes it again.
     """
-    counters, settings = state.counters, state.settings
+    counters = state.counters
     counters.due = counters.evaluated != counters.step  # after a rollback, the step may have been evaluated before
     if counters.due:
         with contextlib.suppress(Interrupted), preserve_random_state(), state.weights_to_evaluate():
@@ -43,8 +43,7 @@ def validate(
             record_validation(counters, data, results, run, progress)
             counters.due = False
     if not counters.due:
-        out_of_patience = bool(settings.patience and counters.waited > settings.patience)
-        counters.ended = state.is_last_step or out_of_patience
+        counters.ended = state.is_last_step or state.is_out_of_patience
 
 
 def record_validation(

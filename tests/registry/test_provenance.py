@@ -170,9 +170,14 @@ def test_a_run_records_its_plugins_and_reports_changes(site: Path, monkeypatch: 
     result = call("predict", "run/model", "lines")
     assert result.exit_code == 0
     assert "warning: vendor 1.2 has other code here" in result.stderr
-    result = call("run", "--resume", "run", "--quiet")
+    on = ("run", "--resume", "run", "--quiet", "--set", "train.steps=6")
+    result = call(*on)
+    assert result.exit_code == 2
+    assert "code of vendor: 1.2 (sha256 " in result.stderr
+    result = call(*on, "--accept-changes")
     assert result.exit_code == 0, result.stderr
     assert "vendor 1.2 has other code here" in (site / "run/run.log").read_text()
+    assert json.loads((site / "run/plugins.json").read_text()) == facts, "what was used at first is still to be seen"
 
     remove(site)
     for words in (("predict", "run", "lines"), ("evaluate", "run"), ("run", "--resume", "run", "--quiet")):

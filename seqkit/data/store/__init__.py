@@ -13,11 +13,12 @@ from vocabularies. Where there is much to encode, several processes do it (`seqk
 
 from seqkit.data.store.columns import Column, Ids, SelectedIds, Split
 from seqkit.data.store.encode import encode_value
-from seqkit.data.store.preparation import Prepared, encoded_split, memory_split, prepare
+from seqkit.data.store.preparation import Identity, Prepared, encoded_split, identify, memory_split, prepare
 from seqkit.data.store.report import SplitReport, select_steps
 
 __all__ = [
     "Column",
+    "Identity",
     "Ids",
     "SelectedIds",
     "Prepared",
@@ -25,6 +26,7 @@ __all__ = [
     "SplitReport",
     "encode_value",
     "encoded_split",
+    "identify",
     "memory_split",
     "prepare",
     "select_steps",

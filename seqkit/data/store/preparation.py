@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -29,6 +31,22 @@ _PROGRESS_EVERY = 1024
 
 @final
 @dataclass(frozen=True)
+class Identity:
+    """What the data of a task are, before they are encoded: equal identities are equal data.
+
+    Attributes:
+        files: split, name, bytes and SHA-256 of each file that the splits are read from, if the task names them.
+        examples: the hash of the examples of each split, if the task names no files.
+        totals: how many examples each split has, as far as they have been read.
+    """
+
+    files: JSON = field(default_factory=list)
+    examples: dict[str, str] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
 class Prepared:
     """A task's fitted fields and stored splits.
 
@@ -38,7 +56,7 @@ class Prepared:
         splits: by name.
         folder: where the arrays are.
         reused: True if they were stored already.
-        files: split, name, bytes and SHA-256 of each file that the splits were read from, if the task names them.
+        identity: what the data are.
         notes: what else the user should know about how they were stored.
     """
 
@@ -47,8 +65,38 @@ class Prepared:
     splits: Mapping[str, Split]
     folder: Path
     reused: bool
-    files: JSON = field(default_factory=list)
+    identity: Identity = field(default_factory=Identity)
     notes: Sequence[str] = ()
+
+    @property
+    def files(self) -> JSON:
+        """The files of its identity."""
+        return self.identity.files
+
+
+def identify(
+    task: Task,
+    *,
+    progress: ProgressCallback | None = None,
+    fitted: bool = False,
+    splits: Sequence[str] | None = None,
+) -> Identity:
+    """What the data of a task are: the hashes of its files, or of its examples if it names no files.
+
+    Args:
+        task: what to read.
+        progress: called now and then with how far the work is.
+        fitted: the fields are fitted already, so `train` is read only if it is among the splits.
+        splits: which splits; None: all of the task's.
+
+    Raises:
+        DataError: a file is missing, a split has no examples.
+        UsageError: a split that the task does not have.
+    """
+    preparation = _Preparation(task, _known_splits(task, splits), None, fitted, progress or _show_nothing)
+    files = preparation.files()
+    preparation.hash_examples()
+    return Identity(files, preparation.digests, preparation.totals)
 
 
 def prepare(
@@ -59,6 +107,8 @@ def prepare(
     progress: ProgressCallback | None = None,
     fitted: tuple[Field, Field] | None = None,
     splits: Sequence[str] | None = None,
+    identity: Identity | None = None,
+    states: tuple[JSON, JSON] | None = None,
 ) -> Prepared:
     """Read, fit, encode and store the splits of a task, or find them stored already.
 
@@ -69,6 +119,8 @@ def prepare(
         progress: called now and then with how far the work is.
         fitted: the fitted input and target field; None: they are fitted on `train`.
         splits: which splits; None: all of the task's.
+        identity: what `identify` has found; None: it is found here.
+        states: what the input and the target field must have learned (`Field.state`), instead of being fitted.
 
     Raises:
         DataError: examples that cannot be encoded (all of them are found, the first 20 are shown), an empty split, a
@@ -77,25 +129,50 @@ def prepare(
         UsageError: a split that the task does not have.
         RunError: the cache cannot be written.
     """
-    split_names = task.splits if splits is None else tuple(splits)
-    for split in split_names:
-        if split not in task.splits:
-            raise UsageError(f"there is no split '{split}'; this task has {', '.join(task.splits)}")
+    split_names = _known_splits(task, splits)
     limit = _applicable_limit(task)
-    preparation = _Preparation(task, split_names, limit, fitted, progress or (lambda done, total, what: None))
-    files = preparation.files()
-    folder = (cache or cache_folder()) / "store" / preparation.key(key, files)
+    identity = identity or identify(task, progress=progress, fitted=fitted is not None, splits=splits)
+    preparation = _Preparation(task, split_names, limit, fitted is not None, progress or _show_nothing)
+    preparation.digests, preparation.totals = dict(identity.examples), dict(identity.totals)
+    store = (cache or cache_folder()) / "store"
+    folder = store / preparation.key(key, identity.files, fitted)
     entry = open_entry(folder)
+    if states is not None and (entry is None or not _has_learned(entry[0], states)):
+        fitted = task.input.restore(states[0]), task.target.restore(states[1])
+        folder = store / preparation.key(key, identity.files, fitted)
+        entry = open_entry(folder)
     reused = entry is not None
     if entry is None:
-        write_entry(folder, preparation.build)
+        write_entry(folder, partial(preparation.build, fitted))
         entry = open_entry(folder)
     if entry is None:
         raise RunError(f"the cache entry {folder} is damaged, though it was just written; check the disk")
     manifest, stored = entry
     input, target = fitted or (task.input.restore(manifest["input"]), task.target.restore(manifest["target"]))
     target = target.of(input) if target.derived else target
-    return Prepared(input, target, stored, folder, reused, files, preparation.notes)
+    return Prepared(input, target, stored, folder, reused, identity, preparation.notes)
+
+
+def _known_splits(task: Task, splits: Sequence[str] | None) -> Sequence[str]:
+    """The names of the splits; None: all of the task's.
+
+    Raises:
+        UsageError: the task has no such split.
+    """
+    names = task.splits if splits is None else tuple(splits)
+    for split in names:
+        if split not in task.splits:
+            raise UsageError(f"there is no split '{split}'; this task has {', '.join(task.splits)}")
+    return names
+
+
+def _show_nothing(done: int, total: int | None, what: str) -> None:
+    """A progress callback for callers that show no progress."""
+
+
+def _has_learned(manifest: JSON, states: tuple[JSON, JSON]) -> bool:
+    """Whether the fields of a stored entry have learned this."""
+    return bool([manifest["input"], manifest["target"]] == json.loads(json.dumps(states)))
 
 
 def memory_split(
@@ -154,7 +231,7 @@ class _Preparation:
         task: Task,
         splits: Sequence[str],
         limit: Limit | None,
-        fitted: tuple[Field, Field] | None,
+        fitted: bool,
         progress: ProgressCallback,
     ) -> None:
         self.task = task
@@ -172,7 +249,7 @@ class _Preparation:
         paths: list[tuple[str, Path]] = []
         if self.task.files is not None:
             paths += [(split, path) for split in self.read for path in self.task.files(split)]
-        if self.fitted is None:
+        if not self.fitted:
             paths += [("train", path) for side in (self.task.input, self.task.target) for path in side.fit_files()]
         files: list[JSON] = []
         for split, path in paths:
@@ -184,22 +261,24 @@ class _Preparation:
             files.append({"split": split, "name": path.name, "bytes": size, "sha256": digest})
         return files
 
-    def key(self, key: JSON, files: JSON) -> str:
-        """The name of the cache entry. If the task names no files, the examples themselves are hashed."""
+    def hash_examples(self) -> None:
+        """Hash the examples of each split, if the task names no files."""
+        for split in self.read if self.task.files is None else ():
+            digest = hashlib.blake2b(digest_size=16)
+            for example in self._examples(split, "reading"):
+                hash_into(digest, [example.input, example.target, example.id])
+            self.digests[split] = digest.hexdigest()
+
+    def key(self, key: JSON, files: JSON, fitted: tuple[Field, Field] | None) -> str:
+        """The name of the cache entry. `hash_examples` comes before it."""
         task = self.task
-        if task.files is None:
-            for split in self.read:
-                digest = hashlib.blake2b(digest_size=16)
-                for example in self._examples(split, "reading"):
-                    hash_into(digest, [example.input, example.target, example.id])
-                self.digests[split] = digest.hexdigest()
-        states = None if self.fitted is None else [side.state() for side in self.fitted]
+        states = None if fitted is None else [side.state() for side in fitted]
         fields = [task.input, task.target, states, task.bad_inputs]
         return key_of(key, files, self.digests, list(self.splits), fields, self.limit)
 
-    def build(self, folder: Path) -> JSON:
+    def build(self, fitted: tuple[Field, Field] | None, folder: Path) -> JSON:
         """Fit, encode, and write the arrays into the folder. Returns the manifest."""
-        input, target = self.fitted or self._fit()
+        input, target = fitted or self._fit()
         target = target.of(input) if target.derived else target
         problems = Problems()
         stored: dict[str, JSON] = {}
