@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from seqkit.kernels import differentiate_with_graph
 
 CHUNK_NUMBERS = 1 << 22
 """Scores in one chunk: 16 MiB, so that they are still in a processor's caches when they are read again."""
@@ -38,6 +40,10 @@ def nats(steps: Tensor, weight: Tensor, bias: Tensor, y: Tensor, *, smoothing: f
             steps, weight, bias, y, smoothing, torch.is_grad_enabled()
         )
         return total
+    return _nats_at_once(steps, weight, bias, y, smoothing)
+
+
+def _nats_at_once(steps: Tensor, weight: Tensor, bias: Tensor, y: Tensor, smoothing: float) -> Tensor:
     scores = functional.linear(steps, weight, bias).float()
     return functional.cross_entropy(scores, y, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
 
@@ -80,11 +86,16 @@ class _Nats(torch.autograd.Function):
         if with_gradients:
             grad_steps = grad_x if len(rows) == len(y) else torch.zeros_like(steps).index_copy_(0, rows, grad_x)
             ctx.gradients = grad_steps, grad_weight, grad_bias
+            ctx.save_for_backward(steps, weight, bias, y)
+            ctx.smoothing = smoothing
         return nats.sum()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            *inputs, y = ctx.saved_tensors
+            function = partial(_nats_at_once, y=y, smoothing=ctx.smoothing)
+            return *differentiate_with_graph(function, inputs, [grad]), None, None, None
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
             raise RuntimeError("the loss over many symbols keeps its gradients for one backward pass only")

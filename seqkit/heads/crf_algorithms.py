@@ -20,6 +20,7 @@ Letters: B batch, T time, C classes, K paths.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from seqkit.interfaces import mask_of
 from seqkit.kernels import (
+    differentiate_with_graph,
     gather_last,
     native_best_paths,
     native_chain_gradient,
@@ -38,6 +40,9 @@ from seqkit.kernels import (
 
 LOWEST = -1e300
 """Replaces -inf where it is subtracted: -inf minus this is still -inf, not NaN."""
+
+CHUNK_NUMBERS = 1 << 20
+"""Numbers of one chunk of the expected transitions: 8 MiB."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class ForwardBackward:
 
 
 def log_partition(chain: Chain) -> Tensor:
-    """(B,) log Z. Its gradient is the marginals, computed without a graph over time; it has no second derivative."""
+    """(B,) log Z. Its gradient is the marginals, computed without a graph over time unless `create_graph=True`."""
     if runs_native(chain.emissions.device):
         return _native_loss(chain, None)
     log_z: Tensor = _LogPartition.apply(*chain.tensors)  # type: ignore[no-untyped-call, unused-ignore]
@@ -152,7 +157,8 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
     """The k best paths of each sequence, best first: states (B, K, T), zero past the end, and scores (B, K).
 
     List Viterbi (Seshadri and Sundberg 1994): each state keeps its k best prefixes. If a sequence has fewer than k
-    paths that are not forbidden, the others have the score -inf.
+    paths that are not forbidden, the others have the score -inf. Of equally good paths the one comes first whose last
+    state is lowest, then the one before it, and so on.
     """
     time, batch, classes = chain.emissions.shape
     if k == 1 and runs_native(chain.emissions.device):
@@ -165,12 +171,12 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
     for t in range(1, time):
         # (B, K, from, to): a backpointer is rank * C + state.
         extended = (scores[..., None] + chain.transitions).flatten(1, 2)
-        scores, backpointer = extended.max(1, keepdim=True) if k == 1 else extended.topk(k, dim=1)
+        scores, backpointer = _best(extended, k)
         scores = scores + emissions[t][:, None]
         step_scores.append(scores)
         backpointers.append(backpointer.flatten(1))
     last = gather_last(torch.stack(step_scores).flatten(2), chain.lengths).view(batch, k, classes) + chain.end[:, None]
-    totals, final = last.flatten(1).topk(k, dim=1)
+    totals, final = _best(last.flatten(1), k)
     ends = upload(chain.lengths - 1, emissions.device)[:, None]
     pointer, states = final, torch.zeros(time, batch, k, dtype=torch.int64, device=emissions.device)
     for t in range(time - 1, -1, -1):
@@ -181,27 +187,59 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
     return states.permute(1, 2, 0), totals
 
 
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of dimension 1 and their indices; of equal ones, the lowest index comes first."""
+    if k == 1:
+        return scores.max(1, keepdim=True)
+    values, index = scores.sort(dim=1, descending=True, stable=True)  # topk promises no order of equal ones
+    return values[:, :k], index[:, :k]
+
+
 def _run_forward(emissions: Tensor, transitions: Tensor, start: Tensor) -> Tensor:
-    """(T, N, B, C), (N, C, C), (N, B, C) -> (T, N, B, C) alpha of N batches with transitions of their own."""
-    alphas = torch.empty_like(emissions)
-    weights = transitions.exp()
-    alpha = start + emissions[0]
-    alphas[0] = alpha
+    """(T, N, B, C), (N, C, C), (N, B, C) -> (T, N, B, C) alpha of N batches with transitions of their own.
+
+    Each sum has its own largest term taken off, so it is right for any finite scores. One product with
+    exp(transitions) would be faster, and wrong once scores are some 700 nats apart.
+    """
+    alphas = [start + emissions[0]]
     for t in range(1, emissions.shape[0]):
-        top = alpha.amax(-1, keepdim=True).clamp_(min=LOWEST)
-        alpha = torch.bmm((alpha - top).exp_(), weights).log_().add_(top).add_(emissions[t])
-        alphas[t] = alpha
-    return alphas
+        alphas.append(_log_sum_exp(alphas[-1][..., None] + transitions[:, None], -2) + emissions[t])
+    return torch.stack(alphas)
+
+
+def _log_sum_exp(x: Tensor, dim: int) -> Tensor:
+    """The same as `torch.logsumexp`, except that a sum of nothing but -inf has the gradient zero, not NaN."""
+    if not torch.is_grad_enabled():
+        return x.logsumexp(dim)
+    is_open = (x != -torch.inf).any(dim)
+    sums = x.masked_fill(~is_open.unsqueeze(dim), 0.0).logsumexp(dim)
+    return sums.masked_fill(~is_open, -torch.inf)
 
 
 def _log_z(alpha: Tensor, chain: Chain) -> Tensor:
     """(T, B, C) -> (B,)."""
-    return (gather_last(alpha, chain.lengths) + chain.end).logsumexp(-1)
+    return _log_sum_exp(gather_last(alpha, chain.lengths) + chain.end, -1)
 
 
 def _native_loss(chain: Chain, paths: Tensor | None) -> Tensor:
     loss: Tensor = _NativeLoss.apply(*chain.tensors, paths)  # type: ignore[no-untyped-call, unused-ignore]
     return loss
+
+
+def _differentiable_log_partition(
+    lengths: Tensor, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor
+) -> Tensor:
+    """log Z of the scores of a `Chain`, in operations that torch can differentiate any number of times."""
+    chain = Chain(emissions, transitions, start, end, lengths)
+    emissions = chain.emissions.masked_fill(~chain.mask[..., None], 0.0)
+    return _log_z(_run_forward(emissions[:, None], chain.transitions[None], chain.start[None])[:, 0], chain)
+
+
+def _differentiable_loss(
+    lengths: Tensor, paths: Tensor | None, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor
+) -> Tensor:
+    log_z = _differentiable_log_partition(lengths, emissions, transitions, start, end)
+    return log_z if paths is None else log_z - path_score(Chain(emissions, transitions, start, end, lengths), paths)
 
 
 class _NativeLoss(torch.autograd.Function):
@@ -215,9 +253,12 @@ class _NativeLoss(torch.autograd.Function):
         return log_z if scores is None else log_z - scores
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, alpha, log_z = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            *scores, lengths, paths = inputs
+            function = partial(_differentiable_loss, lengths, paths)
+            return *differentiate_with_graph(function, scores, grads), None, None
         return *native_chain_gradient(*inputs, alpha=alpha, log_z=log_z, grad=grads[0]), None, None
 
 
@@ -225,7 +266,7 @@ class _LogPartition(torch.autograd.Function):
     """log Z with an explicit gradient: the expected count of each state and of each transition.
 
     Differentiating the recursion would keep the (B, C, C) scores of every step and run the loop once more. Alpha and
-    beta, computed side by side in one loop, give the same numbers in a few large products.
+    beta, computed side by side in one loop, give the same numbers.
     """
 
     @staticmethod
@@ -240,18 +281,31 @@ class _LogPartition(torch.autograd.Function):
         return sums.log_z
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         emissions, transitions, start, end, log_z, alpha, beta = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            function = partial(_differentiable_log_partition, ctx.lengths)
+            return *differentiate_with_graph(function, [emissions, transitions, start, end], grads), None
         chain = Chain(emissions, transitions, start, end, ctx.lengths)
-        grad_emissions = marginals(chain, ForwardBackward(log_z, alpha, beta)) * grads[0][:, None]
-        # Expected transitions: exp(alpha[t, i] + transitions[i, j] + beta[t + 1, j] - log Z), summed over t and B.
-        # Each factor is scaled by its largest entry, so that the sum is one product of two matrices.
-        alpha, beta = alpha[:-1], beta[1:]
-        alpha_top, beta_top = (x.amax(-1, keepdim=True).clamp_(min=LOWEST) for x in (alpha, beta))
-        scale = alpha_top + beta_top - log_z.clamp(min=LOWEST)[:, None]
-        scale = scale.masked_fill_(~chain.mask[1:, :, None], -torch.inf).exp_()
-        weighted = (alpha - alpha_top).exp_() * scale * grads[0][:, None]
-        expected = weighted.flatten(0, 1).t() @ (beta - beta_top).exp_().flatten(0, 1)
+        sums = ForwardBackward(log_z, alpha, beta)
+        grad_emissions = marginals(chain, sums) * grads[0][:, None]
         grad_end = gather_last(grad_emissions, ctx.lengths)
-        return grad_emissions, expected * transitions.exp(), grad_emissions[0].clone(), grad_end, None
+        grad_transitions = _expected_transitions(chain, sums, grads[0])
+        return grad_emissions, grad_transitions, grad_emissions[0].clone(), grad_end, None
+
+
+def _expected_transitions(chain: Chain, sums: ForwardBackward, weights: Tensor) -> Tensor:
+    """(C, C) expected number of each transition, summed over the chains with their weights (B,)."""
+    assert sums.beta is not None
+    # exp(alpha[t, i] + transitions[i, j] + beta[t + 1, j] - log Z), some steps at a time.
+    alpha, beta, mask = sums.alpha[:-1], sums.beta[1:], chain.mask[1:]
+    start = alpha - sums.log_z.clamp(min=LOWEST)[:, None]
+    expected = torch.zeros_like(chain.transitions)
+    _, batch, classes = alpha.shape
+    chunk = max(1, CHUNK_NUMBERS // max(1, batch * classes * classes))
+    for t in range(0, len(alpha), chunk):
+        steps = slice(t, t + chunk)
+        log_probs = start[steps, ..., None] + chain.transitions + beta[steps, :, None]
+        probs = log_probs.exp_().masked_fill_(~mask[steps, :, None, None], 0.0)
+        expected += torch.einsum("tbij,b->ij", probs, weights)
+    return expected

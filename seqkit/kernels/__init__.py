@@ -17,6 +17,7 @@ from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences, upload
+from seqkit.kernels.second_derivative import differentiate_with_graph
 from seqkit.kernels.unpadded import UnpaddedOutput, run_unpadded
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "cell_step",
     "choose",
     "describe",
+    "differentiate_with_graph",
     "gather_last",
     "lay_out",
     "native_best_paths",

@@ -682,17 +682,34 @@ struct Chains {
         const int64_t count = parts(), share = count ? (batch + count - 1) / count : 0;
         for_each(count, threads, [&](int64_t part) { work(part, part * share, std::min(batch, (part + 1) * share)); });
     }
-    // exp(transitions) by rows and by columns, each row filled up with zeros.
-    void weights(double* rows, double* columns) const {
+    // What is taken off the transitions before their exponentials are taken, so that none is infinite.
+    double shift() const {
+        const double top = *std::max_element(transitions, transitions + classes * classes);
+        return top > 300.0 ? top : 0.0;
+    }
+    // exp(transitions - shift) by rows and by columns, each row filled up with zeros. Gives the shift.
+    double weights(double* rows, double* columns) const {
+        const double less = shift();
         for (int64_t i = 0; i < classes; ++i)
             for (int64_t j = 0; j < wide(); j += WIDTH) {
                 const int n = lanes(j);
-                Doubles w = exponential(load(transitions + i * classes + j, n));
+                Doubles w = exponential(load(transitions + i * classes + j, n) - less);
                 for (int l = n; l < WIDTH; ++l) w[l] = 0.0;
                 store(rows + i * wide() + j, w);
             }
         for (int64_t j = 0; j < classes; ++j)
             for (int64_t i = 0; i < wide(); ++i) columns[j * wide() + i] = i < classes ? rows[i * wide() + j] : 0.0;
+        return less;
+    }
+    // log of the sum over i of exp(row[i] + the transition between i and j), whatever the scores.
+    double exact_sum(const double* row, int64_t j, bool forwards) const {
+        const double* to = transitions + (forwards ? j : j * classes);
+        const int64_t stride = forwards ? classes : 1;
+        double top = -INFINITY, sum = 0.0;
+        for (int64_t i = 0; i < classes; ++i) top = std::max(top, row[i] + to[i * stride]);
+        if (top == -INFINITY) return top;
+        for (int64_t i = 0; i < classes; ++i) sum += std::exp(row[i] + to[i * stride] - top);
+        return std::log(sum) + top;
     }
 };
 
@@ -724,13 +741,20 @@ inline double lifted(const double* row, int64_t wide, double* out) {
     return top;
 }
 
+// A sum below this may have lost terms that were too small for a double.
+constexpr double SMALLEST_SUM = 1e-280;
+
 // One chain from one side: `use(t, now)` at each step with the row of sums; before it, at each but the first,
-// `moved(lifts, sums)` with exp(row of the step before - its largest) and its product with the weights. `rows`: 3.
+// `moved(lifts, sums, raw, exact)` with exp(row of the step before - its largest) and its product with the weights.
+// Where that product is too small to be right, it is set to 0, and `exact` has the logarithm of the sum, `raw` the row
+// of the step before; null if there is no such place. `rows`: 5.
 template <class Use, class Moved>
 inline void walk(
-    const Chains& c, int64_t b, bool forwards, const double* weights, double* rows, Use&& use, Moved&& moved
+    const Chains& c, int64_t b, bool forwards, const double* weights, double shift, double* rows, Use&& use,
+    Moved&& moved
 ) {
     const int64_t wide = c.wide(), last = c.lengths[b] - 1;
+    double *raw = rows + 3 * wide, *exact = rows + 4 * wide;
     double *now = rows, *lifts = rows + wide, *sums = rows + 2 * wide;
     const double* said = c.emissions + b * c.by_chain;
     const double* edge = forwards ? c.start + b * c.by_start : c.end + b * c.by_end;
@@ -747,7 +771,16 @@ inline void walk(
                 case 2: chain_product<2>(lifts, weights + j, wide, c.classes, sums + j); break;
                 case 1: chain_product<1>(lifts, weights + j, wide, c.classes, sums + j); break;
             }
+            top += shift;
         }
+        bool rescued = false;
+        for (int64_t j = 0; k > 0 && j < c.classes; ++j)
+            if (sums[j] < SMALLEST_SUM) {
+                if (!rescued) std::memcpy(raw, now, wide * sizeof(double));
+                rescued = true;
+                exact[j] = c.exact_sum(raw, j, forwards);
+                sums[j] = 0.0;
+            }
         for (int64_t j = 0; j < wide; j += WIDTH) {
             const int n = c.lanes(j);
             const Doubles here = load(said + t * c.by_time + j, n);
@@ -756,7 +789,9 @@ inline void walk(
             else
                 store_lanes(now, load(edge + j, n), said + t * c.by_time, j, c.classes);
         }
-        if (k > 0) moved(lifts, sums);
+        for (int64_t j = 0; rescued && j < c.classes; ++j)
+            if (sums[j] == 0.0) now[j] = exact[j] + said[t * c.by_time + j];
+        if (k > 0) moved(lifts, sums, rescued ? raw : nullptr, exact);
         use(t, now);
     }
 }
@@ -910,24 +945,24 @@ int seqkit_chain_sums(
     static_assert(sizeof c % sizeof(int64_t) == 0);
     std::memcpy(&c, asked, sizeof c);
     if (const int fault = c.fault()) return fault;
-    const int64_t wide = c.wide(), square = c.classes * wide, job_size = 3 * wide, size = c.steps * c.classes;
+    const int64_t wide = c.wide(), square = c.classes * wide, job_size = 5 * wide, size = c.steps * c.classes;
     double* store = static_cast<double*>(store_of_packed.take((2 * square + c.parts() * job_size) * sizeof(double)));
     if (!store) return 1;
-    c.weights(store, store + square);
+    const double shift = c.weights(store, store + square);
     c.each_part(threads, [&](int64_t part, int64_t first, int64_t beyond) {
         double* rows = store + 2 * square + part * job_size;
         for (int64_t b = first; b < beyond; ++b) {
-            const auto nothing = [](const double*, const double*) {};
+            const auto nothing = [](const double*, const double*, const double*, const double*) {};
             const auto keep = [&](double* out) {
                 std::fill(out + b * size + c.lengths[b] * c.classes, out + (b + 1) * size, 0.0);
                 return [&c, to = out + b * size](int64_t t, const double* now) {
                     std::memcpy(to + t * c.classes, now, c.classes * sizeof(double));
                 };
             };
-            walk(c, b, true, store, rows, keep(before), nothing);
+            walk(c, b, true, store, shift, rows, keep(before), nothing);
             total[b] = chain_total(c, b, rows);
             if (c.paths) scores[b] = c.path_score(b);
-            if (after) walk(c, b, false, store + square, rows, keep(after), nothing);
+            if (after) walk(c, b, false, store + square, shift, rows, keep(after), nothing);
         }
     });
     return 0;
@@ -944,14 +979,16 @@ int seqkit_chain_gradient(
     std::memcpy(&c, asked, sizeof c);
     if (const int fault = c.fault()) return fault;
     const int64_t wide = c.wide(), square = c.classes * wide, size = c.steps * c.classes;
-    const int64_t job_size = square + (4 + 2 * AT_ONCE) * wide;
+    const int64_t job_size = 2 * square + (6 + 2 * AT_ONCE) * wide;
     double* block = static_cast<double*>(store_of_packed.take((2 * square + c.parts() * job_size) * sizeof(double)));
     if (!block) return 1;
     double* jobs = block + 2 * square;
-    c.weights(block, block + square);
+    const double shift = c.weights(block, block + square);
     std::fill(jobs, jobs + c.parts() * job_size, 0.0);
     c.each_part(threads, [&](int64_t part, int64_t from, int64_t beyond) {
-        double *counts = jobs + part * job_size, *rows = counts + square, *own = rows + 3 * wide;
+        // Counts are yet to be multiplied with the weights; those of `exact_counts` are not.
+        double *counts = jobs + part * job_size, *exact_counts = counts + square;
+        double *rows = exact_counts + square, *own = rows + 5 * wide;
         double *left = own + wide, *right = left + AT_ONCE * wide;
         for (int64_t b = from; b < beyond; ++b) {
             const double *starts = before + b * size, *said = c.emissions + b * c.by_chain, g = weight[b];
@@ -981,15 +1018,26 @@ int seqkit_chain_gradient(
                 add_counts(left, right, wide, c.classes, counts);
                 kept = 0;
             };
-            const double *lifts = nullptr, *sums = nullptr;
+            const auto count_exactly = [&](const double* sums, const double* raw, const double* exact) {
+                for (int64_t i = 0; i < c.classes; ++i) {
+                    if (sums[i] != 0.0 || own[i] == 0.0) continue;
+                    for (int64_t j = 0; j < c.classes; ++j)
+                        exact_counts[i * wide + j] +=
+                            g * own[i] * std::exp(raw[j] + c.transitions[i * c.classes + j] - exact[i]);
+                }
+            };
+            const double *lifts = nullptr, *sums = nullptr, *raw = nullptr, *exact = nullptr;
             walk(
-                c, b, false, block + square, rows,
+                c, b, false, block + square, shift, rows,
                 [&](int64_t t, const double* now) {
                     share(t, now);
+                    if (raw) count_exactly(sums, raw, exact);
                     if (lifts) count(lifts, sums);
                     if (c.paths) out[t * c.classes + c.path(b)[t]] -= g;
                 },
-                [&](const double* lift, const double* sum) { lifts = lift, sums = sum; }
+                [&](const double* lift, const double* sum, const double* row, const double* total_of) {
+                    lifts = lift, sums = sum, raw = row, exact = total_of;
+                }
             );
             if (kept) {
                 std::fill(left + kept * wide, left + AT_ONCE * wide, 0.0);
@@ -1003,9 +1051,13 @@ int seqkit_chain_gradient(
     });
     for (int64_t i = 0; i < c.classes; ++i)
         for (int64_t j = 0; j < c.classes; ++j) {
-            double sum = 0.0;
-            for (int64_t part = 0; part < c.parts(); ++part) sum += jobs[part * job_size + i * wide + j];
+            double sum = 0.0, exact_sum = 0.0;
+            for (int64_t part = 0; part < c.parts(); ++part) {
+                const double* counts = jobs + part * job_size + i * wide + j;
+                sum += counts[0], exact_sum += counts[square];
+            }
             moved[i * c.classes + j] = sum * block[i * wide + j];
+            if (exact_sum != 0.0) moved[i * c.classes + j] += exact_sum;
         }
     for (int64_t b = 0; c.paths && b < c.batch; ++b)
         for (int64_t t = 1; t < c.lengths[b]; ++t) moved[c.path(b)[t - 1] * c.classes + c.path(b)[t]] -= weight[b];

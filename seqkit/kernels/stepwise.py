@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seqkit.kernels.layout import Group, Layout
-from seqkit.kernels.recurrence import DirectionPass
+from seqkit.kernels.recurrence import CellKind, DirectionPass
 
 
 def stepwise_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int, backward: bool) -> None:
@@ -144,3 +144,63 @@ def _backward(run: DirectionPass, group: Group) -> None:
             h = run.h[step.rows]
             slope = 1 - h * h if run.kind == "tanh" else (h > 0).to(h.dtype)
             torch.mul(grad_h, slope, out=grad_gates)
+
+
+def differentiable_pass(
+    kind: CellKind,
+    reverse: bool,
+    weights: Tensor,
+    bias: Tensor | None,
+    gates: Tensor,
+    initial: Sequence[Tensor],
+    layout: Layout,
+) -> tuple[Tensor, Tensor]:
+    """The forward pass of one direction without writing into a tensor, for derivatives of any order.
+
+    Args:
+        kind: the cell.
+        reverse: from each sequence's last step to its first.
+        weights: R (G H, H).
+        bias: a GRU's second bias of gate n (H,); None for other cells.
+        gates: W x + b (N, G H).
+        initial: h and c before the first step, each (B, H) in the layout's order.
+        layout: the rows of the batch.
+
+    Returns:
+        h and c, each (N, H). For cells other than an LSTM, c means nothing.
+    """
+    columns: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for group in layout.groups:
+        first = group.first_sequence
+        h, c = (values[first:first] for values in initial)
+        steps: list[tuple[Tensor, Tensor]] = []
+        for step in _steps(group, reverse):
+            # Sequences that ended leave the state; in reverse, longer ones begin before shorter ones.
+            starting = slice(first + len(h), step.sequences.stop)
+            active = step.sequences.stop - first
+            h, c = (torch.cat([v, v0[starting]])[:active] for v, v0 in zip((h, c), initial, strict=True))
+            h, c = _differentiable_step(kind, gates[step.rows], h, c, weights, bias)
+            steps.append((h, c))
+        for column, values in zip(columns, zip(*(reversed(steps) if reverse else steps), strict=True), strict=False):
+            column.extend(values)
+    h, c = (torch.cat(column) if column else gates.new_zeros(0, weights.shape[1]) for column in columns)
+    return h, c
+
+
+def _differentiable_step(
+    kind: CellKind, gates: Tensor, h: Tensor, c: Tensor, weights: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    recurrent_term = h @ weights.t()
+    if kind == "lstm":
+        i, f, g, o = (gates + recurrent_term).chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+    if kind == "gru":
+        assert bias is not None
+        r, z, n = gates.chunk(3, dim=1)
+        recurrent_r, recurrent_z, recurrent_n = recurrent_term.chunk(3, dim=1)
+        z = (z + recurrent_z).sigmoid()
+        n = (n + (r + recurrent_r).sigmoid() * (recurrent_n + bias)).tanh()
+        return (1 - z) * n + z * h, c
+    argument = gates + recurrent_term
+    return (argument.tanh() if kind == "tanh" else argument.relu()), c

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from seqkit.kernels.layout import Layout
 from seqkit.kernels.padded import CellState
 from seqkit.kernels.recurrence import NUM_GATES, CellKind, DirectionPass, Engine
+from seqkit.kernels.second_derivative import differentiate_with_graph
+from seqkit.kernels.stepwise import differentiable_pass
 
 _INPUTS_PER_DIRECTION = 6
 """Tensors of a direction among the inputs of `_Layer`: W, R, two biases, and h and c before the first step."""
@@ -112,9 +114,9 @@ class _Layer(torch.autograd.Function):
         h = directions[0].r.new_empty(layout.num_rows, len(directions) * hidden)
         memory = torch.empty_like(h) if kind in ("lstm", "gru") else None
         with torch.autocast("cpu", enabled=False):
-            x = x.to(product_dtype or h.dtype)
+            rows = x.to(product_dtype or h.dtype)
             gates = [
-                _product(x, direction.w.t(), product_dtype, direction.input_bias(kind)) for direction in directions
+                _product(rows, direction.w.t(), product_dtype, direction.input_bias(kind)) for direction in directions
             ]
             passes = _passes(kind, directions, gates, memory, h, layout)
             engine(passes, layout, threads=threads, backward=False)
@@ -126,12 +128,15 @@ class _Layer(torch.autograd.Function):
         return h, *(_final_memory(layout, run, direction.c0) for run, direction in zip(passes, directions, strict=True))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         engine, layout, kind, threads, product_dtype = ctx.settings
         x, h, memory, *rest = ctx.saved_tensors
         count = len(rest) // (_INPUTS_PER_DIRECTION + 1)
         gates, inputs = rest[:count], rest[count:]
+        if torch.is_grad_enabled():
+            function = partial(_differentiable_layer, layout, kind, product_dtype)
+            return None, None, None, None, *differentiate_with_graph(function, [x, *inputs], grads)
+        x = x.to(product_dtype or h.dtype)
         directions = _by_direction(inputs)
         hidden = directions[0].r.shape[1]
         grad_h = torch.zeros_like(h) if grads[0] is None else grads[0].contiguous()
@@ -156,6 +161,27 @@ class _Layer(torch.autograd.Function):
             grad_inputs += _weight_gradients(direction, run, x, product_dtype, needed)
             grad_inputs += _initial_state_gradients(direction, run, layout, needed[4:])
         return None, None, None, None, grad_x, *grad_inputs
+
+
+def _differentiable_layer(
+    layout: Layout, kind: CellKind, product_dtype: torch.dtype | None, x: Tensor, *inputs: Tensor | None
+) -> tuple[Tensor, ...]:
+    """What `_Layer` returns, in operations that torch can differentiate any number of times."""
+    directions, outputs, memories = _by_direction(inputs), [], []
+    with torch.autocast("cpu", enabled=False):
+        for d, direction in enumerate(directions):
+            rows = x.to(product_dtype or direction.r.dtype)
+            gates = _product(rows, direction.w.t(), product_dtype, direction.input_bias(kind))
+            bias = direction.r_bias[2 * direction.r.shape[1] :] if kind == "gru" else None
+            initial = [state for state in (direction.h0, direction.c0) if state is not None]
+            zero = gates.new_zeros(layout.num_sequences, direction.r.shape[1])
+            ordered = [state.to(gates.dtype).index_select(0, layout.order) for state in initial]
+            h, c = differentiable_pass(kind, d == 1, direction.r, bias, gates, [*ordered, zero, zero][:2], layout)
+            outputs.append(h)
+            if kind == "lstm":
+                last = layout.first_row if d else layout.last_row
+                memories.append(_gather_rows(c, last, layout, direction.c0))
+    return torch.cat(outputs, dim=1), *memories
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,3 +84,16 @@ def test_few_scores_and_other_precisions_go_the_plain_way(monkeypatch: pytest.Mo
         low_precision = chunked_cross_entropy.nats(*tensors, y)  # type: ignore[arg-type]
     assert "_Nats" not in type(low_precision.grad_fn).__name__
     torch.testing.assert_close(low_precision, chunked_cross_entropy.nats(*tensors, y), rtol=0.02, atol=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_second_derivatives_are_those_of_the_whole(smoothing: float) -> None:
+    y = torch.randint(-1, V, (N,))
+    results = []
+    for function in (chunked_cross_entropy.nats, unchunked_nats):
+        tensors = [tensor.requires_grad_() for tensor in make_tensors()]
+        first = torch.autograd.grad(function(*tensors, y, smoothing=smoothing), tensors, create_graph=True)  # type: ignore[operator]
+        results.append(torch.autograd.grad(sum(gradient.pow(2).sum() for gradient in first), tensors))
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)

@@ -117,7 +117,6 @@ def test_native_best_paths_equal_the_reference_bit_for_bit(classes: int) -> None
         torch.randint(-2, 3, shape, generator=g).double() / 2
         for shape in ((21, 11, classes), (classes, classes), (classes,), (classes,))
     )
-    end = end + torch.randn(classes, generator=g)  # none at the very end, where torch promises no order
     transitions = transitions.masked_fill(torch.rand(classes, classes, generator=g) < 0.2, FORBIDDEN)
     emissions = emissions.masked_fill((torch.arange(11) >= lengths[:, None])[..., None], math.nan)
     chain = Chain.of(emissions, transitions, start, end, lengths)
@@ -127,6 +126,85 @@ def test_native_best_paths_equal_the_reference_bit_for_bit(classes: int) -> None
         actual = best_paths(chain)
     for x, y in zip(actual, expected, strict=True):
         assert torch.equal(x, y)
+
+
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_of_equal_paths_the_lowest_states_win(classes: int, k: int) -> None:
+    """The rule: from the end backwards, each state is the lowest of those that are equally good."""
+    g = torch.Generator().manual_seed(classes)
+    for _ in range(20):
+        emissions, transitions, start, end = (
+            torch.randint(0, 2, shape, generator=g).double()
+            for shape in ((1, 4, classes), (classes,) * 2, (classes,), (classes,))
+        )
+        chain = Chain.of(emissions, transitions, start, end, torch.tensor([4]))
+        paths, scores = best_paths(chain, k)
+        ranked = sorted(enumerated(chain, 0).items(), key=lambda item: (-item[1], item[0][::-1]))
+        assert tuple(paths[0, 0].tolist()) == ranked[0][0]
+        assert scores[0].tolist() == [score for _, score in ranked[:k]]
+
+
+EXTREME = {
+    "all transitions are large": lambda t, e: (t.add_(1000.0), e),
+    "one transition is large": lambda t, e: (t[0].__setitem__(1, 800.0), e),
+    "a transition is far below": lambda t, e: (t[0].__setitem__(slice(1, None), -720.0), e[:, :, 0].add_(900.0)),
+    "transitions are far below, emissions force them": lambda t, e: (t.mul_(400.0), e.mul_(900.0)),
+    "everything is huge": lambda t, e: (t.mul_(1e5), e.mul_(1e5)),
+    "all transitions are small": lambda t, e: (t.sub_(5000.0), e),
+}
+
+
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.parametrize("kind", EXTREME)
+@pytest.mark.parametrize("seed", range(3))
+def test_any_finite_scores(kind: str, seed: int) -> None:
+    """log Z, marginals and all gradients, by enumerating all paths."""
+    base = chain_of(3, seed=seed)
+    EXTREME[kind](base.transitions, base.emissions)
+    scores = [tensor.clone().requires_grad_() for tensor in base.tensors[:4]]
+    chain = Chain(*scores, base.lengths)
+    log_z, weights = log_partition(chain), torch.tensor([1.0, 2.0, -1.0, 0.5], dtype=torch.float64)
+    gradients = torch.autograd.grad((log_z * weights).sum(), scores)
+    expected = [torch.zeros_like(tensor) for tensor in scores]
+    for row, weight in enumerate(weights.tolist()):
+        paths = enumerated(base, row)
+        total = reference.log_partition(paths)
+        assert log_z[row].item() == pytest.approx(total, rel=1e-12, abs=1e-9)
+        for path, score in paths.items():
+            share = weight * math.exp(score - total)
+            expected[2][row, path[0]] += share
+            expected[3][row, path[-1]] += share
+            for step, state in enumerate(path):
+                expected[0][step, row, state] += share
+                if step:
+                    expected[1][path[step - 1], state] += share
+    for actual, want in zip(gradients, expected, strict=True):
+        # The scores themselves are rounded: 1e5 has some 1e-11.
+        torch.testing.assert_close(actual, want, atol=1e-7, rtol=1e-7)
+    probabilities = marginals(base, forward_backward(base))
+    torch.testing.assert_close(probabilities * weights[:, None], expected[0], atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.parametrize("with_forbidden", [False, True])
+@pytest.mark.parametrize("function", ["log_partition", "negative_log_likelihood"])
+def test_second_derivatives(function: str, with_forbidden: bool) -> None:
+    """Against finite differences of the first ones, and against the graph of the enumerated paths."""
+    base = chain_of(3, with_forbidden=with_forbidden)
+    paths = best_paths(base)[0][:, 0]
+    is_finite = [tensor.isfinite() for tensor in base.tensors[:4]]
+
+    def total(*values: Tensor) -> Tensor:
+        scores = [
+            value.where(mask, tensor) for value, mask, tensor in zip(values, is_finite, base.tensors, strict=False)
+        ]
+        chain = Chain(*scores, base.lengths)
+        return log_partition(chain) if function == "log_partition" else negative_log_likelihood(chain, paths)
+
+    values = [tensor.where(mask, 0.0).requires_grad_() for tensor, mask in zip(base.tensors, is_finite, strict=False)]
+    assert torch.autograd.gradgradcheck(total, values)
 
 
 def ragged(

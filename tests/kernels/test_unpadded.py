@@ -128,6 +128,45 @@ def test_values_final_states_and_gradients_equal_the_papers_equations(
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12, msg=lambda text, n=number: f"{n}: {text}")
 
 
+@pytest.mark.parametrize("has_initial", [False, True])
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("kind", CELLS)
+def test_second_derivatives(kind: str, directions: int, has_initial: bool, engine: Engine) -> None:
+    """A penalty on gradients, differentiated, against the papers' equations."""
+    dim, hidden, lengths = 3, 4, RAGGED[:9]
+    cells = make(kind, dim, hidden, directions)
+    x = draw(len(lengths), int(lengths.max()), dim, seed=1).requires_grad_()
+    initial: Any = (
+        initial_states(kind, len(lengths), hidden, x.dtype)[:directions] if has_initial else [None] * directions
+    )
+    state_tensors = [tensor.requires_grad_() for state in initial if state for tensor in state]
+    inputs = [x, *(p for cell in cells for p in cell.parameters()), *state_tensors]
+    results = []
+    for steps, states in (run(cells, x, lengths, initial, engine), run_twin(kind, cells, x, lengths, initial)):
+        outputs = [output.pow(2) for output in flatten(steps, states)]
+        first = torch.autograd.grad(weigh(outputs), inputs, create_graph=True)
+        second = torch.autograd.grad(weigh([gradient.pow(2) for gradient in first]), inputs, create_graph=True)
+        third = torch.autograd.grad(second[0].pow(2).sum(), inputs[1])
+        results.append([*first, *second, *third])
+    for number, (got, want) in enumerate(zip(*results, strict=True)):
+        assert want.any(), number
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9, msg=lambda text, n=number: f"{n}: {text}")
+
+
+def test_second_derivatives_under_autocast(engine: Engine) -> None:
+    """The input is converted inside the layer, and its gradient still has a graph."""
+    cells, lengths = make("gru", 3, 4, 1, torch.float32), RAGGED[:5]
+    penalties = []
+    for has_autocast in (False, True):
+        x = draw(5, 7, 3, seed=1, dtype=torch.float32).requires_grad_()
+        with torch.autocast("cpu", enabled=has_autocast):
+            steps, _ = run(cells, x, lengths, [None], engine)
+        (first,) = torch.autograd.grad(steps.pow(2).sum(), x, create_graph=True)
+        penalties.append(torch.autograd.grad(first.pow(2).sum(), [x, *cells[0].parameters()]))
+    for exact, low in zip(*penalties, strict=True):
+        assert float((exact - low).abs().max()) < 0.1 * float(exact.abs().max())
+
+
 @pytest.mark.parametrize("hidden", [1, 16, 33, 64, 70, 130])
 @pytest.mark.parametrize("kind", CELLS)
 def test_single_precision_is_within_rounding_of_double(kind: str, hidden: int, engine: Engine) -> None:
