@@ -248,7 +248,7 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def _suffix(name: str) -> str:
-    return Path(name.removesuffix(".gz")).suffix
+    return Path(name.lower().removesuffix(".gz")).suffix
 
 
 def _missing_file_hint(split: str) -> str:

@@ -244,7 +244,7 @@ def is_held_out(text: Any, share: float) -> bool:
 
 
 def _suffix(name: str) -> str:
-    return Path(name.removesuffix(".gz")).suffix
+    return Path(name.lower().removesuffix(".gz")).suffix
 
 
 def _missing_file_hint(split: str) -> str:

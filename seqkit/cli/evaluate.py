@@ -100,7 +100,7 @@ def _open_data(
 
     if other is not None:
         name = choose_task(task, list(tasks))
-        data = stack.enter_context(open_other_data(name, tasks[name], other, split, progress, progress.say))
+        data = stack.enter_context(open_other_data(name, tasks[name], other, split, progress))
         return [(name, OTHER, other.name, data)]
     split = split or "test"
     if task is not None:

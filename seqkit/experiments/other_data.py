@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from seqkit.data import store
+from seqkit.data.card import describe
+from seqkit.data.card_table import format_card
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.runs.progress import Progress
@@ -25,7 +27,6 @@ def open_other_data(
     path: Path,
     split: str | None,
     progress: Progress,
-    tell: Callable[[str], None],
 ) -> Iterator[TaskData]:
     """The labelled examples of a file or folder as the one split, `OTHER`, of a task. They are stored for the block.
 
@@ -34,8 +35,7 @@ def open_other_data(
         task_and_fields: the task, and its fitted input and target fields.
         path: the file or folder.
         split: which split of a folder that has several; None: the user did not say.
-        progress: shows how far the work is.
-        tell: gets a sentence about what was stored, and what was not.
+        progress: shows how far the work is, and what the data are.
 
     Raises:
         DataError: the file cannot be read, or an example of it.
@@ -69,6 +69,8 @@ def open_other_data(
             )
         except OSError as error:
             raise DataError(Problem(str(path), f"cannot be read: {error.strerror or error}")) from error
-        for line in (*prepared.notes, *prepared.splits[OTHER].report.lines()):
-            tell(f"{name}: {path}: {line.removeprefix(f'{OTHER}: ')}")
-        yield TaskData(name, other, prepared.input, prepared.target, prepared.splits)
+        content = {"files": prepared.files, "notes": list(prepared.notes)}
+        data = TaskData(name, other, prepared.input, prepared.target, prepared.splits, content=content)
+        for line in format_card(describe(data), short=True):
+            progress.say(line)
+        yield data

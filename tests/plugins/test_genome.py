@@ -172,9 +172,11 @@ class TestRuns:
         self.run_recipe(recipe.load(str(workspace / "dna.yaml"), ["train.steps=1"]), workspace / "run")
         (workspace / "new.txt").write_text("ACGT\nMQV\n\n")
         done = CliRunner().invoke(main, ["predict", str(workspace / "run"), str(workspace / "new.txt")])
-        assert done.exit_code == 2
-        assert "new.txt:2: letter 2 is 'Q', which is not a base" in done.stderr
-        assert "new.txt:3: is empty" in done.stderr
+        assert done.exit_code == 1
+        _, second, third = (json.loads(line) for line in done.stdout.splitlines())
+        assert second["id"] == "new.txt:2"
+        assert second["error"].startswith("letter 2 is 'Q', which is not a base")
+        assert third == {"id": "new.txt:3", "input": "", "error": "is empty"}
 
     def test_an_interrupted_run_turns_the_same_strands(self, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         loaded = recipe.load(str(workspace / "dna.yaml"), ["train.steps=24"])

@@ -289,8 +289,7 @@ class TestTask:
         assert (task.input.lower, task.input.min_count, task.input.drop) == (False, 3, 0.2)
         assert (task.input.characters, task.input.vectors) == ("conv", path)
         assert task.limit == Limit(40, "head")
-        assert task.files is not None
-        assert path in task.files("train")
+        assert path in task.input.fit_files()
         assert ner(learn="iob2").target == Tags(scheme="iob2", learn="iob2")
 
     def test_long_sentences_are_windowed_and_lose_nothing(self, folder: Path, tmp_path: Path) -> None:
@@ -399,6 +398,8 @@ def test_vectors_start_a_model_that_then_needs_no_file(tmp_path: Path, monkeypat
     done = CliRunner().invoke(main, ["predict", str(run), "--text", "Mr Fem told Paris ."])
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)["prediction"]) == 5
+    done = CliRunner().invoke(main, ["evaluate", str(run)])
+    assert done.exit_code == 0, done.output
     done = CliRunner().invoke(main, ["run", str(tmp_path / "ner.yaml"), "--out", str(tmp_path / "again"), "--quiet"])
     assert done.exit_code == 2
     assert "vectors.txt" in done.output
