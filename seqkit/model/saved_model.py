@@ -22,6 +22,7 @@ from seqkit.io.cache import sha256_of
 from seqkit.model.model import Model, build_model
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.registry import provenance
+from seqkit.runs import checkpoint, origin
 from seqkit.runtime import out_of_memory
 from seqkit.types import JSON, Field, Task
 
@@ -72,28 +73,84 @@ def load_model(
 ) -> tuple[Model, Recipe, dict[str, tuple[Task, Field, Field]]]:
     """A saved model, its recipe, and its tasks with fitted fields. `folder` is a run folder or its `model/`.
 
+    Of a run that has not finished it is the model of the best checkpoint so far, which is said on stderr.
+
     Raises:
         DataError: there is no model here.
         PluginError: a plugin that it was made with is not installed.
         RunError: a file of it is missing, damaged, or of a newer format.
     """
-    if (folder / "model" / "MANIFEST.json").exists():
+    is_whole = (folder / "model" / "MANIFEST.json").exists()
+    if (folder / "resolved.yaml").is_file() and not (is_whole and _has_finished(folder)):
+        return _load_best(folder, device)
+    if is_whole:
         folder = folder / "model"
     files = _checked_files(folder)
     if "plugins.json" in files:
-        plugins = json.loads((folder / "plugins.json").read_text(encoding="utf-8"))
-        provenance.pin_recorded(plugins, f"the model in {folder}")
-        for line in provenance.describe_changes(plugins, f"the model in {folder}"):
-            print(f"warning: {line}", file=sys.stderr)
+        _pin_plugins(folder / "plugins.json", f"the model in {folder}")
     recipe = load(str(folder / "recipe.yaml"))
-    tasks = _restore_tasks(recipe, folder / "fields.json")
+    tasks = _restore_tasks(recipe, _read_object(folder / "fields.json"), folder / "fields.json")
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except SafetensorError as error:
+        raise _unfitting(folder, error) from error
+    return _with_weights(recipe, tasks, weights, folder).to(device), recipe, tasks
+
+
+def _has_finished(folder: Path) -> bool:
+    """Whether the run in this folder has finished, so that its model is its best one."""
+    status = atomic.read_json(folder / "status.json")
+    return isinstance(status, dict) and status.get("state") == "finished"
+
+
+def _load_best(run: Path, device: torch.device | str) -> tuple[Model, Recipe, dict[str, tuple[Task, Field, Field]]]:
+    """The model of the best checkpoint of a run that has not finished.
+
+    Raises:
+        DataError: the run has no best checkpoint yet, or an earlier version of seqkit began it.
+        RunError: a file of it is damaged, or resolved.yaml is not the recipe that was trained.
+    """
+    fields = origin.read_fields(run)
+    if checkpoint.read_pointer(run / "checkpoints", "best") is None or fields is None:
+        what = "no model here: this run has not finished" + (
+            ", and an earlier version began it" if fields is None else ", and has not evaluated a checkpoint yet"
+        )
+        raise DataError(Problem(str(run), what, f"go on with seqkit run --resume {run}"))
+    weights, step = checkpoint.read_best_weights(run / "checkpoints")
+    record = origin.latest_record(run)
+    if record is not None and record.get("resolved_sha256") != sha256_of(run / "resolved.yaml"):
+        raise RunError(f"{run / 'resolved.yaml'}: edited since the run began; put it back as it was")
+    _pin_plugins(run / "plugins.json", f"the run in {run}")
+    recipe = load(str(run / "resolved.yaml"))
+    tasks = _restore_tasks(recipe, fields, run / "fields.json")
+    model = _with_weights(recipe, tasks, weights, run)
+    print(f"{run}: not finished; this is its best checkpoint so far, of step {step:,}", file=sys.stderr)
+    return model.to(device), recipe, tasks
+
+
+def _pin_plugins(path: Path, subject: str) -> None:
+    """Use the plugins that this file records, and say which have changed since."""
+    plugins = json.loads(path.read_text(encoding="utf-8"))
+    provenance.pin_recorded(plugins, subject)
+    for line in provenance.describe_changes(plugins, subject):
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def _with_weights(
+    recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], weights: Mapping[str, torch.Tensor], folder: Path
+) -> Model:
+    """The recipe's model with these weights, ready to predict."""
     with out_of_memory.explain_oom():
         model = build_model(recipe, tasks, start=False)
     try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (RuntimeError, SafetensorError) as error:
-        raise RunError(f"{folder}: the weights do not fit the recipe beside them: {error}") from error
-    return model.to(device).eval(), recipe, tasks
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _unfitting(folder, error) from error
+    return model.eval()
+
+
+def _unfitting(folder: Path, error: Exception) -> RunError:
+    return RunError(f"{folder}: the weights do not fit the recipe beside them: {error}")
 
 
 def _checked_files(folder: Path) -> list[str]:
@@ -107,9 +164,8 @@ def _checked_files(folder: Path) -> list[str]:
     return list(files)
 
 
-def _restore_tasks(recipe: Recipe, path: Path) -> dict[str, tuple[Task, Field, Field]]:
-    """Each task of the recipe with its input and target fields, fitted as fields.json says."""
-    states = _read_object(path)
+def _restore_tasks(recipe: Recipe, states: Mapping[str, Any], path: Path) -> dict[str, tuple[Task, Field, Field]]:
+    """Each task of the recipe with its input and target fields, fitted as fields.json says; `path` is for messages."""
     tasks = {}
     for name, entry in recipe.tasks.items():
         task = build_task(entry)
