@@ -229,6 +229,9 @@ class Task:
             files are text with one input a line. An empty one, "", stands for folders.
         locate: `locate(line)` gives the first character of each step that `parse` makes of a line of text, and the one
             after its last. With it, predicted spans are shown with their place in the text.
+        scores: the names of the scores of `metric`, as far as they are known before there are data, so that a recipe
+            that expects another one is refused at once; `span_f1.*` stands for all names that begin so. None: they are
+            not known.
     """
 
     read: Callable[[str], Iterable[Example]]
@@ -249,6 +252,7 @@ class Task:
     read_file: FileReader | None = None
     suffixes: tuple[str, ...] = ()
     locate: Callable[[str], Sequence[tuple[int, int]]] | None = None
+    scores: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

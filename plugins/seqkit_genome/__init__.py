@@ -178,6 +178,7 @@ def genome(
         target=Label(),
         head="classify",
         metric=partial(class_scores, positive=positive),
+        scores=("accuracy", "mcc", "macro_f1", "auroc", "auprc"),
         best=best,
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),

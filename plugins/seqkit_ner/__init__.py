@@ -11,7 +11,7 @@ from seqkit import Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncati
 from seqkit.metrics import tag_scores
 from seqkit_ner import sources
 from seqkit_ner.options import DataSource, Separator, WordTokenizer
-from seqkit_ner.scores import plain_scores, span_scores
+from seqkit_ner.scores import SPAN_SCORES, TAG_SCORES, plain_scores, span_scores
 from seqkit_ner.tokenizer import locate_words
 
 __all__ = ["ner", "ner_text"]
@@ -131,6 +131,7 @@ def ner(
         target=Tags(scheme=tag_scheme, learn=learn if tag_scheme else None, allow_unseen=allow_unseen),
         head="crf",
         metric=tag_scores if tag_scheme is None else plain_scores if tag_scheme == "plain" else span_scores,
+        scores=TAG_SCORES if tag_scheme is None else SPAN_SCORES,
         best="accuracy" if tag_scheme is None else "span_f1",
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),

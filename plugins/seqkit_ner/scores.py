@@ -9,6 +9,12 @@ from seqkit import Prediction
 from seqkit.metrics import span_f1, tag_accuracy
 from seqkit.spans import convert
 
+TAG_SCORES = ("accuracy", "exact", "macro_f1")
+"""The names of the scores of tags."""
+
+SPAN_SCORES = ("span_f1", "span_precision", "span_recall", "span_f1.*", "accuracy")
+"""The names of the scores of spans."""
+
 
 def span_scores(predictions: Sequence[Prediction], targets: Sequence[Sequence[str]]) -> Mapping[str, float]:
     """`span_f1` and its parts, and `accuracy` by word."""

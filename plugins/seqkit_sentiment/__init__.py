@@ -108,6 +108,7 @@ def sentiment(
         target=Label(),
         head="classify",
         metric=label_scores,
+        scores=("accuracy", "macro_f1"),
         best=best,
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),

@@ -217,6 +217,7 @@ def speech(
         target=target_field,
         head="ctc" if is_text else "classify",
         metric=({"cer": cer, "wer": wer}[error_rate]) if is_text else label_scores,
+        scores=(error_rate, "exact") if is_text else ("accuracy", "macro_f1"),
         best=best or scores[0],
         limit=None if max_seconds is None else Limit(ceil(max_seconds * 1000 / hop_ms)),
         files=recordings.files,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from seqkit import Count, Example, Limit, Share, Size, Task, Text, Tokens, UsageError
 from seqkit_translation import sources
 from seqkit_translation.options import Kind, ScoreKind, Unit, WordTokenizer
-from seqkit_translation.scores import pair_scores, signature
+from seqkit_translation.scores import TEXT_SCORES, TRANSLATION_SCORES, pair_scores, signature
 from seqkit_translation.tokenizer import detokenize, tokenize
 
 __all__ = ["translation"]
@@ -140,6 +140,7 @@ def translation(
         ),
         head="attend",
         metric=partial(pair_scores, kind=score_kind, lower=lower),
+        scores=TEXT_SCORES if score_kind == "text" else TRANSLATION_SCORES,
         best=best or ("exact" if score_kind == "text" else "bleu"),
         splits=pairs.splits,
         limit=None if max_length is None else Limit(max_length, "head"),

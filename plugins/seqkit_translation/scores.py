@@ -10,6 +10,12 @@ from seqkit import MissingExtra, Prediction
 from seqkit.metrics import cer
 from seqkit_translation.options import ScoreKind
 
+TEXT_SCORES = ("cer", "exact", "cut")
+"""The names of the scores of texts."""
+
+TRANSLATION_SCORES = ("bleu", "chrf", "exact", "cut")
+"""The names of the scores of translations."""
+
 
 def pair_scores(
     predictions: Sequence[Prediction], targets: Sequence[str], *, kind: ScoreKind, lower: bool

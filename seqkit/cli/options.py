@@ -10,7 +10,9 @@ SET = click.option(
     "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
 )
 QUIET = click.option("--quiet", is_flag=True, help="No progress on stderr.")
-STRICT = click.option("--strict", is_flag=True, help="Warnings are errors.")
+STRICT = click.option(
+    "--strict", is_flag=True, help="Warnings are errors, and so is a score that a recipe expects and a run misses."
+)
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 TASK = click.option("--task", help="Which task of a joint model.")
 JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -64,7 +64,8 @@ def command(
             opened = Run.open(resume)
             checked = _load_recipe(opened, sets)
             if _is_complete(opened) and not any(asks_for_more(flag) for flag in sets):
-                _show_finished(opened, checked, as_json)
+                scores = _show_finished(opened, checked, as_json)
+                _check_expectations(checked, scores, strict=strict)
                 return
         else:
             assert recipe is not None
@@ -90,6 +91,7 @@ def command(
             result = run_recipe(checked, run, progress, resume=resumption, strict=strict, stop=stop)
         stop.check("stopped after everything was trained and written; nothing is left to resume")
     _show_scores(checked, result.folder, result.scores, result.best_step, as_json)
+    _check_expectations(checked, result.scores, strict=strict)
 
 
 def asks_for_more(flag: str) -> bool:
@@ -115,8 +117,8 @@ def _is_complete(run: Run) -> bool:
     return run.state == "finished" and all((run.folder / name).is_file() for name in files)
 
 
-def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> None:
-    """Say that there is nothing left to do, and what to do for more; print the scores."""
+def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> dict[str, float]:
+    """Say that there is nothing left to do, and what to do for more; print the scores, and return them."""
     from seqkit.io import atomic
 
     steps, train = run.opened_status.get("steps", 0), recipe.train
@@ -127,8 +129,19 @@ def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> None:
         f"seqkit run --resume {run.folder} --set {length}{patience}",
         err=True,
     )
-    scores = atomic.read_json(run.folder / "metrics.json")
+    scores: dict[str, float] = atomic.read_json(run.folder / "metrics.json")
     _show_scores(recipe, run.folder, scores, int(run.opened_status.get("best_step", 0)), as_json)
+    return scores
+
+
+def _check_expectations(recipe: Recipe, scores: Mapping[str, float], *, strict: bool) -> None:
+    """Refuse a recipe that expects scores which do not exist; if `strict`, fail if an expectation is not met."""
+    from seqkit.errors import RunError
+    from seqkit.experiments.expectations import check_scores_exist, unmet
+
+    check_scores_exist(recipe.expect, scores)
+    if strict and (sentences := unmet(recipe.expect, scores)):
+        raise RunError("\n".join(sentences))
 
 
 def _show_scores(recipe: Recipe, folder: Path, scores: Mapping[str, float], best_step: int, as_json: bool) -> None:
@@ -140,9 +153,7 @@ def _show_scores(recipe: Recipe, folder: Path, scores: Mapping[str, float], best
         return
     for key, value in scores.items():
         expected = ExpectedRange.of(recipe.expect.get(key, {}))
-        verdict = (
-            "" if expected is None else f"   expected {expected}: {'met' if expected.allows(value) else 'NOT MET'}"
-        )
+        verdict = "" if expected is None else f"   expected {expected}: {expected.judge(value)}"
         click.echo(f"{key:<40} {value:.4f}{verdict}")
     click.echo(f"{'best checkpoint at step':<40} {best_step}")
     click.echo(f"{'run folder':<40} {folder}")

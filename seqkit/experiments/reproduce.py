@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqkit.errors import UsageError
-from seqkit.experiments.expectations import ExpectedRange
+from seqkit.experiments.expectations import ExpectedRange, check_scores_exist
 from seqkit.experiments.run_recipe import run_recipe
 from seqkit.io import atomic
 from seqkit.recipe import Recipe, build_task, load
@@ -168,6 +168,7 @@ def reproduce(
     for setting, seeded in runs:
         run = _train_or_read(seeded, f"{_as_folder_name(setting)}seed-{seeded.seed}", out, progress)
         finished.append(run)
+        check_scores_exist(recipe.expect, run.scores)
         shown = "  ".join(f"{key} {run.scores[key]:.4f}" for key in (recipe.expect or run.scores))
         which = f"{setting}, seed {seeded.seed}" if setting else f"seed {seeded.seed}"
         tell(f"{which}: {shown}  {run.minutes:.1f} min  {run.folder}")

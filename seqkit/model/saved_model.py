@@ -81,7 +81,9 @@ def load_model(
         RunError: a file of it is missing, damaged, or of a newer format.
     """
     is_whole = (folder / "model" / "MANIFEST.json").exists()
-    if (folder / "resolved.yaml").is_file() and not (is_whole and _has_finished(folder)):
+    is_run = (folder / "status.json").is_file() and (folder / "resolved.yaml").is_file()
+    has_best = (folder / "origin.json").exists() and checkpoint.read_pointer(folder / "checkpoints", "best") is not None
+    if is_run and not (is_whole and (_has_finished(folder) or not has_best)):
         return _load_best(folder, device)
     if is_whole:
         folder = folder / "model"

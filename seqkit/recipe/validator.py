@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
-from seqkit.errors import suggest
+from seqkit.errors import name_hint, suggest
 from seqkit.recipe.checker import Checker, Section
-from seqkit.recipe.choices import names_in
+from seqkit.recipe.choices import lookup, names_in
 from seqkit.recipe.messages import join, show
 from seqkit.recipe.options import schema_of
 from seqkit.recipe.own_options import SECTIONS, bounds_options, encoder_options, top_options
 from seqkit.recipe.parser import Entry, Node
-from seqkit.recipe.recipe import TaskEntry
+from seqkit.recipe.recipe import TaskEntry, build_task
 from seqkit.recipe.task_section import EncoderSection, TaskSection
 from seqkit.settings import TrainSettings
-from seqkit.types import SPLITS
+from seqkit.types import SPLITS, Task
 
 
 def check(checker: Checker, root: Node) -> dict[str, Any] | None:
@@ -32,6 +33,8 @@ def check(checker: Checker, root: Node) -> dict[str, Any] | None:
     tasks = _check_tasks(checker, top, root, encoder)
     train = _check_train(checker, top, root)
     expect = _check_expect(checker, top)
+    if not checker.issues:
+        _check_expected_scores_exist(checker, top, expect, tasks)
     if checker.issues:
         return None
     fields = {"tasks": tasks, "encoder": encoder.choice, "dim": encoder.dim, "train": train, "expect": expect}
@@ -106,6 +109,35 @@ def _check_score_name(checker: Checker, key: str, entry: Entry, tasks: Mapping[s
     if split not in SPLITS:
         hint = suggest(split, SPLITS) or f"splits: {', '.join(SPLITS)}"
         checker.add_issue(entry.location, f"{path}: no split is called '{split}'", hint)
+
+
+def _check_expected_scores_exist(
+    checker: Checker, top: Mapping[str, Entry], expect: Mapping[str, Any], tasks: Mapping[str, TaskEntry]
+) -> None:
+    """Each expected score must be one that its task has, as far as that can be known before there are data."""
+    known: dict[str, tuple[Task, list[str] | None]] = {}
+    for key in expect:
+        name, split, score = key.split("/")
+        if name not in known:
+            task = build_task(tasks[name])
+            known[name] = task, _score_names(task, tasks[name])
+        task, names = known[name]
+        location, path = top["expect"].node.entries[key].location, join("expect", key)
+        if split not in task.splits:
+            checker.add_issue(
+                location, f"{path}: task '{name}' has no split '{split}'", f"its splits: {', '.join(task.splits)}"
+            )
+        elif names is not None and not any(fnmatchcase(score, pattern) for pattern in names):
+            hint = name_hint(score, names, label="its scores")
+            checker.add_issue(location, f"{path}: task '{name}' has no score '{score}'", hint)
+
+
+def _score_names(task: Task, entry: TaskEntry) -> list[str] | None:
+    """The names of a task's scores, the loss of its head among them; None if they are not known."""
+    loss_name = getattr(lookup("heads", entry.head.use), "loss_name", None)
+    if loss_name is None or (task.metric is not None and task.scores is None):
+        return None
+    return [str(loss_name), *(task.scores or ())]
 
 
 def _check_bounds(checker: Checker, key: str, entry: Entry) -> dict[str, float] | None:

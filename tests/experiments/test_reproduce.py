@@ -70,8 +70,8 @@ def test_an_expected_score_that_does_not_exist_is_reported(folder: Path) -> None
     path = folder / "odd.yaml"
     path.write_text(RECIPE.format(folder=folder, most=1).replace("lm/test/nats", "lm/test/accuracy"))
     result = CliRunner().invoke(main, ["run", str(path), "--quiet"])
-    assert result.exit_code == 1
-    assert "there is no score 'lm/test/accuracy'" in result.stderr
+    assert result.exit_code == 2
+    assert "task 'lm' has no score 'accuracy'; its scores: nats" in result.stderr
 
 
 def test_the_mean_over_values_of_an_option_decides(folder: Path) -> None:

@@ -92,7 +92,7 @@ class TestGood:
               splice:
             encoder: {use: gru, dim: 16, bidirectional: true}
             train: {epochs: 2, optimizer: sgd, schedule: {use: cosine, warmup: 3}, clip: null}
-            expect: {one/test/accuracy: {at_least: 0.5, at_most: 1}, two/dev/loss: {at_most: 2}}
+            expect: {one/test/loss: {at_least: 0.5, at_most: 1}, two/dev/loss: {at_most: 2}}
             """
         )
         assert (parsed.seed, parsed.device, parsed.dim) == (7, "cuda:1", 16)
@@ -104,7 +104,7 @@ class TestGood:
         assert parsed.train.schedule == Choice("cosine", {"warmup": 3, "floor": 0.0})
         assert parsed.train.clip is None
         assert parsed.expect == {
-            "one/test/accuracy": {"at_least": 0.5, "at_most": 1.0},
+            "one/test/loss": {"at_least": 0.5, "at_most": 1.0},
             "two/dev/loss": {"at_most": 2.0},
         }
 
@@ -376,9 +376,9 @@ class TestSet:
         assert parsed.train.optimizer.options["momentum"] == 0.5
 
     def test_where_the_file_says_nothing(self) -> None:
-        parsed = parse(GOOD, "train.optimizer.lr=0.5", "expect.splice/test/f1.at_least=0.5", "tasks.two.use=splice")
+        parsed = parse(GOOD, "train.optimizer.lr=0.5", "expect.splice/test/loss.at_least=0.5", "tasks.two.use=splice")
         assert parsed.train.optimizer.options["lr"] == 0.5
-        assert parsed.expect == {"splice/test/f1": {"at_least": 0.5}}
+        assert parsed.expect == {"splice/test/loss": {"at_least": 0.5}}
         assert list(parsed.tasks) == ["splice", "two"]
 
     def test_options_of_another_choice_are_refused_by_name(self) -> None:
@@ -425,7 +425,7 @@ class TestSet:
 
 class TestResolved:
     def test_is_complete_and_reads_back_equal(self) -> None:
-        parsed = parse(GOOD, "train.schedule=cosine", "tasks.splice.folder=x", "expect.splice/dev/f.at_least=1")
+        parsed = parse(GOOD, "train.schedule=cosine", "tasks.splice.folder=x", "expect.splice/dev/loss.at_least=1")
         text = parsed.resolved()
         assert text.startswith("# r: every option written out by seqkit ")
         again = recipe.parse(text.encode(), "elsewhere/resolved.yaml")
