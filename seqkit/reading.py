@@ -137,7 +137,12 @@ class Reading:
 
     @classmethod
     def restore(cls, facts: JSON) -> Reading:
-        """The reading whose `facts` these are."""
+        """The reading whose `facts` these are. Raises ValueError, TypeError or KeyError if they cannot be facts."""
+        counted = [(kind, things["count"], things["first"]) for kind, things in facts["left_out"].items()]
+        if not all(isinstance(kind, str) and type(n) is int and isinstance(first, str) for kind, n, first in counted):
+            raise ValueError("what was left out is not counted")
+        if not all(isinstance(line, str) for key in ("split_rules", "remarks") for line in facts[key]):
+            raise ValueError("rules and remarks are not text")
         return cls(
             {
                 name: Columns(dict(table["used"]), tuple(table["unused"]), table["header"], tuple(table["first"]))

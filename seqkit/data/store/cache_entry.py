@@ -9,42 +9,115 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 from seqkit.data.store.columns import Split, open_split
 from seqkit.data.store.report import SplitReport
 from seqkit.errors import RunError
 from seqkit.io.atomic import sync_folder
+from seqkit.regular_files import is_protected, read_regular
 from seqkit.runtime.machine import NO_BOOT_ID, boot_id
-from seqkit.types import JSON
+from seqkit.types import JSON, Field, Task
 
 MANIFEST: Final = "MANIFEST.json"
 _ABANDONED_SECONDS = 24 * 3600
+_MOST_BYTES: Final = 1 << 30
+"""Of a manifest: it has the vocabularies."""
 
 
-def open_entry(folder: Path) -> tuple[JSON, dict[str, Split]] | None:
-    """The manifest and the splits of an entry, or None if there is none, or it is damaged."""
+@final
+@dataclass(frozen=True)
+class Entry:
+    """An open entry.
+
+    Attributes:
+        input: the fitted input field.
+        target: the fitted target field.
+        splits: by name.
+        states: what the input and the target field have learned, as the manifest has it.
+    """
+
+    input: Field
+    target: Field
+    splits: Mapping[str, Split]
+    states: tuple[JSON, JSON]
+
+
+def open_entry(folder: Path, task: Task, splits: Sequence[str], fitted: tuple[Field, Field] | None) -> Entry | None:
+    """An entry, or None if there is none, if it is damaged, or if other users could have changed it.
+
+    Args:
+        folder: the entry.
+        task: whose fields are restored, and whose splits are in it.
+        splits: the splits that it must have.
+        fitted: fields that are fitted already; None: as the entry says.
+    """
     try:
-        outer = json.loads((folder / MANIFEST).read_bytes())
-        if zlib.crc32(outer["manifest"].encode()) != outer["crc32"]:
-            return None
-        manifest = json.loads(outer["manifest"])
-        splits = {
-            name: open_split(folder, name, stored["arrays"], SplitReport.restore(stored["report"]))
-            for name, stored in manifest["splits"].items()
-        }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
         return None
-    return manifest, splits
+    try:
+        if not is_protected(os.fstat(handle)):
+            return None
+        manifest = _read_manifest(handle)
+        stored, states = manifest["splits"], (manifest["input"], manifest["target"])
+        if manifest["key"] != folder.name or set(stored) != set(splits):
+            return None
+        input, target = fitted or (task.input.restore(states[0]), task.target.restore(states[1]))
+        target = target.of(input) if target.derived else target
+        opened = {
+            name: open_split(handle, name, facts["arrays"], SplitReport.restore(facts["report"]), (input, target))
+            for name, facts in stored.items()
+        }
+    except Exception:  # whatever is wrong with it: the fields, which may be a plugin's, do not check what they restore
+        return None
+    finally:
+        os.close(handle)
+    return Entry(input, target, opened, states)
 
 
-def write_entry(entry: Path, write: Callable[[Path], JSON]) -> None:
+def is_foreign(folder: Path) -> bool:
+    """Whether an entry belongs to another user, so that it is neither believed nor replaced."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return status.st_uid not in (os.geteuid(), 0)
+
+
+def is_exposed(folder: Path) -> bool:
+    """Whether other users can write to an entry or to a file of it."""
+    try:
+        return not all(is_protected(path.lstat()) for path in (folder, *folder.iterdir()) if not path.is_symlink())
+    except OSError:
+        return False
+
+
+def _read_manifest(folder: int) -> JSON:
+    """The manifest in an open folder. Raises an error of any kind if it is damaged."""
+    outer = json.loads(read_regular(Path(MANIFEST), _MOST_BYTES, folder=folder, follow=False))
+    if zlib.crc32(outer["manifest"].encode()) != outer["crc32"]:
+        raise ValueError("the manifest is damaged")
+    for name in os.listdir(folder):
+        if not is_protected(os.stat(name, dir_fd=folder, follow_symlinks=False)):
+            raise ValueError("other users can write to a file")
+    return json.loads(outer["manifest"])
+
+
+def write_entry(entry: Path, write: Callable[[Path], JSON], is_sound: Callable[[], bool]) -> None:
     """Make an entry: `write` fills a temporary folder and returns the manifest; then the folder is renamed to `entry`.
+
+    Only this user can write to it, whatever the umask is.
+
+    Args:
+        is_sound: whether the entry can be used, should another process have made it meanwhile.
 
     Raises:
         RunError: the cache cannot be written.
@@ -54,12 +127,14 @@ def write_entry(entry: Path, write: Callable[[Path], JSON]) -> None:
         root.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(root)
         with _temporary_folder(entry) as folder:
-            text = json.dumps(write(folder))
+            text = json.dumps({"key": entry.name, **write(folder)})
             with (folder / MANIFEST).open("x", encoding="ascii") as file:
                 json.dump({"crc32": zlib.crc32(text.encode()), "manifest": text}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            _publish(folder, entry)
+            for path in (*folder.iterdir(), folder):
+                path.chmod(path.stat().st_mode & ~(stat.S_IWGRP | stat.S_IWOTH))
+            _publish(folder, entry, is_sound)
     except OSError as error:
         if not _concerns_cache(error, root):
             raise
@@ -99,14 +174,14 @@ def _temporary_folder(entry: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _publish(folder: Path, entry: Path) -> None:
+def _publish(folder: Path, entry: Path, is_sound: Callable[[], bool]) -> None:
     """Rename a finished folder to its entry, unless another process has finished the same entry meanwhile."""
     sync_folder(folder)
     for _ in range(10):
         try:
             folder.rename(entry)
         except OSError:
-            if open_entry(entry) is not None:
+            if is_sound():
                 return
             # A damaged entry is renamed before it is removed, so that nobody ever sees half of it.
             damaged = entry.with_name(f".{entry.name}-damaged-{secrets.token_hex(4)}")
@@ -114,6 +189,8 @@ def _publish(folder: Path, entry: Path) -> None:
                 entry.rename(damaged)
             except FileNotFoundError:
                 continue
+            if damaged.is_symlink() or not damaged.is_dir():
+                damaged.unlink(missing_ok=True)
             shutil.rmtree(damaged, ignore_errors=True)
         else:
             sync_folder(entry.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,21 @@ import numpy as np
 
 from seqkit.data.store.encode import ArrayKind, EncodedChunk, kind_error
 from seqkit.data.store.report import SplitReport
-from seqkit.types import JSON, Index
+from seqkit.fields import Label, Labels, Tags, Text, Tokens, Values, Vectors
+from seqkit.regular_files import open_regular
+from seqkit.types import JSON, Field, Index
 
 CHECKED_BYTES: Final = 64 << 20
-"""Of larger files only the size is checked on opening, not the checksum of the content."""
+"""Of larger files only the size is checked on opening, not the checksum of the content, nor the range of ids."""
+
+DTYPES: Final = frozenset(
+    {"|b1", "|i1", "|u1"}
+    | {f"{order}{kind}{size}" for order in "<>" for kind in "iu" for size in (2, 4, 8)}
+    | {f"{order}{kind}" for order in "<>" for kind in ("f2", "f4", "f8", "c8", "c16")}
+)
+"""The types of numbers that are stored. `|O` would make addresses of the bytes of a file."""
+
+_ARRAYS: Final = frozenset({"x", "x.offsets", "y", "y.offsets", "ids", "ids.offsets", "origin"})
 
 
 @final
@@ -143,7 +155,7 @@ class Writer:
         """Append a chunk.
 
         Raises:
-            TypeError: an array of it has another type or shape of a row than before.
+            TypeError: an array of it has another type or shape of a row than before, or one that is not stored.
         """
         for name, array in chunk.arrays.items():
             if self._kinds.get(name, array.kind) != array.kind:
@@ -173,6 +185,8 @@ class Writer:
             self.arrays = {name: self._facts(name) for name in self._files}
 
     def _start(self, name: str, kind: ArrayKind, *, ragged: bool) -> None:
+        if kind[0].str not in DTYPES or 0 in kind[1]:
+            raise TypeError(f"a field gave {kind[0]} numbers of shape {kind[1]} for {name}; these cannot be stored")
         self._kinds[name] = kind
         self._files[name] = self._open(name)
         if ragged:
@@ -194,28 +208,125 @@ def path_of(folder: Path, split: str, name: str) -> Path:
     return folder / (f"{split}.{name}" if name.endswith(".offsets") else f"{split}.{name}.bin")
 
 
-def open_split(folder: Path, split: str, arrays: Mapping[str, JSON], report: SplitReport) -> Split:
-    """A stored split with its arrays mapped read-only. Raises ValueError, OSError or KeyError if it is damaged."""
-    opened = {name: _map(path_of(folder, split, name), facts) for name, facts in arrays.items()}
+def open_split(
+    folder: int, split: str, arrays: Mapping[str, JSON], report: SplitReport, fields: tuple[Field, Field]
+) -> Split:
+    """A stored split with its arrays mapped read-only. Nothing of the manifest is believed before it is checked.
+
+    Args:
+        folder: the descriptor of its open folder.
+        split: its name.
+        arrays: what the manifest says of each array.
+        report: of the split.
+        fields: the fitted input and target field.
+
+    Raises:
+        ValueError, TypeError, KeyError, OSError: it is damaged.
+    """
+    if not set(arrays) <= _ARRAYS:
+        raise ValueError(f"{split} has an array of an unknown name")
+    opened = {name: _map(path_of(Path(), split, name), facts, folder) for name, facts in arrays.items()}
     columns = {name: Column(array, opened.get(f"{name}.offsets")) for name, array in opened.items() if "." not in name}
-    return Split(split, columns["x"], columns.get("y"), Ids(columns["ids"]), np.asarray(columns["origin"].data), report)
+    x, y, ids, origin = columns["x"], columns.get("y"), columns["ids"], columns["origin"]
+    for name, column in columns.items():
+        _check_offsets(f"{split}.{name}", column)
+        if len(column) != len(x):
+            raise ValueError(f"{split} has {len(x)} inputs, but {len(column)} of {name}")
+    _check_fields(split, x, y, fields)
+    _check_ids(split, ids)
+    numbers = np.asarray(origin.data)
+    if numbers.dtype != np.int64 or numbers.ndim != 1 or origin.offsets is not None:
+        raise ValueError(f"{split}.origin is not a list of numbers")
+    if len(numbers) and (numbers[0] < 0 or numbers[-1] >= report.examples or (np.diff(numbers) < 0).any()):
+        raise ValueError(f"{split}.origin names examples that do not exist")
+    if report.rows != len(x) or report.examples < 1:
+        raise ValueError(f"{split} does not have the rows that its report counts")
+    return Split(split, x, y, Ids(ids), numbers, report)
 
 
-def _map(path: Path, facts: JSON) -> np.ndarray:
-    dtype, shape = np.dtype(facts["dtype"]), tuple(facts["shape"])
-    size = path.stat().st_size
-    if size != facts["bytes"] or (size <= CHECKED_BYTES and checksum(path) != facts["crc32"]):
-        raise ValueError(f"{path} is damaged")
-    if size == 0:
-        return np.zeros((0, *shape), dtype)
-    # A plain array over the map: slicing a `memmap` itself takes ten times as long.
-    return np.memmap(path, dtype, mode="r").reshape(-1, *shape).view(np.ndarray)
+def _check_offsets(name: str, column: Column) -> None:
+    offsets = column.offsets
+    if offsets is None:
+        return
+    if offsets.dtype != np.int64 or offsets.ndim != 1 or not len(offsets):
+        raise ValueError(f"{name}.offsets is not a list of places")
+    if offsets[0] != 0 or offsets[-1] != len(column.data) or (np.diff(offsets) < 0).any():
+        raise ValueError(f"{name}.offsets does not fit its array")
+
+
+def _check_fields(split: str, x: Column, y: Column | None, fields: tuple[Field, Field]) -> None:
+    """What the fields that come with seqkit say of their arrays: shape, and the range of the ids of symbols."""
+    input, target = fields
+    if (y is None) != target.derived:
+        raise ValueError(f"{split} has targets though it needs none, or lacks them")
+    for name, column, field in (("x", x, input), *((("y", y, target),) if y is not None else ())):
+        if (column.offsets is not None) != field.ragged:
+            raise ValueError(f"{split}.{name} has offsets though its field has one row for each value, or lacks them")
+        # A row of no steps cannot be stored: `encode_value` refuses it.
+        if column.offsets is not None and (np.diff(column.offsets) < 1).any():
+            raise ValueError(f"{split}.{name} has an example without steps")
+        data = column.data
+        if isinstance(field, Label | Tags | Text | Tokens):
+            if data.dtype.kind not in "iu" or data.ndim != 1:
+                raise ValueError(f"{split}.{name} does not hold the ids of symbols")
+            is_small = data.nbytes <= CHECKED_BYTES
+            if is_small and len(data) and not 0 <= int(data.min()) <= int(data.max()) < field.size:
+                raise ValueError(f"{split}.{name} has ids of symbols that do not exist")
+        elif isinstance(field, Labels | Values | Vectors) and (
+            data.dtype != np.float32 or data.shape[1:] != (field.size,)
+        ):
+            raise ValueError(f"{split}.{name} does not hold rows of {field.size} numbers")
+    if y is not None and target.aligned and not np.array_equal(x.lengths, y.lengths):
+        raise ValueError(f"{split} has targets that are not as long as their inputs")
+
+
+def _check_ids(split: str, ids: Column) -> None:
+    """That ids are UTF-8, each of them: no id begins in the middle of a character."""
+    data = ids.data
+    if data.dtype != np.uint8 or data.ndim != 1 or ids.offsets is None:
+        raise ValueError(f"{split}.ids is not text")
+    starts = ids.offsets[:-1]
+    if (data[starts[starts < len(data)]] & 0xC0 == 0x80).any():
+        raise ValueError(f"{split}.ids is cut within a character")
+    if data.nbytes <= CHECKED_BYTES:
+        data.tobytes().decode("utf-8", "surrogatepass")
+
+
+def _map(path: Path, facts: JSON, folder: int) -> np.ndarray:
+    dtype, shape = _kind(path, facts)
+    with open_regular(path, folder=folder, follow=False) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != facts["bytes"] or (size <= CHECKED_BYTES and _checksum(file) != facts["crc32"]):
+            raise ValueError(f"{path} is damaged")
+        if size % (dtype.itemsize * math.prod(shape)):
+            raise ValueError(f"{path} does not hold whole rows")
+        if size == 0:
+            return np.zeros((0, *shape), dtype)
+        # A plain array over the map: slicing a `memmap` itself takes ten times as long.
+        return np.memmap(file, dtype, mode="r").reshape(-1, *shape).view(np.ndarray)
+
+
+def _kind(path: Path, facts: JSON) -> ArrayKind:
+    """The type and the shape of a row that a manifest gives an array. Of types, only numbers are known."""
+    if not isinstance(facts, dict) or set(facts) != {"dtype", "shape", "bytes", "crc32"}:
+        raise ValueError(f"{path}: the manifest does not describe it")
+    dtype, shape = facts["dtype"], facts["shape"]
+    if dtype not in DTYPES:
+        raise ValueError(f"{path}: a type of numbers that is not stored")
+    sizes = [facts["bytes"], facts["crc32"], *shape] if isinstance(shape, list) and len(shape) <= 8 else [None]
+    if not all(type(number) is int and 0 <= number < 1 << 62 for number in sizes) or 0 in shape:
+        raise ValueError(f"{path}: a shape or a size that an array cannot have")
+    return np.dtype(dtype), tuple(shape)
 
 
 def checksum(path: Path) -> int:
     """CRC-32 of a file: it finds damage, not tampering."""
-    crc = 0
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            crc = zlib.crc32(block, crc)
+        return _checksum(file)
+
+
+def _checksum(file: IO[bytes]) -> int:
+    crc = 0
+    while block := file.read(1 << 20):
+        crc = zlib.crc32(block, crc)
     return crc

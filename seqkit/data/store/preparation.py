@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
-from seqkit.data.store.cache_entry import open_entry, write_entry
+from seqkit.data.store.cache_entry import Entry, is_exposed, is_foreign, open_entry, write_entry
 from seqkit.data.store.cache_key import hash_into, key_of
 from seqkit.data.store.columns import Column, Ids, Split, Writer
 from seqkit.data.store.duplicates import DuplicateCounter
@@ -134,23 +135,26 @@ def prepare(
     identity = identity or identify(task, progress=progress, fitted=fitted is not None, splits=splits)
     preparation = _Preparation(task, split_names, limit, fitted is not None, progress or _show_nothing)
     preparation.digests, preparation.totals = dict(identity.examples), dict(identity.totals)
-    store = (cache or cache_folder()) / "store"
-    folder = store / preparation.key(key, identity.files, fitted)
-    entry = open_entry(folder)
-    if states is not None and (entry is None or not _has_learned(entry[0], states)):
+    cache = cache or cache_folder()
+    folder = preparation.folder(cache, key, identity.files, fitted)
+    entry = open_entry(folder, task, split_names, fitted)
+    if states is not None and (entry is None or not _has_learned(entry, states)):
         fitted = task.input.restore(states[0]), task.target.restore(states[1])
-        folder = store / preparation.key(key, identity.files, fitted)
-        entry = open_entry(folder)
+        folder = preparation.folder(cache, key, identity.files, fitted)
+        entry = open_entry(folder, task, split_names, fitted)
     reused = entry is not None
     if entry is None:
-        write_entry(folder, partial(preparation.build, fitted))
-        entry = open_entry(folder)
+        sound = partial(_is_sound, folder, task, split_names, fitted)
+        write_entry(folder, partial(preparation.build, fitted), sound)
+        entry = open_entry(folder, task, split_names, fitted)
     if entry is None:
-        raise RunError(f"the cache entry {folder} is damaged, though it was just written; check the disk")
-    manifest, stored = entry
-    input, target = fitted or (task.input.restore(manifest["input"]), task.target.restore(manifest["target"]))
-    target = target.of(input) if target.derived else target
-    return Prepared(input, target, stored, folder, reused, identity, preparation.notes)
+        cause = "is damaged, though it was just written, or its file system lets other users write to it"
+        raise RunError(f"the cache entry {folder} {cause}; check the disk, or name another folder in SEQKIT_CACHE")
+    return Prepared(entry.input, entry.target, entry.splits, folder, reused, identity, preparation.notes)
+
+
+def _is_sound(folder: Path, task: Task, splits: Sequence[str], fitted: tuple[Field, Field] | None) -> bool:
+    return open_entry(folder, task, splits, fitted) is not None
 
 
 def _known_splits(task: Task, splits: Sequence[str] | None) -> Sequence[str]:
@@ -170,9 +174,9 @@ def _show_nothing(done: int, total: int | None, what: str) -> None:
     """A progress callback for callers that show no progress."""
 
 
-def _has_learned(manifest: JSON, states: tuple[JSON, JSON]) -> bool:
+def _has_learned(entry: Entry, states: tuple[JSON, JSON]) -> bool:
     """Whether the fields of a stored entry have learned this."""
-    return bool([manifest["input"], manifest["target"]] == json.loads(json.dumps(states)))
+    return bool(list(entry.states) == json.loads(json.dumps(states)))
 
 
 def memory_split(
@@ -275,6 +279,17 @@ class _Preparation:
         states = None if fitted is None else [side.state() for side in fitted]
         fields = [task.input, task.target, states, task.bad_inputs]
         return key_of(key, files, self.digests, list(self.splits), fields, self.limit)
+
+    def folder(self, cache: Path, key: JSON, files: JSON, fitted: tuple[Field, Field] | None) -> Path:
+        """Where the entry is: where all users of the cache have it, unless another user has made that one."""
+        shared = cache / "store" / self.key(key, files, fitted)
+        if not is_foreign(shared):
+            if is_exposed(shared):
+                self.notes.append(f"{shared} is made again, because other users could have written to it")
+            return shared
+        own = cache / f"store-{os.geteuid()}" / shared.name
+        self.notes.append(f"{shared} is not used, because it belongs to another user, who could change it; see {own}")
+        return own
 
     def build(self, fitted: tuple[Field, Field] | None, folder: Path) -> JSON:
         """Fit, encode, and write the arrays into the folder. Returns the manifest."""

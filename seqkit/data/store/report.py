@@ -69,9 +69,25 @@ class SplitReport:
 
     @classmethod
     def restore(cls, facts: JSON) -> SplitReport:
-        """The report whose `facts` these are."""
+        """The report whose `facts` these are. Raises ValueError, TypeError or KeyError if they cannot be such facts."""
         first, reading = tuple(facts["quarantined_first"]), Reading.restore(facts["reading"])
-        return cls(**facts | {"quarantined_first": first, "reading": reading})
+        report = cls(**facts | {"quarantined_first": first, "reading": reading})
+        sample = cls(report.split)
+        for attribute in fields(cls):
+            value, default = getattr(report, attribute.name), getattr(sample, attribute.name)
+            is_number = type(value) is int and value >= 0
+            optional_text = attribute.name == "truncate" and isinstance(value, str)
+            if default is None and not (value is None or is_number or optional_text):
+                raise ValueError(f"{attribute.name} of a report is {value!r}")
+            if isinstance(default, int) and not is_number:
+                raise ValueError(f"{attribute.name} of a report is {value!r}")
+            if isinstance(default, str | Reading | dict | tuple) and not isinstance(value, type(default)):
+                raise ValueError(f"{attribute.name} of a report is {value!r}")
+        if not all(isinstance(name, str) and type(count) is int for name, count in report.classes.items()):
+            raise ValueError("classes of a report are not counted")
+        if not all(isinstance(problem, str) for problem in first):
+            raise ValueError("the problems of a report are not text")
+        return report
 
     @property
     def unknown_share(self) -> float:
