@@ -28,9 +28,9 @@ def command(recipe: str, sets: tuple[str, ...], examples: int, strict: bool, as_
 
     checked = recipes.load(recipe, sets)
 
-    from seqkit.data.card import describe
-    from seqkit.data.card_table import format_card, format_examples
-    from seqkit.experiments.prepare import check_data, first_examples, prepare_data
+    from seqkit.data.card import make_card
+    from seqkit.data.card_table import format_card, format_examples, format_warnings
+    from seqkit.experiments.prepare import first_examples, prepare_data, refuse
     from seqkit.runs.progress import Progress
 
     with Progress(quiet=quiet) as progress:
@@ -38,12 +38,13 @@ def command(recipe: str, sets: tuple[str, ...], examples: int, strict: bool, as_
     shown = {name: first_examples(task_data, examples) for name, task_data in data.items()}
     if as_json:
         facts = {
-            name: describe(task_data).facts() | ({"examples": shown[name]} if examples else {})
+            name: make_card(task_data).facts() | ({"examples": shown[name]} if examples else {})
             for name, task_data in data.items()
         }
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
         for number, (name, task_data) in enumerate(data.items()):
-            lines = [*format_card(describe(task_data)), *format_examples(shown[name])]
+            card = make_card(task_data)
+            lines = [*format_card(card), *format_warnings(card), *format_examples(shown[name])]
             click.echo("\n".join(["", *lines] if number else lines))
-    check_data(data, strict=strict)
+    refuse(data, strict=strict)

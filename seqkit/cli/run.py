@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ def command(
             checked = _load_recipe(opened, sets)
             if _is_complete(opened) and not any(asks_for_more(flag) for flag in sets):
                 scores = _show_finished(opened, checked, as_json)
-                _check_expectations(checked, scores, strict=strict)
+                _check_result(checked, scores, opened.opened_status.get("warnings", ()), strict=strict)
                 return
         else:
             assert recipe is not None
@@ -91,7 +91,7 @@ def command(
             result = run_recipe(checked, run, progress, resume=resumption, strict=strict, stop=stop)
         stop.check("stopped after everything was trained and written; nothing is left to resume")
     _show_scores(checked, result.folder, result.scores, result.best_step, as_json)
-    _check_expectations(checked, result.scores, strict=strict)
+    _check_result(checked, result.scores, result.warnings, strict=strict)
 
 
 def asks_for_more(flag: str) -> bool:
@@ -134,13 +134,15 @@ def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> dict[str, float]:
     return scores
 
 
-def _check_expectations(recipe: Recipe, scores: Mapping[str, float], *, strict: bool) -> None:
-    """Refuse a recipe that expects scores which do not exist; if `strict`, fail if an expectation is not met."""
+def _check_result(recipe: Recipe, scores: Mapping[str, float], warnings: Sequence[str], *, strict: bool) -> None:
+    """Refuse a recipe that expects scores which do not exist; if `strict`, fail if an expectation is not met, or if
+    there are warnings about the scores.
+    """
     from seqkit.errors import RunError
     from seqkit.experiments.expectations import check_scores_exist, unmet
 
     check_scores_exist(recipe.expect, scores)
-    if strict and (sentences := unmet(recipe.expect, scores)):
+    if strict and (sentences := [*unmet(recipe.expect, scores), *warnings]):
         raise RunError("\n".join(sentences))
 
 

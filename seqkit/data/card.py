@@ -93,7 +93,7 @@ class DataCard:
         }
 
 
-def describe(data: TaskData) -> DataCard:
+def make_card(data: TaskData) -> DataCard:
     """The card of a task's prepared data."""
     reports = {name: split.report for name, split in data.splits.items()}
     files, notes = data.content.get("files", ()), tuple(data.content.get("notes", ()))
@@ -107,6 +107,36 @@ def find_warnings(splits: Mapping[str, SplitReport]) -> tuple[DataWarning, ...]:
         for find in (_headers, _swapped_columns, _few_classes, _similar_classes, _unknown_symbols, _absent_classes)
         for warning in find(splits)
     )
+
+
+def find_result_warnings(card: DataCard, scores: Mapping[str, float]) -> tuple[DataWarning, ...]:
+    """The held-out splits on which a trained model does no better than the most frequent class of train.
+
+    Args:
+        card: the data of a task.
+        scores: the model's, `task/split/score` to number.
+    """
+    return tuple(
+        DataWarning("no-better-than-majority", sentence)
+        for name, report in card.splits.items()
+        if name != "train" and report.classes
+        for sentence in _majority(card, name, report, scores)
+    )
+
+
+def _majority(card: DataCard, split: str, report: SplitReport, scores: Mapping[str, float]) -> Iterator[str]:
+    train, total = card.splits["train"].classes, sum(report.classes.values())
+    advice = "the model has learned nothing that a constant answer does not know; check the data, train longer, or "
+    advice += "change the learning rate"
+    accuracy, span_f1 = scores.get(f"{card.task}/{split}/accuracy"), scores.get(f"{card.task}/{split}/span_f1")
+    if report.class_unit == "spans" and span_f1 == 0 and total:
+        yield f"{split}: span_f1 is 0: not one of {total:,} spans is found; {advice}"
+    elif report.class_unit != "spans" and accuracy is not None and train:
+        common = max(train, key=lambda name: train[name])
+        share = report.classes.get(common, 0) / max(1, total)
+        if accuracy <= share + 1e-12:
+            constant = f"answering {common!r} always ({share:.4f})"
+            yield f"{split}: accuracy {accuracy:.4f} is no better than {constant}; {advice}"
 
 
 def _headers(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
@@ -143,14 +173,15 @@ def _headers(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
 
 def _is_like_a_name(text: str) -> bool:
     """Whether a field could be the name of a column: short, and without numbers or sentences."""
-    return 0 < len(text) <= 30 and text[0].isalpha() and len(text.split()) <= 2
+    words = text.split()
+    return len(text) <= 30 and 1 <= len(words) <= 2 and all(word[0].isalpha() for word in words)
 
 
 def _swapped_columns(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
     """Inputs that repeat like classes, and classes that are as many as texts."""
     train = splits.get("train")
-    if train is None or not train.classes or train.class_unit != "examples":
-        return
+    if train is None or not train.classes or train.class_unit != "examples" or train.unknown_share > 0.5:
+        return  # inputs that are mostly unknown look the same, whatever they were
     classes, examples, inputs = _occurring(train), train.examples, train.different_inputs
     advice = "check which column is the input and which the target"
     if inputs is not None and inputs < len(classes) and inputs * FEW_REPEATS <= examples:
@@ -166,7 +197,7 @@ def _few_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
     if train is None or not train.classes:
         return
     classes = _occurring(train)
-    if len(classes) == 1 and train.class_unit == "examples":
+    if len(classes) == 1 and train.class_unit == "examples" and not train.classes.get(NO_LABEL):
         yield DataWarning(
             "one-class",
             f"train: every example has the class {classes[0]!r}, so there is nothing to learn; check the column or "
@@ -201,11 +232,11 @@ def _similar_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]
 def _difference(names: Sequence[str]) -> str:
     """By what such names differ, in words."""
     kinds = []
-    spaced = ["".join(name.split()) for name in names]
-    if len(set(spaced)) < len(names):
+    if len({re.sub(r"\S+", "x", name) for name in names}) > 1:
         kinds.append("white space")
-    composed = [unicodedata.normalize("NFKC", name) for name in spaced]
-    if len(set(composed)) < len(set(spaced)):
+    words = ["".join(name.split()) for name in names]
+    composed = [unicodedata.normalize("NFKC", name) for name in words]
+    if len(set(composed)) < len(set(words)):
         kinds.append("Unicode normalisation")
     if len({name.casefold() for name in composed}) < len(set(composed)):
         kinds.append("upper and lower case")

@@ -23,23 +23,29 @@ _CELL_WIDTH = 17
 
 
 def format_card(card: DataCard, *, short: bool = False, width: int | None = WIDTH) -> list[str]:
-    """The card as lines: a table with a column for each split, what was left out and why, and the warnings.
+    """The card as lines: a table with a column for each split, how it was split, and what was left out and why.
 
     Args:
         card: the data of a task.
         short: leave out the lengths, the columns of tables, and all but the commonest classes.
         width: characters of a line; None: each sentence is one line.
     """
-    sentences = [
-        *_rules(card),
-        *([] if short else _columns(card)),
-        *_left_out(card),
-        *_remarks(card),
-        *(f"warning: {warning.sentence}" for warning in card.warnings),
-    ]
+    sentences = describe_reading(card, short=short)
     if width is None:
         return [*_table(card, short), *sentences]
     return [*_table(card, short), *(line for sentence in sentences for line in _wrapped(sentence, width))]
+
+
+def describe_reading(card: DataCard, *, short: bool = False) -> list[str]:
+    """A sentence for each split rule, each table's columns (unless `short`), and all that is left out."""
+    return [*_rules(card), *([] if short else _columns(card)), *_left_out(card), *_remarks(card)]
+
+
+def format_warnings(card: DataCard, *, but_fatal: bool = False, width: int | None = WIDTH) -> list[str]:
+    """The warnings as lines; with `but_fatal` without those that are errors in any case."""
+    warnings = [warning for warning in card.warnings if not (but_fatal and warning.is_fatal)]
+    sentences = [f"warning: {card.task}: {warning.sentence}" for warning in warnings]
+    return sentences if width is None else [line for sentence in sentences for line in _wrapped(sentence, width)]
 
 
 def format_examples(examples: Mapping[str, JSON]) -> list[str]:
@@ -132,13 +138,16 @@ def _remarks(card: DataCard) -> Iterator[str]:
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    return (f"{name:<{_NAME_WIDTH}} " + " ".join(f"{cell:>{_CELL_WIDTH}}" for cell in cells)).rstrip()
+    return (f"{_cut(name):<{_NAME_WIDTH}} " + " ".join(f"{cell:>{_CELL_WIDTH}}" for cell in cells)).rstrip()
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
 
 
 def _shown(name: str) -> str:
-    """A class as it is, in quotation marks if it is not seen otherwise, and cut if it is long."""
-    name = name if name.isprintable() and name == name.strip() else repr(name)
-    return name if len(name) <= _NAME_WIDTH - 2 else name[: _NAME_WIDTH - 3] + "…"
+    """A class as it is, in quotation marks if it could not be seen otherwise."""
+    return name if name.isprintable() and name == name.strip() else repr(name)
 
 
 def _wrapped(sentence: str, width: int) -> list[str]:

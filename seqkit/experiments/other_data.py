@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seqkit.data import store
-from seqkit.data.card import describe
+from seqkit.data.card import make_card
 from seqkit.data.card_table import format_card
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem, UsageError
@@ -71,6 +71,6 @@ def open_other_data(
             raise DataError(Problem(str(path), f"cannot be read: {error.strerror or error}")) from error
         content = {"files": prepared.files, "notes": list(prepared.notes)}
         data = TaskData(name, other, prepared.input, prepared.target, prepared.splits, content=content)
-        for line in format_card(describe(data), short=True):
+        for line in format_card(make_card(data), short=True):
             progress.say(line)
         yield data

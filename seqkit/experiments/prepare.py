@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from seqkit.data import store
-from seqkit.data.card import describe
-from seqkit.data.card_table import format_card
+from seqkit.data.card import DataCard, find_warnings, make_card
+from seqkit.data.card_table import describe_reading, format_card, format_warnings
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem
 from seqkit.io.download import listening
@@ -82,7 +82,7 @@ def prepare_data(
         content |= {"examples": prepared.identity.examples} if prepared.identity.examples else {}
         data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight, content)
         if show_card:
-            card = describe(data[name])
+            card = make_card(data[name])
             for line in format_card(card, width=None):
                 tell(line)
             for line in format_card(card, short=True):
@@ -90,16 +90,40 @@ def prepare_data(
     return data
 
 
-def check_data(data: Mapping[str, TaskData], *, strict: bool = False) -> None:
-    """Refuse data from which nothing can be learned; if `strict`, all that have a warning.
+def _explanations(name: str, reports: Mapping[str, store.SplitReport]) -> list[Problem]:
+    """What was found before the preparation failed, and may be why: how the data were read, and what looks wrong."""
+    card = DataCard(name, reports, warnings=find_warnings(reports))
+    return [Problem("", sentence) for sentence in (*describe_reading(card), *format_warnings(card, width=None))]
+
+
+def check_data(
+    data: Mapping[str, TaskData], progress: Progress, tell: Callable[[str], None], *, strict: bool = False
+) -> None:
+    """Tell what looks wrong about the data, and refuse them as `refuse` does.
 
     Raises:
-        DataError: with every such warning.
+        DataError: with every warning that is an error.
+    """
+    for task_data in data.values():
+        card = make_card(task_data)
+        for line in format_warnings(card, width=None):
+            tell(line)
+        if not strict:
+            for line in format_warnings(card, but_fatal=True):
+                progress.warn(line)
+    refuse(data, strict=strict)
+
+
+def refuse(data: Mapping[str, TaskData], *, strict: bool) -> None:
+    """Refuse data from which nothing can be learned; if `strict`, data that have any warning.
+
+    Raises:
+        DataError: with every warning that is an error.
     """
     problems = [
         Problem(f"tasks.{name}", warning.sentence)
         for name, task_data in data.items()
-        for warning in describe(task_data).warnings
+        for warning in make_card(task_data).warnings
         if strict or warning.is_fatal
     ]
     if problems:
@@ -131,9 +155,11 @@ def _readable(side: Field, array: np.ndarray) -> JSON:
 
 @contextlib.contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Within the block, an error of the operating system is one about the data of this task."""
+    """Within the block, errors of the operating system are about the data of this task, and others are explained."""
     try:
         yield
+    except store.PreparationError as error:
+        raise DataError([*error.problems, *_explanations(name, error.reports)]) from error
     except OSError as error:
         raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
 
@@ -145,7 +171,7 @@ def tasks_and_fields(data: Mapping[str, TaskData]) -> dict[str, tuple[Task, Fiel
 
 def data_facts(data: TaskData) -> JSON:
     """What data.json says of a task: its card, and the key of the stored data."""
-    return {"key": data.content.get("key"), **describe(data).facts()}
+    return {"key": data.content.get("key"), **make_card(data).facts()}
 
 
 def _key(entry: TaskEntry) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 
 from seqkit import fault_injection, kernels
 from seqkit._version import __version__
+from seqkit.data.card import find_result_warnings, make_card
 from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
 from seqkit.experiments.hyperparameters import flatten
@@ -46,11 +47,13 @@ class RunResult:
         folder: the run folder.
         scores: of the best checkpoint, `task/split/score` to number.
         best_step: the step of that checkpoint.
+        warnings: what looks wrong about the scores, in sentences.
     """
 
     folder: Path
     scores: dict[str, float]
     best_step: int
+    warnings: tuple[str, ...] = ()
 
 
 def run_recipe(
@@ -97,7 +100,7 @@ def _run_recipe(
     data = prepare_data(recipe, progress, run.log, stop=stop, check=same_run)
     facts = {name: data_facts(task_data) for name, task_data in data.items()}
     run.write_data_facts(facts, changed=same_run.data_changed)
-    check_data(data, strict=strict)
+    check_data(data, progress, run.log, strict=strict)
     stop.check("stopped before training; go on with --resume")
 
     model = build_seeded(recipe, data, device)
@@ -128,9 +131,11 @@ def _run_recipe(
     fault_injection.at("report")
     save_model(model, run.model, run.resolved, fields, same_run.plugins)
     write_results(recipe, run, counters, scores)
-    run.set_status("running", steps=counters.step, best_step=best_step, parameters=model.count_parameters())
+    warnings = _warn_of_scores(data, scores, run, progress)
+    parameters = model.count_parameters()
+    run.set_status("running", steps=counters.step, best_step=best_step, parameters=parameters, warnings=warnings)
     stop.check("stopped when all was trained and written; --resume only says so")
-    return RunResult(run.folder, scores, best_step)
+    return RunResult(run.folder, scores, best_step, tuple(warnings))
 
 
 def _record_plugins(recipe: Recipe, run: Run, progress: Progress, *, resume: bool) -> JSON:
@@ -181,6 +186,21 @@ def score_splits(model: Model, data: Mapping[str, TaskData], stop: Interrupts) -
         if split != "train"
         for score, value in evaluate(model, task_data, split, stop=stop).scores.items()
     }
+
+
+def _warn_of_scores(
+    data: Mapping[str, TaskData], scores: Mapping[str, float], run: Run, progress: Progress
+) -> list[str]:
+    """Say what looks wrong about the scores. Returns the sentences."""
+    sentences = [
+        f"{name}/{warning.sentence}"
+        for name, task_data in data.items()
+        for warning in find_result_warnings(make_card(task_data), scores)
+    ]
+    for sentence in sentences:
+        run.log(f"warning: {sentence}")
+        progress.warn(f"warning: {sentence}")
+    return sentences
 
 
 def write_results(recipe: Recipe, run: Run, counters: TrainingCounters, scores: Mapping[str, float]) -> None:

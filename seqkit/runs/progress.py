@@ -99,8 +99,11 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line that stays above the bar."""
-        if self._quiet:
-            return
+        if not self._quiet:
+            self.warn(line)
+
+    def warn(self, line: str) -> None:
+        """Print a line that is no progress and must be seen: not even `quiet` holds it back."""
         if self._bar is not None:
             self._bar.console.print(_without_controls(line), markup=False, highlight=False, soft_wrap=True)
         else:

@@ -13,15 +13,24 @@ from vocabularies. Where there is much to encode, several processes do it (`seqk
 
 from seqkit.data.store.columns import Column, Ids, SelectedIds, Split
 from seqkit.data.store.encode import encode_value
-from seqkit.data.store.preparation import Identity, Prepared, encoded_split, identify, memory_split, prepare
+from seqkit.data.store.preparation import (
+    Identity,
+    PreparationError,
+    Prepared,
+    encoded_split,
+    identify,
+    memory_split,
+    prepare,
+)
 from seqkit.data.store.report import SplitReport, select_steps
 
 __all__ = [
     "Column",
     "Identity",
     "Ids",
-    "SelectedIds",
+    "PreparationError",
     "Prepared",
+    "SelectedIds",
     "Split",
     "SplitReport",
     "encode_value",

@@ -61,11 +61,15 @@ class Problems:
         except ValueError as error:
             self.add(where, f"{side} {error}")
 
+    def listed(self) -> list[Problem]:
+        """The first problems, and the number of the others."""
+        more = [Problem("", f"and {self.count - len(self.first):,} more")] if self.count > len(self.first) else []
+        return self.first + more
+
     def raise_if_any(self) -> None:
         """Raise one DataError with the first problems and the number of the others, unless there are none."""
-        more = [Problem("", f"and {self.count - len(self.first):,} more")] if self.count > len(self.first) else []
         if self.first:
-            raise DataError(self.first + more)
+            raise DataError(self.listed())
 
 
 @final

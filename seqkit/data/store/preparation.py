@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from seqkit.data.store.columns import Column, Ids, Split, Writer
 from seqkit.data.store.duplicates import DuplicateCounter
 from seqkit.data.store.encode import Problems, encode_value
 from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
-from seqkit.data.store.report import ReportBuilder
+from seqkit.data.store.report import ReportBuilder, SplitReport
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.io.cache import cache_folder, sha256_of
 from seqkit.reading import collect_reports
@@ -28,6 +28,18 @@ from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
 
 _PROGRESS_EVERY = 1024
 """Examples between two calls of the progress callback."""
+
+
+class PreparationError(DataError):
+    """A split that is empty or has examples that cannot be encoded.
+
+    Attributes:
+        reports: what is known of this split and those before it, which may explain why.
+    """
+
+    def __init__(self, problems: Sequence[Problem], reports: Mapping[str, SplitReport] | None = None) -> None:
+        super().__init__(problems)
+        self.reports = dict(reports or {})
 
 
 @final
@@ -96,7 +108,8 @@ def identify(
     """
     preparation = _Preparation(task, _known_splits(task, splits), None, fitted, progress or _show_nothing)
     files = preparation.files()
-    preparation.hash_examples()
+    with _explained():
+        preparation.hash_examples()
     return Identity(files, preparation.digests, preparation.totals)
 
 
@@ -124,8 +137,9 @@ def prepare(
         states: what the input and the target field must have learned (`Field.state`), instead of being fitted.
 
     Raises:
-        DataError: examples that cannot be encoded (all of them are found, the first 20 are shown), an empty split, a
-            missing file, targets that are not as long as their inputs.
+        PreparationError: examples that cannot be encoded (all of them are found, the first 20 are shown), an empty
+            split, targets that are not as long as their inputs.
+        DataError: a missing file.
         RecipeError: a limit below 1, or a truncation that is not possible with the target.
         UsageError: a split that the task does not have.
         RunError: the cache cannot be written.
@@ -145,7 +159,8 @@ def prepare(
     reused = entry is not None
     if entry is None:
         sound = partial(_is_sound, folder, task, split_names, fitted)
-        write_entry(folder, partial(preparation.build, fitted), sound)
+        with _explained():
+            write_entry(folder, partial(preparation.build, fitted), sound)
         entry = open_entry(folder, task, split_names, fitted)
     if entry is None:
         cause = "is damaged, though it was just written, or its file system lets other users write to it"
@@ -155,6 +170,17 @@ def prepare(
 
 def _is_sound(folder: Path, task: Task, splits: Sequence[str], fitted: tuple[Field, Field] | None) -> bool:
     return open_entry(folder, task, splits, fitted) is not None
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Within the block, an error about the examples has with it what the readers reported until then."""
+    with collect_reports() as reading:
+        try:
+            yield
+        except PreparationError as error:
+            reports = error.reports or {"train": SplitReport("train", reading=reading)}
+            raise PreparationError(error.problems, reports) from error.__cause__
 
 
 def _known_splits(task: Task, splits: Sequence[str] | None) -> Sequence[str]:
@@ -296,11 +322,16 @@ class _Preparation:
         input, target = fitted or self._fit()
         target = target.of(input) if target.derived else target
         problems = Problems()
-        stored: dict[str, JSON] = {}
+        reports: dict[str, SplitReport] = {}
+        arrays: dict[str, JSON] = {}
         with DuplicateCounter(folder / "inputs.seen") as duplicates:
             for split in self.splits:
-                with collect_reports() as reading, Writer(folder, split) as writer:
-                    builder, left_out = self._encode(split, input, target, writer, problems, duplicates)
+                try:
+                    with collect_reports() as reading, Writer(folder, split) as writer:
+                        builder, left_out = self._encode(split, input, target, writer, problems, duplicates)
+                except PreparationError as error:
+                    reports[split] = SplitReport(split, reading=reading)
+                    raise PreparationError(error.problems, reports) from error.__cause__
                 if split == "train":
                     duplicates.finish_train()
                 seen = None if split == "train" else duplicates.take_count()
@@ -312,10 +343,13 @@ class _Preparation:
                     quarantined_first=tuple(first),
                     reading=reading,
                 )
+                reports[split], arrays[split] = report, writer.arrays
                 if not report.examples and not problems.count:
-                    raise DataError([Problem(split, "no example of this split can be read"), *left_out.first])
-                stored[split] = {"report": report.facts(), "arrays": writer.arrays}
-        problems.raise_if_any()
+                    empty = Problem(split, "no example of this split can be read")
+                    raise PreparationError([empty, *left_out.first], reports)
+        if problems.count:
+            raise PreparationError(problems.listed(), reports)
+        stored = {split: {"report": report.facts(), "arrays": arrays[split]} for split, report in reports.items()}
         return {"input": input.state(), "target": target.state(), "splits": stored}
 
     def _examples(self, split: str, activity: str) -> Iterator[Example]:
@@ -332,7 +366,7 @@ class _Preparation:
             yield example
         self.progress(done, done, f"{activity} {split}")
         if done == 0:
-            raise DataError(Problem(split, "this split has no examples"))
+            raise PreparationError([Problem(split, "this split has no examples")])
         if self.totals.setdefault(split, done) != done:
             raise _changed_data(split)
 
