@@ -91,7 +91,7 @@ class Archive:
             if fault is not None:
                 problems.append(Problem(f"{self.path}:{_escaped(member.filename)}", fault))
             folded_names.add(key)
-            if not member.is_dir():
+            if fault is None and not member.is_dir():
                 files[member.filename] = member
         if problems:
             more = len(problems) - 20
@@ -103,6 +103,8 @@ class Archive:
 def _find_fault(member: zipfile.ZipInfo) -> str | None:
     """Why this member does not belong in an archive of recordings, or None if it does."""
     name = member.filename
+    if not name:  # zipfile itself fails on it
+        return "has no name"
     if member.orig_filename != name and member.orig_filename.replace("\\", "/") != name:
         return "has a NUL in its name"
     mode = member.external_attr >> 16

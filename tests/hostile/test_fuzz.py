@@ -98,8 +98,8 @@ def zipped() -> bytes:
 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("yes/1.wav", RIFF + bytes(8))
-        file.writestr("no/2.wav", b"hello " * 50)
+        file.writestr(zipfile.ZipInfo("yes/1.wav"), RIFF + bytes(8))
+        file.writestr(zipfile.ZipInfo("no/2.wav"), b"hello " * 50)
     return buffer.getvalue()
 
 

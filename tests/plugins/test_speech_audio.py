@@ -475,3 +475,19 @@ def test_all_bad_members_are_reported_at_once(tmp_path: Path) -> None:
 def test_there_are_as_many_hostile_archives_as_it_takes() -> None:
     """With five damaged or odd ones, four bombs, a damaged member, two false directories and one inside another."""
     assert len(HOSTILE_NAMES) + len(HOSTILE_MODES) + len(TWINS) + 13 >= 60
+
+
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    """Its name is taken away in the central directory; zipfile itself asks for the last character of it."""
+
+    def nameless(data: bytes) -> bytes:
+        entry = data.index(b"PK\x01\x02")
+        length = int.from_bytes(data[entry + 28 : entry + 30], "little")
+        without = data[: entry + 28] + b"\0\0" + data[entry + 30 : entry + 46] + data[entry + 46 + length :]
+        end = without.index(b"PK\x05\x06")
+        size = int.from_bytes(without[end + 12 : end + 16], "little") - length
+        return without[: end + 12] + size.to_bytes(4, "little") + without[end + 16 :]
+
+    path = patched(zipped(tmp_path / "a.zip", ("good.wav", wav())), nameless)
+    with pytest.raises(DataError, match="has no name"):
+        Archive(path).names()
