@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from seqkit import Count, Example, Label, Limit, Share, Size, Task, Tokens, Truncation
-from seqkit.metrics import label_scores
+from seqkit import Count, Example, Label, Labels, Limit, Share, Size, Task, Tokens, Truncation, UsageError
+from seqkit.metrics import label_scores, set_scores
+from seqkit.readers import FormatName, ShareSplit, SplitBy, TableFormat
 from seqkit_sentiment import sources
 from seqkit_sentiment.tokenizer import tokenize_tweet
 
@@ -28,6 +29,15 @@ def sentiment(
     text: str | Count | None = None,
     label: str | Count | None = None,
     header: bool | None = None,
+    format: FormatName | None = None,
+    separator: str | None = None,
+    quoting: bool | None = None,
+    encoding: str = "utf-8",
+    label_separator: str | None = None,
+    label_folder: int = 1,
+    held_out_test: Share = 0.0,
+    split_by: SplitBy = "input",
+    group: str | Count | None = None,
     skip_blank: bool = False,
     tokenizer: Literal["spaces", "tweets"] = "spaces",
     unit: Literal["words", "characters", "bytes", "pieces"] = "words",
@@ -37,7 +47,7 @@ def sentiment(
     drop: Share = 0.0,
     max_length: Count | None = None,
     truncate: Truncation = "head",
-    best: Literal["accuracy", "macro_f1"] = "accuracy",
+    best: Literal["accuracy", "macro_f1", "micro_f1"] = "accuracy",
 ) -> Task:
     """Which of these labels does a text have? The labels are those of the training data, two or more.
 
@@ -49,8 +59,9 @@ def sentiment(
             emotion of tweets.
         sizes: how many reviews are generated for train, dev and test.
         data_seed: seed of the generated reviews; the recipe's seed has no part in it.
-        folder: a folder of your own files, used instead of source. A file ends in .tsv, .csv or .jsonl, and may be
-            gzipped (.tsv.gz).
+        folder: a folder of your own files, used instead of source. A file is a table (tsv, csv), JSON lines, a JSON
+            array, Parquet or in the format of fastText, and may be compressed. A folder in place of a file has a folder
+            of text files for each class. `seq.in|label` are two parallel files, texts and labels.
         train: file name of the training examples.
         dev: file name of the examples that choose the checkpoint. null: a share of train is held out for it.
         test: file name of the test examples. null: there are none.
@@ -60,6 +71,20 @@ def sentiment(
             column 1, key text).
         label: the column or key of the label (null: column 2, key label).
         header: whether the first line names the columns (null: it does if text or label is a name).
+        format: of your files: tsv, csv, jsonl, json (an array), parquet or fasttext (null: by the suffix, or if that is
+            not known by the content, which is told).
+        separator: between the columns of a table, one character, or tab, comma, semicolon, space, bar, or blanks
+            (null: a tab in tsv, a comma in csv).
+        quoting: whether a field in quotation marks may hold separators and line ends (null: in csv).
+        encoding: of your files.
+        label_separator: between the labels of a text that has several in its cell (null: a text has one label). Then
+            any of the labels can be predicted, or none.
+        label_folder: in a folder of classes, which folder on the way to a file names its class: 1 the uppermost, -1
+            the one that it lies in, 0 all of them, joined with `/`.
+        held_out_test: with `test: null`, the share of train that is test.
+        split_by: how dev and test are chosen from train: input, by a hash of each text; label, so within each label, by
+            exact shares; group, whole groups (speakers, documents), which `group` names.
+        group: the column or key of the group, for `split_by: group`.
         skip_blank: leave out blank lines of your files; otherwise they are errors.
         tokenizer: spaces, words are separated by white space; tweets, for tweets: lower case, HTML entities replaced,
             and punctuation, `#` and each emoji separated from the words.
@@ -75,12 +100,28 @@ def sentiment(
         best: the dev score that chooses the checkpoint.
 
     Raises:
-        UsageError: a file's name or a column that is not supported.
+        UsageError: a column, a separator or a combination of options that is not supported.
     """
     names = {"train": train, "dev": dev, "test": test}
-    reader = sources.TableReader(text=text, label=label, header=header, skip_blank=skip_blank)
+    layout = TableFormat(format=format, separator=separator, quoting=quoting, encoding=encoding)
+    reader = sources.TableReader(
+        text=text,
+        label=label,
+        group=group,
+        header=header,
+        skip_blank=skip_blank,
+        layout=layout,
+        label_separator=label_separator,
+        label_folder=label_folder,
+    )
+    if split_by == "group" and group is None and _is_file(folder, train):
+        raise UsageError("split_by: group: name the column of the group as `group`")
+    is_multilabel = label_separator is not None
+    if best == "micro_f1" and not is_multilabel:
+        raise UsageError("best: micro_f1 is a score of several labels a text; set label_separator, or best: macro_f1")
+    share_split = ShareSplit(dev=held_out, test=held_out_test, by=split_by, key=sources.text_of)
     if folder is not None:
-        examples = sources.folder(folder, names, reader, held_out)
+        examples = sources.folder(folder, names, reader, share_split)
     elif source == "generated":
         examples = sources.generated(sizes, data_seed)
     else:
@@ -91,7 +132,7 @@ def sentiment(
         return (replace(example, input=prepare(example.input)) for example in examples.read(split))
 
     def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
-        other = sources.read_other(path, split, labelled, names, reader, held_out)
+        other = sources.read_other(path, split, labelled, names, reader, share_split)
         return (replace(example, input=prepare(example.input)) for example in other)
 
     pieces = unit == "pieces"
@@ -105,10 +146,10 @@ def sentiment(
             pieces=(max_size or 8000) if pieces else 8000,
             drop=drop,
         ),
-        target=Label(),
+        target=Labels() if is_multilabel else Label(),
         head="classify",
-        metric=label_scores,
-        scores=("accuracy", "macro_f1"),
+        metric=set_scores if is_multilabel else label_scores,
+        scores=("accuracy", "micro_f1", "macro_f1") if is_multilabel else ("accuracy", "macro_f1"),
         best=best,
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
@@ -118,6 +159,11 @@ def sentiment(
         read_file=read_file,
         suffixes=sources.SUFFIXES,
     )
+
+
+def _is_file(folder: Path | None, name: str) -> bool:
+    """Whether the training data are not a folder of classes."""
+    return folder is None or not (folder / name).is_dir()
 
 
 def _unchanged(text: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, final
 from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
 from seqkit_sentiment import generator
 
-SUFFIXES = (".tsv", ".csv", ".jsonl")
+SUFFIXES = readers.TABLE_SUFFIXES
 
 
 @final
@@ -124,83 +123,153 @@ def tweeteval_emotion() -> Source:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TableReader:
-    """Reads the user's files of texts and labels; a column that is None is the reader's default."""
+    """Reads the user's files of texts and labels; a column that is None is the reader's default.
+
+    Attributes:
+        text: the column or key of the text.
+        label: that of the label.
+        group: that of the group, by which the data are split; None: there is none.
+        header: whether the first line of a table names the columns.
+        skip_blank: leave out blank lines.
+        layout: the format of the files.
+        label_separator: between several labels of one text; None: a text has one label.
+        label_folder: which folder names the class, in a folder of files; see `readers.folder_per_class`.
+    """
 
     text: str | int | None = None
     label: str | int | None = None
+    group: str | int | None = None
     header: bool | None = None
     skip_blank: bool = False
+    layout: readers.TableFormat = field(default_factory=readers.TableFormat)
+    label_separator: str | None = None
+    label_folder: int = 1
 
     def read(self, path: Path, *, labelled: bool = True) -> Iterator[Example]:
-        """The examples of a file. Labels that are integers in JSON become text.
+        """The examples of a file, or of a folder with a folder for each class. Labels that are integers become text.
 
         Args:
-            path: the file.
+            path: the file or folder; `texts|labels` are two parallel files.
             labelled: False: labels are not read, and a row that cannot be read is a `Flaw`.
         """
-        columns = {"input": self.text, "target": self.label if labelled else None}
-        options: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
-        options["skip_blank"] = self.skip_blank
-        if not labelled:
-            options |= {"target": None, "flaws": True}
-        suffix = _suffix(path.name)
-        if suffix == ".jsonl":
-            for example in readers.jsonl(path, **options):
-                is_integer = isinstance(example.target, int) and not isinstance(example.target, bool)
-                yield replace(example, target=str(example.target)) if is_integer else example
+        if path.is_dir():
+            examples = readers.folder_per_class(path, level=self.label_folder, encoding=self.layout.encoding)
+        elif len(paths := files_of(path)) == 2:
+            examples = readers.parallel(*paths)
         else:
-            reader = readers.tsv if suffix == ".tsv" else readers.csv
-            has_names = isinstance(self.text, str) or isinstance(self.label, str)
-            yield from reader(path, header=has_names if self.header is None else self.header, **options)
+            examples = self._table(path, self.label, labelled=labelled)
+        for example in examples:
+            target = example.target
+            if isinstance(target, int) and not isinstance(target, bool):
+                example = replace(example, target=str(target))
+            if self.label_separator is not None:
+                example = _with_list(readers.split_cell(example, self.label_separator))
+            yield example
+
+    def groups(self, path: Path) -> Iterator[str]:
+        """The group of each example of a file, in the same order."""
+        if path.is_dir():
+            return (Path(example.id).parent.name for example in self.read(path))
+        if len(files_of(path)) == 2:
+            raise UsageError("split_by: group: parallel files have no column that could be the group")
+        return (str(example.target) for example in self._table(path, self.group))
+
+    def _table(self, path: Path, target: str | int | None, *, labelled: bool = True) -> Iterator[Example]:
+        header = self.header
+        if header is None and any(isinstance(column, str) for column in (self.text, self.label, self.group)):
+            header = True if self.layout.of(path) in ("tsv", "csv") else None
+        return readers.table(
+            path,
+            input=self.text,
+            target=target,
+            labelled=labelled,
+            header=header,
+            skip_blank=self.skip_blank,
+            flaws=not labelled,
+            layout=self.layout,
+        )
 
     def check(self, name: str) -> None:
-        """Raises UsageError if files of this name are not supported, or do not have such columns."""
-        suffix = _suffix(name)
-        if suffix not in SUFFIXES:
-            raise UsageError(f"'{name}' should end in {', '.join(SUFFIXES)} (or one of them and .gz)")
-        if suffix == ".jsonl" and self.header is not None:
+        """Raises UsageError if files of this name do not have such columns."""
+        form = self.layout.of_name(name)
+        if form in ("jsonl", "json") and self.header is not None:
             raise UsageError(f"header: JSON lines have keys, not a header; leave it out for '{name}'")
-        for option, column in (("text", self.text), ("label", self.label)):
-            if suffix == ".jsonl" and isinstance(column, int):
+        for option, column in (("text", self.text), ("label", self.label), ("group", self.group)):
+            if form in ("jsonl", "json") and isinstance(column, int):
                 raise UsageError(f"{option}: {column}: JSON lines have keys, not columns; name the key for '{name}'")
-            if isinstance(column, str) and self.header is False and suffix != ".jsonl":
+            if isinstance(column, str) and self.header is False and form not in ("jsonl", "json", "parquet"):
                 raise UsageError(f"{option}: '{column}' is a name, but header: false means that columns have none")
 
 
-def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, held_out: float) -> Source:
+def files_of(path: Path) -> list[Path]:
+    """A file, or the two parallel files of a name such as `seq.in|label`."""
+    first, sign, second = path.name.partition("|")
+    if not sign:
+        return [path]
+    return [path.parent / first, path.parent / second]
+
+
+def _with_list(example: Example) -> Example:
+    """An example whose target is a list of labels; one label alone, as fastText has it, is a list of one."""
+    return replace(example, target=[example.target]) if isinstance(example.target, str) else example
+
+
+def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, share_split: readers.ShareSplit) -> Source:
     """A folder of the user's files.
 
     Args:
         path: the folder.
-        names: the file of each split; None: there is none. Without one for dev, part of train is dev.
+        names: the file (or folder of classes) of each split; None: there is none. Then part of train is that split.
         reader: reads the files.
-        held_out: the share of train that is dev where dev has no file.
+        share_split: which shares of train are dev and test, where they have no file of their own.
 
     Raises:
-        UsageError: a file's name or a column that the reader does not support.
+        UsageError: a column that the files cannot have.
     """
     for name in names.values():
         if name is not None:
             reader.check(name)
-    has_dev, has_test = names["dev"] is not None, names["test"] is not None
-    splits = ("train", *(("dev",) if has_dev or held_out > 0 else ()), *(("test",) if has_test else ()))
+    own = {split for split, name in names.items() if name is not None}
+    division = replace(
+        share_split,
+        dev=0.0 if "dev" in own else share_split.dev,
+        test=0.0 if "test" in own else share_split.test,
+    )
+    splits = tuple(split for split in ("train", "dev", "test") if split in own or split in division.names)
 
     def file(split: str) -> Path:
-        file_path = path / str(names["train" if split == "dev" and not has_dev else split])
-        if not file_path.is_file():
+        file_path = path / str(names[split if split in own else "train"])
+        if not all(item.is_file() or item.is_dir() for item in files_of(file_path)):
             raise DataError(Problem(str(file_path), "there is no such file", _missing_file_hint(split)))
         return file_path
 
+    def grouped(file_path: Path) -> Iterator[tuple[Example, str]]:
+        examples = reader.read(file_path)
+        if division.by != "group":
+            return ((example, "") for example in examples)
+        return zip(examples, reader.groups(file_path), strict=True)
+
     def read(split: str) -> Iterator[Example]:
-        examples = reader.read(file(split))
-        if split == "test" or has_dev or held_out == 0:
-            return examples
-        return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
+        file_path = file(split)
+        if not division.names or (split in own and split != "train"):
+            return reader.read(file_path)
+        return division.divide(lambda: grouped(file_path), split)
+
+    def files(split: str) -> list[Path]:
+        paths = [file(split)] if file(split).is_dir() else files_of(file(split))
+        return [item for path in paths for item in (readers_files(path) if path.is_dir() else [path])]
 
     about: dict[str, Any] = {"dataset": str(path), "files": dict(names)}
-    if not has_dev and held_out > 0:
-        about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the text"
-    return Source(read, splits, lambda split: [file(split)], about)
+    if division.names == ("dev",) and division.by == "input":
+        about["dev"] = f"{division.dev:.4g} of {names['train']}, chosen by a hash of the text"
+    elif division.names:
+        about["splits"] = division.rule()
+    return Source(read, splits, files, about)
+
+
+def readers_files(path: Path) -> list[Path]:
+    """The files in a folder and below it."""
+    return sorted(file for file in path.rglob("*") if file.is_file())
 
 
 def read_other(
@@ -209,30 +278,31 @@ def read_other(
     labelled: bool,
     names: Mapping[str, str | None],
     reader: TableReader,
-    held_out: float,
+    share_split: readers.ShareSplit,
 ) -> Iterable[Example]:
-    """The examples of a file, or of a split (test, if the user did not say) of another folder with such files.
+    """The examples of a file, of a folder of classes, or of a split (test, if the user did not say) of another folder
+    with such files.
 
     Raises:
         DataError: there is no such file.
-        UsageError: the file is not of a kind that the reader supports, or the folder has no such split.
+        UsageError: the folder has no such split, or the file cannot have the columns.
     """
-    if not path.is_dir():
-        if not path.exists():
+    named_files = [path / name for name in names.values() if name is not None]
+    if not path.is_dir() or not any(item.exists() for file in named_files for item in files_of(file)):
+        if not all(item.exists() for item in files_of(path)):
             raise DataError(Problem(str(path), "there is no such file or folder"))
         reader.check(path.name)
         return reader.read(path, labelled=labelled)
-    source = folder(path, names, reader, held_out)
+    source = folder(path, names, reader, share_split)
     if (split or "test") not in source.splits:
         raise UsageError(f"{path}: the recipe names no file for {split or 'test'}; give the file itself")
     return source.read(split or "test")
 
 
-def is_held_out(text: Any, share: float) -> bool:
-    """Whether a text of train is dev. It depends on the text alone, so repeats of a text are in one split."""
+def text_of(text: Any) -> str:
+    """A text, or a list of words, as the text by which it is assigned to a split."""
     words = text if isinstance(text, str) else " ".join(map(str, text)) if isinstance(text, list) else str(text)
-    digest = hashlib.blake2b(words.strip().encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
+    return words.strip()
 
 
 def _rename_labels(examples: Iterable[Example], names: Mapping[str, str]) -> Iterator[Example]:
@@ -245,10 +315,6 @@ def _rename_labels(examples: Iterable[Example], names: Mapping[str, str]) -> Ite
 
 def _facts(dataset: Dataset) -> dict[str, Any]:
     return {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about}
-
-
-def _suffix(name: str) -> str:
-    return Path(name.lower().removesuffix(".gz")).suffix
 
 
 def _missing_file_hint(split: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqkit import Count, Example, Limit, Share, Size, Task, Text, Tokens, UsageError
+from seqkit.readers import FormatName, TableFormat
 from seqkit_translation import sources
 from seqkit_translation.options import Kind, ScoreKind, Unit, WordTokenizer
 from seqkit_translation.scores import TEXT_SCORES, TRANSLATION_SCORES, pair_scores, signature
@@ -32,6 +33,10 @@ def translation(
     input_column: str | Count | None = None,
     target_column: str | Count | None = None,
     header: bool | None = None,
+    format: FormatName | None = None,
+    separator: str | None = None,
+    quoting: bool | None = None,
+    encoding: str = "utf-8",
     skip_blank: bool = False,
     input_unit: Unit = "characters",
     target_unit: Unit = "characters",
@@ -62,7 +67,8 @@ def translation(
         data_seed: seed of the generated pairs; the recipe's seed has no part in it.
         pair: the languages, from and to: of multi30k, or in the names of parallel files.
         folder: a folder of your own files, used instead of source. Each split is either two parallel files (line n of
-            one belongs to line n of the other), or one that ends in .tsv, .csv or .jsonl. All may be gzipped (.gz).
+            one belongs to line n of the other), or one with both sides: a table (tsv, csv), JSON lines, a JSON array or
+            Parquet. All may be compressed.
         train: file name of the training pairs. In the name of parallel files, {} is in place of the language, as in
             train.{}.gz.
         dev: file name of the pairs that choose the checkpoint. null: a share of train is held out for it.
@@ -72,6 +78,12 @@ def translation(
             1, key input).
         target_column: the column or key of the target (null: column 2, key target).
         header: whether the first line names the columns (null: it does if a column is given by name).
+        format: of a file with both sides: tsv, csv, jsonl, json (an array) or parquet (null: by the suffix, or if that
+            is not known by the content, which is told).
+        separator: between the columns of a table, one character, or tab, comma, semicolon, space, bar, or blanks
+            (null: a tab in tsv, a comma in csv).
+        quoting: whether a field in quotation marks may hold separators and line ends (null: in csv).
+        encoding: of a file with both sides.
         skip_blank: leave out pairs of which a side is blank; otherwise they are errors.
         input_unit: what a step of the input is.
         target_unit: what a step of the target is.
@@ -94,7 +106,12 @@ def translation(
     """
     names = {"train": train, "dev": dev, "test": test}
     reader = sources.PairReader(
-        pair=pair, input=input_column, target=target_column, header=header, skip_blank=skip_blank
+        pair=pair,
+        input=input_column,
+        target=target_column,
+        header=header,
+        skip_blank=skip_blank,
+        layout=TableFormat(format=format, separator=separator, quoting=quoting, encoding=encoding),
     )
     if folder is not None:
         pairs = sources.folder(folder, names, reader, held_out)

@@ -12,7 +12,7 @@ from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch
 from seqkit_translation import generator
 from seqkit_translation.options import Kind
 
-SUFFIXES = (".tsv", ".csv", ".jsonl")
+SUFFIXES = readers.TABLE_SUFFIXES
 
 
 @final
@@ -116,6 +116,7 @@ class PairReader:
         target: the column of the target.
         header: whether the first line names the columns.
         skip_blank: leave out pairs of which a side is blank.
+        layout: the format of files with both sides.
     """
 
     pair: tuple[str, str]
@@ -123,6 +124,7 @@ class PairReader:
     target: str | int | None = None
     header: bool | None = None
     skip_blank: bool = False
+    layout: readers.TableFormat = field(default_factory=readers.TableFormat)
 
     def files(self, folder: Path, name: str) -> list[Path]:
         """The file, or the two files if the name has `{}` for the language."""
@@ -137,43 +139,35 @@ class PairReader:
 
     def read_inputs(self, path: Path) -> Iterator[Example]:
         """The inputs of a file that may have targets too; a row that cannot be read is a `Flaw`."""
-        options: Any = {"target": None, "flaws": True} | ({} if self.input is None else {"input": self.input})
-        suffix = _suffix(path.name)
-        if suffix == ".jsonl":
-            return readers.jsonl(path, **({"input": "input"} | options))
-        has_names = isinstance(self.input, str) or isinstance(self.target, str)
-        reader = readers.tsv if suffix == ".tsv" else readers.csv
-        return reader(path, header=has_names if self.header is None else self.header, **options)
+        return self._table(path, labelled=False)
 
     def _read(self, files: Sequence[Path]) -> Iterator[Example]:
-        if len(files) == 2:
-            return readers.parallel(*files)
-        columns = {"input": self.input, "target": self.target}
-        options: Any = {side: column for side, column in columns.items() if column is not None}
-        suffix = _suffix(files[0].name)
-        if suffix == ".jsonl":
-            options = {"input": "input", "target": "target"} | options
-            return readers.jsonl(files[0], skip_blank=self.skip_blank, **options)
-        reader = readers.tsv if suffix == ".tsv" else readers.csv
-        return reader(files[0], header=self.header, skip_blank=self.skip_blank, **options)
+        return readers.parallel(*files) if len(files) == 2 else self._table(files[0])
+
+    def _table(self, path: Path, *, labelled: bool = True) -> Iterator[Example]:
+        return readers.table(
+            path,
+            input=self.input,
+            target=self.target,
+            names=("input", "target"),
+            labelled=labelled,
+            header=self.header,
+            skip_blank=self.skip_blank and labelled,
+            flaws=not labelled,
+            layout=self.layout,
+        )
 
     def check(self, name: str) -> None:
-        """Raises UsageError if files of this name are not supported, or do not have such columns."""
+        """Raises UsageError if files of this name do not have such columns."""
         if "{}" in name:
             if self.pair[0] == self.pair[1]:
                 raise UsageError(f"pair: [{', '.join(self.pair)}]: '{name}' would be the same file on both sides")
             return
-        suffix = _suffix(name)
-        if suffix not in SUFFIXES:
-            known = ", ".join(SUFFIXES)
-            raise UsageError(
-                f"'{name}' should end in {known} (or one of them and .gz), or have a {{}} in place of the language of "
-                f"parallel files: train.{{}} means train.{self.pair[0]} and train.{self.pair[1]}"
-            )
+        form = self.layout.of_name(name)
         for option, column in (("input_column", self.input), ("target_column", self.target)):
-            if suffix == ".jsonl" and isinstance(column, int):
+            if form in ("jsonl", "json") and isinstance(column, int):
                 raise UsageError(f"{option}: {column}: JSON lines have keys, not columns; name the key for '{name}'")
-            if isinstance(column, str) and self.header is False and suffix != ".jsonl":
+            if isinstance(column, str) and self.header is False and form not in ("jsonl", "json", "parquet"):
                 raise UsageError(f"{option}: '{column}' is a name, but header: false means that columns have none")
 
 
@@ -241,10 +235,6 @@ def is_held_out(text: Any, share: float) -> bool:
     """Whether a pair of train is dev. It depends on the input alone, so repeats of an input are in one split."""
     digest = hashlib.blake2b(str(text).strip().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
-
-
-def _suffix(name: str) -> str:
-    return Path(name.lower().removesuffix(".gz")).suffix
 
 
 def _missing_file_hint(split: str) -> str:

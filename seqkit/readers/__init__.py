@@ -3,10 +3,11 @@
 What all of them do:
 
 * bytes are read as a stream; memory does not grow with the file, only with its longest line;
-* text is UTF-8; a byte order mark at the start is skipped, nothing else is normalised;
+* text is UTF-8, unless another encoding is asked for; a byte order mark at the start is skipped, nothing else is
+  normalised;
 * a line ends with LF, CR LF or the end of the file. Nothing else ends a line: not U+2028, U+0085, vertical tab, form
   feed, nor a CR inside a line. These characters are kept;
-* `.gz` files are decompressed;
+* gzip (bgz too), xz and bzip2 are decompressed; the first bytes of a file say so;
 * what is passed over (blank lines, columns that are not asked for) is reported to `seqkit.reading`;
 * a file that cannot be read with certainty is a `DataError` that says `file:line:column`: an empty file, a byte that is
   not UTF-8, UTF-16, a NUL, a file whose lines end in CR alone, damaged gzip. Columns count characters from 1.
@@ -15,12 +16,45 @@ What all of them do:
 from typing import TYPE_CHECKING, Any
 
 from seqkit import public_api
-from seqkit.readers.json_lines import jsonl
+from seqkit.readers.formats import (
+    TABLE_SUFFIXES,
+    FormatName,
+    TableFormat,
+    fasttext,
+    folder_per_class,
+    parquet,
+    split_cell,
+    table,
+)
+from seqkit.readers.json_lines import json_array, jsonl
 from seqkit.readers.line_reader import Line, Piece, numbered, pieces
 from seqkit.readers.plain_text import lines, parallel, text
+from seqkit.readers.splitting import ShareSplit, SplitBy
 from seqkit.readers.tables import csv, tsv
 
-__all__ = ["Line", "Piece", "csv", "jsonl", "lines", "numbered", "parallel", "pieces", "text", "tsv"]
+__all__ = [
+    "TABLE_SUFFIXES",
+    "FormatName",
+    "Line",
+    "Piece",
+    "ShareSplit",
+    "SplitBy",
+    "TableFormat",
+    "csv",
+    "fasttext",
+    "folder_per_class",
+    "json_array",
+    "jsonl",
+    "lines",
+    "numbered",
+    "parallel",
+    "parquet",
+    "pieces",
+    "split_cell",
+    "table",
+    "text",
+    "tsv",
+]
 
 if not TYPE_CHECKING:
 

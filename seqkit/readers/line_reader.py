@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import gzip
+import io
 import itertools
+import lzma
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, NoReturn
 
-from seqkit.errors import DataError, Problem
+from seqkit.errors import DataError, Problem, UsageError
 from seqkit.reading import report_left_out
 
 LONGEST_LINE: Final = 1 << 28
@@ -33,19 +37,21 @@ class Line(NamedTuple):
     flaw: str = ""
 
 
-def numbered(path: Path | str, *, flaws: bool = False) -> Iterator[Line]:
+def numbered(path: Path | str, *, flaws: bool = False, encoding: str = "utf-8") -> Iterator[Line]:
     """The lines of a file, for readers of your own formats. All other readers use it.
 
     Args:
         path: the file.
         flaws: a line that is not text says so (`Line.flaw`), instead of being an error.
+        encoding: of the text: `latin-1`, `cp1252`, `utf-16`, and what else Python knows.
 
     Raises:
         DataError: the file is not text as described for `seqkit.readers`.
+        UsageError: there is no such encoding.
     """
     path = Path(path)
     with _open(path) as file:
-        yield from numbered_stream(file, path, flaws=flaws)
+        yield from numbered_stream(recode(file, path, encoding), path, flaws=flaws)
 
 
 def numbered_stream(file: IO[bytes], path: Path, *, flaws: bool = False) -> Iterator[Line]:
@@ -78,9 +84,9 @@ def numbered_stream(file: IO[bytes], path: Path, *, flaws: bool = False) -> Iter
         fail(path, None, None, "is empty")
 
 
-def kept_lines(path: Path, *, skip_blank: bool, flaws: bool = False) -> Iterator[Line]:
+def kept_lines(path: Path, *, skip_blank: bool, flaws: bool = False, encoding: str = "utf-8") -> Iterator[Line]:
     """The lines of a file, without those of nothing but white space if `skip_blank`, which are reported."""
-    for line in numbered(path, flaws=flaws):
+    for line in numbered(path, flaws=flaws, encoding=encoding):
         if skip_blank and not line.text.strip():
             report_blank(path, line)
         else:
@@ -135,23 +141,95 @@ def pieces(path: Path | str, size: int = 1 << 20) -> Iterator[Piece]:
 @contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
     try:
-        file: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+        raw = path.open("rb")
     except IsADirectoryError:
         fail(path, None, None, "is a folder, not a file")
     except FileNotFoundError:
         fail(path, None, None, "there is no such file")
     except OSError as error:
         fail(path, None, None, f"cannot be opened: {error.strerror}")
-    with file:
-        yield file
+    with raw:
+        try:
+            start = raw.peek(6)[:6]
+        except OSError as error:
+            fail(path, 1, None, f"cannot be read: {error.strerror or error}")
+        if opener := _decompressor(path, start):
+            with opener(raw) as file:
+                yield file
+        else:
+            yield raw
+
+
+def _decompressor(path: Path, start: bytes) -> Any:
+    """What decompresses a file, by its first bytes; a name in .gz says that it has to be gzip."""
+    if path.suffix == ".gz":
+        return _COMPRESSED[_GZIP]
+    return next((opener for sign, opener in _COMPRESSED.items() if start.startswith(sign)), None)
+
+
+_GZIP: Final = b"\x1f\x8b\x08"
+_COMPRESSED: Final[dict[bytes, Any]] = {
+    _GZIP: lambda file: gzip.GzipFile(fileobj=file),
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"BZh": bz2.BZ2File,
+}
+"""By the first bytes of a compressed file, what decompresses it. Blocked gzip (bgz) is gzip of several members."""
+
+
+def recode(file: IO[bytes], path: Path, encoding: str) -> IO[bytes]:
+    """A file of text in any encoding, as one in UTF-8.
+
+    Raises:
+        UsageError: there is no such encoding.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+        if name not in ("utf-8", "utf-8-sig"):
+            codecs.getincrementaldecoder(encoding)()
+            "".encode(encoding)  # not one from bytes to bytes
+    except (LookupError, TypeError, AssertionError):
+        hint = "such as utf-8, latin-1, cp1252, utf-16 or shift_jis"
+        raise UsageError(f"encoding: '{encoding}' is not the name of an encoding; {hint}") from None
+    if name in ("utf-8", "utf-8-sig"):
+        return file
+    return io.BufferedReader(_Recoded(file, path, name))
+
+
+class _Recoded(io.RawIOBase):
+    """A file in another encoding, read as UTF-8."""
+
+    def __init__(self, file: IO[bytes], path: Path, encoding: str) -> None:
+        self._file, self._path, self._encoding = file, path, encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._buffer, self._line, self._ended = b"", 1, False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while not self._buffer and not self._ended:
+            raw = self._file.read(1 << 16)
+            self._ended = not raw
+            try:
+                text = self._decoder.decode(raw, final=self._ended)
+            except UnicodeDecodeError as error:
+                line = self._line + bytes(error.object[: error.start]).count(b"\n")
+                reason = f"byte 0x{error.object[error.start]:02x} is not {self._encoding}: {error.reason}"
+                fail(self._path, line, None, reason, "give the encoding of the file")
+            self._line += text.count("\n")
+            self._buffer = text.encode("utf-8", "surrogatepass")
+        size = min(len(target), len(self._buffer))
+        target[:size], self._buffer = self._buffer[:size], self._buffer[size:]
+        return size
 
 
 def _read_line(path: Path, file: IO[bytes], number: int, size: int | None = None) -> bytes:
     """The next line with its line end, or its first `size` bytes; nothing at the end of the file."""
     try:
         raw = file.readline(LONGEST_LINE + 1 if size is None else size)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        fail(path, number, None, f"damaged gzip: {str(error)[:1].lower()}{str(error)[1:]}")
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
+        kind = "xz" if isinstance(file, lzma.LZMAFile) else "bzip2" if isinstance(file, bz2.BZ2File) else "gzip"
+        fail(path, number, None, f"damaged {kind}: {str(error)[:1].lower()}{str(error)[1:]}")
     except OSError as error:
         fail(path, number, None, f"cannot be read: {error.strerror or error}")
     if len(raw) > LONGEST_LINE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -39,9 +40,7 @@ def tsv(
         UsageError: a column number below 1, or a name with `header=False`.
     """
     path = Path(path)
-    kept = kept_lines(path, skip_blank=skip_blank, flaws=flaws)
-    rows = ((line.number, line.text.split("\t"), line.flaw) for line in kept)
-    yield from _table(path, rows, input, target, header, flaws)
+    yield from examples_of(path, plain_rows(path, "\t", skip_blank, flaws), input, target, header, flaws)
 
 
 def csv(
@@ -73,12 +72,25 @@ def csv(
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UsageError(f"csv: {delimiter!r} cannot separate fields; a delimiter is one character")
     path = Path(path)
-    yield from _table(path, _records(path, delimiter, skip_blank, flaws), input, target, header, flaws)
+    yield from examples_of(path, quoted_rows(path, delimiter, skip_blank, flaws), input, target, header, flaws)
 
 
-def _table(
+Row: TypeAlias = tuple[int, list[str], str]
+"""The number of the line on which a row of a table starts, its fields, and what is wrong with it, if anything is."""
+
+
+def plain_rows(
+    path: Path, separator: str | None, skip_blank: bool, flaws: bool, encoding: str = "utf-8"
+) -> Iterator[Row]:
+    """The rows of a table without quotation; None separates fields by any run of spaces and tabs."""
+    for line in kept_lines(path, skip_blank=skip_blank, flaws=flaws, encoding=encoding):
+        text = line.text.strip(" \t") if separator is None else line.text
+        yield line.number, re.split("[ \t]+", text) if separator is None else text.split(separator), line.flaw
+
+
+def examples_of(
     path: Path,
-    rows: Iterable[tuple[int, list[str], str]],
+    rows: Iterable[Row],
     input: Column,
     target: Column | None,
     header: bool | None,
@@ -128,11 +140,21 @@ def _report(path: Path, positions: Sequence[int], width: int, names: Sequence[st
     report_columns(path.name, used, unused, header=bool(names), first=first)
 
 
+def _separator_hint(fields: Sequence[str]) -> str:
+    """Which separator the file seems to have, if its first line is one field."""
+    if len(fields) == 1:
+        for name, sign in (("a tab", "\t"), ("a semicolon", ";"), ("a vertical bar", "|"), ("a comma", ",")):
+            if sign in fields[0]:
+                return f"if {name} separates its columns, say so with the task's `separator`"
+    return ""
+
+
 def _position(path: Path, number: int, column: Column, fields: Sequence[str]) -> int:
     """The index of a column, given the fields of the first row; a name is looked for among them."""
     if isinstance(column, int):
         if column > len(fields):
-            fail(path, number, None, f"has {len(fields):,} columns, so there is no column {column}")
+            what = f"has {len(fields):,} columns, so there is no column {column}"
+            fail(path, number, None, what, _separator_hint(fields))
         return column - 1
     if fields.count(column) > 1:
         fail(path, number, None, f"the header has the column '{column}' twice")
@@ -141,9 +163,9 @@ def _position(path: Path, number: int, column: Column, fields: Sequence[str]) ->
     return fields.index(column)
 
 
-def _records(path: Path, delimiter: str, skip_blank: bool, flaws: bool) -> Iterator[tuple[int, list[str], str]]:
-    """The number of the line on which each record starts, its fields, and (if `flaws`) what is wrong with it."""
-    file_lines = numbered(path, flaws=flaws)
+def quoted_rows(path: Path, delimiter: str, skip_blank: bool, flaws: bool, encoding: str = "utf-8") -> Iterator[Row]:
+    """The rows of a table in which a field in quotation marks may hold delimiters and line ends."""
+    file_lines = numbered(path, flaws=flaws, encoding=encoding)
     for line in file_lines:
         if skip_blank and not line.text.strip():
             report_blank(path, line)

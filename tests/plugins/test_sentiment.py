@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from seqkit_sentiment import generator, sentiment
-from seqkit_sentiment.sources import SST2, TWEETEVAL_EMOTION, is_held_out
+from seqkit_sentiment.sources import SST2, TWEETEVAL_EMOTION
 from seqkit_sentiment.tokenizer import tokenize_tweet
 
-from seqkit import DataError, Example, Label, Limit, Prediction, Tokens, UsageError
+from seqkit import DataError, Example, Label, Labels, Limit, Prediction, Tokens, UsageError
 from seqkit.data.store import prepare
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
@@ -241,10 +241,6 @@ class TestHeldOut:
         assert task.splits == ("train",)
         assert len(list(task.read("train"))) == 50
 
-    def test_extremes(self) -> None:
-        assert not is_held_out("a", 0.0)
-        assert all(is_held_out(str(i), 1.0) for i in range(50))
-
 
 class TestMistakes:
     """All problems with the user's data are reported with their location."""
@@ -252,7 +248,9 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"train": "train.txt"}, r"'train\.txt' should end in \.tsv, \.csv, \.jsonl"),
+            ({"separator": "::"}, "separator: '::' should be one character"),
+            ({"split_by": "group"}, "name the column of the group"),
+            ({"best": "micro_f1"}, "micro_f1 is a score of several labels"),
             ({"text": "review", "header": False}, r"text: 'review' is a name, but header: false"),
             ({"train": "train.jsonl", "label": 2}, r"label: 2: JSON lines have keys"),
             ({"train": "train.jsonl", "header": True}, r"header: JSON lines have keys"),
@@ -348,3 +346,56 @@ def write_splits(folder: Path, train: str) -> Path:
 
 def write(file: Path, text: str) -> None:
     file.write_bytes(text.encode("utf-8"))
+
+
+class TestFormats:
+    """Other files than tables: parallel files, a folder for each class, several labels, one file for all splits."""
+
+    def test_parallel_files(self, tmp_path: Path) -> None:
+        write(tmp_path / "seq.in", "flights to boston\nfares\n")
+        write(tmp_path / "label.gz", "")
+        (tmp_path / "label.gz").write_bytes(gzip.compress(b"flight\nfare\n"))
+        task = sentiment(folder=tmp_path, train="seq.in|label.gz", dev=None, test=None, held_out=0.0)
+        assert [(e.input, e.target) for e in task.read("train")] == [("flights to boston", "flight"), ("fares", "fare")]
+        assert task.files is not None
+        assert [path.name for path in task.files("train")] == ["seq.in", "label.gz"]
+
+    def test_a_folder_for_each_class(self, tmp_path: Path) -> None:
+        for name in ("train/pos/1.txt", "train/neg/1.txt", "test/neg/2.txt", "dev/pos/3.txt"):
+            (tmp_path / name).parent.mkdir(parents=True)
+            write(tmp_path / name, f"text of {name}")
+        task = sentiment(folder=tmp_path, train="train", dev="dev", test="test")
+        assert [(e.input, e.target) for e in task.read("train")] == [
+            ("text of train/neg/1.txt", "neg"),
+            ("text of train/pos/1.txt", "pos"),
+        ]
+        assert task.files is not None
+        assert task.read_file is not None
+        assert [path.name for path in task.files("test")] == ["2.txt"]
+        assert [e.target for e in task.read_file(tmp_path / "test", None, True)] == ["neg"]
+
+    @pytest.mark.parametrize(("cell", "labels"), [("a;b", ["a", "b"]), (" a ; b ", ["a", "b"]), ("a", ["a"]), ("", [])])
+    def test_several_labels_in_a_cell(self, tmp_path: Path, cell: str, labels: list[str]) -> None:
+        write(tmp_path / "train.tsv", f"text\t{cell}\n")
+        task = sentiment(folder=tmp_path, dev=None, test=None, held_out=0.0, label_separator=";", best="micro_f1")
+        assert [e.target for e in task.read("train")] == [labels]
+        assert isinstance(task.target, Labels)
+
+    def test_one_file_is_split_by_groups(self, tmp_path: Path) -> None:
+        lines = "".join(f"text {number},x,speaker {number % 5}\n" for number in range(50))
+        write(tmp_path / "all.csv", "body,mood,who\n" + lines)
+        task = sentiment(
+            folder=tmp_path,
+            train="all.csv",
+            dev=None,
+            test=None,
+            held_out_test=0.2,
+            split_by="group",
+            group="who",
+            text="body",
+            label="mood",
+        )
+        assert task.splits == ("train", "dev", "test")
+        splits = {split: {int(str(e.input).split()[1]) % 5 for e in task.read(split)} for split in task.splits}
+        assert {split: len(groups) for split, groups in splits.items()} == {"train": 3, "dev": 1, "test": 1}
+        assert len(set.union(*splits.values())) == 5

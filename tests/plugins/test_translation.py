@@ -306,7 +306,7 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"train": "train.txt"}, r"'train\.txt' should end in .*train\.de and train\.en"),
+            ({"separator": "::"}, "separator: '::' should be one character"),
             ({"input_column": "a", "header": False}, r"input_column: 'a' is a name"),
             ({"train": "train.jsonl", "target_column": 2}, r"target_column: 2: JSON lines have keys"),
             ({"train": "train.{}", "pair": ("de", "de")}, r"the same file on both sides"),
