@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from seqkit import Count, Example, Next, Share, Task, Tokens
+from seqkit import Count, Example, Next, Share, Task, Tokens, UsageError
 from seqkit_charlm.sources import Corpus, documents_of
 from seqkit_charlm.splits import PositionSplit
 
@@ -68,6 +68,8 @@ def charlm(
     split_text = PositionSplit(dev=dev, test=test, piece=piece, dev_at=dev_at, whole_words=whole_words)
 
     def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
+        if split is not None:
+            raise UsageError(f"--split: {path} has no splits; all of it is scored")
         return (example for document in documents_of(path) for example in split_text.pieces(document))
 
     return Task(

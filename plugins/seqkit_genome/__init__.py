@@ -186,7 +186,7 @@ def genome(
         notes=examples.notes,
         bad_inputs=bad_inputs,
         about=about,
-        read_file=lambda path, split, labelled: sources.read_other(path, labelled, reader),
+        read_file=lambda path, split, labelled: sources.read_other(path, split, labelled, reader),
         suffixes=tuple(sources.SUFFIXES),
     )
 

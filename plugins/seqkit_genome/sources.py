@@ -97,7 +97,7 @@ class SequenceReader:
             reader = readers.csv if file_format == "csv" else readers.tsv
             has_names = isinstance(self.sequence, str) or isinstance(self.label, str)
             header = has_names if self.header is None else self.header
-            examples = reader(path, input=self.sequence or 1, target=None, header=header, skip_blank=True, flaws=True)
+            examples = reader(path, input=self.sequence or 1, target=None, header=header, flaws=True)
         return (replace(example, target=None) for example in examples)
 
     def format_of(self, name: str) -> Format:
@@ -242,18 +242,21 @@ def user_files(
     return FileSource(file_sets, identity, held_out)
 
 
-def read_other(path: Path, labelled: bool, reader: SequenceReader) -> Iterator[Example]:
+def read_other(path: Path, split: str | None, labelled: bool, reader: SequenceReader) -> Iterator[Example]:
     """The examples of a file, or of a folder with one file for each class and called after it (enhancer.fa).
 
     Args:
         path: the file or folder.
+        split: should be None: neither has splits.
         labelled: False: classes are not needed.
         reader: reads the files.
 
     Raises:
         DataError: there is no such file, or the folder has no files of sequences.
-        UsageError: the classes of a file cannot be known.
+        UsageError: the classes of a file cannot be known, or a split is asked for.
     """
+    if split is not None:
+        raise UsageError(f"--split: {path} has no splits; all of it is scored")
     if path.is_dir():
         files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
         known = [each for each in files if Path(each.name.removesuffix(".gz")).suffix.lower() in SUFFIXES]

@@ -261,11 +261,13 @@ def read_other(
 
     Raises:
         DataError: there is no such file.
-        UsageError: the folder has no such split.
+        UsageError: the folder has no such split, or a split is asked for of a file.
     """
     if not path.is_dir():
         if not path.exists():
             raise DataError(Problem(str(path), "there is no such file or folder"))
+        if split is not None:
+            raise UsageError(f"--split: {path} is no folder; all of it is scored")
         return reader.read(path, labelled=labelled)
     source = folder(path, names, reader, held_out)
     if (split or "test") not in source.splits:

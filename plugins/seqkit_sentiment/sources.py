@@ -184,7 +184,7 @@ class TableReader:
             target=target,
             labelled=labelled,
             header=header,
-            skip_blank=self.skip_blank,
+            skip_blank=self.skip_blank and labelled,
             flaws=not labelled,
             layout=self.layout,
         )
@@ -285,12 +285,14 @@ def read_other(
 
     Raises:
         DataError: there is no such file.
-        UsageError: the folder has no such split, or the file cannot have the columns.
+        UsageError: the folder has no such split, the file cannot have the columns, or a split is asked for of a file.
     """
     named_files = [path / name for name in names.values() if name is not None]
     if not path.is_dir() or not any(item.exists() for file in named_files for item in files_of(file)):
         if not all(item.exists() for item in files_of(path)):
             raise DataError(Problem(str(path), "there is no such file or folder"))
+        if split is not None:
+            raise UsageError(f"--split: {path} is no folder with a file for each split; all of it is scored")
         reader.check(path.name)
         return reader.read(path, labelled=labelled)
     source = folder(path, names, reader, share_split)

@@ -216,13 +216,16 @@ def read_other(
 
     Raises:
         DataError: there is no such file.
-        UsageError: the file is not of a kind that the reader supports, or the folder has no such split.
+        UsageError: the file is not of a kind that the reader supports, the folder has no such split, or a split is
+            asked for of a file.
     """
     if path.is_dir():
         source = folder(path, names, reader, held_out)
         if (split or "test") not in source.splits:
             raise UsageError(f"{path}: the recipe names no file for {split or 'test'}; give the file itself")
         return source.read(split or "test")
+    if split is not None:
+        raise UsageError(f"--split: {path} is no folder; all of it is scored")
     reader.check(path.name)
     files = reader.files(path.parent, path.name)
     for file_path in files:

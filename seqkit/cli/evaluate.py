@@ -61,7 +61,7 @@ def command(
     from seqkit.runs.progress import Progress
     from seqkit.runtime.device import choose_device
 
-    _check_predictions_file(predictions)
+    _check_predictions_file(predictions, top)
     model, recipe, tasks = load_model(folder, choose_device(device))
     scores: dict[str, float] = {}
     reports: dict[str, Any] = {}
@@ -120,11 +120,13 @@ def _open_data(
     return [(name, split, split, data) for name, data in prepared.items()]
 
 
-def _check_predictions_file(path: Path | None) -> None:
+def _check_predictions_file(path: Path | None, top: int | None) -> None:
     """Raise UsageError, before anything is computed, if the file cannot be written or its name has no known ending."""
     from seqkit.errors import UsageError
 
     if path is None:
+        if top is not None:
+            raise UsageError("--top: chooses what --predictions writes; give that too")
         return
     if path.suffix not in (".jsonl", ".csv"):
         raise UsageError(f"--predictions: '{path.name}' should end in .jsonl or .csv")

@@ -77,6 +77,8 @@ def command(
 
     if files and texts:
         raise UsageError("give files or --text, not both")
+    if file_format is not None and texts:
+        raise UsageError("--format: says how files are read; leave it out with --text")
     model, _, tasks = load_model(folder, choose_device(device))
     name = choose_task(task, list(tasks))
     reader = InputReader(tasks[name][0], tasks[name][1], split_words == "yes", file_format)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Final
@@ -75,11 +75,11 @@ class InputReader:
         Raises:
             UsageError: a folder, or a format, that the task does not read.
         """
-        with self._named(path) as named:
+        with self._named(path) as (named, hidden):
             if self._is_text(named):
                 yield from self._guard(self._from_lines(numbered(named, flaws=True), path))
             else:
-                yield from self._guard(self._from_task(named))
+                yield from self._guard(self._from_task(named), hidden)
 
     def stream(self, file: IO[bytes]) -> Iterator[Input]:
         """The inputs of standard input. Text is read as it comes; all else is first copied to a temporary file."""
@@ -91,7 +91,7 @@ class InputReader:
             copy = Path(folder) / f"{_STANDARD_INPUT_NAME}.{self.format}"
             with copy.open("wb") as target:
                 shutil.copyfileobj(file, target)
-            yield from self._guard(self._from_task(copy))
+            yield from self._guard(self._from_task(copy), folder)
 
     def _is_text(self, path: Path) -> bool:
         if path.is_dir():
@@ -104,16 +104,16 @@ class InputReader:
         return not any(suffix and name.endswith(suffix) for suffix in self.task.suffixes)
 
     @contextmanager
-    def _named(self, path: Path) -> Iterator[Path]:
-        """The path, or a link to it whose name ends as the format asks for."""
+    def _named(self, path: Path) -> Iterator[tuple[Path, str]]:
+        """The path, or a link to it whose name ends as the format asks for; and a folder that ids do not show."""
         if self.format in (None, "text") or path.is_dir() or not self.split_words:
-            yield path
+            yield path, ""
             return
         with tempfile.TemporaryDirectory(prefix="seqkit-") as folder:
             is_packed = path.name.lower().endswith(".gz")
             link = Path(folder) / f"{path.name.removesuffix('.gz')}.{self.format}{'.gz' if is_packed else ''}"
             link.symlink_to(path.absolute())
-            yield link
+            yield link, folder
 
     def _from_lines(self, lines: Iterable[Line], path: Path) -> Iterator[Input]:
         for line in lines:
@@ -146,13 +146,20 @@ class InputReader:
         places = [(start, start + len(word)) for start, word in zip(starts, words, strict=False)]
         return Input(id, " ".join(words), words, places)
 
-    def _guard(self, inputs: Iterator[Input]) -> Iterator[Input]:
-        """The inputs, and one with a flaw where reading ends because the file is damaged."""
+    def _guard(self, inputs: Iterator[Input], hidden: str = "") -> Iterator[Input]:
+        """The inputs, and one with a flaw where reading ends because the file is damaged.
+
+        Args:
+            inputs: as they are read.
+            hidden: a temporary folder, which is left out of ids.
+        """
         try:
-            yield from inputs
+            for item in inputs:
+                yield replace(item, id=item.id.removeprefix(f"{hidden}/")) if hidden else item
         except DataError as error:
             for problem in error.problems:
-                yield Input(problem.where, None, Flaw(str(Problem("", problem.what, problem.hint))))
+                flaw = Flaw(str(Problem("", problem.what, problem.hint)))
+                yield Input(problem.where.removeprefix(f"{hidden}/") if hidden else problem.where, None, flaw)
 
 
 def _split_already(text: str) -> list[str]:

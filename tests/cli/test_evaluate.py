@@ -138,3 +138,41 @@ class TestPredictionsAndReport:
         done = call("evaluate", trained / "run", "--predictions", tmp_path / name)
         assert done.exit_code == 2
         assert "--predictions" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--top", "2"], "--predictions"),
+            (["--data", "FILE", "--split", "dev"], "is no folder"),
+            (["--data", "FILE", "--task", "modd"], "no task 'modd'"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, trained: Path, arguments: list[str], message: str) -> None:
+        file = trained / "moved" / "dev.tsv"
+        done = call("evaluate", trained / "run", *(file if word == "FILE" else word for word in arguments))
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+
+def test_of_a_joint_model_one_task_is_scored_on_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+    for name in ("train", "dev", "test"):
+        write_tsv(tmp_path / f"{name}.tsv", rows(4))
+    (tmp_path / "recipe.yaml").write_text(
+        "tasks: {a: {use: sentiment, folder: .}, b: {use: ner-text, sizes: [20, 5, 5]}}\n"
+        "encoder: {use: gru, dim: 8, hidden: 8}\ntrain: {steps: 4, batch: 4}\n"
+    )
+    assert call("run", tmp_path / "recipe.yaml", "--out", tmp_path / "run", "--quiet").exit_code == 0
+    done = call("evaluate", tmp_path / "run", "--data", tmp_path / "dev.tsv")
+    assert done.exit_code == 2
+    assert "--task" in done.stderr
+    found = scores(call("evaluate", tmp_path / "run", "--data", tmp_path / "dev.tsv", "--task", "a", "--json"))
+    assert set(found) == {"a/dev.tsv/loss", "a/dev.tsv/accuracy", "a/dev.tsv/macro_f1"}
+    assert set(scores(call("evaluate", tmp_path / "run", "--task", "b", "--json"))) == {"b/test/nats"}
+    out = tmp_path / "out.jsonl"
+    assert call("evaluate", tmp_path / "run", "--predictions", out).exit_code == 0
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [record["task"] for record in records] == ["a"] * 8 + ["b"] * 5
+    (tmp_path / "new.conll").write_text("reporters O\nsaid O\n\nso O\n")
+    found = scores(call("evaluate", tmp_path / "run", "--data", tmp_path / "new.conll", "--task", "b", "--json"))
+    assert set(found) == {"b/new.conll/nats"}

@@ -90,6 +90,8 @@ class TestTables:
             ("in.jsonl", '{"text": "Warm"}\n{"text": NaN}\n{"text": "Warm"}\n', "NaN is not JSON"),
             ("in.jsonl", '{"text": "Warm"}\n{"txt": "Cold"}\n{"text": "Warm"}\n', "has no key 'text'"),
             ("in.jsonl", '{"text": "Warm"}\n{"text": 3}\n{"text": "Warm"}\n', "should be text"),
+            ("in.tsv", "Warm\tx\n\nWarm\tx\n", "is empty"),
+            ("in.csv", "Warm,x\n \nWarm,x\n", "is empty"),
             ("in.txt", "Warm\n  \nWarm\n", "is empty"),
             ("in.txt", "Warm\n\0\nWarm\n", "has a NUL character"),
             ("in.txt", b"Warm\n\xff\nWarm\n", "is not UTF-8"),
@@ -272,5 +274,10 @@ def test_recordings_are_read_from_files_folders_and_manifests(tmp_path: Path) ->
         assert done.exit_code == 0, done.output
         assert json.loads(done.stdout)[f"it/{data.name}/accuracy"] == 1.0
         assert len((tmp_path / "out.jsonl").read_text().splitlines()) == count
+    wav = (new / "a.wav").read_bytes()
+    assert [row["id"] for row in records(call("predict", run, "--format", "wav", stdin=wav))] == ["stdin.wav"]
+    (tmp_path / "labelled.csv").write_text("path,label\nnew/a.wav,low\nnew/c.wav,high\n")
+    done = call("evaluate", run, "--data", tmp_path / "labelled.csv", "--json")
+    assert json.loads(done.stdout)["it/labelled.csv/accuracy"] == 1.0
     done = call("evaluate", run, "--data", moved, "--split", "dev", "--predictions", tmp_path / "out.jsonl")
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 8

@@ -27,10 +27,12 @@ class Case:
     Attributes:
         recipe: its section `tasks:`, and further lines.
         write: writes the data into a folder; returns arguments of `predict`, files relative to the folder.
+        labelled: the file or folder to score instead of dev, relative to the folder, and further arguments.
     """
 
     recipe: str
     write: Callable[[Path], list[str]]
+    labelled: tuple[str, ...]
 
 
 SENTENCES = ["Anna  lives in Turku", "Bert saw Oulu", "the cast was not , as I feared , dull", "warm"]
@@ -64,13 +66,20 @@ def write_pairs(folder: Path) -> list[str]:
     return ["raw.txt"]
 
 
+def write_parallel(folder: Path) -> list[str]:
+    (folder / "p.fi").write_text("".join(f"kissa {i}\n" for i in range(6)))
+    (folder / "p.en").write_text("".join(f"cat {i}\n" for i in range(6)))
+    return ["p.fi"]
+
+
 def write_fasta(folder: Path) -> list[str]:
     draw = np.random.default_rng(1)
     sequences = ["".join(draw.choice(list("ACGTN"), size=int(draw.integers(5, 30)))) for _ in range(16)]
     for kind in ("x", "y"):
         records = [f">{kind}{i}\n{text}\n" for i, text in enumerate(sequences[kind == "y" :: 2])]
-        (folder / f"{kind}.fa").write_text("".join(records))
-    (folder / "raw.fa").write_text((folder / "x.fa").read_text() + (folder / "y.fa").read_text())
+        (folder / "classes").mkdir(exist_ok=True)
+        (folder / "classes" / f"{kind}.fa").write_text("".join(records))
+    (folder / "raw.fa").write_text("".join((folder / "classes" / f"{kind}.fa").read_text() for kind in "xy"))
     return ["raw.fa"]
 
 
@@ -101,23 +110,35 @@ def write_text(folder: Path) -> list[str]:
 
 
 CASES = {
-    "sentiment": Case("{use: sentiment, folder: data}", write_sentiment),
-    "tweets": Case("{use: sentiment, folder: data, tokenizer: tweets}", write_sentiment),
-    "windows": Case("{use: sentiment, folder: data, max_length: 3, truncate: window}", write_sentiment),
-    "characters": Case("{use: sentiment, folder: data, unit: characters, lower: true}", write_sentiment),
-    "ner": Case("{use: ner, folder: data, char_hidden: 4}", write_conll),
-    "ner-cut": Case("{use: ner, folder: data, char_hidden: 4, max_length: 2, truncate: tail}", write_conll),
+    "sentiment": Case("{use: sentiment, folder: data}", write_sentiment, ("dev.tsv",)),
+    "tweets": Case("{use: sentiment, folder: data, tokenizer: tweets}", write_sentiment, ("dev.tsv",)),
+    "windows": Case("{use: sentiment, folder: data, max_length: 3, truncate: window}", write_sentiment, ("dev.tsv",)),
+    "characters": Case("{use: sentiment, folder: data, unit: characters, lower: true}", write_sentiment, ("dev.tsv",)),
+    "ner": Case("{use: ner, folder: data, char_hidden: 4}", write_conll, ("dev.conll",)),
+    "ner-cut": Case(
+        "{use: ner, folder: data, char_hidden: 4, max_length: 2, truncate: tail}", write_conll, ("dev.conll",)
+    ),
     "translation": Case(
         "{use: translation, folder: data, input_unit: words, target_unit: words, head: {use: attend, max_length: 6}}",
         write_pairs,
+        ("dev.tsv",),
     ),
     "genome": Case(
-        "{use: genome, train: {x: data/x.fa, y: data/y.fa}, dev: {x: data/x.fa, y: data/y.fa}, strands: average}",
+        "{use: genome, train: {x: data/classes/x.fa, y: data/classes/y.fa}, strands: average,"
+        " dev: {x: data/classes/x.fa, y: data/classes/y.fa}}",
         write_fasta,
+        ("classes",),
     ),
-    "speech": Case("{use: speech, path: data, rate: 8000, bands: 8}", write_recordings),
-    "names": Case("{use: names, folder: data, head: {use: generate, max_length: 6}}", write_names),
-    "charlm": Case("{use: charlm, file: data/all.txt, dev: 0.5, piece: 100}", write_text),
+    "speech": Case("{use: speech, path: data, rate: 8000, bands: 8}", write_recordings, ("", "--split", "dev")),
+    "parallel": Case(
+        "{use: translation, folder: data, pair: [fi, en], train: 'p.{}', dev: 'p.{}', test: null}",
+        write_parallel,
+        ("p.{}",),
+    ),
+    "names": Case(
+        "{use: names, folder: data, head: {use: generate, max_length: 6}}", write_names, ("", "--split", "dev")
+    ),
+    "charlm": Case("{use: charlm, file: data/all.txt, dev: 0.5, piece: 100}", write_text, ("raw.txt",)),
 }
 
 
@@ -133,8 +154,13 @@ def test_raw_dev_is_predicted_as_it_is_evaluated(tmp_path: Path, name: str, monk
     done = call("run", tmp_path / "recipe.yaml", "--out", tmp_path / "run", "--quiet")
     assert done.exit_code == 0, done.output
     out = tmp_path / "dev.jsonl"
-    done = call("evaluate", tmp_path / "run", "--split", "dev", "--predictions", out, "--quiet")
+    done = call("evaluate", tmp_path / "run", "--split", "dev", "--predictions", out, "--json", "--quiet")
     assert done.exit_code == 0, done.output
+    path, *more = CASES[name].labelled
+    other = call("evaluate", tmp_path / "run", "--data", tmp_path / "data" / path, *more, "--json", "--quiet")
+    assert other.exit_code == 0, other.output
+    scores = json.loads(done.stdout)
+    assert list(json.loads(other.stdout).values()) == [pytest.approx(score, abs=1e-5) for score in scores.values()]
     expected = [json.loads(line) for line in out.read_text().splitlines()]
     done = call("predict", tmp_path / "run", tmp_path / "data" / arguments[0], *arguments[1:])
     assert done.exit_code == 0, done.output
