@@ -267,7 +267,7 @@ def read_other(
         if not path.exists():
             raise DataError(Problem(str(path), "there is no such file or folder"))
         if split is not None:
-            raise UsageError(f"--split: {path} is no folder; all of it is scored")
+            raise UsageError(f"--split: {path} is no folder with a file for each split; all of it is scored")
         return reader.read(path, labelled=labelled)
     source = folder(path, names, reader, held_out)
     if (split or "test") not in source.splits:

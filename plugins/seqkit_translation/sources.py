@@ -225,7 +225,7 @@ def read_other(
             raise UsageError(f"{path}: the recipe names no file for {split or 'test'}; give the file itself")
         return source.read(split or "test")
     if split is not None:
-        raise UsageError(f"--split: {path} is no folder; all of it is scored")
+        raise UsageError(f"--split: {path} is no folder with a file for each split; all of it is scored")
     reader.check(path.name)
     files = reader.files(path.parent, path.name)
     for file_path in files:
