@@ -1,7 +1,8 @@
 """Beam search: the most probable texts of a model that predicts them symbol by symbol.
 
 The beams of all examples advance together; examples that are done leave the batch. No example's result depends on
-another: each choice is made from the example's own scores, and of equal scores the earlier beam wins.
+another: each choice is made from the example's own scores. Of equal scores the earlier beam wins, and within a beam the
+lowest symbol.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Protocol, Self, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+
+from seqkit.decoding.largest import largest
 
 CHECK_EVERY = 8
 """Steps on a GPU between two checks for examples that are done: a check waits for the device."""
@@ -76,14 +79,16 @@ def beam_search(
     best: int = 1,
     min_length: int = 0,
     forbidden: Sequence[int] = (),
+    early_stop: bool = False,
 ) -> list[list[Hypothesis]]:
     """The best finished texts of each example, the best first; at least one each.
 
     A step takes the best continuations of all beams of an example. Those that end, if they are among the `beams` best,
-    are finished and ranked by their total divided by `penalty`; the `beams` best of the others continue. An example is
-    done when it has finished `beams` texts, when no unfinished text can overtake any more (a total never grows, and the
-    penalty is largest at the limit), or at its limit, where every beam must end. With one beam this is greedy search.
-    With at least as many beams as there are prefixes it is exact.
+    are finished and ranked by their total divided by `penalty`; the `beams` best of the others continue. The text of
+    greedy search always continues, in the place of the last of them if it is not among them, so that the result is
+    never worse than that of greedy search. An example is done when no unfinished text can overtake any more (a total
+    never grows, and the penalty is largest at the limit), or at its limit, where every beam must end. With one beam
+    this is greedy search. With at least as many beams as there are prefixes it is exact.
 
     Args:
         step: from the source, the state and the last symbols (B, K), to scores of the next symbol (B, K, V), which may
@@ -98,6 +103,8 @@ def beam_search(
         best: how many texts are wanted of each example, at most `beams`.
         min_length: fewest symbols of a text, the end not counted; below every limit.
         forbidden: symbols that are never predicted.
+        early_stop: an example is also done when it has finished `beams` texts, which is faster, and can lose a better
+            text that is still unfinished.
 
     Raises:
         ValueError: an argument is out of range, or the model's scores are not finite.
@@ -118,11 +125,13 @@ def beam_search(
         candidates = _expand(scores, live, number, beams=beams, end=end, banned=banned)
         pool = pool.add(candidates, number, beams=beams, alpha=alpha)
         chosen = candidates.unfinished(beams)
-        live = replace(live, symbols=chosen.symbols, totals=chosen.totals.masked_fill(chosen.is_end, -torch.inf))
+        live = live.continue_with(chosen)
         history.append(_StepRecord(live.rows, chosen.symbols, chosen.parents, attended))
         parents = chosen.parents
         bound = live.totals[:, 0] / penalty(live.limits.double(), alpha)
-        done = (pool.count >= beams) | (pool.scores[:, best - 1] >= bound) | (live.limits == number + 1)
+        done = (pool.scores[:, best - 1] >= bound) | (live.limits == number + 1)
+        if early_stop or beams == 1:
+            done |= pool.count >= beams
         pool = pool.close(done)
         if _is_check_due(scores.device, number, live.cpu_limits):
             is_done = done.cpu()
@@ -153,6 +162,7 @@ class _LiveBeams:
         cpu_limits: (B,) the same on the CPU.
         symbols: (B, K) the last symbol of each beam.
         totals: (B, K) the logarithm of its probability; -inf where there is no beam.
+        greedy: (B,) which beam is the text of greedy search; -1 once that text has ended.
     """
 
     rows: Tensor
@@ -160,12 +170,19 @@ class _LiveBeams:
     cpu_limits: Tensor
     symbols: Tensor
     totals: Tensor
+    greedy: Tensor
 
     @classmethod
     def first(cls, limits: Tensor, start: int) -> Self:
         """One beam an example, before the first step, on the CPU."""
         rows = torch.arange(len(limits))
-        return cls(rows, limits, limits, torch.full((len(limits), 1), start), torch.zeros(len(limits), 1).double())
+        symbols, totals = torch.full((len(limits), 1), start), torch.zeros(len(limits), 1).double()
+        return cls(rows, limits, limits, symbols, totals, torch.zeros_like(rows))
+
+    def continue_with(self, chosen: _Candidates) -> Self:
+        """The beams after a step."""
+        totals = chosen.totals.masked_fill(chosen.is_end, -torch.inf)
+        return replace(self, symbols=chosen.symbols, totals=totals, greedy=chosen.greedy_beam())
 
     def to(self, device: torch.device) -> Self:
         return type(self)(
@@ -174,13 +191,19 @@ class _LiveBeams:
             self.cpu_limits,
             self.symbols.to(device),
             self.totals.to(device),
+            self.greedy.to(device),
         )
 
     def take_rows(self, index: Tensor) -> Self:
         """Some of the examples; the index is on the CPU."""
         rows = index.to(self.rows.device)
         return type(self)(
-            self.rows[rows], self.limits[rows], self.cpu_limits[index], self.symbols[rows], self.totals[rows]
+            self.rows[rows],
+            self.limits[rows],
+            self.cpu_limits[index],
+            self.symbols[rows],
+            self.totals[rows],
+            self.greedy[rows],
         )
 
 
@@ -188,12 +211,15 @@ class _LiveBeams:
 class _Candidates:
     """The best continuations of all beams of each example, (B, N) with N at most 2 K, the best first.
 
+    The continuation of greedy search is always among them, as the last one if it is not among the best.
+
     Attributes:
         symbols: the symbol that each one adds.
         parents: the beam that it continues.
         totals: the logarithm of its probability.
         is_end: whether it ends the text.
         is_cut: whether its beam had to end here, at its limit, but would have continued.
+        is_greedy: whether it is the text of greedy search.
     """
 
     symbols: Tensor
@@ -201,11 +227,23 @@ class _Candidates:
     totals: Tensor
     is_end: Tensor
     is_cut: Tensor
+    is_greedy: Tensor
 
     def unfinished(self, count: int) -> Self:
-        """The best ones that do not end, in their order; where they are too few, some that do end after them."""
+        """The best ones that do not end, in their order; where they are too few, some that do end after them.
+
+        The text of greedy search is the last of them if it does not end and is not one of the best.
+        """
         index = torch.sort(self.is_end.to(torch.uint8), dim=1, stable=True).indices[:, :count]
+        continues = self.is_greedy & ~self.is_end
+        is_missing = continues.any(dim=1) & ~continues.gather(1, index).any(dim=1)
+        index[:, -1] = torch.where(is_missing, continues.int().argmax(dim=1), index[:, -1])
         return type(self)(*(tensor.gather(1, index) for tensor in vars(self).values()))
+
+    def greedy_beam(self) -> Tensor:
+        """(B,) which of them is the unfinished text of greedy search, -1 if none is."""
+        continues = self.is_greedy & ~self.is_end
+        return torch.where(continues.any(dim=1), continues.int().argmax(dim=1), -1)
 
 
 def _expand(scores: Tensor, live: _LiveBeams, number: int, *, beams: int, end: int, banned: list[int]) -> _Candidates:
@@ -220,12 +258,16 @@ def _expand(scores: Tensor, live: _LiveBeams, number: int, *, beams: int, end: i
         continues = torch.arange(scores.shape[-1], device=scores.device) != end
         scores = scores.masked_fill(at_limit[..., None] & continues, -torch.inf)
     # The best of each beam, then the best of those: fewer numbers to sort, and the same result.
-    top, top_symbols = scores.topk(min(2 * beams, scores.shape[-1]), dim=-1)
+    top, top_symbols = largest(scores, min(2 * beams, scores.shape[-1]))
     totals = (live.totals[..., None] + (top - log_z).double()).flatten(1)
-    totals, order = totals.sort(dim=1, descending=True, stable=True)
-    totals, order = totals[:, : 2 * beams], order[:, : 2 * beams]
+    order = totals.sort(dim=1, descending=True, stable=True).indices[:, : 2 * beams]
+    greedy = (live.greedy * top.shape[-1])[:, None]  # the best continuation of that beam; negative: it has ended
+    is_missing = (greedy >= 0) & ~(order == greedy).any(dim=1, keepdim=True)
+    order[:, -1:] = torch.where(is_missing, greedy, order[:, -1:])
     symbols, parents = top_symbols.flatten(1).gather(1, order), order // top.shape[-1]
-    return _Candidates(symbols, parents, totals, symbols == end, is_cut.gather(1, parents))
+    return _Candidates(
+        symbols, parents, totals.gather(1, order), symbols == end, is_cut.gather(1, parents), order == greedy
+    )
 
 
 @dataclass(frozen=True)
@@ -288,9 +330,9 @@ class _FinishedPool:
         return type(self)(*(tensor.to(device) for tensor in vars(self).values()))
 
     def add(self, candidates: _Candidates, step: int, *, beams: int, alpha: float) -> Self:
-        """With the candidates of this step that end and are among the `beams` best."""
+        """With the candidates of this step that end and are among the `beams` best, or are that of greedy search."""
         ends = candidates.is_end & torch.isfinite(candidates.totals)
-        ends[:, beams:] = False
+        ends[:, beams:] &= candidates.is_greedy[:, beams:]
         new_scores = torch.where(ends, candidates.totals / penalty(step + 1, alpha), -torch.inf)
         new_scores = new_scores.masked_fill(~self.is_open[:, None], -torch.inf)
         scores, order = torch.cat([self.scores, new_scores], dim=1).sort(dim=1, descending=True, stable=True)

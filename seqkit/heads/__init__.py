@@ -290,6 +290,7 @@ def attend(
     beams: Count = 5,
     best: Count = 1,
     alpha: NonNegative = 0.6,
+    early_stop: bool = False,
     max_length: Count = 200,
     max_ratio: Positive | None = None,
     unknown: bool = True,
@@ -321,10 +322,13 @@ def attend(
         coverage: scores of attention depend on the weights so far, and this much times the weight that goes where
             weight had gone before is added to the loss (See et al. 2017, arXiv:1704.04368, take 1). Costs time as
             input_feeding does. null: without coverage.
-        search: greedy, the best symbol at each step; beam, the best texts among several.
+        search: greedy, the best symbol at each step; beam, the best texts among several, never worse than
+            greedy.
         beams: prefixes that beam search keeps.
         best: how many texts a prediction lists.
         alpha: strength of length normalisation in beam search (Wu et al. 2016, arXiv:1609.08144); 0: none.
+        early_stop: end beam search as soon as as many texts have ended as there are beams. That takes fewer steps, and
+            loses texts that would have overtaken them later.
         max_length: most symbols of a predicted text. A prediction says if its text was cut, and cut texts are counted.
         max_ratio: most symbols for each step of the input, where that is less. null: max_length decides.
         unknown: whether <unk> may be predicted; false: the best known symbol instead.
@@ -362,6 +366,7 @@ def attend(
             beams=beams,
             best=best,
             alpha=alpha,
+            early_stop=early_stop,
             max_length=max_length,
             max_ratio=max_ratio,
             unknown=unknown,
@@ -389,6 +394,7 @@ def generate(
     beams: Count = 5,
     best: Count = 1,
     alpha: NonNegative = 0.0,
+    early_stop: bool = False,
     max_length: Count = 200,
     unknown: bool = False,
 ) -> Head:
@@ -407,10 +413,13 @@ def generate(
         drop: share of the output symbols that the decoder reads as unknown, in training.
         tied: use the output symbols' vectors as output weights too (Press and Wolf 2017, arXiv:1608.05859).
         label_smoothing: share of the target's weight spread over all symbols, in training.
-        search: greedy, the best symbol at each step; beam, the best texts among several.
+        search: greedy, the best symbol at each step; beam, the best texts among several, never worse than
+            greedy.
         beams: prefixes that beam search keeps.
         best: how many texts a prediction lists.
         alpha: strength of length normalisation in beam search (Wu et al. 2016, arXiv:1609.08144); 0: none.
+        early_stop: end beam search as soon as as many texts have ended as there are beams. That takes fewer steps, and
+            loses texts that would have overtaken them later.
         max_length: most symbols of a predicted text. A prediction says if its text was cut, and cut texts are counted.
         unknown: whether <unk> may be predicted; false: the best known symbol instead.
     """
@@ -439,6 +448,7 @@ def generate(
             beams=beams,
             best=best,
             alpha=alpha,
+            early_stop=early_stop,
             max_length=max_length,
             max_ratio=None,
             unknown=unknown,

@@ -111,6 +111,7 @@ class SearchOptions:
         beams: prefixes that beam search keeps.
         best: how many texts a prediction lists.
         alpha: strength of length normalisation in beam search.
+        early_stop: whether beam search ends once as many texts have ended as there are beams.
         max_length: most symbols of a text.
         max_ratio: most symbols for each step of the input; None: `max_length` alone decides.
         unknown: whether the unknown symbol may be predicted.
@@ -120,6 +121,7 @@ class SearchOptions:
     beams: int
     best: int
     alpha: float
+    early_stop: bool
     max_length: int
     max_ratio: float | None
     unknown: bool

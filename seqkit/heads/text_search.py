@@ -63,6 +63,7 @@ def search(decoder: Decoder, encoded: Encoded, options: SearchOptions) -> list[l
             best=options.text_count,
             min_length=1,
             forbidden=options.forbidden,
+            early_stop=options.early_stop,
         )
     return hypotheses
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqkit.decoding import beam_search as module
 from seqkit.decoding.beam_search import Hypothesis, beam_search, penalty
+from seqkit.decoding.largest import _largest_by_key, largest
 from tests.reference import beam as reference
 
 START, END, FORBIDDEN = 0, 1, 2
@@ -117,18 +118,78 @@ def test_with_beams_for_every_prefix_it_is_exhaustive_search(alpha: float, min_l
     beams=st.integers(1, 7),
     alpha=st.sampled_from([0.0, 0.6, 1.0]),
     end_bias=st.sampled_from([-3.0, 0.0, 2.0]),
+    early_stop=st.booleans(),
     data=st.data(),
 )
 def test_it_is_the_reference_implementation(
-    seed: int, limits: list[int], beams: int, alpha: float, end_bias: float, data: Any
+    seed: int, limits: list[int], beams: int, alpha: float, end_bias: float, early_stop: bool, data: Any
 ) -> None:
     best, min_length = data.draw(st.integers(1, beams)), data.draw(st.integers(0, min(1, min(limits) - 1)))
     model = Model(seed, len(limits), end_bias=end_bias)
-    results = model.search(limits, beams=beams, alpha=alpha, best=best, min_length=min_length)
+    results = model.search(limits, beams=beams, alpha=alpha, best=best, min_length=min_length, early_stop=early_stop)
     for example, limit in enumerate(limits):
-        options = {"end": END, "limit": limit, "beams": beams, "alpha": alpha, "best": best, "min_length": min_length}
+        options = {
+            "early_stop": early_stop,
+            "end": END,
+            "limit": limit,
+            "beams": beams,
+            "alpha": alpha,
+            "best": best,
+            "min_length": min_length,
+        }
         expected = reference.beam_search(model.log_probs_of(example), SYMBOLS, **options)  # type: ignore[arg-type]
         agree(results[example], expected)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("beams", [2, 3, 5])
+def test_it_is_never_worse_than_greedy_search(beams: int, alpha: float) -> None:
+    """The early stop, on the other hand, does lose to it now and then with few beams."""
+    losses = 0
+    for seed in range(150):
+        model, limits = Model(seed, 4, end_bias=(-1.0, 0.0, 1.0)[seed % 3]), [12, 8, 5, 9]
+        greedy, sure, early = (
+            [texts[0].score for texts in model.search(limits, beams=count, alpha=alpha, early_stop=early_stop)]
+            for count, early_stop in ((1, False), (beams, False), (beams, True))
+        )
+        assert all(score >= least - 1e-12 for score, least in zip(sure, greedy, strict=True)), (seed, sure, greedy)
+        losses += sum(score < least - 1e-12 for score, least in zip(early, greedy, strict=True))
+    assert losses or beams > 2
+
+
+@pytest.mark.parametrize("beams", [1, 2, 4])
+@pytest.mark.parametrize("size", [4, 100, 5000])
+def test_of_equal_scores_the_lowest_symbol_wins(size: int, beams: int) -> None:
+    def step(source: Source, state: State, symbols: Tensor) -> tuple[Tensor, State, None]:
+        return torch.zeros(*symbols.shape, size), state, None
+
+    texts = beam_search(
+        step,
+        Source(torch.zeros(3, V)),
+        State(torch.zeros(3, 1, H)),
+        limits=torch.tensor([4, 2, 3]),
+        start=START,
+        end=size - 1,
+        beams=beams,
+    )
+    # The end comes first only where it is one of the first continuations.
+    expected: list[list[int]] = [[], [], []] if beams >= size else [[0, 0, 0], [0], [0, 0]]
+    assert symbols([text[0] for text in texts]) == expected
+
+
+ROWS = st.lists(st.lists(st.sampled_from([-1.5, -0.0, 0.0, 2.0, -torch.inf]), min_size=7, max_size=7), min_size=1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=ROWS, count=st.integers(1, 7))
+def test_both_ways_to_the_largest_scores_have_one_order(rows: list[list[float]], count: int) -> None:
+    scores = torch.tensor(rows)
+    expected = scores.sort(dim=-1, descending=True, stable=True)
+    for function in (largest, _largest_by_key):
+        values, index = function(scores, count)
+        assert torch.equal(values, expected.values[:, :count])
+        is_finite = values > -torch.inf
+        assert torch.equal(index[is_finite], expected.indices[:, :count][is_finite])
 
 
 def test_one_beam_takes_the_best_symbol_at_each_step() -> None:

@@ -46,10 +46,12 @@ def beam_search(
     alpha: float = 0.0,
     best: int = 1,
     min_length: int = 0,
+    early_stop: bool = False,
 ) -> list[Result]:
     """As the docstring of `seqkit.decoding.beam_search.beam_search` describes it."""
     unfinished: list[tuple[float, list[int]]] = [(0.0, [])]
     finished: list[Result] = []
+    greedy: list[int] | None = []
     for length in range(1, limit + 1):
         candidates: list[tuple[float, list[int], int]] = []
         for total, text in unfinished:
@@ -58,12 +60,20 @@ def beam_search(
             for symbol in (end,) if at_limit else (*symbols, end):
                 if symbol != end or len(text) >= min_length:
                     candidates.append((total + next_log_probs[symbol], text, symbol))
-        candidates.sort(key=lambda result: -result[0])
-        for total, text, symbol in candidates[:beams]:
+        candidates.sort(key=lambda candidate: -candidate[0])
+        of_greedy = next((candidate for candidate in candidates if candidate[1] == greedy), None)
+        for candidate in candidates[:beams] + [other for other in candidates[beams:] if other is of_greedy]:
+            total, text, symbol = candidate
             if symbol == end:
                 finished.append((normalised(total, length, alpha), total, text))
-        unfinished = [(total, [*text, symbol]) for total, text, symbol in candidates if symbol != end][:beams]
-        if len(finished) >= beams or not unfinished:
+        continuing = [candidate for candidate in candidates if candidate[2] != end]
+        kept = continuing[:beams]
+        greedy = None
+        if of_greedy is not None and of_greedy in continuing:
+            kept = kept if of_greedy in kept else [*kept[:-1], of_greedy]
+            greedy = [*of_greedy[1], of_greedy[2]]
+        unfinished = [(total, [*text, symbol]) for total, text, symbol in kept]
+        if ((early_stop or beams == 1) and len(finished) >= beams) or not unfinished:
             break
         ranked = sorted((result[0] for result in finished), reverse=True)
         worst = ranked[best - 1] if len(ranked) >= best else -inf
