@@ -1,9 +1,9 @@
 """What a task's `read` used and what it passed over, so that nothing is left out without a word.
 
 The readers of `seqkit.readers` report by themselves. A reader of your own calls `report_left_out` wherever it passes
-over something, `report_columns` for a table, `report_split_rule` where it decides which example belongs to which
-split, and `report_remark` for anything else. What is reported while a split is encoded is stored with it, and told by
-`seqkit run` and `seqkit data`.
+over something, `report_changed` where it changes something, `report_columns` for a table, `report_split_rule` where it
+decides which example belongs to which split, and `report_remark` for anything else. What is reported while a split is
+encoded is stored with it, and told by `seqkit run` and `seqkit data`.
 
     for line in readers.numbered(path):
         if line.text.startswith("#"):
@@ -26,10 +26,11 @@ from seqkit.types import JSON
 
 __all__ = [
     "Columns",
-    "LeftOut",
+    "Counted",
     "Reading",
     "collect_reports",
     "report_again",
+    "report_changed",
     "report_columns",
     "report_left_out",
     "report_remark",
@@ -42,8 +43,8 @@ _LONGEST_FIELD: Final = 80
 
 @final
 @dataclass(slots=True)
-class LeftOut:
-    """Things of one kind that were passed over.
+class Counted:
+    """Things of one kind that were passed over or changed.
 
     Attributes:
         count: how many.
@@ -83,21 +84,15 @@ class Reading:
         tables: by file name, its columns.
         split_rules: sentences that say by which rule examples came into this split.
         left_out: by kind ("blank line", "file that is not audio (.txt)"), what was passed over.
+        changed: by kind ("tags that break the scheme, corrected"), what was not taken as it is.
         remarks: other things to know, each once.
     """
 
     tables: dict[str, Columns] = field(default_factory=dict)
     split_rules: list[str] = field(default_factory=list)
-    left_out: dict[str, LeftOut] = field(default_factory=dict)
+    left_out: dict[str, Counted] = field(default_factory=dict)
+    changed: dict[str, Counted] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-
-    def add_left_out(self, kind: str, where: str, count: int = 1) -> None:
-        """Count something that was passed over."""
-        known = self.left_out.get(kind)
-        if known is None:
-            self.left_out[kind] = LeftOut(count, where)
-        else:
-            known.count += count
 
     def add_table(self, file: str, table: Columns) -> None:
         """Keep the columns of a file; of two different files with one name, the second is numbered."""
@@ -113,8 +108,9 @@ class Reading:
             self.add_table(name, table)
         self.split_rules += [rule for rule in later.split_rules if rule not in self.split_rules]
         self.remarks += [remark for remark in later.remarks if remark not in self.remarks]
-        for kind, things in later.left_out.items():
-            self.add_left_out(kind, things.first, things.count)
+        for own, others in ((self.left_out, later.left_out), (self.changed, later.changed)):
+            for kind, things in others.items():
+                _count(own, kind, things.first, things.count)
 
     def facts(self) -> JSON:
         """As JSON; `Reading.restore` gives an equal one back."""
@@ -129,9 +125,8 @@ class Reading:
                 for name, table in self.tables.items()
             },
             "split_rules": list(self.split_rules),
-            "left_out": {
-                kind: {"count": things.count, "first": things.first} for kind, things in self.left_out.items()
-            },
+            "left_out": _counted_facts(self.left_out),
+            "changed": _counted_facts(self.changed),
             "remarks": list(self.remarks),
         }
 
@@ -149,9 +144,20 @@ class Reading:
                 for name, table in facts["tables"].items()
             },
             list(facts["split_rules"]),
-            {kind: LeftOut(things["count"], things["first"]) for kind, things in facts["left_out"].items()},
+            {kind: Counted(things["count"], things["first"]) for kind, things in facts["left_out"].items()},
+            {kind: Counted(things["count"], things["first"]) for kind, things in facts["changed"].items()},
             list(facts["remarks"]),
         )
+
+
+def _counted_facts(kinds: Mapping[str, Counted]) -> JSON:
+    return {kind: {"count": things.count, "first": things.first} for kind, things in kinds.items()}
+
+
+def _count(kinds: dict[str, Counted], kind: str, where: str, count: int) -> None:
+    """Add things of a kind to those that are known."""
+    known = kinds.setdefault(kind, Counted(0, where))
+    known.count += count
 
 
 _current: ContextVar[Reading | None] = ContextVar("reading", default=None)
@@ -181,7 +187,19 @@ def report_left_out(kind: str, where: str, count: int = 1) -> None:
         count: how many there are.
     """
     if (reading := _current.get()) is not None:
-        reading.add_left_out(kind, where, count)
+        _count(reading.left_out, kind, where, count)
+
+
+def report_changed(kind: str, where: str, count: int = 1) -> None:
+    """Say that something was not taken as it is.
+
+    Args:
+        kind: what it is, and what became of it: "sentence whose tags break the scheme, corrected".
+        where: where the first of it is.
+        count: how many there are.
+    """
+    if (reading := _current.get()) is not None:
+        _count(reading.changed, kind, where, count)
 
 
 def report_columns(

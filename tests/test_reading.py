@@ -10,10 +10,11 @@ import pytest
 from seqkit import readers
 from seqkit.reading import (
     Columns,
-    LeftOut,
+    Counted,
     Reading,
     collect_reports,
     report_again,
+    report_changed,
     report_columns,
     report_left_out,
     report_remark,
@@ -46,8 +47,8 @@ def test_things_of_a_kind_are_counted_and_the_first_is_kept() -> None:
         report_remark("tags are corrected")
         report_remark("tags are corrected")
     assert reading.left_out == {
-        "blank line": LeftOut(3, "a.tsv:3"),
-        "file that is not audio (.txt)": LeftOut(12, "notes/a.txt"),
+        "blank line": Counted(3, "a.tsv:3"),
+        "file that is not audio (.txt)": Counted(12, "notes/a.txt"),
     }
     assert reading.split_rules == ["by hash", "by folder"]
     assert reading.remarks == ["tags are corrected"]
@@ -61,7 +62,7 @@ def test_an_inner_block_keeps_its_reports_until_they_are_repeated() -> None:
         assert outer.left_out["link"].count == 1
         report_again(inner)
         report_again(inner)
-    assert outer.left_out == {"link": LeftOut(5, "a")}
+    assert outer.left_out == {"link": Counted(5, "a")}
 
 
 def test_two_files_of_one_name_are_kept_apart() -> None:
@@ -76,6 +77,7 @@ def test_facts_are_json_and_can_be_restored() -> None:
     with collect_reports() as reading:
         report_columns("a.csv", {"input": "text", "target": 2}, ["id", 4], header=True, first=["x" * 200, 3])
         report_left_out("comment line (#)", "a.csv:3", 4)
+        report_changed("tag that was corrected", "a.csv:9")
         report_split_rule("by file")
         report_remark("one thing")
     assert reading.tables["a.csv"].first == ("x" * 80, "3")
@@ -132,4 +134,4 @@ def test_blank_lines_that_are_left_out_are_counted(file: str, row: str, tmp_path
     kinds = {".tsv": readers.tsv, ".csv": readers.csv, ".jsonl": readers.jsonl, ".txt": readers.lines}
     with collect_reports() as reading:
         assert len(list(kinds[path.suffix](path, skip_blank=True))) == 2
-    assert reading.left_out == {"blank line": LeftOut(4, f"{file}:1")}
+    assert reading.left_out == {"blank line": Counted(4, f"{file}:1")}

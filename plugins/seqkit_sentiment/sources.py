@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
+from seqkit.reading import report_split_rule
 from seqkit_sentiment import generator
 
 SUFFIXES = readers.TABLE_SUFFIXES
+
+_PUBLISHED = "by file, as published"
 
 
 @final
@@ -36,6 +39,7 @@ def generated(sizes: tuple[int, int, int], seed: int) -> Source:
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
+        report_split_rule("by a hash of the generated text: no text is in two splits")
         for number, (text, verdict) in enumerate(generator.reviews(split, counts[split], seed=seed), 1):
             yield Example(text, verdict, f"generated {split}:{number}")
 
@@ -78,6 +82,7 @@ def sst2() -> Source:
     names = {"0": "negative", "1": "positive"}
 
     def read(split: str) -> Iterator[Example]:
+        report_split_rule(_PUBLISHED)
         return _rename_labels(readers.tsv(fetch(SST2) / f"{split}.tsv"), names)
 
     return Source(read, files=lambda split: [fetch(SST2) / f"{split}.tsv"], about=_facts(SST2))
@@ -113,6 +118,7 @@ def tweeteval_emotion() -> Source:
         return [folder / f"{name}_text.txt", folder / f"{name}_labels.txt", folder / "mapping.txt"]
 
     def read(split: str) -> Iterator[Example]:
+        report_split_rule(_PUBLISHED)
         texts, labels, mapping = files(split)
         names = {str(row.input): str(row.target) for row in readers.tsv(mapping)}
         return _rename_labels(readers.parallel(texts, labels), names)
@@ -252,6 +258,7 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, sha
     def read(split: str) -> Iterator[Example]:
         file_path = file(split)
         if not division.names or (split in own and split != "train"):
+            report_split_rule("by file")
             return reader.read(file_path)
         return division.divide(lambda: grouped(file_path), split)
 

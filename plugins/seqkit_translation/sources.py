@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
+from seqkit.reading import report_left_out, report_split_rule
 from seqkit_translation import generator
 from seqkit_translation.options import Kind
 
@@ -38,6 +39,7 @@ def generated(sizes: tuple[int, int, int], seed: int, kind: Kind) -> Source:
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
+        report_split_rule("by a hash of the generated target: none is in two splits")
         pairs = generator.pairs(split, counts[split], seed=seed, kind=kind)
         for number, (source, target) in enumerate(pairs, 1):
             yield Example(source, target, f"generated {split}:{number}")
@@ -99,6 +101,7 @@ def multi30k(pair: tuple[str, str]) -> Source:
         return [folder / f"{_MULTI30K_NAMES[split]}.{language}.gz" for language in pair]
 
     def read(split: str) -> Iterator[Example]:
+        report_split_rule("by file, as published")
         return readers.parallel(*files(split))
 
     about = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about, "pair": list(pair)}
@@ -134,7 +137,9 @@ class PairReader:
         """The pairs of a split."""
         for example in self._read(files):
             sides = (example.input, example.target)
-            if not (self.skip_blank and any(isinstance(side, str) and not side.strip() for side in sides)):
+            if self.skip_blank and any(isinstance(side, str) and not side.strip() for side in sides):
+                report_left_out("pair of which a side is blank", example.id)
+            else:
                 yield example
 
     def read_inputs(self, path: Path) -> Iterator[Example]:
@@ -199,10 +204,13 @@ def folder(path: Path, names: Mapping[str, str | None], reader: PairReader, held
     def read(split: str) -> Iterator[Example]:
         examples = reader.read(files(split))
         if split == "test" or has_dev or held_out == 0:
+            report_split_rule("by file")
             return examples
+        report_split_rule(rule)
         return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
 
     about: dict[str, Any] = {"dataset": str(path), "files": dict(names), "pair": list(reader.pair)}
+    rule = f"{held_out:.4g} of {names['train']} is dev, chosen by a hash of the input"
     if not has_dev and held_out > 0:
         about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the input"
     return Source(read, splits, files, about)

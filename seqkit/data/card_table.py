@@ -37,8 +37,13 @@ def format_card(card: DataCard, *, short: bool = False, width: int | None = WIDT
 
 
 def describe_reading(card: DataCard, *, short: bool = False) -> list[str]:
-    """A sentence for each split rule, each table's columns (unless `short`), and all that is left out."""
-    return [*_rules(card), *([] if short else _columns(card)), *_left_out(card), *_remarks(card)]
+    """A sentence for each split rule, each table's columns, and all that is left out or changed.
+
+    Args:
+        card: the data of a task.
+        short: leave out tables of which every column is used.
+    """
+    return [*_rules(card), *_columns(card, with_unused=short), *_left_out(card), *_remarks(card)]
 
 
 def format_warnings(card: DataCard, *, but_fatal: bool = False, width: int | None = WIDTH) -> list[str]:
@@ -108,26 +113,34 @@ def _files(card: DataCard, split: str) -> str:
 
 def _rules(card: DataCard) -> Iterator[str]:
     rules = dict.fromkeys(rule for report in card.splits.values() for rule in report.reading.split_rules)
-    yield from (f"split {rule}" for rule in rules)
+    yield from (f"split: {rule}" for rule in rules)
 
 
-def _columns(card: DataCard) -> Iterator[str]:
+def _columns(card: DataCard, *, with_unused: bool) -> Iterator[str]:
+    """The columns of each table; `with_unused`: only of tables with columns that are not used."""
     tables: dict[str, Columns] = {}
     for report in card.splits.values():
         tables |= report.reading.tables
     for name, table in tables.items():
-        used = ", ".join(f"{side} {column}" for side, column in table.used.items())
-        unused = f"; not used: {', '.join(map(str, table.unused))}" if table.unused else ""
-        yield f"columns of {name}: {used}{unused}"
+        if table.unused or not with_unused:
+            used = ", ".join(f"{side} {column}" for side, column in table.used.items())
+            unused = f"; not used: {', '.join(map(str, table.unused))}" if table.unused else ""
+            yield f"columns of {name}: {used}{unused}"
 
 
 def _left_out(card: DataCard) -> Iterator[str]:
+    """What was left out and what was changed, once for all splits that say the same: they are read from one file."""
+    splits: dict[tuple[str, str, int, str], list[str]] = {}
     for name, report in card.splits.items():
-        for kind, things in report.reading.left_out.items():
-            first = "at" if things.count == 1 else "the first at"
-            yield f"{name} leaves out {things.count:,} x {kind}, {first} {things.first}"
+        for verb, kinds in (("left out", report.reading.left_out), ("changed", report.reading.changed)):
+            for kind, things in kinds.items():
+                splits.setdefault((verb, kind, things.count, things.first), []).append(name)
+    for (verb, kind, count, first), names in splits.items():
+        where = "at" if count == 1 else "the first at"
+        yield f"{verb} ({', '.join(names)}): {count:,} x {kind}, {where} {first}"
+    for name, report in card.splits.items():
         for problem in report.quarantined_first:
-            yield f"{name} leaves out {problem}"
+            yield f"left out ({name}): {problem}"
 
 
 def _remarks(card: DataCard) -> Iterator[str]:

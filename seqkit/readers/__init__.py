@@ -30,13 +30,14 @@ from seqkit.readers.json_lines import json_array, jsonl
 from seqkit.readers.line_reader import Line, Piece, numbered, pieces
 from seqkit.readers.plain_text import lines, parallel, text
 from seqkit.readers.splitting import ShareSplit, SplitBy
-from seqkit.readers.tables import csv, tsv
+from seqkit.readers.tables import Record, csv, records, tsv
 
 __all__ = [
     "TABLE_SUFFIXES",
     "FormatName",
     "Line",
     "Piece",
+    "Record",
     "ShareSplit",
     "SplitBy",
     "TableFormat",
@@ -50,6 +51,7 @@ __all__ = [
     "parallel",
     "parquet",
     "pieces",
+    "records",
     "split_cell",
     "table",
     "text",

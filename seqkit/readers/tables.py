@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from seqkit.errors import DataError, UsageError, suggest
 from seqkit.readers.line_reader import Line, fail, kept_lines, list_names, numbered, report_blank
@@ -86,6 +86,36 @@ def plain_rows(
     for line in kept_lines(path, skip_blank=skip_blank, flaws=flaws, encoding=encoding):
         text = line.text.strip(" \t") if separator is None else line.text
         yield line.number, re.split("[ \t]+", text) if separator is None else text.split(separator), line.flaw
+
+
+class Record(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        number: of the line on which it starts, counted from 1.
+        fields: its fields.
+    """
+
+    number: int
+    fields: list[str]
+
+
+def records(path: Path | str, *, delimiter: str = ",", skip_blank: bool = False) -> Iterator[Record]:
+    """All fields of each row of a table, the header among them, for readers of your own formats.
+
+    Report what you do not use: see `seqkit.reading`.
+
+    Args:
+        path: the file.
+        delimiter: what separates fields, one character. Between tabs, quotation marks have no special meaning.
+        skip_blank: leave out lines of nothing but white space between rows.
+
+    Raises:
+        DataError: as `csv` and `tsv`; rows may differ in length.
+    """
+    path = Path(path)
+    rows = plain_rows if delimiter == "\t" else quoted_rows
+    yield from (Record(number, fields) for number, fields, _ in rows(path, delimiter, skip_blank, False))
 
 
 def examples_of(

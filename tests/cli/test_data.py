@@ -49,7 +49,7 @@ def test_it_tells_and_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines[:3] == ["mood train dev test", "files train.tsv dev.tsv test.tsv", "examples 41 10 10"]
     assert "good 21 5 5" in lines
-    assert "train leaves out 2 x blank line, the first at train.tsv:41" in lines
+    assert "left out (train): 2 x blank line, the first at train.tsv:41" in lines
     assert "columns of train.tsv: input 1, target 2" in lines
     assert not (tmp_path / "runs").exists()
 

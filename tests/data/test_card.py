@@ -261,7 +261,7 @@ class TestInWords:
             assert any("302 x blank line" in line for line in lines)
         assert all(len(line) <= 80 for line in format_warnings(card))
         assert format_card(card, width=None)[-3:] == [
-            f"{split} leaves out 302 x blank line, the first at {split}.tsv:2" for split in ("train", "dev", "test")
+            f"left out ({split}): 302 x blank line, the first at {split}.tsv:2" for split in ("train", "dev", "test")
         ]
 
     def test_columns_and_their_use(self, tmp_path: Path) -> None:
