@@ -99,7 +99,7 @@ def _run_recipe(
     device = same_run.device
     data = prepare_data(recipe, progress, run.log, stop=stop, check=same_run)
     facts = {name: data_facts(task_data) for name, task_data in data.items()}
-    run.write_data_facts(facts, changed=same_run.data_changed)
+    run.write_data_facts(facts)
     check_data(data, progress, run.log, strict=strict)
     stop.check("stopped before training; go on with --resume")
 
@@ -108,7 +108,9 @@ def _run_recipe(
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
 
     fields = {name: (task_data.input, task_data.target) for name, task_data in data.items()}
-    same_run.finish(field_states(fields))
+    same_run.finish(field_states(fields), model)
+    if same_run.data_changed:
+        run.write_data_facts(facts, changed=True)
     run.set_status("running", stage="training")
     saved = _rewind_to_checkpoint(run) if same_run.resumption else None
     if saved is None:

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from seqkit.data.store import Identity
-from seqkit.errors import ResumeRefused
+from seqkit.errors import ResumeRefused, RunError
 from seqkit.io import atomic
 from seqkit.io.cache import cache_folder, sha256_of
+from seqkit.model import Model
 from seqkit.recipe import Recipe
 from seqkit.recipe.writer import to_plain
 from seqkit.runs import checkpoint, origin
@@ -98,9 +99,11 @@ class SameRunCheck:
         device: on what.
         plugins: the record of the plugins that are installed now.
         resumption: None for a new run, which is only recorded.
-        plan_start: after the comparison, where data or batches were last changed.
-        record: after it, what the run is made of.
-        data_changed: after it, whether changed data were accepted now.
+        record: after the comparison, what the run is made of.
+        changes: after it, what has changed, all of it asked for, accepted or without effect on the numbers.
+        position: after it, how far the run has come.
+        plan_start: after `finish`, where data or batches were last changed.
+        data_changed: after `finish`, whether changed data were accepted now.
     """
 
     recipe: Recipe
@@ -108,12 +111,14 @@ class SameRunCheck:
     device: torch.device
     plugins: JSON
     resumption: Resumption | None
-    plan_start: PlanStart | None = None
     record: Record = field(default_factory=dict)
+    changes: Sequence[Change] = ()
+    position: Position = field(default_factory=lambda: Position())
+    plan_start: PlanStart | None = None
     data_changed: bool = False
 
     def __call__(self, identities: Mapping[str, Identity]) -> dict[str, tuple[JSON, JSON]]:
-        """Compare, record what was accepted, and return what the fields of each task have learned already.
+        """Compare, and return what the fields of each task have learned already. Nothing is written.
 
         Raises:
             ResumeRefused: something that alters the numbers has changed, and this was not accepted.
@@ -121,19 +126,33 @@ class SameRunCheck:
         self.record = make_record(self.recipe, self.run, self.device, self.plugins, identities)
         if self.resumption is None:
             return {}
-        position = Position.of(self.run)
-        before = origin.latest_record(self.run.folder)
-        changes = list(self._find_changes(before))
-        fields = recorded_fields(self.run)
-        self._refuse(changes, position, is_without_fields=fields is None and position.step > 0)
-        self._accept(changes, position)
-        last = [entry for entry in origin.read_changes(self.run.folder) if entry.get("restarts_epoch")]
-        if last:
-            self.plan_start = PlanStart(last[-1]["step"], last[-1]["epoch"])
+        self.position = Position.of(self.run)
+        try:
+            before = origin.latest_record(self.run.folder)
+            fields = recorded_fields(self.run)
+        except RunError as error:
+            raise ResumeRefused(str(error)) from error
+        self.changes = list(self._find_changes(before))
+        self._refuse_wrong_length()
+        self._refuse(is_without_fields=fields is None and self.position.step > 0)
         return {name: (states["input"], states["target"]) for name, states in (fields or {}).items()}
 
-    def finish(self, fields: Mapping[str, JSON]) -> None:
-        """Write down what the run begins with, unless it is written already."""
+    def finish(self, fields: Mapping[str, JSON], model: Model) -> None:
+        """Write down what has been accepted, and what the run begins with if that is not written yet.
+
+        Args:
+            fields: what the fields have learned, as fields.json has it.
+            model: what is about to be trained.
+
+        Raises:
+            ResumeRefused: the weights of the run do not fit the model of an accepted recipe.
+        """
+        if self.resumption is not None:
+            self._refuse_unfitting(model)
+            self._accept()
+            last = [entry for entry in origin.read_changes(self.run.folder) if entry.get("restarts_epoch")]
+            if last:
+                self.plan_start = PlanStart(last[-1]["step"], last[-1]["epoch"])
         origin.write_origin(self.run.folder, self.record, fields)
 
     def _find_changes(self, before: Record | None) -> Iterator[Change]:
@@ -169,10 +188,9 @@ class SameRunCheck:
         assert self.resumption is not None
         return change.kind == "recipe" and is_changeable(change.subject) and self.resumption.asks_for(change.subject)
 
-    def _refuse(self, changes: Sequence[Change], position: Position, *, is_without_fields: bool) -> None:
+    def _refuse(self, *, is_without_fields: bool) -> None:
         assert self.resumption is not None
-        self._refuse_wrong_length(position)
-        refused = [change for change in changes if change.alters_numbers and not self._is_granted(change)]
+        refused = [change for change in self.changes if change.alters_numbers and not self._is_granted(change)]
         if refused and not self.resumption.accept_changes:
             lines = [f"  {self._describe(change)}" for change in refused]
             head = f"{self.run.folder} cannot go on as the same run; changed since it began:"
@@ -194,9 +212,24 @@ class SameRunCheck:
             return f"{change}, edited in resolved.yaml{advice}"
         return f"{change}: --set cannot change it in a run that has begun; it can change {', '.join(CHANGEABLE)}"
 
-    def _refuse_wrong_length(self, position: Position) -> None:
+    def _refuse_unfitting(self, model: Model) -> None:
+        """Refuse a recipe whose model has other weights than the run: they cannot be accepted."""
+        if not any(change.alters_numbers and not self._is_granted(change) for change in self.changes):
+            return
+        saved = checkpoint.newest(self.run.checkpoints, repair=False)
+        if saved is None:
+            return
+        old, new = checkpoint.shapes(saved, "model"), {k: tuple(v.shape) for k, v in model.state_dict().items()}
+        for name in dict.fromkeys([*old, *new]):
+            if old.get(name) != new.get(name):
+                shapes = [str(shape) if shape is not None else "not there" for shape in (old.get(name), new.get(name))]
+                what = f"the model has other weights: {name}: {shapes[0]} -> {shapes[1]}"
+                raise ResumeRefused(f"{self.run.folder} cannot go on with this change, {what}; start a new run")
+
+    def _refuse_wrong_length(self) -> None:
         """Refuse fewer steps or epochs than were made, and more of them where patience has ended the run."""
         assert self.resumption is not None
+        position = self.position
         train, asked = self.recipe.train, self.resumption.asks_for
         made = f"the run has made {position.step:,} steps ({position.epoch} epochs) already"
         if asked("train.steps") and train.steps is not None and train.steps <= position.step:
@@ -213,9 +246,9 @@ class SameRunCheck:
                 f"{what} (train.patience: {train.patience}); set train.patience higher as well, or to null"
             )
 
-    def _accept(self, changes: Sequence[Change], position: Position) -> None:
+    def _accept(self) -> None:
         """Write down what has changed: in run.log all of it, in changes.json what was asked for or accepted."""
-        run = self.run
+        run, changes, position = self.run, self.changes, self.position
         for change in changes:
             if not change.alters_numbers and change.kind != "environment":  # those `Run.resume` has logged
                 run.log(f"changed since the run began: {change}")
@@ -231,6 +264,8 @@ class SameRunCheck:
             restarts = any(change.kind != "environment" for change in accepted)
             for change in recorded:
                 run.log(f"{'accepted' if change in accepted else 'asked for'}, from step {position.step}: {change}")
+                if change.subject == "train.optimizer.use":
+                    run.log("the optimiser begins anew if what it remembers does not fit")
             if restarts and position.turn:
                 run.log(f"epoch {position.epoch + 1} begins again with its first batch")
             self.data_changed = any(change.kind == "data" for change in accepted)

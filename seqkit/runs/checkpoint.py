@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -196,6 +196,12 @@ def load(path: Path) -> tuple[Tensors, JSON]:
     except (OSError, ValueError, RecursionError) as error:
         raise Damaged(f"{path / STATE}: {error}") from error
     return tensors, state
+
+
+def shapes(path: Path, stem: str) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor in one file of a checkpoint, without reading the tensors."""
+    with safe_open(path / f"{stem}.safetensors", "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  not a mapping
 
 
 def verify(path: Path) -> dict[str, JSON]:

@@ -68,7 +68,7 @@ def train(
     """
     state = TrainingState.create(model, data, settings, seed=seed, plan_start=plan_start)
     if saved is not None:
-        state.load(saved)
+        state.load(saved, changed=plan_start is not None)
         if plan_start is not None and state.counters.step <= plan_start.step:
             state.restart_epoch()
         # A run that had ended goes on if it has been given more steps, more epochs or more patience since.

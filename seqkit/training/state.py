@@ -13,7 +13,7 @@ import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -158,34 +158,51 @@ class TrainingState:
         self._set_pointers(path)
         checkpoint.prune(run.checkpoints, self.settings.keep)
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, *, changed: bool = False) -> None:
         """Go on from a checkpoint: everything, the random states included, becomes what it was when that was saved.
 
         Raises:
             Damaged: a file of it is not what its manifest says.
             TooNew: a later version of seqkit wrote it.
             RunError: it does not fit this model.
+
+        Args:
+            path: the checkpoint.
+            changed: options or data are others than those that it was saved with, because that was accepted: the
+                optimiser keeps its present options, and begins anew if it is one of another kind.
         """
         tensors, numbers = checkpoint.load(path)
         device = self.model.device
         try:
             self.model.load_state_dict(tensors["model"])
-            self.optimizer.load_state_dict(state_tree.unpack(tensors["optimizer"], numbers["optimizer"]))
+            self._load_optimizer(state_tree.unpack(tensors["optimizer"], numbers["optimizer"]), changed=changed)
         except (RuntimeError, ValueError, KeyError) as error:  # torch's own words, a line for each parameter
             reason = " ".join(str(error).split())[:300]
             raise RunError(
                 f"{path}: the checkpoint does not fit the model that the recipe describes: {reason}"
             ) from error
         self.scaler.load_state_dict(numbers["scaler"])
-        if self.averaged_weights:
-            averaged = {name: tensor.to(device) for name, tensor in tensors["average"].items()}
-            self.averaged_weights.weights = averaged
+        if self.averaged_weights:  # an average that was not kept before begins with the weights
+            average = tensors["average" if "average" in tensors else "model"]
+            self.averaged_weights.weights = {name: tensor.to(device) for name, tensor in average.items()}
         for name, tensor in tensors["sums"].items():
-            self.loss_sums.tensors[name].copy_(tensor)
+            if name in self.loss_sums.tensors:
+                self.loss_sums.tensors[name].copy_(tensor)
         self.carried = _carried(tensors.get("carried", {}), device)
         random_state.restore_random_state(tensors["random"], numbers["random"])
         self.counters = TrainingCounters(**numbers["progress"])
         self._set_pointers(path)  # the process that saved it may have been killed before it did that
+
+    def _load_optimizer(self, saved: dict[str, Any], *, changed: bool) -> None:
+        if not changed:
+            self.optimizer.load_state_dict(saved)
+            return
+        options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        names = [set(group) for group in options]
+        if names == [set(group) - {"params"} for group in saved["param_groups"]]:
+            self.optimizer.load_state_dict(saved)
+            for group, present in zip(self.optimizer.param_groups, options, strict=True):
+                group.update(present)
 
     def _set_pointers(self, path: Path) -> None:
         checkpoint.set_pointer(path.parent, "last", path)
