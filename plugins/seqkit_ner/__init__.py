@@ -10,7 +10,8 @@ from typing import Literal
 from seqkit import Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncation, Words
 from seqkit.metrics import tag_scores
 from seqkit_ner import sources
-from seqkit_ner.options import DataSource, Separator, WordTokenizer
+from seqkit_ner.formats import base_scheme
+from seqkit_ner.options import DataSource, Form, Separator, WordTokenizer
 from seqkit_ner.scores import SPAN_SCORES, TAG_SCORES, plain_scores, span_scores
 from seqkit_ner.tokenizer import locate_words
 
@@ -28,10 +29,12 @@ def ner(
     test: str | None = "test.conll",
     held_out: Share = 0.1,
     separator: Separator = "blanks",
-    word_column: int = 1,
-    tag_column: int = -1,
+    word_column: int | None = None,
+    tag_column: int | None = None,
     comment: str | None = None,
-    scheme: Literal["iob1", "iob2", "bioes", "plain", "none"] = "iob2",
+    format: Form | None = None,
+    prefix: str = "",
+    scheme: Literal["iob1", "iob2", "bioes", "bilou", "bmes", "plain", "none"] = "iob2",
     learn: Literal["iob1", "iob2", "bioes", "plain"] = "bioes",
     repair: bool = False,
     allow_unseen: bool = False,
@@ -71,11 +74,16 @@ def ner(
         test: file name of the test sentences. null: there are none.
         held_out: with `dev: null`, the share of train that is dev, chosen by a hash of the words.
         separator: what separates the columns of your files: blanks (any run of spaces and tabs), one tab, one space.
-        word_column: the column of the word, counted from 1, or from the end (-1 is the last).
-        tag_column: the column of the tag, likewise.
-        comment: lines that begin with this are left out (null: there are no comments).
-        scheme: how the tags of your files mark spans: iob1, iob2 (BIO), bioes, plain (the type alone), or none (each
-            tag is a separate label, like a part of speech; scored by accuracy). Tags that break it are errors.
+        word_column: the column of the word, counted from 1, or from the end (-1 is the last). null: 1, in CoNLL-U 2.
+        tag_column: the column of the tag, likewise. null: -1, in CoNLL-U 4, the universal part of speech.
+        comment: lines that begin with this are left out (null: in CoNLL-U #, else there are no comments).
+        format: of your files: columns; conllu, whose ranges of words and empty nodes are left out; parallel, two files
+            named as `words|tags`; jsonl or json (an array), objects of `tokens` with `tags` or of a `text` with its
+            `spans`. null: by the name (.conllu, `|`, .jsonl, .json), else columns.
+        prefix: what every word of your files begins with, to be taken off (de: of de:Berlin).
+        scheme: how the tags of your files mark spans: iob1, iob2 (BIO), bioes, bilou and bmes (read as bioes, in which
+            predictions are), plain (the type alone), or none (each tag is a separate label, like a part of speech;
+            scored by accuracy). Tags that break it are errors.
         learn: the scheme that the model learns in.
         repair: correct tags that break the scheme, as conlleval reads them.
         allow_unseen: allow types in dev or test that train does not have; their spans count as missed.
@@ -101,10 +109,18 @@ def ner(
     Raises:
         UsageError: a column or a comment that no file can have.
     """
-    tag_scheme = None if scheme == "none" else scheme
+    tag_scheme = base_scheme(None if scheme == "none" else scheme)
     names = {"train": train, "dev": dev, "test": test}
     reader = sources.ConllReader(
-        separator=separator, word=word_column, tag=tag_column, comment=comment, scheme=tag_scheme, repair=repair
+        separator=separator,
+        word=word_column,
+        tag=tag_column,
+        comment=comment,
+        scheme=None if scheme == "none" else scheme,
+        repair=repair,
+        form=format,
+        prefix=prefix,
+        tokenizer=tokenizer,
     )
     if folder is not None:
         examples = sources.folder(folder, names, reader, held_out)

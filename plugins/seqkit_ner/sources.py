@@ -6,15 +6,26 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, Flaw, Problem, UsageError, fetch
 from seqkit.readers import Line, numbered
-from seqkit.spans import Scheme, fault, mend
+from seqkit.reading import report_left_out
+from seqkit.spans import fault, mend
 from seqkit_ner import generator
-from seqkit_ner.options import DataSource, Separator
+from seqkit_ner.formats import (
+    base_scheme,
+    files_of,
+    fitting_scheme,
+    form_of,
+    is_word_of_conllu,
+    json_sentences,
+    parallel_sentences,
+    rename_letters,
+)
+from seqkit_ner.options import DataScheme, DataSource, Form, Separator, WordTokenizer
 
 DOCUMENT = "-DOCSTART-"
 """Begins a line between documents; such a line is not a word."""
@@ -108,14 +119,20 @@ class ConllReader:
         comment: lines that begin with this are left out; None: there are no comments.
         scheme: how tags mark spans; None: each tag is a separate label.
         repair: correct tags that break the scheme, as conlleval reads them; otherwise they are errors.
+        form: the format of the files; None: by their names.
+        prefix: what every word begins with, and is taken off (`de:Berlin`).
+        tokenizer: how a text with spans in characters is split into words.
     """
 
     separator: Separator = "blanks"
-    word: int = 1
-    tag: int = -1
+    word: int | None = None
+    tag: int | None = None
     comment: str | None = None
-    scheme: Scheme | None = "iob2"
+    scheme: DataScheme | None = "iob2"
     repair: bool = False
+    form: Form | None = None
+    prefix: str = ""
+    tokenizer: WordTokenizer = "spaces"
 
     def __post_init__(self) -> None:
         for name, column in (("word", self.word), ("tag", self.tag)):
@@ -137,43 +154,100 @@ class ConllReader:
             DataError: at the end of the file, all problems with its words and tags, each as `file:line`.
         """
         problems: list[Problem] = []
-        for rows in self._sentences(path):
-            example = self._example(path, rows, problems, labelled)
+        for words, tags, lines in self._tagged(path, problems, labelled):
+            example = self._example(path, words, tags, lines, problems) if words else None
+            if example is None and len(problems) == 1 and labelled and words:
+                self._raise_if_scheme_differs(path, problems[-1])
             if example is not None and not problems:
                 yield example
             elif not labelled:
-                yield Example(Flaw(problems.pop().what), None, f"{path.name}:{rows[0].number}")
+                yield Example(Flaw(problems.pop().what), None, f"{path.name}:{lines[0]}")
             if len(problems) >= _PROBLEMS_SHOWN:
                 break
         if problems:
             raise DataError(problems)
 
     def _sentences(self, path: Path) -> Iterator[list[Line]]:
+        is_conllu = self._form(path) == "conllu"
+        comment = "#" if is_conllu and self.comment is None else self.comment
         rows: list[Line] = []
         for line in numbered(path):
-            if self.comment is not None and line.text.startswith(self.comment):
+            # In CoNLL-U a comment stands before a sentence; within one, # is a word's column.
+            if comment is not None and line.text.startswith(comment):
+                report_left_out(f"comment line ({comment.strip()})", f"{path.name}:{line.number}")
                 continue
+            if line.text.startswith(DOCUMENT):
+                report_left_out(f"line between documents ({DOCUMENT})", f"{path.name}:{line.number}")
             if line.text.strip() and not line.text.startswith(DOCUMENT):
-                rows.append(line)
+                if not is_conllu or is_word_of_conllu(path, line):
+                    rows.append(line)
             elif rows:
                 yield rows
                 rows = []
         if rows:
             yield rows
 
-    def _example(self, path: Path, rows: list[Line], problems: list[Problem], labelled: bool) -> Example | None:
+    def _form(self, path: Path) -> Form:
+        return self.form or form_of(path)
+
+    def _tagged(
+        self, path: Path, problems: list[Problem], labelled: bool
+    ) -> Iterator[tuple[list[str], list[str] | None, list[int]]]:
+        """Words, tags and lines of each sentence. One that cannot be read has no words; its problem is added."""
+        form = self._form(path)
+        if form == "parallel" and not labelled:
+            for line in numbered(path):
+                yield line.text.split(), None, [line.number]
+        elif form == "parallel":
+            for words, tags, number in parallel_sentences(path):
+                yield self._without_prefix(words, path, [number] * len(words), problems), tags, [number] * len(words)
+        elif form in ("jsonl", "json"):
+            for words, tags, where in json_sentences(path, form, self.scheme, self.tokenizer, labelled):
+                lines = [int(where.rpartition(":")[2])] * len(words)
+                yield self._without_prefix(words, path, lines, problems), tags if labelled else None, lines
+        else:
+            for rows in self._sentences(path):
+                lines = [row.number for row in rows]
+                columns = self._words_and_tags(path, rows, problems, labelled)
+                words, tags = columns if columns is not None else ([], [])
+                yield self._without_prefix(words, path, lines, problems), tags if labelled else None, lines
+
+    def _without_prefix(self, words: list[str], path: Path, lines: Sequence[int], problems: list[Problem]) -> list[str]:
+        """Words without the prefix; none of them if one does not have it, which is a problem."""
+        if not self.prefix:
+            return words
+        for word, line in zip(words, lines, strict=False):
+            if not word.startswith(self.prefix) or word == self.prefix:
+                what = f"the word {word!r} is not {self.prefix!r} and more"
+                problems.append(Problem(f"{path}:{line}", what, "check `prefix`"))
+                return []
+        return [word.removeprefix(self.prefix) for word in words]
+
+    def _raise_if_scheme_differs(self, path: Path, problem: Problem) -> None:
+        """Raises a DataError of one line if the tags of the whole file follow another scheme."""
+        ignored: list[Problem] = []
+        fitting = fitting_scheme(tags for _, tags, _ in replace(self, scheme=None)._tagged(path, ignored, True) if tags)
+        if self.scheme is not None and not ignored and fitting not in (None, self.scheme):
+            raise DataError(Problem(problem.where, problem.what, f"all tags of the file fit `scheme: {fitting}`"))
+
+    def _words_and_tags(
+        self, path: Path, rows: list[Line], problems: list[Problem], labelled: bool
+    ) -> tuple[list[str], list[str]] | None:
+        """The two columns of a sentence; None after a problem."""
         words, tags = [], []
-        width = len(self._columns(rows[0].text))
+        is_conllu = self._form(path) == "conllu"
+        word_column, tag_column = self.word or (2 if is_conllu else 1), self.tag or (4 if is_conllu else -1)
+        width = len(self._columns(rows[0].text, is_conllu))
         for row in rows:
             where = f"{path}:{row.number}"
-            columns = self._columns(row.text)
+            columns = self._columns(row.text, is_conllu)
             if len(columns) != width:
                 reason = f"has {len(columns)} columns, but line {rows[0].number} of the same sentence has {width}"
                 problems.append(Problem(where, reason))
                 return None
             try:
-                word = _column_index("word", self.word, width)
-                tag = _column_index("tag", self.tag, width) if labelled else word
+                word = _column_index("word", word_column, width)
+                tag = _column_index("tag", tag_column, width) if labelled else word
                 if word == tag and labelled:
                     raise ValueError(f"has {width} columns, so word and tag are in the same column")
                 for name, column in (("word", word), ("tag", tag)):
@@ -184,18 +258,34 @@ class ConllReader:
                 return None
             words.append(columns[word])
             tags.append(columns[tag])
-        if not labelled:
-            return Example(words, None, f"{path.name}:{rows[0].number}")
-        if self.scheme and self.repair:
-            with suppress(ValueError):  # a tag that the scheme does not have cannot be corrected
-                tags = mend(tags, self.scheme)
-        if self.scheme and (wrong := fault(tags, self.scheme)):
-            hint = "" if self.repair else "set scheme to that of the file, or correct such tags with `repair: true`"
-            problems.append(Problem(f"{path}:{rows[wrong[0]].number}", wrong[1], hint))
-            return None
-        return Example(words, tags, f"{path.name}:{rows[0].number}")
+        return words, tags
 
-    def _columns(self, text: str) -> list[str]:
+    def _example(
+        self, path: Path, words: list[str], tags: list[str] | None, lines: Sequence[int], problems: list[Problem]
+    ) -> Example | None:
+        """A sentence whose tags follow the scheme; None after a problem."""
+        id = f"{path.name}:{lines[0]}"
+        if tags is None:
+            return Example(words, None, id)
+        scheme = base_scheme(self.scheme)
+        try:
+            tags = rename_letters(tags, self.scheme)
+        except ValueError as error:
+            step = next(step for step, tag in enumerate(tags) if repr(tag) in str(error))
+            problems.append(Problem(f"{path}:{lines[step]}", str(error), "set scheme to that of the file"))
+            return None
+        if scheme and self.repair:
+            with suppress(ValueError):  # a tag that the scheme does not have cannot be corrected
+                tags = mend(tags, scheme)
+        if scheme and (wrong := fault(tags, scheme)):
+            hint = "" if self.repair else "set scheme to that of the file, or correct such tags with `repair: true`"
+            problems.append(Problem(f"{path}:{lines[wrong[0]]}", wrong[1], hint))
+            return None
+        return Example(words, tags, id)
+
+    def _columns(self, text: str, is_conllu: bool) -> list[str]:
+        if is_conllu:
+            return text.split("\t")
         if self.separator == "blanks":
             return re.split("[ \t]+", text.strip(" \t"))
         return text.split("\t" if self.separator == "tab" else " ")
@@ -234,7 +324,7 @@ def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, hel
 
     def file(split: str) -> Path:
         file_path = path / str(names["train" if split == "dev" and not has_dev else split])
-        if not file_path.is_file():
+        if not all(item.is_file() for item in files_of(file_path)):
             raise DataError(Problem(str(file_path), "there is no such file", _missing_file_hint(split)))
         return file_path
 
@@ -247,10 +337,10 @@ def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, hel
     about: dict[str, Any] = {"dataset": str(path), "files": dict(names)}
     if not has_dev and held_out > 0:
         about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the words"
-    return Source(read, splits, lambda split: [file(split)], about)
+    return Source(read, splits, lambda split: files_of(file(split)), about)
 
 
-SUFFIXES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col", ".tsv")
+SUFFIXES = (".conll", ".conllu", ".jsonl", ".json", ".iob", ".iob2", ".bio", ".bioes", ".col", ".tsv")
 """The usual names of files with a word a line."""
 
 
@@ -264,7 +354,7 @@ def read_other(
         UsageError: the folder has no such split, or a split is asked for of a file.
     """
     if not path.is_dir():
-        if not path.exists():
+        if not all(item.exists() for item in files_of(path)):
             raise DataError(Problem(str(path), "there is no such file or folder"))
         if split is not None:
             raise UsageError(f"--split: {path} is no folder with a file for each split; all of it is scored")

@@ -22,6 +22,7 @@ from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, Us
 from seqkit.cli import main
 from seqkit.data.store import prepare
 from seqkit.metrics import span_f1, spans
+from seqkit.reading import collect_reports
 from seqkit.recipe import build_task
 from seqkit.spans import fault
 from seqkit.testing import TaskConformance
@@ -153,8 +154,9 @@ class TestConllReader:
             (
                 "a O\nb I-x\n",
                 {},
-                r"a:2: tag 'I-x' cannot stand after 'O' in iob2; set scheme to that",
+                r"a:2: tag 'I-x' cannot stand after 'O' in iob2; all tags of the file fit `scheme: iob1`$",
             ),
+            ("a O\nb I-x\n\nc S-x\n", {}, r"a:2: tag 'I-x' cannot stand after 'O' in iob2; set scheme to that"),
             ("a O\n\nb S-x\n", {}, r"a:3: tag 'S-x' is none of iob2"),
             ("a O\nb S-x\n", {"repair": True}, r"a:2: tag 'S-x' is none of iob2"),
             ("a B-x\nb O\n", {"scheme": "bioes"}, r"a:2: tag 'O' cannot stand after 'B-x' in bioes"),
@@ -173,6 +175,116 @@ class TestConllReader:
     ) -> None:
         with pytest.raises(DataError, match=message):
             read(tmp_path / "a", content, **options)
+
+    @pytest.mark.parametrize(
+        ("tags", "scheme", "fitting"),
+        [
+            ("O I-x I-x B-x", "iob2", "iob1"),
+            ("O I-x I-x", "bioes", "iob1"),
+            ("B-x I-x O B-y", "bioes", "iob2"),
+            ("B-x E-x O S-x", "iob2", "bioes"),
+            ("B-x L-x O U-x", "iob2", "bilou"),
+            ("B-x M-x E-x S-y", "bioes", "bmes"),
+            ("B-x M-x E-x S-y", "iob2", "bmes"),
+            ("U-x O", "bmes", "bilou"),
+            ("x O y", "iob2", "plain"),
+            ("NN VB NN", "iob2", "none"),
+        ],
+    )
+    def test_a_wrong_scheme_is_one_line_that_names_the_one_that_fits(
+        self, tmp_path: Path, tags: str, scheme: str, fitting: str
+    ) -> None:
+        sentence = "".join(f"w {tag}\n" for tag in tags.split())
+        with pytest.raises(DataError) as raised:
+            read(tmp_path / "a", f"{sentence}\n" * 30, scheme=scheme)
+        (problem,) = raised.value.problems
+        assert problem.hint == f"all tags of the file fit `scheme: {fitting}`"
+        task = ner(folder=tmp_path, train="a", dev=None, test=None, held_out=0.0, scheme=fitting)  # type: ignore[arg-type]
+        assert len(list(task.read("train"))) == 30
+
+    @pytest.mark.parametrize(
+        ("scheme", "tags", "expected"),
+        [
+            ("bilou", "B-x I-x L-x O U-y", "B-x I-x E-x O S-y"),
+            ("bmes", "B-x M-x E-x O S-y", "B-x I-x E-x O S-y"),
+        ],
+    )
+    def test_other_letters_of_bioes(self, tmp_path: Path, scheme: str, tags: str, expected: str) -> None:
+        (example,) = read(tmp_path / "a", "".join(f"w {tag}\n" for tag in tags.split()), scheme=scheme)
+        assert example.target == expected.split()
+
+    def test_a_prefix_is_taken_off_every_word(self, tmp_path: Path) -> None:
+        (example,) = read(tmp_path / "a", "de:Berlin B-LOC\nde:: O\n", prefix="de:")
+        assert example.input == ["Berlin", ":"]
+        with pytest.raises(DataError, match="a:2: the word 'en:x' is not 'de:' and more; check `prefix`"):
+            read(tmp_path / "a", "de:Berlin B-LOC\nen:x O\n", prefix="de:")
+
+    def test_conllu_is_known_by_its_suffix(self, tmp_path: Path) -> None:
+        content = "# text = vámonos al mar\n1-2\tvámonos\t_\t_\t_\t_\t_\t_\t_\t_\n"
+        words = [("1", "vamos", "VERB"), ("2", "nos", "PRON"), ("2.1", "empty", "VERB"), ("3", "#mar", "NOUN")]
+        for number, word, kind in words:
+            content += f"{number}\t{word}\t_\t{kind}\tX\t_\t_\t_\t_\t_\n"
+        with collect_reports() as reading:
+            (example,) = read(tmp_path / "a.conllu", content, scheme=None)
+        assert example == Example(["vamos", "nos", "#mar"], ["VERB", "PRON", "NOUN"], "a.conllu:3")
+        assert {kind: left.count for kind, left in reading.left_out.items()} == {
+            "comment line (#)": 1,
+            "range of words (CoNLL-U); its words are read": 1,
+            "empty node (CoNLL-U)": 1,
+        }
+        (example,) = read(tmp_path / "a.conllu", content, scheme=None, tag=5)
+        assert example.target == ["X"] * 3
+        with pytest.raises(DataError, match=r"a\.conllu:1: has 2 columns; CoNLL-U has 10"):
+            read(tmp_path / "a.conllu", "a\tO\n")
+
+    def test_parallel_files(self, tmp_path: Path) -> None:
+        (tmp_path / "seq.in").write_text("to boston\n\nfares\n", encoding="utf-8")
+        (tmp_path / "seq.out").write_text("O B-to\n\nO\n", encoding="utf-8")
+        task = ner(folder=tmp_path, train="seq.in|seq.out", dev=None, test=None, held_out=0.0)
+        assert [(e.input, e.target) for e in task.read("train")] == [
+            (["to", "boston"], ["O", "B-to"]),
+            (["fares"], ["O"]),
+        ]
+        (tmp_path / "seq.out").write_text("O B-to\n\nO O\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"seq.out:3: has 2 tags, but line 3 of seq.in has 1 words"):
+            list(task.read("train"))
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"tokens": ["New", "York", "!"], "ner_tags": ["B-x", "I-x", "O"]},
+            {"words": ["New", "York", "!"], "tags": ["B-x", "I-x", "O"]},
+            {"text": "New York!", "spans": [{"start": 0, "end": 8, "label": "x"}]},
+            {"text": "New York!", "entities": [[0, 8, "x"]], "id": 3},
+        ],
+    )
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+    def test_json_of_tags_or_spans(self, tmp_path: Path, row: dict[str, Any], name: str) -> None:
+        content = json.dumps(row) if name == "a.jsonl" else json.dumps([row])
+        (example,) = read(tmp_path / name, content, tokenizer="punctuation")
+        assert (example.input, example.target) == (["New", "York", "!"], ["B-x", "I-x", "O"])
+        (example,) = ConllReader(tokenizer="punctuation").read(tmp_path / name, labelled=False)
+        assert (example.input, example.target) == (["New", "York", "!"], None)
+
+    @pytest.mark.parametrize(
+        ("row", "message"),
+        [
+            (
+                {"text": "New York!", "spans": [[0, 8, "x"]]},
+                "the span 0 to 8, 'New York', does not begin",
+            ),
+            ({"text": "a b", "spans": [[0, 3, "x"], [2, 3, "y"]]}, "the span 2 to 3 overlaps another one"),
+            ({"text": "a b", "spans": [[0, 3]]}, r"\[0, 3\] is not a span"),
+            ({"text": "a b", "spans": 1}, "its spans should be a list"),
+            ({"tokens": ["a"], "tags": ["O", "O"]}, "has 1 words, but 2 tags"),
+            ({"tokens": "a", "tags": ["O"]}, "`tokens` should be a list of text"),
+            ({"sentence": "a"}, "its first object has neither `tokens` nor `text`"),
+            ({"text": "a"}, "its first object has `text`, but none of spans"),
+        ],
+    )
+    def test_json_is_refused_where_it_is_wrong(self, tmp_path: Path, row: dict[str, Any], message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            read(tmp_path / "a.jsonl", json.dumps(row) + "\n")
 
     def test_all_problems_are_reported_at_once(self, tmp_path: Path) -> None:
         with pytest.raises(DataError) as raised:
