@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
@@ -22,7 +23,9 @@ _KINDS: Final = (
 )
 
 
-def open_regular(path: Path, *, folder: int | None = None, follow: bool = True, most: int | None = None) -> IO[bytes]:
+def open_regular(
+    path: Path, *, folder: int | None = None, follow: bool = True, most: int | None = None
+) -> BufferedReader:
     """A regular file, open for reading bytes.
 
     Args:

@@ -48,7 +48,7 @@ class Recurrent(Encoder):
         self.out_dim = self.hidden * self.directions
         self.causal = not options.bidirectional
         self.states = 2 if cell == "lstm" else 1
-        widths = [dim] + [self.out_dim] * (self.layers - 1)
+        widths = (self.out_dim if layer else dim for layer in range(self.layers))
         self.cells = nn.ModuleList(_new_cell(cell, width, options) for width in widths for _ in range(self.directions))
         has_norms, learns_initial = options.layer_norm, options.initial == "learned"
         self.norms = nn.ModuleList(nn.LayerNorm(self.out_dim) for _ in range(self.layers)) if has_norms else None

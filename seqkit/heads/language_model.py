@@ -69,7 +69,8 @@ class Language(Head):
         if tied:
             self.register_parameter("weight", None)
         else:
-            self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(size, dim)))
+            self.weight = nn.Parameter(torch.empty(size, dim))
+            nn.init.xavier_uniform_(self.weight)
 
     def logits(self, steps: Tensor) -> Tensor:
         """(..., H) encoded steps -> (..., V) scores of the next symbol, in single precision.

@@ -12,13 +12,18 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Final
 
 from seqkit import fault_injection
 from seqkit.errors import RunError
+from seqkit.regular_files import read_regular
 from seqkit.types import JSON
 
 TEMPORARY = ".tmp-"
 """Names of unfinished files start with this. Readers ignore them, and the next writer removes them."""
+
+MOST_JSON_BYTES: Final = 1 << 28
+"""Of a file that is read whole."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """The errors that mean that no more fits: on the device, in the quota, or within the file size limit."""
@@ -128,9 +133,9 @@ def write_json(path: Path, value: JSON) -> None:
 
 
 def read_json(path: Path) -> JSON:
-    """The value in a small JSON file; None if there is no such file, or it is not JSON."""
+    """The value in a JSON file; None if there is no such file, it is not a regular one, or it is not JSON."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path, MOST_JSON_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
 

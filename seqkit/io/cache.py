@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from seqkit.regular_files import open_regular
+
 
 def cache_folder() -> Path:
     """`$SEQKIT_CACHE`, or `$XDG_CACHE_HOME/seqkit`, or `~/.cache/seqkit`. It is not created here."""
@@ -16,6 +18,6 @@ def cache_folder() -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    """SHA-256 of a regular file's bytes, in hexadecimal. Raises OSError for a pipe or a device."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

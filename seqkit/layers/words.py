@@ -70,7 +70,9 @@ class WordLayer(nn.Module):
             )
         width = width or dim - char_width
         # Standard deviation 1 / sqrt(width): vectors have a length of about 1.
-        self.weight = nn.Parameter(torch.randn(words - fixed, width) * width**-0.5)
+        self.weight = nn.Parameter(torch.empty(words - fixed, width))
+        with torch.no_grad():
+            self.weight.normal_().mul_(width**-0.5)
         self.fixed: Tensor | None
         self.register_buffer("fixed", torch.zeros(fixed, width) if fixed else None)
         self.spelling: nn.Module | None = None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -19,9 +18,11 @@ from safetensors.torch import save as serialized
 from seqkit.errors import DataError, Problem, RunError, SeqkitError
 from seqkit.io import atomic
 from seqkit.io.cache import sha256_of
+from seqkit.model.bounded_build import SkipDraws, limit_size, needs_draws
 from seqkit.model.model import Model, build_model
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.registry import provenance
+from seqkit.regular_files import open_regular, read_regular
 from seqkit.runs import checkpoint, origin
 from seqkit.runtime import out_of_memory
 from seqkit.types import JSON, Field, Task
@@ -30,6 +31,13 @@ FORMAT_VERSION = 1
 
 REQUIRED = ("model.safetensors", "recipe.yaml", "fields.json")
 """Files that every model has; its manifest may list more."""
+
+_MOST_BYTES: Final = {"MANIFEST.json": 1 << 20, "recipe.yaml": 1 << 24, "plugins.json": 1 << 22, "fields.json": 1 << 28}
+"""The most bytes of each file; that of the weights may have any size, because it is mapped and not read."""
+
+_MOST_LISTS: Final = 1 << 20
+_MOST_VALUES: Final = 1 << 25
+"""The most lists and objects, and the most values, in a JSON file."""
 
 
 def save_model(
@@ -132,7 +140,7 @@ def _load_best(run: Path, device: torch.device | str) -> tuple[Model, Recipe, di
 
 def _pin_plugins(path: Path, subject: str) -> None:
     """Use the plugins that this file records, and say which have changed since."""
-    plugins = json.loads(path.read_text(encoding="utf-8"))
+    plugins = _read_json(path)
     provenance.pin_recorded(plugins, subject)
     for line in provenance.describe_changes(plugins, subject):
         print(f"warning: {line}", file=sys.stderr)
@@ -141,27 +149,67 @@ def _pin_plugins(path: Path, subject: str) -> None:
 def _with_weights(
     recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], weights: Mapping[str, torch.Tensor], folder: Path
 ) -> Model:
-    """The recipe's model with these weights, ready to predict."""
-    with out_of_memory.explain_oom():
-        model = build_model(recipe, tasks, start=False)
+    """The recipe's model with these weights, ready to predict.
+
+    The shapes of the weights are compared while it is built, and no first values are drawn.
+
+    Raises:
+        RunError: the weights do not fit the recipe, or are not finite.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
+        with out_of_memory.explain_oom(), limit_size(shapes):
+            with SkipDraws() as draws:
+                model = build_model(recipe, tasks, start=False)
+            if draws.count and needs_draws(model):
+                model = build_model(recipe, tasks, start=False)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except SeqkitError:
+        raise
+    except Exception as error:  # torch, and layers of plugins, raise anything for sizes that cannot be
         raise _unfitting(folder, error) from error
+    for name, tensor in model.state_dict().items():
+        is_weight = isinstance(_parameter(model, name), torch.nn.Parameter)
+        if tensor.is_floating_point() and (_has_infinity(tensor) if is_weight else bool(tensor.isnan().any())):
+            message = "has numbers that are not finite (NaN or infinity), so the model cannot predict"
+            raise RunError(f"{folder}: the weight {_shortened(name)} {message}; train again")
     return model.eval()
 
 
+def _has_infinity(tensor: torch.Tensor) -> bool:
+    """Whether there are numbers in it that are not finite."""
+    return not bool(torch.isfinite(tensor).all())
+
+
 def _unfitting(folder: Path, error: Exception) -> RunError:
-    return RunError(f"{folder}: the weights do not fit the recipe beside them: {error}")
+    # Torch adds a list of addresses to some of its errors.
+    cause = _shortened(str(error).partition("\nException raised from")[0])
+    return RunError(f"{folder}: the weights do not fit the recipe beside them: {cause}")
+
+
+def _parameter(model: Model, name: str) -> torch.Tensor | None:
+    """The parameter of this name, if it is one and not a buffer."""
+    owner, _, last = name.rpartition(".")
+    return model.get_submodule(owner)._parameters.get(last)
+
+
+def _shortened(text: str, most: int = 2000) -> str:
+    return text if len(text) <= most else f"{text[:most]} ... and {len(text) - most:,} characters more"
 
 
 def _checked_files(folder: Path) -> list[str]:
     """The names of the model's files, after a check of each against the manifest."""
     files = _read_manifest(folder)
     for name, digest in files.items():
-        if not (folder / name).exists():
-            raise RunError(f"{folder / name}: missing from the model; train again, or copy the whole folder")
-        if sha256_of(folder / name) != digest:
+        try:
+            with open_regular(folder / name, follow=False, most=_MOST_BYTES.get(name)) as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            message = f"{folder / name}: missing from the model; train again, or copy the whole folder"
+            raise RunError(message) from None
+        except OSError as error:
+            raise RunError(f"{folder / name}: {error.strerror}") from None
+        if actual != digest:
             raise RunError(f"{folder / name}: damaged, its SHA-256 is not the one in MANIFEST.json")
     return list(files)
 
@@ -178,7 +226,9 @@ def _restore_tasks(recipe: Recipe, states: Mapping[str, Any], path: Path) -> dic
             raise
         except Exception as error:  # the file may hold anything, and fields do not check what they restore
             cause = f"{type(error).__name__}: {error}"
-            raise RunError(f"{path}: the fields of task {name} cannot be restored from it ({cause})") from error
+            raise RunError(
+                f"{path}: the fields of task {name} cannot be restored from it ({_shortened(cause)})"
+            ) from error
         tasks[name] = (task, input_field, target_field)
     return tasks
 
@@ -206,17 +256,27 @@ def _read_manifest(folder: Path) -> dict[str, str]:
         # The folder may come from anywhere: a name must not lead out of it, and must name a regular file.
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
             raise RunError(f"{path}: lists {name[:80]!r}, which cannot be the name of a file of a model")
-        if (folder / name).exists() and not stat.S_ISREG((folder / name).lstat().st_mode):
-            raise RunError(f"{folder / name}: not a regular file")
     return files
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a model."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: cannot be read: {error}") from error
+    value = _read_json(path)
     if not isinstance(value, dict):
         raise RunError(f"{path}: holds a {type(value).__name__} where an object is expected")
     return value
+
+
+def _read_json(path: Path) -> JSON:
+    """The value in a JSON file of a model, which must not become much larger in memory than it is."""
+    try:
+        content = read_regular(path, _MOST_BYTES.get(path.name, 1 << 20))
+        if content.count(b"[") + content.count(b"{") > _MOST_LISTS or content.count(b",") > _MOST_VALUES:
+            raise ValueError("it has more values than a model needs")
+        return json.loads(content)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except RecursionError:
+        raise RunError(f"{path}: cannot be read: its lists and objects are nested too deeply") from None
+    except ValueError as error:
+        raise RunError(f"{path}: cannot be read: {error}") from error

@@ -9,14 +9,24 @@ The hash is of the files of the distribution's modules, so that a change without
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from seqkit.errors import PluginError
 from seqkit.registry import registry
 from seqkit.registry.distribution import Distribution
 from seqkit.registry.registry import CORE
 from seqkit.types import JSON
+
+_MOST_DISTRIBUTIONS: Final = 200
+
+_FORMS: Final = {
+    "distribution": re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?"),
+    "version": re.compile(r"[A-Za-z0-9.!+_-]{0,100}"),
+    "plugin": re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{1,200}"),
+    "module": re.compile(r"[\w.:\[\], -]{1,400}"),
+}
 
 
 def record(uses: Iterable[tuple[str, str]]) -> list[JSON]:
@@ -52,9 +62,14 @@ def pin_recorded(facts: JSON, subject: str) -> None:
         subject: what was made with the plugins, for messages: "the model in runs/x".
 
     Raises:
-        PluginError: some are not installed; the message names all of them and what to install.
+        PluginError: some are not installed; the message names them and what to install. Or a name cannot be one.
     """
     entries = list(_entries(facts))
+    for entry in entries:
+        _check_names(entry, subject)
+    count = len({entry["distribution"] for entry in entries})
+    if count < len(entries) or count > _MOST_DISTRIBUTIONS:
+        raise PluginError(f"{subject} cannot be used: its file lists {len(entries):,} distributions, or one twice")
     missing = [line for entry in entries if (line := _describe_missing(entry))]
     if missing:
         raise PluginError("\n".join(f"{subject} was made with {line}" for line in missing))
@@ -90,6 +105,23 @@ def describe_changes(facts: JSON, subject: str, *, include_core: bool = False) -
                 f"({sha256[:8]}), although its version is the same"
             )
     return sentences
+
+
+def _check_names(entry: Mapping[str, Any], subject: str) -> None:
+    """That an entry, which comes from a file, names a distribution, a version and plugins as there can be.
+
+    What it says goes into a command to copy, so nothing else may be in it.
+
+    Raises:
+        PluginError: it does not.
+    """
+    names = [("distribution", entry["distribution"]), ("version", entry["version"])]
+    names += [("plugin", point["name"]) for point in entry["points"]]
+    names += [("module", point["value"]) for point in entry["points"]]
+    for kind, name in names:
+        if not _FORMS[kind].fullmatch(name):
+            cause = f"its file says that it was made with the {kind} {name[:60]!r}, which cannot be the name of one"
+            raise PluginError(f"{subject} cannot be used: {cause}")
 
 
 def _describe_missing(entry: Mapping[str, Any]) -> str:

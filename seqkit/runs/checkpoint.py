@@ -35,6 +35,7 @@ from torch import Tensor
 from seqkit import fault_injection
 from seqkit.errors import RunError
 from seqkit.io import atomic
+from seqkit.regular_files import read_regular
 from seqkit.runs.manifest import MANIFEST, STATE, Damaged, TooNew, file_entry, is_sealed, manifest_text, read_manifest
 from seqkit.runs.state_tree import check_json
 from seqkit.types import JSON
@@ -192,7 +193,7 @@ def load(path: Path) -> tuple[Tensors, JSON]:
             except SafetensorError as error:
                 raise Damaged(f"{path / name}: not a safetensors file: {error}") from error
     try:
-        state = json.loads((path / STATE).read_bytes())
+        state = json.loads(read_regular(path / STATE, 1 << 30))
     except (OSError, ValueError, RecursionError) as error:
         raise Damaged(f"{path / STATE}: {error}") from error
     return tensors, state

@@ -12,6 +12,7 @@ from typing import Any
 from seqkit._version import __version__
 from seqkit.errors import RunError
 from seqkit.io import atomic
+from seqkit.regular_files import open_regular, read_regular
 from seqkit.types import JSON
 
 FORMAT_VERSION = 1
@@ -47,7 +48,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     file = path / MANIFEST
     try:
-        data = file.read_bytes()
+        data = read_regular(file, atomic.MOST_JSON_BYTES)
         manifest = json.loads(data)
         version = manifest["format_version"]
     except FileNotFoundError as error:
@@ -96,5 +97,5 @@ def _canonical(value: JSON) -> str:
 
 def file_entry(path: Path) -> dict[str, JSON]:
     """Size and SHA-256 of a file, as manifests list them."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return {"size": os.fstat(stream.fileno()).st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
