@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from seqkit.errors import RunError
 from seqkit.types import Field, Prediction
 
 if TYPE_CHECKING:
@@ -124,6 +125,31 @@ class Encoded:
     def mask(self) -> Tensor:
         """(B, T) bool on the device of steps, True where a step is real."""
         return mask_of(self.lengths, self.steps.shape[1], self.steps.device)
+
+
+def check_finite(scores: Tensor, batch: Batch, lengths: Tensor | None = None) -> None:
+    """Refuse to decode scores (B, ...) that are NaN or infinite.
+
+    Args:
+        scores: (B, ...), or (B, T, ...) with `lengths`: then steps past a sequence's end are not looked at.
+        batch: the batch, whose ids the message names.
+        lengths: (B,) on the CPU.
+
+    Raises:
+        RunError: some are.
+    """
+    is_bad = ~scores.isfinite()
+    is_bad = is_bad.flatten(1 if lengths is None else 2).any(dim=-1) if is_bad.dim() > 1 else is_bad
+    if lengths is not None:
+        is_bad = (is_bad & mask_of(lengths, scores.shape[1], scores.device)).any(dim=-1)
+    rows = is_bad.nonzero().flatten().tolist()
+    if rows:
+        names = ", ".join(str(batch.ids[row]) if row < len(batch.ids) else f"row {row + 1}" for row in rows[:3])
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        raise RunError(
+            f"{names}{more}: the model's scores are not finite numbers, so nothing can be decoded; its weights "
+            "or these inputs hold NaN, infinities or numbers that are far too large"
+        )
 
 
 class Encoder(nn.Module, ABC):

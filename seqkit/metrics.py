@@ -173,7 +173,8 @@ def tag_scores(predictions: Sequence[Prediction], targets: Sequence[Sequence[str
 def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """The spans (type, first step, step after the last) that a sequence of tags means, by the rules of conlleval.
 
-    The rules read IOB1, IOB2, BIOES and illegal sequences alike. A span begins at B or S, and at I or E if no span of
+    conlleval knows IOB1 and IOB2; for BIOES, which it does not, its rules are extended by those for E and S. They read
+    all three and illegal sequences alike. A span begins at B or S, and at I or E if no span of
     its type is open (at the start, after O, E or S, or after another type). It ends before the next beginning, before
     O, after E and S, and where the type changes. A tag is `O`, or a letter, a dash and the type, or the letter alone if
     there is only one type.

@@ -7,7 +7,7 @@
     plain    x x      O  x    O  x x         the type alone: adjacent spans of one type look like one span
 
 A type is any text, dashes included. `seqkit.metrics.spans` reads the spans from a sequence of tags by the rules of
-conlleval, from illegal sequences too; conversion keeps exactly those spans.
+conlleval, extended to BIOES, from illegal sequences too; conversion keeps exactly those spans.
 """
 
 from __future__ import annotations

@@ -117,8 +117,10 @@ def beam_search(
     live, pool = _LiveBeams.first(limits, start), _FinishedPool.empty(torch.arange(len(limits)), beams)
     history: list[_StepRecord] = []
     finished: list[_FinishedPool] = []
+    has_nan: Tensor | bool = False
     for number in range(int(limits.max())):
         scores, state, attended = step(source, state, live.symbols)
+        has_nan = has_nan | scores.isnan().any()
         if number == 0:
             live, pool = live.to(scores.device), pool.to(scores.device)
         banned = [*forbidden, end] if number < min_length else list(forbidden)
@@ -144,6 +146,8 @@ def beam_search(
                 pool, source, state = pool.take_rows(index), source.take_rows(index), state.take_rows(index)
                 live, parents = live.take_rows(staying), parents[index]
         state = state.take_beams(parents)
+    if bool(has_nan):
+        raise ValueError("the model's scores are not finite: some are NaN")
     return _trace_back(len(limits), history, finished, best)
 
 

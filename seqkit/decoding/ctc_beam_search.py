@@ -29,13 +29,15 @@ def prefix_beam_search(log_probs: Array, *, beams: int) -> list[tuple[tuple[int,
         beams: prefixes kept after each step.
 
     Raises:
-        ValueError: there is no step, or no beam.
+        ValueError: there is no step, or no beam, or a number is NaN.
     """
     if log_probs.ndim != 2 or len(log_probs) == 0 or beams < 1:
         raise ValueError(
             f"needs log_probs of shape (T, C) with T at least 1, and at least one beam; got {log_probs.shape} "
             f"and {beams} beams"
         )
+    if np.isnan(log_probs).any():
+        raise ValueError("the model's scores are not finite: log_probs has NaN")
     classes = log_probs.shape[1]
     trie = _PrefixTrie()
     prefixes = np.zeros(1, dtype=np.int64)  # the empty text

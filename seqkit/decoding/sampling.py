@@ -22,7 +22,7 @@ def probabilities(
             arXiv:1904.09751); the most likely one always stays.
 
     Raises:
-        ValueError: an argument is out of range, or a row forbids every symbol.
+        ValueError: an argument is out of range, a row forbids every symbol, or a score is NaN or infinite.
     """
     if not temperature >= 0.0:
         raise ValueError(f"temperature must be 0 or more, not {temperature}")
@@ -33,6 +33,8 @@ def probabilities(
     logits = logits.float()
     if bool(torch.isneginf(logits).all(dim=-1).any()):
         raise ValueError("every symbol is forbidden: no symbol can be drawn")
+    if not bool((logits < torch.inf).all()):
+        raise ValueError("the model's scores are not finite: no symbol can be drawn")
     if temperature == 0.0:
         top_k, temperature = 1, 1.0
     ordered, symbols = logits.sort(dim=-1, descending=True, stable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -66,6 +67,9 @@ class Recurrent(Encoder):
             ValueError: a state is carried into two directions, or it or the lengths do not fit this batch.
         """
         self._check(x, lengths, state)
+        if x.shape[1] == 0:  # no sequence at all: torch's layers want a step nevertheless
+            encoded = self.forward(functional.pad(x, (0, 0, 0, 1)), lengths, state)
+            return replace(encoded, steps=encoded.steps[:, :0])
         if x.shape[1] == 1 and x.device.type == "cpu" and not torch.is_grad_enabled() and all_full(lengths, 1):
             return self._run_one_step(x, lengths, state)
         dispatch = choose(self._cell(0), x.device, self._cell(0).all_weights[0][1].dtype)
@@ -157,7 +161,7 @@ class Recurrent(Encoder):
         last = rows[:, : self.hidden].index_select(0, layout.last_row)
         if self.directions == 2:
             last = torch.cat([last, rows[:, self.hidden :].index_select(0, layout.first_row)], dim=-1)
-        steps = pad(rows, layout.flat_index, batch * time).view(batch, time, -1)
+        steps = pad(rows, layout.flat_index, batch * time).view(batch, time, rows.shape[1])
         return Encoded(steps, lengths, last, lambda: _stack_states([final_state() for final_state in final_states]))
 
     def extra_repr(self) -> str:
@@ -173,6 +177,12 @@ class Recurrent(Encoder):
             raise ValueError(
                 f"lengths must be ({x.shape[0]},) on the CPU, not {tuple(lengths.shape)} on {lengths.device}"
             )
+        # What is traced or compiled cannot look at values.
+        if torch._C._get_tracing_state() is None and not torch.compiler.is_compiling():
+            is_bad = (lengths < 1) | (lengths > x.shape[1])
+            if bool(is_bad.any()):
+                row = int(is_bad.nonzero()[0])
+                raise ValueError(f"lengths must be from 1 to {x.shape[1]}; that of row {row} is {int(lengths[row])}")
         if state is None:
             return
         if self.directions == 2:

@@ -15,7 +15,7 @@ from seqkit.errors import UsageError
 from seqkit.fields import Label, Labels
 from seqkit.heads.option_types import Pool
 from seqkit.heads.pooling import Pooling
-from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.types import Field, Prediction
 
 
@@ -85,6 +85,7 @@ class Classify(Head):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
         logits = self.logits(encoded)
+        check_finite(logits, batch, encoded.lengths if self.every_step else None)
         probabilities = (logits.sigmoid() if self.is_multilabel else logits.softmax(dim=-1)).cpu()
         if not self.every_step:
             return [self._prediction(row.tolist()) for row in probabilities]

@@ -14,7 +14,7 @@ from seqkit.decoding.ctc_beam_search import BLANK, prefix_beam_search
 from seqkit.errors import DataError, Problem
 from seqkit.fields import Text
 from seqkit.heads.option_types import Search, TooLong
-from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.types import END, UNKNOWN, Field, Prediction
 
 _SPECIAL_CLASSES = 2
@@ -80,6 +80,7 @@ class CTC(Head):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
         log_probs = self.log_probs(encoded)
+        check_finite(log_probs, batch, encoded.lengths)
         if self.search == "greedy":
             classes, counts = collapse(log_probs.argmax(dim=-1), encoded.lengths)
             probabilities = self._probabilities(log_probs, encoded.lengths, classes, counts)
@@ -94,7 +95,7 @@ class CTC(Head):
         results = prefix_beam_search(log_probs, beams=self.beams)[: self.best]
         texts = [(self._decode(list(classes)), exp(log_prob)) for classes, log_prob in results]
         scores = [[text, probability] for text, probability in texts] if self.best > 1 else None
-        return Prediction(texts[0][0], min(1.0, texts[0][1]), scores)
+        return Prediction(texts[0][0], min(texts[0][1], 1.0), scores)
 
     def _decode(self, classes: list[int]) -> str:
         ids = [number if number == UNKNOWN else number + _ID_OFFSET for number in classes]
@@ -103,7 +104,7 @@ class CTC(Head):
     def _probabilities(self, log_probs: Tensor, lengths: Tensor, texts: Tensor, counts: Tensor) -> list[float]:
         """Of each text, the sum over all its alignments."""
         losses = functional.ctc_loss(log_probs.transpose(0, 1), texts, lengths, counts, blank=BLANK, reduction="none")
-        return [min(1.0, probability) for probability in torch.exp(-losses).tolist()]
+        return [min(probability, 1.0) for probability in torch.exp(-losses).tolist()]
 
     def _too_short(self, classes: Tensor, counts: Tensor, lengths: Tensor, batch: Batch) -> Tensor | None:
         """(B,) which sequences have too few steps for their text, on the CPU; None if none has.

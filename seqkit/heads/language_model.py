@@ -14,7 +14,7 @@ from seqkit.fields import Next
 from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 from seqkit.heads.option_types import Softmax, find_contradiction
-from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.kernels.ragged import real_steps
 from seqkit.types import Field, Prediction
 
@@ -96,6 +96,7 @@ class Language(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence. Without targets, the true next symbols are the sequence's own, all but the first."""
+        check_finite(encoded.steps, batch, encoded.lengths)
         steps = real_steps(encoded.steps, encoded.lengths)
         y = real_steps(self._next_symbols(batch)[..., None], encoded.lengths).squeeze(-1)
         if self.adaptive is not None:

@@ -21,7 +21,7 @@ from seqkit.heads.crf_algorithms import (
     negative_log_likelihood,
 )
 from seqkit.heads.tagging import check_aligned, span_scores
-from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.kernels import upload
 from seqkit.spans import Scheme, legal
 from seqkit.types import JSON, Field, Prediction
@@ -114,6 +114,7 @@ class LinearChainCRF(Head):
         """One a sequence, without illegal transitions."""
         with torch.autocast(encoded.steps.device.type, enabled=False):
             chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths)
+        check_finite(chain.emissions.transpose(0, 1), batch, encoded.lengths)
         sums = forward_backward(chain)
         paths, scores = best_paths(chain, self.nbest)
         best = paths[:, 0].t()
@@ -129,7 +130,7 @@ class LinearChainCRF(Head):
                 details |= span_scores(tags, self.scheme, partial(span_probabilities.probability, row))
             if self.nbest > 1:
                 details["nbest"] = [
-                    {"value": self.target.decode(path[:length]), "confidence": min(1.0, math.exp(log_prob))}
+                    {"value": self.target.decode(path[:length]), "confidence": min(math.exp(log_prob), 1.0)}
                     for path, log_prob in zip(labels[row], log_probs[row], strict=True)
                     if log_prob > -math.inf
                 ]

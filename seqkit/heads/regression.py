@@ -14,7 +14,7 @@ from torch.nn import functional
 from seqkit.fields import Values
 from seqkit.heads.option_types import Pool, RegressionLoss
 from seqkit.heads.pooling import Pooling
-from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.types import Field, Prediction
 
 
@@ -63,6 +63,7 @@ class Regress(Head):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
         mean, log_variance = self.numbers(encoded)
+        check_finite(mean, batch)
         means = mean.cpu().numpy()
         if log_variance is None:
             return [Prediction(self._decode(row)) for row in means]

@@ -12,7 +12,7 @@ from seqkit.fields import Text
 from seqkit.heads.decoder import Decoder, coverage_overlap
 from seqkit.heads.option_types import DecoderOptions, LossOptions, SearchOptions
 from seqkit.heads.text_search import draw, search, split_rows, to_prediction
-from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.kernels import upload
 from seqkit.kernels.ragged import real_steps
 from seqkit.types import START, Field, Prediction
@@ -63,6 +63,7 @@ class Seq2Seq(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One an example."""
+        check_finite(encoded.steps, batch, encoded.lengths)
         results = search(self.decoder, encoded, self.search_options)
         self.cut += sum(hypotheses[0].cut for hypotheses in results)
         return [to_prediction(self.target, hypotheses, self.search_options) for hypotheses in results]

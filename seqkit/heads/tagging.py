@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.fields import Tags
-from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.kernels.ragged import real_steps
 from seqkit.spans import Scheme, spans_of
 from seqkit.types import JSON, Field, Prediction
@@ -56,6 +56,7 @@ class Tag(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
+        check_finite(encoded.steps, batch, encoded.lengths)
         probabilities = self.logits(real_steps(encoded.steps, encoded.lengths)).softmax(dim=-1)
         confidence, best = (tensor.cpu() for tensor in probabilities.max(dim=-1))
         lengths = encoded.lengths.tolist()
@@ -89,7 +90,7 @@ def span_scores(tags: Sequence[str], scheme: Scheme, probability: Callable[[int,
     """
     return {
         "spans": [
-            {"type": kind, "start": start, "end": end, "confidence": min(1.0, probability(start, end))}
+            {"type": kind, "start": start, "end": end, "confidence": min(probability(start, end), 1.0)}
             for kind, start, end in spans_of(tags, scheme)
         ]
     }

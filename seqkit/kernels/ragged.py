@@ -63,7 +63,7 @@ def reverse_sequences(steps: Tensor, lengths: Tensor) -> Tensor:
     t = torch.arange(time)[:, None]
     source_time = torch.where(t < lengths, lengths - 1 - t, t)
     index = upload((source_time * batch + torch.arange(batch)).flatten(), steps.device)
-    return _permute(steps.flatten(0, 1), index).view(time, batch, -1)
+    return _permute(steps.flatten(0, 1), index).view(steps.shape)
 
 
 def real_steps(steps: Tensor, lengths: Tensor) -> Tensor:

@@ -300,7 +300,7 @@ class _Composer:
             return _WORDS[value]
         if not value or value[0] not in "+-.0123456789":
             return value
-        digits = re.sub("(?<=[0-9])_(?=[0-9])", "", value)
+        digits = _GROUPED.sub(lambda match: match[0].replace("_", ""), value)
         if _INFINITE.fullmatch(value):
             self._add_issue(location, f"the number '{value}' is not allowed", "give a finite number")
             return 0.0
@@ -324,6 +324,7 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_GROUPED = re.compile("^[-+]?[0-9]+(_[0-9]+)+")  # before a point or an exponent only
 _INTEGER = re.compile("[-+]?[0-9]+")
 _BASED = re.compile("0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
