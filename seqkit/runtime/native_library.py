@@ -17,10 +17,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from seqkit.io.cache import cache_folder
+from seqkit.regular_files import is_protected, open_regular
 
 SOURCE = Path(__file__).parents[1] / "kernels" / "native.cpp"
 VARIABLE = "SEQKIT_KERNELS"
@@ -133,7 +135,8 @@ def _build_and_load() -> NativeLibrary:
     arguments = compiler_flags()
     key = library_key(SOURCE.read_bytes(), arguments)
     path = library_folder() / f"{key}.so"
-    if not path.exists():
+    library_file = _open_protected(path)
+    if library_file is None:
         compiler = os.environ.get("CXX") or next(
             (name for name in ("c++", "g++", "clang++") if shutil.which(name)), None
         )
@@ -142,8 +145,11 @@ def _build_and_load() -> NativeLibrary:
                 None, "not there: no C++ compiler (c++, g++ or clang++) is on PATH; torch's own are used"
             )
         build(compiler, arguments, path)
-    _check_owner(path)
-    library: Any = ctypes.CDLL(str(path))
+        library_file = _open_protected(path)
+        if library_file is None:
+            raise RuntimeError(f"{path} was removed as soon as it was made")
+    with library_file:
+        library: Any = _load(library_file, path)
     if library.seqkit_version() != _VERSION:
         return NativeLibrary(None, f"not there: {path} is of another version; delete it")
     declare_functions(library)
@@ -183,12 +189,61 @@ def build(compiler: str, arguments: Sequence[str], path: Path) -> None:
         os.replace(output, path)
 
 
-def _check_owner(path: Path) -> None:
-    """Refuse to load code that another user could have put there."""
-    for checked in (path, path.parent):
-        status = checked.stat()
-        if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise RuntimeError(f"{checked} belongs to another user, or others may write to it; delete it")
+def _open_protected(path: Path) -> BufferedReader | None:
+    """The library, open, after a check that no other user could have put it there; None if there is none yet.
+
+    It is opened once, without following a link, and what is checked is what was opened and is loaded: what a name
+    stands for can change in between. Then nobody else can change the file either, whatever happens to its name.
+
+    Raises:
+        RuntimeError: the file or a folder above it belongs to another user, or others may write to it.
+    """
+    folder = path.parent
+    if not folder.exists():
+        _check_folders(folder)
+        return None
+    _check_folders(folder.resolve())
+    if (owner := _unprotected(folder.stat())) is not None:
+        raise RuntimeError(f"{folder} {owner}; delete it")
+    try:
+        file = open_regular(path, follow=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RuntimeError(f"{path} {error.strerror}; delete it") from None
+    if (owner := _unprotected(os.fstat(file.fileno()))) is not None:
+        file.close()
+        raise RuntimeError(f"{path} {owner}; delete it")
+    return file
+
+
+def _load(file: BufferedReader, path: Path) -> ctypes.CDLL:
+    """Load an open library. Where the system has no names for descriptors, by its path."""
+    # The descriptor stays open: the loader knows libraries by name, and a later one must not get the same number.
+    name = Path(f"/proc/self/fd/{os.dup(file.fileno())}")
+    return ctypes.CDLL(str(name if name.exists() else path))
+
+
+def _unprotected(status: os.stat_result) -> str | None:
+    """Who else could have written code there; None: nobody."""
+    return None if is_protected(status) else "belongs to another user, or others may write to it"
+
+
+def _check_folders(folder: Path) -> None:
+    """That no other user can rename the folders above this one. Those of all users, such as /tmp, have the sticky bit.
+
+    Raises:
+        RuntimeError: another user can.
+    """
+    for above in folder.parents:
+        try:
+            status = above.stat()
+        except FileNotFoundError:
+            continue
+        is_sticky = bool(status.st_mode & stat.S_ISVTX) and status.st_uid in (os.geteuid(), 0)
+        if not is_sticky and (owner := _unprotected(status)) is not None:
+            advice = "name a folder of your own in SEQKIT_NATIVE"
+            raise RuntimeError(f"{above}, which contains {folder.name}, {owner}; {advice}")
 
 
 def _openmp_functions() -> tuple[int, int] | None:
