@@ -9,6 +9,7 @@ from typing import Any
 
 from seqkit.errors import PluginError
 from seqkit.recipe.choices import lookup, names_in
+from seqkit.recipe.hints import name_of_kind
 from seqkit.recipe.messages import explain_errors, join, options_hint, show, unknown_option, wrong_default
 from seqkit.recipe.options import MISSING, RecipeText, Schema, schema_of
 from seqkit.recipe.parser import Entry, Location, Node, RecipeIssue, node_of
@@ -131,7 +132,7 @@ class Checker:
         try:
             return lookup(group, use.value)
         except PluginError as error:
-            self.add_issue(use.location, f"{path}: {error}")
+            self.add_issue(use.location, f"{path}: {error}", name_of_kind(group, use.value, names_in(group)))
             return None
 
     def schema(self, factory: Callable[..., Any], location: Location, reserved: tuple[str, ...]) -> Schema | None:

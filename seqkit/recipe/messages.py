@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqkit.errors import suggest
+from seqkit.recipe.hints import option_hint, value_hint
 from seqkit.recipe.parser import Node
 
 _EXPECTED = {
@@ -62,7 +63,8 @@ def _explain_type(errors: Sequence[Mapping[str, Any]], node: Node) -> str:
         return "; ".join(_lower_first(error["msg"]) for error in errors) + f", got {show(node)}"
     known = [name.strip("'") for names in listed for name in names.replace(" or ", ", ").split(", ")]
     hint = suggest(node.value, known) if isinstance(node.value, str) else ""
-    if "true or false" in expected and str(node.value).lower() in ("yes", "no", "on", "off", "y", "n"):
+    hint = hint or value_hint(node.value, expected)
+    if not hint and "true or false" in expected and str(node.value).lower() in ("yes", "no", "on", "off", "y", "n"):
         hint = "YAML 1.2 has only true and false"
     return f"expected {' or '.join(dict.fromkeys(expected))}, got {show(node)}" + (f"; {hint}" if hint else "")
 
@@ -86,7 +88,9 @@ def unknown_option(path: str, owner: str, use_flag: str | None) -> str:
 
 
 def options_hint(name: str, known: Sequence[str]) -> str:
-    """The nearest known option, or all of them."""
+    """What to write instead: by what is known of such words, the nearest known option, or all of them."""
+    if hint := option_hint(name):
+        return hint
     listing = f"known: {', '.join(sorted(known))}" if known else "no options are known here"
     return suggest(name, known) or listing
 

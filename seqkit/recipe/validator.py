@@ -10,6 +10,7 @@ from typing import Any
 from seqkit.errors import name_hint, suggest
 from seqkit.recipe.checker import Checker, Section
 from seqkit.recipe.choices import lookup, names_in
+from seqkit.recipe.hints import device_hint
 from seqkit.recipe.messages import join, show
 from seqkit.recipe.options import schema_of
 from seqkit.recipe.own_options import SECTIONS, bounds_options, encoder_options, top_options
@@ -26,9 +27,10 @@ def check(checker: Checker, root: Node) -> dict[str, Any] | None:
     if top is None:
         return None
     options = checker.options(schema_of(top_options), Section(top, "", root.location, SECTIONS))
-    if options and not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", options["device"]):
-        node = top["device"].node
-        checker.add_issue(node.location, f"device: expected auto, cpu, cuda or cuda:N, got {show(node)}")
+    node = top["device"].node if "device" in top else None
+    if node and isinstance(node.value, str) and not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", node.value):
+        what = f"device: expected auto, cpu, cuda or cuda:N, got {show(node)}"
+        checker.add_issue(node.location, what, device_hint(node.value))
     encoder = _check_encoder(checker, top, root)
     tasks = _check_tasks(checker, top, root, encoder)
     train = _check_train(checker, top, root)
