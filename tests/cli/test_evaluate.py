@@ -81,7 +81,7 @@ class TestOtherData:
         ("content", "name", "message"),
         [
             (None, "none.tsv", "there is no such file"),
-            ("a\tgood\n", "new.txt", "should end in .tsv, .csv, .jsonl"),
+            ("\0\tgood\n", "new.tsv", "new.tsv:1:1: has a NUL character"),
             ("a\tgreat\n", "new.tsv", "new.tsv:1: target label 'great' was not seen in training"),
             ("a\tgood\nb\n", "new.tsv", "new.tsv:2: has 1 columns, but line 1 has 2"),
         ],

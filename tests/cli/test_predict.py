@@ -129,7 +129,7 @@ class TestTables:
             (["missing.txt"], "there is no such file"),
             (["."], "is a folder"),
             (["-", "-"], "once"),
-            (["--format", "conll"], "text, tsv, csv, jsonl"),
+            (["--format", "conll"], "it reads: text, tsv, "),
             (["x", "--text", "y"], "not both"),
         ],
     )
