@@ -23,8 +23,8 @@ from seqkit.runtime import allocator
 VERBS = {
     "run": "Train a recipe.",
     "data": "Show what a recipe reads, leaves out and warns of, without training.",
-    "evaluate": "Score a trained model on a split of its data.",
-    "predict": "Predict for lines of text or a file; prints JSON lines.",
+    "evaluate": "Score a trained model on a split of its data, or on other data.",
+    "predict": "Predict for lines of text, files or standard input; prints JSON lines.",
     "generate": "Generate text with a trained model.",
     "reproduce": "Train a recipe with several seeds and check the scores it promises.",
     "plan": "Show what each way of making batches costs.",
