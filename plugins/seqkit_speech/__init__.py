@@ -23,7 +23,7 @@ from seqkit import (
     UsageError,
 )
 from seqkit.metrics import cer, label_scores, wer
-from seqkit_speech import generator, sources
+from seqkit_speech import generator, manifest, sources
 from seqkit_speech.audio import SUFFIXES
 from seqkit_speech.fields import Waveform
 from seqkit_speech.options import (
@@ -97,7 +97,8 @@ def speech(
             Speech Commands.
         sizes: how many words are synthesised for train, dev and test.
         path: your own recordings, used instead of source: a folder, a .zip, or a manifest (.csv or .tsv whose header
-            has path and label, and perhaps split and speaker).
+            has path and label, and perhaps split and speaker). With `target: text`, the lines of `*.trans.txt` in a
+            folder (LibriSpeech) are the texts.
         pattern: a regular expression that the names of your files match, with the named groups label, and perhaps
             speaker, index and split (null: the folder of a file is its label).
         words: the labels wanted (null: all).
@@ -162,7 +163,7 @@ def speech(
     pattern = _checked_pattern(pattern)
     recordings: Recordings
     if path is not None:
-        recordings = Corpus(path, pattern, split_options, words)
+        recordings = Corpus(path, pattern, split_options, words, transcripts=target == "text")
         about: dict[str, Any] = {"dataset": str(path)}
     elif source == "synthesised":
         recordings = SynthesisedWords(sizes, _checked_words(words))
@@ -201,7 +202,7 @@ def speech(
     def read_file(other: Path, split: str | None, labelled: bool) -> Iterator[Example]:
         if not labelled:
             return sources.clips_of(other)
-        corpus = Corpus(other, pattern, split_options, words)
+        corpus = Corpus(other, pattern, split_options, words, transcripts=is_text)
         others = sources.other_recordings(other, split, corpus)
         return (Example(each.clip, each.label, each.id) for each in others)
 
@@ -224,7 +225,7 @@ def speech(
         bad_inputs=bad_files,
         about=about,
         read_file=read_file,
-        suffixes=(*SUFFIXES, *sources.MANIFEST_SUFFIXES, ".zip", ""),
+        suffixes=(*SUFFIXES, *manifest.SUFFIXES, ".zip", ""),
     )
 
 

@@ -9,29 +9,33 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from random import Random
-from typing import Any, Final, Protocol, TypeVar, final
+from typing import Final, Protocol, TypeVar, final
 
 import numpy as np
 
-from seqkit import DataError, Dataset, Example, File, Problem, fetch, readers
-from seqkit_speech import generator
+from seqkit import DataError, Dataset, Example, File, Flaw, Problem, fetch
+from seqkit.reading import Reading, collect_reports, report_again, report_left_out, report_split_rule
+from seqkit_speech import generator, manifest
 from seqkit_speech.archive import Archive
 from seqkit_speech.audio import SUFFIXES, FileAudio, Folder, LazyAudio, Samples
 from seqkit_speech.options import SplitOptions
 from seqkit_speech.splits import (
     LISTS,
     NOHASH,
-    SPLIT_NAMES,
     Recording,
     parse_split,
     raise_problems,
+    split_of_name,
     split_recordings,
 )
+from seqkit_speech.transcripts import SUFFIX as TRANSCRIPTS
+from seqkit_speech.transcripts import read_transcripts, speaker_of
 
 T = TypeVar("T")
 
 SPLITS: Final = ("train", "dev", "test")
-MANIFEST_SUFFIXES: Final = (".csv", ".tsv")
+_BACKGROUND_NOISE: Final = "_background_noise_"
+"""The folder of Speech Commands whose recordings are no words."""
 
 # Both files are repackaged and have no address of their own.
 FSDD = Dataset(
@@ -86,12 +90,14 @@ class Corpus:
             `speaker`, `index` and `split` give what is known of a recording. None: the folder of a file is its label.
         split_options: how the recordings are split.
         words: the labels wanted; None: all.
+        transcripts: where there are `*.trans.txt`, as in LibriSpeech, a line of them is the label, and not a folder.
     """
 
     location: Path | Dataset
     pattern: str | None = None
     split_options: SplitOptions = field(default=SplitOptions())
     words: tuple[str, ...] | None = None
+    transcripts: bool = False
 
     def recordings(self, split: str) -> Sequence[Recording]:
         """Those of "train", "dev" or "test", in the order of their names.
@@ -99,7 +105,9 @@ class Corpus:
         Raises:
             DataError: there are none, or they do not fit the pattern, the split options or the words.
         """
-        return self._splits[split]
+        splits, reading = self._divided
+        report_again(reading)
+        return splits[split]
 
     def all_recordings(self) -> Sequence[Recording]:
         """Those of all splits.
@@ -112,10 +120,10 @@ class Corpus:
     def files(self, split: str) -> list[Path]:
         """The files that these recordings are read from."""
         path = self._path
-        if path.is_file() and path.suffix.lower() not in MANIFEST_SUFFIXES:
+        if path.is_file() and path.suffix.lower() not in manifest.SUFFIXES:
             return [path]
         lists = [path] if path.is_file() else [path / name for name in LISTS.values() if (path / name).is_file()]
-        clips = [recording.clip for recording in self._splits[split]]
+        clips = [recording.clip for recording in self._divided[0][split]]
         paths = [
             clip.source.root / clip.name
             for clip in clips
@@ -133,8 +141,11 @@ class Corpus:
         return self.location
 
     @cached_property
-    def _splits(self) -> dict[str, list[Recording]]:
-        return split_recordings(self._wanted(self._all()), self._path, self.split_options)
+    def _divided(self) -> tuple[dict[str, list[Recording]], Reading]:
+        """The recordings of each split, and what was passed over to find them."""
+        with collect_reports() as reading:
+            splits = split_recordings(self._wanted(self._all()), self._path, self.split_options)
+        return splits, reading
 
     def _all(self) -> list[Recording]:
         """The recordings of all labels and splits."""
@@ -145,18 +156,21 @@ class Corpus:
         if suffix == ".zip":
             archive = Archive(path)
             return self.from_names(archive, archive.names(), path.name)
-        if suffix in MANIFEST_SUFFIXES:
-            return _read_manifest(path)
+        if suffix in manifest.SUFFIXES:
+            return manifest.read_manifest(path)
         reason = "is not a folder, a .zip archive or a manifest"
         raise DataError(Problem(str(path), reason, "a manifest ends in .csv or .tsv"))
 
     def from_names(self, source: Folder | Archive, names: Sequence[str], root: str) -> list[Recording]:
         """The recordings among these files, by their names."""
         match_name = re.compile(self.pattern).fullmatch if self.pattern is not None else None
+        has_transcripts = self.transcripts and self.pattern is None
+        texts = read_transcripts(source, names, root) if has_transcripts else {}
+        has_transcripts = bool(texts)
         recordings, problems = [], []
         for name in names:
             path, id = PurePosixPath(name), f"{root}:{name}"
-            if path.suffix.lower() not in SUFFIXES or any(_is_hidden(component) for component in path.parts):
+            if not self._is_recording(path, has_transcripts=has_transcripts):
                 continue
             groups: Mapping[str, str | None] = {}
             if match_name is not None:
@@ -166,15 +180,38 @@ class Corpus:
                     continue
                 groups = match.groupdict()
             label = groups.get("label") or path.parent.name
+            if has_transcripts:
+                label = texts.pop(str(path.with_suffix("")), "")
+                groups = {"label": label, "speaker": speaker_of(path.stem)}
             if not label:
-                problems.append(Problem(id, "is in no folder that could be its label", "give a pattern"))
-            elif not label.startswith("_"):  # _background_noise_ of Speech Commands, and other folders set apart
+                problems.append(
+                    Problem(id, "has no transcript in a .trans.txt beside it")
+                    if has_transcripts
+                    else Problem(id, "is in no folder that could be its label", "give a pattern")
+                )
+            elif label == _BACKGROUND_NOISE:
+                report_left_out(f"recording in {_BACKGROUND_NOISE}", name)
+            else:
                 try:
                     recordings.append(_recording(FileAudio(source, name), label, id, groups))
                 except ValueError as error:
                     problems.append(Problem(id, str(error)))
         raise_problems(problems)
+        for name in texts:
+            report_left_out("transcript of a recording that is not there", name)
         return recordings
+
+    @staticmethod
+    def _is_recording(path: PurePosixPath, *, has_transcripts: bool) -> bool:
+        """Whether a file is read; if not, and if it is not used otherwise, it is reported."""
+        suffix = path.suffix.lower()
+        if any(_is_hidden(component) for component in path.parts):
+            report_left_out("hidden file", str(path))
+        elif suffix in SUFFIXES:
+            return True
+        elif str(path) not in LISTS.values() and not (has_transcripts and path.name.endswith(TRANSCRIPTS)):
+            report_left_out(f"file that is not read as a recording ({suffix or 'no suffix'})", str(path))
+        return False
 
     def _wanted(self, recordings: list[Recording]) -> list[Recording]:
         """The recordings of the wanted labels. Raises DataError if one of the labels has none."""
@@ -187,6 +224,9 @@ class Corpus:
         if missing:
             hint = f"labels: {', '.join(sorted(labels)[:20])}"
             raise DataError(Problem(str(self._path), f"no recording is labelled {', '.join(missing)}", hint))
+        for recording in recordings:
+            if recording.label not in self.words:
+                report_left_out("recording of a word that is not among `words`", recording.id)
         return [recording for recording in recordings if recording.label in self.words]
 
 
@@ -215,12 +255,10 @@ def clips_of(path: Path) -> Iterator[Example]:
     suffix = path.suffix.lower()
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))
-    if suffix in MANIFEST_SUFFIXES and path.is_file():
-        reader: Any = readers.tsv if suffix == ".tsv" else readers.csv
-        for row in reader(path, input="path", target=None, flaws=True):
-            is_path = isinstance(row.input, str)
-            clip = FileAudio(Folder(path.parent), row.input) if is_path else row.input
-            yield Example(clip, None, f"{row.id} ({row.input})" if is_path else row.id)
+    if suffix in manifest.SUFFIXES and path.is_file():
+        for id, name, problem in manifest.manifest_paths(path):
+            clip = Flaw(problem) if problem else FileAudio(Folder(path.parent), name)
+            yield Example(clip, None, id if problem else f"{id} ({name})")
         return
     if path.is_file() and suffix != ".zip":
         yield Example(FileAudio(Folder(path.parent), path.name), None, str(path))
@@ -264,6 +302,7 @@ class SynthesisedWords:
     words: tuple[str, ...] | None = None
 
     def recordings(self, split: str) -> list[Recording]:
+        report_split_rule("by voice: no voice of the synthesiser is in two splits")
         words, voices = self.words or tuple(generator.WORDS), generator.voices(split)
         recordings = []
         for number in range(_size_of(self.sizes, split)):
@@ -354,39 +393,33 @@ def _recording(clip: FileAudio, label: str, id: str, groups: Mapping[str, str | 
     else:
         # The folder that names the label gives no split, even if it is called like one.
         folders = path.parts[:-1] if groups.get("label") else path.parts[:-2]
-        known = [SPLIT_NAMES[folder.lower()] for folder in folders[:2] if folder.lower() in SPLIT_NAMES]
-        split = known[0] if known else None
+        split = next(filter(None, map(split_of_name, folders[:2])), None)
     return Recording(clip, label, id, speaker=speaker, index=int(index) if index else None, split=split)
 
 
-def _read_manifest(path: Path) -> list[Recording]:
-    """The recordings that a manifest names; relative paths start at its folder."""
-    is_tsv = path.suffix.lower() == ".tsv"
-    reader: Any = readers.tsv if is_tsv else readers.csv
-    header = next(readers.numbered(path)).text.split("\t" if is_tsv else ",")
-    speakers, splits = (
-        [row.input for row in reader(path, input=name, target=None)] if name in header else None
-        for name in ("speaker", "split")
-    )
-    recordings, problems = [], []
-    for number, row in enumerate(reader(path, input="path", target="label")):
-        speaker = speakers[number] or None if speakers is not None else None
-        split = splits[number] or None if splits is not None else None
-        try:
-            if not row.input or not row.target:
-                raise ValueError("a path or a label is missing")
-            clip, id = FileAudio(Folder(path.parent), row.input), f"{row.id} ({row.input})"
-            split = None if split is None else parse_split(split)
-            recordings.append(Recording(clip, row.target, id, speaker=speaker, split=split))
-        except ValueError as error:
-            problems.append(Problem(row.id, str(error)))
-    raise_problems(problems)
-    return recordings
-
-
 def _files_in(folder: Path) -> list[str]:
-    """The files in a folder and its folders, sorted, with `/`. Links to folders are not followed."""
-    paths = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    """The files in a folder and its folders, sorted, with `/`.
+
+    A folder that is a link to another place is read. One that leads to a folder that is read in any case is left out.
+    """
+    root = folder.resolve()
+    paths: list[Path] = []
+    linked: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in list(folders):
+            path = Path(place) / name
+            target = path.resolve()
+            if path.is_symlink() and (target in linked or target == root or root in target.parents):
+                folders.remove(name)
+                kind = "folder that is a link to one that is read already"
+                report_left_out(kind, path.relative_to(folder).as_posix())
+            elif path.is_symlink():
+                if target in root.parents:
+                    reason = f"is a link to {target}, which the folder itself lies in"
+                    raise DataError(Problem(str(path), reason, "remove the link"))
+                linked.add(target)
+        paths += [Path(place) / name for name in names]
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 

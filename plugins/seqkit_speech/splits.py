@@ -10,13 +10,15 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from seqkit import DataError, Problem, readers
+from seqkit.reading import report_left_out, report_split_rule
 from seqkit_speech.audio import FileAudio, LazyAudio
 from seqkit_speech.options import SplitOptions
 
 SPLIT_NAMES: Final = {
-    "train": "train", "training": "train",
-    "dev": "dev", "development": "dev", "val": "dev", "valid": "dev", "validation": "dev",
-    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+    "train": "train", "training": "train", "trn": "train",
+    "dev": "dev", "devel": "dev", "development": "dev", "val": "dev", "valid": "dev", "validate": "dev",
+    "validation": "dev",
+    "test": "test", "testing": "test", "tst": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 LISTS: Final = {"dev": "validation_list.txt", "test": "testing_list.txt"}
 MANY_SPEAKERS: Final = 20
@@ -36,7 +38,7 @@ class Recording:
         id: where it is, for messages: `recordings.zip:recordings/0_george_0.wav`.
         speaker: who says it, if known.
         index: its number among the recordings of this label by this speaker, if known.
-        split: the split that its folder, name or row in a manifest gives.
+        split: the split that its folder, name or row in a manifest gives; empty if the row has an empty cell for it.
     """
 
     clip: LazyAudio
@@ -54,6 +56,8 @@ class Recording:
 def split_recordings(recordings: Sequence[Recording], path: Path, options: SplitOptions) -> dict[str, list[Recording]]:
     """The recordings of train, dev and test. If the options put none into dev, a share of train becomes dev, by hash.
 
+    The rule is reported.
+
     Args:
         recordings: all of them.
         path: the folder, archive or manifest that they are from.
@@ -67,7 +71,10 @@ def split_recordings(recordings: Sequence[Recording], path: Path, options: Split
         splits[split].append(recording)
     if not splits["dev"]:
         # Dev chooses the checkpoint, so it is taken from train, never from test.
-        assigned = list(zip(splits["train"], _assign_by_hash(splits["train"], options.dev_percent, 0.0), strict=True))
+        train = splits["train"]
+        by_speaker = _is_by_speaker(train, whole_speakers=False)
+        report_split_rule(f"dev is about {options.dev_percent:g} % of train, {_hash_rule(by_speaker)}")
+        assigned = list(zip(train, _assign_by_hash(train, options.dev_percent, 0.0, by_speaker), strict=True))
         for name in ("dev", "train"):
             splits[name] = [recording for recording, split in assigned if split == name]
     for name, chosen in splits.items():
@@ -96,9 +103,15 @@ def split_by_hash(name: str, dev_percent: float = 10.0, test_percent: float = 10
 
 def parse_split(name: str) -> str:
     """train, dev or test, of one of their usual names. Raises ValueError for any other name."""
-    if name.lower() not in SPLIT_NAMES:
+    split = split_of_name(name)
+    if split is None:
         raise ValueError(f"{name!r} is not a split: train, dev or test is expected")
-    return SPLIT_NAMES[name.lower()]
+    return split
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that this is a usual name of, in any case and perhaps with more after a dash (`train-clean-100`)."""
+    return SPLIT_NAMES.get(re.split("[-_]", name.strip().strip("\"'").casefold())[0])
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:
@@ -109,30 +122,47 @@ def raise_problems(problems: Sequence[Problem]) -> None:
 
 
 def _assign(recordings: Sequence[Recording], path: Path, options: SplitOptions) -> list[str]:
-    """The split of each recording."""
+    """The split of each recording. The rule is reported."""
     lists = _read_lists(path)
     split_by = options.split_by
     if split_by == "auto":
-        all_known = all(recording.split for recording in recordings)
-        split_by = "speaker" if options.test_speaker else "folders" if all_known else "lists" if lists else "hash"
+        some_known = any(recording.split is not None for recording in recordings)
+        split_by = "speaker" if options.test_speaker else "folders" if some_known else "lists" if lists else "hash"
     if split_by in ("folders", "column"):
-        reason = "neither its folder nor its name gives a split" if split_by == "folders" else "its row gives no split"
-        hint = "set split_by to another way"
-        raise_problems([Problem(each.id, reason, hint) for each in recordings if each.split is None])
+        report_split_rule("as the data say: by folder, file name or column")
+        raise_problems([_without_split(each, split_by) for each in recordings if not each.split])
         return [recording.split or "" for recording in recordings]
     if split_by == "lists":
         if not lists:
             reason = f"has no {' and no '.join(LISTS.values())}"
             raise DataError(Problem(str(path), reason, "set split_by to another way"))
+        report_split_rule(f"by {' and '.join(LISTS.values())}; all other recordings are train")
+        for name in lists.keys() - {recording.file_name for recording in recordings}:
+            report_left_out(f"line of {LISTS[lists[name]]} that names no recording", name)
         return [lists.get(recording.file_name, "train") for recording in recordings]
     if split_by == "hash":
-        return _assign_by_hash(recordings, options.dev_percent, options.test_percent, whole_speakers=True)
+        dev, test = options.dev_percent, options.test_percent
+        by_speaker = _is_by_speaker(recordings, whole_speakers=True)
+        report_split_rule(f"about {dev:g} % dev and {test:g} % test, {_hash_rule(by_speaker)}")
+        return _assign_by_hash(recordings, dev, test, by_speaker)
+    dev_rule = "" if options.dev_index is None else f"; dev is index {options.dev_index[0]} to {options.dev_index[1]}"
     if split_by == "index":
+        first, last = options.test_index
+        report_split_rule(f"by the index of a recording: test is {first} to {last}{dev_rule}")
         hint = "give a pattern with a group 'index'"
         raise_problems([Problem(each.id, "its index is not known", hint) for each in recordings if each.index is None])
         return ["test" if _is_within(each, options.test_index) else _rest(each, options) for each in recordings]
     _check_speaker(recordings, path, options.test_speaker)
+    report_split_rule(f"by speaker: all of {options.test_speaker} is test{dev_rule}")
     return ["test" if each.speaker == options.test_speaker else _rest(each, options) for each in recordings]
+
+
+def _without_split(recording: Recording, split_by: str) -> Problem:
+    """What is wrong with a recording that has no split, where others have one or must have one."""
+    if recording.split == "":
+        return Problem(recording.id, "its cell for the split is empty", "fill it in, or set split_by to another way")
+    reason = "neither its folder nor its name gives a split" if split_by == "folders" else "its row gives no split"
+    return Problem(recording.id, reason, "set split_by to another way")
 
 
 def _check_speaker(recordings: Sequence[Recording], path: Path, test_speaker: str | None) -> None:
@@ -144,11 +174,22 @@ def _check_speaker(recordings: Sequence[Recording], path: Path, test_speaker: st
         raise DataError(Problem(str(path), reason, known))
 
 
-def _assign_by_hash(
-    recordings: Sequence[Recording], dev_percent: float, test_percent: float, *, whole_speakers: bool = False
-) -> list[str]:
+def _is_by_speaker(recordings: Sequence[Recording], *, whole_speakers: bool) -> bool:
+    """Whether a hash decides by speaker: if all are known, and if `whole_speakers` are wanted or there are many."""
     speakers = {recording.speaker for recording in recordings}
-    by_speaker = None not in speakers and (whole_speakers or len(speakers) >= MANY_SPEAKERS)
+    return None not in speakers and (whole_speakers or len(speakers) >= MANY_SPEAKERS)
+
+
+def _hash_rule(by_speaker: bool) -> str:
+    """By what a hash decides, in words."""
+    if by_speaker:
+        return "by a hash of the speaker"
+    return "by a hash of the file's name, so that one speaker may be in several splits"
+
+
+def _assign_by_hash(
+    recordings: Sequence[Recording], dev_percent: float, test_percent: float, by_speaker: bool
+) -> list[str]:
     names = [
         (recording.speaker or "") if by_speaker else PurePosixPath(recording.file_name).name for recording in recordings
     ]
@@ -165,9 +206,18 @@ def _rest(recording: Recording, options: SplitOptions) -> str:
 
 
 def _read_lists(path: Path) -> Mapping[str, str]:
-    """The split of each file that validation_list.txt or testing_list.txt names."""
+    """The split of each file that validation_list.txt or testing_list.txt names.
+
+    Raises:
+        DataError: both name a file.
+    """
     splits: dict[str, str] = {}
     for split, name in LISTS.items():
-        if path.is_dir() and (path / name).is_file():
-            splits |= {line.text.strip(): split for line in readers.numbered(path / name) if line.text.strip()}
+        if not (path.is_dir() and (path / name).is_file()):
+            continue
+        for line in readers.lines(path / name, skip_blank=True):
+            file_name = str(line.input).strip()
+            if splits.get(file_name, split) != split:
+                raise DataError(Problem(f"{path / name}", f"{file_name} is in {LISTS[splits[file_name]]} too"))
+            splits[file_name] = split
     return splits

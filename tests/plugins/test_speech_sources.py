@@ -19,6 +19,7 @@ from seqkit_speech.sources import FSDD, FSDD_PATTERN, SPEECH_COMMANDS_3, Corpus,
 from seqkit_speech.splits import split_by_hash
 
 from seqkit import DataError
+from seqkit.reading import collect_reports
 from tests.helpers.sound import needs_audio, write_clips
 
 needs_data = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
@@ -340,3 +341,210 @@ def test_vowels_have_the_formants_and_the_pitch_they_are_made_with(voice: int) -
     echo = np.correlate(wave, wave, "full")[len(wave) :]
     low, high = int(rate / (speaker.pitch * 1.5)), int(rate / (speaker.pitch / 1.5))
     assert rate / (low + echo[low:high].argmax()) == pytest.approx(speaker.pitch, rel=0.3)
+
+
+HEADERS = {
+    "plain": "path,label,split,speaker",
+    "quoted": '"path","label","split","speaker"',
+    "padded": "path, label , split,speaker ",
+    "capitalised": "Path,LABEL,Split,Speaker",
+    "in another order": "split,speaker,label,path",
+    "with more columns": "id,path,label,split,speaker",
+}
+
+
+class TestNothingIsLeftOutInSilence:
+    """Manifests, folders and transcripts as users have them: all that is passed over is counted."""
+
+    @staticmethod
+    def manifest(folder: Path, header: str, quote: str = "") -> Path:
+        """Nine recordings, three in each split."""
+        names = [re.sub(r"\W", "", name).casefold() for name in header.split(",")]
+        rows = [header]
+        for number in range(9):
+            values = {
+                "path": f"{number}.wav",
+                "label": "ab"[number % 2],
+                "split": ("train", "valid", "eval")[number % 3],
+                "speaker": "ann",
+                "id": str(number),
+            }
+            rows.append(",".join(f"{quote}{values[name]}{quote}" for name in names))
+        (folder / "list.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return folder / "list.csv"
+
+    @pytest.mark.parametrize("header", HEADERS)
+    def test_a_header_is_read_however_it_is_written(self, header: str, tmp_path: Path) -> None:
+        path = self.manifest(tmp_path, HEADERS[header], '"' if header == "quoted" else "")
+        corpus = Corpus(path)
+        with collect_reports() as reading:
+            sizes = [len(corpus.recordings(split)) for split in ("train", "dev", "test")]
+        assert sizes == [3, 3, 3]
+        assert {recording.speaker for recording in corpus.recordings("train")} == {"ann"}
+        assert reading.split_rules == ["as the data say: by folder, file name or column"]
+        assert reading.tables["list.csv"].unused == (("id",) if header == "with more columns" else ())
+
+    @pytest.mark.parametrize(
+        ("header", "message"),
+        [
+            ("path,label,split,Split", "the header has the column 'split' twice"),
+            ('path,label," path"', "the header has the column 'path' twice"),
+            ("file,label", "the header has no column 'path'; its columns are: file, label"),
+            ("path,word", "the header has no column 'label'"),
+        ],
+    )
+    def test_a_header_that_is_ambiguous(self, header: str, message: str, tmp_path: Path) -> None:
+        (tmp_path / "list.csv").write_text(header + "\n" + ",".join("x" * len(header.split(","))) + "\n")
+        with pytest.raises(DataError, match=re.escape(f"list.csv:1: {message}")):
+            Corpus(tmp_path / "list.csv").recordings("train")
+
+    def test_an_empty_cell_does_not_divide_all_others_anew(self, tmp_path: Path) -> None:
+        path = self.manifest(tmp_path, "path,label,split")
+        path.write_text(path.read_text().replace("3.wav,b,train", "3.wav,b,"))
+        with pytest.raises(DataError, match=r"list\.csv:5 \(3\.wav\): its cell for the split is empty; fill it in"):
+            Corpus(path).recordings("train")
+        by_hash = Corpus(path, split_options=SplitOptions(split_by="hash", dev_percent=30, test_percent=30))
+        assert sum(len(by_hash.recordings(split)) for split in ("train", "dev", "test")) == 9
+
+    def test_rows_that_are_damaged_are_all_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "list.csv"
+        path.write_text("path,label,split\na.wav,x,train\n,x,train\nb.wav,,dev\nc.wav,x\nd.wav,x,maybe\n\n")
+        with pytest.raises(DataError) as error:
+            Corpus(path).recordings("train")
+        assert [str(problem) for problem in error.value.problems] == [
+            "list.csv:3: a path or a label is missing",
+            "list.csv:4: a path or a label is missing",
+            "list.csv:5: has 2 columns, but the header has 3",
+            "list.csv:6: 'maybe' is not a split: train, dev or test is expected",
+        ]
+
+    def test_files_beside_recordings_are_counted_by_their_suffix(self, tmp_path: Path) -> None:
+        write_clips(tmp_path, *(f"{split}/yes/{n}.wav" for split in ("train", "dev", "test") for n in range(2)))
+        write_clips(
+            tmp_path, "train/_background_noise_/hum.wav", "train/.git/a.wav", "train/yes/.a.wav", "train/no/a.wav"
+        )
+        for name in ("README.md", "train/yes/a.mp3", "train/yes/b.mp3", "train/yes/LICENSE"):
+            (tmp_path / name).write_text("x")
+        corpus = Corpus(tmp_path, words=("yes",))
+        with collect_reports() as reading:
+            assert len(corpus.recordings("train")) == 2
+            corpus.recordings("dev")
+        # The same things are reported for each split: they are of the whole folder.
+        assert {kind: things.count for kind, things in reading.left_out.items()} == {
+            "hidden file": 4,
+            "recording in _background_noise_": 2,
+            "file that is not read as a recording (.md)": 2,
+            "file that is not read as a recording (.mp3)": 4,
+            "file that is not read as a recording (no suffix)": 2,
+            "recording of a word that is not among `words`": 2,
+        }
+        assert reading.left_out["file that is not read as a recording (.mp3)"].first == "train/yes/a.mp3"
+
+    def test_folders_that_begin_with_an_underscore_are_classes(self, tmp_path: Path) -> None:
+        write_clips(tmp_path, *(f"{word}/{n}.wav" for word in ("yes", "_unknown_", "_silence_") for n in range(40)))
+        assert {recording.label for recording in Corpus(tmp_path).recordings("train")} == {
+            "yes",
+            "_unknown_",
+            "_silence_",
+        }
+
+    def test_links_to_folders(self, tmp_path: Path) -> None:
+        write_clips(tmp_path / "data", *(f"{word}/{n}.wav" for word in ("high", "low") for n in range(40)))
+        write_clips(tmp_path / "disk", *(f"mid/{n}.wav" for n in range(40)))
+        (tmp_path / "disk/mid/back").symlink_to(tmp_path / "disk/mid")
+        (tmp_path / "data/mid").symlink_to("../disk/mid")
+        (tmp_path / "data/all").symlink_to(".")
+        (tmp_path / "data/again").symlink_to("low")
+        corpus = Corpus(tmp_path / "data")
+        with collect_reports() as reading:
+            labels = Counter(recording.label for recording in corpus.recordings("train"))
+        assert set(labels) == {"high", "low", "mid"}
+        assert reading.left_out["folder that is a link to one that is read already"].count == 3
+        assert sum(len(corpus.recordings(split)) for split in ("train", "dev", "test")) == 120
+
+    def test_a_link_to_a_folder_above_is_refused(self, tmp_path: Path) -> None:
+        write_clips(tmp_path / "data", "low/a.wav")
+        (tmp_path / "data/up").symlink_to(tmp_path)
+        with pytest.raises(DataError, match="which the folder itself lies in; remove the link"):
+            Corpus(tmp_path / "data").recordings("train")
+
+    def test_lists_that_name_recordings_that_are_not_there(self, tmp_path: Path) -> None:
+        write_clips(tmp_path, "yes/a.wav", "yes/b.wav", "yes/c.wav")
+        (tmp_path / "validation_list.txt").write_text("yes/a.wav\nyes/gone.wav\n\n")
+        (tmp_path / "testing_list.txt").write_text("yes/b.wav\n")
+        with collect_reports() as reading:
+            assert len(Corpus(tmp_path).recordings("train")) == 1
+        assert {kind: things.first for kind, things in reading.left_out.items()} == {
+            "blank line": "validation_list.txt:3",
+            "line of validation_list.txt that names no recording": "yes/gone.wav",
+        }
+        (tmp_path / "testing_list.txt").write_text("yes/a.wav\n")
+        with pytest.raises(DataError, match=r"yes/a\.wav is in validation_list\.txt too"):
+            Corpus(tmp_path).recordings("train")
+
+    @pytest.mark.parametrize(
+        ("options", "files", "rule"),
+        [
+            (
+                {},
+                ["yes/{n}.wav"],
+                "about 10 % dev and 10 % test, by a hash of the file's name, so that one speaker",
+            ),
+            ({}, ["yes/{n:08x}_nohash_0.wav"], "about 10 % dev and 10 % test, by a hash of the speaker"),
+            ({"split_by": "index", "test_index": (0, 9), "dev_index": (10, 19)}, ["yes/{n}.wav"], "by the index of"),
+            ({"test_speaker": "s1", "dev_index": (0, 20)}, ["yes/{n}.wav"], "by speaker: all of s1 is test; dev is"),
+        ],
+    )
+    def test_the_rule_is_told(self, options: dict[str, Any], files: list[str], rule: str, tmp_path: Path) -> None:
+        write_clips(tmp_path, *(name.format(n=n) for name in files for n in range(60)))
+        pattern = None
+        if options:
+            pattern = r"(?P<index>[0-9]+)\.wav"
+        if "test_speaker" in options:
+            write_clips(tmp_path, *(f"yes/s{n % 3}_{n}.wav" for n in range(60)))
+            pattern = r"((?P<speaker>s[0-9])_)?(?P<index>[0-9]+)\.wav"
+        with collect_reports() as reading:
+            Corpus(tmp_path, pattern, SplitOptions(**options)).recordings("dev")
+        assert reading.split_rules[0].startswith(rule)
+
+    def test_transcripts_of_librispeech(self, tmp_path: Path) -> None:
+        for number, part in enumerate(("train-clean-100", "dev-clean", "test-other")):
+            folder = f"{part}/{19 + number}/198"
+            names = [f"{19 + number}-198-000{n}" for n in range(3)]
+            write_clips(tmp_path, *(f"{folder}/{name}.wav" for name in names))
+            lines = [f"{name} SO IT IS {n}" for n, name in enumerate(names)]
+            (tmp_path / folder / f"{19 + number}-198.trans.txt").write_text("\n".join(lines) + "\n")
+        (tmp_path / "SPEAKERS.TXT").write_text("19 | F\n")
+        corpus = Corpus(tmp_path, transcripts=True)
+        with collect_reports() as reading:
+            recordings = corpus.recordings("train")
+        assert [recording.label for recording in recordings] == ["SO IT IS 0", "SO IT IS 1", "SO IT IS 2"]
+        assert {recording.speaker for recording in recordings} == {"19"}
+        assert [len(corpus.recordings(split)) for split in ("dev", "test")] == [3, 3]
+        assert list(reading.left_out) == ["file that is not read as a recording (.txt)"]
+        # As labels, the folders are taken, and that the transcripts are not used is told.
+        with collect_reports() as reading:
+            assert {recording.label for recording in Corpus(tmp_path).recordings("train")} == {"198"}
+        assert reading.left_out["file that is not read as a recording (.txt)"].count == 4
+
+    @pytest.mark.parametrize(
+        ("lines", "message"),
+        [
+            ("19-198-0000 A\n", "19-198-0001.wav: has no transcript in a .trans.txt beside it"),
+            ("19-198-0000 A\n19-198-0001\n", "19-198.trans.txt:2: 19-198-0001 has no text"),
+            ("19-198-0000 A\n19-198-0000 B\n", "19-198.trans.txt:2: 19-198-0000 has a text already"),
+        ],
+    )
+    def test_transcripts_that_do_not_fit(self, lines: str, message: str, tmp_path: Path) -> None:
+        write_clips(tmp_path, "19/198/19-198-0000.wav", "19/198/19-198-0001.wav")
+        (tmp_path / "19/198/19-198.trans.txt").write_text(lines)
+        with pytest.raises(DataError, match=re.escape(message)):
+            Corpus(tmp_path, transcripts=True).recordings("train")
+
+    def test_a_transcript_without_a_recording_is_counted(self, tmp_path: Path) -> None:
+        write_clips(tmp_path, *(f"19/198/19-198-000{n}.wav" for n in range(3)))
+        lines = [f"19-198-000{n} A" for n in range(5)]
+        (tmp_path / "19/198/19-198.trans.txt").write_text("\n".join(lines))
+        with collect_reports() as reading:
+            assert len(Corpus(tmp_path, transcripts=True).all_recordings()) == 3
+        assert reading.left_out["transcript of a recording that is not there"].count == 2
