@@ -46,6 +46,8 @@ class TrainSettings:
             and go on with the batch after the bad one.
         nan_limit: steps in a row that may be skipped, and rollbacks to one checkpoint, before the run stops.
         precision: auto (bf16 on a GPU that has it, else fp32), fp32, bf16 or fp16 autocast.
+        tf32: let a GPU round the factors of products in single precision to ten bits (TF32), which is faster. fp32 is
+            not fp32 then.
         histograms: write weight and gradient histograms to TensorBoard each epoch.
     """
 
@@ -68,4 +70,5 @@ class TrainSettings:
     on_nan: Literal["stop", "skip", "rollback"] = "stop"
     nan_limit: Count = 10
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    tf32: bool = False
     histograms: bool = True

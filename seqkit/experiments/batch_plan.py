@@ -69,7 +69,7 @@ def plan_batches(recipe: Recipe, progress: Progress, *, measure: bool = True) ->
     data = prepare_data(recipe, progress, splits=("train",))
     model = build_model(recipe, tasks_and_fields(data)).to(device) if measure else None
     plans = []
-    with deterministic(device):
+    with deterministic(device, tf32=recipe.train.tf32):
         for name, task_data in data.items():
             if task_data.task.window is not None:
                 plans.append(_plan_stream(task_data, recipe, model))

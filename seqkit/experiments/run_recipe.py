@@ -80,7 +80,7 @@ def run_recipe(
     with (
         contextlib.nullcontext(stop) if stop is not None else Interrupts() as listening,
         run,
-        deterministic(choose_device(recipe.device)) as device,
+        deterministic(choose_device(recipe.device), tf32=recipe.train.tf32) as device,
         out_of_memory.explain_oom(),
     ):
         run.set_status("running")

@@ -10,30 +10,38 @@ import torch
 
 
 @contextlib.contextmanager
-def deterministic(device: torch.device) -> Iterator[torch.device]:
+def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[torch.device]:
     """Within the block, computations give the same numbers on every run on this machine, however threads are scheduled.
 
-    On the CPU, sums by index are made in one order (where torch has no such implementation, it warns). Denormal numbers
-    count as zero, because they can be ten times slower. Torch starts its threads with that setting if nothing was
+    Sums by index are made in one order (where torch has no such implementation, it warns). Denormal numbers count as
+    zero on the CPU, because they can be ten times slower. Torch starts its threads with that setting if nothing was
     computed before. It has no way to ask for the previous setting, so it is off after the block.
+
+    Args:
+        device: what the computations run on.
+        tf32: whether a GPU may round the factors of products in single precision to ten bits.
     """
     cudnn, checks = torch.backends.cudnn, torch.utils.deterministic
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill_memory = checks.fill_uninitialized_memory  # type: ignore[attr-defined, unused-ignore]
+    products = torch.backends.cuda.matmul
     cudnn_before = cudnn.benchmark, cudnn.deterministic
+    tf32_before = cudnn.allow_tf32, products.allow_tf32
     torch.set_flush_denormal(True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         cudnn.benchmark, cudnn.deterministic = False, True
-    else:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        # This comes with it and helps debugging only; it is slow.
-        checks.fill_uninitialized_memory = False  # type: ignore[attr-defined, unused-ignore]
+    # cuDNN rounds to TF32 unless it is told not to.
+    cudnn.allow_tf32 = products.allow_tf32 = tf32
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # This comes with it and helps debugging only; it is slow.
+    checks.fill_uninitialized_memory = False  # type: ignore[attr-defined, unused-ignore]
     try:
         yield device
     finally:
         torch.set_flush_denormal(False)
         cudnn.benchmark, cudnn.deterministic = cudnn_before
+        cudnn.allow_tf32, products.allow_tf32 = tf32_before
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
         checks.fill_uninitialized_memory = fill_memory  # type: ignore[attr-defined, unused-ignore]
