@@ -70,16 +70,19 @@ class InputReader:
         return (self._from_text(id, text) for id, text in texts)
 
     def file(self, path: Path) -> Iterator[Input]:
-        """The inputs of a file or a folder. A file that cannot be read (any further) is an input with a flaw.
-
-        Raises:
-            UsageError: a folder, or a format, that the task does not read.
-        """
+        """The inputs of a file or a folder. A file that cannot be read (any further) is an input with a flaw."""
         with self._named(path) as (named, hidden):
             if self._is_text(named):
                 yield from self._guard(self._from_lines(numbered(named, flaws=True), path))
             else:
                 yield from self._guard(self._from_task(named), hidden)
+
+    def check(self, path: Path) -> None:
+        """Raise UsageError if there is no such file, or it is a folder and the task does not read folders."""
+        if not path.exists():
+            raise UsageError(f"'{path}': there is no such file or folder")
+        if path.is_dir() and "" not in self.task.suffixes:
+            raise UsageError(f"'{path}': is a folder, and the task reads files only")
 
     def stream(self, file: IO[bytes]) -> Iterator[Input]:
         """The inputs of standard input. Text is read as it comes; all else is first copied to a temporary file."""
@@ -95,8 +98,6 @@ class InputReader:
 
     def _is_text(self, path: Path) -> bool:
         if path.is_dir():
-            if "" not in self.task.suffixes:
-                raise UsageError(f"{path}: is a folder, and the task reads files only")
             return False
         if not self.split_words or self.format == "text":
             return True
@@ -178,11 +179,11 @@ def read_all(reader: InputReader, sources: Sequence[str], stream: IO[bytes]) -> 
     """The inputs of these files, one after the other; `-` is the open stream (standard input).
 
     Raises:
-        UsageError: a file is missing; this is found before anything is read.
+        UsageError: one is missing, or is a folder that the task does not read; this is found before anything is read.
     """
     for source in sources:
-        if source != STANDARD_INPUT and not Path(source).exists():
-            raise UsageError(f"'{source}': there is no such file or folder")
+        if source != STANDARD_INPUT:
+            reader.check(Path(source))
     if list(sources).count(STANDARD_INPUT) > 1:
         raise UsageError("-: standard input can be read once only")
     for source in sources:

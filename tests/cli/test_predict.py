@@ -128,6 +128,7 @@ class TestTables:
         [
             (["missing.txt"], "there is no such file"),
             (["."], "is a folder"),
+            (["-", "."], "is a folder"),
             (["-", "-"], "once"),
             (["--format", "conll"], "it reads: text, tsv, "),
             (["x", "--text", "y"], "not both"),
