@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Literal
 
 from seqkit import Count, Example, Next, Share, Task, Tokens, UsageError
-from seqkit_charlm.sources import Corpus, documents_of
+from seqkit.reading import report_split_rule
+from seqkit_charlm.sources import Corpus, documents_of, text_files
 from seqkit_charlm.splits import PositionSplit
 
 __all__ = ["charlm"]
+
+SPLITS = ("train", "dev", "test")
 
 
 def charlm(
     *,
     source: Literal["python-docs", "shakespeare"] = "python-docs",
     file: Path | None = None,
+    dev_file: Path | None = None,
+    test_file: Path | None = None,
+    encoding: str = "utf-8",
     unit: Literal["characters", "bytes", "words", "pieces"] = "characters",
     lower: bool = False,
     min_count: Count = 1,
@@ -42,7 +48,11 @@ def charlm(
         source: python-docs, the topics of Python's own help (`pydoc_data.topics`), in the order of their names, so that
             the held-out tenth is the last topics; they differ a little between versions of Python. shakespeare, the
             tinyshakespeare file, 1.1 million characters.
-        file: your own text file, used instead of source (UTF-8; may be gzipped).
+        file: your own text, used instead of source: a file, which may be compressed, or a folder, of which all files
+            *.txt are read, by name.
+        dev_file: a file or folder that is dev; then no share of `file` is.
+        test_file: a file or folder that is test, likewise.
+        encoding: of your own files.
         unit: what a symbol is.
         lower: lower the case first.
         min_count: a symbol seen less often in training is unknown.
@@ -55,7 +65,8 @@ def charlm(
             the most similar to it (the same play, the same chapter), and with `start` training can learn from it.
         test: share of the text that is test.
     """
-    corpus = Corpus(source, file)
+    corpus = Corpus(source, file, encoding)
+    own_files = {split: path for split, path in (("dev", dev_file), ("test", test_file)) if path is not None}
     pieces = unit == "pieces"
     symbols = Tokens(
         unit,
@@ -65,23 +76,35 @@ def charlm(
         pieces=(max_size or 8000) if pieces else 8000,
     )
     whole_words = unit in ("words", "pieces")
-    split_text = PositionSplit(dev=dev, test=test, piece=piece, dev_at=dev_at, whole_words=whole_words)
+    split_text = PositionSplit(
+        dev=0.0 if dev_file else dev,
+        test=0.0 if test_file else test,
+        piece=piece,
+        dev_at=dev_at,
+        whole_words=whole_words,
+    )
+
+    def read(split: str) -> Iterator[Example]:
+        if split not in own_files:
+            return split_text.examples(corpus.documents(), split)
+        report_split_rule(f"{split} is the text of {own_files[split].name}")
+        return read_file(own_files[split], None, True)
 
     def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
         if split is not None:
             raise UsageError(f"--split: {path} has no splits; all of it is scored")
-        return (example for document in documents_of(path) for example in split_text.pieces(document))
+        return (example for document in documents_of(path, encoding) for example in split_text.pieces(document))
 
     return Task(
-        read=lambda split: split_text.examples(corpus.documents(), split),
+        read=read,
         input=symbols,
         target=Next(),
         head="language",
         best="nats",
-        splits=split_text.splits,
+        splits=tuple(split for split in SPLITS if split in (*split_text.splits, *own_files)),
         window=window,
-        files=lambda split: corpus.files(),
-        about=corpus.about() | {"split": split_text.about()},
+        files=lambda split: text_files(own_files[split], tell=False) if split in own_files else corpus.files(),
+        about=corpus.about() | {"split": split_text.about(), **{split: str(path) for split, path in own_files.items()}},
         read_file=read_file,
         suffixes=(".txt", ""),
     )

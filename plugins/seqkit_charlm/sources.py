@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqkit import DataError, Dataset, File, Problem, fetch, readers
+from seqkit.reading import report_left_out
 from seqkit_charlm.splits import Document
 
 _COMMIT = "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
@@ -29,10 +30,11 @@ SHAKESPEARE = Dataset(
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text: the user's file, or without one a named source."""
+    """A text: the user's file or folder of files, or without one a named source."""
 
     source: str
     file: Path | None = None
+    encoding: str = "utf-8"
 
     def documents(self) -> list[Document]:
         """The documents of the text, in order; joined without separators they are the whole text.
@@ -44,12 +46,14 @@ class Corpus:
             from pydoc_data.topics import topics
 
             return [(f"pydoc_data.topics[{name!r}]", topics[name]) for name in sorted(topics)]
+        if self.file is not None:
+            return documents_of(self.file, self.encoding)
         return [(path.name, example.input) for path in self.files() for example in readers.text(path)]
 
     def files(self) -> Sequence[Path]:
         """The files that the text is read from."""
         if self.file is not None:
-            return [self.file]
+            return text_files(self.file, tell=False)
         if self.source == "python-docs":
             import pydoc_data.topics
 
@@ -68,15 +72,47 @@ class Corpus:
         return {"dataset": SHAKESPEARE.name, "licence": SHAKESPEARE.licence, "about": SHAKESPEARE.about}
 
 
-def documents_of(path: Path) -> list[Document]:
-    """The text of another file, or of each file `*.txt` of a folder.
+def documents_of(path: Path, encoding: str = "utf-8") -> list[Document]:
+    """The text of a file, or of each text file of a folder and of those in it, by name.
 
     Raises:
         DataError: a file is missing or is not text.
     """
+    documents = []
+    for file in text_files(path):
+        lines = readers.numbered(file, encoding=encoding)
+        name = str(file.relative_to(path)) if path.is_dir() else file.name
+        documents.append((name, "".join(line.text + "\n" if line.ended else line.text for line in lines)))
+    return documents
+
+
+def text_files(path: Path, *, tell: bool = True) -> list[Path]:
+    """The file, or the files `*.txt` (perhaps compressed) of a folder and of those in it; `tell`: report the others.
+
+    Raises:
+        DataError: there is no such file or folder, or it has no text files.
+    """
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    files = []
+    for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
+        relative = file.relative_to(path)
+        if any(part.startswith(".") for part in relative.parts):
+            kind = "hidden file"
+        elif not file.is_file():
+            kind = "link that leads nowhere, or something that is no file"
+        elif file.name.lower().endswith(_TEXT_SUFFIXES):
+            files.append(file)
+            continue
+        else:
+            kind = f"file that is not text ({file.suffix.lower() or 'no suffix'})"
+        if tell:
+            report_left_out(kind, str(relative))
     if not files:
         raise DataError(Problem(str(path), "there is no file *.txt in this folder"))
-    return [(file.name, example.input) for file in files for example in readers.text(file)]
+    return files
+
+
+_TEXT_SUFFIXES = (".txt", ".txt.gz", ".txt.xz", ".txt.bz2")

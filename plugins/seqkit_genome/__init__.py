@@ -91,7 +91,8 @@ def genome(
         format: fasta; fastq; csv; tsv; uci, lines of class, name and sequence; auto, by the ending of the file's name.
         sequence: column of the sequence in csv and tsv, by name or by number from 1 (null: 1).
         label: column of the class in csv and tsv (null: 2).
-        header: whether the first line of csv and tsv names the columns (null: yes if a column is given by name).
+        header: whether the first line of csv and tsv names the columns (null: yes if a column is given by name, or
+            if the first line holds no sequence, which is told).
         pattern: a regular expression that finds the class in the headers of FASTA and FASTQ, by its group `label`.
         names: whether two records of a file may have the same name (the first word of the header).
         held_out: share of train that is dev, if dev has no file. A hash of the sequence chooses, so that repeats of a

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, final
 
 from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
+from seqkit.reading import collect_reports, report_remark
 from seqkit_genome import fasta, generator
 from seqkit_genome.options import Format, Gaps, Names, Signal
 from seqkit_genome.splits import Folds, SequenceIdentity
@@ -21,6 +22,10 @@ SUFFIXES: Final[dict[str, Format]] = {
     ".fa": "fasta", ".fasta": "fasta", ".fna": "fasta", ".ffn": "fasta", ".frn": "fasta", ".fas": "fasta",
     ".fq": "fastq", ".fastq": "fastq", ".csv": "csv", ".tsv": "tsv", ".data": "uci",
 }  # fmt: skip
+
+
+_LETTERS: Final = frozenset("ACGTUNRYSWKMBDHV-.*")
+"""Letters of nucleotides, and of gaps: a field of a table with any other is no sequence."""
 
 
 class Source(Protocol):
@@ -95,8 +100,7 @@ class SequenceReader:
             examples = _read_uci(path)
         else:
             reader = readers.csv if file_format == "csv" else readers.tsv
-            has_names = isinstance(self.sequence, str) or isinstance(self.label, str)
-            header = has_names if self.header is None else self.header
+            header = self._has_header(path, file_format)
             examples = reader(path, input=self.sequence or 1, target=None, header=header, flaws=True)
         return (replace(example, target=None) for example in examples)
 
@@ -104,9 +108,9 @@ class SequenceReader:
         """The format of a file of this name. Raises UsageError if the name does not tell."""
         if self.format != "auto":
             return self.format
-        suffix = Path(name.removesuffix(".gz")).suffix.lower()
+        suffix = Path(_without_compression(name)).suffix.lower()
         if suffix not in SUFFIXES:
-            known = f"{', '.join(SUFFIXES)} (or one of them and .gz)"
+            known = f"{', '.join(SUFFIXES)} (or one of them and .gz, .bgz, .xz or .bz2)"
             raise UsageError(f"'{name}': the name does not tell the format; set `format`, or let it end in {known}")
         return SUFFIXES[suffix]
 
@@ -142,7 +146,30 @@ class SequenceReader:
     def _read_table(self, path: Path, file_format: str, has_labels: bool) -> Iterator[Example]:
         label = (self.label or 2) if has_labels else None
         reader = readers.csv if file_format == "csv" else readers.tsv
-        return reader(path, input=self.sequence or 1, target=label, header=self.header, skip_blank=True)
+        header = self._has_header(path, file_format)
+        return reader(path, input=self.sequence or 1, target=label, header=header, skip_blank=True)
+
+    def _has_header(self, path: Path, file_format: str) -> bool:
+        """Whether the first line of a table names its columns: as the options say, else if it holds no sequence."""
+        if self.header is not None:
+            return self.header
+        if isinstance(self.sequence, str) or isinstance(self.label, str):
+            return True
+        reader = readers.csv if file_format == "csv" else readers.tsv
+        with collect_reports():  # this look at the first line is not what the run reads
+            first = next(iter(reader(path, input=self.sequence or 1, target=None, header=False, skip_blank=True)))
+        text = str(first.input).strip().upper()
+        if not text or set(text) <= _LETTERS:
+            return False
+        what = f"the first line of {path.name} is taken for a header, as it holds no sequence"
+        report_remark(f"{what}; `header` says it for certain")
+        return True
+
+
+def _without_compression(name: str) -> str:
+    """A file's name without the suffix of a compression."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in (".gz", ".bgz", ".xz", ".bz2") else name
 
 
 def _read_uci(path: Path) -> Iterator[Example]:
@@ -259,11 +286,11 @@ def read_other(path: Path, split: str | None, labelled: bool, reader: SequenceRe
         raise UsageError(f"--split: {path} has no splits; all of it is scored")
     if path.is_dir():
         files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
-        known = [each for each in files if Path(each.name.removesuffix(".gz")).suffix.lower() in SUFFIXES]
+        known = [each for each in files if Path(_without_compression(each.name)).suffix.lower() in SUFFIXES]
         if not known:
             hint = "it should have a file for each class, such as enhancer.fa"
             raise DataError(Problem(str(path), "has no file of sequences", hint))
-        labels = [Path(each.name.removesuffix(".gz")).stem for each in known]
+        labels = [Path(_without_compression(each.name)).stem for each in known]
         return (example for each, label in zip(known, labels, strict=True) for example in reader.read(each, label))
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))

@@ -101,7 +101,7 @@ class InputReader:
             return False
         if not self.split_words or self.format == "text":
             return True
-        name = path.name.lower().removesuffix(".gz")
+        name = re.sub(r"\.(gz|bgz|xz|bz2)$", "", path.name.lower())
         return not any(suffix and name.endswith(suffix) for suffix in self.task.suffixes)
 
     @contextmanager

@@ -14,6 +14,7 @@ from seqkit_charlm.sources import SHAKESPEARE
 from seqkit_charlm.splits import PositionSplit
 
 from seqkit import DataError, Example, Next, Task, Tokens
+from seqkit.reading import collect_reports
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
@@ -210,3 +211,57 @@ def write(folder: Path, text: str) -> Path:
     file = folder / "text.txt"
     file.write_bytes(text.encode("utf-8"))
     return file
+
+
+class TestOwnFiles:
+    """Own files for dev and test, and folders of files."""
+
+    def test_each_split_has_its_file(self, tmp_path: Path) -> None:
+        for split in ("train", "valid", "test"):
+            (tmp_path / f"{split}.txt").write_text(f"the text of {split}\n" * 30, encoding="utf-8")
+        task = charlm(file=tmp_path / "train.txt", dev_file=tmp_path / "valid.txt", test_file=tmp_path / "test.txt")
+        expected = {"train": "train", "dev": "valid", "test": "test"}
+        assert texts(task) == {split: f"the text of {name}\n" * 30 for split, name in expected.items()}
+        assert task.files is not None
+        assert [path.name for split in task.splits for path in task.files(split)] == [
+            "train.txt",
+            "valid.txt",
+            "test.txt",
+        ]
+
+    @pytest.mark.parametrize(("own", "splits"), [("dev_file", ("dev",)), ("test_file", ("test",))])
+    def test_the_other_split_is_a_share_of_the_file(self, tmp_path: Path, own: str, splits: tuple[str, ...]) -> None:
+        (tmp_path / "a.txt").write_text("0123456789" * 100, encoding="utf-8")
+        (tmp_path / "b.txt").write_text("own", encoding="utf-8")
+        task = charlm(file=tmp_path / "a.txt", dev=0.2, test=0.2, **{own: tmp_path / "b.txt"})  # type: ignore[arg-type]
+        assert task.splits == ("train", "dev", "test")
+        lengths = {split: len(text) for split, text in texts(task).items()}
+        assert [lengths[split] for split in splits] == [3]
+        assert sum(lengths.values()) == 1003
+
+    def test_a_folder_of_files(self, tmp_path: Path) -> None:
+        (tmp_path / "deep").mkdir()
+        (tmp_path / "b.txt").write_text("second " * 20, encoding="utf-8")
+        (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"first " * 20))
+        (tmp_path / "deep" / "c.txt").write_text("third " * 20, encoding="utf-8")
+        (tmp_path / "notes.pdf").write_text("x", encoding="utf-8")
+        (tmp_path / ".hidden.txt").write_text("x", encoding="utf-8")
+        with collect_reports() as reading:
+            task = charlm(file=tmp_path, dev=0.0, test=0.0)
+            assert [(e.input, e.id) for e in task.read("train")] == [
+                ("first " * 20, "a.txt.gz:1"),
+                ("second " * 20, "b.txt:1"),
+                ("third " * 20, "deep/c.txt:1"),
+            ]
+        assert {kind: left.first for kind, left in reading.left_out.items()} == {
+            "file that is not text (.pdf)": "notes.pdf",
+            "hidden file": ".hidden.txt",
+        }
+
+    def test_another_encoding(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_bytes("übung\n".encode("latin-1") * 50)
+        assert texts(charlm(file=tmp_path / "a.txt", encoding="latin-1", dev=0.0, test=0.0)) == {
+            "train": "übung\n" * 50
+        }
+        with pytest.raises(DataError, match="byte 0xfc is not UTF-8"):
+            texts(charlm(file=tmp_path / "a.txt"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import itertools
+import lzma
 import os
 import random
 from collections import Counter
@@ -13,11 +16,12 @@ import numpy as np
 import pytest
 from seqkit_genome import alphabet, generator, genome
 from seqkit_genome.options import Signal
-from seqkit_genome.sources import ENHANCERS, PROMOTERS, SPLICE
+from seqkit_genome.sources import ENHANCERS, PROMOTERS, SPLICE, SequenceReader
 from seqkit_genome.splits import Folds, SequenceIdentity
 
 from seqkit import DataError, Example
 from seqkit.data.store import prepare
+from seqkit.reading import collect_reports
 from tests.helpers.dna import other_strand, write_fasta
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
@@ -317,3 +321,44 @@ class TestLimit:
     def test_splice(self) -> None:
         windows = list(generator.windows("splice", "test", 2000, seed=1))
         assert sum(self.best(text) == label for text, label in windows) / 2000 == 0.9345, "the recipe quotes it"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [
+        (".gz", gzip.compress),
+        (".bgz", gzip.compress),
+        (".xz", lzma.compress),
+        (".bz2", bz2.compress),
+        ("", lzma.compress),
+    ],
+)
+@pytest.mark.parametrize(("name", "content"), [("a.fa", b">x\nACGT\n"), ("a.tsv", b"ACGT\tc\n")])
+def test_compression_is_known_by_content(name: str, content: bytes, suffix: str, compress: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}{suffix}"
+    path.write_bytes(compress(content))
+    (example,) = SequenceReader().read(path, "c")
+    assert (str(example.input), example.target) == ("ACGT", "c")
+
+
+@pytest.mark.parametrize(
+    ("first", "is_header"),
+    [
+        ("sequence\tlabel", True),
+        ("seq\tclass", True),
+        ("promoter seq\tkind", True),
+        ("ACGTN\tx", False),
+        ("acgrykm\tx", False),
+    ],
+)
+def test_a_header_is_guessed_and_told(first: str, is_header: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(f"{first}\nACGT\tx\n", encoding="utf-8")
+    with collect_reports() as reading:
+        examples = list(SequenceReader().read(path, None))
+    assert [example.id for example in examples] == (["a.tsv:2"] if is_header else ["a.tsv:1", "a.tsv:2"])
+    assert reading.tables["a.tsv"].header == is_header
+    told = ["the first line of a.tsv is taken for a header, as it holds no sequence; `header` says it for certain"]
+    assert reading.remarks == (told if is_header else [])
+    assert len(list(SequenceReader().read_inputs(path))) == len(examples)
+    assert len(list(SequenceReader(header=False).read(path, None))) == 2
