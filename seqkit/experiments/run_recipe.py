@@ -87,7 +87,7 @@ def run_recipe(
         fault_injection.announce(run.log)
         resumption = (resume if isinstance(resume, Resumption) else Resumption()) if resume else None
         plugins = _record_plugins(recipe, run, progress, resume=resumption is not None)
-        check = SameRunCheck(recipe, run, device, plugins, resumption)
+        check = SameRunCheck(recipe, run, device, plugins, progress.say, resumption)
         versions = f"torch {torch.__version__}; seqkit {__version__}"
         run.log(f"device {describe(device)}; {torch.get_num_threads()} threads; {versions}")
         return _run_recipe(recipe, run, progress, listening, check, strict=strict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ class SameRunCheck:
         run: where.
         device: on what.
         plugins: the record of the plugins that are installed now.
+        tell: gets a sentence for each change that is not refused.
         resumption: None for a new run, which is only recorded.
         record: after the comparison, what the run is made of.
         changes: after it, what has changed, all of it asked for, accepted or without effect on the numbers.
@@ -110,6 +111,7 @@ class SameRunCheck:
     run: Run
     device: torch.device
     plugins: JSON
+    tell: Callable[[str], object]
     resumption: Resumption | None
     record: Record = field(default_factory=dict)
     changes: Sequence[Change] = ()
@@ -129,7 +131,7 @@ class SameRunCheck:
         self.position = Position.of(self.run)
         try:
             before = origin.latest_record(self.run.folder)
-            fields = recorded_fields(self.run)
+            fields = None if before is None and self._has_no_step else recorded_fields(self.run)
         except RunError as error:
             raise ResumeRefused(str(error)) from error
         self.changes = list(self._find_changes(before))
@@ -156,8 +158,8 @@ class SameRunCheck:
         origin.write_origin(self.run.folder, self.record, fields)
 
     def _find_changes(self, before: Record | None) -> Iterator[Change]:
-        if before is None and self.run.opened_status.get("stage") == PREPARING:
-            return  # no step depends on what it was
+        if before is None and self._has_no_step:
+            return  # nothing depends on what it was
         if before is None:
             facts = atomic.read_json(self.run.folder / "data.json")
             earlier = facts if isinstance(facts, dict) else {}
@@ -175,6 +177,11 @@ class SameRunCheck:
         yield from data_changes(before["data"], self.record["data"])
         yield from plugin_changes(before["plugins"], self.record["plugins"])
         yield from environment_changes(before, self.record)
+
+    @property
+    def _has_no_step(self) -> bool:
+        """Whether the run has not come to its first step."""
+        return self.run.opened_status.get("stage") == PREPARING
 
     def _asked_of_earlier_version(self) -> Iterator[Change]:
         """What is asked for, in a run that recorded no options."""
@@ -250,8 +257,10 @@ class SameRunCheck:
         """Write down what has changed: in run.log all of it, in changes.json what was asked for or accepted."""
         run, changes, position = self.run, self.changes, self.position
         for change in changes:
-            if not change.alters_numbers and change.kind != "environment":  # those `Run.resume` has logged
-                run.log(f"changed since the run began: {change}")
+            if not change.alters_numbers and not self._is_granted(change):
+                self.tell(f"changed since the run began: {change}")
+                if change.kind != "environment":  # those `Run.resume` has logged
+                    run.log(f"changed since the run began: {change}")
         recorded = [change for change in changes if change.alters_numbers or self._is_granted(change)]
         assert self.resumption is not None
         is_new = origin.latest_record(run.folder) is None
@@ -263,11 +272,11 @@ class SameRunCheck:
             accepted = [change for change in recorded if not self._is_granted(change)]
             restarts = any(change.kind != "environment" for change in accepted)
             for change in recorded:
-                run.log(f"{'accepted' if change in accepted else 'asked for'}, from step {position.step}: {change}")
+                self._say(f"{'accepted' if change in accepted else 'asked for'}, from step {position.step}: {change}")
                 if change.subject == "train.optimizer.use":
-                    run.log("the optimiser begins anew if what it remembers does not fit")
+                    self._say("the optimiser begins anew if what it remembers does not fit")
             if restarts and position.turn:
-                run.log(f"epoch {position.epoch + 1} begins again with its first batch")
+                self._say(f"epoch {position.epoch + 1} begins again with its first batch")
             self.data_changed = any(change.kind == "data" for change in accepted)
             origin.add_change(
                 run.folder,
@@ -277,6 +286,10 @@ class SameRunCheck:
                 epoch=position.epoch,
                 restarts_epoch=restarts,
             )
+
+    def _say(self, sentence: str) -> None:
+        self.run.log(sentence)
+        self.tell(sentence)
 
 
 def is_changeable(key: str) -> bool:
@@ -345,7 +358,7 @@ def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
         for split, digest in task.get("examples", {}).items():
             other = present.get("examples", {}).get(split)
             if other != digest:
-                pairs.append((f"{split}: its examples", digest, other))
+                pairs.append((f"{split}: the hash of its examples", digest, other))
         old, new = task.get("options", {}), present.get("options", {})
         pairs += [(key, old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)]
         for subject, old_hash, new_hash in pairs[:_SHOWN]:
@@ -435,7 +448,10 @@ def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _hash(digest: str | None) -> str:
-    return f"sha256 {digest[:12]}" if digest else "not there"
+    """A hash, shortened; those of examples have 32 digits, those of files 64."""
+    if not digest:
+        return "not there"
+    return f"sha256 {digest[:12]}" if len(digest) == 64 else digest[:12]
 
 
 def _show(value: JSON) -> str:

@@ -376,6 +376,77 @@ def test_a_run_of_an_earlier_version_does_not_take_other_data(place: Place) -> N
     assert "did not record its vocabularies" in result.stderr
 
 
+def test_a_run_that_has_no_step_takes_the_data_as_they_are(place: Place) -> None:
+    """Nothing depends on its data yet, so the fields are fitted on what is there now."""
+    for name in ("origin.json", "fields.json", "metrics.jsonl"):
+        (place.run / name).unlink()
+    for path in (place.run / "checkpoints").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    status = place.json("status.json")
+    (place.run / "status.json").write_text(json.dumps(status | {"stage": "preparing"}))
+    path = place.folder / "data/train.conll"
+    path.write_text("zebra N\nzebra N\n\n" * 9 + path.read_text())
+    assert place.resume("--set", "train.batch=5").exit_code == 0
+    assert "zebra" in (place.run / "fields.json").read_text()
+    assert place.json("origin.json")["recipe"]["train"]["batch"] == 5
+    assert "batch: 5" in (place.run / "resolved.yaml").read_text()
+
+
+def test_examples_without_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that names no files: the examples themselves are compared."""
+    code = """
+    from pathlib import Path
+    from seqkit import Example, Label, Task, Tokens
+    from seqkit.metrics import accuracy
+
+    def task(*, path: Path) -> Task:
+        def read(split):
+            for number, line in enumerate(path.with_name("examples.txt").read_text().split()):
+                yield Example(list(line), line[0], f"{split}:{number}")
+        return Task(read=read, input=Tokens("words"), target=Label(), head="classify", metric=accuracy, best="accuracy")
+    """
+    site = tmp_path / "site"
+    site.mkdir()
+    install(site, code=code, entries={"seqkit.tasks": {"letters": "task"}})
+    allow_plugins_to_change(monkeypatch, site)
+    (site / "examples.txt").write_text("abc bcd abd bca " * 8)
+    (site / "note.txt").write_text("a note")
+    recipe = site / "recipe.yaml"
+    recipe.write_text("tasks: {letters: {path: note.txt}}\nencoder: {use: gru, dim: 4, hidden: 4}\ntrain: {steps: 9}\n")
+    with failing("step:raise:4"):
+        call("run", recipe, "--out", site / "run", "--quiet", "--set", "train.save_every=1")
+    (site / "examples.txt").write_text("abc bcd abd bac " * 8)
+    result = call("run", "--resume", site / "run", "--quiet")
+    assert result.exit_code == 2
+    assert "data of letters, train: the hash of its examples: " in result.stderr
+    (site / "note.txt").write_text("another note")
+    result = call("run", "--resume", site / "run", "--quiet")
+    assert "data of letters, path: note.txt: sha256 " in result.stderr
+    assert call("run", "--resume", site / "run", "--quiet", "--accept-changes").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["train.optimizer={use: sgd, lr: 0.1}", "train.average=0.9", "train.tokens=60", "train.accumulate=2", "seed=9"],
+)
+def test_other_options_that_are_accepted_have_an_effect(place: Place, flag: str) -> None:
+    """The run goes on to its end, and is resumed the same way once more."""
+    with failing("step:raise:3"):
+        place.resume("--accept-changes", "--set", flag, "--set", "train.save_every=1")
+    assert place.json("status.json")["state"] == "failed"
+    result = place.resume()
+    assert result.exit_code == 0, result.output
+    assert len(place.json("changes.json")) == 1
+
+
+def test_options_of_the_optimiser_are_not_those_of_the_checkpoint(place: Place) -> None:
+    result = place.resume("--accept-changes", "--set", "train.optimizer.weight_decay=0.5")
+    assert result.exit_code == 0, result.output
+    last = checkpoint.read_pointer(place.run / "checkpoints", "last")
+    assert last is not None
+    assert '"weight_decay":0.5' in (last / "state.json").read_text()
+
+
 # ---- training longer
 
 
