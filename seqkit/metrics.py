@@ -2,6 +2,8 @@
 
 All are between 0 and 1 unless stated otherwise, and none depends on the order of the examples. A score that is
 undefined for these targets (a correlation if only one class occurs) is NaN, never a number that looks valid.
+
+A task names its metric in `Task(metric=...)` and the score that chooses the checkpoint in `best`.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def seqkit(case: str) -> Prepared:
     import numpy as np
     import torch
 
-    from seqkit.data.padding import gather, to_tensor
+    from seqkit.data.padding import pad_rows, to_tensor
     from seqkit.data.store import Column
 
     data, offsets = ragged()
@@ -65,7 +65,7 @@ def seqkit(case: str) -> Prepared:
 
     def make() -> Any:
         for index in batches():
-            x, lengths = gather(column, np.asarray(index))
+            x, lengths = pad_rows(column, np.asarray(index))
             yield to_tensor(x), torch.from_numpy(lengths)
 
     return prepared(make)

@@ -46,7 +46,7 @@ def seqkit(growing: str, size: int) -> Prepared:
     import numpy as np
     import torch
 
-    from seqkit.data.padding import gather, to_tensor
+    from seqkit.data.padding import pad_rows, to_tensor
     from seqkit.data.sampler import batch_shuffled
     from seqkit.data.store import Column
     from seqkit.encoders import gru
@@ -73,7 +73,7 @@ def seqkit(growing: str, size: int) -> Prepared:
 
     def run() -> None:
         for index in batch_shuffled(lengths, seed=1, epoch=0, batch=BATCH):
-            x, batch_lengths = gather(column, index)
+            x, batch_lengths = pad_rows(column, index)
             batch = Batch(to_tensor(x), torch.from_numpy(batch_lengths), targets[index])
             total, count = head.loss(encoder(*layer(batch.x, batch.lengths)), batch)
             (total / count).backward()

@@ -181,7 +181,7 @@ def _parse_options(sets: Sequence[str]) -> dict[str, JSON]:
     """`--set a=b` flags as a mapping; values are YAML, as in recipes."""
     from seqkit.errors import RecipeError, UsageError
     from seqkit.recipe import overrides
-    from seqkit.recipe.checker import to_python
+    from seqkit.recipe.option_checker import to_python
     from seqkit.recipe.parser import Fatal, Location
 
     options = {}

@@ -15,7 +15,7 @@ from seqkit.interfaces import Batch
 from seqkit.types import END, START, Index
 
 
-def gather(
+def pad_rows(
     column: Column, index: Index, steps: int = 0, *, like: tuple[Index, int] | None = None
 ) -> tuple[NDArray[Any], Index]:
     """Rows of a ragged column as (B, T, ...), padded with zeros on the right, and their lengths (B,).
@@ -26,7 +26,7 @@ def gather(
         column: where the rows are.
         index: (B,) the examples.
         steps: the least T.
-        like: (lengths (B,), T) of another array: if the lengths are equal, T is at least that one's.
+        like: (lengths (B,), T) of another array: if its lengths equal these, T is at least its T.
     """
     data = np.asarray(column.data)
     if column.offsets is None:  # one row an example: sequences of one step

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from seqkit.data.padding import gather, next_step, to_tensor
+from seqkit.data.padding import next_step, pad_rows, to_tensor
 from seqkit.data.store import SelectedIds, Split
 from seqkit.errors import DataError, Problem
 from seqkit.interfaces import Batch
@@ -61,7 +61,7 @@ class TaskData:
         """The examples at `index`, padded on the right: to the longest of them, or to `steps` if that is more."""
         stored = self.splits[split]
         ids = SelectedIds(stored.ids, index)
-        x, lengths = gather(stored.x, index, steps - self._adds_end)
+        x, lengths = pad_rows(stored.x, index, steps - self._adds_end)
         if self.target.derived:
             return next_step(x, lengths, ids, complete=self._adds_end)
         y, y_lengths = None, None
@@ -69,7 +69,7 @@ class TaskData:
             y = to_tensor(stored.y.data[index])
         elif stored.y is not None:
             # Targets with one row a step become as wide as the input. Others are padded to the longest of them only.
-            padded, target_lengths = gather(stored.y, index, like=(lengths, x.shape[1]))
+            padded, target_lengths = pad_rows(stored.y, index, like=(lengths, x.shape[1]))
             y, y_lengths = torch.from_numpy(padded), torch.from_numpy(target_lengths)
         return Batch(torch.from_numpy(x), torch.from_numpy(lengths), y, y_lengths, ids=ids)
 

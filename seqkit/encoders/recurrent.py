@@ -144,7 +144,7 @@ class Recurrent(Encoder):
         assert engine is not None
         batch, time = x.shape[:2]
         threads = torch.get_num_threads()
-        layout = dispatch.lay_out(lengths, time, threads=max(1, threads // self.directions))
+        layout = dispatch.layout_function(lengths, time, threads=max(1, threads // self.directions))
         has_initial = state is not None or self.initial is not None
         initial = self._initial_states(x, state) if has_initial else [None] * len(self.cells)
         final_states: list[Callable[[], CellState]] = []

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from seqkit.errors import UsageError
+from seqkit.kernels.engine import Engine
 from seqkit.kernels.layout import Layout, lay_out
 from seqkit.kernels.native import native_layout, native_pass
-from seqkit.kernels.recurrence import Engine
 from seqkit.kernels.stepwise import stepwise_pass
 from seqkit.runtime.native_library import DEFAULT, VARIABLE, load_native, requested_by_environment
 
@@ -45,7 +45,7 @@ class Dispatch:
         return {"padded": None, "native": native_pass, "stepwise": stepwise_pass}[self.name]
 
     @property
-    def lay_out(self) -> Callable[..., Layout]:
+    def layout_function(self) -> Callable[..., Layout]:
         """Computes the layout of a batch."""
         return native_layout if self.name == "native" else lay_out
 
@@ -86,7 +86,7 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype) -> Dispat
     if request == "padded":
         return Dispatch("padded", "torch's own layers" if request == DEFAULT else "torch's own layers, as asked for")
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return Dispatch("padded", "torch's own layers: what is traced must be torch's alone")
+        return Dispatch("padded", "torch's own layers: a traced model may use only torch operations")
     if dtype not in (torch.float32, torch.float64):
         return Dispatch("padded", f"torch's own layers: weights of {dtype}")
     if request == "auto" and cell.mode == "LSTM" and torch.is_autocast_enabled("cpu"):

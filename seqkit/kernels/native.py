@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqkit.kernels.engine import CellKind, DirectionPass
 from seqkit.kernels.layout import Layout, group_count, lay_out
 from seqkit.kernels.native_structs import Chains, LayerCall, OneDirection, SeqkitLayout, SeqkitPass, TwoDirections
-from seqkit.kernels.recurrence import CellKind, DirectionPass
 from seqkit.runtime.native_library import load_native
 
 _KINDS: dict[CellKind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 
 class SeqkitPass(Structure):
-    """One direction of one layer; `seqkit.kernels.recurrence.Pass` says what the tensors are."""
+    """One direction of one layer; `seqkit.kernels.engine.Pass` says what the tensors are."""
 
     __slots__ = ()
     _fields_ = (

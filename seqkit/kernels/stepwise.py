@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqkit.kernels.engine import CellKind, DirectionPass
 from seqkit.kernels.layout import Group, Layout
-from seqkit.kernels.recurrence import CellKind, DirectionPass
 
 
 def stepwise_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int, backward: bool) -> None:

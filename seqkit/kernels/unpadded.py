@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqkit.kernels.engine import NUM_GATES, CellKind, DirectionPass, Engine
 from seqkit.kernels.layout import Layout
 from seqkit.kernels.padded import CellState
-from seqkit.kernels.recurrence import NUM_GATES, CellKind, DirectionPass, Engine
 from seqkit.kernels.second_derivative import differentiate_with_graph
 from seqkit.kernels.stepwise import differentiable_pass
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seqkit.errors import RecipeError, SeqkitError
-from seqkit.recipe.checker import Checker
+from seqkit.recipe.option_checker import Checker
 from seqkit.recipe.parser import Entry, Location, node_of
 from seqkit.registry.registry import Plugin
 from seqkit.testing import EncoderConformance, HeadConformance, TaskConformance

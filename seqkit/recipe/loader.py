@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seqkit.errors import RecipeError, UsageError
 from seqkit.recipe import bundled, overrides, parser
-from seqkit.recipe.checker import Checker
+from seqkit.recipe.option_checker import Checker
 from seqkit.recipe.parser import Fatal, Location
 from seqkit.recipe.recipe import Recipe
 from seqkit.recipe.validator import check

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqkit.errors import PluginError, SeqkitError
-from seqkit.recipe.checker import Checker, Section
 from seqkit.recipe.choices import lookup
 from seqkit.recipe.messages import causal_encoder_needed, heads_hint
+from seqkit.recipe.option_checker import Checker, Section
 from seqkit.recipe.options import Schema, schema_of
 from seqkit.recipe.own_options import TASK_OPTIONS, task_options
 from seqkit.recipe.parser import Entry, Location, Node, node_of

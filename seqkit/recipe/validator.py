@@ -8,10 +8,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from seqkit.errors import name_hint, suggest
-from seqkit.recipe.checker import Checker, Section
 from seqkit.recipe.choices import lookup, names_in
 from seqkit.recipe.hints import device_hint
 from seqkit.recipe.messages import join, show
+from seqkit.recipe.option_checker import Checker, Section
 from seqkit.recipe.options import schema_of
 from seqkit.recipe.own_options import SECTIONS, bounds_options, encoder_options, top_options
 from seqkit.recipe.parser import Entry, Node

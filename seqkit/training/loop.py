@@ -86,6 +86,7 @@ def train(
         plan = EpochPlan(data, settings, seed=seed, epoch=state.counters.epoch)
         monitor = nonfinite.NonFiniteMonitor(model.device)
         model.train()
+        # The counter `turn` says how many steps of this epoch are done: a resumed run starts in the middle.
         for task, batches in plan.batches_from(state.counters.turn, model.device):
             # Forward and backward.
             lr = state.set_learning_rate()
@@ -93,7 +94,7 @@ def train(
             gradients = mean_gradients(state, result)
             norm = global_norm(gradients)
 
-            # Check, clip, step. On a GPU the check comes some steps later, and a bad step changes nothing meanwhile.
+            # Check, clip, step. A GPU answers some steps later; meanwhile its optimiser skips what is not finite.
             record = nonfinite.StepRecord(state.counters.step + 1, task, result, norm, state.scaler.is_enabled())
             failed = monitor.check(record, state.optimizer)
             if record in failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seqkit.data.padding import gather, next_step
+from seqkit.data.padding import next_step, pad_rows
 from seqkit.types import END, START
 from tests.helpers.letters import bits, random_column
 
@@ -22,15 +22,15 @@ def test_rows_are_gathered_as_by_a_loop(dtype, shape, steps) -> None:
         expected = np.zeros((len(rows), width, *shape), final)
         for row, values in zip(expected, rows, strict=True):
             row[: len(values)] = values
-        padded, lengths = gather(column, index, steps)
+        padded, lengths = pad_rows(column, index, steps)
         assert bits(padded) == bits(expected)
         assert lengths.tolist() == [len(values) for values in rows]
         # Targets, one a step, are as wide as their inputs; others are not.
-        assert bits(gather(column, index, like=(lengths, width))[0]) == bits(expected)
-        other_lengths = gather(column, index, like=(lengths + 1, 30))[0]
+        assert bits(pad_rows(column, index, like=(lengths, width))[0]) == bits(expected)
+        other_lengths = pad_rows(column, index, like=(lengths + 1, 30))[0]
         assert other_lengths.shape[1] == lengths.max()
         single = random_column(dtype, shape, ragged=False)
-        padded, lengths = gather(single, index)
+        padded, lengths = pad_rows(single, index)
         assert bits(padded) == bits(np.stack([single[i] for i in index])[:, None].astype(final))
         assert lengths.tolist() == [1] * len(index)
 
@@ -38,7 +38,7 @@ def test_rows_are_gathered_as_by_a_loop(dtype, shape, steps) -> None:
 def test_a_batch_is_a_copy() -> None:
     column = random_column("i8", ())
     fixed = random_column("i8", (), ragged=False)
-    for padded in (gather(column, np.arange(3))[0], gather(fixed, np.arange(3))[0]):
+    for padded in (pad_rows(column, np.arange(3))[0], pad_rows(fixed, np.arange(3))[0]):
         padded[:] = -7
     assert -7 not in column.data
     assert -7 not in fixed.data

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqkit.kernels.engine import NUM_GATES, CellKind, DirectionPass, Engine
 from seqkit.kernels.layout import lay_out, pad, unpad
 from seqkit.kernels.native import native_layout, native_pass
-from seqkit.kernels.recurrence import NUM_GATES, CellKind, DirectionPass, Engine
 from seqkit.kernels.stepwise import stepwise_pass
 from seqkit.kernels.unpadded import run_unpadded
 from seqkit.runtime import native_library

@@ -1,7 +1,8 @@
 """The interface between a recurrent layer and an implementation of its recurrence.
 
 The unpadded layer makes one `DirectionPass` for each of its directions and hands them to an `Engine`. There are two
-engines: `seqkit.kernels.native.native_pass` and `seqkit.kernels.stepwise.stepwise_pass`.
+engines: `seqkit.kernels.native.native_pass` and `seqkit.kernels.stepwise.stepwise_pass`. The padded layer, torch's own
+call (on every GPU), needs none; `seqkit.kernels.dispatch` chooses.
 """
 
 from __future__ import annotations
