@@ -346,7 +346,7 @@ def test_compression_is_known_by_content(name: str, content: bytes, suffix: str,
     [
         ("sequence\tlabel", True),
         ("seq\tclass", True),
-        ("promoter seq\tkind", True),
+        ("site\tkind", True),
         ("ACGTN\tx", False),
         ("acgrykm\tx", False),
     ],
