@@ -194,6 +194,10 @@ class Head(nn.Module, ABC):
     loss_name: ClassVar[str] = "loss"
     """The name of the mean loss as a score: `loss`, or `nats` if it is nats per symbol."""
 
+    values_loss: str | None = None
+    """For numbers (`Values`): `mse`, `mae`, `huber` or `gaussian` if the loss is exactly that of the predictions, which
+    is then checked. None: any other loss. May be set in `__init__`."""
+
     @abstractmethod
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Sum of the losses (), and its number of terms (). Never a mean: means are taken once, at the log."""

@@ -30,7 +30,7 @@ class Regress(Head):
     def __init__(self, dim: int, target: Field, *, pool: Pool, dropout: float, loss: RegressionLoss) -> None:
         super().__init__()
         self.target: Any = target
-        self.kind = loss
+        self.kind = self.values_loss = loss
         self.pool = Pooling(pool, dim)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(dim, target.size * (2 if loss == "gaussian" else 1))

@@ -7,7 +7,9 @@ How depends on the target:
 * `Text`: the loss is the sum of -ln of the probabilities that the head's decoder gives the true symbols, one at a time.
   Without such a decoder, exp(-loss) sums to one over all texts that an input of two steps can have;
 * `Tags`: exp(-loss) sums to one over all taggings of two steps, or over those that the scheme allows;
-* `Values`: the loss is the squared, absolute or Huber error of the predictions, or a Gaussian's likelihood.
+* `Values`: for a head that says by `values_loss` which of these it has, the loss is the squared, absolute or Huber
+  error of the predictions, or a Gaussian's likelihood. Any other loss is compared with its own gradient: along it, the loss
+  must rise as the gradient says.
 
 A head whose predictions do not have these numbers is not checked.
 """
@@ -36,6 +38,16 @@ MAX_SEQUENCES = 1200
 
 LEAST_PROBABILITY = 1e-25
 """Probabilities below this are too small for single precision, so that their logarithm says nothing."""
+
+DIFFERENCE_TOLERANCE = 0.02
+"""How far finite differences in single precision may be from the gradient, as a share of it."""
+
+_ERROR_DESCRIPTIONS = {
+    "mse": "the sum of the predictions' squared errors",
+    "mae": "the sum of the predictions' absolute errors",
+    "huber": "the sum of the predictions' Huber errors",
+    "gaussian": "a Gaussian's negative log-likelihood",
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,9 @@ def reference_loss(model: Model, task: str, batch: Batch) -> ReferenceLoss | Non
         description = "the sum of the predictions' nats, each times its symbols,"
         return None if nats_of_symbols is None else ReferenceLoss.of_predictions(loss, nats_of_symbols, description)
     if isinstance(target, Values):
-        return _closest_error(target, batch.y, predictions, loss)
+        if head.values_loss is None:
+            return _rise_along_gradient(model, task, batch)
+        return _declared_error(head.values_loss, target, batch.y, predictions, loss)
     return None
 
 
@@ -196,8 +210,45 @@ def _sum_over_tags(model: Model, task: str, batch: Batch, target: Any) -> Refere
     return ReferenceLoss.of_distribution(closest, f"all {len(taggings)} ways to tag {steps} steps")
 
 
-def _closest_error(target: Any, y: Tensor, predictions: Sequence[Prediction], loss: float) -> ReferenceLoss | None:
-    """The kind of error that is closest to the loss: nothing says which of them a head minimises."""
+def _rise_along_gradient(model: Model, task: str, batch: Batch) -> ReferenceLoss:
+    """How fast the loss rises along its gradient, by finite differences, in units of the gradient's norm."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        loss, _, _ = model.loss(task, batch)
+        if not loss.requires_grad:
+            return ReferenceLoss(0.0, 1.0, "the loss has no gradient: it was detached")
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    moved = [(p, g.to_dense()) for p, g in zip(parameters, gradients, strict=True) if g is not None]
+    norm = math.sqrt(sum(float(gradient.double().square().sum()) for _, gradient in moved))
+    if norm == 0.0:
+        return ReferenceLoss(0.0, 1.0, "the gradient of the loss is zero")
+    values = [parameter.clone() for parameter, _ in moved]
+
+    def loss_at(distance: float) -> float:
+        for (parameter, gradient), value in zip(moved, values, strict=True):
+            parameter.copy_(value + gradient * (distance / norm))
+        return float(model.loss(task, batch)[0].double())
+
+    try:
+        # Long steps meet curvature and short ones rounding, so the best of several counts.
+        rises = [(loss_at(size) - loss_at(-size)) / (2.0 * size * norm) for size in (0.1, 0.03, 0.01, 0.003)]
+    finally:
+        for (parameter, _), value in zip(moved, values, strict=True):
+            parameter.copy_(value)
+    rise = min(rises, key=lambda ratio: abs(ratio - 1.0))
+    if abs(rise - 1.0) <= DIFFERENCE_TOLERANCE:
+        return ReferenceLoss(1.0, 1.0, "")
+    return ReferenceLoss(
+        rise,
+        1.0,
+        f"the gradient is not that of the loss, which rises {rise:.3g} times as fast: was a part detached?",
+    )
+
+
+def _declared_error(
+    kind: str, target: Any, y: Tensor, predictions: Sequence[Prediction], loss: float
+) -> ReferenceLoss | None:
+    """The error that the head says it minimises."""
     true = y.reshape(len(predictions), -1).double().numpy()
     try:
         means = np.stack([_encode(target, prediction.value) for prediction in predictions])
@@ -206,18 +257,17 @@ def _closest_error(target: Any, y: Tensor, predictions: Sequence[Prediction], lo
     errors = means - true
     distances = np.abs(errors)
     sums = {
-        "the sum of the predictions' squared errors": float((errors**2).sum()),
-        "the sum of the predictions' absolute errors": float(distances.sum()),
-        "the sum of the predictions' Huber errors": float(
-            np.where(distances <= 1.0, 0.5 * errors**2, distances - 0.5).sum()
-        ),
+        "mse": float((errors**2).sum()),
+        "mae": float(distances.sum()),
+        "huber": float(np.where(distances <= 1.0, 0.5 * errors**2, distances - 0.5).sum()),
     }
     deviations = _standard_deviations(target, predictions)
     if deviations is not None:
         nats = 0.5 * (math.log(2 * math.pi) + 2 * np.log(deviations) + (errors / deviations) ** 2)
-        sums = {"a Gaussian's negative log-likelihood": float(nats.sum())}
-    description = min(sums, key=lambda name: abs(sums[name] - loss))
-    return ReferenceLoss.of_predictions(loss, sums[description], description)
+        sums["gaussian"] = float(nats.sum())
+    if kind not in sums:
+        return None
+    return ReferenceLoss.of_predictions(loss, sums[kind], _ERROR_DESCRIPTIONS[kind])
 
 
 def _standard_deviations(target: Any, predictions: Sequence[Prediction]) -> np.ndarray | None:
