@@ -50,6 +50,7 @@ _MAGIC: Final = {
     b"\x1f\x8b": "is gzip",
     b"version https://git-lfs": "is a Git LFS pointer: the file itself was not fetched",
 }
+_CONVERT: Final = "convert other recordings, for example with: ffmpeg -i INPUT OUTPUT.wav"
 # Taggers and recorders put these behind the samples.
 _TAGS: Final = (b"TAG", b"ID3", b"id3 ", b"LIST", b"APETAGEX")
 
@@ -125,7 +126,10 @@ def decode(data: bytes, name: str = "") -> tuple[Samples, int]:
     suffix = Path(name).suffix.lower()
     file_format = _format_of(data)
     if file_format is None or (suffix in SUFFIXES and file_format != suffix):
-        raise ValueError(f"{'is named ' + suffix if suffix else 'is not audio'}, but {_describe_content(data)}")
+        content = _describe_content(data)
+        if suffix in SUFFIXES:
+            raise ValueError(f"is named {suffix}, but {content}; WAV and FLAC are read: {_CONVERT}")
+        raise ValueError(f"{content}; WAV and FLAC are read: {_CONVERT}")
     soundfile = _import_soundfile()
     if file_format == ".wav":
         frames = _check_wav(data)
@@ -218,12 +222,16 @@ def _describe_content(data: bytes) -> str:
         return "is a web page or XML"
     if not any(data[:64]):
         return "begins with zeros"
-    return f"begins with {data[:12]!r}"
+    return f"begins with the bytes {data[:12].hex(' ')}"
 
 
 def _check_wav(data: bytes) -> int:
     """The number of samples of each channel by the header, which is compared with the bytes."""
     stated = struct.unpack_from("<I", data, 4)[0] + 8
+    end_of_data = _end_of_samples(data)
+    if end_of_data is not None and (stated < end_of_data or stated == 0xFFFFFFFF + 8):
+        # Pipes cannot go back to write the length, and some writers get it wrong; the samples are all there.
+        stated = len(data)
     if stated in (8, 0xFFFFFFFF + 8):
         raise ValueError("was never finished: its header has no length (a recording that was cut off?)")
     if stated > len(data) + 1:  # the last byte may be the padding of an odd chunk, which some writers leave out
@@ -257,6 +265,20 @@ def _check_wav(data: bytes) -> int:
     if frames == 0:
         raise ValueError("has no samples")
     return frames
+
+
+def _end_of_samples(data: bytes) -> int | None:
+    """Where the data chunk ends, by its own size; None if there is no such chunk or it is not whole."""
+    offset = 12
+    while offset + 8 <= len(data):
+        name, size = data[offset : offset + 4], struct.unpack_from("<I", data, offset + 4)[0]
+        end = offset + 8 + size
+        if end > len(data):
+            return None
+        if name == b"data":
+            return int(end) if size else None
+        offset = end + size % 2
+    return None
 
 
 def _check_format(chunk: bytes) -> int:
@@ -310,7 +332,9 @@ def _read(soundfile: Any, data: bytes, dtype: str) -> tuple[NDArray[Any], int]:
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype=dtype, always_2d=True)
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise ValueError(f"cannot be decoded: {' '.join(str(error).split())[-160:]}") from None
+        # The whole message of libsndfile's error has the address of the buffer.
+        reason = str(getattr(error, "error_string", error))
+        raise ValueError(f"cannot be decoded: {' '.join(reason.split())[-160:]}") from None
     return samples, int(rate)
 
 

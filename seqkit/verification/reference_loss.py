@@ -8,8 +8,8 @@ How depends on the target:
   Without such a decoder, exp(-loss) sums to one over all texts that an input of two steps can have;
 * `Tags`: exp(-loss) sums to one over all taggings of two steps, or over those that the scheme allows;
 * `Values`: for a head that says by `values_loss` which of these it has, the loss is the squared, absolute or Huber
-  error of the predictions, or a Gaussian's likelihood. Any other loss is compared with its own gradient: along it, the loss
-  must rise as the gradient says.
+  error of the predictions, or a Gaussian's likelihood. Any other loss is compared with its own gradient: along it,
+  the loss must rise as the gradient says.
 
 A head whose predictions do not have these numbers is not checked.
 """

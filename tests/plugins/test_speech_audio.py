@@ -105,6 +105,13 @@ GOOD: dict[str, tuple[bytes, np.ndarray, int]] = {
         SINE,
         16000,
     ),
+    "a length as pipes write it": (
+        riff(chunk(b"fmt ", fmt()), chunk(b"data", pcm()), size=0xFFFFFFFF),
+        SINE,
+        16000,
+    ),
+    "no length": (riff(chunk(b"fmt ", fmt()), chunk(b"data", pcm()), size=0), SINE, 16000),
+    "a length that is too small": (riff(chunk(b"fmt ", fmt()), chunk(b"data", pcm()), size=100), SINE, 16000),
     "other chunks": (
         riff(chunk(b"LIST", b"abc"), chunk(b"fmt ", fmt()), chunk(b"fact", b"1234"), chunk(b"data", pcm())),
         SINE,
@@ -127,7 +134,7 @@ GOOD: dict[str, tuple[bytes, np.ndarray, int]] = {
 
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "is empty"),
-    "three bytes": (b"RIF", "begins with b'RIF'"),
+    "three bytes": (b"RIF", "begins with the bytes 52 49 46"),
     "a web page": (b"\n<!DOCTYPE html><html><body>404</body></html>", "is a web page"),
     "zeros": (bytes(1000), "begins with zeros"),
     "a zip": (b"PK\x03\x04" + bytes(100), "is a zip archive"),
@@ -150,8 +157,14 @@ BAD: dict[str, tuple[bytes, str]] = {
         riff(chunk(b"fmt ", fmt()), b"data" + struct.pack("<I", 200) + pcm(), size=36 + 200),
         "has 600 bytes behind the end",
     ),
-    "never finished": (riff(chunk(b"fmt ", fmt()), chunk(b"data", pcm()), size=0xFFFFFFFF), "was never finished"),
-    "never begun": (riff(chunk(b"fmt ", fmt()), chunk(b"data", pcm()), size=0), "was never finished"),
+    "never finished": (
+        riff(chunk(b"fmt ", fmt()), b"data" + struct.pack("<I", 0xFFFFFFFF) + pcm(), size=0xFFFFFFFF),
+        "was never finished",
+    ),
+    "never begun": (
+        riff(chunk(b"fmt ", fmt()), b"data" + struct.pack("<I", 900) + pcm(), size=0),
+        "was never finished",
+    ),
     "no samples": (riff(chunk(b"fmt ", fmt()), chunk(b"data", b"")), "has no samples"),
     "no data": (riff(chunk(b"fmt ", fmt())), "has no data chunk"),
     "no format": (riff(chunk(b"data", pcm())), "has no fmt chunk before its samples"),
@@ -193,6 +206,19 @@ BAD_FLAC: dict[str, tuple[bytes, str]] = {
     ),
     "another length": (flac()[:25] + bytes([flac()[25] ^ 8]) + flac()[26:], "."),
 }
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3", "", ".opus"])
+def test_other_audio_is_refused_with_what_is_read_and_how_to_convert_it(suffix: str) -> None:
+    with pytest.raises(ValueError, match=r"^is Ogg; WAV and FLAC are read: convert .* ffmpeg"):
+        decode(b"OggS" + bytes(100), f"clip{suffix}")
+
+
+def test_no_refusal_has_the_address_of_an_object() -> None:
+    for data in (flac()[: len(flac()) // 2], flac()[:60] + bytes(200), b"fLaC" + bytes(60)):
+        with pytest.raises(ValueError, match=r".") as refusal:
+            decode(data, "clip.flac")
+        assert "object at" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("name", GOOD)
