@@ -7,8 +7,14 @@ Exit codes: 0 ok; 1 the run failed; 2 usage, recipe or data error; 130 Ctrl-C; 1
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_CONTROLS: Final = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\ud800-\\udfff]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,15 @@ class Interrupted(SeqkitError):
     def __init__(self, message: str, exit_code: int = 130) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def printable(text: str) -> str:
+    """The text with escapes (`\\u001b`) for what would control a terminal or reverse what follows it.
+
+    These are control characters other than the line feed and the tab, marks of the direction of writing, and what
+    cannot be encoded. The escapes are those of JSON, so JSON stays the same JSON.
+    """
+    return text if _CONTROLS.search(text) is None else _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def name_hint(name: str, known: Sequence[str], *, label: str = "available", if_none: str = "none is installed") -> str:

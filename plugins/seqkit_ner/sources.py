@@ -325,7 +325,7 @@ def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, hel
     def file(split: str) -> Path:
         file_path = path / str(names["train" if split == "dev" and not has_dev else split])
         if not all(item.is_file() for item in files_of(file_path)):
-            raise DataError(Problem(str(file_path), "there is no such file", _missing_file_hint(split)))
+            raise DataError(Problem(str(file_path), _why_not_file(file_path), _missing_file_hint(split)))
         return file_path
 
     def read(split: str) -> Iterator[Example]:
@@ -369,6 +369,10 @@ def is_held_out(words: Sequence[str], share: float) -> bool:
     """Whether a sentence of train is dev. It depends on the words alone, so repeats of a sentence are in one split."""
     digest = hashlib.blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
+
+
+def _why_not_file(path: Path) -> str:
+    return "is not a regular file, but a folder, a pipe or a device" if path.exists() else "there is no such file"
 
 
 def _missing_file_hint(split: str) -> str:

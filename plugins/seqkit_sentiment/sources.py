@@ -246,7 +246,7 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, sha
     def file(split: str) -> Path:
         file_path = path / str(names[split if split in own else "train"])
         if not all(item.is_file() or item.is_dir() for item in files_of(file_path)):
-            raise DataError(Problem(str(file_path), "there is no such file", _missing_file_hint(split)))
+            raise DataError(Problem(str(file_path), _why_not_file(file_path), _missing_file_hint(split)))
         return file_path
 
     def grouped(file_path: Path) -> Iterator[tuple[Example, str]]:
@@ -324,6 +324,10 @@ def _rename_labels(examples: Iterable[Example], names: Mapping[str, str]) -> Ite
 
 def _facts(dataset: Dataset) -> dict[str, Any]:
     return {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about}
+
+
+def _why_not_file(path: Path) -> str:
+    return "is not a regular file, but a folder, a pipe or a device" if path.exists() else "there is no such file"
 
 
 def _missing_file_hint(split: str) -> str:

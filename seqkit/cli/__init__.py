@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from seqkit._version import __version__
+from seqkit.cli.output import echo
 from seqkit.errors import SeqkitError, suggest
 from seqkit.public_api import DoorWarning
 from seqkit.runtime import allocator
@@ -91,7 +92,7 @@ def _plugin_tracebacks(message: str) -> str:
 
 
 def _exit(ctx: click.Context, message: str, code: int) -> NoReturn:
-    click.echo(message, err=True)
+    echo(message, err=True)
     ctx.exit(code)
 
 

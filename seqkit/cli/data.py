@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from seqkit.cli.options import JSON_OBJECT, QUIET, SET, STRICT
+from seqkit.cli.output import echo, echo_json
 
 
 @click.command("data")
@@ -41,10 +40,10 @@ def command(recipe: str, sets: tuple[str, ...], examples: int, strict: bool, as_
             name: make_card(task_data).facts() | ({"examples": shown[name]} if examples else {})
             for name, task_data in data.items()
         }
-        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        echo_json(facts)
     else:
         for number, (name, task_data) in enumerate(data.items()):
             card = make_card(task_data)
             lines = [*format_card(card), *format_warnings(card), *format_examples(shown[name])]
-            click.echo("\n".join(["", *lines] if number else lines))
+            echo("\n".join(["", *lines] if number else lines))
     refuse(data, strict=strict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from typing import Literal
 import click
 
 from seqkit.cli.options import JSON_LIST
+from seqkit.cli.output import echo, echo_json
 from seqkit.errors import UsageError
 
 PATIENCE = 5.0
@@ -50,9 +50,9 @@ def command(ctx: click.Context, as_json: bool) -> None:
         for issue in check():
             issues.append(issue)
             if not as_json:
-                click.echo(f"{issue.level:<4}  {issue.about}: {issue.message}")
+                echo(f"{issue.level:<4}  {issue.about}: {issue.message}")
     if as_json:
-        click.echo(json.dumps([issue.facts() for issue in issues], indent=1, ensure_ascii=False))
+        echo_json([issue.facts() for issue in issues])
     if any(issue.level == "bad" for issue in issues):
         ctx.exit(1)
 

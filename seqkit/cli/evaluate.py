@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seqkit.cli.options import DEVICE, JSON_OBJECT, MODEL_FOLDER, QUIET, TASK, choose_task
+from seqkit.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from seqkit.inference.evaluate import EvaluationResult
@@ -78,14 +77,14 @@ def command(
         _write_predictions(predictions, results, top)
     if as_json:
         plain = {name: class_report.facts() for name, class_report in reports.items()}
-        click.echo(json.dumps(scores | ({"report": plain} if report else {}), indent=1))
+        echo_json(scores | ({"report": plain} if report else {}))
         return
     for key, value in scores.items():
-        click.echo(f"{key:<40} {value:.4f}")
+        echo(f"{key:<40} {value:.4f}")
     for made in reports.values():
-        click.echo("")
+        echo("")
         for line in made.lines():
-            click.echo(line)
+            echo(line)
 
 
 def _open_data(
@@ -150,4 +149,4 @@ def _write_predictions(path: Path, results: dict[str, EvaluationResult], top: in
         atomic.write(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise atomic.write_error(error, path.absolute().parent) from error
-    print(f"{path}: {len(records):,} predictions", file=sys.stderr)
+    echo(f"{path}: {len(records):,} predictions", err=True)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK, choose_task
+from seqkit.cli.output import echo
 
 
 @click.command("generate")
@@ -58,10 +59,10 @@ def command(
     options: Any = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     if model.head(name).writes:
         for text in write(model, name, tasks[name], prompt=prompt, count=count, seed=seed, **options):
-            click.echo(text)
+            echo(text)
         return
     for number in range(count):
-        click.echo(prompt, nl=False)
+        echo(prompt, nl=False)
         for symbol in generate(model, name, tasks[name][1], prompt=prompt, seed=seed + number, **options):
-            click.echo(symbol, nl=False)
-        click.echo()
+            echo(symbol, nl=False)
+        echo()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from seqkit.cli.options import QUIET, SET
+from seqkit.cli.output import echo, echo_json
 
 
 @click.command("plan")
@@ -43,10 +43,10 @@ def command(recipe: str, sets: tuple[str, ...], no_measure: bool, write: bool, a
     for plan in plans:
         if as_json:
             choices = [choice.facts() for choice in plan.choices]
-            click.echo(json.dumps({"task": plan.task, "ways": choices, "best": plan.best, "lanes": plan.lanes}))
+            echo_json({"task": plan.task, "ways": choices, "best": plan.best, "lanes": plan.lanes}, indent=None)
         else:
-            click.echo("\n".join(format_plan(plan)))
+            echo("\n".join(format_plan(plan)))
     if write and plans[0].choices:
         changed = rewrite.write(Path(recipe), checked, plans[0].choices[plans[0].best].settings)
         settings = ", ".join(f"{name}: {'null' if value is None else value}" for name, value in changed.items())
-        click.echo(f"{recipe}: wrote {settings}" if changed else f"{recipe}: nothing to change", err=True)
+        echo(f"{recipe}: wrote {settings}" if changed else f"{recipe}: nothing to change", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seqkit.cli.options import JSON_LIST, JSON_OBJECT
+from seqkit.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from seqkit.plugin_tools.scaffold import PluginKind
@@ -43,13 +43,13 @@ def list_(as_json: bool) -> None:
 
     rows = list_rows()
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        echo_json(rows)
         return
     header = ["kind", "name", "distribution", "object", ""]
     cells = [
         [row["kind"], row["name"], f"{row['distribution']} {row['version']}", row["value"], row["note"]] for row in rows
     ]
-    click.echo(format_table([header, *cells]))
+    echo(format_table([header, *cells]))
 
 
 @command.command("new")
@@ -69,9 +69,9 @@ def new(name: str, kind: PluginKind, out: Path | None, as_json: bool) -> None:
     folder = scaffold.new(name, kind, out)
     if as_json:
         files = sorted(scaffold.render(name, kind))
-        click.echo(json.dumps({"name": name, "kind": kind, "folder": str(folder), "files": files}, indent=1))
+        echo_json({"name": name, "kind": kind, "folder": str(folder), "files": files})
         return
-    click.echo(
+    echo(
         f"{folder}: the {kind} '{name}', ready to be installed, tested and run:\n\n"
         f"  cd {folder}\n"
         '  pip install -e ".[dev]"\n'
@@ -94,10 +94,10 @@ def info(name: str, timeout: float, as_json: bool) -> None:
 
     reports = list(probe(find_plugins(name), patience=timeout))
     if as_json:
-        click.echo(json.dumps([report.facts() | distribution_facts(report.plugin) for report in reports], indent=1))
+        echo_json([report.facts() | distribution_facts(report.plugin) for report in reports])
         return
     for number, report in enumerate(reports):
-        click.echo("\n" * bool(number) + describe_report(report))
+        echo("\n" * bool(number) + describe_report(report))
 
 
 @command.command("doctor")
@@ -122,17 +122,17 @@ def doctor(ctx: click.Context, name: str | None, timeout: float, as_json: bool) 
         reports.append(report)
         if not as_json:
             for line in doctor_lines(report, show_traceback=name is not None):
-                click.echo(line)
+                echo(line)
     damaged = registry.unreadable() if name is None else {}
     if as_json:
         rows = [report.facts() for report in reports]
         rows += [{"kind": None, "name": path, "state": "bad", "cause": cause} for path, cause in damaged.items()]
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        echo_json(rows)
     else:
         for path, cause in damaged.items():
-            click.echo(f"bad     {path}\n        its metadata cannot be read: {cause}; reinstall or remove it")
+            echo(f"bad     {path}\n        its metadata cannot be read: {cause}; reinstall or remove it")
         counts = Counter([*(report.level for report in reports), *("bad" for _ in damaged)])
-        click.echo(", ".join(f"{counts[level]} {level}" for level in ("ok", "note", "missing", "bad") if counts[level]))
+        echo(", ".join(f"{counts[level]} {level}" for level in ("ok", "note", "missing", "bad") if counts[level]))
     if damaged or any(report.level == "bad" for report in reports):
         ctx.exit(1)
 
@@ -163,16 +163,16 @@ def check(ctx: click.Context, name: str, sets: tuple[str, ...], timeout: float, 
     rows = []
     for plugin in plugins:
         if not as_json:
-            click.echo(f"{plugin.kind.removesuffix('s')} {plugin.full_name} {plugin.version}")
+            echo(f"{plugin.kind.removesuffix('s')} {plugin.full_name} {plugin.version}")
         for result in check(plugin, options):
             rows.append({"kind": plugin.kind, "plugin": plugin.full_name, **result.facts()})
             if not as_json:
-                click.echo(f"  {result}")
+                echo(f"  {result}")
     broken = sum(not row["passed"] for row in rows)
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        echo_json(rows)
     elif broken:
-        click.echo(f"{broken} of {len(rows)} contracts are broken")
+        echo(f"{broken} of {len(rows)} contracts are broken")
     if broken:
         ctx.exit(1)
 

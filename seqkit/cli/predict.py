@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK, choose_task
+from seqkit.cli.output import echo
 
 if TYPE_CHECKING:
     from seqkit.inference.predict import Outcome
@@ -92,9 +93,9 @@ def command(
     columns = ["id", *(["input"] if shows_input else []), "prediction", "confidence"]
     columns += [*(["scores"] if scores else []), "error"]
     for line in csv_lines(records, columns) if as_csv else json_lines(records):
-        click.echo(line)
+        echo(line)
     if counts["errors"]:
-        click.echo(f"{counts['errors']:,} of {counts['inputs']:,} inputs cannot be used: see their `error`", err=True)
+        echo(f"{counts['errors']:,} of {counts['inputs']:,} inputs cannot be used: see their `error`", err=True)
         ctx.exit(1)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
 from seqkit.cli.options import SET
+from seqkit.cli.output import echo, echo_json
 
 
 @click.command("prove")
@@ -30,14 +30,14 @@ def command(what: str, sets: tuple[str, ...], as_json: bool) -> None:
         failed += not result.passed
         if as_json:
             row = {"contract": result.contract, "where": result.where, "moved": result.moved}
-            click.echo(json.dumps(row | {"passed": result.passed, "cause": result.cause}))
+            echo_json(row | {"passed": result.passed, "cause": result.cause}, indent=None)
         elif result.passed and "(" in result.where:  # a combination of the encoder's options: there are many
             encoder = result.where.partition("(")[0]
             passed_combinations[encoder] = passed_combinations.get(encoder, 0) + 1
         else:
-            click.echo(str(result))
+            echo(str(result))
     for encoder, count in passed_combinations.items():
-        click.echo(f"ok    encoder {encoder}: {count} contracts hold over all combinations of its options")
+        echo(f"ok    encoder {encoder}: {count} contracts hold over all combinations of its options")
     if failed:
-        click.echo(f"{failed} contracts failed", err=True)
+        echo(f"{failed} contracts failed", err=True)
         sys.exit(1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from seqkit.cli.options import JSON_LIST, JSON_OBJECT, SET
+from seqkit.cli.output import echo, echo_json
 
 
 @click.group("recipes")
@@ -26,11 +26,11 @@ def list_(as_json: bool) -> None:
         for name, file in bundled.find_files().items()
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        echo_json(rows)
         return
     width = max((len(str(row["name"])) for row in rows), default=0)
     for row in rows:
-        click.echo(f"{row['name']:<{width}}  {row['about'][0] if row['about'] else ''}".rstrip())
+        echo(f"{row['name']:<{width}}  {row['about'][0] if row['about'] else ''}".rstrip())
 
 
 @command.command()
@@ -43,12 +43,12 @@ def show(recipe: str, resolved: bool, sets: tuple[str, ...]) -> None:
     from seqkit.recipe import load, read
 
     if resolved:
-        click.echo(load(recipe, sets).resolved(), nl=False)
+        echo(load(recipe, sets).resolved(), nl=False)
         return
     if sets:
         raise UsageError("--set changes what --resolved prints; without it the file is printed as it is")
     data, _ = read(recipe)
-    click.echo(data.decode("utf-8", "replace"), nl=not data.endswith(b"\n"))
+    echo(data.decode("utf-8", "replace"), nl=not data.endswith(b"\n"))
 
 
 @command.command()
@@ -67,17 +67,17 @@ def check(ctx: click.Context, recipe: str, sets: tuple[str, ...], as_json: bool)
         if not as_json:
             raise
         problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in error.problems]
-        click.echo(json.dumps({"recipe": recipe, "ok": False, "problems": problems}, indent=1, ensure_ascii=False))
+        echo_json({"recipe": recipe, "ok": False, "problems": problems})
         ctx.exit(error.exit_code)
     tasks: list[dict[str, Any]] = [
         {"name": entry.name, "use": entry.use, "head": entry.head.use} for entry in checked.tasks.values()
     ]
     if as_json:
         facts = {"tasks": tasks, "encoder": checked.encoder.use, "seed": checked.seed, "device": checked.device}
-        click.echo(json.dumps({"recipe": recipe, "ok": True, "problems": [], **facts}, indent=1, ensure_ascii=False))
+        echo_json({"recipe": recipe, "ok": True, "problems": [], **facts})
         return
     summary = ", ".join(f"{task['name']} ({task['head']})" for task in tasks)
-    click.echo(f"{checked.source}: ok: {summary} on {checked.encoder.use}")
+    echo(f"{checked.source}: ok: {summary} on {checked.encoder.use}")
 
 
 @command.command()
@@ -93,4 +93,4 @@ def schema() -> None:
         if report.diagnosis is not None:
             registry.mark_failing(report.plugin, report.diagnosis)
 
-    click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+    echo_json(json_schema())

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from seqkit.cli.options import QUIET, SET
+from seqkit.cli.output import echo
 
 
 @click.command("reproduce")
@@ -59,11 +60,11 @@ def command(
         if alone:
             result = replace(result, gains=measure_gains(checked, result, out=out, progress=progress, tell=say))
     for verdict in result.verdicts:
-        click.echo(str(verdict))
+        echo(str(verdict))
     for gain in result.gains:
-        click.echo(str(gain))
+        echo(str(gain))
     mean = sum(result.minutes) / len(result.minutes)
-    click.echo(f"{mean:.1f} minutes a run, {result.parameters:,} parameters")
+    echo(f"{mean:.1f} minutes a run, {result.parameters:,} parameters")
     if as_json is not None:
         as_json.write_text(json.dumps(result.facts(), indent=1) + "\n", encoding="utf-8")
     if not result.passed:

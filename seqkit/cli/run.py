@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seqkit.cli.options import QUIET, SET, STRICT
+from seqkit.cli.output import echo, echo_json
 from seqkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> dict[str, float]:
     steps, train = run.opened_status.get("steps", 0), recipe.train
     length = f"train.steps={2 * int(steps)}" if train.steps is not None else f"train.epochs={2 * train.epochs}"
     patience = f" (train.patience is {train.patience}; set it too if it has ended training)" if train.patience else ""
-    click.echo(
+    echo(
         f"{run.folder}: finished after {steps:,} steps; nothing is left to do. To train on: "
         f"seqkit run --resume {run.folder} --set {length}{patience}",
         err=True,
@@ -151,11 +151,11 @@ def _show_scores(recipe: Recipe, folder: Path, scores: Mapping[str, float], best
     from seqkit.experiments.expectations import ExpectedRange
 
     if as_json:
-        click.echo(json.dumps({**scores, "run": str(folder), "best_step": best_step}, indent=1))
+        echo_json({**scores, "run": str(folder), "best_step": best_step})
         return
     for key, value in scores.items():
         expected = ExpectedRange.of(recipe.expect.get(key, {}))
         verdict = "" if expected is None else f"   expected {expected}: {expected.judge(value)}"
-        click.echo(f"{key:<40} {value:.4f}{verdict}")
-    click.echo(f"{'best checkpoint at step':<40} {best_step}")
-    click.echo(f"{'run folder':<40} {folder}")
+        echo(f"{key:<40} {value:.4f}{verdict}")
+    echo(f"{'best checkpoint at step':<40} {best_step}")
+    echo(f"{'run folder':<40} {folder}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from seqkit.cli.options import JSON_LIST
+from seqkit.cli.output import echo, echo_json
 
 
 @click.command("tasks")
@@ -17,6 +16,6 @@ def command(as_json: bool) -> None:
 
     rows = list_rows("tasks")
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        echo_json(rows)
         return
-    click.echo(format_table([[row["name"], f"{row['distribution']} {row['version']}", row["note"]] for row in rows]))
+    echo(format_table([[row["name"], f"{row['distribution']} {row['version']}", row["note"]] for row in rows]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import click
 
 from seqkit.cli.options import QUIET, SET
+from seqkit.cli.output import echo, echo_json
 
 
 @click.command("verify-resume")
@@ -62,12 +62,12 @@ def command(
         steps=None if full else steps,
         seed=seed,
         folder=folder,
-        tell=lambda sentence: None if quiet else click.echo(sentence, err=True),
+        tell=lambda sentence: None if quiet else echo(sentence, err=True),
     )
     if out is not None:
         write_json(out / "certificate.json", certificate.facts())
     elif certificate.equal:
         shutil.rmtree(folder)
-    click.echo(json.dumps(certificate.facts(), indent=1) if as_json else str(certificate))
+    echo_json(certificate.facts()) if as_json else str(certificate)
     if not certificate.equal:
         sys.exit(1)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from seqkit.inference.evaluate import EvaluationResult
+from seqkit.io.atomic import json_safe
 from seqkit.types import JSON, Prediction
 
 
@@ -49,7 +50,7 @@ def _top(scores: JSON, count: int) -> JSON:
 
 def json_lines(records: Iterable[Mapping[str, JSON]]) -> Iterator[str]:
     """Each record as a line of JSON, without its line end."""
-    return (json.dumps(record, ensure_ascii=False, default=str) for record in records)
+    return (json.dumps(json_safe(record), ensure_ascii=False, allow_nan=False, default=str) for record in records)
 
 
 def csv_lines(records: Iterable[Mapping[str, JSON]], columns: Iterable[str]) -> Iterator[str]:
@@ -73,4 +74,4 @@ def _csv_line(cells: list[Any]) -> str:
 def _cell(value: JSON) -> JSON:
     if value is None or isinstance(value, str | int | float):
         return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(json_safe(value), ensure_ascii=False, allow_nan=False, default=str)

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias
 
-from seqkit.errors import DataError, Problem, RunError
+from seqkit.errors import DataError, Problem, RunError, printable
 from seqkit.io.atomic import format_bytes, sync_folder
 from seqkit.io.cache import cache_folder, sha256_of
 from seqkit.io.transfer import TransferBroken, TransferRefused, receive
@@ -259,7 +259,7 @@ def _tell(line: str) -> None:
     if tell is not None:
         tell(line)
     else:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
 
 
 def _check_path(path: str) -> None:

@@ -15,6 +15,7 @@ from typing import IO, Any, NoReturn, TypeAlias
 import numpy as np
 
 from seqkit.errors import DataError, Problem
+from seqkit.regular_files import open_regular
 
 WordKey: TypeAlias = Callable[[str], str]
 """Maps a word to the form under which it is looked up."""
@@ -78,7 +79,7 @@ def read_vectors(path: Path, wanted: Collection[str], key: WordKey = str) -> dic
 def _rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
     """(line number, word, its numbers as bytes) of each line."""
     try:
-        file: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+        file: Any = gzip.open(open_regular(path), "rb") if path.suffix == ".gz" else open_regular(path)  # noqa: SIM115
     except OSError as error:
         _fail(path, None, f"cannot be opened: {error.strerror}")
     width, line = 0, 0

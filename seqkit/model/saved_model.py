@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 
-from seqkit.errors import DataError, Problem, RunError, SeqkitError
+from seqkit.errors import DataError, Problem, RunError, SeqkitError, printable
 from seqkit.io import atomic
 from seqkit.io.cache import sha256_of
 from seqkit.model.bounded_build import SkipDraws, limit_size, needs_draws
@@ -134,7 +134,7 @@ def _load_best(run: Path, device: torch.device | str) -> tuple[Model, Recipe, di
     recipe = load(str(run / "resolved.yaml"))
     tasks = _restore_tasks(recipe, fields, run / "fields.json")
     model = _with_weights(recipe, tasks, weights, run)
-    print(f"{run}: not finished; this is its best checkpoint so far, of step {step:,}", file=sys.stderr)
+    print(printable(f"{run}: not finished; this is its best checkpoint so far, of step {step:,}"), file=sys.stderr)
     return model.to(device), recipe, tasks
 
 
@@ -143,7 +143,7 @@ def _pin_plugins(path: Path, subject: str) -> None:
     plugins = _read_json(path)
     provenance.pin_recorded(plugins, subject)
     for line in provenance.describe_changes(plugins, subject):
-        print(f"warning: {line}", file=sys.stderr)
+        print(printable(f"warning: {line}"), file=sys.stderr)
 
 
 def _with_weights(

@@ -13,6 +13,7 @@ from seqkit.readers.json_lines import json_array, jsonl
 from seqkit.readers.line_reader import fail, kept_lines, list_names, numbered
 from seqkit.readers.tables import Column, examples_of, plain_rows, quoted_rows
 from seqkit.reading import report_columns, report_left_out, report_remark
+from seqkit.regular_files import open_regular
 from seqkit.types import Example, Flaw
 
 FormatName: TypeAlias = Literal["tsv", "csv", "jsonl", "json", "parquet", "fasttext"]
@@ -242,7 +243,7 @@ def _by_content(path: Path, encoding: str) -> FormatName:
         DataError: it cannot be told.
     """
     if path.is_file():
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if file.read(4) == b"PAR1":
                 return "parquet"
     first = next((line for line in numbered(path, encoding=encoding) if line.text.strip()), None)

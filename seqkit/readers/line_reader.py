@@ -16,6 +16,7 @@ from typing import IO, Any, Final, NamedTuple, NoReturn
 
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.reading import report_left_out
+from seqkit.regular_files import open_regular
 
 LONGEST_LINE: Final = 1 << 28
 """Bytes. A longer line is refused, because it is hardly a line of text; it may be a decompression bomb."""
@@ -141,7 +142,7 @@ def pieces(path: Path | str, size: int = 1 << 20) -> Iterator[Piece]:
 @contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
     try:
-        raw = path.open("rb")
+        raw = open_regular(path)
     except IsADirectoryError:
         fail(path, None, None, "is a folder, not a file")
     except FileNotFoundError:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from typing import Any, Final
 
+from seqkit.errors import printable
+
 PATIENCE: Final = 10.0
 """Seconds after which an unfinished import is reported."""
 
@@ -113,4 +115,4 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 def _report(sentence: str) -> None:
-    print(f"seqkit: {sentence}", file=sys.stderr)
+    print(printable(f"seqkit: {sentence}"), file=sys.stderr)

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from seqkit.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -214,7 +216,7 @@ def _is_terminal(stream: TextIO) -> bool:
 
 def _without_controls(line: str) -> str:
     """The line without control characters: data must not move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else " " for c in line)
+    return printable(line.replace("\r\n", " ").replace("\n", " ").replace("\t", " "))
 
 
 def _format_value(value: object) -> str:

@@ -18,6 +18,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import summary as _summary
 
+from seqkit.errors import printable
 from seqkit.io import atomic
 from seqkit.io.redact import scrub_urls
 from seqkit.runs import event_files, plots
@@ -67,7 +68,7 @@ class Board:
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Markdown, credentials in URLs masked. For text from data or from a file use `source` or `table`."""
-        self._add(step, summaries.text(tag, scrub_urls(markdown)))
+        self._add(step, summaries.text(tag, printable(scrub_urls(markdown))))
 
     def source(self, tag: str, text: str, step: int = 0) -> None:
         """Text as it is, in a fixed-width block: a recipe, a report."""

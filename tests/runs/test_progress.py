@@ -88,7 +88,7 @@ def test_nothing_from_data_moves_the_cursor() -> None:
     with Progress(stream=out) as progress:
         progress.say("a\x1b[2Jb\rc\u2028d")
         progress.update(1, 2, label="x\x1b[31m\ny")
-    assert out.getvalue().splitlines() == ["a [2Jb c d", "step 1/2 (50%)  label x [31m y"]
+    assert out.getvalue().splitlines() == [r"a\u001b[2Jb\u000dc\u2028d", r"step 1/2 (50%)  label x\u001b[31m y"]
     assert "\x1b" not in out.getvalue()
 
 
