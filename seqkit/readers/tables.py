@@ -177,7 +177,7 @@ def _separator_hint(fields: Sequence[str]) -> str:
     if len(fields) == 1:
         for name, sign in (("a tab", "\t"), ("a semicolon", ";"), ("a vertical bar", "|"), ("a comma", ",")):
             if sign in fields[0]:
-                return f"if {name} separates its columns, say so with the task's `separator`"
+                return f"{name} seems to separate its columns; tasks with an option `separator` can read that"
     return ""
 
 

@@ -111,7 +111,7 @@ def test_what_separates_nothing(separator: str) -> None:
 def test_another_separator_is_suggested(tmp_path: Path) -> None:
     path = write(tmp_path, b"a;b\n", "a.csv")
     assert refusal(lambda: table(path)).endswith(
-        "if a semicolon separates its columns, say so with the task's `separator`"
+        "a semicolon seems to separate its columns; tasks with an option `separator` can read that"
     )
 
 
