@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqkit import MissingExtra
+from seqkit.reading import report_changed
 
 Samples = NDArray[np.float32]
 
@@ -132,7 +133,7 @@ def decode(data: bytes, name: str = "") -> tuple[Samples, int]:
         raise ValueError(f"{content}; WAV and FLAC are read: {_CONVERT}")
     soundfile = _import_soundfile()
     if file_format == ".wav":
-        frames = _check_wav(data)
+        frames = _check_wav(data, name)
         samples, rate = _read(soundfile, data, "float64")
         if len(samples) != frames:
             raise ValueError(f"has {len(samples):,} samples, but its header says {frames:,}")
@@ -225,12 +226,13 @@ def _describe_content(data: bytes) -> str:
     return f"begins with the bytes {data[:12].hex(' ')}"
 
 
-def _check_wav(data: bytes) -> int:
+def _check_wav(data: bytes, name: str) -> int:
     """The number of samples of each channel by the header, which is compared with the bytes."""
     stated = struct.unpack_from("<I", data, 4)[0] + 8
     end_of_data = _end_of_samples(data)
     if end_of_data is not None and (stated < end_of_data or stated == 0xFFFFFFFF + 8):
         # Pipes cannot go back to write the length, and some writers get it wrong; the samples are all there.
+        report_changed("WAV file whose RIFF length is wrong, read by its data chunk", name or "audio")
         stated = len(data)
     if stated in (8, 0xFFFFFFFF + 8):
         raise ValueError("was never finished: its header has no length (a recording that was cut off?)")
@@ -243,15 +245,15 @@ def _check_wav(data: bytes) -> int:
     frames: int | None = None
     offset = 12
     while offset + 8 <= min(stated, len(data)):
-        name, size = data[offset : offset + 4], struct.unpack_from("<I", data, offset + 4)[0]
+        kind, size = data[offset : offset + 4], struct.unpack_from("<I", data, offset + 4)[0]
         beyond = offset + 8 + size - min(len(data), stated)
         if beyond > 0:
-            raise ValueError(f"is truncated: its chunk {_printable(name)} goes {beyond:,} bytes beyond the end")
-        if name == b"fmt ":
+            raise ValueError(f"is truncated: its chunk {_printable(kind)} goes {beyond:,} bytes beyond the end")
+        if kind == b"fmt ":
             if block:
                 raise ValueError("has two fmt chunks")
             block = _check_format(data[offset + 8 : offset + 8 + size])
-        elif name == b"data":
+        elif kind == b"data":
             if not block:
                 raise ValueError("has no fmt chunk before its samples")
             if frames is not None:

@@ -99,7 +99,17 @@ class WordLayer(nn.Module):
         table[len(table) - len(rows) :].copy_(rows)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, columns + M) ids, (B,) -> (B, T, dim), zero past each sequence's end."""
+        """(B, T, columns + M) ids, (B,) -> (B, T, dim), zero past each sequence's end.
+
+        Raises:
+            UsageError: the layer is being traced by `torch.jit.trace`.
+        """
+        if torch._C._get_tracing_state() is not None:
+            # What is recorded for one batch is wrong for another, and running it can end the process.
+            raise UsageError(
+                "a model with words cannot be traced by torch.jit.trace: what it computes depends on the words of a "
+                "batch, not only on its shape; call the model itself"
+            )
         batch, time = x.shape[:2]
         real = upload(real_rows(lengths, time), x.device)
         rows = x.flatten(0, 1).index_select(0, real).long()

@@ -190,3 +190,14 @@ def test_a_saved_model_needs_no_file(vectors: Path) -> None:
     x = torch.from_numpy(field.encode(TEXTS[0]).astype(np.int64))[None]
     lengths = torch.tensor([x.shape[1]])
     assert torch.equal(restored.eval()(x, lengths)[0], layer.eval()(x, lengths)[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:FutureWarning", "ignore:.*torch.jit.trace.*:DeprecationWarning")
+@pytest.mark.parametrize("characters", ["none", "lstm", "conv"])
+def test_tracing_is_refused(characters: Any) -> None:
+    """A traced layer ended the process by a double free on a batch of another shape."""
+    layer = WordLayer(12, words=20, letters=10, columns=2, characters=characters, char_dim=4, char_hidden=6).eval()
+    x, lengths = torch.ones(3, 4, 7, dtype=torch.int64), torch.tensor([4, 2, 1])
+    with pytest.raises(UsageError, match="cannot be traced"):
+        torch.jit.trace(layer, (x, lengths), check_trace=False)
+    assert layer(x, lengths)[0].shape == (3, 4, 12)

@@ -22,6 +22,8 @@ from seqkit_speech import audio  # noqa: E402
 from seqkit_speech.archive import Archive  # noqa: E402
 from seqkit_speech.audio import FileAudio, Folder, decode, resample, scale_to_full_scale, sinc_resample  # noqa: E402
 
+from seqkit.reading import collect_reports  # noqa: E402
+
 PCM, ADPCM, FLOAT, ALAW, MULAW, IMA, MP3, EXTENSIBLE = 1, 2, 3, 6, 7, 0x11, 0x55, 0xFFFE
 GUID = bytes.fromhex("000000001000800000aa00389b71")
 SINE = np.sin(np.arange(400) * 0.1) * 0.5
@@ -517,3 +519,12 @@ def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
     path = patched(zipped(tmp_path / "a.zip", ("good.wav", wav())), nameless)
     with pytest.raises(DataError, match="has no name"):
         Archive(path).names()
+
+
+def test_a_wrong_length_is_reported() -> None:
+    with collect_reports() as reading:
+        decode(riff(chunk(b"fmt ", fmt()), chunk(b"data", pcm()), size=0xFFFFFFFF), "clip.wav")
+        decode(wav(), "other.wav")
+    ((kind, counted),) = reading.changed.items()
+    assert "RIFF length" in kind
+    assert (counted.count, counted.first) == (1, "clip.wav")
