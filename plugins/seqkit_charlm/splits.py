@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from typing import Literal
 
 from seqkit import DataError, Example, Problem
+from seqkit.reading import report_split_rule
 
 Document = tuple[str, str]
 """The name of a document, for messages, and its text."""
@@ -58,6 +59,7 @@ class PositionSplit:
         Raises:
             DataError: there is no text in this split.
         """
+        report_split_rule(self.about())
         text = "".join(text for _, text in documents)
         begin, end = self.bounds(text)[split]
         if not text[begin:end].strip():

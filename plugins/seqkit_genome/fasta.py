@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn, Protocol
 import numpy as np
 
 from seqkit import DataError, Flaw, MissingExtra, Problem, readers
+from seqkit.reading import report_left_out
 from seqkit_genome.alphabet import GAPS, LETTERS, describe_invalid
 from seqkit_genome.options import Gaps, Names
 
@@ -149,6 +150,11 @@ class _Lines:
             yield body, column, begins
             column += len(raw)
 
+    def _leave_out(self, kind: str, begins: bool) -> None:
+        """Report a line that is passed over, once for all of its pieces."""
+        if begins:
+            report_left_out(kind, f"{self.path.name}:{self.number}")
+
     def _header(self, body: bytes) -> str:
         if b"\r" in body:
             hint = "if lines end in CR alone, convert them, e.g. with: tr '\\r' '\\n'"
@@ -186,6 +192,7 @@ class _FastaLines(_Lines):
             if begins:
                 comment = body.startswith((b";", b"#"))
             if comment or not body.strip():
+                self._leave_out("comment line (; or #)" if comment else "blank line", begins)
                 continue
             if begins and body.startswith(b">"):
                 yield self._header(body)
@@ -210,7 +217,7 @@ class _FastqLines(_Lines):
                 if not self.headers[-1].bases:
                     yield "\n"  # the quality of an empty sequence is an empty line, which may be missing
             elif not body.strip() and (state != "quality" or self._complete):
-                continue
+                self._leave_out("blank line", begins)
             elif state == "header" or (begins and state == "quality" and self._complete):
                 if not body.startswith(b"@"):
                     reason = "a quality longer than its sequence" if self.headers else "text before the first record"

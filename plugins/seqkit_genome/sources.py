@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, final
 
 from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
-from seqkit.reading import collect_reports, report_remark
-from seqkit_genome import fasta, generator
+from seqkit.reading import collect_reports, report_columns, report_left_out, report_remark, report_split_rule
+from seqkit_genome import alphabet, fasta, generator
 from seqkit_genome.options import Format, Gaps, Names, Signal
 from seqkit_genome.splits import Folds, SequenceIdentity
 
@@ -57,6 +57,7 @@ class GeneratedSource:
 
     def read(self, split: str) -> Iterator[Example]:
         count = self.sizes[self.splits.index(split)]
+        report_split_rule("drawn for each split by itself")
         windows = generator.windows(self.signal, split, count, seed=self.seed)
         return (Example(text, label, f"generated {split}:{i}") for i, (text, label) in enumerate(windows, 1))
 
@@ -82,6 +83,14 @@ class SequenceReader:
 
     def read(self, path: Path, label: str | None) -> Iterator[Example]:
         """The examples of a file, all of class `label` unless it is None."""
+        for example in self._read(path, label):
+            if self.gaps == "remove" and isinstance(example.input, str):
+                count = sum(example.input.count(gap) for gap in alphabet.GAPS)
+                if count:
+                    report_left_out("gap in a sequence", example.id, count)
+            yield example
+
+    def _read(self, path: Path, label: str | None) -> Iterator[Example]:
         file_format = self.format_of(path.name)
         if file_format in ("fasta", "fastq"):
             yield from self._read_records(path, label, file_format)
@@ -174,13 +183,18 @@ def _without_compression(name: str) -> str:
 
 def _read_uci(path: Path) -> Iterator[Example]:
     """Examples from lines of `class, name, sequence`, with blanks and tabs around each of them."""
+    is_reported = False
     for line in readers.numbered(path):
         if not line.text.strip():
+            report_left_out("blank line", f"{path.name}:{line.number}")
             continue
         columns = [column.strip() for column in line.text.split(",")]
         if len(columns) != 3:
             reason = f"has {len(columns)} columns, but three are expected: class, name and sequence"
             raise DataError(Problem(f"{path}:{line.number}", reason))
+        if not is_reported:
+            report_columns(path.name, {"input": 3, "target": 1}, [2], first=columns)
+            is_reported = True
         yield Example(columns[2], columns[0], f"{path.name}:{line.number}")
 
 
@@ -226,6 +240,7 @@ class FileSource:
         return ("train", *(("dev",) if has_dev else ()), *(("test",) if has_test else ()))
 
     def read(self, split: str) -> Iterator[Example]:
+        report_split_rule(self._rule())
         if split in self.file_sets and split != "train" and self.folds is None:
             return self.file_sets[split].read()
         return (example for example in self.file_sets["train"].read() if self._split_of(example.input) == split)
@@ -235,6 +250,18 @@ class FileSource:
 
     def notes(self) -> Sequence[str]:
         return () if self.folds is None else self._dealt_folds.notes
+
+    def _rule(self) -> str:
+        """By which rule sequences are divided, in words."""
+        repeats = "a sequence, its repeats and its reverse complements are" if self.identity.strands else "repeats are"
+        rules = ["by file"] if len(self.file_sets) > 1 else []
+        if self.folds is not None:
+            rules.append(f"fold {self.fold} of {self.folds} is test, with its share of each class")
+        if "dev" not in self.file_sets and self.held_out > 0:
+            rules.append(f"{self.held_out:.4g} of train is dev, chosen by a hash of the sequence")
+        if rules == ["by file"]:
+            return "by file"
+        return "; ".join(rules) + (f" ({repeats} in one split)" if rules else "all is train")
 
     def _split_of(self, sequence: Any) -> str:
         """The split of a sequence from train's files."""
@@ -247,7 +274,8 @@ class FileSource:
     @cached_property
     def _dealt_folds(self) -> Folds:
         assert self.folds is not None
-        return Folds.deal(self.file_sets["train"].read(), self.folds, self.identity)
+        with collect_reports():  # what is passed over is reported when the splits are read
+            return Folds.deal(self.file_sets["train"].read(), self.folds, self.identity)
 
 
 def user_files(

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, Problem, fetch, readers
+from seqkit.reading import report_left_out, report_split_rule
 from seqkit_names import generator
 
 _BLOCK = 10
 """Of each ten names of a file, the last is test and the one before it is dev."""
+
+_RULE = "by position: of each ten different names of a file, the tenth is test and the ninth is dev"
 
 
 @final
@@ -35,6 +38,7 @@ def generated(sizes: tuple[int, int, int], seed: int) -> Source:
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
+        report_split_rule("by a hash of the generated name: no name is in two splits")
         for number, (language, name) in enumerate(generator.names(split, counts[split], seed=seed), 1):
             yield Example([language], name, f"generated {split}:{number}")
 
@@ -89,17 +93,34 @@ def languages() -> Source:
 def folder(path: Path) -> Source:
     """A folder of the user's files: `KIND.txt` for each kind of name, one name a line."""
 
-    return Source(lambda split: _split(_files_of(path), split), lambda split: _files_of(path), {"dataset": str(path)})
+    def read(split: str) -> Iterator[Example]:
+        files = _files_of(path)
+        _report_others(path, files)
+        return _split(files, split)
+
+    return Source(read, lambda split: _files_of(path), {"dataset": str(path)})
 
 
 def _files_of(folder: Path) -> list[Path]:
     """The files of a folder of names. Raises DataError if there are none."""
-    paths = sorted(folder.glob("*.txt"))
+    paths = sorted(path for path in folder.glob("*.txt") if path.is_file() and not path.name.startswith("."))
     if not paths:
         reason = "there is no file *.txt in this folder" if folder.is_dir() else "there is no such folder"
         hint = "it should have a file for each kind, such as Finnish.txt, with one name a line"
         raise DataError(Problem(str(folder), reason, hint))
     return paths
+
+
+def _report_others(folder: Path, files: Sequence[Path]) -> None:
+    """Report everything in a folder that is not one of these files."""
+    for path in sorted(set(folder.iterdir()) - set(files)):
+        if path.name.startswith("."):
+            kind = "hidden file"
+        elif path.is_dir():
+            kind = "folder"
+        else:
+            kind = f"file that does not end in .txt ({path.suffix or 'no suffix'})"
+        report_left_out(kind, path.name)
 
 
 def read_other(path: Path, split: str | None) -> Iterator[Example]:
@@ -113,6 +134,7 @@ def read_other(path: Path, split: str | None) -> Iterator[Example]:
         DataError: there is no such file or folder.
     """
     if path.is_dir():
+        _report_others(path, _files_of(path))
         return _split(_files_of(path), split)
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))
@@ -124,11 +146,13 @@ def _split(files: Sequence[Path], split: str | None) -> Iterator[Example]:
 
     None: of all splits.
     """
+    report_split_rule(_RULE)
     for path in files:
         seen: set[str] = set()
         for example in readers.lines(path, skip_blank=True):
             name = example.input.strip()
             if name in seen:
+                report_left_out("name that its file has already", example.id)
                 continue
             position = len(seen) % _BLOCK
             seen.add(name)

@@ -245,21 +245,23 @@ def _difference(names: Sequence[str]) -> str:
 
 def _unknown_symbols(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
     for name, report in splits.items():
-        if report.unknown_share <= 0.5:
-            continue
-        nothing_known = name == "train" and report.unknown == report.steps
-        share = "all" if report.unknown == report.steps else f"{report.unknown_share:.0%}"
-        where = "of the " + report.unit + " are"
-        advice = (
-            "lower min_count, or choose another unit or tokenizer"
-            if name == "train"
-            else "is it the same kind of text as train, and are words divided in the same way?"
+        # The end of a target is a symbol that is always known.
+        target_symbols = max(1, report.target_steps - report.examples)
+        sides = (
+            (f"of the {report.unit} are", report.unknown_share),
+            ("of the target's symbols are", report.target_unknown / target_symbols),
         )
-        yield DataWarning(
-            "mostly-unknown",
-            f"{name}: {share} {where} unknown to the vocabulary; {advice}",
-            is_fatal=nothing_known,
-        )
+        for what, share in sides:
+            if share <= 0.5:
+                continue
+            advice = (
+                "lower min_count, or choose another unit or tokenizer"
+                if name == "train"
+                else "is it the same kind of text as train, and are words divided in the same way?"
+            )
+            shown = "all" if share >= 1 else f"{share:.0%}"
+            sentence = f"{name}: {shown} {what} unknown to the vocabulary; {advice}"
+            yield DataWarning("mostly-unknown", sentence, is_fatal=name == "train" and share >= 1)
 
 
 def _absent_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:

@@ -83,9 +83,15 @@ def _table(card: DataCard, short: bool) -> Iterator[str]:
         yield _row("  cut examples", [f"{report.cut_examples:,}" for report in reports])
     if any(report.unknown is not None for report in reports):
         yield _row("unknown", [f"{report.unknown_share:.2%}" for report in reports])
+    if any(report.target_steps for report in reports):
+        yield _row("target steps", [f"{report.target_steps:,}" for report in reports])
+        yield _row("  unknown", [f"{report.target_unknown_share:.2%}" for report in reports])
     if any(report.seen_in_train is not None for report in reports):
         seen = [report.seen_in_train for report in reports]
         yield _row("inputs also in train", ["-" if count is None else f"{count:,}" for count in seen])
+    if any(report.pairs_in_train is not None for report in reports):
+        seen = [report.pairs_in_train for report in reports]
+        yield _row("  with same target", ["-" if count is None else f"{count:,}" for count in seen])
     if any(report.quarantined for report in reports):
         yield _row("cannot be read", [f"{report.quarantined:,}" for report in reports])
     yield from _classes(reports, SHORT_CLASSES if short else MOST_CLASSES)

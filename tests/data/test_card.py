@@ -222,6 +222,25 @@ class TestUnknownSymbols:
         assert (warning.code, warning.is_fatal) == ("mostly-unknown", True)
         assert "all of the words are unknown to the vocabulary; lower min_count" in warning.sentence
 
+    @pytest.mark.parametrize(("min_count", "fatal"), [(1, False), (99, True)])
+    def test_targets(self, min_count: int, fatal: bool, tmp_path: Path) -> None:
+        rows = {"train": [("a", "b c"), ("a", "c b")], "dev": [("a", "x y z b")]}
+        reports = reports_of(rows, tmp_path, target=Text("words", min_count=min_count))
+        found = [warning.is_fatal for warning in find_warnings(reports) if "target's symbols" in warning.sentence]
+        assert found == ([True, False] if fatal else [False])
+        assert (reports["dev"].target_steps, reports["dev"].target_unknown) == (5, 4 if fatal else 3)
+
+
+class TestRepeats:
+    def test_pairs_are_compared_where_the_target_is_a_text(self, tmp_path: Path) -> None:
+        rows = {"train": [("fi", "Aalto"), ("fi", "Salo")], "dev": [("fi", "Salo"), ("fi", "Niemi"), ("sv", "Salo")]}
+        report = reports_of(rows, tmp_path, target=Text())["dev"]
+        assert (report.seen_in_train, report.pairs_in_train) == (2, 1)
+
+    def test_classes_are_not(self, tmp_path: Path) -> None:
+        report = reports_of({"train": [("a", "x")], "dev": [("a", "x")]}, tmp_path)["dev"]
+        assert (report.seen_in_train, report.pairs_in_train) == (1, None)
+
 
 class TestScores:
     def card(self, folder: Path) -> DataCard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib.util
 import itertools
 import lzma
 import os
@@ -362,3 +363,50 @@ def test_a_header_is_guessed_and_told(first: str, is_header: bool, tmp_path: Pat
     assert reading.remarks == (told if is_header else [])
     assert len(list(SequenceReader().read_inputs(path))) == len(examples)
     assert len(list(SequenceReader(header=False).read(path, None))) == 2
+
+
+@pytest.mark.skipif(importlib.util.find_spec("Bio") is None, reason="needs the extra `genome`")
+def test_what_is_passed_over_in_fasta_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.fa"
+    path.write_text(">one\nAC-GT\n\n; a comment\n# another\n>two\nA..C\n")
+    reader = SequenceReader(gaps="remove")
+    with collect_reports() as reading:
+        assert len(list(reader.read(path, "x"))) == 2
+    assert {kind: (things.count, things.first) for kind, things in reading.left_out.items()} == {
+        "blank line": (1, "a.fa:3"),
+        "comment line (; or #)": (2, "a.fa:4"),
+        "gap in a sequence": (3, "a.fa:1"),
+    }
+
+
+def test_what_is_passed_over_in_tables_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.data").write_text("EI,one,ACGT\n\nIE,two,ACGT\n")
+    with collect_reports() as reading:
+        assert len(list(SequenceReader().read(tmp_path / "a.data", None))) == 2
+    assert reading.left_out["blank line"].first == "a.data:2"
+    assert reading.tables["a.data"].unused == (2,)
+    (tmp_path / "a.csv").write_text("ACGT,x\nAAAA,y\n")
+    with collect_reports() as reading:
+        assert {example.target for example in SequenceReader().read(tmp_path / "a.csv", "EI")} == {"EI"}
+    assert reading.tables["a.csv"].unused == (2,)
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"dev": "a.csv", "test": "a.csv"}, "by file"),
+        ({}, "0.1 of train is dev, chosen by a hash of the sequence (a sequence, its repeats and its reverse"),
+        ({"test": "a.csv", "held_out": 0.25}, "by file; 0.25 of train is dev, chosen by a hash of the sequence"),
+        ({"folds": 3, "fold": 1, "held_out": 0.5}, "fold 1 of 3 is test, with its share of each class; 0.5 of train"),
+    ],
+)
+def test_the_split_rule_is_told(options: dict[str, Any], rule: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("".join(f"{'ACGT'[n % 4] * (n + 2)},{'xy'[n % 2]}\n" for n in range(20)) + "\n")
+    files = {name: tmp_path / value if name in ("dev", "test") else value for name, value in options.items()}
+    task = genome(train=tmp_path / "a.csv", **files)
+    for split in task.splits:
+        with collect_reports() as reading:
+            assert list(task.read(split))
+        assert [found[: len(rule)] for found in reading.split_rules] == [rule]
+        # The file is read twice to deal out folds, but what is left out counts once.
+        assert reading.left_out["blank line"].count == 1

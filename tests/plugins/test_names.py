@@ -20,6 +20,7 @@ from seqkit_names import generator, names, sources
 from seqkit import DataError, Example, Text, Tokens
 from seqkit.cli import main
 from seqkit.data.store import prepare
+from seqkit.reading import collect_reports
 from tests.reference.ngram import END, UNKNOWN, NGram, names_baseline
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
@@ -237,3 +238,22 @@ class TestPublished:
         parts = [[(e.input[0], e.target) for e in task.read(split)] for split in ("train", "dev", "test")]
         baseline = names_baseline(*parts)
         assert (baseline.pooled, baseline.by_language, baseline.mixed) == pytest.approx((2.124, 1.956, 1.905), abs=5e-4)
+
+
+def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "Finnish.txt").write_text("Aalto\n\nSalo\nAalto\n")
+    (tmp_path / "notes.md").write_text("x")
+    (tmp_path / ".hidden.txt").write_text("x")
+    (tmp_path / "old").mkdir()
+    with collect_reports() as reading:
+        assert [example.target for example in names(folder=tmp_path).read("train")] == ["Aalto", "Salo"]
+    assert {kind: (things.count, things.first) for kind, things in reading.left_out.items()} == {
+        "file that does not end in .txt (.md)": (1, "notes.md"),
+        "folder": (1, "old"),
+        "hidden file": (1, ".hidden.txt"),
+        "blank line": (1, "Finnish.txt:2"),
+        "name that its file has already": (1, "Finnish.txt:4"),
+    }
+    assert reading.split_rules == [
+        "by position: of each ten different names of a file, the tenth is test and the ninth is dev"
+    ]

@@ -96,6 +96,7 @@ class EncodedChunk:
     Attributes:
         arrays: by name: `x`, `y`, `ids`, `origin`. The numbers of `origin` start at 0 in each chunk.
         digests: `DIGEST` bytes for each example: the hash of its encoded input, before any cut.
+        pair_digests: likewise of input and target, where the target is a sequence of its own and not a class.
         counts: for the report.
         problems: what is wrong; from the first example with a problem on, nothing is added to the arrays.
         left_out: inputs that cannot be encoded and were left out, which the task allows.
@@ -104,6 +105,7 @@ class EncodedChunk:
 
     arrays: dict[str, ArrayChunk] = field(default_factory=dict)
     digests: bytes = b""
+    pair_digests: bytes = b""
     counts: Counts = field(default_factory=Counts)
     problems: Problems = field(default_factory=Problems)
     left_out: Problems = field(default_factory=Problems)
@@ -128,6 +130,7 @@ class ChunkEncoder:
         self._ragged = {"x": input.ragged, "y": target.ragged if target else False}
         self._aligned = target is not None and target.aligned
         self._quarantine = quarantine
+        self._hashes_pairs = target is not None and target.ragged and not target.aligned
         self._start_chunk()
 
     def _start_chunk(self) -> None:
@@ -139,6 +142,7 @@ class ChunkEncoder:
         self._rows: dict[str, list[int]] = {"x": [], "y": []}
         self._origin: list[int] = []
         self._digests: list[bytes] = []
+        self._pair_digests: list[bytes] = []
 
     def add(self, input: Any, target: Any, id: str) -> None:
         """Encode one more example."""
@@ -158,7 +162,10 @@ class ChunkEncoder:
         if x is None or (y is None and self._target is not None) or chunk.problems.count or chunk.kind_error:
             return
         raw = x.tobytes()
-        self._digests.append(hashlib.blake2b(raw, digest_size=DIGEST).digest())
+        digest = hashlib.blake2b(raw, digest_size=DIGEST).digest()
+        self._digests.append(digest)
+        if self._hashes_pairs and y is not None:
+            self._pair_digests.append(hashlib.blake2b(digest + y.tobytes(), digest_size=DIGEST).digest())
         selections = self._report.add(x, y)
         is_uncut = self._report.is_uncut
         id_bytes = id.encode("utf-8", "surrogatepass")
@@ -180,8 +187,8 @@ class ChunkEncoder:
             chunk.arrays["ids"] = ArrayChunk(_ID_KIND, b"".join(ids), np.fromiter(map(len, ids), np.int64, len(ids)))
             origin = np.array(self._origin, dtype=np.int64)
             chunk.arrays["origin"] = ArrayChunk(_ORIGIN_KIND, origin.tobytes(), None)
-        chunk.digests = b"".join(self._digests)
-        self._report.count_classes()
+        chunk.digests, chunk.pair_digests = b"".join(self._digests), b"".join(self._pair_digests)
+        self._report.count_targets()
         chunk.counts = self._report.counts
         if "x" in chunk.arrays and self._report.counts_unknown_at_once:
             (dtype, shape), raw = chunk.arrays["x"].kind, chunk.arrays["x"].raw

@@ -324,21 +324,23 @@ class _Preparation:
         problems = Problems()
         reports: dict[str, SplitReport] = {}
         arrays: dict[str, JSON] = {}
-        with DuplicateCounter(folder / "inputs.seen") as duplicates:
+        with DuplicateCounter(folder / "inputs.seen") as inputs, DuplicateCounter(folder / "pairs.seen") as pairs:
             for split in self.splits:
                 try:
                     with collect_reports() as reading, Writer(folder, split) as writer:
-                        builder, left_out = self._encode(split, input, target, writer, problems, duplicates)
+                        builder, left_out = self._encode(split, input, target, writer, problems, inputs, pairs)
                 except PreparationError as error:
                     reports[split] = SplitReport(split, reading=reading)
                     raise PreparationError(error.problems, reports) from error.__cause__
                 if split == "train":
-                    duplicates.finish_train()
-                seen = None if split == "train" else duplicates.take_count()
+                    inputs.finish_train()
+                    pairs.finish_train()
+                has_pairs = target.ragged and not target.aligned and not target.derived
                 first = [str(problem) for problem in left_out.first]
                 report = builder.report(
-                    different_inputs=duplicates.take_different(),
-                    seen_in_train=seen,
+                    different_inputs=inputs.take_different(),
+                    seen_in_train=None if split == "train" else inputs.take_count(),
+                    pairs_in_train=None if split == "train" or not has_pairs else pairs.take_count(),
                     quarantined=left_out.count,
                     quarantined_first=tuple(first),
                     reading=reading,
@@ -400,7 +402,14 @@ class _Preparation:
             raise DataError(Problem(where, f"{name} {error}")) from error
 
     def _encode(
-        self, split: str, input: Field, target: Field, writer: Writer, problems: Problems, duplicates: DuplicateCounter
+        self,
+        split: str,
+        input: Field,
+        target: Field,
+        writer: Writer,
+        problems: Problems,
+        inputs: DuplicateCounter,
+        pairs: DuplicateCounter,
     ) -> tuple[ReportBuilder, Problems]:
         """Encode and write one split. Returns what was counted, and the inputs that were left out."""
         builder, left_out = ReportBuilder(split, input, target, self.limit), Problems()
@@ -413,13 +422,13 @@ class _Preparation:
             quarantine=self.task.bad_inputs == "quarantine",
             total=self.totals.get(split),
         )
-        add_digests = duplicates.add_train if split == "train" else duplicates.add
         with closing(encode_chunks(self._hashed_examples(split, digest), encode_task, self.notes)) as chunks:
             for chunk in chunks:
                 if not problems.count:
                     writer.add(chunk)
                     builder.counts.join(chunk.counts)
-                    add_digests(chunk.digests)
+                    for counter, digests in ((inputs, chunk.digests), (pairs, chunk.pair_digests)):
+                        (counter.add_train if split == "train" else counter.add)(digests)
                 problems.join(chunk.problems)
                 left_out.join(chunk.left_out)
         if split in self.digests and self.digests[split] != digest.hexdigest():

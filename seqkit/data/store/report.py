@@ -35,7 +35,11 @@ class SplitReport:
         cut_labels: labels that were cut off with them; of BIO tags only those that are not `O`.
         unknown: steps whose symbol the vocabulary does not know; None if the field has no unknown symbol.
         different_inputs: how many different inputs there are; None: more than `DIFFERENT_COUNTED`.
+        target_steps: steps of targets that are sequences of their own, as a translation is; 0 for all others.
+        target_unknown: steps of them whose symbol the vocabulary does not know.
         seen_in_train: examples whose whole input is also an input of train; None for train.
+        pairs_in_train: examples whose input and target are also an example of train; None for train, and for targets
+            that are no sequences of their own.
         quarantined: inputs that could not be encoded and were left out, as the task allows. `examples` does not count
             them.
         quarantined_first: where the first of them are, and what is wrong with each.
@@ -60,7 +64,10 @@ class SplitReport:
     cut_labels: int = 0
     unknown: int | None = None
     different_inputs: int | None = None
+    target_steps: int = 0
+    target_unknown: int = 0
     seen_in_train: int | None = None
+    pairs_in_train: int | None = None
     quarantined: int = 0
     quarantined_first: tuple[str, ...] = ()
     classes: Mapping[str, int] = field(default_factory=dict)
@@ -93,6 +100,11 @@ class SplitReport:
     def unknown_share(self) -> float:
         """The share of the stored steps that are unknown symbols."""
         return (self.unknown or 0) / max(1, self.steps)
+
+    @property
+    def target_unknown_share(self) -> float:
+        """The share of the targets' steps that are unknown symbols."""
+        return self.target_unknown / max(1, self.target_steps)
 
     @property
     def cut_share(self) -> float:
@@ -153,6 +165,8 @@ class Counts:
     cut_steps: int = 0
     cut_labels: int = 0
     unknown: int = 0
+    target_steps: int = 0
+    target_unknown: int = 0
     lengths: Counter[int] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
 
@@ -207,6 +221,7 @@ class ReportBuilder:
         self._max_length = limit.max_length if limit else None
         self._target = target
         self._counts_classes = target is not None and type(target).count_classes is not Field.count_classes
+        self._counts_target_steps = target is not None and target.ragged and not target.aligned and not target.derived
         self._targets: list[np.ndarray] = []
         self._labels: list[str] | None = getattr(target, "labels", []) if target and target.aligned else None
 
@@ -221,7 +236,7 @@ class ReportBuilder:
         counts = self.counts
         counts.examples += 1
         counts.lengths[length] += 1
-        if y is not None and self._counts_classes:
+        if y is not None and (self._counts_classes or self._counts_target_steps):
             self._targets.append(y)
         self.is_uncut = self._max_length is None or length <= self._max_length
         if self.is_uncut:
@@ -244,15 +259,20 @@ class ReportBuilder:
             counts.unknown += sum(self._input.count_unknown(x[selection]) for selection in selections)
         return selections
 
-    def count_classes(self) -> None:
-        """Count the classes of the examples since the last call: for many at a time, which is faster."""
-        if self._targets and self._target is not None:
+    def count_targets(self) -> None:
+        """Count classes, or steps and unknown symbols, in the targets since the last call: many at a time is faster."""
+        if not self._targets or self._target is None:
+            return
+        if self._counts_classes:
             self.counts.classes.update(self._target.count_classes(self._targets))
-            self._targets.clear()
+        if self._counts_target_steps:
+            self.counts.target_steps += sum(map(len, self._targets))
+            self.counts.target_unknown += self._target.count_unknown(np.concatenate(self._targets))
+        self._targets.clear()
 
     def report(self, **more: Any) -> SplitReport:
         """The report; `more` are the fields of `SplitReport` that are not counted here."""
-        self.count_classes()
+        self.count_targets()
         counts = self.counts.facts() | {"unknown": None if self._input.unknown is None else self.counts.unknown}
         return SplitReport(
             self._split,
