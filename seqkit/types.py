@@ -119,6 +119,13 @@ class Field(ABC):
     def decode(self, array: np.ndarray) -> Any:
         """The value again, as far as the field keeps it."""
 
+    def canonical(self, value: Any) -> Any:
+        """The value in the form in which `encode` reads it: text in its Unicode normalisation form.
+
+        Predictions are compared with targets in this form, and values that it changes are counted and reported.
+        """
+        return value
+
     class_unit: str = "examples"
     """What `count_classes` counts: examples, tags, spans."""
 

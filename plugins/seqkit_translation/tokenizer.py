@@ -9,7 +9,9 @@ spaces, and joining needs no rules of any language.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from seqkit import Prediction
@@ -17,14 +19,27 @@ from seqkit import Prediction
 MARK = "￭"
 _REPLACEMENT = "■"
 _UNKNOWN = "<unk>"
-_TOKEN = re.compile(r"(\s*)(\w+(?:-\w+)*|'\w+|[^\w\s])", re.UNICODE)
+# MARK stands for the combining marks and joiners that a text has, which belong to the character before them.
+_TOKEN = r"(\s*)((?:\w MARK)+(?:-(?:\w MARK)+)*|'(?:\w MARK)+|[^\w\s] MARK)".replace(" ", "")
 
 
 def split(text: str) -> list[str]:
     """The tokens of a text. If the text has the mark itself, it becomes a black square."""
     text = text.strip().replace(MARK, _REPLACEMENT)
-    tokens = [(bool(space), token) for space, token in _TOKEN.findall(text)]
+    marks = "" if text.isascii() else "".join(sorted(filter(_is_mark, set(text))))
+    tokens = [(bool(space), token) for space, token in _tokens(marks).findall(text)]
     return [token if space or number == 0 else MARK + token for number, (space, token) in enumerate(tokens)]
+
+
+@lru_cache(maxsize=4096)
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M" or character in "\u200c\u200d"
+
+
+@lru_cache(maxsize=256)
+def _tokens(marks: str) -> re.Pattern[str]:
+    """The pattern of tokens in a text that has these marks."""
+    return re.compile(_TOKEN.replace("MARK", f"[{re.escape(marks)}]*" if marks else ""))
 
 
 def join(text: str) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from seqkit.errors import MissingExtra
 from seqkit.fields import sentencepiece_check
+from seqkit.fields.unicode_form import FORM, UnicodeForm, to_form
 from seqkit.fields.vocabulary import SPECIALS, Vocabulary, code_points
 from seqkit.types import END, JSON, PAD, START, UNKNOWN
 
@@ -30,7 +31,7 @@ _CODE_POINTS = 0x110000
 _MOST_WORDS = 5_000_000
 _LINE = 1000
 _LONGEST_WORD = 1000
-"""Pieces are learned from about so many words at most, in lines of about so many characters, without longer words."""
+"""Pieces are learned from about so many words at most, in lines of about so many characters; longer words are cut."""
 
 _BYTES = Vocabulary(tuple(f"<0x{byte:02X}>" for byte in range(256)))
 """The names that sentencepiece gives to bytes."""
@@ -45,6 +46,7 @@ class Tokenizer(ABC):
         min_count: a symbol that occurs less often is unknown.
         max_size: at most so many symbols, the special ones not counted.
         pieces: at most so many pieces (unit `pieces` only).
+        form: the Unicode normalisation form in which text is read; None: as it is.
     """
 
     lower: bool = False
@@ -52,6 +54,7 @@ class Tokenizer(ABC):
     max_size: int | None = None
     pieces: int = 8000
     vocabulary: Vocabulary | None = None
+    form: UnicodeForm | None = FORM
 
     @abstractmethod
     def fit(self, values: Iterable[Any]) -> Self:
@@ -66,10 +69,16 @@ class Tokenizer(ABC):
         """The text of these ids, without padding and boundaries."""
 
     def state(self) -> JSON:
-        return None if self.vocabulary is None else self.vocabulary.state()
+        return None if self.vocabulary is None else self.vocabulary.state() | _form_state(self.form)
 
     def restore(self, state: JSON) -> Self:
-        return self if state is None else replace(self, vocabulary=Vocabulary.restore(state))
+        if state is None:
+            return self
+        return replace(self, vocabulary=Vocabulary.restore(state), form=state.get("form"))
+
+    def canonical(self, value: Any) -> Any:
+        """A value as `encode` reads it, but for lower case."""
+        return to_form(value, self.form)
 
     @property
     def fitted_vocabulary(self) -> Vocabulary:
@@ -79,10 +88,11 @@ class Tokenizer(ABC):
         return self.vocabulary
 
     def _check_text(self, value: Any) -> str:
-        """The text, in lower case if `lower`. Raises ValueError if it is not text."""
+        """The text in its form, in lower case if `lower`. Raises ValueError if it is not text."""
         if not isinstance(value, str):
             raise ValueError(f"should be text, but is {_type_name(value)}")
-        return value.lower() if self.lower else value
+        text: str = to_form(value, self.form)
+        return text.lower() if self.lower else text
 
     def _from_counts(self, counts: Counter[str]) -> Self:
         vocabulary = Vocabulary.from_counts(counts, min_count=self.min_count, max_size=self.max_size)
@@ -92,7 +102,7 @@ class Tokenizer(ABC):
 @final
 @dataclass(frozen=True)
 class CharacterTokenizer(Tokenizer):
-    """A symbol is a Unicode code point. Nothing is normalised."""
+    """A symbol is a Unicode code point."""
 
     def fit(self, values: Iterable[Any]) -> Self:
         totals = np.zeros(_CODE_POINTS, dtype=np.int64)
@@ -133,15 +143,17 @@ class WordTokenizer(Tokenizer):
                 raise ValueError(f"word {position} should be text, but is {_type_name(word)}")
             if not word:
                 raise ValueError(f"word {position} is empty")
-        return [word.lower() for word in value] if self.lower else list(value)
+        words = to_form(value, self.form)
+        return [word.lower() for word in words] if self.lower else list(words)
 
 
 @final
 @dataclass(frozen=True)
 class ByteTokenizer(Tokenizer):
-    """A symbol is a byte of the text in UTF-8. All 256 are known; nothing is learned and nothing is unknown."""
+    """A symbol is a byte of the text in UTF-8, as it is written. All 256 are known; nothing is learned or unknown."""
 
     vocabulary: Vocabulary | None = _BYTES
+    form: UnicodeForm | None = None
 
     def fit(self, values: Iterable[Any]) -> Self:
         return self
@@ -164,7 +176,7 @@ class PieceTokenizer(Tokenizer):
     """A symbol is a piece of a word, from a unigram language model (Kudo 2018, arXiv:1804.10959; sentencepiece).
 
     The model is trained on the counts of the words of the training data, in a fixed order and by one thread, so that it
-    does not depend on the order of the data. Nothing is normalised; decoding gives single spaces for white space.
+    does not depend on the order of the data. Decoding gives single spaces for white space.
     """
 
     model: str | None = None
@@ -175,7 +187,7 @@ class PieceTokenizer(Tokenizer):
         counts: Counter[str] = Counter()
         for value in values:
             counts.update(self._check_text(value).split())
-        counts = Counter({word: n for word, n in counts.items() if n >= self.min_count and len(word) <= _LONGEST_WORD})
+        counts = Counter({word: n for word, n in _shortened(counts).items() if n >= self.min_count})
         if not counts:
             raise ValueError("has no words to learn pieces from")
         characters = len(set().union(*counts))
@@ -213,7 +225,7 @@ class PieceTokenizer(Tokenizer):
         return str(self._processor.decode(_without_specials(ids)))
 
     def state(self) -> JSON:
-        return None if self.model is None else {"sentencepiece": self.model}
+        return None if self.model is None else {"sentencepiece": self.model} | _form_state(self.form)
 
     def restore(self, state: JSON) -> Self:
         """The fitted tokenizer. Raises ValueError if its model cannot be loaded, which a child process tries first."""
@@ -222,7 +234,7 @@ class PieceTokenizer(Tokenizer):
         model = state["sentencepiece"]
         _sentencepiece()
         sentencepiece_check.check(base64.b64decode(model, validate=True))
-        return self._with_model(model)
+        return replace(self, form=state.get("form"))._with_model(model)
 
     def _with_model(self, model: str) -> Self:
         processor = replace(self, model=model)._processor
@@ -250,6 +262,21 @@ def _sentencepiece() -> Any:
     except ImportError:
         raise MissingExtra("the unit `pieces`", "text") from None
     return sentencepiece
+
+
+def _form_state(form: UnicodeForm | None) -> dict[str, JSON]:
+    return {} if form is None else {"form": form}
+
+
+def _shortened(counts: Counter[str]) -> Counter[str]:
+    """The same words, those that are too long to learn from cut: a paragraph of a script without spaces is one word."""
+    if all(len(word) <= _LONGEST_WORD for word in counts):
+        return counts
+    shortened: Counter[str] = Counter()
+    for word, n in counts.items():
+        for start in range(0, len(word), _LONGEST_WORD):
+            shortened[word[start : start + _LONGEST_WORD]] += n
+    return shortened
 
 
 def _training_lines(counts: Counter[str]) -> Iterator[str]:

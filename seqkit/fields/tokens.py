@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Tokens(Field):
     """A text as the ids of its characters, words, bytes or pieces, (T,). No boundary symbols are added.
 
+    Text is read in the composed Unicode form, NFC; bytes are taken as they are.
+
     A value is a text; for words it may also be a list of words that the reader has already separated. Symbols that are
     not in the training data have the id 1.
 
@@ -75,6 +77,9 @@ class Tokens(Field):
     def restore(self, state: JSON) -> Self:
         return replace(self, tokenizer=self._tokenizer.restore(state))
 
+    def canonical(self, value: Any) -> Any:
+        return self._tokenizer.canonical(value)
+
     def layer(self, dim: int) -> nn.Module:
         from seqkit.layers.embedding import Embedding
 
@@ -89,6 +94,8 @@ class Tokens(Field):
 @dataclass(frozen=True)
 class Text(Field):
     """A text to generate, with its own vocabulary: its ids and then `</s>`, (U,), U >= 2.
+
+    Text is read in the composed Unicode form, NFC; bytes are taken as they are.
 
     Args:
         unit: what a step of the output is.
@@ -138,6 +145,9 @@ class Text(Field):
 
     def restore(self, state: JSON) -> Self:
         return replace(self, tokenizer=self._tokenizer.restore(state))
+
+    def canonical(self, value: Any) -> Any:
+        return self._tokenizer.canonical(value)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, final
 
 import numpy as np
 
+from seqkit.fields.unicode_form import FORM, UnicodeForm, to_form
 from seqkit.fields.vocabulary import Vocabulary, smallest_unsigned
 from seqkit.layers.pretrained_vectors import normalise_word, read_words
+from seqkit.reading import report_remark
 from seqkit.types import JSON, PAD, Field
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ class Words(Field):
     """How many of the words, the first ones, have no vector in the file."""
     width: int | None = field(default=None, kw_only=True, repr=False)
     """Width of the file's vectors."""
+    form: UnicodeForm | None = field(default=FORM, kw_only=True, repr=False)
+    """The Unicode normalisation form in which words are read."""
 
     def fit(self, values: Iterable[Any]) -> Self:
         """A field that knows the words and characters of the training data, and the words of the file.
@@ -99,6 +103,8 @@ class Words(Field):
             counts[self._key(word)] += n
             if self.characters != "none":
                 letters.update(dict.fromkeys(word, n))
+        if self.characters != "none":
+            _report_long_words(spellings, self.max_word)
         known = Vocabulary.from_counts(counts, min_count=self.min_count, specials=False).symbols
         learned, width = len(known), None
         if self.vectors is not None:
@@ -122,6 +128,10 @@ class Words(Field):
         is_without = set(without_vector)
         with_vector = [word for word in known if word not in is_without]
         more = [word for word in file_words[: self.max_vectors] if word not in in_training]
+        report_remark(
+            f"{len(with_vector):,} of {len(known):,} different words have a vector in {file.name}; of its "
+            f"{len(file_words):,} words {len(more):,} others are known too"
+        )
         return (*without_vector, *with_vector, *more), len(without_vector), width
 
     def encode(self, value: Any) -> np.ndarray:
@@ -156,6 +166,9 @@ class Words(Field):
     def fit_files(self) -> Sequence[Path]:
         return () if self.vectors is None else (self.vectors,)
 
+    def canonical(self, value: Any) -> Any:
+        return to_form(value, self.form)
+
     def state(self) -> JSON:
         if self.words is None or self.letters is None:
             return None
@@ -165,6 +178,7 @@ class Words(Field):
             "longest": self.longest,
             "learned": self.learned,
             "width": self.width,
+            **({} if self.form is None else {"form": self.form}),
         }
 
     def restore(self, state: JSON) -> Self:
@@ -177,6 +191,7 @@ class Words(Field):
             longest=state["longest"],
             learned=state["learned"],
             width=state["width"],
+            form=state.get("form"),
         )
 
     def layer(self, dim: int) -> nn.Module:
@@ -197,7 +212,7 @@ class Words(Field):
             fixed=0 if self.width is None or self.tune else len(words) - self.learned,
             file=self.vectors if self.width else None,
             names=words.symbols[self.learned :] if self.width else (),
-            key=partial(normalise_word, lower=self.lower, digits=self.digits),
+            key=partial(_lookup_key, lower=self.lower, digits=self.digits, form=self.form),
         )
 
     @cached_property
@@ -248,9 +263,10 @@ class Words(Field):
 
     def _key(self, word: str) -> str:
         """The form in which a word is looked up."""
-        return normalise_word(word, lower=self.lower, digits=self.digits)
+        return _lookup_key(word, lower=self.lower, digits=self.digits, form=self.form)
 
     def _split(self, value: Any) -> Sequence[str]:
+        value = to_form(value, self.form)
         words = value.split() if isinstance(value, str) else value
         if not isinstance(words, list | tuple):
             raise ValueError("is missing" if value is None else f"should be text or words, but is {value!r:.60}")
@@ -262,6 +278,20 @@ class Words(Field):
             if not word:
                 raise ValueError(f"word {position} is empty")
         return words
+
+
+def _lookup_key(word: str, *, lower: bool, digits: bool, form: UnicodeForm | None) -> str:
+    return normalise_word(to_form(word, form), lower=lower, digits=digits)
+
+
+def _report_long_words(words: Iterable[str], max_word: int) -> None:
+    long = [word for word in words if len(word) > max_word]
+    if long:
+        example = max(long, key=len)
+        report_remark(
+            f"{len(long):,} different words have more than {max_word} characters (the longest {len(example):,}); of "
+            "these only the characters at the beginning and the end are read"
+        )
 
 
 def shape_of(word: str) -> str:

@@ -176,7 +176,8 @@ def _finished(
     finish = data.task.finish
     assert finish is not None
     examples = data.read_again(split, ids)
-    targets = [finish(example.input, Prediction(example.target)).value for example in examples]
+    canonical = data.target.canonical
+    targets = [finish(example.input, Prediction(canonical(example.target))).value for example in examples]
     finished = [finish(example.input, raw) for example, raw in zip(examples, predictions, strict=True)]
     return finished, targets
 

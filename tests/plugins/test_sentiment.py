@@ -149,6 +149,27 @@ class TestTweets:
     def test_tokens(self, tweet: str, tokens: str) -> None:
         assert tokenize_tweet(tweet) == tokens
 
+    @pytest.mark.parametrize(
+        "word",
+        [
+            "\u092c\u0939\u0941\u0924",  # Devanagari, with a vowel sign
+            "\u0641\u0650\u0644\u0652\u092e",  # marks after letters of two scripts
+            "\u0627\u0644\u0639\u064e\u0631\u064e\u0628\u0650\u064a\u0651\u064e\u0629",  # Arabic with all vowels
+            "cafe\u0301",  # a decomposed accent
+            "\u0e19\u0e49\u0e33",  # Thai, with a tone mark
+            "\u0dc1\u0dca\u200d\u0dbb\u0dd3",  # Sinhala, with a joiner
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian, with a non-joiner
+            "don't\u0301",
+            "@\u0915\u093f_",
+        ],
+    )
+    def test_marks_and_joiners_stay_in_their_word(self, word: str) -> None:
+        assert tokenize_tweet(f"{word} #{word}, {word}!") == f"{word} # {word} , {word} !"
+
+    def test_joiners_between_emoji_separate_them(self) -> None:
+        assert tokenize_tweet("\U0001f469\u200d\U0001f467a\u200d b") == "\U0001f469 \U0001f467 a b"
+        assert tokenize_tweet("1\ufe0f\u20e3") == "1\u20e3"
+
     def test_nothing_but_white_space_is_lost(self) -> None:
         signs = "".join(map(chr, range(33, 127)))
         assert tokenize_tweet(signs).replace(" ", "") == signs.lower()

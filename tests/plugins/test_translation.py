@@ -117,6 +117,11 @@ class TestTokenizer:
             ("Zwei (junge) Männer", "Zwei ( ￭junge ￭) Männer"),
             ("a T-shirt-maker  and -- so", "a T-shirt-maker and - ￭- so"),
             ("3.5 km; l'eau", "3 ￭. ￭5 km ￭; l ￭'eau"),
+            (
+                "\u092c\u0939\u0941\u0924 \u0905\u091a\u094d\u091b\u0940.",
+                "\u092c\u0939\u0941\u0924 \u0905\u091a\u094d\u091b\u0940 ￭.",
+            ),
+            ("cafe\u0301-bar, \u0dc1\u0dca\u200d\u0dbb\u0dd3", "cafe\u0301-bar ￭, \u0dc1\u0dca\u200d\u0dbb\u0dd3"),
         ],
     )
     def test_tokens(self, text: str, tokens: str) -> None:

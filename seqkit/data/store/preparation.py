@@ -23,8 +23,10 @@ from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
 from seqkit.data.store.report import ReportBuilder, SplitReport
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.io.cache import cache_folder, sha256_of
-from seqkit.reading import collect_reports
+from seqkit.reading import Reading, collect_reports, report_changed
 from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
+
+_RECOMPOSED = "text with letters in several code points that have one of their own (read as that: NFC)"
 
 _PROGRESS_EVERY = 1024
 """Examples between two calls of the progress callback."""
@@ -319,7 +321,8 @@ class _Preparation:
 
     def build(self, fitted: tuple[Field, Field] | None, folder: Path) -> JSON:
         """Fit, encode, and write the arrays into the folder. Returns the manifest."""
-        input, target = fitted or self._fit()
+        with collect_reports() as fit_reading:
+            input, target = fitted or self._fit()
         target = target.of(input) if target.derived else target
         problems = Problems()
         reports: dict[str, SplitReport] = {}
@@ -335,6 +338,8 @@ class _Preparation:
                 if split == "train":
                     inputs.finish_train()
                     pairs.finish_train()
+                    # What readers pass over is reported by both passes, what fields say only by the first.
+                    reading.join(Reading(remarks=fit_reading.remarks))
                 has_pairs = target.ragged and not target.aligned and not target.derived
                 first = [str(problem) for problem in left_out.first]
                 report = builder.report(
@@ -422,7 +427,9 @@ class _Preparation:
             quarantine=self.task.bad_inputs == "quarantine",
             total=self.totals.get(split),
         )
-        with closing(encode_chunks(self._hashed_examples(split, digest), encode_task, self.notes)) as chunks:
+        with closing(
+            encode_chunks(self._hashed_examples(split, input, target, digest), encode_task, self.notes)
+        ) as chunks:
             for chunk in chunks:
                 if not problems.count:
                     writer.add(chunk)
@@ -435,13 +442,14 @@ class _Preparation:
             raise _changed_data(split)
         return builder, left_out
 
-    def _hashed_examples(self, split: str, digest: Any) -> Iterator[Example]:
+    def _hashed_examples(self, split: str, input: Field, target: Field, digest: Any) -> Iterator[Example]:
         """The examples of a split, which are added to `digest` if they were hashed for the key."""
-        if split not in self.digests:
-            yield from self._examples(split, "encoding")
-            return
         for example in self._examples(split, "encoding"):
-            hash_into(digest, [example.input, example.target, example.id])
+            if split in self.digests:
+                hash_into(digest, [example.input, example.target, example.id])
+            for side, value in ((input, example.input), (target, example.target)):
+                if side.canonical(value) is not value:
+                    report_changed(_RECOMPOSED, example.id)
             yield example
 
 
