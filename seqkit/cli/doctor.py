@@ -165,13 +165,13 @@ def check_program(which: Callable[[str], str | None] = shutil.which) -> Iterator
 
 def check_folders() -> Iterator[InstallationIssue]:
     """The folders where data is looked for and where caches are written."""
-    from seqkit.io.cache import cache_folder
+    from seqkit.io.cache import cache_folder, folder_from
 
-    data = os.environ.get("SEQKIT_DATA")
+    data = folder_from("SEQKIT_DATA")
     if data is None:
         yield InstallationIssue("SEQKIT_DATA", "note", "not set: named datasets are taken from the cache or downloaded")
-    elif Path(data).is_dir():
-        yield InstallationIssue("SEQKIT_DATA", "ok", data)
+    elif data.is_dir():
+        yield InstallationIssue("SEQKIT_DATA", "ok", str(data))
     else:
         yield InstallationIssue("SEQKIT_DATA", "bad", f"'{data}' is not a folder; set it to one, or unset it")
     cache = cache_folder()

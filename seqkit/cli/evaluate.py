@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seqkit.cli.options import DEVICE, JSON_OBJECT, MODEL_FOLDER, QUIET, TASK, choose_task
+from seqkit.cli.options import DEVICE, JSON_OBJECT, MODEL_FOLDER, QUIET, TASK, UserPath, choose_task
 from seqkit.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     "other",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Score this labelled file or folder instead, in any format that the task trains from.",
 )
 @TASK
 @click.option("--batch", type=click.IntRange(min=1), help="Examples per batch. The scores do not depend on it.")
 @click.option(
     "--predictions",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="Write id, target, prediction, confidence and scores of each example to this file: .jsonl or .csv.",
 )
 @click.option("--top", type=click.IntRange(min=1), help="Write the N most probable labels only.", metavar="N")

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import click
+
+
+class UserPath(click.Path):
+    """A path as `Path`; a leading `~` is the home folder, also where the shell did not expand it (`--out=~/runs`)."""
+
+    def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Raises BadParameter for one that is not as it must be."""
+        return super().convert(os.path.expanduser(value), param, ctx)
+
 
 SET = click.option(
     "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
@@ -17,7 +31,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 TASK = click.option("--task", help="Which task of a joint model.")
 JSON_OBJECT = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 JSON_LIST = click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-MODEL_FOLDER = click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+MODEL_FOLDER = click.argument("folder", type=UserPath(exists=True, file_okay=False))
 
 
 def choose_task(task: str | None, known: list[str]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from seqkit.errors import printable
-from seqkit.types import JSON
+
+if TYPE_CHECKING:  # it brings NumPy, which `seqkit --help` does without
+    from seqkit.types import JSON
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:

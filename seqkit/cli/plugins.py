@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seqkit.cli.options import JSON_LIST, JSON_OBJECT
+from seqkit.cli.options import JSON_LIST, JSON_OBJECT, UserPath
 from seqkit.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def list_(as_json: bool) -> None:
 @click.option(
     "--kind", type=click.Choice(["task", "encoder", "head"]), default="task", show_default=True, help="What it brings."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The folder to create. Default: seqkit-NAME.")
+@click.option("--out", type=UserPath(), help="The folder to create. Default: seqkit-NAME.")
 @JSON_OBJECT
 def new(name: str, kind: PluginKind, out: Path | None, as_json: bool) -> None:
     """Write a plugin of your own to start from: module, tests, recipe, README and metadata.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import QUIET, SET
+from seqkit.cli.options import QUIET, SET, UserPath
 from seqkit.cli.output import echo
 
 
@@ -22,8 +22,8 @@ from seqkit.cli.output import echo
     help="Train with each of these values, e.g. tasks.genome.fold=0..9, and check the mean over them.",
 )
 @click.option("--alone", is_flag=True, help="Also train each task of a joint recipe by itself, and show both scores.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; finished ones are kept.")
-@click.option("--json", "as_json", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to it.")
+@click.option("--out", type=UserPath(), help="Folder of the runs; finished ones are kept.")
+@click.option("--json", "as_json", type=UserPath(dir_okay=False), help="Write all figures to it.")
 @QUIET
 def command(
     recipe: str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seqkit.cli.options import QUIET, SET, STRICT
+from seqkit.cli.options import QUIET, SET, STRICT, UserPath
 from seqkit.cli.output import echo, echo_json
 from seqkit.errors import UsageError
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("recipe", required=False)
 @SET
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
-@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Continue this run.")
+@click.option("--out", type=UserPath(), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
+@click.option("--resume", type=UserPath(exists=True, file_okay=False), help="Continue this run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
 @click.option(
     "--accept-changes",

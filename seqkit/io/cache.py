@@ -11,10 +11,18 @@ from seqkit.regular_files import open_regular
 
 def cache_folder() -> Path:
     """`$SEQKIT_CACHE`, or `$XDG_CACHE_HOME/seqkit`, or `~/.cache/seqkit`. It is not created here."""
-    if folder := os.environ.get("SEQKIT_CACHE"):
-        return Path(folder)
-    all_caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(all_caches) if all_caches else Path.home() / ".cache") / "seqkit"
+    if folder := folder_from("SEQKIT_CACHE"):
+        return folder
+    return (folder_from("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqkit"
+
+
+def folder_from(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it is not set or empty.
+
+    A leading `~` is the home folder: shells do not expand it in quotation marks, nor do files of settings.
+    """
+    value = os.environ.get(variable)
+    return Path(os.path.expanduser(value)) if value else None
 
 
 def sha256_of(path: Path) -> str:

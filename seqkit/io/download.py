@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 
 from seqkit.errors import DataError, Problem, RunError, printable
 from seqkit.io.atomic import format_bytes, sync_folder
-from seqkit.io.cache import cache_folder, sha256_of
+from seqkit.io.cache import cache_folder, folder_from, sha256_of
 from seqkit.io.transfer import TransferBroken, TransferRefused, receive
 from seqkit.types import ProgressCallback
 
@@ -113,9 +113,9 @@ def fetch(dataset: Dataset, *, offline: bool | None = None, timeout: float = TIM
             where to put it by hand.
         RunError: the cache cannot be written.
     """
-    users_root = os.environ.get("SEQKIT_DATA")
-    if users_root and (Path(users_root) / dataset.name).is_dir():
-        return _checked_folder(dataset, Path(users_root) / dataset.name)
+    users_root = folder_from("SEQKIT_DATA")
+    if users_root and (users_root / dataset.name).is_dir():
+        return _checked_folder(dataset, users_root / dataset.name)
     folder = cache_folder() / "data" / dataset.name
     missing = _missing_files(dataset, folder)
     if not missing:
@@ -242,7 +242,7 @@ def _lock(path: Path, name: str) -> Iterator[None]:
 
 def _by_hand(dataset: Dataset) -> str:
     """How to provide a data set without a download."""
-    users_root = os.environ.get("SEQKIT_DATA")
+    users_root = folder_from("SEQKIT_DATA")
     folder = f"{users_root or 'DIR'}/{dataset.name}"
     advice = f"put its files into {folder}" + ("" if users_root else " and set SEQKIT_DATA=DIR")
     files = "; ".join(f"{file.path} from {file.url}" for file in dataset.files if file.url is not None)

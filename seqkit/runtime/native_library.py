@@ -21,7 +21,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from seqkit.io.cache import cache_folder
+from seqkit.io.cache import cache_folder, folder_from
 from seqkit.regular_files import is_protected, open_regular
 
 SOURCE = Path(__file__).parents[1] / "kernels" / "native.cpp"
@@ -106,8 +106,7 @@ def implementation_key() -> str:
 
 def library_folder() -> Path:
     """Where the library is kept: `$SEQKIT_NATIVE`, or `native` in the cache."""
-    folder = os.environ.get("SEQKIT_NATIVE")
-    return Path(folder) if folder else cache_folder() / "native"
+    return folder_from("SEQKIT_NATIVE") or cache_folder() / "native"
 
 
 def compiler_flags() -> list[str]:

@@ -305,7 +305,7 @@ class TestDoctor:
         monkeypatch.setattr(doctor, "_is_installed", lambda name: name != "soundfile")
         monkeypatch.setattr("importlib.metadata.version", lambda name: "9")
         results = self.results(doctor.check_extras())
-        assert set(results) == {"extra text", "extra speech", "extra genome"}
+        assert set(results) == {"extra text", "extra speech", "extra genome", "extra arrow"}
         assert results["extra speech"] == ("note", 'not installed (soundfile): pip install "seqkit[speech]"')
         assert results["extra text"] == ("ok", "sentencepiece 9, sacrebleu 9")
 
