@@ -76,7 +76,8 @@ def ner(
         separator: what separates the columns of your files: blanks (any run of spaces and tabs), one tab, one space.
         word_column: the column of the word, counted from 1, or from the end (-1 is the last). null: 1, in CoNLL-U 2.
         tag_column: the column of the tag, likewise. null: -1, in CoNLL-U 4, the universal part of speech.
-        comment: lines that begin with this are left out (null: in CoNLL-U #, else there are no comments).
+        comment: lines that begin with this are left out, unless they have the columns of a word (null: in CoNLL-U #,
+            else there are no comments).
         format: of your files: columns; conllu, whose ranges of words and empty nodes are left out; parallel, two files
             named as `words|tags`; jsonl or json (an array), objects of `tokens` with `tags` or of a `text` with its
             `spans`. null: by the name (.conllu, `|`, .jsonl, .json), else columns.

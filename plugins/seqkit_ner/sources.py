@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,8 +13,8 @@ from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, Flaw, Problem, UsageError, fetch
 from seqkit.readers import Line, numbered
-from seqkit.reading import report_left_out
-from seqkit.spans import fault, mend
+from seqkit.reading import report_changed, report_columns, report_left_out, report_split_rule
+from seqkit.spans import fault, mend, type_of
 from seqkit_ner import generator
 from seqkit_ner.formats import (
     base_scheme,
@@ -62,6 +63,7 @@ def generated(sizes: tuple[int, int, int], seed: int) -> Source:
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
+        report_split_rule("by a hash of the generated words: no sentence is in two splits")
         for number, (words, tags) in enumerate(generator.sentences(split, counts[split], seed=seed), 1):
             yield Example(words, tags, f"generated {split}:{number}")
 
@@ -116,7 +118,8 @@ class ConllReader:
         separator: between columns: any run of spaces and tabs, one tab, or one space.
         word: the column of the word, counted from 1, or from the end with -1, -2 and so on.
         tag: the column of the tag, likewise.
-        comment: lines that begin with this are left out; None: there are no comments.
+        comment: lines that begin with this are left out, unless they have the columns of a word; None: there are no
+            comments.
         scheme: how tags mark spans; None: each tag is a separate label.
         repair: correct tags that break the scheme, as conlleval reads them; otherwise they are errors.
         form: the format of the files; None: by their names.
@@ -169,23 +172,82 @@ class ConllReader:
 
     def _sentences(self, path: Path) -> Iterator[list[Line]]:
         is_conllu = self._form(path) == "conllu"
-        comment = "#" if is_conllu and self.comment is None else self.comment
-        rows: list[Line] = []
-        for line in numbered(path):
-            # In CoNLL-U a comment stands before a sentence; within one, # is a word's column.
-            if comment is not None and line.text.startswith(comment):
-                report_left_out(f"comment line ({comment.strip()})", f"{path.name}:{line.number}")
-                continue
-            if line.text.startswith(DOCUMENT):
+        block: list[Line] = []
+        width = 0
+        is_reported = False
+        for line in itertools.chain(numbered(path), (None,)):
+            if line is not None and line.text.startswith(DOCUMENT):
                 report_left_out(f"line between documents ({DOCUMENT})", f"{path.name}:{line.number}")
-            if line.text.strip() and not line.text.startswith(DOCUMENT):
-                if not is_conllu or is_word_of_conllu(path, line):
-                    rows.append(line)
-            elif rows:
+            elif line is not None and line.text.strip():
+                block.append(line)
+                continue
+            rows = self._without_comments(path, block, width, is_conllu)
+            if is_conllu:
+                rows = [row for row in rows if is_word_of_conllu(path, row)]
+            block = []
+            if rows:
+                columns = self._columns(rows[0].text, is_conllu)
+                width = len(columns)
+                if not is_reported:
+                    self._report_columns(path, columns, is_conllu)
+                    is_reported = True
                 yield rows
-                rows = []
-        if rows:
-            yield rows
+
+    def _without_comments(self, path: Path, block: Sequence[Line], width: int, is_conllu: bool) -> list[Line]:
+        """The lines of a sentence that are words. Comments are reported, and so are words that begin like one.
+
+        Args:
+            path: the file.
+            block: the lines.
+            width: how many columns the sentence before it has; 0: there is none.
+            is_conllu: the file is CoNLL-U, where the line of a word begins with its number.
+        """
+        comment = "#" if is_conllu and self.comment is None else self.comment
+        if comment is None:
+            return list(block)
+        own = next((line for line in block if not line.text.startswith(comment)), None)
+        width = width if own is None else len(self._columns(own.text, is_conllu))
+        rows: list[Line] = []
+        for line in block:
+            if not line.text.startswith(comment):
+                rows.append(line)
+            elif not is_conllu and self._is_word(line, width, is_first=not rows):
+                rows.append(line)
+                where = f"{path.name}:{line.number}"
+                report_remark(
+                    f"{where} begins with {comment.strip()!r}, but has the columns of a word and is read as one"
+                )
+            else:
+                report_left_out(f"comment line ({comment.strip()})", f"{path.name}:{line.number}")
+        return rows
+
+    def _is_word(self, line: Line, width: int, *, is_first: bool) -> bool:
+        """Whether a line that begins like a comment is a word, as `#win` is in a tweet.
+
+        A word has as many columns as the others, and a tag. Where any text can be a tag, a comment is what stands in
+        front of a sentence, except if tabs separate columns: comments have none.
+        """
+        columns = self._columns(line.text, False)
+        if len(columns) != width or width < 2:
+            return False
+        scheme = base_scheme(self.scheme)
+        if scheme is None or scheme == "plain":
+            return self.separator == "tab" or not is_first
+        with suppress(ValueError):
+            type_of(rename_letters([columns[_column_index("tag", self.tag or -1, width)]], self.scheme)[0], scheme)
+            return True
+        return False
+
+    def _report_columns(self, path: Path, columns: Sequence[str], is_conllu: bool) -> None:
+        """Report which columns are read. The first line is part of it only if any text can be a tag, as of a header."""
+        width = len(columns)
+        try:
+            word = _column_index("word", self.word or (2 if is_conllu else 1), width) + 1
+            tag = _column_index("tag", self.tag or (4 if is_conllu else -1), width) + 1
+        except ValueError:
+            return  # an error when the words are read
+        unused = [column for column in range(1, width + 1) if column not in (word, tag)]
+        report_columns(path.name, {"input": word, "target": tag}, unused, first=() if self.scheme else columns)
 
     def _form(self, path: Path) -> Form:
         return self.form or form_of(path)
@@ -276,7 +338,10 @@ class ConllReader:
             return None
         if scheme and self.repair:
             with suppress(ValueError):  # a tag that the scheme does not have cannot be corrected
-                tags = mend(tags, scheme)
+                corrected = mend(tags, scheme)
+                if corrected != tags:
+                    report_changed("sentence whose tags break the scheme, corrected (repair)", id)
+                tags = corrected
         if scheme and (wrong := fault(tags, scheme)):
             hint = "" if self.repair else "set scheme to that of the file, or correct such tags with `repair: true`"
             problems.append(Problem(f"{path}:{lines[wrong[0]]}", wrong[1], hint))
@@ -306,8 +371,12 @@ def published(dataset: Dataset) -> Source:
     def file(split: str) -> Path:
         return fetch(dataset) / names[split]
 
+    def read(split: str) -> Iterator[Example]:
+        report_split_rule("by file, as published")
+        return reader.read(file(split))
+
     about = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about}
-    return Source(lambda split: reader.read(file(split)), files=lambda split: [file(split)], about=about)
+    return Source(read, files=lambda split: [file(split)], about=about)
 
 
 def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, held_out: float) -> Source:
@@ -331,7 +400,9 @@ def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, hel
     def read(split: str) -> Iterator[Example]:
         examples = reader.read(file(split))
         if split == "test" or has_dev or held_out == 0:
+            report_split_rule("by file")
             return examples
+        report_split_rule(f"{held_out:.4g} of {names['train']} is dev, chosen by a hash of the words")
         return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
 
     about: dict[str, Any] = {"dataset": str(path), "files": dict(names)}

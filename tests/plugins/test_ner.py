@@ -22,7 +22,7 @@ from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, Us
 from seqkit.cli import main
 from seqkit.data.store import prepare
 from seqkit.metrics import span_f1, spans
-from seqkit.reading import collect_reports
+from seqkit.reading import Columns, Counted, collect_reports
 from seqkit.recipe import build_task
 from seqkit.spans import fault
 from seqkit.testing import TaskConformance
@@ -140,6 +140,43 @@ class TestConllReader:
         assert example.input == ["#tag"]
         with pytest.raises(DataError, match=r"a:2: has 2 columns, but line 1 of the same sentence has 4"):
             read(tmp_path / "a", content)
+
+    @pytest.mark.parametrize(
+        ("content", "options", "words", "left_out"),
+        [
+            # A hashtag at the start, inside, and alone; a comment in front.
+            ("# id 1\n#win O\nAnna B-x\n", {}, [["#win", "Anna"]], 1),
+            ("Anna B-x\n# O\n#win O\n", {}, [["Anna", "#", "#win"]], 0),
+            ("Anna B-x\n\n#win O\n", {}, [["Anna"], ["#win"]], 0),
+            # What is no tag of the scheme is no word.
+            ("# newdoc\nAnna B-x\n# text\n", {}, [["Anna"]], 2),
+            ("#\nAnna B-x\n", {}, [["Anna"]], 1),
+            ("# a b c\nAnna B-x\n", {}, [["Anna"]], 1),
+            # Any text can be a tag: a comment is in front of a sentence, unless tabs separate the columns.
+            ("# text\nAnna NOUN\n# SYM\n", {"scheme": None}, [["Anna", "#"]], 1),
+            ("#win\tSYM\nAnna\tNOUN\n# a b\n", {"scheme": None, "separator": "tab"}, [["#win", "Anna"]], 1),
+            ("# only\n\nAnna B-x\n", {}, [["Anna"]], 1),
+        ],
+    )
+    def test_a_comment_eats_no_word(
+        self, tmp_path: Path, content: str, options: dict[str, Any], words: list[list[str]], left_out: int
+    ) -> None:
+        with collect_reports() as reading:
+            assert [example.input for example in read(tmp_path / "a", content, comment="#", **options)] == words
+        assert sum(things.count for things in reading.left_out.values()) == left_out
+        hashes = sum(word.startswith("#") for sentence in words for word in sentence)
+        assert sum(things.count for things in reading.changed.values()) == hashes
+
+    def test_what_is_used_and_passed_over_is_reported(self, tmp_path: Path) -> None:
+        content = "-DOCSTART- -X- O\n\nEU NNP B-x\nrejects VBZ O\n\n# note\nGerman JJ I-x\n"
+        with collect_reports() as reading:
+            assert len(list(read(tmp_path / "a", content, comment="#", repair=True))) == 2
+        assert reading.tables == {"a": Columns({"input": 1, "target": 3}, (2,))}
+        assert {kind: things.first for kind, things in reading.left_out.items()} == {
+            "line between documents (-DOCSTART-)": "a:1",
+            "comment line (#)": "a:6",
+        }
+        assert reading.changed == {"sentence whose tags break the scheme, corrected (repair)": Counted(1, "a:7")}
 
     def test_windows_line_ends_marks_and_gzip(self, tmp_path: Path) -> None:
         (example,) = read(tmp_path / "a.gz", gzip.compress(b"\xef\xbb\xbfa B-x\r\nb I-x\r\n\r\n"))
