@@ -213,10 +213,8 @@ class ConllReader:
                 rows.append(line)
             elif not is_conllu and self._is_word(line, width, is_first=not rows):
                 rows.append(line)
-                where = f"{path.name}:{line.number}"
-                report_remark(
-                    f"{where} begins with {comment.strip()!r}, but has the columns of a word and is read as one"
-                )
+                kind = f"line that begins like a comment ({comment.strip()}), read as a word, whose columns it has"
+                report_changed(kind, f"{path.name}:{line.number}")
             else:
                 report_left_out(f"comment line ({comment.strip()})", f"{path.name}:{line.number}")
         return rows
