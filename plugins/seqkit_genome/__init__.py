@@ -68,6 +68,7 @@ def genome(
     strands: Strands = "given",
     max_length: Count | None = None,
     truncate: Truncation = "head",
+    unseen_labels: Literal["error", "count"] = "error",
     positive: str | None = None,
     best: Literal["accuracy", "mcc", "macro_f1", "auroc", "auprc"] = "accuracy",
 ) -> Task:
@@ -124,6 +125,8 @@ def genome(
         max_length: most bases of a sequence (null: no limit).
         truncate: what happens to a longer one. head, tail or both_ends, that part is kept; window, all of it is read
             in windows.
+        unseen_labels: labels in dev or test that training does not have. error, they are refused; count, they are
+            counted, and such examples are scored as wrong.
         positive: of two classes, the one that auprc is about (null: that of the data set, else the second by name).
         best: the dev score that chooses the checkpoint.
 
@@ -176,7 +179,7 @@ def genome(
     return Task(
         read=examples.read,
         input=field,
-        target=Label(),
+        target=Label(allow_unseen=unseen_labels == "count"),
         head="classify",
         metric=partial(class_scores, positive=positive),
         scores=("accuracy", "mcc", "macro_f1", "auroc", "auprc"),

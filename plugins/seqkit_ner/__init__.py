@@ -37,6 +37,7 @@ def ner(
     scheme: Literal["iob1", "iob2", "bioes", "bilou", "bmes", "plain", "none"] = "iob2",
     learn: Literal["iob1", "iob2", "bioes", "plain"] = "bioes",
     repair: bool = False,
+    unseen_labels: Literal["error", "count"] = "error",
     allow_unseen: bool = False,
     tokenizer: WordTokenizer = "spaces",
     lower: bool = True,
@@ -87,7 +88,9 @@ def ner(
             scored by accuracy). Tags that break it are errors.
         learn: the scheme that the model learns in.
         repair: correct tags that break the scheme, as conlleval reads them.
-        allow_unseen: allow types in dev or test that train does not have; their spans count as missed.
+        unseen_labels: types (with `scheme: none`, tags) in dev or test that train does not have. error, they are
+            refused; count, they are counted, and scored as missed.
+        allow_unseen: true means the same as `unseen_labels: count`; for recipes that were written before it.
         tokenizer: how a line of text to predict is split into words; your files are split already. spaces, by spaces
             and tabs; punctuation, also between words and punctuation.
         lower: ignore the case of words (but not of their characters).
@@ -145,7 +148,11 @@ def ner(
             tune=tune,
             max_vectors=max_vectors,
         ),
-        target=Tags(scheme=tag_scheme, learn=learn if tag_scheme else None, allow_unseen=allow_unseen),
+        target=Tags(
+            scheme=tag_scheme,
+            learn=learn if tag_scheme else None,
+            allow_unseen=allow_unseen or unseen_labels == "count",
+        ),
         head="crf",
         metric=tag_scores if tag_scheme is None else plain_scores if tag_scheme == "plain" else span_scores,
         scores=TAG_SCORES if tag_scheme is None else SPAN_SCORES,

@@ -47,6 +47,7 @@ def sentiment(
     drop: Share = 0.0,
     max_length: Count | None = None,
     truncate: Truncation = "head",
+    unseen_labels: Literal["error", "count"] = "error",
     best: Literal["accuracy", "macro_f1", "micro_f1"] = "accuracy",
 ) -> Task:
     """Which of these labels does a text have? The labels are those of the training data, two or more.
@@ -97,6 +98,8 @@ def sentiment(
         max_length: most steps of a text (null: no limit).
         truncate: what happens to a longer one. head, tail or both_ends, that part is kept; window, all of it is read
             in windows.
+        unseen_labels: labels in dev or test that training does not have. error, they are refused; count, they are
+            counted, and such examples are scored as wrong.
         best: the dev score that chooses the checkpoint.
 
     Raises:
@@ -146,7 +149,9 @@ def sentiment(
             pieces=(max_size or 8000) if pieces else 8000,
             drop=drop,
         ),
-        target=Labels() if is_multilabel else Label(),
+        target=Labels(allow_unseen=unseen_labels == "count")
+        if is_multilabel
+        else Label(allow_unseen=unseen_labels == "count"),
         head="classify",
         metric=set_scores if is_multilabel else label_scores,
         scores=("accuracy", "micro_f1", "macro_f1") if is_multilabel else ("accuracy", "macro_f1"),

@@ -81,6 +81,7 @@ def speech(
     time_mask_ms: Positive = 100.0,
     band_masks: Size = 0,
     band_mask: Count = 8,
+    unseen_labels: Literal["error", "count"] = "error",
     best: Literal["accuracy", "macro_f1", "wer", "cer"] | None = None,
 ) -> Task:
     """Which word is said in a recording, or which words?
@@ -142,6 +143,8 @@ def speech(
         time_mask_ms: longest of these, in milliseconds (but at most a fifth of a clip).
         band_masks: number of blocks of bands that training hides (SpecAugment).
         band_mask: bands of the widest of these.
+        unseen_labels: labels in dev or test that training does not have. error, they are refused; count, they are
+            counted, and such examples are scored as wrong.
         best: the dev score that chooses the checkpoint (null: accuracy of labels, wer or cer of texts).
 
     Raises:
@@ -211,7 +214,7 @@ def speech(
     scores = (error_rate,) if is_text else ("accuracy", "macro_f1")
     if best is not None and best not in scores:
         raise UsageError(f"best: {best} is not a score of this task, which has {' and '.join(scores)}")
-    target_field: Field = Text(unit) if is_text else Label()
+    target_field: Field = Text(unit) if is_text else Label(allow_unseen=unseen_labels == "count")
     return Task(
         read=read,
         input=Waveform(rate, frames=frames, augment=augment),

@@ -61,13 +61,13 @@ def prepare_data(
     tasks = {name: fitted[name][0] if fitted else build_task(entry) for name, entry in recipe.tasks.items()}
     identities: dict[str, store.Identity] = {}
     for name, task in tasks.items():
-        with _reading(name), listening(tell=tell, progress=show):
+        with _reading(recipe.tasks[name]), listening(tell=tell, progress=show):
             identities[name] = store.identify(task, progress=show, fitted=fitted is not None, splits=splits)
     states = check(identities) if check is not None else {}
     data = {}
     for name, entry in recipe.tasks.items():
         task, fields = tasks[name], fitted[name][1:] if fitted else None
-        with _reading(name), listening(tell=tell, progress=show):
+        with _reading(recipe.tasks[name]), listening(tell=tell, progress=show):
             prepared = store.prepare(
                 task,
                 key=_key(entry),
@@ -90,10 +90,14 @@ def prepare_data(
     return data
 
 
-def _explanations(name: str, reports: Mapping[str, store.SplitReport]) -> list[Problem]:
+def _explanations(entry: TaskEntry, error: store.PreparationError) -> list[Problem]:
     """What was found before the preparation failed, and may be why: how the data were read, and what looks wrong."""
-    card = DataCard(name, reports, warnings=find_warnings(reports))
-    return [Problem("", sentence) for sentence in (*describe_reading(card), *format_warnings(card, width=None))]
+    card = DataCard(entry.name, error.reports, warnings=find_warnings(error.reports))
+    sentences = [*describe_reading(card), *format_warnings(card, width=None)]
+    is_unseen = any("was not seen in training" in problem.what for problem in error.problems)
+    if is_unseen and entry.options.get("unseen_labels") == "error":
+        sentences.append(f"to score such labels as wrong instead, set tasks.{entry.name}.unseen_labels: count")
+    return [Problem("", sentence) for sentence in sentences]
 
 
 def check_data(
@@ -154,14 +158,14 @@ def _readable(side: Field, array: np.ndarray) -> JSON:
 
 
 @contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _reading(entry: TaskEntry) -> Iterator[None]:
     """Within the block, errors of the operating system are about the data of this task, and others are explained."""
     try:
         yield
     except store.PreparationError as error:
-        raise DataError([*error.problems, *_explanations(name, error.reports)]) from error
+        raise DataError([*error.problems, *_explanations(entry, error)]) from error
     except OSError as error:
-        raise DataError(Problem(f"tasks.{name}", f"cannot read the data: {error}")) from error
+        raise DataError(Problem(f"tasks.{entry.name}", f"cannot read the data: {error}")) from error
 
 
 def tasks_and_fields(data: Mapping[str, TaskData]) -> dict[str, tuple[Task, Field, Field]]:

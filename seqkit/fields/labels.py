@@ -23,23 +23,29 @@ NO_LABEL: Final = "<none>"
 @final
 @dataclass(frozen=True)
 class Label(Field):
-    """One of the labels seen in training, as its number () int64. A value is a str."""
+    """One of the labels seen in training, as its number () int64. A value is a str.
+
+    Args:
+        allow_unseen: a label that is not in the training data is not an error, but becomes `<unseen>`, a label that is
+            never predicted: such examples count as wrong.
+    """
 
     ragged: ClassVar[bool] = False
     unit = "labels"
 
+    allow_unseen: bool = field(default=False, kw_only=True)
     vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
     counts: tuple[int, ...] = field(default=(), kw_only=True, repr=False)
     """How often each label is in the training data, in the order of their numbers."""
 
     def fit(self, values: Iterable[Any]) -> Self:
         seen = Counter(_check_label(value) for value in values)
-        vocabulary = _label_vocabulary(seen)
+        vocabulary = _label_vocabulary(seen, allow_unseen=self.allow_unseen)
         return replace(self, vocabulary=vocabulary, counts=tuple(seen[label] for label in vocabulary.symbols))
 
     def encode(self, value: Any) -> np.ndarray:
-        """() int64. Raises ValueError for a label that is not in the training data."""
-        return np.array(_fitted(self.vocabulary).index(_check_label(value)), dtype=np.int64)
+        """() int64. Raises ValueError for a label that is not in the training data, unless that is allowed."""
+        return np.array(_number(_fitted(self.vocabulary), _check_label(value), self.allow_unseen), dtype=np.int64)
 
     def decode(self, array: np.ndarray) -> str:
         return _fitted(self.vocabulary)[int(array)]
@@ -69,25 +75,31 @@ class Label(Field):
 @final
 @dataclass(frozen=True)
 class Labels(Field):
-    """Some of the labels seen in training, or none, as (C,) float32 of zeros and ones. A value is a list of str."""
+    """Some of the labels seen in training, or none, as (C,) float32 of zeros and ones. A value is a list of str.
+
+    Args:
+        allow_unseen: as for `Label`.
+    """
 
     ragged: ClassVar[bool] = False
     unit = "labels"
 
+    allow_unseen: bool = field(default=False, kw_only=True)
     vocabulary: Vocabulary | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        return replace(self, vocabulary=_label_vocabulary(label for value in values for label in _check_list(value)))
+        labels = (label for value in values for label in _check_list(value))
+        return replace(self, vocabulary=_label_vocabulary(labels, allow_unseen=self.allow_unseen))
 
     def encode(self, value: Any) -> np.ndarray:
         """(C,) float32. Raises ValueError for a label that is not in the training data, or that is given twice."""
-        vocabulary = _fitted(self.vocabulary)
+        vocabulary, labels = _fitted(self.vocabulary), _check_list(value)
         row = np.zeros(len(vocabulary), dtype=np.float32)
-        for label in _check_list(value):
-            number = vocabulary.index(label)
-            if row[number]:
-                raise ValueError(f"label {label!r} is given twice")
-            row[number] = 1.0
+        for label in labels:
+            row[_number(vocabulary, label, self.allow_unseen)] = 1.0
+        if len(set(labels)) < len(labels):
+            repeated = next(label for label in labels if labels.count(label) > 1)
+            raise ValueError(f"label {repeated!r} is given twice")
         return row
 
     def decode(self, array: np.ndarray) -> list[str]:
@@ -279,11 +291,20 @@ def _check_list(value: Any) -> list[str]:
     return [_check_label(label) for label in value]
 
 
-def _label_vocabulary(labels: Iterable[str]) -> Vocabulary:
+def _label_vocabulary(labels: Iterable[str], *, allow_unseen: bool = False) -> Vocabulary:
     vocabulary = Vocabulary.of_labels(labels)
     if not vocabulary.symbols:
         raise ValueError("training has no label at all")
-    return vocabulary
+    if not allow_unseen:
+        return vocabulary
+    if UNSEEN in vocabulary:
+        raise ValueError(f"label {UNSEEN!r} stands for labels that are not in the training data; call it otherwise")
+    return Vocabulary((*vocabulary.symbols, UNSEEN), specials=False)
+
+
+def _number(vocabulary: Vocabulary, label: str, allow_unseen: bool) -> int:
+    """The number of a label; that of `UNSEEN` for one that is not in the training data, if that is allowed."""
+    return vocabulary.index(UNSEEN if allow_unseen and label not in vocabulary else label)
 
 
 def _named_counts(names: Sequence[str], counts: Iterable[int]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.fields import Label, Labels
+from seqkit.fields.labels import UNSEEN
 from seqkit.heads.option_types import Pool
 from seqkit.heads.pooling import Pooling
 from seqkit.interfaces import Batch, Encoded, Head, check_finite
@@ -104,14 +105,17 @@ class Classify(Head):
         return self.stitch(parts)
 
     def _prediction(self, probabilities: list[float], steps: list[list[float]] | None = None) -> Prediction:
-        scores: dict[str, Any] = dict(zip(self.target.labels, steps or probabilities, strict=True))
+        labels = self.target.labels
+        scores: dict[str, Any] = dict(zip(labels, steps or probabilities, strict=True))
+        if self.target.allow_unseen:  # what stands for labels that training has not seen is never an answer
+            probabilities = [0.0 if label == UNSEEN else p for label, p in zip(labels, probabilities, strict=True)]
         if self.is_multilabel:
             is_predicted = np.array([probability >= 0.5 for probability in probabilities], dtype=np.float32)
             # Labels are taken as independent: the probability of the set is the product over all labels.
             confidence = float(np.prod([max(probability, 1.0 - probability) for probability in probabilities]))
             return Prediction(self.target.decode(is_predicted), confidence, scores)
         best = int(np.argmax(probabilities))
-        return Prediction(self.target.labels[best], probabilities[best], scores)
+        return Prediction(labels[best], probabilities[best], scores)
 
 
 def last_step(probability: float | Sequence[float]) -> float:
@@ -131,6 +135,6 @@ def balanced_weights(target: Any, power: float) -> Tensor:
             f"classify: balanced needs how often each label occurs, and {type(target).__name__} does not count that; "
             "leave balanced out"
         )
-    n = torch.tensor(list(counts), dtype=torch.float32).clamp(min=1.0)
-    weights = n**-power
+    n = torch.tensor(list(counts), dtype=torch.float32)
+    weights = n.clamp(min=1.0) ** -power
     return weights * n.sum() / (weights * n).sum()
