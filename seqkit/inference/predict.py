@@ -52,13 +52,17 @@ def predict(
     """(id, line) pairs to (id, line, prediction), in their order; see `predict_inputs`.
 
     Raises:
-        DataError: a line that the task cannot read.
+        DataError: lines that the task cannot read; all of them are found, and nothing is predicted after the first.
     """
+    problems: list[Problem] = []
     inputs = InputReader(task_and_fields[0], task_and_fields[1]).texts(lines)
     for outcome in predict_inputs(model, name, task_and_fields, inputs, batch=batch):
         if outcome.prediction is None:
-            raise DataError(Problem(outcome.input.id, outcome.error))
-        yield outcome.input.id, outcome.input.shown, outcome.prediction
+            problems.append(Problem(outcome.input.id, outcome.error))
+        elif not problems:
+            yield outcome.input.id, outcome.input.shown, outcome.prediction
+    if problems:
+        raise DataError(problems)
 
 
 def predict_inputs(

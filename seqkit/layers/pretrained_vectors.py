@@ -6,6 +6,7 @@ word is all that comes before the last D numbers, spaces included. If a word occ
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -79,11 +80,12 @@ def read_vectors(path: Path, wanted: Collection[str], key: WordKey = str) -> dic
 def _rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
     """(line number, word, its numbers as bytes) of each line."""
     try:
-        file: Any = gzip.open(open_regular(path), "rb") if path.suffix == ".gz" else open_regular(path)  # noqa: SIM115
+        opened = open_regular(path)
     except OSError as error:
         _fail(path, None, f"cannot be opened: {error.strerror}")
     width, line = 0, 0
-    with file:
+    with opened, contextlib.closing(gzip.open(opened, "rb") if path.suffix == ".gz" else opened) as unpacked:
+        file: Any = unpacked
         while raw := _read_line(path, file, line + 1):
             line += 1
             if len(raw) > LONGEST_LINE:

@@ -252,7 +252,11 @@ class TestMistakes:
             ),
             ("encoder", "device: gpu\nencoder", "3:9: device: expected auto, cpu, cuda or cuda:N, got the text 'gpu'"),
             ("encoder", "train: 3\nencoder", "3:8: train: expected a mapping of options, got the number 3"),
-            ("encoder", "train: {lr: 1}\nencoder", "3:9: train.lr: unknown option; known: accumulate, "),
+            (
+                "encoder",
+                "train: {lr: 1}\nencoder",
+                "3:9: train.lr: unknown option; the learning rate belongs to the optimizer: ",
+            ),
             ("encoder", "train: {optimizer: 3}\nencoder", "train.optimizer: expected a mapping of options, got the n"),
             (
                 "encoder",
