@@ -6,7 +6,6 @@ Exit codes: 0 ok; 1 the run failed; 2 usage, recipe or data error; 130 Ctrl-C; 1
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -120,6 +119,8 @@ def name_hint(name: str, known: Sequence[str], *, label: str = "available", if_n
 
 def suggest(word: str, known: Iterable[str], *, most: int = 3) -> str:
     """`did you mean 'dropout'?` with the known names that are most similar; an empty string if none is similar."""
+    import difflib  # only for a message
+
     near = difflib.get_close_matches(str(word), sorted(known), n=most, cutoff=0.5)
     if not near:
         return ""
