@@ -65,6 +65,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "json_array",
         "jsonl",
         "lines",
+        "missing_split_file",
         "numbered",
         "parallel",
         "parquet",

@@ -108,9 +108,9 @@ class Reading:
             self.add_table(name, table)
         self.split_rules += [rule for rule in later.split_rules if rule not in self.split_rules]
         self.remarks += [remark for remark in later.remarks if remark not in self.remarks]
-        for own, others in ((self.left_out, later.left_out), (self.changed, later.changed)):
-            for kind, things in others.items():
-                _count(own, kind, things.first, things.count)
+        for counts, later_counts in ((self.left_out, later.left_out), (self.changed, later.changed)):
+            for kind, things in later_counts.items():
+                _count(counts, kind, things.first, things.count)
 
     def facts(self) -> JSON:
         """As JSON; `Reading.restore` gives an equal one back."""

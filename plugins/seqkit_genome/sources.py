@@ -170,8 +170,8 @@ class SequenceReader:
         text = str(first.input).strip().upper()
         if not text or set(text) <= _LETTERS:
             return False
-        what = f"the first line of {path.name} is taken for a header, as it holds no sequence"
-        report_remark(f"{what}; `header` says it for certain")
+        message = f"the first line of {path.name} is taken for a header, as it holds no sequence"
+        report_remark(f"{message}; `header` says it for certain")
         return True
 
 
@@ -313,13 +313,13 @@ def read_other(path: Path, split: str | None, labelled: bool, reader: SequenceRe
     if split is not None:
         raise UsageError(f"--split: {path} has no splits; all of it is scored")
     if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
-        known = [each for each in files if Path(_without_compression(each.name)).suffix.lower() in SUFFIXES]
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        known = [file for file in files if Path(_without_compression(file.name)).suffix.lower() in SUFFIXES]
         if not known:
             hint = "it should have a file for each class, such as enhancer.fa"
             raise DataError(Problem(str(path), "has no file of sequences", hint))
-        labels = [Path(_without_compression(each.name)).stem for each in known]
-        return (example for each, label in zip(known, labels, strict=True) for example in reader.read(each, label))
+        labels = [Path(_without_compression(file.name)).stem for file in known]
+        return (example for file, label in zip(known, labels, strict=True) for example in reader.read(file, label))
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))
     if not labelled:

@@ -156,6 +156,6 @@ def _split(files: Sequence[Path], split: str | None) -> Iterator[Example]:
                 continue
             position = len(seen) % _BLOCK
             seen.add(name)
-            own = "test" if position == _BLOCK - 1 else "dev" if position == _BLOCK - 2 else "train"
-            if split in (None, own):
+            assigned = "test" if position == _BLOCK - 1 else "dev" if position == _BLOCK - 2 else "train"
+            if split in (None, assigned):
                 yield Example([path.stem], name, example.id)

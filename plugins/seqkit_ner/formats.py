@@ -90,8 +90,8 @@ def is_word_of_conllu(path: Path, line: Line) -> bool:
     columns = line.text.split("\t")
     where = f"{path.name}:{line.number}"
     if len(columns) != _CONLLU_COLUMNS:
-        what = f"has {len(columns)} columns; CoNLL-U has {_CONLLU_COLUMNS}, separated by tabs"
-        raise DataError(Problem(f"{path}:{line.number}", what, "set `format: columns` if it is another format"))
+        message = f"has {len(columns)} columns; CoNLL-U has {_CONLLU_COLUMNS}, separated by tabs"
+        raise DataError(Problem(f"{path}:{line.number}", message, "set `format: columns` if it is another format"))
     if re.fullmatch("[0-9]+-[0-9]+", columns[0]):
         report_left_out("range of words (CoNLL-U); its words are read", where)
         return False
@@ -121,8 +121,8 @@ def parallel_sentences(path: Path) -> Iterator[tuple[list[str], list[str], int]]
     for number, example in enumerate(readers.parallel(*files), 1):
         words, tags = example.input.split(), example.target.split()
         if len(words) != len(tags):
-            what = f"has {len(tags)} tags, but line {number} of {files[0].name} has {len(words)} words"
-            raise DataError(Problem(f"{files[1]}:{number}", what))
+            message = f"has {len(tags)} tags, but line {number} of {files[0].name} has {len(words)} words"
+            raise DataError(Problem(f"{files[1]}:{number}", message))
         if words:
             yield words, tags, number
         else:
@@ -206,8 +206,8 @@ def _tags_of_spans(
     for span in spans:
         start, end, kind = _span(span, where)
         if start not in starts or end not in ends or ends[end] < starts[start]:
-            what = f"the span {start} to {end}, {text[start:end]!r}, does not begin and end where words do"
-            raise DataError(Problem(where, what, "perhaps with `tokenizer: punctuation`"))
+            message = f"the span {start} to {end}, {text[start:end]!r}, does not begin and end where words do"
+            raise DataError(Problem(where, message, "perhaps with `tokenizer: punctuation`"))
         first, last = starts[start], ends[end]
         if any(tag != "O" for tag in tags[first : last + 1]):
             raise DataError(Problem(where, f"the span {start} to {end} overlaps another one"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, Flaw, Problem, UsageError, fetch
-from seqkit.readers import Line, numbered
+from seqkit.readers import Line, missing_split_file, numbered
 from seqkit.reading import report_changed, report_columns, report_left_out, report_split_rule
 from seqkit.spans import fault, mend, type_of
 from seqkit_ner import generator
@@ -205,8 +205,8 @@ class ConllReader:
         comment = "#" if is_conllu and self.comment is None else self.comment
         if comment is None:
             return list(block)
-        own = next((line for line in block if not line.text.startswith(comment)), None)
-        width = width if own is None else len(self._columns(own.text, is_conllu))
+        first_word = next((line for line in block if not line.text.startswith(comment)), None)
+        width = width if first_word is None else len(self._columns(first_word.text, is_conllu))
         rows: list[Line] = []
         for line in block:
             if not line.text.startswith(comment):
@@ -278,8 +278,8 @@ class ConllReader:
             return words
         for word, line in zip(words, lines, strict=False):
             if not word.startswith(self.prefix) or word == self.prefix:
-                what = f"the word {word!r} is not {self.prefix!r} and more"
-                problems.append(Problem(f"{path}:{line}", what, "check `prefix`"))
+                message = f"the word {word!r} is not {self.prefix!r} and more"
+                problems.append(Problem(f"{path}:{line}", message, "check `prefix`"))
                 return []
         return [word.removeprefix(self.prefix) for word in words]
 
@@ -392,7 +392,7 @@ def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, hel
     def file(split: str) -> Path:
         file_path = path / str(names["train" if split == "dev" and not has_dev else split])
         if not all(item.is_file() for item in files_of(file_path)):
-            raise DataError(Problem(str(file_path), _why_not_file(file_path), _missing_file_hint(split)))
+            raise missing_split_file(file_path, split)
         return file_path
 
     def read(split: str) -> Iterator[Example]:
@@ -438,15 +438,3 @@ def is_held_out(words: Sequence[str], share: float) -> bool:
     """Whether a sentence of train is dev. It depends on the words alone, so repeats of a sentence are in one split."""
     digest = hashlib.blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
-
-
-def _why_not_file(path: Path) -> str:
-    return "is not a regular file, but a folder, a pipe or a device" if path.exists() else "there is no such file"
-
-
-def _missing_file_hint(split: str) -> str:
-    if split == "train":
-        return "`train` names the file"
-    if split == "dev":
-        return "`dev` names the file; with null, a share of train is held out instead"
-    return "`test` names the file; with null, there is no test split"

@@ -235,18 +235,18 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, sha
     for name in names.values():
         if name is not None:
             reader.check(name)
-    own = {split for split, name in names.items() if name is not None}
+    named = {split for split, name in names.items() if name is not None}
     division = replace(
         share_split,
-        dev=0.0 if "dev" in own else share_split.dev,
-        test=0.0 if "test" in own else share_split.test,
+        dev=0.0 if "dev" in named else share_split.dev,
+        test=0.0 if "test" in named else share_split.test,
     )
-    splits = tuple(split for split in ("train", "dev", "test") if split in own or split in division.names)
+    splits = tuple(split for split in ("train", "dev", "test") if split in named or split in division.names)
 
     def file(split: str) -> Path:
-        file_path = path / str(names[split if split in own else "train"])
+        file_path = path / str(names[split if split in named else "train"])
         if not all(item.is_file() or item.is_dir() for item in files_of(file_path)):
-            raise DataError(Problem(str(file_path), _why_not_file(file_path), _missing_file_hint(split)))
+            raise readers.missing_split_file(file_path, split)
         return file_path
 
     def grouped(file_path: Path) -> Iterator[tuple[Example, str]]:
@@ -257,7 +257,7 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, sha
 
     def read(split: str) -> Iterator[Example]:
         file_path = file(split)
-        if not division.names or (split in own and split != "train"):
+        if not division.names or (split in named and split != "train"):
             report_split_rule("by file")
             return reader.read(file_path)
         return division.divide(lambda: grouped(file_path), split)
@@ -324,15 +324,3 @@ def _rename_labels(examples: Iterable[Example], names: Mapping[str, str]) -> Ite
 
 def _facts(dataset: Dataset) -> dict[str, Any]:
     return {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about}
-
-
-def _why_not_file(path: Path) -> str:
-    return "is not a regular file, but a folder, a pipe or a device" if path.exists() else "there is no such file"
-
-
-def _missing_file_hint(split: str) -> str:
-    if split == "train":
-        return "`train` names the file"
-    if split == "dev":
-        return "`dev` names the file; with null, a share of train is held out instead"
-    return "`test` names the file; with null, there is no test split"

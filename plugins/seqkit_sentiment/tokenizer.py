@@ -47,7 +47,7 @@ def _separated(text: str) -> str:
         around = text[max(0, position - 1) : position], text[position + 1 : position + 2]
         return all(character.isalpha() or (character and _is_mark(character)) for character in around)
 
-    return "".join(" " if each == _JOINER and not joins(i) else each for i, each in enumerate(text))
+    return "".join(" " if character == _JOINER and not joins(i) else character for i, character in enumerate(text))
 
 
 @lru_cache(maxsize=4096)

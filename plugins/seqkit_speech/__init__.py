@@ -200,14 +200,14 @@ def speech(
     )
 
     def read(split: str) -> Iterator[Example]:
-        return (Example(each.clip, each.label, each.id) for each in recordings.recordings(split))
+        return (Example(recording.clip, recording.label, recording.id) for recording in recordings.recordings(split))
 
     def read_file(other: Path, split: str | None, labelled: bool) -> Iterator[Example]:
         if not labelled:
             return sources.clips_of(other)
         corpus = Corpus(other, pattern, split_options, words, transcripts=is_text)
         others = sources.other_recordings(other, split, corpus)
-        return (Example(each.clip, each.label, each.id) for each in others)
+        return (Example(recording.clip, recording.label, recording.id) for recording in others)
 
     is_text = target == "text"
     error_rate = "cer" if unit == "characters" else "wer"

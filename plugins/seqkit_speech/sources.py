@@ -367,7 +367,7 @@ class JoinedStrings:
             gaps = tuple((low + (high - low) * rng.random()) / 1000 for _ in chosen[1:])
             clip = JoinedAudio(tuple(recording.clip for recording in chosen), gaps)
             label = " ".join(recording.label for recording in chosen)
-            id = f"{split} string {number + 1}: {', '.join(each.id.rpartition('/')[2] for each in chosen)}"
+            id = f"{split} string {number + 1}: {', '.join(recording.id.rpartition('/')[2] for recording in chosen)}"
             strings.append(Recording(clip, label, id, speaker=speaker or None, split=split))
         return strings
 

@@ -130,7 +130,7 @@ def _assign(recordings: Sequence[Recording], path: Path, options: SplitOptions) 
         split_by = "speaker" if options.test_speaker else "folders" if some_known else "lists" if lists else "hash"
     if split_by in ("folders", "column"):
         report_split_rule("as the data say: by folder, file name or column")
-        raise_problems([_without_split(each, split_by) for each in recordings if not each.split])
+        raise_problems([_without_split(recording, split_by) for recording in recordings if not recording.split])
         return [recording.split or "" for recording in recordings]
     if split_by == "lists":
         if not lists:
@@ -150,11 +150,22 @@ def _assign(recordings: Sequence[Recording], path: Path, options: SplitOptions) 
         first, last = options.test_index
         report_split_rule(f"by the index of a recording: test is {first} to {last}{dev_rule}")
         hint = "give a pattern with a group 'index'"
-        raise_problems([Problem(each.id, "its index is not known", hint) for each in recordings if each.index is None])
-        return ["test" if _is_within(each, options.test_index) else _rest(each, options) for each in recordings]
+        raise_problems(
+            [
+                Problem(recording.id, "its index is not known", hint)
+                for recording in recordings
+                if recording.index is None
+            ]
+        )
+        return [
+            "test" if _is_within(recording, options.test_index) else _rest(recording, options)
+            for recording in recordings
+        ]
     _check_speaker(recordings, path, options.test_speaker)
     report_split_rule(f"by speaker: all of {options.test_speaker} is test{dev_rule}")
-    return ["test" if each.speaker == options.test_speaker else _rest(each, options) for each in recordings]
+    return [
+        "test" if recording.speaker == options.test_speaker else _rest(recording, options) for recording in recordings
+    ]
 
 
 def _without_split(recording: Recording, split_by: str) -> Problem:

@@ -198,7 +198,7 @@ def folder(path: Path, names: Mapping[str, str | None], reader: PairReader, held
         paths = reader.files(path, str(names["train" if split == "dev" and not has_dev else split]))
         for file_path in paths:
             if not file_path.is_file():
-                raise DataError(Problem(str(file_path), _why_not_file(file_path), _missing_file_hint(split)))
+                raise readers.missing_split_file(file_path, split)
         return paths
 
     def read(split: str) -> Iterator[Example]:
@@ -246,15 +246,3 @@ def is_held_out(text: Any, share: float) -> bool:
     """Whether a pair of train is dev. It depends on the input alone, so repeats of an input are in one split."""
     digest = hashlib.blake2b(str(text).strip().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
-
-
-def _why_not_file(path: Path) -> str:
-    return "is not a regular file, but a folder, a pipe or a device" if path.exists() else "there is no such file"
-
-
-def _missing_file_hint(split: str) -> str:
-    if split == "train":
-        return "`train` names the file"
-    if split == "dev":
-        return "`dev` names the file; with null, a share of train is held out instead"
-    return "`test` names the file; with null, there is no test split"

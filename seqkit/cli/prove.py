@@ -12,11 +12,11 @@ from seqkit.cli.output import echo, echo_json
 
 
 @click.command("prove")
-@click.argument("what")
+@click.argument("recipe_or_model", metavar="RECIPE|FOLDER")
 @SET
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per result.")
-def command(what: str, sets: tuple[str, ...], as_json: bool) -> None:
-    """Check the contracts of WHAT: a recipe (with new weights) or the folder of a trained model.
+def command(recipe_or_model: str, sets: tuple[str, ...], as_json: bool) -> None:
+    """Check the contracts of a recipe (with new weights) or the folder of a trained model.
 
     Padding, batch mates, batches of one, order, the shortest and the empty input, causality, carried states, losses
     (their sum, and a reference computation), gradients in the padding, and the saved and reloaded model: each is
@@ -26,7 +26,7 @@ def command(what: str, sets: tuple[str, ...], as_json: bool) -> None:
     from seqkit.verification.recipe_contracts import prove
 
     failed, passed_combinations = 0, dict[str, int]()
-    for result in prove(Path(what) if Path(what).is_dir() else what, sets):
+    for result in prove(Path(recipe_or_model) if Path(recipe_or_model).is_dir() else recipe_or_model, sets):
         failed += not result.passed
         if as_json:
             row = {"contract": result.contract, "where": result.where, "moved": result.moved}

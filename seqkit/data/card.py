@@ -253,7 +253,7 @@ def _unknown_symbols(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]
             (f"of the {report.unit} are", report.unknown_share),
             ("of the target's symbols are", report.target_unknown / target_symbols),
         )
-        for what, share in sides:
+        for symbols, share in sides:
             if share <= 0.5:
                 continue
             advice = (
@@ -262,7 +262,7 @@ def _unknown_symbols(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]
                 else "is it the same kind of text as train, and are words divided in the same way?"
             )
             shown = "all" if share >= 1 else f"{share:.0%}"
-            sentence = f"{name}: {shown} {what} unknown to the vocabulary; {advice}"
+            sentence = f"{name}: {shown} {symbols} unknown to the vocabulary; {advice}"
             yield DataWarning("mostly-unknown", sentence, is_fatal=name == "train" and share >= 1)
 
 

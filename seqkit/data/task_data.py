@@ -91,6 +91,6 @@ class TaskData:
             if len(examples) < len(ids) and example.id == ids[len(examples)]:
                 examples.append(example)
         if len(examples) < len(ids):
-            what = f"{ids[len(examples)]} is no longer there"
-            raise DataError(Problem(split, what, "a task's `read` must give the same examples each time"))
+            message = f"{ids[len(examples)]} is no longer there"
+            raise DataError(Problem(split, message, "a task's `read` must give the same examples each time"))
         return examples

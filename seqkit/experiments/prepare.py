@@ -94,8 +94,7 @@ def _explanations(entry: TaskEntry, error: store.PreparationError) -> list[Probl
     """What was found before the preparation failed, and may be why: how the data were read, and what looks wrong."""
     card = DataCard(entry.name, error.reports, warnings=find_warnings(error.reports))
     sentences = [*describe_reading(card), *format_warnings(card, width=None)]
-    is_unseen = any("was not seen in training" in problem.what for problem in error.problems)
-    if is_unseen and entry.options.get("unseen_labels") == "error":
+    if error.has_unseen_labels and entry.options.get("unseen_labels") == "error":
         sentences.append(f"to score such labels as wrong instead, set tasks.{entry.name}.unseen_labels: count")
     return [Problem("", sentence) for sentence in sentences]
 

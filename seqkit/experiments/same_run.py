@@ -207,8 +207,8 @@ class SameRunCheck:
             )
             raise ResumeRefused("\n".join([head, *lines, advice]))
         if is_without_fields and any(change.kind == "data" for change in refused):
-            what = "it did not record its vocabularies, so other data would change what its weights mean"
-            raise ResumeRefused(f"{self.run.folder} cannot go on with other data: {what}; start a new run")
+            message = "it did not record its vocabularies, so other data would change what its weights mean"
+            raise ResumeRefused(f"{self.run.folder} cannot go on with other data: {message}; start a new run")
 
     def _describe(self, change: Change) -> str:
         assert self.resumption is not None
@@ -230,8 +230,8 @@ class SameRunCheck:
         for name in dict.fromkeys([*old, *new]):
             if old.get(name) != new.get(name):
                 shapes = [str(shape) if shape is not None else "not there" for shape in (old.get(name), new.get(name))]
-                what = f"the model has other weights: {name}: {shapes[0]} -> {shapes[1]}"
-                raise ResumeRefused(f"{self.run.folder} cannot go on with this change, {what}; start a new run")
+                message = f"the model has other weights: {name}: {shapes[0]} -> {shapes[1]}"
+                raise ResumeRefused(f"{self.run.folder} cannot go on with this change, {message}; start a new run")
 
     def _refuse_wrong_length(self) -> None:
         """Refuse fewer steps or epochs than were made, and more of them where patience has ended the run."""
@@ -244,13 +244,13 @@ class SameRunCheck:
         if asked("train.epochs") and train.steps is None and train.epochs <= position.epoch:
             raise ResumeRefused(f"train.epochs: {train.epochs}: {made}; name more")
         if asked("train.epochs") and train.steps is not None:
-            what = f"train.epochs: train.steps is {train.steps}, and counts instead"
-            raise ResumeRefused(f"{what}; set train.steps, or train.steps=null as well")
+            message = f"train.epochs: train.steps is {train.steps}, and counts instead"
+            raise ResumeRefused(f"{message}; set train.steps, or train.steps=null as well")
         is_longer = asked("train.steps") or asked("train.epochs")
         if is_longer and position.ended and train.patience and position.waited > train.patience:
-            what = f"training ended because {position.waited} evaluations in a row were no better"
+            message = f"training ended because {position.waited} evaluations in a row were no better"
             raise ResumeRefused(
-                f"{what} (train.patience: {train.patience}); set train.patience higher as well, or to null"
+                f"{message} (train.patience: {train.patience}); set train.patience higher as well, or to null"
             )
 
     def _accept(self) -> None:
@@ -364,8 +364,8 @@ def data_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
         for subject, old_hash, new_hash in pairs[:_SHOWN]:
             yield Change("data", f"data of {name}, {subject}", _hash(old_hash), _hash(new_hash), alters_numbers=True)
         if len(pairs) > _SHOWN:
-            what = f"data of {name}: and {len(pairs) - _SHOWN:,} more"
-            yield Change("data", what, "as recorded", "other content", alters_numbers=True)
+            message = f"data of {name}: and {len(pairs) - _SHOWN:,} more"
+            yield Change("data", message, "as recorded", "other content", alters_numbers=True)
 
 
 def plugin_changes(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[Change]:

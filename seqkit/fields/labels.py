@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Self, final
 
 import numpy as np
 
-from seqkit.fields.vocabulary import Vocabulary
+from seqkit.fields.vocabulary import UnseenLabel, Vocabulary
 from seqkit.spans import Scheme, convert, fault, parted, tags_of, type_of
 from seqkit.types import JSON, Field
 
@@ -233,8 +233,8 @@ class Tags(Field):
         types = [type_of(label, self.learned) for label in self.labels] if self.learned else self.labels
         try:
             Vocabulary.of_labels(name for name in types if name).index(kind)
-        except ValueError as error:
-            raise ValueError(f"step {step + 1}: {error}") from None
+        except UnseenLabel as error:
+            raise UnseenLabel(f"step {step + 1}: {error}") from None
         raise AssertionError(f"{tag!r} has a known type, but is not among the labels")
 
 

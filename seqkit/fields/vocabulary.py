@@ -23,6 +23,10 @@ _SHOWN = 20
 """How many labels an error message lists before it says how many more there are."""
 
 
+class UnseenLabel(ValueError):
+    """A label that the training data does not have."""
+
+
 @final
 @dataclass(frozen=True)
 class Vocabulary:
@@ -113,7 +117,7 @@ class Vocabulary:
         """The id of a symbol. Raises ValueError for an unseen label, naming the known ones."""
         number = self._ids.get(symbol, self.unknown)
         if number is None:
-            raise ValueError(self._unseen_message(symbol))
+            raise UnseenLabel(self._unseen_message(symbol))
         return number
 
     def lookup(self, symbols: Sequence[str]) -> np.ndarray:

@@ -125,15 +125,15 @@ def fetch(dataset: Dataset, *, offline: bool | None = None, timeout: float = TIM
     if offline:
         raise DataError(Problem(dataset.name, "is not on this machine, and downloads are off", _by_hand(dataset)))
     if any(file.url is None for file in missing):
-        what = "is not on this machine, and has no address that it could be downloaded from"
-        raise DataError(Problem(dataset.name, what, _by_hand(dataset)))
+        message = "is not on this machine, and has no address that it could be downloaded from"
+        raise DataError(Problem(dataset.name, message, _by_hand(dataset)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder.with_name(f"{folder.name}.lock"), dataset.name):
             _download(dataset, folder, timeout)
     except OSError as error:
-        what = f"cannot write {folder}: {error.strerror or error}"
-        raise RunError(f"{what}; set SEQKIT_CACHE to another folder") from error
+        message = f"cannot write {folder}: {error.strerror or error}"
+        raise RunError(f"{message}; set SEQKIT_CACHE to another folder") from error
     return folder
 
 
@@ -145,8 +145,8 @@ def _checked_folder(dataset: Dataset, folder: Path) -> Path:
         if not path.is_file():
             problems.append(Problem(str(path), "is missing from the folder named in SEQKIT_DATA", source))
         elif path.stat().st_size != file.size or sha256_of(path) != file.sha256:
-            what = f"is not the file that {dataset.name} means ({file.size:,} bytes, SHA-256 {file.sha256})"
-            problems.append(Problem(str(path), what, f"{source}; or move the folder away"))
+            message = f"is not the file that {dataset.name} means ({file.size:,} bytes, SHA-256 {file.sha256})"
+            problems.append(Problem(str(path), message, f"{source}; or move the folder away"))
     if problems:
         raise DataError(problems)
     return folder
@@ -188,8 +188,8 @@ def _download_file(dataset: Dataset, file: File, path: Path, timeout: float) -> 
     digest = sha256_of(partial_path)
     if digest != file.sha256:
         partial_path.unlink()
-        what = f"its SHA-256 is {digest}, but {file.sha256} is expected: it was changed at its source or on the way"
-        raise DataError(Problem(str(file.url), what))
+        message = f"its SHA-256 is {digest}, but {file.sha256} is expected: it was changed at its source or on the way"
+        raise DataError(Problem(str(file.url), message))
     os.replace(partial_path, path)
     sync_folder(path.parent)
 
@@ -205,8 +205,8 @@ def _receive(dataset: Dataset, file: File, partial_path: Path, timeout: float) -
         except TransferBroken as error:
             if attempt == ATTEMPTS:
                 have = _size(partial_path)
-                what = f"{error}; {have:,} of {file.size:,} bytes are here, and the next run continues from there"
-                raise DataError(Problem(file.url, what, _by_hand(dataset))) from None
+                message = f"{error}; {have:,} of {file.size:,} bytes are here, and the next run continues from there"
+                raise DataError(Problem(file.url, message, _by_hand(dataset))) from None
             _pause(attempt)
         except TransferRefused as error:
             partial_path.unlink(missing_ok=True)

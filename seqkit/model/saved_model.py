@@ -122,10 +122,10 @@ def _load_best(run: Path, device: torch.device | str) -> tuple[Model, Recipe, di
     """
     fields = origin.read_fields(run)
     if checkpoint.read_pointer(run / "checkpoints", "best") is None or fields is None:
-        what = "no model here: this run has not finished" + (
+        message = "no model here: this run has not finished" + (
             ", and an earlier version began it" if fields is None else ", and has not evaluated a checkpoint yet"
         )
-        raise DataError(Problem(str(run), what, f"go on with seqkit run --resume {run}"))
+        raise DataError(Problem(str(run), message, f"go on with seqkit run --resume {run}"))
     weights, step = checkpoint.read_best_weights(run / "checkpoints")
     record = origin.latest_record(run)
     if record is not None and record.get("resolved_sha256") != sha256_of(run / "resolved.yaml"):

@@ -59,9 +59,9 @@ def probe(plugins: Sequence[Plugin], *, patience: float = PATIENCE) -> Iterator[
             if plugin.is_compatible:
                 report = futures[_group_of(plugin)].result()[plugin]
             else:
-                what = f"needs seqkit{plugin.needs}, and this is seqkit {__version__}; it was not imported"
+                message = f"needs seqkit{plugin.needs}, and this is seqkit {__version__}; it was not imported"
                 advice = f"install a version of {plugin.distribution} made for it"
-                report = Report(plugin, (Remark("bad", what, advice),))
+                report = Report(plugin, (Remark("bad", message, advice),))
             if name_counts[plugin.kind, plugin.name] > 1:
                 report = _add_remarks(report, _clash(plugin))
             yield report
@@ -109,8 +109,8 @@ def _examine_group(
             report = Report(plugin, loaded=False, diagnosis=_diagnose_end(plugin, outcome))
         remarks = []
         if (diagnosis := report.diagnosis) is not None:
-            what = f"does not load: {dataclasses.replace(diagnosis, advice='')}"
-            remarks.append(Remark("missing" if diagnosis.missing else "bad", what, diagnosis.advice))
+            message = f"does not load: {dataclasses.replace(diagnosis, advice='')}"
+            remarks.append(Remark("missing" if diagnosis.missing else "bad", message, diagnosis.advice))
         if plugin.distribution != CORE:
             if outcome.output.strip():
                 remarks.append(Remark("note", f"wrote {_quote(outcome.output)} when it was imported"))

@@ -112,7 +112,7 @@ def _import_remarks(
         imported_torch: whether it was the first to import torch.
     """
     for change in snapshot.changes():
-        yield Remark("bad" if change.is_grave else "note", f"{change.what} when it was imported")
+        yield Remark("bad" if change.is_grave else "note", f"{change.description} when it was imported")
     if imported_torch and plugin.kind == "tasks":
         yield Remark("note", "its import imports torch", "without it, listing tasks and checking recipes are faster")
     if seconds > SLOW and not imported_torch:

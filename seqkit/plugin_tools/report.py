@@ -22,15 +22,15 @@ class Remark:
     """One thing to know about a plugin, and what to do about it."""
 
     level: RemarkLevel
-    what: str
+    message: str
     advice: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what}; {self.advice}" if self.advice else self.what
+        return f"{self.message}; {self.advice}" if self.advice else self.message
 
     def facts(self) -> dict[str, JSON]:
         """As JSON."""
-        return {"state": self.level, "what": self.what, "advice": self.advice}
+        return {"state": self.level, "what": self.message, "advice": self.advice}
 
 
 @dataclass(frozen=True, slots=True)

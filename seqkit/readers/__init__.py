@@ -29,7 +29,7 @@ from seqkit.readers.formats import (
 from seqkit.readers.json_lines import json_array, jsonl
 from seqkit.readers.line_reader import Line, Piece, numbered, pieces
 from seqkit.readers.plain_text import lines, parallel, text
-from seqkit.readers.splitting import ShareSplit, SplitBy
+from seqkit.readers.splitting import ShareSplit, SplitBy, missing_split_file
 from seqkit.readers.tables import Record, csv, records, tsv
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "json_array",
     "jsonl",
     "lines",
+    "missing_split_file",
     "numbered",
     "parallel",
     "parquet",

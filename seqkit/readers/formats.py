@@ -176,12 +176,12 @@ def fasttext(
         labels = [word.removeprefix(_FASTTEXT_SIGN) for word in words if word.startswith(_FASTTEXT_SIGN)]
         text = " ".join(word for word in words if not word.startswith(_FASTTEXT_SIGN)).strip()
         id = f"{path.name}:{line.number}"
-        what = line.flaw or ("" if labels or not labelled else f"has no label, which begins with {_FASTTEXT_SIGN}")
-        what = what or ("" if text or not labels else "has no text after its label")
-        if what:
+        message = line.flaw or ("" if labels or not labelled else f"has no label, which begins with {_FASTTEXT_SIGN}")
+        message = message or ("" if text or not labels else "has no text after its label")
+        if message:
             if not flaws:
-                fail(path, line.number, None, what)
-            yield Example(Flaw(what), None, id)
+                fail(path, line.number, None, message)
+            yield Example(Flaw(message), None, id)
             continue
         first = first or [text, *labels]
         target = (labels[0] if len(labels) == 1 else labels) if labelled else None
@@ -264,9 +264,9 @@ def _by_content(path: Path, encoding: str) -> FormatName:
         return "tsv"
     if "," in text:
         return "csv"
-    what = "neither its name nor its content says which format it has"
+    message = "neither its name nor its content says which format it has"
     hint = f"set `format` ({', '.join(dict.fromkeys(_SUFFIXES.values()))}) or `separator`"
-    raise DataError(Problem(f"{path}:{first.number}", what, hint))
+    raise DataError(Problem(f"{path}:{first.number}", message, hint))
 
 
 TEXT_SUFFIXES: Final = (".txt", ".text", ".md", "")

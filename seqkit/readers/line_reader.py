@@ -274,7 +274,7 @@ def list_names(kind: str, names: Iterable[str]) -> str:
     return f"the {kind} are: {', '.join(itertools.islice(names, 20))}"
 
 
-def fail(path: Path, line: int | None, column: int | None, what: str, hint: str = "") -> NoReturn:
+def fail(path: Path, line: int | None, column: int | None, message: str, hint: str = "") -> NoReturn:
     """Raise a DataError about a place in a file."""
     where = ":".join(str(number) for number in (path, line, column) if number is not None)
-    raise DataError(Problem(where, what, hint)) from None
+    raise DataError(Problem(where, message, hint)) from None

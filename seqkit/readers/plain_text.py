@@ -35,8 +35,8 @@ def parallel(inputs: Path | str, targets: Path | str) -> Iterator[Example]:
             shorter, longer = (inputs, targets) if input is None else (targets, inputs)
             count = (input or target).number - 1
             longer_count = sum(1 for _ in numbered(longer))
-            what = f"has {count:,} lines, but {longer} has {longer_count:,}"
-            raise DataError(Problem(str(shorter), what, "line n of one belongs to line n of the other"))
+            message = f"has {count:,} lines, but {longer} has {longer_count:,}"
+            raise DataError(Problem(str(shorter), message, "line n of one belongs to line n of the other"))
         yield Example(input.text, target.text, f"{inputs.name}:{input.number}")
 
 

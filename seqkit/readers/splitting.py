@@ -1,4 +1,4 @@
-"""Dividing the examples of one file into splits: by share, with the same labels in each, or by groups."""
+"""Splits: files of their own, or one file divided by share, with the same labels in each split, or by groups."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
 from seqkit.errors import DataError, Problem
@@ -97,8 +98,8 @@ class ShareSplit:
         split_of: dict[tuple[str, int, str], str] = {}
         for places in strata.values():
             if self.by == "group" and len(places) <= len(self.names):
-                what = f"there are {len(places)} groups, too few for {len(self.names) + 1} splits"
-                raise DataError(Problem("the data", what, "name another column as `group`, or split by label"))
+                message = f"there are {len(places)} groups, too few for {len(self.names) + 1} splits"
+                raise DataError(Problem("the data", message, "name another column as `group`, or split by label"))
             size, position = sum(counts[place] for place in places), 0
             for name in self.names:
                 wanted, taken = round(self.shares[name] * size), 0
@@ -120,3 +121,19 @@ def hash_of(text: str) -> int:
     """A number from 0 to 2**64 that depends on the text alone."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big")
+
+
+def missing_split_file(path: Path, split: str) -> DataError:
+    """The error to raise where a split has no file: for tasks whose options `train`, `dev` and `test` name files.
+
+    Args:
+        path: where the file should be.
+        split: train, dev or test.
+    """
+    message = "is not a regular file, but a folder, a pipe or a device" if path.exists() else "there is no such file"
+    hints = {
+        "train": "`train` names the file",
+        "dev": "`dev` names the file; with null, a share of train is held out instead",
+        "test": "`test` names the file; with null, there is no test split",
+    }
+    return DataError(Problem(str(path), message, hints[split]))

@@ -150,10 +150,10 @@ def examples_of(
                 names = fields
                 continue
         if len(fields) != width:
-            what = f"has {len(fields):,} columns, but line {first_line} has {width:,}"
+            message = f"has {len(fields):,} columns, but line {first_line} has {width:,}"
             if not flaws:
-                fail(path, number, None, what)
-            yield Example(Flaw(what), None, f"{path.name}:{number}")
+                fail(path, number, None, message)
+            yield Example(Flaw(message), None, f"{path.name}:{number}")
             continue
         if not is_reported:
             _report(path, positions, width, names, fields)
@@ -185,8 +185,8 @@ def _position(path: Path, number: int, column: Column, fields: Sequence[str]) ->
     """The index of a column, given the fields of the first row; a name is looked for among them."""
     if isinstance(column, int):
         if column > len(fields):
-            what = f"has {len(fields):,} columns, so there is no column {column}"
-            fail(path, number, None, what, _separator_hint(fields))
+            message = f"has {len(fields):,} columns, so there is no column {column}"
+            fail(path, number, None, message, _separator_hint(fields))
         return column - 1
     if fields.count(column) > 1:
         fail(path, number, None, f"the header has the column '{column}' twice")
@@ -228,8 +228,8 @@ def _quoted_record(path: Path, file_lines: Iterator[Line], line: Line, delimiter
         else:
             field, line, end = _quoted_field(path, file_lines, line, start)
             if end < len(line.text) and line.text[end] != delimiter:
-                what = f"{line.text[end]!r} after a closing quotation mark"
-                fail(path, line.number, end + 1, what, f"only {delimiter!r} or the end of the line can follow")
+                message = f"{line.text[end]!r} after a closing quotation mark"
+                fail(path, line.number, end + 1, message, f"only {delimiter!r} or the end of the line can follow")
         fields.append(field)
         if end >= len(line.text):
             return fields

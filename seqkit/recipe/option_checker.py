@@ -47,8 +47,8 @@ class Checker:
     issues: list[RecipeIssue] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
 
-    def add_issue(self, location: Location, what: str, hint: str = "") -> None:
-        self.issues.append(RecipeIssue(location, what, hint))
+    def add_issue(self, location: Location, message: str, hint: str = "") -> None:
+        self.issues.append(RecipeIssue(location, message, hint))
 
     def mapping(self, node: Node, path: str, *, allow_null: bool = False) -> Mapping[str, Entry] | None:
         """The keys of a node that must be a mapping, or null if `allow_null`; None after an issue."""
@@ -194,8 +194,8 @@ class Checker:
     def _report_unknown(self, name: str, entry: Entry, section: Section, schema: Schema) -> None:
         path = join(section.path, name)
         use_flag = None if path in self.flags else self.flags.get(join(section.path, "use"))
-        what = unknown_option(path, section.owner, use_flag)
-        self.add_issue(entry.location, what, options_hint(name, (*section.reserved, *schema.names)))
+        message = unknown_option(path, section.owner, use_flag)
+        self.add_issue(entry.location, message, options_hint(name, (*section.reserved, *schema.names)))
 
     def _report_errors(self, errors: Iterable[Mapping[str, Any]], section: Section) -> None:
         """An issue for each value that pydantic refuses; what the members of a union say of it is one sentence."""
@@ -203,8 +203,8 @@ class Checker:
         for error in errors:
             option = str(error["loc"][0])
             if _is_missing_option(error):
-                what = f"{join(section.path, option)}: missing"
-                self.add_issue(section.location, what, "this option has no default")
+                message = f"{join(section.path, option)}: missing"
+                self.add_issue(section.location, message, "this option has no default")
             elif option not in section.entries:  # a wrong default is reported by the field's name, not by its alias
                 path = join(section.path, option.removeprefix("option_"))
                 self.add_issue(section.location, wrong_default(path, error), "tell its author")

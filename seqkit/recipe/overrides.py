@@ -48,8 +48,8 @@ def _put(node: Node, steps: Sequence[str], depth: int, value: Node, location: Lo
     if isinstance(node.value, list):
         if not name.isascii() or not name.isdigit() or int(name) >= len(node.value):
             path, count = ".".join(steps[:depth]), len(node.value)
-            what = f"{path} is a list of {count}, and '{name}' is not an index of it"
-            raise Fatal(RecipeIssue(location, what, "items are counted from 0"))
+            message = f"{path} is a list of {count}, and '{name}' is not an index of it"
+            raise Fatal(RecipeIssue(location, message, "items are counted from 0"))
         items = list(node.value)
         items[int(name)] = _put(items[int(name)], steps, depth + 1, value, location)
         return Node(node.location, items)

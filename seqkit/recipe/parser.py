@@ -46,12 +46,12 @@ class RecipeIssue:
     """Something wrong with a recipe, and the location that sorts it among the others."""
 
     location: Location
-    what: str
+    message: str
     hint: str = ""
 
     @property
     def problem(self) -> Problem:
-        return Problem(self.location.text, self.what, self.hint)
+        return Problem(self.location.text, self.message, self.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,8 @@ def compose(text: str, locate: Locate) -> tuple[Node, list[RecipeIssue]]:
     """
     for number, line in enumerate(re.split("\r\n|\r|\n", text)):
         if line.startswith("%"):
-            what = "directives ('%') are not allowed: recipes are always YAML 1.2"
-            raise Fatal(RecipeIssue(locate(number, 0), what, "remove this line"))
+            message = "directives ('%') are not allowed: recipes are always YAML 1.2"
+            raise Fatal(RecipeIssue(locate(number, 0), message, "remove this line"))
         if line.strip() and not line.lstrip().startswith("#"):
             break
     issues: list[RecipeIssue] = []
@@ -214,17 +214,17 @@ class _Composer:
             raise
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            what = " ".join(f"{error.context or ''} {error.problem or ''}".split())
-            raise Fatal(RecipeIssue(self._location(mark) if mark else location, f"not valid YAML: {what}")) from None
+            message = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+            raise Fatal(RecipeIssue(self._location(mark) if mark else location, f"not valid YAML: {message}")) from None
         except Exception as error:
-            what = " ".join(str(error).split())
-            raise Fatal(RecipeIssue(location, f"not valid YAML after this point: {what}")) from None
+            message = " ".join(str(error).split())
+            raise Fatal(RecipeIssue(location, f"not valid YAML after this point: {message}")) from None
 
     def _location(self, mark: Any) -> Location:
         return self.locate(mark.line, mark.column)
 
-    def _add_issue(self, location: Location, what: str, hint: str = "") -> None:
-        self.issues.append(RecipeIssue(location, what, hint))
+    def _add_issue(self, location: Location, message: str, hint: str = "") -> None:
+        self.issues.append(RecipeIssue(location, message, hint))
 
     def _count(self, nodes: int, location: Location) -> None:
         self.total += nodes
@@ -270,8 +270,8 @@ class _Composer:
                 return
             if name in top.value:
                 first = top.value[name].location
-                what = f"the key '{name}' is given twice in this mapping"
-                self._add_issue(key_location, what, f"first at {first.text}")
+                message = f"the key '{name}' is given twice in this mapping"
+                self._add_issue(key_location, message, f"first at {first.text}")
             else:
                 top.value[name] = Entry(key_location, node)
 

@@ -73,8 +73,8 @@ class TaskSection:
     def open(cls, checker: Checker, name: str, entry: Entry) -> TaskSection | None:
         """The section under this key; None after an issue if the key is no name or the value no mapping."""
         if not re.fullmatch("[A-Za-z0-9_][A-Za-z0-9_-]*", name):
-            what = f"tasks.{name}: a task's name may have letters, digits, '_' and '-' only"
-            checker.add_issue(entry.location, what, "choose such a name, and give the task's factory with use: NAME")
+            message = f"tasks.{name}: a task's name may have letters, digits, '_' and '-' only"
+            checker.add_issue(entry.location, message, "choose such a name, and give the task's factory with use: NAME")
             return None
         node = entry.node
         if isinstance(node.value, str):
@@ -147,8 +147,8 @@ class TaskSection:
         factory = _head_factory(name)
         accepts = getattr(factory, "accepts", None)
         if accepts is not None and not isinstance(task.target, tuple(accepts)):
-            what = f"{self.path}.head: '{name}' cannot serve a {type(task.target).__name__} target"
-            self.checker.add_issue(self._head_location, what, heads_hint(*_heads_for(task)))
+            message = f"{self.path}.head: '{name}' cannot serve a {type(task.target).__name__} target"
+            self.checker.add_issue(self._head_location, message, heads_hint(*_heads_for(task)))
         elif getattr(factory, "needs_causal", False) and encoder.is_bidirectional and encoder.location is not None:
             self.checker.add_issue(encoder.location, causal_encoder_needed(str(name), self.path), "set it to false")
 
@@ -183,8 +183,8 @@ class TaskSection:
         except Exception as error:
             if os.environ.get("SEQKIT_RAISE_PLUGIN_ERRORS") == "1":
                 raise
-            what = f"{self.path}: the task '{use}' failed: {type(error).__name__}: {error}"
-            checker.add_issue(self.entry.location, what, "tell its author")
+            message = f"{self.path}: the task '{use}' failed: {type(error).__name__}: {error}"
+            checker.add_issue(self.entry.location, message, "tell its author")
         return None
 
 

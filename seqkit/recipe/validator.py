@@ -29,8 +29,8 @@ def check(checker: Checker, root: Node) -> dict[str, Any] | None:
     options = checker.options(schema_of(top_options), Section(top, "", root.location, SECTIONS))
     node = top["device"].node if "device" in top else None
     if node and isinstance(node.value, str) and not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", node.value):
-        what = f"device: expected auto, cpu, cuda or cuda:N, got {show(node)}"
-        checker.add_issue(node.location, what, device_hint(node.value))
+        message = f"device: expected auto, cpu, cuda or cuda:N, got {show(node)}"
+        checker.add_issue(node.location, message, device_hint(node.value))
     encoder = _check_encoder(checker, top, root)
     tasks = _check_tasks(checker, top, root, encoder)
     train = _check_train(checker, top, root)
@@ -92,8 +92,8 @@ def _check_expect(checker: Checker, top: Mapping[str, Entry]) -> dict[str, dict[
     for key, bounds_entry in (entries or {}).items():
         steps = key.split("/")
         if len(steps) != 3 or not all(steps):
-            what = f"{join('expect', key)}: expected task/split/score"
-            checker.add_issue(bounds_entry.location, what, "for example charlm/test/nats")
+            message = f"{join('expect', key)}: expected task/split/score"
+            checker.add_issue(bounds_entry.location, message, "for example charlm/test/nats")
             continue
         _check_score_name(checker, key, bounds_entry, tasks)
         bounds = _check_bounds(checker, key, bounds_entry)

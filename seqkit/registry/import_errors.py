@@ -99,12 +99,12 @@ def _advise(error: BaseException, name: str, module: str, installed: Distributio
     return fix, False
 
 
-def _advise_reinstall(installed: Distribution | None, name: str, what: str) -> str:
+def _advise_reinstall(installed: Distribution | None, name: str, cause: str) -> str:
     """The advice if metadata and code do not agree."""
     folder = installed.editable if installed is not None else None
     if folder is not None:
-        return f"{what}: its metadata are older than its code; install it again: pip install -e {folder}"
-    return f"{what}; reinstall or remove {name}, or tell its author"
+        return f"{cause}: its metadata are older than its code; install it again: pip install -e {folder}"
+    return f"{cause}; reinstall or remove {name}, or tell its author"
 
 
 def _locate(error: BaseException, module: str, installed: Distribution | None) -> str:

@@ -72,7 +72,7 @@ def _watched(plugin: str, is_theirs: Callable[[str], bool]) -> Iterator[None]:
             yield
     finally:
         timer.cancel()
-        grave = [change.what for change in snapshot.changes() if change.is_grave]
+        grave = [change.description for change in snapshot.changes() if change.is_grave]
         if grave:
             note = "; signal handlers were restored" if grave[0].startswith("took over") else ""
             _report(f"the import of {plugin} {' and '.join(grave)}{note}")

@@ -34,9 +34,9 @@ _DEPENDENCY_PREFIXES: Final = ("KMP_", "TORCHINDUCTOR_")
 
 @dataclass(frozen=True, slots=True)
 class SideEffect:
-    """One change in the process. `what` completes a sentence: `took over SIGINT`."""
+    """One change in the process. `description` completes a sentence: `took over SIGINT`."""
 
-    what: str
+    description: str
     is_grave: bool
 
 
@@ -65,7 +65,7 @@ class ProcessSnapshot:
         """Everything that has changed since, grave changes first."""
         grave = [*self._changed_signals(), *self._changed_functions(), *self._changed_defaults()]
         mild = self._mild_changes()
-        return [*(SideEffect(what, True) for what in grave), *(SideEffect(what, False) for what in mild)]
+        return [*(SideEffect(text, True) for text in grave), *(SideEffect(text, False) for text in mild)]
 
     def _changed_signals(self) -> Iterator[str]:
         handlers = _signal_handlers()

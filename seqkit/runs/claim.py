@@ -47,8 +47,8 @@ def claim(folder: Path) -> Path:
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         if any(folder.iterdir()):
-            what = "the folder is not empty, and a run never overwrites"
-            raise UsageError(f"--out {folder}: {what}; choose a new folder, or use --resume")
+            message = "the folder is not empty, and a run never overwrites"
+            raise UsageError(f"--out {folder}: {message}; choose a new folder, or use --resume")
         try:
             atomic.create(folder / "status.json", first_status())
         except FileExistsError as error:

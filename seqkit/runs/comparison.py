@@ -121,7 +121,7 @@ def find_differences(uninterrupted: RunDigest, resumed: RunDigest) -> Iterator[s
     yield from _compare("metrics.json: {0}", uninterrupted.scores, resumed.scores)
     yield from _compare("TensorBoard, step {0[0]}: {0[1]}", uninterrupted.points, resumed.points)
     yield from _compare("model/{0}", uninterrupted.files, resumed.files)
-    yield from (f"{what} occurs more than once" for what in resumed.duplicates)
+    yield from (f"{name} occurs more than once" for name in resumed.duplicates)
     yield from (f"{name} was left behind" for name in resumed.leftovers)
 
 

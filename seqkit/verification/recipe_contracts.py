@@ -35,19 +35,19 @@ PIECE_STEPS = 60
 """Steps of an example, if a task's examples are running text."""
 
 
-def prove(what: str | Path, sets: Sequence[str] = ()) -> Iterator[ContractResult]:
+def prove(recipe_or_model: str | Path, sets: Sequence[str] = ()) -> Iterator[ContractResult]:
     """All results for a recipe or a model.
 
     Args:
-        what: a recipe's file or name, of which the weights are new; or the folder of a trained model.
+        recipe_or_model: a recipe's file or name, of which the weights are new; or the folder of a trained model.
         sets: overrides of the recipe.
     """
-    if isinstance(what, Path):
-        model, recipe, tasks = load_model(what)
+    if isinstance(recipe_or_model, Path):
+        model, recipe, tasks = load_model(recipe_or_model)
         data = {name: sample_task(name, task, fitted) for name, (task, *fitted) in tasks.items()}
         yield from _prove_tasks(model, data)
     else:
-        recipe = recipes.load(what, sets)
+        recipe = recipes.load(recipe_or_model, sets)
         yield from prove_recipe(recipe)
     yield from _prove_encoder_options(recipe)
 

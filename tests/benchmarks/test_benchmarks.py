@@ -128,7 +128,7 @@ def test_the_page_tells_losses_as_it_tells_wins() -> None:
 def test_a_profile_accounts_for_a_step(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part takes time, and the parts are told beside the products that they cannot do without."""
     if "SEQKIT_DATA" not in os.environ:
-        pytest.skip("SEQKIT_DATA is not set")
+        pytest.skip("the profiled recipes read real data, and SEQKIT_DATA names none")
     monkeypatch.setattr("benchmarks.profile.ROUNDS", 1)
     monkeypatch.setattr("benchmarks.profile.RECIPES", RECIPES)
     monkeypatch.setitem(RECIPES, case, RECIPES[case].replace("epochs: 1", "steps: 4").replace("steps: 500", "steps: 4"))

@@ -44,8 +44,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scores(done: Result) -> dict[str, Any]:
     assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    results: dict[str, Any] = json.loads(done.stdout)
+    return results
 
 
 class TestOtherData:
@@ -58,8 +58,8 @@ class TestOtherData:
         else:
             write_tsv(path, pairs)
             path.write_text(path.read_text().replace("\t", "," if name.endswith(".csv") else "\t"))
-        found = scores(call("evaluate", trained / "run", "--data", path, "--json"))
-        assert found[f"mood/{name}/accuracy"] == pytest.approx(0.8)
+        results = scores(call("evaluate", trained / "run", "--data", path, "--json"))
+        assert results[f"mood/{name}/accuracy"] == pytest.approx(0.8)
 
     def test_of_a_folder_the_file_of_the_split_is_scored(self, trained: Path) -> None:
         for split, count in (("dev", 8), ("test", 6), (None, 6)):
@@ -166,13 +166,13 @@ def test_of_a_joint_model_one_task_is_scored_on_other_data(tmp_path: Path, monke
     done = call("evaluate", tmp_path / "run", "--data", tmp_path / "dev.tsv")
     assert done.exit_code == 2
     assert "--task" in done.stderr
-    found = scores(call("evaluate", tmp_path / "run", "--data", tmp_path / "dev.tsv", "--task", "a", "--json"))
-    assert set(found) == {"a/dev.tsv/loss", "a/dev.tsv/accuracy", "a/dev.tsv/macro_f1"}
+    results = scores(call("evaluate", tmp_path / "run", "--data", tmp_path / "dev.tsv", "--task", "a", "--json"))
+    assert set(results) == {"a/dev.tsv/loss", "a/dev.tsv/accuracy", "a/dev.tsv/macro_f1"}
     assert set(scores(call("evaluate", tmp_path / "run", "--task", "b", "--json"))) == {"b/test/nats"}
     out = tmp_path / "out.jsonl"
     assert call("evaluate", tmp_path / "run", "--predictions", out).exit_code == 0
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [record["task"] for record in records] == ["a"] * 8 + ["b"] * 5
     (tmp_path / "new.conll").write_text("reporters O\nsaid O\n\nso O\n")
-    found = scores(call("evaluate", tmp_path / "run", "--data", tmp_path / "new.conll", "--task", "b", "--json"))
-    assert set(found) == {"b/new.conll/nats"}
+    results = scores(call("evaluate", tmp_path / "run", "--data", tmp_path / "new.conll", "--task", "b", "--json"))
+    assert set(results) == {"b/new.conll/nats"}

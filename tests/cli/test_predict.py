@@ -75,14 +75,14 @@ class TestTables:
         self, moods: Path, tmp_path: Path, name: str, content: str
     ) -> None:
         (tmp_path / name).write_text(content)
-        found = records(call("predict", moods, tmp_path / name))
-        assert [row["prediction"] for row in found] == ["good", "bad"]
-        assert [row["id"] for row in found] == [f"{name}:1", f"{name}:2"]
+        results = records(call("predict", moods, tmp_path / name))
+        assert [row["prediction"] for row in results] == ["good", "bad"]
+        assert [row["id"] for row in results] == [f"{name}:1", f"{name}:2"]
         text = records(call("predict", moods, "--text", "Warm!! 1", "--text", "Cold!! 2"))
-        assert [row["scores"] for row in found] == [pytest.approx(row["scores"], abs=1e-6) for row in text]
+        assert [row["scores"] for row in results] == [pytest.approx(row["scores"], abs=1e-6) for row in text]
 
     @pytest.mark.parametrize(
-        ("name", "content", "what"),
+        ("name", "content", "message"),
         [
             ("in.tsv", "Warm\tx\nCold\nWarm\tx\n", "has 1 columns, but line 1 has 2"),
             ("in.csv", 'Warm,x\n"Cold"y,x\nWarm,x\n', "after a closing quotation mark"),
@@ -98,7 +98,7 @@ class TestTables:
         ],
     )
     def test_what_cannot_be_used_has_a_record_in_its_place(
-        self, moods: Path, tmp_path: Path, name: str, content: str | bytes, what: str
+        self, moods: Path, tmp_path: Path, name: str, content: str | bytes, message: str
     ) -> None:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         done = call("predict", moods, tmp_path / name)
@@ -106,12 +106,12 @@ class TestTables:
         assert "1 of 3 inputs" in done.stderr
         assert first["prediction"] == third["prediction"] == "good"
         assert second["id"] == f"{name}:2"
-        assert what in second["error"]
+        assert message in second["error"]
         assert "prediction" not in second
         stopped = call("predict", moods, tmp_path / name, "--on-error", "stop")
         assert stopped.exit_code == 2
         assert f"{name}:2: " in stopped.stderr
-        assert what in stopped.stderr
+        assert message in stopped.stderr
         assert len(stopped.stdout.splitlines()) == 1
 
     def test_a_file_that_is_damaged_does_not_hide_the_next_one(self, moods: Path, tmp_path: Path) -> None:
@@ -175,13 +175,13 @@ class TestStandardInput:
         [("csv", "Warm!! 1,x\nCold!! 2,y\n"), ("jsonl", '{"text": "Warm!! 1"}\n{"text": "Cold!! 2"}\n')],
     )
     def test_its_format_can_be_named(self, moods: Path, name: str, content: str) -> None:
-        found = records(call("predict", moods, "--format", name, stdin=content))
-        assert [row["prediction"] for row in found] == ["good", "bad"]
+        results = records(call("predict", moods, "--format", name, stdin=content))
+        assert [row["prediction"] for row in results] == ["good", "bad"]
 
     def test_files_and_standard_input_come_in_the_order_given(self, moods: Path, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("Warm\n")
-        found = records(call("predict", moods, tmp_path / "a.txt", "-", tmp_path / "a.txt", stdin="Cold\n"))
-        assert [row["id"] for row in found] == ["a.txt:1", "stdin:1", "a.txt:1"]
+        results = records(call("predict", moods, tmp_path / "a.txt", "-", tmp_path / "a.txt", stdin="Cold\n"))
+        assert [row["id"] for row in results] == ["a.txt:1", "stdin:1", "a.txt:1"]
 
 
 class TestOutput:
@@ -203,9 +203,9 @@ class TestOutput:
     ) -> None:
         monkeypatch.setattr("seqkit.inference.predict.CHUNK", 7)
         texts = [f"{'Warm' if i % 3 else 'Cold'} {'x ' * (i % 5)}" for i in range(40)]
-        found = records(call("predict", moods, "--batch", 3, stdin="\n".join(texts)))
-        assert [row["input"] for row in found] == texts
-        assert [row["prediction"] for row in found] == ["good" if i % 3 else "bad" for i in range(40)]
+        results = records(call("predict", moods, "--batch", 3, stdin="\n".join(texts)))
+        assert [row["input"] for row in results] == texts
+        assert [row["prediction"] for row in results] == ["good" if i % 3 else "bad" for i in range(40)]
 
 
 class TestSpans:
@@ -261,14 +261,14 @@ def test_recordings_are_read_from_files_folders_and_manifests(tmp_path: Path) ->
         (new / f"{name}.wav").write_bytes(wav_bytes(tone(hertz, 0.2)))
     (new / "b.wav").write_bytes(wav_bytes(tone(210))[:-20])
     (tmp_path / "list.csv").write_text("path\nnew/a.wav\nnew/missing.wav\nnew/c.wav\n")
-    for arguments, what in (
+    for arguments, message in (
         ([new], "is truncated"),
         ([new / "a.wav", new / "b.wav", new / "c.wav"], "is truncated"),
         ([tmp_path / "list.csv"], "there is no such file"),
     ):
         first, second, third = records(call("predict", run, *arguments), exit_code=1)
         assert (first["prediction"], third["prediction"]) == ("low", "high")
-        assert what in second["error"]
+        assert message in second["error"]
     moved = (tmp_path / "data").rename(tmp_path / "moved")
     for data, count in ((moved, 24), (moved / "test", 8)):
         done = call("evaluate", run, "--data", data, "--json", "--predictions", tmp_path / "out.jsonl")

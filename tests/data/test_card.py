@@ -226,8 +226,8 @@ class TestUnknownSymbols:
     def test_targets(self, min_count: int, fatal: bool, tmp_path: Path) -> None:
         rows = {"train": [("a", "b c"), ("a", "c b")], "dev": [("a", "x y z b")]}
         reports = reports_of(rows, tmp_path, target=Text("words", min_count=min_count))
-        found = [warning.is_fatal for warning in find_warnings(reports) if "target's symbols" in warning.sentence]
-        assert found == ([True, False] if fatal else [False])
+        results = [warning.is_fatal for warning in find_warnings(reports) if "target's symbols" in warning.sentence]
+        assert results == ([True, False] if fatal else [False])
         assert (reports["dev"].target_steps, reports["dev"].target_unknown) == (5, 4 if fatal else 3)
 
 
@@ -251,10 +251,12 @@ class TestScores:
     def test_no_better_than_the_most_frequent_class_of_train(
         self, accuracy: float, expected: int, tmp_path: Path
     ) -> None:
-        found = find_result_warnings(self.card(tmp_path), {"mood/test/accuracy": accuracy})
-        assert len(found) == expected
+        results = find_result_warnings(self.card(tmp_path), {"mood/test/accuracy": accuracy})
+        assert len(results) == expected
         if expected:
-            assert f"test: accuracy {accuracy:.4f} is no better than answering 'x' always (0.5000)" in found[0].sentence
+            assert (
+                f"test: accuracy {accuracy:.4f} is no better than answering 'x' always (0.5000)" in results[0].sentence
+            )
 
     @pytest.mark.parametrize(("span_f1", "expected"), [(0.0, 1), (0.01, 0)])
     def test_no_span_found(self, span_f1: float, expected: int, tmp_path: Path) -> None:

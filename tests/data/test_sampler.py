@@ -132,7 +132,7 @@ def test_evaluation_starts_with_the_longest_and_keeps_ties_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "options", "what"),
+    ("lengths", "options", "message"),
     [
         ([1], {}, "give `batch`, `tokens` or both"),
         ([1], {"batch": 0}, "at least 1"),
@@ -141,10 +141,10 @@ def test_evaluation_starts_with_the_longest_and_keeps_ties_in_order() -> None:
         ([3, 0, 2], {"batch": 2}, "example 1 has no steps"),
     ],
 )
-def test_impossible_plans_are_refused(lengths: list[int], options: dict[str, int], what: str) -> None:
-    with pytest.raises(ValueError, match=what):
+def test_impossible_plans_are_refused(lengths: list[int], options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         sampler.batch_sorted(lengths, **options)
-    with pytest.raises(ValueError, match=what):
+    with pytest.raises(ValueError, match=message):
         sampler.batch_shuffled(lengths, seed=1, epoch=1, **options)
     with pytest.raises(ValueError, match="at least 1"):
         sampler.batch_shuffled([1], seed=1, epoch=1, batch=1, pool=0)

@@ -52,9 +52,9 @@ def test_an_optimiser_on_the_gpu_goes_on_bit_for_bit(use: str, tmp_path: Path) -
     tensors, state = state_tree.pack(optimizer.state_dict())
     path = checkpoint.save(tmp_path, 1, {"model": module.state_dict(), "optimizer": tensors}, state)
     other, resumed = build()
-    found, state = checkpoint.load(path)
-    other.load_state_dict(found["model"])
-    resumed.load_state_dict(state_tree.unpack(found["optimizer"], state))
+    actual, state = checkpoint.load(path)
+    other.load_state_dict(actual["model"])
+    resumed.load_state_dict(state_tree.unpack(actual["optimizer"], state))
     for number in (1, 2):
         step(module, optimizer, number)
         step(other, resumed, number)

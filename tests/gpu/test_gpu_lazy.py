@@ -68,14 +68,14 @@ def test_the_adaptive_softmax_has_the_numbers_of_the_cpu() -> None:
     cpu = AdaptiveSoftmax(D, V)
     gpu = copy.deepcopy(cpu).to("cuda")
     steps, y = torch.randn(500, D), torch.randint(-1, V, (500,))
-    found = []
+    actual = []
     for softmax, device in ((cpu, "cpu"), (gpu, "cuda")):
         nats = softmax.nats(steps.to(device), y.to(device))
         grads = torch.autograd.grad(softmax.loss(steps.to(device), y.to(device)), list(softmax.parameters()))
         sure, best = softmax.best(steps.to(device))
-        found.append([each.detach().cpu() for each in (nats, *grads, sure)])
+        actual.append([each.detach().cpu() for each in (nats, *grads, sure)])
         assert torch.equal(best.cpu(), softmax.log_probabilities(steps.to(device)).argmax(dim=-1).cpu())
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(*actual, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 

@@ -118,11 +118,16 @@ def test_state_after_ragged_lengths_is_the_cpus(encoder: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("head", ["last", "tag", "crf", "language"])
-@pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru", "lstm-both", "gru-deep"])
+@pytest.mark.parametrize(
+    ("encoder", "head"),
+    [
+        (encoder, head)
+        for encoder in ("rnn", "lstm", "gru", "lstm-both", "gru-deep")
+        for head in ("last", "tag", "crf", "language")
+        if head != "language" or encoder not in ("lstm-both", "gru-deep")  # a language model must not look ahead
+    ],
+)
 def test_mixed_precision_stays_near_single_precision(encoder: str, head: str, dtype: torch.dtype) -> None:
-    if head == "language" and encoder in ("lstm-both", "gru-deep"):
-        pytest.skip("a language model does not look ahead")
     parts, data = model(encoder, head).cuda(), batch(head).to("cuda")
     want = loss_of(parts, data)[0].item()
     with torch.autocast("cuda", dtype):

@@ -58,14 +58,14 @@ def heads(**options: Any) -> tuple[Any, Any]:
 
 def test_ctc_is_the_cpus() -> None:
     cpu, gpu = heads()
-    wanted, found = encoded("cpu"), encoded("cuda")
-    for head, given, where in ((cpu, wanted, "cpu"), (gpu, found, "cuda")):
-        loss, count = head.loss(given, batch(where))
+    wanted, actual = encoded("cpu"), encoded("cuda")
+    for head, encoded_input, where in ((cpu, wanted, "cpu"), (gpu, actual, "cuda")):
+        loss, count = head.loss(encoded_input, batch(where))
         loss.backward()
         assert int(count) == sum(len(text.split()) for text in TEXTS)
     assert wanted.steps.grad is not None
-    assert found.steps.grad is not None
-    torch.testing.assert_close(found.steps.grad.cpu(), wanted.steps.grad, rtol=1e-3, atol=1e-4)
+    assert actual.steps.grad is not None
+    torch.testing.assert_close(actual.steps.grad.cpu(), wanted.steps.grad, rtol=1e-3, atol=1e-4)
     for search in ("greedy", "beam"):
         cpu.search = gpu.search = search
         told = [h.predict(encoded(where), batch(where)) for h, where in ((cpu, "cpu"), (gpu, "cuda"))]
@@ -76,10 +76,10 @@ def test_ctc_is_the_cpus() -> None:
 
 def test_ctc_learns_without_waiting() -> None:
     _, gpu = heads()
-    given, where = encoded("cuda"), batch("cuda")
-    gpu.loss(given, where)[0].backward()
+    encoded_input, where = encoded("cuda"), batch("cuda")
+    gpu.loss(encoded_input, where)[0].backward()
     with no_waiting():
-        gpu.loss(given, where)[0].backward()
+        gpu.loss(encoded_input, where)[0].backward()
 
 
 AUGMENT = AugmentOptions(
@@ -99,9 +99,9 @@ def test_the_front_end_is_the_cpus(options: FrameOptions) -> None:
         cpu.train(training)
         gpu.train(training)
         wanted, counts = cpu(x, LENGTHS)
-        found, other_counts = gpu(x.cuda(), LENGTHS)
+        actual, other_counts = gpu(x.cuda(), LENGTHS)
         assert torch.equal(counts, other_counts)
-        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-3, atol=2e-3)
+        torch.testing.assert_close(actual.cpu(), wanted, rtol=1e-3, atol=2e-3)
 
 
 def test_the_front_end_does_not_wait() -> None:

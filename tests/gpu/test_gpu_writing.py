@@ -65,9 +65,9 @@ def pair(name: str, **options: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("name", [*WAYS, "generate"])
 def test_they_are_the_cpus(name: str) -> None:
     cpu, gpu = pair(name, max_length=30, beams=4, best=2)
-    wanted, found = encoded("cpu"), encoded("cuda")
-    for head, given, where in ((cpu, wanted, "cpu"), (gpu, found, "cuda")):
-        total, count = head.loss(given, batch(where))
+    wanted, actual = encoded("cpu"), encoded("cuda")
+    for head, encoded_input, where in ((cpu, wanted, "cpu"), (gpu, actual, "cuda")):
+        total, count = head.loss(encoded_input, batch(where))
         (total / count).backward()
         assert int(count) == sum(len(text) + 1 for text in TEXTS)
     for one, other in zip(cpu.parameters(), gpu.parameters(), strict=True):
@@ -84,7 +84,7 @@ def test_they_learn_without_waiting(name: str) -> None:
     more: dict[str, Any] = {} if name == "generate" else {"scheduled_sampling": "linear"}
     for options in ({}, more):
         _, gpu = pair(name, **options)
-        given, where = encoded("cuda"), batch("cuda")
-        gpu.loss(given, where)[0].backward()
+        encoded_input, where = encoded("cuda"), batch("cuda")
+        gpu.loss(encoded_input, where)[0].backward()
         with no_waiting():
-            gpu.loss(given, where)[0].backward()
+            gpu.loss(encoded_input, where)[0].backward()

@@ -10,8 +10,9 @@ from seqkit.runtime.native_library import load_native
 
 
 def require_native() -> Any:
-    """The loaded library; skips the test on a machine that has none."""
+    """The loaded library; skips the test only where there is no compiler to build it with."""
     native = load_native()
-    if native.library is None:
+    if native.library is None and "no C++ compiler" in native.description:
         pytest.skip(f"the native library is {native.description}")
+    assert native.library is not None, f"the native library is {native.description}"
     return native.library

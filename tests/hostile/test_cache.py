@@ -202,9 +202,9 @@ def test_an_entry_of_another_user_is_not_used_and_not_touched(sound: Path, tmp_p
     (folder,) = entries(tmp_path)
     for path in (folder, *folder.iterdir()):
         os.chown(path, 12345, 12345)
-    own = prepare(task(), key={}, cache=tmp_path)
-    assert not own.reused
-    assert own.folder == tmp_path / "store-0" / folder.name
-    assert any("belongs to another user" in note for note in own.notes)
+    entry = prepare(task(), key={}, cache=tmp_path)
+    assert not entry.reused
+    assert entry.folder == tmp_path / "store-0" / folder.name
+    assert any("belongs to another user" in note for note in entry.notes)
     assert folder.stat().st_uid == 12345
     assert prepare(task(), key={}, cache=tmp_path).reused

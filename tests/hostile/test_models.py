@@ -148,7 +148,7 @@ ATTACKS: dict[str, Attack] = {
     "tensor beyond the file": header(b'{"a":{"dtype":"F32","shape":[1000000],"data_offsets":[0,4000000]}}'),
     "tensor of shape 2 ** 62": header(b'{"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}}'),
     "a distribution with a command": plugin(distribution='x"; rm -rf ~; "'),
-    "a distribution with an option": plugin(distribution="--index-url=http://example.org"),
+    "a distribution with an option": plugin(distribution="--force-reinstall"),
     "a distribution with an escape": plugin(distribution="\x1b[2Jgood"),
     "a distribution with a mark": plugin(distribution="a\u202eb"),
     "a distribution of 100,000 characters": plugin(distribution=LONG),

@@ -22,7 +22,7 @@ COMPILER = next((name for name in ("cc", "gcc", "clang", "c++", "g++") if shutil
 def library(tmp_path: Path) -> Path:
     """A library whose function `owner` returns 1, in a folder of its own."""
     if COMPILER is None:
-        pytest.skip("no compiler on this machine")
+        pytest.skip("no C compiler on PATH (cc, gcc, clang, c++ or g++) to build the two libraries")
     for name, number in (("own", 1), ("foreign", 2)):
         source = tmp_path / f"{name}.c"
         source.write_text(f"int owner(void) {{ return {number}; }}\n")

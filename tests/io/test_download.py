@@ -209,7 +209,7 @@ def test_without_a_listener_the_licence_is_told_on_stderr(server: str, capsys: p
 
 
 @pytest.mark.parametrize(
-    ("path", "what"),
+    ("path", "reason"),
     [
         ("wrong", "its SHA-256 is"),
         ("long", "the server sends 76,801 bytes, but the file has 76,800"),
@@ -226,16 +226,16 @@ def test_without_a_listener_the_licence_is_told_on_stderr(server: str, capsys: p
         ("nothing", "the server answers 204"),
     ],
 )
-def test_anything_but_the_file_is_refused_at_once(server: str, folder: Path, path: str, what: str) -> None:
+def test_anything_but_the_file_is_refused_at_once(server: str, folder: Path, path: str, reason: str) -> None:
     message = refusal(dataset(f"{server}/{path}"))
-    assert message.startswith(f"{server}/{path}: {what}")
+    assert message.startswith(f"{server}/{path}: {reason}")
     assert "secret" not in message
     assert files_in(folder) == []
     assert sum(asked.startswith(f"/{path}") for asked, _ in Hostile.asked) == (5 if path == "round" else 1)
 
 
 @pytest.mark.parametrize(
-    ("path", "what"),
+    ("path", "reason"),
     [
         ("short", "the connection ended after 3,000 of 76,800 bytes; 3,000 of 76,800 bytes are here"),
         ("silent", "nothing came for 0 seconds"),
@@ -245,9 +245,9 @@ def test_anything_but_the_file_is_refused_at_once(server: str, folder: Path, pat
         ("nowhere", "the server answers 302"),
     ],
 )
-def test_a_broken_transfer_is_tried_again_and_then_given_up(server: str, path: str, what: str) -> None:
+def test_a_broken_transfer_is_tried_again_and_then_given_up(server: str, path: str, reason: str) -> None:
     message = refusal(dataset(f"{server}/{path}"), timeout=0.2)
-    assert what in message
+    assert reason in message
     assert "put its files into DIR/toy/set and set SEQKIT_DATA=DIR" in message
     assert len(Hostile.asked) == (1 if path == "nowhere" else 3)
 

@@ -29,7 +29,7 @@ def test_jsonl_decodes_escapes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "where", "what"),
+    ("line", "where", "reason"),
     [
         ('{"text": "a", "label": }', ":2:24", "is not JSON"),
         ('{"text": "a"}', ":2", "has no key 'label'; the keys are: text"),
@@ -47,8 +47,8 @@ def test_jsonl_decodes_escapes(tmp_path: Path) -> None:
         ('{"text": "a\tb", "label": "1"}', ":2:12", "Invalid control character"),
     ],
 )
-def test_jsonl_refuses(line: str, where: str, what: str, tmp_path: Path) -> None:
+def test_jsonl_refuses(line: str, where: str, reason: str, tmp_path: Path) -> None:
     path = write(tmp_path, f'{{"text": "a", "label": "1"}}\n{line}\n'.encode())
     message = refusal(lambda: readers.jsonl(path))
     assert message.startswith(f"{path}{where}: ")
-    assert what in message
+    assert reason in message

@@ -139,16 +139,16 @@ def test_blank_lines_can_be_left_out_and_keep_their_numbers(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("make", "what"),
+    ("make", "message"),
     [
         (lambda path: None, "no such file"),
         (lambda path: path.mkdir(), "is a folder"),
     ],
 )
-def test_a_path_that_is_not_a_file_is_refused(make: Callable[[Path], None], what: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_refused(make: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     path = tmp_path / "train.txt"
     make(path)
-    assert what in refusal(lambda: readers.lines(path))
+    assert message in refusal(lambda: readers.lines(path))
 
 
 @pytest.mark.parametrize(

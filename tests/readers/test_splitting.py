@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqkit import DataError, Example
+from seqkit import DataError, Example, readers
 from seqkit.readers import ShareSplit
 from seqkit.reading import collect_reports
 
@@ -61,3 +62,10 @@ def test_too_few_groups() -> None:
 def test_no_share_leaves_all_in_train() -> None:
     divided = divide(ShareSplit(by="label"), [("a", "x", ""), ("b", "y", "")])
     assert [len(divided[split]) for split in SPLITS] == [2, 0, 0]
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_a_missing_file_of_a_split_names_the_option(split: str, tmp_path: Path) -> None:
+    error = readers.missing_split_file(tmp_path / "x.tsv", split)
+    assert str(error).startswith(f"{tmp_path / 'x.tsv'}: there is no such file; `{split}` names the file")
+    assert "not a regular file" in str(readers.missing_split_file(tmp_path, split))

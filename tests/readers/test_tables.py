@@ -89,7 +89,7 @@ def test_csv_with_another_delimiter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "where", "what"),
+    ("raw", "where", "reason"),
     [
         (b'"a",1\n"b,0\nc,1\n', ":2:1", "never closed"),
         (b'a,1\nb,"0\n', ":2:3", "never closed"),
@@ -101,11 +101,11 @@ def test_csv_with_another_delimiter(tmp_path: Path) -> None:
         (b'a,1\n"b,0"\n', ":2", "has 1 columns"),
     ],
 )
-def test_csv_refuses(raw: bytes, where: str, what: str, tmp_path: Path) -> None:
+def test_csv_refuses(raw: bytes, where: str, reason: str, tmp_path: Path) -> None:
     path = write(tmp_path, raw)
     message = refusal(lambda: readers.csv(path))
     assert message.startswith(f"{path}{where}: ")
-    assert what in message
+    assert reason in message
 
 
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)

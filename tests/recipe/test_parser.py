@@ -105,7 +105,7 @@ class TestScalars:
     def test_numbers_that_are_not_allowed(self, text: str, message: str) -> None:
         _, (issue,) = read(f"a: 1\nk: [{text}]")
         assert issue.location.text == "2:5"
-        assert message in issue.what
+        assert message in issue.message
 
 
 class TestTree:
@@ -134,7 +134,7 @@ class TestTree:
     def test_what_is_wrong_but_readable_is_all_found(self) -> None:
         text = "a: !!int 1\nb: 2\nb: 3\n<<: {c: 1}\n1: x\n? [q]\n: y\nd: !own {}\nnull: 1\ne: .nan\n"
         node, issues = read(text)
-        assert [(issue.location.text, issue.what) for issue in issues] == [
+        assert [(issue.location.text, issue.message) for issue in issues] == [
             ("1:4", "the tag '!!int' is not allowed"),
             ("3:1", "the key 'b' is given twice in this mapping"),
             ("4:1", "merge keys ('<<') are not allowed"),
@@ -152,7 +152,7 @@ class TestTree:
     )
     def test_every_tag_is_refused(self, tag: str) -> None:
         _, issues = read(f"a: {tag}")
-        assert "is not allowed" in issues[0].what
+        assert "is not allowed" in issues[0].message
 
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
@@ -261,7 +261,7 @@ def test_any_text_is_a_tree_or_one_located_issue(text: str) -> None:
     except Fatal as error:
         issue = error.issue
         assert issue.location.order[1:] >= (1, 1)
-        assert issue.what
+        assert issue.message
     else:
         assert isinstance(node, Node)
         for issue in issues:

@@ -149,4 +149,4 @@ def test_many_names_are_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
 
     (effect,) = side_effects(change)
     monkeypatch.undo()
-    assert effect.what.endswith(" and 2 more")
+    assert effect.description.endswith(" and 2 more")

@@ -16,6 +16,7 @@ import numpy as np
 
 from seqkit.data.store.report import Counts, ReportBuilder
 from seqkit.errors import DataError, Problem
+from seqkit.fields.vocabulary import UnseenLabel
 from seqkit.types import Field, Flaw, Limit
 
 PROBLEMS_SHOWN: Final = 20
@@ -37,21 +38,26 @@ class Problems:
     Attributes:
         first: the first problems, at most `PROBLEMS_SHOWN`.
         count: how many there are.
+        has_unseen_labels: whether a target is a label that training lacks.
     """
 
     def __init__(self) -> None:
         self.first: list[Problem] = []
         self.count = 0
+        self.has_unseen_labels = False
 
-    def add(self, where: str, what: str) -> None:
+    def add(self, where: str, side: str, error: ValueError) -> None:
+        """Count what a field said of a value; `side` is "input" or "target"."""
         self.count += 1
+        self.has_unseen_labels |= isinstance(error, UnseenLabel)
         if len(self.first) < PROBLEMS_SHOWN:
-            self.first.append(Problem(where, what))
+            self.first.append(Problem(where, f"{side} {error}"))
 
     def join(self, later: Problems) -> None:
         """Add the problems of later examples."""
         self.first += later.first[: PROBLEMS_SHOWN - len(self.first)]
         self.count += later.count
+        self.has_unseen_labels |= later.has_unseen_labels
 
     @contextmanager
     def catch(self, where: str, side: str) -> Iterator[None]:
@@ -59,7 +65,7 @@ class Problems:
         try:
             yield
         except ValueError as error:
-            self.add(where, f"{side} {error}")
+            self.add(where, side, error)
 
     def listed(self) -> list[Problem]:
         """The first problems, and the number of the others."""
@@ -151,14 +157,14 @@ class ChunkEncoder:
         try:
             x = encode_value(self._input, input)
         except ValueError as error:
-            (chunk.left_out if self._quarantine else chunk.problems).add(id, f"input {error}")
+            (chunk.left_out if self._quarantine else chunk.problems).add(id, "input", error)
         if self._target is not None:
             try:
                 y = encode_value(self._target, target)
                 if x is not None and self._aligned and len(x) != len(y):
                     raise ValueError(f"has {len(y):,} {self._target.unit} for {len(x):,} {self._input.unit}")
             except ValueError as error:
-                chunk.problems.add(id, f"target {error}")
+                chunk.problems.add(id, "target", error)
         if x is None or (y is None and self._target is not None) or chunk.problems.count or chunk.kind_error:
             return
         raw = x.tobytes()

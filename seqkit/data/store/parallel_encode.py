@@ -305,8 +305,8 @@ class WorkerPool:
         except subprocess.TimeoutExpired:
             code = 0
         how = f"was killed ({signal.Signals(-code).name}); is there too little memory?" if code < 0 else "ended"
-        what = f"a process that helped to encode {self._task.split} {how}"
-        return RunError(f"{what}; with {VARIABLE}=1 everything is encoded in one process")
+        message = f"a process that helped to encode {self._task.split} {how}"
+        return RunError(f"{message}; with {VARIABLE}=1 everything is encoded in one process")
 
     def _end(self, *, at_once: bool) -> None:
         for process, connection in self._workers:

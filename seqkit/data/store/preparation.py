@@ -37,11 +37,19 @@ class PreparationError(DataError):
 
     Attributes:
         reports: what is known of this split and those before it, which may explain why.
+        has_unseen_labels: whether a target is a label that training lacks.
     """
 
-    def __init__(self, problems: Sequence[Problem], reports: Mapping[str, SplitReport] | None = None) -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        reports: Mapping[str, SplitReport] | None = None,
+        *,
+        has_unseen_labels: bool = False,
+    ) -> None:
         super().__init__(problems)
         self.reports = dict(reports or {})
+        self.has_unseen_labels = has_unseen_labels
 
 
 @final
@@ -182,7 +190,9 @@ def _explained() -> Iterator[None]:
             yield
         except PreparationError as error:
             reports = error.reports or {"train": SplitReport("train", reading=reading)}
-            raise PreparationError(error.problems, reports) from error.__cause__
+            raise PreparationError(
+                error.problems, reports, has_unseen_labels=error.has_unseen_labels
+            ) from error.__cause__
 
 
 def _known_splits(task: Task, splits: Sequence[str] | None) -> Sequence[str]:
@@ -198,7 +208,7 @@ def _known_splits(task: Task, splits: Sequence[str] | None) -> Sequence[str]:
     return names
 
 
-def _show_nothing(done: int, total: int | None, what: str) -> None:
+def _show_nothing(done: int, total: int | None, stage: str) -> None:
     """A progress callback for callers that show no progress."""
 
 
@@ -315,9 +325,11 @@ class _Preparation:
             if is_exposed(shared):
                 self.notes.append(f"{shared} is made again, because other users could have written to it")
             return shared
-        own = cache / f"store-{os.geteuid()}" / shared.name
-        self.notes.append(f"{shared} is not used, because it belongs to another user, who could change it; see {own}")
-        return own
+        private = cache / f"store-{os.geteuid()}" / shared.name
+        self.notes.append(
+            f"{shared} is not used, because it belongs to another user, who could change it; see {private}"
+        )
+        return private
 
     def build(self, fitted: tuple[Field, Field] | None, folder: Path) -> JSON:
         """Fit, encode, and write the arrays into the folder. Returns the manifest."""
@@ -355,7 +367,7 @@ class _Preparation:
                     empty = Problem(split, "no example of this split can be read")
                     raise PreparationError([empty, *left_out.first], reports)
         if problems.count:
-            raise PreparationError(problems.listed(), reports)
+            raise PreparationError(problems.listed(), reports, has_unseen_labels=problems.has_unseen_labels)
         stored = {split: {"report": report.facts(), "arrays": arrays[split]} for split, report in reports.items()}
         return {"input": input.state(), "target": target.state(), "splits": stored}
 
@@ -467,11 +479,11 @@ def _applicable_limit(task: Task) -> Limit | None:
     if limit.truncate != "window":
         return limit
     if target.ragged and not target.aligned and not target.derived:
-        what = f"a {type(target).__name__} target cannot be cut into windows with its input"
-        raise RecipeError(Problem("truncate: window", what, "take head, tail or both_ends"))
+        message = f"a {type(target).__name__} target cannot be cut into windows with its input"
+        raise RecipeError(Problem("truncate: window", message, "take head, tail or both_ends"))
     return None if target.derived else limit
 
 
 def _changed_data(split: str) -> DataError:
-    what = "reading it twice gave different examples"
-    return DataError(Problem(split, what, "a task's `read` must give the same ones each time"))
+    message = "reading it twice gave different examples"
+    return DataError(Problem(split, message, "a task's `read` must give the same ones each time"))
