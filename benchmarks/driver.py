@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -85,8 +86,10 @@ def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str]
     cases = []
     try:
         for case in group.cases:
-            if quick and not case.quick:
+            if quick and not (case.quick or case.on_request):
                 continue
+            if quick:
+                case = dataclasses.replace(case, options={**case.options, **case.quick_options})
             taking_part = [
                 process for process in processes if not process.contender.only or case.name in process.contender.only
             ]

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 Arrays: TypeAlias = Mapping[str, Any]
 """Names to numpy arrays."""
 
-GROUPS = ("kernels", "training", "data", "decoding", "evaluation", "streaming", "startup", "growth", "step")
+GROUPS = ("kernels", "training", "data", "decoding", "evaluation", "streaming", "startup", "growth", "step", "memory")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ class Case:
     quick: bool = False
     """Whether it is measured under --quick too."""
     on_request: bool = False
-    """Whether it is measured only where --case names it: it takes minutes, and gigabytes of disk."""
+    """Whether it is measured only where --case names it: it takes minutes or hours, or gigabytes of disk."""
+    quick_options: Mapping[str, Any] = field(default_factory=dict)
+    """What takes the place of some options under --quick."""
 
 
 @dataclass(frozen=True)
