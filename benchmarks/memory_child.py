@@ -1,4 +1,4 @@
-"""A run in a process of its own that writes down its memory: `python -m benchmarks.memory_child KIND RECIPE FOLDER ...`.
+"""A run that writes down its own memory: `python -m benchmarks.memory_child KIND RECIPE FOLDER [A.B=C ...]`.
 
 KIND `run` trains the recipe in the run folder FOLDER. KIND `needed` does what the run cannot do with less: torch and
 seqkit imported, data opened, the model, the optimiser and its moments, and two steps on the largest batch of all
@@ -57,7 +57,7 @@ def whole_run(recipe: str, folder: Path, sets: tuple[str, ...]) -> dict[str, Any
 def needed(recipe: str, folder: Path, sets: tuple[str, ...]) -> dict[str, Any]:
     """Memory of a process that has taken two steps on the largest batch of the recipe's epochs, and nothing else."""
     import torch
-    import torch._dynamo  # noqa: F401  imported by the command line, and by torch's optimisers
+    import torch._dynamo  # torch's optimisers import it later
 
     from seqkit import recipe as recipes
     from seqkit.data.epoch import EpochPlan

@@ -1,4 +1,4 @@
-"""M1: resident memory over a whole run of translation, beside what its largest batch needs. M2: growth over 50 epochs."""
+"""M1: resident memory over a whole run, beside what its largest batch needs. M2: growth over 50 epochs."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         peak, ends = max(record["peak"] for record in records), epoch_starts(records)
         figures[f"{case['name']}: peak over need"] = round(peak / notes["needed"], 2)
         figures[f"{case['name']}: MiB"] = (
-            f"{peak:,.0f} at most; {notes['needed']:,.0f} for the process ({notes['base']:,.0f} with torch, seqkit and "
-            f"the data), the model of {notes['parameters']:,} weights, its optimiser and two steps on the largest batch "
+            f"{peak:,.0f} at most; {notes['needed']:,.0f} for the process ({notes['base']:,.0f} with torch, seqkit, "
+            f"data), the model of {notes['parameters']:,} weights, its optimiser and two steps on the largest batch "
             f"({notes['padded']:,} steps with padding)"
         )
         figures[f"{case['name']}: resident at the start of each epoch, and at the end"] = ", ".join(
