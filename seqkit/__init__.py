@@ -14,6 +14,9 @@ from seqkit import public_api
 from seqkit._version import __version__
 
 if TYPE_CHECKING:
+    from seqkit.api.model import Model as Model
+    from seqkit.api.model import load as load
+    from seqkit.api.results import Result as Result
     from seqkit.errors import DataError as DataError
     from seqkit.errors import Interrupted as Interrupted
     from seqkit.errors import MissingExtra as MissingExtra

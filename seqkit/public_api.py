@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
+    "seqkit.api.model": ("Model", "load"),
+    "seqkit.api.results": ("Result",),
     "seqkit.io.download": ("Dataset", "File", "fetch"),
     "seqkit.errors": (
         "DataError",

@@ -1,4 +1,4 @@
-"""What `seqkit predict` predicts for: lines of text, the task's own kinds of files, standard input."""
+"""What is predicted for: lines of text, the task's own kinds of files, standard input, and values from Python."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any, Final
+
+import numpy as np
 
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.readers.line_reader import Line, numbered, numbered_stream
@@ -96,6 +98,69 @@ class InputReader:
                 shutil.copyfileobj(file, target)
             yield from self._guard(self._from_task(copy), folder)
 
+    def values(self, values: Iterable[Any]) -> Iterator[Input]:
+        """Values from Python as inputs: `inputs[0]`, `inputs[1]`, ... are their ids.
+
+        A text is read like a line of a file, a list of texts is words that are split already, a mapping is a row of a
+        table or of JSON lines (`id` in it is its id), a `Path` is a file or folder with any number of inputs. Any other
+        value (an array, a tensor, a list of numbers) is the value itself.
+
+        Raises:
+            UsageError: there is no such file, or the task has no rows.
+        """
+        with ExitStack() as stack:
+            folder: Path | None = None
+            for number, value in enumerate(values):
+                id = f"inputs[{number}]"
+                if isinstance(value, str):
+                    yield self._from_text(id, value)
+                elif isinstance(value, PurePath):
+                    self.check(Path(value))
+                    yield from self.file(Path(value))
+                elif isinstance(value, Mapping):
+                    folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqkit-")))
+                    yield self._from_row(str(value.get("id", id)), value, folder / "row.jsonl")
+                else:
+                    yield self._from_value(id, value)
+
+    def _from_row(self, id: str, row: Mapping[Any, Any], path: Path) -> Input:
+        """A row of a table, which the task reads as the only line of a file.
+
+        Raises:
+            UsageError: the task does not read rows.
+        """
+        if ".jsonl" not in self.task.suffixes or self.task.read_file is None:
+            raise UsageError(f"{id}: is a mapping, and the task does not read rows of a table")
+        try:
+            path.write_text(
+                json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain) + "\n", encoding="utf-8"
+            )
+        except (TypeError, ValueError) as error:
+            return Input(id, None, Flaw(f"cannot be written as JSON: {error}"))
+        inputs = list(self._guard(self._from_task(path), str(path.parent)))
+        if len(inputs) != 1:
+            return Input(id, None, Flaw(f"gives {len(inputs)} inputs, and one is expected"))
+        return replace(inputs[0], id=id)
+
+    def _from_value(self, id: str, value: Any) -> Input:
+        if isinstance(value, list | tuple) and value and all(isinstance(word, str) for word in value):
+            if self.field.unit == "words":
+                return self._from_words(id, list(value))
+            return Input(id, None, Flaw(f"is a list of texts, and the model reads {self.field.unit}; give one text"))
+        array = to_array(value)
+        if array is not None:
+            return Input(id, None, array)
+        if isinstance(value, list | tuple):
+            return Input(id, None, list(value))
+        try:  # anything else is what a task of a plugin may read, and what fields do not expect
+            self.field.encode(value)
+        except Exception as error:
+            cause = (
+                str(error) if isinstance(error, ValueError) else f"is a {type(value).__name__}, which cannot be read"
+            )
+            return Input(id, None, Flaw(cause))
+        return Input(id, None, value)
+
     def _is_text(self, path: Path) -> bool:
         if path.is_dir():
             return False
@@ -161,6 +226,25 @@ class InputReader:
             for problem in error.problems:
                 flaw = Flaw(str(Problem("", problem.what, problem.hint)))
                 yield Input(problem.where.removeprefix(f"{hidden}/") if hidden else problem.where, None, flaw)
+
+
+def to_array(value: Any) -> np.ndarray | None:
+    """An array, a tensor (on any device) or another array-like object as an array of NumPy; None for anything else."""
+    if isinstance(value, np.ndarray):
+        return value
+    detach = getattr(value, "detach", None)
+    if callable(detach):  # a tensor, without importing torch
+        value = detach().cpu()
+    return np.asarray(value) if hasattr(value, "__array__") else None
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know, as one that it does: numbers of NumPy and paths."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"it has a {type(value).__name__}")
 
 
 def _split_already(text: str) -> list[str]:

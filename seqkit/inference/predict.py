@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
@@ -72,6 +73,8 @@ def predict_inputs(
     inputs: Iterable[Input],
     *,
     batch: int = 64,
+    chunk: int | None = None,
+    computing: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Iterator[Outcome]:
     """An outcome for each input, in their order. Memory does not grow with their number.
 
@@ -82,26 +85,41 @@ def predict_inputs(
         task_and_fields: the task, and its fitted input and target fields.
         inputs: what to predict for; those that cannot be encoded have an error for their outcome.
         batch: inputs a batch.
+        chunk: most inputs that are read before the first of them is predicted; they are sorted by length together.
+            None: `CHUNK`.
+        computing: makes a context for each chunk, in which its predictions are computed; none of it is open between.
     """
-    for chunk in _chunks(task_and_fields[1], inputs):
-        yield from _predict_chunk(model, name, task_and_fields, chunk, batch)
+    for encodings in _chunks(task_and_fields[1], inputs, chunk or CHUNK):
+        with computing():
+            outcomes = list(_predict_chunk(model, name, task_and_fields, encodings, batch))
+        yield from outcomes
 
 
 Encoding: TypeAlias = tuple[Input, "np.ndarray | str"]
 """An input with its encoded value, or with the reason why it has none."""
 
 
-def _chunks(field: Field, inputs: Iterable[Input]) -> Iterator[list[Encoding]]:
+def _chunks(field: Field, inputs: Iterable[Input], most: int) -> Iterator[list[Encoding]]:
+    """The inputs in lists of at most `most`. If reading them fails, what was read before comes first."""
     chunk: list[Encoding] = []
     size = 0
-    for item in inputs:
+    remaining = iter(inputs)
+    while True:
+        try:
+            item = next(remaining, None)
+        except Exception:
+            if chunk:
+                yield chunk
+            raise
+        if item is None:
+            break
         try:
             x = encode_value(field, item.value)
             size += x.nbytes
             chunk.append((item, x))
         except ValueError as error:
             chunk.append((item, str(error)))
-        if len(chunk) == CHUNK or size > CHUNK_BYTES:
+        if len(chunk) == most or size > CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:
