@@ -1,8 +1,8 @@
 """Train recurrent sequence models whose answers do not depend on padding, batch, chunking or restart.
 
 The names below are the public API for plugins, together with `seqkit.readers`, `seqkit.reading`, `seqkit.heads`,
-`seqkit.metrics`, `seqkit.spans` and `seqkit.testing`. They are imported on first use, so that `import seqkit` is fast
-and loads no torch.
+`seqkit.metrics`, `seqkit.nn`, `seqkit.spans` and `seqkit.testing`. They are imported on first use, so that
+`import seqkit` is fast and loads no torch.
 """
 
 from __future__ import annotations

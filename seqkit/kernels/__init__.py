@@ -18,7 +18,7 @@ from seqkit.kernels.native import native_best_paths, native_chain_gradient, nati
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences, upload
 from seqkit.kernels.second_derivative import differentiate_with_graph
-from seqkit.kernels.unpadded import UnpaddedOutput, run_unpadded
+from seqkit.kernels.unpadded import UnpaddedOutput, kind_of, run_unpadded, run_unpadded_weights
 
 __all__ = [
     "CellState",
@@ -32,6 +32,7 @@ __all__ = [
     "describe",
     "differentiate_with_graph",
     "gather_last",
+    "kind_of",
     "lay_out",
     "native_best_paths",
     "native_chain_gradient",
@@ -42,6 +43,7 @@ __all__ = [
     "reverse_sequences",
     "run_padded",
     "run_unpadded",
+    "run_unpadded_weights",
     "runs_native",
     "unpad",
     "upload",

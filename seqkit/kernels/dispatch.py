@@ -74,8 +74,10 @@ def requested() -> Request:
     raise UsageError(f"{VARIABLE} is '{value}'; it can be {', '.join(get_args(Request))}")
 
 
-def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype) -> Dispatch:
+def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed: bool = False) -> Dispatch:
     """The implementation for a layer of such cells, with weights of `dtype` on `device`.
+
+    `packed` says that torch's own call would run over packed sequences, for which oneDNN has no LSTM.
 
     Raises:
         UsageError: the native one is requested by name, and this machine has none.
@@ -89,7 +91,7 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype) -> Dispat
         return Dispatch("padded", "torch's own layers: a traced model may use only torch operations")
     if dtype not in (torch.float32, torch.float64):
         return Dispatch("padded", f"torch's own layers: weights of {dtype}")
-    if request == "auto" and cell.mode == "LSTM" and torch.is_autocast_enabled("cpu"):
+    if request == "auto" and cell.mode == "LSTM" and torch.is_autocast_enabled("cpu") and not packed:
         return Dispatch("padded", "torch's own layers: oneDNN has an LSTM in the low precision that is asked for")
     if request == "stepwise":
         return Dispatch("stepwise", "rows without padding, in PyTorch, as asked for")

@@ -57,13 +57,30 @@ def run_unpadded(
         engine: what runs the recurrence.
         threads: for the engine.
     """
-    kind = kind_of(cells[0])
+    weights = [cell.all_weights[0] for cell in cells]
+    return run_unpadded_weights(kind_of(cells[0]), weights, x, layout, initial, engine=engine, threads=threads)
+
+
+def run_unpadded_weights(
+    kind: CellKind,
+    weights: Sequence[Sequence[Tensor]],
+    x: Tensor,
+    layout: Layout,
+    initial: Sequence[CellState | None],
+    *,
+    engine: Engine,
+    threads: int = 1,
+) -> UnpaddedOutput:
+    """The same as `run_unpadded`, with the weights of each direction: W, R, and two biases or none."""
     inputs: list[Tensor | None] = []
-    for cell, state in zip(cells, initial, strict=True):
-        inputs += cell.all_weights[0]
+    for matrices, state in zip(weights, initial, strict=True):
+        inputs += matrices
+        if len(matrices) == 2:
+            zero = matrices[1].new_zeros(matrices[1].shape[0])
+            inputs += [zero, zero]
         inputs += [*(state or ()), *[None] * (2 - len(state or ()))]
     out, *final_memories = _Layer.apply(engine, layout, kind, threads, x, *inputs)  # type: ignore[no-untyped-call, unused-ignore]
-    hidden = cells[0].hidden_size
+    hidden = weights[0][1].shape[1]
 
     def final_state(d: int) -> CellState:
         rows, state = out[:, d * hidden : (d + 1) * hidden], initial[d]
@@ -71,7 +88,7 @@ def run_unpadded(
         h = _gather_rows(rows, last, layout, None if state is None else state[0])
         return (h, final_memories[d]) if final_memories else (h,)
 
-    return UnpaddedOutput(out, [partial(final_state, d) for d in range(len(cells))])
+    return UnpaddedOutput(out, [partial(final_state, d) for d in range(len(weights))])
 
 
 def kind_of(cell: nn.RNNBase) -> CellKind:
