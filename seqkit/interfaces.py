@@ -194,6 +194,10 @@ class Head(nn.Module, ABC):
     loss_name: ClassVar[str] = "loss"
     """The name of the mean loss as a score: `loss`, or `nats` if it is nats per symbol."""
 
+    per_step: bool = False
+    """True if `advance` predicts for the new steps only; `join` then makes one prediction of several. False: for all
+    steps so far. May be set in `__init__`."""
+
     values_loss: str | None = None
     """For numbers (`Values`): `mse`, `mae`, `huber` or `gaussian` if the loss is exactly that of the predictions, which
     is then checked. None: any other loss. May be set in `__init__`."""
@@ -206,10 +210,39 @@ class Head(nn.Module, ABC):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One prediction per example, of the same kind as `Example.target`."""
 
+    def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
+        """Predictions for sequences that go on, as if each ended here, and what is kept of each for its next steps.
+
+        This keeps all encoded steps and all inputs, and predicts from them. Heads that can do with less override it.
+
+        Args:
+            encoded: the new steps, at least one of each sequence.
+            batch: the new inputs, without targets.
+            kept: for each sequence what this method returned for the steps before; empty if there are none.
+        """
+        steps, lengths = _append(encoded.steps, encoded.lengths, [past[:1] for past in kept])
+        x, x_lengths = _append(batch.x, batch.lengths, [past[1:] for past in kept])
+        whole = Encoded(steps, lengths, encoded.last, encoded.continue_)
+        predictions = self.predict(whole, replace(batch, x=x, lengths=x_lengths))
+        rows = zip(steps, lengths.tolist(), x, x_lengths.tolist(), strict=True)
+        return predictions, [(row[:count].clone(), inputs[:many].clone()) for row, count, inputs, many in rows]
+
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """One prediction from those of consecutive windows of one long example (truncation `window`)."""
         raise TypeError(f"{type(self).__name__} cannot stitch windows: choose another truncation")
 
+    def join(self, parts: Sequence[Prediction]) -> Prediction:
+        """One prediction for a whole sequence from those that `advance` gave for its steps (`per_step`)."""
+        return self.stitch(parts)
+
     def average(self, parts: Sequence[Prediction]) -> Prediction:
         """One prediction from those of several views of one example (DNA from both strands)."""
         raise TypeError(f"{type(self).__name__} cannot average predictions over views of an input")
+
+
+def _append(rows: Tensor, lengths: Tensor, before: Sequence[State]) -> tuple[Tensor, Tensor]:
+    """(B, T, ...) and (B,) lengths, with the rows (n, ...) that came before each, and the new lengths."""
+    joined = [
+        torch.cat([*past, row[:length]]) for past, row, length in zip(before, rows, lengths.tolist(), strict=True)
+    ]
+    return nn.utils.rnn.pad_sequence(joined, batch_first=True), torch.tensor([len(row) for row in joined])

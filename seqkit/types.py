@@ -160,6 +160,11 @@ class Field(ABC):
         If the module has a method `start()`, that is called before a new model is trained, to load what training
         starts from. If it has a method `views(x, lengths)`, that gives tensors like x: other ways to write the same
         inputs (the other strand of DNA), and predictions are averaged over them.
+
+        To be read in pieces (`feed`), it has `pointwise = True` if each step depends on its own row alone, or a method
+        `advance(x, kept, end)` for one sequence: x (T, ...) are its new rows, perhaps none, and `kept` is what the
+        method returned with them before, a tuple of tensors, empty at the beginning. It returns the steps that are
+        certain now, (T', dim), and what it keeps. It raises `UsageError` if it cannot work on pieces.
         """
         raise TypeError(f"{type(self).__name__} is not an input field: it has no layer")
 
@@ -170,6 +175,26 @@ class Field(ABC):
     def parse(self, line: str) -> Any:
         """One line of `seqkit predict` as an input value."""
         return line
+
+    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        """Encode a value that comes in pieces: for input fields of models that read streams.
+
+        The rows of all pieces, one after the other, are what `encode` gives for the whole value.
+
+        Args:
+            piece: the next piece, which may be empty; None: nothing new.
+            kept: what this method returned with the piece before; None at the beginning.
+            end: whether the value ends with this piece.
+
+        Returns:
+            The rows that are certain now, (T, ...), None if there are none; and what has to be kept, JSON, None if
+            nothing has to be.
+
+        Raises:
+            ValueError: the piece cannot be encoded.
+            TypeError: such values cannot be read in pieces.
+        """
+        raise TypeError(f"an input of the kind {type(self).__name__} cannot be read in pieces: it has no `feed`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +247,8 @@ class Task:
         files: the files that a split is read from, if `read` depends on nothing else but the task's options. The cache
             is keyed by their content. None: the examples themselves are hashed.
         parse: one line of `seqkit predict` as an input value; None: the input field's own `parse`.
+        parse_by_words: what `parse` makes of a text is what it makes of its words (what blanks and tabs separate), one
+            after the other. Then a stream reads such text as it comes.
         finish: `finish(input, prediction)` makes of a prediction what the user is shown, given the input as read: plain
             text from tokens, for example. None: the prediction is shown as it is. With `finish`, predictions are scored
             against the targets as they were read (finished in the same way), not as the target field decodes them.
@@ -252,6 +279,7 @@ class Task:
     window: int | None = None
     files: Callable[[str], Sequence[Path]] | None = None
     parse: Callable[[str], Any] | None = None
+    parse_by_words: bool = False
     finish: Callable[[Any, Prediction], Prediction] | None = None
     notes: Callable[[], Iterable[str]] | None = None
     bad_inputs: Literal["refuse", "quarantine"] = "refuse"

@@ -128,6 +128,9 @@ class Vectors(Field):
         rows = self._rows(value)
         return _single_precision(_scale(self).standardise(rows) if self.standardise else rows)
 
+    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        return (None, None) if piece is None or len(piece) == 0 else (self.encode(piece), None)
+
     def decode(self, array: np.ndarray) -> list[list[float]]:
         rows = np.asarray(array).reshape(-1, self.width)
         rows = _scale(self).to_units(rows) if self.standardise else rows.astype(np.float64)

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, TypeAlias, final
 import numpy as np
 
 from seqkit.errors import MissingExtra
-from seqkit.fields import sentencepiece_check
+from seqkit.fields import incremental, sentencepiece_check
 from seqkit.fields.unicode_form import FORM, UnicodeForm, to_form
 from seqkit.fields.vocabulary import SPECIALS, Vocabulary, code_points
 from seqkit.types import END, JSON, PAD, START, UNKNOWN
@@ -68,6 +68,15 @@ class Tokenizer(ABC):
     def decode(self, ids: np.ndarray) -> str:
         """The text of these ids, without padding and boundaries."""
 
+    def feed(self, piece: Any, kept: JSON, *, end: bool) -> tuple[np.ndarray | None, JSON]:
+        """See `seqkit.types.Field.feed`. A word is certain when white space follows it."""
+        words, kept = incremental.feed_words(piece, kept, end=end)
+        return (self._encode_words(words) if words else None), kept
+
+    def _encode_words(self, words: list[str]) -> np.ndarray:
+        """(T,) ids of whole words."""
+        return self.encode(words)
+
     def state(self) -> JSON:
         return None if self.vocabulary is None else self.vocabulary.state() | _form_state(self.form)
 
@@ -114,6 +123,10 @@ class CharacterTokenizer(Tokenizer):
     def encode(self, value: Any) -> np.ndarray:
         return _not_empty(self.fitted_vocabulary.lookup_characters(self._check_text(value)))
 
+    def feed(self, piece: Any, kept: JSON, *, end: bool) -> tuple[np.ndarray | None, JSON]:
+        text, kept = incremental.feed_characters(piece, kept, end=end, form=self.form, lower=self.lower)
+        return (self.fitted_vocabulary.lookup_characters(text) if text else None), kept
+
     def decode(self, ids: np.ndarray) -> str:
         return "".join("\ufffd" if i == UNKNOWN else self.fitted_vocabulary[i] for i in _without_specials(ids))
 
@@ -159,8 +172,15 @@ class ByteTokenizer(Tokenizer):
         return self
 
     def encode(self, value: Any) -> np.ndarray:
-        raw = np.frombuffer(self._check_text(value).encode("utf-8", "surrogatepass"), dtype=np.uint8)
-        return _not_empty(raw.astype(np.uint16) + len(SPECIALS))
+        return _not_empty(self._ids(self._check_text(value)))
+
+    def feed(self, piece: Any, kept: JSON, *, end: bool) -> tuple[np.ndarray | None, JSON]:
+        text, kept = incremental.feed_characters(piece, kept, end=end, form=self.form, lower=self.lower)
+        return (self._ids(text) if text else None), kept
+
+    def _ids(self, text: str) -> np.ndarray:
+        raw = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        return raw.astype(np.uint16) + len(SPECIALS)
 
     def decode(self, ids: np.ndarray) -> str:
         raw = bytes(i - len(SPECIALS) for i in _without_specials(ids) if i != UNKNOWN)
@@ -220,6 +240,9 @@ class PieceTokenizer(Tokenizer):
     def encode(self, value: Any) -> np.ndarray:
         text = " ".join(self._check_text(value).split())
         return _not_empty(np.array(self._processor.encode(text), dtype=self.fitted_vocabulary.dtype))
+
+    def _encode_words(self, words: list[str]) -> np.ndarray:
+        return self.encode(" ".join(words))
 
     def decode(self, ids: np.ndarray) -> str:
         return str(self._processor.decode(_without_specials(ids)))

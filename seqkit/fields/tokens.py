@@ -55,6 +55,9 @@ class Tokens(Field):
         """(T,) ids. Raises ValueError if the value is not text, or empty."""
         return self._tokenizer.encode(value)
 
+    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        return self._tokenizer.feed(piece, kept, end=end)
+
     def decode(self, array: np.ndarray) -> str:
         """The text; words are joined with a space, padding and boundaries are left out."""
         return self._tokenizer.decode(array)

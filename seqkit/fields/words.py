@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, final
 
 import numpy as np
 
+from seqkit.fields import incremental
 from seqkit.fields.unicode_form import FORM, UnicodeForm, to_form
 from seqkit.fields.vocabulary import Vocabulary, smallest_unsigned
 from seqkit.layers.pretrained_vectors import normalise_word, read_words
@@ -144,6 +145,10 @@ class Words(Field):
             if word not in rows:
                 rows[word] = self._row(word)
         return np.stack([rows[word] for word in words])
+
+    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        words, kept = incremental.feed_words(piece, kept, end=end)
+        return (self.encode(words) if words else None), kept
 
     def decode(self, array: np.ndarray) -> str:
         """The words, joined by single spaces. An unknown word is spelled by its characters, if they are known."""

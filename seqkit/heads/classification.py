@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -16,7 +17,7 @@ from seqkit.fields import Label, Labels
 from seqkit.fields.labels import UNSEEN
 from seqkit.heads.option_types import Pool
 from seqkit.heads.pooling import Pooling
-from seqkit.interfaces import Batch, Encoded, Head, check_finite
+from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
 from seqkit.types import Field, Prediction
 
 
@@ -45,7 +46,7 @@ class Classify(Head):
         self.is_multilabel = isinstance(target, Labels)
         self.label_smoothing, self.every_step = label_smoothing, every_step
         # Predictions as if the sequence ended at a step need an encoder that does not read later ones.
-        self.needs_causal = every_step
+        self.needs_causal = self.per_step = every_step
         self.pool = Pooling(pool, dim)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(dim, target.size)
@@ -54,7 +55,9 @@ class Classify(Head):
 
     def logits(self, encoded: Encoded) -> Tensor:
         """(B, C), or (B, T, C) with every_step, in single precision."""
-        pooled = self.pool.running(encoded) if self.every_step else self.pool(encoded)
+        return self._logits(self.pool.running(encoded) if self.every_step else self.pool(encoded))
+
+    def _logits(self, pooled: Tensor) -> Tensor:
         out: Tensor = self.out(self.dropout(pooled))
         return out.float()
 
@@ -85,7 +88,15 @@ class Classify(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
-        logits = self.logits(encoded)
+        return self._predict(self.logits(encoded), encoded, batch)
+
+    @torch.no_grad()
+    def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
+        """One a sequence, as if it ended here; with `every_step` at each of the new steps."""
+        pooled, new = self.pool.advance(encoded, kept, every_step=self.every_step)
+        return self._predict(self._logits(pooled), encoded, batch), new
+
+    def _predict(self, logits: Tensor, encoded: Encoded, batch: Batch) -> list[Prediction]:
         check_finite(logits, batch, encoded.lengths if self.every_step else None)
         probabilities = (logits.sigmoid() if self.is_multilabel else logits.softmax(dim=-1)).cpu()
         if not self.every_step:
@@ -99,6 +110,11 @@ class Classify(Head):
         """The mean of the windows' probabilities, each window counted once (with every_step: of their last steps)."""
         windows = [[last_step(probability) for probability in part.scores.values()] for part in parts]
         return self._prediction([fmean(probabilities) for probabilities in zip(*windows, strict=True)])
+
+    def join(self, parts: Sequence[Prediction]) -> Prediction:
+        """With `every_step`: the last prediction, with the probabilities at all steps."""
+        steps = {label: [p for part in parts for p in part.scores[label]] for label in self.target.labels}
+        return replace(parts[-1], scores=steps)
 
     def average(self, parts: Sequence[Prediction]) -> Prediction:
         """The mean of the views' probabilities."""

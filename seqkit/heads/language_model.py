@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from seqkit.fields import Next
 from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 from seqkit.heads.option_types import Softmax, find_contradiction
-from seqkit.interfaces import Batch, Encoded, Head, check_finite
+from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
 from seqkit.kernels.ragged import real_steps
 from seqkit.types import Field, Prediction
 
@@ -31,6 +32,7 @@ class Language(Head):
     accepts = (Next,)
     needs_causal = True
     generates = True
+    per_step = True
     loss_name = "nats"
 
     def __init__(
@@ -99,13 +101,41 @@ class Language(Head):
         check_finite(encoded.steps, batch, encoded.lengths)
         steps = real_steps(encoded.steps, encoded.lengths)
         y = real_steps(self._next_symbols(batch)[..., None], encoded.lengths).squeeze(-1)
+        return self._predict(steps, y, encoded.lengths.tolist())
+
+    @torch.no_grad()
+    def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
+        """The most probable next symbol after each new step; nats are those of the new symbols.
+
+        The encoded step before the new ones is kept, because it predicts the first of them.
+        """
+        check_finite(encoded.steps, batch, encoded.lengths)
+        rows, symbols, lengths = [], [], []
+        for row, x, length, past in zip(encoded.steps, batch.x, encoded.lengths.tolist(), kept, strict=True):
+            rows += [*(tensor[None] for tensor in past), row[:length]]
+            unknown = x.new_full((1,), NO_TARGET)
+            symbols.append(torch.cat([x[0 if past else 1 : length], unknown]).long())
+            lengths.append(length + len(past))
+        predictions = self._predict(torch.cat(rows), torch.cat(symbols), lengths)
+        counts = encoded.lengths.tolist()
+        return [_without_first(prediction, len(past)) for prediction, past in zip(predictions, kept, strict=True)], [
+            (row[count - 1].clone(),) for row, count in zip(encoded.steps, counts, strict=True)
+        ]
+
+    def _predict(self, steps: Tensor, y: Tensor, lengths: list[int]) -> list[Prediction]:
+        """One a sequence.
+
+        Args:
+            steps: (N, H) the encoded steps of all sequences.
+            y: (N,) the next symbols.
+            lengths: how many steps each sequence has.
+        """
         if self.adaptive is not None:
             nats, (best_log_probs, best) = self.adaptive.nats(steps, y), self.adaptive.best(steps)
         else:
             log_probs = self.logits(steps).log_softmax(dim=-1)
             nats = functional.nll_loss(log_probs, y, ignore_index=NO_TARGET, reduction="none")
             best_log_probs, best = log_probs.max(dim=-1)
-        lengths = encoded.lengths.tolist()
         columns = [torch.split(tensor.cpu(), lengths) for tensor in (best, best_log_probs.exp(), nats, y != NO_TARGET)]
         return [self._prediction(*row) for row in zip(*columns, strict=True)]
 
@@ -141,3 +171,9 @@ class Language(Head):
         symbols = best.tolist()
         value = symbols if vocabulary is None else vocabulary.names(symbols)
         return Prediction(value, confidence.tolist(), {"nats": mean, "symbols": count})
+
+
+def _without_first(prediction: Prediction, count: int) -> Prediction:
+    """The prediction without its first steps; its nats are as they were."""
+    assert isinstance(prediction.confidence, list)
+    return replace(prediction, value=prediction.value[count:], confidence=prediction.confidence[count:])

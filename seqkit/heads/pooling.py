@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from seqkit.heads.option_types import Pool
-from seqkit.interfaces import Encoded
+from seqkit.interfaces import Encoded, State
+from seqkit.kernels import gather_last
 
 
 class Pooling(nn.Module):
@@ -53,6 +56,52 @@ class Pooling(nn.Module):
         weights = torch.softmax(scores, dim=-1)
         return weights.to(steps.dtype) @ steps.masked_fill(~mask, 0.0)
 
+    def advance(
+        self, encoded: Encoded, kept: Sequence[State], *, every_step: bool = False
+    ) -> tuple[Tensor, list[State]]:
+        """-> (B, H): what `forward` would return if each sequence, which goes on, ended here.
+
+        Args:
+            encoded: the new steps, at least one of each sequence.
+            kept: for each sequence what this method returned for the steps before; empty if there are none.
+            every_step: (B, T, H) instead, at each of the new steps; arbitrary past the last one.
+
+        Returns:
+            The vectors, and what is kept of each sequence.
+        """
+        if self.pool == "last":
+            return encoded.steps if every_step else encoded.last, [() for _ in kept]
+        running, new = self._advance(encoded, kept)
+        return running if every_step else gather_last(running.transpose(0, 1), encoded.lengths), new
+
+    def _advance(self, encoded: Encoded, kept: Sequence[State]) -> tuple[Tensor, list[State]]:
+        """(B, T, H) after each new step, and what is kept."""
+        steps, mask, time = encoded.steps, encoded.mask[..., None], encoded.steps.shape[1]
+        if self.pool == "max":
+            highest = _stacked(kept, 0, steps.new_full(steps.shape[2:], -torch.inf))
+            running = torch.maximum(steps.masked_fill(~mask, -torch.inf).cummax(dim=1).values, highest[:, None])
+            return running, [(row[-1].clone(),) for row in running]
+        if self.pool == "mean":
+            # In double precision, so that it does not depend on how the steps came.
+            sums = _stacked(kept, 0, steps.new_zeros(steps.shape[2:], dtype=torch.float64))
+            counts = _stacked(kept, 1, torch.zeros((), dtype=torch.int64, device=steps.device))
+            totals = steps.double().masked_fill(~mask, 0.0).cumsum(dim=1) + sums[:, None]
+            numbers = counts[:, None] + torch.arange(1, time + 1, device=steps.device)
+            last = (row[-1].clone() for row in totals)
+            new_counts = (counts.cpu() + encoded.lengths).to(steps.device)
+            return (totals / numbers[..., None]).to(steps.dtype), list(zip(last, new_counts, strict=True))
+        highest = _stacked(kept, 0, torch.full((), -torch.inf, device=steps.device))
+        weights = _stacked(kept, 1, torch.zeros((), dtype=torch.float64, device=steps.device))
+        sums = _stacked(kept, 2, steps.new_zeros(steps.shape[2:], dtype=torch.float64))
+        scores, vectors = self._scores(encoded), []
+        for t in range(time):
+            higher = torch.maximum(highest, scores[:, t])
+            scale, weight = (highest - higher).double().exp(), (scores[:, t] - higher).double().exp()
+            highest, weights = higher, weights * scale + weight
+            sums = sums * scale[:, None] + steps[:, t].double().masked_fill(~mask[:, t], 0.0) * weight[:, None]
+            vectors.append((sums / weights[:, None]).to(steps.dtype))
+        return torch.stack(vectors, dim=1), list(zip(highest, weights, sums, strict=True))
+
     def _scores(self, encoded: Encoded) -> Tensor:
         """(B, T) in single precision, -inf past each sequence's end."""
         assert self.score is not None
@@ -61,3 +110,8 @@ class Pooling(nn.Module):
 
     def extra_repr(self) -> str:
         return self.pool
+
+
+def _stacked(kept: Sequence[State], number: int, start: Tensor) -> Tensor:
+    """(B, ...) the tensor of this number that is kept of each sequence; `start` where nothing is kept yet."""
+    return torch.stack([state[number] if state else start for state in kept])

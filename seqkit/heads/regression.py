@@ -14,7 +14,7 @@ from torch.nn import functional
 from seqkit.fields import Values
 from seqkit.heads.option_types import Pool, RegressionLoss
 from seqkit.heads.pooling import Pooling
-from seqkit.interfaces import Batch, Encoded, Head, check_finite
+from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
 from seqkit.types import Field, Prediction
 
 
@@ -37,7 +37,10 @@ class Regress(Head):
 
     def numbers(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """(B, K) means, and (B, K) logarithms of the variance with the Gaussian; standardised, single precision."""
-        out: Tensor = self.out(self.dropout(self.pool(encoded))).float()
+        return self._numbers(self.pool(encoded))
+
+    def _numbers(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
+        out: Tensor = self.out(self.dropout(pooled)).float()
         if self.kind != "gaussian":
             return out, None
         mean, log_variance = out.chunk(2, dim=-1)
@@ -62,7 +65,15 @@ class Regress(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
-        mean, log_variance = self.numbers(encoded)
+        return self._predict(*self.numbers(encoded), batch)
+
+    @torch.no_grad()
+    def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
+        """One a sequence, as if it ended here."""
+        pooled, new = self.pool.advance(encoded, kept)
+        return self._predict(*self._numbers(pooled), batch), new
+
+    def _predict(self, mean: Tensor, log_variance: Tensor | None, batch: Batch) -> list[Prediction]:
         check_finite(mean, batch)
         means = mean.cpu().numpy()
         if log_variance is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.fields import Tags
-from seqkit.interfaces import Batch, Encoded, Head, check_finite
+from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
 from seqkit.kernels.ragged import real_steps
 from seqkit.spans import Scheme, spans_of
 from seqkit.types import JSON, Field, Prediction
@@ -26,6 +27,7 @@ class Tag(Head):
     """
 
     accepts = (Tags,)
+    per_step = True
 
     def __init__(self, dim: int, target: Field, *, dropout: float, label_smoothing: float) -> None:
         super().__init__()
@@ -64,6 +66,11 @@ class Tag(Head):
             self._prediction(self.target.decode(np.asarray(ids)), row_confidence.tolist())
             for ids, row_confidence in zip(torch.split(best, lengths), torch.split(confidence, lengths), strict=True)
         ]
+
+    def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
+        """The tags of the new steps. Spans are known when `stitch` has joined them: one may go on."""
+        predictions = self.predict(encoded, batch)
+        return [replace(prediction, scores=None) for prediction in predictions], [() for _ in kept]
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The windows' tags one after another."""

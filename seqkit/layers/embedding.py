@@ -25,6 +25,8 @@ class Embedding(nn.Module):
         weight: (size, dim), for heads that tie their output weights to it.
     """
 
+    pointwise = True
+
     def __init__(self, size: int, dim: int, *, drop: float = 0.0) -> None:
         super().__init__()
         self.size, self.dim, self.drop, self.sparse = size, dim, drop, False
@@ -53,6 +55,8 @@ class Projection(nn.Module):
     Attributes:
         weight: (dim, size).
     """
+
+    pointwise = True
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()

@@ -41,6 +41,8 @@ class WordLayer(nn.Module):
         key: maps a word of the file to the form that `names` has.
     """
 
+    pointwise = True
+
     def __init__(
         self,
         dim: int,

@@ -1,0 +1,324 @@
+"""A stream answers as `predict` does, whatever the pieces are; states go on elsewhere; what cannot stream says why."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seqkit import Label, Labels, Next, Prediction, Tags, Task, Text, Tokens, UsageError, Values, Vectors, Words
+from seqkit.encoders import gru, lstm, none, rnn
+from seqkit.errors import DataError
+from seqkit.heads import attend, classify, crf, ctc, generate, language, regress, tag
+from seqkit.inference.inputs import Input
+from seqkit.inference.predict import predict_inputs
+from seqkit.inference.stream import Answer, Stream
+from seqkit.model import Model
+from seqkit.types import Field
+
+TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler in the mind to suffer"
+NUMBERS = np.random.default_rng(1).normal(size=(40, 3)).tolist()
+LABELS = ["no", "perhaps", "yes"]
+
+
+def task_of(input: Field, target: Field, **changes: Any) -> Task:
+    return Task(read=lambda split: iter(()), input=input, target=target, head="classify", best="min:loss", **changes)
+
+
+def fitted(input: Field, values: Sequence[Any], target: Field, targets: Sequence[Any], **changes: Any) -> Any:
+    """A task with fitted fields."""
+    fields = input.fit(values), target.fit(targets)
+    return task_of(input, target, **changes), fields[0], fields[1].of(fields[0])
+
+
+def build(fields: Any, head: Any, encoder: Any = lstm, *, dim: int = 8, **encoder_options: Any) -> Model:
+    torch.manual_seed(5)
+    built = encoder(dim, **encoder_options) if encoder is none else encoder(dim, hidden=7, **encoder_options)
+    layer = fields[1].layer(dim)
+    model = Model({"t": layer}, built, {"t": head(built.out_dim, fields[2], layer)})
+    with torch.no_grad():
+        for parameter in model.parameters():  # what starts at zero would hide mistakes
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model.eval()
+
+
+def numbers_to(target: Field, targets: Sequence[Any]) -> Any:
+    return fitted(Vectors(3, standardise=True), [NUMBERS], target, targets)
+
+
+def partial(factory: Any, **options: Any) -> Any:
+    return lambda dim, target, layer: factory(dim, target, layer, **options)
+
+
+TAGGED = ["O", "B-x", "I-x", "B-y"]
+MODELS: dict[str, Any] = {
+    **{
+        f"classify {pool}": lambda pool=pool: (
+            fields := numbers_to(Label(), LABELS),
+            build(fields, partial(classify, pool=pool)),
+        )
+        for pool in ("last", "mean", "max", "attention")
+    },
+    **{
+        f"classify {pool}, every step": lambda pool=pool: (
+            fields := numbers_to(Label(), LABELS),
+            build(fields, partial(classify, pool=pool, every_step=True), gru, layers=2, residual=True),
+        )
+        for pool in ("last", "mean", "max", "attention")
+    },
+    "several labels": lambda: (
+        fields := numbers_to(Labels(), [LABELS]),
+        build(fields, partial(classify, pool="mean"), rnn, layer_norm=True, initial="learned"),
+    ),
+    "regress": lambda: (
+        fields := numbers_to(Values(), [1.0, 5.0]),
+        build(fields, partial(regress, pool="attention", loss="gaussian"), layers=3, dropout=0.5),
+    ),
+    "tag": lambda: (fields := numbers_to(Tags(), [LABELS]), build(fields, tag)),
+    "tag spans": lambda: (fields := numbers_to(Tags(scheme="iob2"), [TAGGED]), build(fields, tag)),
+    "crf": lambda: (fields := numbers_to(Tags(scheme="iob2"), [TAGGED]), build(fields, partial(crf, nbest=2))),
+    "ctc": lambda: (fields := numbers_to(Text(), ["abc"]), build(fields, ctc)),
+    "ctc beam": lambda: (fields := numbers_to(Text(), ["abc"]), build(fields, partial(ctc, search="beam", best=2))),
+    "attend": lambda: (
+        fields := numbers_to(Text(), ["abc"]),
+        build(fields, partial(attend, max_length=6, embedding=4), gru),
+    ),
+    "no recurrence": lambda: (
+        fields := numbers_to(Text(), ["abc"]),
+        build(fields, partial(generate, max_length=6), none),
+    ),
+    "characters": lambda: (
+        fields := fitted(Tokens("characters"), [TEXT], Next(), [], window=20),
+        build(fields, language, layers=2),
+    ),
+    "characters in lower case, a line": lambda: (
+        fields := fitted(Tokens("characters", lower=True), [TEXT], Next(), []),
+        build(fields, partial(language, tied=True)),
+    ),
+    "bytes": lambda: (fields := fitted(Tokens("bytes"), [TEXT], Next(), []), build(fields, language)),
+    "words, adaptive softmax": lambda: (
+        fields := fitted(Tokens("words", lower=True), [TEXT], Next(), []),
+        build(fields, partial(language, softmax="adaptive", cutoffs=(6, 10))),
+    ),
+    "words": lambda: (fields := fitted(Tokens("words"), [TEXT], Label(), LABELS), build(fields, classify)),
+    "words with characters": lambda: (
+        fields := fitted(Words(char_hidden=6, drop=0.1), [TEXT], Tags(), [LABELS]),
+        build(fields, tag, gru, dim=16),
+    ),
+}
+WHOLES: dict[type[Field], Any] = {Vectors: NUMBERS, Tokens: TEXT, Words: TEXT}
+
+
+def prediction_of(model: Model, fields: Any, value: Any) -> Prediction:
+    (outcome,) = predict_inputs(model, "t", fields, [Input("whole", None, value)])
+    assert outcome.prediction is not None, outcome.error
+    return outcome.prediction
+
+
+def pieces_of(whole: Any, draw: random.Random) -> list[Any]:
+    """The whole in pieces of random lengths, among them 0 and 1."""
+    pieces, start = [], 0
+    while start < len(whole):
+        size = draw.choice([0, 1, 1, 2, 3, 7, 19])
+        pieces.append(whole[start : start + size])
+        start += size
+    return [*pieces, whole[:0]]
+
+
+def assert_equal(actual: Any, expected: Any, *, windowed: bool = False) -> None:
+    """Equal, numbers within 1e-5."""
+    if isinstance(expected, Prediction):
+        value, confidence = actual.value, actual.confidence
+        if windowed:  # the text goes on, so the symbol after its end is predicted too
+            value, confidence = value[: len(expected.value)], confidence[: len(expected.value)]
+        assert_equal(value, expected.value)
+        assert_equal(confidence, expected.confidence)
+        assert_equal(actual.scores, expected.scores)
+    elif isinstance(expected, dict):
+        assert list(actual) == list(expected)
+        for key, value in expected.items():
+            assert_equal(actual[key], value)
+    elif isinstance(expected, list | tuple):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
+            assert_equal(one, other)
+    elif isinstance(expected, float):
+        assert actual == pytest.approx(expected, abs=1e-5, rel=1e-5)
+    else:
+        assert actual == expected
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_any_pieces_give_the_prediction_of_the_whole(name: str) -> None:
+    """Sessions are interleaved, and moved to another stream in the middle."""
+    fields, model = MODELS[name]()
+    draw = random.Random(name)
+    wholes = {f"s{number}": WHOLES[type(fields[1])][number * 3 :] for number in range(3)}
+    todo = {id: pieces_of(whole, draw) for id, whole in wholes.items()}
+    answers: dict[str, list[Answer]] = {id: [] for id in wholes}
+    stream = Stream(model, "t", fields)
+    while any(todo.values()):
+        chosen = [id for id in wholes if todo[id] and draw.random() < 0.7]
+        for id, answer in stream.push_many({id: todo[id].pop(0) for id in chosen}).items():
+            answers[id].append(answer)
+        if draw.random() < 0.3:
+            states = {id: stream.state(id) for id in stream.ids}
+            stream = Stream(model, "t", fields)
+            for id, state in states.items():
+                stream.restore(id, state)
+                assert stream.state(id) == state
+    for id, whole in wholes.items():
+        answers[id].append(stream.close(id))
+        expected = prediction_of(model, fields, whole)
+        assert_equal(stream.join(answers[id]), expected, windowed=fields[0].window is not None)
+    assert stream.ids == []
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not MODELS[name]()[1].head("t").per_step])
+def test_each_answer_is_what_would_be_said_if_the_sequence_ended_there(name: str) -> None:
+    fields, model = MODELS[name]()
+    whole = WHOLES[type(fields[1])]
+    stream = Stream(model, "t", fields)
+    for end in range(1, 12):
+        answer = stream.push("s", whole[end - 1 : end])
+        if whole[:end].strip() if isinstance(whole, str) else True:
+            assert_equal(answer.prediction, prediction_of(model, fields, whole[:end]))
+    assert answer.state[0].shape[-1] == model.encoder.out_dim if answer.state else True
+
+
+def test_a_text_is_read_the_same_wherever_it_is_cut() -> None:
+    """Accents that are code points of their own, sigmas at the end of a word, syllables of Hangul in three letters."""
+    text = "Cafe\u0301 \u03a3\u039f\u03a6\u039f\u03a3, \u1112\u1161\u11ab \u03a3. O\u0302\u0323 \u0130S A\u03a3"
+    for unit in ("characters", "words", "bytes"):
+        for lower in (False, True):
+            field = Tokens(unit, lower=lower).fit([text])
+            expected = field.encode(text).tolist()
+            for seed in range(40):
+                ids, kept = [], None
+                for piece in pieces_of(text, random.Random(seed)):
+                    rows, kept = field.feed(piece, kept)
+                    ids += [] if rows is None else rows.tolist()
+                rows, kept = field.feed(None, kept, end=True)
+                assert ids + ([] if rows is None else rows.tolist()) == expected, (unit, lower, seed)
+                assert kept is None
+
+
+def test_a_letter_that_may_still_get_an_accent_is_provisional() -> None:
+    fields, model = MODELS["characters"]()
+    stream = Stream(model, "t", fields)
+    first = stream.push("s", "To ")
+    assert (first.steps, first.provisional, len(first.prediction.value)) == (4, 0, 4)  # with the start symbol
+    second = stream.push("s", "b")
+    assert (second.steps, second.first, second.provisional) == (5, 4, 1)
+    third = stream.push("s", "e ")
+    assert (third.steps, third.first, third.provisional) == (7, 4, 0)
+    assert_equal(third.prediction.value[0], second.prediction.value[0])
+
+
+def test_a_state_that_does_not_belong_here_is_refused_in_a_sentence() -> None:
+    fields, model = MODELS["words"]()
+    stream = Stream(model, "t", fields)
+    stream.push("s", "to be ")
+    state = stream.state("s")
+    other = Stream(MODELS["words with characters"]()[1], "t", MODELS["words with characters"]()[0])
+    with pytest.raises(DataError, match="belongs to another model"):
+        other.restore("s", state)
+    for damaged in (state[:-1], state[:60] + bytes([state[60] ^ 1]) + state[61:], state + b"x"):
+        with pytest.raises(DataError, match="damaged"):
+            stream.restore("new", damaged)
+    for nothing in (b"", b"\x80\x04", "text", None):
+        with pytest.raises(DataError, match="is not the state of a stream"):
+            stream.restore("new", nothing)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="is open"):
+        stream.restore("s", state)
+
+
+def test_every_byte_of_a_state_is_checked() -> None:
+    fields, model = MODELS["words"]()
+    stream = Stream(model, "t", fields)
+    stream.push("s", "to be or not ")
+    state = stream.state("s")
+    for position in range(0, len(state), 7):
+        with pytest.raises(DataError):
+            stream.restore("new", state[:position] + bytes([state[position] ^ 64]) + state[position + 1 :])
+
+
+def test_equal_weights_with_other_options_are_another_model() -> None:
+    fields = numbers_to(Label(), LABELS)
+    last, mean = (build(fields, partial(classify, pool=pool)) for pool in ("last", "mean"))
+    stream = Stream(last, "t", fields)
+    stream.push("s", NUMBERS[:2])
+    with pytest.raises(DataError, match="another model"):
+        Stream(mean, "t", fields).restore("s", stream.state("s"))
+
+
+def test_sessions_are_bounded_and_idle_ones_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields, model = MODELS["words"]()
+    now = [0.0]
+    monkeypatch.setattr("seqkit.inference.stream.time.monotonic", lambda: now[0])
+    saved: dict[str, bytes] = {}
+    stream = Stream(model, "t", fields, sessions=2, idle=60, on_evict=saved.__setitem__)
+    stream.push_many({"a": "to ", "b": "be "})
+    with pytest.raises(UsageError, match="2 sessions are open and there is room for 2"):
+        stream.push("c", "or")
+    now[0] = 59
+    stream.push("b", "or ")
+    now[0] = 61
+    stream.push("c", "not ")
+    assert stream.ids == ["b", "c"]
+    assert list(saved) == ["a"]
+    with pytest.raises(UsageError, match="'a' any more: it was ended after 60 seconds without input"):
+        stream.push("a", "be")
+    stream.close("c")
+    stream.restore("a", saved["a"])
+    assert_equal(stream.push("a", "be").prediction, prediction_of(model, fields, "to be"))
+
+
+def test_a_piece_that_cannot_be_read_changes_nothing() -> None:
+    fields, model = MODELS["classify mean"]()
+    stream = Stream(model, "t", fields)
+    stream.push_many({"a": NUMBERS[:3], "b": NUMBERS[:2]})
+    before = stream.state("a"), stream.state("b")
+    for wrong in ([[1.0, 2.0]], [[1.0, 2.0, float("nan")]], "text"):
+        with pytest.raises(UsageError, match="session 'b': the piece "):
+            stream.push_many({"a": NUMBERS[3:4], "b": wrong})
+        assert (stream.state("a"), stream.state("b")) == before
+    with pytest.raises(UsageError, match="there is no session 'c'"):
+        stream.close("c")
+
+
+def test_models_that_need_the_whole_sequence_say_why() -> None:
+    fields = numbers_to(Label(), LABELS)
+    with pytest.raises(UsageError, match="reads in both directions"):
+        Stream(build(fields, classify, bidirectional=True), "t", fields)
+
+    class Sums(Vectors):  # type: ignore[misc]
+        feed = Field.feed
+
+    other = fields[0], Sums(3, standardise=True).fit([NUMBERS]), fields[2]
+    with pytest.raises(UsageError, match="inputs of the kind Sums cannot be read in pieces"):
+        Stream(build(fields, classify), "t", other)
+
+
+def test_text_that_the_task_splits_as_a_whole_is_taken_as_words_only() -> None:
+    fields, model = MODELS["words"]()
+    fields = dataclasses.replace(fields[0], parse=str.upper), *fields[1:]
+    stream = Stream(model, "t", fields)
+    with pytest.raises(UsageError, match="push lists of words"):
+        stream.push("s", "to be")
+    assert_equal(stream.push("s", ["To", "be,"]).prediction, prediction_of(model, fields, ["To", "be,"]))
+
+
+def test_a_sequence_longer_than_the_limit_is_refused() -> None:
+    from seqkit import Limit
+
+    fields, model = MODELS["words"]()
+    stream = Stream(model, "t", (dataclasses.replace(fields[0], limit=Limit(3)), *fields[1:]))
+    stream.push("s", "to be or ")
+    with pytest.raises(UsageError, match="at most 3 words"):
+        stream.push("s", "not ")
