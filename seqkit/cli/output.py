@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +19,8 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
 
 def echo_json(value: JSON, *, indent: int | None = 1) -> None:
     """Print a value as strict JSON; see `seqkit.io.atomic.json_safe` for numbers that JSON does not have."""
+    import json
+
     from seqkit.io.atomic import json_safe
 
     echo(json.dumps(json_safe(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str))

@@ -26,7 +26,6 @@ from typing import Final, TypeAlias
 from seqkit.errors import DataError, Problem, RunError, printable
 from seqkit.io.atomic import format_bytes, sync_folder
 from seqkit.io.cache import cache_folder, folder_from, sha256_of
-from seqkit.io.transfer import TransferBroken, TransferRefused, receive
 from seqkit.types import ProgressCallback
 
 Tell: TypeAlias = Callable[[str], None]
@@ -195,6 +194,9 @@ def _download_file(dataset: Dataset, file: File, path: Path, timeout: float) -> 
 
 
 def _receive(dataset: Dataset, file: File, partial_path: Path, timeout: float) -> None:
+    # Brings Python's HTTP client, which runs and checks that download nothing do without.
+    from seqkit.io.transfer import TransferBroken, TransferRefused, receive
+
     assert file.url is not None
     progress = _listeners.get().progress
     show = partial(_show, progress, file) if progress else None

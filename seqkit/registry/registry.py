@@ -14,9 +14,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +93,6 @@ class Failure:
 
 
 _failures: dict[Plugin, Failure] = {}
-_unreadable: dict[str, str] = {}
 _pinned: ContextVar[Mapping[tuple[str, str], str]] = ContextVar("pinned", default=MappingProxyType({}))
 
 
@@ -100,15 +101,15 @@ def installed(kind: str | None = None) -> list[Plugin]:
     if kind is not None and kind not in KINDS:
         raise ValueError(f"no kind of plugin is called {kind!r}: {', '.join(KINDS)}")
     plugins: dict[tuple[str, str, str], Plugin] = {}
-    for plugin in _discover():
+    for plugin in _discover()[0]:
         if kind in (None, plugin.kind):
             plugins.setdefault((plugin.kind, plugin.name, plugin.distribution), plugin)
     return sorted(plugin for plugin in plugins.values() if _is_enabled(plugin))
 
 
 def unreadable() -> dict[str, str]:
-    """{path: what is wrong} of metadata that the last call of `installed` had to skip."""
-    return dict(_unreadable)
+    """{path: what is wrong} of metadata that `installed` has to skip."""
+    return dict(_discover()[1])
 
 
 def find(kind: str, name: str) -> Plugin:
@@ -204,13 +205,37 @@ def file_filter(plugin: Plugin) -> Callable[[str], bool]:
     return lambda filename: relative_path(filename) is not None
 
 
-def _discover() -> Iterator[Plugin]:
-    """The entry points of all distributions; those with damaged metadata are skipped and listed in `_unreadable`.
+def _discover() -> tuple[tuple[Plugin, ...], Mapping[str, str]]:
+    """The entry points of all distributions, and {path: what is wrong} of those with damaged metadata.
 
-    As in `importlib.metadata.entry_points`, of a distribution that is on the path twice the first one counts, which is
-    the one that would be imported; but damaged metadata of one distribution do not hide the others.
+    A check of one recipe asks for plugins some ten times, and reading all metadata takes milliseconds. So they are read
+    again only if something was installed or removed since, or if Python looks for modules elsewhere.
     """
-    _unreadable.clear()
+    return _read_entry_points(tuple((entry, _changed_at(entry)) for entry in sys.path), tuple(sys.meta_path))
+
+
+def _changed_at(entry: str) -> int | None:
+    """When something was added to a folder of modules, or removed from it; None if there is no such folder."""
+    try:
+        return os.stat(entry or ".").st_mtime_ns
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _read_entry_points(
+    folders: tuple[tuple[str, int | None], ...], finders: tuple[object, ...]
+) -> tuple[tuple[Plugin, ...], Mapping[str, str]]:
+    """As in `importlib.metadata.entry_points`, of a distribution that is on the path twice the first one counts, which
+    is the one that would be imported; but damaged metadata of one distribution do not hide the others.
+
+    Args:
+        folders: where Python looks for modules, and when each has changed; together with `finders` the key of the
+            cache.
+        finders: what looks for modules there.
+    """
+    plugins: list[Plugin] = []
+    unreadable: dict[str, str] = {}
     seen = set()
     for dist in importlib.metadata.distributions():
         path = str(getattr(dist, "_path", dist))
@@ -223,11 +248,14 @@ def _discover() -> Iterator[Plugin]:
             if "seqkit." not in text:
                 continue
             facts = _read_metadata(dist)
-            for point in dist.entry_points:
-                if point.group in GROUPS:
-                    yield Plugin(point.group.removeprefix("seqkit."), point.name, *facts[:2], point.value, facts[2])
+            plugins += [
+                Plugin(point.group.removeprefix("seqkit."), point.name, *facts[:2], point.value, facts[2])
+                for point in dist.entry_points
+                if point.group in GROUPS
+            ]
         except Exception as error:  # parsers of damaged text can raise anything
-            _unreadable[path] = f"{type(error).__name__}: {error}"
+            unreadable[path] = f"{type(error).__name__}: {error}"
+    return tuple(plugins), MappingProxyType(unreadable)
 
 
 def _read_metadata(dist: importlib.metadata.Distribution) -> tuple[str, str, str]:

@@ -11,7 +11,6 @@ page faults, so torch is asked to take huge pages for them. Imports no torch.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from typing import Final
@@ -40,6 +39,8 @@ def configure() -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))
     if "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return
+    import ctypes
+
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(_M_MMAP_THRESHOLD, MAP_FROM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -93,9 +94,23 @@ class TestInstalled:
         assert {"aa:a", "zz:z", "seqkit:charlm"} <= set(names())
         assert "vendor:splice" not in names()
         assert list(registry.unreadable()) == [str(site / "vendor-1.2.dist-info")]
-        path.unlink(missing_ok=True)
+        shutil.rmtree(path.parent)
         names()
-        assert file == "METADATA" or registry.unreadable() == {}
+        assert registry.unreadable() == {}
+
+    def test_what_is_installed_and_removed_meanwhile_is_seen(self, site: Path) -> None:
+        install(site, distribution="first")
+        assert "first:splice" in names()
+        install(site, distribution="second")
+        assert {"first:splice", "second:splice"} <= set(names())
+        shutil.rmtree(site / "first-1.2.dist-info")
+        assert "first:splice" not in names()
+
+    def test_metadata_are_read_once_while_nothing_changes(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        install(site)
+        before = names()
+        monkeypatch.setattr("importlib.metadata.distributions", lambda: pytest.fail("read again"))
+        assert names() == before
 
     @pytest.mark.parametrize("value", ["", "no colon", "..up:x", ":x", "a:b:c", "a b:c"])
     def test_an_impossible_entry_point(self, site: Path, value: str) -> None:
