@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seqkit.cli.options import DEVICE, JSON_OBJECT, MODEL_FOLDER, QUIET, TASK, UserPath, choose_task
+from seqkit.cli.options import DEVICE, JSON_OBJECT, MODEL_FOLDER, QUIET, TASK, OutputFile, UserPath, choose_task
 from seqkit.cli.output import echo, echo_json
+from seqkit.errors import UsageError
 
 if TYPE_CHECKING:
     from seqkit.inference.evaluate import EvaluationResult
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     "other",
-    type=UserPath(),
+    type=UserPath(exists=True),
     help="Score this labelled file or folder instead, in any format that the task trains from.",
 )
 @TASK
 @click.option("--batch", type=click.IntRange(min=1), help="Examples per batch. The scores do not depend on it.")
 @click.option(
     "--predictions",
-    type=UserPath(dir_okay=False),
+    type=OutputFile(".jsonl", ".csv"),
     help="Write id, target, prediction, confidence and scores of each example to this file: .jsonl or .csv.",
 )
 @click.option("--top", type=click.IntRange(min=1), help="Write the N most probable labels only.", metavar="N")
@@ -54,13 +55,15 @@ def command(
     Of a folder given with --data, the file of --split is scored if the task has a file for each split; else all of it
     (with --split, that split of it).
     """
+    if top is not None and predictions is None:
+        raise UsageError("--top: chooses what --predictions writes; give that too")
+
     from seqkit.inference.evaluate import evaluate
     from seqkit.inference.reports import class_report
     from seqkit.model import load_model
     from seqkit.runs.progress import Progress
     from seqkit.runtime.device import choose_device
 
-    _check_predictions_file(predictions, top)
     model, recipe, tasks = load_model(folder, choose_device(device))
     scores: dict[str, float] = {}
     reports: dict[str, Any] = {}
@@ -93,7 +96,7 @@ def _open_data(
     """(task, stored split, what its scores are called by, data) of all that is scored."""
     from dataclasses import replace
 
-    from seqkit.errors import DataError, Problem, UsageError
+    from seqkit.errors import DataError, Problem
     from seqkit.experiments.other_data import OTHER, open_other_data
     from seqkit.experiments.prepare import prepare_data
 
@@ -117,20 +120,6 @@ def _open_data(
         elsewhere = "if the files are elsewhere now, or to score other ones, give the file or folder with --data"
         raise DataError([*error.problems, Problem("", elsewhere)]) from error
     return [(name, split, split, data) for name, data in prepared.items()]
-
-
-def _check_predictions_file(path: Path | None, top: int | None) -> None:
-    """Raise UsageError, before anything is computed, if the file cannot be written or its name has no known ending."""
-    from seqkit.errors import UsageError
-
-    if path is None:
-        if top is not None:
-            raise UsageError("--top: chooses what --predictions writes; give that too")
-        return
-    if path.suffix not in (".jsonl", ".csv"):
-        raise UsageError(f"--predictions: '{path.name}' should end in .jsonl or .csv")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"--predictions: there is no folder {path.absolute().parent}")
 
 
 def _write_predictions(path: Path, results: dict[str, EvaluationResult], top: int | None) -> None:

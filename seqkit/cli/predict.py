@@ -11,6 +11,7 @@ import click
 
 from seqkit.cli.options import DEVICE, MODEL_FOLDER, TASK, choose_task
 from seqkit.cli.output import echo
+from seqkit.errors import UsageError
 
 if TYPE_CHECKING:
     from seqkit.inference.predict import Outcome
@@ -69,17 +70,17 @@ def command(
     Prints one JSON object for each input, in their order: id, input, prediction, confidence, scores. One that cannot be
     used has `error` instead; then the exit code is 1.
     """
-    from seqkit.errors import UsageError
+    if files and texts:
+        raise UsageError("give files or --text, not both")
+    if file_format is not None and texts:
+        raise UsageError("--format: says how files are read; leave it out with --text")
+
     from seqkit.inference.inputs import InputReader, read_all
     from seqkit.inference.predict import predict_inputs
     from seqkit.inference.predictions_file import csv_lines, json_lines
     from seqkit.model import load_model
     from seqkit.runtime.device import choose_device
 
-    if files and texts:
-        raise UsageError("give files or --text, not both")
-    if file_format is not None and texts:
-        raise UsageError("--format: says how files are read; leave it out with --text")
     model, _, tasks = load_model(folder, choose_device(device))
     name = choose_task(task, list(tasks))
     reader = InputReader(tasks[name][0], tasks[name][1], split_words == "yes", file_format)

@@ -9,6 +9,7 @@ import click
 
 from seqkit.cli.options import SET
 from seqkit.cli.output import echo, echo_json
+from seqkit.errors import UsageError
 
 
 @click.command("prove")
@@ -23,10 +24,21 @@ def command(recipe_or_model: str, sets: tuple[str, ...], as_json: bool) -> None:
     checked with some examples of the task, and with the encoder alone over combinations of its options. Exits with 1
     if a contract fails.
     """
+    from seqkit import recipe as recipes
+    from seqkit.runs.run_folder import check_model_folder
+
+    is_folder = Path(recipe_or_model).is_dir()
+    if is_folder:
+        check_model_folder(Path(recipe_or_model))
+        if sets:
+            raise UsageError("--set: changes a recipe; a trained model is checked as it is")
+    else:
+        recipes.load(recipe_or_model, sets)  # reports mistakes before torch is imported
+
     from seqkit.verification.recipe_contracts import prove
 
     failed, passed_combinations = 0, dict[str, int]()
-    for result in prove(Path(recipe_or_model) if Path(recipe_or_model).is_dir() else recipe_or_model, sets):
+    for result in prove(Path(recipe_or_model) if is_folder else recipe_or_model, sets):
         failed += not result.passed
         if as_json:
             row = {"contract": result.contract, "where": result.where, "moved": result.moved}

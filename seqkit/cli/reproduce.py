@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from seqkit.cli.options import QUIET, SET, UserPath
+from seqkit.cli.options import QUIET, SET, OutputFile, OutputFolder
 from seqkit.cli.output import echo
 
 
@@ -22,8 +21,8 @@ from seqkit.cli.output import echo
     help="Train with each of these values, e.g. tasks.genome.fold=0..9, and check the mean over them.",
 )
 @click.option("--alone", is_flag=True, help="Also train each task of a joint recipe by itself, and show both scores.")
-@click.option("--out", type=UserPath(), help="Folder of the runs; finished ones are kept.")
-@click.option("--json", "as_json", type=UserPath(dir_okay=False), help="Write all figures to it.")
+@click.option("--out", type=OutputFolder(), help="Folder of the runs; finished ones are kept.")
+@click.option("--json", "as_json", type=OutputFile(), help="Write all figures to it.")
 @QUIET
 def command(
     recipe: str,
@@ -47,6 +46,7 @@ def command(
         raise UsageError(f"{recipe} promises no scores: it has no 'expect:'")
 
     from seqkit.experiments.reproduce import measure_gains, parse_over, reproduce, single_task_recipes
+    from seqkit.io import atomic
     from seqkit.runs.progress import Progress
 
     variants = {setting: recipes.load(recipe, (*sets, setting)) for setting in parse_over(over)} if over else None
@@ -66,6 +66,9 @@ def command(
     mean = sum(result.minutes) / len(result.minutes)
     echo(f"{mean:.1f} minutes a run, {result.parameters:,} parameters")
     if as_json is not None:
-        as_json.write_text(json.dumps(result.facts(), indent=1) + "\n", encoding="utf-8")
+        try:
+            atomic.write_json(as_json, result.facts())
+        except OSError as error:
+            raise atomic.write_error(error, as_json.absolute().parent) from error
     if not result.passed:
         raise SystemExit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seqkit.cli.options import QUIET, SET, STRICT, UserPath
+from seqkit.cli.options import QUIET, SET, STRICT, NewRunFolder, UserPath
 from seqkit.cli.output import echo, echo_json
 from seqkit.errors import UsageError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("recipe", required=False)
 @SET
-@click.option("--out", type=UserPath(), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
+@click.option("--out", type=NewRunFolder(), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
 @click.option("--resume", type=UserPath(exists=True, file_okay=False), help="Continue this run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
 @click.option(
@@ -58,10 +58,12 @@ def command(
 
     with Interrupts(at_once=True):  # imports take seconds, and nothing has to be saved yet
         from seqkit import recipe as recipes
-        from seqkit.runs.run_folder import Run
+        from seqkit.runs.claim import check_writable
+        from seqkit.runs.run_folder import NEW_RUNS, Run, check_not_running
 
         if resume is not None:
             opened = Run.open(resume)
+            check_not_running(opened.folder, opened.opened_status)
             checked = _load_recipe(opened, sets)
             if _is_complete(opened) and not any(asks_for_more(flag) for flag in sets):
                 scores = _show_finished(opened, checked, as_json)
@@ -69,6 +71,8 @@ def command(
                 return
         else:
             assert recipe is not None
+            if out is None:
+                check_writable(NEW_RUNS, "new runs go to")
             checked = recipes.load(recipe, sets)
 
         import os

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import QUIET, SET, UserPath
+from seqkit.cli.options import QUIET, SET, OutputFolder
 from seqkit.cli.output import echo, echo_json
 
 
@@ -25,7 +25,7 @@ from seqkit.cli.output import echo, echo_json
 @click.option("--full", is_flag=True, help="Do not shorten the run: train and save as the recipe says.")
 @SET
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random moments of the kills.")
-@click.option("--out", type=UserPath(file_okay=False), help="Keep the runs in this new folder.")
+@click.option("--out", type=OutputFolder(is_new=True), help="Keep the runs in this new folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
 @QUIET
 def command(
@@ -68,6 +68,9 @@ def command(
         write_json(out / "certificate.json", certificate.facts())
     elif certificate.equal:
         shutil.rmtree(folder)
-    echo_json(certificate.facts()) if as_json else str(certificate)
+    if as_json:
+        echo_json(certificate.facts())
+    else:
+        echo(str(certificate))
     if not certificate.equal:
         sys.exit(1)

@@ -24,6 +24,7 @@ from seqkit.recipe import Recipe, build_task, load
 from seqkit.registry import provenance
 from seqkit.regular_files import open_regular, read_regular
 from seqkit.runs import checkpoint, origin
+from seqkit.runs.run_folder import no_model_error
 from seqkit.runtime import out_of_memory
 from seqkit.types import JSON, Field, Task
 
@@ -237,7 +238,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file of the model."""
     path = folder / "MANIFEST.json"
     if not path.exists():
-        raise DataError(Problem(str(folder), "no model here", "give a finished run's folder or its model/ folder"))
+        raise no_model_error(folder)
     manifest = _read_object(path)
     version = manifest.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:

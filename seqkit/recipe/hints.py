@@ -76,8 +76,3 @@ def value_hint(value: Any, expected: Collection[str]) -> str:
     if isinstance(value, float) and value.is_integer() and "a whole number" in expected:
         return f"write {int(value)}"
     return ""
-
-
-def device_hint(value: Any) -> str:
-    """What to write instead of a device that does not exist."""
-    return "the first GPU is cuda" if str(value).lower() in ("gpu", "gpu:0", "nvidia", "0", "1") else ""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from seqkit.errors import name_hint, suggest
 from seqkit.recipe.choices import lookup, names_in
-from seqkit.recipe.hints import device_hint
 from seqkit.recipe.messages import join, show
 from seqkit.recipe.option_checker import Checker, Section
 from seqkit.recipe.options import schema_of
@@ -17,6 +15,7 @@ from seqkit.recipe.own_options import SECTIONS, bounds_options, encoder_options,
 from seqkit.recipe.parser import Entry, Node
 from seqkit.recipe.recipe import TaskEntry, build_task
 from seqkit.recipe.task_section import EncoderSection, TaskSection
+from seqkit.runtime.device import DEVICE_NAMES, device_hint, is_device_name
 from seqkit.settings import TrainSettings
 from seqkit.types import SPLITS, Task
 
@@ -28,8 +27,8 @@ def check(checker: Checker, root: Node) -> dict[str, Any] | None:
         return None
     options = checker.options(schema_of(top_options), Section(top, "", root.location, SECTIONS))
     node = top["device"].node if "device" in top else None
-    if node and isinstance(node.value, str) and not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", node.value):
-        message = f"device: expected auto, cpu, cuda or cuda:N, got {show(node)}"
+    if node and isinstance(node.value, str) and not is_device_name(node.value):
+        message = f"device: expected {DEVICE_NAMES}, got {show(node)}"
         checker.add_issue(node.location, message, device_hint(node.value))
     encoder = _check_encoder(checker, top, root)
     tasks = _check_tasks(checker, top, root, encoder)

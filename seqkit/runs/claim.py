@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
 import shutil
 import unicodedata
@@ -35,10 +36,8 @@ def claim(folder: Path) -> Path:
     Raises:
         UsageError: it is not a folder or not empty, or another run claims it at the same moment.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"--out {folder}: not a folder") from error
+    check_claimable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as is_locked:
         if is_locked and was_killed_setting_up(folder):
             for path in folder.iterdir():
@@ -46,14 +45,49 @@ def claim(folder: Path) -> Path:
         elif is_locked and has_failed_before_training(folder):
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if any(folder.iterdir()):
-            message = "the folder is not empty, and a run never overwrites"
-            raise UsageError(f"--out {folder}: {message}; choose a new folder, or use --resume")
+        _check_empty(folder)
         try:
             atomic.create(folder / "status.json", first_status())
         except FileExistsError as error:
             raise UsageError(f"--out {folder}: another run has just claimed it") from error
     return folder
+
+
+def check_claimable(folder: Path) -> None:
+    """Refuse, before anything is written, a folder that `claim` would refuse.
+
+    Raises:
+        UsageError: it is not a folder, not empty, or cannot be written.
+    """
+    check_writable(folder)
+    if folder.is_dir() and not (was_killed_setting_up(folder) or has_failed_before_training(folder)):
+        _check_empty(folder)
+
+
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Refuse a folder in which nothing can be written, or which cannot be made.
+
+    Args:
+        folder: it need not exist.
+        option: how the user has named it.
+
+    Raises:
+        UsageError: it is not a folder, or this user may not write there.
+    """
+    for existing in (folder, *folder.absolute().parents):
+        if not os.path.lexists(existing):
+            continue
+        if not os.path.isdir(existing):
+            raise UsageError(f"{option} {folder}: {'' if existing == folder else f'{existing} is '}not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise UsageError(f"{option} {folder}: cannot write in {existing}; choose another folder")
+        return
+
+
+def _check_empty(folder: Path) -> None:
+    if any(folder.iterdir()):
+        message = "the folder is not empty, and a run never overwrites"
+        raise UsageError(f"--out {folder}: {message}; choose a new folder, or use --resume")
 
 
 def claim_new(root: Path, name: str, resolved: str) -> Path:

@@ -24,11 +24,11 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, TypeVar
 
 from seqkit import fault_injection
 from seqkit._version import __version__
-from seqkit.errors import Interrupted, ResumeRefused, RunError, UsageError
+from seqkit.errors import DataError, Interrupted, Problem, ResumeRefused, RunError, UsageError
 from seqkit.io import atomic
 from seqkit.io.redact import scrub, scrub_urls
 from seqkit.runs.claim import PREPARING, claim, claim_new, slug, was_killed_setting_up
@@ -47,8 +47,37 @@ T = TypeVar("T")
 RunStatus: TypeAlias = Literal["created", "running", "interrupted", "failed", "finished"]
 
 
+NEW_RUNS: Final = Path("runs")
+"""Where the folders of new runs go if none is named."""
+
+
 HEARTBEAT_SECONDS = 10.0
 """At least this much time is between two heartbeats; they are written when numbers are."""
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a folder that is neither that of a model nor that of a run.
+
+    Raises:
+        DataError: it has no model.
+    """
+    if not any((folder / name).exists() for name in ("MANIFEST.json", "model/MANIFEST.json", "status.json")):
+        raise no_model_error(folder)
+
+
+def no_model_error(folder: Path) -> DataError:
+    """The error for a folder without a model."""
+    return DataError(Problem(str(folder), "no model here", "give a finished run's folder or its model/ folder"))
+
+
+def check_not_running(folder: Path, status: Mapping[str, JSON]) -> None:
+    """Refuse a run that a living process is working on, as its status says.
+
+    Raises:
+        UsageError: it is.
+    """
+    if holder := describe_holder(status):
+        raise UsageError(f"{folder} is still running ({holder}); wait for it, or stop it first")
 
 
 class Run:
@@ -82,7 +111,7 @@ class Run:
         text: bytes,
         resolved: str,
         out: Path | None = None,
-        root: Path = Path("runs"),
+        root: Path = NEW_RUNS,
         facts: Mapping[str, JSON] | None = None,
     ) -> Self:
         """A new run folder with the recipe, the environment and the state `created` in it.
@@ -130,8 +159,7 @@ class Run:
         with locked(run.folder):
             status = atomic.read_json(run.folder / "status.json")
             status = status if isinstance(status, dict) else {}
-            if holder := describe_holder(status):
-                raise UsageError(f"{run.folder} is still running ({holder}); wait for it, or stop it first")
+            check_not_running(run.folder, status)
             run.opened_status, run._status = dict(status), dict(status)
             run._status.pop("reason", None)
             atomic.remove_unfinished(run.folder)
