@@ -36,7 +36,8 @@ class TrainSettings:
         accumulate: batches per optimiser step.
         average: decay of an exponential moving average of the weights, used for evaluation and for the model
             (Polyak and Juditsky 1992). null: the weights themselves.
-        patience: evaluations on dev without a better score before training stops early. null: never.
+        patience: evaluations on dev without a better score before training stops early; an equal score with a lower
+            loss is no better one. null: never.
         evaluate_every: optimiser steps between evaluations on dev. null: once an epoch.
         log_every: optimiser steps between logged numbers.
         save_every: optimiser steps between checkpoints. null: at every evaluation.

@@ -238,8 +238,8 @@ class Task:
         target: the target field, not fitted.
         head: the default head, as a recipe would write it: `"classify"` or `{"use": "classify", "pool": "max"}`.
         metric: scores of predictions against targets; None: the loss is the score (language models).
-        best: the dev score that chooses the checkpoint; `min:name` or `max:name` for scores that are not in
-            `seqkit.metrics.LOWER_IS_BETTER`.
+        best: the dev score that chooses the checkpoint, and of equal ones the one with the lower loss; `min:name` or
+            `max:name` for scores that are not in `seqkit.metrics.LOWER_IS_BETTER`.
         splits: the splits that exist; "train" always does.
         limit: longest input and truncation.
         window: for next-step targets: train on lanes of consecutive windows of this many steps with the state

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     "other",
-    type=UserPath(exists=True),
+    type=UserPath(),
     help="Score this labelled file or folder instead, in any format that the task trains from.",
 )
 @TASK
@@ -57,6 +57,8 @@ def command(
     """
     if top is not None and predictions is None:
         raise UsageError("--top: chooses what --predictions writes; give that too")
+    if other is not None and not other.exists():
+        raise UsageError(f"--data {other}: there is no such file or folder")
 
     from seqkit.inference.evaluate import evaluate
     from seqkit.inference.reports import class_report

@@ -90,7 +90,7 @@ class ModelFolder(UserPath):
         return path
 
 
-class Device(click.ParamType):
+class Device(click.types.StringParamType):
     """The name of a device. Whether this machine has it is known when torch is imported."""
 
     name = "device"

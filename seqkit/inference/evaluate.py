@@ -24,8 +24,14 @@ from seqkit.types import Prediction
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The scores of one task on one split. Predictions, targets and ids are in the order of the data."""
+    """The scores of one task on one split. Predictions, targets and ids are in the order of the data.
 
+    Attributes:
+        loss: the mean loss, which is one of the scores.
+        scores: the loss and what the task's metric returns, by name.
+    """
+
+    loss: float
     scores: dict[str, float]
     predictions: Sequence[Prediction]
     targets: Sequence[Any]
@@ -76,16 +82,17 @@ def evaluate(
             for row, prediction in zip(index, predictions, strict=True):
                 by_row[row] = prediction
     model.train(was_training)
-    scores = {head.loss_name: total / max(1, count)}
+    mean = total / max(1, count)
+    scores = {head.loss_name: mean}
     if not predicts:
-        return EvaluationResult(scores, [], [], [])
+        return EvaluationResult(mean, scores, [], [], [])
     predictions = [prediction for prediction in by_row if prediction is not None]
     predictions, targets, ids = _stitched(head, data, split, predictions)
     if data.task.finish is not None:
         predictions, targets = _finished(data, split, predictions, ids)
     if data.task.metric is not None:
         scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
-    return EvaluationResult(scores, predictions, targets, ids)
+    return EvaluationResult(mean, scores, predictions, targets, ids)
 
 
 def _score_in_parts(

@@ -28,10 +28,12 @@ class TrainingCounters:
     """`padded` at the last log."""
     best: float | None = None
     """The best score so far."""
+    best_loss: float | None = None
+    """The loss with it, which decides between equal scores; None in checkpoints of earlier versions."""
     best_step: int | None = None
-    """The step that had it."""
+    """The step that had both."""
     waited: int = 0
-    """Evaluations since the best one."""
+    """Evaluations since the score was last better than before."""
     to_minimise: list[float] = field(default_factory=list)
     """The score of each evaluation, its sign such that less is better: reduce-on-plateau looks at it."""
     evaluated: int = -1

@@ -55,6 +55,9 @@ def record_validation(
 ) -> None:
     """Write down an evaluation, and remember it if it is the best so far. The first task decides.
 
+    Of equal scores, which are common on small dev splits, the one with the lower loss is the best. It counts as no
+    improvement for `train.patience`.
+
     Raises:
         RunError: the first task has no score of the name that it chooses by.
     """
@@ -70,11 +73,12 @@ def record_validation(
         raise RunError(
             f"task {first.name} chooses by the score '{chosen_by}', and there is none; its scores are: {known}"
         )
-    score = first_scores[chosen_by]
-    if is_better(first.task.best, score, counters.best):
-        counters.best, counters.best_step, counters.waited = score, counters.step, 0
-    else:
-        counters.waited += 1
+    score, loss = first_scores[chosen_by], results[first.name].loss
+    has_improved = is_better(first.task.best, score, counters.best)
+    wins_tie = score == counters.best and counters.best_loss is not None and loss < counters.best_loss
+    if has_improved or wins_tie:
+        counters.best, counters.best_loss, counters.best_step = score, loss, counters.step
+    counters.waited = 0 if has_improved else counters.waited + 1
     counters.evaluated = counters.step
     counters.to_minimise.append(score if lower_is_better(first.task.best) else -score)
     log_values(run, counters.step, counters.epoch, scores)

@@ -23,7 +23,7 @@ CASES = {
     "verify-resume r.yaml --out full": "--out full: not empty; name a new folder",
     "evaluate full": "full: no model here; give a finished run's folder or its model/ folder",
     "evaluate busy --device foo": "--device: expected auto, cpu, cuda or cuda:N, got 'foo'",
-    "evaluate busy --data nowhere": "Path 'nowhere' does not exist",
+    "evaluate busy --data nowhere": "--data nowhere: there is no such file or folder",
     "evaluate busy --predictions x.txt": "--predictions: 'x.txt' should end in .jsonl or .csv",
     "evaluate busy --predictions nowhere/x.csv": "--predictions: there is no folder {here}/nowhere",
     "evaluate busy --top 3": "--top: chooses what --predictions writes; give that too",
