@@ -127,7 +127,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "value_scores",
         "wer",
     ),
-    "seqkit.nn": ("GRU", "LSTM", "RNN"),
+    "seqkit.nn": ("CRF", "GRU", "LSTM", "RNN"),
     "seqkit.spans": (
         "OUTSIDE",
         "Scheme",

@@ -1,8 +1,10 @@
-"""The fast recurrent layers as plain torch modules: an import is all that a training script changes.
+"""The fast parts as plain torch modules: an import is all that a training script changes.
 
 `LSTM`, `GRU` and `RNN` take the arguments of their counterparts in `torch.nn`, have their weights under the same names,
 and return the same numbers; they also take `lengths=`. On a CPU they compute real steps only, in C++ where a compiler
 is found. Wherever that does not apply (a GPU, weights in half precision, a traced model), torch's own call runs.
+
+`CRF` has the interface and the numbers of pytorch-crf's, and also gives marginals and the n best sequences.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seqkit import public_api
+from seqkit.nn.crf import CRF
 from seqkit.nn.recurrent import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN"]
 
 if not TYPE_CHECKING:
 

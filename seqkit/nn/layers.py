@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,6 @@ from seqkit.kernels import CellState, Dispatch, Layout, choose, kind_of, pad, ru
 
 TorchForward: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
 """The forward pass of a torch module: (input, hx) -> (output, hx)."""
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def outside_graphs(function: _Function) -> _Function:
-    """`torch.compiler.disable`: torch.compile leaves the function as it is, and everything that it calls."""
-    return cast(_Function, torch.compiler.disable(function))  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def run_layers(

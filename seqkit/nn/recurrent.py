@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from seqkit.nn.layers import outside_graphs, run_layers
+from seqkit.nn.compiling import outside_graphs
+from seqkit.nn.layers import run_layers
 
 Lengths: TypeAlias = Sequence[int] | Tensor
 

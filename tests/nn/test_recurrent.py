@@ -48,7 +48,7 @@ def pair(name: str, **options: Any) -> tuple[nn.RNNBase, nn.RNNBase]:
 
 
 def draw(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def draw_input(batch: int, time: int, *, batch_first: bool) -> Tensor:
