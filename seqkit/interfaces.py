@@ -8,9 +8,10 @@ GPU.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import torch
@@ -202,6 +203,10 @@ class Head(nn.Module, ABC):
     """For numbers (`Values`): `mse`, `mae`, `huber` or `gaussian` if the loss is exactly that of the predictions, which
     is then checked. None: any other loss. May be set in `__init__`."""
 
+    output_axes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """The tensors that `outputs` gives, by name, with the names of their axes: ("batch", "steps", "labels"). Empty: the
+    head cannot be exported. May be set in `__init__`."""
+
     @abstractmethod
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Sum of the losses (), and its number of terms (). Never a mean: means are taken once, at the log."""
@@ -226,6 +231,14 @@ class Head(nn.Module, ABC):
         predictions = self.predict(whole, replace(batch, x=x, lengths=x_lengths))
         rows = zip(steps, lengths.tolist(), x, x_lengths.tolist(), strict=True)
         return predictions, [(row[:count].clone(), inputs[:many].clone()) for row, count, inputs, many in rows]
+
+    def outputs(self, encoded: Encoded) -> Mapping[str, Tensor]:
+        """What predictions are read from, as tensors: what an exported model computes (`seqkit export`).
+
+        `torch.export` records it, so it may use torch operations only, and nothing may depend on values. What is past a
+        sequence's end does not matter.
+        """
+        raise TypeError(f"{type(self).__name__} has no `outputs`, so its models cannot be exported")
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """One prediction from those of consecutive windows of one long example (truncation `window`)."""

@@ -154,6 +154,14 @@ class Field(ABC):
         """For derived targets: the same field with the fitted input field that it follows from."""
         return self
 
+    def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
+        """For input fields: a random encoded value of so many steps, with which exports are checked."""
+        raise TypeError(f"{type(self).__name__} has no `sample`, so that an export cannot be compared with the model")
+
+    def describe(self) -> Mapping[str, JSON]:
+        """What a program without seqkit must know to encode values, beside the options and the state of the field."""
+        return {}
+
     def layer(self, dim: int) -> nn.Module:
         """For input fields: a module `(x, lengths) -> (steps (B, T', dim), lengths (B,))`. It may shorten time.
 

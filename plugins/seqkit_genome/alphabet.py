@@ -101,6 +101,20 @@ def decode(codes: np.ndarray) -> str:
     return bytes(_LETTERS[codes[codes != 0]]).decode("ascii")
 
 
+def code_names() -> dict[str, int]:
+    """The code of each letter, of upper and lower case."""
+    return {chr(character): int(code) for character, code in enumerate(_CODES) if code != _NOT_A_BASE}
+
+
+def draw(generator: np.random.Generator, steps: int, *, keeps_case: bool) -> np.ndarray:
+    """Codes of random letters, (T,) uint8: A, C, G and T for the most part, then any of IUPAC."""
+    bases = 1 << generator.integers(0, 4, steps)
+    codes = np.where(generator.random(steps) < 0.9, bases, generator.integers(1, ANY + 1, steps))
+    if keeps_case:
+        codes |= np.where(generator.random(steps) < 0.5, LOWER, 0)
+    return codes.astype(np.uint8)
+
+
 def reverse_complement(codes: np.ndarray) -> np.ndarray:
     """(T,) the codes of the other strand, in its own reading direction."""
     return np.asarray(COMPLEMENT[codes][::-1])

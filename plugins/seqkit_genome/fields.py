@@ -52,6 +52,12 @@ class Bases(Field):
     def decode(self, array: np.ndarray) -> str:
         return alphabet.decode(array)
 
+    def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
+        return alphabet.draw(generator, steps, keeps_case=self.spelling.case == "keep")
+
+    def describe(self) -> dict[str, JSON]:
+        return {"codes": alphabet.code_names()}
+
     def count_unknown(self, array: np.ndarray) -> int:
         """Number of ambiguous bases."""
         return int((PLAIN[array] < 0).sum())
@@ -134,6 +140,12 @@ class Kmers(Field):
 
     def decode(self, array: np.ndarray) -> str:
         return alphabet.decode(array)
+
+    def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
+        return alphabet.draw(generator, steps, keeps_case=self.spelling.case == "keep")
+
+    def describe(self) -> dict[str, JSON]:
+        return {"codes": alphabet.code_names()}
 
     def count_unknown(self, array: np.ndarray) -> int:
         """Number of unknown k-mers."""

@@ -83,6 +83,15 @@ class Waveform(Field):
     def restore(self, state: JSON) -> Self:
         return self if state is None else replace(self, scale=(tuple(state["mean"]), tuple(state["deviation"])))
 
+    def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
+        """Noise, each row of its own loudness."""
+        loudness = generator.uniform(0.01, 0.3, (steps, 1))
+        noise = generator.standard_normal((steps, self.frames.window_and_hop(self.rate)[1]))
+        return np.clip(np.rint(noise * loudness * _FULL_SCALE), -32768, 32767).astype(np.int16)
+
+    def describe(self) -> dict[str, JSON]:
+        return {"hop": self.frames.window_and_hop(self.rate)[1], "full_scale": _FULL_SCALE}
+
     def layer(self, dim: int) -> nn.Module:
         """The front end: (B, T, hop) samples -> (B, ceil(T / stack), dim)."""
         from seqkit_speech.layers import FrontEnd

@@ -195,7 +195,7 @@ def append_deltas(frames: Tensor, lengths: Tensor, order: int, *, reach: int = 2
     one of each clip, not of the batch.
     """
     orders = [frames]
-    positions = torch.arange(frames.shape[1])[None, :].expand(len(lengths), -1)
+    positions = torch.arange(frames.shape[1])[None, :].expand(lengths.shape[0], -1)
     last = (lengths - 1)[:, None]
     norm = 2 * sum(n * n for n in range(1, reach + 1))
     for _ in range(order):

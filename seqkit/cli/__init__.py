@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": "Score a trained model on a split of its data, or on other data.",
     "predict": "Predict for lines of text, files or standard input; prints JSON lines.",
     "generate": "Generate text with a trained model.",
+    "export": "Write a trained model to a file that runs without seqkit: ONNX or torch.export.",
     "reproduce": "Train a recipe with several seeds and check the scores it promises.",
     "plan": "Show what each way of making batches costs.",
     "prove": "Prove that answers do not depend on padding, batch or order.",

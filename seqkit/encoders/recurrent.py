@@ -67,6 +67,8 @@ class Recurrent(Encoder):
             ValueError: a state is carried into two directions, or it or the lengths do not fit this batch.
         """
         self._check(x, lengths, state)
+        if torch.compiler.is_exporting():
+            return self._run_padded(x, lengths, state)
         if x.shape[1] == 0:  # no sequence at all: torch's layers want a step nevertheless
             encoded = self.forward(functional.pad(x, (0, 0, 0, 1)), lengths, state)
             return replace(encoded, steps=encoded.steps[:, :0])

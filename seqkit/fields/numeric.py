@@ -147,6 +147,9 @@ class Vectors(Field):
     def restore(self, state: JSON) -> Self:
         return replace(self, scale=_restored_scale(state))
 
+    def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
+        return generator.standard_normal((steps, self.width), dtype=np.float32)
+
     def layer(self, dim: int) -> nn.Module:
         from seqkit.layers.embedding import Projection
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqkit.fields.tokenizers import TOKENIZERS, Tokenizer, Unit
 from seqkit.fields.vocabulary import Vocabulary
-from seqkit.types import END, JSON, Field
+from seqkit.types import END, JSON, UNKNOWN, Field
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,6 +82,9 @@ class Tokens(Field):
 
     def canonical(self, value: Any) -> Any:
         return self._tokenizer.canonical(value)
+
+    def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
+        return generator.integers(UNKNOWN, self.size, steps)
 
     def layer(self, dim: int) -> nn.Module:
         from seqkit.layers.embedding import Embedding

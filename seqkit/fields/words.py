@@ -199,6 +199,20 @@ class Words(Field):
             form=state.get("form"),
         )
 
+    def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
+        """Words with and without a place in the vocabulary, each with at least one character."""
+        rows = np.zeros((steps, COLUMNS + self.longest), dtype=np.int64)
+        rows[:, 0] = generator.integers(1, self.size, steps)
+        rows[:, 1] = generator.integers(1, FIRST_WORD, steps)
+        if self.longest:
+            letters = generator.integers(_UNKNOWN_LETTER, _FIRST_LETTER + len(self._fitted[1]), (steps, self.longest))
+            is_real = np.arange(self.longest) < generator.integers(1, self.longest + 1, steps)[:, None]
+            rows[:, COLUMNS:] = np.where(is_real, letters, 0)
+        return rows
+
+    def describe(self) -> dict[str, JSON]:
+        return {"shapes": list(SHAPES), "first_word": FIRST_WORD, "first_letter": _FIRST_LETTER}
+
     def layer(self, dim: int) -> nn.Module:
         """See `seqkit.layers.words`. Raises UsageError if the characters take all of `dim` and leave none for words."""
         from seqkit.layers.words import WordLayer

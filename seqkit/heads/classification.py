@@ -52,6 +52,7 @@ class Classify(Head):
         self.out = nn.Linear(dim, target.size)
         weights = balanced_weights(target, balanced) if balanced else None
         self.register_buffer("weights", weights, persistent=False)
+        self.output_axes = {"probabilities": ("batch", *(("steps",) if every_step else ()), "labels")}
 
     def logits(self, encoded: Encoded) -> Tensor:
         """(B, C), or (B, T, C) with every_step, in single precision."""
@@ -85,6 +86,12 @@ class Classify(Head):
             losses = losses.masked_fill(~encoded.mask, 0.0)
         return losses.sum(), torch.tensor(terms)
 
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        return {"probabilities": self._probabilities(self.logits(encoded))}
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid() if self.is_multilabel else logits.softmax(dim=-1)
+
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
@@ -98,7 +105,7 @@ class Classify(Head):
 
     def _predict(self, logits: Tensor, encoded: Encoded, batch: Batch) -> list[Prediction]:
         check_finite(logits, batch, encoded.lengths if self.every_step else None)
-        probabilities = (logits.sigmoid() if self.is_multilabel else logits.softmax(dim=-1)).cpu()
+        probabilities = self._probabilities(logits).cpu()
         if not self.every_step:
             return [self._prediction(row.tolist()) for row in probabilities]
         return [

@@ -207,6 +207,35 @@ def _run_forward(emissions: Tensor, transitions: Tensor, start: Tensor) -> Tenso
     return torch.stack(alphas)
 
 
+def recorded_best_path(chain: Chain) -> Tensor:
+    """(B, T) the best path of each sequence, whatever past its end; also while `torch.export` records it."""
+    if not torch.compiler.is_exporting():
+        paths, _ = best_paths(chain, 1)
+        return paths[:, 0]
+    from torch._higher_order_ops.scan import scan
+
+    states = torch.arange(chain.transitions.shape[0])
+    transitions = chain.transitions
+
+    def forward(score: Tensor, step: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        emissions, is_first, is_real = step
+        best, previous = (score[:, :, None] + transitions).max(dim=1)
+        new_score = torch.where(is_first, score, best) + emissions
+        return torch.where(is_real, new_score, score), torch.where(is_real, previous, states)
+
+    def backward(state: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+        return previous.gather(1, state), state.clone()
+
+    time = chain.emissions.shape[0]
+    is_first = (torch.arange(time) == 0)[:, None, None].expand(time, chain.emissions.shape[1], 1)
+    is_real = mask_of(chain.lengths, time).t()[..., None]
+    score, previous = scan(forward, chain.start.clone(), (chain.emissions, is_first.clone(), is_real.clone()))
+    last = (score + chain.end).argmax(dim=1, keepdim=True)
+    path: Tensor
+    _, path = scan(backward, last, previous, reverse=True)
+    return path.squeeze(-1).t()
+
+
 def _log_sum_exp(x: Tensor, dim: int) -> Tensor:
     """The same as `torch.logsumexp`, except that a sum of nothing but -inf has the gradient zero, not NaN."""
     if not torch.is_grad_enabled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import exp
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class CTC(Head):
     """
 
     accepts = (Text,)
+    output_axes = MappingProxyType({"log_probs": ("batch", "steps", "classes")})
 
     def __init__(
         self,
@@ -75,6 +77,9 @@ class CTC(Head):
             log_probs, classes, encoded.lengths, counts, blank=BLANK, reduction="none", zero_infinity=True
         )
         return losses.masked_fill(short.to(losses.device), 0.0).sum(), counts[~short].sum()
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        return {"log_probs": self.log_probs(encoded)}
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Language(Head):
     """
 
     accepts = (Next,)
+    output_axes = MappingProxyType({"log_probs": ("batch", "steps", "symbols")})
     needs_causal = True
     generates = True
     per_step = True
@@ -94,6 +96,9 @@ class Language(Head):
         smoothing = self.label_smoothing if self.training else 0.0
         steps = self.narrow(self.dropout(steps))
         return chunked_cross_entropy.nats(steps, self._output_weight(), self.bias, y, smoothing=smoothing), known
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        return {"log_probs": self.logits(encoded.steps).log_softmax(dim=-1)}
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:

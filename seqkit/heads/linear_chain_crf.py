@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from seqkit.heads.crf_algorithms import (
     forward_backward,
     marginals,
     negative_log_likelihood,
+    recorded_best_path,
 )
 from seqkit.heads.tagging import check_aligned, span_scores
 from seqkit.interfaces import Batch, Encoded, Head, check_finite
@@ -45,6 +47,7 @@ class LinearChainCRF(Head):
     """
 
     accepts = (Tags,)
+    output_axes = MappingProxyType({"emissions": ("batch", "steps", "labels"), "tags": ("batch", "steps")})
 
     forbidden_start: Tensor
     forbidden_transitions: Tensor
@@ -108,6 +111,11 @@ class LinearChainCRF(Head):
             chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths, batch.y)
             total = negative_log_likelihood(chain, batch.y).sum()
         return total.float(), encoded.lengths.sum()
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        """The scores of the tags at each step, and the numbers of the best sequence of tags."""
+        chain = self.chain(encoded.steps, encoded.lengths)
+        return {"emissions": self.emissions(encoded.steps), "tags": recorded_best_path(chain)}
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:

@@ -34,6 +34,8 @@ class Regress(Head):
         self.pool = Pooling(pool, dim)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(dim, target.size * (2 if loss == "gaussian" else 1))
+        names = ("values", "deviations") if loss == "gaussian" else ("values",)
+        self.output_axes = dict.fromkeys(names, ("batch", "values"))
 
     def numbers(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """(B, K) means, and (B, K) logarithms of the variance with the Gaussian; standardised, single precision."""
@@ -61,6 +63,11 @@ class Regress(Head):
         else:
             total = functional.huber_loss(mean, y, reduction="sum")
         return total, torch.tensor(y.numel())
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        """In units of the training data's deviation, as they are learned."""
+        mean, log_variance = self.numbers(encoded)
+        return {"values": mean} if log_variance is None else {"values": mean, "deviations": (0.5 * log_variance).exp()}
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:

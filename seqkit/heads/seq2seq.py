@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqkit.fields import Text
-from seqkit.heads.decoder import Decoder, coverage_overlap
+from seqkit.heads.attention import Memory
+from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState, coverage_overlap
 from seqkit.heads.option_types import DecoderOptions, LossOptions, SearchOptions
 from seqkit.heads.text_search import draw, search, split_rows, to_prediction
 from seqkit.interfaces import Batch, Encoded, Head, check_finite
@@ -48,6 +50,18 @@ class Seq2Seq(Head):
         if loss.scheduled_sampling is not None:
             self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.decoder = Decoder(dim, target.size, decoder)
+        state = {f"state_{number}": ("batch", "layers", "width") for number in range(self.decoder.tensors_per_state)}
+        memory = {
+            "memory_steps": ("batch", "steps", "width"),
+            "memory_keys": ("batch", "steps", "keys"),
+            "memory_padding": ("batch", "steps"),
+        }
+        self.output_axes = (
+            (memory if self.decoder.attention is not None else {"vector": ("batch", "width")})
+            | state
+            | ({"readout": ("batch", "readout")} if self.decoder.input_feeding else {})
+            | ({"coverage": ("batch", "steps")} if self.decoder.coverage else {})
+        )
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Nats of the texts with their ends, and how many symbols that is. Plain cross-entropy outside of training."""
@@ -59,6 +73,46 @@ class Seq2Seq(Head):
         else:
             nats = self._teacher_forcing_loss(encoded, y, lengths)
         return nats, upload(lengths.sum(), y.device)
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        """What the decoder reads at every step, and its state before the first symbol."""
+        source, state = self.decoder.begin(encoded)
+        memory = source.memory
+        tensors = (
+            {"vector": source.vector}
+            if memory is None
+            else {
+                "memory_steps": memory.steps,
+                "memory_keys": memory.keys,
+                "memory_padding": memory.padding,
+            }
+        )
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None} | _state_outputs(state)
+
+    def step_outputs(self, symbols: Tensor, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One step of the decoder, for export.
+
+        Args:
+            symbols: (B,) the symbols read, at first the start symbol.
+            carried: what `outputs` gave, with the state that the step before gave. A row may stand several times, once
+                for each text that a search keeps of an example.
+
+        Returns:
+            `log_probs` (B, V) of the next symbol, `attention` (B, T) with attention, and the next state by its names.
+        """
+        memory = None
+        if self.decoder.attention is not None:
+            memory = Memory(carried["memory_steps"], carried["memory_keys"], carried["memory_padding"])
+        state = DecoderState(
+            tuple(carried[f"state_{number}"][:, None] for number in range(self.decoder.tensors_per_state)),
+            carried["readout"][:, None] if self.decoder.input_feeding else None,
+            carried["coverage"][:, None] if self.decoder.coverage else None,
+        )
+        source = DecoderInput(memory, carried.get("vector"))
+        readout, state, weights = self.decoder.step(source, state, symbols[:, None])
+        attention = {} if weights is None else {"attention": weights.squeeze(1)}
+        log_probs = self.decoder.logits(readout).squeeze(1).log_softmax(dim=-1)
+        return {"log_probs": log_probs} | attention | _state_outputs(state)
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
@@ -137,6 +191,14 @@ class Seq2Seq(Head):
 
     def extra_repr(self) -> str:
         return f"{self.search_options}"
+
+
+def _state_outputs(state: DecoderState) -> dict[str, Tensor]:
+    """The state of a decoder with one beam, by names."""
+    tensors = {f"state_{number}": tensor for number, tensor in enumerate(state.layers)}
+    others = {"readout": state.readout, "coverage": state.coverage}
+    tensors |= {name: tensor for name, tensor in others.items() if tensor is not None}
+    return {name: tensor.squeeze(1) for name, tensor in tensors.items()}
 
 
 def _target(batch: Batch) -> tuple[Tensor, Tensor]:

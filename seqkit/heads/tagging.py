@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Tag(Head):
 
     accepts = (Tags,)
     per_step = True
+    output_axes = MappingProxyType({"probabilities": ("batch", "steps", "labels")})
 
     def __init__(self, dim: int, target: Field, *, dropout: float, label_smoothing: float) -> None:
         super().__init__()
@@ -54,6 +56,9 @@ class Tag(Head):
         smoothing = self.label_smoothing if self.training else 0.0
         total = functional.cross_entropy(self.logits(rows), y, label_smoothing=smoothing, reduction="sum")
         return total, torch.tensor(len(rows))
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        return {"probabilities": self.logits(encoded.steps).softmax(dim=-1)}
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:

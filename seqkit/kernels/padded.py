@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqkit.kernels.exported import is_exporting, run_layer
 from seqkit.kernels.ragged import all_full, gather_last, reverse_sequences
 
 CellState: TypeAlias = tuple[Tensor, ...]
@@ -40,6 +41,8 @@ def run_padded(
 
     The cell is torch's (`nn.RNN`, `nn.GRU`, `nn.LSTM`) with one layer, one direction, time first.
     """
+    if is_exporting():
+        return _run_exported(cell, x, lengths, initial, reverse=reverse)
     if reverse:
         x = reverse_sequences(x, lengths)
     stacked = tuple(tensor.to(x.dtype)[None] for tensor in initial)
@@ -53,6 +56,11 @@ def run_padded(
         return (gather_last(steps, lengths),)
 
     return PaddedOutput(reverse_sequences(steps, lengths) if reverse else steps, final_state)
+
+
+def _run_exported(cell: nn.RNNBase, x: Tensor, lengths: Tensor, initial: CellState, *, reverse: bool) -> PaddedOutput:
+    steps, h, c = run_layer(x, lengths, initial[0], initial[-1], list(cell.all_weights[0]), cell.mode, reverse)
+    return PaddedOutput(steps, lambda: (h, c) if isinstance(cell, nn.LSTM) else (h,))
 
 
 def final_memory(cell: nn.LSTM, x: Tensor, steps: Tensor, lengths: Tensor, initial: CellState) -> Tensor:

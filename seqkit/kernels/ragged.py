@@ -20,8 +20,8 @@ def upload(index: Tensor, device: torch.device) -> Tensor:
 
 
 def all_full(lengths: Tensor, padded_length: int) -> bool:
-    """Whether the batch has no padding."""
-    return bool((lengths == padded_length).all())
+    """Whether the batch has no padding. Never while a model is exported: the export must hold for any lengths."""
+    return not torch.compiler.is_exporting() and bool((lengths == padded_length).all())
 
 
 def real_rows(lengths: Tensor, padded_length: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.errors import UsageError
+from seqkit.interfaces import mask_of
 from seqkit.kernels import real_rows, run_padded, upload
 from seqkit.layers.initialisers import initialise_cell
 from seqkit.layers.pretrained_vectors import WordKey, read_vectors
@@ -112,16 +113,22 @@ class WordLayer(nn.Module):
                 "a model with words cannot be traced by torch.jit.trace: what it computes depends on the words of a "
                 "batch, not only on its shape; call the model itself"
             )
+        if torch.compiler.is_exporting():
+            steps = self.steps(x.flatten(0, 1).long(), self.spelling)
+            outside = ~mask_of(lengths, x.shape[1], x.device)[..., None]
+            return steps.view(*x.shape[:2], self.dim).masked_fill(outside, 0.0), lengths
         batch, time = x.shape[:2]
         real = upload(real_rows(lengths, time), x.device)
-        rows = x.flatten(0, 1).index_select(0, real).long()
-        steps = self.word_vectors(rows[:, 0], rows[:, 1])
-        if self.spelling is not None:
-            steps = torch.cat([steps, self.character_vectors(rows[:, self.columns :]).to(steps.dtype)], dim=-1)
-        if self.join is not None:
-            steps = self.join(steps)
+        steps = self.steps(x.flatten(0, 1).index_select(0, real).long(), self.character_vectors)
         out = steps.new_zeros(batch * time, self.dim).index_copy(0, real, steps)
         return out.view(batch, time, self.dim), lengths
+
+    def steps(self, rows: Tensor, spell: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """(N, columns + M) ids -> (N, dim); `spell` makes vectors of characters."""
+        steps = self.word_vectors(rows[:, 0], rows[:, 1])
+        if self.spelling is not None and spell is not None:
+            steps = torch.cat([steps, spell(rows[:, self.columns :]).to(steps.dtype)], dim=-1)
+        return steps if self.join is None else cast(Tensor, self.join(steps))
 
     def word_vectors(self, words: Tensor, unknown: Tensor) -> Tensor:
         """(N,) ids of words and of their unknown readings -> (N, W). Training replaces some by the latter."""

@@ -52,6 +52,34 @@ class Model(nn.Module):
         assert isinstance(encoded, Encoded)
         return encoded
 
+    def forward(self, x: Tensor, lengths: Tensor, *state: Tensor, task: str | None = None) -> dict[str, Tensor]:
+        """What a task's predictions are read from: `Head.outputs`, the mean over the views of the input layer.
+
+        `output_lengths` (B,) says how many steps are real where the outputs have steps. This is what `torch.export`
+        records.
+
+        Args:
+            x: (B, T, ...) encoded inputs.
+            lengths: (B,) true lengths.
+            state: continues earlier steps, as `Encoded.state`; then `next_state_0`, ... are the state after these.
+            task: None: the only one.
+        """
+        if task is None:
+            (task,) = self.heads
+        head, views = self.head(task), getattr(self.layers[task], "views", None)
+        encoded = self.encode(task, Batch(x, lengths), state or None)
+        outputs = dict(head.outputs(encoded))
+        of_views = (
+            [head.outputs(self.encode(task, Batch(view, lengths))) for view in views(x, lengths)] if views else []
+        )
+        if of_views:
+            outputs = {name: torch.stack([o[name] for o in (outputs, *of_views)]).mean(dim=0) for name in outputs}
+        if any("steps" in axes for axes in head.output_axes.values()):
+            outputs["output_lengths"] = encoded.lengths
+        if state:
+            outputs |= {f"next_state_{number}": tensor for number, tensor in enumerate(encoded.state)}
+        return outputs
+
     def loss(self, task: str, batch: Batch, state: State | None = None) -> tuple[Tensor, Tensor, Encoded]:
         """Sum of the task's losses (), number of terms (), and the encoder's output."""
         encoded = self.encode(task, batch, state)
