@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Literal
 
 from seqkit import (
     Count,
-    Example,
     Field,
     Label,
     Limit,
@@ -23,14 +21,18 @@ from seqkit import (
     UsageError,
 )
 from seqkit.metrics import cer, label_scores, wer
-from seqkit_speech import generator, manifest, sources
+from seqkit.readers import TableFormat
+from seqkit_speech import generator, sources
 from seqkit_speech.audio import SUFFIXES
 from seqkit_speech.fields import Waveform
+from seqkit_speech.manifest import SUFFIXES as MANIFEST_SUFFIXES
+from seqkit_speech.manifest import ManifestReader
 from seqkit_speech.options import (
     AugmentOptions,
     DeltaOrder,
     Features,
     FrameOptions,
+    ManifestFormat,
     Normalise,
     Percent,
     SampleRate,
@@ -48,7 +50,22 @@ def speech(
     source: Literal["synthesised", "fsdd", "speech-commands-3"] = "synthesised",
     sizes: tuple[Count, Count, Count] = (1200, 240, 480),
     path: Path | None = None,
+    train: str | None = None,
+    dev: str | None = None,
+    test: str | None = None,
+    path_column: str | Count = "path",
+    label_column: str | Count = "label",
+    speaker_column: str | Count | None = None,
+    split_column: str | Count | None = None,
+    header: bool | None = None,
+    audio: str = "{}",
+    format: ManifestFormat | None = None,
+    separator: str | None = None,
+    quoting: bool | None = None,
+    encoding: str = "utf-8",
     pattern: str | None = None,
+    transcripts: str | None = None,
+    word_separator: str | None = None,
     words: tuple[str, ...] | None = None,
     split_by: SplitBy = "auto",
     test_index: tuple[Size, Size] = (0, 4),
@@ -86,8 +103,8 @@ def speech(
 ) -> Task:
     """Which word is said in a recording, or which words?
 
-    Recordings are WAV (8 to 32 bits, whole or floating-point numbers, A-law and mu-law) or FLAC of any rate and length;
-    channels are averaged. A file is refused if it is empty, truncated, damaged, not what its name says, or has samples
+    Recordings are WAV (8 to 32 bits, whole or floating-point numbers, A-law and mu-law), FLAC, MP3, Ogg (Vorbis, Opus),
+    AIFF or NIST SPHERE of any rate and length; channels are averaged. A file is refused if it is empty, truncated, damaged, not what its name says, or has samples
     that are not finite numbers; see `bad_files`.
 
     Scores: accuracy and macro-F1 of labels; wer (cer where the unit is characters) and exact of texts.
@@ -97,23 +114,44 @@ def speech(
             does not have); fsdd, the Free Spoken Digit Dataset; speech-commands-3, the words bed, cat and happy of
             Speech Commands.
         sizes: how many words are synthesised for train, dev and test.
-        path: your own recordings, used instead of source: a folder, a .zip, or a manifest (.csv or .tsv whose header
-            has path and label, and perhaps split and speaker). With `target: text`, the lines of `*.trans.txt` in a
-            folder (LibriSpeech) are the texts.
+        path: your own recordings, used instead of source: a folder, a .zip, or a manifest, a table or JSON that names
+            a recording in each row (.csv, .tsv, .jsonl, .json).
+        train: if path is a folder with a manifest for each split, the one of train.
+        dev: the manifest of dev (null: a share of train is dev).
+        test: the manifest of test (null: there is no test).
+        path_column: the column of a manifest with the paths, by its name in the header or its number from 1.
+        label_column: that with what is said.
+        speaker_column: that with the speakers (null: speaker, if the header has it).
+        split_column: that with the splits (null: split, if the header has it).
+        header: whether the first line of a manifest names the columns (null: unless path_column and label_column are
+            numbers).
+        audio: where a recording lies below the folder of its manifest; {} is what the column of the paths has, as in
+            clips/{} or wavs/{}.wav.
+        format: of a manifest: csv, tsv, jsonl or json (null: by its suffix).
+        separator: between the columns of a manifest, one character, or tab, comma, semicolon, space, bar, or blanks
+            (null: a tab in .tsv, a comma in .csv).
+        quoting: whether a field of a manifest in quotation marks may hold separators and line ends (null: in .csv).
+        encoding: of manifests.
         pattern: a regular expression that the names of your files match, with the named groups label, and perhaps
-            speaker, index and split (null: the folder of a file is its label).
+            speaker, index and split (null: the folder of a file is its label). One with a / is matched with the path
+            below the folder or in the archive, and then with the name.
+        transcripts: with `target: text`, the ending of the files beside the recordings that have their texts, such as
+            txt or phn; numbers of samples in front of each line (TIMIT) are removed (null: the lines of *.trans.txt
+            (LibriSpeech) if there are any, else the .txt beside a recording, else the label).
+        word_separator: what stands between the words of a label in place of a blank, in a file's name such as
+            0_1_1.wav (null: nothing does).
         words: the labels wanted (null: all).
         split_by: how recordings are split. folders, by the first folder of the path (training, validation, testing) or
             the group split; column, by the row in the manifest; lists, by validation_list.txt and testing_list.txt;
             hash, by the rule of Speech Commands, SHA-1 of the speaker, or of the file's name if speakers are not
-            known; index, by the index; speaker, all of test_speaker is test; auto, speaker if there is a test_speaker,
-            folders or column or lists if they give the split, else hash. If nothing is dev, dev_percent of train is,
-            by hash.
+            known; index, by the index; speaker, all of test_speaker is test (without one, whole speakers are dev and
+            test, at least one each); auto, speaker if there is a test_speaker, folders or column or lists if they give
+            the split, else hash. If nothing is dev, dev_percent of train is, by hash.
         test_index: with `index`, the first and the last index of test.
         dev_index: with `index` and `speaker`, the first and the last index of dev, of what is not test (null: by hash).
         test_speaker: with `speaker`, the speaker who is left out of train and dev.
-        dev_percent: with `hash`, about how many of a hundred speakers are dev.
-        test_percent: with `hash`, about how many of a hundred speakers are test.
+        dev_percent: with `hash` and `speaker`, about how many of a hundred are dev.
+        test_percent: with `hash` and `speaker`, about how many of a hundred are test (0: there is no test).
         bad_files: what happens to files that cannot be read. refuse, they are errors, and all of them are reported;
             quarantine, they are left out, reported and counted.
         target: label, one of the words seen in training; text, a string of symbols (head ctc).
@@ -150,11 +188,9 @@ def speech(
     Raises:
         UsageError: options that do not go together.
     """
-    if join is not None and target != "text":
-        raise UsageError("join: strings of words need target: text")
-    for name, bounds in {"join": join, "gap_ms": gap_ms, "noise_db": noise_db, "test_index": test_index}.items():
-        if bounds is not None and bounds[0] > bounds[1]:
-            raise UsageError(f"{name}: [{bounds[0]:g}, {bounds[1]:g}] should have the smaller number first")
+    is_text = target == "text"
+    pairs = {"join": join, "gap_ms": gap_ms, "noise_db": noise_db, "test_index": test_index}
+    _check_options(pairs, {"join": join, "transcripts": transcripts}, is_text)
     split_options = SplitOptions(
         split_by=split_by,
         test_index=test_index,
@@ -163,16 +199,27 @@ def speech(
         dev_percent=dev_percent,
         test_percent=test_percent,
     )
-    pattern = _checked_pattern(pattern)
-    recordings: Recordings
-    if path is not None:
-        recordings = Corpus(path, pattern, split_options, words, transcripts=target == "text")
-        about: dict[str, Any] = {"dataset": str(path)}
-    elif source == "synthesised":
-        recordings = SynthesisedWords(sizes, _checked_words(words))
-        about = {"dataset": "synthesised words", "licence": "Apache-2.0"}
-    else:
-        recordings, about = _published(source, pattern, split_options, words)
+    manifest = ManifestReader(
+        path=path_column,
+        label=label_column,
+        speaker=speaker_column,
+        split=split_column,
+        header=header,
+        audio=audio,
+        layout=TableFormat(format=format, separator=separator, quoting=quoting, encoding=encoding),
+    )
+    corpus = Corpus(
+        path or Path(),
+        pattern,
+        split_options,
+        words,
+        transcripts=is_text,
+        ending=transcripts,
+        word_separator=word_separator,
+        manifest=manifest,
+        manifests=_checked_manifests({"train": train, "dev": dev, "test": test}, path, split_by),
+    )
+    recordings, about = _source(source if path is None else None, corpus, sizes)
     if join is not None:
         recordings = JoinedStrings(source=recordings, words=join, sizes=joined, gap_ms=gap_ms)
     if rate is None:
@@ -198,38 +245,52 @@ def speech(
         band_masks=band_masks,
         band_mask=band_mask,
     )
-
-    def read(split: str) -> Iterator[Example]:
-        return (Example(recording.clip, recording.label, recording.id) for recording in recordings.recordings(split))
-
-    def read_file(other: Path, split: str | None, labelled: bool) -> Iterator[Example]:
-        if not labelled:
-            return sources.clips_of(other)
-        corpus = Corpus(other, pattern, split_options, words, transcripts=is_text)
-        others = sources.other_recordings(other, split, corpus)
-        return (Example(recording.clip, recording.label, recording.id) for recording in others)
-
-    is_text = target == "text"
     error_rate = "cer" if unit == "characters" else "wer"
-    scores = (error_rate,) if is_text else ("accuracy", "macro_f1")
-    if best is not None and best not in scores:
-        raise UsageError(f"best: {best} is not a score of this task, which has {' and '.join(scores)}")
     target_field: Field = Text(unit) if is_text else Label(allow_unseen=unseen_labels == "count")
     return Task(
-        read=read,
+        read=lambda split: sources.examples_of(recordings.recordings(split)),
         input=Waveform(rate, frames=frames, augment=augment),
         target=target_field,
         head="ctc" if is_text else "classify",
         metric=({"cer": cer, "wer": wer}[error_rate]) if is_text else label_scores,
         scores=(error_rate, "exact") if is_text else ("accuracy", "macro_f1"),
-        best=best or scores[0],
+        best=_checked_best(best, (error_rate,) if is_text else ("accuracy", "macro_f1")),
+        splits=corpus.splits if path is not None else sources.SPLITS,
         limit=None if max_seconds is None else Limit(ceil(max_seconds * 1000 / hop_ms)),
         files=recordings.files,
         bad_inputs=bad_files,
         about=about,
-        read_file=read_file,
-        suffixes=(*SUFFIXES, *manifest.SUFFIXES, ".zip", ""),
+        read_file=lambda other, split, labelled: sources.read_other(other, split, labelled, corpus),
+        suffixes=(*SUFFIXES, *MANIFEST_SUFFIXES, ".zip", ""),
     )
+
+
+def _source(name: str | None, corpus: Corpus, sizes: tuple[int, int, int]) -> tuple[Recordings, dict[str, Any]]:
+    """The recordings of a source, and facts for the run folder; None: those of the user, which `corpus` reads."""
+    if name is None:
+        return corpus, {"dataset": str(corpus.location)}
+    if name == "synthesised":
+        about = {"dataset": "synthesised words", "licence": "Apache-2.0"}
+        return SynthesisedWords(sizes, _checked_words(corpus.words)), about
+    return _published(name, corpus.pattern, corpus.split_options, corpus.words)
+
+
+def _check_options(pairs: Mapping[str, tuple[float, float] | None], for_text: Mapping[str, Any], is_text: bool) -> None:
+    """Raises UsageError for a pair of bounds in the wrong order, or an option for texts where labels are predicted."""
+    reasons = {"join": "strings of words need", "transcripts": "files with texts need"}
+    for name, value in for_text.items():
+        if value is not None and not is_text:
+            raise UsageError(f"{name}: {reasons[name]} target: text")
+    for name, bounds in pairs.items():
+        if bounds is not None and bounds[0] > bounds[1]:
+            raise UsageError(f"{name}: [{bounds[0]:g}, {bounds[1]:g}] should have the smaller number first")
+
+
+def _checked_best(best: str | None, scores: tuple[str, ...]) -> str:
+    """The score that chooses the checkpoint. Raises UsageError if the task does not have it."""
+    if best is not None and best not in scores:
+        raise UsageError(f"best: {best} is not a score of this task, which has {' and '.join(scores)}")
+    return best or scores[0]
 
 
 def _published(
@@ -254,16 +315,13 @@ def _checked_words(words: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return words
 
 
-def _checked_pattern(pattern: str | None) -> str | None:
-    """The pattern. Raises UsageError if it is no regular expression or has other groups than those that are read."""
-    if pattern is None:
-        return None
-    try:
-        groups = re.compile(pattern).groupindex
-    except re.error as error:
-        raise UsageError(f"pattern: is not a regular expression: {error}") from None
-    unknown = sorted(set(groups) - {"label", "speaker", "index", "split"})
-    if unknown or not groups:
-        reason = f"has the group '{unknown[0]}'" if unknown else "has no named group such as (?P<label>[a-z]+)"
-        raise UsageError(f"pattern: {reason}; the groups that are read are label, speaker, index and split")
-    return pattern
+def _checked_manifests(names: Mapping[str, str | None], path: Path | None, split_by: SplitBy) -> Mapping[str, str]:
+    """The manifests of the splits that have one. Raises UsageError for options that do not go together."""
+    manifests = {split: name for split, name in names.items() if name is not None}
+    if manifests and "train" not in manifests:
+        raise UsageError(f"{next(iter(manifests))}: a manifest of its own needs one of train; set train too")
+    if manifests and path is None:
+        raise UsageError("train: names a manifest in your folder; set path to the folder")
+    if manifests and split_by != "auto":
+        raise UsageError(f"split_by: {split_by}: manifests for each split say how recordings are split; leave it out")
+    return manifests

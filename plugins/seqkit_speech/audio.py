@@ -3,7 +3,7 @@
 libsndfile decodes what is left of a truncated file, and NaN samples, without an error. So the header of a WAV file is
 read here first (Multimedia Programming Interface and Data Specifications 1.0, IBM and Microsoft 1991), its sizes are
 compared with the number of bytes, and samples are checked afterwards. FLAC (RFC 9639) has the MD5 of its samples, which
-is compared.
+is compared. See `seqkit_speech.containers` for the other formats.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from seqkit import MissingExtra
 from seqkit.reading import report_changed
+from seqkit_speech.containers import FORMATS, check_whole, format_of
 
 Samples = NDArray[np.float32]
 
-SUFFIXES: Final = (".wav", ".flac")
+SUFFIXES: Final = tuple(FORMATS)
 LARGEST: Final = 256 << 20
 """Bytes of a file; a larger one is refused."""
 LOWEST_RATE: Final = 1_000
@@ -42,15 +43,13 @@ _MAGIC: Final = {
     b"RIFF": "is a damaged RIFF file",
     b"RIFX": "is big-endian RIFX",
     b"RF64": "is RF64",
-    b"fLaC": "is FLAC",
-    b"OggS": "is Ogg",
-    b"FORM": "is AIFF",
-    b"ID3": "is MP3",
-    b"\xff\xfb": "is MP3",
+    b"FORM": "is an IFF file, but not AIFF",
     b"PK\x03\x04": "is a zip archive",
     b"\x1f\x8b": "is gzip",
     b"version https://git-lfs": "is a Git LFS pointer: the file itself was not fetched",
 }
+_NAMES: Final = {"wav": "WAV", "flac": "FLAC", "mp3": "MP3", "ogg": "Ogg", "aiff": "AIFF", "nist": "NIST SPHERE"}
+_READ: Final = "WAV, FLAC, MP3, Ogg (Vorbis, Opus), AIFF and NIST SPHERE are read"
 _CONVERT: Final = "convert other recordings, for example with: ffmpeg -i INPUT OUTPUT.wav"
 # Taggers and recorders put these behind the samples.
 _TAGS: Final = (b"TAG", b"ID3", b"id3 ", b"LIST", b"APETAGEX")
@@ -111,11 +110,11 @@ class FileAudio(LazyAudio):
 
 
 def decode(data: bytes, name: str = "") -> tuple[Samples, int]:
-    """The samples of a WAV or FLAC file, (N,) float32, channels averaged, and their rate in Hz.
+    """The samples of a file of sound, (N,) float32, channels averaged, and their rate in Hz.
 
     Args:
         data: the bytes of the file.
-        name: of the file. If it ends in .wav or .flac, the bytes must be of that format.
+        name: of the file. If its suffix is one of `SUFFIXES`, the bytes must be of such a format.
 
     Raises:
         ValueError: the file is empty, truncated, not what its name says, of a format that is not supported, without
@@ -125,20 +124,23 @@ def decode(data: bytes, name: str = "") -> tuple[Samples, int]:
     if not data:
         raise ValueError("is empty")
     suffix = Path(name).suffix.lower()
-    file_format = _format_of(data)
-    if file_format is None or (suffix in SUFFIXES and file_format != suffix):
-        content = _describe_content(data)
-        if suffix in SUFFIXES:
-            raise ValueError(f"is named {suffix}, but {content}; WAV and FLAC are read: {_CONVERT}")
-        raise ValueError(f"{content}; WAV and FLAC are read: {_CONVERT}")
+    file_format = format_of(data)
+    if file_format is None:
+        named = f"is named {suffix}, but " if suffix in SUFFIXES else ""
+        raise ValueError(f"{named}{_describe_content(data)}; {_READ}: {_CONVERT}")
+    if file_format not in FORMATS.get(suffix, (file_format,)):
+        raise ValueError(f"is named {suffix}, but is {_NAMES[file_format]}; rename it")
     soundfile = _import_soundfile()
-    if file_format == ".wav":
-        frames = _check_wav(data, name)
-        samples, rate = _read(soundfile, data, "float64")
-        if len(samples) != frames:
-            raise ValueError(f"has {len(samples):,} samples, but its header says {frames:,}")
-    else:
+    if file_format == "flac":
         samples, rate = _decode_flac(soundfile, data)
+    else:
+        frames = _check_wav(data, name) if file_format == "wav" else check_whole(data, file_format)
+        samples, rate = _read(soundfile, data, "float64")
+        if frames is not None and len(samples) != frames:
+            raise ValueError(f"has {len(samples):,} samples, but its header says {frames:,}")
+        if len(samples) == 0:
+            raise ValueError("has no samples")
+        _check_rate(rate)
     bad = ~np.isfinite(samples)
     if bad.any():
         index = int(np.flatnonzero(bad.any(axis=1))[0])
@@ -206,19 +208,12 @@ def _resampler(from_rate: int, to_rate: int) -> Any:
     return import_torchaudio().transforms.Resample(from_rate, to_rate)
 
 
-def _format_of(data: bytes) -> str | None:
-    """ ".wav" or ".flac", or None for any other content."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        return ".wav"
-    return ".flac" if data[:4] == b"fLaC" else None
-
-
 def _describe_content(data: bytes) -> str:
     """What the bytes seem to be, for a message."""
     start = data[:64].lstrip()
     for magic, description in _MAGIC.items():
         if start.startswith(magic):
-            return "is WAV" if magic == b"RIFF" and data[8:12] == b"WAVE" else description
+            return description
     if start[:1] == b"<":
         return "is a web page or XML"
     if not any(data[:64]):
@@ -329,10 +324,21 @@ def _decode_flac(soundfile: Any, data: bytes) -> tuple[NDArray[np.float64], int]
     return samples / 2.0**31, int(rate)
 
 
+class _Bytes(io.BytesIO):
+    """Bytes as a file. libsndfile may look for what a damaged file points to before its beginning."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        start = (0, self.tell(), len(self.getbuffer()))[whence]
+        return super().seek(max(0, start + offset))
+
+
 def _read(soundfile: Any, data: bytes, dtype: str) -> tuple[NDArray[Any], int]:
     """The samples, (N, channels), and their rate, as libsndfile decodes them."""
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype=dtype, always_2d=True)
+        with soundfile.SoundFile(_Bytes(data)) as file:
+            if file.frames > LARGEST or file.channels > MOST_CHANNELS:
+                raise ValueError(f"{file.frames:,} samples of {file.channels} channels are too many")
+            samples, rate = file.read(dtype=dtype, always_2d=True), file.samplerate
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
         # The whole message of libsndfile's error has the address of the buffer.
         reason = str(getattr(error, "error_string", error))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias, final
 
 from annotated_types import Ge, Le
 
+ManifestFormat: TypeAlias = Literal["csv", "tsv", "jsonl", "json"]
 Features: TypeAlias = Literal["logmel", "mfcc"]
 Normalise: TypeAlias = Literal["clip", "training", "none"]
 SplitBy: TypeAlias = Literal["auto", "folders", "column", "lists", "hash", "index", "speaker"]
@@ -28,6 +29,14 @@ class SplitOptions:
     test_speaker: str | None = None
     dev_percent: float = 10.0
     test_percent: float = 10.0
+    known_from: str = "folder, file name or column"
+    """What says the split of a recording, where the data say it."""
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split; only shares of recordings can be none."""
+        is_share = self.split_by == "hash" or (self.split_by == "speaker" and self.test_speaker is None)
+        return self.test_percent > 0 or not is_share
 
 
 @final

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,11 +12,13 @@ from typing import Final, Protocol, TypeVar, final
 
 import numpy as np
 
-from seqkit import DataError, Dataset, Example, File, Flaw, Problem, fetch
+from seqkit import DataError, Dataset, Example, File, Flaw, Problem, UsageError, fetch, readers
 from seqkit.reading import Reading, collect_reports, report_again, report_left_out, report_split_rule
-from seqkit_speech import generator, manifest
+from seqkit_speech import generator
 from seqkit_speech.archive import Archive
 from seqkit_speech.audio import SUFFIXES, FileAudio, Folder, LazyAudio, Samples
+from seqkit_speech.manifest import ManifestReader
+from seqkit_speech.naming import NamePattern
 from seqkit_speech.options import SplitOptions
 from seqkit_speech.splits import (
     LISTS,
@@ -28,8 +29,7 @@ from seqkit_speech.splits import (
     split_of_name,
     split_recordings,
 )
-from seqkit_speech.transcripts import SUFFIX as TRANSCRIPTS
-from seqkit_speech.transcripts import read_transcripts, speaker_of
+from seqkit_speech.transcripts import LISTED, read_transcripts, speaker_of
 
 T = TypeVar("T")
 
@@ -81,16 +81,19 @@ class Recordings(Protocol):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Recordings in a folder, a zip archive or a manifest, which is opened when the first is asked for.
+    """Recordings in a folder, a zip archive or manifests, which are opened when the first is asked for.
 
     Attributes:
-        location: the folder, the archive, the manifest (`.csv` or `.tsv` with the columns path and label, and perhaps
-            split and speaker), or a named data set.
-        pattern: a regular expression that file names, without their folder, match in full. Its groups `label`,
-            `speaker`, `index` and `split` give what is known of a recording. None: the folder of a file is its label.
+        location: the folder, the archive, the manifest, or a named data set.
+        pattern: a regular expression for the names of files; see `NamePattern`. Its groups `label`, `speaker`, `index`
+            and `split` give what is known of a recording. None: the folder of a file is its label.
         split_options: how the recordings are split.
         words: the labels wanted; None: all.
-        transcripts: where there are `*.trans.txt`, as in LibriSpeech, a line of them is the label, and not a folder.
+        transcripts: whether texts in files beside the recordings, if there are such files, are the labels.
+        ending: of these files; see `read_transcripts`.
+        word_separator: what stands between the words of a label in place of a blank; None: nothing does.
+        manifest: reads manifests.
+        manifests: the manifest of each split, in the folder that is the location; empty: there are none.
     """
 
     location: Path | Dataset
@@ -98,6 +101,14 @@ class Corpus:
     split_options: SplitOptions = field(default=SplitOptions())
     words: tuple[str, ...] | None = None
     transcripts: bool = False
+    ending: str | None = None
+    word_separator: str | None = None
+    manifest: ManifestReader = field(default=ManifestReader())
+    manifests: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.pattern is not None:
+            NamePattern(self.pattern)  # refuses what is no pattern before anything is read
 
     def recordings(self, split: str) -> Sequence[Recording]:
         """Those of "train", "dev" or "test", in the order of their names.
@@ -117,12 +128,21 @@ class Corpus:
         """
         return self._wanted(self._all())
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that there are: no test if no share of the recordings, and no manifest, is to be test."""
+        has_test = "test" in self.manifests if self.manifests else self.split_options.has_test
+        return SPLITS if has_test else SPLITS[:2]
+
     def files(self, split: str) -> list[Path]:
         """The files that these recordings are read from."""
         path = self._path
-        if path.is_file() and path.suffix.lower() not in manifest.SUFFIXES:
+        if path.is_file() and path.suffix.lower() == ".zip":
             return [path]
-        lists = [path] if path.is_file() else [path / name for name in LISTS.values() if (path / name).is_file()]
+        if self.manifests:
+            lists = [path / self.manifests[split if split in self.manifests else "train"]]
+        else:
+            lists = [path] if path.is_file() else [path / name for name in LISTS.values() if (path / name).is_file()]
         clips = [recording.clip for recording in self._divided[0][split]]
         paths = [
             clip.source.root / clip.name
@@ -144,74 +164,85 @@ class Corpus:
     def _divided(self) -> tuple[dict[str, list[Recording]], Reading]:
         """The recordings of each split, and what was passed over to find them."""
         with collect_reports() as reading:
-            splits = split_recordings(self._wanted(self._all()), self._path, self.split_options)
+            options = replace(self.split_options, known_from="manifest") if self.manifests else self.split_options
+            splits = split_recordings(self._wanted(self._all()), self._path, options, self.splits)
         return splits, reading
 
     def _all(self) -> list[Recording]:
         """The recordings of all labels and splits."""
         path = self._path
-        suffix = path.suffix.lower()
+        if self.manifests:
+            return [
+                recording
+                for split, name in self.manifests.items()
+                for recording in self._in_manifest(path / name, split)
+            ]
         if path.is_dir():
             return self.from_names(Folder(path), _files_in(path), str(path))
-        if suffix == ".zip":
+        if path.suffix.lower() == ".zip":
             archive = Archive(path)
             return self.from_names(archive, archive.names(), path.name)
-        if suffix in manifest.SUFFIXES:
-            return manifest.read_manifest(path)
+        if self.manifest.reads(path):
+            return self._in_manifest(path)
         reason = "is not a folder, a .zip archive or a manifest"
-        raise DataError(Problem(str(path), reason, "a manifest ends in .csv or .tsv"))
+        hint = "a manifest ends in .csv, .tsv, .jsonl or .json; `separator` or `format` says what another file is"
+        raise DataError(Problem(str(path), reason, hint))
+
+    def _in_manifest(self, path: Path, split: str | None = None) -> list[Recording]:
+        if split is not None and not path.is_file():
+            raise readers.missing_split_file(path, split)
+        recordings = replace(self.manifest, pattern=self._names).recordings(path, split)
+        return [replace(recording, label=self._with_blanks(recording.label)) for recording in recordings]
+
+    @cached_property
+    def _names(self) -> NamePattern | None:
+        return None if self.pattern is None else NamePattern(self.pattern)
+
+    def _with_blanks(self, label: str) -> str:
+        return label if self.word_separator is None else label.replace(self.word_separator, " ").strip()
 
     def from_names(self, source: Folder | Archive, names: Sequence[str], root: str) -> list[Recording]:
         """The recordings among these files, by their names."""
-        match_name = re.compile(self.pattern).fullmatch if self.pattern is not None else None
-        has_transcripts = self.transcripts and self.pattern is None
-        texts = read_transcripts(source, names, root) if has_transcripts else {}
-        has_transcripts = bool(texts)
+        pattern = self._names
+        sounds = [name for name in names if _is_sound(PurePosixPath(name))]
+        texts = None
+        if self.transcripts and not (pattern is not None and pattern.has_label):
+            visible = [name for name in names if not _is_below_hidden(PurePosixPath(name))]
+            texts = read_transcripts(source, visible, sounds, root, self.ending)
+        self._report_left_out(names, sounds, texts.files if texts else frozenset())
         recordings, problems = [], []
-        for name in names:
+        for name in sounds:
             path, id = PurePosixPath(name), f"{root}:{name}"
-            if not self._is_recording(path, has_transcripts=has_transcripts):
-                continue
-            groups: Mapping[str, str | None] = {}
-            if match_name is not None:
-                match = match_name(path.name)
-                if match is None:
-                    problems.append(Problem(id, f"its name does not match the pattern {self.pattern}"))
+            try:
+                groups = {} if pattern is None else pattern.groups(name)
+                if texts is not None:
+                    groups["label"] = texts.take(path)
+                    groups.setdefault("speaker", speaker_of(path.stem))
+                label = groups.get("label") or path.parent.name
+                if not label:
+                    message = "is in no folder that could be its label; give a pattern, or files with `transcripts`"
+                    raise ValueError(message)
+                if label == _BACKGROUND_NOISE:
+                    report_left_out(f"recording in {_BACKGROUND_NOISE}", name)
                     continue
-                groups = match.groupdict()
-            label = groups.get("label") or path.parent.name
-            if has_transcripts:
-                label = texts.pop(str(path.with_suffix("")), "")
-                groups = {"label": label, "speaker": speaker_of(path.stem)}
-            if not label:
-                problems.append(
-                    Problem(id, "has no transcript in a .trans.txt beside it")
-                    if has_transcripts
-                    else Problem(id, "is in no folder that could be its label", "give a pattern")
-                )
-            elif label == _BACKGROUND_NOISE:
-                report_left_out(f"recording in {_BACKGROUND_NOISE}", name)
-            else:
-                try:
-                    recordings.append(_recording(FileAudio(source, name), label, id, groups))
-                except ValueError as error:
-                    problems.append(Problem(id, str(error)))
+                recordings.append(_recording(FileAudio(source, name), self._with_blanks(label), id, groups))
+            except ValueError as error:
+                problems.append(Problem(id, str(error)))
         raise_problems(problems)
-        for name in texts:
-            report_left_out("transcript of a recording that is not there", name)
+        if texts is not None:
+            texts.report_rest()
         return recordings
 
     @staticmethod
-    def _is_recording(path: PurePosixPath, *, has_transcripts: bool) -> bool:
-        """Whether a file is read; if not, and if it is not used otherwise, it is reported."""
-        suffix = path.suffix.lower()
-        if any(_is_hidden(component) for component in path.parts):
-            report_left_out("hidden file", str(path))
-        elif suffix in SUFFIXES:
-            return True
-        elif str(path) not in LISTS.values() and not (has_transcripts and path.name.endswith(TRANSCRIPTS)):
-            report_left_out(f"file that is not read as a recording ({suffix or 'no suffix'})", str(path))
-        return False
+    def _report_left_out(names: Sequence[str], sounds: Sequence[str], transcripts: Set[str]) -> None:
+        """Report the files that are neither recordings nor used otherwise."""
+        used = {*sounds, *transcripts, *LISTS.values()}
+        for name in names:
+            if _is_below_hidden(PurePosixPath(name)):
+                report_left_out("hidden file", name)
+            elif name not in used:
+                suffix = PurePosixPath(name).suffix.lower() or "no suffix"
+                report_left_out(f"file that is not read as a recording ({suffix})", name)
 
     def _wanted(self, recordings: list[Recording]) -> list[Recording]:
         """The recordings of the wanted labels. Raises DataError if one of the labels has none."""
@@ -230,24 +261,50 @@ class Corpus:
         return [recording for recording in recordings if recording.label in self.words]
 
 
+def examples_of(recordings: Sequence[Recording]) -> Iterator[Example]:
+    """Recordings as examples."""
+    return (Example(recording.clip, recording.label, recording.id) for recording in recordings)
+
+
+def read_other(path: Path, split: str | None, labelled: bool, corpus: Corpus) -> Iterator[Example]:
+    """The examples of another file or folder, with the options of a corpus; see `Task.read_file`."""
+    return examples_of(other_recordings(path, split, corpus)) if labelled else clips_of(path, corpus)
+
+
 def other_recordings(path: Path, split: str | None, corpus: Corpus) -> Sequence[Recording]:
     """The labelled recordings of another file, folder, archive or manifest, with the options of a corpus.
 
     Args:
-        path: the file or folder.
-        split: which split of it, by the options; None: all of it.
+        path: the file or folder. A folder that has none of the manifests of the corpus is one of recordings.
+        split: which split of it, by the options; None: all of it (of a folder with manifests, test).
         corpus: has the options.
     """
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        # The folder of a file may be its label.
+        # The folders of a file may say what it is.
         root, name = path.absolute().parent.parent, f"{path.absolute().parent.name}/{path.name}"
-        return corpus.from_names(Folder(root), [name], str(root))
-    other = replace(corpus, location=path)
+        names = [name, *(f"{path.absolute().parent.name}/{text.name}" for text in _texts_beside(path))]
+        return corpus.from_names(Folder(root), names, str(root))
+    manifests = {name: file for name, file in corpus.manifests.items() if (path / file).is_file()}
+    other = replace(corpus, location=path, manifests=manifests)
+    if manifests and split is None:
+        split = "test"
+    if split is not None and split not in other.splits:
+        raise UsageError(f"{path}: the recipe names no manifest for {split}; give the file itself")
     return other.all_recordings() if split is None else other.recordings(split)
 
 
-def clips_of(path: Path) -> Iterator[Example]:
-    """The clips of a file, folder, archive or manifest, without their labels.
+def _texts_beside(path: Path) -> list[Path]:
+    """Files with the name of a recording and other endings, and lists of texts, in the same folder."""
+    folder = path.absolute().parent
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and file.name != path.name and (file.stem == path.stem or file.name.endswith(LISTED))
+    )
+
+
+def clips_of(path: Path, corpus: Corpus) -> Iterator[Example]:
+    """The clips of a file, folder, archive or manifest, without their labels, with the options of a corpus.
 
     Raises:
         DataError: there is no such file, or it has no recordings.
@@ -255,10 +312,9 @@ def clips_of(path: Path) -> Iterator[Example]:
     suffix = path.suffix.lower()
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))
-    if suffix in manifest.SUFFIXES and path.is_file():
-        for id, name, problem in manifest.manifest_paths(path):
-            clip = Flaw(problem) if problem else FileAudio(Folder(path.parent), name)
-            yield Example(clip, None, id if problem else f"{id} ({name})")
+    if path.is_file() and suffix not in (".zip", *SUFFIXES) and corpus.manifest.reads(path):
+        for id, clip in corpus.manifest.clips(path):
+            yield Example(Flaw(clip) if isinstance(clip, str) else clip, None, id)
         return
     if path.is_file() and suffix != ".zip":
         yield Example(FileAudio(Folder(path.parent), path.name), None, str(path))
@@ -266,13 +322,10 @@ def clips_of(path: Path) -> Iterator[Example]:
     archive = Archive(path)
     source: Folder | Archive = Folder(path) if path.is_dir() else archive
     names = _files_in(path) if path.is_dir() else archive.names()
-    count = 0
-    for name in names:
-        parts = PurePosixPath(name).parts
-        if PurePosixPath(name).suffix.lower() in SUFFIXES and not any(map(_is_hidden, parts)):
-            count += 1
-            yield Example(FileAudio(source, name), None, f"{path if path.is_dir() else path.name}:{name}")
-    if not count:
+    sounds = [name for name in names if _is_sound(PurePosixPath(name))]
+    for name in sounds:
+        yield Example(FileAudio(source, name), None, f"{path if path.is_dir() else path.name}:{name}")
+    if not sounds:
         raise DataError(Problem(str(path), f"has no recordings ({', '.join(SUFFIXES)})"))
 
 
@@ -379,15 +432,13 @@ def _recording(clip: FileAudio, label: str, id: str, groups: Mapping[str, str | 
     """A recording with what its folder and the groups of the pattern give.
 
     Raises:
-        ValueError: the index is not a number, or the split is not one.
+        ValueError: the split is none.
     """
     path = PurePosixPath(clip.name)
     speaker = groups.get("speaker")
     if speaker is None and NOHASH.search(path.name):
         speaker = NOHASH.sub("", path.name)
     index, split = groups.get("index"), groups.get("split")
-    if index is not None and not (index.isascii() and index.isdigit()):
-        raise ValueError(f"its index {index!r} is not a number")
     if split is not None:
         split = parse_split(split)
     else:
@@ -395,6 +446,14 @@ def _recording(clip: FileAudio, label: str, id: str, groups: Mapping[str, str | 
         folders = path.parts[:-1] if groups.get("label") else path.parts[:-2]
         split = next(filter(None, map(split_of_name, folders[:2])), None)
     return Recording(clip, label, id, speaker=speaker, index=int(index) if index else None, split=split)
+
+
+def _is_sound(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in SUFFIXES and not _is_below_hidden(path)
+
+
+def _is_below_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _files_in(folder: Path) -> list[str]:
@@ -421,10 +480,6 @@ def _files_in(folder: Path) -> list[str]:
                 linked.add(target)
         paths += [Path(place) / name for name in names]
     return sorted(path.relative_to(folder).as_posix() for path in paths)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def _size_of(sizes: tuple[int, int, int], split: str) -> int:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from seqkit import DataError, Problem, readers
-from seqkit.reading import report_left_out, report_split_rule
+from seqkit import DataError, Example, Problem, readers
+from seqkit.reading import collect_reports, report_left_out, report_split_rule
 from seqkit_speech.audio import FileAudio, LazyAudio
 from seqkit_speech.options import SplitOptions
 
@@ -26,6 +26,7 @@ MANY_SPEAKERS: Final = 20
 NOHASH: Final = re.compile(r"_nohash_.*$")
 """What follows the speaker in the file names of Speech Commands."""
 _HASH_MODULUS: Final = 2**27 - 1
+_SPEAKER_HINT: Final = "give a pattern with a group 'speaker', or `speaker_column` of a manifest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,13 @@ class Recording:
         return self.clip.name if isinstance(self.clip, FileAudio) else self.id
 
 
-def split_recordings(recordings: Sequence[Recording], path: Path, options: SplitOptions) -> dict[str, list[Recording]]:
-    """The recordings of train, dev and test. If the options put none into dev, a share of train becomes dev, by hash.
+def split_recordings(
+    recordings: Sequence[Recording],
+    path: Path,
+    options: SplitOptions,
+    names: Sequence[str] = ("train", "dev", "test"),
+) -> dict[str, list[Recording]]:
+    """The recordings of each split. If the options put none into dev, a share of train becomes dev, by hash.
 
     The rule is reported.
 
@@ -62,6 +68,7 @@ def split_recordings(recordings: Sequence[Recording], path: Path, options: Split
         recordings: all of them.
         path: the folder, archive or manifest that they are from.
         options: how they are split.
+        names: of the splits.
 
     Raises:
         DataError: the options do not fit the recordings, or a split is empty.
@@ -73,12 +80,13 @@ def split_recordings(recordings: Sequence[Recording], path: Path, options: Split
         # Dev chooses the checkpoint, so it is taken from train, never from test.
         train = splits["train"]
         by_speaker = _is_by_speaker(train, whole_speakers=False)
-        report_split_rule(f"dev is about {options.dev_percent:g} % of train, {_hash_rule(by_speaker)}")
-        assigned = list(zip(train, _assign_by_hash(train, options.dev_percent, 0.0, by_speaker), strict=True))
+        train_splits, rule = _assign_by_hash(train, options.dev_percent, 0.0, by_speaker)
+        report_split_rule(f"dev is about {options.dev_percent:g} % of train, {rule}")
+        assigned = list(zip(train, train_splits, strict=True))
         for name in ("dev", "train"):
             splits[name] = [recording for recording, split in assigned if split == name]
-    for name, chosen in splits.items():
-        if not chosen:
+    for name in names:
+        if not splits[name]:
             reason = f"none of its {len(recordings):,} recordings is in {name}"
             raise DataError(Problem(str(path), reason, "check split_by and the options that belong to it"))
     return splits
@@ -94,11 +102,14 @@ def split_by_hash(name: str, dev_percent: float = 10.0, test_percent: float = 10
         dev_percent: about how many of a hundred names are dev.
         test_percent: about how many of a hundred names are test.
     """
-    number = int(hashlib.sha1(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest(), 16)
-    percent = number % (_HASH_MODULUS + 1) * (100.0 / _HASH_MODULUS)
+    percent = _hash(name) % (_HASH_MODULUS + 1) * (100.0 / _HASH_MODULUS)
     if percent < dev_percent:
         return "dev"
     return "test" if percent < dev_percent + test_percent else "train"
+
+
+def _hash(name: str) -> int:
+    return int(hashlib.sha1(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest(), 16)
 
 
 def parse_split(name: str) -> str:
@@ -129,7 +140,7 @@ def _assign(recordings: Sequence[Recording], path: Path, options: SplitOptions) 
         some_known = any(recording.split is not None for recording in recordings)
         split_by = "speaker" if options.test_speaker else "folders" if some_known else "lists" if lists else "hash"
     if split_by in ("folders", "column"):
-        report_split_rule("as the data say: by folder, file name or column")
+        report_split_rule(f"as the data say: by {options.known_from}")
         raise_problems([_without_split(recording, split_by) for recording in recordings if not recording.split])
         return [recording.split or "" for recording in recordings]
     if split_by == "lists":
@@ -143,8 +154,9 @@ def _assign(recordings: Sequence[Recording], path: Path, options: SplitOptions) 
     if split_by == "hash":
         dev, test = options.dev_percent, options.test_percent
         by_speaker = _is_by_speaker(recordings, whole_speakers=True)
-        report_split_rule(f"about {dev:g} % dev and {test:g} % test, {_hash_rule(by_speaker)}")
-        return _assign_by_hash(recordings, dev, test, by_speaker)
+        splits, rule = _assign_by_hash(recordings, dev, test, by_speaker)
+        report_split_rule(f"about {dev:g} % dev and {test:g} % test, {rule}")
+        return splits
     dev_rule = "" if options.dev_index is None else f"; dev is index {options.dev_index[0]} to {options.dev_index[1]}"
     if split_by == "index":
         first, last = options.test_index
@@ -161,6 +173,8 @@ def _assign(recordings: Sequence[Recording], path: Path, options: SplitOptions) 
             "test" if _is_within(recording, options.test_index) else _rest(recording, options)
             for recording in recordings
         ]
+    if options.test_speaker is None:
+        return _assign_speakers(recordings, path, options)
     _check_speaker(recordings, path, options.test_speaker)
     report_split_rule(f"by speaker: all of {options.test_speaker} is test{dev_rule}")
     return [
@@ -176,13 +190,40 @@ def _without_split(recording: Recording, split_by: str) -> Problem:
     return Problem(recording.id, reason, "set split_by to another way")
 
 
-def _check_speaker(recordings: Sequence[Recording], path: Path, test_speaker: str | None) -> None:
+def _check_speaker(recordings: Sequence[Recording], path: Path, test_speaker: str) -> None:
     """Raises DataError unless a recording is by this speaker."""
     speakers = sorted({recording.speaker for recording in recordings if recording.speaker})
     if test_speaker not in speakers:
-        reason = f"has no speaker '{test_speaker}'" if test_speaker else "needs a test speaker; set test_speaker"
-        known = f"speakers: {', '.join(speakers[:20])}" if speakers else "give a pattern with a group 'speaker'"
-        raise DataError(Problem(str(path), reason, known))
+        known = f"speakers: {', '.join(speakers[:20])}" if speakers else _SPEAKER_HINT
+        raise DataError(Problem(str(path), f"has no speaker '{test_speaker}'", known))
+
+
+def _assign_speakers(recordings: Sequence[Recording], path: Path, options: SplitOptions) -> list[str]:
+    """The split of each recording, whole speakers in each, at least one. The rule is reported.
+
+    Raises:
+        DataError: a speaker is not known, or there are too few.
+    """
+    raise_problems(
+        [Problem(item.id, "its speaker is not known", _SPEAKER_HINT) for item in recordings if not item.speaker]
+    )
+    shares = readers.ShareSplit(dev=options.dev_percent / 100, test=options.test_percent / 100, by="group")
+    speakers = {recording.speaker for recording in recordings}
+    if len(speakers) <= len(shares.names):
+        reason = f"has {len(speakers)} speakers, too few for {len(shares.names) + 1} splits"
+        raise DataError(Problem(str(path), reason, "set split_by to another way"))
+    numbered = [
+        (Example(n, recording.label, recording.id), recording.speaker) for n, recording in enumerate(recordings)
+    ]
+    with collect_reports():  # the rule is said in the words of this task
+        split_of = {
+            example.input: name
+            for name in ("train", *shares.names)
+            for example in shares.divide(lambda: ((example, speaker or "") for example, speaker in numbered), name)
+        }
+    percents = f"about {options.dev_percent:g} % dev and {options.test_percent:g} % test"
+    report_split_rule(f"{percents}, by speaker: no speaker is in two splits")
+    return [split_of[number] for number in range(len(recordings))]
 
 
 def _is_by_speaker(recordings: Sequence[Recording], *, whole_speakers: bool) -> bool:
@@ -191,20 +232,31 @@ def _is_by_speaker(recordings: Sequence[Recording], *, whole_speakers: bool) -> 
     return None not in speakers and (whole_speakers or len(speakers) >= MANY_SPEAKERS)
 
 
-def _hash_rule(by_speaker: bool) -> str:
-    """By what a hash decides, in words."""
-    if by_speaker:
-        return "by a hash of the speaker"
-    return "by a hash of the file's name, so that one speaker may be in several splits"
-
-
 def _assign_by_hash(
     recordings: Sequence[Recording], dev_percent: float, test_percent: float, by_speaker: bool
-) -> list[str]:
-    names = [
-        (recording.speaker or "") if by_speaker else PurePosixPath(recording.file_name).name for recording in recordings
-    ]
-    return [split_by_hash(name, dev_percent, test_percent) for name in names]
+) -> tuple[list[str], str]:
+    """The split of each recording, and by which rule, in words.
+
+    Where a hash leaves a split empty, as it may with few recordings, these are taken in the order of their hashes: as
+    many as the shares ask for, at least one for each split.
+    """
+    if by_speaker:
+        names, rule = [recording.speaker or "" for recording in recordings], "by a hash of the speaker"
+    else:
+        names = [PurePosixPath(recording.file_name).name for recording in recordings]
+        rule = "by a hash of the file's name, so that one speaker may be in several splits"
+    splits = [split_by_hash(name, dev_percent, test_percent) for name in names]
+    shares = {name: percent for name, percent in (("dev", dev_percent), ("test", test_percent)) if percent > 0}
+    if {*splits} >= {"train", *shares} or by_speaker or len(recordings) <= len(shares):
+        return splits, rule
+    order = sorted(range(len(recordings)), key=lambda number: _hash(recordings[number].file_name))
+    splits = ["train"] * len(recordings)
+    for left, (name, percent) in zip(range(len(shares), 0, -1), shares.items(), strict=True):
+        count = min(max(1, round(percent / 100 * len(splits))), len(order) - left)
+        for number in order[:count]:
+            splits[number] = name
+        order = order[count:]
+    return splits, "in the order of a hash of the file's path, so that one speaker may be in several splits"
 
 
 def _is_within(recording: Recording, bounds: tuple[int, int] | None) -> bool:

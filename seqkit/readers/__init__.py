@@ -23,6 +23,7 @@ from seqkit.readers.formats import (
     fasttext,
     folder_per_class,
     parquet,
+    records,
     split_cell,
     table,
 )
@@ -30,7 +31,7 @@ from seqkit.readers.json_lines import json_array, jsonl
 from seqkit.readers.line_reader import Line, Piece, numbered, pieces
 from seqkit.readers.plain_text import lines, parallel, text
 from seqkit.readers.splitting import ShareSplit, SplitBy, missing_split_file
-from seqkit.readers.tables import Record, csv, records, tsv
+from seqkit.readers.tables import Record, csv, tsv
 
 __all__ = [
     "TABLE_SUFFIXES",

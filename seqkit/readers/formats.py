@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
 from seqkit.errors import DataError, MissingExtra, Problem, UsageError, suggest
-from seqkit.readers.json_lines import json_array, jsonl
+from seqkit.readers.json_lines import json_array, jsonl, objects
 from seqkit.readers.line_reader import fail, kept_lines, list_names, numbered
-from seqkit.readers.tables import Column, examples_of, plain_rows, quoted_rows
+from seqkit.readers.tables import Column, Record, Row, examples_of, plain_rows, quoted_rows
 from seqkit.reading import report_columns, report_left_out, report_remark
 from seqkit.regular_files import open_regular
 from seqkit.types import Example, Flaw
@@ -128,16 +128,7 @@ def table(
         yield from fasttext(path, labelled=labelled, skip_blank=skip_blank, flaws=flaws, encoding=layout.encoding)
         return
     if form in ("tsv", "csv"):
-        quoting = form == "csv" if layout.quoting is None else layout.quoting
-        separator = _SEPARATORS.get(layout.separator or "", layout.separator or ("\t" if form == "tsv" else ","))
-        if quoting and separator == "blanks":
-            raise UsageError("separator: blanks: quotation marks need a separator of one character")
-        options = (skip_blank, flaws, layout.encoding)
-        rows = (
-            quoted_rows(path, separator, *options)
-            if quoting
-            else plain_rows(path, None if separator == "blanks" else separator, *options)
-        )
+        rows = _rows(path, form, layout, skip_blank, flaws)
         target_column = (2 if target is None else target) if labelled else None
         has_names = isinstance(input, str) or isinstance(target, str)
         yield from examples_of(
@@ -154,6 +145,60 @@ def table(
         yield from json_array(path, encoding=layout.encoding, **keys)
     else:
         yield from parquet(path, **keys)
+
+
+def _rows(path: Path, form: FormatName, layout: TableFormat, skip_blank: bool, flaws: bool) -> Iterator[Row]:
+    """The rows of a table, tsv or csv."""
+    quoting = form == "csv" if layout.quoting is None else layout.quoting
+    separator = _SEPARATORS.get(layout.separator or "", layout.separator or ("\t" if form == "tsv" else ","))
+    if quoting and separator == "blanks":
+        raise UsageError("separator: blanks: quotation marks need a separator of one character")
+    options = (skip_blank, flaws, layout.encoding)
+    if quoting:
+        return quoted_rows(path, separator, *options)
+    return plain_rows(path, None if separator == "blanks" else separator, *options)
+
+
+def records(
+    path: Path | str, *, delimiter: str = ",", skip_blank: bool = False, layout: TableFormat | None = None
+) -> Iterator[Record]:
+    """All fields of each row of a table, the header among them, for readers of your own formats.
+
+    Report what you do not use: see `seqkit.reading`.
+
+    Args:
+        path: the file.
+        delimiter: what separates fields, one character. Between tabs, quotation marks have no special meaning.
+        skip_blank: leave out lines of nothing but white space between rows.
+        layout: what the file looks like, in place of `delimiter`. Objects of JSON come as rows, after a header of
+            their keys: a key that an object lacks is an empty field, and a value that is not text is written as JSON.
+
+    Raises:
+        DataError: as `csv`, `tsv`, `jsonl` and `json_array`; rows may differ in length.
+        UsageError: a format that is neither a table nor JSON.
+    """
+    path = Path(path)
+    if layout is None:
+        rows = plain_rows if delimiter == "\t" else quoted_rows
+        yield from (Record(number, fields) for number, fields, _ in rows(path, delimiter, skip_blank, False))
+        return
+    form = layout.of(path)
+    if form in ("tsv", "csv"):
+        yield from (Record(number, fields) for number, fields, _ in _rows(path, form, layout, skip_blank, False))
+        return
+    if form in ("fasttext", "parquet"):
+        raise UsageError(f"{path.name}: {form} is not read here; tables and JSON are")
+    items = list(objects(path, is_array=form == "json", skip_blank=skip_blank, encoding=layout.encoding))
+    keys = list(dict.fromkeys(key for _, item in items for key in item))
+    yield Record(items[0][0] if items else 1, keys)
+    for number, item in items:
+        yield Record(number, [_as_text(item.get(key)) for key in keys])
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def fasttext(

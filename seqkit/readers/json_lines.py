@@ -100,6 +100,21 @@ def json_array(
     report_columns(path.name, used, [key for key in keys if key not in used.values()], header=True, first=first)
 
 
+def objects(
+    path: Path, *, is_array: bool, skip_blank: bool = False, encoding: str = "utf-8"
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """All objects of JSON Lines or of an array, each with the number of the line on which it starts.
+
+    Raises:
+        DataError: as for `jsonl` and `json_array`.
+    """
+    if is_array:
+        yield from _items(path, "".join(line.text + "\n" for line in numbered(path, encoding=encoding)))
+        return
+    for line in kept_lines(path, skip_blank=skip_blank, flaws=False, encoding=encoding):
+        yield line.number, _object(path, line)
+
+
 def _items(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of an array, each with the number of the line on which it starts."""
     position = _skip_blanks(text, 0)

@@ -100,24 +100,6 @@ class Record(NamedTuple):
     fields: list[str]
 
 
-def records(path: Path | str, *, delimiter: str = ",", skip_blank: bool = False) -> Iterator[Record]:
-    """All fields of each row of a table, the header among them, for readers of your own formats.
-
-    Report what you do not use: see `seqkit.reading`.
-
-    Args:
-        path: the file.
-        delimiter: what separates fields, one character. Between tabs, quotation marks have no special meaning.
-        skip_blank: leave out lines of nothing but white space between rows.
-
-    Raises:
-        DataError: as `csv` and `tsv`; rows may differ in length.
-    """
-    path = Path(path)
-    rows = plain_rows if delimiter == "\t" else quoted_rows
-    yield from (Record(number, fields) for number, fields, _ in rows(path, delimiter, skip_blank, False))
-
-
 def examples_of(
     path: Path,
     rows: Iterable[Row],
@@ -222,14 +204,15 @@ def _quoted_record(path: Path, file_lines: Iterator[Line], line: Line, delimiter
             end = line.text.find(delimiter, start)
             field = line.text[start:] if end < 0 else line.text[start:end]
             if '"' in field:
-                hint = 'put the field in quotation marks and write "" for one inside'
+                hint = 'put the field in quotation marks and write "" for one inside, or set `quoting: false`'
                 fail(path, line.number, start + field.index('"') + 1, "a quotation mark inside a field", hint)
             end = len(line.text) if end < 0 else end
         else:
             field, line, end = _quoted_field(path, file_lines, line, start)
             if end < len(line.text) and line.text[end] != delimiter:
                 message = f"{line.text[end]!r} after a closing quotation mark"
-                fail(path, line.number, end + 1, message, f"only {delimiter!r} or the end of the line can follow")
+                hint = f"only {delimiter!r} or the end of the line can follow, unless `quoting: false`"
+                fail(path, line.number, end + 1, message, hint)
         fields.append(field)
         if end >= len(line.text):
             return fields
