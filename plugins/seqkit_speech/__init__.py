@@ -104,8 +104,8 @@ def speech(
     """Which word is said in a recording, or which words?
 
     Recordings are WAV (8 to 32 bits, whole or floating-point numbers, A-law and mu-law), FLAC, MP3, Ogg (Vorbis, Opus),
-    AIFF or NIST SPHERE of any rate and length; channels are averaged. A file is refused if it is empty, truncated, damaged, not what its name says, or has samples
-    that are not finite numbers; see `bad_files`.
+    AIFF or NIST SPHERE of any rate and length; channels are averaged. A file is refused if it is empty, truncated,
+    damaged, not what its name says, or has samples that are not finite numbers; see `bad_files`.
 
     Scores: accuracy and macro-F1 of labels; wer (cer where the unit is characters) and exact of texts.
 
