@@ -160,29 +160,39 @@ class Progress:
             self._bar_task = self._bar.add_task("", total=None, facts="")
             self._bar.start()
         assert self._bar_task is not None
+        # What is left of the line beside the bar, with a blank on each side of it.
+        room = self._bar.console.width - _bar_width(self._bar.console.width) - 2
+        facts, remaining = self._facts()
+        position = self._position(room - len(remaining))
+        shown = _fitting([*facts, remaining] if remaining else facts, room - len(position), keeps=bool(remaining))
         self._bar.update(
-            self._bar_task, completed=self._done, total=self._total, description=self._position(), facts=self._facts()
+            self._bar_task, completed=self._done, total=self._total, description=position, facts="  ".join(shown)
         )
         self._bar.refresh()
 
-    def _position(self) -> str:
-        total = "" if self._total is None else f"/{self._total:,}"
-        return f"{self._name or 'step'} {self._done:,}{total}"
+    def _position(self, room: int | None = None) -> str:
+        """What is done and how far; a name that leaves no room for the numbers is shortened."""
+        name = self._name or "step"
+        numbers = f" {self._done:,}" + ("" if self._total is None else f"/{self._total:,}")
+        if room is not None and len(name) + len(numbers) > room:
+            name = name[: max(8, room - len(numbers)) - 3] + "..."
+        return name + numbers
 
-    def _facts(self) -> str:
-        """Fields, speed and remaining time."""
+    def _facts(self) -> tuple[list[str], str]:
+        """Fields and speed; and the remaining time, empty if it is not known."""
         parts = [f"{name} {value}" for name, value in self._fields.items()]
         first, last = self._marks[0], self._marks[-1]
         seconds, steps, tokens = (b - a for a, b in zip(first, last, strict=True))
         if seconds > 0 and tokens > 0:
             parts.append(f"{_format_count(tokens / seconds)} tokens/s")
         if seconds > 0 and steps > 0 and self._total is not None and self._done < self._total:
-            parts.append(f"eta {_format_duration((self._total - self._done) * seconds / steps)}")
-        return "  ".join(parts)
+            return parts, f"eta {_format_duration((self._total - self._done) * seconds / steps)}"
+        return parts, ""
 
     def _line(self) -> str:
         share = f" ({100 * self._done // self._total}%)" if self._total else ""
-        return f"{self._position()}{share}  {self._facts()}".rstrip()
+        facts, remaining = self._facts()
+        return "  ".join([f"{self._position()}{share}", *facts, remaining]).rstrip()
 
     def _print(self, line: str) -> None:
         try:
@@ -195,16 +205,38 @@ class Progress:
 def _make_bar(stream: TextIO) -> Bar:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
+    console = Console(file=stream)
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[facts]}", markup=False),
-        console=Console(file=stream),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=_bar_width(console.width)),
+        TextColumn("{task.fields[facts]}", markup=False, table_column=Column(no_wrap=True)),
+        console=console,
         auto_refresh=False,
         transient=True,
         redirect_stdout=False,
     )
+
+
+def _bar_width(columns: int) -> int:
+    """Columns of the bar in a terminal of this many."""
+    return max(8, min(24, columns // 5))
+
+
+def _fitting(parts: list[str], room: int, *, keeps: bool) -> list[str]:
+    """The parts that fit into this many columns, two blanks apart: the first ones, and the last one if it is kept."""
+    from rich.cells import cell_len
+
+    last = parts[-1:] if keeps else []
+    used = sum(map(cell_len, last))
+    shown = []
+    for part in parts[: len(parts) - len(last)]:
+        used += cell_len(part) + 2
+        if used > room:
+            break
+        shown.append(part)
+    return shown + last
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -143,6 +143,40 @@ def test_a_terminal_gets_a_bar_that_goes_away_and_lines_that_stay(terminal: tupl
     assert "\x1b[?25h" in read(reader), "the cursor is output again"
 
 
+FRAME = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize(
+    ("stage", "total"), [("", 128_400), ("reading train", 128_400), ("downloading a-recording-of-every-word.tar.gz", 9)]
+)
+def test_step_bar_and_time_left_fit_the_terminal(
+    terminal: tuple[TextIO, int], monkeypatch: pytest.MonkeyPatch, columns: int, stage: str, total: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream, reader = terminal
+    clock = Clock()
+    done = total // 2
+    with Progress(stream=stream, clock=clock) as progress:
+        for step in range(done - 3, done + 1):
+            clock.now += 9
+            if stage:
+                progress.stage(stage, step, total)
+            else:
+                progress.update(step, total, tokens=250_000, epoch=12)
+                progress.note({"translation/train/nats": 1.2345678, "lr": 0.00123456, "grad/norm": 12.3456})
+        frames = [line for line in re.split(r"[\r\n]", FRAME.sub("", read(reader))) if line.strip()]
+    last = frames[-1]
+    assert f" {done:,}/{total:,} " in last
+    assert "━" in last
+    assert re.search(r"eta [0-9:]+", last)
+    assert max(map(len, frames)) <= columns
+    assert stage[:5] in last
+    if not stage:
+        shown = [name in last for name in ("epoch 12", "nats 1.235", "lr 0.001235")]
+        assert shown == [True, columns > 80, columns > 80], last
+
+
 def test_no_color_is_obeyed(terminal: tuple[TextIO, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     stream, reader = terminal
