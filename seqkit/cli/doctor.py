@@ -16,7 +16,7 @@ from typing import Literal
 import click
 
 from seqkit.cli.options import JSON_LIST
-from seqkit.cli.output import echo, echo_json
+from seqkit.cli.output import echo_json, echo_wrapped
 from seqkit.errors import UsageError
 
 PATIENCE = 5.0
@@ -50,7 +50,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         for issue in check():
             issues.append(issue)
             if not as_json:
-                echo(f"{issue.level:<4}  {issue.about}: {issue.message}")
+                echo_wrapped(f"{issue.level:<4}  {issue.about}: {issue.message}", indent=8)
     if as_json:
         echo_json([issue.facts() for issue in issues])
     if any(issue.level == "bad" for issue in issues):

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from seqkit.cli.output import echo, echo_wrapped
+
 if TYPE_CHECKING:
     from seqkit.plugin_tools.report import Report
     from seqkit.registry.registry import Plugin
@@ -34,14 +36,16 @@ def list_rows(kind: str | None = None) -> list[dict[str, str]]:
     return rows
 
 
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as lines with aligned columns."""
+def echo_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text with aligned columns; what does not fit on a terminal goes on below the last column."""
     if not rows:
-        return "none"
+        echo("none")
+        return
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    indent = min(sum(widths[:-1]) + 2 * len(widths) - 2, 40)
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        echo_wrapped(line, indent=indent)
 
 
 def doctor_lines(report: Report, *, show_traceback: bool) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seqkit.cli.options import JSON_LIST, JSON_OBJECT, UserPath
-from seqkit.cli.output import echo, echo_json
+from seqkit.cli.output import echo, echo_json, echo_wrapped
 
 if TYPE_CHECKING:
     from seqkit.plugin_tools.scaffold import PluginKind
@@ -39,7 +39,7 @@ def command() -> None:
 @JSON_LIST
 def list_(as_json: bool) -> None:
     """List all tasks, encoders and heads, from metadata alone: nothing is imported."""
-    from seqkit.cli.plugin_tables import format_table, list_rows
+    from seqkit.cli.plugin_tables import echo_table, list_rows
 
     rows = list_rows()
     if as_json:
@@ -49,7 +49,7 @@ def list_(as_json: bool) -> None:
     cells = [
         [row["kind"], row["name"], f"{row['distribution']} {row['version']}", row["value"], row["note"]] for row in rows
     ]
-    echo(format_table([header, *cells]))
+    echo_table([header, *cells])
 
 
 @command.command("new")
@@ -97,7 +97,10 @@ def info(name: str, timeout: float, as_json: bool) -> None:
         echo_json([report.facts() | distribution_facts(report.plugin) for report in reports])
         return
     for number, report in enumerate(reports):
-        echo("\n" * bool(number) + describe_report(report))
+        if number:
+            echo()
+        for line in describe_report(report).split("\n"):
+            echo_wrapped(line, indent=len(line) - len(line.lstrip()) + 2)
 
 
 @command.command("doctor")
@@ -122,7 +125,7 @@ def doctor(ctx: click.Context, name: str | None, timeout: float, as_json: bool) 
         reports.append(report)
         if not as_json:
             for line in doctor_lines(report, show_traceback=name is not None):
-                echo(line)
+                echo_wrapped(line, indent=10)
     damaged = registry.unreadable() if name is None else {}
     if as_json:
         rows = [report.facts() for report in reports]

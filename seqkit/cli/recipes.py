@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from seqkit.cli.options import JSON_LIST, JSON_OBJECT, SET
-from seqkit.cli.output import echo, echo_json
+from seqkit.cli.output import echo, echo_json, echo_wrapped
 
 
 @click.group("recipes")
@@ -30,7 +30,8 @@ def list_(as_json: bool) -> None:
         return
     width = max((len(str(row["name"])) for row in rows), default=0)
     for row in rows:
-        echo(f"{row['name']:<{width}}  {row['about'][0] if row['about'] else ''}".rstrip())
+        about = f"{row['name']:<{width}}  {row['about'][0] if row['about'] else ''}".rstrip()
+        echo_wrapped(about, indent=width + 2)
 
 
 @command.command()

@@ -33,7 +33,7 @@ class BatchingChoice:
     """Settings for making batches, and what an epoch of such batches is like.
 
     Attributes:
-        name: in words.
+        name: the settings, as a recipe has them.
         settings: of training.
         examples: (n,) of each batch.
         padded: (n,) length that each batch is padded to.

@@ -87,7 +87,7 @@ def plan_batches(recipe: Recipe, progress: Progress, *, measure: bool = True) ->
 
 
 def candidates(lengths: Index, settings: TrainSettings) -> list[tuple[str, TrainSettings]]:
-    """Settings worth comparing, with a name each; the recipe's own are the first. All make about as many batches."""
+    """Settings worth comparing, as a recipe has them; first the recipe's own. All make about as many batches."""
     count = len(make_batches(lengths, settings, seed=0, epoch=0))
     size = settings.batch if settings.tokens is None else max(1, round(len(lengths) / count))
     tokens = _token_budget(lengths, count, settings)
@@ -96,12 +96,12 @@ def candidates(lengths: Index, settings: TrainSettings) -> list[tuple[str, Train
         return dataclasses.replace(settings, **{"tokens": None, "batch": size, "pool": 64, "shapes": None} | changes)
 
     variants = [
-        (f"{size} examples by chance", change(pool=1)),
-        (f"{size} examples, pools of 64", change()),
-        (f"{size} examples, pools of 256", change(pool=256)),
-        (f"{size} examples, pools of 256, {SHAPES} shapes", change(pool=256, shapes=SHAPES)),
-        (f"{tokens:,} padded steps, pools of 64", change(tokens=tokens)),
-        (f"{tokens:,} padded steps, pools of 256, {SHAPES} shapes", change(tokens=tokens, pool=256, shapes=SHAPES)),
+        (f"batch: {size}, pool: 1", change(pool=1)),
+        (f"batch: {size}, pool: 64", change()),
+        (f"batch: {size}, pool: 256", change(pool=256)),
+        (f"batch: {size}, pool: 256, shapes: {SHAPES}", change(pool=256, shapes=SHAPES)),
+        (f"tokens: {tokens}, pool: 64", change(tokens=tokens)),
+        (f"tokens: {tokens}, pool: 256, shapes: {SHAPES}", change(tokens=tokens, pool=256, shapes=SHAPES)),
     ]
     return [("as the recipe has it", settings), *((name, changed) for name, changed in variants if changed != settings)]
 

@@ -39,9 +39,13 @@ class ContractResult:
     cause: str = ""
 
     def __str__(self) -> str:
+        return "\n".join([self.where, *self.lines()])
+
+    def lines(self) -> list[str]:
+        """The result as lines: the contract with the largest difference, and for a failure what to look for."""
         mark = "ok  " if self.passed else "FAIL"
-        line = f"{mark}  {self.where}: {self.contract} (moved by {self.moved:.1e})"
-        return f"{line}\n      {self.cause}" if self.cause else line
+        difference = f"{self.moved:.0e}".replace("0e+00", "0") if math.isfinite(self.moved) else "-"
+        return [f"{mark}  {self.contract:<58} {difference:>7}", *([f"      {self.cause}"] if self.cause else [])]
 
     @classmethod
     def not_applicable(cls, contract: str, where: str) -> Self:
@@ -116,7 +120,7 @@ def compare(
             moved = float((expected - actual).abs().max() / expected.abs().max().clamp(min=1e-3))
             if not moved <= TOLERANCE and not message:
                 message = (
-                    f"the {stage} of example {row} moved by {moved:.1e}, and no stage before it did; "
+                    f"the {stage} of example {row} differs by {moved:.1e}, and nothing that it is made from does; "
                     f"likely cause: {cause}"
                 )
             largest = max(largest, moved) if not math.isnan(moved) else math.inf

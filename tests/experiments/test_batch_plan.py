@@ -121,8 +121,10 @@ def test_lengths_are_shown(path: Path) -> None:
         int(row.split()[-2 if row.endswith("#") else -1]) for row in result.stdout.split("\n\n")[0].splitlines()[1:]
     ]
     assert sum(counts) == 300
-    assert result.stdout.count("->") == 1
-    assert re.search(r"12 examples, pools of 64 +25 ", result.stdout)
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert len(re.findall("^-> (batch|tokens): ", result.stdout, re.MULTILINE)) == 1
+    assert "-> the least padding; seqkit plan RECIPE --write" in result.stdout
+    assert re.search(r"batch: 12, pool: 64 +25 ", result.stdout)
 
 
 def test_a_stream_has_no_padding(path: Path, tmp_path: Path) -> None:
@@ -133,7 +135,8 @@ def test_a_stream_has_no_padding(path: Path, tmp_path: Path) -> None:
     )
     result = call(path)
     assert result.exit_code == 0, result.output
-    assert "a stream in lanes" in result.stdout
+    assert "one stream, read in windows side by side" in result.stdout
+    assert "without padding, so there is nothing to choose" in " ".join(result.stdout.split())
 
 
 def test_only_the_choice_is_written(path: Path) -> None:
