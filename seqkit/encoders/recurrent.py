@@ -18,6 +18,7 @@ from seqkit.kernels import (
     Dispatch,
     Layout,
     PaddedOutput,
+    StackSteps,
     all_full,
     cell_step,
     choose,
@@ -25,6 +26,7 @@ from seqkit.kernels import (
     pad,
     run_padded,
     run_unpadded,
+    stack_steps,
     unpad,
 )
 from seqkit.layers.initialisers import initialise_cell
@@ -78,6 +80,21 @@ class Recurrent(Encoder):
         if dispatch.engine is not None:
             return self._run_unpadded(x, lengths, state, dispatch)
         return self._run_padded(x, lengths, state)
+
+    def stepper(self) -> tuple[StackSteps, State] | None:
+        """The native steps of this stack in one direction, and the state (layers, H) before the first step.
+
+        None where there are none. Weights are copied: what is trained later is not seen.
+        """
+        if self.directions == 2:
+            return None
+        cells = [self._cell(number) for number in range(self.layers)]
+        norms = None if self.norms is None else [norm for norm in self.norms if isinstance(norm, nn.LayerNorm)]
+        steps = stack_steps(cells, norms, residual=self.residual)
+        if steps is None:
+            return None
+        zero = cells[0].all_weights[0][1].new_zeros(self.states, self.layers, self.hidden)
+        return steps, tuple((zero if self.initial is None else self.initial.detach()).unbind())
 
     def _stack(
         self,

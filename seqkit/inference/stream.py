@@ -26,11 +26,15 @@ from seqkit.errors import UsageError
 from seqkit.inference import session as sessions_as_bytes
 from seqkit.inference.session import Session
 from seqkit.interfaces import Batch, Encoded, Head, State
+from seqkit.kernels import StackSteps
 from seqkit.model import Model
 from seqkit.types import END, START, Field, Prediction, Task
 
 LONGEST: Final = 10_000
 """Most steps of a session whose head predicts from all steps again after each piece."""
+
+_MOST_NATIVE: Final = 32
+"""Most steps of a piece that are done step by step through all layers, and not layer by layer."""
 
 _REMEMBERED: Final = 1000
 """Evicted sessions whose ids are remembered."""
@@ -104,6 +108,8 @@ class Stream:
         self._layer: Any = model.layers[name]
         self._head: Head = model.head(name)
         self._check_model()
+        stepper = getattr(model.encoder, "stepper", None)
+        self._stepper: tuple[StackSteps, State] | None = None if stepper is None else stepper()
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # the one that was used last is the last
         self._used: dict[str, float] = {}
         self._evicted: OrderedDict[str, None] = OrderedDict()
@@ -342,22 +348,22 @@ class Stream:
     def _advance(self, jobs: Sequence[_Job], *, end: bool) -> list[_Result]:
         """Each session after its new rows, with a prediction for those that have new steps."""
         results = [_Result(job.session, None) for job in jobs]
-        ready: dict[bool, list[int]] = {True: [], False: []}
+        together: dict[str, list[int]] = {}  # which sessions are encoded by one call
         steps: dict[int, Tensor] = {}
         for number, (job, (new, kept)) in enumerate(zip(jobs, self._steps(jobs, end=end), strict=True)):
             results[number] = _Result(replace(job.session, layer=kept), None)
             if len(new):
                 steps[number] = new
-                ready[job.session.encoder is None].append(number)
-        for numbers in ready.values():
-            if numbers:
-                advanced = self._encode_and_predict(
-                    [results[number].session for number in numbers],
-                    [steps[number] for number in numbers],
-                    [jobs[number].x for number in numbers],
-                )
-                for number, result in zip(numbers, advanced, strict=True):
-                    results[number] = result
+                together.setdefault(self._way(len(new), job.session.encoder), []).append(number)
+        for way, numbers in together.items():
+            advanced = self._encode_and_predict(
+                [results[number].session for number in numbers],
+                [steps[number] for number in numbers],
+                [jobs[number].x for number in numbers],
+                native=way == "native",
+            )
+            for number, result in zip(numbers, advanced, strict=True):
+                results[number] = result
         return results
 
     def _steps(self, jobs: Sequence[_Job], *, end: bool) -> list[tuple[Tensor, State]]:
@@ -375,22 +381,46 @@ class Stream:
         return out
 
     def _encode_and_predict(
-        self, sessions: Sequence[Session], steps: Sequence[Tensor], inputs: Sequence[Tensor | None]
+        self,
+        sessions: Sequence[Session],
+        steps: Sequence[Tensor],
+        inputs: Sequence[Tensor | None],
+        *,
+        native: bool,
     ) -> list[_Result]:
-        """The sessions after their new steps, with predictions. All are at their beginning, or none."""
+        """The sessions after their new steps, with predictions."""
         x, lengths = _pad(steps)
-        state = _stack_states([session.encoder for session in sessions])
-        encoded = self.model.encoder(x, lengths, state)
-        assert isinstance(encoded, Encoded)
+        encoded, states = self._encode(x, lengths, [session.encoder for session in sessions], native=native)
         rows = [x.new_zeros(0) if row is None else row for row in inputs]
         batch = Batch(*_pad(rows), ids=[f"step {session.steps + 1}" for session in sessions])
         predictions, kept = self._head.advance(encoded, batch, [session.head for session in sessions])
         results = []
         for row, (session, length) in enumerate(zip(sessions, lengths.tolist(), strict=True)):
-            recurrent = tuple(tensor[row].clone() for tensor in encoded.state)
-            session = replace(session, encoder=recurrent, head=kept[row], steps=session.steps + length)
+            session = replace(session, encoder=states[row], head=kept[row], steps=session.steps + length)
             results.append(_Result(session, predictions[row]))
         return results
+
+    def _way(self, steps: int, state: State | None) -> str:
+        """How so many steps of a session are encoded: many are faster layer by layer, from a state or the beginning."""
+        if self._stepper is not None and steps <= _MOST_NATIVE:
+            return "native"
+        return "from the beginning" if state is None else "from a state"
+
+    def _encode(
+        self, x: Tensor, lengths: Tensor, states: Sequence[State | None], *, native: bool
+    ) -> tuple[Encoded, list[State]]:
+        """Encoded steps of several sessions, and the states after them. Unless `native`, all begin, or none."""
+        if native:
+            assert self._stepper is not None
+            run, start = self._stepper
+            counts = lengths.tolist()
+            steps, after = run(x, counts, [start if state is None else state for state in states])
+            last = torch.stack([row[count - 1] for row, count in zip(steps, counts, strict=True)])
+            return Encoded(steps, lengths, last, lambda: _stacked(after)), after
+        before = [state for state in states if state is not None]
+        encoded = self.model.encoder(x, lengths, _stacked(before) if before else None)
+        assert isinstance(encoded, Encoded)
+        return encoded, [tuple(tensor[row].clone() for tensor in encoded.state) for row in range(len(states))]
 
     def _check_model(self) -> None:
         """Raise UsageError for a model with a part that needs the whole sequence; the message names it."""
@@ -454,10 +484,6 @@ def _pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return nn.utils.rnn.pad_sequence(list(rows), batch_first=True), lengths
 
 
-def _stack_states(states: Sequence[State | None]) -> State | None:
-    """A state a session, all of them or none -> tensors (B, ...)."""
-    if states[0] is None:
-        return None
-    return tuple(
-        torch.stack(tensors) for tensors in zip(*(state for state in states if state is not None), strict=True)
-    )
+def _stacked(states: Sequence[State]) -> State:
+    """A state a session -> tensors (B, ...)."""
+    return tuple(torch.stack(tensors) for tensors in zip(*states, strict=True))

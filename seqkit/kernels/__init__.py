@@ -18,6 +18,7 @@ from seqkit.kernels.native import native_best_paths, native_chain_gradient, nati
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences, upload
 from seqkit.kernels.second_derivative import differentiate_with_graph
+from seqkit.kernels.stack_steps import StackSteps, stack_steps
 from seqkit.kernels.unpadded import UnpaddedOutput, kind_of, run_unpadded, run_unpadded_weights
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Dispatch",
     "Layout",
     "PaddedOutput",
+    "StackSteps",
     "UnpaddedOutput",
     "all_full",
     "cell_step",
@@ -45,6 +47,7 @@ __all__ = [
     "run_unpadded",
     "run_unpadded_weights",
     "runs_native",
+    "stack_steps",
     "unpad",
     "upload",
     "use",

@@ -14,7 +14,7 @@ from seqkit.kernels.layout import Layout, group_count, lay_out
 from seqkit.kernels.native_structs import Chains, LayerCall, OneDirection, SeqkitLayout, SeqkitPass, TwoDirections
 from seqkit.runtime.native_library import load_native
 
-_KINDS: dict[CellKind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
+KINDS: dict[CellKind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
 _LAYER_CALLS: dict[int, type[LayerCall]] = {1: OneDirection, 2: TwoDirections}
 
 
@@ -41,7 +41,7 @@ def native_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int
 def _pass_struct(direction: DirectionPass) -> SeqkitPass:
     h0, c0 = (*(direction.initial or ()), None, None)[:2]
     return SeqkitPass(
-        kind=_KINDS[direction.kind],
+        kind=KINDS[direction.kind],
         hidden=direction.weights.shape[1],
         backwards=direction.reverse,
         weights=direction.weights.data_ptr(),

@@ -80,3 +80,31 @@ class Chains(Structure):
         ("batch", c_int64),
         ("classes", c_int64),
     )
+
+
+class SeqkitLayer(Structure):
+    """One layer of a stack, for `seqkit_step_run`; a struct of `native_step.cpp`."""
+
+    __slots__ = ()
+    _fields_ = (
+        ("kind", c_int64),
+        ("width", c_int64),
+        ("hidden", c_int64),
+        ("residual", c_int64),
+        ("packed", c_void_p),
+        ("bias", c_void_p),
+        ("norm", c_void_p),
+    )
+
+
+class SeqkitSequence(Structure):
+    """What one sequence has before and gets after its steps; a struct of `native_step.cpp`."""
+
+    __slots__ = ()
+    _fields_ = (
+        ("h", c_void_p),
+        ("c", c_void_p),
+        ("new_h", c_void_p),
+        ("new_c", c_void_p),
+        ("steps", c_int64),
+    )

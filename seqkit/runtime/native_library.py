@@ -14,7 +14,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
@@ -25,6 +25,8 @@ from seqkit.io.cache import cache_folder, folder_from
 from seqkit.regular_files import is_protected, open_regular
 
 SOURCE = Path(__file__).parents[1] / "kernels" / "native.cpp"
+STEP_SOURCE = SOURCE.with_name("native_step.cpp")
+"""It includes `native.cpp` and is a library of its own, so that the code of the other stays as it is, bit for bit."""
 VARIABLE = "SEQKIT_KERNELS"
 """The environment variable that requests an implementation of recurrent layers: auto, padded, native or stepwise."""
 DEFAULT = "auto"
@@ -66,6 +68,20 @@ FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 """Each function of native.cpp: the type of its result, and its parameters by name. A test compares them with it."""
 
 
+STEP_FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "seqkit_step_pack": (
+        None,
+        {"input": _POINTER, "recurrent": _POINTER, "gates": _COUNT, "width": _COUNT, "hidden": _COUNT, "out": _POINTER},
+    ),
+    "seqkit_step_run": (
+        _INT,
+        {"asked": _POINTER, "layers": _COUNT, "sequences": _POINTER, "batch": _COUNT, "time": _COUNT}
+        | {"x": _POINTER, "out": _POINTER, "threads": _INT},
+    ),
+}
+"""The same for native_step.cpp."""
+
+
 @dataclass(frozen=True, slots=True)
 class NativeLibrary:
     """The native library, or the reason why there is none.
@@ -84,8 +100,18 @@ class NativeLibrary:
 @lru_cache(maxsize=1)
 def load_native() -> NativeLibrary:
     """The native library, built if necessary. Never raises: without it, torch's own layers run."""
+    return _try_to_load(SOURCE, FUNCTIONS)
+
+
+@lru_cache(maxsize=1)
+def load_native_steps() -> NativeLibrary:
+    """The native library for streams, built if necessary. Never raises."""
+    return _try_to_load(STEP_SOURCE, STEP_FUNCTIONS)
+
+
+def _try_to_load(source: Path, functions: Mapping[str, tuple[Any, dict[str, Any]]]) -> NativeLibrary:
     try:
-        return _build_and_load()
+        return _build_and_load(source, functions)
     except Exception as error:  # a compiler and a loader can fail in any way
         return NativeLibrary(None, f"not there: {' '.join(str(error).split()) or type(error).__name__}")
 
@@ -130,9 +156,10 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _build_and_load() -> NativeLibrary:
+def _build_and_load(source: Path, functions: Mapping[str, tuple[Any, dict[str, Any]]]) -> NativeLibrary:
     arguments = compiler_flags()
-    key = library_key(SOURCE.read_bytes(), arguments)
+    content = SOURCE.read_bytes()
+    key = library_key(content if source == SOURCE else content + source.read_bytes(), arguments)
     path = library_folder() / f"{key}.so"
     library_file = _open_protected(path)
     if library_file is None:
@@ -143,7 +170,7 @@ def _build_and_load() -> NativeLibrary:
             return NativeLibrary(
                 None, "not there: no C++ compiler (c++, g++ or clang++) is on PATH; torch's own are used"
             )
-        build(compiler, arguments, path)
+        build(compiler, arguments, path, source)
         library_file = _open_protected(path)
         if library_file is None:
             raise RuntimeError(f"{path} was removed as soon as it was made")
@@ -151,7 +178,7 @@ def _build_and_load() -> NativeLibrary:
         library: Any = _load(library_file, path)
     if library.seqkit_version() != _VERSION:
         return NativeLibrary(None, f"not there: {path} is of another version; delete it")
-    declare_functions(library)
+    declare_functions(library, {**FUNCTIONS, **functions})
     openmp = _openmp_functions()
     if openmp is not None:
         library.seqkit_threads_by(*openmp)
@@ -159,14 +186,14 @@ def _build_and_load() -> NativeLibrary:
     return NativeLibrary(library, f"{path}, vectors of {32 * library.seqkit_lanes()} bits{single_thread}", key)
 
 
-def declare_functions(library: Any) -> None:
+def declare_functions(library: Any, functions: Mapping[str, tuple[Any, dict[str, Any]]] = FUNCTIONS) -> None:
     """Give the functions of a loaded library their types, and parameters that a call can name."""
-    for name, (result, parameters) in FUNCTIONS.items():
+    for name, (result, parameters) in functions.items():
         prototype = ctypes.CFUNCTYPE(result, *parameters.values())
         setattr(library, name, prototype((name, library), tuple((1, parameter) for parameter in parameters)))
 
 
-def build(compiler: str, arguments: Sequence[str], path: Path) -> None:
+def build(compiler: str, arguments: Sequence[str], path: Path, source: Path | None = None) -> None:
     """Compile the source to `path`. The file appears only when it is complete.
 
     Raises:
@@ -176,7 +203,7 @@ def build(compiler: str, arguments: Sequence[str], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=path.parent) as working:
         output = Path(working) / path.name
-        command = [*compiler.split(), *arguments, str(SOURCE), "-o", str(output)]
+        command = [*compiler.split(), *arguments, str(source or SOURCE), "-o", str(output)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=BUILD_TIMEOUT)
         except subprocess.TimeoutExpired:

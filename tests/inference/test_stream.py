@@ -22,7 +22,7 @@ from seqkit.model import Model
 from seqkit.types import Field
 
 TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler in the mind to suffer"
-NUMBERS = np.random.default_rng(1).normal(size=(40, 3)).tolist()
+NUMBERS = np.random.default_rng(1).normal(size=(50, 3)).tolist()
 LABELS = ["no", "perhaps", "yes"]
 
 
@@ -124,7 +124,7 @@ def pieces_of(whole: Any, draw: random.Random) -> list[Any]:
     """The whole in pieces of random lengths, among them 0 and 1."""
     pieces, start = [], 0
     while start < len(whole):
-        size = draw.choice([0, 1, 1, 2, 3, 7, 19])
+        size = draw.choice([0, 1, 1, 2, 3, 7, 34])
         pieces.append(whole[start : start + size])
         start += size
     return [*pieces, whole[:0]]

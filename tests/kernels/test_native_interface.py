@@ -13,6 +13,7 @@ from seqkit.runtime import native_library
 from tests.helpers.native import require_native
 
 SOURCE = re.sub(r"//.*", "", native_library.SOURCE.read_text())
+STEP_SOURCE = re.sub(r"//.*", "", native_library.STEP_SOURCE.read_text())
 
 SCALARS: dict[str, Any] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "void": None}
 
@@ -24,7 +25,7 @@ def declared_type(words: str) -> Any:
 
 def declared_fields(struct: str) -> list[tuple[str, Any]]:
     """(name, ctypes type) of each field in the order of the source; methods come after the fields."""
-    match = re.search(rf"^struct {struct} \{{\n(.*?)^\}};", SOURCE, re.MULTILINE | re.DOTALL)
+    match = re.search(rf"^struct {struct} \{{\n(.*?)^\}};", SOURCE + STEP_SOURCE, re.MULTILINE | re.DOTALL)
     assert match is not None, struct
     fields = []
     for line in match[1].splitlines():
@@ -36,9 +37,9 @@ def declared_fields(struct: str) -> list[tuple[str, Any]]:
     return fields
 
 
-def declared_functions() -> dict[str, tuple[Any, dict[str, Any]]]:
+def declared_functions(source: str = SOURCE) -> dict[str, tuple[Any, dict[str, Any]]]:
     """Name -> (result type, parameter name -> type) of each function with C linkage that has parameters."""
-    exported = SOURCE[SOURCE.index('extern "C" {') :]
+    exported = source[source.index('extern "C" {') :]
     functions = {}
     for result, name, text in re.findall(r"^(\w+) (seqkit_\w+)\(([^)]+)\) \{", exported, re.MULTILINE):
         pairs = [parameter.strip().rpartition(" ") for parameter in text.split(",")]
@@ -46,7 +47,7 @@ def declared_functions() -> dict[str, tuple[Any, dict[str, Any]]]:
     return functions
 
 
-@pytest.mark.parametrize("struct", ["SeqkitPass", "SeqkitLayout", "Chains"])
+@pytest.mark.parametrize("struct", ["SeqkitPass", "SeqkitLayout", "Chains", "SeqkitLayer", "SeqkitSequence"])
 def test_struct_fields_are_those_of_the_source_in_its_order(struct: str) -> None:
     fields = declared_fields(struct)
     structure = getattr(native_structs, struct)
@@ -68,6 +69,12 @@ def test_functions_have_the_parameters_and_results_of_the_source() -> None:
         assert functions.pop(name) == (result, parameters), name
         assert list(declared_functions()[name][1]) == list(parameters), name
     assert not functions
+
+
+def test_functions_for_streams_have_the_parameters_of_their_source() -> None:
+    functions = declared_functions(STEP_SOURCE)
+    assert functions == native_library.STEP_FUNCTIONS
+    assert all(list(functions[name][1]) == list(native_library.STEP_FUNCTIONS[name][1]) for name in functions)
 
 
 def test_a_misspelt_parameter_is_an_error() -> None:
