@@ -72,4 +72,4 @@ class TrainSettings:
     nan_limit: Count = 10
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     tf32: bool = False
-    histograms: bool = True
+    histograms: bool = False

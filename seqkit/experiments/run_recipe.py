@@ -32,7 +32,7 @@ from seqkit.runtime import out_of_memory
 from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
 from seqkit.runtime.random_state import preserve_random_state
-from seqkit.training.board_views import introduce
+from seqkit.training.board_views import introduce, show_final_scores
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.loop import train
 from seqkit.training.state import load_best
@@ -115,7 +115,7 @@ def _run_recipe(
     saved = _rewind_to_checkpoint(run) if same_run.resumption else None
     if saved is None:
         with preserve_random_state():
-            introduce(run.board, run.resolved, data, model)
+            introduce(run.board, run.resolved, flatten(recipe), data, model)
     counters = train(
         model,
         data,
@@ -132,7 +132,7 @@ def _run_recipe(
     scores = score_splits(model, data, stop)
     fault_injection.at("report")
     save_model(model, run.model, run.resolved, fields, same_run.plugins)
-    write_results(recipe, run, counters, scores)
+    write_results(run, counters, best_step, scores)
     warnings = _warn_of_scores(data, scores, run, progress)
     parameters = model.count_parameters()
     run.set_status("running", steps=counters.step, best_step=best_step, parameters=parameters, warnings=warnings)
@@ -205,10 +205,9 @@ def _warn_of_scores(
     return sentences
 
 
-def write_results(recipe: Recipe, run: Run, counters: TrainingCounters, scores: Mapping[str, float]) -> None:
-    """Write the scores to metrics.json, and those on test to metrics.jsonl and TensorBoard too."""
+def write_results(run: Run, counters: TrainingCounters, best_step: int, scores: Mapping[str, float]) -> None:
+    """Write the scores to metrics.json and TensorBoard, and those on test to metrics.jsonl too."""
     on_test = {key: value for key, value in scores.items() if "/test/" in key}
     run.log_metrics(counters.step, on_test, epoch=counters.epoch)
-    run.board.scalars(counters.step, on_test)
     run.write_scores(scores)
-    run.board.hparams(flatten(recipe), scores)
+    show_final_scores(run.board, counters.step, best_step, scores)

@@ -201,12 +201,14 @@ def _read_points(folder: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
     """{(step, tag): number or SHA-256} of TensorBoard's points without timings, and what occurs more than once."""
     points: dict[tuple[int, str], JSON] = {}
     counts: Counter[tuple[int, str]] = Counter()
-    for event in event_files.read(*event_files.paths(folder)):
-        for value in event.summary.value:
-            key = (event.step, value.tag)
-            counts[key] += 1
-            if not value.tag.startswith(TIMING_PREFIX):
-                points[key] = value.simple_value if value.HasField("simple_value") else _hash_point(value)
+    for run in (folder, *event_files.subfolders(folder)):
+        prefix = "" if run == folder else f"{run.name}: "
+        for event in event_files.read(*event_files.paths(run)):
+            for value in event.summary.value:
+                key = (event.step, prefix + value.tag)
+                counts[key] += 1
+                if not value.tag.startswith(TIMING_PREFIX):
+                    points[key] = value.simple_value if value.HasField("simple_value") else _hash_point(value)
     return points, [f"{tag} at step {step} on TensorBoard" for (step, tag), count in counts.items() if count > 1]
 
 

@@ -150,6 +150,12 @@ def paths(folder: Path) -> list[Path]:
     return [path for path in files if NAME_MARK in path.name and not path.name.startswith(".") and path.is_file()]
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in `folder`: TensorBoard shows each as a run of its own."""
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in entries if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")]
+
+
 def read(*event_files: Path) -> Iterator[Event]:
     """Every complete event of these files that has a summary, in order."""
     for path in event_files:

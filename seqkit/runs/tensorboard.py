@@ -1,7 +1,8 @@
-"""Writes to TensorBoard: one writer, one folder, and each (tag, step) once, however often the run is resumed.
+"""Writes to TensorBoard: one writer, and each (tag, step) once, however often the run is resumed.
 
-Tags are those of metrics.jsonl: `<task>/train/nats`, `<task>/dev/accuracy`, `lr`, `grad/norm`, `time/tokens_per_s`,
-`data/padding`. Steps are optimiser steps. A tag that has a point at a step does not get another.
+Numbers go to subfolders of `tb/`, which TensorBoard shows as runs (`seqkit.runs.board_series` says which); texts,
+pictures and hyperparameters to `tb/` itself. Steps are optimiser steps. A tag that has a point at a step does not get
+another.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from seqkit.errors import printable
 from seqkit.io import atomic
 from seqkit.io.redact import scrub_urls
 from seqkit.runs import event_files, plots
+from seqkit.runs.board_series import EVALUATED, add_derived, series_of
 
 summaries: Any = _summary  # its functions have no types
 
@@ -30,6 +32,77 @@ MAX_VALUES = 1_000_000
 
 MAX_ROWS = 200
 """A table has at most this many rows."""
+
+
+REPEATS = 6
+"""An evaluation is written at this many consecutive steps, of which the last is its own.
+
+TensorBoard draws a moving average, by default with a weight of 0.6 for what was before, and of few points that is far
+from any of them. After six equal points 5 % of the way is left.
+"""
+
+
+class _EventFolder:
+    """The event files of one run of TensorBoard, each (tag, step) in them once.
+
+    Args:
+        folder: made if it is not there.
+        purge_step: points at this step or later are removed first.
+    """
+
+    def __init__(self, folder: Path, purge_step: int | None) -> None:
+        self.folder = folder
+        self._writer: event_files.Writer | None = None
+        self._purge: int | None = None
+        self._duplicates = event_files.DuplicateFilter()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.rewind(None if purge_step is None else purge_step - 1)
+
+    @property
+    def last_steps(self) -> Mapping[str, int]:
+        """{tag: the step of its last point}."""
+        return self._duplicates.last_steps
+
+    def rewind(self, step: int | None) -> None:
+        """Remove all points after `step` (None: none), before they are written again."""
+        self.close()
+        # A TensorBoard that watches has the old points in memory; the next file begins with a request to drop them.
+        self._purge = None if step is None else step + 1
+
+        def rewrite() -> None:
+            self._duplicates = event_files.rewrite(self.folder, step)
+
+        self._guarded(rewrite)
+
+    def add(self, step: int, summary: Summary) -> None:
+        """Write what has no point at this or a later step."""
+        new = self._duplicates.drop_written(summary, step)
+        if new is None:
+            return
+
+        def write() -> None:
+            if self._writer is None:
+                self._writer = event_files.Writer(self.folder, self._purge)
+            self._writer.add(new, step)
+
+        self._guarded(write)
+
+    def flush(self) -> None:
+        if self._writer is not None:
+            self._guarded(self._writer.flush)
+            self._guarded(lambda: atomic.sync(event_files.paths(self.folder)[-1]))
+            self._guarded(lambda: atomic.sync_folder(self.folder))
+
+    def close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._guarded(writer.flush)
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            raise atomic.write_error(error, self.folder) from error
 
 
 class Board:
@@ -44,31 +117,38 @@ class Board:
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         self.folder = folder
-        self._writer: event_files.Writer | None = None
-        self._purge: int | None = None
-        self._duplicates = event_files.DuplicateFilter()
-        folder.mkdir(parents=True, exist_ok=True)
-        self.rewind(None if purge_step is None else purge_step - 1)
+        self._purge_step = purge_step
+        self._root = _EventFolder(folder, purge_step)
+        self._runs = {
+            subfolder.name: _EventFolder(subfolder, purge_step) for subfolder in event_files.subfolders(folder)
+        }
 
     def rewind(self, step: int | None) -> None:
         """Remove all points after `step` (None: none), before they are written again."""
-        self._close()
-        # A TensorBoard that watches has the old points in memory; the next file begins with a request to drop them.
-        self._purge = None if step is None else step + 1
+        for run in (self._root, *self._runs.values()):
+            run.rewind(step)
 
-        def rewrite() -> None:
-            self._duplicates = event_files.rewrite(self.folder, step)
+    def scalars(self, step: int, values: Mapping[str, float], *, run: str | None = None) -> None:
+        """One number per metric, each to its curve.
 
-        self._guarded(rewrite)
-
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One number per tag."""
-        for tag, value in values.items():
-            self._add(step, summaries.scalar(tag, float(value)))
+        Args:
+            step: optimiser step.
+            values: metric, as in metrics.jsonl -> number.
+            run: the run of TensorBoard that they go to, instead of the one that the metric's split says.
+        """
+        for metric, value in add_derived(values).items():
+            series = series_of(metric)
+            series = series if run is None else series._replace(run=run)
+            events = self._run(series.run)
+            first = step
+            if series.run in EVALUATED:
+                first = max(step - REPEATS, events.last_steps.get(series.tag, -1)) + 1
+            for repeated in range(first, step + 1):
+                events.add(repeated, summaries.scalar(series.tag, float(value)))
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Markdown, credentials in URLs masked. For text from data or from a file use `source` or `table`."""
-        self._add(step, summaries.text(tag, printable(scrub_urls(markdown))))
+        self._root.add(step, summaries.text(tag, printable(scrub_urls(markdown))))
 
     def source(self, tag: str, text: str, step: int = 0) -> None:
         """Text as it is, in a fixed-width block: a recipe, a report."""
@@ -82,7 +162,7 @@ class Board:
 
     def picture(self, tag: str, pixels: np.ndarray, step: int) -> None:
         """(height, width, 3) uint8."""
-        self._add(step, summaries.image(tag, pixels, dataformats="HWC"))
+        self._root.add(step, summaries.image(tag, pixels, dataformats="HWC"))
 
     def confusion(self, tag: str, labels: Sequence[str], counts: np.ndarray, step: int) -> None:
         """(C,) labels and (C, C) counts, rows true, columns predicted: see `seqkit.runs.plots.draw_confusion`."""
@@ -96,7 +176,7 @@ class Board:
         for tag, tensor in tensors.items():
             values = _sample(tensor)
             if values.size:
-                self._add(step, summaries.histogram(tag, values, _BINS))
+                self._root.add(step, summaries.histogram(tag, values, _BINS))
 
     def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """The custom charts: category -> title of a chart -> regular expressions of the tags on it."""
@@ -104,60 +184,42 @@ class Board:
             category: {title: ["Multiline", list(tags)] for title, tags in titles.items()}
             for category, titles in charts.items()
         }
-        self._add(0, summaries.custom_scalars(layout))
+        self._root.add(0, summaries.custom_scalars(layout))
 
-    def hparams(self, values: Mapping[str, Any], metrics: Mapping[str, float], step: int | None = None) -> None:
-        """The run's hyperparameters and final metrics, for the table that compares runs, in this same folder.
+    def hparams(self, values: Mapping[str, Any]) -> None:
+        """The run's hyperparameters, for the table that compares runs. Its scores are those of the runs' curves.
+
+        No list of columns is written: without one, TensorBoard itself puts the options that differ first.
 
         Args:
             values: flat, dotted key -> value; other types than numbers, booleans and text are written as text.
-            metrics: flat; written as `hparam/<name>`.
-            step: of the metrics; None: the last step of any point.
         """
-        step = max(self._duplicates.last_steps.values(), default=0) if step is None else step
-        plain = {key: _hparam(value) for key, value in values.items()}
-        finals = {f"hparam/{name}": float(value) for name, value in metrics.items()}
-        for summary in summaries.hparams(plain, finals):
-            self._add(step, summary)
-        self.scalars(step, finals)
+        _, started, _ = summaries.hparams({key: _hparam(value) for key, value in values.items()}, {})
+        self._root.add(0, started)
+
+    def finish(self) -> None:
+        """Say in the table of runs that this one has ended."""
+        _, _, ended = summaries.hparams({}, {})
+        self._root.add(0, ended)
 
     def flush(self) -> None:
         """Make everything durable: before a checkpoint is saved, which must not be newer than the points."""
-        if self._writer is not None:
-            self._guarded(self._writer.flush)
-            self._guarded(lambda: atomic.sync(event_files.paths(self.folder)[-1]))
-            self._guarded(lambda: atomic.sync_folder(self.folder))
+        for run in (self._root, *self._runs.values()):
+            run.flush()
 
     def close(self) -> None:
-        """Flush and close the file. A later write begins a new one."""
-        self._close()
+        """Flush and close the files. A later write begins new ones."""
+        for run in (self._root, *self._runs.values()):
+            run.close()
 
-    def _add(self, step: int, summary: Summary) -> None:
-        new = self._duplicates.drop_written(summary, step)
-        if new is None:
-            return
-
-        def write() -> None:
-            if self._writer is None:
-                self._writer = event_files.Writer(self.folder, self._purge)
-            self._writer.add(new, step)
-
-        self._guarded(write)
-
-    def _close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            self._guarded(writer.flush)
-
-    def _guarded(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except OSError as error:
-            raise atomic.write_error(error, self.folder) from error
+    def _run(self, name: str) -> _EventFolder:
+        if name not in self._runs:
+            self._runs[name] = _EventFolder(self.folder / name, None)
+        return self._runs[name]
 
 
 def chart_layout(losses: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
-    """The charts that show whether a run learns: a category per task, and one for training itself.
+    """The custom charts for a second look: a category per task, and one for training itself.
 
     Args:
         losses: task -> the name of its loss (`nats`, `loss`).
@@ -166,15 +228,14 @@ def chart_layout(losses: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
     for task, loss in losses.items():
         task_pattern, loss_pattern = re.escape(task), re.escape(loss)
         charts[task] = {
-            f"{loss}: train and dev": [f"^{task_pattern}/(train|dev)/{loss_pattern}$"],
-            "scores on dev": [f"^{task_pattern}/dev/(?!{loss_pattern}$)"],
+            f"{loss}: train and dev": [f"^learning/{task_pattern}/{loss_pattern}$"],
+            "scores": [f"^learning/{task_pattern}/(?!{loss_pattern}$)"],
         }
     charts["training"] = {
-        "learning rate": ["^lr(/|$)"],
-        "gradient norm before clipping": ["^grad/norm$"],
-        "tokens per second": ["^time/tokens_per_s$"],
-        "share of padding": ["^data/padding$"],
+        name: [f"^training/{re.escape(name)}(/|$)"]
+        for name in ("learning rate", "gradient norm before clipping", "share of padding", "epoch")
     }
+    charts["training"]["tokens per second"] = ["^time/tokens_per_s$"]
     return charts
 
 

@@ -20,13 +20,16 @@ MAX_CLASSES = 40
 """Most classes for which a confusion matrix is readable."""
 
 
-def introduce(board: Board, resolved: str, data: Mapping[str, TaskData], model: Model) -> None:
-    """The resolved recipe, and charts that show train and dev together, so that the first look says if it learns."""
+def introduce(
+    board: Board, resolved: str, hyperparameters: Mapping[str, Any], data: Mapping[str, TaskData], model: Model
+) -> None:
+    """What is known before the first step: the resolved recipe, its options as columns, and the custom charts."""
     board.source("recipe", resolved)
+    board.hparams(hyperparameters)
     charts = chart_layout({name: model.head(name).loss_name for name in data})
     for name, task_data in data.items():
         if task_data.task.metric is None:  # the loss is the score, and is on the chart beside it
-            del charts[name]["scores on dev"]
+            del charts[name]["scores"]
     board.layout(charts)
 
 
@@ -39,6 +42,21 @@ def weights_and_gradients(module: nn.Module) -> dict[str, Tensor]:
         if parameter.grad is not None:
             tensors[f"gradients/{tag}"] = gradient_values(parameter.grad.detach())
     return tensors
+
+
+def show_final_scores(board: Board, step: int, best_step: int, scores: Mapping[str, float]) -> None:
+    """The scores of the best checkpoint: a table, and those on test as points on the charts of dev.
+
+    Args:
+        board: the run's.
+        step: the last one.
+        best_step: the checkpoint's.
+        scores: `task/split/score` -> number.
+    """
+    rows = [(*name.split("/", 2), f"{value:.4f}") for name, value in scores.items()]
+    board.table("scores of the best checkpoint", ["task", "split", "score", f"at step {best_step:,}"], rows, step)
+    board.scalars(best_step, {name: value for name, value in scores.items() if "/test/" in name})
+    board.finish()
 
 
 def show_result(board: Board, step: int, data: TaskData, split: str, result: EvaluationResult) -> None:

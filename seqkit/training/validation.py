@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
 from seqkit.inference.evaluate import EvaluationResult, evaluate, is_better, lower_is_better, score_name
+from seqkit.runs.board_series import BEST
 from seqkit.runtime.random_state import preserve_random_state
 from seqkit.training.board_views import show_result
 from seqkit.training.counters import TrainingCounters
@@ -82,6 +83,8 @@ def record_validation(
     counters.evaluated = counters.step
     counters.to_minimise.append(score if lower_is_better(first.task.best) else -score)
     log_values(run, counters.step, counters.epoch, scores)
+    if counters.best_step == counters.step:
+        run.board.scalars(counters.step, scores, run=BEST)
     for name, result in results.items():
         show_result(run.board, counters.step, data[name], selection_split(data[name]), result)
     mark = "  best so far" if counters.best_step == counters.step else ""
@@ -92,6 +95,6 @@ def record_validation(
 
 
 def log_values(run: Run, step: int, epoch: float, values: Mapping[str, float]) -> None:
-    """Write the same numbers to metrics.jsonl and to TensorBoard."""
+    """Write the same numbers to metrics.jsonl and to TensorBoard, which has the epoch as a curve of its own."""
     run.log_metrics(step, values, epoch=epoch)
-    run.board.scalars(step, values)
+    run.board.scalars(step, {**values, "epoch": epoch})

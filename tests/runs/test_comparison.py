@@ -59,7 +59,7 @@ def test_two_equal_runs_are_equal(tmp_path: Path) -> None:
         ),
         (
             {"point": 0.25},
-            "TensorBoard, step 2: t/train/loss is 0.5 in the uninterrupted run and 0.25 in the resumed one",
+            "TensorBoard, step 2: train: learning/t/loss is 0.5 in the uninterrupted run and 0.25 in the resumed one",
         ),
         ({"best": 4}, "state of the last progress.best is 3 in the uninterrupted run and 4 in the resumed one"),
         ({"score": 0.8}, "metrics.json: t/test/accuracy is 0.9 in the uninterrupted run and 0.8 in the resumed one"),
@@ -104,14 +104,14 @@ def test_duplicates_and_leftovers_are_reported(tmp_path: Path) -> None:
     board = Board(tmp_path / "other")
     board.scalars(2, {"t/train/loss": 0.5})
     board.close()
-    (duplicate,) = (tmp_path / "other").iterdir()
-    duplicate.rename(folder / "tb" / duplicate.name.replace("tfevents.", "tfevents.9"))
+    (duplicate,) = (tmp_path / "other" / "train").iterdir()
+    duplicate.rename(folder / "tb" / "train" / duplicate.name.replace("tfevents.", "tfevents.9"))
     for name in (".tmp-1-aa", "checkpoints/.tmp-2-bb", "checkpoints/step-00000001.corrupt"):
         (folder / name).mkdir()
     damaged: RunDigest = comparison.read(folder)
     assert list(comparison.find_differences(uninterrupted, damaged)) == [
         "t/train/loss at step 2 in metrics.jsonl occurs more than once",
-        "t/train/loss at step 2 on TensorBoard occurs more than once",
+        "train: learning/t/loss at step 2 on TensorBoard occurs more than once",
         ".tmp-1-aa was left behind",
         "checkpoints/.tmp-2-bb was left behind",
         "checkpoints/step-00000001.corrupt was left behind",

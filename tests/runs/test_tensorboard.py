@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import itertools
+import math
 import os
 import re
 import warnings
@@ -21,6 +22,7 @@ from torch import nn
 
 from seqkit.errors import RunError
 from seqkit.runs import event_files
+from seqkit.runs.board_series import series_of
 from seqkit.runs.tensorboard import Board, chart_layout
 from seqkit.training.board_views import weights_and_gradients
 
@@ -31,15 +33,16 @@ def read(folder: Path) -> EventAccumulator:
     return events
 
 
-def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
-    return [(event.step, event.value) for event in read(folder).Scalars(tag)]
+def scalars(folder: Path, tag: str, run: str = "train") -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in read(folder / run).Scalars(tag)]
 
 
-def stored(folder: Path) -> list[tuple[str, int]]:
-    """Every (tag, step) in the files with duplicates, as a reader sees them that does not purge."""
+def stored(folder: Path) -> list[tuple[str, str, int]]:
+    """Every (run, tag, step) in the files with duplicates, as a reader sees them that does not purge."""
     return [
-        (value.tag, event.step)
-        for event in event_files.read(*event_files.paths(folder))
+        (run.name, value.tag, event.step)
+        for run in (folder, *event_files.subfolders(folder))
+        for event in event_files.read(*event_files.paths(run))
         for value in event.summary.value
     ]
 
@@ -62,26 +65,55 @@ def text(folder: Path, tag: str) -> str:
 # ---- what is written
 
 
-def test_scalars_come_back_with_their_steps(tmp_path: Path) -> None:
+def test_train_and_dev_of_a_score_are_two_runs_of_one_tag(tmp_path: Path) -> None:
     board = Board(tmp_path / "tb")
     for step in (1, 2, 500):
-        board.scalars(step, {"charlm/train/nats": 1 / step, "lr": 0.5})
-    board.scalars(500, {"charlm/dev/nats": float("nan")})
+        board.scalars(step, {"charlm/train/loss": 1 / step, "lr": 0.5, "time/tokens_per_s": 9.0, "odd/thing": 1.0})
+    board.scalars(500, {"charlm/dev/loss": float("nan"), "ner/dev/span_f1.place": 0.5})
     board.close()
-    assert scalars(board.folder, "charlm/train/nats") == [(1, 1.0), (2, 0.5), (500, pytest.approx(0.002))]
-    assert scalars(board.folder, "lr") == [(1, 0.5), (2, 0.5), (500, 0.5)]
-    ((step, value),) = scalars(board.folder, "charlm/dev/nats")
-    assert step == 500
-    assert np.isnan(value)
+    assert scalars(board.folder, "learning/charlm/loss") == [(1, 1.0), (2, 0.5), (500, pytest.approx(0.002))]
+    assert scalars(board.folder, "training/learning rate") == [(1, 0.5), (2, 0.5), (500, 0.5)]
+    assert len(scalars(board.folder, "time/tokens_per_s")) == len(scalars(board.folder, "training/odd thing")) == 3
+    assert np.isnan([value for _, value in scalars(board.folder, "learning/charlm/loss", "dev")]).all()
+    assert {value for _, value in scalars(board.folder, "per class/ner/span_f1.place", "dev")} == {0.5}
+
+
+def test_a_loss_in_nats_is_shown_in_bits_and_as_perplexity_too(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.scalars(1, {"charlm/train/nats": math.log(4), "other/train/nats": 1e6})
+    board.close()
+    assert scalars(tmp_path, "learning/charlm/bits") == [(1, pytest.approx(2.0))]
+    assert scalars(tmp_path, "learning/charlm/perplexity") == [(1, pytest.approx(4.0))]
+    assert scalars(tmp_path, "learning/other/perplexity") == [(1, math.inf)]
+
+
+@pytest.mark.parametrize("steps", [[10, 20, 30, 40], [1, 2, 3, 4], [3, 9, 10, 400]])
+def test_the_smoothed_curve_of_few_evaluations_stays_near_them(steps: list[int], tmp_path: Path) -> None:
+    board, values = Board(tmp_path), [0.1, 0.5, 0.4, 0.9]
+    for step, value in zip(steps, values, strict=True):
+        board.scalars(step, {"t/dev/accuracy": value})
+    board.close()
+    points = scalars(tmp_path, "learning/t/accuracy", "dev")
+    assert [step for step, _ in points] == sorted({step for step, _ in points})
+    assert [dict(points)[step] for step in steps] == [pytest.approx(value) for value in values]
+    smoothed, weight = 0.0, 0.0
+    shown: dict[int, float] = {}
+    for step, value in points:  # the moving average as TensorBoard draws it
+        smoothed, weight = 0.6 * smoothed + 0.4 * value, 0.6 * weight + 0.4
+        shown[step] = smoothed / weight
+    gaps = np.diff([0, *steps])
+    for step, value, gap in zip(steps, values, gaps, strict=True):
+        if gap > 6:
+            assert abs(shown[step] - value) < 0.03
 
 
 def test_flush_shows_it_to_a_reader_at_once(tmp_path: Path) -> None:
     board = Board(tmp_path)
     board.flush()  # nothing yet, and no empty file either
-    assert event_files.paths(tmp_path) == []
+    assert event_files.paths(tmp_path) == event_files.subfolders(tmp_path) == []
     board.scalars(1, {"x": 1.0})
     board.flush()
-    assert scalars(tmp_path, "x") == [(1, 1.0)]
+    assert scalars(tmp_path, "training/x") == [(1, 1.0)]
     board.close()
 
 
@@ -98,19 +130,20 @@ def test_the_chart_layout_puts_train_and_dev_on_one_chart(tmp_path: Path) -> Non
     }
 
     def shown(chart: tuple[str, str]) -> set[str]:
-        tasks, splits = ("ner.de", "nerxde", "charlm"), ("train", "dev", "test")
-        names = ("loss", "nats", "span_f1", "loss_x")
-        tags = ["/".join(parts) for parts in itertools.product(tasks, splits, names)]
-        tags += ["lr", "lr/group0", "lrx", "grad/norm", "time/tokens_per_s", "data/padding"]
+        tasks, names = ("ner.de", "nerxde", "charlm"), ("loss", "nats", "span_f1", "loss_x")
+        metrics = ["/".join(parts) for parts in itertools.product(tasks, ("train", "dev", "test"), names)]
+        metrics += ["lr", "lr/group0", "lrx", "grad/norm", "time/tokens_per_s", "data/padding", "epoch"]
+        tags = {series_of(metric).tag for metric in metrics}
         return {tag for tag in tags if any(re.match(pattern, tag) for pattern in charts[chart])}
 
-    assert shown(("ner.de", "loss: train and dev")) == {"ner.de/train/loss", "ner.de/dev/loss"}
-    assert shown(("charlm", "nats: train and dev")) == {"charlm/train/nats", "charlm/dev/nats"}
-    assert shown(("ner.de", "scores on dev")) == {"ner.de/dev/nats", "ner.de/dev/span_f1", "ner.de/dev/loss_x"}
-    assert shown(("training", "learning rate")) == {"lr", "lr/group0"}
-    assert shown(("training", "gradient norm before clipping")) == {"grad/norm"}
+    assert shown(("ner.de", "loss: train and dev")) == {"learning/ner.de/loss"}
+    assert shown(("charlm", "nats: train and dev")) == {"learning/charlm/nats"}
+    assert shown(("ner.de", "scores")) == {f"learning/ner.de/{name}" for name in ("nats", "span_f1", "loss_x")}
+    assert shown(("training", "learning rate")) == {"training/learning rate"}
+    assert shown(("training", "gradient norm before clipping")) == {"training/gradient norm before clipping"}
     assert shown(("training", "tokens per second")) == {"time/tokens_per_s"}
-    assert shown(("training", "share of padding")) == {"data/padding"}
+    assert shown(("training", "share of padding")) == {"training/share of padding"}
+    assert shown(("training", "epoch")) == {"training/epoch"}
     assert [category.title for category in layout.category] == ["ner.de", "charlm", "training"]
 
 
@@ -230,14 +263,13 @@ def test_a_histogram_of_very_many_values_is_sampled(tmp_path: Path, monkeypatch:
     assert event.histogram_value.max > 950
 
 
-def test_hparams_are_in_the_same_folder(tmp_path: Path) -> None:
+def test_hyperparameters_are_one_row_with_the_scores_of_the_curves(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    board.scalars(30, {"x": 1.0})
     values = {"train.lr": 1e-3, "encoder.use": "lstm", "encoder.layers": 2, "bidirectional": True, "clip": None}
-    board.hparams(values, {"s/test/accuracy": 0.9})
+    board.hparams(values)
+    board.scalars(30, {"s/dev/accuracy": 0.9})
+    board.finish()
     board.close()
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [], "no second run beside the first"
-    assert len(event_files.paths(tmp_path)) == 1
     events = read(tmp_path)
     started = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     info = plugin_data_pb2.HParamsPluginData.FromString(started).session_start_info.hparams
@@ -245,10 +277,10 @@ def test_hparams_are_in_the_same_folder(tmp_path: Path) -> None:
     assert info["encoder.use"].string_value == "lstm"
     assert info["bidirectional"].string_value == "true"
     assert info["clip"].string_value == "None"
-    experiment = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
-    infos = plugin_data_pb2.HParamsPluginData.FromString(experiment).experiment.metric_infos
-    assert [metric.name.tag for metric in infos] == ["hparam/s/test/accuracy"]
-    assert scalars(tmp_path, "hparam/s/test/accuracy") == [(30, pytest.approx(0.9))]
+    assert events.SummaryMetadata("_hparams_/session_end_info")
+    assert events.Tags()["scalars"] == [], "scores are not written a second time"
+    with pytest.raises(KeyError):  # a list of columns would keep TensorBoard from showing first what differs
+        events.SummaryMetadata("_hparams_/experiment")
 
 
 # ---- each (tag, step) once
@@ -256,22 +288,24 @@ def test_hparams_are_in_the_same_folder(tmp_path: Path) -> None:
 
 def log(board: Board, step: int) -> None:
     """What a loop writes at a step: a function of the step alone, as in a run that resumes exactly."""
-    board.scalars(step, {"train/loss": 1 / step, "lr": step / 100})
+    board.scalars(step, {"t/train/loss": 1 / step, "lr": step / 100})
     if step % 10 == 0:
-        board.scalars(step, {"dev/loss": 2 / step})
+        board.scalars(step, {"t/dev/loss": 2 / step})
         board.table("samples", ["x"], [[step]], step)
         board.histograms(step, {"w": torch.full((3,), float(step))})
 
 
 def begin(board: Board) -> None:
     board.source("recipe", "seed: 1")
+    board.hparams({"a": 1})
     board.layout(chart_layout({"t": "loss"}))
 
 
-def content(folder: Path) -> list[tuple[str, int, bytes]]:
+def content(folder: Path) -> list[tuple[str, str, int, bytes]]:
     return sorted(
-        (value.tag, event.step, value.SerializeToString(deterministic=True))
-        for event in event_files.read(*event_files.paths(folder))
+        ("" if run == folder else run.name, value.tag, event.step, value.SerializeToString(deterministic=True))
+        for run in (folder, *event_files.subfolders(folder))
+        for event in event_files.read(*event_files.paths(run))
         for value in event.summary.value
     )
 
@@ -281,7 +315,7 @@ def test_twenty_crashes_leave_what_one_clean_run_leaves(tmp_path: Path) -> None:
     begin(clean)
     for step in range(1, 101):
         log(clean, step)
-    clean.hparams({"a": 1}, {"m": 2.0})
+    clean.finish()
     clean.close()
 
     folder, saved, rng = tmp_path / "killed", 0, np.random.default_rng(0)
@@ -292,22 +326,25 @@ def test_twenty_crashes_leave_what_one_clean_run_leaves(tmp_path: Path) -> None:
         for step in range(saved + 1, reached + 1):
             log(board, step)
         board.flush()
-        # Killed: the writer does not close its file, and its last record is incomplete.
-        with event_files.paths(folder)[-1].open("ab") as stream:
-            stream.write(b"\x18\x00\x00\x00\x00\x00\x00\x00\xa3\x7f\x4b\x22\x09" if crash % 2 else b"\x18")
+        # Killed: the writer does not close its files, and their last records are incomplete.
+        for run in (folder, *event_files.subfolders(folder)):
+            with event_files.paths(run)[-1].open("ab") as stream:
+                stream.write(b"\x18\x00\x00\x00\x00\x00\x00\x00\xa3\x7f\x4b\x22\x09" if crash % 2 else b"\x18")
         board.close()
         saved = max(saved, reached - int(rng.integers(0, 10)))
     board = Board(folder, purge_step=saved + 1)
     for step in range(saved + 1, 101):
         log(board, step)
-    board.hparams({"a": 1}, {"m": 2.0})
+    board.finish()
     board.close()
     assert len(stored(folder)) == len(set(stored(folder)))
     ours, theirs = content(folder), content(folder.parent / "clean")
-    timed = "_hparams_"  # these carry the time at which the run ended
-    assert [row for row in ours if timed not in row[0]] == [row for row in theirs if timed not in row[0]]
-    assert [row[:2] for row in ours] == [row[:2] for row in theirs]
-    assert not [path for path in folder.iterdir() if path not in event_files.paths(folder)]
+    timed = "_hparams_"  # these may carry a time
+    assert [row for row in ours if timed not in row[1]] == [row for row in theirs if timed not in row[1]]
+    assert [row[:3] for row in ours] == [row[:3] for row in theirs]
+    for run in (folder, *event_files.subfolders(folder)):
+        files = [path for path in run.iterdir() if path.is_file()]
+        assert sorted(files) == event_files.paths(run), "no temporary file is left"
 
 
 def test_a_step_that_is_written_is_not_written_again(tmp_path: Path) -> None:
@@ -319,8 +356,8 @@ def test_a_step_that_is_written_is_not_written_again(tmp_path: Path) -> None:
     again.scalars(5, {"x": 4.0})
     again.scalars(6, {"x": 5.0})
     again.close()
-    assert scalars(tmp_path, "x") == [(5, 1.0), (6, 5.0)]
-    assert scalars(tmp_path, "y") == [(5, 3.0)]
+    assert scalars(tmp_path, "training/x") == [(5, 1.0), (6, 5.0)]
+    assert scalars(tmp_path, "training/y") == [(5, 3.0)]
 
 
 def test_a_board_can_go_back_while_it_is_open(tmp_path: Path) -> None:
@@ -330,7 +367,7 @@ def test_a_board_can_go_back_while_it_is_open(tmp_path: Path) -> None:
     board.rewind(1)
     board.scalars(2, {"x": 20.0})
     board.close()
-    assert scalars(tmp_path, "x") == [(1, 1.0), (2, 20.0)]
+    assert scalars(tmp_path, "training/x") == [(1, 1.0), (2, 20.0)]
 
 
 def test_a_tensorboard_that_watches_sees_no_duplicates(tmp_path: Path) -> None:
@@ -338,13 +375,13 @@ def test_a_tensorboard_that_watches_sees_no_duplicates(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         board.scalars(step, {"x": float(step)})
     board.flush()
-    watching = read(tmp_path)
-    assert [event.step for event in watching.Scalars("x")] == [1, 2, 3]
+    watching = read(tmp_path / "train")
+    assert [event.step for event in watching.Scalars("training/x")] == [1, 2, 3]
     board.rewind(2)
     board.scalars(3, {"x": 30.0})
     board.flush()
     watching.Reload()
-    assert [(event.step, event.value) for event in watching.Scalars("x")] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    assert [(event.step, event.value) for event in watching.Scalars("training/x")] == [(1, 1.0), (2, 2.0), (3, 30.0)]
     board.close()
 
 
@@ -363,5 +400,5 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(RunError, match=r"disk full: have .* in "):
         Board(tmp_path)
     monkeypatch.undo()
-    assert scalars(tmp_path, "x") == [(1, 1.0)]
-    assert len(list(tmp_path.iterdir())) == 1
+    assert scalars(tmp_path, "training/x") == [(1, 1.0)]
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]

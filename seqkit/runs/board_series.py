@@ -1,0 +1,64 @@
+"""Which curve a number belongs to on TensorBoard: its run (a subfolder of `tb/`) and its tag.
+
+TensorBoard overlays the runs of one tag in one chart, gives each run its own colour, sorts tags by name, and unfolds
+the first two groups. So train and dev of one quantity have one tag and two runs, and what is looked at first sorts
+first: `learning/` (losses and scores), then `per class/`, `time/` and `training/`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+TRAIN, DEV, BEST, TEST = "train", "dev", "best", "test"
+"""The runs: while training, at each evaluation, at each evaluation that is the best so far, and at the end."""
+
+EVALUATED = (DEV, BEST, TEST)
+"""Runs whose points are evaluations, of which there may be few."""
+
+NAMES = {
+    "lr": "learning rate",
+    "grad/norm": "gradient norm before clipping",
+    "data/padding": "share of padding",
+    "train/skipped": "steps skipped",
+    "train/rollbacks": "rollbacks",
+}
+"""Numbers about training as a whole, with the names that their charts have."""
+
+
+class Series(NamedTuple):
+    """A curve: `run` is a subfolder of `tb/`, `tag` the chart's name."""
+
+    run: str
+    tag: str
+
+
+def series_of(metric: str) -> Series:
+    """The curve of a metric of metrics.jsonl.
+
+    `<task>/<split>/<score>` goes to `learning/<task>/<score>` of the run `<split>`, and a score of one class
+    (`span_f1.place`) to `per class/`; `time/...` stays as it is, and everything else is a chart of the group
+    `training/`, all in the run `train`.
+    """
+    if metric in NAMES:
+        return Series(TRAIN, f"training/{NAMES[metric]}")
+    group, _, rest = metric.partition("/")
+    if group == "time":
+        return Series(TRAIN, metric)
+    split, _, score = rest.partition("/")
+    if split in (TRAIN, DEV, TEST) and score:
+        return Series(split, f"{'per class' if '.' in score else 'learning'}/{group}/{score}")
+    return Series(TRAIN, f"training/{metric.replace('/', ' ')}")
+
+
+def add_derived(values: Mapping[str, float]) -> dict[str, float]:
+    """The values, and beside each loss in nats what it is in bits and as a perplexity."""
+    derived: dict[str, float] = {}
+    for name, value in values.items():
+        derived[name] = value
+        if name.endswith("/nats"):
+            stem = name.removesuffix("nats")
+            derived[stem + "bits"] = value / math.log(2)
+            derived[stem + "perplexity"] = math.exp(value) if value < 700 else math.inf
+    return derived
