@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,14 @@ from seqkit.errors import UsageError
 
 if TYPE_CHECKING:
     from seqkit.recipe import Recipe
+    from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
 
 
 @click.command("run")
 @click.argument("recipe", required=False)
 @SET
-@click.option("--out", type=NewRunFolder(), help="The run folder. Default: runs/<recipe>-<time>-<hash>.")
+@click.option("--out", type=NewRunFolder(), help="The run folder. Default: runs/<recipe>-<overrides>-<time>-<hash>.")
 @click.option("--resume", type=UserPath(exists=True, file_okay=False), help="Continue this run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
 @click.option(
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 @QUIET
 @STRICT
 @click.option("--offline", is_flag=True, help="Download nothing.")
+@click.option("--tensorboard", is_flag=True, help="Start TensorBoard on 127.0.0.1 and print its address.")
 def command(
     recipe: str | None,
     sets: tuple[str, ...],
@@ -42,6 +45,7 @@ def command(
     quiet: bool,
     strict: bool,
     offline: bool,
+    tensorboard: bool,
 ) -> None:
     """Train RECIPE: a file, or the name of a recipe that comes with seqkit.
 
@@ -89,13 +93,35 @@ def command(
             if resume is not None:
                 run = Run.resume(resume)
             else:
-                run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out)
+                run = Run.create(
+                    checked.name, text=checked.text, resolved=checked.resolved(), out=out, overrides=sets
+                )
             progress.say(f"run folder: {run.folder}")
             resumption = Resumption(sets, accept_changes) if resume is not None else False
+            address = _show_tensorboard(run, progress, start=tensorboard)
             result = run_recipe(checked, run, progress, resume=resumption, strict=strict, stop=stop)
         stop.check("stopped after everything was trained and written; nothing is left to resume")
     _show_scores(checked, result.folder, result.scores, result.best_step, as_json)
+    if address is not None and sys.stdin.isatty():
+        echo(f"TensorBoard stays at {address} until you press Enter", err=True)
+        sys.stdin.readline()
     _check_result(checked, result.scores, result.warnings, strict=strict)
+
+
+def _show_tensorboard(run: Run, progress: Progress, *, start: bool) -> str | None:
+    """Say how to watch the run. If `start`, start TensorBoard for as long as this command runs; return its address."""
+    from seqkit.cli.tensorboard import serve, watch_command
+    from seqkit.errors import RunError
+
+    if start:
+        try:
+            address = click.get_current_context().with_resource(serve(run.folder.parent))
+            progress.say(f"TensorBoard: {address}")
+            return address
+        except RunError as error:  # the training is worth more
+            progress.warn(f"warning: {error}")
+    progress.say(f"watch it: {watch_command(run.folder)}")
+    return None
 
 
 def asks_for_more(flag: str) -> bool:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,9 @@ _SETUP_FILES = {"status.json", "recipe.yaml", "plugins.json", "git.json", "envir
 
 _PREPARATION_FILES = {"resolved.yaml", "run.log", "data.json", "fields.json", "origin.json"}
 """What is written beside them before training."""
+
+MAX_LABELS = 4
+"""At most this many overrides are part of a new folder's name."""
 
 PREPARING: Final = "preparing"
 """The stage of a run that has not come to its first step."""
@@ -90,11 +94,12 @@ def _check_empty(folder: Path) -> None:
         raise UsageError(f"--out {folder}: {message}; choose a new folder, or use --resume")
 
 
-def claim_new(root: Path, name: str, resolved: str) -> Path:
-    """Claim a new folder under `root`: recipe, time and hash, with a number if the name is in use."""
+def claim_new(root: Path, name: str, resolved: str, overrides: Sequence[str] = ()) -> Path:
+    """Claim a new folder under `root`: recipe, overrides, time and hash, with a number if the name is in use."""
     root.mkdir(parents=True, exist_ok=True)
     minute = datetime.now(UTC).strftime("%Y%m%dT%H%MZ")
-    stem = f"{slug(name)}-{minute}-{hashlib.sha256(atomic.encode(resolved)).hexdigest()[:6]}"
+    labels = [label for flag in overrides if (label := override_label(flag))][:MAX_LABELS]
+    stem = "-".join([slug(name), *labels, minute, hashlib.sha256(atomic.encode(resolved)).hexdigest()[:6]])
     for number in itertools.count(1):
         folder = root / (stem if number == 1 else f"{stem}-{number}")
         try:
@@ -139,6 +144,17 @@ def _is_left_status(path: Path) -> bool:
 def first_status() -> str:
     """The content of `status.json` that claims a folder: enough to tell whether its process is still alive."""
     return json.dumps({"state": "created", "heartbeat": timestamp(), **this_process()}) + "\n"
+
+
+def override_label(flag: str) -> str:
+    """What a `--set` flag is called in a folder's name: `lr=0.01` for `train.optimizer.lr=0.01`; "" for `expect`.
+
+    At most 24 letters, digits, points and equals signs, so that it is a safe part of any file name.
+    """
+    key, _, value = flag.partition("=")
+    if key.split(".")[0] == "expect":
+        return ""
+    return re.sub(r"[^A-Za-z0-9.=]+", "_", f"{key.rpartition('.')[2]}={value}")[:24].strip("_.")
 
 
 def slug(name: str) -> str:

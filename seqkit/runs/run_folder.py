@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -113,6 +113,7 @@ class Run:
         out: Path | None = None,
         root: Path = NEW_RUNS,
         facts: Mapping[str, JSON] | None = None,
+        overrides: Sequence[str] = (),
     ) -> Self:
         """A new run folder with the recipe, the environment and the state `created` in it.
 
@@ -124,6 +125,7 @@ class Run:
             out: the folder to use; it must not exist or be empty. None: a new one under `root`.
             root: where new folders go if `out` is None.
             facts: `plugins` goes to plugins.json, the rest is added to environment.json.
+            overrides: the `--set` flags, of which a new folder's name tells: `lr=0.01`.
 
         Raises:
             UsageError: `out` exists and is not an empty folder.
@@ -131,7 +133,7 @@ class Run:
         """
         facts = dict(facts or {})
         try:
-            folder = claim(Path(out)) if out is not None else claim_new(Path(root), name, resolved)
+            folder = claim(Path(out)) if out is not None else claim_new(Path(root), name, resolved, overrides)
             run = cls(folder.resolve(), status={})
             run._write_status("created", name=slug(name), started=timestamp(), stage=PREPARING)
             atomic.write(run.folder / "recipe.yaml", _scrub_bytes(text))

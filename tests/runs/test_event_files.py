@@ -39,13 +39,14 @@ def test_a_crash_while_rewriting_loses_and_duplicates_nothing(
     last_step: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first rewrite is stopped at each of its system calls; the second one repairs everything."""
-    expected = [("x", step) for step in range(1, 6) if last_step is None or step <= last_step]
+    expected = [("training/x", step) for step in range(1, 6) if last_step is None or step <= last_step]
     calls = ["fsync", "replace", "unlink", "open"]
     for broken in calls:
         for number in (1, 2, 3):
-            folder = tmp_path / f"{broken}{number}"
+            board_folder = tmp_path / f"{broken}{number}"
+            folder = board_folder / "train"
             for steps in ((1, 2), (3, 4, 5)):
-                board = Board(folder)
+                board = Board(board_folder)
                 for step in steps:
                     board.scalars(step, {"x": float(step)})
                 board.close()
@@ -58,7 +59,7 @@ def test_a_crash_while_rewriting_loses_and_duplicates_nothing(
             assert set(expected) <= set(stored(folder)), "nothing is lost at any moment"
             duplicates = event_files.rewrite(folder, last_step)
             assert sorted(stored(folder)) == expected
-            assert duplicates.last_steps == ({"x": expected[-1][1]} if expected else {})
+            assert duplicates.last_steps == ({"training/x": expected[-1][1]} if expected else {})
             assert sorted(folder.iterdir()) == event_files.paths(folder), "no temporary file is left"
 
 
@@ -67,14 +68,14 @@ def test_a_flipped_bit_costs_the_records_after_it_and_nothing_else(tmp_path: Pat
     for step in range(1, 20):
         board.scalars(step, {"x": float(step)})
     board.close()
-    (path,) = event_files.paths(tmp_path)
+    (path,) = event_files.paths(tmp_path / "train")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
     board = Board(tmp_path)
     board.scalars(20, {"x": 20.0})
     board.close()
-    steps = [step for _, step in stored(tmp_path)]
+    steps = [step for _, step in stored(tmp_path / "train")]
     assert steps[-1] == 20
     assert steps[:-1] == list(range(1, len(steps)))
     assert 3 < len(steps) < 19

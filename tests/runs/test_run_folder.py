@@ -21,7 +21,7 @@ from seqkit.errors import Interrupted, RunError, UsageError
 from seqkit.io import atomic
 from seqkit.runs import claim
 from seqkit.runs import run_folder as run_module
-from seqkit.runs.claim import slug
+from seqkit.runs.claim import override_label, slug
 from seqkit.runs.run_folder import Run
 
 TEXT = b"# a recipe\nseed: 1\r\n"
@@ -141,6 +141,30 @@ def test_no_name_leaves_the_root(name: str, tmp_path: Path, monkeypatch: pytest.
     assert folder.name.replace("-", "").isalnum()
     assert folder.name.isascii()
     assert not folder.name.startswith("-")
+
+
+@pytest.mark.parametrize(
+    ("flag", "label"),
+    [
+        ("train.optimizer.lr=0.01", "lr=0.01"),
+        ("encoder={use: gru}", "encoder=_use_gru"),
+        ("expect={}", ""),
+        ("tasks.mood.folder=/home/me/my data", "folder=_home_me_my_data"),
+        ("a.b=../../etc/passwd", "b=.._.._etc_passwd"),
+        ("a.b=日本語", "b="),
+        ("train.epochs=" + "1" * 100, "epochs=" + "1" * 17),
+    ],
+)
+def test_an_override_is_part_of_a_new_folder_name(flag: str, label: str, tmp_path: Path) -> None:
+    assert override_label(flag) == label
+    run = Run.create("ner", text=b"", resolved="", root=tmp_path, overrides=[flag])
+    assert run.folder.parent == tmp_path.resolve()
+    assert run.folder.name.startswith(f"ner-{label}-20" if label else "ner-20")
+
+
+def test_few_overrides_are_part_of_the_name(tmp_path: Path) -> None:
+    run = Run.create("ner", text=b"", resolved="", root=tmp_path, overrides=[f"train.x{n}=1" for n in range(9)])
+    assert run.folder.name.startswith("ner-x0=1-x1=1-x2=1-x3=1-20")
 
 
 CROWD = """
