@@ -93,9 +93,7 @@ def command(
             if resume is not None:
                 run = Run.resume(resume)
             else:
-                run = Run.create(
-                    checked.name, text=checked.text, resolved=checked.resolved(), out=out, overrides=sets
-                )
+                run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out, overrides=sets)
             progress.say(f"run folder: {run.folder}")
             resumption = Resumption(sets, accept_changes) if resume is not None else False
             address = _show_tensorboard(run, progress, start=tensorboard)
