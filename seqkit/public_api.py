@@ -67,6 +67,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "json_array",
         "jsonl",
         "lines",
+        "list_files",
         "missing_split_file",
         "numbered",
         "parallel",

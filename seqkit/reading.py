@@ -74,6 +74,18 @@ class Columns:
     header: bool = False
     first: tuple[str, ...] = ()
 
+    def join(self, other: Columns) -> Columns | None:
+        """What both say of one file; None: they contradict each other, so they are of different files."""
+        sides = {**self.used, **other.used}
+        used = {side: sides[side] for side in sorted(sides, key=lambda side: (side != "input", side != "target"))}
+        columns = [{*table.used.values(), *table.unused} for table in (self, other)]
+        contradict = any(self.used.get(side, column) != column for side, column in other.used.items())
+        firsts = {table.first for table in (self, other) if table.first}
+        if contradict or columns[0] != columns[1] or self.header != other.header or len(firsts) > 1:
+            return None
+        unused = [column for column in self.unused if column not in other.used.values()]
+        return Columns(used, tuple(unused), self.header, next(iter(firsts), ()))
+
 
 @final
 @dataclass(slots=True)
@@ -95,12 +107,18 @@ class Reading:
     remarks: list[str] = field(default_factory=list)
 
     def add_table(self, file: str, table: Columns) -> None:
-        """Keep the columns of a file; of two different files with one name, the second is numbered."""
-        name, number = file, 1
-        while name in self.tables and self.tables[name] != table:
+        """Keep the columns of a file. What is said of other columns of the same file is joined to it; of two different
+        files with one name, the second is numbered.
+        """
+        name, number, joined = file, 1, table
+        while (known := self.tables.get(name)) is not None:
+            both = known.join(table)
+            if both is not None:
+                joined = both
+                break
             number += 1
             name = f"{file} ({number})"
-        self.tables[name] = table
+        self.tables[name] = joined
 
     def join(self, later: Reading) -> None:
         """Add what another pass reported."""

@@ -103,7 +103,7 @@ def charlm(
         best="nats",
         splits=tuple(split for split in SPLITS if split in (*split_text.splits, *own_files)),
         window=window,
-        files=lambda split: text_files(own_files[split], tell=False) if split in own_files else corpus.files(),
+        files=lambda split: text_files(own_files[split]) if split in own_files else corpus.files(),
         about=corpus.about() | {"split": split_text.about(), **{split: str(path) for split, path in own_files.items()}},
         read_file=read_file,
         suffixes=(".txt", ""),

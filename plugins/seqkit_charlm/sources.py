@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from seqkit import DataError, Dataset, File, Problem, fetch, readers
-from seqkit.reading import report_left_out
 from seqkit_charlm.splits import Document
 
 _COMMIT = "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
@@ -53,7 +52,7 @@ class Corpus:
     def files(self) -> Sequence[Path]:
         """The files that the text is read from."""
         if self.file is not None:
-            return text_files(self.file, tell=False)
+            return text_files(self.file)
         if self.source == "python-docs":
             import pydoc_data.topics
 
@@ -86,8 +85,8 @@ def documents_of(path: Path, encoding: str = "utf-8") -> list[Document]:
     return documents
 
 
-def text_files(path: Path, *, tell: bool = True) -> list[Path]:
-    """The file, or the files `*.txt` (perhaps compressed) of a folder and of those in it; `tell`: report the others.
+def text_files(path: Path) -> list[Path]:
+    """The file, or the files `*.txt` (perhaps compressed) of a folder and of those in it; all others are reported.
 
     Raises:
         DataError: there is no such file or folder, or it has no text files.
@@ -96,23 +95,7 @@ def text_files(path: Path, *, tell: bool = True) -> list[Path]:
         raise DataError(Problem(str(path), "there is no such file or folder"))
     if not path.is_dir():
         return [path]
-    files = []
-    for file in sorted(file for file in path.rglob("*") if not file.is_dir()):
-        relative = file.relative_to(path)
-        if any(part.startswith(".") for part in relative.parts):
-            kind = "hidden file"
-        elif not file.is_file():
-            kind = "link that leads nowhere, or something that is no file"
-        elif file.name.lower().endswith(_TEXT_SUFFIXES):
-            files.append(file)
-            continue
-        else:
-            kind = f"file that is not text ({file.suffix.lower() or 'no suffix'})"
-        if tell:
-            report_left_out(kind, str(relative))
+    files = readers.list_files(path, (".txt",))
     if not files:
         raise DataError(Problem(str(path), "there is no file *.txt in this folder"))
     return files
-
-
-_TEXT_SUFFIXES = (".txt", ".txt.gz", ".txt.xz", ".txt.bz2")

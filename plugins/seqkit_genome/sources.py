@@ -313,19 +313,32 @@ def read_other(path: Path, split: str | None, labelled: bool, reader: SequenceRe
     if split is not None:
         raise UsageError(f"--split: {path} has no splits; all of it is scored")
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-        known = [file for file in files if Path(_without_compression(file.name)).suffix.lower() in SUFFIXES]
-        if not known:
-            hint = "it should have a file for each class, such as enhancer.fa"
-            raise DataError(Problem(str(path), "has no file of sequences", hint))
-        labels = [Path(_without_compression(file.name)).stem for file in known]
-        return (example for file, label in zip(known, labels, strict=True) for example in reader.read(file, label))
+        return _read_folder(path, reader)
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))
     if not labelled:
         return reader.read_inputs(path)
     reader.check(path.name, False)
     return reader.read(path, None)
+
+
+def _read_folder(path: Path, reader: SequenceReader) -> Iterator[Example]:
+    """The examples of the files of a folder, each called after its class; all else in it is reported."""
+    count = 0
+    for file in sorted(path.iterdir()):
+        suffix = Path(_without_compression(file.name)).suffix.lower()
+        if file.name.startswith("."):
+            report_left_out("hidden file", file.name)
+        elif not file.is_file():
+            report_left_out("folder, or a link that leads nowhere", file.name)
+        elif suffix not in SUFFIXES:
+            report_left_out(f"file that is not of sequences ({suffix or 'no suffix'})", file.name)
+        else:
+            count += 1
+            yield from reader.read(file, Path(_without_compression(file.name)).stem)
+    if not count:
+        hint = "it should have a file for each class, such as enhancer.fa"
+        raise DataError(Problem(str(path), "has no file of sequences", hint))
 
 
 def _existing(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[[], Sequence[tuple[Path, str | None]]]:

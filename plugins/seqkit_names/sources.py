@@ -93,21 +93,17 @@ def languages() -> Source:
 def folder(path: Path) -> Source:
     """A folder of the user's files: `KIND.txt` for each kind of name, one name a line."""
 
-    def read(split: str) -> Iterator[Example]:
-        files = _files_of(path)
-        _report_others(path, files)
-        return _split(files, split)
-
-    return Source(read, lambda split: _files_of(path), {"dataset": str(path)})
+    return Source(lambda split: _split(_files_of(path), split), lambda split: _files_of(path), {"dataset": str(path)})
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """The files of a folder of names. Raises DataError if there are none."""
+    """The files of a folder of names; all else in it is reported. Raises DataError if there are none."""
     paths = sorted(path for path in folder.glob("*.txt") if path.is_file() and not path.name.startswith("."))
     if not paths:
         reason = "there is no file *.txt in this folder" if folder.is_dir() else "there is no such folder"
         hint = "it should have a file for each kind, such as Finnish.txt, with one name a line"
         raise DataError(Problem(str(folder), reason, hint))
+    _report_others(folder, paths)
     return paths
 
 
@@ -134,7 +130,6 @@ def read_other(path: Path, split: str | None) -> Iterator[Example]:
         DataError: there is no such file or folder.
     """
     if path.is_dir():
-        _report_others(path, _files_of(path))
         return _split(_files_of(path), split)
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
-from seqkit import DataError, Problem, readers
+from seqkit import DataError, Example, Flaw, Problem, readers
 from seqkit.readers import Line
-from seqkit.reading import report_left_out
+from seqkit.reading import collect_reports, report_left_out
 from seqkit.spans import Scheme, convert, fault
 from seqkit_ner.options import DataScheme, Form, WordTokenizer
 from seqkit_ner.tokenizer import locate_words
@@ -134,58 +135,103 @@ _TAG_KEYS: Final = ("tags", "ner_tags", "labels")
 _SPAN_KEYS: Final = ("spans", "entities", "label", "labels")
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class JsonSentence:
+    """What an object of JSON has.
+
+    Attributes:
+        words: its words, or what is wrong with it.
+        tags: a tag for each word; empty if they are not read.
+        place: where it is: `line`, or `line:column`.
+    """
+
+    words: list[str] | Flaw
+    tags: list[str]
+    place: str
+
+
 def json_sentences(
     path: Path, form: Form, scheme: DataScheme | None, tokenizer: WordTokenizer, labelled: bool
-) -> Iterator[tuple[list[str], list[str], str]]:
-    """Words, tags and place of each object of JSON: `tokens` with `tags`, or a `text` with its `spans`.
+) -> Iterator[JsonSentence]:
+    """The sentence of each object of JSON: `tokens` with `tags`, or a `text` with its `spans`.
 
     A span is `{start, end, label}` or `[start, end, label]`, in characters from 0, the end not included. A text is
-    split by `tokenizer`; a span has to begin and end where words do.
+    split by `tokenizer`; a span has to begin and end where words do. Objects without words are left out.
+
+    Args:
+        path: the file.
+        form: jsonl or json.
+        scheme: that of the tags that spans become.
+        tokenizer: how a text is split.
+        labelled: False: tags are not read, and an object that cannot be read is a `Flaw`, also one without words.
 
     Raises:
         DataError: an object has other keys, or a span is not of whole words.
     """
-    reader = readers.json_array if form == "json" else readers.jsonl
-    for key in (*_TOKEN_KEYS, "text"):
-        if _has_key(path, form, key):
-            break
-    else:
+    reader: Any = readers.json_array if form == "json" else readers.jsonl
+    key = next((name for name in (*_TOKEN_KEYS, "text") if _has_key(path, form, name)), None)
+    if key is None:
         raise DataError(Problem(str(path), "its first object has neither `tokens` nor `text`"))
-    tag_keys = _TAG_KEYS if key != "text" else _SPAN_KEYS
-    if not labelled:
-        target = None
-    else:
-        target = next((name for name in tag_keys if _has_key(path, form, name)), None)
+    target = None
+    if labelled:
+        names = _TAG_KEYS if key != "text" else _SPAN_KEYS
+        target = next((name for name in names if _has_key(path, form, name)), None)
         if target is None:
-            raise DataError(Problem(str(path), f"its first object has `{key}`, but none of {', '.join(tag_keys)}"))
-    for example in reader(path, input=key, target=target):
-        where = f"{path}:{example.id.rpartition(':')[2]}"
-        if key != "text":
-            words, tags = _strings(example.input, where, key), []
+            raise DataError(Problem(str(path), f"its first object has `{key}`, but none of {', '.join(names)}"))
+    for example in reader(path, input=key, target=target, flaws=not labelled):
+        place = example.id.removeprefix(f"{path.name}:")
+        if isinstance(example.input, Flaw):
+            yield JsonSentence(example.input, [], place)
+            continue
+        where = f"{path}:{place}"
+        try:
+            if key == "text":
+                words, tags = _words_of_text(example, scheme, tokenizer, where, labelled)
+            else:
+                words, tags = _listed_words(example, key, target, where)
+        except DataError as error:
             if labelled:
-                tags = _strings(example.target, where, str(target))
-                if len(words) != len(tags):
-                    raise DataError(Problem(where, f"has {len(words)} words, but {len(tags)} tags"))
-        else:
-            if not isinstance(example.input, str):
-                raise DataError(Problem(where, f"`text` should be text, not {example.input!r}"))
-            places = locate_words(example.input, tokenizer)
-            words = [example.input[start:end] for start, end in places]
-            tags = _tags_of_spans(example.target, places, example.input, scheme, where) if labelled else []
-        if words:
-            yield words, tags, where
+                raise
+            yield JsonSentence(Flaw(error.problems[0].what), [], place)
+            continue
+        if words or not labelled:
+            yield JsonSentence(words or Flaw("has no words"), tags, place)
         else:
             report_left_out("object without words", example.id)
 
 
+def _listed_words(example: Example, key: str, target: str | None, where: str) -> tuple[list[str], list[str]]:
+    """Words and tags that are lists already."""
+    words = _strings(example.input, where, key)
+    tags = [] if target is None else _strings(example.target, where, target)
+    if target is not None and len(words) != len(tags):
+        raise DataError(Problem(where, f"has {len(words)} words, but {len(tags)} tags"))
+    return words, tags
+
+
+def _words_of_text(
+    example: Example, scheme: DataScheme | None, tokenizer: WordTokenizer, where: str, labelled: bool
+) -> tuple[list[str], list[str]]:
+    """The words of a text, and the tags that its spans become."""
+    text = example.input
+    if not isinstance(text, str):
+        raise DataError(Problem(where, f"`text` should be text, not {text!r}"))
+    places = locate_words(text, tokenizer)
+    tags = _tags_of_spans(example.target, places, text, scheme, where) if labelled else []
+    return [text[start:end] for start, end in places], tags
+
+
 def _has_key(path: Path, form: Form, key: str) -> bool:
-    reader = readers.json_array if form == "json" else readers.jsonl
-    try:
-        return next(iter(reader(path, input=key, target=None)), None) is not None
-    except DataError as error:
-        if f"has no key '{key}'" in str(error):
-            return False
-        raise
+    """Whether the first object that can be read has a key."""
+    reader: Any = readers.json_array if form == "json" else readers.jsonl
+    with collect_reports():  # this look at the file is not what the run reads
+        for example in reader(path, input=key, target=None, flaws=True):
+            if not isinstance(example.input, Flaw):
+                return True
+            if example.input.what.startswith("has no key"):
+                return False
+    return False
 
 
 def _strings(value: Any, where: str, key: str) -> list[str]:

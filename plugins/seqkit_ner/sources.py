@@ -157,14 +157,15 @@ class ConllReader:
             DataError: at the end of the file, all problems with its words and tags, each as `file:line`.
         """
         problems: list[Problem] = []
+        words_path = files_of(path)[0]
         for words, tags, lines in self._tagged(path, problems, labelled):
-            example = self._example(path, words, tags, lines, problems) if words else None
+            example = self._example(words_path, words, tags, lines, problems) if words else None
             if example is None and len(problems) == 1 and labelled and words:
                 self._raise_if_scheme_differs(path, problems[-1])
             if example is not None and not problems:
                 yield example
             elif not labelled:
-                yield Example(Flaw(problems.pop().what), None, f"{path.name}:{lines[0]}")
+                yield Example(Flaw(problems.pop().what), None, f"{words_path.name}:{lines[0]}")
             if len(problems) >= _PROBLEMS_SHOWN:
                 break
         if problems:
@@ -252,7 +253,7 @@ class ConllReader:
 
     def _tagged(
         self, path: Path, problems: list[Problem], labelled: bool
-    ) -> Iterator[tuple[list[str], list[str] | None, list[int]]]:
+    ) -> Iterator[tuple[list[str], list[str] | None, Sequence[int | str]]]:
         """Words, tags and lines of each sentence. One that cannot be read has no words; its problem is added."""
         form = self._form(path)
         if form == "parallel" and not labelled:
@@ -262,9 +263,14 @@ class ConllReader:
             for words, tags, number in parallel_sentences(path):
                 yield self._without_prefix(words, path, [number] * len(words), problems), tags, [number] * len(words)
         elif form in ("jsonl", "json"):
-            for words, tags, where in json_sentences(path, form, self.scheme, self.tokenizer, labelled):
-                lines = [int(where.rpartition(":")[2])] * len(words)
-                yield self._without_prefix(words, path, lines, problems), tags if labelled else None, lines
+            for sentence in json_sentences(path, form, self.scheme, self.tokenizer, labelled):
+                if isinstance(sentence.words, Flaw):
+                    problems.append(Problem(f"{path}:{sentence.place}", sentence.words.what))
+                    yield [], None, [sentence.place]
+                    continue
+                places = [sentence.place] * len(sentence.words)
+                words = self._without_prefix(sentence.words, path, places, problems)
+                yield words, sentence.tags if labelled else None, places
         else:
             for rows in self._sentences(path):
                 lines = [row.number for row in rows]
@@ -272,7 +278,9 @@ class ConllReader:
                 words, tags = columns if columns is not None else ([], [])
                 yield self._without_prefix(words, path, lines, problems), tags if labelled else None, lines
 
-    def _without_prefix(self, words: list[str], path: Path, lines: Sequence[int], problems: list[Problem]) -> list[str]:
+    def _without_prefix(
+        self, words: list[str], path: Path, lines: Sequence[int | str], problems: list[Problem]
+    ) -> list[str]:
         """Words without the prefix; none of them if one does not have it, which is a problem."""
         if not self.prefix:
             return words
@@ -321,7 +329,7 @@ class ConllReader:
         return words, tags
 
     def _example(
-        self, path: Path, words: list[str], tags: list[str] | None, lines: Sequence[int], problems: list[Problem]
+        self, path: Path, words: list[str], tags: list[str] | None, lines: Sequence[int | str], problems: list[Problem]
     ) -> Example | None:
         """A sentence whose tags follow the scheme; None after a problem."""
         id = f"{path.name}:{lines[0]}"

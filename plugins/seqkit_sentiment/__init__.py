@@ -168,7 +168,7 @@ def sentiment(
 
 def _is_file(folder: Path | None, name: str) -> bool:
     """Whether the training data are not a folder of classes."""
-    return folder is None or not (folder / name).is_dir()
+    return folder is None or not sources.is_class_folder(folder / name)
 
 
 def _unchanged(text: Any) -> Any:

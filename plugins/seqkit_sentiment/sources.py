@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
-from seqkit.reading import report_split_rule
+from seqkit.reading import collect_reports, report_columns, report_split_rule
 from seqkit_sentiment import generator
 
-SUFFIXES = readers.TABLE_SUFFIXES
+SUFFIXES = (*readers.TABLE_SUFFIXES, ".zip", "")
 
 _PUBLISHED = "by file, as published"
 
@@ -158,7 +158,7 @@ class TableReader:
             path: the file or folder; `texts|labels` are two parallel files.
             labelled: False: labels are not read, and a row that cannot be read is a `Flaw`.
         """
-        if path.is_dir():
+        if is_class_folder(path):
             examples = readers.folder_per_class(path, level=self.label_folder, encoding=self.layout.encoding)
         elif len(paths := files_of(path)) == 2:
             examples = readers.parallel(*paths)
@@ -172,13 +172,18 @@ class TableReader:
                 example = _with_list(readers.split_cell(example, self.label_separator))
             yield example
 
-    def groups(self, path: Path) -> Iterator[str]:
-        """The group of each example of a file, in the same order."""
-        if path.is_dir():
-            return (Path(example.id).parent.name for example in self.read(path))
+    def groups(self, path: Path) -> list[str]:
+        """The group of each example of a file, in the same order. Of what is reported, only the column is kept."""
         if len(files_of(path)) == 2:
             raise UsageError("split_by: group: parallel files have no column that could be the group")
-        return (str(example.target) for example in self._table(path, self.group))
+        with collect_reports() as reading:
+            if is_class_folder(path):
+                return [PurePosixPath(example.id).parent.name for example in self.read(path)]
+            groups = [str(example.target) for example in self._table(path, self.group)]
+        for name, table in reading.tables.items():
+            others = [*table.unused, *(column for side, column in table.used.items() if side != "target")]
+            report_columns(name, {"group": table.used["target"]}, others, header=table.header)
+        return groups
 
     def _table(self, path: Path, target: str | int | None, *, labelled: bool = True) -> Iterator[Example]:
         header = self.header
@@ -263,8 +268,8 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, sha
         return division.divide(lambda: grouped(file_path), split)
 
     def files(split: str) -> list[Path]:
-        paths = [file(split)] if file(split).is_dir() else files_of(file(split))
-        return [item for path in paths for item in (readers_files(path) if path.is_dir() else [path])]
+        file_path = file(split)
+        return readers.list_files(file_path) if file_path.is_dir() else files_of(file_path)
 
     about: dict[str, Any] = {"dataset": str(path), "files": dict(names)}
     if division.names == ("dev",) and division.by == "input":
@@ -274,9 +279,9 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, sha
     return Source(read, splits, files, about)
 
 
-def readers_files(path: Path) -> list[Path]:
-    """The files in a folder and below it."""
-    return sorted(file for file in path.rglob("*") if file.is_file())
+def is_class_folder(path: Path) -> bool:
+    """Whether this is a folder of files of text, or a zip archive of it."""
+    return path.is_dir() or path.suffix.lower() == ".zip"
 
 
 def read_other(

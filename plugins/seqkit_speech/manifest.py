@@ -142,8 +142,8 @@ class ManifestReader:
         used = {name: titles[position] for name, position in positions.items()}
         unused = [title for position, title in enumerate(titles) if position not in positions.values()]
         report_columns(path.name, used, unused, header=header, first=() if header else first.fields)
-        for number, fields in rows if header else _with_first(first, rows):
-            id = f"{path.name}:{number}"
+        for number, fields, column in rows if header else _with_first(first, rows):
+            id = f"{path.name}:{number}" if column is None else f"{path.name}:{number}:{column}"
             if len(fields) != len(titles):
                 line = "the header" if header else f"line {first.number}"
                 yield id, f"has {len(fields):,} columns, but {line} has {len(titles):,}"

@@ -143,7 +143,9 @@ class Corpus:
             lists = [path / self.manifests[split if split in self.manifests else "train"]]
         else:
             lists = [path] if path.is_file() else [path / name for name in LISTS.values() if (path / name).is_file()]
-        clips = [recording.clip for recording in self._divided[0][split]]
+        splits, reading = self._divided
+        report_again(reading)
+        clips = [recording.clip for recording in splits[split]]
         paths = [
             clip.source.root / clip.name
             for clip in clips
@@ -209,7 +211,7 @@ class Corpus:
         if self.transcripts and not (pattern is not None and pattern.has_label):
             visible = [name for name in names if not _is_below_hidden(PurePosixPath(name))]
             texts = read_transcripts(source, visible, sounds, root, self.ending)
-        self._report_left_out(names, sounds, texts.files if texts else frozenset())
+        _report_left_out(names, {*sounds, *(texts.files if texts else ()), *LISTS.values()})
         recordings, problems = [], []
         for name in sounds:
             path, id = PurePosixPath(name), f"{root}:{name}"
@@ -233,17 +235,6 @@ class Corpus:
             texts.report_rest()
         return recordings
 
-    @staticmethod
-    def _report_left_out(names: Sequence[str], sounds: Sequence[str], transcripts: Set[str]) -> None:
-        """Report the files that are neither recordings nor used otherwise."""
-        used = {*sounds, *transcripts, *LISTS.values()}
-        for name in names:
-            if _is_below_hidden(PurePosixPath(name)):
-                report_left_out("hidden file", name)
-            elif name not in used:
-                suffix = PurePosixPath(name).suffix.lower() or "no suffix"
-                report_left_out(f"file that is not read as a recording ({suffix})", name)
-
     def _wanted(self, recordings: list[Recording]) -> list[Recording]:
         """The recordings of the wanted labels. Raises DataError if one of the labels has none."""
         if not recordings:
@@ -259,6 +250,16 @@ class Corpus:
             if recording.label not in self.words:
                 report_left_out("recording of a word that is not among `words`", recording.id)
         return [recording for recording in recordings if recording.label in self.words]
+
+
+def _report_left_out(names: Sequence[str], used: Set[str]) -> None:
+    """Report the files that are neither recordings nor used otherwise."""
+    for name in names:
+        if _is_below_hidden(PurePosixPath(name)):
+            report_left_out("hidden file", name)
+        elif name not in used:
+            suffix = PurePosixPath(name).suffix.lower() or "no suffix"
+            report_left_out(f"file that is not read as a recording ({suffix})", name)
 
 
 def examples_of(recordings: Sequence[Recording]) -> Iterator[Example]:
@@ -323,6 +324,7 @@ def clips_of(path: Path, corpus: Corpus) -> Iterator[Example]:
     source: Folder | Archive = Folder(path) if path.is_dir() else archive
     names = _files_in(path) if path.is_dir() else archive.names()
     sounds = [name for name in names if _is_sound(PurePosixPath(name))]
+    _report_left_out(names, set(sounds))
     for name in sounds:
         yield Example(FileAudio(source, name), None, f"{path if path.is_dir() else path.name}:{name}")
     if not sounds:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from seqkit import DataError, Example, Problem, readers
 from seqkit.reading import collect_reports, report_left_out, report_split_rule
-from seqkit_speech.audio import FileAudio, LazyAudio
+from seqkit_speech.archive import Archive
+from seqkit_speech.audio import FileAudio, FileContainer, Folder, LazyAudio
 from seqkit_speech.options import SplitOptions
+from seqkit_speech.transcripts import read_lines
 
 SPLIT_NAMES: Final = {
     "train": "train", "training": "train", "trn": "train",
@@ -134,11 +136,13 @@ def raise_problems(problems: Sequence[Problem]) -> None:
 
 def _assign(recordings: Sequence[Recording], path: Path, options: SplitOptions) -> list[str]:
     """The split of each recording. The rule is reported."""
-    lists = _read_lists(path)
+    lists = _find_lists(path)
     split_by = options.split_by
     if split_by == "auto":
         some_known = any(recording.split is not None for recording in recordings)
         split_by = "speaker" if options.test_speaker else "folders" if some_known else "lists" if lists else "hash"
+    for name in lists.values() if split_by != "lists" else ():
+        report_left_out("list of the recordings of a split, which are split in another way", name)
     if split_by in ("folders", "column"):
         report_split_rule(f"as the data say: by {options.known_from}")
         raise_problems([_without_split(recording, split_by) for recording in recordings if not recording.split])
@@ -147,10 +151,9 @@ def _assign(recordings: Sequence[Recording], path: Path, options: SplitOptions) 
         if not lists:
             reason = f"has no {' and no '.join(LISTS.values())}"
             raise DataError(Problem(str(path), reason, "set split_by to another way"))
-        report_split_rule(f"by {' and '.join(LISTS.values())}; all other recordings are train")
-        for name in lists.keys() - {recording.file_name for recording in recordings}:
-            report_left_out(f"line of {LISTS[lists[name]]} that names no recording", name)
-        return [lists.get(recording.file_name, "train") for recording in recordings]
+        report_split_rule(f"by {' and '.join(lists.values())}; all other recordings are train")
+        split_of = _read_lists(path, lists, {recording.file_name for recording in recordings})
+        return [split_of.get(recording.file_name, "train") for recording in recordings]
     if split_by == "hash":
         dev, test = options.dev_percent, options.test_percent
         by_speaker = _is_by_speaker(recordings, whole_speakers=True)
@@ -268,19 +271,26 @@ def _rest(recording: Recording, options: SplitOptions) -> str:
     return "dev" if _is_within(recording, options.dev_index) else "train"
 
 
-def _read_lists(path: Path) -> Mapping[str, str]:
-    """The split of each file that validation_list.txt or testing_list.txt names.
+def _find_lists(path: Path) -> Mapping[str, str]:
+    """Which of validation_list.txt and testing_list.txt there are in a folder or an archive, by split."""
+    if path.is_dir():
+        return {split: name for split, name in LISTS.items() if (path / name).is_file()}
+    names = Archive(path).names() if path.suffix.lower() == ".zip" else ()
+    return {split: name for split, name in LISTS.items() if name in names}
+
+
+def _read_lists(path: Path, lists: Mapping[str, str], recordings: Set[str]) -> Mapping[str, str]:
+    """The split of each of these recordings that a list names. Lines that name another file are reported.
 
     Raises:
-        DataError: both name a file.
+        DataError: both lists name a file.
     """
+    source: FileContainer = Folder(path) if path.is_dir() else Archive(path)
     splits: dict[str, str] = {}
-    for split, name in LISTS.items():
-        if not (path.is_dir() and (path / name).is_file()):
-            continue
-        for line in readers.lines(path / name, skip_blank=True):
-            file_name = str(line.input).strip()
-            if splits.get(file_name, split) != split:
-                raise DataError(Problem(f"{path / name}", f"{file_name} is in {LISTS[splits[file_name]]} too"))
-            splits[file_name] = split
+    for split, name in lists.items():
+        for number, file_name in read_lines(source, name, str(path)):
+            if file_name not in recordings:
+                report_left_out(f"line of {name} that names no recording that is read", f"{name}:{number}")
+            elif splits.setdefault(file_name, split) != split:
+                raise DataError(Problem(f"{path}:{name}:{number}", f"{file_name} is in {lists[splits[file_name]]} too"))
     return splits

@@ -37,12 +37,12 @@ class Transcripts:
 
     Attributes:
         ending: of the files that have them.
-        texts: by the path of a recording without its suffix.
+        texts: by the path of a recording without its suffix, each with the place where it is.
         files: the files that were read.
     """
 
     ending: str
-    texts: dict[str, str]
+    texts: dict[str, tuple[str, str]]
     files: frozenset[str]
 
     def take(self, recording: PurePosixPath) -> str:
@@ -51,12 +51,12 @@ class Transcripts:
         if text is None:
             place = f"in a {LISTED}" if self.ending == LISTED else f"in a file {recording.stem}{self.ending}"
             raise ValueError(f"has no transcript {place} beside it")
-        return text
+        return text[0]
 
     def report_rest(self) -> None:
         """Report the texts that were not taken."""
-        for name in self.texts:
-            report_left_out("transcript of a recording that is not there", name)
+        for _, where in self.texts.values():
+            report_left_out("transcript of a recording that is not there", where)
 
 
 def read_transcripts(
@@ -92,10 +92,11 @@ def read_transcripts(
     if ending is None:
         message = f"texts are read from the file {wanted} beside each recording"
         report_remark(f"{message}; `transcripts` names another ending")
-    texts, problems = {}, []
+    texts: dict[str, tuple[str, str]] = {}
+    problems: list[Problem] = []
     for name in beside:
         try:
-            texts[name[: -len(wanted)]] = _text_of_file(_lines(source, name, root), name, wanted)
+            texts[name[: -len(wanted)]] = _text_of_file(read_lines(source, name, root), name, wanted), name
         except ValueError as error:
             problems.append(Problem(f"{root}:{name}", str(error)))
     if problems:
@@ -105,29 +106,44 @@ def read_transcripts(
 
 def _listed(source: FileContainer, files: Sequence[str], root: str) -> Transcripts:
     """The texts of files that have a line for each recording of their folder."""
-    texts: dict[str, str] = {}
+    texts: dict[str, tuple[str, str]] = {}
     problems: list[Problem] = []
     for name in files:
-        for number, line in _lines(source, name, root):
+        for number, line in read_lines(source, name, root):
             utterance, _, text = line.partition(" ")
             recording = str(PurePosixPath(name).parent / utterance)
             if not text.strip():
                 problems.append(Problem(f"{root}:{name}:{number}", f"{utterance} has no text"))
             elif recording in texts:
                 problems.append(Problem(f"{root}:{name}:{number}", f"{utterance} has a text already"))
-            texts[recording] = text.strip()
+            texts[recording] = text.strip(), f"{name}:{number}"
     if problems:
         raise DataError(problems[:20])
     return Transcripts(LISTED, texts, frozenset(files))
 
 
-def _lines(source: FileContainer, name: str, root: str) -> list[tuple[int, str]]:
-    """The lines of a file that are not blank, each with its number. Raises DataError if it cannot be read."""
+def read_lines(source: FileContainer, name: str, root: str) -> list[tuple[int, str]]:
+    """The lines of a small file of text that are not blank, each with its number; blank ones are reported.
+
+    Args:
+        source: the folder or archive.
+        name: the file in it.
+        root: the name of the folder or archive, for messages.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
-        lines = source.read(name).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        text = source.read(name).decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except (OSError, ValueError) as error:
         raise DataError(Problem(f"{root}:{name}", f"cannot be read: {error}")) from None
-    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    lines = []
+    for number, line in enumerate(text.split("\n") if text else (), 1):
+        if line.strip():
+            lines.append((number, line.strip()))
+        else:
+            report_left_out("blank line", f"{name}:{number}")
+    return lines
 
 
 def _text_of_file(lines: Sequence[tuple[int, str]], name: str, ending: str) -> str:

@@ -154,7 +154,8 @@ def _headers(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
         fields = [text.strip().strip("\"'") for text in table.first]
         if not fields or not all(map(_is_like_a_name, fields)):
             continue
-        known = sum(any(part in _HEADER_WORDS for part in _NOT_LETTERS.split(text.casefold())) for text in fields)
+        is_known = [any(part in _HEADER_WORDS for part in _NOT_LETTERS.split(text.casefold())) for text in fields]
+        used = [is_known[column - 1] for column in table.used.values() if isinstance(column, int)]
         place = table.used.get("target")
         label = table.first[place - 1] if isinstance(place, int) else ""
         is_label_rare = (
@@ -163,7 +164,8 @@ def _headers(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
             <= len(tables)
             < min((count for other, count in classes.items() if other not in (label, NO_LABEL)), default=0)
         )
-        if known * 3 >= len(fields) * 2 or firsts[table.first] > 1 or is_label_rare:
+        are_names = any(sum(known) * 3 >= len(known) * 2 for known in (is_known, used) if len(known) > 1)
+        if are_names or firsts[table.first] > 1 or is_label_rare:
             suspects[table.first].append(name)
     for first, names in suspects.items():
         yield DataWarning(

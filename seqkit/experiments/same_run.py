@@ -418,6 +418,8 @@ def _data_record(recipe: Recipe, name: str, identity: Identity) -> JSON:
 
 
 def _file_changes(before: Sequence[JSON], now: Sequence[JSON]) -> Iterator[tuple[str, str | None, str | None]]:
+    if not any("/" in entry["name"] for entry in before):  # as runs recorded files of several folders at first
+        now = [entry | {"name": entry["name"].rpartition("/")[2]} for entry in now]
     old, new = _numbered(before), _numbered(now)
     for key in dict.fromkeys([*old, *new]):
         if old.get(key) != new.get(key):

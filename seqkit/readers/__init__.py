@@ -16,12 +16,12 @@ What all of them do:
 from typing import TYPE_CHECKING, Any
 
 from seqkit import public_api
+from seqkit.readers.class_folders import folder_per_class, list_files
 from seqkit.readers.formats import (
     TABLE_SUFFIXES,
     FormatName,
     TableFormat,
     fasttext,
-    folder_per_class,
     parquet,
     records,
     split_cell,
@@ -48,6 +48,7 @@ __all__ = [
     "json_array",
     "jsonl",
     "lines",
+    "list_files",
     "missing_split_file",
     "numbered",
     "parallel",

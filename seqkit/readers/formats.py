@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
 from seqkit.errors import DataError, MissingExtra, Problem, UsageError, suggest
+from seqkit.readers.class_folders import suffix_of
 from seqkit.readers.json_lines import json_array, jsonl, objects
 from seqkit.readers.line_reader import fail, kept_lines, list_names, numbered
 from seqkit.readers.tables import Column, Record, Row, examples_of, plain_rows, quoted_rows
-from seqkit.reading import report_columns, report_left_out, report_remark
+from seqkit.reading import report_columns, report_remark
 from seqkit.regular_files import open_regular
 from seqkit.types import Example, Flaw
 
@@ -30,7 +31,6 @@ _SUFFIXES: Final[dict[str, FormatName]] = {
     ".pq": "parquet",
     ".ft": "fasttext",
 }
-_COMPRESSED: Final = (".gz", ".bgz", ".xz", ".bz2")
 _SEPARATORS: Final = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " ", "bar": "|"}
 _FASTTEXT_SIGN: Final = "__label__"
 TABLE_SUFFIXES: Final = tuple(_SUFFIXES)
@@ -86,12 +86,6 @@ class TableFormat:
         return self.format or _SUFFIXES.get(suffix_of(name))
 
 
-def suffix_of(name: str) -> str:
-    """The suffix of a file's name in lower case, without that of a compression: `.tsv` of `a.TSV.gz`."""
-    path = Path(name.lower())
-    return Path(path.stem).suffix if path.suffix in _COMPRESSED else path.suffix
-
-
 def table(
     path: Path | str,
     *,
@@ -142,7 +136,7 @@ def table(
     if form == "jsonl":
         yield from jsonl(path, skip_blank=skip_blank, flaws=flaws, encoding=layout.encoding, **keys)
     elif form == "json":
-        yield from json_array(path, encoding=layout.encoding, **keys)
+        yield from json_array(path, flaws=flaws, encoding=layout.encoding, **keys)
     else:
         yield from parquet(path, **keys)
 
@@ -190,9 +184,9 @@ def records(
         raise UsageError(f"{path.name}: {form} is not read here; tables and JSON are")
     items = list(objects(path, is_array=form == "json", skip_blank=skip_blank, encoding=layout.encoding))
     keys = list(dict.fromkeys(key for _, item in items for key in item))
-    yield Record(items[0][0] if items else 1, keys)
-    for number, item in items:
-        yield Record(number, [_as_text(item.get(key)) for key in keys])
+    yield Record(items[0][0][0] if items else 1, keys)
+    for (number, column), item in items:
+        yield Record(number, [_as_text(item.get(key)) for key in keys], column)
 
 
 def _as_text(value: Any) -> str:
@@ -312,71 +306,6 @@ def _by_content(path: Path, encoding: str) -> FormatName:
     message = "neither its name nor its content says which format it has"
     hint = f"set `format` ({', '.join(dict.fromkeys(_SUFFIXES.values()))}) or `separator`"
     raise DataError(Problem(f"{path}:{first.number}", message, hint))
-
-
-TEXT_SUFFIXES: Final = (".txt", ".text", ".md", "")
-
-
-def folder_per_class(path: Path | str, *, level: int = 1, encoding: str = "utf-8") -> Iterator[Example]:
-    """Files of text in a folder for each class: a file is an example, the name of a folder its label.
-
-    Files are read in the order of their paths. Hidden files and folders, and files with other suffixes than
-    `.txt`, `.text`, `.md` or none, are left out and reported.
-
-    Args:
-        path: the folder that has the folders of the classes.
-        level: which folder below `path` names the class: 1 is the uppermost, -1 the one that the file lies in; 0: all
-            of them, joined with `/`.
-        encoding: of the text.
-
-    Raises:
-        DataError: there is no such folder, it has no such files, or a file is not deep enough to have the folder.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        fail(path, None, None, "there is no such folder")
-    count = 0
-    for file in _files_below(path):
-        relative = file.relative_to(path)
-        folders = relative.parts[:-1]
-        if any(part.startswith(".") for part in relative.parts):
-            report_left_out("hidden file", str(relative))
-            continue
-        if suffix_of(file.name) not in TEXT_SUFFIXES:
-            report_left_out(f"file that is not text ({suffix_of(file.name)})", str(relative))
-            continue
-        if not folders:
-            report_left_out("file outside of the folders of the classes", str(relative))
-            continue
-        if level and not -len(folders) <= (level if level < 0 else level - 1) < len(folders):
-            fail(file, None, None, f"lies in {len(folders):,} folders, so there is no folder {level} for its label")
-        label = "/".join(folders) if level == 0 else folders[level if level < 0 else level - 1]
-        count += 1
-        text = "".join(line.text + "\n" for line in numbered(file, encoding=encoding)).rstrip("\n")
-        yield Example(text, label, str(relative))
-    if not count:
-        fail(path, None, None, "has no text files in folders", "each class is a folder of .txt files")
-
-
-def _files_below(path: Path) -> Iterator[Path]:
-    """The files in a folder and those below it, by name; links to folders are followed once."""
-    seen: set[Path] = set()
-
-    def visit(folder: Path) -> Iterator[Path]:
-        real = folder.resolve()
-        if real in seen:
-            report_left_out("folder that is a link to one that is read already", str(folder.relative_to(path)))
-            return
-        seen.add(real)
-        for entry in sorted(folder.iterdir()):
-            if entry.is_dir():
-                yield from visit(entry)
-            elif entry.is_file():
-                yield entry
-            else:
-                report_left_out("link that leads nowhere, or something that is no file", str(entry.relative_to(path)))
-
-    yield from visit(path)
 
 
 def split_cell(example: Example, separator: str) -> Example:

@@ -154,18 +154,17 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
             start = raw.peek(6)[:6]
         except OSError as error:
             fail(path, 1, None, f"cannot be read: {error.strerror or error}")
-        if opener := _decompressor(path, start):
-            with opener(raw) as file:
-                yield file
-        else:
-            yield raw
+        with decompressed(raw, path, start) as file:
+            yield file
 
 
-def _decompressor(path: Path, start: bytes) -> Any:
-    """What decompresses a file, by its first bytes; a name in .gz says that it has to be gzip."""
+def decompressed(file: IO[bytes], path: Path, start: bytes) -> IO[bytes]:
+    """An open file as it is without its compression, which its first bytes tell; a name in .gz has to be gzip."""
     if path.suffix == ".gz":
-        return _COMPRESSED[_GZIP]
-    return next((opener for sign, opener in _COMPRESSED.items() if start.startswith(sign)), None)
+        opened: IO[bytes] = _COMPRESSED[_GZIP](file)
+        return opened
+    opener = next((opener for sign, opener in _COMPRESSED.items() if start.startswith(sign)), None)
+    return file if opener is None else opener(file)
 
 
 _GZIP: Final = b"\x1f\x8b\x08"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
 from seqkit.errors import DataError, Problem
-from seqkit.reading import report_split_rule
+from seqkit.reading import collect_reports, report_split_rule
 from seqkit.types import Example
 
 SplitBy: TypeAlias = Literal["input", "label", "group"]
@@ -73,7 +73,8 @@ class ShareSplit:
                 if self._by_hash(hash_of(self.key(example.input))) == split:
                     yield example
             return
-        split_of = self._assign(Counter(self._place(example, group) for example, group in read()))
+        with collect_reports():  # what is passed over is reported when the examples are read
+            split_of = self._assign(Counter(self._place(example, group) for example, group in read()))
         for example, group in read():
             if split_of[self._place(example, group)] == split:
                 yield example

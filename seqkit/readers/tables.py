@@ -94,10 +94,12 @@ class Record(NamedTuple):
     Attributes:
         number: of the line on which it starts, counted from 1.
         fields: its fields.
+        column: where it starts on its line, if something stands before it there, as may be in JSON.
     """
 
     number: int
     fields: list[str]
+    column: int | None = None
 
 
 def examples_of(

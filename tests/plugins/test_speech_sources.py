@@ -19,7 +19,7 @@ from seqkit_speech.sources import FSDD, FSDD_PATTERN, SPEECH_COMMANDS_3, Corpus,
 from seqkit_speech.splits import split_by_hash
 
 from seqkit import DataError
-from seqkit.reading import collect_reports
+from seqkit.reading import Counted, collect_reports
 from tests.helpers.sound import needs_audio, write_clips
 
 needs_data = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
@@ -469,6 +469,25 @@ class TestNothingIsLeftOutInSilence:
         with pytest.raises(DataError, match="which the folder itself lies in; remove the link"):
             Corpus(tmp_path / "data").recordings("train")
 
+    def test_lists_in_an_archive_are_read(self, tmp_path: Path) -> None:
+        folder = write_clips(tmp_path / "clips", "yes/a.wav", "yes/b.wav", "yes/c.wav")
+        (folder / "validation_list.txt").write_text("yes/a.wav\n")
+        (folder / "testing_list.txt").write_text("yes/b.wav\n")
+        with zipfile.ZipFile(tmp_path / "clips.zip", "w") as archive:
+            for file in sorted(folder.rglob("*")):
+                archive.write(file, file.relative_to(folder))
+        for corpus in (Corpus(folder), Corpus(tmp_path / "clips.zip")):
+            names = {split: [r.file_name for r in corpus.recordings(split)] for split in ("train", "dev", "test")}
+            assert names == {"train": ["yes/c.wav"], "dev": ["yes/a.wav"], "test": ["yes/b.wav"]}
+
+    def test_lists_that_are_not_used(self, tmp_path: Path) -> None:
+        write_clips(tmp_path, *(f"yes/{n}.wav" for n in range(60)))
+        (tmp_path / "testing_list.txt").write_text("yes/1.wav\n")
+        with collect_reports() as reading:
+            Corpus(tmp_path, split_options=SplitOptions(split_by="hash")).recordings("train")
+        kind = "list of the recordings of a split, which are split in another way"
+        assert reading.left_out == {kind: Counted(1, "testing_list.txt")}
+
     def test_lists_that_name_recordings_that_are_not_there(self, tmp_path: Path) -> None:
         write_clips(tmp_path, "yes/a.wav", "yes/b.wav", "yes/c.wav")
         (tmp_path / "validation_list.txt").write_text("yes/a.wav\nyes/gone.wav\n\n")
@@ -477,7 +496,7 @@ class TestNothingIsLeftOutInSilence:
             assert len(Corpus(tmp_path).recordings("train")) == 1
         assert {kind: things.first for kind, things in reading.left_out.items()} == {
             "blank line": "validation_list.txt:3",
-            "line of validation_list.txt that names no recording": "yes/gone.wav",
+            "line of validation_list.txt that names no recording that is read": "validation_list.txt:2",
         }
         (tmp_path / "testing_list.txt").write_text("yes/a.wav\n")
         with pytest.raises(DataError, match=r"yes/a\.wav is in validation_list\.txt too"):

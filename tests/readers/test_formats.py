@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from seqkit import readers
 from seqkit.errors import DataError, UsageError
 from seqkit.readers import TableFormat, table
 from seqkit.reading import collect_reports
+from seqkit.types import Flaw
 from tests.helpers.text_files import refusal, write
 
 ROWS = [("a good film", "good"), ("not, bad", "bad"), ("", "good")]
@@ -124,6 +126,63 @@ def test_fasttext(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ('[{"text": "a"}, {"text": "b"}]', ["1:2", "1:17"]),
+        ('[\n{"text": "a"},\n{"text": "b"}\n]', ["2", "3"]),
+        ('[\n  {"text": "a"}, {"text": "b"},\n\n  {\n"text": "c"}]', ["2", "2:18", "4"]),
+        ('[{"text": "a"\n}, {"text": "ü\u0085"}]', ["1:2", "2:4"]),
+    ],
+)
+def test_each_object_of_an_array_has_a_place_of_its_own(text: str, places: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path, text.encode(), "a.json")
+    examples = list(readers.json_array(path, target=None))
+    assert [example.id for example in examples] == [f"a.json:{place}" for place in places]
+
+
+BAD_OBJECTS = {
+    '{"text": "b", "label": NaN}': "NaN is not JSON",
+    '{"text": "b", "text": "b"}': "the key 'text' is given twice",
+    '{"text": "b", "label" 1}': "is not JSON: Expecting ':' delimiter",
+    '{"text": "b, {}", label: [1, {"x": 2}, "]"]}': "is not JSON: Expecting property name",
+    "17": "has a int in its array, not an object",
+    '[{"text": "b"}]': "has a list in its array, not an object",
+    '{"label": "b"}': "has no key 'text'",
+    '{"text": "\\ud800"}': "has half of a surrogate pair",
+    '{"text": "b': "is not JSON: Invalid control character",
+    '{"text": {"b": 1': "is not JSON: Expecting property name",
+    "nothing": "is not JSON: Expecting value",
+}
+
+
+NOT_CLOSED = ('{"text": "b', '{"text": {"b": 1')
+"""Where these end can be told by lines only."""
+
+
+@pytest.mark.parametrize(
+    ("bad", "between"),
+    [(bad, between) for bad in BAD_OBJECTS for between in (",\n", ", ") if between == ",\n" or bad not in NOT_CLOSED],
+)
+def test_a_bad_object_of_an_array_can_be_a_flaw(bad: str, between: str, tmp_path: Path) -> None:
+    text = "[" + between.join(('{"text": "a"}', bad, '{"text": "c"}', bad, '{"text": "d"}')) + "]"
+    path = write(tmp_path, text.encode(), "a.json")
+    examples = list(readers.json_array(path, target=None, flaws=True))
+    assert [example.input if isinstance(example.input, str) else "-" for example in examples] == [*"a-c-d"]
+    assert isinstance(examples[1].input, Flaw)
+    assert BAD_OBJECTS[bad] in examples[1].input.what
+    assert len({example.id for example in examples}) == 5
+    with pytest.raises(DataError):
+        list(readers.json_array(path, target=None))
+
+
+def test_a_byte_that_is_no_text_spoils_one_object(tmp_path: Path) -> None:
+    path = write(tmp_path, b'[{"text": "a"},\n{"text": "\xff"},\n{"text": "c"}]', "a.json")
+    examples = list(readers.json_array(path, target=None, flaws=True))
+    assert [isinstance(example.input, Flaw) for example in examples] == [False, True, False]
+    assert "byte 0xff is not UTF-8" in examples[1].input.what
+
+
+@pytest.mark.parametrize(
     ("raw", "message"),
     [
         (b"[]", ": is an empty array"),
@@ -132,7 +191,7 @@ def test_fasttext(tmp_path: Path) -> None:
         (b'[\n{"text": "a", "label": "b"}\n{"text": "a"}]', ":3: is not JSON: a comma or ] should follow"),
         (b"[\n1]", ":2: has a int in its array, not an object"),
         (b'[{"text": "a", "label": "b"}]\nx', ":2: has something after the end of the array"),
-        (b'[{"text": "a", "label": NaN}]', ":1: NaN is not JSON"),
+        (b'[{"text": "a", "label": NaN}]', ":1:2: NaN is not JSON"),
         (b'[\n{"text": "a", label: 1}]', ":2:15: is not JSON"),
         (b'[\n{"text": "a", "label": "b"},\n]', ":3:1: is not JSON"),
     ],
@@ -200,13 +259,66 @@ class TestFolders:
         (root / "greek" / ".hidden").write_text("x", encoding="utf-8")
         with collect_reports() as reading:
             labels = [example.target for example in readers.folder_per_class(root)]
-        assert labels == ["again", "greek", "greek", "linked"]
+        assert labels == ["greek", "greek", "latin", "linked"]
         assert {kind: (left.count, left.first) for kind, left in reading.left_out.items()} == {
             "file outside of the folders of the classes": (1, "top.txt"),
             "file that is not text (.png)": (1, "greek/picture.png"),
             "hidden file": (1, "greek/.hidden"),
-            "folder that is a link to one that is read already": (1, "latin"),
+            "folder that is a link to one that is read already": (1, "again"),
         }
+
+    def test_a_zip_archive_is_read_like_the_folder(self, root: Path, tmp_path: Path) -> None:
+        for name, content in (("greek/a.pdf", "x"), ("__MACOSX/greek/._1.txt", "x"), ("notes.txt", "x")):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(content, encoding="utf-8")
+        (root / "latin" / "packed.txt.gz").write_bytes(gzip.compress(b"\xef\xbb\xbfa text\r\nand more"))
+        path = tmp_path / "classes.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(root.rglob("*")):
+                archive.write(file, file.relative_to(root))
+        with collect_reports() as of_folder:
+            examples = list(readers.folder_per_class(root))
+        with collect_reports() as of_archive:
+            assert list(readers.folder_per_class(path)) == examples
+        assert of_archive == of_folder
+        assert "a text\nand more" in [example.input for example in examples]
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("../out.txt", "has a name that leads outside of the archive"),
+            ("/etc/a.txt", "has a name that leads outside of the archive"),
+            ("good/link.txt", "is a link, a device or something else that is not a plain file"),
+        ],
+    )
+    def test_an_archive_with_odd_members_is_refused(self, name: str, reason: str, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        member = zipfile.ZipInfo(name)
+        member.external_attr = (0o120777 if "link" in name else 0o100644) << 16
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(member, "x")
+        with pytest.raises(DataError, match=f"a.zip:{name}: {reason}"):
+            list(readers.folder_per_class(path))
+
+    def test_a_bomb_and_a_damaged_archive_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("good/a.txt", b"a" * (4 << 20))
+        with pytest.raises(DataError, match="times its size"):
+            list(readers.folder_per_class(path))
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("good/a.txt", b"a long enough text")
+        path.write_bytes(path.read_bytes().replace(b"long", b"lung"))
+        with pytest.raises(DataError, match=r"good/a\.txt: is damaged"):
+            list(readers.folder_per_class(path))
+        path.write_bytes(b"no zip")
+        with pytest.raises(DataError, match="cannot be read as a zip archive"):
+            list(readers.folder_per_class(path))
+
+    def test_a_link_to_a_folder_above_is_refused(self, root: Path) -> None:
+        (root / "up").symlink_to(root.parent)
+        with pytest.raises(DataError, match="which the folder itself lies in; remove the link"):
+            list(readers.folder_per_class(root))
 
     def test_too_few_folders(self, root: Path) -> None:
         with pytest.raises(DataError, match="lies in 2 folders, so there is no folder 3"):

@@ -61,11 +61,13 @@ class Identity:
         files: split, name, bytes and SHA-256 of each file that the splits are read from, if the task names them.
         examples: the hash of the examples of each split, if the task names no files.
         totals: how many examples each split has, as far as they have been read.
+        left_out: what `Task.files` passed over, by kind. It is part of what is stored.
     """
 
     files: JSON = field(default_factory=list)
     examples: dict[str, str] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
+    left_out: JSON = field(default_factory=dict)
 
 
 @final
@@ -120,7 +122,7 @@ def identify(
     files = preparation.files()
     with _explained():
         preparation.hash_examples()
-    return Identity(files, preparation.digests, preparation.totals)
+    return Identity(files, preparation.digests, preparation.totals, preparation.left_out)
 
 
 def prepare(
@@ -159,6 +161,7 @@ def prepare(
     identity = identity or identify(task, progress=progress, fitted=fitted is not None, splits=splits)
     preparation = _Preparation(task, split_names, limit, fitted is not None, progress or _show_nothing)
     preparation.digests, preparation.totals = dict(identity.examples), dict(identity.totals)
+    preparation.left_out = identity.left_out
     cache = cache or cache_folder()
     folder = preparation.folder(cache, key, identity.files, fitted)
     entry = open_entry(folder, task, split_names, fitted)
@@ -265,6 +268,7 @@ class _Preparation:
         read: the splits that are read; train is among them if fields are fitted.
         totals: examples of each split, once it has been read.
         digests: the hash of the examples of each split, if the task names no files.
+        left_out: what `Task.files` passed over, by kind.
         notes: what the user should know.
     """
 
@@ -284,23 +288,33 @@ class _Preparation:
         self.read = list(splits) if fitted or "train" in splits else ["train", *splits]
         self.totals: dict[str, int] = {}
         self.digests: dict[str, str] = {}
+        self.left_out: JSON = {}
         self.notes: list[str] = []
 
     def files(self) -> JSON:
-        """The files that the splits are read from and that fields learn from, with size and hash, as far as known."""
-        paths: list[tuple[str, Path]] = []
-        if self.task.files is not None:
-            paths += [(split, path) for split in self.read for path in self.task.files(split)]
+        """The files that the splits are read from and that fields learn from, with size and hash, as far as known.
+
+        Files of a split that are in several folders are named with their folders, which may be their labels.
+        """
+        paths: list[tuple[str, Path, str]] = []
+        files_of = self.task.files
+        with collect_reports() as reading:
+            for split in self.read if files_of is not None else ():
+                assert files_of is not None
+                of_split = list(files_of(split))
+                paths += [(split, path, name) for path, name in zip(of_split, _names_of(of_split), strict=True)]
+        self.left_out = reading.facts()["left_out"]
         if not self.fitted:
-            paths += [("train", path) for side in (self.task.input, self.task.target) for path in side.fit_files()]
+            fit_files = [path for side in (self.task.input, self.task.target) for path in side.fit_files()]
+            paths += [("train", path, path.name) for path in fit_files]
         files: list[JSON] = []
-        for split, path in paths:
+        for split, path, name in paths:
             self.progress(len(files), None, f"hashing {path.name}")
             try:
                 size, digest = path.stat().st_size, sha256_of(path)
             except OSError as error:
                 raise DataError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
-            files.append({"split": split, "name": path.name, "bytes": size, "sha256": digest})
+            files.append({"split": split, "name": name, "bytes": size, "sha256": digest})
         return files
 
     def hash_examples(self) -> None:
@@ -316,7 +330,8 @@ class _Preparation:
         task = self.task
         states = None if fitted is None else [side.state() for side in fitted]
         fields = [task.input, task.target, states, task.bad_inputs]
-        return key_of(key, files, self.digests, list(self.splits), fields, self.limit)
+        more = [self.left_out] if self.left_out else []
+        return key_of(key, files, self.digests, list(self.splits), fields, self.limit, *more)
 
     def folder(self, cache: Path, key: JSON, files: JSON, fitted: tuple[Field, Field] | None) -> Path:
         """Where the entry is: where all users of the cache have it, unless another user has made that one."""
@@ -463,6 +478,15 @@ class _Preparation:
                 if side.canonical(value) is not value:
                     report_changed(_RECOMPOSED, example.id)
             yield example
+
+
+def _names_of(paths: Sequence[Path]) -> list[str]:
+    """The name of each file; if they are in several folders, its path below the folder that all of them are in."""
+    absolute = [path.absolute() for path in paths]
+    if len({path.parent for path in absolute}) < 2:
+        return [path.name for path in paths]
+    top = os.path.commonpath([path.parent for path in absolute])
+    return [path.relative_to(top).as_posix() for path in absolute]
 
 
 def _ragged_column(arrays: Sequence[np.ndarray]) -> Column:
