@@ -60,10 +60,9 @@ def describe_field(field: Field) -> dict[str, JSON]:
     return described | {"state": field.state()} | dict(field.describe())
 
 
-def describe_tensors(recording: Recording, file: str, arrays: Mapping[str, np.dtype[Any]]) -> dict[str, JSON]:
+def describe_tensors(recording: Recording, arrays: Mapping[str, np.dtype[Any]]) -> dict[str, JSON]:
     """The inputs and outputs of a file, with their axes and types."""
     return {
-        "file": file,
         "inputs": {name: {"axes": list(axes), "type": str(arrays[name])} for name, axes in recording.inputs.items()},
         "outputs": {name: {"axes": list(axes)} for name, axes in recording.outputs.items()},
     }

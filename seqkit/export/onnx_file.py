@@ -16,6 +16,7 @@ from seqkit.errors import MissingExtra
 from seqkit.export.program import Recording
 
 OPSET = 18
+_ANY_SIZE = 1 << 60
 
 # torch has the gates of an LSTM in the order i f g o and those of a GRU in the order r z n; ONNX has i o f c and z r h.
 _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN_TANH": (0,), "RNN_RELU": (0,)}
@@ -33,6 +34,8 @@ def require_libraries() -> None:
 
 def to_onnx(recording: Recording) -> Any:
     """The recorded program as an ONNX model (`onnx.ModelProto`); tensors and axes have the recording's names."""
+    from onnxscript import optimizer
+
     dynamic = ("batch", "steps")
     with _quiet(), torch.no_grad():
         exported = torch.onnx.export(
@@ -46,8 +49,11 @@ def to_onnx(recording: Recording) -> Any:
             output_names=list(recording.outputs),
             custom_translation_table={torch.ops.seqkit.recurrence.default: _recurrence},
         )
-    assert exported is not None
-    model = exported.model_proto
+        assert exported is not None
+        # torch folds small constants only; the weights of recurrences are to be in their nodes, not computed.
+        optimizer.optimize_ir(exported.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+        model = exported.model_proto
+    del model.graph.value_info[:]
     for tensors, axes_of in ((model.graph.input, recording.inputs), (model.graph.output, recording.outputs)):
         for tensor in tensors:
             dims = tensor.type.tensor_type.shape.dim

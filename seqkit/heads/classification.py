@@ -106,11 +106,15 @@ class Classify(Head):
     def _predict(self, logits: Tensor, encoded: Encoded, batch: Batch) -> list[Prediction]:
         check_finite(logits, batch, encoded.lengths if self.every_step else None)
         probabilities = self._probabilities(logits).cpu()
+        return self.predictions(probabilities, encoded.lengths)
+
+    def predictions(self, probabilities: Tensor, lengths: Tensor) -> list[Prediction]:
+        """One a sequence, from (B, C), or (B, T, C) with every_step."""
         if not self.every_step:
             return [self._prediction(row.tolist()) for row in probabilities]
         return [
             self._prediction(steps[length - 1].tolist(), steps[:length].t().tolist())
-            for steps, length in zip(probabilities, encoded.lengths.tolist(), strict=True)
+            for steps, length in zip(probabilities, lengths.tolist(), strict=True)
         ]
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:

@@ -90,7 +90,7 @@ class CTC(Head):
             classes, counts = collapse(log_probs.argmax(dim=-1), encoded.lengths)
             probabilities = self._probabilities(log_probs, encoded.lengths, classes, counts)
             rows = zip(classes.cpu().tolist(), counts.tolist(), probabilities, strict=True)
-            return [Prediction(self._decode(row[:count]), probability) for row, count, probability in rows]
+            return [Prediction(self.decode_classes(row[:count]), probability) for row, count, probability in rows]
         arrays = log_probs.double().cpu().numpy()
         lengths = encoded.lengths.tolist()
         return [self._search(array[:length]) for array, length in zip(arrays, lengths, strict=True)]
@@ -98,11 +98,11 @@ class CTC(Head):
     def _search(self, log_probs: np.ndarray) -> Prediction:
         """(T, classes) of one sequence."""
         results = prefix_beam_search(log_probs, beams=self.beams)[: self.best]
-        texts = [(self._decode(list(classes)), exp(log_prob)) for classes, log_prob in results]
+        texts = [(self.decode_classes(list(classes)), exp(log_prob)) for classes, log_prob in results]
         scores = [[text, probability] for text, probability in texts] if self.best > 1 else None
         return Prediction(texts[0][0], min(texts[0][1], 1.0), scores)
 
-    def _decode(self, classes: list[int]) -> str:
+    def decode_classes(self, classes: list[int]) -> str:
         ids = [number if number == UNKNOWN else number + _ID_OFFSET for number in classes]
         return str(self.target.decode(np.array(ids, dtype=np.int64)))
 
