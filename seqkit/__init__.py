@@ -16,7 +16,10 @@ from seqkit._version import __version__
 if TYPE_CHECKING:
     from seqkit.api.model import Model as Model
     from seqkit.api.model import load as load
+    from seqkit.api.recipes import check as check
     from seqkit.api.results import Result as Result
+    from seqkit.api.training import Run as Run
+    from seqkit.api.training import run as run
     from seqkit.errors import DataError as DataError
     from seqkit.errors import Interrupted as Interrupted
     from seqkit.errors import MissingExtra as MissingExtra

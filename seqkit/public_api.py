@@ -13,7 +13,9 @@ from typing import Any, Final, NamedTuple
 
 HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "seqkit.api.model": ("Model", "load"),
+    "seqkit.api.recipes": ("check",),
     "seqkit.api.results": ("Result",),
+    "seqkit.api.training": ("Run", "run"),
     "seqkit.io.download": ("Dataset", "File", "fetch"),
     "seqkit.errors": (
         "DataError",

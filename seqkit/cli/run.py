@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,14 +61,15 @@ def command(
 
     with Interrupts(at_once=True):  # imports take seconds, and nothing has to be saved yet
         from seqkit import recipe as recipes
+        from seqkit.experiments.resumption import asks_for_more, is_complete, load_recipe
         from seqkit.runs.claim import check_writable
         from seqkit.runs.run_folder import NEW_RUNS, Run, check_not_running
 
         if resume is not None:
             opened = Run.open(resume)
             check_not_running(opened.folder, opened.opened_status)
-            checked = _load_recipe(opened, sets)
-            if _is_complete(opened) and not any(asks_for_more(flag) for flag in sets):
+            checked = load_recipe(opened, sets)
+            if is_complete(opened) and not any(asks_for_more(flag) for flag in sets):
                 scores = _show_finished(opened, checked, as_json)
                 _check_result(checked, scores, opened.opened_status.get("warnings", ()), strict=strict)
                 return
@@ -120,29 +120,6 @@ def _show_tensorboard(run: Run, progress: Progress, *, start: bool) -> str | Non
             progress.warn(f"warning: {error}")
     progress.say(f"watch it: {watch_command(run.folder)}")
     return None
-
-
-def asks_for_more(flag: str) -> bool:
-    """Whether this `--set` flag can make a finished run longer."""
-    return flag.partition("=")[0] in ("train.epochs", "train.steps", "train.patience", "train")
-
-
-def _load_recipe(run: Run, sets: tuple[str, ...]) -> Recipe:
-    """The recipe of a run that is resumed, with the plugins that it was made with."""
-    from seqkit.io import atomic
-    from seqkit.recipe import load
-    from seqkit.registry import provenance
-
-    provenance.pin_recorded(atomic.read_json(run.folder / "plugins.json"), f"the run in {run.folder}")
-    checked = load(str(run.folder / "resolved.yaml"), sets)
-    name = str(run.opened_status.get("name", checked.name))
-    return dataclasses.replace(checked, name=name, text=(run.folder / "recipe.yaml").read_bytes())
-
-
-def _is_complete(run: Run) -> bool:
-    """Whether the run has finished, and its scores and its model are there."""
-    files = ("metrics.json", "model/MANIFEST.json")
-    return run.state == "finished" and all((run.folder / name).is_file() for name in files)
 
 
 def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> dict[str, float]:

@@ -10,6 +10,7 @@ runs all of these and returns a `recipe.Recipe`, which `writer` writes out again
 from __future__ import annotations
 
 from seqkit.recipe.bundled import names as names
+from seqkit.recipe.loader import from_mapping as from_mapping
 from seqkit.recipe.loader import load as load
 from seqkit.recipe.loader import parse as parse
 from seqkit.recipe.loader import read as read

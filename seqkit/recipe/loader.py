@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from seqkit.errors import RecipeError, UsageError
 from seqkit.recipe import bundled, overrides, parser
 from seqkit.recipe.option_checker import Checker
-from seqkit.recipe.parser import Fatal, Location
+from seqkit.recipe.parser import Fatal, Location, Node, RecipeIssue
 from seqkit.recipe.recipe import Recipe
 from seqkit.recipe.validator import check
+from seqkit.recipe.writer import emit
 
 
 def load(path_or_name: str | Path, sets: Sequence[str] = ()) -> Recipe:
@@ -66,6 +68,35 @@ def parse(data: bytes, source: str, sets: Sequence[str] = ()) -> Recipe:
         root, issues = parser.compose(parser.decode(data, locate), locate)
     except Fatal as error:
         raise RecipeError(error.issue.problem) from None
+    name = Path(source).name.removesuffix(".yaml").removesuffix(".yml")
+    return _checked(root, issues, sets, name=name, text=data, source=source)
+
+
+def from_mapping(sections: Mapping[str, Any], sets: Sequence[str] = ()) -> Recipe:
+    """The recipe in a mapping, as Python has it; relative paths start from the current folder.
+
+    Its name is made of the names of its tasks.
+
+    Raises:
+        RecipeError: with all mistakes, in reading order.
+    """
+    try:
+        root = parser.tree_of(sections, "recipe", Path.cwd())
+    except Fatal as error:
+        raise RecipeError(error.issue.problem) from None
+    text = emit(parser.values_of(root)).encode("utf-8", "surrogatepass")
+    tasks = root.entries["tasks"].node.entries if "tasks" in root.entries else {}
+    return _checked(root, [], sets, name="-".join(tasks)[:60] or "recipe", text=text, source="recipe")
+
+
+def _checked(
+    root: Node, issues: list[RecipeIssue], sets: Sequence[str], *, name: str, text: bytes, source: str
+) -> Recipe:
+    """The recipe of a tree, with `--set` flags applied.
+
+    Raises:
+        RecipeError: with all mistakes, in reading order.
+    """
     root, flags, flag_issues = overrides.apply(root, sets)
     issues += flag_issues
     checker = Checker(flags=flags)
@@ -76,5 +107,4 @@ def parse(data: bytes, source: str, sets: Sequence[str] = ()) -> Recipe:
     if issues or recipe is None:
         ordered = sorted(dict.fromkeys(issues), key=lambda issue: issue.location.order)
         raise RecipeError([issue.problem for issue in ordered])
-    name = Path(source).name.removesuffix(".yaml").removesuffix(".yml")
-    return Recipe(**recipe, name=name, text=data, source=source)
+    return Recipe(**recipe, name=name, text=text, source=source)

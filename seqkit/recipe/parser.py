@@ -8,11 +8,12 @@ here without recursion, and plain scalars are read by the 1.2 core schema (`no` 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 from seqkit.errors import Problem
@@ -99,6 +100,53 @@ def node_of(value: Any, location: Location) -> Node:
     if value is None or isinstance(value, (bool, int, float, str)):
         return Node(location, value)
     raise TypeError(f"{type(value).__name__} cannot be written in a recipe")
+
+
+def tree_of(sections: Mapping[Any, Any], name: str, base: Path) -> Node:
+    """A recipe that is a mapping of Python, as a tree. Locations are written as in Python: `recipe["train"]["lr"]`.
+
+    Raises:
+        Fatal: a value that cannot be written in a recipe, or too many or too deep ones.
+    """
+    count = 0
+
+    def build(value: Any, place: str, depth: int) -> Node:
+        nonlocal count
+        count += 1
+        location = Location((0, count, 0), place, base)
+        if depth > MAX_DEPTH:
+            raise Fatal(RecipeIssue(location, _TOO_DEEP))
+        if count > MAX_NODES:
+            raise Fatal(RecipeIssue(location, f"has more than {MAX_NODES:,} values, the limit for a recipe"))
+        if isinstance(value, Mapping):
+            entries: dict[str, Entry] = {}
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise Fatal(RecipeIssue(location, f"the key {key!r} is not text"))
+                node = build(item, f"{place}[{json.dumps(key, ensure_ascii=False)}]", depth + 1)
+                entries[key] = Entry(node.location, node)
+            return Node(location, entries)
+        if isinstance(value, (list, tuple)):
+            return Node(location, [build(item, f"{place}[{i}]", depth + 1) for i, item in enumerate(value)])
+        if isinstance(value, PurePath):
+            return Node(location, str(Path(value).expanduser().absolute()))
+        scalar = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+        if isinstance(scalar, float) and not math.isfinite(scalar):
+            raise Fatal(RecipeIssue(location, f"{scalar} is not a finite number"))
+        if scalar is None or isinstance(scalar, (bool, int, float, str)):
+            return Node(location, scalar)
+        raise Fatal(RecipeIssue(location, f"a {type(value).__name__} cannot be written in a recipe"))
+
+    return build(sections, name, 0)
+
+
+def values_of(node: Node) -> Any:
+    """The plain value of a tree."""
+    if isinstance(node.value, dict):
+        return {key: values_of(entry.node) for key, entry in node.value.items()}
+    if isinstance(node.value, list):
+        return [values_of(item) for item in node.value]
+    return node.value
 
 
 def decode(data: bytes, locate: Locate) -> str:

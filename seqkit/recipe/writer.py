@@ -33,11 +33,12 @@ def emit(value: Mapping[str, Any], indent: int = 0) -> str:
         if isinstance(item, Mapping) and item:
             lines.append(f"{start}\n{emit(item, indent + 2)}")
         else:
-            lines.append(f"{start} {_flow(item)}\n")
+            lines.append(f"{start} {flow(item)}\n")
     return "".join(lines)
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
+    """A plain value as YAML in one line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -47,9 +48,9 @@ def _flow(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_text(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(flow(item) for item in value) + "]"
     raise TypeError(f"{type(value).__name__} cannot be written into a recipe")
 
 

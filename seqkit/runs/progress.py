@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from seqkit.errors import printable
 
@@ -35,6 +35,22 @@ SPEED_SECONDS = 30.0
 """Speed and remaining time are computed from about this many last seconds."""
 
 
+class Display(Protocol):
+    """Shows progress elsewhere than on stderr: in a notebook, or in a program that has its own way."""
+
+    def draw(self, done: int, total: int | None, stage: str, facts: str) -> None:
+        """Show how far this stage has come; `facts` are losses, speed and remaining time."""
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+
+    def warn(self, line: str) -> None:
+        """Show a line that must be seen."""
+
+    def close(self) -> None:
+        """A stage has ended."""
+
+
 class Progress:
     """Shows a person how far training, and what is before and after it, has come.
 
@@ -42,6 +58,7 @@ class Progress:
         total: optimiser steps in all, if known already.
         quiet: print nothing.
         stream: None: stderr as it is now.
+        display: shows everything instead of the stream.
         every: seconds between two plain lines.
         clock: for tests.
     """
@@ -52,12 +69,14 @@ class Progress:
         *,
         quiet: bool = False,
         stream: TextIO | None = None,
+        display: Display | None = None,
         every: float = LINE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream if stream is not None else sys.stderr
         self._quiet, self._every, self._clock = quiet, every, clock
-        self._terminal = not quiet and _is_terminal(self._stream)
+        self._display = display
+        self._terminal = not quiet and (display is not None or _is_terminal(self._stream))
         self._bar: Bar | None = None
         self._bar_task: TaskID | None = None
         self._name, self._total, self._done = "", total, 0
@@ -101,20 +120,27 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line that stays above the bar."""
-        if not self._quiet:
+        if self._display is not None:
+            self._display.say(_without_controls(line))
+        elif not self._quiet:
             self.warn(line)
 
     def warn(self, line: str) -> None:
         """Print a line that is no progress and must be seen: not even `quiet` holds it back."""
-        if self._bar is not None:
+        if self._display is not None:
+            self._display.warn(_without_controls(line))
+        elif self._bar is not None:
             self._bar.console.print(_without_controls(line), markup=False, highlight=False, soft_wrap=True)
         else:
             self._print(line)
 
     def close(self) -> None:
         """End the bar, or print a last line. Stages that were too short for a line get none."""
-        if self._has_news and not self._terminal and (self._has_printed or not self._name):
+        shows_end = self._display is not None or (not self._terminal and (self._has_printed or not self._name))
+        if self._has_news and shows_end:
             self._draw()
+        if self._display is not None:
+            self._display.close()
         self._has_news = self._has_printed = False
         if self._bar is not None:
             self._bar.stop()
@@ -149,7 +175,9 @@ class Progress:
         while len(self._marks) > 2 and now - self._marks[1][0] >= SPEED_SECONDS:
             self._marks.popleft()
         self._has_news, self._has_printed = False, True
-        if self._terminal:
+        if self._display is not None:
+            self._display.draw(self._done, self._total, self._name or "step", self._facts())
+        elif self._terminal:
             self._draw_bar()
         else:
             self._print(self._line())
