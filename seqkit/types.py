@@ -257,6 +257,8 @@ class Task:
         parse: one line of `seqkit predict` as an input value; None: the input field's own `parse`.
         parse_by_words: what `parse` makes of a text is what it makes of its words (what blanks and tabs separate), one
             after the other. Then a stream reads such text as it comes.
+        parse_target: a target that a Python program gives to `Model.evaluate`, as `read` would give it: as tokens, for
+            example. Raises ValueError for one that is wrong. None: targets are taken as they are.
         finish: `finish(input, prediction)` makes of a prediction what the user is shown, given the input as read: plain
             text from tokens, for example. None: the prediction is shown as it is. With `finish`, predictions are scored
             against the targets as they were read (finished in the same way), not as the target field decodes them.
@@ -288,6 +290,7 @@ class Task:
     files: Callable[[str], Sequence[Path]] | None = None
     parse: Callable[[str], Any] | None = None
     parse_by_words: bool = False
+    parse_target: Callable[[Any], Any] | None = None
     finish: Callable[[Any, Prediction], Prediction] | None = None
     notes: Callable[[], Iterable[str]] | None = None
     bad_inputs: Literal["refuse", "quarantine"] = "refuse"

@@ -161,6 +161,7 @@ def ner(
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
         parse=lambda line: [line[start:end] for start, end in locate(line)],
+        parse_target=reader.parse_tags,
         about=examples.about,
         read_file=lambda path, split, labelled: sources.read_other(path, split, labelled, names, reader, held_out),
         suffixes=sources.SUFFIXES,

@@ -354,6 +354,19 @@ class ConllReader:
             return None
         return Example(words, tags, id)
 
+    def parse_tags(self, tags: Any) -> Any:
+        """Tags that are not from a file, as they are read from one. Raises ValueError if they break the scheme."""
+        if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
+            raise ValueError(f"should be a list of tags, but is {tags!r}"[:100])
+        scheme = base_scheme(self.scheme)
+        renamed = rename_letters(tags, self.scheme)
+        if scheme and self.repair:
+            with suppress(ValueError):
+                renamed = mend(renamed, scheme)
+        if scheme and (wrong := fault(renamed, scheme)):
+            raise ValueError(f"breaks the scheme at step {wrong[0] + 1}: {wrong[1]}")
+        return renamed
+
     def _columns(self, text: str, is_conllu: bool) -> list[str]:
         if is_conllu:
             return text.split("\t")

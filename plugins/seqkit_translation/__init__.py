@@ -163,6 +163,7 @@ def translation(
         limit=None if max_length is None else Limit(max_length, "head"),
         files=pairs.files,
         parse=prepare_input,
+        parse_target=prepare_target,
         finish=partial(detokenize, replace_unknown=replace_unknown and both_words),
         about=about,
         read_file=read_file,

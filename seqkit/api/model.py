@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,8 +13,11 @@ from seqkit.api.results import Result, labels_of
 from seqkit.errors import DataError, Problem, UsageError, name_hint
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
+    from seqkit.inference.inputs import InputReader
     from seqkit.inference.predict import Outcome
     from seqkit.model import Model as Module
     from seqkit.recipe import Recipe
@@ -97,24 +101,186 @@ class Model:
             DataError: an input cannot be used; its results and those before it have been given.
             UsageError: the arguments are wrong, or there is no such file.
         """
-        from seqkit.inference.inputs import InputReader
         from seqkit.inference.predict import predict_inputs
         from seqkit.runtime.caller import evaluating
 
         name = self._name(task)
         if on_error not in ("raise", "record"):
             raise UsageError(f"on_error: expected 'raise' or 'record', got {on_error!r}")
-        values = _checked_inputs(inputs)
+        values = _checked_inputs("predict", inputs)
         outcomes = predict_inputs(
             self._module,
             name,
             self._tasks[name],
-            InputReader(self._tasks[name][0], self._tasks[name][1]).values(values),
+            self._reader(name).values(values),
             batch=_checked_batch(batch),
-            chunk=None if isinstance(values, Sized) else batch,
+            chunk=_chunk_of(values, batch),
             computing=partial(evaluating, self._module),
         )
         return self._results(name, outcomes, on_error)
+
+    def encode(
+        self,
+        inputs: Iterable[Any],
+        *,
+        pool: Literal["none", "last", "mean", "max"] = "none",
+        task: str | None = None,
+        batch: int = 64,
+    ) -> Iterator[NDArray[np.float32]]:
+        """The features of each input, what the encoder makes of it, in their order and as they are needed.
+
+        Inputs are those of `predict`. A language model reads a mark for the start of a text first, so it has one step
+        more than the text.
+
+        Args:
+            inputs: what to encode.
+            pool: none, an array (steps, width) for each input; mean, max or last: one row (width,) of it. `last` is the
+                output of the last step, in a bidirectional encoder with the backward output of the first step.
+            task: which task of a joint model.
+            batch: inputs a batch; the features do not depend on it.
+
+        Raises:
+            DataError: an input cannot be used; those before it have been given.
+            UsageError: the arguments are wrong, or there is no such file.
+        """
+        from seqkit.inference.features import encode_inputs
+        from seqkit.runtime.caller import evaluating
+
+        name = self._name(task)
+        if pool not in ("none", "last", "mean", "max"):
+            raise UsageError(f"pool: expected 'none', 'last', 'mean' or 'max', got {pool!r}")
+        values = _checked_inputs("encode", inputs)
+        return encode_inputs(
+            self._module,
+            name,
+            self._tasks[name],
+            self._reader(name).values(values),
+            pool=pool,
+            batch=_checked_batch(batch),
+            chunk=_chunk_of(values, batch),
+            computing=partial(evaluating, self._module),
+        )
+
+    def evaluate(
+        self,
+        examples: str | os.PathLike[str] | Iterable[Any] | None = None,
+        *,
+        split: str | None = None,
+        task: str | None = None,
+        batch: int | None = None,
+    ) -> dict[str, float]:
+        """The scores of one task: its loss and what its metric gives, by name.
+
+        Args:
+            examples: a labelled file or folder, as for `seqkit evaluate --data`; or (input, target) pairs, whose inputs
+                are those of `predict`; or mappings, the rows of a table. For a language model, texts. None: a split of
+                the recipe's own data.
+            split: which split of the recipe's data (None: test), or of a folder.
+            task: which task of a joint model.
+            batch: examples a batch; the scores do not depend on it.
+
+        Raises:
+            DataError: examples cannot be read or used.
+            UsageError: the arguments are wrong.
+        """
+        from seqkit.experiments.other_data import OTHER, open_examples, open_other_data
+        from seqkit.experiments.prepare import prepare_split
+        from seqkit.inference.evaluate import evaluate
+        from seqkit.runs.progress import Progress
+        from seqkit.runtime.caller import evaluating
+
+        name = self._name(task)
+        if batch is not None:
+            _checked_batch(batch)
+        progress = Progress(quiet=True)
+        stored = OTHER
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self._module))
+            if examples is None:
+                stored = split or "test"
+                data = prepare_split(self._recipe, name, self._tasks[name], stored, progress)
+            elif isinstance(examples, str | os.PathLike):
+                path = Path(examples).expanduser()
+                data = stack.enter_context(open_other_data(name, self._tasks[name], path, split, progress))
+            else:
+                if split is not None:
+                    raise UsageError("split= is for the recipe's own data, or for a folder")
+                values = self._reader(name).examples(_checked_inputs("evaluate", examples))
+                data = stack.enter_context(open_examples(name, self._tasks[name], values, progress))
+            return evaluate(self._module, data, stored, batch=batch).scores
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        count: int = 1,
+        length: int = 500,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        task: str | None = None,
+    ) -> list[str]:
+        """Texts that the model writes, as `seqkit generate` prints them.
+
+        A language model continues the prompt; the texts begin with it. A model of another kind writes texts for the
+        prompt, which is its input. The same seed gives the same texts.
+
+        Args:
+            prompt: the beginning of the text, or the input that it is written for.
+            count: how many texts.
+            length: most symbols of a text.
+            temperature: 0: always the most likely symbol.
+            top_k: draw from the k most likely symbols.
+            top_p: draw from the most likely symbols that have this probability together.
+            seed: of the draws.
+            task: which task of a joint model. None: the only one that writes.
+
+        Raises:
+            UsageError: the task does not write, does not know a symbol of the prompt, or an argument is out of range.
+        """
+        from seqkit.inference.generate import generate, write
+        from seqkit.runtime.caller import evaluating
+
+        module = self._module
+        able = [name for name in self._tasks if module.head(name).generates or module.head(name).writes]
+        name = able[0] if task is None and len(able) == 1 else self._name(task)
+        _check_draws(count, length, temperature, top_k, top_p, seed)
+        options: Any = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        with evaluating(module):
+            if module.head(name).writes:
+                return write(module, name, self._tasks[name], prompt=prompt, count=count, seed=seed, **options)
+            field = self._tasks[name][1]
+            return [
+                prompt + "".join(generate(module, name, field, prompt=prompt, seed=seed + number, **options))
+                for number in range(count)
+            ]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe that it was trained with, every option written out; `seqkit.run` takes it."""
+        from seqkit.recipe.writer import to_plain
+
+        sections: dict[str, Any] = to_plain(self._recipe.sections)
+        return sections
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The scores of its run, `task/split/score` to number; empty if the model was copied out of its run."""
+        from seqkit.api.training import Run
+
+        for folder in (self.folder, self.folder.parent):
+            if (folder / "status.json").is_file() and (folder / "resolved.yaml").is_file():
+                return Run(folder).scores
+        return {}
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.folder)!r}): {', '.join(self._tasks)}"
+
+    def _reader(self, name: str) -> InputReader:
+        from seqkit.inference.inputs import InputReader
+
+        return InputReader(self._tasks[name][0], self._tasks[name][1])
 
     def _results(self, name: str, outcomes: Iterator[Outcome], on_error: str) -> Iterator[Result]:
         target = self._tasks[name][2]
@@ -146,17 +312,37 @@ def _checked_batch(batch: int) -> int:
     return batch
 
 
-def _checked_inputs(inputs: Any) -> Iterable[Any]:
+def _chunk_of(values: Iterable[Any], batch: int) -> int | None:
+    """How many inputs are read before the first is worked on. What is in memory anyway is sorted in larger parts."""
+    return None if isinstance(values, Sized) else batch
+
+
+def _check_draws(
+    count: int, length: int, temperature: float, top_k: int | None, top_p: float | None, seed: int
+) -> None:
+    """Raises UsageError for what is out of range."""
+    for name, value in {"count": count, "length": length, "top_k": top_k}.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise UsageError(f"{name}: should be a whole number from 1, got {value!r}")
+    if not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
+        raise UsageError(f"temperature: should be a number from 0, got {temperature!r}")
+    if top_p is not None and (not isinstance(top_p, int | float) or not 0 < top_p <= 1):
+        raise UsageError(f"top_p: should be above 0 and at most 1, got {top_p!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"seed: should be a whole number, got {seed!r}")
+
+
+def _checked_inputs(method: str, inputs: Any) -> Iterable[Any]:
     """The inputs. One input instead of several is refused: its letters or keys would be taken for inputs.
 
     Raises:
         UsageError: this is one input, or nothing that has inputs.
     """
     if isinstance(inputs, str | bytes | os.PathLike | dict):
-        raise UsageError(f"predict: give a list of inputs; for one {type(inputs).__name__}, write it in brackets: [x]")
+        raise UsageError(f"{method}: give a list of inputs; for one {type(inputs).__name__}, write it in brackets: [x]")
     if hasattr(inputs, "itertuples") and hasattr(inputs, "columns"):  # a DataFrame, which would give its columns
         columns = [str(column) for column in inputs.columns]
         return (dict(zip(columns, row, strict=True)) for row in inputs.itertuples(index=False, name=None))
     if not isinstance(inputs, Iterable):
-        raise UsageError(f"predict: expected a list or another iterable of inputs, got {type(inputs).__name__}")
+        raise UsageError(f"{method}: expected a list or another iterable of inputs, got {type(inputs).__name__}")
     return inputs

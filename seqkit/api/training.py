@@ -156,8 +156,17 @@ class Run:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The scores of the best checkpoint, `task/split/score` to number; empty until the run has finished."""
-        return _numbers(self._read("metrics.json"))
+        """The scores of the best checkpoint, `task/split/score` to number.
+
+        Until the run has finished they are those on dev so far, none before the first evaluation.
+        """
+        if self.state == "finished":
+            return _numbers(self._read("metrics.json"))
+        from seqkit.runs import checkpoint
+
+        best = checkpoint.read_pointer(self.folder / "checkpoints", "best")
+        rows = [] if best is None else [row for row in self.history() if row["step"] == checkpoint.step_of(best)]
+        return {name: value for row in rows for name, value in row.items() if "/dev/" in name}
 
     @property
     def best_step(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -16,7 +17,7 @@ from seqkit.data import store
 from seqkit.data.card import DataCard, find_warnings, make_card
 from seqkit.data.card_table import describe_reading, format_card, format_warnings
 from seqkit.data.task_data import TaskData
-from seqkit.errors import DataError, Problem
+from seqkit.errors import DataError, Problem, UsageError
 from seqkit.io.download import listening
 from seqkit.recipe import Recipe, TaskEntry, build_task
 from seqkit.registry import registry
@@ -88,6 +89,23 @@ def prepare_data(
             for line in format_card(card, short=True):
                 progress.say(line)
     return data
+
+
+def prepare_split(
+    recipe: Recipe, name: str, task_and_fields: tuple[Task, Field, Field], split: str, progress: Progress
+) -> TaskData:
+    """One split of the recipe's data, for a task whose fields are fitted already.
+
+    Raises:
+        DataError: a file of it cannot be read.
+        UsageError: the task has no such split.
+    """
+    known = task_and_fields[0].splits
+    if split not in known:
+        raise UsageError(f"task {name} has no split '{split}'; it has: {', '.join(known)}")
+    recipe = dataclasses.replace(recipe, tasks={name: recipe.tasks[name]})
+    prepared = prepare_data(recipe, progress, fitted={name: task_and_fields}, splits=(split,))
+    return prepared[name]
 
 
 def _explanations(entry: TaskEntry, error: store.PreparationError) -> list[Problem]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.readers.line_reader import Line, numbered, numbered_stream
-from seqkit.types import JSON, Field, Flaw, Task
+from seqkit.types import JSON, Example, Field, Flaw, Task
 
 STANDARD_INPUT: Final = "-"
 _STANDARD_INPUT_NAME: Final = "stdin"
@@ -123,10 +123,76 @@ class InputReader:
                 else:
                     yield self._from_value(id, value)
 
-    def _from_row(self, id: str, row: Mapping[Any, Any], path: Path) -> Input:
-        """A row of a table, which the task reads as the only line of a file.
+    def examples(self, values: Iterable[Any]) -> list[Example]:
+        """Examples from Python: (input, target) pairs, rows of a table, or `Example`s. Ids are `examples[0]`, ...
+
+        Where the target follows from the input, a value is the input alone.
 
         Raises:
+            DataError: examples that cannot be used, all of them.
+            UsageError: the task has no rows.
+        """
+        examples: list[Example] = []
+        problems: list[Problem] = []
+        with tempfile.TemporaryDirectory(prefix="seqkit-") as folder:
+            for number, value in enumerate(values):
+                try:
+                    examples.append(self._example(f"examples[{number}]", value, Path(folder) / "row.jsonl"))
+                except DataError as error:
+                    problems += error.problems
+        if problems:
+            raise DataError(problems)
+        return examples
+
+    def _example(self, id: str, value: Any, path: Path) -> Example:
+        """The example that a value stands for.
+
+        Raises:
+            DataError: it cannot be used.
+        """
+        if isinstance(value, Example):
+            return value
+        if isinstance(value, Mapping):
+            rows = self._read_row(id, value, path, labelled=True)
+            return replace(next(iter(rows)), id=id)
+        target = None
+        if not self.derived:
+            if not isinstance(value, list | tuple) or len(value) != 2:
+                raise DataError(Problem(id, "is not a pair of an input and a target", "give [(input, target), ...]"))
+            value, target = value
+            try:
+                target = target if self.task.parse_target is None else self.task.parse_target(target)
+            except ValueError as error:
+                raise DataError(Problem(id, f"its target {error}")) from None
+        inputs = list(self.values([value]))
+        if len(inputs) != 1:
+            raise DataError(Problem(id, f"gives {len(inputs)} inputs, and one is expected"))
+        if isinstance(inputs[0].value, Flaw):
+            raise DataError(Problem(id, inputs[0].value.what))
+        return Example(inputs[0].value, target, id)
+
+    @property
+    def derived(self) -> bool:
+        """Whether the target follows from the input."""
+        return self.task.target.derived
+
+    def _from_row(self, id: str, row: Mapping[Any, Any], path: Path) -> Input:
+        """A row of a table as an input.
+
+        Raises:
+            UsageError: the task does not read rows.
+        """
+        try:
+            (example,) = self._read_row(id, row, path, labelled=False)
+        except DataError as error:
+            return Input(id, None, Flaw("; ".join(problem.what for problem in error.problems)))
+        return replace(self._from_example(example), id=id)
+
+    def _read_row(self, id: str, row: Mapping[Any, Any], path: Path, *, labelled: bool) -> list[Example]:
+        """The one example that a row is, read by the task as the only line of a file.
+
+        Raises:
+            DataError: it cannot be used.
             UsageError: the task does not read rows.
         """
         if ".jsonl" not in self.task.suffixes or self.task.read_file is None:
@@ -136,11 +202,14 @@ class InputReader:
                 json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain) + "\n", encoding="utf-8"
             )
         except (TypeError, ValueError) as error:
-            return Input(id, None, Flaw(f"cannot be written as JSON: {error}"))
-        inputs = list(self._guard(self._from_task(path), str(path.parent)))
-        if len(inputs) != 1:
-            return Input(id, None, Flaw(f"gives {len(inputs)} inputs, and one is expected"))
-        return replace(inputs[0], id=id)
+            raise DataError(Problem(id, f"cannot be written as JSON: {error}")) from None
+        try:
+            examples = list(self.task.read_file(path, None, labelled))
+        except DataError as error:
+            raise DataError([Problem(id, problem.what, problem.hint) for problem in error.problems]) from None
+        if len(examples) != 1:
+            raise DataError(Problem(id, f"is a row that gives {len(examples)} examples, and one is expected"))
+        return examples
 
     def _from_value(self, id: str, value: Any) -> Input:
         if isinstance(value, list | tuple) and value and all(isinstance(word, str) for word in value):
@@ -198,11 +267,13 @@ class InputReader:
     def _from_task(self, path: Path) -> Iterator[Input]:
         assert self.task.read_file is not None
         for example in self.task.read_file(path, None, False):
-            value = example.input
-            if isinstance(value, list) and all(isinstance(word, str) for word in value):
-                yield self._from_words(example.id, value)
-            else:
-                yield Input(example.id, value if isinstance(value, str | list) else None, value)
+            yield self._from_example(example)
+
+    def _from_example(self, example: Example) -> Input:
+        value = example.input
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            return self._from_words(example.id, value)
+        return Input(example.id, value if isinstance(value, str | list) else None, value)
 
     def _from_words(self, id: str, words: list[str], shown: JSON = None) -> Input:
         """Words with their places in the text that they are when they are joined by blanks."""

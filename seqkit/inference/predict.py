@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from seqkit.interfaces import Batch
 from seqkit.model import Model
 from seqkit.runtime import out_of_memory
 from seqkit.types import Field, Limit, Prediction, Task
+
+T = TypeVar("T")
 
 CHUNK = 1024
 """Most inputs that are sorted by length and predicted together."""
@@ -89,7 +91,7 @@ def predict_inputs(
             None: `CHUNK`.
         computing: makes a context for each chunk, in which its predictions are computed; none of it is open between.
     """
-    for encodings in _chunks(task_and_fields[1], inputs, chunk or CHUNK):
+    for encodings in encode_chunks(task_and_fields[1], inputs, chunk or CHUNK):
         with computing():
             outcomes = list(_predict_chunk(model, name, task_and_fields, encodings, batch))
         yield from outcomes
@@ -99,7 +101,7 @@ Encoding: TypeAlias = tuple[Input, "np.ndarray | str"]
 """An input with its encoded value, or with the reason why it has none."""
 
 
-def _chunks(field: Field, inputs: Iterable[Input], most: int) -> Iterator[list[Encoding]]:
+def encode_chunks(field: Field, inputs: Iterable[Input], most: int) -> Iterator[list[Encoding]]:
     """The inputs in lists of at most `most`. If reading them fails, what was read before comes first."""
     chunk: list[Encoding] = []
     size = 0
@@ -129,15 +131,12 @@ def _chunks(field: Field, inputs: Iterable[Input], most: int) -> Iterator[list[E
 def _predict_chunk(
     model: Model, name: str, task_and_fields: tuple[Task, Field, Field], chunk: list[Encoding], batch: int
 ) -> Iterator[Outcome]:
-    task, input_field, target_field = task_and_fields
-    usable = [(item.id, x) for item, x in chunk if not isinstance(x, str)]
-    by_number: list[list[Prediction]] = [[] for _ in usable]
-    if usable:
-        split = encoded_split(usable, input_field, task.limit)
-        data = TaskData(name, task, input_field, target_field, {"predict": split})
-        for number, prediction in zip(split.origin, _predict_split(model, data, batch), strict=True):
-            by_number[int(number)].append(prediction)
-    windows_of = iter(by_number)
+    task = task_and_fields[0]
+
+    def predict_rows(rows: Batch) -> list[Prediction]:
+        return model.predict(name, rows, model.encode(name, rows))
+
+    windows_of = iter(compute_windows(model, name, task_and_fields, chunk, batch, predict_rows))
     for item, x in chunk:
         if isinstance(x, str):
             yield Outcome(item, None, x)
@@ -163,30 +162,51 @@ def _with_places(prediction: Prediction, item: Input, steps: int, limit: Limit |
 
 
 @torch.inference_mode()
-def _predict_split(model: Model, data: TaskData, size: int) -> list[Prediction]:
-    """A prediction for each stored row, worked on in batches of `size` rows of like length."""
+def compute_windows(
+    model: Model,
+    name: str,
+    task_and_fields: tuple[Task, Field, Field],
+    chunk: Sequence[Encoding],
+    batch: int,
+    compute: Callable[[Batch], list[T]],
+) -> list[list[T]]:
+    """For each usable input of a chunk what is computed for its windows, of which most inputs have one.
+
+    Args:
+        chunk: inputs with their encoded values.
+        batch: rows a batch; rows of like length are in one batch.
+        compute: gives something for each row of a batch, which is on the model's device.
+    """
+    task, input_field, target_field = task_and_fields
+    usable = [(item.id, x) for item, x in chunk if not isinstance(x, str)]
+    by_number: list[list[T]] = [[] for _ in usable]
+    if not usable:
+        return by_number
     model.eval()
-    order = np.argsort(data.splits["predict"].x.lengths, kind="stable")
-    by_row: dict[int, Prediction] = {}
+    split = encoded_split(usable, input_field, task.limit)
+    data = TaskData(name, task, input_field, target_field, {"predict": split})
+    order = np.argsort(split.x.lengths, kind="stable")
+    by_row: dict[int, T] = {}
     budgets: dict[str, int] = {}
-    for start in range(0, len(order), size):
-        index = order[start : start + size]
-        compute = partial(_predict_in_parts, model, data, data.batch("predict", index))
-        predictions = out_of_memory.run_in_parts(compute, data.name, budgets, tell=lambda message: None)
-        by_row.update(zip(index.tolist(), predictions, strict=True))
-    return [by_row[row] for row in range(len(order))]
+    for start in range(0, len(order), batch):
+        index = order[start : start + batch]
+        in_parts = partial(_compute_in_parts, model, compute, data.batch("predict", index))
+        results = out_of_memory.run_in_parts(in_parts, name, budgets, tell=lambda message: None)
+        by_row.update(zip(index.tolist(), results, strict=True))
+    for row, number in enumerate(split.origin):
+        by_number[int(number)].append(by_row[row])
+    return by_number
 
 
-def _predict_in_parts(model: Model, data: TaskData, batch: Batch, budget: int | None) -> list[Prediction]:
-    """A prediction for each row of a batch.
+def _compute_in_parts(model: Model, compute: Callable[[Batch], list[T]], batch: Batch, budget: int | None) -> list[T]:
+    """What is computed for each row of a batch.
 
     Raises:
         OutOfMemory: a part did not fit.
     """
-    predictions: list[Prediction] = []
+    results: list[T] = []
     for rows in out_of_memory.row_ranges(batch, budget):
         sub_batch, _ = out_of_memory.take_rows(batch, None, rows)
         with out_of_memory.catch_oom(sub_batch):
-            sub_batch = sub_batch.to(model.device)
-            predictions += model.predict(data.name, sub_batch, model.encode(data.name, sub_batch))
-    return predictions
+            results += compute(sub_batch.to(model.device))
+    return results
