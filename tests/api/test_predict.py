@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 import seqkit
-from seqkit.cli import main
 
 TEXTS = ["a good film", "bad", "the cast was not , as i feared , dull", "warm and funny"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("api") / "run"
-    sets = ["train.steps=2", "tasks.sentiment.sizes=[40, 20, 20]", "expect={}"]
-    flags = [part for text in sets for part in ("--set", text)]
-    result = CliRunner().invoke(main, ["run", "sentiment", *flags, "--out", str(folder), "--quiet"])
-    assert result.exit_code == 0, result.output
-    return folder
+@pytest.fixture
+def folder(trained: Callable[[str], Path]) -> Path:
+    return trained("sentiment")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model(folder: Path) -> seqkit.Model:
     return seqkit.load(folder)
 
