@@ -45,7 +45,7 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
     if not folder.is_dir():
         raise UsageError(f"'{path}': there is no such folder; give a run folder, or the model/ in one")
     with protected():
-        module, recipe, tasks = load_model(folder, choose_device(device))
+        module, recipe, tasks = load_model(folder, choose_device(str(device)))
     return Model(folder.resolve(), module, recipe, tasks)
 
 
