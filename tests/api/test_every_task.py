@@ -139,8 +139,8 @@ def test_pairs_are_scored_as_the_file_of_them(trained: Trained, tmp_path: Path) 
         ("sentiment", [("good", "positive"), ("", "positive")], r"examples\[1\]: input is empty"),
         ("sentiment", [("good", "splendid")], "splendid"),
         ("sentiment", [{"text": "good"}], r"examples\[0\]: .*label"),
-        ("ner", [("Anna", ["B-nothing"])], "B-nothing"),
-        ("ner", [("Anna", ["I-person", "O"])], "examples"),
+        ("ner", [("Anna", ["B-nothing"])], "label 'nothing' was not seen"),
+        ("ner", [("Anna Bell", ["O", "I-person"])], "breaks the scheme at step 2"),
         ("ner", [("Anna", "B-person")], r"examples\[0\]: its target should be a list of tags"),
     ],
 )
