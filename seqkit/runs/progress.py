@@ -176,7 +176,9 @@ class Progress:
             self._marks.popleft()
         self._has_news, self._has_printed = False, True
         if self._display is not None:
-            self._display.draw(self._done, self._total, self._name or "step", self._facts())
+            facts, remaining = self._facts()
+            shown = "  ".join([*facts, remaining] if remaining else facts)
+            self._display.draw(self._done, self._total, self._name or "step", shown)
         elif self._terminal:
             self._draw_bar()
         else:
