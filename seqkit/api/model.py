@@ -267,11 +267,11 @@ class Model:
     @property
     def scores(self) -> dict[str, float]:
         """The scores of its run, `task/split/score` to number; empty if the model was copied out of its run."""
-        from seqkit.api.training import Run
+        from seqkit.runs.records import is_run_folder, read_scores
 
         for folder in (self.folder, self.folder.parent):
-            if (folder / "status.json").is_file() and (folder / "resolved.yaml").is_file():
-                return Run(folder).scores
+            if is_run_folder(folder):
+                return read_scores(folder)
         return {}
 
     def __repr__(self) -> str:

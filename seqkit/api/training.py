@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
@@ -160,13 +158,9 @@ class Run:
 
         Until the run has finished they are those on dev so far, none before the first evaluation.
         """
-        if self.state == "finished":
-            return _numbers(self._read("metrics.json"))
-        from seqkit.runs import checkpoint
+        from seqkit.runs.records import read_scores
 
-        best = checkpoint.read_pointer(self.folder / "checkpoints", "best")
-        rows = [] if best is None else [row for row in self.history() if row["step"] == checkpoint.step_of(best)]
-        return {name: value for row in rows for name, value in row.items() if "/dev/" in name}
+        return read_scores(self.folder)
 
     @property
     def best_step(self) -> int | None:
@@ -199,13 +193,9 @@ class Run:
         Raises:
             MissingExtra: pandas is not installed.
         """
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-        by_step: dict[int, dict[str, float]] = {}
-        for line in lines:
-            row = _numbers(json.loads(line))
-            by_step.setdefault(int(row["step"]), {}).update(row)
-        rows = [by_step[step] for step in sorted(by_step)]
+        from seqkit.runs.records import read_history
+
+        rows = read_history(self.folder)
         if not frame:
             return rows
         try:
@@ -224,13 +214,9 @@ class Run:
         return f"Run({str(self.folder)!r}): {self.state}"
 
     def _status(self) -> dict[str, Any]:
-        status = self._read("status.json")
-        return status if isinstance(status, dict) else {}
+        from seqkit.runs.records import read_status
 
-    def _read(self, name: str) -> Any:
-        from seqkit.io import atomic
-
-        return atomic.read_json(self.folder / name)
+        return read_status(self.folder)
 
 
 def sections_of(path: Path) -> dict[str, Any]:
@@ -243,10 +229,3 @@ def sections_of(path: Path) -> dict[str, Any]:
     root, _ = compose(decode(path.read_bytes(), locate), locate)
     sections: dict[str, Any] = values_of(root)
     return sections
-
-
-def _numbers(row: Any) -> dict[str, float]:
-    """A row of numbers; NaN and infinities are texts in the files of a run."""
-    if not isinstance(row, Mapping):
-        return {}
-    return {key: float(value) if isinstance(value, str) else value for key, value in row.items() if value is not None}

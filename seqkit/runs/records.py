@@ -1,0 +1,49 @@
+"""What a run folder says of a run, finished or not: its scores and its numbers by step. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from seqkit.io import atomic
+from seqkit.runs import checkpoint
+from seqkit.types import JSON
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether this is a run folder."""
+    return (folder / "status.json").is_file() and (folder / "resolved.yaml").is_file()
+
+
+def read_status(folder: Path) -> dict[str, JSON]:
+    """What status.json says; empty if there is none."""
+    status = atomic.read_json(folder / "status.json")
+    return status if isinstance(status, dict) else {}
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    """The scores of the best checkpoint; until the run has finished, those on dev so far."""
+    if read_status(folder).get("state") == "finished":
+        return _numbers(atomic.read_json(folder / "metrics.json"))
+    best = checkpoint.read_pointer(folder / "checkpoints", "best")
+    rows = [] if best is None else [row for row in read_history(folder) if row["step"] == checkpoint.step_of(best)]
+    return {name: value for row in rows for name, value in row.items() if "/dev/" in name}
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The numbers of metrics.jsonl, a mapping for each step, in order. An incomplete last line is left out."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    by_step: dict[int, dict[str, float]] = {}
+    for line in lines:
+        row = _numbers(json.loads(line))
+        by_step.setdefault(int(row["step"]), {}).update(row)
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _numbers(row: JSON) -> dict[str, float]:
+    """A row of numbers; NaN and infinities are texts in the files of a run."""
+    if not isinstance(row, Mapping):
+        return {}
+    return {key: float(value) if isinstance(value, str) else value for key, value in row.items() if value is not None}
