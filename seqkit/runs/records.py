@@ -1,4 +1,4 @@
-"""What a run folder says of a run, finished or not: its scores and its numbers by step. Imports no torch."""
+"""What a run folder says of a run, finished or not: its scores and its numbers by step."""
 
 from __future__ import annotations
 
