@@ -10,7 +10,19 @@ from typing import Any, TypeAlias
 Arrays: TypeAlias = Mapping[str, Any]
 """Names to numpy arrays."""
 
-GROUPS = ("kernels", "training", "data", "decoding", "evaluation", "streaming", "startup", "growth", "step", "memory", "dropin")
+GROUPS = (
+    "kernels",
+    "training",
+    "data",
+    "decoding",
+    "evaluation",
+    "streaming",
+    "startup",
+    "growth",
+    "step",
+    "memory",
+    "dropin",
+)
 
 
 @dataclass(frozen=True)

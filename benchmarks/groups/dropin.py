@@ -79,7 +79,7 @@ class Script:
         scores = self.out(steps)
         if self.crf is not None:
             return -self.crf(scores, targets, mask=mask, reduction="token_mean")
-        return functional.cross_entropy(scores[mask], targets[mask])
+        return functional.cross_entropy(scores.flatten(0, 1), targets.masked_fill(~mask, -100).flatten())
 
     def train(self) -> list[float]:
         """One step for each batch; returns the losses."""

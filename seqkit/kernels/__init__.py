@@ -11,7 +11,7 @@ backward direction runs over sequences reversed within their own lengths.
 
 from __future__ import annotations
 
-from seqkit.kernels.cell_step import cell_step
+from seqkit.kernels.cell_step import cell_step, cell_step_weights
 from seqkit.kernels.dispatch import Dispatch, choose, describe, runs_native, use
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
@@ -30,6 +30,7 @@ __all__ = [
     "UnpaddedOutput",
     "all_full",
     "cell_step",
+    "cell_step_weights",
     "choose",
     "describe",
     "differentiate_with_graph",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,8 +21,11 @@ _CELL_FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 def cell_step(cell: nn.RNNBase, x: Tensor, state: CellState) -> CellState:
     """(B, D) and the state before the step -> the state after it, (h,) or (h, c), each (B, H)."""
-    weights = cell.all_weights[0]
-    previous = tuple(tensor.to(x.dtype) for tensor in state)
-    if cell.mode == "LSTM":
-        return tuple(_CELL_FUNCTIONS["LSTM"](x, list(previous), *weights))
-    return (_CELL_FUNCTIONS[cell.mode](x, previous[0], *weights),)
+    return cell_step_weights(cell.mode, cell.all_weights[0], x, tuple(tensor.to(x.dtype) for tensor in state))
+
+
+def cell_step_weights(mode: str, weights: Sequence[Tensor], x: Tensor, state: CellState) -> CellState:
+    """The same as `cell_step`, with the mode of a torch module and a cell's weights: W, R, and two biases or none."""
+    if mode == "LSTM":
+        return tuple(_CELL_FUNCTIONS["LSTM"](x, list(state), *weights))
+    return (_CELL_FUNCTIONS[mode](x, state[0], *weights),)

@@ -8,11 +8,22 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from seqkit.kernels import CellState, Dispatch, Layout, choose, kind_of, pad, run_unpadded_weights, unpad
+from seqkit.kernels import (
+    CellState,
+    Dispatch,
+    Layout,
+    cell_step_weights,
+    choose,
+    kind_of,
+    pad,
+    run_unpadded_weights,
+    unpad,
+)
+from seqkit.nn.checks import check_lengths, fits, is_transformed, needs_gradient
+from seqkit.nn.states import as_hx, as_tuple, batch_dim_of, num_directions, num_states
 
 TorchForward: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
 """The forward pass of a torch module: (input, hx) -> (output, hx)."""
@@ -31,20 +42,20 @@ def run_layers(
         lengths: of the sequences of a padded batch; None: all are full.
     """
     if lengths is not None:
-        checked = _check_lengths(module, x, lengths)
-        if not _fits(module, x, hx):
+        checked = check_lengths(module, x, lengths)
+        if not fits(module, x, hx):
             torch_forward(x, hx)  # which says what does not fit
-            raise ValueError("lengths= needs an input and a state as they are described for torch's layers")
+            raise ValueError("lengths= needs plain, dense tensors")
         return _run_padded_batch(module, torch_forward, x, hx, checked)
-    if not _fits(module, x, hx):
+    if not fits(module, x, hx):
         return torch_forward(x, hx)
     if isinstance(x, PackedSequence):
         return _run_packed(module, torch_forward, x, hx)
     if x.dim() == 2:
-        batch_dim, states = _batch_dim(module), _as_tuple(hx)
-        wide = None if hx is None else _as_hx(module, tuple(state[:, None] for state in states))
+        batch_dim, states = batch_dim_of(module), as_tuple(hx)
+        wide = None if hx is None else as_hx(module, tuple(state[:, None] for state in states))
         output, final = _run_padded_batch(module, torch_forward, x.unsqueeze(batch_dim), wide, None)
-        return output.squeeze(batch_dim), _as_hx(module, tuple(state.squeeze(1) for state in _as_tuple(final)))
+        return output.squeeze(batch_dim), as_hx(module, tuple(state.squeeze(1) for state in as_tuple(final)))
     return _run_padded_batch(module, torch_forward, x, hx, None)
 
 
@@ -52,12 +63,17 @@ def _run_padded_batch(
     module: nn.RNNBase, torch_forward: TorchForward, x: Tensor, hx: Any, lengths: Tensor | None
 ) -> tuple[Tensor, Any]:
     """(T, B, D), or (B, T, D) with `batch_first`."""
-    batch, time = x.shape[_batch_dim(module)], x.shape[1 - _batch_dim(module)]
-    is_ragged = lengths is not None and bool((lengths != time).any())
+    batch, time = x.shape[batch_dim_of(module)], x.shape[1 - batch_dim_of(module)]
+    is_ragged = lengths is not None and (time == 0 or bool((lengths != time).any()))
     dispatch = _choose(module, x, packed=is_ragged)
     if dispatch.engine is None or batch == 0 or (time == 0 and lengths is None):
         return torch_forward(x, hx) if not is_ragged else _run_ragged_by_torch(module, torch_forward, x, hx, lengths)
     if lengths is None:
+        if not needs_gradient(module, x, hx) and not torch.is_autocast_enabled("cpu"):
+            if time == 1 and not (module.training and module.dropout):
+                return _run_one_step(module, x, hx)
+            if module.mode == "LSTM" and dispatch.name == "native":
+                return torch_forward(x, hx)  # without padding and gradients, oneDNN's LSTM is as fast
         lengths = torch.full((batch,), time)
     layout = _lay_out(module, dispatch, lengths, time)
     index: Tensor | None = layout.flat_index
@@ -70,6 +86,23 @@ def _run_padded_batch(
     rows, final = _run_rows(module, dispatch, rows if index is None else unpad(rows, index), layout, hx, lengths)
     output = rows if index is None else pad(rows, index, batch * time)
     return output.view(*x.shape[:2], rows.shape[1]), final
+
+
+def _run_one_step(module: nn.RNNBase, x: Tensor, hx: Any) -> tuple[Tensor, Any]:
+    """One step of each cell: both directions compute alike, and a layer's call would lay its weights out anew."""
+    batch_dim, directions = batch_dim_of(module), num_directions(module)
+    step, states, final = x.squeeze(1 - batch_dim), as_tuple(hx), list[CellState]()
+    zero = (x.new_zeros(step.shape[0], module.hidden_size),) * num_states(module)
+    for layer in range(module.num_layers):
+        cells = range(layer * directions, (layer + 1) * directions)
+        final += [
+            cell_step_weights(
+                module.mode, module.all_weights[cell], step, tuple(s[cell] for s in states) if states else zero
+            )
+            for cell in cells
+        ]
+        step = torch.cat([final[cell][0] for cell in cells], dim=-1)
+    return step.unsqueeze(1 - batch_dim), as_hx(module, tuple(map(torch.stack, zip(*final, strict=True))))
 
 
 def _run_packed(module: nn.RNNBase, torch_forward: TorchForward, x: PackedSequence, hx: Any) -> tuple[Any, Any]:
@@ -99,8 +132,8 @@ def _run_rows(
     """All layers over rows (N, D): their outputs, and the final state as torch gives it."""
     engine, kind = dispatch.engine, kind_of(module)
     assert engine is not None
-    directions = 2 if module.bidirectional else 1
-    states = _as_tuple(hx)
+    directions = num_directions(module)
+    states = as_tuple(hx)
     initial = [tuple(s[n] for s in states) if states else None for n in range(module.num_layers * directions)]
     drop = _Dropout(module.dropout, layout, lengths) if module.training and module.dropout else None
     weights, threads = module.all_weights, torch.get_num_threads()
@@ -116,7 +149,7 @@ def _run_rows(
         final += [final_state() for final_state in output.final_states]
     dtype = _output_dtype(module, rows)
     stacked = tuple(torch.stack(tensors).to(dtype) for tensors in zip(*final, strict=True))
-    return rows.to(dtype), _as_hx(module, stacked)
+    return rows.to(dtype), as_hx(module, stacked)
 
 
 @dataclass(frozen=True)
@@ -149,96 +182,39 @@ def _run_ragged_by_torch(
 ) -> tuple[Tensor, Any]:
     """By torch's own call over packed sequences, which have no place for an empty one."""
     assert lengths is not None
-    batch_dim = _batch_dim(module)
+    batch_dim = batch_dim_of(module)
     batch, time = x.shape[batch_dim], x.shape[1 - batch_dim]
-    directions = 2 if module.bidirectional else 1
+    directions = num_directions(module)
     if hx is None:
         zero = x.new_zeros(module.num_layers * directions, batch, module.hidden_size)
-        hx = _as_hx(module, (zero, zero)[: _state_count(module)])
+        hx = as_hx(module, (zero, zero)[: num_states(module)])
     is_real = lengths > 0
     if not bool(is_real.any()):
         return x.new_zeros(*x.shape[:2], directions * module.hidden_size), hx
     if not bool(is_real.all()):
         kept = is_real.nonzero().squeeze(1).to(x.device)
-        some = _as_hx(module, tuple(state.index_select(1, kept) for state in _as_tuple(hx)))
+        some = as_hx(module, tuple(state.index_select(1, kept) for state in as_tuple(hx)))
         inputs = x.index_select(batch_dim, kept)
         output, final = _run_ragged_by_torch(module, torch_forward, inputs, some, lengths[is_real])
         shape = [*x.shape[:2], output.shape[2]]
         padded = output.new_zeros(shape).index_copy(batch_dim, kept, output)
-        pairs = zip(_as_tuple(hx), _as_tuple(final), strict=True)
-        return padded, _as_hx(module, tuple(h.to(f.dtype).index_copy(1, kept, f) for h, f in pairs))
+        pairs = zip(as_tuple(hx), as_tuple(final), strict=True)
+        return padded, as_hx(module, tuple(h.to(f.dtype).index_copy(1, kept, f) for h, f in pairs))
     packed = pack_padded_sequence(x, lengths, batch_first=module.batch_first, enforce_sorted=False)
     output, final = torch_forward(packed, hx)
     padded, _ = pad_packed_sequence(output, batch_first=module.batch_first, total_length=time)
     return padded, final
 
 
-# ---- what fits, and what runs
-
-
 def _choose(module: nn.RNNBase, x: Tensor, *, packed: bool) -> Dispatch:
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if is_transformed():
         return Dispatch("padded", "torch's own layers: transformed functions may use only torch operations")
     return choose(module, x.device, module.all_weights[0][1].dtype, packed=packed)
 
 
 def _lay_out(module: nn.RNNBase, dispatch: Dispatch, lengths: Tensor, time: int) -> Layout:
     threads = torch.get_num_threads()
-    return dispatch.layout_function(lengths, time, threads=max(1, threads // (2 if module.bidirectional else 1)))
-
-
-def _fits(module: nn.RNNBase, x: Any, hx: Any) -> bool:
-    """Whether input and state are as torch wants them; if not, torch says what is wrong."""
-    data = x.data if isinstance(x, PackedSequence) else x
-    if not isinstance(data, Tensor) or data.is_sparse or data.is_nested or data.shape[-1:] != (module.input_size,):
-        return False
-    dims = (2,) if isinstance(x, PackedSequence) else (2, 3)
-    weights = [weight for weights in module.all_weights for weight in weights]
-    if data.dim() not in dims or any(weight.device != data.device for weight in weights):
-        return False
-    dtype = weights[0].dtype
-    if any(weight.dtype != dtype for weight in weights):
-        return False
-    if data.dtype != dtype and not torch.is_autocast_enabled(data.device.type):
-        return False
-    if hx is None:
-        return True
-    batch = (int(x.batch_sizes[0]),) if isinstance(x, PackedSequence) else ()
-    if not isinstance(x, PackedSequence) and data.dim() == 3:
-        batch = (data.shape[_batch_dim(module)],)
-    layers = module.num_layers * (2 if module.bidirectional else 1)
-    shape = (layers, *batch, module.hidden_size)
-    if not isinstance(hx, Tensor if _state_count(module) == 1 else tuple | list) or len(_as_tuple(hx)) != _state_count(
-        module
-    ):
-        return False
-    return all(isinstance(state, Tensor) and state.shape == shape for state in _as_tuple(hx))
-
-
-def _check_lengths(module: nn.RNNBase, x: Any, lengths: Any) -> Tensor:
-    """(B,) int64 on the CPU.
-
-    Raises:
-        ValueError: they do not fit the input.
-    """
-    if isinstance(x, PackedSequence):
-        raise ValueError("packed sequences have their lengths already; leave out lengths=")
-    if not isinstance(x, Tensor) or x.dim() != 3:
-        raise ValueError("lengths= needs a padded batch of three dimensions")
-    batch, time = x.shape[_batch_dim(module)], x.shape[1 - _batch_dim(module)]
-    values = (
-        lengths if isinstance(lengths, Tensor) else torch.tensor(list(lengths) or torch.empty(0, dtype=torch.int64))
-    )
-    if values.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
-        raise ValueError(f"lengths must be whole numbers, not {values.dtype}")
-    if values.shape != (batch,):
-        raise ValueError(f"lengths must be ({batch},), one for each sequence of the batch, not {tuple(values.shape)}")
-    values = values.detach().to("cpu", torch.int64)
-    is_bad = (values < 0) | (values > time)
-    if bool(is_bad.any()):
-        row = int(is_bad.nonzero()[0])
-        raise ValueError(f"lengths must be from 0 to {time}; that of sequence {row} is {int(values[row])}")
-    return values
+    return dispatch.layout_function(lengths, time, threads=max(1, threads // num_directions(module)))
 
 
 def _output_dtype(module: nn.RNNBase, rows: Tensor) -> torch.dtype:
@@ -246,24 +222,3 @@ def _output_dtype(module: nn.RNNBase, rows: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled("cpu") and module.mode.startswith("RNN"):
         return torch.get_autocast_dtype("cpu")
     return rows.dtype
-
-
-# ---- states: a tensor, or a pair of an LSTM
-
-
-def _state_count(module: nn.RNNBase) -> int:
-    return 2 if module.mode == "LSTM" else 1
-
-
-def _as_tuple(hx: Any) -> tuple[Tensor, ...]:
-    if hx is None:
-        return ()
-    return (hx,) if isinstance(hx, Tensor) else tuple(hx)
-
-
-def _as_hx(module: nn.RNNBase, states: tuple[Tensor, ...]) -> Any:
-    return states if module.mode == "LSTM" else states[0]
-
-
-def _batch_dim(module: nn.RNNBase) -> int:
-    return 0 if module.batch_first else 1
