@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
             by_name = {case["name"]: case for case in [*measured_before, *group_report["cases"]]}
             order = [case.name for case in load_group(name).cases]
             group_report["cases"] = sorted(by_name.values(), key=lambda case: order.index(case["name"]))
-            if group.derive:
+            if measured_before and group.derive:
                 group_report["derived"] = dict(group.derive(group_report["cases"]))
         report["groups"][name] = {"machine": machine, "quick": options.quick, **group_report}
         report["groups"] = {name: report["groups"][name] for name in GROUPS if name in report["groups"]}
