@@ -93,7 +93,7 @@ def needed(recipe: str, folder: Path, sets: tuple[str, ...]) -> dict[str, Any]:
             state.optimizer.step()
             clear_gradients(state.parameters)
     parameters = sum(parameter.numel() for parameter in state.parameters)
-    return {"base": base["resident"], "needed": memory()["peak"], "parameters": parameters, "padded": size}
+    return {"base": base["resident"], "needed": memory()["peak"], "parameters": parameters, "batch_steps": size}
 
 
 def padded_steps(plan: Any, number: int) -> int:

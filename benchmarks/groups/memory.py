@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.frame import Case, Contender, Group, Limit, Prepared
 
-WHOLE, EPOCHS = "whole run", "50 epochs"
+WHOLE, ONE, EPOCHS = "whole run", "one epoch", "50 epochs"
 SETTLED = 10
 """Epochs after which memory may not grow any more."""
 
@@ -48,7 +48,7 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         figures[f"{case['name']}: MiB"] = (
             f"{peak:,.0f} at most; {notes['needed']:,.0f} for the process ({notes['base']:,.0f} with torch, seqkit, "
             f"data), the model of {notes['parameters']:,} weights, its optimiser and two steps on the largest batch "
-            f"({notes['padded']:,} steps with padding)"
+            f"({notes['batch_steps']:,} steps with padding)"
         )
         figures[f"{case['name']}: resident at the start of each epoch, and at the end"] = ", ".join(
             f"{size:,.1f}" for size in ends
@@ -91,6 +91,7 @@ GROUP = Group(
             on_request=True,
             quick_options={"epochs": 1, "sets": ["train.steps=60", "tasks.translation.head.beams=1"]},
         ),
+        Case(ONE, {"recipe": "translation-multi30k", "epochs": 1}, on_request=True),
         Case(EPOCHS, {"recipe": "ner", "epochs": 50}, quick=True, quick_options={"epochs": 4}),
     ],
     [Contender("seqkit", f"{HERE}:seqkit")],

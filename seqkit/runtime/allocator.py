@@ -1,9 +1,10 @@
 """How the C library gives memory to torch on a CPU: set before torch starts, so that long runs stay small.
 
 Tensors of ever new sizes (batches of ever new lengths) are taken from the heap as soon as glibc has seen a few large
-ones freed: its threshold for memory maps moves up to 32 MiB. oneDNN keeps up to 1,024 compiled primitives, a few MB for
-each new shape, and each of them that lies behind a freed tensor pins the tensor's memory. A language model over 8,000
-symbols with batches of 40 lengths holds two to three times what it needs, a translation model several GB.
+ones freed: its threshold for memory maps moves up to 32 MiB. oneDNN keeps up to 1,024 compiled primitives, and torch a
+second list of as many in front of it: a few MB for each new shape, and each that lies behind a freed tensor pins the
+tensor's memory. A language model over 8,000 symbols with batches of 40 lengths holds two to three times what it needs,
+a translation model several GB. A primitive is released only when both lists have dropped it, so both are made short.
 
 A fixed threshold gives every large tensor a map of its own, which is returned when the tensor is freed. New maps cost
 page faults, so torch is asked to take huge pages for them. Imports no torch.
@@ -21,8 +22,11 @@ VARIABLE: Final = "SEQKIT_ALLOCATOR"
 MAP_FROM: Final = 1 << 20
 """Bytes from which an allocation gets a memory map of its own."""
 
-PRIMITIVES: Final = 256
-"""How many compiled primitives oneDNN keeps. A training step uses a few for each shape."""
+PRIMITIVES: Final = 64
+"""How many compiled primitives oneDNN keeps, and torch. A training step uses a few for each shape."""
+
+PRIMITIVE_LISTS: Final = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""The variables that say how many: of oneDNN, and of torch's own list."""
 
 _M_MMAP_THRESHOLD: Final = -3
 """The parameter's number in glibc's malloc.h."""
@@ -31,12 +35,13 @@ _M_MMAP_THRESHOLD: Final = -3
 def configure() -> None:
     """Set what has not been set by the environment. Without effect on other C libraries than glibc.
 
-    Huge pages and oneDNN's limit count only if torch has not been imported yet; variables that are already set stay.
+    Huge pages and the short lists count only if torch has not been imported yet; variables that are already set stay.
     """
     if os.environ.get(VARIABLE) == "system" or not sys.platform.startswith("linux"):
         return
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))
+    for variable in PRIMITIVE_LISTS:
+        os.environ.setdefault(variable, str(PRIMITIVES))
     if "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return
     import ctypes

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ for _ in range(3):
     libc.free(libc.malloc(8 << 20))  # glibc moves its threshold up when a mapped block is freed
 before = libc.mallinfo2().hblks
 libc.malloc(8 << 20)
-names = ("THP_MEM_ALLOC_ENABLE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+names = ("THP_MEM_ALLOC_ENABLE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 print(json.dumps({"mapped": libc.mallinfo2().hblks - before, "torch": "torch" in sys.modules,
                   **{name: os.environ.get(name) for name in names}}))
 """
@@ -36,7 +37,13 @@ print(json.dumps({"mapped": libc.mallinfo2().hblks - before, "torch": "torch" in
 
 def configured(**environment: str) -> dict[str, Any]:
     """What a fresh process finds after `configure`."""
-    names = ("THP_MEM_ALLOC_ENABLE", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "MALLOC_MMAP_THRESHOLD_", "SEQKIT_ALLOCATOR")
+    names = (
+        "THP_MEM_ALLOC_ENABLE",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
+        "LRU_CACHE_CAPACITY",
+        "MALLOC_MMAP_THRESHOLD_",
+        "SEQKIT_ALLOCATOR",
+    )
     inherited = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=inherited | environment, capture_output=True, text=True, check=True
@@ -50,7 +57,7 @@ def test_a_large_block_keeps_a_map_of_its_own_after_others_were_freed() -> None:
     tuned = configured()
     assert tuned["mapped"] == 1
     assert tuned["THP_MEM_ALLOC_ENABLE"] == "1"
-    assert tuned["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "256"
+    assert tuned["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == tuned["LRU_CACHE_CAPACITY"] == "64"
     assert tuned["torch"] is False
 
 
@@ -64,3 +71,48 @@ def test_the_system_allocator_can_be_asked_for() -> None:
 def test_what_the_environment_has_set_stays() -> None:
     own = configured(THP_MEM_ALLOC_ENABLE="0", ONEDNN_PRIMITIVE_CACHE_CAPACITY="7")
     assert (own["THP_MEM_ALLOC_ENABLE"], own["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) == ("0", "7")
+
+
+SHAPES = """
+import ctypes, sys
+from seqkit.runtime import allocator
+allocator.configure()
+import torch
+from tests.runtime.test_allocator import heap_in_use
+layer = torch.nn.Linear(512, 2000)
+def step(rows):
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(torch.zeros(rows, 512)).sum().backward()
+for rows in range(1, 71):
+    step(rows)
+before = heap_in_use()
+for rows in range(71, 151):
+    step(rows)
+print((heap_in_use() - before) / 2**20)
+"""
+
+
+def heap_in_use() -> int:
+    """Bytes of this process that are allocated, in its heap."""
+    import ctypes
+
+    class Info(ctypes.Structure):
+        _fields_ = [
+            (name, ctypes.c_size_t)
+            for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks")
+        ] + [("keepcost", ctypes.c_size_t)]
+
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = Info
+    return int(libc.mallinfo2().uordblks)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_new_shapes_take_no_more_memory() -> None:
+    """In bf16, which oneDNN computes. 80 new shapes hold over 20 MB where either list of primitives stays long."""
+    environment = {name: value for name, value in os.environ.items() if "CAPACITY" not in name}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", SHAPES], env=environment, capture_output=True, text=True, check=True, cwd=root
+    )
+    assert float(done.stdout) < 5
