@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from seqkit.errors import MissingExtra
-from seqkit.export.program import Recording
+from seqkit.export.program import Recording, not_exportable
 
 OPSET = 18
 _ANY_SIZE = 1 << 60
@@ -38,17 +38,20 @@ def to_onnx(recording: Recording) -> Any:
 
     dynamic = ("batch", "steps")
     with _quiet(), torch.no_grad():
-        exported = torch.onnx.export(
-            recording.program,
-            (),
-            None,
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=list(recording.inputs),
-            output_names=list(recording.outputs),
-            custom_translation_table={torch.ops.seqkit.recurrence.default: _recurrence},
-        )
+        try:
+            exported = torch.onnx.export(
+                recording.program,
+                (),
+                None,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=list(recording.inputs),
+                output_names=list(recording.outputs),
+                custom_translation_table={torch.ops.seqkit.recurrence.default: _recurrence},
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise not_exportable(error) from error
         assert exported is not None
         # torch folds small constants only; the weights of recurrences are to be in their nodes, not computed.
         optimizer.optimize_ir(exported.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
+from seqkit.errors import UsageError
 from seqkit.heads.seq2seq import Seq2Seq
 from seqkit.interfaces import Head
 from seqkit.model import Model
@@ -118,9 +119,23 @@ def _record(module: nn.Module, example: tuple[Tensor, ...], inputs: Mapping[str,
     dynamic = (*shapes[:fixed], shapes[fixed:]) if len(example) > fixed else shapes
     # A view would be recorded with what it is a view of, and the program would ask for the same of its inputs.
     example = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in example)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.export(module.eval(), example, dynamic_shapes=dynamic, strict=False)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module.eval(), example, dynamic_shapes=dynamic, strict=False)
+    except Exception as error:  # torch, and the code of plugins, raise anything
+        raise not_exportable(error) from error
+
+
+def not_exportable(error: Exception) -> UsageError:
+    """For a model with an operation that cannot be recorded, or that a format does not have."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = getattr(error, "__cause__", None)
+    reason = str(cause).strip().splitlines()[0] if cause is not None and str(cause).strip() else "".join(lines[:1])
+    return UsageError(
+        f"this model cannot be exported: {type(error).__name__}: {reason:.300}\nAn encoder, head or input layer of a "
+        "plugin must not look at the values of a batch; docs/plugins.md says what an export asks of it"
+    )
 
 
 def to_torch_operations(program: ExportedProgram) -> ExportedProgram:
