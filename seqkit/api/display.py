@@ -1,8 +1,9 @@
-"""How the progress of `seqkit.run` is shown: in a notebook, on stderr, or by a function of the caller."""
+"""What notebooks show, and how the progress of `seqkit.run` is shown there, on stderr, or by the caller's function."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -84,6 +85,31 @@ class NotebookDisplay:
             self.handle = display(content, display_id=True)
         else:
             self.handle.update(content)
+
+
+def html_table(title: str, rows: Mapping[str, Any]) -> str:
+    """A heading and a table of names and values as HTML for a notebook; everything in it is escaped."""
+    left = 'style="text-align:left"'
+    cells = "".join(
+        f"<tr><td {left}>{_html(name)}</td><td {left}>{_html(_shown(value))}</td></tr>" for name, value in rows.items()
+    )
+    return f"<div><b>{_html(title)}</b><table>{cells}</table></div>"
+
+
+def html_spans(text: str, spans: Sequence[Mapping[str, Any]]) -> str:
+    """A text with its spans marked, each with its type; spans that overlap an earlier one are left out."""
+    parts, end = [], 0
+    for span in sorted(spans, key=lambda span: int(span["start_char"])):
+        if span["start_char"] < end:
+            continue
+        parts.append(_html(text[end : span["start_char"]]))
+        end = span["end_char"]
+        parts.append(f"<mark>{_html(text[span['start_char'] : end])} <small>{_html(str(span['type']))}</small></mark>")
+    return f"<div>{''.join(parts)}{_html(text[end:])}</div>"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _html(text: str) -> str:

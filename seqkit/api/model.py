@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from seqkit.export import ExportResult
     from seqkit.inference.inputs import InputReader
     from seqkit.inference.predict import Outcome
+    from seqkit.inference.stream import Stream
     from seqkit.model import Model as Module
     from seqkit.recipe import Recipe
     from seqkit.types import Field, Task
@@ -40,11 +42,12 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
     from seqkit.model import load_model
     from seqkit.runtime.caller import protected
     from seqkit.runtime.device import choose_device
+    from seqkit.runtime.random_state import DRAWING
 
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise UsageError(f"'{path}': there is no such folder; give a run folder, or the model/ in one")
-    with protected():
+    with DRAWING, protected():  # other threads may train meanwhile
         module, recipe, tasks = load_model(folder, choose_device(str(device)))
     return Model(folder.resolve(), module, recipe, tasks)
 
@@ -256,6 +259,80 @@ class Model:
                 for number in range(count)
             ]
 
+    def stream(
+        self,
+        *,
+        sessions: int = 64,
+        look_ahead: int | None = None,
+        idle: float | None = None,
+        on_evict: Callable[[str, bytes], None] | None = None,
+        task: str | None = None,
+    ) -> Stream:
+        """Predictions for sequences that come in pieces: `stream.push(id, piece)` answers after each piece.
+
+        An answer has the prediction if the sequence ended here, and the state; `stream.state(id)` gives that as bytes,
+        from which `stream.restore(id, state)` goes on elsewhere. The last answer is what `predict` gives for the whole.
+
+        Args:
+            sessions: how many sequences may be open at a time.
+            look_ahead: for an encoder in both directions: how many steps it waits before it is sure of one.
+            idle: seconds without a piece after which a session is ended to make room. None: never.
+            on_evict: called with the id and the state of a session that is ended so.
+            task: which task of a joint model.
+
+        Raises:
+            UsageError: the model needs the whole sequence.
+        """
+        from seqkit.inference.stream import Stream
+        from seqkit.runtime.caller import usual_settings
+
+        name = self._name(task)
+        with usual_settings():
+            return Stream(
+                self._module,
+                name,
+                self._tasks[name],
+                sessions=sessions,
+                look_ahead=look_ahead,
+                idle=idle,
+                on_evict=on_evict,
+            )
+
+    def export(self, out: str | os.PathLike[str], *, int8: bool = False, task: str | None = None) -> ExportResult:
+        """Write the model to a file that runs without seqkit, and a description of it as JSON beside it.
+
+        The file is compared with seqkit over random inputs first, and written only if both agree within 1e-5. Other
+        threads must not use the model meanwhile.
+
+        Args:
+            out: the file; `.onnx` for ONNX, `.pt2` for a program of `torch.export`.
+            int8: write a second file with weights of eight bits, scored on the dev split (ONNX only).
+            task: which task of a joint model.
+
+        Raises:
+            MissingExtra: a library of the extra `export` is not installed.
+            RunError: the exported model and seqkit do not agree.
+            UsageError: the model cannot be exported, or the file cannot be written there.
+        """
+        from seqkit.experiments.prepare import prepare_split
+        from seqkit.export import export_model
+        from seqkit.export.export_model import SUFFIXES
+        from seqkit.runs.progress import Progress
+        from seqkit.runtime.caller import evaluating, protected
+
+        name, path = self._name(task), Path(out).expanduser()
+        formats = {suffix: format for format, suffix in SUFFIXES.items()}
+        if path.suffix not in formats:
+            raise UsageError(f"out: '{path.name}' should end in {' or '.join(formats)}")
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"out: there is no folder {path.absolute().parent}")
+        with protected(), evaluating(self._module):
+            data = None
+            if int8:
+                data = prepare_split(self._recipe, name, self._tasks[name], "dev", Progress(quiet=True))
+            to = formats[path.suffix]
+            return export_model(self._module, self._recipe, self._tasks, path, task=name, to=to, int8=data)
+
     @property
     def recipe(self) -> dict[str, Any]:
         """The recipe that it was trained with, every option written out; `seqkit.run` takes it."""
@@ -276,6 +353,15 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({str(self.folder)!r}): {', '.join(self._tasks)}"
+
+    def _repr_html_(self) -> str:
+        from seqkit.api.display import html_table
+
+        module = self._module
+        tasks = ", ".join(f"{name} ({type(module.head(name)).__name__})" for name in self._tasks)
+        encoder = self._recipe.encoder
+        facts = {"tasks": tasks, "encoder": encoder.use, "parameters": f"{module.count_parameters():,}"}
+        return html_table(str(self.folder), facts | {"device": str(module.device)} | self.scores)
 
     def _reader(self, name: str) -> InputReader:
         from seqkit.inference.inputs import InputReader

@@ -53,6 +53,20 @@ class Result:
             return [(value, probability) for value, probability in pairs]
         return [(self.value, self.confidence)] if isinstance(self.confidence, float) else []
 
+    def _repr_html_(self) -> str:
+        from seqkit.api.display import html_spans, html_table
+
+        if self.error:
+            return html_table(self.id, {"error": self.error})
+        facts = {} if self.input is None else {"input": self.input}
+        confidence = self.confidence if isinstance(self.confidence, float) else None
+        facts |= {"value": self.value} | ({} if confidence is None else {"confidence": confidence})
+        if len(self.probabilities) > 1:
+            facts |= {f"p({label})": probability for label, probability in self.top()}
+        table = html_table(self.id, facts)
+        spans = [span for span in self.spans if "start_char" in span]
+        return html_spans(self.input, spans) + table if spans and isinstance(self.input, str) else table
+
 
 def labels_of(scores: JSON, target: Any) -> dict[str, float]:
     """The probability of each label in the scores of a prediction, the most probable one first.

@@ -213,6 +213,13 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}): {self.state}"
 
+    def _repr_html_(self) -> str:
+        from seqkit.api.display import html_table
+
+        facts = {"state": self.state, "best step": self.best_step}
+        warnings = {f"warning {number}": text for number, text in enumerate(self.warnings, start=1)}
+        return html_table(str(self.folder), facts | self.scores | warnings)
+
     def _status(self) -> dict[str, Any]:
         from seqkit.runs.records import read_status
 

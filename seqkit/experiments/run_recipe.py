@@ -31,7 +31,7 @@ from seqkit.runs.run_folder import Run
 from seqkit.runtime import out_of_memory
 from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
-from seqkit.runtime.random_state import preserve_random_state
+from seqkit.runtime.random_state import DRAWING, preserve_random_state
 from seqkit.training.board_views import introduce, show_final_scores
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.loop import train
@@ -158,10 +158,11 @@ def _record_plugins(recipe: Recipe, run: Run, progress: Progress, *, resume: boo
 
 def build_seeded(recipe: Recipe, data: Mapping[str, TaskData], device: torch.device) -> Model:
     """A new model on the device. All random generators are seeded here, so nothing drawn earlier has an effect."""
-    random.seed(recipe.seed)
-    np.random.seed(recipe.seed % 2**32)
-    # Torch's generator is seeded by `build_model`.
-    return build_model(recipe, tasks_and_fields(data)).to(device)
+    with DRAWING:
+        random.seed(recipe.seed)
+        np.random.seed(recipe.seed % 2**32)
+        # Torch's generator is seeded by `build_model`.
+        return build_model(recipe, tasks_and_fields(data)).to(device)
 
 
 def _rewind_to_checkpoint(run: Run) -> Path | None:

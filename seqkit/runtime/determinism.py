@@ -15,7 +15,7 @@ def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[torch
 
     Sums by index are made in one order (where torch has no such implementation, it warns). Denormal numbers count as
     zero on the CPU, because they can be ten times slower. Torch starts its threads with that setting if nothing was
-    computed before. It has no way to ask for the previous setting, so it is off after the block.
+    computed before.
 
     Args:
         device: what the computations run on.
@@ -28,6 +28,7 @@ def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[torch
     products = torch.backends.cuda.matmul
     cudnn_before = cudnn.benchmark, cudnn.deterministic
     tf32_before = cudnn.allow_tf32, products.allow_tf32
+    flushed_before = _flushes_denormals()
     torch.set_flush_denormal(True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -40,8 +41,13 @@ def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[torch
     try:
         yield device
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(flushed_before)
         cudnn.benchmark, cudnn.deterministic = cudnn_before
         cudnn.allow_tf32, products.allow_tf32 = tf32_before
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
         checks.fill_uninitialized_memory = fill_memory  # type: ignore[attr-defined, unused-ignore]
+
+
+def _flushes_denormals() -> bool:
+    """Whether denormal numbers count as zero now, in this thread. Torch has no way to ask."""
+    return bool((torch.full((1,), 1e-310, dtype=torch.float64, device="cpu") * 1.0 == 0.0).item())

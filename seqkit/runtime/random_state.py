@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seqkit.types import JSON
+
+DRAWING: Final = threading.RLock()
+"""Held by a thread while it draws numbers that must follow each other, or while it sets the generators back: a training
+step, and the building of a model whose weights are in a file. The generators belong to the whole process."""
 
 
 @contextmanager

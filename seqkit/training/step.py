@@ -18,6 +18,7 @@ from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
 from seqkit.optim.gradients import clear_gradients, dense_gradients, scale_gradients
 from seqkit.runtime import out_of_memory
+from seqkit.runtime.random_state import DRAWING
 from seqkit.training.state import TrainingState
 
 
@@ -56,12 +57,13 @@ def forward_backward(
     Raises:
         RunError: a single example does not fit.
     """
-    return out_of_memory.run_in_parts(
-        lambda budget: _forward_backward_within(budget, state, data, batches),
-        data.name,
-        state.counters.fits,
-        tell,
-    )
+    with DRAWING:
+        return out_of_memory.run_in_parts(
+            lambda budget: _forward_backward_within(budget, state, data, batches),
+            data.name,
+            state.counters.fits,
+            tell,
+        )
 
 
 def mean_gradients(state: TrainingState, result: StepResult) -> list[Tensor]:
