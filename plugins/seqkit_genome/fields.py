@@ -49,6 +49,10 @@ class Bases(Field):
         """Codes of the bases, (T,) uint8. Raises ValueError for a flaw, for no text, and for letters of no base."""
         return _encode(value, self.spelling)
 
+    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        """A base is certain as soon as it has come. White space around a piece is left out."""
+        return _feed(piece, self.spelling), None
+
     def decode(self, array: np.ndarray) -> str:
         return alphabet.decode(array)
 
@@ -138,6 +142,10 @@ class Kmers(Field):
         """Codes of the bases, (T,) uint8. Raises ValueError for a flaw, for no text, and for letters of no base."""
         return _encode(value, self.spelling)
 
+    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        """A base is certain as soon as it has come. White space around a piece is left out."""
+        return _feed(piece, self.spelling), None
+
     def decode(self, array: np.ndarray) -> str:
         return alphabet.decode(array)
 
@@ -193,3 +201,13 @@ def _encode(value: Any, spelling: Spelling) -> np.ndarray:
     if not isinstance(value, str):
         raise ValueError(f"should be text, but is {'missing' if value is None else repr(value)[:60]}")
     return alphabet.encode(value.strip(), spelling.case, spelling.gaps)
+
+
+def _feed(piece: Any, spelling: Spelling) -> np.ndarray | None:
+    """Codes of the bases of a piece, or None if it has none."""
+    if isinstance(piece, str):
+        letters = piece.strip()
+        if spelling.gaps == "remove":
+            letters = letters.translate(dict.fromkeys(map(ord, alphabet.GAPS)))
+        return _encode(letters, spelling) if letters else None
+    return None if piece is None else _encode(piece, spelling)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import mask_of
+from seqkit import State, UsageError, mask_of
 from seqkit_genome.alphabet import COMPLEMENT, LOWER, PLAIN, PROBABILITIES
 from seqkit_genome.options import Scan, Strands
 
@@ -56,6 +56,42 @@ class SequenceLayer(nn.Module):
             steps = steps + self.places(lengths, steps.shape[1], steps.device)
         return steps.masked_fill(~mask_of(lengths, steps.shape[1], steps.device)[..., None], 0.0), lengths
 
+    @property
+    def not_in_pieces(self) -> str:
+        """Why a sequence cannot be read while it is coming; empty if it can."""
+        if self.average:
+            return "strands: the other strand, over which predictions are averaged, begins at the end of the sequence"
+        if self.places is not None:
+            return "middle: where the middle of a sequence is depends on its end"
+        return ""
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether a step depends on its own base alone."""
+        return not isinstance(self.steps, KmerEmbedding) and self.scanners is None and not self.not_in_pieces
+
+    def advance(self, x: Tensor | None, kept: State, end: bool) -> tuple[Tensor, State]:
+        """(T,) codes of new bases -> the steps that are certain now, (T', dim), and what is kept.
+
+        Raises:
+            UsageError: the whole sequence is needed.
+        """
+        if self.not_in_pieces:
+            raise UsageError(self.not_in_pieces)
+        if x is None:
+            x = torch.zeros(0, dtype=torch.int64, device=self.device)
+        own = self.steps.advance_tensors
+        steps, of_steps = self.steps.advance(x, kept[:own], end)
+        of_scanners: State = ()
+        if self.scanners is not None:
+            steps, of_scanners = self.scanners.advance(steps, kept[own:], end)
+        return self.project(steps), (*of_steps, *of_scanners)
+
+    @property
+    def device(self) -> torch.device:
+        assert isinstance(self.complement, Tensor)
+        return self.complement.device
+
     def views(self, x: Tensor, lengths: Tensor) -> Sequence[Tensor]:
         """The other strand, if predictions are the mean of both."""
         return [self.other_strand(x, lengths)] if self.average else []
@@ -70,14 +106,24 @@ class SequenceLayer(nn.Module):
 
 
 class BaseVectors(nn.Module):
-    """Makes vectors of bases. Attribute `width`: numbers of a step."""
+    """Makes vectors of bases.
+
+    Attributes:
+        width: numbers of a step.
+        advance_tensors: how many tensors `advance` keeps.
+    """
 
     width: int
+    advance_tensors = 0
 
     def __call__(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) codes -> (B, T', width), zero past the end, and the lengths."""
         output: tuple[Tensor, Tensor] = super().__call__(x, lengths)
         return output
+
+    def advance(self, x: Tensor, kept: State, end: bool) -> tuple[Tensor, State]:
+        """(T,) codes of new bases -> (T', width) that are certain now, and what is kept."""
+        return self(x[None], torch.tensor([len(x)]))[0][0], ()
 
 
 class BaseProbabilities(BaseVectors):
@@ -125,6 +171,8 @@ class KmerEmbedding(BaseVectors):
         drop: share of the k-mers that training reads as unknown.
     """
 
+    advance_tensors = 3
+
     def __init__(self, known: Sequence[int], width: int, *, k: int, stride: int, drop: float = 0.0) -> None:
         super().__init__()
         self.k, self.stride, self.width, self.drop = k, stride, width, drop
@@ -151,6 +199,25 @@ class KmerEmbedding(BaseVectors):
             ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.drop, UNKNOWN)
         ids = ids.masked_fill(~mask_of(lengths, ids.shape[1], ids.device), PAD)
         return functional.embedding(ids, self.weight, padding_idx=PAD, sparse=self.sparse), lengths
+
+    def advance(self, x: Tensor, kept: State, end: bool) -> tuple[Tensor, State]:
+        """Kept are the bases from the beginning of the next k-mer on, how many have to come before it, and whether
+        there has been a k-mer.
+        """
+        bases, skip, has_kmer = (kept[0], int(kept[1]), bool(kept[2])) if kept else (x[:0], 0, False)
+        bases = torch.cat([bases, x])
+        passed_over = min(skip, len(bases))
+        bases, skip = bases[passed_over:], skip - passed_over
+        count = (len(bases) - self.k) // self.stride + 1 if len(bases) >= self.k else 0
+        size = (count - 1) * self.stride + self.k if count else 0
+        if end and not has_kmer and not count:
+            count, size = int(len(bases) > 0), len(bases)  # a sequence shorter than k is one unknown k-mer
+        steps = self.weight.new_zeros(0, self.width)
+        if count:
+            steps = self(bases[None, :size], torch.tensor([size]))[0][0]
+        used = count * self.stride
+        skip += max(0, used - len(bases))
+        return steps, (bases[used:].clone(), torch.tensor(skip), torch.tensor(has_kmer or count > 0))
 
 
 class MotifScanners(nn.Module):
@@ -180,6 +247,25 @@ class MotifScanners(nn.Module):
             responses = functional.max_pool1d(responses, self.pool, ceil_mode=True)
             lengths = (lengths + self.pool - 1) // self.pool
         return self.dropout(responses).transpose(1, 2), lengths
+
+    def advance(self, x: Tensor, kept: State, end: bool) -> tuple[Tensor, State]:
+        """(T, width) -> (T', filters) that are certain. Kept are bases before the next filter, and a begun window."""
+        left = (self.reach - 1) // 2
+        if kept:
+            vectors, window = kept
+        else:
+            vectors = x.new_zeros(left, x.shape[1])
+            window = x.new_zeros(0, self.convolution.out_channels)
+        vectors = torch.cat([vectors, x, x.new_zeros(self.reach - 1 - left if end else 0, x.shape[1])])
+        if len(vectors) >= self.reach:
+            responses = functional.relu(self.convolution(vectors.t()[None]))[0].t()
+            window = torch.cat([window, responses])
+            vectors = vectors[len(vectors) - self.reach + 1 :]
+        count = len(window) if end else len(window) // self.pool * self.pool
+        whole, window = window[:count], window[count:].clone()
+        if self.pool > 1 and count:
+            whole = functional.max_pool1d(whole.t()[None], self.pool, ceil_mode=True)[0].t()
+        return whole, (vectors.clone(), window)
 
 
 class MiddlePositions(nn.Module):

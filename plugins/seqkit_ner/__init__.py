@@ -162,6 +162,7 @@ def ner(
         files=examples.files,
         parse=lambda line: [line[start:end] for start, end in locate(line)],
         parse_target=reader.parse_tags,
+        parse_by_words=True,
         about=examples.about,
         read_file=lambda path, split, labelled: sources.read_other(path, split, labelled, names, reader, held_out),
         suffixes=sources.SUFFIXES,

@@ -160,6 +160,7 @@ def sentiment(
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
         parse=prepare,
+        parse_by_words=True,
         about=examples.about,
         read_file=read_file,
         suffixes=sources.SUFFIXES,

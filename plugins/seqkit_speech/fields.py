@@ -65,8 +65,37 @@ class Waveform(Field):
         samples = value.samples(self.rate) if isinstance(value, LazyAudio) else _checked_samples(value)
         hop = self.frames.window_and_hop(self.rate)[1]
         rows = np.zeros((-(-len(samples) // hop), hop), dtype=np.int16)
-        rows.reshape(-1)[: len(samples)] = np.clip(np.rint(samples * _FULL_SCALE), -32768, 32767)
+        rows.reshape(-1)[: len(samples)] = _quantised(samples)
         return rows
+
+    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        """Rows of whole hops. A piece is samples as for `encode`, (N,) int16, or their bytes (little-endian).
+
+        What is kept are the bytes that are no whole hop yet. At the end they are filled up with silence.
+        """
+        raw = bytes.fromhex(kept or "")
+        if isinstance(piece, bytes | bytearray | memoryview):
+            raw += bytes(piece)
+        elif piece is not None and len(piece):
+            if len(raw) % 2:
+                raise ValueError("is an array of samples, and the piece before it ended inside a sample")
+            samples = np.asarray(piece)
+            raw += (
+                (samples if samples.dtype == np.int16 else _quantised(_checked_samples(samples)))
+                .astype("<i2")
+                .tobytes()
+            )
+        hop = self.frames.window_and_hop(self.rate)[1]
+        if end:
+            raw += bytes(-len(raw) % (2 * hop))
+        size = len(raw) // (2 * hop) * 2 * hop
+        rows = np.frombuffer(raw[:size], dtype="<i2").astype(np.int16).reshape(-1, hop)
+        return (rows if len(rows) else None), (raw[size:].hex() or None)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the samples of one step, for who cuts a stream of samples into steps."""
+        return 2 * self.frames.window_and_hop(self.rate)[1] * self.frames.stack
 
     def decode(self, array: np.ndarray) -> np.ndarray:
         """(N,) float32 samples, with the silence at the end of the last row."""
@@ -112,6 +141,11 @@ class Waveform(Field):
             except ValueError:
                 continue
             yield rows
+
+
+def _quantised(samples: np.ndarray) -> np.ndarray:
+    """Samples within -1 to 1 as whole numbers of 16 bits."""
+    return np.asarray(np.clip(np.rint(samples * _FULL_SCALE), -32768, 32767))
 
 
 def _checked_samples(value: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqkit import mask_of
+from seqkit import State, UsageError, mask_of
 from seqkit_speech.audio import import_torchaudio
 from seqkit_speech.augmentation import Augmenter, to_device_of
 from seqkit_speech.options import AugmentOptions, FrameOptions
@@ -26,6 +26,8 @@ Scale = tuple[tuple[float, ...], tuple[float, ...]]
 
 ENERGY_FLOOR = 1e-6
 """Added to the energy of a band before its logarithm: about the noise of 16-bit samples."""
+DELTA_REACH = 2
+"""Frames on either side from which a slope is computed."""
 SMALLEST_DEVIATION = 1e-3
 """Smallest deviation that is divided by: silence stays silence."""
 
@@ -62,7 +64,10 @@ class SpectralFeatures(nn.Module):
         self.register_buffer("dct", dct)
 
     def forward(self, rows: Tensor) -> Tensor:
-        wave = nn.functional.pad(rows.flatten(1), (self.points - self.hop, 0))
+        return self.of_wave(nn.functional.pad(rows.flatten(1), (self.points - self.hop, 0)))
+
+    def of_wave(self, wave: Tensor) -> Tensor:
+        """(B, N) samples, those before the first row included -> (B, T, channels)."""
         bands: Tensor = self.mel(wave).transpose(1, 2)
         bands = (bands + ENERGY_FLOOR).log()
         return bands @ self.dct if isinstance(self.dct, Tensor) else bands
@@ -99,6 +104,19 @@ class Convolutions(nn.Module):
             maps = layer(nn.functional.pad(maps, (1, 1, 2, 0))).relu()
             maps = nn.functional.max_pool2d(maps, (1, 2), ceil_mode=True)
         return maps.transpose(1, 2).flatten(2)
+
+    def advance(self, frames: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """(T, planes x bands), T >= 1 -> (T, width) and the last two frames before each layer, to be kept."""
+        maps = frames.reshape(1, len(frames), self.planes, self.bands).transpose(1, 2)
+        last: list[Tensor] = []
+        for number, layer in enumerate(self.layers):
+            if kept:
+                maps = torch.cat([kept[number], maps], dim=2)
+            else:
+                maps = nn.functional.pad(maps, (0, 0, 2, 0))
+            last.append(maps[:, :, -2:].clone())
+            maps = nn.functional.max_pool2d(layer(nn.functional.pad(maps, (1, 1))).relu(), (1, 2), ceil_mode=True)
+        return maps.transpose(1, 2).flatten(2)[0], last
 
 
 class FrontEnd(nn.Module):
@@ -141,6 +159,73 @@ class FrontEnd(nn.Module):
         frames, lengths = self.stack_frames(frames, lengths)
         steps: Tensor = self.projection(frames)
         return steps.masked_fill(~mask_of(lengths, steps.shape[1], steps.device)[..., None], 0.0), lengths
+
+    @property
+    def not_in_pieces(self) -> str:
+        """Why a clip cannot be read while it is coming; empty if it can."""
+        if self.options.normalise != "clip":
+            return ""
+        return "normalise: clip takes mean and deviation of a whole clip; train with normalise: training or none"
+
+    def advance(self, x: Tensor | None, kept: State, end: bool) -> tuple[Tensor, State]:
+        """(T, hop) new rows of one clip -> the steps that are certain now, (T', dim), and what is kept.
+
+        What is kept: samples before the next row; frames, how many of them have been passed on, and the frames before
+        each convolution; frames that do not fill a step yet.
+
+        Raises:
+            UsageError: the clip is normalised as a whole.
+        """
+        if self.not_in_pieces:
+            raise UsageError(self.not_in_pieces)
+        tail, recent, passed, frames_before, *maps = kept or self._begin()
+        with torch.autocast(self.projection.weight.device.type, enabled=False):
+            if x is not None and len(x):
+                wave = torch.cat([tail, x.float().flatten() / 32768.0])
+                tail = wave[wave.shape[0] - tail.shape[0] :].clone()
+                frames = self.spectra.of_wave(wave[None])
+                inside = torch.ones(1, frames.shape[1], 1, dtype=torch.bool, device=frames.device)
+                frames = self.normalise(frames, inside, torch.tensor([frames.shape[1]]))[0]
+                recent = torch.cat([recent, frames])
+            frames, recent, passed = self._with_deltas(recent, int(passed), end)
+        if self.convolutions is not None and len(frames):
+            frames, maps = self.convolutions.advance(frames, maps)
+        frames = torch.cat([frames_before, frames]) if len(frames) else frames_before
+        stack = self.options.stack
+        if end:
+            frames = nn.functional.pad(frames, (0, 0, 0, -len(frames) % stack))
+        count = len(frames) // stack
+        steps: Tensor = self.projection(frames[: count * stack].reshape(count, self.options.step_size))
+        return steps, (tail, recent, passed, frames[count * stack :].clone(), *maps)
+
+    def _begin(self) -> State:
+        """What is kept before the first row of a clip."""
+        weight, options = self.projection.weight, self.options
+        base = options.channels // (1 + options.deltas)
+        return (
+            weight.new_zeros(self.spectra.points - self.spectra.hop),
+            weight.new_zeros(0, base),
+            torch.zeros((), dtype=torch.int64),
+            weight.new_zeros(0, options.convolved_channels),
+        )
+
+    def _with_deltas(self, frames: Tensor, passed: int, end: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """The frames that are certain and new, with their slopes; the frames that are kept; how many were passed on.
+
+        Args:
+            frames: (n, C) those that were kept and the new ones.
+            passed: how many of them were passed on before.
+            end: whether no more will come.
+        """
+        reach = DELTA_REACH * self.options.deltas
+        count = frames.shape[0]
+        certain = count if end else max(passed, count - reach)
+        if self.options.deltas and count:
+            with_slopes = append_deltas(frames[None], torch.tensor([count]), self.options.deltas)[0]
+        else:
+            with_slopes = frames if count else frames.new_zeros(0, self.options.channels)
+        first = max(0, certain - reach)
+        return with_slopes[passed:certain], frames[first:].clone(), torch.tensor(certain - first)
 
     def frames(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, hop) -> (B, T, channels), zero past the end of each clip."""
@@ -188,7 +273,7 @@ class FrontEnd(nn.Module):
         return frames.reshape(frames.shape[0], -1, stack * frames.shape[2]), (lengths + stack - 1) // stack
 
 
-def append_deltas(frames: Tensor, lengths: Tensor, order: int, *, reach: int = 2) -> Tensor:
+def append_deltas(frames: Tensor, lengths: Tensor, order: int, *, reach: int = DELTA_REACH) -> Tensor:
     """(B, T, C) -> (B, T, C (1 + order)): adds slopes over 2 x reach + 1 frames, and slopes of slopes.
 
     Before the first frame and after the last one, that frame is repeated (Young et al., The HTK Book, 5.9): the last

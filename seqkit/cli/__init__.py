@@ -26,6 +26,7 @@ VERBS = {
     "data": "Show what a recipe reads, leaves out and warns of, without training.",
     "evaluate": "Score a trained model on a split of its data, or on other data.",
     "predict": "Predict for lines of text, files or standard input; prints JSON lines.",
+    "stream": "Predict for a sequence while it is coming, on standard input.",
     "generate": "Generate text with a trained model.",
     "export": "Write a trained model to a file that runs without seqkit: ONNX or torch.export.",
     "reproduce": "Train a recipe with several seeds and check the scores it promises.",

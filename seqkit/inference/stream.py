@@ -275,7 +275,7 @@ class Stream:
     def _read(self, id: str, piece: Any, session: Session, *, end: bool) -> _Job:
         """The rows of a piece, and the session with what the field keeps."""
         try:
-            rows, kept = self._feed(piece, session.kept, end=end)
+            rows, kept = self._feed(piece, session, end=end)
         except (ValueError, TypeError) as error:
             raise UsageError(f"session {id!r}: the piece {error}") from None
         if self.target.derived and not session.has_started:
@@ -296,13 +296,30 @@ class Stream:
         session = replace(session, rows=session.rows + count, kept=kept, has_started=True)
         return _Job(session, None if rows is None else to_tensor(rows).to(self.model.device))
 
-    def _feed(self, piece: Any, kept: Any, *, end: bool) -> tuple[np.ndarray | None, Any]:
+    def _feed(self, piece: Any, session: Session, *, end: bool) -> tuple[np.ndarray | None, Any]:
+        """The rows that are certain now, and what is kept: by the field, and with a tokenizer also an unfinished word.
+
+        Raises:
+            ValueError: the piece cannot be read.
+        """
         parse = self.task.parse
-        if not isinstance(piece, str) or parse is None:
-            return self.input.feed(piece, kept, end=end)
-        if not self.task.parse_by_words:
+        if parse is None:
+            return self.input.feed(piece, session.kept, end=end)
+        rest, kept = session.kept or ("", None)
+        if isinstance(piece, str) and not self.task.parse_by_words:
             raise ValueError("is text, which this task can read only as a whole; push lists of words instead")
-        return self.input.feed(parse(piece), kept, end=end)
+        if piece is not None and not isinstance(piece, str):
+            if rest and len(piece):
+                raise ValueError(f"comes after {rest!r:.60}, which may not be a whole word; end it by a space")
+        else:
+            text = rest + (piece or "")
+            count = len(text) if end else max(text.rfind(" "), text.rfind("\t")) + 1
+            words, rest = parse(text[:count]) if text[:count].strip() else [], text[count:]
+            if isinstance(words, str):
+                words = words.split() if self.input.unit in ("words", "pieces") else " " * (session.rows > 0) + words
+            piece = words if len(words) else None
+        rows, kept = self.input.feed(piece, kept, end=end)
+        return rows, None if not rest and kept is None else [rest, kept]
 
     def _look_on(self, results: Sequence[_Result]) -> list[tuple[Prediction | None, int]]:
         """Each prediction as if the sequence ended here, and how many of its steps may still change."""
@@ -311,7 +328,7 @@ class Stream:
         jobs = []
         for number in open_ones:
             session = results[number].session
-            rows, _ = self.input.feed(None, session.kept, end=True)
+            rows, _ = self._feed(None, session, end=True)
             jobs.append(_Job(session, None if rows is None else to_tensor(rows).to(self.model.device)))
         for number, result in zip(open_ones, self._advance(jobs, end=True), strict=True):
             certain, more = results[number], result.session.steps - results[number].session.steps
@@ -391,7 +408,8 @@ class Stream:
         """The sessions after their new steps, with predictions."""
         x, lengths = _pad(steps)
         encoded, states = self._encode(x, lengths, [session.encoder for session in sessions], native=native)
-        rows = [x.new_zeros(0) if row is None else row for row in inputs]
+        none = next((row[:0] for row in inputs if row is not None), x.new_zeros(0))
+        rows = [none if row is None else row for row in inputs]
         batch = Batch(*_pad(rows), ids=[f"step {session.steps + 1}" for session in sessions])
         predictions, kept = self._head.advance(encoded, batch, [session.head for session in sessions])
         results = []
@@ -432,11 +450,14 @@ class Stream:
             )
         if type(self.input).feed is Field.feed:
             raise UsageError(f"inputs of the kind {type(self.input).__name__} cannot be read in pieces")
-        reason = getattr(layer, "not_in_pieces", "")
-        if not reason and not getattr(layer, "pointwise", False) and not hasattr(layer, "advance"):
-            reason = f"the input layer {type(layer).__name__} does not say how it reads a sequence in pieces"
-        if not reason and getattr(layer, "pointwise", False) and hasattr(layer, "views"):
+        if hasattr(layer, "not_in_pieces"):
+            reason: str = layer.not_in_pieces
+        elif hasattr(layer, "views"):
             reason = "predictions are averaged over other views of the whole input"
+        elif not getattr(layer, "pointwise", False) and not hasattr(layer, "advance"):
+            reason = f"the input layer {type(layer).__name__} does not say how it reads a sequence in pieces"
+        else:
+            reason = ""
         if reason:
             raise UsageError(f"this model needs the whole sequence: {reason}")
 

@@ -9,50 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from seqkit import Label, Labels, Next, Prediction, Tags, Task, Text, Tokens, UsageError, Values, Vectors, Words
-from seqkit.encoders import gru, lstm, none, rnn
+from seqkit import Label, Labels, Next, Tags, Text, Tokens, UsageError, Values, Vectors, Words
+from seqkit.encoders import gru, none, rnn
 from seqkit.errors import DataError
 from seqkit.heads import attend, classify, crf, ctc, generate, language, regress, tag
-from seqkit.inference.inputs import Input
-from seqkit.inference.predict import predict_inputs
-from seqkit.inference.stream import Answer, Stream
-from seqkit.model import Model
+from seqkit.inference.stream import Stream
 from seqkit.types import Field
+from tests.helpers.streams import assert_equal, build, check_pieces, fitted, partial, pieces_of, prediction_of
 
 TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler in the mind to suffer"
 NUMBERS = np.random.default_rng(1).normal(size=(50, 3)).tolist()
 LABELS = ["no", "perhaps", "yes"]
 
 
-def task_of(input: Field, target: Field, **changes: Any) -> Task:
-    return Task(read=lambda split: iter(()), input=input, target=target, head="classify", best="min:loss", **changes)
-
-
-def fitted(input: Field, values: Sequence[Any], target: Field, targets: Sequence[Any], **changes: Any) -> Any:
-    """A task with fitted fields."""
-    fields = input.fit(values), target.fit(targets)
-    return task_of(input, target, **changes), fields[0], fields[1].of(fields[0])
-
-
-def build(fields: Any, head: Any, encoder: Any = lstm, *, dim: int = 8, **encoder_options: Any) -> Model:
-    torch.manual_seed(5)
-    built = encoder(dim, **encoder_options) if encoder is none else encoder(dim, hidden=7, **encoder_options)
-    layer = fields[1].layer(dim)
-    model = Model({"t": layer}, built, {"t": head(built.out_dim, fields[2], layer)})
-    with torch.no_grad():
-        for parameter in model.parameters():  # what starts at zero would hide mistakes
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model.eval()
-
-
 def numbers_to(target: Field, targets: Sequence[Any]) -> Any:
     return fitted(Vectors(3, standardise=True), [NUMBERS], target, targets)
-
-
-def partial(factory: Any, **options: Any) -> Any:
-    return lambda dim, target, layer: factory(dim, target, layer, **options)
 
 
 TAGGED = ["O", "B-x", "I-x", "B-y"]
@@ -114,69 +86,11 @@ MODELS: dict[str, Any] = {
 WHOLES: dict[type[Field], Any] = {Vectors: NUMBERS, Tokens: TEXT, Words: TEXT}
 
 
-def prediction_of(model: Model, fields: Any, value: Any) -> Prediction:
-    (outcome,) = predict_inputs(model, "t", fields, [Input("whole", None, value)])
-    assert outcome.prediction is not None, outcome.error
-    return outcome.prediction
-
-
-def pieces_of(whole: Any, draw: random.Random) -> list[Any]:
-    """The whole in pieces of random lengths, among them 0 and 1."""
-    pieces, start = [], 0
-    while start < len(whole):
-        size = draw.choice([0, 1, 1, 2, 3, 7, 34])
-        pieces.append(whole[start : start + size])
-        start += size
-    return [*pieces, whole[:0]]
-
-
-def assert_equal(actual: Any, expected: Any, *, windowed: bool = False) -> None:
-    """Equal, numbers within 1e-5."""
-    if isinstance(expected, Prediction):
-        value, confidence = actual.value, actual.confidence
-        if windowed:  # the text goes on, so the symbol after its end is predicted too
-            value, confidence = value[: len(expected.value)], confidence[: len(expected.value)]
-        assert_equal(value, expected.value)
-        assert_equal(confidence, expected.confidence)
-        assert_equal(actual.scores, expected.scores)
-    elif isinstance(expected, dict):
-        assert list(actual) == list(expected)
-        for key, value in expected.items():
-            assert_equal(actual[key], value)
-    elif isinstance(expected, list | tuple):
-        assert len(actual) == len(expected)
-        for one, other in zip(actual, expected, strict=True):
-            assert_equal(one, other)
-    elif isinstance(expected, float):
-        assert actual == pytest.approx(expected, abs=1e-5, rel=1e-5)
-    else:
-        assert actual == expected
-
-
 @pytest.mark.parametrize("name", list(MODELS))
 def test_any_pieces_give_the_prediction_of_the_whole(name: str) -> None:
-    """Sessions are interleaved, and moved to another stream in the middle."""
     fields, model = MODELS[name]()
-    draw = random.Random(name)
-    wholes = {f"s{number}": WHOLES[type(fields[1])][number * 3 :] for number in range(3)}
-    todo = {id: pieces_of(whole, draw) for id, whole in wholes.items()}
-    answers: dict[str, list[Answer]] = {id: [] for id in wholes}
-    stream = Stream(model, "t", fields)
-    while any(todo.values()):
-        chosen = [id for id in wholes if todo[id] and draw.random() < 0.7]
-        for id, answer in stream.push_many({id: todo[id].pop(0) for id in chosen}).items():
-            answers[id].append(answer)
-        if draw.random() < 0.3:
-            states = {id: stream.state(id) for id in stream.ids}
-            stream = Stream(model, "t", fields)
-            for id, state in states.items():
-                stream.restore(id, state)
-                assert stream.state(id) == state
-    for id, whole in wholes.items():
-        answers[id].append(stream.close(id))
-        expected = prediction_of(model, fields, whole)
-        assert_equal(stream.join(answers[id]), expected, windowed=fields[0].window is not None)
-    assert stream.ids == []
+    whole = WHOLES[type(fields[1])]
+    check_pieces(model, fields, [whole[number * 3 :] for number in range(3)], seed=name)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if not MODELS[name]()[1].head("t").per_step])
