@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqkit import Count, Label, Limit, Share, Size, Task, Truncation, UsageError
+from seqkit.readers import TableFormat
 from seqkit_genome import sources
 from seqkit_genome.fields import Bases, Kmers
 from seqkit_genome.options import (
@@ -46,6 +47,9 @@ def genome(
     sequence: str | Count | None = None,
     label: str | Count | None = None,
     header: bool | None = None,
+    separator: str | None = None,
+    quoting: bool | None = None,
+    encoding: str = "utf-8",
     pattern: str | None = None,
     names: Names = "refuse",
     held_out: Share = 0.1,
@@ -85,15 +89,21 @@ def genome(
             strand.
         sizes: how many windows are generated for train, dev and test.
         data_seed: seed of the generated windows, and of the hash that chooses folds and the held-out share.
-        train: your own training sequences, used instead of source. One file, or one file for each class: {NAME: file}.
-            A file may be gzipped.
+        train: your own training sequences, used instead of source. One file, one file for each class ({NAME: file}), or
+            a folder with a file or folders for each class. Files may be compressed (gzip, bgz, xz, bzip2).
         dev: sequences that choose the checkpoint (null: a share of train is held out for it).
         test: test sequences (null: there are none).
-        format: fasta; fastq; csv; tsv; uci, lines of class, name and sequence; auto, by the ending of the file's name.
-        sequence: column of the sequence in csv and tsv, by name or by number from 1 (null: 1).
-        label: column of the class in csv and tsv (null: 2).
+        format: fasta; fastq; csv; tsv; jsonl; json, an array; parquet; uci, lines of class, name and sequence; auto, by
+            the ending of the file's name.
+        sequence: column or key of the sequence in tables and JSON, by name or by number from 1 (null: column 1, key
+            sequence).
+        label: column or key of the class (null: column 2, key label).
         header: whether the first line of csv and tsv names the columns (null: yes if a column is given by name, or
             if the first line holds no sequence, which is told).
+        separator: between the columns of csv and tsv: one character, or tab, comma, semicolon, space, bar, or blanks
+            (null: a comma in csv, a tab in tsv).
+        quoting: whether a field in quotation marks may hold separators and line ends (null: in csv).
+        encoding: of tables and JSON.
         pattern: a regular expression that finds the class in the headers of FASTA and FASTQ, by its group `label`.
         names: whether two records of a file may have the same name (the first word of the header).
         held_out: share of train that is dev, if dev has no file. A hash of the sequence chooses, so that repeats of a
@@ -141,6 +151,7 @@ def genome(
         pattern=_checked_pattern(pattern),
         gaps=gaps,
         names=names,
+        layout=TableFormat(separator=separator, quoting=quoting, encoding=encoding),
     )
     identity = SequenceIdentity(data_seed, same_strands)
     paths = {"train": train, "dev": dev, "test": test}

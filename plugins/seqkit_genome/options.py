@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias, final
 from annotated_types import Ge, Le
 
 Case: TypeAlias = Literal["fold", "keep", "mask"]
-Format: TypeAlias = Literal["auto", "fasta", "fastq", "csv", "tsv", "uci"]
+Format: TypeAlias = Literal["auto", "fasta", "fastq", "csv", "tsv", "jsonl", "json", "parquet", "uci"]
 Gaps: TypeAlias = Literal["refuse", "remove", "unknown"]
 Names: TypeAlias = Literal["refuse", "allow"]
 Signal: TypeAlias = Literal["splice", "promoter"]

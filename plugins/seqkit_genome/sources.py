@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, final
 
@@ -20,10 +21,12 @@ FileOrFiles: TypeAlias = Path | Mapping[str, Path]
 
 SUFFIXES: Final[dict[str, Format]] = {
     ".fa": "fasta", ".fasta": "fasta", ".fna": "fasta", ".ffn": "fasta", ".frn": "fasta", ".fas": "fasta",
-    ".fq": "fastq", ".fastq": "fastq", ".csv": "csv", ".tsv": "tsv", ".data": "uci",
+    ".fq": "fastq", ".fastq": "fastq", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl",
+    ".json": "json", ".parquet": "parquet", ".data": "uci",
 }  # fmt: skip
 
 
+_TABLES: Final = ("csv", "tsv", "jsonl", "json", "parquet")
 _LETTERS: Final = frozenset("ACGTUNRYSWKMBDHV-.*")
 """Letters of nucleotides, and of gaps: a field of a table with any other is no sequence."""
 
@@ -80,6 +83,7 @@ class SequenceReader:
     pattern: str | None = None
     gaps: Gaps = "refuse"
     names: Names = "refuse"
+    layout: readers.TableFormat = field(default_factory=readers.TableFormat)
 
     def read(self, path: Path, label: str | None) -> Iterator[Example]:
         """The examples of a file, all of class `label` unless it is None."""
@@ -95,7 +99,8 @@ class SequenceReader:
         if file_format in ("fasta", "fastq"):
             yield from self._read_records(path, label, file_format)
             return
-        examples = _read_uci(path) if file_format == "uci" else self._read_table(path, file_format, label is None)
+        is_uci = file_format == "uci"
+        examples = _read_uci(path) if is_uci else self._table(path, file_format, labelled=label is None)
         for example in examples:
             yield example if label is None else replace(example, target=label)
 
@@ -108,9 +113,7 @@ class SequenceReader:
         elif file_format == "uci":
             examples = _read_uci(path)
         else:
-            reader = readers.csv if file_format == "csv" else readers.tsv
-            header = self._has_header(path, file_format)
-            examples = reader(path, input=self.sequence or 1, target=None, header=header, flaws=True)
+            examples = self._table(path, file_format, labelled=False, flaws=True)
         return (replace(example, target=None) for example in examples)
 
     def format_of(self, name: str) -> Format:
@@ -134,7 +137,7 @@ class SequenceReader:
             reason = f"'{name}': the class is missing; give one file for each class ({{NAME: file, ...}})"
             raise UsageError(f"{reason}, or set `pattern` to find it in the headers")
         for option, column in (("sequence", self.sequence), ("label", self.label)):
-            if column is not None and file_format not in ("csv", "tsv"):
+            if column is not None and file_format not in _TABLES:
                 raise UsageError(f"{option}: '{name}' is {file_format.upper()} and has no columns to choose from")
             if isinstance(column, str) and self.header is False:
                 raise UsageError(f"{option}: '{column}' is a name, but header: false means that columns have none")
@@ -152,21 +155,35 @@ class SequenceReader:
                 record_label = match["label"]
             yield Example(record.sequence, record_label, f"{path.name}:{record.line}")
 
-    def _read_table(self, path: Path, file_format: str, has_labels: bool) -> Iterator[Example]:
-        label = (self.label or 2) if has_labels else None
-        reader = readers.csv if file_format == "csv" else readers.tsv
+    def _table(self, path: Path, file_format: Format, *, labelled: bool, flaws: bool = False) -> Iterator[Example]:
+        """The rows of a table, of JSON or of Parquet; `flaws`: those that cannot be read are a `Flaw`."""
         header = self._has_header(path, file_format)
-        return reader(path, input=self.sequence or 1, target=label, header=header, skip_blank=True)
+        return self._rows(path, file_format, labelled=labelled, header=header, flaws=flaws)
 
-    def _has_header(self, path: Path, file_format: str) -> bool:
+    def _rows(
+        self, path: Path, file_format: Format, *, labelled: bool, header: bool | None, flaws: bool = False
+    ) -> Iterator[Example]:
+        form: Any = file_format
+        return readers.table(
+            path,
+            input=self.sequence,
+            target=self.label,
+            names=("sequence", "label"),
+            labelled=labelled,
+            header=header,
+            skip_blank=not flaws,
+            flaws=flaws,
+            layout=replace(self.layout, format=form),
+        )
+
+    def _has_header(self, path: Path, file_format: Format) -> bool | None:
         """Whether the first line of a table names its columns: as the options say, else if it holds no sequence."""
-        if self.header is not None:
+        if self.header is not None or file_format not in ("csv", "tsv"):
             return self.header
         if isinstance(self.sequence, str) or isinstance(self.label, str):
             return True
-        reader = readers.csv if file_format == "csv" else readers.tsv
         with collect_reports():  # this look at the first line is not what the run reads
-            first = next(iter(reader(path, input=self.sequence or 1, target=None, header=False, skip_blank=True)))
+            first = next(iter(self._rows(path, file_format, labelled=False, header=False)))
         text = str(first.input).strip().upper()
         if not text or set(text) <= _LETTERS:
             return False
@@ -205,13 +222,42 @@ class FileSet:
 
     find: Callable[[], Sequence[tuple[Path, str | None]]]
     reader: SequenceReader
+    folder: Path | None = None
+    """The folder of classes that they are from, if they are."""
 
     def read(self) -> Iterator[Example]:
         for path, label in self.find():
-            yield from self.reader.read(path, label)
+            for example in self.reader.read(path, label):
+                # In a folder of classes, files of different classes may have one name.
+                name = path if self.folder is None else path.relative_to(self.folder)
+                number = example.id.removeprefix(path.name)
+                yield example if self.folder is None else replace(example, id=f"{name}{number}")
 
     def files(self) -> list[Path]:
         return [path for path, _ in self.find()]
+
+
+def class_files(folder: Path, reader: SequenceReader) -> list[tuple[Path, str | None]]:
+    """The files of sequences in a folder of classes, by name, each with its class. All other files are reported.
+
+    The class of a file is the folders that it lies in, joined with `/`, or its own name if it lies in none.
+
+    Raises:
+        DataError: there is no such folder, or it has none.
+    """
+    if not folder.is_dir():
+        raise DataError(Problem(str(folder), "there is no such file or folder"))
+    suffixes = tuple(SUFFIXES)
+    if reader.format != "auto":
+        suffixes = tuple({Path(_without_compression(name)).suffix.lower() for *_, names in os.walk(folder) for name in names})
+    files: list[tuple[Path, str | None]] = []
+    for path in readers.list_files(folder, suffixes):
+        folders = path.relative_to(folder).parts[:-1]
+        files.append((path, "/".join(folders) or Path(_without_compression(path.name)).stem))
+    if not files:
+        hint = "it should have a file or a folder for each class, such as enhancer.fa"
+        raise DataError(Problem(str(folder), "has no file of sequences", hint))
+    return files
 
 
 @final
@@ -290,6 +336,9 @@ def user_files(
     for split, value in paths.items():
         if value is None:
             continue
+        if isinstance(value, Path) and value.is_dir():
+            file_sets[split] = FileSet(partial(class_files, value, reader), reader, value)
+            continue
         files = [(path, label) for label, path in value.items()] if isinstance(value, Mapping) else [(value, None)]
         for path, label in files:
             reader.check(path.name, label is not None)
@@ -313,32 +362,13 @@ def read_other(path: Path, split: str | None, labelled: bool, reader: SequenceRe
     if split is not None:
         raise UsageError(f"--split: {path} has no splits; all of it is scored")
     if path.is_dir():
-        return _read_folder(path, reader)
+        return FileSet(partial(class_files, path, reader), reader, path).read()
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))
     if not labelled:
         return reader.read_inputs(path)
     reader.check(path.name, False)
     return reader.read(path, None)
-
-
-def _read_folder(path: Path, reader: SequenceReader) -> Iterator[Example]:
-    """The examples of the files of a folder, each called after its class; all else in it is reported."""
-    count = 0
-    for file in sorted(path.iterdir()):
-        suffix = Path(_without_compression(file.name)).suffix.lower()
-        if file.name.startswith("."):
-            report_left_out("hidden file", file.name)
-        elif not file.is_file():
-            report_left_out("folder, or a link that leads nowhere", file.name)
-        elif suffix not in SUFFIXES:
-            report_left_out(f"file that is not of sequences ({suffix or 'no suffix'})", file.name)
-        else:
-            count += 1
-            yield from reader.read(file, Path(_without_compression(file.name)).stem)
-    if not count:
-        hint = "it should have a file for each class, such as enhancer.fa"
-        raise DataError(Problem(str(path), "has no file of sequences", hint))
 
 
 def _existing(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[[], Sequence[tuple[Path, str | None]]]:

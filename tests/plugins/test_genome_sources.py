@@ -410,3 +410,99 @@ def test_the_split_rule_is_told(options: dict[str, Any], rule: str, tmp_path: Pa
         assert [found[: len(rule)] for found in reading.split_rules] == [rule]
         # The file is read twice to deal out folds, but what is left out counts once.
         assert reading.left_out["blank line"].count == 1
+
+
+class TestFolders:
+    """A folder with a file or folders for each class."""
+
+    @staticmethod
+    def examples(folder: Path, **options: Any) -> list[tuple[Any, Any, str]]:
+        task = genome(train=folder, held_out=0.0, **options)
+        return [(str(example.input), example.target, example.id) for example in task.read("train")]
+
+    @pytest.mark.skipif(importlib.util.find_spec("Bio") is None, reason="needs the extra `genome`")
+    def test_files_and_nested_folders(self, tmp_path: Path) -> None:
+        for name, text in {
+            "human/exon/a.fa": ">r\nACGT\n",
+            "human/exon/b.fa": ">r\nAC\n>s\nGG\n",
+            "human/intron/a.fa.gz": ">r\nTTT\n",
+            "worm/exon/a.fasta": ">r\nCCC\n",
+            "other.fna": ">r\nAAA\n",
+        }.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        (tmp_path / "README.md").write_text("x")
+        (tmp_path / "worm/.hidden.fa").write_text(">r\nA\n")
+        (tmp_path / "again").symlink_to(tmp_path / "worm")
+        assert self.examples(tmp_path) == [
+            ("AAA", "other", "other.fna:1"),
+            ("ACGT", "human/exon", "human/exon/a.fa:1"),
+            ("AC", "human/exon", "human/exon/b.fa:1"),
+            ("GG", "human/exon", "human/exon/b.fa:3"),
+            ("TTT", "human/intron", "human/intron/a.fa.gz:1"),
+            ("CCC", "worm/exon", "worm/exon/a.fasta:1"),
+        ]
+        (tmp_path / "again").unlink()
+        with collect_reports() as reading:
+            classes = [target for _, target, _ in self.examples(tmp_path)]
+        assert classes == ["other", "human/exon", "human/exon", "human/exon", "human/intron", "worm/exon"]
+        assert {kind: things.first for kind, things in reading.left_out.items()} == {
+            "file that is not read as sequences (.md)": "README.md",
+            "hidden file": "worm/.hidden.fa",
+        }
+        (tmp_path / "zz").symlink_to(tmp_path / "human")
+        with collect_reports() as reading:
+            assert len(self.examples(tmp_path)) == 6
+        assert reading.left_out["folder that is a link to one that is read already"].first == "zz"
+
+    def test_tables_without_a_class(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a/1.tsv").write_text("ACGT\nGG\n")
+        (tmp_path / "a/2.txt").write_text("CC\n")
+        assert self.examples(tmp_path) == [("ACGT", "a", "a/1.tsv:1"), ("GG", "a", "a/1.tsv:2")]
+        assert len(self.examples(tmp_path, format="tsv")) == 3
+
+    def test_a_folder_without_sequences(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_text("x")
+        with pytest.raises(DataError, match="has no file of sequences; it should have a file or a folder for each"):
+            self.examples(tmp_path)
+
+    def test_the_files_are_those_that_are_read(self, tmp_path: Path) -> None:
+        (tmp_path / "train/x").mkdir(parents=True)
+        (tmp_path / "train/x/1.tsv").write_text("ACGT\n")
+        task = genome(train=tmp_path / "train", held_out=0.0)
+        assert task.files is not None
+        assert list(task.files("train")) == [tmp_path / "train/x/1.tsv"]
+        assert task.read_file is not None
+        others = [(example.input, example.target) for example in task.read_file(tmp_path / "train", None, True)]
+        assert others == [("ACGT", "x")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("a.csv", "ACGT;x\nGG;y\n", {"separator": "semicolon"}),
+        ("a.txt", "ACGT  x\nGG\ty\n", {"separator": "blanks", "format": "tsv"}),
+        ("a.tsv", '"ACGT"\t"x"\n"GG"\t"y"\n', {"quoting": True}),
+        ("a.jsonl", '{"label": "x", "sequence": "ACGT"}\n{"label": "y", "sequence": "GG"}\n', {}),
+        ("a.json", '[{"s": "ACGT", "c": "x"},\n {"s": "GG", "c": "y"}]\n', {"sequence": "s", "label": "c"}),
+        ("a.csv", "seq,kind\nACGT,x\nGG,y\n", {}),
+        ("a.csv", "id,seq,kind\n1,ACGT,x\n2,GG,y\n", {"sequence": 2, "label": 3}),
+    ],
+)
+def test_tables_in_any_format(name: str, content: str, options: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    task = genome(train=tmp_path / name, held_out=0.0, **options)
+    assert [(example.input, example.target) for example in task.read("train")] == [("ACGT", "x"), ("GG", "y")]
+    assert task.read_file is not None
+    others = [example.input for example in task.read_file(tmp_path / name, None, False)]
+    assert others == ["ACGT", "GG"]
+
+
+def test_latin_1_in_a_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("ACGT,größer\n".encode("latin-1"))
+    task = genome(train=tmp_path / "a.csv", held_out=0.0, encoding="latin-1")
+    assert [example.target for example in task.read("train")] == ["größer"]
+    with pytest.raises(DataError, match=r"a\.csv:1:8"):
+        list(genome(train=tmp_path / "a.csv", held_out=0.0).read("train"))
