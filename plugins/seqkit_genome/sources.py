@@ -249,7 +249,8 @@ def class_files(folder: Path, reader: SequenceReader) -> list[tuple[Path, str | 
         raise DataError(Problem(str(folder), "there is no such file or folder"))
     suffixes = tuple(SUFFIXES)
     if reader.format != "auto":
-        suffixes = tuple({Path(_without_compression(name)).suffix.lower() for *_, names in os.walk(folder) for name in names})
+        names = [name for *_, folder_names in os.walk(folder, followlinks=True) for name in folder_names]
+        suffixes = tuple({Path(_without_compression(name)).suffix.lower() for name in names})
     files: list[tuple[Path, str | None]] = []
     for path in readers.list_files(folder, suffixes):
         folders = path.relative_to(folder).parts[:-1]
@@ -336,7 +337,9 @@ def user_files(
     for split, value in paths.items():
         if value is None:
             continue
-        if isinstance(value, Path) and value.is_dir():
+        # A name without a suffix can only be a folder; a recipe may be checked where its data are not.
+        is_folder = isinstance(value, Path) and (value.is_dir() or not (value.suffix or value.is_file()))
+        if isinstance(value, Path) and is_folder and (value.is_dir() or reader.format == "auto"):
             file_sets[split] = FileSet(partial(class_files, value, reader), reader, value)
             continue
         files = [(path, label) for label, path in value.items()] if isinstance(value, Mapping) else [(value, None)]

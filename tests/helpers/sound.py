@@ -31,10 +31,10 @@ def tone(hertz: float, seconds: float = 0.1, rate: int = 8000) -> np.ndarray:
     return 0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
 
 
-def write_clips(folder: Path, *names: str) -> Path:
-    """Write a short tone to each of these files, each with its own frequency."""
+def write_clips(folder: Path, *names: str, seconds: float = 0.1) -> Path:
+    """Write a tone to each of these files, each with its own frequency."""
     for number, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(wav_bytes(tone(300 + 10 * number)))
+        path.write_bytes(wav_bytes(tone(300 + 10 * number, seconds)))
     return folder

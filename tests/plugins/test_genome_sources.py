@@ -448,7 +448,7 @@ class TestFolders:
             classes = [target for _, target, _ in self.examples(tmp_path)]
         assert classes == ["other", "human/exon", "human/exon", "human/exon", "human/intron", "worm/exon"]
         assert {kind: things.first for kind, things in reading.left_out.items()} == {
-            "file that is not read as sequences (.md)": "README.md",
+            "file that is not text (.md)": "README.md",
             "hidden file": "worm/.hidden.fa",
         }
         (tmp_path / "zz").symlink_to(tmp_path / "human")
