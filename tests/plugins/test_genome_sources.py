@@ -436,17 +436,17 @@ class TestFolders:
         (tmp_path / "worm/.hidden.fa").write_text(">r\nA\n")
         (tmp_path / "again").symlink_to(tmp_path / "worm")
         assert self.examples(tmp_path) == [
-            ("AAA", "other", "other.fna:1"),
             ("ACGT", "human/exon", "human/exon/a.fa:1"),
             ("AC", "human/exon", "human/exon/b.fa:1"),
             ("GG", "human/exon", "human/exon/b.fa:3"),
             ("TTT", "human/intron", "human/intron/a.fa.gz:1"),
+            ("AAA", "other", "other.fna:1"),
             ("CCC", "worm/exon", "worm/exon/a.fasta:1"),
         ]
         (tmp_path / "again").unlink()
         with collect_reports() as reading:
             classes = [target for _, target, _ in self.examples(tmp_path)]
-        assert classes == ["other", "human/exon", "human/exon", "human/exon", "human/intron", "worm/exon"]
+        assert classes == ["human/exon", "human/exon", "human/exon", "human/intron", "other", "worm/exon"]
         assert {kind: things.first for kind, things in reading.left_out.items()} == {
             "file that is not text (.md)": "README.md",
             "hidden file": "worm/.hidden.fa",
