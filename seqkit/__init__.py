@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seqkit.errors import DataError as DataError
     from seqkit.errors import Interrupted as Interrupted
     from seqkit.errors import MissingExtra as MissingExtra
+    from seqkit.errors import MissingFile as MissingFile
     from seqkit.errors import PluginError as PluginError
     from seqkit.errors import Problem as Problem
     from seqkit.errors import RecipeError as RecipeError

@@ -65,6 +65,19 @@ class DataError(ProblemsError):
     """The data is wrong: a malformed line, an unseen label, a missing file."""
 
 
+class MissingFile(DataError):
+    """A file or folder of the data is not there.
+
+    Args:
+        path: which.
+        what: "file", "folder" or "file or folder".
+        hint: what to do.
+    """
+
+    def __init__(self, path: object, what: str = "file or folder", hint: str = "") -> None:
+        super().__init__(Problem(str(path), f"there is no such {what}", hint))
+
+
 class MissingExtra(SeqkitError):
     """An optional dependency is not installed; the message is the command that installs it.
 

@@ -21,6 +21,7 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "DataError",
         "Interrupted",
         "MissingExtra",
+        "MissingFile",
         "PluginError",
         "Problem",
         "RecipeError",

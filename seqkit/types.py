@@ -48,11 +48,20 @@ END: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One sequence and its true target, as they were read. `id` says where to find them (`train.tsv:17`)."""
+    """One sequence and its true target, as they were read.
+
+    Attributes:
+        input: what the task's input field encodes.
+        target: what its target field encodes; None: there is none.
+        id: where to find them (`train.tsv:17`).
+        given: the text that `input` was made of, if it is not that text itself: of a text that the task has split into
+            words. Predictions show it, and find spans in it. Examples are equal whatever it is.
+    """
 
     input: Any
     target: Any
     id: str
+    given: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

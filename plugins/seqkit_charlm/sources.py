@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqkit import DataError, Dataset, File, Problem, fetch, readers
+from seqkit import DataError, Dataset, File, MissingFile, Problem, fetch, readers
 from seqkit_charlm.splits import Document
 
 _COMMIT = "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
@@ -92,7 +92,7 @@ def text_files(path: Path) -> list[Path]:
         DataError: there is no such file or folder, or it has no text files.
     """
     if not path.exists():
-        raise DataError(Problem(str(path), "there is no such file or folder"))
+        raise MissingFile(path)
     if not path.is_dir():
         return [path]
     files = readers.list_files(path, (".txt",))

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias, final
 
-from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
+from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, UsageError, fetch, readers
 from seqkit.reading import collect_reports, report_columns, report_left_out, report_remark, report_split_rule
 from seqkit_genome import alphabet, fasta, generator
 from seqkit_genome.options import Format, Gaps, Names, Signal
@@ -367,7 +367,7 @@ def read_other(path: Path, split: str | None, labelled: bool, reader: SequenceRe
     if path.is_dir():
         return FileSet(partial(class_files, path, reader), reader, path).read()
     if not path.exists():
-        raise DataError(Problem(str(path), "there is no such file or folder"))
+        raise MissingFile(path)
     if not labelled:
         return reader.read_inputs(path)
     reader.check(path.name, False)
@@ -380,7 +380,7 @@ def _existing(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[
     def find() -> Sequence[tuple[Path, str | None]]:
         for path, _ in files:
             if not path.is_file():
-                raise DataError(Problem(str(path), "there is no such file", f"`{split}` names it"))
+                raise MissingFile(path, "file", f"`{split}` names it")
         return files
 
     return find

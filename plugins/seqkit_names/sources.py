@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from seqkit import DataError, Dataset, Example, File, Problem, fetch, readers
+from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch, readers
 from seqkit.reading import report_left_out, report_split_rule
 from seqkit_names import generator
 
@@ -100,9 +100,10 @@ def _files_of(folder: Path) -> list[Path]:
     """The files of a folder of names; all else in it is reported. Raises DataError if there are none."""
     paths = sorted(path for path in folder.glob("*.txt") if path.is_file() and not path.name.startswith("."))
     if not paths:
-        reason = "there is no file *.txt in this folder" if folder.is_dir() else "there is no such folder"
         hint = "it should have a file for each kind, such as Finnish.txt, with one name a line"
-        raise DataError(Problem(str(folder), reason, hint))
+        if not folder.is_dir():
+            raise MissingFile(folder, "folder", hint)
+        raise DataError(Problem(str(folder), "there is no file *.txt in this folder", hint))
     _report_others(folder, paths)
     return paths
 
@@ -132,7 +133,7 @@ def read_other(path: Path, split: str | None) -> Iterator[Example]:
     if path.is_dir():
         return _split(_files_of(path), split)
     if not path.exists():
-        raise DataError(Problem(str(path), "there is no such file or folder"))
+        raise MissingFile(path)
     return _split([path], split)
 
 

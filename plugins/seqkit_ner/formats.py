@@ -144,11 +144,13 @@ class JsonSentence:
         words: its words, or what is wrong with it.
         tags: a tag for each word; empty if they are not read.
         place: where it is: `line`, or `line:column`.
+        given: the text that was split into the words; None: they were split already.
     """
 
     words: list[str] | Flaw
     tags: list[str]
     place: str
+    given: str | None = None
 
 
 def json_sentences(
@@ -196,7 +198,8 @@ def json_sentences(
             yield JsonSentence(Flaw(error.problems[0].what), [], place)
             continue
         if words or not labelled:
-            yield JsonSentence(words or Flaw("has no words"), tags, place)
+            given = example.input if isinstance(example.input, str) else None
+            yield JsonSentence(words or Flaw("has no words"), tags, place, given)
         else:
             report_left_out("object without words", example.id)
 

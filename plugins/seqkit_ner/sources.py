@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
-from seqkit import DataError, Dataset, Example, File, Flaw, Problem, UsageError, fetch
+from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, UsageError, fetch
 from seqkit.readers import Line, missing_split_file, numbered
 from seqkit.reading import report_changed, report_columns, report_left_out, report_split_rule
 from seqkit.spans import fault, mend, type_of
@@ -109,6 +109,15 @@ _FILE_NAMES = {
 }
 
 
+class _Sentence(NamedTuple):
+    """Words, a tag for each if they are read, the place of each, and the text that was split into the words."""
+
+    words: list[str]
+    tags: list[str] | None
+    places: Sequence[int | str]
+    given: str | None = None
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class ConllReader:
@@ -158,8 +167,10 @@ class ConllReader:
         """
         problems: list[Problem] = []
         words_path = files_of(path)[0]
-        for words, tags, lines in self._tagged(path, problems, labelled):
+        for words, tags, lines, given in self._tagged(path, problems, labelled):
             example = self._example(words_path, words, tags, lines, problems) if words else None
+            if example is not None and given is not None:
+                example = replace(example, given=given)
             if example is None and len(problems) == 1 and labelled and words:
                 self._raise_if_scheme_differs(path, problems[-1])
             if example is not None and not problems:
@@ -251,32 +262,35 @@ class ConllReader:
     def _form(self, path: Path) -> Form:
         return self.form or form_of(path)
 
-    def _tagged(
-        self, path: Path, problems: list[Problem], labelled: bool
-    ) -> Iterator[tuple[list[str], list[str] | None, Sequence[int | str]]]:
-        """Words, tags and lines of each sentence. One that cannot be read has no words; its problem is added."""
+    def _tagged(self, path: Path, problems: list[Problem], labelled: bool) -> Iterator[_Sentence]:
+        """All sentences. One that cannot be read has no words; its problem is added."""
         form = self._form(path)
         if form == "parallel" and not labelled:
-            for line in numbered(path):
-                yield line.text.split(), None, [line.number]
+            for line in numbered(files_of(path)[0], flaws=True):
+                words = [] if line.flaw else line.text.split()
+                if not words:
+                    problems.append(Problem(f"{path}:{line.number}", line.flaw or "is blank"))
+                yield _Sentence(words, None, [line.number])
         elif form == "parallel":
             for words, tags, number in parallel_sentences(path):
-                yield self._without_prefix(words, path, [number] * len(words), problems), tags, [number] * len(words)
+                lines = [number] * len(words)
+                yield _Sentence(self._without_prefix(words, path, lines, problems), tags, lines)
         elif form in ("jsonl", "json"):
             for sentence in json_sentences(path, form, self.scheme, self.tokenizer, labelled):
                 if isinstance(sentence.words, Flaw):
                     problems.append(Problem(f"{path}:{sentence.place}", sentence.words.what))
-                    yield [], None, [sentence.place]
+                    yield _Sentence([], None, [sentence.place])
                     continue
                 places = [sentence.place] * len(sentence.words)
                 words = self._without_prefix(sentence.words, path, places, problems)
-                yield words, sentence.tags if labelled else None, places
+                yield _Sentence(words, sentence.tags if labelled else None, places, sentence.given)
         else:
             for rows in self._sentences(path):
                 lines = [row.number for row in rows]
                 columns = self._words_and_tags(path, rows, problems, labelled)
                 words, tags = columns if columns is not None else ([], [])
-                yield self._without_prefix(words, path, lines, problems), tags if labelled else None, lines
+                words = self._without_prefix(words, path, lines, problems)
+                yield _Sentence(words, tags if labelled else None, lines)
 
     def _without_prefix(
         self, words: list[str], path: Path, lines: Sequence[int | str], problems: list[Problem]
@@ -294,7 +308,8 @@ class ConllReader:
     def _raise_if_scheme_differs(self, path: Path, problem: Problem) -> None:
         """Raises a DataError of one line if the tags of the whole file follow another scheme."""
         ignored: list[Problem] = []
-        fitting = fitting_scheme(tags for _, tags, _ in replace(self, scheme=None)._tagged(path, ignored, True) if tags)
+        sentences = replace(self, scheme=None)._tagged(path, ignored, True)
+        fitting = fitting_scheme(sentence.tags for sentence in sentences if sentence.tags)
         if self.scheme is not None and not ignored and fitting not in (None, self.scheme):
             raise DataError(Problem(problem.where, problem.what, f"all tags of the file fit `scheme: {fitting}`"))
 
@@ -445,7 +460,7 @@ def read_other(
     """
     if not path.is_dir():
         if not all(item.exists() for item in files_of(path)):
-            raise DataError(Problem(str(path), "there is no such file or folder"))
+            raise MissingFile(path)
         if split is not None:
             raise UsageError(f"--split: {path} is no folder with a file for each split; all of it is scored")
         return reader.read(path, labelled=labelled)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,14 +130,14 @@ def sentiment(
         examples = sources.generated(sizes, data_seed)
     else:
         examples = sources.sst2() if source == "sst2" else sources.tweeteval_emotion()
-    prepare = _tokenize if tokenizer == "tweets" else _unchanged
+    parse = _tokenize if tokenizer == "tweets" else _unchanged
+    prepare = partial(_tokenize_all, parse)
 
     def read(split: str) -> Iterator[Example]:
-        return (replace(example, input=prepare(example.input)) for example in examples.read(split))
+        return prepare(examples.read(split))
 
     def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
-        other = sources.read_other(path, split, labelled, names, reader, share_split)
-        return (replace(example, input=prepare(example.input)) for example in other)
+        return prepare(sources.read_other(path, split, labelled, names, reader, share_split))
 
     pieces = unit == "pieces"
     return Task(
@@ -159,7 +160,7 @@ def sentiment(
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
-        parse=prepare,
+        parse=parse,
         parse_by_words=True,
         about=examples.about,
         read_file=read_file,
@@ -170,6 +171,13 @@ def sentiment(
 def _is_file(folder: Path | None, name: str) -> bool:
     """Whether the training data are not a folder of classes."""
     return folder is None or not sources.is_class_folder(folder / name)
+
+
+def _tokenize_all(parse: Callable[[Any], Any], examples: Iterable[Example]) -> Iterator[Example]:
+    """The examples with their texts tokenised; the texts are kept as they were given."""
+    for example in examples:
+        tokens = parse(example.input)
+        yield example if tokens is example.input else replace(example, input=tokens, given=example.input)
 
 
 def _unchanged(text: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, final
 
-from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
+from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, UsageError, fetch, readers
 from seqkit.reading import collect_reports, report_columns, report_split_rule
 from seqkit_sentiment import generator
 
@@ -302,7 +302,7 @@ def read_other(
     named_files = [path / name for name in names.values() if name is not None]
     if not path.is_dir() or not any(item.exists() for file in named_files for item in files_of(file)):
         if not all(item.exists() for item in files_of(path)):
-            raise DataError(Problem(str(path), "there is no such file or folder"))
+            raise MissingFile(path)
         if split is not None:
             raise UsageError(f"--split: {path} is no folder with a file for each split; all of it is scored")
         reader.check(path.name)

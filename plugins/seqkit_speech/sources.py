@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar, final
 
 import numpy as np
 
-from seqkit import DataError, Dataset, Example, File, Flaw, Problem, UsageError, fetch, readers
+from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, UsageError, fetch, readers
 from seqkit.reading import Reading, collect_reports, report_again, report_left_out, report_split_rule
 from seqkit_speech import generator
 from seqkit_speech.archive import Archive
@@ -159,7 +159,7 @@ class Corpus:
         if isinstance(self.location, Dataset):
             return fetch(self.location) / self.location.files[0].path
         if not self.location.exists():
-            raise DataError(Problem(str(self.location), "there is no such file or folder"))
+            raise MissingFile(self.location)
         return self.location
 
     @cached_property
@@ -312,7 +312,7 @@ def clips_of(path: Path, corpus: Corpus) -> Iterator[Example]:
     """
     suffix = path.suffix.lower()
     if not path.exists():
-        raise DataError(Problem(str(path), "there is no such file or folder"))
+        raise MissingFile(path)
     if path.is_file() and suffix not in (".zip", *SUFFIXES) and corpus.manifest.reads(path):
         for id, clip in corpus.manifest.clips(path):
             yield Example(Flaw(clip) if isinstance(clip, str) else clip, None, id)

@@ -123,7 +123,9 @@ def translation(
 
     def prepare(examples: Iterable[Example]) -> Iterator[Example]:
         for example in examples:
-            yield replace(example, input=prepare_input(example.input), target=prepare_target(example.target))
+            x = prepare_input(example.input)
+            given = None if x is example.input else example.input
+            yield replace(example, input=x, target=prepare_target(example.target), given=given)
 
     def read(split: str) -> Iterator[Example]:
         return prepare(pairs.read(split))

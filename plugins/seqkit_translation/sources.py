@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from seqkit import DataError, Dataset, Example, File, Problem, UsageError, fetch, readers
+from seqkit import Dataset, Example, File, MissingFile, UsageError, fetch, readers
 from seqkit.reading import report_left_out, report_split_rule
 from seqkit_translation import generator
 from seqkit_translation.options import Kind
@@ -238,7 +238,7 @@ def read_other(
     files = reader.files(path.parent, path.name)
     for file_path in files:
         if not file_path.exists():
-            raise DataError(Problem(str(file_path), "there is no such file or folder"))
+            raise MissingFile(file_path)
     return reader.read(files) if labelled else reader.read_inputs(path)
 
 

@@ -57,7 +57,8 @@ def command(
     """
     if top is not None and predictions is None:
         raise UsageError("--top: chooses what --predictions writes; give that too")
-    if other is not None and not other.exists():
+    # A name with {} or | stands for two files.
+    if other is not None and not other.exists() and not any(sign in other.name for sign in ("{}", "|")):
         raise UsageError(f"--data {other}: there is no such file or folder")
 
     from seqkit.inference.evaluate import evaluate
@@ -98,7 +99,7 @@ def _open_data(
     """(task, stored split, what its scores are called by, data) of all that is scored."""
     from dataclasses import replace
 
-    from seqkit.errors import DataError, Problem
+    from seqkit.errors import DataError, MissingFile, Problem
     from seqkit.experiments.other_data import OTHER, open_other_data
     from seqkit.experiments.prepare import prepare_data
 
@@ -116,9 +117,7 @@ def _open_data(
             raise UsageError(f"task {name} has no split '{split}'; it has: {', '.join(built.splits)}")
     try:
         prepared = prepare_data(recipe, progress, lambda line: None, fitted=tasks, splits=(split,))
-    except DataError as error:
-        if not any("there is no such" in problem.what for problem in error.problems):
-            raise
+    except MissingFile as error:
         elsewhere = "if the files are elsewhere now, or to score other ones, give the file or folder with --data"
         raise DataError([*error.problems, Problem("", elsewhere)]) from error
     return [(name, split, split, data) for name, data in prepared.items()]

@@ -75,10 +75,12 @@ def command(
     if file_format is not None and texts:
         raise UsageError("--format: says how files are read; leave it out with --text")
 
+    from seqkit.data.card_table import describe_left_out
     from seqkit.inference.inputs import InputReader, read_all
     from seqkit.inference.predict import predict_inputs
     from seqkit.inference.predictions_file import csv_lines, json_lines
     from seqkit.model import load_model
+    from seqkit.reading import collect_reports
     from seqkit.runtime.device import choose_device
 
     model, _, tasks = load_model(folder, choose_device(device))
@@ -93,8 +95,11 @@ def command(
     records = (_record(outcome, shows_input, scores, top) for outcome in outcomes)
     columns = ["id", *(["input"] if shows_input else []), "prediction", "confidence"]
     columns += [*(["scores"] if scores else []), "error"]
-    for line in csv_lines(records, columns) if as_csv else json_lines(records):
-        echo(line)
+    with collect_reports() as reading:
+        for line in csv_lines(records, columns) if as_csv else json_lines(records):
+            echo(line)
+    for line in describe_left_out(reading):
+        echo(line, err=True)
     if counts["errors"]:
         echo(f"{counts['errors']:,} of {counts['inputs']:,} inputs cannot be used: see their `error`", err=True)
         ctx.exit(1)

@@ -9,7 +9,7 @@ from typing import Final
 
 from seqkit.data.card import DataCard
 from seqkit.data.store import SplitReport
-from seqkit.reading import Columns, Reading
+from seqkit.reading import Columns, Counted, Reading
 from seqkit.types import JSON
 
 WIDTH: Final = 80
@@ -142,11 +142,21 @@ def _left_out(card: DataCard) -> Iterator[str]:
             for kind, things in kinds.items():
                 splits.setdefault((verb, kind, things.count, things.first), []).append(name)
     for (verb, kind, count, first), names in splits.items():
-        where = "at" if count == 1 else "the first at"
-        yield f"{verb} ({', '.join(names)}): {count:,} x {kind}, {where} {first}"
+        yield _counted(f"{verb} ({', '.join(names)})", kind, Counted(count, first))
     for name, report in card.splits.items():
         for problem in report.quarantined_first:
             yield f"left out ({name}): {problem}"
+
+
+def describe_left_out(reading: Reading) -> list[str]:
+    """A sentence for each kind of things that were left out or changed, of data without splits."""
+    left_out = [_counted("left out", kind, things) for kind, things in reading.left_out.items()]
+    return left_out + [_counted("changed", kind, things) for kind, things in reading.changed.items()]
+
+
+def _counted(verb: str, kind: str, things: Counted) -> str:
+    where = "at" if things.count == 1 else "the first at"
+    return f"{verb}: {things.count:,} x {kind}, {where} {things.first}"
 
 
 def _remarks(card: DataCard) -> Iterator[str]:

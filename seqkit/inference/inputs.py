@@ -271,6 +271,9 @@ class InputReader:
 
     def _from_example(self, example: Example) -> Input:
         value = example.input
+        if example.given is not None and not isinstance(value, Flaw):
+            places = None if self.task.locate is None else self.task.locate(example.given)
+            return Input(example.id, example.given, value, places)
         if isinstance(value, list) and all(isinstance(word, str) for word in value):
             return self._from_words(example.id, value)
         return Input(example.id, value if isinstance(value, str | list) else None, value)

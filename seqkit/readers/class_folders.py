@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from seqkit.errors import DataError, Problem
+from seqkit.errors import DataError, MissingFile, Problem
 from seqkit.readers.line_reader import decompressed, fail, numbered, numbered_stream, recode
 from seqkit.reading import report_left_out
 from seqkit.types import Example
@@ -98,7 +98,7 @@ def _kept(names: Iterator[PurePosixPath], suffixes: Sequence[str]) -> Iterator[P
 def _names_below(root: Path) -> Iterator[PurePosixPath]:
     """The files in a folder and those below it, in the order of their paths."""
     if not root.is_dir():
-        fail(root, None, None, "there is no such folder")
+        raise MissingFile(root, "folder")
     real_root = root.resolve()
     linked: set[Path] = set()
 
@@ -130,7 +130,7 @@ class _Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            fail(path, None, None, "there is no such folder")
+            raise MissingFile(path, "folder")
         try:
             self._file = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
-from seqkit.errors import DataError, MissingExtra, Problem, UsageError, suggest
+from seqkit.errors import DataError, MissingExtra, MissingFile, Problem, UsageError, suggest
 from seqkit.readers.class_folders import suffix_of
 from seqkit.readers.json_lines import json_array, jsonl, objects
 from seqkit.readers.line_reader import fail, kept_lines, list_names, numbered
@@ -242,7 +242,7 @@ def parquet(path: Path | str, *, input: Column = "text", target: Column | None =
     except ImportError:
         raise MissingExtra(f"{path.name}: Parquet", "arrow") from None
     if not path.is_file():
-        fail(path, None, None, "there is no such file")
+        raise MissingFile(path, "file")
     try:
         with ParquetFile(path) as file:
             columns = [str(name) for name in file.schema_arrow.names]

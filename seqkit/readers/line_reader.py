@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, NoReturn
 
-from seqkit.errors import DataError, Problem, UsageError
+from seqkit.errors import DataError, MissingFile, Problem, UsageError
 from seqkit.reading import report_left_out
 from seqkit.regular_files import open_regular
 
@@ -146,7 +146,7 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
     except IsADirectoryError:
         fail(path, None, None, "is a folder, not a file")
     except FileNotFoundError:
-        fail(path, None, None, "there is no such file")
+        raise MissingFile(path, "file") from None
     except OSError as error:
         fail(path, None, None, f"cannot be opened: {error.strerror}")
     with raw:

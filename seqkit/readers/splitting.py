@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
-from seqkit.errors import DataError, Problem
+from seqkit.errors import DataError, MissingFile, Problem
 from seqkit.reading import collect_reports, report_split_rule
 from seqkit.types import Example
 
@@ -131,10 +131,11 @@ def missing_split_file(path: Path, split: str) -> DataError:
         path: where the file should be.
         split: train, dev or test.
     """
-    message = "is not a regular file, but a folder, a pipe or a device" if path.exists() else "there is no such file"
     hints = {
         "train": "`train` names the file",
         "dev": "`dev` names the file; with null, a share of train is held out instead",
         "test": "`test` names the file; with null, there is no test split",
     }
-    return DataError(Problem(str(path), message, hints[split]))
+    if not path.exists():
+        return MissingFile(path, "file", hints[split])
+    return DataError(Problem(str(path), "is not a regular file, but a folder, a pipe or a device", hints[split]))

@@ -48,7 +48,7 @@ class Form:
         text, label = rng.sample(range(width), 2)
         if rng.random() < 0.5:
             text, label = 0, 1
-        is_plain = rng.random() < 0.6  # more than half of the cases have few faults, so that most are read to their end
+        is_plain = rng.random() < 0.7  # more than half of the cases have few faults, so that most are read to their end
         return cls(
             kind,
             width,

@@ -123,12 +123,47 @@ class TestTables:
         assert "b.txt.gz" in second["id"]
         assert "gzip" in second["error"]
 
+    @pytest.mark.parametrize("between", [", ", ",\n"])
+    def test_a_bad_object_of_an_array_does_not_end_it(self, moods: Path, tmp_path: Path, between: str) -> None:
+        rows = ('{"text": "Warm"}', '{"text": NaN}', '{"text" "Cold"}', '{"txt": "Cold"}', "3", '{"text": "Cold"}')
+        (tmp_path / "in.json").write_text(f"[{between.join(rows)}]")
+        first, *bad, last = records(call("predict", moods, tmp_path / "in.json"), exit_code=1)
+        assert (first["prediction"], last["prediction"]) == ("good", "bad")
+        messages = ("NaN is not JSON", "Expecting ':'", "has no key 'text'", "not an object")
+        assert all(message in row["error"] for row, message in zip(bad, messages, strict=True))
+        assert len({row["id"] for row in (first, *bad, last)}) == 6
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("in.tsv", "Warm!! #1\tgood\n"),
+            ("in.csv", '"Warm!! #1",good\n'),
+            ("in.jsonl", '{"text": "Warm!! #1"}\n'),
+            ("in.json", '[{"text": "Warm!! #1"}]'),
+            ("in.ft", "__label__good Warm!! #1\n"),
+            ("in.txt", "Warm!! #1\n"),
+        ],
+    )
+    def test_a_record_shows_the_text_as_it_was_given(
+        self, moods: Path, tmp_path: Path, name: str, content: str
+    ) -> None:
+        (tmp_path / name).write_text(content)
+        (row,) = records(call("predict", moods, tmp_path / name))
+        assert row["input"] == "Warm!! #1"
+
+    def test_a_folder_of_classes_and_what_is_left_out_of_it(self, moods: Path, tmp_path: Path) -> None:
+        for name, text in (("a/1.txt", "Warm!!"), ("b/2.txt", "Cold"), ("b/c.pdf", "x"), ("b/.d", "x")):
+            (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "new" / name).write_text(text)
+        done = call("predict", moods, tmp_path / "new")
+        assert [(row["id"], row["prediction"]) for row in records(done)] == [("a/1.txt", "good"), ("b/2.txt", "bad")]
+        assert "left out: 1 x file that is not text (.pdf), at b/c.pdf" in done.stderr
+        assert "left out: 1 x hidden file, at b/.d" in done.stderr
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (["missing.txt"], "there is no such file"),
-            (["."], "is a folder"),
-            (["-", "."], "is a folder"),
             (["-", "-"], "once"),
             (["--format", "conll"], "it reads: text, tsv, "),
             (["x", "--text", "y"], "not both"),
@@ -228,6 +263,22 @@ class TestSpans:
         (row,) = records(call("predict", persons, "--text", text))
         assert row["input"] == text
         assert self.places(row) == expected
+
+    def test_text_in_json_is_shown_as_it_was_given(self, persons: Path, tmp_path: Path) -> None:
+        rows = ['{"text": "I saw Anna."}', '{"text": 3}', '{"text": ""}', '{"text": "  I  saw\\tTurku ."}']
+        for name, content in (("in.jsonl", "\n".join(rows)), ("in.json", f"[{', '.join(rows)}]")):
+            (tmp_path / name).write_text(content)
+            first, second, third, fourth = records(call("predict", persons, tmp_path / name), exit_code=1)
+            assert (first["input"], fourth["input"]) == ("I saw Anna.", "  I  saw\tTurku .")
+            assert (self.places(first), self.places(fourth)) == ([("Anna", "PER")], [("Turku", "LOC")])
+            assert "should be text" in second["error"]
+            assert "has no words" in third["error"]
+
+    @pytest.mark.parametrize("arguments", [["."], ["-", "."]])
+    def test_a_folder_is_no_file_of_sentences(self, persons: Path, arguments: list[str]) -> None:
+        done = call("predict", persons, *arguments)
+        assert done.exit_code == 2
+        assert "is a folder" in done.stderr
 
     def test_of_words_that_are_split_the_text_is_the_words_with_blanks(self, persons: Path, tmp_path: Path) -> None:
         (tmp_path / "in.conll").write_text("I\nsaw\nAnna\n.\n\nI x\nsaw\n\nI\nsaw\nTurku\n.\n")
