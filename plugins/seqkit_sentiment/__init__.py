@@ -12,7 +12,7 @@ from seqkit import Count, Example, Label, Labels, Limit, Share, Size, Task, Toke
 from seqkit.metrics import label_scores, set_scores
 from seqkit.readers import FormatName, ShareSplit, SplitBy, TableFormat
 from seqkit_sentiment import sources
-from seqkit_sentiment.tokenizer import tokenize_tweet
+from seqkit_sentiment.tweets import tokenise
 
 __all__ = ["sentiment"]
 
@@ -186,4 +186,4 @@ def _unchanged(text: Any) -> Any:
 
 def _tokenize(text: Any) -> Any:
     """A tweet's tokens. A value that is not text stays as it is: the field reports it with its position."""
-    return tokenize_tweet(text) if isinstance(text, str) else text
+    return tokenise(text) if isinstance(text, str) else text

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from seqkit_sentiment import generator, sentiment
 from seqkit_sentiment.sources import SST2, TWEETEVAL_EMOTION
-from seqkit_sentiment.tokenizer import tokenize_tweet
+from seqkit_sentiment.tweets import tokenise
 
 from seqkit import DataError, Example, Label, Labels, Limit, Prediction, Tokens, UsageError
 from seqkit.data.store import prepare
@@ -147,7 +147,7 @@ class TestTweets:
         ],
     )
     def test_tokens(self, tweet: str, tokens: str) -> None:
-        assert tokenize_tweet(tweet) == tokens
+        assert tokenise(tweet) == tokens
 
     @pytest.mark.parametrize(
         "word",
@@ -164,15 +164,15 @@ class TestTweets:
         ],
     )
     def test_marks_and_joiners_stay_in_their_word(self, word: str) -> None:
-        assert tokenize_tweet(f"{word} #{word}, {word}!") == f"{word} # {word} , {word} !"
+        assert tokenise(f"{word} #{word}, {word}!") == f"{word} # {word} , {word} !"
 
     def test_joiners_between_emoji_separate_them(self) -> None:
-        assert tokenize_tweet("\U0001f469\u200d\U0001f467a\u200d b") == "\U0001f469 \U0001f467 a b"
-        assert tokenize_tweet("1\ufe0f\u20e3") == "1\u20e3"
+        assert tokenise("\U0001f469\u200d\U0001f467a\u200d b") == "\U0001f469 \U0001f467 a b"
+        assert tokenise("1\ufe0f\u20e3") == "1\u20e3"
 
     def test_nothing_but_white_space_is_lost(self) -> None:
         signs = "".join(map(chr, range(33, 127)))
-        assert tokenize_tweet(signs).replace(" ", "") == signs.lower()
+        assert tokenise(signs).replace(" ", "") == signs.lower()
 
     def test_a_line_to_predict_is_prepared_like_the_training_data(self, tmp_path: Path) -> None:
         write(tmp_path / "train.tsv", "So GOOD!\tyes\n")

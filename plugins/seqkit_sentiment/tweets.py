@@ -23,7 +23,7 @@ _TOKEN = r"""
 _JOINER = "\u200d"
 
 
-def tokenize_tweet(text: str) -> str:
+def tokenise(text: str) -> str:
     """A tweet with one space between its tokens.
 
     HTML entities are replaced (`&amp;` by `&`), and so are a written `\\n` (by a space) and a typographic apostrophe
