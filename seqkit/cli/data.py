@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from seqkit.cli.options import JSON_OBJECT, QUIET, SET, STRICT
+from seqkit.cli.options import JSON_OBJECT, QUIET, RECIPE, SET, STRICT
 from seqkit.cli.output import echo, echo_json
 
 
 @click.command("data")
-@click.argument("recipe")
+@RECIPE
 @SET
 @click.option(
     "--examples", type=click.IntRange(min=0), default=0, metavar="N", help="Show the first N examples of each split."

@@ -110,6 +110,18 @@ class Device(click.types.StringParamType):
         return [CompletionItem(name) for name in ("auto", "cpu", "cuda") if name.startswith(incomplete)]
 
 
+class RecipeName(click.types.StringParamType):
+    """A recipe's file, or the name of a recipe that comes with seqkit."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Files, and names that begin so. In bash, what is first is shown only if nothing else is there."""
+        from seqkit.recipe import bundled
+
+        names = [CompletionItem(name) for name in bundled.names() if name.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file"), *names]
+
+
+RECIPE = click.argument("recipe", type=RecipeName())
 SET = click.option(
     "--set", "sets", multiple=True, metavar="A.B=C", help="Override an option of the recipe; may be repeated."
 )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import QUIET, SET
+from seqkit.cli.options import QUIET, RECIPE, SET
 from seqkit.cli.output import echo, echo_json
 
 
 @click.command("plan")
-@click.argument("recipe")
+@RECIPE
 @SET
 @click.option("--no-measure", is_flag=True, help="Only count padding and shapes; compute no batch.")
 @click.option("--write", is_flag=True, help="Write the best choice into the recipe's file.")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import SET
+from seqkit.cli.options import SET, RecipeName
 from seqkit.cli.output import echo, echo_json, echo_wrapped
 from seqkit.errors import UsageError
 
 
 @click.command("prove")
-@click.argument("recipe_or_model", metavar="RECIPE|FOLDER")
+@click.argument("recipe_or_model", type=RecipeName(), metavar="RECIPE|FOLDER")
 @SET
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per result.")
 def command(recipe_or_model: str, sets: tuple[str, ...], as_json: bool) -> None:

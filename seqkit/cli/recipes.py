@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from seqkit.cli.options import JSON_LIST, JSON_OBJECT, SET
+from seqkit.cli.options import JSON_LIST, JSON_OBJECT, RECIPE, SET
 from seqkit.cli.output import echo, echo_json, echo_wrapped
 
 
@@ -35,7 +35,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("recipe")
+@RECIPE
 @click.option("--resolved", is_flag=True, help="With every option and default written out.")
 @SET
 def show(recipe: str, resolved: bool, sets: tuple[str, ...]) -> None:
@@ -53,7 +53,7 @@ def show(recipe: str, resolved: bool, sets: tuple[str, ...]) -> None:
 
 
 @command.command()
-@click.argument("recipe")
+@RECIPE
 @SET
 @JSON_OBJECT
 @click.pass_context

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import QUIET, SET, OutputFile, OutputFolder
+from seqkit.cli.options import QUIET, RECIPE, SET, OutputFile, OutputFolder
 from seqkit.cli.output import echo
 
 
 @click.command("reproduce")
-@click.argument("recipe")
+@RECIPE
 @click.option("--seeds", type=click.IntRange(min=1), help="How many seeds. Default: the number in the recipe.")
 @SET
 @click.option(

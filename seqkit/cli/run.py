@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seqkit.cli.options import QUIET, SET, STRICT, NewRunFolder, UserPath
+from seqkit.cli.options import QUIET, SET, STRICT, NewRunFolder, RecipeName, UserPath
 from seqkit.cli.output import echo, echo_json
 from seqkit.errors import UsageError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("recipe", required=False)
+@click.argument("recipe", required=False, type=RecipeName())
 @SET
 @click.option("--out", type=NewRunFolder(), help="The run folder. Default: runs/<recipe>-<overrides>-<time>-<hash>.")
 @click.option("--resume", type=UserPath(exists=True, file_okay=False), help="Continue this run.")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import QUIET, SET, OutputFolder
+from seqkit.cli.options import QUIET, RECIPE, SET, OutputFolder
 from seqkit.cli.output import echo, echo_json
 
 
 @click.command("verify-resume")
-@click.argument("recipe")
+@RECIPE
 @click.option("--kills", type=click.IntRange(min=1), default=3, show_default=True, help="How often it is killed.")
 @click.option(
     "--steps",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -17,8 +18,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from ruamel.yaml import YAML
 
-from seqkit import recipe
-from seqkit.cli import main
+from seqkit import errors, recipe
+from seqkit.cli import VERBS, main
+from seqkit.runs.interrupts import HANDLED, exit_code_of
 from tests.helpers.pages import PAGES, ROOT, blocks, rows
 
 README = PAGES["README.md"]
@@ -79,6 +81,36 @@ def test_a_run_leaves_what_it_lists(tmp_path: Path) -> None:
     (shown,) = (block for block in blocks(README, "") if block.startswith("runs/"))
     names = [line.split()[0] for line in shown.splitlines()[1:]]
     assert sorted(names) == sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+
+
+EXIT_CODES = {row[0]: row[1] for row in rows(README, "| code | what it means |")}
+
+
+def test_exit_codes_are_those_of_the_code() -> None:
+    classes = [value for value in vars(errors).values() if isinstance(value, type)]
+    raised = {error.exit_code for error in classes if issubclass(error, errors.SeqkitError)}
+    stopped = {exit_code_of(number) for number in HANDLED}
+    assert set(EXIT_CODES) == {str(code) for code in {0} | raised | stopped}
+    for name in ("SIGTERM", "SIGUSR1"):
+        assert name in EXIT_CODES[str(exit_code_of(signal.Signals[name]))]
+
+
+def test_the_table_names_each_verb_that_can_end_with_1() -> None:
+    for path in (ROOT / "seqkit/cli").glob("*.py"):
+        verb = path.stem.replace("_", "-")
+        ends_with_1 = re.search(r"\b(exit|SystemExit)\(1\)", path.read_text(encoding="utf-8")) is not None
+        assert verb not in VERBS or not ends_with_1 or f"`{verb}`" in EXIT_CODES["1"] or f"`{verb} " in EXIT_CODES["1"]
+
+
+@pytest.mark.parametrize("row", rows(README, "| shell | line | in |"), ids=lambda row: str(row[0]))
+def test_the_line_for_completion_is_that_of_click(row: list[str]) -> None:
+    """For bash the line is run in a bash by tests/cli/test_completion.py."""
+    shell = row[0].split()[0]
+    variable = f"_SEQKIT_COMPLETE={shell}_source"
+    assert variable in row[1]
+    script = CliRunner().invoke(main, env=dict([variable.split("=")]), prog_name="seqkit").output
+    assert "seqkit" in script
+    assert f"_SEQKIT_COMPLETE={shell}_complete" in script
 
 
 def digits_of(text: str) -> list[str]:
