@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from seqkit.cli.options import JSON_LIST, JSON_OBJECT, UserPath
 from seqkit.cli.output import echo, echo_json, echo_wrapped
 
 if TYPE_CHECKING:
+    from seqkit.plugin_tools.report import Report
     from seqkit.plugin_tools.scaffold import PluginKind
     from seqkit.registry.registry import Plugin
     from seqkit.types import JSON
@@ -152,7 +154,7 @@ def check(ctx: click.Context, name: str, sets: tuple[str, ...], timeout: float, 
     NAME is a plugin, a distribution, or DISTRIBUTION:NAME. A task is tried on its own data (give their folder with
     --set if it has no default), a head on small artificial tasks of every kind that it accepts.
     """
-    from seqkit.errors import PluginError
+    from seqkit.errors import PluginError, SeqkitError
     from seqkit.plugin_tools.probe import probe
     from seqkit.registry import registry
 
@@ -161,16 +163,22 @@ def check(ctx: click.Context, name: str, sets: tuple[str, ...], timeout: float, 
     for report in probe(plugins, patience=timeout):
         if report.diagnosis is not None:
             raise PluginError(str(registry.Failure(report.plugin, report.diagnosis)))
+        _require_options(report, options)
     from seqkit.plugin_tools.check import check
 
     rows = []
     for plugin in plugins:
         if not as_json:
             echo(f"{plugin.kind.removesuffix('s')} {plugin.full_name} {plugin.version}")
-        for result in check(plugin, options):
-            rows.append({"kind": plugin.kind, "plugin": plugin.full_name, **result.facts()})
-            if not as_json:
-                echo(f"  {result}")
+        try:
+            for result in check(plugin, options):
+                rows.append({"kind": plugin.kind, "plugin": plugin.full_name, **result.facts()})
+                if not as_json:
+                    echo(f"  {result}")
+        except SeqkitError as error:
+            info = f"seqkit plugins info {shlex.quote(plugin.full_name)}"
+            echo(f"{error}\noptions are given with --set NAME=VALUE; `{info}` lists them", err=True)
+            ctx.exit(error.exit_code)
     broken = sum(not row["passed"] for row in rows)
     if as_json:
         echo_json(rows)
@@ -178,6 +186,26 @@ def check(ctx: click.Context, name: str, sets: tuple[str, ...], timeout: float, 
         echo(f"{broken} of {len(rows)} contracts are broken")
     if broken:
         ctx.exit(1)
+
+
+def _require_options(report: Report, options: Mapping[str, JSON]) -> None:
+    """Refuse to check a plugin that has options without a default that are not given, and say how to give them.
+
+    Raises:
+        UsageError: an option is missing.
+    """
+    from seqkit.errors import UsageError
+
+    missing = [option for option in report.options if "default" not in option and option["name"] not in options]
+    if not missing:
+        return
+    plugin = report.plugin
+    command = shlex.join(["seqkit", "plugins", "check", plugin.full_name])
+    command += "".join(f" --set {option['name']}=..." for option in missing)
+    abouts = {option["name"]: str(option["about"]).rstrip(".") or "an option" for option in missing}
+    meanings = [f"  {option['name']}: {abouts[option['name']]} ({option['type']})" for option in missing]
+    name = f"the {plugin.kind.removesuffix('s')} '{plugin.name}'"
+    raise UsageError("\n".join([f"{name} has options without a default; give them: {command}", *meanings]))
 
 
 def _parse_options(sets: Sequence[str]) -> dict[str, JSON]:

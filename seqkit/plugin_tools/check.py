@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqkit.errors import RecipeError, SeqkitError
+from seqkit.errors import Problem, RecipeError, SeqkitError
 from seqkit.recipe.option_checker import Checker
 from seqkit.recipe.parser import Entry, Location, node_of
 from seqkit.registry.registry import Plugin
@@ -54,6 +54,8 @@ def check(plugin: Plugin, options: Mapping[str, JSON]) -> Iterator[CheckResult]:
             method()
         except AssertionError as error:
             yield CheckResult(contract, False, str(error))
+        except RecipeError as error:
+            raise RecipeError([_about_option(problem, plugin) for problem in error.problems]) from error
         except SeqkitError:
             raise
         except Exception as error:  # third-party code can raise anything
@@ -72,6 +74,13 @@ def _make_tests(plugin: Plugin, options: Mapping[str, JSON]) -> Any:
     if plugin.kind == "encoders":
         return type("Check", (EncoderConformance,), {"encoder": name, "options": checked})()
     return type("Check", (HeadConformance,), {"head": {"use": name, **checked}})()
+
+
+def _about_option(problem: Problem, plugin: Plugin) -> Problem:
+    """A problem of the recipe that a task is tried with, as one of the options that it was given."""
+    if not problem.where.startswith("Check.yaml"):
+        return problem
+    return Problem("--set", problem.what.replace("tasks.task.", f"{plugin.name}."), problem.hint)
 
 
 def _check_options(plugin: Plugin, options: Mapping[str, JSON]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from seqkit.recipe.hints import name_of_kind
 from seqkit.recipe.messages import explain_errors, join, options_hint, show, unknown_option, wrong_default
 from seqkit.recipe.options import MISSING, RecipeText, Schema, schema_of
 from seqkit.recipe.parser import Entry, Location, Node, RecipeIssue, node_of
+from seqkit.recipe.writer import flow
 from seqkit.types import Choice
 
 
@@ -163,13 +165,15 @@ class Checker:
         from pydantic import ValidationError
 
         values: dict[str, Any] = {}
+        unknown: list[str] = []
         for name, entry in section.entries.items():
             if name in section.reserved or name in schema.nested:
                 continue
             if name in schema.names:
                 values[name] = to_python(entry.node)
             else:
-                self._report_unknown(name, entry, section, schema)
+                unknown.append(name)
+        self._report_unknown(unknown, section, schema)
         try:
             model = schema.model.model_validate(values)
         except ValidationError as error:
@@ -191,11 +195,21 @@ class Checker:
             choices[name] = self.choice(entry, path, nested.group, section.location, default=default)
         return choices
 
-    def _report_unknown(self, name: str, entry: Entry, section: Section, schema: Schema) -> None:
-        path = join(section.path, name)
-        use_flag = None if path in self.flags else self.flags.get(join(section.path, "use"))
-        message = unknown_option(path, section.owner, use_flag)
-        self.add_issue(entry.location, message, options_hint(name, (*section.reserved, *schema.names)))
+    def _report_unknown(self, names: Sequence[str], section: Section, schema: Schema) -> None:
+        """An issue for each option that the factory does not have.
+
+        If a `--set` flag has chosen the factory, the options belong to the one in the file; then the first issue says
+        how to replace the whole block.
+        """
+        use_flag = self.flags.get(join(section.path, "use"))
+        for number, name in enumerate(names):
+            path = join(section.path, name)
+            flag = None if path in self.flags else use_flag
+            hint = options_hint(name, (*section.reserved, *schema.names))
+            if flag and number == 0:
+                kept = {key: to_python(entry.node) for key, entry in section.entries.items() if key not in names}
+                hint += f"; to replace the whole block: --set {shlex.quote(f'{section.path}={flow(kept)}')}"
+            self.add_issue(section.entries[name].location, unknown_option(path, section.owner, flag), hint)
 
     def _report_errors(self, errors: Iterable[Mapping[str, Any]], section: Section) -> None:
         """An issue for each value that pydantic refuses; what the members of a union say of it is one sentence."""

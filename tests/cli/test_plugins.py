@@ -262,6 +262,28 @@ class TestCheck:
         assert (result.exit_code, result.stdout.count("ok  ")) == (2, 0)
         assert message in result.stderr
 
+    def test_options_without_a_default_are_asked_for(self, site: Path) -> None:
+        code = (
+            "from pathlib import Path\nfrom seqkit import Count\n"
+            'def splice(*, folder: Path, k: Count):\n    """Splice.\n\n    Args:\n'
+            '        folder: where the data are.\n    """\n'
+            "def knot(width, *, hidden: Count): ...\n"
+        )
+        install(site, code=code, entries={"seqkit.tasks": {"splice": "splice"}, "seqkit.encoders": {"knot": "knot"}})
+        result = call("check", "splice")
+        assert result.exit_code == 2
+        assert result.stderr.splitlines() == [
+            "the task 'splice' has options without a default; give them: "
+            "seqkit plugins check vendor:splice --set folder=... --set k=...",
+            "  folder: where the data are (a path)",
+            "  k: an option (a whole number, at least 1)",
+        ]
+        assert "vendor:knot --set hidden=..." in call("check", "knot").stderr
+        result = call("check", "splice", "--set", "folder=x", "--set", "k=0")
+        assert result.exit_code == 2
+        assert "--set: splice.k: must be at least 1, got 0" in result.stderr
+        assert "`seqkit plugins info vendor:splice` lists them" in result.stderr
+
     def test_a_plugin_that_does_not_load_is_not_checked(self, site: Path) -> None:
         install(site, code=BROKEN["abort"])
         result = call("check", "splice")

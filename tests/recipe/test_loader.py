@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -390,9 +391,28 @@ class TestSet:
         assert parse(text).encoder.options["forget_bias"] == 2.0
         assert wrong(text, "encoder.use=gru") == [
             "r.yaml:3:33: encoder.forget_bias: 'gru', chosen by --set encoder.use=gru, has no such option; "
-            + wrong(GOOD.replace("hidden: 8", "forget_bias: 1"), "encoder.use=gru")[0].partition("option; ")[2]
+            + wrong(GOOD.replace("hidden: 8", "forget_bias: 1"), "encoder.use=gru")[0]
+            .partition("option; ")[2]
+            .replace("gru}", "gru, hidden: 8}")
         ]
         assert parse(text, "encoder.use=rnn", "encoder={use: gru}").encoder.use == "gru"
+
+    def test_how_to_replace_the_block_of_another_choice(self) -> None:
+        """What the message suggests is what to give: with it the recipe is right."""
+        changes = {
+            "encoder.use=none": "hidden: 8, dropout: 0.1, layer_norm: true, dim: 12",
+            "encoder.use=rnn": "hidden: 8, forget_bias: 2.0",
+            "train.optimizer.use=sgd": "hidden: 8}\ntrain: {optimizer: {use: adamw, lr: 0.1, betas: [0.8, 0.9]}",
+        }
+        for flag, options in changes.items():
+            text = GOOD.replace("hidden: 8", options)
+            first, *others = wrong(text, flag)
+            assert not any("to replace" in line for line in others)
+            _, suggested = shlex.split(first.partition("to replace the whole block: ")[2])
+            changed = parse(text, suggested)
+            assert flag.rpartition("=")[2] in (changed.encoder.use, changed.train.optimizer.use)
+            assert changed.encoder.options.get("hidden", 8) == 8
+            assert changed.dim == (12 if flag == "encoder.use=none" else parse(GOOD).dim)
 
     @pytest.mark.parametrize(
         ("flag", "message"),
