@@ -26,9 +26,9 @@ WIDTH = 110
 """Characters of a signature before it gets a line for each argument."""
 HEAD = """# Reference of the public API
 
-Everything that a plugin may import. A name on this page keeps its meaning, and before one is removed it warns for two
-minor releases. Generated from the docstrings by `python docs/make_reference.py`; [plugins.md](plugins.md) shows how the
-names are used.
+Everything that a plugin or a program may import. A name on this page keeps its meaning, and before one is removed it
+warns for two minor releases. Generated from the docstrings by `python docs/make_reference.py`; [plugins.md](plugins.md)
+and [python.md](python.md) show how the names are used.
 
 Letters: B batch, T time, U length of an output, D width of an input step, H width of a state, C classes, K beams.
 """

@@ -1,4 +1,4 @@
-"""The public API: every name that a plugin may import, listed once. Plain data; imports nothing of seqkit.
+"""The public API: every name that a plugin or a program may import, listed once. Plain data; imports nothing of seqkit.
 
 A name in `PUBLIC_NAMES` keeps its meaning. Before one is removed it moves to `DEPRECATED`: there it still works, and
 for two minor releases a `DoorWarning` says what to use instead. What is not listed may change at any time.

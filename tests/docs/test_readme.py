@@ -66,7 +66,7 @@ def test_its_two_commands_are_those_that_ci_runs() -> None:
 
 
 def test_the_plugin_works(tmp_path: Path) -> None:
-    (code,) = blocks(README, "python")
+    _, code = blocks(README, "python")
     path = tmp_path / "readme_plugin.py"
     path.write_text(code + "\n\nTASK = mood(folder=Path('.'))\n")
     result = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
