@@ -93,4 +93,5 @@ def _notes(repeats: int, conflicts: list[str]) -> Iterator[str]:
     if conflicts:
         shown = "; ".join(conflicts[:_CONFLICTS_SHOWN])
         more = f"; and {len(conflicts) - _CONFLICTS_SHOWN:,} more" if len(conflicts) > _CONFLICTS_SHOWN else ""
-        yield f"{len(conflicts):,} examples have another label than an earlier one of the same sequence: {shown}{more}"
+        some = "1 example has" if len(conflicts) == 1 else f"{len(conflicts):,} examples have"
+        yield f"{some} another label than an earlier one of the same sequence: {shown}{more}"

@@ -210,11 +210,12 @@ def _few_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
         )
     single = [name for name in classes if train.classes[name] == 1]
     if single and len(classes) > 1:
-        few = f"one {train.class_unit.removesuffix('s')}"
+        unit = train.class_unit.removesuffix("s")
+        occur = f"occurs in one {unit} only" if len(single) == 1 else f"occur in one {unit} each"
         yield DataWarning(
             "class-with-one-example",
-            f"train: {_listed(single)} occur{'s' if len(single) == 1 else ''} in {few} only, which is too few to "
-            "learn from and may be a slip; correct it, or add examples",
+            f"train: {_listed(single)} {occur}, which is too few to learn from and may be a slip; correct it, or add "
+            f"{train.class_unit}",
         )
 
 
@@ -278,8 +279,8 @@ def _absent_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
         if name != "train" and report.examples and report.classes and absent:
             yield DataWarning(
                 "class-absent",
-                f"{name}: has no {report.class_unit.removesuffix('s')} of {_listed(absent)}, so its scores do not "
-                "tell how well these are learned; add some, or split in another way",
+                f"{name}: has no {report.class_unit.removesuffix('s')} of {_listed(absent, 'or')}, so its scores do "
+                "not tell how well these are learned; add some, or split in another way",
             )
 
 
@@ -288,12 +289,12 @@ def _occurring(report: SplitReport) -> list[str]:
     return [name for name, count in report.classes.items() if count and name != NO_LABEL]
 
 
-def _listed(names: Iterable[str]) -> str:
+def _listed(names: Iterable[str], joiner: str = "and") -> str:
     """The first of some names in quotation marks, so that white space can be seen, and how many more there are."""
-    return _enumerated([repr(name) for name in names])
+    return _enumerated([repr(name) for name in names], joiner)
 
 
-def _enumerated(names: Sequence[str]) -> str:
+def _enumerated(names: Sequence[str], joiner: str = "and") -> str:
     if len(names) > _SHOWN:
-        return f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN:,} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        return f"{', '.join(names[:_SHOWN])} {joiner} {len(names) - _SHOWN:,} more"
+    return f" {joiner} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -18,6 +18,7 @@ SHORT_CLASSES: Final = 8
 MOST_CLASSES: Final = 200
 """Classes of the full one; `data.json` has all."""
 
+_FILES_SHOWN: Final = 6
 _NAME_WIDTH = 22
 _CELL_WIDTH = 17
 
@@ -37,13 +38,14 @@ def format_card(card: DataCard, *, short: bool = False, width: int | None = WIDT
 
 
 def describe_reading(card: DataCard, *, short: bool = False) -> list[str]:
-    """A sentence for each split rule, each table's columns, and all that is left out or changed.
+    """A sentence for each split's files, each split rule, each table's columns, and all that is left out or changed.
 
     Args:
         card: the data of a task.
-        short: leave out tables of which every column is used.
+        short: leave out the names of files, and tables of which every column is used.
     """
-    return [*_rules(card), *_columns(card, with_unused=short), *_left_out(card), *_remarks(card)]
+    files = [] if short else _file_names(card)
+    return [*files, *_rules(card), *_columns(card, with_unused=short), *_left_out(card), *_remarks(card)]
 
 
 def format_warnings(card: DataCard, *, but_fatal: bool = False, width: int | None = WIDTH) -> list[str]:
@@ -115,6 +117,15 @@ def _classes(reports: Sequence[SplitReport], most: int) -> Iterator[str]:
 def _files(card: DataCard, split: str) -> str:
     names = [file["name"] for file in card.files if file["split"] == split]
     return names[0] if len(names) == 1 and len(names[0]) < _CELL_WIDTH else f"{len(names):,}"
+
+
+def _file_names(card: DataCard) -> Iterator[str]:
+    """The files of each split whose names are not in the table; `data.json` has all of them."""
+    for split in card.splits:
+        names = [file["name"] for file in card.files if file["split"] == split]
+        if names and _files(card, split) != names[0]:
+            more = f" and {len(names) - _FILES_SHOWN:,} more" if len(names) > _FILES_SHOWN else ""
+            yield f"files of {split}: {', '.join(names[:_FILES_SHOWN])}{more}"
 
 
 def _rules(card: DataCard) -> Iterator[str]:

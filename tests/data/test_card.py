@@ -207,7 +207,7 @@ class TestClasses:
         rows = {"train": texts(30, ["x", "y", "z"]), "dev": texts(30, ["x", "y", "z"]), "test": texts(9, ["x"])}
         [warning] = find_warnings(reports_of(rows, tmp_path))
         assert warning.code == "class-absent"
-        assert warning.sentence.startswith("test: has no example of 'y' and 'z', ")
+        assert warning.sentence.startswith("test: has no example of 'y' or 'z', ")
 
 
 class TestUnknownSymbols:

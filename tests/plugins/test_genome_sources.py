@@ -49,7 +49,7 @@ class TestFolds:
         examples = [*self.examples(), Example(self.examples()[0].input, "a", "x:106")]
         assert Folds.deal(examples, 10, SequenceIdentity()).notes == (
             "4 examples repeat the sequence of another; they stay in its fold",
-            "1 examples have another label than an earlier one of the same sequence: x:0 says b, x:106 says a",
+            "1 example has another label than an earlier one of the same sequence: x:0 says b, x:106 says a",
         )
 
     def test_the_other_strand_is_another_sequence_by_choice(self) -> None:
@@ -267,7 +267,7 @@ class TestPublished:
         assert task.notes is not None
         repeats, contradiction = task.notes()
         assert repeats.startswith("185 examples repeat the sequence of another")
-        assert contradiction.startswith("1 examples have another label")
+        assert contradiction.startswith("1 example has another label")
         assert contradiction.count("splice.data:") == 2
 
     def test_folds_do_not_share_a_sequence(self) -> None:
