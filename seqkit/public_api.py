@@ -131,7 +131,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "value_scores",
         "wer",
     ),
-    "seqkit.nn": ("CRF", "GRU", "LSTM", "RNN"),
+    "seqkit.nn": ("CRF", "GRU", "LSTM", "RNN", "pack_padded_sequence", "pad_packed_sequence"),
     "seqkit.spans": (
         "OUTSIDE",
         "Scheme",

@@ -31,14 +31,16 @@ def _cases() -> list[Case]:
 class Script:
     """A training script as one finds them: an embedding, a packed recurrent layer, a linear layer, Adam.
 
-    `layers` and `crf` are the modules whose import is changed.
+    `layers` and `crf` are the modules whose import is changed. `packing` has the functions that pack; None: no packing.
     """
 
-    def __init__(self, layers: ModuleType, crf: Any, cell: str, task: str, *, bidirectional: bool, packs: bool) -> None:
+    def __init__(
+        self, layers: ModuleType, crf: Any, cell: str, task: str, *, bidirectional: bool, packing: Any
+    ) -> None:
         import torch
         from torch import nn
 
-        self.task, self.packs = task, packs
+        self.task, self.packing = task, packing
         torch.manual_seed(3)
         self.embedding = nn.Embedding(SYMBOLS, WIDTH)
         self.layer = getattr(layers, cell)(WIDTH, WIDTH, batch_first=True, bidirectional=bidirectional)
@@ -63,14 +65,12 @@ class Script:
     def loss(self, x: Tensor, lengths: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         import torch
         from torch.nn import functional
-        from torch.nn.utils import rnn
 
         vectors = self.embedding(x)
-        if self.packs:
-            packed, state = self.layer(
-                rnn.pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
-            )
-            steps, _ = rnn.pad_packed_sequence(packed, batch_first=True)
+        if self.packing is not None:
+            packed = self.packing.pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
+            packed, state = self.layer(packed)
+            steps, _ = self.packing.pad_packed_sequence(packed, batch_first=True)
         else:
             steps, state = self.layer(vectors)
         if self.task == "classification":
@@ -114,18 +114,33 @@ def seqkit(cell: str, task: str, bidirectional: bool) -> Prepared:
     import seqkit.nn as layers
 
     start()
-    return Script(layers, layers.CRF, cell, task, bidirectional=bidirectional, packs=True).prepared()
+    return Script(layers, layers.CRF, cell, task, bidirectional=bidirectional, packing=_torch_packing()).prepared()
+
+
+def seqkit_packing(cell: str, task: str, bidirectional: bool) -> Prepared:
+    """The import of the packing functions is changed as well."""
+    import seqkit.nn as layers
+
+    start()
+    return Script(layers, layers.CRF, cell, task, bidirectional=bidirectional, packing=layers).prepared()
 
 
 def packed(cell: str, task: str, bidirectional: bool) -> Prepared:
     start()
-    return Script(_torch(), _torchcrf(task), cell, task, bidirectional=bidirectional, packs=True).prepared()
+    packing = _torch_packing()
+    return Script(_torch(), _torchcrf(task), cell, task, bidirectional=bidirectional, packing=packing).prepared()
 
 
 def padded(cell: str, task: str, bidirectional: bool) -> Prepared:
     """Without packing, which is right for one direction and where only real steps count."""
     start()
-    return Script(_torch(), _torchcrf(task), cell, task, bidirectional=bidirectional, packs=False).prepared()
+    return Script(_torch(), _torchcrf(task), cell, task, bidirectional=bidirectional, packing=None).prepared()
+
+
+def _torch_packing() -> ModuleType:
+    from torch.nn.utils import rnn
+
+    return rnn
 
 
 def _torch() -> ModuleType:
@@ -150,10 +165,12 @@ GROUP = Group(
     "A training script with `torch.nn` and pytorch-crf, and the same script with the import changed to `seqkit.nn`: an "
     "embedding of 2,000 symbols, a packed recurrent layer of 128, a linear layer and Adam, three steps per round on "
     "batches of 32 sequences in random order, lengths log-normal (mean 40, at most 200). Tagging reads every step, "
-    "classification the final state.",
+    "classification the final state. In the second column `pack_padded_sequence` and `pad_packed_sequence` come from "
+    "`seqkit.nn` as well.",
     _cases(),
     [
         Contender("seqkit", f"{HERE}:seqkit"),
+        Contender("seqkit, packing too", f"{HERE}:seqkit_packing"),
         Contender("torch packed", f"{HERE}:packed", needs=("torchcrf",)),
         Contender("torch padded", f"{HERE}:padded", only=_ONE_WAY_TAGGING),
     ],

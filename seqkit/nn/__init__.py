@@ -4,7 +4,8 @@
 and return the same numbers; they also take `lengths=`. On a CPU they compute real steps only, in C++ where a compiler
 is found. Wherever that does not apply (a GPU, weights in half precision, a traced model), torch's own call runs.
 
-`CRF` has the interface and the numbers of pytorch-crf's, and also gives marginals and the n best sequences.
+`pack_padded_sequence` and `pad_packed_sequence` are torch's, with faster gradients. `CRF` has the interface and the
+numbers of pytorch-crf's, and also gives marginals and the n best sequences.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from seqkit import public_api
 from seqkit.nn.crf import CRF
+from seqkit.nn.packing import pack_padded_sequence, pad_packed_sequence
 from seqkit.nn.recurrent import GRU, LSTM, RNN
 
-__all__ = ["CRF", "GRU", "LSTM", "RNN"]
+__all__ = ["CRF", "GRU", "LSTM", "RNN", "pack_padded_sequence", "pad_packed_sequence"]
 
 if not TYPE_CHECKING:
 

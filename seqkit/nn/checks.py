@@ -27,13 +27,15 @@ def needs_gradient(module: nn.RNNBase, x: Tensor, hx: Any) -> bool:
 def fits(module: nn.RNNBase, x: Any, hx: Any) -> bool:
     """Whether input, state and weights are plain tensors that fit each other; if not, torch says what is wrong."""
     data = x.data if isinstance(x, PackedSequence) else x
-    if not _is_plain(data) or data.shape[-1:] != (module.input_size,):
+    if not is_plain(data) or data.shape[-1:] != (module.input_size,):
         return False
     if data.dim() not in ((2,) if isinstance(x, PackedSequence) else (2, 3)):
         return False
+    if isinstance(x, PackedSequence) and not _describes(x.batch_sizes, data):
+        return False
     has_autocast = torch.is_autocast_enabled(data.device.type)
     weights = [weight for weights in module.all_weights for weight in weights]
-    is_weight_right = (_is_plain(w) and w.device == data.device and w.dtype == weights[0].dtype for w in weights)
+    is_weight_right = (is_plain(w) and w.device == data.device and w.dtype == weights[0].dtype for w in weights)
     if not all(is_weight_right) or (data.dtype != weights[0].dtype and not has_autocast):
         return False
     if hx is None:
@@ -47,15 +49,24 @@ def fits(module: nn.RNNBase, x: Any, hx: Any) -> bool:
         batch = (int(x.batch_sizes[0]),)
     shape = (module.num_layers * num_directions(module), *batch, module.hidden_size)
     return all(
-        _is_plain(s) and s.shape == shape and s.device == data.device and (s.dtype == data.dtype or has_autocast)
+        is_plain(s) and s.shape == shape and s.device == data.device and (s.dtype == data.dtype or has_autocast)
         for s in as_tuple(hx)
     )
 
 
-def _is_plain(tensor: Any) -> bool:
-    """Not a subclass, whose memory is elsewhere, nor sparse or nested."""
-    is_dense = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided and not tensor.is_nested
-    return is_dense and tensor.device.type != "meta"
+def _describes(batch_sizes: Tensor, data: Tensor) -> bool:
+    """Whether these are the batch sizes of packed sequences with this data; anybody can make a PackedSequence."""
+    if batch_sizes.dtype != torch.int64 or batch_sizes.dim() != 1 or batch_sizes.device.type != "cpu":
+        return False
+    is_falling = bool((batch_sizes[1:] <= batch_sizes[:-1]).all())
+    return is_falling and len(batch_sizes) > 0 and int(batch_sizes[-1]) > 0 and int(batch_sizes.sum()) == len(data)
+
+
+def is_plain(tensor: Any) -> bool:
+    """A dense tensor with numbers; on a CPU no subclass, whose memory may be elsewhere."""
+    if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_nested:
+        return False
+    return tensor.device.type != "meta" and (tensor.device.type != "cpu" or type(tensor) in (Tensor, nn.Parameter))
 
 
 def check_lengths(module: nn.RNNBase, x: Any, lengths: Any) -> Tensor:

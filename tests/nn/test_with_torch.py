@@ -305,6 +305,8 @@ MISUSE: dict[str, Callable[[nn.RNNBase], Any]] = {
     "packed, wrong state": lambda m: m(
         pack_padded_sequence(draw(5, 4, 3), LENGTHS, enforce_sorted=False), _state(m, 1, 3, 4)
     ),
+    "packed, fewer rows than steps": lambda m: m(PackedSequence(draw(5, 3), torch.tensor([2, 2, 2]))),
+    "packed, growing": lambda m: m(PackedSequence(draw(5, 3), torch.tensor([2, 1, 2]))),
     "not a tensor": lambda m: m([1, 2]),
     "sparse": lambda m: m(draw(5, 4, 3).to_sparse()),
 }
