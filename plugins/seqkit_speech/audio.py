@@ -72,7 +72,7 @@ class Folder:
     def read(self, name: str) -> bytes:
         path = self.root / name
         if not path.is_file():
-            raise ValueError("is not a regular file" if path.exists() else "there is no such file")
+            raise ValueError("is not a regular file" if path.exists() else "is missing: there is no such file")
         size = path.stat().st_size
         if size > LARGEST:
             raise ValueError(f"has {size:,} bytes; at most {LARGEST:,} are allowed")

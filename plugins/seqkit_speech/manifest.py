@@ -110,7 +110,10 @@ class ManifestReader:
         return any(isinstance(column, str) for column in self._columns.values()) if self.header is None else self.header
 
     def _clip(self, path: Path, name: str) -> FileAudio:
-        return FileAudio(Folder(path.parent), self.audio.replace("{}", name))
+        """The clip of a path in a manifest. Where that is a link, its own folder and that of the link are tried."""
+        below = self.audio.replace("{}", name)
+        is_there = not path.is_symlink() or (path.parent / below).is_file()
+        return FileAudio(Folder(path.parent if is_there else path.resolve().parent), below)
 
     def _recording(self, path: Path, id: str, row: Mapping[str, str], split: str | None) -> Recording:
         """The recording of a row. Raises ValueError if the row lacks something."""

@@ -129,8 +129,12 @@ def _file_names(card: DataCard) -> Iterator[str]:
 
 
 def _rules(card: DataCard) -> Iterator[str]:
-    rules = dict.fromkeys(rule for report in card.splits.values() for rule in report.reading.split_rules)
-    yield from (f"split: {rule}" for rule in rules)
+    splits: dict[str, list[str]] = {}
+    for name, report in card.splits.items():
+        for rule in report.reading.split_rules:
+            splits.setdefault(rule, []).append(name)
+    for rule, names in splits.items():
+        yield f"split: {rule}" if len(names) == len(card.splits) else f"split ({', '.join(names)}): {rule}"
 
 
 def _columns(card: DataCard, *, with_unused: bool) -> Iterator[str]:

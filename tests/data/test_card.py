@@ -15,7 +15,8 @@ from seqkit.data.card import DataCard, find_result_warnings, find_warnings
 from seqkit.data.card_table import describe_reading, format_card, format_warnings
 from seqkit.data.store import SplitReport, prepare
 from seqkit.fields import Labels, Tags, Text, Tokens
-from seqkit.types import Field, Limit, Task
+from seqkit.reading import report_split_rule
+from seqkit.types import Example, Field, Limit, Task
 from tests.helpers.reviews import task
 
 
@@ -289,6 +290,20 @@ class TestInWords:
         source = table_task(tmp_path, {"train": "id\ttext\tlabel\n1\ta\tx\n2\tb\ty\n"}, input="text", target="label")
         card = DataCard("mood", _reports(source, tmp_path))
         assert describe_reading(card) == ["columns of train.tsv: input text, target label; not used: id"]
+
+    def test_split_rules_name_their_splits_where_these_differ(self, tmp_path: Path) -> None:
+        rules = {"train": "a third is dev", "dev": "a third is dev", "test": "by file"}
+
+        def read(split: str) -> Any:
+            report_split_rule(rules[split])
+            return [Example("a text", "x", f"{split}:1")]
+
+        source = replace(task({name: [] for name in rules}), read=read, splits=tuple(rules))
+        card = DataCard("mood", _reports(source, tmp_path))
+        assert describe_reading(card) == ["split (train, dev): a third is dev", "split (test): by file"]
+        rules["test"] = rules["train"]
+        card = DataCard("mood", _reports(replace(source, about={"again": True}), tmp_path / "again"))
+        assert describe_reading(card) == ["split: a third is dev"]
 
     def test_facts_are_json(self, tmp_path: Path) -> None:
         reports = reports_of({"train": texts(9, ["x", "x "])}, tmp_path)

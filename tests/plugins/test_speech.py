@@ -109,7 +109,7 @@ def test_a_file_that_a_manifest_names_and_that_is_not_there(tmp_path: Path) -> N
     write_clips(tmp_path, "a.wav")
     rows = ["path,label,split", "a.wav,yes,train", "b.wav,yes,train", "a.wav,yes,dev", "a.wav,yes,test"]
     (tmp_path / "list.csv").write_text("\n".join(rows))
-    with pytest.raises(DataError, match=r"list\.csv:3 \(b\.wav\): input there is no such file"):
+    with pytest.raises(DataError, match=r"list\.csv:3 \(b\.wav\): input is missing: there is no such file"):
         prepare(speech(path=tmp_path / "list.csv", rate=8000), key=1, cache=tmp_path / "cache")
 
 

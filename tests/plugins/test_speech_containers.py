@@ -250,5 +250,5 @@ def test_a_damaged_or_missing_recording_is_located(kind: str, tmp_path: Path) ->
     for id in problems:
         assert id.startswith(f"{tmp_path}:train/" if kind == "folder" else "list.csv:")
     if kind == "manifest":
-        assert problems[f"list.csv:{len(rows)} (train/a/gone.mp3)"] == "there is no such file"
+        assert problems[f"list.csv:{len(rows)} (train/a/gone.mp3)"] == "is missing: there is no such file"
     assert all(len(task.input.encode(example.input)) == 100 for example in task.read("dev"))
