@@ -11,13 +11,15 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
 
 from seqkit._version import __version__
 from seqkit.cli.output import echo
-from seqkit.errors import SeqkitError, suggest
+from seqkit.errors import SeqkitError, printable, suggest
 from seqkit.public_api import DoorWarning
 from seqkit.runtime import allocator
 
@@ -64,11 +66,19 @@ class Verbs(click.Group):
             ctx.fail(f"no verb is called '{args[0]}'; {suggest(args[0], VERBS) or 'available: ' + ', '.join(VERBS)}")
         return super().resolve_command(ctx, args)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As click makes it; arguments that are shown in a message cannot move the cursor of a terminal."""
+        with _printable_messages():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb. Problems that the user can solve are shown as one line each; only bugs show a traceback."""
         try:
             allocator.configure()
-            return super().invoke(ctx)
+            with _printable_messages():
+                return super().invoke(ctx)
         except SeqkitError as error:
             if ctx.params.get("debug"):
                 raise
@@ -77,6 +87,18 @@ class Verbs(click.Group):
             if ctx.params.get("debug"):
                 raise
             _exit(ctx, "interrupted", 130)
+
+
+@contextmanager
+def _printable_messages() -> Iterator[None]:
+    """Click's own errors repeat arguments as they were given; their messages are made printable."""
+    try:
+        yield
+    except click.UsageError as error:
+        message = error.format_message()
+        if printable(message) == message:
+            raise
+        raise click.UsageError(printable(message), error.ctx) from error
 
 
 def _plugin_tracebacks(message: str) -> str:

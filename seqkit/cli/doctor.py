@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -151,15 +152,16 @@ def check_program(which: Callable[[str], str | None] = shutil.which) -> Iterator
     """Whether the `seqkit` that the shell finds is this one: a well-known FASTA tool has the same name."""
     script = Path(sysconfig.get_path("scripts")) / "seqkit"
     on_path = which("seqkit")
+    python = shlex.quote(sys.executable)
     if on_path is None:
-        yield InstallationIssue("program", "note", f"no seqkit is on PATH; use {sys.executable} -m seqkit")
+        yield InstallationIssue("program", "note", f"no seqkit is on PATH; use {python} -m seqkit")
     elif Path(on_path).absolute() == script.absolute() or (
         script.exists() and Path(on_path).resolve() == script.resolve()
     ):
         yield InstallationIssue("program", "ok", on_path)
     else:
         this = f"this one is {script}" if script.exists() else "this one has no program"
-        message = f"the shell's seqkit is {on_path}, another program; {this}; `{sys.executable} -m seqkit` always works"
+        message = f"the shell's seqkit is {on_path}, another program; {this}; `{python} -m seqkit` always works"
         yield InstallationIssue("program", "bad", message)
 
 

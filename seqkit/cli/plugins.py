@@ -75,7 +75,7 @@ def new(name: str, kind: PluginKind, out: Path | None, as_json: bool) -> None:
         return
     echo(
         f"{folder}: the {kind} '{name}', ready to be installed, tested and run:\n\n"
-        f"  cd {folder}\n"
+        f"  cd {shlex.quote(str(folder))}\n"
         '  pip install -e ".[dev]"\n'
         "  pytest\n"
         f"  seqkit run {name}.yaml\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,7 +132,7 @@ def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> dict[str, float]:
     patience = f" (train.patience is {train.patience}; set it too if it has ended training)" if train.patience else ""
     echo(
         f"{run.folder}: finished after {steps:,} steps; nothing is left to do. To train on: "
-        f"seqkit run --resume {run.folder} --set {length}{patience}",
+        f"seqkit run --resume {shlex.quote(str(run.folder))} --set {length}{patience}",
         err=True,
     )
     scores: dict[str, float] = atomic.read_json(run.folder / "metrics.json")

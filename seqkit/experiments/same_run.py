@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -203,7 +204,7 @@ class SameRunCheck:
             head = f"{self.run.folder} cannot go on as the same run; changed since it began:"
             advice = (
                 "put it back as it was, or start a new run; "
-                f"to go on all the same: seqkit run --resume {self.run.folder} --accept-changes"
+                f"to go on all the same: seqkit run --resume {shlex.quote(str(self.run.folder))} --accept-changes"
             )
             raise ResumeRefused("\n".join([head, *lines, advice]))
         if is_without_fields and any(change.kind == "data" for change in refused):

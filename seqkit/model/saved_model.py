@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,7 +127,7 @@ def _load_best(run: Path, device: torch.device | str) -> tuple[Model, Recipe, di
         message = "no model here: this run has not finished" + (
             ", and an earlier version began it" if fields is None else ", and has not evaluated a checkpoint yet"
         )
-        raise DataError(Problem(str(run), message, f"go on with seqkit run --resume {run}"))
+        raise DataError(Problem(str(run), message, f"go on with seqkit run --resume {shlex.quote(str(run))}"))
     weights, step = checkpoint.read_best_weights(run / "checkpoints")
     record = origin.latest_record(run)
     if record is not None and record.get("resolved_sha256") != sha256_of(run / "resolved.yaml"):

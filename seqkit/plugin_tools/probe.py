@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -197,7 +198,7 @@ def _metadata_remarks(plugin: Plugin) -> Iterator[Remark]:
     """Remarks on the metadata of a plugin's distribution."""
     distribution = distribution_of(plugin)
     for line in distribution.stale():
-        advice = f"install it again: pip install -e {distribution.editable}"
+        advice = f"install it again: pip install -e {shlex.quote(str(distribution.editable))}"
         yield Remark("bad", f"its metadata are stale: {line}", advice)
     if not plugin.needs:
         yield Remark("note", "its metadata do not say which versions of seqkit it works with", "tell its author")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -103,7 +104,8 @@ def _advise_reinstall(installed: Distribution | None, name: str, cause: str) -> 
     """The advice if metadata and code do not agree."""
     folder = installed.editable if installed is not None else None
     if folder is not None:
-        return f"{cause}: its metadata are older than its code; install it again: pip install -e {folder}"
+        command = f"pip install -e {shlex.quote(str(folder))}"
+        return f"{cause}: its metadata are older than its code; install it again: {command}"
     return f"{cause}; reinstall or remove {name}, or tell its author"
 
 

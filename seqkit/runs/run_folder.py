@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import socket
 import sys
 import time
@@ -188,7 +189,8 @@ class Run:
             raise UsageError(f"{folder}: no such run folder")
         status = atomic.read_json(folder / "status.json")
         if was_killed_setting_up(folder):
-            raise UsageError(f"{folder}: killed while it was being set up; start it again with --out {folder}")
+            again = f"--out {shlex.quote(str(folder))}"
+            raise UsageError(f"{folder}: killed while it was being set up; start it again with {again}")
         if not isinstance(status, dict) or not (folder / "resolved.yaml").is_file():
             raise UsageError(f"{folder} is not a run folder: it lacks status.json or resolved.yaml")
         return cls(folder.resolve(), status=status)

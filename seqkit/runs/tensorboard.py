@@ -75,7 +75,9 @@ class _EventFolder:
         self._guarded(rewrite)
 
     def add(self, step: int, summary: Summary) -> None:
-        """Write what has no point at this or a later step."""
+        """Write what has no point at this or a later step. A tag may have names from recipes and plugins in it."""
+        for value in summary.value:
+            value.tag = printable(value.tag)
         new = self._duplicates.drop_written(summary, step)
         if new is None:
             return
@@ -136,7 +138,7 @@ class Board:
             values: metric, as in metrics.jsonl -> number.
             run: the run of TensorBoard that they go to, instead of the one that the metric's split says.
         """
-        for metric, value in add_derived(values).items():
+        for metric, value in add_derived({printable(metric): value for metric, value in values.items()}).items():
             series = series_of(metric)
             series = series if run is None else series._replace(run=run)
             events = self._run(series.run)
@@ -181,7 +183,9 @@ class Board:
     def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """The custom charts: category -> title of a chart -> regular expressions of the tags on it."""
         layout = {
-            category: {title: ["Multiline", list(tags)] for title, tags in titles.items()}
+            printable(category): {
+                printable(title): ["Multiline", [printable(tag) for tag in tags]] for title, tags in titles.items()
+            }
             for category, titles in charts.items()
         }
         self._root.add(0, summaries.custom_scalars(layout))
@@ -194,7 +198,7 @@ class Board:
         Args:
             values: flat, dotted key -> value; other types than numbers, booleans and text are written as text.
         """
-        _, started, _ = summaries.hparams({key: _hparam(value) for key, value in values.items()}, {})
+        _, started, _ = summaries.hparams({printable(key): _hparam(value) for key, value in values.items()}, {})
         self._root.add(0, started)
 
     def finish(self) -> None:
@@ -250,7 +254,7 @@ def _hparam(value: object) -> float | str:
     """A value as torch's writer takes it: a boolean as a word, because the writer would make a number of it."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
-    return str(value).lower() if isinstance(value, bool) else scrub_urls(str(value))
+    return str(value).lower() if isinstance(value, bool) else printable(scrub_urls(str(value)))
 
 
 def _cell(value: object, limit: int = 200) -> str:

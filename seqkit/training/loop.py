@@ -6,6 +6,7 @@ all that it writes goes through the run folder.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,5 +147,5 @@ def train(
 
 def _stop_if_requested(state: TrainingState, run: Run, stop: Interrupts) -> None:
     if stop.requested and not state.counters.ended:
-        message = f"stopped after step {state.counters.step:,}; go on with --resume {run.folder}"
+        message = f"stopped after step {state.counters.step:,}; go on with --resume {shlex.quote(str(run.folder))}"
         raise Interrupted(message, stop.exit_code)

@@ -270,7 +270,11 @@ class TestDoctor:
         monkeypatch.setenv("PATH", str(site / "link"))
         assert self.results(doctor.check_program())["program"][0] == "ok"
         monkeypatch.setenv("PATH", str(site))
-        assert self.results(doctor.check_program())["program"][0] == "note"
+        monkeypatch.setattr(sys, "executable", "/a folder/python")
+        assert self.results(doctor.check_program())["program"] == (
+            "note",
+            "no seqkit is on PATH; use '/a folder/python' -m seqkit",
+        )
 
     def test_plugins_are_imported_in_other_processes(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         install(site, distribution="fine", code="def task(): ...", requires="seqkit<9")

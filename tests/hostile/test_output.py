@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -16,6 +17,7 @@ from seqkit.cli import main
 from seqkit.errors import DataError, Problem, SeqkitError, printable
 from seqkit.inference.predictions_file import csv_lines, json_lines, prediction_record
 from seqkit.readers import numbered
+from seqkit.runs import event_files
 from seqkit.runs.progress import Progress
 from seqkit.runs.tensorboard import Board
 from seqkit.types import Prediction
@@ -72,6 +74,40 @@ def test_a_recipe_is_quoted_with_escapes(place: str, name: str, tmp_path: Path) 
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 2, result.output
         assert not CONTROLS.search(result.output)
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "nul"])  # no argument can have one
+@pytest.mark.parametrize(
+    "command",
+    ["{}", "run --{}=1", "run x --{}", "data x --examples {}", "evaluate {}", "predict . --split-words {}", "-{}"],
+)
+def test_arguments_are_quoted_with_escapes(command: str, name: str) -> None:
+    words = [word.format(HOSTILE[name]) for word in command.split()]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2, result.output
+    assert not CONTROLS.search(result.output)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_tags_of_tensorboard_are_quoted_with_escapes(name: str, tmp_path: Path) -> None:
+    odd = HOSTILE[name]
+    board = Board(tmp_path)
+    for _ in range(2):  # what is there already is known by its tag
+        board.scalars(1, {f"{odd}/dev/{odd}": 1.0, f"{odd}/train/{odd}": 2.0})
+        board.table(f"{odd}/samples", ["id"], [[odd]], 1)
+        board.confusion(f"{odd}/confusion", [odd, "b"], np.eye(2, dtype=np.int64), 1)
+    board.hparams({odd: odd})
+    board.layout({odd: {odd: [odd]}})
+    board.close()
+    found = 0
+    for path in sorted(tmp_path.rglob("events.*")):
+        for event in event_files.read(path):
+            for value in event.summary.value:
+                found += 1
+                assert not CONTROLS.search(value.tag)
+                assert odd.encode() not in value.metadata.plugin_data.content
+                assert all(odd.encode() not in string for string in value.tensor.string_val)
+    assert found >= 6
 
 
 @pytest.mark.parametrize("name", HOSTILE)

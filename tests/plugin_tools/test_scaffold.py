@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -157,6 +158,9 @@ def test_the_folder_is_called_after_the_distribution(tmp_path: Path, monkeypatch
         == facts["files"]
     )
     assert "cd seqkit-dark-mood\n" in call("plugins", "new", "dark-mood").stdout
+    odd = "a folder; with 'signs'"
+    (command,) = re.findall("^  cd (.*)$", call("plugins", "new", "odd-mood", "--out", odd).stdout, re.MULTILINE)
+    assert shlex.split(command) == [odd], "a command that can be copied into a shell"
 
 
 class TestGenerated:
