@@ -258,4 +258,7 @@ def _append(rows: Tensor, lengths: Tensor, before: Sequence[State]) -> tuple[Ten
     joined = [
         torch.cat([*past, row[:length]]) for past, row, length in zip(before, rows, lengths.tolist(), strict=True)
     ]
+    # What is empty may not know the shape of a row.
+    widest = max(joined, key=torch.Tensor.dim)[:0]
+    joined = [row if len(row) else widest for row in joined]
     return nn.utils.rnn.pad_sequence(joined, batch_first=True), torch.tensor([len(row) for row in joined])

@@ -96,6 +96,38 @@ class Recurrent(Encoder):
         zero = cells[0].all_weights[0][1].new_zeros(self.states, self.layers, self.hidden)
         return steps, tuple((zero if self.initial is None else self.initial.detach()).unbind())
 
+    def look_ahead(self, x: Tensor, keep: int, state: State | None) -> tuple[Tensor, State]:
+        """The first `keep` steps of a piece, read in both directions; the backward one begins at the piece's end.
+
+        Args:
+            x: (n, D), the steps to be kept and those that are looked at ahead of them.
+            keep: how many steps are kept, at least 1.
+            state: (h,) or (h, c) of the forward direction before the piece, each (layers, H); None: at the beginning.
+
+        Returns:
+            (keep, 2 H), and the forward state after the kept steps.
+        """
+        count = x.shape[0]
+        start = [tuple(tensor[0] for tensor in cell) for cell in self._initial_states(x[None], None)]
+        after: list[CellState] = []
+
+        def run_layer(x: Tensor, cell_numbers: range) -> Tensor:
+            forward, backward = cell_numbers
+            layer = forward // 2
+            before = start[forward] if state is None else tuple(tensor[layer] for tensor in state)
+            kept = run_padded(self._cell(forward), x[:keep], torch.tensor([keep]), _one_row(before))
+            after.append(tuple(tensor[0] for tensor in kept.final_state()))
+            steps = [kept.steps]
+            if count > keep:
+                rest = torch.tensor([count - keep])
+                steps.append(run_padded(self._cell(forward), x[keep:], rest, _one_row(after[-1])).steps)
+            whole = torch.tensor([count])
+            back = run_padded(self._cell(backward), x, whole, _one_row(start[backward]), reverse=True)
+            return torch.cat([torch.cat(steps), back.steps], dim=-1)
+
+        out = self._stack(x[:, None], run_layer, self._drop)[:keep, 0]
+        return out, tuple(torch.stack(tensors) for tensors in zip(*after, strict=True))
+
     def _stack(
         self,
         x: Tensor,
@@ -246,6 +278,11 @@ class Recurrent(Encoder):
         if self.directions == 1:
             return gather_last(steps, lengths)
         return torch.cat([gather_last(steps[..., : self.hidden], lengths), steps[0, :, self.hidden :]], dim=-1)
+
+
+def _one_row(state: CellState) -> CellState:
+    """(H,) each -> (1, H) each."""
+    return tuple(tensor[None] for tensor in state)
 
 
 def _concatenate(outputs: Sequence[Tensor]) -> Tensor:

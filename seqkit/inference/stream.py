@@ -80,8 +80,8 @@ class Stream:
         name: of the task.
         task_and_fields: the task, and its fitted input and target fields.
         sessions: how many may be open at a time.
-        look_ahead: for a model that reads in both directions: how many steps it waits before it is sure of one. None:
-            such a model is refused.
+        look_ahead: for a model that reads in both directions: its backward direction begins so many steps after each
+            chunk of as many steps, so a step is certain when twice as many have come. None: such a model is refused.
         idle: seconds without a piece after which a session is ended to make room; None: never.
         on_evict: called with the id and the state of a session that is ended so.
 
@@ -342,7 +342,9 @@ class Stream:
 
     def _has_more(self, session: Session) -> bool:
         """Whether a session has input that is not certain yet."""
-        return session.kept is not None or bool(session.waiting) or not getattr(self._layer, "pointwise", False)
+        if session.kept is not None or not getattr(self._layer, "pointwise", False):
+            return True
+        return bool(session.waiting) and len(session.waiting[0]) > 0
 
     def _score_end(self, results: Sequence[_Result]) -> list[_Result]:
         """The results of texts that have ended, with the score of the end symbol."""
@@ -367,8 +369,12 @@ class Stream:
         results = [_Result(job.session, None) for job in jobs]
         together: dict[str, list[int]] = {}  # which sessions are encoded by one call
         steps: dict[int, Tensor] = {}
+        last: dict[int, Tensor] = {}
         for number, (job, (new, kept)) in enumerate(zip(jobs, self._steps(jobs, end=end), strict=True)):
-            results[number] = _Result(replace(job.session, layer=kept), None)
+            session = replace(job.session, layer=kept)
+            if self.look_ahead is not None:
+                session, new, last[number] = self._read_ahead(session, new, self.look_ahead, end=end)
+            results[number] = _Result(session, None)
             if len(new):
                 steps[number] = new
                 together.setdefault(self._way(len(new), job.session.encoder), []).append(number)
@@ -377,7 +383,8 @@ class Stream:
                 [results[number].session for number in numbers],
                 [steps[number] for number in numbers],
                 [jobs[number].x for number in numbers],
-                native=way == "native",
+                way,
+                [last[number] for number in numbers] if self.look_ahead is not None else [],
             )
             for number, result in zip(numbers, advanced, strict=True):
                 results[number] = result
@@ -402,12 +409,16 @@ class Stream:
         sessions: Sequence[Session],
         steps: Sequence[Tensor],
         inputs: Sequence[Tensor | None],
-        *,
-        native: bool,
+        way: str,
+        last: Sequence[Tensor],
     ) -> list[_Result]:
-        """The sessions after their new steps, with predictions."""
+        """The sessions after their new steps, with predictions; `last` is for steps that were read ahead."""
         x, lengths = _pad(steps)
-        encoded, states = self._encode(x, lengths, [session.encoder for session in sessions], native=native)
+        states: list[State] = [session.encoder or () for session in sessions]
+        if way == "ahead":
+            encoded = Encoded(x, lengths, torch.stack(list(last)), lambda: _stacked(states))
+        else:
+            encoded, states = self._encode(x, lengths, [session.encoder for session in sessions], way)
         none = next((row[:0] for row in inputs if row is not None), x.new_zeros(0))
         rows = [none if row is None else row for row in inputs]
         batch = Batch(*_pad(rows), ids=[f"step {session.steps + 1}" for session in sessions])
@@ -418,17 +429,45 @@ class Stream:
             results.append(_Result(session, predictions[row]))
         return results
 
+    def _read_ahead(
+        self, session: Session, new: Tensor, look_ahead: int, *, end: bool
+    ) -> tuple[Session, Tensor, Tensor]:
+        """The session after new steps (n, D), the encoded steps that are certain, and the last output of both kinds.
+
+        Steps are encoded in chunks that depend on their position alone, not on the pieces in which they come.
+        """
+        encoder: Any = self.model.encoder
+        waiting, first = (*session.waiting, None, None)[:2]
+        steps = new if waiting is None else torch.cat([waiting, new])
+        chunk, encoded, state = max(1, look_ahead), [], session.encoder
+        while len(steps) >= chunk + look_ahead or (end and len(steps)):
+            keep = min(chunk, len(steps))
+            out, state = encoder.look_ahead(steps[: chunk + look_ahead], keep, state)
+            steps = steps[keep:]
+            encoded.append(out)
+            if first is None:
+                first = out[0, encoder.out_dim // 2 :].clone()
+        kept = (steps.clone(),) if first is None else (steps.clone(), first)
+        session = replace(session, encoder=state, waiting=kept)
+        if not encoded:
+            return session, steps[:0], steps[:0]
+        assert first is not None
+        joined = torch.cat(encoded)
+        return session, joined, torch.cat([joined[-1, : encoder.out_dim // 2], first])
+
     def _way(self, steps: int, state: State | None) -> str:
         """How so many steps of a session are encoded: many are faster layer by layer, from a state or the beginning."""
+        if self.look_ahead is not None:
+            return "ahead"
         if self._stepper is not None and steps <= _MOST_NATIVE:
             return "native"
         return "from the beginning" if state is None else "from a state"
 
     def _encode(
-        self, x: Tensor, lengths: Tensor, states: Sequence[State | None], *, native: bool
+        self, x: Tensor, lengths: Tensor, states: Sequence[State | None], way: str
     ) -> tuple[Encoded, list[State]]:
-        """Encoded steps of several sessions, and the states after them. Unless `native`, all begin, or none."""
-        if native:
+        """Encoded steps of several sessions, and the states after them. Unless they are native, all begin, or none."""
+        if way == "native":
             assert self._stepper is not None
             run, start = self._stepper
             counts = lengths.tolist()
@@ -443,11 +482,18 @@ class Stream:
     def _check_model(self) -> None:
         """Raise UsageError for a model with a part that needs the whole sequence; the message names it."""
         encoder, layer = self.model.encoder, self._layer
-        if not encoder.causal:
+        if encoder.causal and self.look_ahead is not None:
+            raise UsageError("this model reads in one direction and answers at once: it has no use for a look-ahead")
+        if not encoder.causal and self.look_ahead is None:
             raise UsageError(
-                "this model reads in both directions, and the backward one begins at the end of a sequence: it cannot "
-                "answer before that is known; train with encoder.bidirectional: false"
+                "this model reads in both directions, and the backward one begins at the end of a sequence: train with "
+                "encoder.bidirectional: false, or give a look-ahead (--look-ahead), the steps that it waits; then "
+                "answers come later and differ a little"
             )
+        if not encoder.causal and not hasattr(encoder, "look_ahead"):
+            raise UsageError(f"the encoder {type(encoder).__name__} needs the whole sequence and cannot look ahead")
+        if self.look_ahead is not None and self.look_ahead < 0:
+            raise UsageError(f"a look-ahead is a number of steps, not {self.look_ahead}")
         if type(self.input).feed is Field.feed:
             raise UsageError(f"inputs of the kind {type(self.input).__name__} cannot be read in pieces")
         if hasattr(layer, "not_in_pieces"):

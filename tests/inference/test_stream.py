@@ -236,3 +236,66 @@ def test_a_sequence_longer_than_the_limit_is_refused() -> None:
     stream.push("s", "to be or ")
     with pytest.raises(UsageError, match="at most 3 words"):
         stream.push("s", "not ")
+
+
+BOTH_WAYS: dict[str, Any] = {
+    "tag": lambda: (fields := numbers_to(Tags(), [LABELS]), build(fields, tag, bidirectional=True)),
+    "crf": lambda: (
+        fields := numbers_to(Tags(scheme="iob2"), [TAGGED]),
+        build(fields, crf, gru, bidirectional=True, layers=2, residual=True, layer_norm=True),
+    ),
+    "classify": lambda: (
+        fields := numbers_to(Label(), LABELS),
+        build(fields, classify, bidirectional=True, initial="learned"),
+    ),
+    "classify max": lambda: (
+        fields := numbers_to(Label(), LABELS),
+        build(fields, partial(classify, pool="max"), rnn, bidirectional=True, layers=2),
+    ),
+    "ctc": lambda: (fields := numbers_to(Text(), ["abc"]), build(fields, ctc, gru, bidirectional=True)),
+    "attend": lambda: (
+        fields := numbers_to(Text(), ["abc"]),
+        build(fields, partial(attend, max_length=6, embedding=4), bidirectional=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(BOTH_WAYS))
+def test_both_directions_are_exact_up_to_twice_the_look_ahead(name: str) -> None:
+    fields, model = BOTH_WAYS[name]()
+    check_pieces(model, fields, [NUMBERS[:16], NUMBERS[20:27], NUMBERS[:1]], seed=name, look_ahead=8)
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 3])
+@pytest.mark.parametrize("name", list(BOTH_WAYS))
+def test_the_pieces_do_not_matter_to_a_model_that_looks_ahead(name: str, look_ahead: int) -> None:
+    fields, model = BOTH_WAYS[name]()
+    results = []
+    for seed in range(4):
+        stream = Stream(model, "t", fields, look_ahead=look_ahead)
+        answers = [stream.push("s", piece) for piece in pieces_of(NUMBERS[:21], random.Random(seed))]
+        for answer in answers:
+            waiting = answer.provisional
+            assert waiting <= max(0, 2 * look_ahead - 1)
+        results.append(stream.join([*answers, stream.close("s")]))
+    for result in results[1:]:
+        assert_equal(result, results[0])
+
+
+def test_a_wide_look_ahead_comes_close_to_the_whole() -> None:
+    fields, model = BOTH_WAYS["tag"]()
+    expected = np.array(prediction_of(model, fields, NUMBERS).confidence)
+    apart = []
+    for look_ahead in (0, 4, 12):
+        stream = Stream(model, "t", fields, look_ahead=look_ahead)
+        answers = [stream.push("s", NUMBERS), stream.close("s")]
+        joined = stream.join(answers)
+        assert joined is not None
+        apart.append(np.abs(np.array(joined.confidence) - expected).max())
+    assert apart[0] > apart[1] > apart[2]
+
+
+def test_a_look_ahead_is_for_models_of_both_directions() -> None:
+    fields, model = MODELS["tag"]()
+    with pytest.raises(UsageError, match="has no use for a look-ahead"):
+        Stream(model, "t", fields, look_ahead=3)
