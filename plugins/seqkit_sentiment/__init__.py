@@ -160,7 +160,7 @@ def sentiment(
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
-        parse=parse,
+        parse=None if parse is _unchanged else parse,
         parse_by_words=True,
         about=examples.about,
         read_file=read_file,

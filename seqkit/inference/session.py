@@ -43,6 +43,7 @@ class Session:
         waiting: steps (n, D) that wait for later ones, and the backward output at the first step; for `look_ahead`.
         prediction: the last one; None: there is none yet.
         has_started: whether the start symbol of a language model was read.
+        value: the input so far, text or a list, for a task whose predictions are finished with it; else None.
     """
 
     rows: int = 0
@@ -54,6 +55,7 @@ class Session:
     waiting: State = ()
     prediction: Prediction | None = None
     has_started: bool = False
+    value: JSON = None
 
 
 def to_bytes(session: Session, model: str) -> bytes:
@@ -73,6 +75,7 @@ def to_bytes(session: Session, model: str) -> bytes:
         "has_encoder": session.encoder is not None,
         "prediction": None if prediction is None else [prediction.value, prediction.confidence, prediction.scores],
         "has_started": session.has_started,
+        "value": session.value,
     }
     content = tensors_to(tensors, {"session": json.dumps(header)})
     return _MARK + hashlib.sha256(content).digest() + content
@@ -114,6 +117,7 @@ def from_bytes(data: bytes, model: str, *, device: torch.device, like: Session |
             waiting=parts["waiting"],
             prediction=None if value is None else Prediction(*value),
             has_started=header["has_started"] is True,
+            value=header["value"],
         )
         if tensors or (like is not None and not _fits(session, like)):
             raise ValueError("its tensors are not those of this model")

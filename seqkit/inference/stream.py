@@ -260,6 +260,8 @@ class Stream:
                 certain = prediction = session.prediction if prediction is None else prediction
                 session = replace(session, prediction=prediction)
             self._keep(id, session)
+            if self.task.finish is not None:
+                prediction, certain = (self._finished(session.value, p) for p in (prediction, certain))
             new[id] = Answer(
                 id,
                 prediction,
@@ -293,8 +295,16 @@ class Stream:
                 f"session {id!r}: this model predicts from all steps again after each piece, of at most {LONGEST:,} "
                 "steps; close the session"
             )
-        session = replace(session, rows=session.rows + count, kept=kept, has_started=True)
+        value = session.value if self.task.finish is None else _joined(id, session.value, piece)
+        session = replace(session, rows=session.rows + count, kept=kept, has_started=True, value=value)
         return _Job(session, None if rows is None else to_tensor(rows).to(self.model.device))
+
+    def _finished(self, value: Any, prediction: Prediction | None) -> Prediction | None:
+        """A prediction as the task shows it, given the input so far."""
+        if prediction is None or self.task.finish is None:
+            return prediction
+        parse = self.task.parse
+        return self.task.finish(parse(value) if isinstance(value, str) and parse is not None else value, prediction)
 
     def _feed(self, piece: Any, session: Session, *, end: bool) -> tuple[np.ndarray | None, Any]:
         """The rows that are certain now, and what is kept: by the field, and with a tokenizer also an unfinished word.
@@ -522,6 +532,15 @@ class _Result:
 
     session: Session
     prediction: Prediction | None
+
+
+def _joined(id: str, before: Any, piece: Any) -> Any:
+    """An input and its next piece as one text or one list. Raises UsageError for pieces of different kinds."""
+    if before is None or piece is None:
+        return before if piece is None else piece
+    if not isinstance(piece, type(before)) or not isinstance(piece, str | list):
+        raise UsageError(f"session {id!r}: all pieces should be text, or all lists; this one is another kind")
+    return before + piece
 
 
 def fingerprint_of(model: nn.Module, facts: Any) -> str:
