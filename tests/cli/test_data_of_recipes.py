@@ -1,0 +1,213 @@
+"""`seqkit data` on every recipe that comes with seqkit, compared with counts by plain code over the same files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from seqkit import recipe
+from seqkit.cli import main
+from seqkit.recipe import bundled
+from tests.helpers.sound import needs_audio
+
+DATA = Path(os.environ.get("SEQKIT_DATA", "."))
+needs_data = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+
+Counts = dict[str, dict[str, Any]]
+"""By split: examples, steps and classes, as far as they can be counted without seqkit."""
+
+
+def told(name: str, *options: str) -> Any:
+    done = CliRunner().invoke(main, ["data", name, "--quiet", *options])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout) if "--json" in options else done.stdout
+
+
+def lines(path: Path) -> list[str]:
+    return (DATA / path).read_text(encoding="utf-8").splitlines()
+
+
+def sst2() -> Counts:
+    counts = {}
+    for split in ("train", "dev", "test"):
+        rows = [line.rpartition("\t") for line in lines(Path(f"sentiment/sst2/{split}.tsv"))]
+        classes = Counter("positive" if label == "1" else "negative" for _, _, label in rows)
+        counts[split] = {"examples": len(rows), "steps": sum(len(text.split()) for text, _, _ in rows)}
+        counts[split] |= {"classes": classes}
+    return counts
+
+
+def emotion() -> Counts:
+    folder = Path("sentiment/tweeteval_emotion")
+    names = dict(line.split("\t") for line in lines(folder / "mapping.txt"))
+    files = {"train": "train", "dev": "val", "test": "test"}
+    labels = {split: lines(folder / f"{name}_labels.txt") for split, name in files.items()}
+    return {split: {"examples": len(of), "classes": Counter(names[n] for n in of)} for split, of in labels.items()}
+
+
+def sentences(folder: str, **files: str) -> Counts:
+    counts = {}
+    for split, name in files.items():
+        text = (DATA / folder / name).read_text(encoding="utf-8").replace("\r", "")
+        words = [line.split("\t") for line in text.split("\n") if line.strip()]
+        blocks = re.split(r"\n[ \t]*(?:\n[ \t]*)+", text.strip())
+        spans = Counter(tag.partition("-")[2].strip() for _, tag in words if tag.startswith("B-"))
+        counts[split] = {"examples": len(blocks), "steps": len(words), "classes": spans}
+    return counts
+
+
+def names() -> Counts:
+    counts = {split: Counter[str]() for split in ("train", "dev", "test")}
+    for path in sorted((DATA / "generation/names").glob("*.txt")):
+        known = list(
+            dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip())
+        )
+        for position in range(len(known)):
+            counts["test" if position % 10 == 9 else "dev" if position % 10 == 8 else "train"]["all"] += 1
+    return {split: {"examples": count["all"]} for split, count in counts.items()}
+
+
+def shakespeare() -> Counts:
+    return {"all": {"steps": len((DATA / "char_lm/tinyshakespeare/input.txt").read_text(encoding="utf-8"))}}
+
+
+def splice() -> Counts:
+    rows = [line.split(",") for line in lines(Path("genome/splice_junction/splice.data")) if line.strip()]
+    steps = sum(len(row[2].strip()) for row in rows)
+    return {"all": {"examples": len(rows), "steps": steps, "classes": Counter(row[0].strip() for row in rows)}}
+
+
+def enhancers(*kinds: tuple[str, str]) -> Counts:
+    classes: dict[str, Counter[str]] = {"train+dev": Counter(), "test": Counter()}
+    for split, letter in (("train+dev", "B"), ("test", "I")):
+        for kind, label in kinds:
+            path = Path(f"genome/enhancers/{letter}_{kind}Enhancer.txt")
+            classes[split][label] += sum(line.startswith(">") for line in lines(path))
+    return {split: {"examples": sum(count.values()), "classes": count} for split, count in classes.items()}
+
+
+def members(path: str) -> list[str]:
+    with zipfile.ZipFile(DATA / path) as archive:
+        return [name for name in archive.namelist() if name.endswith(".wav")]
+
+
+def commands() -> Counts:
+    folders = {"training": "train", "validation": "dev", "testing": "test"}
+    parts = [name.split("/")[-3:] for name in members("speech/speech_commands_v1_3words/speech_commands_v1_3words.zip")]
+    return by_split((folders[split], label) for split, label, _ in parts)
+
+
+def digits(split_of: Callable[[str, int], str]) -> Counts:
+    found = [
+        re.fullmatch(r"recordings/(\d)_([a-z]+)_(\d+)\.wav", name) for name in members("speech/fsdd/recordings.zip")
+    ]
+    assert all(found)
+    return by_split((split_of(match[2], int(match[3])), match[1]) for match in found if match)
+
+
+def by_split(pairs: Any) -> Counts:
+    classes: dict[str, Counter[str]] = {}
+    for split, label in pairs:
+        classes.setdefault(split, Counter())[label] += 1
+    return {split: {"examples": sum(count.values()), "classes": count} for split, count in classes.items()}
+
+
+def multi30k() -> Counts:
+    files = {"train": "train", "dev": "val", "test": "test_2016_flickr"}
+    paths = {split: DATA / f"translation/multi30k/{name}.de.gz" for split, name in files.items()}
+    return {
+        split: {"examples": gzip.decompress(path.read_bytes()).decode("utf-8").rstrip("\n").count("\n") + 1}
+        for split, path in paths.items()
+    }
+
+
+BY_INDEX = ("test", "dev", "train")
+PUBLISHED: dict[str, Callable[[], Counts]] = {
+    "sentiment-sst2": sst2,
+    "sentiment-emotion": emotion,
+    "ner-ncbi": lambda: sentences("ner/ncbi_disease", train="train.tsv", dev="devel.tsv", test="test.tsv"),
+    "ner-wnut17": lambda: sentences(
+        "ner/wnut17", train="wnut17train.conll", dev="emerging.dev.conll", test="emerging.test.annotated"
+    ),
+    "names-languages": names,
+    "charlm-shakespeare": shakespeare,
+    "genome-splice": splice,
+    "genome-enhancers": lambda: enhancers(("Strong", "enhancer"), ("Weak", "enhancer"), ("Non", "none")),
+    "genome-enhancers-strength": lambda: enhancers(("Strong", "strong"), ("Weak", "weak")),
+    "speech-commands": commands,
+    "speech-digits": lambda: digits(lambda speaker, index: BY_INDEX[min(index // 5, 2)]),
+    "speech-digits-speaker": lambda: digits(
+        lambda speaker, index: "test" if speaker == "theo" else "dev" if 5 <= index <= 9 else "train"
+    ),
+    "translation-multi30k": multi30k,
+}
+ALL = sorted(bundled.names())
+GENERATED = ("charlm", "genome", "joint", "joint-ner", "names", "ner", "sentiment", "speech", "translation")
+OTHERS = ("joint-sentiment", "speech-digit-strings")
+"""Their data are those of others that are counted, read together or joined to strings."""
+
+
+def params(known: Any, *more: pytest.MarkDecorator) -> list[Any]:
+    audio = {name: [needs_audio] if name.startswith("speech") else [] for name in known}
+    return [pytest.param(name, marks=[*more, *audio[name]]) for name in known]
+
+
+def test_every_recipe_is_looked_at() -> None:
+    assert sorted({*PUBLISHED, *GENERATED, *OTHERS}) == ALL
+
+
+@pytest.mark.slow
+@needs_data
+@pytest.mark.parametrize("name", params(PUBLISHED))
+def test_published_data_are_counted_right(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path))
+    (facts,) = told(name, "--json").values()
+    for group, expected in PUBLISHED[name]().items():
+        splits = list(facts["splits"]) if group == "all" else group.split("+")
+        reports = [facts["splits"][split] for split in splits]
+        for key in ("examples", "steps"):
+            if key in expected:
+                assert sum(report[key] for report in reports) == expected[key], (group, key)
+        classes = sum((Counter(report["classes"]) for report in reports), Counter())
+        assert expected.get("classes", classes) == classes
+    assert all(report["reading"]["split_rules"] for report in facts["splits"].values())
+    assert facts["warnings"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", params(GENERATED))
+def test_generated_data_have_the_sizes_of_the_recipe(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path))
+    for entry, facts in zip(recipe.load(name).tasks.values(), told(name, "--json").values(), strict=True):
+        sizes = entry.options.get("sizes")
+        if sizes is not None:
+            assert [report["examples"] for report in facts["splits"].values()] == list(sizes)
+        for report in facts["splits"].values():
+            if report["classes"] and report["class_unit"] == "examples":
+                assert sum(report["classes"].values()) == report["examples"]
+        assert facts["warnings"] == []
+
+
+@pytest.mark.slow
+@needs_data
+@pytest.mark.parametrize("name", params(ALL))
+def test_the_card_of_a_recipe_fits_a_terminal(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path))
+    shown = told(name).splitlines()
+    assert max(map(len, shown)) <= 80
+    for task in recipe.load(name).tasks:
+        assert sum(line.split()[:4] == [task, "train", "dev", "test"] for line in shown) == 1
+    for part in ("examples", "unknown" if "speech" not in name else "frames", "split: "):
+        assert any(line.startswith(part) for line in shown), part
