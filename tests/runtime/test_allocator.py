@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from seqkit.runtime import allocator
+from tests.helpers.pages import PAGES
+
 SCRIPT = """
 import ctypes, json, os, sys
 
@@ -116,3 +119,12 @@ def test_new_shapes_take_no_more_memory() -> None:
         [sys.executable, "-c", SHAPES], env=environment, capture_output=True, text=True, check=True, cwd=root
     )
     assert float(done.stdout) < 5
+
+
+def test_the_page_on_speed_says_what_is_set() -> None:
+    page = PAGES["docs/speed.md"]
+    section = page[page.index("## Memory") : page.index("## Data")]
+    assert f"fixed at {allocator.MAP_FROM >> 20} MiB" in section
+    for variable in allocator.PRIMITIVE_LISTS:
+        assert f"`{variable}={allocator.PRIMITIVES}`" in section
+    assert f"`{allocator.VARIABLE}=system`" in section
