@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--idle",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="End a sequence after so many seconds without input, if there is a new one.",
+    help="End a sequence after so many seconds without input.",
 )
 @click.option("--state/--no-state", "shows_state", default=True, help="Print the recurrent state after each step.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Print the N most probable labels or texts only.")
@@ -120,4 +120,4 @@ def _print(record: dict[str, JSON]) -> None:
 
 
 def _report_eviction(id: str, state: bytes) -> None:
-    echo(f"sequence {id!r} was ended: no input for too long, and there was no room", err=True)
+    echo(f"sequence {id!r} was ended: it had no input for too long", err=True)

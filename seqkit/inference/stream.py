@@ -82,7 +82,7 @@ class Stream:
         sessions: how many may be open at a time.
         look_ahead: for a model that reads in both directions: its backward direction begins so many steps after each
             chunk of as many steps, so a step is certain when twice as many have come. None: such a model is refused.
-        idle: seconds without a piece after which a session is ended to make room; None: never.
+        idle: seconds without a piece after which a session is ended; None: never.
         on_evict: called with the id and the state of a session that is ended so.
 
     Raises:
@@ -101,7 +101,7 @@ class Stream:
         on_evict: Callable[[str, bytes], None] | None = None,
     ) -> None:
         if sessions < 1:
-            raise UsageError(f"a stream needs room for at least one session, not for {sessions}")
+            raise UsageError(f"a stream has at least one session, not {sessions}")
         self.model, self.name = model.eval(), name
         self.task, self.input, self.target = task_and_fields
         self.most, self.look_ahead, self.idle, self.on_evict = sessions, look_ahead, idle, on_evict
@@ -125,7 +125,7 @@ class Stream:
                 words, letters of DNA, rows of numbers, samples of sound.
 
         Raises:
-            UsageError: the piece cannot be read, or there is no room for a new session. Nothing has changed then.
+            UsageError: the piece cannot be read, or there are too many sessions. Nothing has changed then.
         """
         return self.push_many({id: steps})[id]
 
@@ -177,13 +177,13 @@ class Stream:
 
         Raises:
             DataError: the state is damaged, of another model, or of a newer version of seqkit.
-            UsageError: the session is open already, or there is no room.
+            UsageError: the session is open already, or there are too many.
         """
         with self._lock:
             if id in self._sessions:
                 raise UsageError(f"session {id!r} is open; close it before its state is restored")
             session = sessions_as_bytes.from_bytes(state, self.fingerprint, device=self.model.device)
-            self._make_room([id])
+            self._end_idle([id])
             self._keep(id, session)
 
     @property
@@ -214,8 +214,8 @@ class Stream:
     def _forget(self, id: str) -> None:
         del self._sessions[id], self._used[id]
 
-    def _make_room(self, ids: Sequence[str]) -> None:
-        """End sessions that have been idle too long, and raise UsageError if there is no room for new ones."""
+    def _end_idle(self, ids: Sequence[str]) -> None:
+        """End sessions that have been idle too long, and raise UsageError if there would be too many."""
         new = [id for id in ids if id not in self._sessions]
         if self.idle is not None:
             oldest = time.monotonic() - self.idle
@@ -223,8 +223,8 @@ class Stream:
                 self._evict(id)
         if len(self._sessions) + len(new) > self.most:
             raise UsageError(
-                f"{len(self._sessions):,} sessions are open and there is room for {self.most:,}: close one, or open "
-                "the stream with more `sessions`, or with an `idle` time after which a session is ended"
+                f"{len(self._sessions):,} sessions are open, and at most {self.most:,} can be: close one, or open the "
+                "stream with more `sessions`, or with an `idle` time after which a session is ended"
             )
 
     def _evict(self, id: str) -> None:
@@ -243,7 +243,7 @@ class Stream:
                 why = self._why_gone(id)
                 del self._evicted[id]
                 raise UsageError(f"there is no session {id!r} any more{why}; push again to begin a new one")
-        self._make_room(list(pieces))
+        self._end_idle(list(pieces))
         before = [self._sessions.get(id, Session()) for id in pieces]
         jobs = [
             self._read(id, piece, session, end=end) for (id, piece), session in zip(pieces.items(), before, strict=True)

@@ -125,10 +125,10 @@ def test_what_cannot_be_used_is_told_where_it_stands_and_the_rest_goes_on(moods:
     assert "5 pieces cannot be used" in done.stderr
 
 
-def test_more_sequences_than_there_is_room_for(moods: Path) -> None:
+def test_more_sequences_than_can_be_open(moods: Path) -> None:
     lines = "".join(json.dumps({"id": id, "input": "warm "}) + "\n" for id in "abc")
     answers = records(call("stream", moods, "--format", "jsonl", "--sessions", 2, stdin=lines), exit_code=1)
-    assert "2 sessions are open and there is room for 2" in answers[2]["error"]
+    assert "2 sessions are open, and at most 2 can be" in answers[2]["error"]
 
 
 def test_a_format_that_the_model_does_not_read_is_refused(moods: Path) -> None:

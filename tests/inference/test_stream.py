@@ -178,7 +178,7 @@ def test_sessions_are_bounded_and_idle_ones_are_ended(monkeypatch: pytest.Monkey
     saved: dict[str, bytes] = {}
     stream = Stream(model, "t", fields, sessions=2, idle=60, on_evict=saved.__setitem__)
     stream.push_many({"a": "to ", "b": "be "})
-    with pytest.raises(UsageError, match="2 sessions are open and there is room for 2"):
+    with pytest.raises(UsageError, match="2 sessions are open, and at most 2 can be"):
         stream.push("c", "or")
     now[0] = 59
     stream.push("b", "or ")
