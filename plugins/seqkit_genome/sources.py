@@ -31,6 +31,10 @@ _LETTERS: Final = frozenset("ACGTUNRYSWKMBDHV-.*")
 """Letters of nucleotides, and of gaps: a field of a table with any other is no sequence."""
 
 
+_TITLE: Final = re.compile("[A-Z]?[DR]NA")
+"""A title of a column of sequences that has letters of nucleotides only: DNA, RNA, cDNA, mRNA."""
+
+
 class Source(Protocol):
     """Examples of sequence and class."""
 
@@ -185,7 +189,7 @@ class SequenceReader:
         with collect_reports():  # this look at the first line is not what the run reads
             first = next(iter(self._rows(path, file_format, labelled=False, header=False)))
         text = str(first.input).strip().upper()
-        if not text or set(text) <= _LETTERS:
+        if set(text) <= _LETTERS and not _TITLE.fullmatch(text):
             return False
         message = f"the first line of {path.name} is taken for a header, as it holds no sequence"
         report_remark(f"{message}; `header` says it for certain")
@@ -251,6 +255,9 @@ def class_files(folder: Path, reader: SequenceReader) -> list[tuple[Path, str | 
     if reader.format != "auto":
         names = [name for *_, folder_names in os.walk(folder, followlinks=True) for name in folder_names]
         suffixes = tuple({Path(_without_compression(name)).suffix.lower() for name in names})
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not any(entry.iterdir()):
+            report_left_out("empty folder", entry.name)
     files: list[tuple[Path, str | None]] = []
     for path in readers.list_files(folder, suffixes):
         folders = path.relative_to(folder).parts[:-1]

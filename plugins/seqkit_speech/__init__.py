@@ -269,6 +269,8 @@ def _source(name: str | None, corpus: Corpus, sizes: tuple[int, int, int]) -> tu
     """The recordings of a source, and facts for the run folder; None: those of the user, which `corpus` reads."""
     if name is None:
         return corpus, {"dataset": str(corpus.location)}
+    if given := corpus.manifest.options_given:
+        raise UsageError(f"{given[0]}: is for manifests of your own; set path")
     if name == "synthesised":
         about = {"dataset": "synthesised words", "licence": "Apache-2.0"}
         return SynthesisedWords(sizes, _checked_words(corpus.words)), about

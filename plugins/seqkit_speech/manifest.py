@@ -16,6 +16,7 @@ from seqkit_speech.naming import NamePattern
 from seqkit_speech.splits import Recording, parse_split, raise_problems
 
 SUFFIXES: Final = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")
+_COLUMNS: Final = ("path", "label", "speaker", "split")
 _COMPRESSED: Final = (".gz", ".bgz", ".xz", ".bz2")
 _SEPARATORS: Final = {"a tab": ("\t", "tab"), "a semicolon": (";", "semicolon"), "a vertical bar": ("|", "bar")}
 
@@ -100,9 +101,21 @@ class ManifestReader:
                 yield f"{id} ({row['path']})", self._clip(path, row["path"])
 
     @property
+    def options_given(self) -> list[str]:
+        """The options of manifests that are not at their defaults."""
+        others = ManifestReader()
+        given = {f"{name}_column": getattr(self, name) != getattr(others, name) for name in _COLUMNS}
+        given |= {"header": self.header is not None, "audio": self.audio != others.audio}
+        given |= {
+            name: getattr(self.layout, name) != getattr(others.layout, name)
+            for name in ("format", "separator", "quoting", "encoding")
+        }
+        return [name for name, is_given in given.items() if is_given]
+
+    @property
     def _columns(self) -> dict[str, str | int]:
         """The columns that the user names, or that there are in any case."""
-        columns = {"path": self.path, "label": self.label, "speaker": self.speaker, "split": self.split}
+        columns = {name: getattr(self, name) for name in _COLUMNS}
         return {name: column for name, column in columns.items() if column is not None}
 
     @property
@@ -182,7 +195,7 @@ class ManifestReader:
                 raise DataError(Problem(where, reason, self._separator_hint(first) or hint))
             if same:
                 positions[name] = same[0]
-        return dict(sorted(positions.items(), key=lambda item: ("path", "label", "speaker", "split").index(item[0])))
+        return dict(sorted(positions.items(), key=lambda item: _COLUMNS.index(item[0])))
 
     def _separator_hint(self, first: readers.Record) -> str:
         """Which separator the file seems to have, and that it may have no header; empty if nothing speaks for it."""

@@ -174,14 +174,20 @@ class Corpus:
         """The recordings of all labels and splits."""
         path = self._path
         if self.manifests:
-            return [
-                recording
-                for split, name in self.manifests.items()
-                for recording in self._in_manifest(path / name, split)
-            ]
+            named = [item for split, name in self.manifests.items() for item in self._in_manifest(path / name, split)]
+            clips = [item.clip for item in named if isinstance(item.clip, FileAudio)]
+            places = {
+                os.path.normpath(clip.source.root / clip.name) for clip in clips if isinstance(clip.source, Folder)
+            }
+            names = _files_in(path)
+            used = {name for name in names if os.path.normpath(path / name) in places}
+            _report_left_out(names, {*used, *map(os.path.normpath, self.manifests.values())})
+            return named
+        is_archive = path.suffix.lower() == ".zip"
+        self._check_options(path, is_manifest=not (path.is_dir() or is_archive))
         if path.is_dir():
             return self.from_names(Folder(path), _files_in(path), str(path))
-        if path.suffix.lower() == ".zip":
+        if is_archive:
             archive = Archive(path)
             return self.from_names(archive, archive.names(), path.name)
         if self.manifest.reads(path):
@@ -189,6 +195,14 @@ class Corpus:
         reason = "is not a folder, a .zip archive or a manifest"
         hint = "a manifest ends in .csv, .tsv, .jsonl or .json; `separator` or `format` says what another file is"
         raise DataError(Problem(str(path), reason, hint))
+
+    def _check_options(self, path: Path, *, is_manifest: bool) -> None:
+        """Raises UsageError for options that would have no effect."""
+        if is_manifest and self.ending is not None:
+            raise UsageError(f"transcripts: {path.name} is a manifest, which has the texts in its column of labels")
+        if not is_manifest and (given := self.manifest.options_given):
+            message = f"{given[0]}: is for manifests, but {path} has recordings and no manifest is named"
+            raise UsageError(f"{message}; name it as path, or as train")
 
     def _in_manifest(self, path: Path, split: str | None = None) -> list[Recording]:
         if split is not None and not path.is_file():

@@ -70,6 +70,17 @@ class TestCommonVoice:
             *(f"common_voice_cy_1{n}.mp3" for n in range(3)),
         ]
 
+    def test_what_no_manifest_names_is_counted(self, tmp_path: Path) -> None:
+        write_clips(common_voice(tmp_path), "clips/not_validated.mp3", "clips/.hidden.mp3")
+        for name in ("validated.tsv", "reported.tsv"):
+            (tmp_path / name).write_text("client_id\tpath\n")
+        reading = reading_of(speech(path=tmp_path, **COMMON_VOICE))
+        assert {kind: (things.count, things.first) for kind, things in reading.left_out.items()} == {
+            "file that is not read as a recording (.mp3)": (1, "clips/not_validated.mp3"),
+            "file that is not read as a recording (.tsv)": (2, "reported.tsv"),
+            "hidden file": (1, "clips/.hidden.mp3"),
+        }
+
     def test_without_dev_a_share_of_train_is_dev_and_without_test_there_is_none(self, tmp_path: Path) -> None:
         common_voice(tmp_path)
         options = COMMON_VOICE | {"dev": None, "test": None, "dev_percent": 60.0}
@@ -373,3 +384,23 @@ def test_manifests_in_any_format(form: str, tmp_path: Path) -> None:
     assert sorted(text for split in SPLITS for text in targets(task, split)) == sorted(row["text"] for row in rows)
     example = next(iter(task.read("train")))
     assert re.fullmatch(re.escape(path.name) + r":\d+ \(\d+\.wav\)", example.id)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_column": "text"}, "label_column: is for manifests, but"),
+        ({"separator": "bar"}, "separator: is for manifests, but"),
+        ({"audio": "clips/{}"}, "audio: is for manifests, but"),
+        ({"header": False, "path_column": 1, "label_column": 2}, "path_column: is for manifests, but"),
+        ({"encoding": "latin-1"}, "encoding: is for manifests, but"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    write_clips(tmp_path, "yes/a.wav", "no/b.wav")
+    assert message in error_of(path=tmp_path, **options)
+    with pytest.raises(UsageError, match="is for manifests of your own; set path"):
+        speech(**options)
+    (tmp_path / "list.csv").write_text("path,label\nyes/a.wav,yes\n")
+    message = error_of(path=tmp_path / "list.csv", transcripts="txt", target="text")
+    assert message == "transcripts: list.csv is a manifest, which has the texts in its column of labels"
