@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import click
 
-from seqkit.cli.options import JSON_OBJECT, MODEL_FOLDER, TASK, UserPath, choose_task
+from seqkit.cli.options import JSON_OBJECT, MODEL_FOLDER, TASK, OutputFile, choose_task
 from seqkit.cli.output import echo, echo_json
 
 
 @click.command("export")
 @MODEL_FOLDER
 @click.option("--to", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True, help="The format.")
-@click.option("--out", type=UserPath(dir_okay=False), required=True, help="The file: .onnx, or .pt2 for torch.")
+@click.option("--out", type=OutputFile(".onnx", ".pt2"), required=True, help="The file: .onnx, or .pt2 for torch.")
 @click.option("--int8", is_flag=True, help="Write a second file with weights of eight bits; needs the dev split.")
 @TASK
 @JSON_OBJECT
@@ -32,8 +32,6 @@ def command(folder: Path, to: Literal["onnx", "torch"], out: Path, int8: bool, t
 
     if out.suffix != SUFFIXES[to]:
         raise UsageError(f"--out: '{out.name}' should end in {SUFFIXES[to]}")
-    if not out.absolute().parent.is_dir():
-        raise UsageError(f"--out: there is no folder {out.absolute().parent}")
     model, recipe, tasks = load_model(folder)
     task = choose_task(task, list(tasks))
     data = _dev_data(recipe, tasks, task) if int8 else None
