@@ -150,6 +150,14 @@ class _ModelConformance:
             has_gradient = any(bool(gradient.any()) for gradient in gradients.values())
             assert has_gradient, f"{case}: no parameter has a gradient"
 
+    def test_the_gradient_is_that_of_the_loss(self) -> None:
+        """Along its gradient the loss rises as the gradient says, by finite differences."""
+        from seqkit.verification.reference_loss import rise_along_gradient
+
+        for case in self.cases():
+            rise = rise_along_gradient(case.model().eval(), case.data.name, case.batch())
+            assert rise.actual == rise.expected, f"{case}: {rise.cause}"
+
     def test_going_on_equals_not_stopping(self) -> None:
         """Training that is resumed from saved weights ends with the weights of uninterrupted training."""
         import torch

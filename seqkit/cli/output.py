@@ -47,9 +47,8 @@ def wrap(text: str, *, indent: int) -> list[str]:
 
 
 def echo_json(value: JSON, *, indent: int | None = 1) -> None:
-    """Print a value as strict JSON; see `seqkit.io.atomic.json_safe` for numbers that JSON does not have."""
-    import json
+    """Print a value as strict JSON; see `seqkit.io.atomic.dump_json` for numbers that JSON does not have."""
 
-    from seqkit.io.atomic import json_safe
+    from seqkit.io.atomic import dump_json
 
-    echo(json.dumps(json_safe(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str))
+    echo(dump_json(value, indent=indent))

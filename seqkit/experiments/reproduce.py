@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import statistics
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkit.errors import UsageError
+from seqkit.errors import RunError, UsageError
 from seqkit.experiments.expectations import ExpectedRange, check_scores_exist
 from seqkit.experiments.run_recipe import run_recipe
 from seqkit.io import atomic
@@ -201,7 +200,7 @@ def _train_or_read(recipe: Recipe, name: str, out: Path | None, progress: Progre
     """Train the recipe in the folder `out`/`name`, unless the run that is there has finished."""
     folder = None if out is None else out / name
     if folder is not None and _has_finished(folder, recipe):
-        scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        scores = _read_scores(folder / "metrics.json")
     else:
         began = time.monotonic()
         run = Run.create(f"{recipe.name}-{name}", text=recipe.text, resolved=recipe.resolved(), out=folder)
@@ -215,6 +214,14 @@ def _train_or_read(recipe: Recipe, name: str, out: Path | None, progress: Progre
         threads=int((atomic.read_json(folder / "environment.json") or {})["torch"]["threads"]),
         parameters=int(atomic.read_json(folder / "status.json")["parameters"]),
     )
+
+
+def _read_scores(path: Path) -> dict[str, float]:
+    """The scores of a finished run. Raises RunError if the file is not what a run writes."""
+    scores = atomic.read_json(path)
+    if not isinstance(scores, dict) or not all(isinstance(score, int | float) for score in scores.values()):
+        raise RunError(f"{path}: is not what a run writes; put it back as it was, or remove the folder of this run")
+    return scores
 
 
 def _has_finished(folder: Path, recipe: Recipe) -> bool:

@@ -20,7 +20,7 @@ def load_recipe(run: Run, sets: tuple[str, ...]) -> Recipe:
     provenance.pin_recorded(atomic.read_json(run.folder / "plugins.json"), f"the run in {run.folder}")
     checked = load(str(run.folder / "resolved.yaml"), sets)
     name = str(run.opened_status.get("name", checked.name))
-    return dataclasses.replace(checked, name=name, text=(run.folder / "recipe.yaml").read_bytes())
+    return dataclasses.replace(checked, name=name, text=run.read("recipe.yaml"))
 
 
 def is_complete(run: Run) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from seqkit.inference.evaluate import EvaluationResult
-from seqkit.io.atomic import json_safe
+from seqkit.io.atomic import dump_json
 from seqkit.types import JSON, Prediction
 
 
@@ -50,7 +49,7 @@ def _top(scores: JSON, count: int) -> JSON:
 
 def json_lines(records: Iterable[Mapping[str, JSON]]) -> Iterator[str]:
     """Each record as a line of JSON, without its line end."""
-    return (json.dumps(json_safe(record), ensure_ascii=False, allow_nan=False, default=str) for record in records)
+    return (dump_json(record) for record in records)
 
 
 def csv_lines(records: Iterable[Mapping[str, JSON]], columns: Iterable[str]) -> Iterator[str]:
@@ -74,4 +73,4 @@ def _csv_line(cells: list[Any]) -> str:
 def _cell(value: JSON) -> JSON:
     if value is None or isinstance(value, str | int | float):
         return value
-    return json.dumps(json_safe(value), ensure_ascii=False, allow_nan=False, default=str)
+    return dump_json(value)

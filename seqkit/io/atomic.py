@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from seqkit import fault_injection
-from seqkit.errors import RunError
+from seqkit.errors import RunError, printable
 from seqkit.regular_files import read_regular
 from seqkit.types import JSON
 
@@ -129,7 +129,12 @@ def sync_folder(folder: Path, *, point: str | None = None) -> None:
 
 def write_json(path: Path, value: JSON) -> None:
     """Replace the file with indented, strict JSON; see `json_safe` for numbers that JSON does not have."""
-    write(path, json.dumps(json_safe(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write(path, dump_json(value, indent=2) + "\n")
+
+
+def dump_json(value: JSON, *, indent: int | None = None) -> str:
+    """A value as strict JSON, with escapes for what would control a terminal; see `json_safe` and `printable`."""
+    return printable(json.dumps(json_safe(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def read_json(path: Path) -> JSON:

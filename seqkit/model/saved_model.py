@@ -59,8 +59,8 @@ def save_model(
     contents = {
         "model.safetensors": serialized(weights),
         "recipe.yaml": resolved.encode(),
-        "fields.json": json.dumps(field_states(fields), ensure_ascii=False, indent=1).encode(),
-        "plugins.json": json.dumps(list(plugins), ensure_ascii=False, indent=1).encode(),
+        "fields.json": atomic.dump_json(field_states(fields), indent=1).encode(),
+        "plugins.json": atomic.dump_json(list(plugins), indent=1).encode(),
     }
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = json.dumps({"format_version": FORMAT_VERSION, "files": files}, indent=1).encode()

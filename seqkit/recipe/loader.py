@@ -14,6 +14,7 @@ from seqkit.recipe.parser import Fatal, Location, Node, RecipeIssue
 from seqkit.recipe.recipe import Recipe
 from seqkit.recipe.validator import check
 from seqkit.recipe.writer import emit
+from seqkit.regular_files import open_regular
 
 
 def load(path_or_name: str | Path, sets: Sequence[str] = ()) -> Recipe:
@@ -46,7 +47,7 @@ def read(path_or_name: str | Path) -> tuple[bytes, str]:
             raise UsageError(f"'{source}' is a folder; give a recipe file in it")
         if not path.exists():
             raise bundled.unknown_recipe(source)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(parser.MAX_BYTES + 1), source
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

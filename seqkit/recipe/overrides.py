@@ -8,6 +8,9 @@ from pathlib import Path
 from seqkit.errors import name_hint
 from seqkit.recipe.parser import Entry, Fatal, Location, Node, RecipeIssue, compose, decode, node_of
 
+MAX_STEPS = 32
+"""Names of a path, more than any recipe is deep."""
+
 
 def apply(root: Node, sets: Sequence[str]) -> tuple[Node, dict[str, str], list[RecipeIssue]]:
     """The tree with all flags applied, {path: the flag that set it}, and the issues of the flags themselves."""
@@ -17,6 +20,9 @@ def apply(root: Node, sets: Sequence[str]) -> tuple[Node, dict[str, str], list[R
         location = Location((1, number, 0), f"--set {text if len(text) <= 100 else text[:97] + '...'}", Path.cwd())
         path, equals, value = text.partition("=")
         steps = path.split(".")
+        if len(steps) > MAX_STEPS:
+            issues.append(RecipeIssue(location, f"no option is {len(steps):,} names deep", "give NAME.NAME=VALUE"))
+            continue
         if not equals or not all(steps):
             issues.append(RecipeIssue(location, "expected NAME=VALUE", "for example train.epochs=3"))
             continue

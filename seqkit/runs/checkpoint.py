@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -108,7 +109,7 @@ def _write_files(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Ten
 
     for stem, named in tensors.items():
         write(f"{stem}.safetensors", serialize(_to_plain_tensors(named)))
-    write(STATE, atomic.encode(json.dumps(state, separators=(",", ":"))))
+    write(STATE, atomic.encode(json.dumps(_with_named_floats(state), separators=(",", ":"), allow_nan=False)))
     atomic.create(folder / MANIFEST, manifest_text(step, entries), point="save.manifest")
     atomic.sync_folder(folder)
 
@@ -193,10 +194,28 @@ def load(path: Path) -> tuple[Tensors, JSON]:
             except SafetensorError as error:
                 raise Damaged(f"{path / name}: not a safetensors file: {error}") from error
     try:
-        state = json.loads(read_regular(path / STATE, 1 << 30))
+        state = _with_numbers(json.loads(read_regular(path / STATE, 1 << 30)))
     except (OSError, ValueError, RecursionError) as error:
         raise Damaged(f"{path / STATE}: {error}") from error
     return tensors, state
+
+
+def _with_named_floats(value: JSON) -> JSON:
+    """The value with `{"$float": "nan"}` for numbers that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    if isinstance(value, dict):
+        return {key: _with_named_floats(item) for key, item in value.items()}
+    return [_with_named_floats(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _with_numbers(value: JSON) -> JSON:
+    """The value that `_with_named_floats` was given. Raises ValueError for a name that is no number."""
+    if isinstance(value, dict):
+        if value.keys() == {"$float"}:
+            return float(str(value["$float"]))
+        return {key: _with_numbers(item) for key, item in value.items()}
+    return [_with_numbers(item) for item in value] if isinstance(value, list) else value
 
 
 def shapes(path: Path, stem: str) -> dict[str, tuple[int, ...]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from seqkit.runtime.machine import boot_id
 from seqkit.types import JSON
 
-LIVE_STATES: frozenset[str] = frozenset({"created", "running"})
+LIVE_STATES: tuple[str, ...] = ("created", "running")
 """The states in which a process holds the run."""
 
 

@@ -40,7 +40,7 @@ class MetricsLog:
             return False
         self._last_steps.update(dict.fromkeys(values, step))
         row = {"step": step, "epoch": epoch, "time": round(time.time(), 3), **values}
-        line = json.dumps(atomic.json_safe(row), ensure_ascii=False, allow_nan=False) + "\n"
+        line = atomic.dump_json(row) + "\n"
         atomic.append(self._path, line, point="log.flush")
         return True
 

@@ -67,7 +67,7 @@ def write_origin(folder: Path, record: Record, fields: Mapping[str, JSON]) -> No
         fields: `{task: {"input": state, "target": state}}`.
     """
     if not (folder / "fields.json").exists():
-        atomic.write(folder / "fields.json", json.dumps(fields, indent=1) + "\n")
+        atomic.write(folder / "fields.json", json.dumps(fields, indent=1, allow_nan=False) + "\n")
     if not (folder / "origin.json").exists():
         facts = {"format_version": FORMAT_VERSION, **record, "fields_sha256": sha256_of(folder / "fields.json")}
         atomic.write_json(folder / "origin.json", facts)

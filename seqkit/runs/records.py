@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+from seqkit.errors import RunError, UsageError
 from seqkit.io import atomic
 from seqkit.runs import checkpoint
 from seqkit.types import JSON
+
+_STATUS_TYPES: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("state", "stage", "name", "started", "heartbeat", "host", "boot", "reason"), str),
+    **dict.fromkeys(("pid", "pid_started", "resumed", "steps", "best_step", "parameters", "peak_memory"), int),
+    "warnings": list,
+}
+"""Of the values in status.json, where they are not null."""
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -20,6 +29,22 @@ def read_status(folder: Path) -> dict[str, JSON]:
     """What status.json says; empty if there is none."""
     status = atomic.read_json(folder / "status.json")
     return status if isinstance(status, dict) else {}
+
+
+def check_status(path: Path, status: JSON) -> dict[str, JSON]:
+    """What status.json says, which others may have written.
+
+    Raises:
+        UsageError: it is no object, or a value of it is not of its type.
+    """
+    if not isinstance(status, dict):
+        raise UsageError(f"{path}: is not what a run writes; put the file back as it was")
+    for key, value in status.items():
+        if value is not None and not isinstance(value, _STATUS_TYPES.get(key, object)):
+            shown = json.dumps(value)
+            message = f"{key} is {shown if len(shown) <= 60 else shown[:57] + '...'}, which no run writes"
+            raise UsageError(f"{path}: {message}; put the file back as it was")
+    return status
 
 
 def read_scores(folder: Path) -> dict[str, float]:
@@ -36,9 +61,12 @@ def read_history(folder: Path) -> list[dict[str, float]]:
     path = folder / "metrics.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     by_step: dict[int, dict[str, float]] = {}
-    for line in lines:
-        row = _numbers(json.loads(line))
-        by_step.setdefault(int(row["step"]), {}).update(row)
+    for number, line in enumerate(lines, 1):
+        try:
+            row = _numbers(json.loads(line))
+            by_step.setdefault(int(row["step"]), {}).update(row)
+        except (ValueError, RecursionError, KeyError, TypeError, OverflowError):
+            raise RunError(f"{path}:{number}: is not a line that a run writes; put the file back as it was") from None
     return [by_step[step] for step in sorted(by_step)]
 
 

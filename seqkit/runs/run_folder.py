@@ -32,9 +32,11 @@ from seqkit._version import __version__
 from seqkit.errors import DataError, Interrupted, Problem, ResumeRefused, RunError, UsageError
 from seqkit.io import atomic
 from seqkit.io.redact import scrub, scrub_urls
+from seqkit.regular_files import read_regular
 from seqkit.runs.claim import PREPARING, claim, claim_new, slug, was_killed_setting_up
 from seqkit.runs.lock import LIVE_STATES, describe_holder, locked, this_process, timestamp
 from seqkit.runs.metrics_log import MetricsLog
+from seqkit.runs.records import check_status
 from seqkit.runtime.environment import differences, environment, git
 from seqkit.runtime.machine import peak_memory
 from seqkit.types import JSON
@@ -193,7 +195,7 @@ class Run:
             raise UsageError(f"{folder}: killed while it was being set up; start it again with {again}")
         if not isinstance(status, dict) or not (folder / "resolved.yaml").is_file():
             raise UsageError(f"{folder} is not a run folder: it lacks status.json or resolved.yaml")
-        return cls(folder.resolve(), status=status)
+        return cls(folder.resolve(), status=check_status(folder / "status.json", status))
 
     # ---- contents
 
@@ -212,7 +214,14 @@ class Run:
     @property
     def resolved(self) -> str:
         """The resolved recipe's text."""
-        return (self.folder / "resolved.yaml").read_text(encoding="utf-8")
+        return self.read("resolved.yaml").decode("utf-8")
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a small file of the run. Raises RunError if it is missing, huge, or not a regular file."""
+        try:
+            return read_regular(self.folder / name, atomic.MOST_JSON_BYTES)
+        except OSError as error:
+            raise RunError(f"{self.folder / name}: {(error.strerror or str(error)).lower()}") from None
 
     @property
     def state(self) -> str:

@@ -113,7 +113,7 @@ def reference_loss(model: Model, task: str, batch: Batch) -> ReferenceLoss | Non
         return None if nats_of_symbols is None else ReferenceLoss.of_predictions(loss, nats_of_symbols, description)
     if isinstance(target, Values):
         if head.values_loss is None:
-            return _rise_along_gradient(model, task, batch)
+            return rise_along_gradient(model, task, batch)
         return _declared_error(head.values_loss, target, batch.y, predictions, loss)
     return None
 
@@ -210,7 +210,8 @@ def _sum_over_tags(model: Model, task: str, batch: Batch, target: Any) -> Refere
     return ReferenceLoss.of_distribution(closest, f"all {len(taggings)} ways to tag {steps} steps")
 
 
-def _rise_along_gradient(model: Model, task: str, batch: Batch) -> ReferenceLoss:
+@torch.no_grad()
+def rise_along_gradient(model: Model, task: str, batch: Batch) -> ReferenceLoss:
     """How fast the loss rises along its gradient, by finite differences, in units of the gradient's norm."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.enable_grad():
