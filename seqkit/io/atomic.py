@@ -74,7 +74,8 @@ def create(path: Path, content: bytes | str, *, point: str | None = None) -> Non
 
 def append(path: Path, content: bytes | str, *, point: str | None = None) -> None:
     """Add to a file, made if it is absent, with one write, so that a crash can damage only the last line."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(path, flags | os.O_NONBLOCK, 0o666)  # a pipe that nobody reads is an error at once
     try:
         _write_all(handle, encode(content), point)
     finally:

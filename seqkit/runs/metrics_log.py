@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seqkit.io import atomic
+from seqkit.regular_files import open_regular
 
 RESERVED = ("step", "epoch", "time")
 """Keys of a line that are not metrics."""
@@ -50,13 +51,20 @@ class MetricsLog:
         Raises:
             OSError: it cannot be written.
         """
-        lines = [line for line in self._path.read_bytes().split(b"\n") if line] if self._path.exists() else []
+        lines = [line for line in self._read().split(b"\n") if line]
         remaining = [line for line in lines if _is_up_to(line, step)]
         rows = [json.loads(line) for line in remaining]
         self._last_steps = {name: row["step"] for row in rows for name in row if name not in RESERVED}
         if lines:
             atomic.write(self._path, b"".join(line + b"\n" for line in remaining))
         return len(lines) - len(remaining)
+
+    def _read(self) -> bytes:
+        try:
+            with open_regular(self._path) as file:
+                return file.read()
+        except FileNotFoundError:
+            return b""
 
 
 def _is_up_to(line: bytes, last_step: int) -> bool:
