@@ -36,7 +36,7 @@ def write(path: Path, recipe: Recipe, chosen: TrainSettings) -> dict[str, Any]:
     yaml = YAML(typ="rt", pure=True)
     yaml.preserve_quotes = True
     yaml.width = 4096
-    text = recipes.read(path)[0].decode("utf-8")
+    text = recipes.read(path.absolute())[0].decode("utf-8")
     document = yaml.load(text)
     train = document.get("train")
     if train is None:
