@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,11 +79,10 @@ class NotebookDisplay:
             self._show()
 
     def _show(self) -> None:
-        from IPython.display import HTML, display
-
-        content = HTML(self.bar + f"<pre>{_html(chr(10).join(self.lines))}</pre>")
+        ipython: Any = importlib.import_module("IPython.display")
+        content = ipython.HTML(self.bar + f"<pre>{_html(chr(10).join(self.lines))}</pre>")
         if self.handle is None:
-            self.handle = display(content, display_id=True)
+            self.handle = ipython.display(content, display_id=True)
         else:
             self.handle.update(content)
 
