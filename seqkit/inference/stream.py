@@ -105,6 +105,7 @@ class Stream:
         self.model, self.name = model.eval(), name
         self.task, self.input, self.target = task_and_fields
         self.most, self.look_ahead, self.idle, self.on_evict = sessions, look_ahead, idle, on_evict
+        self._device = model.device
         self._layer: Any = model.layers[name]
         self._head: Head = model.head(name)
         self._check_model()
@@ -182,7 +183,8 @@ class Stream:
         with self._lock:
             if id in self._sessions:
                 raise UsageError(f"session {id!r} is open; close it before its state is restored")
-            session = sessions_as_bytes.from_bytes(state, self.fingerprint, device=self.model.device)
+            session = sessions_as_bytes.from_bytes(state, self.fingerprint, device=self._device)
+            self._try(session)
             self._end_idle([id])
             self._keep(id, session)
 
@@ -194,6 +196,19 @@ class Stream:
                 self.model, [self.name, self.input.state(), self.target.state(), self.look_ahead]
             )
         return self._fingerprint
+
+    @torch.inference_mode()
+    def _try(self, session: Session) -> None:
+        """Raise DataError if the model cannot go on from a session: bytes with a correct hash may hold anything."""
+        try:
+            rows = to_tensor(self.input.sample(np.random.default_rng(0), 1)).to(self._device)
+        except TypeError:
+            rows = None  # the field cannot make any
+        try:
+            self._look_on([_Result(session, None)])
+            self._advance([_Job(session, rows)], end=False)
+        except Exception as error:  # torch and fields raise anything for what cannot be
+            raise sessions_as_bytes.refusal(f"does not fit this model ({error})", "take it again") from None
 
     # ---- sessions
 
@@ -297,7 +312,7 @@ class Stream:
             )
         value = session.value if self.task.finish is None else _joined(id, session.value, piece)
         session = replace(session, rows=session.rows + count, kept=kept, has_started=True, value=value)
-        return _Job(session, None if rows is None else to_tensor(rows).to(self.model.device))
+        return _Job(session, None if rows is None else to_tensor(rows).to(self._device))
 
     def _finished(self, value: Any, prediction: Prediction | None) -> Prediction | None:
         """A prediction as the task shows it, given the input so far."""
@@ -335,11 +350,13 @@ class Stream:
         """Each prediction as if the sequence ended here, and how many of its steps may still change."""
         answers: list[tuple[Prediction | None, int]] = [(result.prediction, 0) for result in results]
         open_ones = [number for number, result in enumerate(results) if self._has_more(result.session)]
+        if not open_ones:
+            return answers
         jobs = []
         for number in open_ones:
             session = results[number].session
             rows, _ = self._feed(None, session, end=True)
-            jobs.append(_Job(session, None if rows is None else to_tensor(rows).to(self.model.device)))
+            jobs.append(_Job(session, None if rows is None else to_tensor(rows).to(self._device)))
         for number, result in zip(open_ones, self._advance(jobs, end=True), strict=True):
             certain, more = results[number], result.session.steps - results[number].session.steps
             if result.prediction is None:
@@ -358,7 +375,7 @@ class Stream:
 
     def _score_end(self, results: Sequence[_Result]) -> list[_Result]:
         """The results of texts that have ended, with the score of the end symbol."""
-        end = torch.tensor([END], device=self.model.device)
+        end = torch.tensor([END], device=self._device)
         scored = []
         for result, after in zip(
             results, self._advance([_Job(result.session, end) for result in results], end=True), strict=True
@@ -404,6 +421,9 @@ class Stream:
         """The input layer's new steps (T', D) of each session, and what it keeps."""
         if not getattr(self._layer, "pointwise", False):
             return [self._layer.advance(job.x, job.session.layer, end) for job in jobs]
+        if len(jobs) == 1 and jobs[0].x is not None:
+            steps, _ = self._layer(jobs[0].x[None], torch.tensor([len(jobs[0].x)]))
+            return [(steps[0], ())]
         nothing = torch.zeros(0)
         out: list[tuple[Tensor, State]] = [(nothing, ()) for _ in jobs]
         filled = [number for number, job in enumerate(jobs) if job.x is not None]

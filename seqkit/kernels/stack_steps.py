@@ -39,6 +39,8 @@ class StackSteps:
         self._lanes: int = library.seqkit_lanes()
         self.kind = kind_of(cells[0])
         self.hidden, self.layers = cells[0].hidden_size, len(cells)
+        self.width: int = cells[0].input_size
+        self._state_shape = torch.Size((self.layers, self.hidden))
         self._tensors: list[Tensor] = []  # what the structs point to
         structs = []
         for number, cell in enumerate(cells):
@@ -87,8 +89,13 @@ class StackSteps:
 
         Raises:
             MemoryError: there is no memory for the steps.
+            ValueError: the shapes or the types do not fit.
         """
         batch, time = len(states), x.shape[1]
+        if x.shape != (len(lengths), time, self.width) or x.dtype != torch.float32 or max(lengths, default=0) > time:
+            raise ValueError(
+                f"steps should be {(batch, time, self.width)} of float32, not {tuple(x.shape)} of {x.dtype}"
+            )
         x = x.contiguous()
         out = x.new_empty(batch, time, self.hidden) if batch == 1 else x.new_zeros(batch, time, self.hidden)
         count = 2 if self.kind == "lstm" else 1
@@ -97,6 +104,7 @@ class StackSteps:
         address, size = new.data_ptr(), self.layers * self.hidden * 4
         before = []
         for struct, state, length in zip(sequences, states, lengths, strict=True):
+            self._check_state(state, count)
             h = state[0].contiguous()
             before.append(h)
             struct.h, struct.new_h, struct.steps = h.data_ptr(), address, length
@@ -113,6 +121,17 @@ class StackSteps:
         if failed:
             raise MemoryError("no memory for the steps of a stream")
         return out, [row.unbind() for row in new.unbind()]
+
+    def _check_state(self, state: CellState, count: int) -> None:
+        """Raise ValueError for a state that is not `count` tensors (layers, H) of float32: native code trusts it."""
+        for tensor in state:
+            if tensor.shape != self._state_shape or tensor.dtype != torch.float32:
+                expected = tuple(self._state_shape)
+                raise ValueError(
+                    f"a state should be {expected} of float32, not {tuple(tensor.shape)} of {tensor.dtype}"
+                )
+        if len(state) != count:
+            raise ValueError(f"a state should be {count} tensors, not {len(state)}")
 
     def _pack_bias(self, w_bias: Tensor, r_bias: Tensor, blocks: int) -> Tensor:
         """Biases (G, H) -> one vector for each gate of each block; a GRU's gate n has two."""

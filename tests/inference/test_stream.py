@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from seqkit import Label, Labels, Next, Tags, Text, Tokens, UsageError, Values, Vectors, Words
 from seqkit.encoders import gru, none, rnn
 from seqkit.errors import DataError
 from seqkit.heads import attend, classify, crf, ctc, generate, language, regress, tag
+from seqkit.inference.session import from_bytes, to_bytes
 from seqkit.inference.stream import Stream
 from seqkit.types import Field
 from tests.helpers.streams import assert_equal, build, check_pieces, fitted, partial, pieces_of, prediction_of
@@ -160,6 +162,30 @@ def test_every_byte_of_a_state_is_checked() -> None:
     for position in range(0, len(state), 7):
         with pytest.raises(DataError):
             stream.restore("new", state[:position] + bytes([state[position] ^ 64]) + state[position + 1 :])
+
+
+def test_a_state_that_was_made_on_purpose_is_refused_when_it_is_restored() -> None:
+    """With a correct hash, and tensors or text that the model cannot go on from."""
+    fields, model = MODELS["words with characters"]()
+    stream = Stream(model, "t", fields)
+    stream.push("s", "to be or")
+    session = from_bytes(stream.state("s"), stream.fingerprint, device=model.device)
+    assert session.encoder is not None
+    for changes in (
+        {"encoder": tuple(torch.zeros(3, 5) for _ in session.encoder)},
+        {"encoder": ()},
+        {"kept": 17},
+        {"kept": {"a": []}},
+        {"kept": [[], []]},
+    ):
+        made = to_bytes(dataclasses.replace(session, **changes), stream.fingerprint)
+        with pytest.raises(DataError, match="does not fit this model"):
+            stream.restore("made", made)
+    for count in (-1, 0.5, None, True):
+        made = to_bytes(dataclasses.replace(session, steps=count), stream.fingerprint)
+        with pytest.raises(DataError, match="is no count"):
+            stream.restore("made", made)
+    assert stream.ids == ["s"]
 
 
 def test_equal_weights_with_other_options_are_another_model() -> None:

@@ -87,6 +87,24 @@ def test_several_threads_give_the_bits_of_one() -> None:
     assert torch.equal(*results)
 
 
+def test_what_does_not_fit_is_an_error_and_not_a_read_beyond_the_end() -> None:
+    require_native()
+    run, start = encoder_of(lstm, 3, hidden=4).stepper() or pytest.fail("no native steps")
+    x = torch.zeros(1, 2, 3)
+    for state in (
+        (),
+        start[:1],
+        (start[0][:, :2], start[1]),
+        tuple(t.double() for t in start),
+        (start[0][0], start[1]),
+    ):
+        with pytest.raises(ValueError, match="a state should be"):
+            run(x, [2], [state])
+    for steps, lengths in ((x[..., :2], [2]), (x.double(), [2]), (x, [3]), (x, [1, 1])):
+        with pytest.raises(ValueError, match="steps should be"):
+            run(steps, lengths, [start] * len(lengths))
+
+
 def test_no_state_that_is_given_is_changed() -> None:
     require_native()
     run, start = encoder_of(lstm, 3, hidden=4).stepper() or pytest.fail("no native steps")
