@@ -244,7 +244,7 @@ class MotifScanners(nn.Module):
         # No response is below zero, so zeros behind the end never win a window.
         responses = functional.relu(self.convolution(padded)).masked_fill(outside, 0.0)
         if self.pool > 1:
-            responses = functional.max_pool1d(responses, self.pool, ceil_mode=True)
+            responses = self._strongest(responses)
             lengths = (lengths + self.pool - 1) // self.pool
         return self.dropout(responses).transpose(1, 2), lengths
 
@@ -266,6 +266,14 @@ class MotifScanners(nn.Module):
         if self.pool > 1 and count:
             whole = functional.max_pool1d(whole.t()[None], self.pool, ceil_mode=True)[0].t()
         return whole, (vectors.clone(), window)
+
+    def _strongest(self, responses: Tensor) -> Tensor:
+        """(B, filters, T) of each `pool` responses the largest one, (B, filters, ceil(T / pool))."""
+        if not torch.compiler.is_exporting():
+            return functional.max_pool1d(responses, self.pool, ceil_mode=True)
+        # torch records no pooling with a last window that is shorter for any T.
+        padded = functional.pad(responses, (0, -responses.shape[2] % self.pool))
+        return padded.unflatten(2, (-1, self.pool)).amax(dim=3)
 
 
 class MiddlePositions(nn.Module):

@@ -215,22 +215,23 @@ def recorded_best_path(chain: Chain) -> Tensor:
     from torch._higher_order_ops.scan import scan
 
     states = torch.arange(chain.transitions.shape[0])
-    transitions = chain.transitions
+    # A search has no gradient, and torch's loop would look for one.
+    emissions, transitions, start, end = (scores.detach() for scores in chain.tensors[:4])
 
     def forward(score: Tensor, step: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        emissions, is_first, is_real = step
+        of_step, is_first, is_real = step
         best, previous = (score[:, :, None] + transitions).max(dim=1)
-        new_score = torch.where(is_first, score, best) + emissions
+        new_score = torch.where(is_first, score, best) + of_step
         return torch.where(is_real, new_score, score), torch.where(is_real, previous, states)
 
     def backward(state: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         return previous.gather(1, state), state.clone()
 
-    time = chain.emissions.shape[0]
-    is_first = (torch.arange(time) == 0)[:, None, None].expand(time, chain.emissions.shape[1], 1)
+    time = emissions.shape[0]
+    is_first = (torch.arange(time) == 0)[:, None, None].expand(time, emissions.shape[1], 1)
     is_real = mask_of(chain.lengths, time).t()[..., None]
-    score, previous = scan(forward, chain.start.clone(), (chain.emissions, is_first.clone(), is_real.clone()))
-    last = (score + chain.end).argmax(dim=1, keepdim=True)
+    score, previous = scan(forward, start.clone(), (emissions, is_first.clone(), is_real.clone()))
+    last = (score + end).argmax(dim=1, keepdim=True)
     path: Tensor
     _, path = scan(backward, last, previous, reverse=True)
     return path.squeeze(-1).t()

@@ -50,7 +50,7 @@ class Pooling(nn.Module):
             counts = torch.arange(1, time + 1, device=steps.device)[:, None]
             return steps.masked_fill(~mask, 0.0).cumsum(dim=1) / counts
         if self.pool == "max":
-            return steps.cummax(dim=1).values
+            return _running_maximum(steps)
         is_later = torch.ones(time, time, dtype=torch.bool, device=steps.device).triu(1)
         scores = self._scores(encoded)[:, None, :].masked_fill(is_later, -torch.inf)
         weights = torch.softmax(scores, dim=-1)
@@ -115,3 +115,21 @@ class Pooling(nn.Module):
 def _stacked(kept: Sequence[State], number: int, start: Tensor) -> Tensor:
     """(B, ...) the tensor of this number that is kept of each sequence; `start` where nothing is kept yet."""
     return torch.stack([state[number] if state else start for state in kept])
+
+
+def _running_maximum(steps: Tensor) -> Tensor:
+    """(B, T, H) -> (B, T, H): the maximum of the steps up to each one."""
+    if not torch.compiler.is_exporting():
+        return steps.cummax(dim=1).values
+    # ONNX has no such operation, so there it is a loop.
+    from torch._higher_order_ops.scan import scan
+
+    def later(highest: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        highest = torch.maximum(highest, step)
+        return highest, highest.clone()
+
+    steps = steps.detach()
+    lowest = torch.full_like(steps[:, 0], -torch.inf)
+    result: Tensor
+    _, result = scan(later, lowest, steps.transpose(0, 1))
+    return result.transpose(0, 1)

@@ -178,3 +178,20 @@ def test_a_head_without_outputs_is_named(tmp_path: Path) -> None:
     fields: Any = {"task": (None, TOKENS, LABEL)}
     with pytest.raises(UsageError, match="task task: its head, Silent, has no `outputs`"):
         export_model(model, None, fields, tmp_path / "m.onnx")  # type: ignore[arg-type]
+
+
+def test_torch_export_of_the_module_itself(joint: Path) -> None:
+    model, _, _ = load_model(joint)
+    batch, steps = torch.export.Dim("batch"), torch.export.Dim("steps")
+    x, lengths = torch.randint(4, 20, (3, 9)), torch.tensor([9, 2, 5])
+    program = torch.export.export(
+        model,
+        (x, lengths),
+        {"task": "second"},
+        dynamic_shapes={"x": {0: batch, 1: steps}, "lengths": {0: batch}, "task": None},
+    )
+    for rows, longest in ((1, 1), (5, 30)):
+        x, lengths = torch.randint(4, 20, (rows, longest)), torch.full((rows,), longest)
+        with torch.no_grad():
+            result, expected = (run(x, lengths, task="second")["probabilities"] for run in (program.module(), model))
+        torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
