@@ -273,7 +273,7 @@ class MotifScanners(nn.Module):
             return functional.max_pool1d(responses, self.pool, ceil_mode=True)
         # torch records no pooling with a last window that is shorter for any T.
         padded = functional.pad(responses, (0, -responses.shape[2] % self.pool))
-        return padded.unflatten(2, (-1, self.pool)).amax(dim=3)
+        return padded.reshape(*padded.shape[:2], -1, self.pool).amax(dim=3)
 
 
 class MiddlePositions(nn.Module):
