@@ -30,6 +30,7 @@ VERBS = {
     "predict": "Predict for lines of text, files or standard input; prints JSON lines.",
     "stream": "Predict for a sequence while it is coming, on standard input.",
     "generate": "Generate text with a trained model.",
+    "serve": "Serve trained models over HTTP, with a page to try them.",
     "export": "Write a trained model to a file that runs without seqkit: ONNX or torch.export.",
     "reproduce": "Train a recipe with several seeds and check the scores it promises.",
     "plan": "Show what each way of making batches costs.",

@@ -118,7 +118,9 @@ class Batcher(Generic[In, Out]):
             _settle(job.answer, [next(outputs) for _ in job.inputs])
 
 
-def _settle(answer: asyncio.Future[list[Out]], outputs: list[Out] | None = None, error: Exception | None = None) -> None:
+def _settle(
+    answer: asyncio.Future[list[Out]], outputs: list[Out] | None = None, error: Exception | None = None
+) -> None:
     """Give an answer, unless nobody waits for it any more."""
     with contextlib.suppress(asyncio.InvalidStateError):
         if error is not None:

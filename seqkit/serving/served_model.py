@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqkit.api.model import Model
+from seqkit.errors import UsageError
+from seqkit.inference.inputs import InputReader
+from seqkit.inference.stream import Stream
 from seqkit.io.atomic import json_safe
+from seqkit.model import load_model
+from seqkit.runtime.device import choose_device
 from seqkit.serving.values import read_value
 from seqkit.types import JSON, Flaw
 
 if TYPE_CHECKING:
-    from seqkit.api.model import Model
     from seqkit.api.results import Result
 
 UNITS_OF_TEXT = ("words", "characters", "pieces", "bytes", "bases")
@@ -56,39 +63,52 @@ class ServedModel:
 
     Args:
         name: in requests.
-        model: loaded.
+        folder: a run folder, its `model/` or a copy of that.
+        device: auto, cpu, cuda or cuda:N.
         streams: how many streams may be open at a time.
+
+    Raises:
+        SeqkitError: there is no model, or it cannot be loaded.
     """
 
-    def __init__(self, name: str, model: Model, *, streams: int) -> None:
-        self.name, self.model = name, model
+    def __init__(self, name: str, folder: Path, *, device: str = "auto", streams: int = 64) -> None:
+        self.name = name
+        self._module, recipe, self._tasks = load_model(folder, choose_device(device))
+        self.model = Model(folder, self._module, recipe, self._tasks)
         self.executor = ThreadPoolExecutor(1, thread_name_prefix=f"seqkit-{name}")
-        self._streams = {task: _open_stream(model, task, streams) for task in model.tasks}
-        self.facts = {task: self._describe(task) for task in model.tasks}
+        self._streams = {task: self._open_stream(task, streams) for task in self._tasks}
+        self.facts = {task: self._describe(task) for task in self._tasks}
 
     def predict(self, task: str, values: Sequence[Any]) -> list[dict[str, JSON]]:
         """A record for each input from JSON: `id`, `prediction`, `confidence` and more, or `error`."""
-        reader, reads_text = self.model.reader(task), self.facts[task].reads_text
-        usable = [read_value(value, reader, reads_text=reads_text) for value in values]
-        results = self.model.predict(
-            [value for value in usable if not isinstance(value, Flaw)], task=task, on_error="record"
-        )
-        return [
-            {"error": value.what} if isinstance(value, Flaw) else record_of(next(results)) for value in usable
-        ]
+        definition, source, _ = self._tasks[task]
+        reader, reads_text = InputReader(definition, source), self.facts[task].reads_text
+        with tempfile.TemporaryDirectory(prefix="seqkit-") as folder:
+            usable = [read_value(value, reader, Path(folder), reads_text=reads_text) for value in values]
+            results = self.model.predict(
+                [value for value in usable if not isinstance(value, Flaw)], task=task, on_error="record"
+            )
+            return [{"error": value.what} if isinstance(value, Flaw) else record_of(next(results)) for value in usable]
 
-    def stream(self, task: str) -> Any:
+    def stream(self, task: str) -> Stream | None:
         """The stream of a task; None if the model needs whole sequences."""
         stream = self._streams[task]
-        return None if isinstance(stream, str) else stream
+        return stream if isinstance(stream, Stream) else None
 
     def close(self) -> None:
         """Wait for what is being computed, and stop."""
         self.executor.shutdown(wait=True, cancel_futures=True)
 
+    def _open_stream(self, task: str, sessions: int) -> Stream | str:
+        """The stream of a task, or the reason why there is none."""
+        try:
+            return Stream(self._module, task, self._tasks[task], sessions=sessions)
+        except UsageError as error:
+            return str(error)
+
     def _describe(self, task: str) -> TaskFacts:
-        definition, source, target = self.model.parts(task)
-        head: Any = self.model.head(task)
+        definition, source, target = self._tasks[task]
+        head: Any = self._module.head(task)
         stream = self._streams[task]
         return TaskFacts(
             name=task,
@@ -103,16 +123,6 @@ class ServedModel:
         )
 
 
-def _open_stream(model: Model, task: str, sessions: int) -> Any:
-    """The stream of a task, or the reason why there is none."""
-    from seqkit.errors import SeqkitError
-
-    try:
-        return model.stream(task=task, sessions=sessions)
-    except SeqkitError as error:
-        return str(error)
-
-
 def record_of(result: Result) -> dict[str, JSON]:
     """A result as JSON. Its id is left out: the answer has the inputs' order."""
     if result.error:
@@ -120,9 +130,10 @@ def record_of(result: Result) -> dict[str, JSON]:
     record: dict[str, Any] = {"prediction": result.value, "confidence": result.confidence}
     if result.probabilities:
         record["probabilities"] = dict(result.probabilities)
-    if result.spans:
+    if isinstance(result.scores, Mapping) and "spans" in result.scores:
         record["spans"] = result.spans
-    return to_json(record)
+    plain: dict[str, JSON] = to_json(record)
+    return plain
 
 
 def to_json(value: Any) -> Any:

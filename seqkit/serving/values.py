@@ -30,7 +30,7 @@ def is_file(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"file", "content"}
 
 
-def read_value(value: Any, reader: InputReader, *, reads_text: bool) -> Any:
+def read_value(value: Any, reader: InputReader, folder: Path, *, reads_text: bool) -> Any:
     """An input from JSON as what `seqkit.load(...).predict` takes; a `Flaw` if it cannot be used.
 
     An uploaded file is `{"file": "a.wav", "content": "<base64>"}`. The end of its name says how it is read; the name is
@@ -39,11 +39,12 @@ def read_value(value: Any, reader: InputReader, *, reads_text: bool) -> Any:
     Args:
         value: as it stands in JSON.
         reader: of the task.
+        folder: where uploaded files are; they are read when they are predicted.
         reads_text: whether a text is an input. Where it would be the name of a file on this machine, it is refused.
     """
     if is_file(value):
         try:
-            return _read_file(value["file"], value["content"], reader)
+            return _read_file(value["file"], value["content"], reader, folder)
         except UsageError as error:
             return Flaw(str(error))
     if isinstance(value, str) and not reads_text:
@@ -53,7 +54,7 @@ def read_value(value: Any, reader: InputReader, *, reads_text: bool) -> Any:
     return value
 
 
-def _read_file(name: Any, content: Any, reader: InputReader) -> Any:
+def _read_file(name: Any, content: Any, reader: InputReader, folder: Path) -> Any:
     """The only input in a file.
 
     Raises:
@@ -67,10 +68,9 @@ def _read_file(name: Any, content: Any, reader: InputReader) -> Any:
         data = base64.b64decode(content, validate=True)
     except (TypeError, ValueError) as error:
         raise UsageError(f"the content of the file should be base64: {error}") from None
-    with tempfile.TemporaryDirectory(prefix="seqkit-") as folder:
-        path = Path(folder) / f"file{ending}"
-        path.write_bytes(data)
-        inputs = [item.value for item in reader.file(path)]
+    path = Path(tempfile.mkdtemp(dir=folder)) / f"file{ending}"
+    path.write_bytes(data)
+    inputs = [item.value for item in reader.file(path)]
     if len(inputs) != 1:
         raise UsageError(f"the file has {len(inputs)} inputs, and one is expected")
     return inputs[0]
