@@ -22,6 +22,7 @@ GROUPS = (
     "step",
     "memory",
     "dropin",
+    "serving",
 )
 
 
