@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from seqkit.data.task_data import TaskData
@@ -60,11 +62,13 @@ def show_final_scores(board: Board, step: int, best_step: int, scores: Mapping[s
 
 
 def show_result(board: Board, step: int, data: TaskData, split: str, result: EvaluationResult) -> None:
-    """A table of sample predictions and, for labels, the confusion matrix of an evaluation."""
+    """A table of sample predictions, errors first, and for labels the confusion matrix of an evaluation."""
     if not result.predictions:
         return
     rows = _sample_rows(data, split, result)
-    board.table(f"{data.name}/{split}/samples", ["id", "input", "target", "prediction", "confidence", ""], rows, step)
+    board.table(
+        f"{data.name}/{split}/samples", ["id", "input", "target", "prediction", "confidence", "difference"], rows, step
+    )
     labels = getattr(data.target, "labels", None)
     if labels is None or data.target.ragged or len(labels) > MAX_CLASSES or not isinstance(result.targets[0], str):
         return
@@ -75,20 +79,58 @@ def show_result(board: Board, step: int, data: TaskData, split: str, result: Eva
 
 
 def _sample_rows(data: TaskData, split: str, result: EvaluationResult) -> list[list[str]]:
-    """A row for each of the first examples: id, input, target, prediction, confidence, and a mark if it is wrong."""
+    """A row for each of the examples that teach most: id, input, target, prediction, confidence, and what differs."""
     stored = data.splits[split]
     # An example may be stored in several windows; its first one is shown.
-    first_row = {int(example): row for row, example in reversed(list(enumerate(stored.origin[: 10 * SAMPLES])))}
+    first_row = {int(example): row for row, example in reversed(list(enumerate(stored.origin)))}
     rows = []
-    results = zip(result.predictions, result.targets, result.ids, strict=True)
-    for number, (prediction, target, example_id) in enumerate(results):
-        if number == SAMPLES or number not in first_row:
-            break
+    for number in errors_first(result):
+        if number not in first_row:
+            continue
+        prediction, target = result.predictions[number], result.targets[number]
         shown_input = _shorten(data.input.decode(stored.x[first_row[number]]))
-        confidence = f"{prediction.confidence:.2f}" if isinstance(prediction.confidence, float) else ""
-        mark = "" if prediction.value == target else "✗"
-        rows.append([example_id, shown_input, _shorten(target), _shorten(prediction.value), confidence, mark])
+        confidence = "" if prediction.confidence is None else f"{np.mean(prediction.confidence):.2f}"
+        difference = describe_difference(target, prediction.value)
+        row = [result.ids[number], shown_input, _shorten(target), _shorten(prediction.value), confidence, difference]
+        rows.append(row)
+        if len(rows) == SAMPLES:
+            break
     return rows
+
+
+def errors_first(result: EvaluationResult) -> list[int]:
+    """The numbers of the examples: wrong ones first, beginning with the most confident; then the most doubtful ones."""
+
+    def rank(number: int) -> tuple[bool, float, int]:
+        prediction = result.predictions[number]
+        is_right = bool(prediction.value == result.targets[number])
+        confidence = 0.0 if prediction.confidence is None else float(np.mean(prediction.confidence))
+        return is_right, confidence if is_right else -confidence, number
+
+    return sorted(range(len(result.predictions)), key=rank)
+
+
+def describe_difference(target: Any, prediction: Any) -> str:
+    """Where a prediction is not the target: steps of a sequence, words of a text; "wrong" for anything else.
+
+    An empty text if they are equal.
+    """
+    if prediction == target:
+        return ""
+    if isinstance(target, str) and isinstance(prediction, str) and (" " in target or " " in prediction):
+        before, after = target.split(), prediction.split()
+        codes = difflib.SequenceMatcher(a=before, b=after, autojunk=False).get_opcodes()
+        return _shorten(
+            "; ".join(
+                f"{' '.join(before[i:j]) or '(nothing)'} → {' '.join(after[k:m]) or '(nothing)'}"
+                for kind, i, j, k, m in codes
+                if kind != "equal"
+            )
+        )
+    if isinstance(target, list | tuple) and isinstance(prediction, list | tuple) and len(target) == len(prediction):
+        pairs = enumerate(zip(target, prediction, strict=True), start=1)
+        return _shorten("; ".join(f"step {step}: {old} → {new}" for step, (old, new) in pairs if old != new))
+    return "wrong"
 
 
 def _shorten(value: Any) -> str:
