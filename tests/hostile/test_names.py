@@ -210,7 +210,8 @@ def test_nothing_is_writable_by_the_world_under_the_usual_umask(runs: Path) -> N
 def test_tensorboard_shows_malicious_text_as_text(runs: Path) -> None:
     """As its text plugin converts Markdown to HTML."""
     shown = page_of(text(runs / "run" / "tb", "mood/dev/samples"))
-    assert html.escape("<script>alert(1)</script> good") in shown
+    texts = [html.escape(f"{script} good") for script in SCRIPTS if "<" in script]
+    assert sum(text in shown for text in texts) >= 3, "which samples are shown depends on what the model gets wrong"
     assert not re.search(r"<(?!/?(table|thead|tbody|tr|td|th)>)", shown), shown
     recipe = page_of(text(runs / "run" / "tb", "recipe"))
     assert not re.search(r"<(?!/?(pre|code)>)", recipe), recipe
