@@ -9,7 +9,6 @@ from typing import Final
 
 from seqkit.errors import RunError, UsageError
 from seqkit.io import atomic
-from seqkit.runs import checkpoint
 from seqkit.types import JSON
 
 _STATUS_TYPES: Final[Mapping[str, type]] = {
@@ -51,6 +50,8 @@ def read_scores(folder: Path) -> dict[str, float]:
     """The scores of the best checkpoint; until the run has finished, those on dev so far."""
     if read_status(folder).get("state") == "finished":
         return _numbers(atomic.read_json(folder / "metrics.json"))
+    from seqkit.runs import checkpoint  # imports torch, which a check of a folder has no time for
+
     best = checkpoint.read_pointer(folder / "checkpoints", "best")
     rows = [] if best is None else [row for row in read_history(folder) if row["step"] == checkpoint.step_of(best)]
     return {name: value for row in rows for name, value in row.items() if "/dev/" in name}

@@ -311,7 +311,8 @@ class TestDoctor:
         monkeypatch.setattr(doctor, "_is_installed", lambda name: name != "soundfile")
         monkeypatch.setattr("importlib.metadata.version", lambda name: "9")
         results = self.results(doctor.check_extras())
-        assert set(results) == {"extra text", "extra speech", "extra genome", "extra arrow"}
+        extras = ("text", "speech", "genome", "arrow", "export", "notebook", "serve")
+        assert set(results) == {f"extra {name}" for name in extras}
         assert results["extra speech"] == ("note", 'not installed (soundfile): pip install "seqkit[speech]"')
         assert results["extra text"] == ("ok", "sentencepiece 9, sacrebleu 9")
 

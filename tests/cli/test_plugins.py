@@ -296,11 +296,11 @@ class TestCheck:
     def test_tasks_and_heads(self) -> None:
         (names,) = [plugin for plugin in registry.installed("tasks") if plugin.name == "names"]
         results = list(check.check(names, {"sizes": [40, 20, 20], "head": {"use": "generate", "max_length": 5}}))
-        assert len(results) == 8
+        assert len(results) == 9
         assert all(result.passed for result in results), [str(result) for result in results]
         (tag,) = [plugin for plugin in registry.installed("heads") if plugin.name == "tag"]
         results = list(check.check(tag, {"dropout": 0.1}))
-        assert len(results) == 4
+        assert len(results) == 5
         assert all(result.passed for result in results), [str(result) for result in results]
 
 
