@@ -250,7 +250,7 @@ def class_files(folder: Path, reader: SequenceReader) -> list[tuple[Path, str | 
         DataError: there is no such folder, or it has none.
     """
     if not folder.is_dir():
-        raise DataError(Problem(str(folder), "there is no such file or folder"))
+        raise MissingFile(folder)
     suffixes = tuple(SUFFIXES)
     if reader.format != "auto":
         names = [name for *_, folder_names in os.walk(folder, followlinks=True) for name in folder_names]

@@ -122,7 +122,7 @@ def examples_of(
     names: list[str] = []
     width, first_line, is_reported = 0, 0, False
     for number, fields, flaw in rows:
-        if flaws and not flaw and len(fields) == 1 and not fields[0].strip():
+        if flaws and not flaw and not any(field.strip() for field in fields):
             flaw = "is empty"
         if flaw:
             yield Example(Flaw(flaw), None, f"{path.name}:{number}")

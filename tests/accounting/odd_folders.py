@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -231,9 +232,11 @@ def speech_folder_case(rng: Random, folder: Path) -> Case:
 
 
 def manifest_case(rng: Random, folder: Path) -> Case:
-    """A table that names recordings."""
-    suffix = rng.choice((".csv", ".tsv"))
-    separator = "," if suffix == ".csv" else "\t"
+    """A table that names recordings, with or without a header."""
+    if rng.random() < 0.2:
+        return _json_manifest_case(rng, folder)
+    suffix = rng.choice((".csv", ".tsv", ".tsv", ".lst"))
+    separator = {".csv": ",", ".tsv": "\t", ".lst": "|"}[suffix]
     style = rng.choice(("plain",) * 5 + ("quoted", "padded", "capital") * 2 + ("doubled", "other"))
     header = ["path", "label", *rng.sample(("split", "speaker", "note", "id"), rng.randint(0, 3))]
     rng.shuffle(header)
@@ -245,8 +248,9 @@ def manifest_case(rng: Random, folder: Path) -> Case:
     if style == "other":
         header[header.index("label")] = "transcript"
     file = f"manifest{suffix}"
-    units = [Unit(f"{file}:1", header_of=file)]
-    lines = [separator.join(header)]
+    has_header = rng.random() < 0.8
+    units = [Unit(f"{file}:1", header_of=file)] if has_header else []
+    lines = [separator.join(header)] if has_header else []
     is_plain = rng.random() < 0.7
     for number in range(rng.randint(20, 40)):
         while rng.random() < 0.1:
@@ -268,9 +272,40 @@ def manifest_case(rng: Random, folder: Path) -> Case:
     (folder / file).write_bytes((b"\xef\xbb\xbf" if rng.random() < 0.2 else b"") + text.encode())
     names_read = [name.strip('"') for name in header] if suffix == ".csv" else header
     options: dict[str, Any] = {"path": folder / file, "rate": 8000, "bands": 8}
+    if suffix == ".lst":
+        options["separator"] = "bar"
+    if not has_header:
+        options |= {"path_column": keys.index("path") + 1, "label_column": keys.index("label") + 1}
+    return _manifest(rng, options, Group(("train", "dev", "test"), units, {file: Table(len(header), names_read)}))
+
+
+def _json_manifest_case(rng: Random, folder: Path) -> Case:
+    """Objects of JSON that name recordings, a line each or in an array; some lack a key, or have one more."""
+    is_array, is_one_line = rng.random() < 0.5, rng.random() < 0.5
+    file = "manifest.json" if is_array else "manifest.jsonl"
+    keys: dict[str, None] = {}
+    text, units = "[" if is_array else "", []
+    for number in range(rng.randint(20, 40)):
+        if number:
+            text += (", " if is_one_line else ",\n") if is_array else "\n"
+        path = f"clips/{number}.wav"
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(wav_bytes(tone(300 + number, 0.05)))
+        row: dict[str, Any] = {"path": path, "label": rng.choice(("yes", "no")), "speaker": f"s{number % 7}"}
+        row |= {"n": number} if rng.random() < 0.2 else {}
+        before = text.rpartition("\n")[2]
+        place = f"{text.count(chr(10)) + 1}" + (f":{len(before) + 1}" if before.strip() else "")
+        units.append(Unit(f"{file}:{place}", f"{file}:{place} ({path})"))
+        text += json.dumps(row)
+        keys |= dict.fromkeys(row)
+    (folder / file).write_text(text + ("]\n" if is_array else "\n"), encoding="utf-8")
+    options: dict[str, Any] = {"path": folder / file, "rate": 8000, "bands": 8}
+    return _manifest(rng, options, Group(("train", "dev", "test"), units, {file: Table(len(keys), list(keys))}))
+
+
+def _manifest(rng: Random, options: dict[str, Any], group: Group) -> Case:
     if rng.random() < 0.2:
         options["words"] = ("yes",)
-    group = Group(("train", "dev", "test"), units, {file: Table(len(header), names_read)})
     case = Case(lambda: speech(**options), [group], options, is_stored=rng.random() < 0.2)
     case.others = [(options["path"], group)]
     return case

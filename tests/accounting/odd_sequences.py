@@ -30,6 +30,10 @@ def genome_case(rng: Random, folder: Path) -> Case:
     for names in splits:
         group = Group(names)
         count = rng.randint(20, 30) if len(names) > 1 else rng.randint(3, 8)
+        if kind in ("fa", "fq") and rng.random() < 0.3:
+            options[names[0]] = folder / f"{names[0]} classes"
+            groups.append(_class_files(rng, folder / f"{names[0]} classes", kind, gaps, names, count))
+            continue
         classes = ("good", "bad") if kind in ("fa", "fq") else ("all",)
         files: dict[str, Path] = {}
         for label in classes:
@@ -45,20 +49,23 @@ def genome_case(rng: Random, folder: Path) -> Case:
     return Case(lambda: genome(**options), groups, options | {"kind": kind}, others=others)
 
 
-def _class_files(rng: Random, folder: Path, kind: str, gaps: str) -> Group:
+def _class_files(
+    rng: Random, folder: Path, kind: str, gaps: str, splits: tuple[str, ...] = (), count: int = 5
+) -> Group:
     """A folder with a file for each class, and with things that are none."""
     folder.mkdir()
-    group = Group(())
+    group = Group(splits)
     for label in ("good", "bad"):
         writer: Callable[..., str] = {"fq": _fastq}.get(kind, _fasta)
         path = folder / f"{label}.{'fq' if kind == 'fq' else 'fa'}"
-        path.write_text(writer(rng, path.name, 5, group, gaps), encoding="utf-8")
+        path.write_text(writer(rng, path.name, count, group, gaps), encoding="utf-8")
     for name in rng.sample(("notes.pdf", ".DS_Store", "README", "._good.fa"), rng.choice((0, 1, 2))):
         (folder / name).write_text("ACGT", encoding="utf-8")
         group.units.append(Unit(name))
     if rng.random() < 0.3:
         (folder / "more").mkdir()
-        group.units.append(Unit("more"))
+        (folder / "more" / "a.pdf").write_text("ACGT", encoding="utf-8")
+        group.units.append(Unit("more/a.pdf"))
     return group
 
 

@@ -92,6 +92,7 @@ class TestTables:
             ("in.jsonl", '{"text": "Warm"}\n{"text": 3}\n{"text": "Warm"}\n', "should be text"),
             ("in.tsv", "Warm\tx\n\nWarm\tx\n", "is empty"),
             ("in.csv", "Warm,x\n \nWarm,x\n", "is empty"),
+            ("in.tsv", "Warm\tx\n\t\nWarm\tx\n", "is empty"),
             ("in.txt", "Warm\n  \nWarm\n", "is empty"),
             ("in.txt", "Warm\n\0\nWarm\n", "has a NUL character"),
             ("in.txt", b"Warm\n\xff\nWarm\n", "is not UTF-8"),
@@ -122,6 +123,12 @@ class TestTables:
         assert (first["prediction"], third["prediction"]) == ("good", "bad")
         assert "b.txt.gz" in second["id"]
         assert "gzip" in second["error"]
+
+    def test_a_blank_row_in_front_does_not_decide_how_many_columns_there_are(self, moods: Path, tmp_path: Path) -> None:
+        (tmp_path / "in.tsv").write_text(" \t \nWarm\tx\ty\nCold\tx\ty\n")
+        blank, *rows = records(call("predict", moods, tmp_path / "in.tsv"), exit_code=1)
+        assert blank["error"] == "is empty"
+        assert [row["prediction"] for row in rows] == ["good", "bad"]
 
     @pytest.mark.parametrize("between", [", ", ",\n"])
     def test_a_bad_object_of_an_array_does_not_end_it(self, moods: Path, tmp_path: Path, between: str) -> None:
