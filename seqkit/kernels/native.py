@@ -124,7 +124,7 @@ def native_best_paths(
     if emissions.stride(2) != 1:
         emissions = emissions.contiguous()
     transitions, start, end = transitions.contiguous(), start.contiguous(), end.contiguous()
-    lengths = lengths.contiguous()
+    lengths = lengths.to(torch.int64).contiguous()
     states, scores = torch.empty(batch, steps, dtype=torch.int64), emissions.new_empty(batch)
     failed = library.seqkit_best_paths(
         emissions=emissions.data_ptr(),
@@ -245,8 +245,8 @@ def _chains_struct(
     emissions, start, end = (
         scores if scores.stride(-1) == 1 else scores.contiguous() for scores in (emissions, start, end)
     )
-    transitions, lengths = transitions.contiguous(), lengths.contiguous()
-    paths = None if paths is None else paths.contiguous()
+    transitions, lengths = transitions.contiguous(), lengths.to(torch.int64).contiguous()
+    paths = None if paths is None else paths.to(torch.int64).contiguous()
     chains = Chains(
         emissions=emissions.data_ptr(),
         by_time=emissions.stride(0),

@@ -163,7 +163,7 @@ class CRF(nn.Module):
         dtype = torch.promote_types(emissions.dtype, self.transitions.dtype)
         if not len(lengths):
             return emissions.flatten(0, 1).sum(1)[:0].to(dtype)
-        tags = tags if self.batch_first else tags.t()
+        tags = (tags if self.batch_first else tags.t()).long()
         is_padding = torch.arange(tags.shape[1]) >= lengths[:, None]
         tags = tags.masked_fill(is_padding.to(tags.device), 0)
         if tags.device.type == "cpu" and bool(((tags < 0) | (tags >= self.num_tags)).any()):

@@ -240,6 +240,13 @@ def test_other_precisions_give_their_own_type(dtype: torch.dtype) -> None:
         assert mixed(emissions.bfloat16(), tags, mask).dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_tags_may_be_whole_numbers_of_any_width(dtype: torch.dtype) -> None:
+    emissions, tags, mask = example()
+    _, crf = pair()
+    assert torch.equal(crf(emissions, tags.to(dtype), mask), crf(emissions, tags, mask))
+
+
 def test_it_can_be_copied_and_pickled() -> None:
     emissions, tags, mask = example()
     _, crf = pair()

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
 
 import seqkit.nn
 from seqkit.kernels import use
@@ -174,6 +176,30 @@ def test_frozen_weights_get_no_gradient_and_the_others_the_same(name: str, form:
             assert (weights.grad is None) == (expected.grad is None)
             if weights.grad is not None:
                 torch.testing.assert_close(weights.grad, expected.grad)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_activations_can_be_checkpointed_and_kept_elsewhere(name: str) -> None:
+    _, module = pair(name, num_layers=2, bidirectional=True)
+    x = draw(5, 4, 3).requires_grad_()
+
+    def run(x: Tensor) -> Tensor:
+        steps: Tensor = module(x, lengths=numpy.array(LENGTHS))[0]
+        return steps
+
+    def gradients(steps: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(steps.square().sum(), [x, *module.parameters()])
+
+    expected = gradients(run(x))
+    with torch.autograd.graph.save_on_cpu():
+        kept = run(x)
+    for actual in (gradients(checkpoint(run, x, use_reentrant=False)), gradients(kept)):
+        assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
+    steps = run(x)
+    with torch.no_grad():
+        module.weight_hh_l0.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        gradients(steps)
 
 
 @pytest.mark.parametrize("form", FORMS)
