@@ -1,0 +1,129 @@
+"""Write docs/promises.md from docs/promises.toml (what is promised, and its checks) and docs/promises.json (what ran).
+
+python docs/make_promises.py                    write the page
+python docs/make_promises.py --check            exit with 1 if the page is out of date
+python docs/make_promises.py --run [NAME ...]   run the commands of these promises (default: all), record the results,
+                                                and write the page
+
+A promise without a result, or whose last result has a failure, is not on the page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+PAGE, PROMISES, RESULTS = (FOLDER / f"promises.{suffix}" for suffix in ("md", "toml", "json"))
+
+
+def page(promises: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """The text of docs/promises.md."""
+    text = f"# Promises\n\n{promises['about'].strip()}\n\n"
+    versions: list[str] = []
+    for section in promises["section"]:
+        rows = [(promise, results.get(promise["name"])) for promise in section["promise"]]
+        kept = [(promise, result) for promise, result in rows if result is not None and not result["failed"]]
+        if not kept:
+            continue
+        text += f"## {section['title']}\n\n| promise | checked by | last result |\n| --- | --- | --- |\n"
+        for promise, result in kept:
+            ran_on = describe_versions(result)
+            versions += [ran_on] if ran_on not in versions else []
+            text += (
+                f"| {promise['text']} | {promise['checked']} | {result['result']} ({versions.index(ran_on) + 1}) |\n"
+            )
+        text += "\n" + "".join(f"{note.strip()}\n\n" for note in section.get("notes", ()))
+    text += "## What the results ran on\n\nThe numbers in brackets:\n\n"
+    return text + "".join(f"{number}. {line}\n" for number, line in enumerate(versions, 1))
+
+
+def describe_versions(result: Mapping[str, Any]) -> str:
+    """When, and with which versions, a result was obtained."""
+    return ", ".join([result["made"], *(f"{name} {version}" for name, version in result["versions"].items())])
+
+
+def commands(checked: str) -> Iterator[list[str]]:
+    """The commands in the cell of a table that check a promise, as words."""
+    for snippet in re.findall(r"`([^`]+)`", checked):
+        words = shlex.split(snippet)
+        program = next((number for number, word in enumerate(words) if "=" not in word), 0)
+        if words[program] == "pytest" or words[program : program + 2] == ["python", "-m"]:
+            yield words
+
+
+def run(promise: Mapping[str, Any]) -> dict[str, Any]:
+    """Run what checks a promise, and count."""
+    passed = failed = skipped = 0
+    for words in commands(promise["checked"]):
+        variables = dict(word.split("=", 1) for word in words if re.match("[A-Z_]+=", word))
+        words = words[len(variables) :]
+        environment = {**os.environ, **variables}
+        if words[0] != "pytest":
+            failed += bool(subprocess.run([sys.executable, *words[1:]], env=environment, check=False).returncode)
+            passed += not failed
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            command = [sys.executable, "-m", *words, "-q", f"--junitxml={report}"]
+            ended = subprocess.run(command, env=environment, check=False).returncode
+            counts = count(report) if report.exists() else (0, 0, 0)
+        passed, skipped = passed + counts[0], skipped + counts[2]
+        failed += counts[1] or int(ended != 0)
+    result = f"{passed:,} passed" + (f", {skipped:,} skipped" if skipped else "")
+    return {"result": result, "failed": failed, "made": f"{datetime.now(UTC):%Y-%m-%d}", "versions": versions_here()}
+
+
+def count(report: Path) -> tuple[int, int, int]:
+    """How many tests passed, failed and were skipped, from pytest's report in XML."""
+    numbers = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        for name in numbers:
+            numbers[name] += int(suite.get(name, 0))
+    failed = numbers["failures"] + numbers["errors"]
+    return numbers["tests"] - failed - numbers["skipped"], failed, numbers["skipped"]
+
+
+def versions_here() -> dict[str, str]:
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "torch": metadata.version("torch"),
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {cores} cores",
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    promises = tomllib.loads(PROMISES.read_text(encoding="utf-8"))
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if "--run" in arguments:
+        named = [argument for argument in arguments if not argument.startswith("-")]
+        all_promises = {promise["name"]: promise for section in promises["section"] for promise in section["promise"]}
+        if unknown := sorted({*named} - {*all_promises}):
+            raise SystemExit(f"no promise is called {', '.join(unknown)}; there are: {', '.join(all_promises)}")
+        for name in named or all_promises:
+            results[name] = run(all_promises[name])
+            print(f"{name}: {results[name]['result']}, {results[name]['failed']} failed", flush=True)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    text = page(promises, results)
+    if "--check" in arguments:
+        return int(PAGE.read_text(encoding="utf-8") != text)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
