@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,8 +81,6 @@ def command(
                 check_writable(NEW_RUNS, "new runs go to")
             checked = recipes.load(recipe, sets)
 
-        import os
-
         import torch._dynamo  # noqa: F401  torch's optimisers import it later, which takes seconds
 
         from seqkit.experiments.run_recipe import run_recipe
@@ -89,7 +88,7 @@ def command(
         from seqkit.runs.progress import Progress
 
         if offline:
-            os.environ["SEQKIT_OFFLINE"] = "1"
+            _go_offline()
         with Interrupts() as stop, Progress(quiet=quiet) as progress:
             if resume is not None:
                 run = Run.resume(resume)
@@ -105,6 +104,13 @@ def command(
         echo(f"TensorBoard stays at {address} until you press Enter", err=True)
         sys.stdin.readline()
     _check_result(checked, result.scores, result.warnings, strict=strict)
+
+
+def _go_offline() -> None:
+    """Download nothing as long as this command runs."""
+    before = os.environ.get("SEQKIT_OFFLINE", "")
+    os.environ["SEQKIT_OFFLINE"] = "1"
+    click.get_current_context().call_on_close(lambda: os.environ.update(SEQKIT_OFFLINE=before))
 
 
 def _show_tensorboard(run: Run, progress: Progress, *, start: bool) -> str | None:

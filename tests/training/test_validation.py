@@ -20,7 +20,8 @@ def evaluate_in_turn(
     monkeypatch.setattr(validation, "show_result", lambda *arguments: None)
     monkeypatch.setattr(validation, "log_values", lambda *arguments: None)
     data: Any = {"mood": SimpleNamespace(name="mood", splits={"dev": None}, task=SimpleNamespace(best=best))}
-    listener: Any = SimpleNamespace(board=None, log=lambda line: None, say=lambda line: None)
+    board = SimpleNamespace(scalars=lambda step, values, run=None: None)
+    listener: Any = SimpleNamespace(board=board, log=lambda line: None, say=lambda line: None)
     for score, loss in evaluations:
         counters.step += 1
         result = EvaluationResult(loss, {"loss": loss, best.rpartition(":")[2]: score}, [], [], [])
