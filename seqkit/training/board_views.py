@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from seqkit.analysis import describe_difference, errors_first
 from seqkit.data.task_data import TaskData
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.metrics import confusion
@@ -84,53 +84,18 @@ def _sample_rows(data: TaskData, split: str, result: EvaluationResult) -> list[l
     # An example may be stored in several windows; its first one is shown.
     first_row = {int(example): row for row, example in reversed(list(enumerate(stored.origin)))}
     rows = []
-    for number in errors_first(result):
+    for number in errors_first(result.predictions, result.targets):
         if number not in first_row:
             continue
         prediction, target = result.predictions[number], result.targets[number]
         shown_input = _shorten(data.input.decode(stored.x[first_row[number]]))
         confidence = "" if prediction.confidence is None else f"{np.mean(prediction.confidence):.2f}"
-        difference = describe_difference(target, prediction.value)
+        difference = _shorten(describe_difference(target, prediction.value))
         row = [result.ids[number], shown_input, _shorten(target), _shorten(prediction.value), confidence, difference]
         rows.append(row)
         if len(rows) == SAMPLES:
             break
     return rows
-
-
-def errors_first(result: EvaluationResult) -> list[int]:
-    """The numbers of the examples: wrong ones first, beginning with the most confident; then the most doubtful ones."""
-
-    def rank(number: int) -> tuple[bool, float, int]:
-        prediction = result.predictions[number]
-        is_right = bool(prediction.value == result.targets[number])
-        confidence = 0.0 if prediction.confidence is None else float(np.mean(prediction.confidence))
-        return is_right, confidence if is_right else -confidence, number
-
-    return sorted(range(len(result.predictions)), key=rank)
-
-
-def describe_difference(target: Any, prediction: Any) -> str:
-    """Where a prediction is not the target: steps of a sequence, words of a text; "wrong" for anything else.
-
-    An empty text if they are equal.
-    """
-    if prediction == target:
-        return ""
-    if isinstance(target, str) and isinstance(prediction, str) and (" " in target or " " in prediction):
-        before, after = target.split(), prediction.split()
-        codes = difflib.SequenceMatcher(a=before, b=after, autojunk=False).get_opcodes()
-        return _shorten(
-            "; ".join(
-                f"{' '.join(before[i:j]) or '(nothing)'} → {' '.join(after[k:m]) or '(nothing)'}"
-                for kind, i, j, k, m in codes
-                if kind != "equal"
-            )
-        )
-    if isinstance(target, list | tuple) and isinstance(prediction, list | tuple) and len(target) == len(prediction):
-        pairs = enumerate(zip(target, prediction, strict=True), start=1)
-        return _shorten("; ".join(f"step {step}: {old} → {new}" for step, (old, new) in pairs if old != new))
-    return "wrong"
 
 
 def _shorten(value: Any) -> str:

@@ -1,0 +1,444 @@
+"""What predictions show beyond a score: confusions, calibration, curves over thresholds, scores by length.
+
+Pure functions from predictions and true targets to numbers, which pictures and reports are made of. They need no torch,
+some scikit-learn. Like `seqkit.metrics`, none depends on the order of the examples, unless it returns examples.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqkit.metrics import confusion, spans
+from seqkit.types import Metric, Prediction
+
+NO_SPAN = "(none)"
+"""Stands for what is missing: in a row for a span that was predicted and is not there, in a column for one missed."""
+
+OTHER = "(others)"
+"""Stands for the classes that are too rare for a row of their own."""
+
+# Confusions
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often each class was taken for which.
+
+    Attributes:
+        labels: (C,) the classes.
+        counts: (C, C) int64, rows true, columns predicted.
+        unit: what is counted: `examples`, `steps` or `spans`.
+    """
+
+    labels: tuple[str, ...]
+    counts: NDArray[np.int64]
+    unit: str
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(C, C) the share of each row, which adds up to 1, or is 0 where a class does not occur."""
+        totals = self.counts.sum(axis=1, keepdims=True)
+        shares: NDArray[np.float64] = self.counts / np.maximum(totals, 1)
+        return shares
+
+    def merged(self, limit: int) -> Confusion:
+        """At most `limit` classes, in their order: the rarest are added up in a last one, `(others)`."""
+        if len(self.labels) <= limit:
+            return self
+        support = self.counts.sum(axis=1) + self.counts.sum(axis=0)
+        keep = np.sort(np.argsort(-support, kind="stable")[: limit - 1])
+        group = np.full(len(self.labels), limit - 1)
+        group[keep] = np.arange(limit - 1)
+        counts = np.zeros((limit, limit), dtype=np.int64)
+        np.add.at(counts, (group[:, None], group[None, :]), self.counts)
+        return Confusion((*(self.labels[index] for index in keep), OTHER), counts, self.unit)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Precision, recall and F1 of a class, each 0 where there is nothing to divide by, and how often it occurs."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+def find_confusion(
+    predictions: Sequence[Prediction], targets: Sequence[Any], labels: Sequence[str] | None = None
+) -> Confusion | None:
+    """The confusion matrix that suits these targets; None where they are no classes.
+
+    Labels are counted by example; tags that mark spans by span, as in `span_confusion`; other tags by step.
+
+    Args:
+        predictions: of whole examples.
+        targets: the true ones.
+        labels: the classes in their order; those that occur and are not among them come after. None: as they sort.
+    """
+    if len(targets) == 0:
+        return None
+    if _is_labels(predictions, targets):
+        return _count([prediction.value for prediction in predictions], targets, labels, "examples")
+    if not _is_tags(predictions, targets):
+        return None
+    true = [tag for target in targets for tag in target]
+    if any(tag[:1] in "BIES" and tag[1:2] in ("", "-") for tag in set(true)):
+        try:
+            return span_confusion(predictions, targets)
+        except ValueError:  # tags of another kind that look like it
+            pass
+    return _count([tag for prediction in predictions for tag in prediction.value], true, labels, "steps")
+
+
+def span_confusion(predictions: Sequence[Prediction], targets: Sequence[Sequence[str]]) -> Confusion:
+    """Types of spans: a true span is compared with the predicted one of exactly the same steps.
+
+    Where there is none, it counts in the column `(none)`, and a predicted span without a true one in that row. So each
+    type's F1 by this matrix (`class_scores`) is `span_f1.<type>` of `seqkit.metrics.span_f1`.
+
+    Raises:
+        ValueError: a tag marks no span.
+    """
+    pairs: list[tuple[str, str]] = []
+    for prediction, target in zip(predictions, targets, strict=True):
+        true = {(start, end): kind for kind, start, end in spans(target)}
+        predicted = {(start, end): kind for kind, start, end in spans(prediction.value)}
+        pairs += [(true.get(extent, NO_SPAN), predicted.get(extent, NO_SPAN)) for extent in true.keys() | predicted]
+    kinds = sorted({kind for pair in pairs for kind in pair} - {NO_SPAN})
+    return _count([predicted for _, predicted in pairs], [true for true, _ in pairs], [*kinds, NO_SPAN], "spans")
+
+
+def class_scores(matrix: Confusion) -> list[ClassScore]:
+    """Precision, recall and F1 of each class of a confusion matrix, `(none)` left out."""
+    correct, true, predicted = matrix.counts.diagonal(), matrix.counts.sum(axis=1), matrix.counts.sum(axis=0)
+    return [
+        ClassScore(
+            label,
+            float(correct[n] / max(1, predicted[n])),
+            float(correct[n] / max(1, true[n])),
+            float(2 * correct[n] / max(1, true[n] + predicted[n])),
+            int(true[n]),
+        )
+        for n, label in enumerate(matrix.labels)
+        if label != NO_SPAN
+    ]
+
+
+def _count(predicted: Sequence[str], true: Sequence[str], labels: Sequence[str] | None, unit: str) -> Confusion:
+    occur = {*predicted, *true}
+    order = [*(labels or ()), *sorted(occur - set(labels or ()))]
+    if not true:
+        return Confusion(tuple(order), np.zeros((len(order), len(order)), dtype=np.int64), unit)
+    return Confusion(tuple(order), confusion(true, [Prediction(value) for value in predicted], order), unit)
+
+
+# Calibration
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often predictions of a given confidence are right.
+
+    Attributes:
+        edges: (n + 1,) of the bins of confidence, from 0 to 1.
+        counts: (n,) predictions in each bin.
+        confidence: (n,) their mean confidence; NaN in an empty bin.
+        accuracy: (n,) the share of them that is right; NaN in an empty bin.
+        error: the expected calibration error, 0 to 1.
+        unit: what is counted: `examples` or `steps`.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    error: float
+    unit: str
+
+
+def calibration(predictions: Sequence[Prediction], targets: Sequence[Any], *, bins: int = 10) -> Calibration | None:
+    """The reliability of confidences in bins of equal width, and the expected calibration error (Guo et al. 2017).
+
+    Tags are counted step by step. None where predictions have no confidence.
+    """
+    confidences, are_right, unit = _confidences(predictions, targets)
+    if not confidences.size:
+        return None
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    # A bin holds its upper edge, as in the paper, and the first one 0 too.
+    which = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    filled = counts > 0
+    means = [
+        np.divide(np.bincount(which, weights=values, minlength=bins), counts, out=np.full(bins, np.nan), where=filled)
+        for values in (confidences, are_right)
+    ]
+    gaps = np.abs(means[1] - means[0])[filled]
+    return Calibration(edges, counts, means[0], means[1], float((gaps * counts[filled]).sum() / counts.sum()), unit)
+
+
+def _confidences(
+    predictions: Sequence[Prediction], targets: Sequence[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """(n,) confidences, (n,) 1 where it is right and 0 elsewhere, and what is counted."""
+    values: list[float] = []
+    hits: list[bool] = []
+    unit = "examples"
+    for prediction, target in zip(predictions, targets, strict=True):
+        if isinstance(prediction.confidence, list):
+            unit = "steps"
+            if isinstance(target, list | tuple) and len(prediction.confidence) == len(prediction.value) == len(target):
+                values += prediction.confidence
+                hits += [old == new for old, new in zip(target, prediction.value, strict=True)]
+        elif prediction.confidence is not None:
+            values.append(prediction.confidence)
+            hits.append(is_right(prediction, target))
+    confidences = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
+    finite = np.isfinite(confidences)
+    return confidences[finite], np.asarray(hits, dtype=np.float64)[finite], unit
+
+
+# Curves over thresholds
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve over all thresholds on the probability of a label, each against the rest.
+
+    Attributes:
+        label: the positive label.
+        x: (n,) recall, or the false positive rate.
+        y: (n,) precision, or the true positive rate.
+        area: average precision, or the area under the ROC curve.
+        base: the share of examples that are positive.
+    """
+
+    label: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    area: float
+    base: float
+
+
+def precision_recall_curves(
+    predictions: Sequence[Prediction], targets: Sequence[Any], *, limit: int = 10, points: int = 200
+) -> list[Curve]:
+    """Precision over recall. `area` is the average precision, by steps (no interpolation), as `metrics.auprc`.
+
+    Args:
+        predictions: with the probabilities of all labels, as `classify` gives them; without, there are no curves.
+        targets: a label each, or several.
+        limit: labels that have a curve, the most frequent ones.
+        points: a curve has at most as many, with its ends.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    curves = []
+    for label, is_true, scores in _one_against_rest(predictions, targets, limit):
+        precision, recall, _ = precision_recall_curve(is_true, scores)
+        keep = _thin(len(recall), points)
+        area = float(average_precision_score(is_true, scores))
+        curves.append(Curve(label, recall[::-1][keep], precision[::-1][keep], area, float(is_true.mean())))
+    return curves
+
+
+def roc_curves(
+    predictions: Sequence[Prediction], targets: Sequence[Any], *, limit: int = 10, points: int = 200
+) -> list[Curve]:
+    """The true positive rate over the false positive rate. Arguments as in `precision_recall_curves`."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    curves = []
+    for label, is_true, scores in _one_against_rest(predictions, targets, limit):
+        x, y, _ = roc_curve(is_true, scores)
+        keep = _thin(len(x), points)
+        curves.append(Curve(label, x[keep], y[keep], float(roc_auc_score(is_true, scores)), float(is_true.mean())))
+    return curves
+
+
+def _one_against_rest(
+    predictions: Sequence[Prediction], targets: Sequence[Any], limit: int
+) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
+    """(label, which examples have it, its probability in each): of two labels the second, of more the most frequent.
+
+    Labels that all examples have, or none, are left out.
+    """
+    if not predictions or not isinstance(predictions[0].scores, Mapping):
+        return []
+    labels, is_set = list(predictions[0].scores), isinstance(targets[0], list | tuple)
+    if any(not isinstance(p.scores, Mapping) or list(p.scores) != labels for p in predictions):
+        return []  # details of another kind: the spans of a tagger
+    if len(labels) == 2 and not is_set:
+        labels = labels[1:]
+    rows = []
+    for label in labels:
+        is_true = np.array([label in target if is_set else label == target for target in targets])
+        values = [p.scores[label] for p in predictions]
+        scores = np.array([value[-1] if isinstance(value, list) else value for value in values], dtype=np.float64)
+        if is_true.any() and not is_true.all() and np.isfinite(scores).all():
+            rows.append((label, is_true, scores))
+    return sorted(rows, key=lambda row: -int(row[1].sum()))[:limit]
+
+
+def _thin(length: int, points: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, length - 1, min(length, points)).round().astype(np.int64))
+
+
+# Lengths
+
+
+@dataclass(frozen=True)
+class LengthScore:
+    """The score of the examples that have `low` to `high` steps, both included, and how many they are."""
+
+    low: int
+    high: int
+    count: int
+    score: float
+
+
+def score_by_length(
+    lengths: Sequence[int],
+    predictions: Sequence[Prediction],
+    targets: Sequence[Any],
+    metric: Metric,
+    name: str,
+    *,
+    bins: int = 8,
+) -> list[LengthScore]:
+    """A score in groups of examples of about the same length, about equally many in each; shorter ones come first.
+
+    Args:
+        lengths: steps of each example's input.
+        predictions: of the same examples.
+        targets: of the same examples.
+        metric: the task's.
+        name: which of its scores.
+        bins: at most as many groups; examples of equal length are in one.
+    """
+    order = np.asarray(lengths, dtype=np.int64)
+    groups = []
+    for low, high in length_ranges(order, bins):
+        rows = np.flatnonzero((order >= low) & (order <= high)).tolist()
+        try:
+            score = metric([predictions[row] for row in rows], [targets[row] for row in rows]).get(name, math.nan)
+        except ValueError:  # of these few examples the score is not defined
+            score = math.nan
+        groups.append(LengthScore(low, high, len(rows), float(score)))
+    return groups
+
+
+def length_ranges(lengths: Iterable[int], bins: int) -> list[tuple[int, int]]:
+    """At most `bins` ranges (shortest, longest) that hold about equally many of the lengths, and all of them."""
+    ordered = np.sort(np.asarray(list(lengths), dtype=np.int64))
+    if not ordered.size:
+        return []
+    upper = np.unique(ordered[np.ceil(np.arange(1, bins + 1) * len(ordered) / bins).astype(int) - 1])
+    ranges = []
+    for number, high in enumerate(upper):
+        inside = ordered[ordered <= high] if number == 0 else ordered[(ordered <= high) & (ordered > upper[number - 1])]
+        ranges.append((int(inside[0]), int(high)))
+    return ranges
+
+
+@dataclass(frozen=True)
+class LengthHistogram:
+    """How long the inputs are.
+
+    Attributes:
+        edges: (n + 1,) of the bins, in steps.
+        counts: (n,).
+        limit: the longest input that is read whole; None: all are.
+        longer: how many are longer than that.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    limit: int | None
+    longer: int
+
+
+def length_histogram(lengths: Iterable[int], limit: int | None = None, *, bins: int = 40) -> LengthHistogram:
+    """Counts of lengths in at most `bins` bins of whole steps, all of the same width."""
+    values = np.asarray(list(lengths), dtype=np.int64)
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    width = max(1, math.ceil((high - low + 1) / bins))
+    edges = np.arange(low, high + width + 1, width, dtype=np.float64) - 0.5
+    counts, _ = np.histogram(values, edges)
+    longer = 0 if limit is None else int((values > limit).sum())
+    return LengthHistogram(edges, counts, limit, longer)
+
+
+# Examples that teach most
+
+
+def is_right(prediction: Prediction, target: Any) -> bool:
+    """Whether the whole value is the target."""
+    value = prediction.value
+    return list(value) == list(target) if isinstance(target, list | tuple) else bool(value == target)
+
+
+def errors_first(predictions: Sequence[Prediction], targets: Sequence[Any]) -> list[int]:
+    """The numbers of the examples: wrong ones first, beginning with the most confident; then the most doubtful ones."""
+
+    def rank(number: int) -> tuple[bool, float, int]:
+        prediction = predictions[number]
+        confidence = 0.0 if prediction.confidence is None else float(np.mean(prediction.confidence or 0.0))
+        right = is_right(prediction, targets[number])
+        return right, confidence if right else -confidence, number
+
+    return sorted(range(len(predictions)), key=rank)
+
+
+def describe_difference(target: Any, prediction: Any) -> str:
+    """Where a prediction is not the target: steps of a sequence, words of a text; "wrong" for anything else.
+
+    An empty text if they are equal.
+    """
+    if prediction == target:
+        return ""
+    if isinstance(target, str) and isinstance(prediction, str) and (" " in target or " " in prediction):
+        before, after = target.split(), prediction.split()
+        return "; ".join(
+            f"{' '.join(before[i:j]) or '(nothing)'} → {' '.join(after[k:m]) or '(nothing)'}"
+            for kind, i, j, k, m in difflib.SequenceMatcher(a=before, b=after, autojunk=False).get_opcodes()
+            if kind != "equal"
+        )
+    if isinstance(target, list | tuple) and isinstance(prediction, list | tuple) and len(target) == len(prediction):
+        pairs = enumerate(zip(target, prediction, strict=True), start=1)
+        return "; ".join(f"step {step}: {old} → {new}" for step, (old, new) in pairs if old != new)
+    return "wrong"
+
+
+# Kinds of targets
+
+
+def _is_labels(predictions: Sequence[Prediction], targets: Sequence[Any]) -> bool:
+    """Whether the answers are single labels: texts that occur often, rather than sentences."""
+    if not all(isinstance(target, str) for target in targets):
+        return False
+    if not all(isinstance(prediction.value, str) for prediction in predictions):
+        return False
+    # Labels come with the probability of each; a transcript has none.
+    return isinstance(predictions[0].scores, Mapping)
+
+
+def _is_tags(predictions: Sequence[Prediction], targets: Sequence[Any]) -> bool:
+    """Whether the answers are tags: as many as there are in the target, each a text. Sets of labels are not."""
+    return all(
+        not isinstance(prediction.confidence, float)
+        and isinstance(target, list | tuple)
+        and isinstance(prediction.value, list | tuple)
+        and len(target) == len(prediction.value)
+        and all(isinstance(tag, str) for tag in (*target, *prediction.value))
+        for prediction, target in zip(predictions, targets, strict=True)
+    ) and any(len(target) for target in targets)
