@@ -47,6 +47,27 @@ LOWER_IS_BETTER = frozenset({"loss", "nats", "bits", "perplexity", "mse", "rmse"
 """Scores of which lower is better. Of all others higher is better, unless a task says `min:` or `max:`."""
 
 
+# Which of two scores is better
+
+
+def is_better(best: str, score: float, than: float | None) -> bool:
+    """Whether a dev score beats the best so far. `best` is `name`, `min:name` or `max:name`. NaN beats nothing."""
+    if than is None or (math.isnan(than) and not math.isnan(score)):
+        return True
+    return score < than if lower_is_better(best) else score > than
+
+
+def lower_is_better(best: str) -> bool:
+    """Whether a score is to be minimised: as `min:` or `max:` says, else by the score's name."""
+    kind, _, name = best.rpartition(":")
+    return kind == "min" if kind else name in LOWER_IS_BETTER
+
+
+def score_name(best: str) -> str:
+    """`min:wer` -> `wer`."""
+    return best.rpartition(":")[2]
+
+
 # One label an example
 
 

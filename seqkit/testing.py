@@ -243,7 +243,8 @@ class TaskConformance(_ModelConformance):
 
     def test_the_score_that_chooses_is_there(self) -> None:
         """An evaluation has the score by which the task chooses its checkpoint."""
-        from seqkit.inference.evaluate import evaluate, score_name
+        from seqkit.inference.evaluate import evaluate
+        from seqkit.metrics import score_name
         from seqkit.verification.recipe_contracts import sample_task
 
         for case in self.cases():

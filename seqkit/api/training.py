@@ -176,7 +176,9 @@ class Run:
     @property
     def recipe(self) -> dict[str, Any]:
         """The recipe with every option written out; `seqkit.run(run.recipe)` gives the same numbers again."""
-        return sections_of(self.folder / "resolved.yaml")
+        from seqkit.recipe import read_sections
+
+        return read_sections(self.folder / "resolved.yaml")
 
     @overload
     def history(self, *, frame: Literal[False] = False) -> list[dict[str, float]]: ...
@@ -224,15 +226,3 @@ class Run:
         from seqkit.runs.records import read_status
 
         return read_status(self.folder)
-
-
-def sections_of(path: Path) -> dict[str, Any]:
-    """A resolved recipe as a mapping."""
-    from seqkit.recipe.parser import Location, compose, decode, values_of
-
-    def locate(line: int, column: int) -> Location:
-        return Location((0, line, column), f"{path}:{line + 1}:{column + 1}", path.parent)
-
-    root, _ = compose(decode(path.read_bytes(), locate), locate)
-    sections: dict[str, Any] = values_of(root)
-    return sections

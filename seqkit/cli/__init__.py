@@ -32,6 +32,7 @@ VERBS = {
     "generate": "Generate text with a trained model.",
     "serve": "Serve trained models over HTTP, with a page to try them.",
     "export": "Write a trained model to a file that runs without seqkit: ONNX or torch.export.",
+    "runs": "Show the runs in a folder, or remove failed ones.",
     "reproduce": "Train a recipe with several seeds and check the scores it promises.",
     "plan": "Show what each way of making batches costs.",
     "prove": "Prove that answers do not depend on padding, batch or order.",

@@ -19,8 +19,10 @@ from seqkit.errors import RunError
 from seqkit.experiments.hyperparameters import flatten
 from seqkit.experiments.prepare import check_data, data_facts, prepare_data, tasks_and_fields
 from seqkit.experiments.same_run import Resumption, SameRunCheck
+from seqkit.inference import kept_predictions
 from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
+from seqkit.metrics import lower_is_better, score_name
 from seqkit.model import Model, build_model, field_states, save_model
 from seqkit.recipe import Recipe
 from seqkit.registry import provenance
@@ -36,6 +38,7 @@ from seqkit.training.board_views import introduce, show_final_scores
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.loop import train
 from seqkit.training.state import load_best
+from seqkit.training.validation import selection_split
 from seqkit.types import JSON
 
 
@@ -111,7 +114,7 @@ def _run_recipe(
     same_run.finish(field_states(fields), model)
     if same_run.data_changed:
         run.write_data_facts(facts, changed=True)
-    run.set_status("running", stage="training")
+    run.set_status("running", stage="training", chosen_by=_chosen_by(data))
     saved = _rewind_to_checkpoint(run) if same_run.resumption else None
     if saved is None:
         with preserve_random_state():
@@ -129,7 +132,7 @@ def _run_recipe(
     )
 
     best_step = load_best(run, model)
-    scores = score_splits(model, data, stop)
+    scores = score_splits(model, data, stop, keep_in=run.folder)
     fault_injection.at("report")
     save_model(model, run.model, run.resolved, fields, same_run.plugins)
     write_results(run, counters, best_step, scores)
@@ -138,6 +141,13 @@ def _run_recipe(
     run.set_status("running", steps=counters.step, best_step=best_step, parameters=parameters, warnings=warnings)
     stop.check("stopped when all was trained and written; --resume only says so")
     return RunResult(run.folder, scores, best_step, tuple(warnings))
+
+
+def _chosen_by(data: Mapping[str, TaskData]) -> str:
+    """The score that chooses the best checkpoint, as status.json has it: `max:sentiment/dev/accuracy`."""
+    first = next(iter(data.values()))
+    best = first.task.best
+    return f"{'min' if lower_is_better(best) else 'max'}:{first.name}/{selection_split(first)}/{score_name(best)}"
 
 
 def _record_plugins(recipe: Recipe, run: Run, progress: Progress, *, resume: bool) -> JSON:
@@ -180,15 +190,26 @@ def _rewind_to_checkpoint(run: Run) -> Path | None:
     return saved
 
 
-def score_splits(model: Model, data: Mapping[str, TaskData], stop: Interrupts) -> dict[str, float]:
-    """The model's scores on every split but train, `task/split/score` to number."""
-    return {
-        f"{name}/{split}/{score}": value
-        for name, task_data in data.items()
-        for split in task_data.splits
-        if split != "train"
-        for score, value in evaluate(model, task_data, split, stop=stop).scores.items()
-    }
+def score_splits(
+    model: Model, data: Mapping[str, TaskData], stop: Interrupts, *, keep_in: Path | None = None
+) -> dict[str, float]:
+    """The model's scores on every split but train, `task/split/score` to number.
+
+    Args:
+        keep_in: the run folder that the predictions are written to, of tasks that have any; None: they are not kept.
+    """
+    scores: dict[str, float] = {}
+    for name, task_data in data.items():
+        keeps = keep_in is not None and kept_predictions.are_kept(task_data)
+        for split in task_data.splits:
+            if split == "train":
+                continue
+            result = evaluate(model, task_data, split, stop=stop, keep_predictions=keeps)
+            scores |= {f"{name}/{split}/{score}": value for score, value in result.scores.items()}
+            if keeps:
+                assert keep_in is not None
+                kept_predictions.write(keep_in, kept_predictions.keep(result, task_data, split))
+    return scores
 
 
 def _warn_of_scores(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,6 @@ from seqkit import fault_injection
 from seqkit.data.evaluation import evaluation_batches
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
-from seqkit.metrics import LOWER_IS_BETTER
 from seqkit.model import Model
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runtime import out_of_memory
@@ -192,21 +190,3 @@ def _finished(
 def _join(targets: list[Any], ragged: bool) -> Any:
     """The target of a whole example: its windows' steps in a row, or the one target that all of them share."""
     return [step for target in targets for step in target] if ragged else targets[0]
-
-
-def is_better(best: str, score: float, than: float | None) -> bool:
-    """Whether a dev score beats the best so far. `best` is `name`, `min:name` or `max:name`. NaN beats nothing."""
-    if than is None or (math.isnan(than) and not math.isnan(score)):
-        return True
-    return score < than if lower_is_better(best) else score > than
-
-
-def lower_is_better(best: str) -> bool:
-    """Whether a score is to be minimised: as `min:` or `max:` says, else by the score's name."""
-    kind, _, name = best.rpartition(":")
-    return kind == "min" if kind else name in LOWER_IS_BETTER
-
-
-def score_name(best: str) -> str:
-    """`min:wer` -> `wer`."""
-    return best.rpartition(":")[2]

@@ -14,6 +14,7 @@ from seqkit.recipe.loader import from_mapping as from_mapping
 from seqkit.recipe.loader import load as load
 from seqkit.recipe.loader import parse as parse
 from seqkit.recipe.loader import read as read
+from seqkit.recipe.loader import read_sections as read_sections
 from seqkit.recipe.recipe import Recipe as Recipe
 from seqkit.recipe.recipe import TaskEntry as TaskEntry
 from seqkit.recipe.recipe import build_task as build_task

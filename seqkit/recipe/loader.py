@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqkit.errors import RecipeError, UsageError
+from seqkit.errors import Problem, RecipeError, UsageError
 from seqkit.recipe import bundled, overrides, parser
 from seqkit.recipe.option_checker import Checker
 from seqkit.recipe.parser import Fatal, Location, Node, RecipeIssue
@@ -71,6 +71,28 @@ def parse(data: bytes, source: str, sets: Sequence[str] = ()) -> Recipe:
         raise RecipeError(error.issue.problem) from None
     name = Path(source).name.removesuffix(".yaml").removesuffix(".yml")
     return _checked(root, issues, sets, name=name, text=data, source=source)
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """The recipe in a file as a plain mapping, for tables: nothing in it is checked, and no plugin is imported.
+
+    Raises:
+        RecipeError: it is not a mapping in YAML.
+        UsageError: it cannot be read.
+    """
+    data, source = read(path)
+
+    def locate(line: int, column: int) -> Location:
+        return Location((0, line, column), f"{source}:{line + 1}:{column + 1}", path.parent)
+
+    try:
+        root, _ = parser.compose(parser.decode(data, locate), locate)
+    except Fatal as error:
+        raise RecipeError(error.issue.problem) from None
+    sections = parser.values_of(root)
+    if not isinstance(sections, dict):
+        raise RecipeError(Problem(source, "is not a mapping, as a recipe is"))
+    return sections
 
 
 def from_mapping(sections: Mapping[str, Any], sets: Sequence[str] = ()) -> Recipe:

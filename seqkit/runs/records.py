@@ -12,7 +12,7 @@ from seqkit.io import atomic
 from seqkit.types import JSON
 
 _STATUS_TYPES: Final[Mapping[str, type]] = {
-    **dict.fromkeys(("state", "stage", "name", "started", "heartbeat", "host", "boot", "reason"), str),
+    **dict.fromkeys(("state", "stage", "name", "started", "heartbeat", "host", "boot", "reason", "chosen_by"), str),
     **dict.fromkeys(("pid", "pid_started", "resumed", "steps", "best_step", "parameters", "peak_memory"), int),
     "warnings": list,
 }

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
-from seqkit.inference.evaluate import EvaluationResult, evaluate, is_better, lower_is_better, score_name
+from seqkit.inference.evaluate import EvaluationResult, evaluate
+from seqkit.metrics import is_better, lower_is_better, score_name
 from seqkit.runs.board_series import BEST
 from seqkit.runtime.random_state import preserve_random_state
 from seqkit.training.board_views import show_result

@@ -15,8 +15,9 @@ from seqkit import Example
 from seqkit.data import evaluation, store
 from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted
-from seqkit.inference.evaluate import evaluate, is_better, lower_is_better, score_name
+from seqkit.inference.evaluate import evaluate
 from seqkit.interfaces import Batch
+from seqkit.metrics import is_better, lower_is_better, score_name
 from seqkit.model import Model
 from tests.helpers import small
 

@@ -1,0 +1,183 @@
+"""The predictions that a run keeps: of its best checkpoint, on each held-out split, for reports and comparisons.
+
+    predictions/<task>-<split>.jsonl.gz     one JSON object a line and example, in the order of the data:
+        id          where a human finds the example
+        steps       its length as the model read it
+        input       the beginning of its text, where it is text
+        target, prediction, confidence
+        scores      where the head gives a number a name: probabilities of labels, the nats of a text
+
+They are written when the scores are computed, for which they are made anyway: a comparison then needs neither the data
+nor the model. Numbers have six digits. n-best lists and the like are left out (`seqkit evaluate --predictions` writes
+everything); of a next-step task, only the nats are kept. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from seqkit.errors import RunError
+from seqkit.io import atomic
+from seqkit.regular_files import open_regular
+from seqkit.types import JSON, Index, Prediction
+
+if TYPE_CHECKING:
+    from seqkit.data.task_data import TaskData
+    from seqkit.inference.evaluate import EvaluationResult
+
+FOLDER: Final = "predictions"
+
+SHOWN_CHARACTERS: Final = 300
+"""So much of an input's text is kept."""
+
+_MOST_BYTES: Final = 1 << 30
+"""The most that a file may hold, unpacked."""
+
+
+@dataclass(frozen=True)
+class KeptPredictions:
+    """The predictions of one task on one split, in the order of the data.
+
+    Attributes:
+        task, split: what they are of.
+        ids: where the examples are.
+        steps: (n,) their lengths.
+        inputs: the beginnings of their texts; None for what is no text.
+        targets: the true values; None for next-step tasks.
+        predictions: what was predicted.
+    """
+
+    task: str
+    split: str
+    ids: Sequence[str]
+    steps: Index
+    inputs: Sequence[str | None]
+    targets: Sequence[Any]
+    predictions: Sequence[Prediction]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def are_kept(data: TaskData) -> bool:
+    """Whether the predictions of a task are kept: those that its metric needs anyway, and the nats of a text."""
+    return data.task.metric is not None or data.target.derived
+
+
+def keep(result: EvaluationResult, data: TaskData, split: str) -> KeptPredictions:
+    """What is kept of an evaluation.
+
+    Args:
+        result: with predictions.
+        data: of the task that was evaluated.
+        split: which of its splits.
+    """
+    stored = data.splits[split]
+    # An example may be stored in several windows.
+    _, first_rows, numbers = np.unique(np.asarray(stored.origin), return_index=True, return_inverse=True)
+    steps = np.bincount(numbers, weights=stored.x.lengths).astype(np.int64)
+    is_next_step = data.target.derived
+    predictions = [
+        Prediction(None, None, prediction.scores) if is_next_step else prediction for prediction in result.predictions
+    ]
+    most = SHOWN_CHARACTERS + 1 if data.input.ragged else None
+    inputs = [_beginning(data.input.decode(stored.x[int(row)][:most])) for row in first_rows]
+    targets = list(result.targets) or [None] * len(predictions)
+    return KeptPredictions(data.name, split, list(result.ids), steps, inputs, targets, predictions)
+
+
+def path_of(folder: Path, task: str, split: str) -> Path:
+    """Where the predictions of a task on a split are in a run folder."""
+    return folder / FOLDER / f"{task}-{split}.jsonl.gz"
+
+
+def write(folder: Path, kept: KeptPredictions) -> None:
+    """Write them to a run folder. The same predictions give the same bytes.
+
+    Raises:
+        RunError: the disk is full or read-only.
+    """
+    lines = "".join(f"{atomic.dump_json(record)}\n" for record in _records(kept))
+    path = path_of(folder, kept.task, kept.split)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        atomic.write(path, gzip.compress(lines.encode("utf-8", "surrogatepass"), compresslevel=6, mtime=0))
+    except OSError as error:
+        raise atomic.write_error(error, path.parent) from error
+
+
+def read(folder: Path, task: str, split: str) -> KeptPredictions | None:
+    """The predictions in a run folder; None if it has none, as runs of earlier versions.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = path_of(folder, task, split)
+    if not path.is_file():
+        return None
+    try:
+        with open_regular(path) as stream, gzip.open(stream) as unpacked:
+            content = unpacked.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError("too large")
+        records = [json.loads(line) for line in content.decode("utf-8", "surrogatepass").splitlines()]
+        return KeptPredictions(
+            task,
+            split,
+            [str(record["id"]) for record in records],
+            np.array([record["steps"] for record in records], dtype=np.int64),
+            [record.get("input") for record in records],
+            [record["target"] for record in records],
+            [Prediction(record["prediction"], record["confidence"], _read_scores(record)) for record in records],
+        )
+    except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RunError(f"{path}: damaged ({type(error).__name__}); remove it, and they are made again") from None
+
+
+def _records(kept: KeptPredictions) -> Iterator[dict[str, JSON]]:
+    rows = zip(kept.ids, kept.steps.tolist(), kept.inputs, kept.targets, kept.predictions, strict=True)
+    for id, steps, shown, target, prediction in rows:
+        record = {"id": id, "steps": steps} | ({} if shown is None else {"input": shown})
+        record |= {"target": target, "prediction": prediction.value, "confidence": _rounded(prediction.confidence)}
+        scores = prediction.scores
+        if isinstance(scores, Mapping) and scores and all(_is_number(value) for value in scores.values()):
+            record["scores"] = {name: _rounded(value) for name, value in scores.items()}
+        yield record
+
+
+def _read_scores(record: Mapping[str, Any]) -> JSON:
+    """NaN and infinities are texts in JSON."""
+    scores = record.get("scores") or {}
+    return {name: float(value) if isinstance(value, str) else value for name, value in scores.items()} or None
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _beginning(value: Any) -> str | None:
+    """The beginning of a text or of a list of words; None for anything else."""
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in _first(value, SHOWN_CHARACTERS)):
+        separator = "" if value and all(len(item) == 1 for item in _first(value, SHOWN_CHARACTERS)) else " "
+        value = separator.join(_first(value, SHOWN_CHARACTERS + 1))
+    if not isinstance(value, str):
+        return None
+    return value if len(value) <= SHOWN_CHARACTERS else value[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _first(values: Iterable[Any], count: int) -> list[Any]:
+    return [value for _, value in zip(range(count), values, strict=False)]
