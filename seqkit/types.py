@@ -285,6 +285,9 @@ class Task:
         scores: the names of the scores of `metric`, as far as they are known before there are data, so that a recipe
             that expects another one is refused at once; `span_f1.*` stands for all names that begin so. None: they are
             not known.
+        unit: what examples are drawn in, and how the id of an example says which one it belongs to: `("speaker", f)`,
+            where `f(id)` is the speaker, or None for an example that stands alone. Comparisons resample whole units.
+            None: each example is drawn by itself.
     """
 
     read: Callable[[str], Iterable[Example]]
@@ -308,6 +311,7 @@ class Task:
     suffixes: tuple[str, ...] = ()
     locate: Callable[[str], Sequence[tuple[int, int]]] | None = None
     scores: tuple[str, ...] | None = None
+    unit: tuple[str, Callable[[str], str | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

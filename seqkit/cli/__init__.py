@@ -33,6 +33,7 @@ VERBS = {
     "serve": "Serve trained models over HTTP, with a page to try them.",
     "export": "Write a trained model to a file that runs without seqkit: ONNX or torch.export.",
     "runs": "Show the runs in a folder, or remove failed ones.",
+    "compare": "Say which of several models is better, and whether that is more than chance.",
     "reproduce": "Train a recipe with several seeds and check the scores it promises.",
     "plan": "Show what each way of making batches costs.",
     "prove": "Prove that answers do not depend on padding, batch or order.",

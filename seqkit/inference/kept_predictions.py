@@ -147,9 +147,9 @@ def _records(kept: KeptPredictions) -> Iterator[dict[str, JSON]]:
     for id, steps, shown, target, prediction in rows:
         record = {"id": id, "steps": steps} | ({} if shown is None else {"input": shown})
         record |= {"target": target, "prediction": prediction.value, "confidence": _rounded(prediction.confidence)}
-        scores = prediction.scores
-        if isinstance(scores, Mapping) and scores and all(_is_number(value) for value in scores.values()):
-            record["scores"] = {name: _rounded(value) for name, value in scores.items()}
+        if isinstance(prediction.scores, Mapping):
+            numbers = {name: _rounded(value) for name, value in prediction.scores.items() if _is_number(value)}
+            record |= {"scores": numbers} if numbers else {}
         yield record
 
 
@@ -160,7 +160,7 @@ def _read_scores(record: Mapping[str, Any]) -> JSON:
 
 
 def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    return value is None or isinstance(value, int | float)
 
 
 def _rounded(value: Any) -> Any:

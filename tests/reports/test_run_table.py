@@ -16,36 +16,7 @@ from seqkit.io import atomic
 from seqkit.reports.run_facts import describe_options, find_differences, read_facts, short_names
 from seqkit.reports.run_table import make_table, remove_run
 from seqkit.runs.run_folder import Run
-
-RECIPE = """
-seed: {seed}
-device: auto
-tasks:
-  mood: {{use: sentiment, source: generated}}
-encoder: {{use: {encoder}, dim: 8, hidden: 16}}
-train: {{epochs: 2, optimizer: {{use: adamw, lr: {lr}}}}}
-expect: {{}}
-"""
-
-
-def make_run(
-    folder: Path,
-    *,
-    seed: int = 1,
-    encoder: str = "lstm",
-    lr: float = 0.01,
-    state: str = "finished",
-    dev: float = 0.5,
-    reason: str | None = None,
-) -> Path:
-    """A run folder as a run leaves it, without the training."""
-    text = RECIPE.format(seed=seed, encoder=encoder, lr=lr)
-    run = Run.create("mood", text=text.encode(), resolved=text, out=folder)
-    run.log_metrics(10, {"mood/dev/accuracy": dev - 0.1}, epoch=1)
-    run.log_metrics(20, {"mood/dev/accuracy": dev}, epoch=2)
-    run.write_scores({"mood/dev/accuracy": dev, "mood/test/accuracy": dev + 0.05})
-    run.set_status(state, chosen_by="max:mood/dev/accuracy", best_step=20, reason=reason)  # type: ignore[arg-type]
-    return folder
+from tests.helpers.run_folders import make_run
 
 
 def die(folder: Path) -> None:
