@@ -275,18 +275,28 @@ def _one_against_rest(
     if not predictions or not isinstance(predictions[0].scores, Mapping):
         return []
     labels, is_set = list(predictions[0].scores), isinstance(targets[0], list | tuple)
-    if any(not isinstance(p.scores, Mapping) or list(p.scores) != labels for p in predictions):
+    if not all(_is_distribution(prediction.scores, labels) for prediction in predictions):
         return []  # details of another kind: the spans of a tagger
     if len(labels) == 2 and not is_set:
         labels = labels[1:]
     rows = []
     for label in labels:
         is_true = np.array([label in target if is_set else label == target for target in targets])
-        values = [p.scores[label] for p in predictions]
-        scores = np.array([value[-1] if isinstance(value, list) else value for value in values], dtype=np.float64)
+        scores = np.array([_last(prediction.scores[label]) for prediction in predictions], dtype=np.float64)
         if is_true.any() and not is_true.all() and np.isfinite(scores).all():
             rows.append((label, is_true, scores))
     return sorted(rows, key=lambda row: -int(row[1].sum()))[:limit]
+
+
+def _is_distribution(scores: Any, labels: Sequence[str]) -> bool:
+    """Whether there is a number for each of these labels."""
+    is_complete = isinstance(scores, Mapping) and list(scores) == list(labels)
+    return is_complete and all(isinstance(_last(value), int | float) for value in scores.values())
+
+
+def _last(value: Any) -> Any:
+    """A probability, or the last one where there is one for each step."""
+    return value[-1] if isinstance(value, list) and value else value
 
 
 def _thin(length: int, points: int) -> NDArray[np.int64]:
@@ -367,14 +377,24 @@ class LengthHistogram:
     longer: int
 
 
-def length_histogram(lengths: Iterable[int], limit: int | None = None, *, bins: int = 40) -> LengthHistogram:
-    """Counts of lengths in at most `bins` bins of whole steps, all of the same width."""
+def length_histogram(
+    lengths: Iterable[int], limit: int | None = None, *, longer: int | None = None, bins: int = 40
+) -> LengthHistogram:
+    """Counts of lengths in at most `bins` bins of whole steps, all of the same width.
+
+    Args:
+        lengths: of the inputs.
+        limit: the longest that is read whole.
+        longer: how many are longer, where `lengths` are those after the cut; None: these lengths say it.
+        bins: at most as many.
+    """
     values = np.asarray(list(lengths), dtype=np.int64)
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
     width = max(1, math.ceil((high - low + 1) / bins))
     edges = np.arange(low, high + width + 1, width, dtype=np.float64) - 0.5
     counts, _ = np.histogram(values, edges)
-    longer = 0 if limit is None else int((values > limit).sum())
+    if longer is None:
+        longer = 0 if limit is None else int((values > limit).sum())
     return LengthHistogram(edges, counts, limit, longer)
 
 

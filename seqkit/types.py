@@ -128,6 +128,9 @@ class Field(ABC):
     def decode(self, array: np.ndarray) -> Any:
         """The value again, as far as the field keeps it."""
 
+    sample_rate: int | None = None
+    """For input fields whose `decode` gives sound, (N,) samples within -1 to 1: how many are a second."""
+
     def canonical(self, value: Any) -> Any:
         """The value in the form in which `encode` reads it: text in its Unicode normalisation form.
 

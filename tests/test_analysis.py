@@ -174,6 +174,8 @@ def test_of_many_labels_the_most_frequent_have_curves() -> None:
 def test_labels_of_all_examples_and_predictions_without_probabilities_have_no_curve() -> None:
     assert analysis.roc_curves(classified(0.9, 0.2), ["y", "y"]) == []
     assert analysis.precision_recall_curves(predict(("a b", 0.5)), ["a b"]) == []
+    with_spans = [Prediction(["B-a"], [0.5], {"spans": [{"type": "a", "start": 0, "end": 1, "confidence": 0.5}]})]
+    assert analysis.precision_recall_curves(with_spans, [["B-a"]]) == []
 
 
 # Lengths

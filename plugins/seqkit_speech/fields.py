@@ -93,6 +93,10 @@ class Waveform(Field):
         return (rows if len(rows) else None), (raw[size:].hex() or None)
 
     @property
+    def sample_rate(self) -> int:  # type: ignore[override]
+        return self.rate
+
+    @property
     def frame_bytes(self) -> int:
         """Bytes of the samples of one step, for who cuts a stream of samples into steps."""
         return 2 * self.frames.window_and_hop(self.rate)[1] * self.frames.stack

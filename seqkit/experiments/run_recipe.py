@@ -34,7 +34,7 @@ from seqkit.runtime import out_of_memory
 from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
 from seqkit.runtime.random_state import DRAWING, preserve_random_state
-from seqkit.training.board_views import introduce, show_final_scores
+from seqkit.training.board_views import introduce, show_final_evaluation, show_final_scores
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.loop import train
 from seqkit.training.state import load_best
@@ -132,7 +132,7 @@ def _run_recipe(
     )
 
     best_step = load_best(run, model)
-    scores = score_splits(model, data, stop, keep_in=run.folder)
+    scores = score_splits(model, data, stop, run=run, best_step=best_step)
     fault_injection.at("report")
     save_model(model, run.model, run.resolved, fields, same_run.plugins)
     write_results(run, counters, best_step, scores)
@@ -191,24 +191,26 @@ def _rewind_to_checkpoint(run: Run) -> Path | None:
 
 
 def score_splits(
-    model: Model, data: Mapping[str, TaskData], stop: Interrupts, *, keep_in: Path | None = None
+    model: Model, data: Mapping[str, TaskData], stop: Interrupts, *, run: Run | None = None, best_step: int = 0
 ) -> dict[str, float]:
     """The model's scores on every split but train, `task/split/score` to number.
 
     Args:
-        keep_in: the run folder that the predictions are written to, of tasks that have any; None: they are not kept.
+        run: keeps the predictions of tasks that have any, and shows them on TensorBoard; None: they are forgotten.
+        best_step: where TensorBoard shows them.
     """
     scores: dict[str, float] = {}
     for name, task_data in data.items():
-        keeps = keep_in is not None and kept_predictions.are_kept(task_data)
+        keeps = run is not None and kept_predictions.are_kept(task_data)
         for split in task_data.splits:
             if split == "train":
                 continue
             result = evaluate(model, task_data, split, stop=stop, keep_predictions=keeps)
             scores |= {f"{name}/{split}/{score}": value for score, value in result.scores.items()}
-            if keeps:
-                assert keep_in is not None
-                kept_predictions.write(keep_in, kept_predictions.keep(result, task_data, split))
+            if run is not None:
+                show_final_evaluation(run.board, best_step, model, task_data, split, result)
+            if run is not None and keeps:
+                kept_predictions.write(run.folder, kept_predictions.keep(result, task_data, split))
     return scores
 
 

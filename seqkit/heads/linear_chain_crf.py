@@ -97,6 +97,22 @@ class LinearChainCRF(Head):
             end = torch.where(self.forbidden_end[last][:, None], scores[2], end)
         return Chain.of(self.emissions(steps), transitions, start, end, lengths)
 
+    @torch.no_grad()
+    def transition_scores(self) -> Tensor:
+        """(C + 1, C + 1) scores on the CPU: of a tag (column) after a tag (row), NaN where that is forbidden.
+
+        The last row holds those of a first tag, the last column those of a last one.
+        """
+        classes = len(self.start)
+        scores = torch.full((classes + 1, classes + 1), torch.nan)
+        scores[:classes, :classes] = self.transitions.float().cpu()
+        scores[classes, :classes], scores[:classes, classes] = self.start.float().cpu(), self.end.float().cpu()
+        if self.constrain:
+            scores[:classes, :classes][self.forbidden_transitions.cpu()] = torch.nan
+            scores[classes, :classes][self.forbidden_start.cpu()] = torch.nan
+            scores[:classes, classes][self.forbidden_end.cpu()] = torch.nan
+        return scores
+
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The negative log-likelihood of the tags of each sequence, summed, in nats; and the number of real steps.
 

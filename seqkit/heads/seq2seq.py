@@ -17,7 +17,7 @@ from seqkit.heads.text_search import draw, search, split_rows, to_prediction
 from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.kernels import upload
 from seqkit.kernels.ragged import real_steps
-from seqkit.types import START, Field, Prediction
+from seqkit.types import END, START, Field, Prediction
 
 
 class Seq2Seq(Head):
@@ -121,6 +121,34 @@ class Seq2Seq(Head):
         results = search(self.decoder, encoded, self.search_options)
         self.cut += sum(hypotheses[0].cut for hypotheses in results)
         return [to_prediction(self.target, hypotheses, self.search_options) for hypotheses in results]
+
+    @torch.no_grad()
+    def attention(self, encoded: Encoded, *, length: int = 60) -> tuple[list[str], Tensor] | None:
+        """The text that is written for one example by taking the best symbol each time, and what is looked at for it.
+
+        Args:
+            encoded: of one example.
+            length: most symbols, the end counted.
+
+        Returns:
+            The U symbols, the end as `</s>`, and (U, T) the weights of the encoded steps at each; None without
+            attention.
+        """
+        if self.decoder.attention is None:
+            return None
+        source, state = self.decoder.begin(encoded)
+        symbol = torch.full((1, 1), START, device=encoded.steps.device)
+        symbols: list[str] = []
+        rows: list[Tensor] = []
+        for _ in range(length):
+            readout, state, weights = self.decoder.step(source, state, symbol)
+            assert weights is not None
+            symbol = self.decoder.logits(readout).argmax(dim=-1)
+            rows.append(weights[0, 0])
+            symbols.append("</s>" if int(symbol) == END else self.target.decode(symbol[0].cpu().numpy()))
+            if int(symbol) == END:
+                break
+        return symbols, torch.stack(rows)
 
     def write(self, encoded: Encoded, **options: Any) -> list[str]:
         """Texts drawn at random; see `draw`."""

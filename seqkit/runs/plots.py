@@ -1,101 +1,188 @@
-"""Pictures for TensorBoard, drawn with Pillow (which TensorBoard requires)."""
+"""The pictures of a run: confusions, curves, calibration, scores by length, maps of numbers.
+
+Each function returns (height, width, 3) uint8, at a size that can be read on a card of TensorBoard without opening it.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Sequence
-from typing import TypeAlias
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
+from seqkit.analysis import Calibration, Confusion, Curve, LengthHistogram, LengthScore
+from seqkit.runs.canvas import (
+    BLACK,
+    BLUE,
+    BLUES,
+    CYCLE,
+    DIVERGING,
+    GREY,
+    INFERNO,
+    LIGHT,
+    ORANGE,
+    RED,
+    WHITE,
+    Axis,
+    Canvas,
+    Chart,
+    Color,
+    Pixels,
+    heading_width,
+    label_text,
+    number_text,
+    text_width,
+    write_heading,
+)
 
 MAX_CLASSES = 40
 """More classes than this cannot be read on a screen: the most frequent ones stay, the others are merged."""
 
-OTHER = "(others)"
-
-_WHITE, _BLACK, _GREY, _LIGHT_GREY, _BLUE = (
-    (255, 255, 255),
-    (20, 20, 20),
-    (120, 120, 120),
-    (225, 225, 225),
-    (8, 64, 129),
-)
+PALE = (158, 202, 225)
 
 
-def draw_confusion(labels: Sequence[str], counts: np.ndarray, *, title: str = "") -> np.ndarray:
-    """A confusion matrix as a picture: the colour of a cell is its share of the row, its text the count.
+def draw_confusion(matrix: Confusion, *, shares: bool, title: str = "") -> Pixels:
+    """A confusion matrix: a cell has the colour of its share of the row, and that share in percent or the count."""
+    matrix = matrix.merged(MAX_CLASSES)
+    correct, total = int(matrix.counts.trace()), int(matrix.counts.sum())
+    names = [label_text(label, number) for number, label in enumerate(matrix.labels)]
+    notes = [
+        f"{correct:,} of {total:,} {matrix.unit} on the diagonal",
+        f"rows true, columns predicted; {'percent of the row' if shares else 'counts'}",
+    ]
+
+    def write(row: int, column: int) -> str:
+        count = int(matrix.counts[row, column])
+        return "" if not count else _percent(matrix.shares[row, column]) if shares else short_count(count)
+
+    return _draw_cells(matrix.shares, names, names, title, notes, BLUES, write)
+
+
+def draw_scores(values: np.ndarray, rows: Sequence[object], columns: Sequence[object], *, title: str = "") -> Pixels:
+    """Positive and negative numbers (R, C), blue and red: scores of transitions between tags. NaN stays grey."""
+    names = [[label_text(label, number) for number, label in enumerate(labels)] for labels in (rows, columns)]
+    most = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+
+    def write(row: int, column: int) -> str:
+        return "" if math.isnan(values[row, column]) else f"{values[row, column]:.1f}"
+
+    notes = ["from the row's to the column's; grey is forbidden", f"dark blue is {most:.2g}, dark red {-most:.2g}"]
+    return _draw_cells(0.5 + values / (2 * most), names[0], names[1], title, notes, DIVERGING, write)
+
+
+def draw_weights(values: np.ndarray, rows: Sequence[object], columns: Sequence[object], *, title: str = "") -> Pixels:
+    """Shares (R, C), 0 to 1, white to blue: weights of attention, a row for each symbol, a column for each step."""
+    names = [[label_text(label, number, 14) for number, label in enumerate(labels)] for labels in (rows, columns)]
+    return _draw_cells(values, names[0], names[1], title, ["a row for each symbol written"], BLUES, lambda *_: "")
+
+
+def draw_map(
+    values: np.ndarray,
+    *,
+    title: str = "",
+    notes: Sequence[str] = (),
+    x: Axis | None = None,
+    y: Axis | None = None,
+    colors: Callable[[np.ndarray], Pixels] = INFERNO,
+    width: int = 560,
+    height: int = 430,
+) -> Pixels:
+    """Numbers (rows, columns) as a map of colours from the least to the largest, the first row at the bottom.
 
     Args:
-        labels: (C,) names of the classes.
-        counts: (C, C), how often the class of the row was predicted as the class of the column.
+        values: such as a spectrogram, (bands, frames); NaN is grey.
         title: the first line above it.
-
-    Returns:
-        (height, width, 3) uint8.
+        notes: lines below the title.
+        x, y: what the columns and rows are; without, they are counted.
+        colors: from 0 to 1 to a colour.
+        width, height: of the picture.
     """
-    counts = np.asarray(counts, dtype=np.int64)
-    if counts.shape != (len(labels), len(labels)):
-        raise ValueError(f"{len(labels)} labels, but counts of shape {counts.shape}")
-    names, counts = _merge_rare([ascii_label(label, number) for number, label in enumerate(labels)], counts)
-    classes, correct, total = len(names), int(counts.trace()), int(counts.sum())
-    cell = max(26, min(64, 640 // max(1, classes)))
-    large, small = _font(14), _font(max(9, min(14, cell // 3)))
-    heading = [title] * bool(title) + [f"{correct:,} of {total:,} right", "row: true, column: predicted"]
-    side = 24 + max((int(large.getlength(name)) for name in names), default=0)
-    top, left = side + 20 * len(heading), side + 24
-    width = max(left + classes * cell + 24, *(int(large.getlength(line)) + 16 for line in heading))
-    picture = Image.new("RGB", (width, top + classes * cell + 24), _WHITE)
-    draw = ImageDraw.Draw(picture)
-    for number, line in enumerate(heading):
-        draw.text((8, 6 + 20 * number), line, _BLACK if number == 0 else _GREY, large)
-    totals = counts.sum(axis=1)
-    for row in range(classes):
-        y = top + row * cell
-        draw.text((left - 8, y + cell // 2), names[row], _BLACK, large, anchor="rm")
-        for column in range(classes):
-            x, count = left + column * cell, int(counts[row, column])
-            share = count / totals[row] if totals[row] else 0.0
-            draw.rectangle((x, y, x + cell - 1, y + cell - 1), _shade(share), outline=_LIGHT_GREY)
-            if count:
-                # In a large enough cell, the share is below the count.
-                text = _short_count(count) + (f"\n{100 * share:.0f}%" if cell >= 48 else "")
-                color = _WHITE if share > 0.5 else _BLACK
-                draw.text((x + cell // 2, y + cell // 2), text, color, small, anchor="mm", align="center")
-        draw.rectangle((left + row * cell, y, left + row * cell + cell - 1, y + cell - 1), None, outline=_GREY)
-    for column, name in enumerate(names):
-        _draw_vertical(picture, name, large, x=left + column * cell + cell // 2, bottom=top - 8)
-    return np.asarray(picture)
+    rows, columns = values.shape
+    chart = Chart(title, x or Axis("", 0, columns), y or Axis("", 0, rows), notes=notes, width=width, height=height)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    shares = (values - low) / ((high - low) or 1.0)
+    chart.canvas.paste(colors(shares)[::-1], chart.left, chart.top, chart.right, chart.bottom)
+    return chart.canvas.pixels()
 
 
-def ascii_label(label: object, number: int, limit: int = 18) -> str:
-    """The label without accents, shortened; `#3` if it is in another script.
-
-    The font that comes with Pillow has ASCII only, and the fonts of the system are not the same everywhere.
-    """
-    text = " ".join(str(label).split()) or "''"
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    if not (plain.isascii() and plain.isprintable()):
-        return f"#{number}"
-    return plain if len(plain) <= limit else plain[: limit - 2] + ".."
-
-
-def _merge_rare(names: list[str], counts: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Names and counts of at most MAX_CLASSES classes, in their order; the rarest are added up in one."""
-    if len(names) <= MAX_CLASSES:
-        return names, counts
-    support = counts.sum(axis=1) + counts.sum(axis=0)
-    keep = np.sort(np.argsort(-support, kind="stable")[: MAX_CLASSES - 1])
-    group = np.full(len(names), MAX_CLASSES - 1)
-    group[keep] = np.arange(MAX_CLASSES - 1)
-    merged = np.zeros((MAX_CLASSES, MAX_CLASSES), dtype=counts.dtype)
-    np.add.at(merged, (group[:, None], group[None, :]), counts)
-    return [*(names[index] for index in keep), OTHER], merged
+def draw_curves(curves: Sequence[Curve], *, roc: bool, title: str = "") -> Pixels:
+    """Precision-recall or ROC curves, with what chance gives as a dashed line."""
+    names = ("false positive rate", "true positive rate") if roc else ("recall", "precision")
+    chart = Chart(title, Axis(names[0]), Axis(names[1]), height=450)
+    base = curves[0].base if len(curves) == 1 and not roc else 0.0
+    chart.canvas.dashed(chart.place(0.0, base), chart.place(1.0, 1.0 if roc else base))
+    shown = []
+    for number, (curve, color) in enumerate(zip(curves, CYCLE, strict=False)):
+        if roc:
+            chart.line(curve.x, curve.y, color)
+        else:  # precision between two thresholds is not between theirs: the area is one of steps
+            chart.line(np.repeat(curve.x, 2)[1:], np.repeat(curve.y, 2)[:-1], color)
+        shown.append((f"{label_text(curve.label, number)}  {curve.area:.3f}", color))
+    chart.legend(shown, right=roc, low=True)
+    return chart.canvas.pixels()
 
 
-def _short_count(count: int) -> str:
+def draw_calibration(result: Calibration, *, title: str = "") -> Pixels:
+    """A reliability diagram: the accuracy of predictions by their confidence, and how many have which."""
+    notes = [
+        f"expected calibration error {result.error:.3f}; {int(result.counts.sum()):,} {result.unit}",
+        "below the line: too confident; a pale bar is the share of the predictions",
+    ]
+    chart = Chart(title, Axis("confidence"), Axis("share that is right"), notes=notes, height=460)
+    total = max(1, int(result.counts.sum()))
+    for low, high, count in zip(result.edges[:-1], result.edges[1:], result.counts, strict=True):
+        chart.bar(low, high, count / total, PALE)
+    chart.canvas.dashed(chart.place(0.0, 0.0), chart.place(1.0, 1.0))
+    filled = result.counts > 0
+    chart.line(result.confidence[filled], result.accuracy[filled], BLUE)
+    for x, y, count in zip(result.confidence[filled], result.accuracy[filled], result.counts[filled], strict=True):
+        # A bin of a handful says little, and its dot is small.
+        chart.canvas.dot(*chart.place(x, y), BLUE, radius=2.0 + 3.0 * min(1.0, count / 30))
+    return chart.canvas.pixels()
+
+
+def draw_score_by_length(groups: Sequence[LengthScore], name: str, *, unit: str = "steps", title: str = "") -> Pixels:
+    """A score of examples grouped by their length, and how many are in each group."""
+    scores = [group.score for group in groups if math.isfinite(group.score)]
+    low, high = min([*scores, math.inf]), max([*scores, -math.inf])
+    is_share = not scores or (low >= 0.0 and high <= 1.0)
+    y = Axis(name, 0.0, 1.0) if is_share else Axis(name, min(0.0, low), high * 1.05 or 1.0)
+    notes = ["examples of about the same length; dots of few examples are small"]
+    longest = max((group.high for group in groups), default=1)
+    chart = Chart(title, Axis(f"length in {unit}", 0, longest * 1.02), y, notes=notes)
+    points = [((group.low + group.high) / 2, group) for group in groups if math.isfinite(group.score)]
+    chart.line([x for x, _ in points], [group.score for _, group in points], BLUE)
+    for middle, group in points:
+        x, at = chart.place(middle, group.score)
+        (left, _), (right, _) = chart.place(group.low, 0.0), chart.place(group.high, 0.0)
+        chart.canvas.line([(left, at), (right, at)], PALE, width=3)
+        chart.canvas.dot(x, at, BLUE, radius=2.0 + 3.0 * min(1.0, group.count / 30))
+        above = at - 8 if at > chart.top + 24 else at + 22
+        chart.canvas.text(x, above, number_text(round(group.score, 3)), size=12, anchor="ms")
+    return chart.canvas.pixels()
+
+
+def draw_lengths(histogram: LengthHistogram, *, unit: str = "steps", title: str = "") -> Pixels:
+    """How many inputs have which length, and where they are cut."""
+    total = int(histogram.counts.sum())
+    cut = "none is cut"
+    if histogram.limit is not None:
+        cut = f"{histogram.longer:,} ({_percent(histogram.longer / max(1, total))} %) are cut at {histogram.limit:,}"
+    notes = [f"{total:,} examples; {cut}"]
+    high = float(histogram.edges[-1])
+    top = float(histogram.counts.max(initial=1)) * 1.05
+    chart = Chart(title, Axis(f"length in {unit}", 0.0, high), Axis("examples", 0.0, top), notes=notes)
+    for low, upper, count in zip(histogram.edges[:-1], histogram.edges[1:], histogram.counts, strict=True):
+        is_cut = histogram.limit is not None and histogram.longer and upper > histogram.limit
+        if count:
+            chart.bar(max(0.0, low), upper, count, ORANGE if is_cut else BLUE)
+    if histogram.limit is not None and histogram.limit < high:
+        chart.canvas.dashed(chart.place(histogram.limit + 0.5, 0.0), chart.place(histogram.limit + 0.5, top), RED)
+    return chart.canvas.pixels()
+
+
+def short_count(count: int) -> str:
     """At most four characters: 812, 8.1k, 81k, 8.1M."""
     for limit, unit in ((1, ""), (1000, "k"), (1_000_000, "M"), (1_000_000_000, "G")):
         value = count / limit
@@ -104,19 +191,48 @@ def _short_count(count: int) -> str:
     raise AssertionError("unreachable")
 
 
-def _shade(share: float) -> tuple[int, int, int]:
-    """The colour of a share: white for 0, dark blue for 1."""
-    red, green, blue = (round(white + (blue - white) * share) for white, blue in zip(_WHITE, _BLUE, strict=True))
-    return red, green, blue
+def _percent(share: float) -> str:
+    """Whole percent; 0.4 where that would hide that there is some."""
+    percent = 100.0 * share
+    return f"{percent:.0f}" if percent >= 0.95 else "<1" if percent < 0.05 else f"{percent:.1f}"
 
 
-def _draw_vertical(picture: Image.Image, text: str, font: Font, *, x: int, bottom: int) -> None:
-    """Draw text that reads from bottom to top, centred on x."""
-    strip = Image.new("L", (max(1, int(font.getlength(text)) + 2), 20), 0)
-    ImageDraw.Draw(strip).text((0, 10), text, 255, font, anchor="lm")
-    rotated = strip.rotate(90, expand=True)
-    picture.paste(_BLACK, (x - rotated.width // 2, bottom - rotated.height), rotated)
+def _draw_cells(
+    shares: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    notes: Sequence[str],
+    colors: Callable[[np.ndarray], Pixels],
+    write: Callable[[int, int], str],
+) -> Pixels:
+    """A table of coloured cells with names: `shares` (R, C) gives the colours, `write` the text of a cell."""
+    cell = max(20, min(64, 560 // max(1, len(rows), len(columns))))
+    size, name_size = max(9, min(17, cell // 3 + 1)), max(11, min(15, cell - 6))
+    left = 18.0 + max((text_width(name, name_size) for name in rows), default=0.0)
+    above = 20.0 + max((text_width(name, name_size) for name in columns), default=0.0)
+    width = max(math.ceil(left) + cell * len(columns) + 14, heading_width(title, notes))
+    heading = 12 + 20 * (1 + len(notes))
+    canvas = Canvas(width, heading + math.ceil(above) + cell * len(rows) + 14)
+    top = write_heading(canvas, title, notes) + above
+    pixels = colors(np.asarray(shares, dtype=np.float64).reshape(len(rows), len(columns)))
+    for row, name in enumerate(rows):
+        y = top + row * cell
+        canvas.text(left - 8, y + cell / 2, name, size=name_size, anchor="rm")
+        for column in range(len(columns)):
+            x = left + column * cell
+            red, green, blue = (int(channel) for channel in pixels[row, column])
+            canvas.box(x, y, x + cell, y + cell, (red, green, blue), LIGHT)
+            if cell >= 20 and (text := write(row, column)):
+                canvas.text(
+                    x + cell / 2, y + cell / 2, text, size=size, color=_text_color(red, green, blue), anchor="mm"
+                )
+    for column, name in enumerate(columns):
+        canvas.vertical(left + (column + 0.5) * cell, top - 8, name, size=name_size)
+    canvas.box(left, top, left + cell * len(columns), top + cell * len(rows), None, GREY)
+    return canvas.pixels()
 
 
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)
+def _text_color(red: int, green: int, blue: int) -> Color:
+    """Black or white, whichever is read better on this colour."""
+    return WHITE if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else BLACK

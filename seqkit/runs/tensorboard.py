@@ -8,13 +8,16 @@ another.
 from __future__ import annotations
 
 import html
+import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+import wave
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import summary as _summary
@@ -22,7 +25,7 @@ from torch.utils.tensorboard import summary as _summary
 from seqkit.errors import printable
 from seqkit.io import atomic
 from seqkit.io.redact import scrub_urls
-from seqkit.runs import event_files, plots
+from seqkit.runs import event_files
 from seqkit.runs.board_series import EVALUATED, add_derived, series_of
 
 summaries: Any = _summary  # its functions have no types
@@ -32,6 +35,18 @@ MAX_VALUES = 1_000_000
 
 MAX_ROWS = 200
 """A table has at most this many rows."""
+
+
+class Marked(NamedTuple):
+    """A cell of a table, some of whose words are printed in bold.
+
+    Attributes:
+        words: they have a space between them.
+        strong: which of them are in bold.
+    """
+
+    words: Sequence[str]
+    strong: Collection[int]
 
 
 REPEATS = 6
@@ -163,15 +178,36 @@ class Board:
         self.text(tag, "\n".join("| " + " | ".join(line) + " |" for line in lines), step)
 
     def picture(self, tag: str, pixels: np.ndarray, step: int) -> None:
-        """(height, width, 3) uint8."""
-        self._root.add(step, summaries.image(tag, pixels, dataformats="HWC"))
+        """(height, width, 3) uint8, kept with at most 256 colours, which is a third of the size."""
+        stream = io.BytesIO()
+        image = Image.fromarray(pixels)
+        image.quantize(256, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+        encoded = Summary.Image(
+            height=image.height, width=image.width, colorspace=3, encoded_image_string=stream.getvalue()
+        )
+        self._root.add(step, Summary(value=[Summary.Value(tag=tag, image=encoded)]))
 
-    def confusion(self, tag: str, labels: Sequence[str], counts: np.ndarray, step: int) -> None:
-        """(C,) labels and (C, C) counts, rows true, columns predicted: see `seqkit.runs.plots.draw_confusion`."""
-        self.picture(tag, plots.draw_confusion(labels, counts, title=f"{tag}, step {step:,}"), step)
-        numbered = [(n, label) for n, label in enumerate(labels) if plots.ascii_label(label, n) == f"#{n}" != label]
-        if numbered:
-            self.table(f"{tag}/classes", ["class", "label"], [(f"#{n}", label) for n, label in numbered])
+    def audio(self, tag: str, samples: np.ndarray, rate: int, step: int) -> None:
+        """(N,) samples within -1 to 1, `rate` of them a second, kept with 16 bits each."""
+        stream = io.BytesIO()
+        with wave.open(stream, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            file.writeframes(np.clip(np.rint(samples * 32767.0), -32768, 32767).astype("<i2").tobytes())
+        sound = Summary.Audio(
+            sample_rate=float(rate),
+            num_channels=1,
+            length_frames=len(samples),
+            encoded_audio_string=stream.getvalue(),
+            content_type="audio/wav",
+        )
+        self._root.add(step, Summary(value=[Summary.Value(tag=tag, audio=sound)]))
+
+    def last_step(self, start: str) -> int:
+        """The last step of any text, picture or sound whose tag begins so; -1 if there is none."""
+        start = printable(start)
+        return max((step for tag, step in self._root.last_steps.items() if tag.startswith(start)), default=-1)
 
     def histograms(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """A histogram of each tensor; values that are not finite are left out."""
@@ -259,6 +295,15 @@ def _hparam(value: object) -> float | str:
 
 def _cell(value: object, limit: int = 200) -> str:
     """A value as text without any meaning in Markdown or HTML."""
+    if isinstance(value, Marked):
+        words, space = [], 2 * limit
+        for number, word in enumerate(value.words):
+            space -= len(word) + 1
+            if space < 0:
+                words.append("…")
+                break
+            words.append(f"<strong>{_cell(word)}</strong>" if number in value.strong else _cell(word))
+        return " ".join(words)
     text = " ".join(str(value).split())
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return re.sub(r"[\\`*_\[\]|~]", lambda match: f"&#{ord(match.group())};", html.escape(text))

@@ -1,25 +1,19 @@
-"""What a run shows on TensorBoard beside its numbers: the recipe, sample predictions, confusion matrices."""
+"""What a run shows on TensorBoard beside its numbers, and when: the recipe, samples, pictures, histograms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from seqkit.analysis import describe_difference, errors_first
 from seqkit.data.task_data import TaskData
 from seqkit.inference.evaluate import EvaluationResult
-from seqkit.metrics import confusion
 from seqkit.model import Model
 from seqkit.optim.gradients import gradient_values
 from seqkit.runs.tensorboard import Board, chart_layout
-
-SAMPLES = 20
-"""Rows of the table of sample predictions."""
-MAX_CLASSES = 40
-"""Most classes for which a confusion matrix is readable."""
+from seqkit.training.board_pictures import draw_model, draw_result, show_clips, show_lengths
+from seqkit.training.board_samples import show_samples, show_writing
 
 
 def introduce(
@@ -30,6 +24,7 @@ def introduce(
     board.hparams(hyperparameters)
     charts = chart_layout({name: model.head(name).loss_name for name in data})
     for name, task_data in data.items():
+        show_lengths(board, task_data)
         if task_data.task.metric is None:  # the loss is the score, and is on the chart beside it
             del charts[name]["scores"]
     board.layout(charts)
@@ -61,43 +56,39 @@ def show_final_scores(board: Board, step: int, best_step: int, scores: Mapping[s
     board.finish()
 
 
-def show_result(board: Board, step: int, data: TaskData, split: str, result: EvaluationResult) -> None:
-    """A table of sample predictions, errors first, and for labels the confusion matrix of an evaluation."""
-    if not result.predictions:
+def show_evaluation(
+    board: Board, step: int, model: Model, data: TaskData, split: str, result: EvaluationResult, *, is_best: bool
+) -> None:
+    """Beside the numbers of an evaluation: sample predictions, what a language model writes, and pictures.
+
+    They are written where they are due, see `is_due`. What is due at a step does not depend on resuming.
+
+    Args:
+        is_best: whether it is the best evaluation so far, the only ones that have pictures.
+    """
+    show_writing(board, step, model, data)
+    if not result.predictions or data.target.derived:
         return
-    rows = _sample_rows(data, split, result)
-    board.table(
-        f"{data.name}/{split}/samples", ["id", "input", "target", "prediction", "confidence", "difference"], rows, step
-    )
-    labels = getattr(data.target, "labels", None)
-    if labels is None or data.target.ragged or len(labels) > MAX_CLASSES or not isinstance(result.targets[0], str):
+    if is_due(board, f"{data.name}/{split}/samples", step, growth=1.1):
+        show_samples(board, step, data, split, result)
+    if is_best and is_due(board, f"pictures/{data.name}/{split}/", step, growth=2.0):
+        draw_result(board, step, data, split, result)
+        draw_model(board, step, model, data, split, result)
+
+
+def show_final_evaluation(
+    board: Board, best_step: int, model: Model, data: TaskData, split: str, result: EvaluationResult
+) -> None:
+    """Samples, pictures and sounds of the best checkpoint on a split."""
+    if not result.predictions or data.target.derived:  # what follows from the input is no answer to look at
         return
-    # A task's `finish` may have turned labels into something else, which has no place in the matrix.
-    if set(labels).issuperset([*result.targets, *(prediction.value for prediction in result.predictions)]):
-        matrix = confusion(result.targets, result.predictions, labels)
-        board.confusion(f"{data.name}/{split}/confusion", list(labels), matrix, step)
+    show_samples(board, best_step, data, split, result)
+    show_clips(board, best_step, data, split, result)
+    if board.last_step(f"pictures/{data.name}/{split}/score") < best_step:
+        draw_result(board, best_step, data, split, result)
+        draw_model(board, best_step, model, data, split, result)
 
 
-def _sample_rows(data: TaskData, split: str, result: EvaluationResult) -> list[list[str]]:
-    """A row for each of the examples that teach most: id, input, target, prediction, confidence, and what differs."""
-    stored = data.splits[split]
-    # An example may be stored in several windows; its first one is shown.
-    first_row = {int(example): row for row, example in reversed(list(enumerate(stored.origin)))}
-    rows = []
-    for number in errors_first(result.predictions, result.targets):
-        if number not in first_row:
-            continue
-        prediction, target = result.predictions[number], result.targets[number]
-        shown_input = _shorten(data.input.decode(stored.x[first_row[number]]))
-        confidence = "" if prediction.confidence is None else f"{np.mean(prediction.confidence):.2f}"
-        difference = _shorten(describe_difference(target, prediction.value))
-        row = [result.ids[number], shown_input, _shorten(target), _shorten(prediction.value), confidence, difference]
-        rows.append(row)
-        if len(rows) == SAMPLES:
-            break
-    return rows
-
-
-def _shorten(value: Any) -> str:
-    text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return text if len(text) <= 120 else text[:119] + "…"
+def is_due(board: Board, tag: str, step: int, *, growth: float) -> bool:
+    """Whether a step is at least `growth` times the last one that has a tag that begins so."""
+    return step >= growth * board.last_step(tag)

@@ -12,7 +12,7 @@ from seqkit.inference.evaluate import EvaluationResult, evaluate
 from seqkit.metrics import is_better, lower_is_better, score_name
 from seqkit.runs.board_series import BEST
 from seqkit.runtime.random_state import preserve_random_state
-from seqkit.training.board_views import show_result
+from seqkit.training.board_views import show_evaluation
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.state import TrainingState
 
@@ -43,6 +43,10 @@ def validate(
                 for name, task_data in data.items()
             }
             record_validation(counters, data, results, run, progress)
+            is_best = counters.best_step == counters.step
+            for name, result in results.items():
+                split = selection_split(data[name])
+                show_evaluation(run.board, counters.step, state.model, data[name], split, result, is_best=is_best)
             counters.due = False
     if not counters.due:
         counters.ended = state.is_last_step or state.is_out_of_patience
@@ -86,8 +90,6 @@ def record_validation(
     log_values(run, counters.step, counters.epoch, scores)
     if counters.best_step == counters.step:
         run.board.scalars(counters.step, scores, run=BEST)
-    for name, result in results.items():
-        show_result(run.board, counters.step, data[name], selection_split(data[name]), result)
     mark = "  best so far" if counters.best_step == counters.step else ""
     shown = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
     line = f"step {counters.step:,}  epoch {counters.epoch}  {shown}{mark}"

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from seqkit.analysis import Confusion
 from seqkit.cli import main
 from seqkit.errors import DataError, Problem, SeqkitError, printable
 from seqkit.inference.predictions_file import csv_lines, json_lines, prediction_record
 from seqkit.readers import numbered
 from seqkit.runs import event_files
+from seqkit.runs.plots import draw_confusion
 from seqkit.runs.progress import Progress
 from seqkit.runs.tensorboard import Board
 from seqkit.types import Prediction
@@ -95,7 +97,8 @@ def test_tags_of_tensorboard_are_quoted_with_escapes(name: str, tmp_path: Path) 
     for _ in range(2):  # what is there already is known by its tag
         board.scalars(1, {f"{odd}/dev/{odd}": 1.0, f"{odd}/train/{odd}": 2.0})
         board.table(f"{odd}/samples", ["id"], [[odd]], 1)
-        board.confusion(f"{odd}/confusion", [odd, "b"], np.eye(2, dtype=np.int64), 1)
+        matrix = Confusion((odd, "b"), np.eye(2, dtype=np.int64), "examples")
+        board.picture(f"{odd}/confusion", draw_confusion(matrix, shares=True, title=odd), 1)
     board.hparams({odd: odd})
     board.layout({odd: {odd: [odd]}})
     board.close()

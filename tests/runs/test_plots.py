@@ -1,48 +1,48 @@
-"""The confusion matrix as a picture: its colours and numbers, and its size."""
+"""Pictures: their colours and numbers, their size, and labels of any script."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from seqkit.runs import plots
+from seqkit import analysis
+from seqkit.runs import canvas, plots
+from seqkit.types import Prediction
+
+
+def confusion(counts: list[list[int]] | np.ndarray, labels: list[str] | None = None) -> analysis.Confusion:
+    matrix = np.asarray(counts)
+    return analysis.Confusion(tuple(labels or [f"c{n}" for n in range(len(matrix))]), matrix, "examples")
+
+
+def colors_of(pixels: np.ndarray) -> set[tuple[int, ...]]:
+    return set(map(tuple, pixels.reshape(-1, 3).tolist()))
 
 
 def test_colour_is_the_share_of_the_row() -> None:
-    counts = np.array([[1000, 0, 0], [0, 3, 1], [0, 0, 0]])
-    pixels = plots.draw_confusion(["a", "b", "c"], counts).astype(int)
-    side = 24 + int(plots._font(14).getlength("a"))
-    top, left, cell = side + 40, side + 24, 64
-
-    def background(row: int, column: int) -> tuple[int, ...]:
-        return tuple(pixels[top + row * cell + 4, left + column * cell + 4])
-
-    assert background(0, 0) == plots._BLUE
-    assert background(0, 1) == (255, 255, 255)
-    assert background(2, 2) == (255, 255, 255), "a class without examples is not divided by"
-    assert background(1, 1) == plots._shade(0.75)
-    assert background(1, 2) == plots._shade(0.25)
+    pixels = plots.draw_confusion(confusion([[1000, 0, 0], [0, 3, 1], [0, 0, 0]]), shares=True)
+    shown = colors_of(pixels)
+    for share in (0.0, 0.25, 0.75, 1.0):
+        assert tuple(canvas.BLUES(np.array(share)).tolist()) in shown
+    assert tuple(canvas.BLUES(np.array(0.5)).tolist()) not in shown
 
 
-@pytest.mark.parametrize("classes", [0, 1, 2, 40, 41, 300])
+def test_shares_and_counts_are_two_pictures_of_the_same_colours() -> None:
+    matrix = confusion(np.eye(8, dtype=int) * 700 + 5)
+    shares, counts = (plots.draw_confusion(matrix, shares=is_share) for is_share in (True, False))
+    assert shares.shape == counts.shape
+    assert (shares != counts).any()
+    assert (shares != counts).mean() < 0.05, "only the texts differ"
+
+
+@pytest.mark.parametrize("classes", [0, 1, 2, 40, 41, 90])
 def test_any_number_of_classes_can_be_drawn(classes: int) -> None:
     counts = np.random.default_rng(0).integers(0, 10**7, (classes, classes))
-    pixels = plots.draw_confusion([f"class {number}" for number in range(classes)], counts)
+    pixels = plots.draw_confusion(confusion(counts), shares=False)
     assert pixels.dtype == np.uint8
     assert max(pixels.shape) < 1400
-
-
-def test_rare_classes_are_added_up() -> None:
-    counts = np.ones((100, 100), dtype=int)
-    counts[np.arange(39), np.arange(39)] = 50
-    names, merged = plots._merge_rare([f"c{number}" for number in range(100)], counts)
-    assert len(names) == plots.MAX_CLASSES == 40
-    assert names == [*(f"c{number}" for number in range(39)), "(others)"]
-    assert merged.sum() == counts.sum()
-    assert merged[39, 39] == 61 * 61
-    assert merged[0, 39] == 61
-    with pytest.raises(ValueError, match="3 labels, but counts of shape"):
-        plots.draw_confusion(["a", "b", "c"], np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,89 @@ def test_rare_classes_are_added_up() -> None:
     ],
 )
 def test_counts_fit_into_a_cell(count: int, shown: str) -> None:
-    assert plots._short_count(count) == shown
+    assert plots.short_count(count) == shown
+
+
+@pytest.mark.parametrize(("share", "shown"), [(1.0, "100"), (0.126, "13"), (0.004, "0.4"), (0.0004, "<1")])
+def test_a_small_share_is_not_shown_as_none(share: float, shown: str) -> None:
+    assert plots._percent(share) == shown
+
+
+def test_labels_are_shown_as_far_as_a_font_has_their_letters() -> None:
+    assert canvas.label_text("negative", 0) == "negative"
+    assert canvas.label_text("a\nb  c", 0) == "a b c"
+    assert canvas.label_text("", 0) == "''"
+    assert len(canvas.label_text("x" * 100, 0)) == 18
+    for label in ("Português", "русский", "日本語", "\U0001f600", "\x1b[31m"):
+        shown = canvas.label_text(label, 7)
+        assert shown == "#7" or canvas.can_draw(shown)
+    assert canvas.label_text("\U000f0000", 7) == "#7"
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 1.0), (0.0, 0.03), (-5.0, 7.0), (0.0, 123456.0), (0.2, 0.21), (3.0, 3.0)]
+)
+def test_ticks_are_round_and_within_the_axis(low: float, high: float) -> None:
+    ticks = canvas.Axis("x", low, high).ticks()
+    assert 1 <= len(ticks) <= 7
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+    assert all(len(canvas.number_text(tick)) <= 6 for tick in ticks)
+
+
+def predictions() -> tuple[list[Prediction], list[str]]:
+    rng = np.random.default_rng(0)
+    probabilities = rng.random(300)
+    targets = ["y" if rng.random() < p else "n" for p in probabilities]
+    return [
+        Prediction("y" if p >= 0.5 else "n", max(p, 1 - p), {"n": 1 - p, "y": p}) for p in probabilities.tolist()
+    ], targets
+
+
+def draw_curves(*, roc: bool) -> np.ndarray:
+    find = analysis.roc_curves if roc else analysis.precision_recall_curves
+    return plots.draw_curves(find(*predictions()), roc=roc, title="t")
+
+
+def draw_calibration() -> np.ndarray:
+    result = analysis.calibration(*predictions())
+    assert result is not None
+    return plots.draw_calibration(result)
+
+
+def draw_score_by_length(score: float) -> np.ndarray:
+    groups = [analysis.LengthScore(1, 4, 90, score), analysis.LengthScore(5, 5, 1, float("nan"))]
+    return plots.draw_score_by_length([*groups, analysis.LengthScore(6, 40, 3, score / 2)], "score")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: draw_curves(roc=True),
+        lambda: draw_curves(roc=False),
+        draw_calibration,
+        lambda: draw_score_by_length(0.7),
+        lambda: draw_score_by_length(38.5),
+        lambda: plots.draw_lengths(analysis.length_histogram([1, 2, 2, 9, 30], 9)),
+        lambda: plots.draw_lengths(analysis.length_histogram([7])),
+        lambda: plots.draw_scores(np.array([[1.0, np.nan], [-2.0, 0.0]]), ["a", "b"], ["a", "b"]),
+        lambda: plots.draw_weights(np.eye(3, 5), list("abc"), list("defgh")),
+        lambda: plots.draw_map(np.arange(12.0).reshape(3, 4)),
+        lambda: plots.draw_map(np.full((2, 2), np.nan)),
+    ],
+)
+def test_every_picture_can_be_read_on_a_card(draw: Callable[[], np.ndarray]) -> None:
+    pixels = draw()
+    height, width, channels = pixels.shape
+    assert channels == 3
+    assert pixels.dtype == np.uint8
+    assert 150 <= width <= 700
+    assert 150 <= height <= 700
+    assert len(colors_of(pixels)) > 3
+
+
+def test_a_map_has_its_first_row_at_the_bottom() -> None:
+    pixels = plots.draw_map(np.array([[0.0, 0.0], [1.0, 1.0]]), colors=canvas.BLUES)
+    middle = pixels[:, pixels.shape[1] // 2]
+    dark = [n for n, color in enumerate(middle.tolist()) if color == list(canvas.BLUES(np.array(1.0)))]
+    assert dark
+    assert max(dark) < 0.65 * len(middle)

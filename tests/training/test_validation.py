@@ -17,7 +17,6 @@ def evaluate_in_turn(
     best: str, evaluations: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch, counters: TrainingCounters
 ) -> TrainingCounters:
     """The counters after evaluations with these (score, loss), at steps 1, 2, 3, ..."""
-    monkeypatch.setattr(validation, "show_result", lambda *arguments: None)
     monkeypatch.setattr(validation, "log_values", lambda *arguments: None)
     data: Any = {"mood": SimpleNamespace(name="mood", splits={"dev": None}, task=SimpleNamespace(best=best))}
     board = SimpleNamespace(scalars=lambda step, values, run=None: None)

@@ -1,0 +1,174 @@
+"""The pictures of a run on TensorBoard, and when they are drawn.
+
+Those of an evaluation are drawn at evaluations that are the best so far, each at twice the step of the one before or
+later, so that there are few however long a run is; and once for the best checkpoint, on dev and on test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqkit import analysis
+from seqkit.data.task_data import TaskData
+from seqkit.inference.evaluate import EvaluationResult
+from seqkit.metrics import score_name
+from seqkit.model import Model
+from seqkit.runs import plots
+from seqkit.runs.canvas import Axis
+from seqkit.runs.tensorboard import Board
+
+SENTENCES = 3
+"""Examples with a map of attention."""
+CLIPS = 3
+"""Clips that can be heard and seen."""
+CLIP_SECONDS = 8.0
+"""Of a longer clip the beginning is kept."""
+MAP_STEPS = 60
+"""Attention to more input steps than this cannot be read."""
+
+
+def show_lengths(board: Board, data: TaskData) -> None:
+    """How long the inputs of train are, and where they are cut."""
+    stored = data.splits["train"]
+    if not len(stored) or data.task.window is not None or stored.x.offsets is None:
+        return
+    report = stored.report
+    lengths, cut = input_lengths(data, "train"), report.cut_examples
+    histogram = analysis.length_histogram(lengths, report.limit if cut else None, longer=cut)
+    title = f"{data.name}, train: lengths"
+    board.picture(
+        f"pictures/{data.name}/train/lengths", plots.draw_lengths(histogram, unit=unit_of(data), title=title), 0
+    )
+
+
+def input_lengths(data: TaskData, split: str) -> NDArray[np.int64]:
+    """(n,) steps of each example's input; those of its windows are added up."""
+    stored = data.splits[split]
+    return np.bincount(np.asarray(stored.origin), weights=stored.x.lengths).astype(np.int64)
+
+
+def unit_of(data: TaskData) -> str:
+    """What a step of the input is called."""
+    return data.input.unit
+
+
+def draw_result(board: Board, step: int, data: TaskData, split: str, result: EvaluationResult) -> None:
+    """Confusion, precision-recall and ROC curves, reliability and score by length, as far as the predictions allow."""
+    predictions, targets = result.predictions, result.targets
+    if not predictions:
+        return
+    name, group = f"{data.name}, {split}, step {step:,}", f"pictures/{data.name}/{split}"
+    labels = None if data.target.ragged else getattr(data.target, "labels", None)
+    matrix = analysis.find_confusion(predictions, targets, labels)
+    if matrix is not None and matrix.counts.any():
+        for is_share, kind in ((True, "percent"), (False, "counts")):
+            board.picture(f"{group}/confusion, {kind}", plots.draw_confusion(matrix, shares=is_share, title=name), step)
+    for is_roc, kind in ((False, "precision and recall"), (True, "ROC")):
+        find = analysis.roc_curves if is_roc else analysis.precision_recall_curves
+        if curves := find(predictions, targets):
+            board.picture(f"{group}/{kind}", plots.draw_curves(curves, roc=is_roc, title=f"{name}: {kind}"), step)
+    if (reliability := analysis.calibration(predictions, targets)) is not None:
+        board.picture(f"{group}/reliability", plots.draw_calibration(reliability, title=f"{name}: reliability"), step)
+    _draw_score_by_length(board, f"{group}/score by length", step, data, split, result, name)
+
+
+def _draw_score_by_length(
+    board: Board, tag: str, step: int, data: TaskData, split: str, result: EvaluationResult, name: str
+) -> None:
+    score = score_name(data.task.best)
+    if data.task.metric is None or data.splits[split].x.offsets is None:
+        return
+    lengths = input_lengths(data, split)
+    if len(lengths) != len(result.predictions):
+        return
+    if score not in result.scores or score in ("loss", "nats"):
+        score = next((other for other in result.scores if other not in ("loss", "nats")), score)
+    groups = analysis.score_by_length(lengths.tolist(), result.predictions, result.targets, data.task.metric, score)
+    if len(groups) > 1 and any(np.isfinite(group.score) for group in groups):
+        title = f"{name}: {score} by length"
+        board.picture(tag, plots.draw_score_by_length(groups, score, unit=unit_of(data), title=title), step)
+
+
+def draw_model(board: Board, step: int, model: Model, data: TaskData, split: str, result: EvaluationResult) -> None:
+    """What a head shows of itself: transitions of a CRF, attention for the examples that teach most."""
+    from seqkit.heads.linear_chain_crf import LinearChainCRF
+    from seqkit.heads.seq2seq import Seq2Seq
+
+    head = model.head(data.name)
+    if isinstance(head, LinearChainCRF):
+        labels = list(head.target.labels)
+        if len(labels) < plots.MAX_CLASSES:
+            title = f"{data.name}, step {step:,}: transitions"
+            scores = head.transition_scores().numpy()
+            pixels = plots.draw_scores(scores, [*labels, "(start)"], [*labels, "(end)"], title=title)
+            board.picture(f"pictures/{data.name}/transitions", pixels, step)
+    if isinstance(head, Seq2Seq):
+        for place, number in enumerate(analysis.errors_first(result.predictions, result.targets)[:SENTENCES], start=1):
+            if (shown := _attention(model, head, data, split, number)) is not None:
+                title = f"{result.ids[number]}, step {step:,}"
+                board.picture(
+                    f"pictures/{data.name}/{split}/attention {place}", plots.draw_weights(*shown, title=title), step
+                )
+
+
+@torch.inference_mode()
+def _attention(
+    model: Model, head: Any, data: TaskData, split: str, number: int
+) -> tuple[np.ndarray, Sequence[str], Sequence[str]] | None:
+    """The weights (U, T) of an example, the symbols that were written, and its input steps."""
+    stored = data.splits[split]
+    row = int(np.searchsorted(np.asarray(stored.origin), number))
+    was_training = model.training
+    model.eval()
+    batch = data.batch(split, np.array([row])).to(model.device)
+    shown = head.attention(model.encode(data.name, batch), length=MAP_STEPS)
+    model.train(was_training)
+    if shown is None or shown[1].shape[1] > MAP_STEPS:
+        return None
+    symbols, weights = shown
+    steps = weights.shape[1]
+    x = stored.x[row]
+    names = (
+        [str(data.input.decode(x[t : t + 1])) for t in range(len(x))] if len(x) == steps else list(range(1, steps + 1))
+    )
+    return weights.float().cpu().numpy(), symbols, [str(name) for name in names]
+
+
+def show_clips(board: Board, step: int, data: TaskData, split: str, result: EvaluationResult) -> None:
+    """The worst clips, to be heard and seen, where the input is sound."""
+    rate, stored = data.input.sample_rate, data.splits[split]
+    if rate is None or not result.predictions:
+        return
+    for place, number in enumerate(analysis.errors_first(result.predictions, result.targets)[:CLIPS], start=1):
+        row = int(np.searchsorted(np.asarray(stored.origin), number))
+        samples = np.asarray(data.input.decode(stored.x[row]))[: int(CLIP_SECONDS * rate)]
+        tag = f"{data.name}/{split}/worst clip {place}"
+        notes = [f"true: {result.targets[number]}", f"predicted: {result.predictions[number].value}"]
+        seconds = len(samples) / rate
+        pixels = plots.draw_map(
+            spectrogram(samples, rate),
+            title=result.ids[number],
+            notes=[note if len(note) <= 70 else note[:69] + "…" for note in notes],
+            x=Axis("seconds", 0.0, seconds),
+            y=Axis("kHz", 0.0, rate / 2000),
+        )
+        board.picture(f"pictures/{tag}", pixels, step)
+        board.audio(tag, samples, rate, step)
+
+
+def spectrogram(samples: np.ndarray, rate: int, *, range_db: float = 80.0) -> np.ndarray:
+    """(N,) samples -> (frequencies, frames) energies in dB, those of 25 ms each 10 ms, low frequencies first.
+
+    What is more than `range_db` below the loudest is as if it were just that.
+    """
+    window, hop = max(2, rate // 40), max(1, rate // 100)
+    padded = np.pad(samples.astype(np.float64), (0, max(0, window - len(samples))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)) ** 2
+    energies = 10.0 * np.log10(np.maximum(power, 1e-12)).T
+    return np.asarray(np.maximum(energies, energies.max() - range_db))
