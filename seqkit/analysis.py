@@ -275,7 +275,7 @@ def _one_against_rest(
     if not predictions or not isinstance(predictions[0].scores, Mapping):
         return []
     labels, is_set = list(predictions[0].scores), isinstance(targets[0], list | tuple)
-    if not all(_is_distribution(prediction.scores, labels) for prediction in predictions):
+    if not all(_is_distribution(prediction.scores) and list(prediction.scores) == labels for prediction in predictions):
         return []  # details of another kind: the spans of a tagger
     if len(labels) == 2 and not is_set:
         labels = labels[1:]
@@ -288,10 +288,9 @@ def _one_against_rest(
     return sorted(rows, key=lambda row: -int(row[1].sum()))[:limit]
 
 
-def _is_distribution(scores: Any, labels: Sequence[str]) -> bool:
-    """Whether there is a number for each of these labels."""
-    is_complete = isinstance(scores, Mapping) and list(scores) == list(labels)
-    return is_complete and all(isinstance(_last(value), int | float) for value in scores.values())
+def _is_distribution(scores: Any) -> bool:
+    """Whether these are probabilities of labels."""
+    return isinstance(scores, Mapping) and all(isinstance(_last(value), int | float) for value in scores.values())
 
 
 def _last(value: Any) -> Any:
@@ -443,13 +442,13 @@ def describe_difference(target: Any, prediction: Any) -> str:
 
 
 def _is_labels(predictions: Sequence[Prediction], targets: Sequence[Any]) -> bool:
-    """Whether the answers are single labels: texts that occur often, rather than sentences."""
-    if not all(isinstance(target, str) for target in targets):
-        return False
-    if not all(isinstance(prediction.value, str) for prediction in predictions):
-        return False
-    # Labels come with the probability of each; a transcript has none.
-    return isinstance(predictions[0].scores, Mapping)
+    """Whether the answers are single labels: texts with the probability of each, which sentences do not have."""
+    return all(isinstance(target, str) for target in targets) and all(
+        isinstance(prediction.value, str)
+        and _is_distribution(prediction.scores)
+        and prediction.value in prediction.scores
+        for prediction in predictions
+    )
 
 
 def _is_tags(predictions: Sequence[Prediction], targets: Sequence[Any]) -> bool:

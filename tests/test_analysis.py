@@ -60,6 +60,11 @@ def test_what_is_no_class_has_no_confusion(targets: list[Any]) -> None:
     assert analysis.find_confusion(predictions, targets) is None
 
 
+def test_texts_have_no_confusion_whatever_their_details() -> None:
+    predictions = [Prediction("one", 0.5, {"alignment": [0, 1, 1]}), Prediction("two", 0.5, {"alignment": [0, 0, 2]})]
+    assert analysis.find_confusion(predictions, ["one", "one"]) is None
+
+
 def test_sets_of_labels_have_no_confusion_even_if_they_are_as_long_as_the_true_ones() -> None:
     predictions = [Prediction(["a"], 0.5, {"a": 0.8, "b": 0.2})]
     assert analysis.find_confusion(predictions, [["b"]]) is None

@@ -27,6 +27,13 @@ NAMES = {
 """Numbers about training as a whole, with the names that their charts have."""
 
 
+UNCHANGED = ("time", "resources", "per layer")
+"""Groups whose metrics are tags as they are."""
+
+ALL_SHOWN = 1000
+"""So many logs have a point each; after that, one of two, then one of four, ..."""
+
+
 class Series(NamedTuple):
     """A curve: `run` is a subfolder of `tb/`, `tag` the chart's name."""
 
@@ -44,12 +51,22 @@ def series_of(metric: str) -> Series:
     if metric in NAMES:
         return Series(TRAIN, f"training/{NAMES[metric]}")
     group, _, rest = metric.partition("/")
-    if group == "time":
+    if group in UNCHANGED:
         return Series(TRAIN, metric)
     split, _, score = rest.partition("/")
     if split in (TRAIN, DEV, TEST) and score:
         return Series(split, f"{'per class' if '.' in score else 'learning'}/{group}/{score}")
     return Series(TRAIN, f"training/{metric.replace('/', ' ')}")
+
+
+def is_shown(step: int, log_every: int) -> bool:
+    """Whether a logged step has points on TensorBoard.
+
+    The first thousand logs have, and then 500 of those between each step and twice that step, so that the files of a
+    run of days stay small. A chart shows a thousand points at most.
+    """
+    number = step // log_every
+    return number < ALL_SHOWN or number % 2 ** ((2 * number // ALL_SHOWN).bit_length() - 1) == 0
 
 
 def add_derived(values: Mapping[str, float]) -> dict[str, float]:

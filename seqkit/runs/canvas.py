@@ -210,7 +210,7 @@ def number_text(value: float) -> str:
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             return f"{value / (1e3 if unit == 'k' else limit):.3g}{unit}"
-    return f"{value:.3g}" if value else "0"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if value else "0"
 
 
 def label_text(label: object, number: int, limit: int = 18) -> str:

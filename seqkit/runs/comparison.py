@@ -25,8 +25,8 @@ from seqkit.io.cache import sha256_of
 from seqkit.runs import checkpoint, event_files
 from seqkit.types import JSON
 
-TIMING_PREFIX = "time"
-"""Names of timings begin with this: `time`, `time/tokens_per_s`."""
+MEASURED_PREFIXES = ("time", "resources/")
+"""Names of what is measured anew in each run begin with these: `time`, `time/tokens_per_s`."""
 
 
 _CODE_FILES = {"plugins.json", "MANIFEST.json"}
@@ -188,7 +188,7 @@ def _read_metrics(path: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         row = json.loads(line) if line else {}
         for name, value in row.items():
-            if name in ("step", "epoch") or name.startswith(TIMING_PREFIX):
+            if name in ("step", "epoch") or name.startswith(MEASURED_PREFIXES):
                 continue
             key = (row["step"], name)
             if key in metrics:
@@ -207,7 +207,7 @@ def _read_points(folder: Path) -> tuple[dict[tuple[int, str], JSON], list[str]]:
             for value in event.summary.value:
                 key = (event.step, prefix + value.tag)
                 counts[key] += 1
-                if not value.tag.startswith(TIMING_PREFIX):
+                if not value.tag.startswith(MEASURED_PREFIXES):
                     points[key] = value.simple_value if value.HasField("simple_value") else _hash_point(value)
                 if value.HasField("image"):  # how letters look depends on the fonts of the system
                     points[key] = "a picture"

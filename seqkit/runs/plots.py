@@ -153,13 +153,15 @@ def draw_score_by_length(groups: Sequence[LengthScore], name: str, *, unit: str 
     chart = Chart(title, Axis(f"length in {unit}", 0, longest * 1.02), y, notes=notes)
     points = [((group.low + group.high) / 2, group) for group in groups if math.isfinite(group.score)]
     chart.line([x for x, _ in points], [group.score for _, group in points], BLUE)
+    written = -math.inf
     for middle, group in points:
         x, at = chart.place(middle, group.score)
         (left, _), (right, _) = chart.place(group.low, 0.0), chart.place(group.high, 0.0)
         chart.canvas.line([(left, at), (right, at)], PALE, width=3)
         chart.canvas.dot(x, at, BLUE, radius=2.0 + 3.0 * min(1.0, group.count / 30))
-        above = at - 8 if at > chart.top + 24 else at + 22
-        chart.canvas.text(x, above, number_text(round(group.score, 3)), size=12, anchor="ms")
+        if x - written > 44:  # no number over another
+            above, written = at - 8 if at > chart.top + 24 else at + 22, x
+            chart.canvas.text(x, above, number_text(round(group.score, 3)), size=12, anchor="ms")
     return chart.canvas.pixels()
 
 

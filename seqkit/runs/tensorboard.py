@@ -49,6 +49,9 @@ class Marked(NamedTuple):
     strong: Collection[int]
 
 
+MANY = 100
+"""Of more evaluations than this, each is written once."""
+
 REPEATS = 6
 """An evaluation is written at this many consecutive steps, of which the last is its own.
 
@@ -159,7 +162,9 @@ class Board:
             events = self._run(series.run)
             first = step
             if series.run in EVALUATED:
-                first = max(step - REPEATS, events.last_steps.get(series.tag, -1)) + 1
+                last = events.last_steps.get(series.tag, -1)
+                is_one_of_many = step - last < step / MANY  # then smoothing does no harm
+                first = step if is_one_of_many else max(step - REPEATS, last) + 1
             for repeated in range(first, step + 1):
                 events.add(repeated, summaries.scalar(series.tag, float(value)))
 

@@ -28,3 +28,12 @@ def peak_memory() -> int:
     """The most bytes of memory that this process has held at once (its resident set)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def process_memory() -> int:
+    """Bytes of memory that this process holds (its resident set); the most that it has held, where that is unknown."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_memory()
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -24,6 +24,8 @@ from seqkit.runs.tensorboard import Board
 
 SENTENCES = 3
 """Examples with a map of attention."""
+MAP_SYMBOLS = 40
+"""Most symbols of an output that are shown."""
 CLIPS = 3
 """Clips that can be heard and seen."""
 CLIP_SECONDS = 8.0
@@ -126,7 +128,7 @@ def _attention(
     was_training = model.training
     model.eval()
     batch = data.batch(split, np.array([row])).to(model.device)
-    shown = head.attention(model.encode(data.name, batch), length=MAP_STEPS)
+    shown = head.attention(model.encode(data.name, batch), length=MAP_SYMBOLS)
     model.train(was_training)
     if shown is None or shown[1].shape[1] > MAP_STEPS:
         return None

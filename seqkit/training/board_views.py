@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
-
 from seqkit.data.task_data import TaskData
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.model import Model
-from seqkit.optim.gradients import gradient_values
 from seqkit.runs.tensorboard import Board, chart_layout
 from seqkit.training.board_pictures import draw_model, draw_result, show_clips, show_lengths
 from seqkit.training.board_samples import show_samples, show_writing
@@ -28,17 +25,6 @@ def introduce(
         if task_data.task.metric is None:  # the loss is the score, and is on the chart beside it
             del charts[name]["scores"]
     board.layout(charts)
-
-
-def weights_and_gradients(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors for histograms: `weights/<name>` and `gradients/<name>` of each parameter, with slashes for dots."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in module.named_parameters():
-        tag = name.replace(".", "/")
-        tensors[f"weights/{tag}"] = parameter.detach()
-        if parameter.grad is not None:
-            tensors[f"gradients/{tag}"] = gradient_values(parameter.grad.detach())
-    return tensors
 
 
 def show_final_scores(board: Board, step: int, best_step: int, scores: Mapping[str, float]) -> None:

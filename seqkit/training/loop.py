@@ -19,8 +19,8 @@ from seqkit.optim.gradients import clear_gradients, clip_gradients, global_norm
 from seqkit.runs import checkpoint
 from seqkit.settings import TrainSettings
 from seqkit.training import nonfinite
-from seqkit.training.board_views import weights_and_gradients
 from seqkit.training.counters import TrainingCounters
+from seqkit.training.layer_statistics import LayerStatistics, weights_and_gradients
 from seqkit.training.nonfinite_source import nonfinite_gradients
 from seqkit.training.recovery import recover
 from seqkit.training.state import PlanStart, TrainingState
@@ -83,7 +83,7 @@ def train(
         validate(state, data, run, progress, stop)
         state.save(run)
         _stop_if_requested(state, run, stop)
-    throughput = Throughput()
+    throughput, layers = Throughput(model.device), LayerStatistics(model, settings.log_every)
     while not state.counters.ended:
         plan = EpochPlan(data, settings, seed=seed, epoch=state.counters.epoch)
         monitor = nonfinite.NonFiniteMonitor(model.device)
@@ -91,8 +91,9 @@ def train(
         # The counter `turn` says how many steps of this epoch are done: a resumed run starts in the middle.
         for task, batches in plan.batches_from(state.counters.turn, model.device):
             # Forward and backward.
+            throughput.begin(is_measured=(state.counters.step + 1) % settings.log_every == 0)
             lr = state.set_learning_rate()
-            result = forward_backward(state, data[task], batches, run.log)
+            result = forward_backward(state, data[task], batches, run.log, throughput.mark)
             gradients = mean_gradients(state, result)
             norm = global_norm(gradients)
 
@@ -103,9 +104,11 @@ def train(
                 record.bad_gradients = nonfinite_gradients(model)
                 clear_gradients(state.parameters)
             else:
+                layers.before_step(state.counters.step + 1)
                 clip_gradients(gradients, settings.clip, norm)
                 state.scaler.step(state.optimizer)
                 state.scaler.update()
+                throughput.mark("optimiser")
 
             # Count.
             state.loss_sums.add(task, result.loss, result.count, record.is_finite)
@@ -127,8 +130,7 @@ def train(
                 values = state.loss_sums.take_means() | {"lr": lr} | state.counters.failures()
                 values |= {"grad/norm": float(norm)} if not failed else {}
                 progress.note(values)
-                epochs = state.counters.epoch + state.counters.turn / len(plan)
-                log_values(run, state.counters.step, epochs, values | throughput.lap(state.counters))
+                _log(state, run, values | throughput.lap(state.counters), len(plan), layers, throughput)
             if epoch_ended and settings.histograms:
                 run.board.histograms(state.counters.step, weights_and_gradients(model))
             clear_gradients(state.parameters)
@@ -140,9 +142,25 @@ def train(
             if state.is_save_due or rolled_back or stop.requested:
                 state.save(run)
             _stop_if_requested(state, run, stop)
+            throughput.end()
             if state.counters.ended or epoch_ended or rolled_back:
                 break
     return state.counters
+
+
+def _log(
+    state: TrainingState,
+    run: Run,
+    values: dict[str, float],
+    turns: int,
+    layers: LayerStatistics,
+    throughput: Throughput,
+) -> None:
+    """Write numbers of this step, in an epoch of so many turns; TensorBoard has more of them."""
+    counters = state.counters
+    log_values(run, counters.step, counters.epoch + counters.turn / turns, values, on_board=state.is_shown)
+    if state.is_shown:
+        run.board.scalars(counters.step, layers.after_step() | throughput.resources())
 
 
 def _stop_if_requested(state: TrainingState, run: Run, stop: Interrupts) -> None:

@@ -26,7 +26,7 @@ from seqkit.io import atomic
 from seqkit.model import Model
 from seqkit.optim.optimizers import build_optimizer
 from seqkit.optim.schedules import SCHEDULES, Schedule
-from seqkit.runs import checkpoint, state_tree
+from seqkit.runs import board_series, checkpoint, state_tree
 from seqkit.runtime import random_state
 from seqkit.runtime.precision import Autocast, precision
 from seqkit.settings import TrainSettings
@@ -264,6 +264,11 @@ class TrainingState:
     @property
     def is_log_due(self) -> bool:
         return self._is_multiple(self.settings.log_every) or self.is_last_step
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether TensorBoard shows a log of this step: of very many, it shows fewer and fewer."""
+        return self.is_last_step or board_series.is_shown(self.counters.step, self.settings.log_every)
 
     @property
     def is_validation_due(self) -> bool:

@@ -44,7 +44,11 @@ class StepResult:
 
 
 def forward_backward(
-    state: TrainingState, data: TaskData, batches: Sequence[Batch], tell: Callable[[str], object]
+    state: TrainingState,
+    data: TaskData,
+    batches: Sequence[Batch],
+    tell: Callable[[str], object],
+    mark: Callable[[str], object] = lambda phase: None,
 ) -> StepResult:
     """Loss and backward of the batches of one step, all of one task; the gradients are left in the model.
 
@@ -53,13 +57,14 @@ def forward_backward(
 
     Args:
         tell: gets a sentence if memory was short.
+        mark: told when `forward` and `backward` are over, each time.
 
     Raises:
         RunError: a single example does not fit.
     """
     with DRAWING:
         return out_of_memory.run_in_parts(
-            lambda budget: _forward_backward_within(budget, state, data, batches),
+            lambda budget: _forward_backward_within(budget, state, data, batches, mark),
             data.name,
             state.counters.fits,
             tell,
@@ -77,7 +82,11 @@ def mean_gradients(state: TrainingState, result: StepResult) -> list[Tensor]:
 
 
 def _forward_backward_within(
-    budget: int | None, state: TrainingState, data: TaskData, batches: Sequence[Batch]
+    budget: int | None,
+    state: TrainingState,
+    data: TaskData,
+    batches: Sequence[Batch],
+    mark: Callable[[str], object],
 ) -> StepResult:
     """Forward and backward with at most `budget` padded steps at once.
 
@@ -109,8 +118,10 @@ def _forward_backward_within(
                 counts.append(count)
                 if loss.device.type == "cpu" and not math.isfinite(loss.item()):
                     return StepResult(losses[-1], counts[-1], None, with_states, budget, is_mean=True)
+                mark("forward")
                 scale = data.weight * (1.0 / count.clamp(min=1) if is_mean else 1.0)
                 state.scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
+                mark("backward")
                 if data.task.window is not None:
                     after.append(tuple(tensor.detach() for tensor in encoded.state))
         carried = out_of_memory.concat_states(after) if after else None

@@ -97,7 +97,12 @@ def record_validation(
     progress.say(line)
 
 
-def log_values(run: Run, step: int, epoch: float, values: Mapping[str, float]) -> None:
-    """Write the same numbers to metrics.jsonl and to TensorBoard, which has the epoch as a curve of its own."""
+def log_values(run: Run, step: int, epoch: float, values: Mapping[str, float], *, on_board: bool = True) -> None:
+    """Write numbers to metrics.jsonl and the same to TensorBoard, which has the epoch as a curve of its own.
+
+    Args:
+        on_board: False: they are not among the logs that TensorBoard shows, which are fewer in long runs.
+    """
     run.log_metrics(step, values, epoch=epoch)
-    run.board.scalars(step, {**values, "epoch": epoch})
+    if on_board:
+        run.board.scalars(step, {**values, "epoch": epoch})

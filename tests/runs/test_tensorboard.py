@@ -26,7 +26,7 @@ from seqkit.errors import RunError
 from seqkit.runs import event_files, plots
 from seqkit.runs.board_series import series_of
 from seqkit.runs.tensorboard import Board, Marked, chart_layout
-from seqkit.training.board_views import weights_and_gradients
+from seqkit.training.layer_statistics import weights_and_gradients
 
 
 def read(folder: Path) -> EventAccumulator:
