@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from seqkit.fields import Label as Label
     from seqkit.fields import Labels as Labels
     from seqkit.fields import Next as Next
+    from seqkit.fields import NextValues as NextValues
+    from seqkit.fields import Scaling as Scaling
+    from seqkit.fields import StepValues as StepValues
     from seqkit.fields import Tags as Tags
     from seqkit.fields import Text as Text
     from seqkit.fields import Tokens as Tokens

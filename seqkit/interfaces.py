@@ -46,6 +46,8 @@ class Batch:
         y_lengths: (B,) int64 on the CPU for a ragged target, else None.
         carry: True if each row continues the same row of the previous batch (truncated back-propagation through time).
         ids: one id an example, for error messages.
+        extra: further tensors (B, ...) by name. `offset` and `divisor`, (B, C): what was subtracted from the rows of
+            each sequence, and what they were then divided by (`Scaling`).
     """
 
     x: Tensor
@@ -54,6 +56,7 @@ class Batch:
     y_lengths: Tensor | None = None
     carry: bool = False
     ids: Sequence[str] = field(default_factory=tuple)
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -74,7 +77,8 @@ class Batch:
         if self.x.device == torch.device(device):
             return self
         y = None if self.y is None else self.y.to(device, non_blocking=True)
-        return replace(self, x=self.x.to(device, non_blocking=True), y=y)
+        extra = {name: tensor.to(device, non_blocking=True) for name, tensor in self.extra.items()}
+        return replace(self, x=self.x.to(device, non_blocking=True), y=y, extra=extra)
 
     def take(self, rows: Sequence[int]) -> Self:
         """These rows, in this order, with the same padding."""
@@ -86,6 +90,7 @@ class Batch:
             y=None if self.y is None else self.y[index],
             y_lengths=None if self.y_lengths is None else self.y_lengths[index],
             ids=[self.ids[row] for row in index] if self.ids else (),
+            extra={name: tensor[index] for name, tensor in self.extra.items()},
         )
 
     def trimmed(self) -> Self:
@@ -98,7 +103,8 @@ class Batch:
     def pin(self) -> Self:
         """The same batch in page-locked memory, from which a GPU copies asynchronously."""
         y = None if self.y is None else self.y.pin_memory()
-        return replace(self, x=self.x.pin_memory(), y=y)
+        extra = {name: tensor.pin_memory() for name, tensor in self.extra.items()}
+        return replace(self, x=self.x.pin_memory(), y=y, extra=extra)
 
 
 @dataclass

@@ -404,7 +404,7 @@ def _step(model: Model, name: str, batch: Batch, *, seed: int) -> None:
 
 def _artificial_tasks() -> Iterator[Task]:
     """A small task for each kind of target, about strings of four letters."""
-    from seqkit.fields import Label, Labels, Next, Tags, Text, Tokens, Values
+    from seqkit.fields import Label, Labels, Next, NextValues, Scaling, StepValues, Tags, Text, Tokens, Values, Vectors
 
     targets: dict[Field, Any] = {
         Label(): lambda text: text[0],
@@ -413,6 +413,8 @@ def _artificial_tasks() -> Iterator[Task]:
         Next(): lambda text: None,
         Text("characters"): lambda text: text[::2],
         Values(): lambda text: float(text.count("a")),
+        StepValues(): lambda text: [float(text[: step + 1].count("a")) for step in range(len(text))],
+        NextValues(2, history=6, shortest=1, stride=5): lambda text: None,
     }
     for target, answer in targets.items():
 
@@ -421,7 +423,16 @@ def _artificial_tasks() -> Iterator[Task]:
                 text = "".join("abcd"[(number * 7 + k * k * (number % 3 + 1)) % 4] for k in range(1 + number % 9))
                 yield Example(text, answer(text), f"{split}:{number}")
 
-        yield Task(read=read, input=Tokens("characters"), target=target, head="", best="loss", metric=None)
+        if not isinstance(target, NextValues):
+            yield Task(read=read, input=Tokens("characters"), target=target, head="", best="loss", metric=None)
+            continue
+
+        def read_series(split: str) -> Iterator[Example]:
+            for number in range(10):
+                yield Example([[float((k * (number + 2)) % 7), k / 9] for k in range(12)], None, f"{split}:{number}")
+
+        vectors = Vectors(2, standardise=True, scaling=Scaling("mean", "deviation"))
+        yield Task(read=read_series, input=vectors, target=target, head="", best="loss", metric=None)
 
 
 def _equal(left: Any, right: Any) -> bool:

@@ -34,7 +34,7 @@ def evaluation_batches(data: TaskData, split: str, batch: int | None = None) -> 
     for index in sampler.batch_sorted(lengths, **budget):
         index = index[np.argsort(-lengths[index], kind="stable")]
         examples = data.batch(split, index)
-        if data.target.derived and examples.x.shape[1] > EVALUATION_WINDOW:
+        if data.reads_symbols and examples.x.shape[1] > EVALUATION_WINDOW:
             yield index, list(_windows(examples))
         else:
             yield index, [examples]

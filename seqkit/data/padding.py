@@ -33,7 +33,7 @@ def pad_rows(
         return _to_batch_type(data[index])[:, None], np.ones(len(index), dtype=np.int64)
     offsets = np.asarray(column.offsets)
     starts = offsets.take(index)
-    lengths = offsets.take(index + 1) - starts
+    lengths = (offsets.take(index + 1) if column.stops is None else column.stops.take(index)) - starts
     longest = int(lengths.max())
     width = max(longest, steps, like[1] if like is not None and np.array_equal(like[0], lengths) else 0)
     times = np.arange(longest)

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from seqkit.data.padding import next_step, pad_rows, to_tensor
 from seqkit.data.store import SelectedIds, Split
+from seqkit.data.windows import UNLABELLED, cut_windows, next_rows, scale_rows
 from seqkit.errors import DataError, Problem
+from seqkit.fields import NextValues, Vectors
 from seqkit.interfaces import Batch
 from seqkit.types import Example, Field, Index, Task
 
@@ -25,7 +28,7 @@ class TaskData:
         task: how its examples are read and scored.
         input: the fitted input field.
         target: the fitted target field.
-        splits: by name.
+        splits: by name. Where the next values of a series are predicted, an example is a window of it.
         weight: what its loss is multiplied by in a joint recipe.
         content: what the data were: the files with their hashes, and the key of the store. JSON.
 
@@ -42,13 +45,21 @@ class TaskData:
     content: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.task.window is not None and not self.target.derived:
-            raise TypeError(f"task {self.name}: a window is for next-step targets, not {type(self.target).__name__}")
+        if self.task.window is not None and not self.reads_symbols:
+            raise TypeError(f"task {self.name}: a window is for next-symbol targets, not {type(self.target).__name__}")
+        if isinstance(self.target, NextValues):
+            splits = {name: cut_windows(split, name, self.target) for name, split in self.splits.items()}
+            object.__setattr__(self, "splits", splits)
+
+    @property
+    def reads_symbols(self) -> bool:
+        """Whether the target is the next symbol of the input."""
+        return self.target.derived and not isinstance(self.target, NextValues)
 
     @property
     def _adds_end(self) -> bool:
         """Whether a sequence has one more step in a batch than in the store: a complete next-step one has, its end."""
-        return self.target.derived and self.task.window is None
+        return self.reads_symbols and self.task.window is None
 
     def lengths(self, split: str, index: Index | None = None) -> Index:
         """(n,) steps that each stored example has in a batch; with `index` (B,), only of those examples."""
@@ -62,19 +73,27 @@ class TaskData:
         stored = self.splits[split]
         ids = SelectedIds(stored.ids, index)
         x, lengths = pad_rows(stored.x, index, steps - self._adds_end)
-        if self.target.derived:
+        if self.reads_symbols:
             return next_step(x, lengths, ids, complete=self._adds_end)
-        y, y_lengths = None, None
+        y, y_lengths, extra = None, None, dict[str, torch.Tensor]()
+        if isinstance(self.target, NextValues):
+            y = next_rows(stored.x, index, self.target.horizon) if split != UNLABELLED else None
+        if isinstance(self.input, Vectors) and self.input.scaling is not None:
+            x, y, extra = scale_rows(self.input.scaling, x, lengths, y)
         if stored.y is not None and stored.y.offsets is None:
             y = to_tensor(stored.y.data[index])
         elif stored.y is not None:
             # Targets with one row a step become as wide as the input. Others are padded to the longest of them only.
             padded, target_lengths = pad_rows(stored.y, index, like=(lengths, x.shape[1]))
             y, y_lengths = torch.from_numpy(padded), torch.from_numpy(target_lengths)
-        return Batch(torch.from_numpy(x), torch.from_numpy(lengths), y, y_lengths, ids=ids)
+        return Batch(torch.from_numpy(x), torch.from_numpy(lengths), y, y_lengths, ids=ids, extra=extra)
 
     def targets(self, split: str) -> list[Any]:
         """The true target of each stored example, decoded. Raises TypeError for a target that is not stored."""
+        if isinstance(self.target, NextValues):
+            x = self.splits[split].x
+            rows = (next_rows(x, np.array([i]), self.target.horizon) for i in range(len(x)))
+            return [self.target.decode(future.numpy()[0]) for future in rows]
         column = self.splits[split].y
         if column is None:
             raise TypeError(f"task {self.name}: a {type(self.target).__name__} target is not stored")

@@ -1,14 +1,15 @@
-"""Numbers: `Values` as targets, `Vectors` as inputs with one row a time step."""
+"""Numbers: `Values`, `StepValues` and `NextValues` as targets, `Vectors` as inputs with one row a time step."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 
+from seqkit.fields.scaling import Scaling
 from seqkit.types import JSON, Field
 
 if TYPE_CHECKING:
@@ -106,16 +107,138 @@ class Values(Field):
 
 @final
 @dataclass(frozen=True)
+class StepValues(Field):
+    """A number, or a fixed count of numbers, for every step of the input: (T, C) float32.
+
+    A value is a list or an array. NaN is a number that is not known: it takes no part in losses.
+
+    Args:
+        width: None: a value is a list of numbers. C: a value is a list of lists of C numbers.
+        standardise: subtract the mean and divide by the standard deviation of the training data; `decode` undoes it.
+    """
+
+    aligned: ClassVar[bool] = True
+    unit = "values"
+
+    width: int | None = None
+    standardise: bool = field(default=True, kw_only=True)
+    scale: Scale | None = field(default=None, kw_only=True, repr=False)
+
+    def fit(self, values: Iterable[Any]) -> Self:
+        if not self.standardise:
+            return self
+        rows = (self._rows(value) for value in values)
+        return replace(self, scale=Scale.fit((row[np.isfinite(row).all(axis=1)] for row in rows), self.size))
+
+    def encode(self, value: Any) -> np.ndarray:
+        """(T, C) float32. Raises ValueError for infinity, anything that is not a number, or a wrong width."""
+        rows = self._rows(value)
+        return _single_precision(_scale(self).standardise(rows) if self.standardise else rows, missing=True)
+
+    def decode(self, array: np.ndarray) -> list[float] | list[list[float]]:
+        """The numbers in the units of the data."""
+        rows = np.asarray(array).reshape(-1, self.size)
+        rows = _scale(self).to_units(rows) if self.standardise else rows.astype(np.float64)
+        numbers: list[Any] = (rows[:, 0] if self.width is None else rows).tolist()
+        return numbers
+
+    @property
+    def size(self) -> int:
+        return 1 if self.width is None else self.width
+
+    def state(self) -> JSON:
+        return _state(self.scale)
+
+    def restore(self, state: JSON) -> Self:
+        return replace(self, scale=_restored_scale(state))
+
+    def _rows(self, value: Any) -> np.ndarray:
+        rows = _numbers(value, missing=True)
+        if rows.size == 0:
+            raise ValueError("is empty")
+        if rows.shape != ((len(rows),) if self.width is None else (len(rows), self.width)):
+            expected = "one number" if self.width is None else f"{self.width} numbers"
+            raise ValueError(f"should have {expected} a step, but has shape {rows.shape}")
+        return rows.reshape(-1, self.size)
+
+
+@final
+@dataclass(frozen=True)
+class NextValues(Field):
+    """The values that come next in the input: its next `horizon` steps. Nothing is stored for it.
+
+    An example is a whole series (`Vectors`); each window of it is an input of its own, of at most `history` steps, with
+    the steps after it as its target. Windows are views of the stored series. For training, the last window ends
+    `horizon` steps before the series, and others every `stride` steps before it; on other splits, at each step.
+    A prediction for a new series is made from its last window.
+
+    Args:
+        horizon: H, the steps that are predicted.
+        history: the most steps of an input.
+        shortest: the fewest, at the beginning of a series; None: `history`, or all of a shorter series.
+        stride: steps from one window to the next in training.
+    """
+
+    derived: ClassVar[bool] = True
+    ragged: ClassVar[bool] = False
+    unit = "values"
+
+    horizon: int = 1
+    history: int = field(default=100, kw_only=True)
+    shortest: int | None = field(default=None, kw_only=True)
+    stride: int = field(default=1, kw_only=True)
+    source: Vectors | None = field(default=None, kw_only=True, repr=False)
+
+    def of(self, source: Field) -> Self:
+        if not isinstance(source, Vectors):
+            raise TypeError(f"the next values of an input are those of Vectors, not of {type(source).__name__}")
+        return replace(self, source=source)
+
+    def encode(self, value: Any) -> np.ndarray:
+        """(H, C) float32, standardised as the input is."""
+        rows = _numbers(value, missing=True).reshape(-1, self.channels)
+        if len(rows) != self.horizon:
+            raise ValueError(f"should have {self.horizon} steps, but has {len(rows)}")
+        source = self._source
+        return _single_precision(_scale(source).standardise(rows) if source.standardise else rows, missing=True)
+
+    def decode(self, array: np.ndarray) -> list[float] | list[list[float]]:
+        """H numbers in the units of the data, or H lists of C numbers."""
+        rows = self._source.decode(np.asarray(array))
+        return [row[0] for row in rows] if self.channels == 1 else rows
+
+    @property
+    def channels(self) -> int:
+        """C, how many values a step has."""
+        return self._source.size
+
+    @property
+    def size(self) -> int:
+        """H x C, how many numbers are predicted."""
+        return self.horizon * self.channels
+
+    @property
+    def _source(self) -> Vectors:
+        if self.source is None:
+            raise RuntimeError("a next-step target needs its input field first: `NextValues(24).of(input)`")
+        return self.source
+
+
+@final
+@dataclass(frozen=True)
 class Vectors(Field):
     """A sequence of vectors, (T, D) float32: sensor channels, precomputed features. A value is a list or an array.
 
     Args:
         width: D, the channels of a step.
         standardise: subtract the mean and divide by the standard deviation of each channel in the training data.
+        scaling: how each sequence is scaled by itself, besides; None: not at all. The rows are stored unscaled, and
+            scaled when a batch is made, so windows of one series are scaled one by one without copies.
     """
 
     width: int
     standardise: bool = field(default=False, kw_only=True)
+    scaling: Scaling | None = field(default=None, kw_only=True)
     scale: Scale | None = field(default=None, kw_only=True, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
@@ -129,7 +252,14 @@ class Vectors(Field):
         return _single_precision(_scale(self).standardise(rows) if self.standardise else rows)
 
     def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        """Raises TypeError for a sequence that is scaled by itself, which needs all of it."""
+        if self.scaling is not None:
+            raise TypeError(f"sequences are scaled by {self.scaling}, which needs all of a sequence")
         return (None, None) if piece is None or len(piece) == 0 else (self.encode(piece), None)
+
+    def describe(self) -> Mapping[str, JSON]:
+        """How each sequence is scaled by itself, where it is."""
+        return {} if self.scaling is None else {"scaling": self.scaling.facts()}
 
     def decode(self, array: np.ndarray) -> list[list[float]]:
         rows = np.asarray(array).reshape(-1, self.width)
@@ -171,8 +301,12 @@ class Vectors(Field):
         return rows
 
 
-def _numbers(value: Any) -> np.ndarray:
-    """The numbers as float64, in the shape of the value. Raises ValueError unless all are finite numbers."""
+def _numbers(value: Any, *, missing: bool = False) -> np.ndarray:
+    """The numbers as float64, in the shape of the value. Raises ValueError unless all are finite numbers.
+
+    Args:
+        missing: NaN is allowed: a number that is not known.
+    """
     try:
         array = np.asarray(value)
     except ValueError:
@@ -180,17 +314,19 @@ def _numbers(value: Any) -> np.ndarray:
     if array.dtype.kind not in "iuf" and array.size:
         raise ValueError(f"should be numbers, but is {'missing' if value is None else repr(value)[:60]}")
     array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"has {array[~np.isfinite(array)][0]}, which is not a finite number")
+    is_wrong = np.isinf(array) if missing else ~np.isfinite(array)
+    if is_wrong.any():
+        raise ValueError(f"has {array[is_wrong][0]}, which is not a finite number")
     return array
 
 
-def _single_precision(array: np.ndarray) -> np.ndarray:
-    """float32. Raises ValueError for a number that is too large for it."""
+def _single_precision(array: np.ndarray, *, missing: bool = False) -> np.ndarray:
+    """float32. Raises ValueError for a number that is too large for it, and for NaN unless it may be missing."""
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
-    if not np.isfinite(single).all():
-        raise ValueError(f"has {array[~np.isfinite(single)][0]}, which is too large for single precision")
+    is_wrong = np.isinf(single) if missing else ~np.isfinite(single)
+    if is_wrong.any():
+        raise ValueError(f"has {array[is_wrong][0]}, which is too large for single precision")
     return single
 
 
@@ -208,7 +344,7 @@ def _blocks(rows: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
         yield np.concatenate(collected)
 
 
-def _scale(field: Values | Vectors) -> Scale:
+def _scale(field: Values | StepValues | Vectors) -> Scale:
     if field.scale is None:
         raise RuntimeError("the field is not fitted yet")
     return field.scale

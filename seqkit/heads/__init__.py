@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seqkit import public_api
-from seqkit.fields import Label, Labels, Next, Tags, Text, Values
+from seqkit.fields import Label, Labels, Next, NextValues, StepValues, Tags, Text, Values
 from seqkit.heads.option_types import (
     Cell,
     DecoderOptions,
@@ -206,7 +206,7 @@ def language(
     )
 
 
-@serves(Values)
+@serves(Values, StepValues, NextValues)
 def regress(
     dim: int,
     target: Field,
@@ -216,18 +216,25 @@ def regress(
     pool: Pool = "last",
     dropout: Share = 0.0,
     loss: RegressionLoss = "mse",
+    every_step: bool = False,
 ) -> Head:
-    """One number, or several, for a whole sequence. Learned in units of the training data's standard deviation.
+    """One number, or several, for a whole sequence, at each step (`StepValues`), or the next ones (`NextValues`).
+
+    They are learned in units of the training data's standard deviation, where the target is standardised.
 
     Args:
         pool: how steps become one vector: the last one, their mean, their maximum, or attention (Yang et al. 2016).
+            Where the target has a number at each step, that of a step is made from the steps up to it; last, from its
+            own encoding, which is the only one that may see later steps.
         dropout: share of the pooled values dropped.
         loss: mse, squared error; mae, absolute error; huber, between the two; gaussian, the negative log-likelihood
             (nats) of a Gaussian whose standard deviation is predicted as well.
+        every_step: for a whole sequence's numbers: learn at each step, as if the sequence ended there, and predict at
+            each step too.
     """
     from seqkit.heads.regression import Regress
 
-    return Regress(dim, target, pool=pool, dropout=dropout, loss=loss)
+    return Regress(dim, target, pool=pool, dropout=dropout, loss=loss, every_step=every_step)
 
 
 @serves(Text)

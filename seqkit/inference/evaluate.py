@@ -162,7 +162,7 @@ def _stitched(
 ) -> tuple[list[Prediction], list[Any], Sequence[str]]:
     """Predictions, targets and ids of whole examples: what was stored in windows is put together again."""
     stored = data.splits[split]
-    targets = [None] * len(stored.x) if data.target.derived else data.targets(split)
+    targets = [None] * len(stored.x) if data.reads_symbols else data.targets(split)
     origin = np.asarray(stored.origin)
     if len(origin) == 0 or origin[-1] + 1 == len(origin):
         return predictions, targets, stored.ids

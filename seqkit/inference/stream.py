@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from seqkit.data.padding import to_tensor
 from seqkit.errors import UsageError
+from seqkit.fields import NextValues
 from seqkit.inference import session as sessions_as_bytes
 from seqkit.inference.session import Session
 from seqkit.interfaces import Batch, Encoded, Head, State
@@ -104,6 +105,7 @@ class Stream:
             raise UsageError(f"a stream has at least one session, not {sessions}")
         self.model, self.name = model.eval(), name
         self.task, self.input, self.target = task_and_fields
+        self._reads_symbols = self.target.derived and not isinstance(self.target, NextValues)
         self.most, self.look_ahead, self.idle, self.on_evict = sessions, look_ahead, idle, on_evict
         self._device = model.device
         self._layer: Any = model.layers[name]
@@ -264,7 +266,7 @@ class Stream:
             self._read(id, piece, session, end=end) for (id, piece), session in zip(pieces.items(), before, strict=True)
         ]
         results = self._advance(jobs, end=end)
-        if end and self.target.derived and self.task.window is None:
+        if end and self._reads_symbols and self.task.window is None:
             results = self._score_end(results)
         answers = self._look_on(results) if not end else [(result.prediction, 0) for result in results]
         new: dict[str, Answer] = {}
@@ -295,7 +297,7 @@ class Stream:
             rows, kept = self._feed(piece, session, end=end)
         except (ValueError, TypeError) as error:
             raise UsageError(f"session {id!r}: the piece {error}") from None
-        if self.target.derived and not session.has_started:
+        if self._reads_symbols and not session.has_started:
             start = np.array([START], dtype=np.int64)
             rows = start if rows is None else np.concatenate([start, rows.astype(np.int64)])
         count = 0 if rows is None else len(rows)

@@ -7,7 +7,7 @@ How depends on the target:
 * `Text`: the loss is the sum of -ln of the probabilities that the head's decoder gives the true symbols, one at a time.
   Without such a decoder, exp(-loss) sums to one over all texts that an input of two steps can have;
 * `Tags`: exp(-loss) sums to one over all taggings of two steps, or over those that the scheme allows;
-* `Values`: for a head that says by `values_loss` which of these it has, the loss is the squared, absolute or Huber
+* `Values`, `StepValues`, `NextValues`: for a head that says by `values_loss` which of these it has, the loss is the squared, absolute or Huber
   error of the predictions, or a Gaussian's likelihood. Any other loss is compared with its own gradient: along it,
   the loss must rise as the gradient says.
 
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from seqkit.errors import DataError
-from seqkit.fields import Label, Labels, Next, Tags, Text, Values
+from seqkit.fields import Label, Labels, Next, NextValues, StepValues, Tags, Text, Values
 from seqkit.interfaces import Batch
 from seqkit.model import Model
 from seqkit.spans import fault
@@ -111,10 +111,10 @@ def reference_loss(model: Model, task: str, batch: Batch) -> ReferenceLoss | Non
         nats_of_symbols = _next_symbol_nats(predictions)
         description = "the sum of the predictions' nats, each times its symbols,"
         return None if nats_of_symbols is None else ReferenceLoss.of_predictions(loss, nats_of_symbols, description)
-    if isinstance(target, Values):
+    if isinstance(target, Values | StepValues | NextValues):
         if head.values_loss is None:
             return rise_along_gradient(model, task, batch)
-        return _declared_error(head.values_loss, target, batch.y, predictions, loss)
+        return _declared_error(head.values_loss, target, batch, predictions, loss)
     return None
 
 
@@ -247,23 +247,24 @@ def rise_along_gradient(model: Model, task: str, batch: Batch) -> ReferenceLoss:
 
 
 def _declared_error(
-    kind: str, target: Any, y: Tensor, predictions: Sequence[Prediction], loss: float
+    kind: str, target: Any, batch: Batch, predictions: Sequence[Prediction], loss: float
 ) -> ReferenceLoss | None:
     """The error that the head says it minimises."""
-    true = y.reshape(len(predictions), -1).double().numpy()
-    try:
-        means = np.stack([_encode(target, prediction.value) for prediction in predictions])
-    except (TypeError, ValueError):
+    numbers = [_numbers_of(target, batch, row, prediction) for row, prediction in enumerate(predictions)]
+    if any(value is None for value in numbers):
         return None
-    errors = means - true
+    true, means = (np.concatenate(side) for side in zip(*(value for value in numbers if value), strict=True))
+    is_known = np.isfinite(true)
+    errors = (means - true)[is_known]
     distances = np.abs(errors)
     sums = {
         "mse": float((errors**2).sum()),
         "mae": float(distances.sum()),
         "huber": float(np.where(distances <= 1.0, 0.5 * errors**2, distances - 0.5).sum()),
     }
-    deviations = _standard_deviations(target, predictions)
+    deviations = _standard_deviations(target, batch, predictions)
     if deviations is not None:
+        deviations = deviations[is_known]
         nats = 0.5 * (math.log(2 * math.pi) + 2 * np.log(deviations) + (errors / deviations) ** 2)
         sums["gaussian"] = float(nats.sum())
     if kind not in sums:
@@ -271,18 +272,47 @@ def _declared_error(
     return ReferenceLoss.of_predictions(loss, sums[kind], _ERROR_DESCRIPTIONS[kind])
 
 
-def _standard_deviations(target: Any, predictions: Sequence[Prediction]) -> np.ndarray | None:
-    """(B, K) in the units in which the head learns; None if the predictions have none."""
+def _numbers_of(target: Any, batch: Batch, row: int, prediction: Prediction) -> tuple[np.ndarray, np.ndarray] | None:
+    """The true numbers of an example and the predicted ones, in the units in which the head learns, flat.
+
+    None if the prediction is no value of the target.
+    """
+    assert batch.y is not None
+    y = batch.y[row] if batch.y_lengths is None else batch.y[row, : int(batch.y_lengths[row])]
+    try:
+        values = [_encode(target, batch, row, value) for value in _values_of(target, prediction)]
+    except (TypeError, ValueError):
+        return None
+    true = np.tile(y.double().numpy().reshape(-1), len(values))
+    return true, np.concatenate(values)
+
+
+def _values_of(target: Any, prediction: Prediction) -> list[Any]:
+    """The values that are compared with the target: one, or one for each step."""
+    scores = prediction.scores
+    if isinstance(target, Values) and isinstance(scores, dict) and "steps" in scores:
+        return list(scores["steps"])
+    return [prediction.value]
+
+
+def _standard_deviations(target: Any, batch: Batch, predictions: Sequence[Prediction]) -> np.ndarray | None:
+    """Flat, in the units in which the head learns; None if the predictions have none."""
     deviations = []
-    for prediction in predictions:
+    for row, prediction in enumerate(predictions):
         if not isinstance(prediction.scores, dict) or "sd" not in prediction.scores:
             return None
-        value, sd = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (prediction.value, prediction.scores["sd"]))
-        above, mean = ((x.tolist() if value.size > 1 else float(x[0])) for x in (value + sd, value))
-        deviations.append(_encode(target, above) - _encode(target, mean))
-    return np.stack(deviations)
+        values, sds = _values_of(target, prediction), prediction.scores["sd"]
+        for value, sd in zip(values, sds if "steps" in prediction.scores else [sds], strict=True):
+            mean = np.asarray(value, dtype=np.float64)
+            above = (mean + np.asarray(sd, dtype=np.float64)).tolist()
+            deviations.append(_encode(target, batch, row, above) - _encode(target, batch, row, value))
+    return np.concatenate(deviations)
 
 
-def _encode(target: Any, value: Any) -> np.ndarray:
+def _encode(target: Any, batch: Batch, row: int, value: Any) -> np.ndarray:
     """(K,) a value as the head learns it."""
-    return np.asarray(target.encode(value), dtype=np.float64).reshape(-1)
+    rows = np.asarray(target.encode(value), dtype=np.float64)
+    if isinstance(target, NextValues) and batch.extra:
+        offset, divisor = (batch.extra[name][row].double().numpy() for name in ("offset", "divisor"))
+        rows = (rows - offset) / divisor
+    return rows.reshape(-1)

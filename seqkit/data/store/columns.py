@@ -15,7 +15,7 @@ import numpy as np
 
 from seqkit.data.store.encode import ArrayKind, EncodedChunk, kind_error
 from seqkit.data.store.report import SplitReport
-from seqkit.fields import Label, Labels, Tags, Text, Tokens, Values, Vectors
+from seqkit.fields import Label, Labels, StepValues, Tags, Text, Tokens, Values, Vectors
 from seqkit.regular_files import open_regular
 from seqkit.types import JSON, Field, Index
 
@@ -40,12 +40,17 @@ class Column:
     Attributes:
         data: (N, ...) the rows of all examples, one after the other.
         offsets: (n + 1,) int64: example i is `data[offsets[i]:offsets[i + 1]]`. None: one row an example.
+        stops: (n,) int64, where examples are windows, which may overlap: example i is `data[offsets[i]:stops[i]]`, and
+            there are n offsets. None: each example ends where the next begins.
     """
 
     data: np.ndarray
     offsets: np.ndarray | None = None
+    stops: np.ndarray | None = None
 
     def __len__(self) -> int:
+        if self.stops is not None:
+            return len(self.stops)
         return len(self.data) if self.offsets is None else len(self.offsets) - 1
 
     def __getitem__(self, i: int) -> np.ndarray:
@@ -56,13 +61,16 @@ class Column:
         i %= count
         if self.offsets is None:
             return np.asarray(self.data[i])
-        return np.asarray(self.data[int(self.offsets[i]) : int(self.offsets[i + 1])])
+        stop = self.offsets[i + 1] if self.stops is None else self.stops[i]
+        return np.asarray(self.data[int(self.offsets[i]) : int(stop)])
 
     @cached_property
     def lengths(self) -> Index:
         """(n,) int64 steps of each example; ones where every example has one row."""
         if self.offsets is None:
             return np.ones(len(self.data), dtype=np.int64)
+        if self.stops is not None:
+            return np.asarray(self.stops - self.offsets)
         return np.diff(self.offsets).astype(np.int64, copy=False)
 
 
@@ -272,7 +280,7 @@ def _check_fields(split: str, x: Column, y: Column | None, fields: tuple[Field, 
             is_small = data.nbytes <= CHECKED_BYTES
             if is_small and len(data) and not 0 <= int(data.min()) <= int(data.max()) < field.size:
                 raise ValueError(f"{split}.{name} has ids of symbols that do not exist")
-        elif isinstance(field, Labels | Values | Vectors) and (
+        elif isinstance(field, Labels | StepValues | Values | Vectors) and (
             data.dtype != np.float32 or data.shape[1:] != (field.size,)
         ):
             raise ValueError(f"{split}.{name} does not hold rows of {field.size} numbers")
