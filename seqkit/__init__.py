@@ -1,8 +1,8 @@
 """Train recurrent sequence models whose answers do not depend on padding, batch, chunking or restart.
 
 The names below are the public API for plugins, together with `seqkit.readers`, `seqkit.reading`, `seqkit.heads`,
-`seqkit.metrics`, `seqkit.nn`, `seqkit.spans` and `seqkit.testing`. They are imported on first use, so that
-`import seqkit` is fast and loads no torch.
+`seqkit.forecasts`, `seqkit.metrics`, `seqkit.nn`, `seqkit.spans` and `seqkit.testing`. They are imported on first use,
+so that `import seqkit` is fast and loads no torch.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from seqkit.types import Positive as Positive
     from seqkit.types import Prediction as Prediction
     from seqkit.types import Probability as Probability
+    from seqkit.types import ScoredExamples as ScoredExamples
     from seqkit.types import Share as Share
     from seqkit.types import Size as Size
     from seqkit.types import Task as Task

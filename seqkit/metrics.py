@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ __all__ = [
     "mcc",
     "r2",
     "rmse",
+    "sees_examples",
     "set_scores",
     "span_f1",
     "spans",
@@ -43,8 +44,23 @@ __all__ = [
     "wer",
 ]
 
-LOWER_IS_BETTER = frozenset({"loss", "nats", "bits", "perplexity", "mse", "rmse", "mae", "wer", "cer", "per", "ter"})
+LOWER_IS_BETTER = frozenset(
+    {"loss", "nats", "bits", "perplexity", "mse", "rmse", "mae", "wer", "cer", "per", "ter"}
+    | {"smape", "mase", "rmsse", "owa", "crps"}
+)
 """Scores of which lower is better. Of all others higher is better, unless a task says `min:` or `max:`."""
+
+F = TypeVar("F", bound=Callable[..., Mapping[str, float]])
+
+
+def sees_examples(metric: F) -> F:
+    """Mark a metric that is called with three arguments: predictions, targets, and `ScoredExamples` (ids and inputs).
+
+    For scores that depend on more than a prediction and its target: those of forecasts, which are compared with what
+    the past says, or scores by group, which the ids tell.
+    """
+    vars(metric)["sees_examples"] = True
+    return metric
 
 
 # Which of two scores is better

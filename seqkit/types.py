@@ -93,7 +93,23 @@ class Flaw:
 
 
 Metric: TypeAlias = Callable[[Sequence[Prediction], Sequence[Any]], Mapping[str, float]]
-"""A pure function of predictions and true targets, to named scores."""
+"""A pure function of predictions and true targets, to named scores. One that is marked with
+`seqkit.metrics.sees_examples` has the inputs and ids as its third argument: `ScoredExamples`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredExamples:
+    """What a metric that is marked with `seqkit.metrics.sees_examples` sees of the examples besides their targets.
+
+    Attributes:
+        ids: their ids. That of a window of a series ends in `+960`, the steps of the series before its forecast.
+        inputs: their inputs, as the input field decodes them, on access; of a window, its own steps.
+        split: the name of the split.
+    """
+
+    ids: Sequence[str]
+    inputs: Sequence[Any]
+    split: str
 
 
 class Field(ABC):

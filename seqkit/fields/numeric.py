@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
@@ -168,15 +169,16 @@ class NextValues(Field):
     """The values that come next in the input: its next `horizon` steps. Nothing is stored for it.
 
     An example is a whole series (`Vectors`); each window of it is an input of its own, of at most `history` steps, with
-    the steps after it as its target. Windows are views of the stored series. For training, the last window ends
-    `horizon` steps before the series, and others every `stride` steps before it; on other splits, at each step.
-    A prediction for a new series is made from its last window.
+    the steps after it as its target. Windows are views of the stored series. The last window ends `horizon` steps
+    before the series, and others every `stride` steps before it; for test, at each step (a rolling evaluation). A
+    prediction for a new series is made from its last window.
 
     Args:
         horizon: H, the steps that are predicted.
         history: the most steps of an input.
-        shortest: the fewest, at the beginning of a series; None: `history`, or all of a shorter series.
-        stride: steps from one window to the next in training.
+        shortest: the fewest in training, at the beginning of a series; None: `history`, or all of a shorter series. For
+            dev and test always None: what is predicted there is what comes after the past that was read.
+        stride: steps from one window to the next in train and dev.
     """
 
     derived: ClassVar[bool] = True
@@ -230,21 +232,32 @@ class Vectors(Field):
     """A sequence of vectors, (T, D) float32: sensor channels, precomputed features. A value is a list or an array.
 
     Args:
-        width: D, the channels of a step.
+        width: D, the channels of a step; None: as many as the training data has.
         standardise: subtract the mean and divide by the standard deviation of each channel in the training data.
         scaling: how each sequence is scaled by itself, besides; None: not at all. The rows are stored unscaled, and
             scaled when a batch is made, so windows of one series are scaled one by one without copies.
     """
 
-    width: int
+    width: int | None = None
     standardise: bool = field(default=False, kw_only=True)
     scaling: Scaling | None = field(default=None, kw_only=True)
     scale: Scale | None = field(default=None, kw_only=True, repr=False)
+    found: int | None = field(default=None, kw_only=True, repr=False)
+    """The width of the training data, where `width` does not say it."""
 
     def fit(self, values: Iterable[Any]) -> Self:
+        if self.width is None and self.found is None:
+            remaining = iter(values)
+            first = next(remaining, None)
+            if first is None:
+                raise ValueError("training has no value at all")
+            rows = _numbers(first)
+            if rows.ndim != 2 or rows.size == 0:
+                raise ValueError(f"should be (steps, channels) numbers, but has shape {rows.shape}")
+            return replace(self, found=rows.shape[1]).fit(chain([first], remaining))
         if not self.standardise:
             return self
-        return replace(self, scale=Scale.fit((self._rows(value) for value in values), self.width))
+        return replace(self, scale=Scale.fit((self._rows(value) for value in values), self.size))
 
     def encode(self, value: Any) -> np.ndarray:
         """(T, D) float32. Raises ValueError for NaN, infinity, an empty list, or steps of a wrong width."""
@@ -262,28 +275,33 @@ class Vectors(Field):
         return {} if self.scaling is None else {"scaling": self.scaling.facts()}
 
     def decode(self, array: np.ndarray) -> list[list[float]]:
-        rows = np.asarray(array).reshape(-1, self.width)
+        rows = np.asarray(array).reshape(-1, self.size)
         rows = _scale(self).to_units(rows) if self.standardise else rows.astype(np.float64)
         numbers: list[list[float]] = rows.tolist()
         return numbers
 
     @property
     def size(self) -> int:
-        return self.width
+        width = self.width if self.width is not None else self.found
+        if width is None:
+            raise RuntimeError("the field is not fitted yet")
+        return width
 
     def state(self) -> JSON:
-        return _state(self.scale)
+        return _state(self.scale) if self.found is None else {"width": self.found, "scale": _state(self.scale)}
 
     def restore(self, state: JSON) -> Self:
+        if self.width is None and state is not None:
+            return replace(self, found=state["width"], scale=_restored_scale(state["scale"]))
         return replace(self, scale=_restored_scale(state))
 
     def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
-        return generator.standard_normal((steps, self.width), dtype=np.float32)
+        return generator.standard_normal((steps, self.size), dtype=np.float32)
 
     def layer(self, dim: int) -> nn.Module:
         from seqkit.layers.embedding import Projection
 
-        return Projection(self.width, dim)
+        return Projection(self.size, dim)
 
     def parse(self, line: str) -> Any:
         """A line of JSON: a list of steps, each a list of numbers."""
@@ -296,8 +314,8 @@ class Vectors(Field):
         rows = _numbers(value)
         if rows.size == 0:
             raise ValueError("is empty")
-        if rows.ndim != 2 or rows.shape[1] != self.width:
-            raise ValueError(f"should be (steps, {self.width}) numbers, but has shape {rows.shape}")
+        if rows.ndim != 2 or rows.shape[1] != self.size:
+            raise ValueError(f"should be (steps, {self.size}) numbers, but has shape {rows.shape}")
         return rows
 
 

@@ -37,9 +37,7 @@ class Regress(Head):
     ) -> None:
         super().__init__()
         if every_step and isinstance(target, NextValues):
-            raise UsageError(
-                "regress: every_step is for numbers of a whole sequence; the next ones are those of windows"
-            )
+            raise UsageError("regress: every_step is for numbers of a whole sequence, and these are the next ones")
         self.target: Any = target
         self.is_aligned = isinstance(target, StepValues)
         self.every_step = every_step and not self.is_aligned
@@ -86,7 +84,8 @@ class Regress(Head):
     def _losses(self, mean: Tensor, log_variance: Tensor | None, y: Tensor) -> Tensor:
         """The loss of each number, in their shape."""
         if log_variance is not None:
-            return 0.5 * (np.log(2.0 * np.pi) + log_variance + (y - mean).square() * (-log_variance).exp())
+            losses: Tensor = 0.5 * (np.log(2.0 * np.pi) + log_variance + (y - mean).square() * (-log_variance).exp())
+            return losses
         if self.kind == "mse":
             return functional.mse_loss(mean, y, reduction="none")
         if self.kind == "mae":
@@ -102,7 +101,7 @@ class Regress(Head):
         return real_steps(y.expand(-1, encoded.steps.shape[1], -1), encoded.lengths)
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
-        """In units of the training data's deviation, as they are learned; where sequences are scaled, in their units."""
+        """As they are learned: standardised, and scaled as their sequence is, where the fields say so."""
         mean, log_variance = self.numbers(encoded)
         return {"values": mean} if log_variance is None else {"values": mean, "deviations": (0.5 * log_variance).exp()}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from seqkit.interfaces import Batch, State
 from seqkit.model import Model
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runtime import out_of_memory
-from seqkit.types import Prediction
+from seqkit.types import Prediction, ScoredExamples
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,39 @@ def evaluate(
     if data.task.finish is not None:
         predictions, targets = _finished(data, split, predictions, ids)
     if data.task.metric is not None:
-        scores.update({name: float(value) for name, value in data.task.metric(predictions, targets).items()})
+        named = _metric_scores(data, split, predictions, targets, ids)
+        scores.update({name: float(value) for name, value in named.items()})
     return EvaluationResult(mean, scores, predictions, targets, ids)
+
+
+def _metric_scores(
+    data: TaskData, split: str, predictions: Sequence[Prediction], targets: Sequence[Any], ids: Sequence[str]
+) -> Mapping[str, float]:
+    """What the task's metric gives; one that sees examples gets their ids and inputs."""
+    metric: Any = data.task.metric
+    if not getattr(metric, "sees_examples", False):
+        return dict(metric(predictions, targets))
+    return dict(metric(predictions, targets, ScoredExamples(ids, DecodedInputs(data, split), split)))
+
+
+class DecodedInputs(Sequence[Any]):
+    """The inputs of a split's examples, decoded on access. Of one that is stored in windows, its first window."""
+
+    def __init__(self, data: TaskData, split: str) -> None:
+        self._field, self._column = data.input, data.splits[split].x
+        self._rows = np.unique(np.asarray(data.splits[split].origin), return_index=True)[1]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, i: int) -> Any: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Any]: ...
+    def __getitem__(self, i: int | slice) -> Any:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        return self._field.decode(self._column[int(self._rows[i])])
 
 
 def _score_in_parts(

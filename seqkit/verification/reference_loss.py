@@ -7,9 +7,9 @@ How depends on the target:
 * `Text`: the loss is the sum of -ln of the probabilities that the head's decoder gives the true symbols, one at a time.
   Without such a decoder, exp(-loss) sums to one over all texts that an input of two steps can have;
 * `Tags`: exp(-loss) sums to one over all taggings of two steps, or over those that the scheme allows;
-* `Values`, `StepValues`, `NextValues`: for a head that says by `values_loss` which of these it has, the loss is the squared, absolute or Huber
-  error of the predictions, or a Gaussian's likelihood. Any other loss is compared with its own gradient: along it,
-  the loss must rise as the gradient says.
+* `Values`, `StepValues`, `NextValues`: for a head that says by `values_loss` which of these it has, the loss is the
+  squared, absolute or Huber error of the predictions, or a Gaussian's likelihood. Any other loss is compared with its
+  own gradient: along it, the loss must rise as the gradient says.
 
 A head whose predictions do not have these numbers is not checked.
 """

@@ -1,0 +1,103 @@
+"""What comes next in a series of numbers (loads, sales, counts, rates): the task `series`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from seqkit import Count, Example, NextValues, Scaling, Task, Vectors
+from seqkit.forecasts import forecast_scores
+from seqkit_series import sources
+
+__all__ = ["series"]
+
+
+def series(
+    *,
+    source: Literal["generated", "etth1"] = "generated",
+    horizon: Count | None = None,
+    history: Count = 48,
+    shortest: Count | None = None,
+    stride: Count = 1,
+    season: Count | None = None,
+    channels: Literal["together", "apart"] = "together",
+    subtract: Literal["nothing", "mean", "last"] = "last",
+    divide_by: Literal["nothing", "mean", "deviation"] = "deviation",
+) -> Task:
+    """What are the next values of each series? All of them are predicted at once.
+
+    Each window of a series is an example. The scores are those of forecasting competitions, each with that of the
+    seasonal naive forecast beside it (see `seqkit.forecasts.forecast_scores`); mse and mae are in units of the standard
+    deviation of a channel's training data, as in papers on multivariate series.
+
+    Args:
+        source: generated, series with a trend and a season (offline); etth1, seven channels of an electricity
+            transformer, hourly.
+        horizon: steps that are predicted; null: what is usual for the source.
+        history: most steps that a forecast sees.
+        shortest: fewest steps that it sees, in training; null: as many as history.
+        stride: steps from one training example to the next.
+        season: steps of a season, for scores and for the naive forecast; null: what is usual for the source.
+        channels: together, channels that are measured together are one series of vectors; apart, each is a series of
+            its own, and one model learns all of them.
+        subtract: what each window is shifted by: nothing, its mean, or its last value.
+        divide_by: what it is then divided by: nothing, its mean absolute value, or its standard deviation.
+    """
+    chosen = sources.SOURCES[source]
+    steps_ahead, period = horizon or chosen.horizon, season or chosen.season
+    data = _Data(chosen, steps_ahead, history, channels == "apart")
+    scaling = Scaling(subtract, divide_by)
+    width = None if channels == "together" else 1
+    return Task(
+        read=data.read,
+        input=Vectors(width, standardise=channels == "together", scaling=None if scaling == Scaling() else scaling),
+        target=NextValues(steps_ahead, history=history, shortest=shortest, stride=stride),
+        head="regress",
+        metric=forecast_scores(season=period, past_of=data.past, unit_of=data.unit),
+        best="min:mse",
+        files=None if chosen.files is None else lambda split: chosen.files() if chosen.files else [],
+        about=chosen.about,
+    )
+
+
+class _Data:
+    """The series of a source, read once, when they are first asked for."""
+
+    def __init__(self, source: sources.Source, horizon: int, history: int, apart: bool) -> None:
+        self._source, self._horizon, self._history, self._apart = source, horizon, history, apart
+
+    @cached_property
+    def series(self) -> dict[str, sources.Series]:
+        """By id; channels that are apart have ids of their own."""
+        loaded = self._source.load(self._horizon)
+        if self._apart:
+            loaded = [channel for whole in loaded for channel in _channels(whole)]
+        return {one.id: one for one in loaded}
+
+    def read(self, split: str) -> Iterator[Example]:
+        for one in self.series.values():
+            first, rows = one.part(split, self._history)
+            yield Example(rows, None, f"{one.id}:{first}" if first else one.id)
+
+    def past(self, id: str, split: str) -> np.ndarray:
+        """(T, C) all that was known before the forecasts of a split, of the series that a window's id names."""
+        return self._find(id).past(split)
+
+    def unit(self, id: str) -> np.ndarray:
+        """(C,) the standard deviations of a series in training."""
+        deviation = np.asarray(np.nanstd(self._find(id).past("train"), axis=0))
+        return np.where(deviation > 0.0, deviation, 1.0)
+
+    def _find(self, id: str) -> sources.Series:
+        return self.series[id.partition(":")[0]]
+
+
+def _channels(whole: sources.Series) -> Sequence[sources.Series]:
+    names: Any = whole.id.split(",") if whole.values.shape[1] > 1 else [whole.id]
+    return [
+        sources.Series(name, whole.values[:, [number]], whole.dev, whole.test, whole.end)
+        for number, name in enumerate(names)
+    ]

@@ -1,0 +1,68 @@
+"""Scaling of each sequence by itself: what is subtracted from its rows, and what they are divided by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+
+from seqkit.types import JSON, Index
+
+Subtract: TypeAlias = Literal["nothing", "mean", "last"]
+"""What is subtracted from the rows of a sequence, by channel: nothing, their mean, or the last of them."""
+
+DivideBy: TypeAlias = Literal["nothing", "mean", "deviation"]
+"""What the rows of a sequence are divided by: nothing, their mean distance from zero, or their standard deviation."""
+
+
+@final
+@dataclass(frozen=True)
+class Scaling:
+    """How the rows of a sequence are scaled by numbers of the sequence itself, by channel. Invertible.
+
+    Neural forecasts of series of different sizes need it: the mean absolute value as a divisor is that of DeepAR
+    (Salinas et al. 2020, arXiv:1704.04110), mean and deviation are those of instance normalisation (Kim et al. 2022,
+    "Reversible instance normalization"), the last value is that of NLinear (Zeng et al. 2023, arXiv:2205.13504).
+
+    Args:
+        subtract: nothing, mean or last.
+        divide_by: nothing, mean (of the absolute values) or deviation; a divisor that is zero counts as 1.
+    """
+
+    subtract: Subtract = "nothing"
+    divide_by: DivideBy = "nothing"
+
+    def measure(self, rows: np.ndarray, lengths: Index) -> tuple[np.ndarray, np.ndarray]:
+        """What is subtracted, and the divisor, for each sequence: (B, C) and (B, C), float64.
+
+        They depend on a sequence's own rows only, to the last bit: sums are taken step by step.
+
+        Args:
+            rows: (B, T, C); past a sequence's end they do not matter.
+            lengths: (B,) true lengths.
+        """
+        rows = rows.astype(np.float64)
+        last = np.arange(len(rows)), lengths - 1
+        counts = lengths[:, None]
+        mean = rows.cumsum(axis=1)[last] / counts
+        zero = np.zeros_like(mean)
+        offset = {"nothing": zero, "mean": mean, "last": rows[last]}[self.subtract]
+        if self.divide_by == "nothing":
+            return offset, np.ones_like(mean)
+        if self.divide_by == "mean":
+            divisor = np.abs(rows).cumsum(axis=1)[last] / counts
+        else:
+            divisor = np.sqrt(((rows - mean[:, None]) ** 2).cumsum(axis=1)[last] / counts)
+        # Rounding gives a constant channel a tiny deviation, which is noise.
+        divisor[divisor <= 1e-12 * np.abs(mean)] = 1.0
+        return offset, divisor
+
+    def facts(self) -> JSON:
+        """The options, as JSON."""
+        return {"subtract": self.subtract, "divide_by": self.divide_by}
+
+    def __str__(self) -> str:
+        words = [f"subtracting the {self.subtract} value"] if self.subtract != "nothing" else []
+        words += [f"dividing by the {self.divide_by}"] if self.divide_by != "nothing" else []
+        return " and ".join(words) or "nothing"

@@ -1,0 +1,144 @@
+"""Windows of stored series, and sequences scaled by themselves, against slices and formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seqkit.data import store
+from seqkit.data.task_data import TaskData
+from seqkit.fields import NextValues, Scaling, Vectors
+from seqkit.types import Example, Task
+
+SERIES = {"a": 9, "b": 4, "c": 3, "d": 12}
+
+
+def rows(name: str, steps: int) -> np.ndarray:
+    return np.random.default_rng(ord(name)).normal(size=(steps, 2)).astype(np.float32) * 10 + 3
+
+
+def make(
+    tmp_path: Path, input: Vectors, target: NextValues, splits: tuple[str, ...] = ("train", "dev", "test")
+) -> TaskData:
+    def read(split: str) -> Iterator[Example]:
+        for name, steps in SERIES.items():
+            yield Example(rows(name, steps), None, name)
+
+    task = Task(read=read, input=input, target=target, head="regress", best="loss", splits=splits)
+    prepared = store.prepare(task, key={}, cache=tmp_path)
+    return TaskData("t", task, prepared.input, prepared.target, prepared.splits)
+
+
+def expected_windows(target: NextValues, split: str = "train") -> list[tuple[str, int, int]]:
+    """(series, first step, step after the last) of each window, by the words of the docstring."""
+    windows = []
+    for name, steps in SERIES.items():
+        shortest = target.history if target.shortest is None or split != "train" else target.shortest
+        last = steps - target.horizon
+        ends = []
+        end = last
+        while end >= min(shortest, last) and end >= 1:
+            ends.append(end)
+            end -= 1 if split == "test" else target.stride
+        windows += [(name, max(0, end - target.history), end) for end in sorted(ends)]
+    return windows
+
+
+@pytest.mark.parametrize(("shortest", "stride"), [(None, 1), (1, 1), (2, 3)])
+def test_windows_are_slices_of_the_series_with_what_comes_next(tmp_path: Path, shortest: Any, stride: int) -> None:
+    target = NextValues(3, history=4, shortest=shortest, stride=stride)
+    data = make(tmp_path, Vectors(2), target)
+    for split in ("train", "dev", "test"):
+        windows = expected_windows(target, split)
+        stored = data.splits[split]
+        assert list(stored.ids) == [f"{name}+{end}" for name, _, end in windows]
+        assert len(stored.origin) == len(windows)
+        batch = data.batch(split, np.arange(len(windows)))
+        assert batch.y is not None
+        targets = data.targets(split)
+        for row, (name, first, end) in enumerate(windows):
+            series = rows(name, SERIES[name])
+            length = int(batch.lengths[row])
+            assert torch.equal(batch.x[row, :length], torch.from_numpy(series[first:end]))
+            assert not batch.x[row, length:].any()
+            assert torch.equal(batch.y[row], torch.from_numpy(series[end : end + 3]))
+            assert np.array_equal(np.array(targets[row], dtype=np.float32), series[end : end + 3])
+
+
+def test_series_that_are_too_short_for_a_forecast_have_no_window(tmp_path: Path) -> None:
+    data = make(tmp_path, Vectors(2), NextValues(3, history=4))
+    assert not [id for id in data.splits["dev"].ids if id.startswith("c")]
+
+
+def test_windows_share_the_stored_rows(tmp_path: Path) -> None:
+    data = make(tmp_path, Vectors(2), NextValues(1, history=8, shortest=1))
+    column = data.splits["train"].x
+    assert len(column) > len(SERIES)
+    assert len(column.data) == sum(SERIES.values())
+    assert np.shares_memory(column[0], column.data)
+
+
+def test_a_new_series_has_one_window_its_last_steps(tmp_path: Path) -> None:
+    data = make(tmp_path, Vectors(2), NextValues(3, history=4))
+    split = store.memory_split([Example(rows("a", 9), None, "a"), Example(rows("b", 2), None, "b")], data.input)
+    batch = TaskData("t", data.task, data.input, data.target, {"predict": split}).batch("predict", np.arange(2))
+    assert batch.y is None
+    assert batch.lengths.tolist() == [4, 2]
+    assert torch.equal(batch.x[0], torch.from_numpy(rows("a", 9)[5:]))
+    assert list(batch.ids) == ["a", "b"]
+
+
+def by_hand(scaling: Scaling, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values = values.astype(np.float64)
+    offset = {"nothing": 0.0 * values[0], "mean": values.mean(axis=0), "last": values[-1]}[scaling.subtract]
+    divisor = {
+        "nothing": np.ones(values.shape[1]),
+        "mean": np.abs(values).mean(axis=0),
+        "deviation": values.std(axis=0),
+    }[scaling.divide_by]
+    return offset, np.where(divisor == 0.0, 1.0, divisor)
+
+
+@pytest.mark.parametrize("subtract", ["nothing", "mean", "last"])
+@pytest.mark.parametrize("divide_by", ["nothing", "mean", "deviation"])
+def test_each_window_is_scaled_by_its_own_rows(tmp_path: Path, subtract: Any, divide_by: Any) -> None:
+    scaling = Scaling(subtract, divide_by)
+    target = NextValues(3, history=4, shortest=2)
+    data = make(tmp_path, Vectors(2, scaling=scaling), target)
+    batch = data.batch("train", np.arange(len(data.splits["train"])))
+    assert batch.y is not None
+    for row, (name, first, end) in enumerate(expected_windows(target)):
+        series = rows(name, SERIES[name])
+        offset, divisor = by_hand(scaling, series[first:end])
+        length = int(batch.lengths[row])
+        assert np.allclose(batch.x[row, :length], (series[first:end] - offset) / divisor, atol=1e-5)
+        assert np.allclose(batch.y[row], (series[end : end + 3] - offset) / divisor, atol=1e-5)
+        assert not batch.x[row, length:].any()
+        back = batch.x[row, :length] * batch.extra["divisor"][row] + batch.extra["offset"][row]
+        assert np.allclose(back, series[first:end], atol=1e-4)
+
+
+def test_scaling_does_not_depend_on_padding_or_batch_to_the_last_bit() -> None:
+    dice = np.random.default_rng(0)
+    lengths = np.array([900, 3, 517])
+    x = dice.normal(size=(3, 900, 1)).astype(np.float32)
+    x[np.arange(900) >= lengths[:, None]] = 0.0
+    for divide_by in ("mean", "deviation"):
+        scaling = Scaling("mean", divide_by)  # type: ignore[arg-type]
+        offset, divisor = scaling.measure(x, lengths)
+        for row, length in enumerate(lengths):
+            alone = scaling.measure(x[row : row + 1, :length], lengths[row : row + 1])
+            assert np.array_equal(alone[0][0], offset[row])
+            assert np.array_equal(alone[1][0], divisor[row])
+
+
+def test_a_constant_sequence_is_divided_by_one() -> None:
+    x = np.full((1, 5, 1), 7.3, dtype=np.float32)
+    offset, divisor = Scaling("mean", "deviation").measure(x, np.array([5]))
+    assert divisor.tolist() == [[1.0]]
+    assert offset[0, 0] == pytest.approx(7.3, rel=1e-6)
