@@ -114,9 +114,9 @@ def forecast_scores(
 
     `mse` and `mae` are over all numbers, in units of `unit_of`. `smape` (per cent), `mase` and `rmsse` are means over
     windows. Each but `rmsse` is followed by that of the seasonal naive forecast (`mase.seasonal_naive`) and, if a
-    season has more than one step, of the last value (`mase.last_value`). `skill` is 1 - mase / mase.seasonal_naive: above
-    zero, the model is better. `owa` is the mean of smape and mase, each divided by that of the seasonal naive forecast;
-    M4 divides by those of another one, Naive2. Predictions with quantiles also have `crps`, divided by the mean
+    season has more than one step, of the last value (`mase.last_value`). `skill` is 1 - mase / mase.seasonal_naive:
+    above zero, the model is better. `owa` is the mean of smape and mase, each divided by that of the seasonal naive
+    forecast; M4 divides by those of Naive2. Predictions with quantiles also have `crps`, divided by the mean
     absolute value of what happened (the weighted quantile loss), and for pairs of levels `coverage.0.9`: the share
     within that interval.
 
