@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +149,7 @@ def forecast_scores(
             result |= _by_series(windows, examples.ids)
         return result
 
-    return scores
+    return cast(Metric, scores)
 
 
 def _errors_beside_naive(windows: Sequence[_Window], season: int) -> dict[str, float]:
