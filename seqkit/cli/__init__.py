@@ -34,6 +34,7 @@ VERBS = {
     "export": "Write a trained model to a file that runs without seqkit: ONNX or torch.export.",
     "runs": "Show the runs in a folder, or remove failed ones.",
     "compare": "Say which of several models is better, and whether that is more than chance.",
+    "report": "Write all that is known of runs into one page of HTML.",
     "reproduce": "Train a recipe with several seeds and check the scores it promises.",
     "plan": "Show what each way of making batches costs.",
     "prove": "Prove that answers do not depend on padding, batch or order.",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import JSON_OBJECT, QUIET, UserPath
+from seqkit.cli.options import JSON_OBJECT, QUIET, OutputFile, UserPath
 from seqkit.cli.output import echo, echo_json
 
 
@@ -22,6 +22,7 @@ from seqkit.cli.output import echo, echo_json
     "whose text in the ids is the same for all examples of a unit.",
 )
 @JSON_OBJECT
+@click.option("--html", type=OutputFile(".html"), help="Write the comparison to this file, a page in itself.")
 @QUIET
 def command(
     runs: tuple[Path, ...],
@@ -30,6 +31,7 @@ def command(
     score: str | None,
     unit: str | None,
     as_json: bool,
+    html: Path | None,
     quiet: bool,
 ) -> None:
     """Compare RUNS, finished ones or folders with such, with the first: which is better, and is it more than chance?
@@ -42,6 +44,11 @@ def command(
 
     with Progress(quiet=quiet) as progress:
         comparison = compare(runs, task=task, split=split, score=score, unit=unit, progress=progress, tell=progress.say)
+    if html is not None:
+        from seqkit.reports.pages import comparison_page, write_page
+
+        write_page(html, comparison_page(comparison))
+        echo(f"{html}: written", err=True)
     if as_json:
         echo_json(comparison.facts())
         return

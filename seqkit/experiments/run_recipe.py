@@ -16,6 +16,7 @@ from seqkit._version import __version__
 from seqkit.data.card import find_result_warnings, make_card
 from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
+from seqkit.experiments import model_card
 from seqkit.experiments.hyperparameters import flatten
 from seqkit.experiments.prepare import check_data, data_facts, prepare_data, tasks_and_fields
 from seqkit.experiments.same_run import Resumption, SameRunCheck
@@ -138,6 +139,8 @@ def _run_recipe(
     write_results(run, counters, best_step, scores)
     warnings = _warn_of_scores(data, scores, run, progress)
     parameters = model.count_parameters()
+    card = model_card.model_card(recipe, data, scores, parameters=parameters, best_step=best_step, warnings=warnings)
+    run.write_card(card)
     run.set_status("running", steps=counters.step, best_step=best_step, parameters=parameters, warnings=warnings)
     stop.check("stopped when all was trained and written; --resume only says so")
     return RunResult(run.folder, scores, best_step, tuple(warnings))

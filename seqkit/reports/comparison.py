@@ -232,7 +232,7 @@ def compare(
     answers = load_answers(sides, task, split, progress=progress, tell=tell)
     groups, unit_name, notes = find_units(answers, unit)
     keys = scores_in_common(sides, task, split)
-    samples = {name: _samples(answers, name, key, groups, decides=name == score) for name, key in keys.items()}
+    samples = {name: samples_of(answers, name, key, groups, decides=name == score) for name, key in keys.items()}
     deciding = samples[score]
     if deciding is None:
         raise UsageError(f"the score {score} cannot be computed from predictions; choose another one with --score")
@@ -365,7 +365,9 @@ def _is_lower_better(side: Side, task: str, score: str) -> bool:
     return lower_is_better(score)
 
 
-def _samples(answers: Answers, name: str, key: str, groups: NDArray[np.int64], *, decides: bool) -> list[Sample] | None:
+def samples_of(
+    answers: Answers, name: str, key: str, groups: NDArray[np.int64], *, decides: bool
+) -> list[Sample] | None:
     """Each side's answers, ready to be resampled by a score; None for a score that cannot be, or not quickly."""
     values = [prediction.value for runs in answers.sides for kept in runs for prediction in kept.predictions]
     labels = sorted(labels_of(values)) if all(isinstance(value, str) for value in values) else ()

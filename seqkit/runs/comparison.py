@@ -29,8 +29,8 @@ MEASURED_PREFIXES = ("time", "resources/")
 """Names of what is measured anew in each run begin with these: `time`, `time/tokens_per_s`."""
 
 
-_CODE_FILES = {"plugins.json", "MANIFEST.json"}
-"""Files of the model folder that depend on the code that wrote them, or only repeat hashes."""
+_CODE_FILES = {"plugins.json", "MANIFEST.json", "README.md"}
+"""Files of the model folder that depend on the code that wrote them, or only repeat what others have."""
 
 
 @dataclass(frozen=True)

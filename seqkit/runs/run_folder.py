@@ -278,6 +278,10 @@ class Run:
         """Write metrics.json: flat, `<task>/<split>/<score>` to number, sorted."""
         self._guarded(lambda: atomic.write_json(self.folder / "metrics.json", dict(sorted(values.items()))))
 
+    def write_card(self, text: str) -> None:
+        """Write the model card, model/README.md."""
+        self._guarded(lambda: atomic.write(self.model / "README.md", scrub_urls(text)))
+
     def write_data_facts(self, facts: JSON, *, changed: bool = False) -> None:
         """Write data.json: each input with its size and SHA-256, and what is known of the splits.
 

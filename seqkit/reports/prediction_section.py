@@ -1,0 +1,200 @@
+"""What a run predicted on a split, in its report: confusions, calibration, curves, lengths, classes, worst examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from seqkit import analysis
+from seqkit.inference.kept_predictions import KeptPredictions
+from seqkit.reports.charts import Bar, Line, bar_chart, heat_map, line_chart
+from seqkit.reports.run_facts import RunFacts
+from seqkit.reports.sides import task_of
+from seqkit.types import Prediction
+
+EXAMPLES: Final = 25
+"""Rows of the table of examples to look at."""
+
+_CLASSES: Final = 20
+"""Most classes of a confusion matrix, and most rows of the table of classes."""
+
+_LONGEST_CELL: Final = 240
+
+
+EMPTY_SECTION: Final[dict[str, Any]] = {
+    "name": "",
+    "problem": "",
+    "charts": [],
+    "class_head": [],
+    "classes": [],
+    "worst_head": [],
+    "worst": [],
+}
+
+
+def prediction_section(run: RunFacts, kept: KeptPredictions) -> dict[str, Any]:
+    """Everything that is shown of the predictions of a split.
+
+    Args:
+        run: whose they are.
+        kept: the predictions.
+    """
+    has_answers = any(prediction.value is not None for prediction in kept.predictions)
+    predictions, targets = list(kept.predictions), list(kept.targets)
+    kind = _kind(predictions, targets)
+    matrix = analysis.find_confusion(predictions, targets) if has_answers and kind != "text" else None
+    classes = analysis.class_scores(matrix) if matrix is not None else []
+    charts = [*_matrix_charts(matrix), *_charts(run, kept, predictions, targets, has_answers, kind)]
+    worst = _worst(kept, predictions, targets) if has_answers else _costly(kept)
+    return EMPTY_SECTION | {
+        "name": f"{kept.task}, {kept.split}: {len(kept):,} examples",
+        "charts": [chart for chart in charts if chart["svg"]],
+        "class_head": ["class", "precision", "recall", "F1", matrix.unit if matrix is not None else ""],
+        "classes": _class_rows(classes),
+        "worst_head": ["id", "input", "target", "prediction", "confidence", "difference"]
+        if has_answers
+        else ["id", "steps", "nats a symbol", "input"],
+        "worst": worst,
+    }
+
+
+def _kind(predictions: Sequence[Prediction], targets: Sequence[Any]) -> str:
+    """labels, text or other: a label is one of those that have probabilities."""
+    if not all(isinstance(target, str) for target in targets):
+        return "other"
+    is_label = all(
+        isinstance(prediction.scores, Mapping) and prediction.value in prediction.scores for prediction in predictions
+    )
+    return "labels" if is_label else "text"
+
+
+def _matrix_charts(matrix: analysis.Confusion | None) -> Iterator[dict[str, Any]]:
+    if matrix is None or len(matrix.labels) < 2:
+        return
+    merged = matrix.merged(_CLASSES)
+    counts = [[_short_count(count) for count in row] for row in merged.counts.tolist()]
+    caption = f"confusion, in {matrix.unit}: a row is the true class, a column the predicted one; as dark as its share"
+    svg = heat_map(merged.labels, merged.labels, merged.shares.tolist(), counts, title="confusion matrix")
+    yield {"caption": f"{caption} of the row", "svg": svg}
+
+
+def _charts(
+    run: RunFacts,
+    kept: KeptPredictions,
+    predictions: Sequence[Prediction],
+    targets: Sequence[Any],
+    has_answers: bool,
+    kind: str,
+) -> Iterator[dict[str, Any]]:
+    if has_answers:
+        yield from _calibration(predictions, targets)
+    if has_answers and kind != "text":
+        for make, x, y in (
+            (analysis.precision_recall_curves, "recall", "precision"),
+            (analysis.roc_curves, "false positive rate", "true positive rate"),
+        ):
+            lines = [
+                Line(f"{curve.label} ({curve.area:.3f})", curve.x.tolist(), curve.y.tolist())
+                for curve in make(predictions, targets, limit=6)
+            ]
+            if lines:
+                which = f"of {lines[0].name}" if len(lines) == 1 else "of each class against the rest"
+                caption = f"{y} by {x}, {which} (in brackets: the area)"
+                yield {"caption": caption, "svg": line_chart(lines, x=x, y=y, limits=(0.0, 1.0))}
+    yield from _by_length(run, kept, predictions, targets)
+    histogram = analysis.length_histogram(kept.steps.tolist(), bins=24)
+    edges = histogram.edges
+    bars = [
+        Bar(f"{edges[i] + 0.5:g}", float(count), f"{edges[i] + 0.5:g} to {edges[i + 1] - 0.5:g} steps")
+        for i, count in enumerate(histogram.counts.tolist())
+    ]
+    yield {"caption": "lengths", "svg": bar_chart(bars, x="steps", y="examples")}
+
+
+def _calibration(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    found = analysis.calibration(predictions, targets)
+    if found is None:
+        return
+    filled = found.counts > 0
+    lines = [
+        Line("right", found.confidence[filled].tolist(), found.accuracy[filled].tolist(), dots=True),
+        Line("if it were calibrated", [0.0, 1.0], [0.0, 1.0], dashed=True),
+    ]
+    caption = f"calibration, by {found.unit}: expected calibration error {found.error:.3f}"
+    svg = line_chart(lines, x="confidence", y="share that is right", limits=(0.0, 1.0))
+    yield {"caption": caption, "svg": svg}
+
+
+def _by_length(
+    run: RunFacts, kept: KeptPredictions, predictions: Sequence[Prediction], targets: Sequence[Any]
+) -> Iterator[dict[str, Any]]:
+    """The score that chooses, or the first one, in groups of examples of about the same length."""
+    task = task_of(run, kept.task)
+    if task is None or task.metric is None:
+        return
+    prefix = f"{kept.task}/{kept.split}/"
+    names = [key.removeprefix(prefix) for key in run.scores if key.startswith(prefix)]
+    chosen = run.chosen_by.name if run.chosen_by is not None and run.chosen_by.task == kept.task else ""
+    name = chosen if chosen in names else next((name for name in names if name != "loss"), "")
+    if not name:
+        return
+    try:
+        groups = analysis.score_by_length(kept.steps.tolist(), predictions, targets, task.metric, name)
+    except Exception:  # a plugin's metric that needs more of the predictions than is kept
+        return
+    bars = [
+        Bar(f"{g.low}" if g.low == g.high else f"{g.low}–{g.high}", g.score, f"{g.count:,} examples") for g in groups
+    ]
+    if len(bars) > 1:
+        yield {"caption": f"{name} by length", "svg": bar_chart(bars, x="steps of the input", y=name)}
+
+
+def _class_rows(classes: Sequence[analysis.ClassScore]) -> list[list[str]]:
+    """The classes, the worst F1 first."""
+    ordered = sorted(classes, key=lambda row: row.f1)[:_CLASSES]
+    return [
+        [row.label, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,}"] for row in ordered
+    ]
+
+
+def _worst(kept: KeptPredictions, predictions: Sequence[Prediction], targets: Sequence[Any]) -> list[list[str]]:
+    rows = []
+    for number in analysis.errors_first(predictions, targets)[:EXAMPLES]:
+        prediction, target = predictions[number], targets[number]
+        confidence = prediction.confidence
+        rows.append(
+            [
+                kept.ids[number],
+                _cell(kept.inputs[number] or f"{kept.steps[number]:,} steps"),
+                _cell(target),
+                _cell(prediction.value),
+                "" if confidence is None or confidence == [] else f"{float(np.mean(confidence)):.2f}",
+                _cell(analysis.describe_difference(target, prediction.value)),
+            ]
+        )
+    return rows
+
+
+def _costly(kept: KeptPredictions) -> list[list[str]]:
+    """The texts that cost most nats a symbol."""
+    rows = [
+        (prediction.scores.get("nats"), number)
+        for number, prediction in enumerate(kept.predictions)
+        if isinstance(prediction.scores, Mapping) and isinstance(prediction.scores.get("nats"), float)
+    ]
+    ordered = sorted(rows, reverse=True)[:EXAMPLES]
+    return [
+        [kept.ids[number], f"{kept.steps[number]:,}", f"{nats:.3f}", _cell(kept.inputs[number] or "")]
+        for nats, number in ordered
+    ]
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+
+
+def _short_count(count: int) -> str:
+    return f"{count}" if count < 10_000 else f"{count / 1000:.0f}k"
