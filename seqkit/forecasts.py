@@ -39,7 +39,15 @@ def seasonal_naive(history: Any, horizon: int, season: int = 1) -> Numbers:
     past = np.asarray(history, dtype=np.float64)
     past = past[:, None] if past.ndim == 1 else past
     season = season if len(past) >= season else 1
-    return np.asarray(past[len(past) - season + np.arange(horizon) % season])
+    return np.asarray(_filled(past)[len(past) - season + np.arange(horizon) % season])
+
+
+def _filled(past: Numbers) -> Numbers:
+    """(T, C) with the value before in the place of each missing one; zero where none was before."""
+    if not np.isnan(past).any():
+        return past
+    steps = np.where(np.isnan(past), 0, np.arange(len(past))[:, None])
+    return np.nan_to_num(np.take_along_axis(past, np.maximum.accumulate(steps, axis=0), axis=0))
 
 
 def naive_errors(past: Any, season: int = 1) -> Numbers:
@@ -170,18 +178,23 @@ def _errors_beside_naive(windows: Sequence[_Window], season: int) -> dict[str, f
 
 
 def _errors(windows: Sequence[_Window], forecasts: Sequence[Numbers]) -> dict[str, float]:
-    """The errors of some forecasts for these windows."""
+    """The errors of some forecasts for these windows. What is missing of what happened does not count."""
     squares, distances, count = 0.0, 0.0, 0
     relative: dict[str, list[float]] = {"smape": [], "mase": [], "rmsse": []}
     for window, predicted in zip(windows, forecasts, strict=True):
         error = (predicted - window.true) / window.unit
-        squares += float((error**2).sum())
-        distances += float(np.abs(error).sum())
-        count += error.size
-        relative["smape"].append(smape(predicted, window.true))
+        is_known = ~np.isnan(error)
+        if not is_known.any():
+            continue
+        squares += float((error[is_known] ** 2).sum())
+        distances += float(np.abs(error[is_known]).sum())
+        count += int(is_known.sum())
+        relative["smape"].append(smape(predicted[is_known], window.true[is_known]))
         mase, rmsse = _scaled_errors(window, predicted)
         relative["mase"].append(mase)
         relative["rmsse"].append(rmsse)
+    if not count:
+        raise ValueError("there is nothing to score: every value is missing")
     means = {name: math.fsum(values) / len(values) for name, values in relative.items()}
     return {"mse": squares / count, "mae": distances / count, **means}
 
@@ -191,7 +204,8 @@ def _scale(past: Any, season: int) -> tuple[Numbers, Numbers]:
     naive = naive_errors(past, season)
     if not len(naive):
         return np.full(naive.shape[1], math.nan), np.full(naive.shape[1], math.nan)
-    return np.asarray(np.abs(naive).mean(axis=0)), np.asarray((naive**2).mean(axis=0))
+    known = np.maximum((~np.isnan(naive)).sum(axis=0), 1)
+    return np.nansum(np.abs(naive), axis=0) / known, np.nansum(naive**2, axis=0) / known
 
 
 def _scaled_errors(window: _Window, predicted: Numbers) -> tuple[float, float]:
@@ -201,8 +215,9 @@ def _scaled_errors(window: _Window, predicted: Numbers) -> tuple[float, float]:
     if not varies.any():
         return math.nan, math.nan
     error = (predicted - window.true)[:, varies]
-    mase = np.abs(error).mean(axis=0) / scale[varies]
-    rmsse = np.sqrt((error**2).mean(axis=0) / square_scale[varies])
+    known = np.maximum((~np.isnan(error)).sum(axis=0), 1)
+    mase = np.nansum(np.abs(error), axis=0) / known / scale[varies]
+    rmsse = np.sqrt(np.nansum(error**2, axis=0) / known / square_scale[varies])
     return float(mase.mean()), float(rmsse.mean())
 
 
@@ -216,8 +231,8 @@ def _distribution_scores(predictions: Sequence[Prediction], windows: Sequence[_W
     pairs = [(low, high) for low, high in zip(levels, reversed(levels), strict=True) if low < high]
     for prediction, window in zip(predictions, windows, strict=True):
         rows = [_rows(value) for value in prediction.scores["quantiles"].values()]
-        total += float(crps(levels, np.stack(rows), window.true).sum())
-        size += float(np.abs(window.true).sum())
+        total += float(np.nansum(crps(levels, np.stack(rows), window.true)))
+        size += float(np.nansum(np.abs(window.true)))
         for low, high in pairs:
             name = f"coverage.{round(high - low, 6):g}"
             inside.setdefault(name, []).append(coverage(rows[levels.index(low)], rows[levels.index(high)], window.true))

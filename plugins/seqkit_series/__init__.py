@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from seqkit import Count, Example, NextValues, Scaling, Task, Vectors
+from seqkit import Count, Example, NextValues, Scaling, Share, Task, Vectors
 from seqkit.forecasts import forecast_scores
 from seqkit_series import sources
+from seqkit_series.engines import lifetime
+from seqkit_series.files import SUFFIXES, Form, Layout, read_series
 
-__all__ = ["series"]
+__all__ = ["lifetime", "series"]
 
 
 def series(
     *,
-    source: Literal["generated", "etth1"] = "generated",
+    source: Literal["generated", "etth1", "m4-hourly", "m4-weekly", "tourism", "hospital", "exchange"] = "generated",
+    file: Path | None = None,
+    layout: Layout = "columns",
+    header: bool = True,
+    time: str | None = None,
+    id: str = "id",
+    value: str = "value",
+    held_out: tuple[Share, Share] | None = None,
     horizon: Count | None = None,
     history: Count = 48,
     shortest: Count | None = None,
@@ -26,6 +36,9 @@ def series(
     channels: Literal["together", "apart"] = "together",
     subtract: Literal["nothing", "mean", "last"] = "last",
     divide_by: Literal["nothing", "mean", "deviation"] = "deviation",
+    patch: Count = 1,
+    missing: bool = False,
+    best: Literal["mase", "mse", "smape", "loss"] = "mase",
 ) -> Task:
     """What are the next values of each series? All of them are predicted at once.
 
@@ -35,7 +48,16 @@ def series(
 
     Args:
         source: generated, series with a trend and a season (offline); etth1, seven channels of an electricity
-            transformer, hourly.
+            transformer, hourly; m4-hourly and m4-weekly, of the M4 competition; tourism, monthly numbers of visitors;
+            hospital, monthly counts of patients; exchange, eight exchange rates, daily.
+        file: your own series, used instead of source: a table (.csv, .tsv, perhaps compressed), or a .tsf.
+        layout: columns, a column is a channel and a row a time; rows, a row is a series, its id first; long, a row is
+            one value of one series.
+        header: whether the first row of a table has names.
+        time: the column of times, in whose order rows must be; null: there is none.
+        id: layout: long: the column of the series' ids.
+        value: layout: long: the column of the values.
+        held_out: the shares of each series, from its end, that are dev and test; null: of file, a horizon each.
         horizon: steps that are predicted; null: what is usual for the source.
         history: most steps that a forecast sees.
         shortest: fewest steps that it sees, in training; null: as many as history.
@@ -45,21 +67,33 @@ def series(
             its own, and one model learns all of them.
         subtract: what each window is shifted by: nothing, its mean, or its last value.
         divide_by: what it is then divided by: nothing, its mean absolute value, or its standard deviation.
+        patch: steps of a window that are read at once: a day of hours, say.
+        missing: values may be missing; else they are an error.
+        best: the score that chooses the checkpoint.
     """
-    chosen = sources.SOURCES[source]
+    form = Form(layout, header, time, id, value)
+    chosen = sources.SOURCES[source] if file is None else sources.own(file, form, held_out)
     steps_ahead, period = horizon or chosen.horizon, season or chosen.season
     data = _Data(chosen, steps_ahead, history, channels == "apart")
     scaling = Scaling(subtract, divide_by)
     width = None if channels == "together" else 1
     return Task(
         read=data.read,
-        input=Vectors(width, standardise=channels == "together", scaling=None if scaling == Scaling() else scaling),
+        input=Vectors(
+            width,
+            standardise=channels == "together" and divide_by == "nothing",
+            scaling=None if scaling == Scaling() else scaling,
+            patch=patch,
+            missing=missing,
+        ),
         target=NextValues(steps_ahead, history=history, shortest=shortest, stride=stride),
         head="regress",
         metric=forecast_scores(season=period, past_of=data.past, unit_of=data.unit),
-        best="min:mse",
+        best=f"min:{best}",
         files=None if chosen.files is None else lambda split: chosen.files() if chosen.files else [],
         about=chosen.about,
+        read_file=lambda path, split, labelled: data.read_other(path, form),
+        suffixes=tuple(f"{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")),
     )
 
 
@@ -81,6 +115,13 @@ class _Data:
         for one in self.series.values():
             first, rows = one.part(split, self._history)
             yield Example(rows, None, f"{one.id}:{first}" if first else one.id)
+
+    def read_other(self, path: Path, form: Form) -> Iterator[Example]:
+        """Whole series of another file: a prediction is what comes after their end."""
+        for id, values in read_series(path, form):
+            names = id.split(",") if self._apart and values.shape[1] > 1 else [id]
+            for number, name in enumerate(names):
+                yield Example(values[:, [number]] if len(names) > 1 else values, None, name)
 
     def past(self, id: str, split: str) -> np.ndarray:
         """(T, C) all that was known before the forecasts of a split, of the series that a window's id names."""

@@ -6,12 +6,14 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 
-from seqkit import DataError, Dataset, File, Problem, fetch, readers
+from seqkit import DataError, Dataset, File, Problem, fetch
+from seqkit_series.files import Form, read_series
 
 _ETT: Final = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small"
 ETTH1: Final = Dataset(
@@ -26,6 +28,63 @@ ETTH1: Final = Dataset(
     ),
     licence="CC BY-ND 4.0",
     about="oil temperature and loads of an electricity transformer, hourly, two years (Zhou et al. 2021, Informer)",
+)
+
+_M4: Final = "not stated; open data of the competition"
+_M4_HINT: Final = "the files of the repository M4-methods, folder Dataset, packed by gzip"
+
+
+def _file(path: str, sha256: str, size: int, url: str | None = None) -> File:
+    return File(path, url, sha256, size)
+
+
+M4_HOURLY: Final = Dataset(
+    "forecasting/m4_hourly",
+    (
+        _file("Hourly-train.csv.gz", "ec441240485a611b7d26630f207b5afacc0a256ba7ef4c64ddc5216a4222b9d9", 517_738),
+        _file("Hourly-test.csv.gz", "d1c30a575419529c8150deb1a3c97b568feaec3bae4ce2caf5e12ea1f888a9cb", 35_347),
+    ),
+    licence=_M4,
+    about="414 hourly series of the M4 competition (Makridakis et al. 2020)",
+    by_hand=_M4_HINT,
+)
+M4_WEEKLY: Final = Dataset(
+    "forecasting/m4_weekly",
+    (
+        _file("Weekly-train.csv.gz", "3151f2409cac3f8cc3d54c37b3d5a9f95c8083c275fd6933f8ff08516f9384f2", 1_229_908),
+        _file("Weekly-test.csv.gz", "bd0739e3dbbe4087624e5086931e9e63d2daeaf1a0f99aa8331a8f3f5d03e16d", 16_935),
+    ),
+    licence=_M4,
+    about="359 weekly series of the M4 competition (Makridakis et al. 2020)",
+    by_hand=_M4_HINT,
+)
+TOURISM: Final = Dataset(
+    "forecasting/tourism",
+    (_file("tourism_monthly.tsf.gz", "d52503b6c98a1561b3f0e1370eeadfaadbf91da65f1dab13472c3868f8bf0bcf", 208_212),),
+    licence="GPL-3 (R package Tcomp); data of the competition",
+    about="366 monthly series of the tourism competition (Athanasopoulos et al. 2011)",
+    by_hand="tourism.rda of the R package Tcomp 1.0.1, written as .tsf",
+)
+HOSPITAL: Final = Dataset(
+    "forecasting/hospital",
+    (_file("hospital.csv.gz", "8c1f0c610029fdb8c24d2ac1af716d9e63b96b6aa5f847fc6bdebf92565b6db4", 86_445),),
+    licence="GPL (at least 2; R package expsmooth)",
+    about="767 monthly counts of patients (Hyndman et al. 2008)",
+    by_hand="hospital.rda of the R package expsmooth 2.3, written as a table with a column for each series",
+)
+EXCHANGE: Final = Dataset(
+    "forecasting/exchange_rate",
+    (
+        _file(
+            "exchange_rate.txt.gz",
+            "6a4fbb561dcdee43f071a83badbeec9223a335552278348656738b556f1c2e9d",
+            177_142,
+            "https://raw.githubusercontent.com/laiguokun/multivariate-time-series-data/"
+            "7f402f185cc2435b5e66aed13a3b560ed142e023/exchange_rate/exchange_rate.txt.gz",
+        ),
+    ),
+    licence="not stated",
+    about="exchange rates of eight countries, daily, 1990 to 2016 (Lai et al. 2018)",
 )
 
 
@@ -92,12 +151,33 @@ def _paths(dataset: Dataset) -> list[Path]:
 
 def etth1(horizon: int) -> list[Series]:
     """The transformer's seven channels; 12, 4 and 4 months of 30 days are train, dev and test, as in the papers."""
-    (path,) = _paths(ETTH1)
-    rows = list(readers.records(path))
-    names = rows[0].fields[1:]
-    values = np.array([[float(cell) for cell in row.fields[1:]] for row in rows[1:]])
+    ((id, values),) = read_series(_paths(ETTH1)[0], Form(time="date"))
     month = 30 * 24
-    return [Series(",".join(names), values, 12 * month, 16 * month, 20 * month)]
+    return [Series(id, values, 12 * month, 16 * month, 20 * month)]
+
+
+def exchange(horizon: int) -> list[Series]:
+    """Eight exchange rates; 60, 20 and 20 % of the days are train, dev and test."""
+    ((id, values),) = read_series(_paths(EXCHANGE)[0], Form(header=False))
+    days = len(values)
+    return [Series(id, values, int(days * 0.6), int(days * 0.8), days)]
+
+
+def hospital(horizon: int) -> list[Series]:
+    """A series for each kind of patients; the last horizon of months is test, that before it dev."""
+    ((id, values),) = read_series(_paths(HOSPITAL)[0], Form(time="month"))
+    return [last_horizons(name, values[:, [k]], horizon) for k, name in enumerate(id.split(","))]
+
+
+def tourism(horizon: int) -> list[Series]:
+    """Monthly numbers of visitors; the last horizon is test, that before it dev."""
+    return [last_horizons(id, values, horizon) for id, values in read_series(_paths(TOURISM)[0], Form())]
+
+
+def _m4(dataset: Dataset, horizon: int) -> list[Series]:
+    """The series of the competition, train and test one after the other; the last horizon of train is dev."""
+    train, test = (dict(read_series(path, Form("rows"))) for path in _paths(dataset))
+    return [last_horizons(id, np.concatenate([values, test[id][:horizon]]), horizon) for id, values in train.items()]
 
 
 def generated(horizon: int, *, count: int = 40, steps: int = 240, season: int = 12, seed: int = 1) -> list[Series]:
@@ -128,7 +208,39 @@ def last_horizons(id: str, values: np.ndarray, horizon: int) -> Series:
     return Series(id, values, length - 2 * horizon, length - horizon, length)
 
 
+def of_file(path: Path, form: Form, horizon: int, shares: tuple[float, float] | None) -> list[Series]:
+    """The series of the user's file.
+
+    Args:
+        path: the file.
+        form: what it looks like.
+        horizon: the steps that are predicted.
+        shares: of each series, from its end, which are dev and test; None: a horizon each.
+
+    Raises:
+        DataError: a series is too short.
+    """
+    series = read_series(path, form)
+    if shares is None:
+        return [last_horizons(id, values, horizon) for id, values in series]
+    dev, test = shares
+    return [
+        Series(id, values, int(len(values) * (1.0 - dev - test)), int(len(values) * (1.0 - test)), len(values))
+        for id, values in series
+    ]
+
+
+def own(path: Path, form: Form, shares: tuple[float, float] | None) -> Source:
+    """The user's file as a source."""
+    return Source(24, 1, lambda horizon: of_file(path, form, horizon, shares), lambda: [path], {"dataset": str(path)})
+
+
 SOURCES: Final[Mapping[str, Source]] = {
     "generated": Source(12, 12, generated, about={"dataset": "generated series"}),
     "etth1": Source(24, 24, etth1, lambda: _paths(ETTH1), _about(ETTH1)),
+    "m4-hourly": Source(48, 24, partial(_m4, M4_HOURLY), lambda: _paths(M4_HOURLY), _about(M4_HOURLY)),
+    "m4-weekly": Source(13, 1, partial(_m4, M4_WEEKLY), lambda: _paths(M4_WEEKLY), _about(M4_WEEKLY)),
+    "tourism": Source(24, 12, tourism, lambda: _paths(TOURISM), _about(TOURISM)),
+    "hospital": Source(12, 12, hospital, lambda: _paths(HOSPITAL), _about(HOSPITAL)),
+    "exchange": Source(24, 1, exchange, lambda: _paths(EXCHANGE), _about(EXCHANGE)),
 }

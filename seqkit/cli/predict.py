@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 @click.option("--input/--no-input", "shows_input", default=True, help="Print the input with each prediction.")
 @click.option("--scores/--no-scores", default=True, help="Print the scores behind each prediction.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Print the N most probable labels or texts only.")
+@click.option("--horizon", type=click.IntRange(min=1), metavar="N", help="Forecasts: the first N steps ahead only.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Numbers: the quantiles between which this share of what happens should be (0.9).",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table with commas instead of JSON lines.")
 @click.option(
     "--on-error",
@@ -60,6 +67,8 @@ def command(
     shows_input: bool,
     scores: bool,
     top: int | None,
+    horizon: int | None,
+    interval: float | None,
     as_csv: bool,
     on_error: str,
 ) -> None:
@@ -76,6 +85,7 @@ def command(
         raise UsageError("--format: says how files are read; leave it out with --text")
 
     from seqkit.data.card_table import describe_left_out
+    from seqkit.inference.forecast import cut_horizon, set_interval
     from seqkit.inference.inputs import InputReader, read_all
     from seqkit.inference.predict import predict_inputs
     from seqkit.inference.predictions_file import csv_lines, json_lines
@@ -91,7 +101,12 @@ def command(
     else:
         inputs = read_all(reader, files or ("-",), sys.stdin.buffer)
     counts = {"inputs": 0, "errors": 0}
-    outcomes = _count(predict_inputs(model, name, tasks[name], inputs, batch=batch), counts, stops=on_error == "stop")
+    if interval is not None:
+        set_interval(model.head(name), interval)
+    predicted = predict_inputs(model, name, tasks[name], inputs, batch=batch)
+    if horizon is not None:
+        predicted = cut_horizon(predicted, tasks[name][2], horizon)
+    outcomes = _count(predicted, counts, stops=on_error == "stop")
     records = (_record(outcome, shows_input, scores, top) for outcome in outcomes)
     columns = ["id", *(["input"] if shows_input else []), "prediction", "confidence"]
     columns += [*(["scores"] if scores else []), "error"]

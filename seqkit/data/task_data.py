@@ -80,6 +80,8 @@ class TaskData:
             y = next_rows(stored.x, index, self.target.horizon) if split != UNLABELLED else None
         if isinstance(self.input, Vectors) and self.input.scaling is not None:
             x, y, extra = scale_rows(self.input.scaling, x, lengths, y)
+        if isinstance(self.input, Vectors):
+            x = self.input.mark_missing(x)
         if stored.y is not None and stored.y.offsets is None:
             y = to_tensor(stored.y.data[index])
         elif stored.y is not None:

@@ -236,11 +236,17 @@ class Vectors(Field):
         standardise: subtract the mean and divide by the standard deviation of each channel in the training data.
         scaling: how each sequence is scaled by itself, besides; None: not at all. The rows are stored unscaled, and
             scaled when a batch is made, so windows of one series are scaled one by one without copies.
+        patch: steps that are read at once, as one step of the encoder (`seqkit.layers.patches`): of long sequences,
+            a day of hours, say. A stream cannot be read in patches.
+        missing: a number may be missing (NaN). The model reads zero in its place, and for each channel a second one,
+            which is 1 where a number is missing.
     """
 
     width: int | None = None
     standardise: bool = field(default=False, kw_only=True)
     scaling: Scaling | None = field(default=None, kw_only=True)
+    patch: int = field(default=1, kw_only=True)
+    missing: bool = field(default=False, kw_only=True)
     scale: Scale | None = field(default=None, kw_only=True, repr=False)
     found: int | None = field(default=None, kw_only=True, repr=False)
     """The width of the training data, where `width` does not say it."""
@@ -251,28 +257,38 @@ class Vectors(Field):
             first = next(remaining, None)
             if first is None:
                 raise ValueError("training has no value at all")
-            rows = _numbers(first)
+            rows = _numbers(first, missing=self.missing)
             if rows.ndim != 2 or rows.size == 0:
                 raise ValueError(f"should be (steps, channels) numbers, but has shape {rows.shape}")
             return replace(self, found=rows.shape[1]).fit(chain([first], remaining))
         if not self.standardise:
             return self
-        return replace(self, scale=Scale.fit((self._rows(value) for value in values), self.size))
+        every = (self._rows(value) for value in values)
+        complete = (row[np.isfinite(row).all(axis=1)] for row in every) if self.missing else every
+        return replace(self, scale=Scale.fit(complete, self.size))
 
     def encode(self, value: Any) -> np.ndarray:
-        """(T, D) float32. Raises ValueError for NaN, infinity, an empty list, or steps of a wrong width."""
+        """(T, D) float32. Raises ValueError for NaN (unless it may be), infinity, an empty list, or a wrong width."""
         rows = self._rows(value)
-        return _single_precision(_scale(self).standardise(rows) if self.standardise else rows)
+        return _single_precision(_scale(self).standardise(rows) if self.standardise else rows, missing=self.missing)
+
+    def mark_missing(self, rows: np.ndarray) -> np.ndarray:
+        """(..., D) -> (..., 2 D) float32: zeros for what is missing, ones that say so. Unchanged if nothing may be."""
+        if not self.missing:
+            return rows
+        is_missing = np.isnan(rows)
+        return np.concatenate([np.where(is_missing, 0.0, rows), is_missing], axis=-1, dtype=np.float32)
 
     def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
         """Raises TypeError for a sequence that is scaled by itself, which needs all of it."""
         if self.scaling is not None:
             raise TypeError(f"sequences are scaled by {self.scaling}, which needs all of a sequence")
-        return (None, None) if piece is None or len(piece) == 0 else (self.encode(piece), None)
+        return (None, None) if piece is None or len(piece) == 0 else (self.mark_missing(self.encode(piece)), None)
 
     def describe(self) -> Mapping[str, JSON]:
-        """How each sequence is scaled by itself, where it is."""
-        return {} if self.scaling is None else {"scaling": self.scaling.facts()}
+        """How each sequence is scaled by itself, where it is, and that missing numbers are marked."""
+        facts: dict[str, JSON] = {} if self.scaling is None else {"scaling": self.scaling.facts()}
+        return facts | ({"marks_missing": True} if self.missing else {})
 
     def decode(self, array: np.ndarray) -> list[list[float]]:
         rows = np.asarray(array).reshape(-1, self.size)
@@ -296,12 +312,15 @@ class Vectors(Field):
         return replace(self, scale=_restored_scale(state))
 
     def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
-        return generator.standard_normal((steps, self.size), dtype=np.float32)
+        rows = generator.standard_normal((steps, self.size), dtype=np.float32)
+        return self.mark_missing(np.where(generator.random(rows.shape) < 0.1, np.nan, rows)) if self.missing else rows
 
     def layer(self, dim: int) -> nn.Module:
         from seqkit.layers.embedding import Projection
+        from seqkit.layers.patches import Patches
 
-        return Projection(self.size, dim)
+        size = self.size * (2 if self.missing else 1)
+        return Projection(size, dim) if self.patch == 1 else Patches(size, dim, self.patch)
 
     def parse(self, line: str) -> Any:
         """A line of JSON: a list of steps, each a list of numbers."""
@@ -311,7 +330,7 @@ class Vectors(Field):
             raise ValueError("should be a JSON list of steps, each a list of numbers") from None
 
     def _rows(self, value: Any) -> np.ndarray:
-        rows = _numbers(value)
+        rows = _numbers(value, missing=self.missing)
         if rows.size == 0:
             raise ValueError("is empty")
         if rows.ndim != 2 or rows.shape[1] != self.size:

@@ -36,24 +36,31 @@ class Scaling:
     def measure(self, rows: np.ndarray, lengths: Index) -> tuple[np.ndarray, np.ndarray]:
         """What is subtracted, and the divisor, for each sequence: (B, C) and (B, C), float64.
 
-        They depend on a sequence's own rows only, to the last bit: sums are taken step by step.
+        They depend on a sequence's own rows only, to the last bit: sums are taken step by step. Missing numbers (NaN)
+        do not count; of a channel without any number, 0 is subtracted.
 
         Args:
             rows: (B, T, C); past a sequence's end they do not matter.
             lengths: (B,) true lengths.
         """
-        rows = rows.astype(np.float64)
-        last = np.arange(len(rows)), lengths - 1
-        counts = lengths[:, None]
-        mean = rows.cumsum(axis=1)[last] / counts
-        zero = np.zeros_like(mean)
-        offset = {"nothing": zero, "mean": mean, "last": rows[last]}[self.subtract]
+        is_known = ~np.isnan(rows)
+        rows = np.where(is_known, rows, 0.0).astype(np.float64)
+        end = np.arange(len(rows)), lengths - 1
+        counts = np.maximum(is_known.cumsum(axis=1)[end], 1)
+        mean = rows.cumsum(axis=1)[end] / counts
+        if self.subtract == "last":
+            steps = np.where(is_known, np.arange(rows.shape[1])[:, None], 0)
+            newest = np.maximum.accumulate(steps, axis=1)[end]
+            offset = np.take_along_axis(rows, newest[:, None], axis=1)[:, 0]
+        else:
+            offset = mean if self.subtract == "mean" else np.zeros_like(mean)
         if self.divide_by == "nothing":
             return offset, np.ones_like(mean)
         if self.divide_by == "mean":
-            divisor = np.abs(rows).cumsum(axis=1)[last] / counts
+            divisor = np.abs(rows).cumsum(axis=1)[end] / counts
         else:
-            divisor = np.sqrt(((rows - mean[:, None]) ** 2).cumsum(axis=1)[last] / counts)
+            squares = np.where(is_known, (rows - mean[:, None]) ** 2, 0.0)
+            divisor = np.sqrt(squares.cumsum(axis=1)[end] / counts)
         # Rounding gives a constant channel a tiny deviation, which is noise.
         divisor[divisor <= 1e-12 * np.abs(mean)] = 1.0
         return offset, divisor

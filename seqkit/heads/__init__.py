@@ -27,6 +27,7 @@ from seqkit.heads.option_types import (
     Start,
     TooLong,
     find_contradiction,
+    find_level_fault,
 )
 from seqkit.types import Count, Field, NonNegative, Positive, Probability, Share
 
@@ -206,7 +207,7 @@ def language(
     )
 
 
-@serves(Values, StepValues, NextValues)
+@serves(Values, StepValues, NextValues, contradiction=find_level_fault)
 def regress(
     dim: int,
     target: Field,
@@ -217,6 +218,8 @@ def regress(
     dropout: Share = 0.0,
     loss: RegressionLoss = "mse",
     every_step: bool = False,
+    quantiles: Sequence[Probability] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    components: Count = 3,
 ) -> Head:
     """One number, or several, for a whole sequence, at each step (`StepValues`), or the next ones (`NextValues`).
 
@@ -228,13 +231,27 @@ def regress(
             own encoding, which is the only one that may see later steps.
         dropout: share of the pooled values dropped.
         loss: mse, squared error; mae, absolute error; huber, between the two; gaussian, the negative log-likelihood
-            (nats) of a Gaussian whose standard deviation is predicted as well.
+            (nats) of a Gaussian whose standard deviation is predicted as well; student_t, that of Student's t, with
+            heavy tails; mixture, of several Gaussians; poisson or negative_binomial, of counts; quantiles, twice the
+            mean pinball loss of some quantiles, which never cross.
         every_step: for a whole sequence's numbers: learn at each step, as if the sequence ended there, and predict at
             each step too.
+        quantiles: the levels that predictions of a distribution list, rising; of loss: quantiles, those that are
+            learned, and the value is the one in the middle.
+        components: Gaussians of a mixture.
     """
     from seqkit.heads.regression import Regress
 
-    return Regress(dim, target, pool=pool, dropout=dropout, loss=loss, every_step=every_step)
+    return Regress(
+        dim,
+        target,
+        pool=pool,
+        dropout=dropout,
+        loss=loss,
+        every_step=every_step,
+        quantiles=quantiles,
+        components=components,
+    )
 
 
 @serves(Text)

@@ -14,8 +14,10 @@ from seqkit.types import PAD, START, UNKNOWN
 Pool: TypeAlias = Literal["last", "mean", "max", "attention"]
 """How many steps become one vector: see `Pooling`."""
 
-RegressionLoss: TypeAlias = Literal["mse", "mae", "huber", "gaussian"]
-"""Squared error, absolute error, Huber's between the two, or a Gaussian's negative log-likelihood."""
+RegressionLoss: TypeAlias = Literal[
+    "mse", "mae", "huber", "gaussian", "student_t", "mixture", "poisson", "negative_binomial", "quantiles"
+]
+"""Squared error, absolute error, Huber's between the two, a distribution's negative log-likelihood, or quantiles."""
 
 Softmax: TypeAlias = Literal["full", "adaptive"]
 """How the probability of the next symbol is computed: over all symbols at once, or by clusters of them."""
@@ -145,6 +147,14 @@ class SearchOptions:
     def forbidden(self) -> tuple[int, ...]:
         """Symbols that are never predicted."""
         return (PAD, START) if self.unknown else (PAD, UNKNOWN, START)
+
+
+def find_level_fault(*, quantiles: Sequence[float], **rest: object) -> str:
+    """What is wrong with the levels of `regress`; an empty text if nothing is."""
+    levels = list(quantiles)
+    if levels and levels == sorted(set(levels)) and levels[0] > 0.0 and levels[-1] < 1.0:
+        return ""
+    return f"quantiles: {levels} are not levels between 0 and 1 that rise"
 
 
 def find_contradiction(

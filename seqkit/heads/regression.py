@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit.errors import UsageError
+from seqkit.errors import DataError, Problem, UsageError
 from seqkit.fields import NextValues, StepValues, Values
+from seqkit.heads.distributions import Family, Gaussian, Numbers, family_of
 from seqkit.heads.option_types import Pool, RegressionLoss
 from seqkit.heads.pooling import Pooling
 from seqkit.heads.tagging import check_aligned
@@ -23,17 +24,30 @@ from seqkit.types import Field, Prediction
 
 
 class Regress(Head):
-    """Pool, then a linear map to K numbers; see `seqkit.heads.regress` for the options.
+    """Pool, then a linear map to K numbers, or to a distribution of each; see `seqkit.heads.regress` for the options.
 
     `Prediction.value` is a float or a list of K, in the units of the data; for `StepValues` a list with one of these a
-    step, for `NextValues` one for each step ahead. With the Gaussian, `scores` is `{"sd": ...}` of the same shape. With
-    `every_step`, `value` is that of the last step, and `scores` has those of all: `{"steps": ...}`.
+    step, for `NextValues` one for each step ahead. With `every_step`, `value` is that of the last step, and `scores`
+    has those of all: `{"steps": ...}`. Of a distribution, `scores` has `{"quantiles": {"0.05": ...}}` of the shape of
+    `value` (with `every_step`, of the last step), and of a Gaussian `sd` as well.
+
+    Attributes:
+        levels: the quantiles that predictions have.
     """
 
     accepts = (Values, StepValues, NextValues)
 
     def __init__(
-        self, dim: int, target: Field, *, pool: Pool, dropout: float, loss: RegressionLoss, every_step: bool
+        self,
+        dim: int,
+        target: Field,
+        *,
+        pool: Pool,
+        dropout: float,
+        loss: RegressionLoss,
+        every_step: bool,
+        quantiles: Sequence[float],
+        components: int,
     ) -> None:
         super().__init__()
         if every_step and isinstance(target, NextValues):
@@ -44,53 +58,75 @@ class Regress(Head):
         self.per_step = self.every_step or self.is_aligned
         # Predictions as if the sequence ended at a step need an encoder that does not read later ones.
         self.needs_causal = self.every_step or (self.is_aligned and pool != "last")
-        self.kind = self.values_loss = loss
+        self.kind, self.levels = loss, tuple(quantiles)
+        self.values_loss = loss if loss in ("mse", "mae", "huber", "gaussian") else None
+        self.family: Family | None = family_of(loss, quantiles, components)
+        if self.family is not None and self.family.is_count:
+            check_counts(target, loss)
         self.pool = Pooling(pool, dim)
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(dim, target.size * (2 if loss == "gaussian" else 1))
-        names = ("values", "deviations") if loss == "gaussian" else ("values",)
-        self.output_axes = dict.fromkeys(names, ("batch", *(("steps",) if self.per_step else ()), "values"))
+        self.out = nn.Linear(dim, target.size * (1 if self.family is None else self.family.size))
+        axes = ("batch", *(("steps",) if self.per_step else ()), "values")
+        self.output_axes = {"values": axes}
+        if isinstance(self.family, Gaussian):
+            self.output_axes["deviations"] = axes
+        elif self.family is not None:
+            self.output_axes["parameters"] = (*axes, "parameters")
 
-    def numbers(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
-        """(B, K) means, and (B, K) logarithms of the variance with the Gaussian; standardised, single precision.
+    def parameters_of(self, encoded: Encoded) -> Tensor:
+        """(B, K) numbers, or (B, K, P) parameters of their distributions, in single precision.
 
-        (B, T, K) where there are numbers at each step.
+        In the units in which they are learned. (B, T, K) and (B, T, K, P) where there are numbers at each step.
         """
-        return self._numbers(self.pool.running(encoded) if self.per_step else self.pool(encoded))
+        return self._of_pooled(self.pool.running(encoded) if self.per_step else self.pool(encoded))
 
-    def _numbers(self, pooled: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _of_pooled(self, pooled: Tensor) -> Tensor:
         out: Tensor = self.out(self.dropout(pooled)).float()
-        if self.kind != "gaussian":
-            return out, None
-        mean, log_variance = out.chunk(2, dim=-1)
-        return mean, log_variance.clamp(-14.0, 14.0)
+        if self.family is None:
+            return out
+        raw = out.reshape(*out.shape[:-1], self.family.size, self.target.size)
+        return self.family.parameters(raw.transpose(-1, -2))
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over examples, steps and numbers, and how many numbers there are. Missing ones (NaN) do not count."""
         assert batch.y is not None
-        mean, log_variance = self.numbers(encoded)
-        y = batch.y.float()
+        parameters, y = self.parameters_of(encoded), batch.y.float()
         if self.per_step:
             y = self._step_targets(y, encoded, batch)
-            mean = real_steps(mean, encoded.lengths)
-            log_variance = None if log_variance is None else real_steps(log_variance, encoded.lengths)
-        y = y.reshape(mean.shape)
+            parameters = real_steps(parameters, encoded.lengths)
+        y = y.reshape(parameters.shape if self.family is None else parameters.shape[:-1])
+        if self.family is not None and self.family.is_count:
+            parameters, y = self._as_counts(parameters, y, batch)
         if isinstance(self.target, Values):  # none of them is missing
-            return self._losses(mean, log_variance, y).sum(), torch.tensor(y.numel())
+            return self._losses(parameters, y).sum(), torch.tensor(y.numel())
         is_known = ~y.isnan()
-        losses = self._losses(mean, log_variance, y.masked_fill(~is_known, 0.0))
+        losses = self._losses(parameters, y.masked_fill(~is_known, 0.0))
         return losses.masked_fill(~is_known, 0.0).sum(), is_known.sum()
 
-    def _losses(self, mean: Tensor, log_variance: Tensor | None, y: Tensor) -> Tensor:
-        """The loss of each number, in their shape."""
-        if log_variance is not None:
-            losses: Tensor = 0.5 * (np.log(2.0 * np.pi) + log_variance + (y - mean).square() * (-log_variance).exp())
-            return losses
+    def _losses(self, parameters: Tensor, y: Tensor) -> Tensor:
+        """The loss of each number, in the shape of y."""
+        if self.family is not None:
+            return self.family.nats(parameters, y)
         if self.kind == "mse":
-            return functional.mse_loss(mean, y, reduction="none")
+            return functional.mse_loss(parameters, y, reduction="none")
         if self.kind == "mae":
-            return functional.l1_loss(mean, y, reduction="none")
-        return functional.huber_loss(mean, y, reduction="none")
+            return functional.l1_loss(parameters, y, reduction="none")
+        return functional.huber_loss(parameters, y, reduction="none")
+
+    def _as_counts(self, parameters: Tensor, y: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Parameters and targets in counts, where each sequence was divided by a number of its own.
+
+        Raises:
+            DataError: a count is below zero.
+        """
+        if isinstance(self.target, NextValues) and batch.extra:
+            divisor = batch.extra["divisor"].repeat(1, self.target.horizon)
+            assert self.family is not None
+            parameters, y = self.family.scaled(parameters, divisor), y * divisor
+        if y.device.type == "cpu" and bool((y < 0.0).any()):
+            where = ", ".join(list(batch.ids)[:3]) or "a batch"
+            raise DataError(Problem(where, f"a value is below zero, and {self.kind} is of counts", "take another loss"))
+        return parameters, y
 
     def _step_targets(self, y: Tensor, encoded: Encoded, batch: Batch) -> Tensor:
         """(N, K) the target of each real step."""
@@ -101,55 +137,82 @@ class Regress(Head):
         return real_steps(y.expand(-1, encoded.steps.shape[1], -1), encoded.lengths)
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
-        """As they are learned: standardised, and scaled as their sequence is, where the fields say so."""
-        mean, log_variance = self.numbers(encoded)
-        return {"values": mean} if log_variance is None else {"values": mean, "deviations": (0.5 * log_variance).exp()}
+        """As they are learned: standardised, and scaled as their sequence is, where the fields say so.
+
+        Of a distribution its parameters, in the order of `Family.names`; `values` is the first of them.
+        """
+        parameters = self.parameters_of(encoded)
+        if self.family is None:
+            return {"values": parameters}
+        if isinstance(self.family, Gaussian):
+            return {"values": parameters[..., 0], "deviations": (0.5 * parameters[..., 1]).exp()}
+        return {"values": parameters[..., 0], "parameters": parameters}
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
-        return self._predict(*self.numbers(encoded), encoded, batch)
+        return self._predict(self.parameters_of(encoded), encoded, batch)
 
     @torch.no_grad()
     def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
         """One a sequence, as if it ended here; where there are numbers at each step, those of the new steps."""
         pooled, new = self.pool.advance(encoded, kept, every_step=self.per_step)
-        return self._predict(*self._numbers(pooled), encoded, batch), new
+        return self._predict(self._of_pooled(pooled), encoded, batch), new
 
-    def _predict(self, mean: Tensor, log_variance: Tensor | None, encoded: Encoded, batch: Batch) -> list[Prediction]:
-        check_finite(mean, batch, encoded.lengths if self.per_step else None)
-        deviation = None if log_variance is None else (0.5 * log_variance).exp()
-        mean, deviation = self._unscaled(mean, deviation, batch)
-        lengths = encoded.lengths.tolist() if self.per_step else [None] * len(mean)
-        means = [row[:length].cpu().numpy() for row, length in zip(mean, lengths, strict=True)]
-        if deviation is None:
-            return [self._prediction(row) for row in means]
-        deviations = [row[:length].cpu().numpy() for row, length in zip(deviation, lengths, strict=True)]
-        return [self._prediction(row, sd) for row, sd in zip(means, deviations, strict=True)]
+    @torch.no_grad()
+    def sample(self, encoded: Encoded, batch: Batch, generator: np.random.Generator) -> list[Any]:
+        """A value drawn for each sequence, of the kind of the target; with `every_step`, for its last step.
 
-    def _unscaled(self, mean: Tensor, deviation: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Next values in the units of the input's rows, where each sequence was scaled by itself."""
-        if not isinstance(self.target, NextValues) or not batch.extra:
-            return mean, deviation
-        offset, divisor = (
-            batch.extra[name].repeat(1, self.target.horizon) for name in ("offset", "divisor")
-        )  # (B, H x C), the channels of a step side by side
-        return mean * divisor + offset, None if deviation is None else deviation * divisor
+        Raises:
+            UsageError: the loss is of points, so there is no distribution.
+        """
+        family = self.family
+        if family is None:
+            raise UsageError(f"regress: loss: {self.kind} has no distribution to draw from; take gaussian or quantiles")
+        rows = self._rows(self.parameters_of(encoded), encoded, batch)
+        draws = (self._unscaled(family.sample(row, generator), batch, number) for number, row in enumerate(rows))
+        return [self.target.decode(draw[-1] if self.every_step else draw) for draw in draws]
 
-    def _prediction(self, row: np.ndarray, deviation: np.ndarray | None = None) -> Prediction:
-        """From (K,), or (T, K) where there are numbers at each step."""
-        if not self.every_step:
-            value = self.target.decode(row)
-            return Prediction(value, scores=None if deviation is None else {"sd": self._sd(row, deviation)})
-        steps = [self.target.decode(step) for step in row]
-        scores = {"steps": steps}
-        if deviation is not None:
-            scores["sd"] = [self._sd(step, sd) for step, sd in zip(row, deviation, strict=True)]
-        return Prediction(steps[-1], scores=scores)
+    def _predict(self, parameters: Tensor, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        check_finite(parameters, batch, encoded.lengths if self.per_step else None)
+        rows = self._rows(parameters, encoded, batch)
+        return [self._prediction(row, batch, number) for number, row in enumerate(rows)]
 
-    def _sd(self, row: np.ndarray, deviation: np.ndarray) -> Any:
-        """The field decodes linearly, so the difference of two decoded values is the decoded standard deviation."""
-        return _difference(self.target.decode(row + deviation), self.target.decode(row))
+    def _rows(self, parameters: Tensor, encoded: Encoded, batch: Batch) -> list[Numbers]:
+        """For each sequence its parameters, of its real steps; of counts, in counts."""
+        if self.family is not None and self.family.is_count and isinstance(self.target, NextValues) and batch.extra:
+            divisor = batch.extra["divisor"].repeat(1, self.target.horizon)
+            parameters = self.family.scaled(parameters, divisor)
+        lengths = encoded.lengths.tolist() if self.per_step else [None] * len(parameters)
+        single = [row[:length].cpu().numpy() for row, length in zip(parameters, lengths, strict=True)]
+        return single if self.family is None else [row.astype(np.float64) for row in single]
+
+    def _unscaled(self, numbers: Numbers, batch: Batch, number: int) -> Numbers:
+        """The next values (K,) of a sequence that was scaled by itself, in the units of its rows."""
+        is_count = self.family is not None and self.family.is_count
+        if not isinstance(self.target, NextValues) or not batch.extra or is_count:
+            return numbers
+        offset, divisor = (batch.extra[name][number].cpu().numpy() for name in ("offset", "divisor"))
+        return np.asarray(numbers * np.tile(divisor, self.target.horizon) + np.tile(offset, self.target.horizon))
+
+    def _prediction(self, row: Numbers, batch: Batch, number: int) -> Prediction:
+        """From (K,) or (K, P), or (T, K) or (T, K, P) where there are numbers at each step."""
+        family = self.family
+
+        def decoded(numbers: Numbers) -> Any:
+            numbers = self._unscaled(numbers, batch, number)
+            return [self.target.decode(step) for step in numbers] if self.every_step else self.target.decode(numbers)
+
+        value = decoded(row if family is None else family.mean(row))
+        scores: dict[str, Any] = {"steps": value} if self.every_step else {}
+        if isinstance(family, Gaussian):
+            # The field decodes linearly, so the difference of two decoded values is the decoded standard deviation.
+            above = decoded(row[..., 0] + np.exp(0.5 * row[..., 1]))
+            scores["sd"] = _difference(above, value)
+        if family is not None:
+            quantiles = {f"{level:g}": decoded(family.quantile(row, level)) for level in self.levels}
+            scores["quantiles"] = {name: q[-1] for name, q in quantiles.items()} if self.every_step else quantiles
+        return Prediction(value[-1] if self.every_step else value, scores=scores or None)
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The mean of the windows' numbers, each window counted once; numbers at each step one after another."""
@@ -166,8 +229,13 @@ class Regress(Head):
 
     def _joined(self, parts: Sequence[Prediction], value: Any, names: Sequence[str]) -> Prediction:
         """`value`, with the lists of these names in the parts' scores one after another."""
-        first = parts[0].scores or {}
-        scores = {name: [step for part in parts for step in part.scores[name]] for name in names if name in first}
+        scores = dict(parts[-1].scores or {})
+        scores |= {name: [step for part in parts for step in part.scores[name]] for name in names if name in scores}
+        if self.is_aligned and "quantiles" in scores:
+            scores["quantiles"] = {
+                level: [step for part in parts for step in part.scores["quantiles"][level]]
+                for level in scores["quantiles"]
+            }
         return replace(parts[-1], value=value, scores=scores or None)
 
     def average(self, parts: Sequence[Prediction]) -> Prediction:
@@ -175,6 +243,17 @@ class Regress(Head):
         if not self.is_aligned:
             return self.stitch(parts)
         return Prediction(np.mean(np.array([part.value for part in parts]), axis=0).tolist())
+
+
+def check_counts(target: Any, loss: str) -> None:
+    """Raise UsageError if a target is not learned as counts: if something is subtracted from it."""
+    source: Any = target.source if isinstance(target, NextValues) else target
+    scaling = getattr(source, "scaling", None)
+    if source.standardise or (scaling is not None and scaling.subtract != "nothing"):
+        raise UsageError(
+            f"regress: loss: {loss} is of counts, which nothing may be subtracted from: the target must not be "
+            "standardised, and sequences may only be divided (subtract: nothing)"
+        )
 
 
 def _difference(above: Any, value: Any) -> Any:

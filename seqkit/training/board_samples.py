@@ -77,12 +77,23 @@ def mark_difference(target: Any, prediction: Any, steps: Sequence[str] | None = 
         before, after = target.split(), prediction.split()
         if len(before) > 1 or len(after) > 1:
             return _mark_words(before, after)
+    if _is_numeric(target):  # which differ in every step, by little or much
+        return Marked([_shorten(target)], []), Marked([_shorten(prediction)], [])
     if isinstance(target, list | tuple) and isinstance(prediction, list | tuple) and len(target) == len(prediction):
         differs = [n for n, (old, new) in enumerate(zip(target, prediction, strict=True)) if old != new]
         return Marked([str(old) for old in target], differs), Marked([str(new) for new in prediction], differs)
     shown = [_shorten(value) for value in (target, prediction)]
     is_wrong = target != prediction
     return Marked([shown[0]], []), Marked([shown[1]], [0] if is_wrong else [])
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether it is a list of numbers, or of lists of them."""
+    while isinstance(value, list | tuple) and len(value):
+        value = value[0]
+        if isinstance(value, float):
+            return True
+    return False
 
 
 def _mark_words(before: list[str], after: list[str]) -> tuple[Marked, Marked]:
@@ -118,11 +129,19 @@ def _mark_spans(
 
 def _steps(data: TaskData, x: np.ndarray, target: Any) -> list[str] | None:
     """Each input step as text, if there is a tag for each."""
-    if not data.target.aligned or not isinstance(target, list | tuple) or len(target) != len(x):
+    if (
+        not data.target.aligned
+        or not hasattr(data.target, "labels")
+        or not isinstance(target, list | tuple)
+        or len(target) != len(x)
+    ):
         return None
     return [str(data.input.decode(x[step : step + 1])) for step in range(len(x))]
 
 
 def _shorten(value: Any) -> str:
-    text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if _is_numeric(value):
+        text = " ".join(f"{number:.4g}" for number in np.ravel(np.asarray(value, dtype=np.float64))[:40])
+    else:
+        text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= 160 else text[:159] + "…"

@@ -142,3 +142,43 @@ def test_a_constant_sequence_is_divided_by_one() -> None:
     offset, divisor = Scaling("mean", "deviation").measure(x, np.array([5]))
     assert divisor.tolist() == [[1.0]]
     assert offset[0, 0] == pytest.approx(7.3, rel=1e-6)
+
+
+@pytest.mark.parametrize("subtract", ["mean", "last"])
+def test_missing_numbers_are_zeros_that_are_marked_and_do_not_count(tmp_path: Path, subtract: Any) -> None:
+    values = np.array([[1.0, 5.0], [np.nan, 7.0], [3.0, np.nan], [8.0, 2.0], [np.nan, 4.0]])
+
+    def read(split: str) -> Iterator[Example]:
+        yield Example(values, None, "a")
+
+    field = Vectors(2, scaling=Scaling(subtract, "mean"), missing=True)
+    task = Task(read=read, input=field, target=NextValues(1, history=3), head="", best="loss", splits=("train",))
+    prepared = store.prepare(task, key={}, cache=tmp_path)
+    batch = TaskData("t", task, prepared.input, prepared.target, prepared.splits).batch("train", np.array([0, 1]))
+    offsets = {"mean": [[2.0, 6.0], [5.5, 4.5]], "last": [[3.0, 7.0], [8.0, 2.0]]}[subtract]
+    assert batch.extra["offset"].tolist() == offsets
+    assert batch.extra["divisor"].tolist() == [[2.0, 6.0], [5.5, 4.5]]
+    assert batch.x[0, :, 2:].tolist() == [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    assert batch.x[0, 1, 0] == 0.0
+    assert batch.x[0, 2, 0] == pytest.approx((3.0 - offsets[0][0]) / 2.0)
+    assert batch.y is not None
+    assert batch.y[0, 0].tolist() == pytest.approx([(8 - offsets[0][0]) / 2, (2 - offsets[0][1]) / 6])
+    assert bool(batch.y[1, 0, 0].isnan())
+
+
+def test_a_number_may_be_missing_only_where_the_field_says_so() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Vectors(1).encode([[1.0], [float("nan")]])
+    fitted = Vectors(1, standardise=True, missing=True).fit([[[1.0], [float("nan")], [3.0]]])
+    assert fitted.encode([[2.0], [float("nan")]])[0, 0] == 0.0
+
+
+def test_the_width_of_vectors_may_come_from_the_data() -> None:
+    fitted = Vectors(standardise=True).fit(iter([[[1.0, 2.0], [3.0, 6.0]], [[5.0, 4.0]]]))
+    assert fitted.size == 2
+    assert Vectors(standardise=True).restore(fitted.state()) == fitted
+    assert fitted.encode([[3.0, 4.0]]).tolist() == [[0.0, 0.0]]
+    with pytest.raises(ValueError, match=r"\(steps, 2\)"):
+        fitted.encode([[1.0]])
+    with pytest.raises(ValueError, match="no value at all"):
+        Vectors().fit([])

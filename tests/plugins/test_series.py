@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from seqkit_series import series, sources
+from seqkit_series import lifetime, series, sources
+from seqkit_series.engines import life_scores
 
 from seqkit.testing import TaskConformance
 from seqkit.types import Prediction, ScoredExamples
@@ -50,3 +51,51 @@ def test_the_naive_forecasts_of_etth1_are_those_that_are_published(channels: Any
     assert scores["mse.seasonal_naive"] == pytest.approx(0.424, abs=0.004)
     assert scores["mae.seasonal_naive"] == pytest.approx(0.389, abs=0.003)
     assert scores["mse.last_value"] == pytest.approx(1.222, abs=0.02)
+
+
+class TestQuantilesOfPatches(TaskConformance):
+    task = "series"
+    options: ClassVar[Any] = {"history": 24, "stride": 90, "patch": 6, "channels": "apart", "subtract": "mean"}
+    head: ClassVar[Any] = {"use": "regress", "loss": "quantiles"}
+    encoders = ({"use": "gru", "hidden": 12},)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (DATA / "forecasting/m4_hourly").is_dir(), reason="needs SEQKIT_DATA")
+def test_the_naive_forecasts_of_m4_are_those_that_are_published() -> None:
+    """Hourly, sMAPE and MASE of the seasonal naive forecast 13.912 and 1.193, of the last value 43.003 and 11.608."""
+    task = series(source="m4-hourly", history=24)
+    examples = list(task.read("test"))
+    inputs = [np.asarray(example.input)[:-48] for example in examples]
+    targets = [np.asarray(example.input)[-48:, 0].tolist() for example in examples]
+    ids = [f"{example.id}+24" for example in examples]
+    metric: Any = task.metric
+    scores = metric([Prediction(target) for target in targets], targets, ScoredExamples(ids, inputs, "test"))
+    assert len(examples) == 414
+    assert scores["smape.seasonal_naive"] == pytest.approx(13.912, abs=0.001)
+    assert scores["mase.seasonal_naive"] == pytest.approx(1.193, abs=0.001)
+    assert scores["smape.last_value"] == pytest.approx(43.003, abs=0.001)
+    assert scores["mase.last_value"] == pytest.approx(11.608, abs=0.001)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (DATA / "sensor/cmapss_fd001").is_dir(), reason="needs SEQKIT_DATA")
+def test_the_remaining_life_of_an_engine_falls_by_one_a_cycle_once_it_is_below_the_cap() -> None:
+    task = lifetime(cap=125)
+    splits = {split: list(task.read(split)) for split in ("train", "dev", "test")}
+    assert {split: len(examples) for split, examples in splits.items()} == {"train": 80, "dev": 100, "test": 100}
+    first = splits["train"][0]
+    assert first.target[-1] == 0.0
+    assert first.target.max() == 125.0
+    assert np.diff(first.target[-126:]).tolist() == [-1.0] * 125
+    assert splits["test"][0].target[-1] == 112.0
+    engines = [{example.id.split("+")[0] for example in splits[split]} for split in ("train", "dev")]
+    assert not engines[0] & engines[1]
+
+
+def test_errors_of_a_life_are_those_of_the_last_cycle() -> None:
+    scores = life_scores([Prediction([10.0, 13.0]), Prediction([20.0])], [[9.0, 3.0], [33.0]])
+    assert scores["rmse"] == pytest.approx(np.sqrt((10**2 + 13**2) / 2))
+    assert scores["mae"] == 11.5
+    assert scores["score"] == pytest.approx(2 * (np.e - 1))
+    assert scores["rmse.cycles"] == pytest.approx(np.sqrt((1 + 100 + 169) / 3))

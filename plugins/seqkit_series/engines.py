@@ -1,0 +1,130 @@
+"""How long will a machine still run? The remaining life at each cycle: the task `lifetime`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from seqkit import (
+    Count,
+    DataError,
+    Dataset,
+    Example,
+    File,
+    Prediction,
+    Problem,
+    StepValues,
+    Task,
+    Vectors,
+    fetch,
+    readers,
+)
+
+CMAPSS: Final = Dataset(
+    "sensor/cmapss_fd001",
+    tuple(
+        File(f"{name}_FD001.txt.gz", None, sha256, size)
+        for name, sha256, size in (
+            ("train", "b8d22a290e7e9991ae17606e2ad4c64897607e368e8f0338256c7676c3b0811b", 791_512),
+            ("test", "8e79f2467a681097ad08738832b13a7201961cee797620eedefaebd5ff2361d1", 487_924),
+            ("RUL", "b1d9d9adeda5ee9649afe17ae1f3f1c7801aea62f1001ca8403175fc79b23524", 200),
+        )
+    ),
+    licence="NASA Prognostics Data Repository, a work of the US government",
+    about="simulated turbofan engines until they fail, FD001 (Saxena et al. 2008)",
+    by_hand="the files of CMAPSSData.zip of NASA's Prognostics Data Repository, packed by gzip, without a header",
+)
+_COLUMNS: Final = 26
+_DEV: Final = 5
+"""Every so many of the engines that are run until they fail, one is dev."""
+_CUTS: Final = 5
+"""How often each engine of dev is cut, so that its end is as unknown as that of the engines of test."""
+
+
+def lifetime(*, cap: Count = 125) -> Task:
+    """How many cycles will each engine still run? Told at each cycle, from the sensors so far.
+
+    The engines of train run until they fail. Every fifth of them is dev, cut at five random cycles; those of test are
+    cut, and the truth is known. `rmse`, `mae` and NASA's `score` (the sum over engines; late is worse than early) are
+    of the last cycle of each engine, `rmse.cycles` of all cycles.
+
+    Args:
+        cap: a longer life counts as so many cycles: an engine that is as good as new shows nothing of its age.
+    """
+
+    def read(split: str) -> Iterator[Example]:
+        engines = _engines("test" if split == "test" else "train")
+        if split == "test":
+            left = [int(line.text) for line in readers.numbered(_path("RUL")) if line.text.strip()]
+            for (number, rows), remaining in zip(engines, left, strict=True):
+                yield _example(number, rows, remaining, cap, "test")
+            return
+        for number, rows in engines:
+            if number % _DEV:
+                if split == "train":
+                    yield _example(number, rows, 0, cap, "train")
+                continue
+            dice = random.Random(f"engine {number}")
+            for cut in sorted(dice.sample(range(30, len(rows)), _CUTS)) if split == "dev" else ():
+                yield _example(number, rows[:cut], len(rows) - cut, cap, "train")
+
+    return Task(
+        read=read,
+        input=Vectors(_COLUMNS - 2, standardise=True),
+        target=StepValues(),
+        head="regress",
+        metric=life_scores,
+        best="rmse",
+        files=lambda split: [_path(name) for name in (("test", "RUL") if split == "test" else ("train",))],
+        about={"dataset": CMAPSS.name, "licence": CMAPSS.licence, "about": CMAPSS.about},
+        scores=("rmse", "mae", "score", "rmse.cycles"),
+    )
+
+
+def life_scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Mapping[str, float]:
+    """Errors at the last cycle of each engine, and over all cycles: see `lifetime`."""
+    last = np.array(
+        [prediction.value[-1] - target[-1] for prediction, target in zip(predictions, targets, strict=True)]
+    )
+    every = np.concatenate([np.subtract(p.value, target) for p, target in zip(predictions, targets, strict=True)])
+    penalties = np.where(last < 0.0, np.expm1(-last / 13.0), np.expm1(last / 10.0))
+    return {
+        "rmse": float(np.sqrt((last**2).mean())),
+        "mae": float(np.abs(last).mean()),
+        "score": float(penalties.sum()),
+        "rmse.cycles": float(np.sqrt((every**2).mean())),
+    }
+
+
+def _example(number: int, rows: np.ndarray, remaining: int, cap: int, part: str) -> Example:
+    life = np.minimum(cap, remaining + np.arange(len(rows))[::-1]).astype(np.float64)
+    return Example(rows, life, f"{part}:{number}+{len(rows)}")
+
+
+def _engines(part: str) -> list[tuple[int, np.ndarray]]:
+    """The number of each engine, and its rows (cycles, 24): three settings and 21 sensors.
+
+    Raises:
+        DataError: a line has another number of columns, or a cycle is missing.
+    """
+    path = _path(part)
+    by_engine: dict[int, list[list[float]]] = {}
+    for line in readers.numbered(path):
+        cells = line.text.split()
+        if not cells:
+            continue
+        if len(cells) != _COLUMNS:
+            raise DataError(Problem(f"{path}:{line.number}", f"has {len(cells)} columns, and {_COLUMNS} are expected"))
+        rows = by_engine.setdefault(int(cells[0]), [])
+        if int(cells[1]) != len(rows) + 1:
+            raise DataError(Problem(f"{path}:{line.number}", f"is cycle {cells[1]}, after cycle {len(rows)}"))
+        rows.append([float(cell) for cell in cells[2:]])
+    return [(number, np.array(rows)) for number, rows in by_engine.items()]
+
+
+def _path(name: str) -> Path:
+    return fetch(CMAPSS) / f"{name}_FD001.txt.gz"

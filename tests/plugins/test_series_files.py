@@ -1,0 +1,79 @@
+"""Files of series: three layouts of tables and .tsf, and what is wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from seqkit_series.files import Form, read_series
+from seqkit_series.sources import of_file
+
+from seqkit.errors import DataError
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+def test_columns_are_channels(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "date,x,y\n2020-01-01,1,2\n2020-01-02,3,\n")
+    ((id, values),) = read_series(path, Form(time="date"))
+    assert id == "x,y"
+    assert values[0].tolist() == [1.0, 2.0]
+    assert math.isnan(values[1, 1])
+    ((id, values),) = read_series(write(tmp_path, "b.txt.gz", "1,2\r\n3,4\r\n"), Form(header=False))
+    assert id == "1,2"
+    assert values.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_rows_are_series_and_may_be_of_different_lengths(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", '"V1","V2","V3"\n"H1","1","2"\n"H2","3",""\n')
+    series = dict(read_series(path, Form("rows")))
+    assert {id: values[:, 0].tolist() for id, values in series.items()} == {"H1": [1.0, 2.0], "H2": [3.0]}
+
+
+def test_long_tables_are_put_together_by_id(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.tsv", "shop\tday\tsales\nA\t1\t5\nB\t1\t7\nA\t2\t6\n")
+    series = dict(read_series(path, Form("long", time="day", id="shop", value="sales")))
+    assert {id: values[:, 0].tolist() for id, values in series.items()} == {"A": [5.0, 6.0], "B": [7.0]}
+
+
+def test_tsf_is_read_with_its_attributes(tmp_path: Path) -> None:
+    text = "# about\n@relation x\n@attribute name string\n@attribute start date\n@data\nT1:2000-01-01 00-00-00:1,?,3\n"
+    ((id, values),) = read_series(write(tmp_path, "a.tsf.gz", text), Form())
+    assert id == "T1"
+    assert np.isnan(values[:, 0]).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "form", "message"),
+    [
+        ("a.csv", "x,y\n1,2\n3\n", Form(), r"a\.csv:3: has 1 columns"),
+        ("a.csv", "date,x\nMonday,2\n", Form(), r"a\.csv:2: date: 'Monday' is not a number.*time"),
+        ("a.csv", "x,y\n1,2\n", Form(time="date"), r"a\.csv:1: has no column 'date'.*x, y"),
+        ("a.csv", "x\n", Form(), "a header and nothing else"),
+        ("a.csv", "id,t,value\nA,2,1\nA,1,1\n", Form("long", time="t"), r"a\.csv:3: time '1' is not after '2'"),
+        ("a.csv", "id,v\nA,\n", Form("rows"), r"a\.csv:2: has an id, and no value"),
+        ("a.tsf", "T1:1,2\n", Form(), r"a\.tsf:1: comes before @data"),
+        ("a.tsf", "@attribute n string\n@data\nT1:x:1,2\n", Form(), r"a\.tsf:3: has 3 parts"),
+        ("a.tsf", "@attribute n string\n@data\nT1:1,b\n", Form(), r"a\.tsf:3: value 2: 'b' is not a number"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, name: str, text: str, form: Form, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_series(write(tmp_path, name, text), form)
+
+
+def test_a_file_is_split_by_horizons_or_by_shares(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "x\n" + "\n".join(map(str, range(20))) + "\n")
+    (one,) = of_file(path, Form(), 3, None)
+    assert (one.dev, one.test, one.end) == (14, 17, 20)
+    (one,) = of_file(path, Form(), 3, (0.2, 0.25))
+    assert (one.dev, one.test, one.end) == (11, 15, 20)
+    with pytest.raises(DataError, match="has 20 steps; it needs 31"):
+        of_file(path, Form(), 10, None)
