@@ -35,6 +35,7 @@ from seqkit.runtime import out_of_memory
 from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
 from seqkit.runtime.random_state import DRAWING, preserve_random_state
+from seqkit.training.board_pictures import show_vectors
 from seqkit.training.board_views import introduce, show_final_evaluation, show_final_scores
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.loop import train
@@ -204,6 +205,8 @@ def score_splits(
     """
     scores: dict[str, float] = {}
     for name, task_data in data.items():
+        if run is not None:
+            show_vectors(run.board, model, task_data)
         keeps = run is not None and kept_predictions.are_kept(task_data)
         for split in task_data.splits:
             if split == "train":

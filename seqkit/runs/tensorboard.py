@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from google.protobuf import text_format
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 from torch import Tensor
 from torch.utils.tensorboard import summary as _summary
 
@@ -208,6 +210,41 @@ class Board:
             content_type="audio/wav",
         )
         self._root.add(step, Summary(value=[Summary.Value(tag=tag, audio=sound)]))
+
+    def embedding(
+        self, name: str, vectors: np.ndarray, header: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        """Vectors for the projector, in files beside those of the events. They replace what had this name.
+
+        Args:
+            name: shown in a list.
+            vectors: (n, D).
+            header: the names of the columns.
+            rows: n of them, what is known about each vector.
+        """
+        stem = f"embedding-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
+        lines = [header, *rows]
+        table = "".join(
+            "\t".join(" ".join(printable(str(cell)).split()) or "''" for cell in line) + "\n" for line in lines
+        )
+        config = ProjectorConfig()
+        path = self.folder / "projector_config.pbtxt"
+        if path.exists():
+            text_format.Parse(path.read_text("utf-8"), config)
+        kept = [embedding for embedding in config.embeddings if embedding.tensor_path != f"{stem}.bytes"]
+        new = EmbeddingInfo(
+            tensor_name=printable(name),
+            tensor_path=f"{stem}.bytes",
+            tensor_shape=list(vectors.shape),
+            metadata_path=f"{stem}.tsv",
+        )
+        config = ProjectorConfig(embeddings=[*kept, new])
+        try:
+            atomic.write(self.folder / new.tensor_path, np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+            atomic.write(self.folder / new.metadata_path, table)
+            atomic.write(path, text_format.MessageToString(config))
+        except OSError as error:
+            raise atomic.write_error(error, self.folder) from error
 
     def last_step(self, start: str) -> int:
         """The last step of any text, picture or sound whose tag begins so; -1 if there is none."""

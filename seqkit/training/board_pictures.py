@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from seqkit import analysis
 from seqkit.data.task_data import TaskData
+from seqkit.fields import Tokens, Words
+from seqkit.fields.vocabulary import SPECIALS
+from seqkit.fields.words import FIRST_WORD
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.metrics import score_name
 from seqkit.model import Model
@@ -30,6 +33,8 @@ CLIPS = 3
 """Clips that can be heard and seen."""
 CLIP_SECONDS = 8.0
 """Of a longer clip the beginning is kept."""
+VECTORS = 10_000
+"""Symbols whose vectors are written for the projector, the most frequent ones."""
 MAP_STEPS = 60
 """Attention to more input steps than this cannot be read."""
 
@@ -139,6 +144,33 @@ def _attention(
         [str(data.input.decode(x[t : t + 1])) for t in range(len(x))] if len(x) == steps else list(range(1, steps + 1))
     )
     return weights.float().cpu().numpy(), symbols, [str(name) for name in names]
+
+
+def show_vectors(board: Board, model: Model, data: TaskData) -> None:
+    """The learned vectors of the most frequent symbols of the input, for the projector, with their counts in train."""
+    known = _symbols(data.input)
+    weight = getattr(model.layers[data.name], "weight", None)
+    if known is None or not isinstance(weight, torch.Tensor) or weight.dim() != 2:
+        return
+    symbols, first = known
+    x = data.splits["train"].x.data
+    ids = np.asarray(x if x.ndim == 1 else x[:, 0])
+    counts = np.bincount(ids.astype(np.int64), minlength=first + len(symbols))[first : first + len(symbols)]
+    counts = counts[: max(0, len(weight) - first)]  # symbols behind the table have vectors that are not learned
+    keep = np.argsort(-counts, kind="stable")[:VECTORS]
+    if len(keep) < 2 or not counts[keep[0]]:
+        return
+    vectors = weight.detach()[torch.from_numpy(keep + first).to(weight.device)].float().cpu().numpy()
+    board.embedding(data.name, vectors, ["symbol", "count"], [(symbols[n], int(counts[n])) for n in keep])
+
+
+def _symbols(field: Any) -> tuple[Sequence[str], int] | None:
+    """The symbols of an input field, and the id of the first one; None if its steps are no symbols."""
+    if isinstance(field, Tokens):
+        return field.vocabulary.symbols, len(SPECIALS)
+    if isinstance(field, Words) and field.words is not None:
+        return field.words.symbols, FIRST_WORD
+    return None
 
 
 def show_clips(board: Board, step: int, data: TaskData, split: str, result: EvaluationResult) -> None:

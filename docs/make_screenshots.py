@@ -1,0 +1,196 @@
+"""Take the screenshots of docs/images: TensorBoard's first screen of each kind of task, and what else is worth a look.
+
+python docs/make_screenshots.py             all of them
+python docs/make_screenshots.py ner hparams only these
+python docs/make_screenshots.py --list      their names
+
+Recipes that come with seqkit are trained first, into a folder that is kept (`--runs FOLDER`): the next call takes the
+pictures again at once. It needs playwright, and a Chromium, its own or the one of the system. A picture is only written
+if what it has to show is on the screen without a click.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from seqkit.cli.tensorboard import serve
+
+IMAGES = Path(__file__).parent / "images"
+RUNS = Path("runs") / "screenshots"
+
+WIDTH, HEIGHT = 1280, 800
+COLORS = 128
+"""Of a picture: with more it is larger, and looks the same."""
+MOST_BYTES = 150_000
+WAIT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run: its recipe and what is changed of it."""
+
+    recipe: str
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture.
+
+    Attributes:
+        runs: folder -> what is trained there.
+        shows: texts that must be within the window.
+        tab: of TensorBoard.
+        query: what the address says more: `tagFilter=...`.
+        click: texts that are clicked first.
+    """
+
+    runs: dict[str, Training]
+    shows: tuple[str, ...]
+    tab: str = "timeseries"
+    query: str = ""
+    click: tuple[str, ...] = field(default=())
+
+
+NER = {"ner": Training("ner", ("train.log_every=10",))}
+SHOTS: dict[str, Shot] = {
+    "tensorboard-ner": Shot(NER, ("learning/ner/loss", "learning/ner/span_f1")),
+    "tensorboard-speech": Shot(
+        {"speech": Training("speech", ("train.epochs=6", "train.log_every=5"))},
+        ("learning/speech/loss", "learning/speech/accuracy"),
+    ),
+    "tensorboard-charlm": Shot(
+        {"charlm": Training("charlm", ("train.epochs=2", "train.log_every=5"))},
+        ("learning/charlm/nats", "learning/charlm/perplexity"),
+    ),
+    "tensorboard-translation": Shot(
+        {"translation": Training("translation", ("train.epochs=3", "train.log_every=10"))},
+        ("learning/translation/nats", "learning/translation/exact"),
+    ),
+    "tensorboard-hparams": Shot(
+        {
+            f"speech-lr-{rate}": Training(
+                "speech", ("train.epochs=3", "train.log_every=5", f"train.optimizer.lr={rate}")
+            )
+            for rate in ("0.001", "0.004", "0.01")
+        },
+        ("train.optimizer.lr",),
+        tab="hparams",
+    ),
+    "tensorboard-samples": Shot(NER, ("ner/test/samples",), tab="text", query="tagFilter=samples"),
+    "tensorboard-pictures": Shot(NER, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="which pictures; without, all of them")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the runs")
+    parser.add_argument("--list", action="store_true", help="print the names and end")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(SHOTS))
+        return
+    if unknown := [name for name in options.names if name not in SHOTS]:
+        parser.error(f"there is no picture {unknown[0]!r}; there are: {', '.join(SHOTS)}")
+    names = options.names or list(SHOTS)
+    for name in names:
+        for folder, training in SHOTS[name].runs.items():
+            train(training, options.runs / name_of(SHOTS[name]) / folder)
+    IMAGES.mkdir(exist_ok=True)
+    with browser() as page:
+        for name in names:
+            take(page, name, SHOTS[name], options.runs)
+
+
+def name_of(shot: Shot) -> str:
+    """The folder of the runs of a picture, which is what TensorBoard shows."""
+    return "+".join(shot.runs)
+
+
+def train(training: Training, folder: Path) -> None:
+    """Train it, unless that was done before."""
+    if (folder / "model").is_dir():
+        return
+    if folder.exists():
+        shutil.rmtree(folder)
+    command = [sys.executable, "-m", "seqkit", "run", training.recipe, "--quiet", "--out", str(folder)]
+    for setting in training.settings:
+        command += ["--set", setting]
+    print(" ".join(command[2:]), flush=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """A page of fixed size in headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        installed = shutil.which("chromium") or shutil.which("chromium-browser")
+        chromium = driver.chromium.launch(executable_path=installed, args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+        page.set_default_timeout(WAIT_MS)
+        yield page
+        chromium.close()
+
+
+def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
+    """Take one picture, and write it to docs/images.
+
+    Raises:
+        SystemExit: what it has to show is not within the window, or the file is too large.
+    """
+    with serve(runs / name_of(shot)) as address:
+        base = address.partition("?")[0]
+        query = "&".join(["smoothing=0", "darkMode=false", *([shot.query] if shot.query else [])])
+        page.goto(f"{base}?{query}#{shot.tab}")
+        for text in shot.click:
+            page.get_by_text(text, exact=False).first.click()
+        for text in shot.shows:
+            wait_for(page, name, text)
+        page.wait_for_timeout(4000)  # charts are drawn after their titles
+        picture = Image.open(io.BytesIO(page.screenshot()))
+    stream = io.BytesIO()
+    picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+    if len(stream.getvalue()) > MOST_BYTES:
+        sys.exit(f"{name}: {len(stream.getvalue()):,} bytes, but {MOST_BYTES:,} are the most")
+    (IMAGES / f"{name}.png").write_bytes(stream.getvalue())
+    print(f"{name}.png: {len(stream.getvalue()):,} bytes", flush=True)
+
+
+def wait_for(page: Any, name: str, text: str) -> None:
+    """Wait until a text is within the window, wherever it is drawn first."""
+    try:
+        page.wait_for_function(
+            """([text, height]) => {
+                const inside = (root) => [...root.querySelectorAll("*")].some((node) => {
+                    if (node.shadowRoot && inside(node.shadowRoot)) return true;
+                    const own = [...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.includes(text));
+                    const box = node.getBoundingClientRect();
+                    return own && box.height > 0 && box.bottom <= height && box.top >= 0;
+                });
+                return inside(document);
+            }""",
+            arg=[text, HEIGHT],
+        )
+    except Exception as error:
+        page.screenshot(path=f"{name}-failed.png")
+        sys.exit(f"{name}: {text!r} is not on the screen ({error}); see {name}-failed.png")
+
+
+if __name__ == "__main__":
+    main()
