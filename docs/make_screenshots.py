@@ -179,17 +179,17 @@ def wait_for(page: Any, name: str, text: str) -> None:
             """([text, height]) => {
                 const inside = (root) => [...root.querySelectorAll("*")].some((node) => {
                     if (node.shadowRoot && inside(node.shadowRoot)) return true;
-                    const own = [...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.includes(text));
                     const box = node.getBoundingClientRect();
-                    return own && box.height > 0 && box.bottom <= height && box.top >= 0;
+                    const is_line = box.height > 0 && box.height < 60 && box.bottom <= height && box.top >= 0;
+                    return is_line && node.textContent.includes(text);
                 });
                 return inside(document);
             }""",
             arg=[text, HEIGHT],
         )
     except Exception as error:
-        page.screenshot(path=f"{name}-failed.png")
-        sys.exit(f"{name}: {text!r} is not on the screen ({error}); see {name}-failed.png")
+        page.screenshot(path=RUNS.parent / f"{name}-failed.png")
+        sys.exit(f"{name}: {text!r} is not on the screen ({error}); see {RUNS.parent / name}-failed.png")
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ def _run_recipe(
         run.write_data_facts(facts, changed=True)
     run.set_status("running", stage="training", chosen_by=_chosen_by(data))
     saved = _rewind_to_checkpoint(run) if same_run.resumption else None
+    run.board.lead_with({name: score_name(task_data.task.best) for name, task_data in data.items()})
     if saved is None:
         with preserve_random_state():
             introduce(run.board, run.resolved, flatten(recipe), data, model)

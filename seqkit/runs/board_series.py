@@ -2,7 +2,7 @@
 
 TensorBoard overlays the runs of one tag in one chart, gives each run its own colour, sorts tags by name, and unfolds
 the first two groups. So train and dev of one quantity have one tag and two runs, and what is looked at first sorts
-first: `learning/` (losses and scores), then `per class/`, `time/` and `training/`.
+first: `learning/` (losses, and the score that chooses the checkpoint), then `more scores/`, `per class/` and so on.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ NAMES = {
 UNCHANGED = ("time", "resources", "per layer")
 """Groups whose metrics are tags as they are."""
 
+LOSSES = ("loss", "nats", "bits", "perplexity")
+"""Scores that are losses, or the same in other units."""
+
 ALL_SHOWN = 1000
 """So many logs have a point each; after that, one of two, then one of four, ..."""
 
@@ -41,12 +44,17 @@ class Series(NamedTuple):
     tag: str
 
 
-def series_of(metric: str) -> Series:
+def series_of(metric: str, leading: Mapping[str, str] | None = None) -> Series:
     """The curve of a metric of metrics.jsonl.
 
     `<task>/<split>/<score>` goes to `learning/<task>/<score>` of the run `<split>`, and a score of one class
     (`span_f1.place`) to `per class/`; `time/...` stays as it is, and everything else is a chart of the group
     `training/`, all in the run `train`.
+
+    Args:
+        metric: its name.
+        leading: task -> the score that chooses its checkpoint. Then `learning/` has only that one and the losses, which
+            fit on the first screen, and all other scores are in `more scores/`.
     """
     if metric in NAMES:
         return Series(TRAIN, f"training/{NAMES[metric]}")
@@ -55,7 +63,10 @@ def series_of(metric: str) -> Series:
         return Series(TRAIN, metric)
     split, _, score = rest.partition("/")
     if split in (TRAIN, DEV, TEST) and score:
-        return Series(split, f"{'per class' if '.' in score else 'learning'}/{group}/{score}")
+        is_first = leading is None or group not in leading or score in (*LOSSES, leading[group])
+        return Series(
+            split, f"{'per class' if '.' in score else 'learning' if is_first else 'more scores'}/{group}/{score}"
+        )
     return Series(TRAIN, f"training/{metric.replace('/', ' ')}")
 
 

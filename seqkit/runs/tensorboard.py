@@ -139,6 +139,7 @@ class Board:
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         self.folder = folder
+        self._leading: dict[str, str] = {}
         self._purge_step = purge_step
         self._root = _EventFolder(folder, purge_step)
         self._runs = {
@@ -159,7 +160,7 @@ class Board:
             run: the run of TensorBoard that they go to, instead of the one that the metric's split says.
         """
         for metric, value in add_derived({printable(metric): value for metric, value in values.items()}).items():
-            series = series_of(metric)
+            series = series_of(metric, self._leading)
             series = series if run is None else series._replace(run=run)
             events = self._run(series.run)
             first = step
@@ -169,6 +170,10 @@ class Board:
                 first = step if is_one_of_many else max(step - REPEATS, last) + 1
             for repeated in range(first, step + 1):
                 events.add(repeated, summaries.scalar(series.tag, float(value)))
+
+    def lead_with(self, scores: Mapping[str, str]) -> None:
+        """Task -> the score that comes first, beside its losses; all others are in a group below."""
+        self._leading = {printable(task): score for task, score in scores.items()}
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Markdown, credentials in URLs masked. For text from data or from a file use `source` or `table`."""
@@ -311,7 +316,7 @@ def chart_layout(losses: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
         task_pattern, loss_pattern = re.escape(task), re.escape(loss)
         charts[task] = {
             f"{loss}: train and dev": [f"^learning/{task_pattern}/{loss_pattern}$"],
-            "scores": [f"^learning/{task_pattern}/(?!{loss_pattern}$)"],
+            "scores": [f"^learning/{task_pattern}/(?!{loss_pattern}$)", f"^more scores/{task_pattern}/"],
         }
     charts["training"] = {
         name: [f"^training/{re.escape(name)}(/|$)"]

@@ -71,8 +71,11 @@ def test_no_chart_has_a_single_dot(folder: Path) -> None:
 
 
 def test_what_is_looked_at_first_comes_first(folder: Path) -> None:
-    groups = sorted({tag.partition("/")[0] for tag in charts_of(folder)})
+    charts = charts_of(folder)
+    groups = sorted({tag.partition("/")[0] for tag in charts})
     assert groups[0] == "learning"
+    assert {tag for tag in charts if tag.startswith("learning/")} == {"learning/ner/loss", "learning/ner/span_f1"}
+    assert "more scores/ner/span_recall" in charts
     assert {"per class", "per layer", "resources", "time", "training"} <= set(groups)
 
 

@@ -141,6 +141,10 @@ def test_the_chart_layout_puts_train_and_dev_on_one_chart(tmp_path: Path) -> Non
     assert shown(("ner.de", "loss: train and dev")) == {"learning/ner.de/loss"}
     assert shown(("charlm", "nats: train and dev")) == {"learning/charlm/nats"}
     assert shown(("ner.de", "scores")) == {f"learning/ner.de/{name}" for name in ("nats", "span_f1", "loss_x")}
+    assert {re.match(pattern, "more scores/ner.de/exact") is not None for pattern in charts["ner.de", "scores"]} == {
+        True,
+        False,
+    }
     assert shown(("training", "learning rate")) == {"training/learning rate"}
     assert shown(("training", "gradient norm before clipping")) == {"training/gradient norm before clipping"}
     assert shown(("training", "tokens per second")) == {"time/tokens_per_s"}
