@@ -44,6 +44,7 @@ class Recurrent(Encoder):
 
     def __init__(self, cell: CellName, dim: int, options: RecurrentOptions) -> None:
         super().__init__()
+        self.cell_name, self.options = cell, options
         self.hidden, self.layers, self.directions = options.hidden, options.layers, 2 if options.bidirectional else 1
         self.dropout, self.input_dropout = options.dropout, options.input_dropout
         self.output_dropout, self.locked = options.output_dropout, options.locked

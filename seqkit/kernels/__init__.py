@@ -12,17 +12,19 @@ backward direction runs over sequences reversed within their own lengths.
 from __future__ import annotations
 
 from seqkit.kernels.cell_step import cell_step, cell_step_weights
-from seqkit.kernels.dispatch import Dispatch, choose, describe, runs_native, use
+from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs_native, use
+from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences, upload
 from seqkit.kernels.second_derivative import differentiate_with_graph
 from seqkit.kernels.stack_steps import StackSteps, stack_steps
-from seqkit.kernels.unpadded import UnpaddedOutput, kind_of, run_unpadded, run_unpadded_weights
+from seqkit.kernels.unpadded import UnpaddedOutput, kind_of, run_unpadded, run_unpadded_weights, watch_backward
 
 __all__ = [
     "CellState",
+    "DirectionPass",
     "Dispatch",
     "Layout",
     "PaddedOutput",
@@ -35,6 +37,7 @@ __all__ = [
     "describe",
     "differentiate_with_graph",
     "gather_last",
+    "has_native",
     "kind_of",
     "lay_out",
     "native_best_paths",
@@ -52,4 +55,5 @@ __all__ = [
     "unpad",
     "upload",
     "use",
+    "watch_backward",
 ]

@@ -103,6 +103,11 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed
     return Dispatch("padded", f"torch's own layers; the native library is {native.description}")
 
 
+def has_native() -> bool:
+    """Whether this machine has the C++ implementation."""
+    return load_native().library is not None
+
+
 def runs_native(device: torch.device) -> bool:
     """Whether native code other than recurrent layers (the chains of a random field) runs on `device`."""
     if device.type != "cpu" or requested() not in ("auto", "native"):

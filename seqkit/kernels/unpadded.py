@@ -6,10 +6,12 @@ the inputs, are each one product over all real steps of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,22 @@ from seqkit.kernels.stepwise import differentiable_pass
 
 _INPUTS_PER_DIRECTION = 6
 """Tensors of a direction among the inputs of `_Layer`: W, R, two biases, and h and c before the first step."""
+
+Watcher: TypeAlias = Callable[[Sequence[DirectionPass], Layout, Sequence[Tensor | None]], object]
+"""Gets a layer's directions with all their tensors, the layout of the rows, and for an LSTM the gradient of each
+direction's final c (B, H), in the batch's order (None: there is none)."""
+
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watch_backward(watcher: Watcher) -> Iterator[None]:
+    """Layers that run within the block call `watcher` whenever their backward pass has run, the last layer first."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +157,7 @@ class _Layer(torch.autograd.Function):
             engine(passes, layout, threads=threads, backward=False)
         ctx.save_for_backward(x, h, memory, *gates, *inputs)
         ctx.settings = engine, layout, kind, threads, product_dtype
+        ctx.watcher = _watcher.get()
         ctx.set_materialize_grads(False)
         if kind != "lstm":
             return (h,)
@@ -168,6 +187,8 @@ class _Layer(torch.autograd.Function):
             for d, run in enumerate(_passes(kind, directions, gates, memory, h, layout))
         ]
         engine(passes, layout, threads=threads, backward=True)
+        if ctx.watcher is not None:
+            ctx.watcher(passes, layout, grads[1:])
         needs_x, *needs = ctx.needs_input_grad[4:]
         grad_x: Tensor | None = None
         grad_inputs: list[Tensor | None] = []

@@ -1,0 +1,41 @@
+"""Computing with a model that is being trained, so that training does not notice."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from seqkit.runtime.random_state import preserve_random_state
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Within the block the model is in evaluation mode; afterwards its modes, its buffers and all random states are
+    what they were.
+
+    cuDNN is off within the block: it computes gradients of recurrent layers in training mode only.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    without_cudnn = torch.backends.cudnn.flags(enabled=False, deterministic=True)  # type: ignore[no-untyped-call]
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), preserve_random_state():
+        try:
+            model.eval()
+            with without_cudnn if devices else contextlib.nullcontext():
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            with torch.no_grad():
+                for module, name, buffer, content in buffers:
+                    module._buffers[name] = buffer
+                    buffer.copy_(content)
