@@ -100,6 +100,12 @@ class Batch:
             y = y[:, : int(self.y_lengths.max())]
         return replace(self, x=self.x[:, : int(self.lengths.max())], y=y)
 
+    def last_steps(self, count: int) -> Self:
+        """The last steps of rows that are all as long, inputs and targets."""
+        lengths = torch.full_like(self.lengths, count)
+        y = None if self.y is None else self.y[:, -count:]
+        return replace(self, x=self.x[:, -count:], lengths=lengths, y=y, y_lengths=lengths)
+
     def pin(self) -> Self:
         """The same batch in page-locked memory, from which a GPU copies asynchronously."""
         y = None if self.y is None else self.y.pin_memory()

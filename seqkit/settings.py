@@ -49,6 +49,8 @@ class TrainSettings:
         precision: auto (bf16 on a GPU that has it, else fp32), fp32, bf16 or fp16 autocast.
         tf32: let a GPU round the factors of products in single precision to ten bits (TF32), which is faster. fp32 is
             not fp32 then.
+        memory: optimiser steps between measurements of how far back in time gradients reach, what gates hold, and how
+            often gradients are clipped (docs/memory.md). null: none.
         histograms: write weight and gradient histograms to TensorBoard each epoch.
     """
 
@@ -72,4 +74,5 @@ class TrainSettings:
     nan_limit: Count = 10
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     tf32: bool = False
+    memory: Count | None = 100
     histograms: bool = False

@@ -146,6 +146,15 @@ class EpochPlan:
             batches = [self._pad(turn.task, index) for index in turn.batches]
         return [fault_injection.at("batch.fetch", batch) for batch in batches]
 
+    def look_back(self, turn: Turn, steps: int, rows: int) -> tuple[Batch, int]:
+        """Some lanes of a turn's last window with the text before it, `steps` in all; and the steps of that window.
+
+        The turn is one of a task that is read in windows.
+        """
+        stream, lanes = self._streams[turn.task]
+        start, stop = lanes.windows[turn.batches[-1]]
+        return stream.look_back(lanes, turn.batches[-1], steps, rows), stop - start
+
     def _plan_task(self, name: str, settings: TrainSettings, seed: int, epoch: int) -> Sequence[Any]:
         """The task's batches in order: arrays of example numbers, or window numbers of its stream."""
         task_data = self.data[name]

@@ -42,6 +42,15 @@ class Stream:
         ids = [f"lane {lane}, symbols {start + 1} to {stop}" for lane in range(len(x))]
         return Batch(torch.from_numpy(x), lengths, torch.from_numpy(y), lengths, carry=number > 0, ids=ids)
 
+    def look_back(self, lanes: sampler.Lanes, number: int, steps: int, rows: int) -> Batch:
+        """(rows, steps) the first lanes of a window with the steps before it, `steps` in all and none of them twice."""
+        stop, steps = lanes.windows[number][1], min(steps, self.total - 1)
+        starts = [(lane_start + stop - steps) % self.total for lane_start in lanes.starts[:rows].tolist()]
+        symbols = np.stack([self.read(start, start + steps + 1) for start in starts])
+        x, y = torch.from_numpy(symbols[:, :-1].copy()), torch.from_numpy(symbols[:, 1:].copy())
+        lengths = torch.full((len(x),), steps, dtype=torch.int64)
+        return Batch(x, lengths, y, lengths, ids=[f"lane {lane}" for lane in range(len(x))])
+
     def read(self, start: int, stop: int) -> Index:
         """(stop - start,) symbols `start` to `stop` of the stream, which goes on with its beginning after its end."""
         if stop > self.total:

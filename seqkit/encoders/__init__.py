@@ -118,7 +118,8 @@ def lstm(
         initial: the state before the first step, zero or learned.
         input_init: initialiser of the input weights, applied to each gate separately.
         recurrent_init: initialiser of the recurrent weights, applied to each gate separately.
-        forget_bias: initial bias of the forget gate.
+        forget_bias: initial bias of the forget gate. Where something must be kept for T steps, about ln T (Tallec and
+            Ollivier 2018, arXiv:1804.11188).
     """
     from seqkit.encoders.recurrent import Recurrent
 
@@ -156,6 +157,7 @@ def gru(
     initial: Initial = "zero",
     input_init: Initialiser = "xavier_uniform",
     recurrent_init: Initialiser = "orthogonal",
+    update_bias: float = 0.0,
 ) -> Encoder:
     """The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), in the form that cuDNN and torch compute.
 
@@ -165,7 +167,9 @@ def gru(
     of all gates are one call.
 
     The recurrent weights of each gate start orthogonal: such a matrix keeps the length of a vector that it multiplies,
-    so a signal neither vanishes nor explodes over many steps (Saxe et al. 2014, arXiv:1312.6120).
+    so a signal neither vanishes nor explodes over many steps (Saxe et al. 2014, arXiv:1312.6120). The update gate
+    starts half open, so that a step keeps half of h. Where something must be kept for T steps, start its bias at about
+    ln T (Tallec and Ollivier 2018, arXiv:1804.11188).
 
     Args:
         hidden: width of the state, in each direction.
@@ -180,6 +184,7 @@ def gru(
         initial: the state before the first step, zero or learned.
         input_init: initialiser of the input weights, applied to each gate separately.
         recurrent_init: initialiser of the recurrent weights, applied to each gate separately.
+        update_bias: initial bias of the update gate; the larger, the longer a state is kept.
     """
     from seqkit.encoders.recurrent import Recurrent
 
@@ -196,6 +201,7 @@ def gru(
         initial=initial,
         input_init=input_init,
         recurrent_init=recurrent_init,
+        update_bias=update_bias,
     )
     return Recurrent("gru", dim, options)
 

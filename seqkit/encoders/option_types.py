@@ -24,7 +24,8 @@ Initialiser: TypeAlias = Literal[
 class RecurrentOptions:
     """The options of `seqkit.encoders.rnn`, `lstm` and `gru`, which document them and give their defaults.
 
-    Two options belong to one cell each, and other cells leave them out: `nonlinearity` to rnn, `forget_bias` to lstm.
+    Some options belong to one cell each, and other cells leave them out: `nonlinearity` to rnn, `forget_bias` to lstm,
+    `update_bias` to gru.
     """
 
     hidden: int
@@ -41,3 +42,4 @@ class RecurrentOptions:
     recurrent_init: Initialiser
     nonlinearity: Literal["tanh", "relu"] | None = None
     forget_bias: float | None = None
+    update_bias: float | None = None

@@ -61,7 +61,8 @@ class Recurrent(Encoder):
         self.initial = nn.Parameter(torch.zeros(initial_shape)) if learns_initial else None
         for module in self.cells:
             assert isinstance(module, nn.RNNBase)
-            initialise_cell(module, options.input_init, options.recurrent_init, forget_bias=options.forget_bias)
+            kept = options.update_bias if cell == "gru" else options.forget_bias
+            initialise_cell(module, options.input_init, options.recurrent_init, keep_bias=kept)
 
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
         """(B, T, D), (B,), state as it came from `Encoded.state` or None -> Encoded with H = hidden x directions.

@@ -35,6 +35,7 @@ LENGTH_KEYS = ("train.epochs", "train.steps", "train.patience")
 CHANGEABLE = (
     *LENGTH_KEYS,
     *("train.log_every", "train.save_every", "train.evaluate_every", "train.keep", "train.histograms"),
+    *("train.memory",),
     *("train.on_nan", "train.nan_limit", "expect"),
 )
 """What `--set` may change in a run that has begun."""

@@ -28,12 +28,13 @@ class EncoderFacts:
     Attributes:
         cell: `rnn`, `lstm` or `gru`.
         recurrent_init: the initialiser of the recurrent weights.
-        forget_bias: of an lstm; None for other cells.
+        keep_bias: the initial bias of the gate that keeps the old state: `forget_bias` of an lstm, `update_bias` of a
+            gru; None for an rnn.
     """
 
     cell: str
     recurrent_init: str
-    forget_bias: float | None
+    keep_bias: float | None
 
 
 def advise(records: Sequence[Mapping[str, JSON]], facts: EncoderFacts | None) -> list[dict[str, str]]:
@@ -66,6 +67,10 @@ def _number(value: JSON) -> float:
     return math.inf if value is None else float(value)
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _say_memory(records: Sequence[Mapping[str, JSON]]) -> str:
     held, length = _lately(records, lambda record: record["effective_memory"]), records[-1]["length"]
     first = records[0]["effective_memory"]
@@ -84,9 +89,12 @@ def _say_truncation(records: Sequence[Mapping[str, JSON]]) -> str:
         return ""
     enough = _lately(records, lambda record: _number(record["window_enough"]))
     if math.isinf(enough):
-        better = f"so would any up to {records[-1]['length']:,.0f}, the longest that was looked at"
-        return f"truncation at {window:,} cuts {cut:.0%} of the gradient, and {better}: try a window twice as long"
-    return f"truncation at {window:,} cuts {cut:.0%} of the gradient; {_round_up(enough):,} would cut 5 %"
+        length = f"{records[-1]['length']:,.0f}"
+        return (
+            f"truncation at {window:,} cuts {_percent(cut)} of the gradient, and even {length} would cut more than "
+            f"5 %: try {2 * window:,}, and look again"
+        )
+    return f"truncation at {window:,} cuts {_percent(cut)} of the gradient; {_round_up(enough):,} would cut 5 %"
 
 
 def _round_up(steps: float) -> int:
@@ -110,11 +118,9 @@ def _remedy(facts: EncoderFacts, length: float) -> str:
     is_orthogonal = facts.recurrent_init in ("orthogonal", "identity")
     if facts.cell == "rnn":
         return "try lstm or gru" if is_orthogonal else f"try lstm, or {orthogonal}"
-    if facts.cell == "gru":
-        return "try lstm with a larger encoder.forget_bias" if is_orthogonal else f"try {orthogonal}"
-    bias = math.log(length)
-    if facts.forget_bias is not None and facts.forget_bias < bias - 0.5:
-        return f"try encoder.forget_bias: {bias:.0f}, with which the cell keeps what it holds for about as long"
+    bias, option = math.log(length), {"lstm": "forget_bias", "gru": "update_bias"}[facts.cell]
+    if facts.keep_bias is not None and facts.keep_bias < bias - 0.5:
+        return f"try encoder.{option}: {bias:.0f}, with which a unit keeps what it holds for about as long"
     return f"try {orthogonal}" if not is_orthogonal else "let the head read all steps (pool: mean, or attention)"
 
 
@@ -133,7 +139,7 @@ def _say_saturation(records: Sequence[Mapping[str, JSON]]) -> str:
             if _number(share) > OFTEN_SATURATED:
                 where = f"layer {layer['layer']} ({layer['direction']})"
                 remedy = "try a lower train.optimizer.lr, or encoder.layer_norm: true"
-                return f"{share:.0%} of the {name} activations of {where} are saturated: {remedy}"
+                return f"{_percent(share)} of the {name} activations of {where} are saturated: {remedy}"
     return ""
 
 
@@ -146,7 +152,7 @@ def _say_clipping(records: Sequence[Mapping[str, JSON]]) -> str:
     if share < OFTEN_CLIPPED:
         return ""
     usual = f"the usual norm is {known[-1]['median']:.2g}, the limit {known[-1]['clip']:g}"
-    return f"clipping acts on {share:.0%} of steps ({usual}): the limit sets the step size; raise train.clip"
+    return f"clipping acts on {_percent(share)} of steps ({usual}): the limit sets the step size; raise train.clip"
 
 
 def _say_spike(records: Sequence[Mapping[str, JSON]]) -> str:

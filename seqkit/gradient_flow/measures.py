@@ -5,6 +5,7 @@ docs/memory.md defines each.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -125,7 +126,7 @@ def bins(longest: int) -> list[int]:
 def bin_means(gradient: np.ndarray) -> list[float]:
     """(K,) by distance -> the mean of each bin."""
     edges = [*bins(len(gradient) - 1), len(gradient)]
-    return [float(gradient[a:b].mean()) for a, b in zip(edges, edges[1:], strict=False)]
+    return [float(gradient[a:b].mean()) for a, b in itertools.pairwise(edges)]
 
 
 def half_life(run: DirectionPass) -> Tensor | None:

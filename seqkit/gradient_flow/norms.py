@@ -63,6 +63,10 @@ class GradientNorms:
         norms.spikes.append({"step": step, "norm": norm, "median": usual, "example": None, "position": None})
         return norms.spikes[-1]
 
+    def has_source(self, task: str) -> bool:
+        """Whether the example behind one of the task's spikes since the last measurement is known."""
+        return any(spike["example"] is not None for spike in self._tasks[task].spikes)
+
     def take(self, task: str) -> dict[str, JSON]:
         """`{"norms": ..., "spikes": ...}` of a record; counting starts again."""
         norms = self._tasks.setdefault(task, TaskNorms())

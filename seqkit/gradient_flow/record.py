@@ -28,7 +28,8 @@ def describe(trace: Trace, cell: str, window: int | None) -> dict[str, JSON]:
         "window_enough": None if window is None else measures.window_enough(gradient),
         "layers": [_describe_layer(trace, layer) for layer in trace.layers],
     }
-    return round_numbers(record)
+    rounded: dict[str, JSON] = round_numbers(record)
+    return rounded
 
 
 def _describe_layer(trace: Trace, layer: LayerTrace) -> dict[str, JSON]:

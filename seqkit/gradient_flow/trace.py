@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
@@ -59,7 +59,7 @@ class Trace:
     layers: tuple[LayerTrace, ...]
 
 
-def trace_gradients(model: Model, task: str, batch: Batch, *, scored: int | None = None) -> Trace:
+def trace_gradients(model: Model, task: str, batch: Batch, *, scored: Batch | None = None) -> Trace:
     """Gradients of the losses of single steps; the model and all random states are left as they were.
 
     The loss of a step is what reaches the encoder's output there. For the forward direction the step is in the second
@@ -70,7 +70,7 @@ def trace_gradients(model: Model, task: str, batch: Batch, *, scored: int | None
         model: with a `Recurrent` encoder.
         task: whose batch it is.
         batch: R sequences.
-        scored: only the last steps of each sequence are scored by the head, so many; None: all.
+        scored: the last steps of `batch`, if the head is to score only those; None: all.
     """
     encoder, device = model.encoder, model.device
     assert isinstance(encoder, Recurrent)
@@ -140,20 +140,21 @@ class _Watched:
 
 
 def _head_gradients(
-    model: Model, task: str, batch: Batch, encoded: Encoded, scored: int | None
+    model: Model, task: str, batch: Batch, encoded: Encoded, scored: Batch | None
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The loss's gradient where it enters the encoder: (R, T, H) of its outputs, and of each tensor of its state."""
     device, time = model.device, encoded.steps.shape[1]
-    first = 0 if scored is None else time - scored
+    first = 0 if scored is None else time - scored.x.shape[1]
 
     def leaf(tensor: Tensor) -> Tensor:
         return tensor.detach().to(device).requires_grad_()
 
     steps, last = leaf(encoded.steps[:, first:]), leaf(encoded.last)
     state = tuple(leaf(tensor) for tensor in encoded.state)
-    loss, _ = model.head(task).loss(Encoded(steps, encoded.lengths - first, last, lambda: state), batch)
+    loss, _ = model.head(task).loss(Encoded(steps, encoded.lengths - first, last, lambda: state), scored or batch)
     gradients = torch.autograd.grad(loss, [steps, last, *state], allow_unused=True)
-    of_steps, of_last, *of_state = [None if gradient is None else gradient.cpu() for gradient in gradients]
+    on_cpu: list[Tensor | None] = [None if gradient is None else gradient.cpu() for gradient in gradients]
+    of_steps, of_last, *of_state = on_cpu
     total = torch.zeros_like(encoded.steps)
     if of_steps is not None:
         total[:, first:] += of_steps
@@ -267,9 +268,3 @@ def _accumulate(values: Tensor, kept: Tensor) -> Tensor:
     for t in range(len(total) - 2, -1, -1):
         total[t].addcmul_(kept[t], total[t + 1])
     return total
-
-
-def select_rows(batch: Batch, lengths: Tensor, count: int) -> Batch:
-    """The longest sequences of a batch, so many, without padding that none of them needs."""
-    longest = torch.sort(lengths, descending=True, stable=True).indices[:count].sort().values
-    return replace(batch.take(longest.tolist()).trimmed(), carry=False)

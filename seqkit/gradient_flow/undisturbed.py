@@ -25,7 +25,7 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    without_cudnn = torch.backends.cudnn.flags(enabled=False, deterministic=True)  # type: ignore[no-untyped-call]
+    without_cudnn = torch.backends.cudnn.flags(enabled=False, deterministic=True)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), preserve_random_state():
         try:

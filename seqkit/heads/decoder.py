@@ -135,7 +135,7 @@ class Decoder(nn.Module):
             init.xavier_uniform_(self.weight)
         for cell in self.cells:
             assert isinstance(cell, nn.RNNBase)
-            initialise_cell(cell, "xavier_uniform", "orthogonal", forget_bias=1.0)
+            initialise_cell(cell, "xavier_uniform", "orthogonal", keep_bias=1.0 if isinstance(cell, nn.LSTM) else None)
 
     def begin(self, encoded: Encoded) -> tuple[DecoderInput, DecoderState]:
         """The input of every step, and the state before the first symbol, with one beam."""

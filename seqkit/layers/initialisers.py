@@ -8,10 +8,11 @@ from torch.nn import init
 
 
 @torch.no_grad()
-def initialise_cell(cell: nn.RNNBase, input_init: str, recurrent_init: str, *, forget_bias: float | None) -> None:
+def initialise_cell(cell: nn.RNNBase, input_init: str, recurrent_init: str, *, keep_bias: float | None) -> None:
     """Fill the weights of each gate by the named initialisers, first W, then R, and the biases with zeros.
 
-    An LSTM's forget gate gets the bias `forget_bias`; other cells ignore it.
+    `keep_bias` is the bias of the gate that says how much of the old state is kept: an LSTM's forget gate, a GRU's
+    update gate. An Elman cell has none.
     """
     hidden = cell.hidden_size
     w, r, w_bias, r_bias = cell.all_weights[0]
@@ -21,9 +22,9 @@ def initialise_cell(cell: nn.RNNBase, input_init: str, recurrent_init: str, *, f
         initialise_matrix(gate, recurrent_init)
     w_bias.zero_()
     r_bias.zero_()
-    if isinstance(cell, nn.LSTM) and forget_bias is not None:
-        # Torch's order of gates is i, f, g, o. The cell adds up both biases, so only one of them is set.
-        w_bias[hidden : 2 * hidden] = forget_bias
+    if isinstance(cell, nn.LSTM | nn.GRU) and keep_bias is not None:
+        # Torch's order of gates is i, f, g, o, and r, z, n. The cell adds up both biases, so only one of them is set.
+        w_bias[hidden : 2 * hidden] = keep_bias
 
 
 def initialise_matrix(weight: Tensor, name: str) -> None:

@@ -179,7 +179,7 @@ class CharacterLSTM(nn.Module):
         self.cells = nn.ModuleList(nn.LSTM(dim, hidden // 2) for _ in range(2))
         for cell in self.cells:
             assert isinstance(cell, nn.LSTM)
-            initialise_cell(cell, "xavier_uniform", "orthogonal", forget_bias=1.0)
+            initialise_cell(cell, "xavier_uniform", "orthogonal", keep_bias=1.0)
 
     def forward(self, characters: Tensor) -> Tensor:
         """(N, M) ids of characters, zeros behind -> (N, H)."""

@@ -27,7 +27,7 @@ NAMES = {
 """Numbers about training as a whole, with the names that their charts have."""
 
 
-UNCHANGED = ("time", "resources", "per layer")
+UNCHANGED = ("time", "resources", "per layer", "through time")
 """Groups whose metrics are tags as they are."""
 
 LOSSES = ("loss", "nats", "bits", "perplexity")

@@ -4,6 +4,7 @@
       recipe.yaml       as given        environment.json  what it ran on        metrics.jsonl  numbers by step
       resolved.yaml     with defaults   git.json          commit, dirty or not  metrics.json   final scores, flat
       data.json         inputs, hashes  plugins.json      plugins, hashes       run.log        messages with times
+      memory.jsonl      how far back it learns from (docs/memory.md)
       origin.json, fields.json, changes.json            see `seqkit.runs.origin`
       status.json       created, running, interrupted, failed or finished, and by which process
       checkpoints/  model/  tb/
@@ -35,6 +36,8 @@ from seqkit.io.redact import scrub, scrub_urls
 from seqkit.regular_files import read_regular
 from seqkit.runs.claim import PREPARING, claim, claim_new, slug, was_killed_setting_up
 from seqkit.runs.lock import LIVE_STATES, describe_holder, locked, this_process, timestamp
+from seqkit.runs.memory_log import NAME as MEMORY
+from seqkit.runs.memory_log import MemoryLog
 from seqkit.runs.metrics_log import MetricsLog
 from seqkit.runs.records import check_status
 from seqkit.runtime.environment import differences, environment, git
@@ -235,6 +238,15 @@ class Run:
 
         return Board(self.tb, purge_step=self._purge_step)
 
+    @property
+    def memory(self) -> list[dict[str, JSON]]:
+        """The records of memory.jsonl, in order; see `seqkit.runs.memory_log`."""
+        return self._memory.records
+
+    @cached_property
+    def _memory(self) -> MemoryLog:
+        return MemoryLog(self.folder / MEMORY)
+
     # ---- writing
 
     def log(self, message: str) -> None:
@@ -273,6 +285,10 @@ class Run:
         """
         if self._guarded(lambda: self._metrics.add(step, values, epoch)):
             self.beat()
+
+    def log_memory(self, record: Mapping[str, JSON]) -> None:
+        """Append a record to memory.jsonl; docs/memory.md has its keys."""
+        self._guarded(lambda: self._memory.add(record))
 
     def write_scores(self, values: Mapping[str, float]) -> None:
         """Write metrics.json: flat, `<task>/<split>/<score>` to number, sorted."""
@@ -314,7 +330,7 @@ class Run:
         if "board" in self.__dict__:
             self.board.flush()
         self._guarded(lambda: fault_injection.at("log.flush"))
-        for name in ("metrics.jsonl", "run.log"):
+        for name in ("metrics.jsonl", MEMORY, "run.log"):
             if (self.folder / name).exists():
                 self._guarded(functools.partial(atomic.sync, self.folder / name))
         self._guarded(lambda: atomic.sync_folder(self.folder))
@@ -326,6 +342,7 @@ class Run:
         """
         if removed := self._guarded(lambda: self._metrics.rewind(step)):
             self.log(f"metrics.jsonl: {removed} lines after step {step} dropped; they will be written again")
+        self._guarded(lambda: self._memory.rewind(step))
         if "board" in self.__dict__:
             self.board.rewind(step)
         else:

@@ -21,6 +21,7 @@ from seqkit.settings import TrainSettings
 from seqkit.training import nonfinite
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.layer_statistics import LayerStatistics, weights_and_gradients
+from seqkit.training.memory_monitor import MemoryMonitor
 from seqkit.training.nonfinite_source import nonfinite_gradients
 from seqkit.training.recovery import recover
 from seqkit.training.state import PlanStart, TrainingState
@@ -84,6 +85,7 @@ def train(
         state.save(run)
         _stop_if_requested(state, run, stop)
     throughput, layers = Throughput(model.device), LayerStatistics(model, settings.log_every)
+    memory = MemoryMonitor(state, data, run)
     while not state.counters.ended:
         plan = EpochPlan(data, settings, seed=seed, epoch=state.counters.epoch)
         monitor = nonfinite.NonFiniteMonitor(model.device)
@@ -105,6 +107,7 @@ def train(
                 clear_gradients(state.parameters)
             else:
                 layers.before_step(state.counters.step + 1)
+                memory.observe(record, plan)
                 clip_gradients(gradients, settings.clip, norm)
                 state.scaler.step(state.optimizer)
                 state.scaler.update()
@@ -119,6 +122,7 @@ def train(
             epoch_ended = state.counters.turn == len(plan)
             is_pause = epoch_ended or state.is_anything_due or stop.requested
             failed += monitor.failed(wait=is_pause)
+            memory.settle(wait=is_pause)
             rolled_back = bool(failed or is_pause) and recover(state, failed, run, progress)
 
             # Log.
@@ -145,6 +149,7 @@ def train(
             throughput.end()
             if state.counters.ended or epoch_ended or rolled_back:
                 break
+    memory.finish(progress)
     return state.counters
 
 

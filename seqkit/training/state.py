@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from seqkit.data.epoch import steps_per_epoch
 from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
+from seqkit.gradient_flow.norms import GradientNorms
 from seqkit.interfaces import Batch, State
 from seqkit.io import atomic
 from seqkit.model import Model
@@ -68,6 +69,7 @@ class TrainingState:
         averaged_weights: the moving average of the weights; None where the recipe asks for none.
         loss_sums: losses of each task since the last log.
         carried: for each task that is read in windows, the state that its next batch goes on from, (B, ...) each.
+        norms: gradient norms since the last measurement of memory through time.
         counters: steps, epochs, tokens, best score and whatever else is counted.
     """
 
@@ -82,6 +84,7 @@ class TrainingState:
     total_steps: int
     averaged_weights: AveragedWeights | None
     loss_sums: LossSums
+    norms: GradientNorms
     carried: dict[str, State] = field(default_factory=dict)
     counters: TrainingCounters = field(default_factory=TrainingCounters)
 
@@ -121,6 +124,7 @@ class TrainingState:
             total_steps=total_steps,
             averaged_weights=AveragedWeights(model, settings.average) if settings.average else None,
             loss_sums=LossSums({name: model.head(name).loss_name for name in data}, model.device),
+            norms=GradientNorms(settings.clip),
         )
 
     # ---- checkpoints
@@ -152,6 +156,7 @@ class TrainingState:
             "optimizer": optimizer_state,
             "random": generators,
             "scaler": self.scaler.state_dict(),
+            "norms": self.norms.state(),
         }
         run.flush()
         path = checkpoint.save(run.checkpoints, self.counters.step, tensors, numbers)
@@ -182,6 +187,7 @@ class TrainingState:
                 f"{path}: the checkpoint does not fit the model that the recipe describes: {reason}"
             ) from error
         self.scaler.load_state_dict(numbers["scaler"])
+        self.norms.restore(numbers.get("norms", {}))
         if self.averaged_weights:  # an average that was not kept before begins with the weights
             average = tensors["average" if "average" in tensors else "model"]
             self.averaged_weights.weights = {name: tensor.to(device) for name, tensor in average.items()}

@@ -268,6 +268,21 @@ def test_forget_bias_sets_the_bias() -> None:
     assert (b + c)[4:8].eq(-2.5).all()
 
 
+def test_update_bias_sets_the_bias_and_draws_nothing() -> None:
+    torch.manual_seed(1)
+    plain = gru(5, hidden=4)
+    torch.manual_seed(1)
+    encoder = gru(5, hidden=4, update_bias=3.0)
+    assert isinstance(encoder, Recurrent)
+    _, _, b, c = encoder.cells[0].all_weights[0]
+    assert (b + c)[4:8].eq(3.0).all()
+    assert (b + c)[:4].eq(0).all()
+    differ = {
+        name for name, tensor in encoder.state_dict().items() if not torch.equal(tensor, plain.state_dict()[name])
+    }
+    assert differ == {"cells.0.bias_ih_l0"}
+
+
 @pytest.mark.usefixtures("implementation")
 def test_learned_start_begins_at_zero_and_learns() -> None:
     encoder, plain = gru(D, hidden=H, initial="learned"), gru(D, hidden=H)

@@ -12,7 +12,6 @@ from seqkit import kernels
 from seqkit.encoders import gru, lstm, rnn
 from seqkit.fields import Label, Vectors
 from seqkit.gradient_flow.trace import Trace, encoder_input_gradients, trace_gradients
-from seqkit.heads import classify
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.model import Model
 from tests.reference.state_gradients import run_with_states
@@ -80,9 +79,7 @@ def expected_norms(model: Model, looks_at: str, trace: Trace, row: int, directio
     target = (outputs[chosen, columns] * gradient[chosen, columns]).sum()
     if "state" in looks_at and chosen == (length - 1 if direction == 0 else 0):
         for layer in range(encoder.layers):
-            target = target + sum(
-                (tensor * (1 + n)).sum() for n, tensor in enumerate(states[layer, direction, chosen])
-            )
+            target = target + sum((tensor * (1 + n)).sum() for n, tensor in enumerate(states[layer, direction, chosen]))
     keys = [key for key in states if key[1] == direction]
     flat = [tensor for key in keys for tensor in states[key]]
     gradients = torch.autograd.grad(target, flat, allow_unused=True)
@@ -129,3 +126,25 @@ def test_the_norms_are_those_of_autograd_over_single_steps(
                 norms = [expected[layer.layer - 1, t] for t in range(LENGTHS[row])]
                 assert layer.norms[row, : LENGTHS[row]].tolist() == pytest.approx(norms, rel=1e-9, abs=1e-14)
                 assert not layer.norms[row, LENGTHS[row] :].any()
+
+
+def test_gradients_at_the_encoders_input_are_those_of_the_whole_loss() -> None:
+    model = build(lstm, "steps last", layers=2, bidirectional=True)
+    norms, lengths = encoder_input_gradients(model, "task", batch(), None)
+    x, _ = model.layers["task"](batch().x, batch().lengths)
+    x = x.detach().requires_grad_()
+    model.heads["task"].loss(model.encoder(x, batch().lengths), batch())[0].backward()  # type: ignore[operator]
+    assert x.grad is not None
+    assert torch.allclose(norms, x.grad.norm(dim=-1), rtol=1e-9)
+    assert lengths.tolist() == list(LENGTHS)
+
+
+@pytest.mark.parametrize("looks_at", ["steps", "last"])
+def test_the_steps_that_are_traced_are_in_the_half_that_their_direction_ends_in(looks_at: str) -> None:
+    trace = trace_gradients(build(gru, looks_at, bidirectional=True), "task", batch())
+    for row, length in enumerate(LENGTHS):
+        if looks_at == "last":
+            assert (int(trace.steps["forward"][row]), int(trace.steps["backward"][row])) == (length - 1, 0)
+        else:
+            assert length // 2 <= trace.steps["forward"][row] < length
+            assert 0 <= trace.steps["backward"][row] <= max(0, length // 2 - 1)
