@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from seqkit.runs.heat_map import HeatMap, Line, draw_heat_map
+from seqkit.runs.canvas import ORANGE, RED
+from seqkit.runs.heat_map import Curve, HeatMap, draw_heat_map
 from seqkit.runs.tensorboard import Board
 from seqkit.types import JSON
 
@@ -16,8 +17,6 @@ GROUP = "through time"
 
 DARKEST = -4.0
 """The power of ten, relative to distance 0, that is drawn as nothing."""
-
-_RED, _ORANGE = (214, 39, 40), (255, 127, 14)
 
 
 def show_record(board: Board, task: str, records: Sequence[Mapping[str, JSON]]) -> None:
@@ -84,9 +83,9 @@ def gradient_map(task: str, records: Sequence[Mapping[str, JSON]]) -> HeatMap:
         gradient = np.array([float(value) for value in record["gradient"]])
         with np.errstate(divide="ignore", invalid="ignore"):
             values[: len(gradient), column] = np.log10(gradient / gradient[0])
-    lines = [Line([record["effective_memory"] + 0.5 for record in records], _RED, "95 % of it is within")]
+    lines = [Curve([record["effective_memory"] + 0.5 for record in records], RED, "95 % of it is within")]
     if records[-1]["window"] is not None:
-        lines.append(Line([record["window"] for record in records], _ORANGE, "window of training"))
+        lines.append(Curve([record["window"] for record in records], ORANGE, "window of training"))
     ticks = [(0.0, "as at 0"), *((float(-power), f"1/{10**power:,}") for power in range(1, -int(DARKEST) + 1))]
     return HeatMap(
         title=f"{task}: gradient of the loss by distance",
@@ -97,15 +96,15 @@ def gradient_map(task: str, records: Sequence[Mapping[str, JSON]]) -> HeatMap:
         low=DARKEST,
         high=0.0,
         ticks=ticks,
-        y_label="distance in steps",
-        lines=lines,
+        name="distance in steps",
+        curves=lines,
     )
 
 
 def half_life_map(task: str, records: Sequence[Mapping[str, JSON]], number: int, direction: str) -> HeatMap:
     """The share of units whose half-life is in each range, over training."""
     edges = [0.0, *(2.0 ** (power / 2) for power in range(-2, 21))]
-    values, medians = np.zeros((len(edges) - 1, len(records))), list[float | None]()
+    values, medians = np.zeros((len(edges) - 1, len(records))), list[float]()
     for column, record in enumerate(records):
         layer = next(layer for layer in record["layers"] if (layer["layer"], layer["direction"]) == (number, direction))
         quantiles = np.array([float(value) for value in layer["half_life"]])
@@ -123,6 +122,6 @@ def half_life_map(task: str, records: Sequence[Mapping[str, JSON]], number: int,
         low=0.0,
         high=max(0.05, float(math.ceil(values.max() * 20) / 20)),
         ticks=[(0.0, "no unit"), (max(0.05, float(math.ceil(values.max() * 20) / 20)), "most units")],
-        y_label="half-life in steps",
-        lines=[Line(medians, _RED, "median unit")],
+        name="half-life in steps",
+        curves=[Curve(medians, RED, "median unit")],
     )
