@@ -71,11 +71,7 @@ def train(
     """
     state = TrainingState.create(model, data, settings, seed=seed, plan_start=plan_start)
     if saved is not None:
-        state.load(saved, changed=plan_start is not None)
-        if plan_start is not None and state.counters.step <= plan_start.step:
-            state.restart_epoch()
-        # A run that had ended goes on if it has been given more steps, more epochs or more patience since.
-        state.counters.ended = state.counters.ended and (state.is_last_step or state.is_out_of_patience)
+        _go_on_from(state, saved, plan_start)
     checkpoint.check_free_space(run.checkpoints, state.checkpoint_tensors())
     stop.check("stopped before the first step of this start; nothing is lost")
     if settings.on_nan == "rollback" and saved is None:
@@ -151,6 +147,15 @@ def train(
                 break
     memory.finish(progress)
     return state.counters
+
+
+def _go_on_from(state: TrainingState, saved: Path, plan_start: PlanStart | None) -> None:
+    """Load a checkpoint of this run, whose data or batches were last changed at `plan_start`, if they were."""
+    state.load(saved, changed=plan_start is not None)
+    if plan_start is not None and state.counters.step <= plan_start.step:
+        state.restart_epoch()
+    # A run that had ended goes on if it has been given more steps, more epochs or more patience since.
+    state.counters.ended = state.counters.ended and (state.is_last_step or state.is_out_of_patience)
 
 
 def _log(
