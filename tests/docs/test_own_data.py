@@ -47,6 +47,9 @@ FILES = {
     "my-sites.csv": "seq,kind\n" + "".join(f"{'ACGT'[n % 4] * (n % 9 + 2)}A,{'xy'[n % 2]}\n" for n in range(40)),
     **{f"my-pairs/{split}.{side}": f"yksi {side}\nkaksi {side}\n" for split in SPLITS for side in ("fi", "en")},
     "my-names/Finnish.txt": "".join(f"{a}{b}\n" for a in "ahklmnprst" for b in ("alto", "oski", "iemi", "ehto")),
+    "my-loads.csv": "date,a,b\n" + "".join(f"2020-{n:03},{n % 24},{n % 5 + 0.5}\n" for n in range(200)),
+    "my-sales.csv": "date,shop,sales\n" + "".join(f"{n:03},{'ab'[n % 2]},{n % 14 // 2}\n" for n in range(140)),
+    "my-series.csv": "id,values\n" + "".join(f"s{n},{','.join(map(str, range(60 + n)))}\n" for n in range(3)),
     "my-names/Welsh.txt": "".join(f"{a}{b}\n" for a in "bcdgjlmoprt" for b in ("evan", "wen", "ugh", "loyd")),
 }
 CLIPS = (
