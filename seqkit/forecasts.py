@@ -131,7 +131,7 @@ def forecast_scores(
     Args:
         season: steps of a season.
         past_of: (id of a series, split) to all that was known before the forecasts of a split, for MASE and RMSSE: (T,)
-            or (T, C). None: the input.
+            or (T, C). None, or if it gives None: the input.
         unit_of: id of a series to what errors are divided by for mse and mae: () or (C,). None: 1.
         by_series: `mase` of each series too, as `mase.series.NAME`.
     """
@@ -140,8 +140,10 @@ def forecast_scores(
     def scores(
         predictions: Sequence[Prediction], targets: Sequence[Any], examples: ScoredExamples
     ) -> Mapping[str, float]:
-        scale_of = lru_cache(None)(lambda id: _scale(past_of(id, examples.split), season) if past_of else None)
-        unit = lru_cache(None)(lambda id: np.asarray(1.0 if unit_of is None else unit_of(id), dtype=np.float64))
+        scale_of = lru_cache(None)(
+            lambda id: _scale_of(None if past_of is None else past_of(id, examples.split), season)
+        )
+        unit = lru_cache(None)(lambda id: _unit_of(None if unit_of is None else unit_of(id)))
         windows = []
         for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
             id = _series_of(examples.ids[number])
@@ -158,6 +160,14 @@ def forecast_scores(
         return result
 
     return cast(Metric, scores)
+
+
+def _scale_of(past: Any, season: int) -> tuple[Numbers, Numbers] | None:
+    return None if past is None else _scale(past, season)
+
+
+def _unit_of(unit: Any) -> Numbers:
+    return np.asarray(1.0 if unit is None else unit, dtype=np.float64)
 
 
 def _errors_beside_naive(windows: Sequence[_Window], season: int) -> dict[str, float]:

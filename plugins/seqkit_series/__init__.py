@@ -92,7 +92,7 @@ def series(
         best=f"min:{best}",
         files=None if chosen.files is None else lambda split: chosen.files() if chosen.files else [],
         about=chosen.about,
-        read_file=lambda path, split, labelled: data.read_other(path, form),
+        read_file=lambda path, split, labelled: data.read_other(path, chosen.form),
         suffixes=tuple(f"{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")),
     )
 
@@ -114,7 +114,7 @@ class _Data:
     def read(self, split: str) -> Iterator[Example]:
         for one in self.series.values():
             first, rows = one.part(split, self._history)
-            yield Example(rows, None, f"{one.id}:{first}" if first else one.id)
+            yield Example(rows, None, _example_id(one, first))
 
     def read_other(self, path: Path, form: Form) -> Iterator[Example]:
         """Whole series of another file: a prediction is what comes after their end."""
@@ -123,17 +123,32 @@ class _Data:
             for number, name in enumerate(names):
                 yield Example(values[:, [number]] if len(names) > 1 else values, None, name)
 
-    def past(self, id: str, split: str) -> np.ndarray:
-        """(T, C) all that was known before the forecasts of a split, of the series that a window's id names."""
-        return self._find(id).past(split)
+    @cached_property
+    def _by_example(self) -> dict[str, sources.Series]:
+        """The series of each example of a split."""
+        return {
+            _example_id(one, one.part(split, self._history)[0]): one
+            for one in self.series.values()
+            for split in ("train", "dev", "test")
+        }
 
-    def unit(self, id: str) -> np.ndarray:
-        """(C,) the standard deviations of a series in training."""
-        deviation = np.asarray(np.nanstd(self._find(id).past("train"), axis=0))
+    def past(self, id: str, split: str) -> np.ndarray | None:
+        """(T, C) all that was known before the forecasts of a split; None: the example is of another file."""
+        one = self._by_example.get(id)
+        return None if one is None else one.past(split)
+
+    def unit(self, id: str) -> np.ndarray | None:
+        """(C,) the standard deviations of the example's series in training; None: it is of another file."""
+        one = self._by_example.get(id)
+        if one is None:
+            return None
+        deviation = np.asarray(np.nanstd(one.past("train"), axis=0))
         return np.where(deviation > 0.0, deviation, 1.0)
 
-    def _find(self, id: str) -> sources.Series:
-        return self.series[id.partition(":")[0]]
+
+def _example_id(one: sources.Series, first: int) -> str:
+    """The id of a series from this step on."""
+    return f"{one.id}:{first}" if first else one.id
 
 
 def _channels(whole: sources.Series) -> Sequence[sources.Series]:

@@ -86,6 +86,10 @@ EXCHANGE: Final = Dataset(
     licence="not stated",
     about="exchange rates of eight countries, daily, 1990 to 2016 (Lai et al. 2018)",
 )
+_ETTH1_FORM: Final = Form(time="date")
+_HOSPITAL_FORM: Final = Form(time="month")
+_EXCHANGE_FORM: Final = Form(header=False)
+_ROWS: Final = Form("rows")
 
 
 @final
@@ -131,6 +135,7 @@ class Source:
         load: the series, each with all channels that are measured together, given the horizon.
         files: what they are read from; None: they are generated.
         about: facts for the run folder.
+        form: what its tables look like, and others that are predicted for.
     """
 
     horizon: int
@@ -138,6 +143,7 @@ class Source:
     load: Callable[[int], list[Series]]
     files: Callable[[], Sequence[Path]] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    form: Form = field(default_factory=Form)
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
@@ -151,21 +157,21 @@ def _paths(dataset: Dataset) -> list[Path]:
 
 def etth1(horizon: int) -> list[Series]:
     """The transformer's seven channels; 12, 4 and 4 months of 30 days are train, dev and test, as in the papers."""
-    ((id, values),) = read_series(_paths(ETTH1)[0], Form(time="date"))
+    ((id, values),) = read_series(_paths(ETTH1)[0], _ETTH1_FORM)
     month = 30 * 24
     return [Series(id, values, 12 * month, 16 * month, 20 * month)]
 
 
 def exchange(horizon: int) -> list[Series]:
     """Eight exchange rates; 60, 20 and 20 % of the days are train, dev and test."""
-    ((id, values),) = read_series(_paths(EXCHANGE)[0], Form(header=False))
+    ((id, values),) = read_series(_paths(EXCHANGE)[0], _EXCHANGE_FORM)
     days = len(values)
     return [Series(id, values, int(days * 0.6), int(days * 0.8), days)]
 
 
 def hospital(horizon: int) -> list[Series]:
     """A series for each kind of patients; the last horizon of months is test, that before it dev."""
-    ((id, values),) = read_series(_paths(HOSPITAL)[0], Form(time="month"))
+    ((id, values),) = read_series(_paths(HOSPITAL)[0], _HOSPITAL_FORM)
     return [last_horizons(name, values[:, [k]], horizon) for k, name in enumerate(id.split(","))]
 
 
@@ -176,7 +182,7 @@ def tourism(horizon: int) -> list[Series]:
 
 def _m4(dataset: Dataset, horizon: int) -> list[Series]:
     """The series of the competition, train and test one after the other; the last horizon of train is dev."""
-    train, test = (dict(read_series(path, Form("rows"))) for path in _paths(dataset))
+    train, test = (dict(read_series(path, _ROWS)) for path in _paths(dataset))
     return [last_horizons(id, np.concatenate([values, test[id][:horizon]]), horizon) for id, values in train.items()]
 
 
@@ -232,15 +238,16 @@ def of_file(path: Path, form: Form, horizon: int, shares: tuple[float, float] | 
 
 def own(path: Path, form: Form, shares: tuple[float, float] | None) -> Source:
     """The user's file as a source."""
-    return Source(24, 1, lambda horizon: of_file(path, form, horizon, shares), lambda: [path], {"dataset": str(path)})
+    about = {"dataset": str(path)}
+    return Source(24, 1, lambda horizon: of_file(path, form, horizon, shares), lambda: [path], about, form)
 
 
 SOURCES: Final[Mapping[str, Source]] = {
     "generated": Source(12, 12, generated, about={"dataset": "generated series"}),
-    "etth1": Source(24, 24, etth1, lambda: _paths(ETTH1), _about(ETTH1)),
-    "m4-hourly": Source(48, 24, partial(_m4, M4_HOURLY), lambda: _paths(M4_HOURLY), _about(M4_HOURLY)),
-    "m4-weekly": Source(13, 1, partial(_m4, M4_WEEKLY), lambda: _paths(M4_WEEKLY), _about(M4_WEEKLY)),
+    "etth1": Source(24, 24, etth1, lambda: _paths(ETTH1), _about(ETTH1), _ETTH1_FORM),
+    "m4-hourly": Source(48, 24, partial(_m4, M4_HOURLY), lambda: _paths(M4_HOURLY), _about(M4_HOURLY), _ROWS),
+    "m4-weekly": Source(13, 1, partial(_m4, M4_WEEKLY), lambda: _paths(M4_WEEKLY), _about(M4_WEEKLY), _ROWS),
     "tourism": Source(24, 12, tourism, lambda: _paths(TOURISM), _about(TOURISM)),
-    "hospital": Source(12, 12, hospital, lambda: _paths(HOSPITAL), _about(HOSPITAL)),
-    "exchange": Source(24, 1, exchange, lambda: _paths(EXCHANGE), _about(EXCHANGE)),
+    "hospital": Source(12, 12, hospital, lambda: _paths(HOSPITAL), _about(HOSPITAL), _HOSPITAL_FORM),
+    "exchange": Source(24, 1, exchange, lambda: _paths(EXCHANGE), _about(EXCHANGE), _EXCHANGE_FORM),
 }
