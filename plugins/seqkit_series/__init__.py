@@ -11,6 +11,7 @@ import numpy as np
 
 from seqkit import Count, Example, NextValues, Scaling, Share, Task, Vectors
 from seqkit.forecasts import forecast_scores
+from seqkit.reading import report_split_rule
 from seqkit_series import sources
 from seqkit_series.engines import lifetime
 from seqkit_series.files import SUFFIXES, Form, Layout, read_series
@@ -112,6 +113,7 @@ class _Data:
         return {one.id: one for one in loaded}
 
     def read(self, split: str) -> Iterator[Example]:
+        report_split_rule(self._source.rule)
         for one in self.series.values():
             first, rows = one.part(split, self._history)
             yield Example(rows, None, _example_id(one, first))

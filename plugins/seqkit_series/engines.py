@@ -23,6 +23,7 @@ from seqkit import (
     fetch,
     readers,
 )
+from seqkit.reading import report_split_rule
 
 CMAPSS: Final = Dataset(
     "sensor/cmapss_fd001",
@@ -63,6 +64,7 @@ def lifetime(*, cap: Count = 125, sensors: Sequence[Count] = _SENSORS) -> Task:
     columns = [sensor + 2 for sensor in sensors]  # three settings come first
 
     def read(split: str) -> Iterator[Example]:
+        report_split_rule(f"test as published; every {_DEV}th engine of train is dev, cut at {_CUTS} cycles")
         engines = _engines("test" if split == "test" else "train")
         if split == "test":
             left = [int(line.text) for line in readers.numbered(_path("RUL")) if line.text.strip()]

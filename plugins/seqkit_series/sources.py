@@ -136,6 +136,7 @@ class Source:
         files: what they are read from; None: they are generated.
         about: facts for the run folder.
         form: what its tables look like, and others that are predicted for.
+        rule: by which its steps are divided into splits.
     """
 
     horizon: int
@@ -144,6 +145,7 @@ class Source:
     files: Callable[[], Sequence[Path]] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     form: Form = field(default_factory=Form)
+    rule: str = "the last horizon of each series is test, that before it dev"
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
@@ -239,15 +241,22 @@ def of_file(path: Path, form: Form, horizon: int, shares: tuple[float, float] | 
 def own(path: Path, form: Form, shares: tuple[float, float] | None) -> Source:
     """The user's file as a source."""
     about = {"dataset": str(path)}
-    return Source(24, 1, lambda horizon: of_file(path, form, horizon, shares), lambda: [path], about, form)
+    rule = None if shares is None else f"the last {shares[1]:.0%} of each series are test, {shares[0]:.0%} before dev"
+    return Source(
+        24, 1, lambda horizon: of_file(path, form, horizon, shares), lambda: [path], about, form, rule or Source.rule
+    )
 
 
 SOURCES: Final[Mapping[str, Source]] = {
     "generated": Source(12, 12, generated, about={"dataset": "generated series"}),
-    "etth1": Source(24, 24, etth1, lambda: _paths(ETTH1), _about(ETTH1), _ETTH1_FORM),
+    "etth1": Source(
+        24, 24, etth1, lambda: _paths(ETTH1), _about(ETTH1), _ETTH1_FORM, "12, 4 and 4 months in order of time"
+    ),
     "m4-hourly": Source(48, 24, partial(_m4, M4_HOURLY), lambda: _paths(M4_HOURLY), _about(M4_HOURLY), _ROWS),
     "m4-weekly": Source(13, 1, partial(_m4, M4_WEEKLY), lambda: _paths(M4_WEEKLY), _about(M4_WEEKLY), _ROWS),
     "tourism": Source(24, 12, tourism, lambda: _paths(TOURISM), _about(TOURISM)),
     "hospital": Source(12, 12, hospital, lambda: _paths(HOSPITAL), _about(HOSPITAL), _HOSPITAL_FORM),
-    "exchange": Source(24, 1, exchange, lambda: _paths(EXCHANGE), _about(EXCHANGE), _EXCHANGE_FORM),
+    "exchange": Source(
+        24, 1, exchange, lambda: _paths(EXCHANGE), _about(EXCHANGE), _EXCHANGE_FORM, "60, 20 and 20 % in order of time"
+    ),
 }

@@ -54,6 +54,7 @@ CAUSAL = [
     pytest.param("joint-ner", marks=pytest.mark.slow),
     "names",
     pytest.param("names-languages", marks=pytest.mark.slow),
+    pytest.param("sensor-cmapss", marks=pytest.mark.slow),
     "sentiment",
 ]
 
@@ -67,8 +68,23 @@ def test_every_causal_recipe_gives_the_prediction_of_the_whole(name: str, tmp_pa
 
 def test_no_causal_recipe_is_left_out() -> None:
     causal = {name for name in recipes.names() if not recipes.load(name).encoder.options.get("bidirectional", False)}
-    listed = {case if isinstance(case, str) else case.values[0] for case in CAUSAL}
+    listed = {case if isinstance(case, str) else case.values[0] for case in (*CAUSAL, *WHOLE)}
     assert causal == listed
+
+
+WHOLE = [
+    "series-etth1",
+    pytest.param("series-m4-hourly", marks=pytest.mark.slow),
+]
+"""Their windows are scaled by numbers of their own, and read in patches from the end."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_needs_a_whole_window_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
+    model, _, tasks = load(tmp_path, name)
+    for task, fields in tasks.items():
+        with pytest.raises(UsageError, match=r"needs all of|counted from the end"):
+            Stream(model, task, fields).push("1", [[1.0], [2.0]])
 
 
 BOTH_WAYS = [name for name in recipes.names() if recipes.load(name).encoder.options.get("bidirectional", False)]
