@@ -41,6 +41,14 @@ class SeqkitError(Exception):
     exit_code = 1
 
 
+class QuietExit(SeqkitError):
+    """Another process of the same run has said already why all of them end. `exit_code` is that of its error."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("")
+        self.exit_code = code
+
+
 class UsageError(SeqkitError):
     """The command or its arguments are wrong."""
 

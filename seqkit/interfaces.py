@@ -48,6 +48,8 @@ class Batch:
         ids: one id an example, for error messages.
         extra: further tensors (B, ...) by name. `offset` and `divisor`, (B, C): what was subtracted from the rows of
             each sequence, and what they were then divided by (`Scaling`).
+        numbers: (B,) int64 on the CPU, which tell the examples of an optimiser step apart: what training draws for an
+            example depends on its number. None: it is drawn from torch's generator.
     """
 
     x: Tensor
@@ -57,6 +59,7 @@ class Batch:
     carry: bool = False
     ids: Sequence[str] = field(default_factory=tuple)
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    numbers: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -91,6 +94,7 @@ class Batch:
             y_lengths=None if self.y_lengths is None else self.y_lengths[index],
             ids=[self.ids[row] for row in index] if self.ids else (),
             extra={name: tensor[index] for name, tensor in self.extra.items()},
+            numbers=None if self.numbers is None else self.numbers[index],
         )
 
     def trimmed(self) -> Self:

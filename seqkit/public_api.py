@@ -154,7 +154,16 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "value_scores",
         "wer",
     ),
-    "seqkit.nn": ("CRF", "GRU", "LSTM", "RNN", "pack_padded_sequence", "pad_packed_sequence"),
+    "seqkit.nn": (
+        "CRF",
+        "Dropout",
+        "GRU",
+        "LSTM",
+        "RNN",
+        "draw_uniform",
+        "pack_padded_sequence",
+        "pad_packed_sequence",
+    ),
     "seqkit.spans": (
         "OUTSIDE",
         "Scheme",

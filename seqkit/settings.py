@@ -34,6 +34,9 @@ class TrainSettings:
         schedule: constant, cosine, one_cycle, linear or plateau, with its options.
         clip: largest gradient norm; a longer gradient is scaled down to it. null: no clipping.
         accumulate: batches per optimiser step.
+        shards: into how many parts the rows of a step are dealt. With more than one, gradients are summed in a fixed
+            order, so that runs of 1 to that many processes give the same weights, bit for bit. 1: no parts; several
+            processes give the same weights up to rounding.
         average: decay of an exponential moving average of the weights, used for evaluation and for the model
             (Polyak and Juditsky 1992). null: the weights themselves.
         patience: evaluations on dev without a better score before training stops early; an equal score with a lower
@@ -64,6 +67,7 @@ class TrainSettings:
     schedule: Annotated[Choice, FromGroup("schedules")] = _CONSTANT
     clip: Positive | None = 1.0
     accumulate: Count = 1
+    shards: Count = 1
     average: Share | None = None
     patience: Count | None = None
     evaluate_every: Count | None = None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit import State, UsageError, mask_of
+from seqkit.nn import Dropout, draw_uniform
 from seqkit_genome.alphabet import COMPLEMENT, LOWER, PLAIN, PROBABILITIES
 from seqkit_genome.options import Scan, Strands
 
@@ -46,7 +47,7 @@ class SequenceLayer(nn.Module):
         """
         x = x.masked_fill(~mask_of(lengths, x.shape[1], x.device), PAD)
         if self.training and self.augment:
-            is_turned = torch.rand(x.shape[0], device=x.device) < 0.5
+            is_turned = draw_uniform((x.shape[0],), x.device) < 0.5
             x = torch.where(is_turned[:, None], self.other_strand(x, lengths), x)
         steps, lengths = self.steps(x, lengths)
         if self.scanners is not None:
@@ -196,7 +197,7 @@ class KmerEmbedding(BaseVectors):
         ids = self.table[numbers]
         lengths = ((lengths - self.k) // self.stride + 1).clamp(min=1)
         if self.training and self.drop > 0.0:
-            ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.drop, UNKNOWN)
+            ids = ids.masked_fill(draw_uniform(tuple(ids.shape), ids.device) < self.drop, UNKNOWN)
         ids = ids.masked_fill(~mask_of(lengths, ids.shape[1], ids.device), PAD)
         return functional.embedding(ids, self.weight, padding_idx=PAD, sparse=self.sparse), lengths
 
@@ -234,7 +235,7 @@ class MotifScanners(nn.Module):
         self.convolution = nn.Conv1d(width, scan.filters or dim, scan.width)
         nn.init.kaiming_uniform_(self.convolution.weight, nonlinearity="relu")
         nn.init.zeros_(self.convolution.bias)  # type: ignore[arg-type]
-        self.dropout = nn.Dropout(scan.dropout)
+        self.dropout = Dropout(scan.dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, width) zero past the end -> (B, T', filters) zero past the end."""
@@ -246,7 +247,7 @@ class MotifScanners(nn.Module):
         if self.pool > 1:
             responses = self._strongest(responses)
             lengths = (lengths + self.pool - 1) // self.pool
-        return self.dropout(responses).transpose(1, 2), lengths
+        return self.dropout(responses.transpose(1, 2)), lengths
 
     def advance(self, x: Tensor, kept: State, end: bool) -> tuple[Tensor, State]:
         """(T, width) -> (T', filters) that are certain. Kept are bases before the next filter, and a begun window."""

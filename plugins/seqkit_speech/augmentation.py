@@ -1,16 +1,18 @@
 """How training changes sound: time shift, speed, noise, and SpecAugment's masks. Evaluation never does any of it.
 
-All numbers are drawn from a generator of this module, which is seeded for each batch with (seed, batches so far). Both
-are in the module's saved state, so a resumed run draws what the uninterrupted one would have drawn, and what dropout
-or others draw from torch's generator makes no difference.
+In training by seqkit, what is drawn for a clip depends on the seed, the step and the clip alone. Elsewhere, a generator
+of this module draws, which is seeded for each batch with (seed, batches so far); both are in the module's saved state.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from seqkit import mask_of
+from seqkit.nn import draw_uniform
 from seqkit_speech.options import AugmentOptions
 
 
@@ -101,20 +103,29 @@ class Augmenter(nn.Module):
     def _add_noise(self, rows: Tensor, lengths: Tensor, range_db: tuple[float, float]) -> Tensor:
         """Add white noise. The ratio of the clip's power to the noise's is drawn from a range in decibels."""
         low, high = range_db
-        ratio = low + (high - low) * torch.rand(len(lengths), 1, 1, generator=self.generator)
+        ratio = low + (high - low) * self._draw(len(lengths), 1, 1)
         inside = mask_of(lengths, rows.shape[1], rows.device)[..., None]
         count = to_device_of(rows, lengths * self.hop)[:, None, None]
         power = rows.square().sum(dim=(1, 2), keepdim=True) / count
-        noise = to_device_of(rows, torch.randn(rows.shape, generator=self.generator))
+        noise = to_device_of(rows, self._draw_normal(*rows.shape))
         return rows + (noise * (power * to_device_of(rows, 10 ** (-ratio / 10))).sqrt()).masked_fill(~inside, 0.0)
+
+    def _draw(self, *shape: int) -> Tensor:
+        """(B, ...) from 0 to 1."""
+        return draw_uniform(shape, generator=self.generator)
+
+    def _draw_normal(self, *shape: int) -> Tensor:
+        """(B, ...) of mean 0 and variance 1 (Box and Muller 1958)."""
+        radius = (-2.0 * self._draw(*shape).clamp_(min=2.0**-25).log_()).sqrt_()
+        return radius.mul_(self._draw(*shape).mul_(2.0 * math.pi).cos_())
 
     def _draw_uniform(self, batch: int) -> Tensor:
         """(B,) float64 from -1 to 1."""
-        return 2.0 * torch.rand(batch, dtype=torch.float64, generator=self.generator) - 1.0
+        return 2.0 * self._draw(batch).double() - 1.0
 
     def _draw_blocks(self, widest: Tensor, lengths: Tensor, size: int) -> Tensor:
         """(B, size) bool: in each row a block of up to `widest` (B,) positions within the first `lengths` (B,)."""
-        draws = torch.rand(2, len(lengths), generator=self.generator)
+        draws = self._draw(len(lengths), 2).t()
         width = (draws[0] * (widest.floor() + 1)).floor()
         start = (draws[1] * (lengths - width + 1)).floor()
         positions = torch.arange(size)[None]

@@ -19,7 +19,7 @@ import click
 
 from seqkit._version import __version__
 from seqkit.cli.output import echo
-from seqkit.errors import SeqkitError, printable, suggest
+from seqkit.errors import QuietExit, SeqkitError, printable, suggest
 from seqkit.public_api import DoorWarning
 from seqkit.runtime import allocator
 
@@ -83,6 +83,8 @@ class Verbs(click.Group):
             allocator.configure()
             with _printable_messages():
                 return super().invoke(ctx)
+        except QuietExit as error:
+            ctx.exit(error.exit_code)
         except SeqkitError as error:
             if ctx.params.get("debug"):
                 raise

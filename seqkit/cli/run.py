@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from seqkit.cli.options import QUIET, SET, STRICT, NewRunFolder, RecipeName, UserPath
 from seqkit.cli.output import echo, echo_json
-from seqkit.errors import UsageError
+from seqkit.errors import QuietExit, SeqkitError, UsageError
 
 if TYPE_CHECKING:
     from seqkit.recipe import Recipe
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --resume: go on although data, options, code or versions have changed; both are recorded.",
 )
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    help="Train with this many processes on this machine. (torchrun does the same on several machines.)",
+)
 @QUIET
 @STRICT
 @click.option("--offline", is_flag=True, help="Download nothing.")
@@ -43,6 +49,7 @@ def command(
     resume: Path | None,
     as_json: bool,
     accept_changes: bool,
+    nproc: int | None,
     quiet: bool,
     strict: bool,
     offline: bool,
@@ -60,8 +67,13 @@ def command(
         raise UsageError("--accept-changes is for --resume: a new run has nothing that could have changed")
 
     from seqkit.runs.interrupts import Interrupts
+    from seqkit.runtime.ranks import joined, named_by_environment
 
-    with Interrupts(at_once=True):  # imports take seconds, and nothing has to be saved yet
+    rank, size = named_by_environment()
+    if nproc is not None and size > 1:
+        raise UsageError("--nproc starts processes, and torchrun has started some already; leave one of them out")
+    quiet = quiet or rank > 0
+    with Interrupts(at_once=True), _quiet_errors(rank):  # imports take seconds, and nothing has to be saved yet
         from seqkit import recipe as recipes
         from seqkit.experiments.resumption import asks_for_more, is_complete, load_recipe
         from seqkit.runs.claim import check_writable
@@ -80,30 +92,62 @@ def command(
             if out is None:
                 check_writable(NEW_RUNS, "new runs go to")
             checked = recipes.load(recipe, sets)
+        if nproc is not None and nproc > 1:
+            _start_processes(nproc)
 
         import torch._dynamo  # noqa: F401  torch's optimisers import it later, which takes seconds
 
         from seqkit.experiments.run_recipe import run_recipe
         from seqkit.experiments.same_run import Resumption
         from seqkit.runs.progress import Progress
+        from seqkit.runtime.device import choose_device
 
         if offline:
             _go_offline()
-        with Interrupts() as stop, Progress(quiet=quiet) as progress:
-            if resume is not None:
-                run = Run.resume(resume)
-            else:
-                run = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=out, overrides=sets)
+        uses_gpu = choose_device(checked.device).type == "cuda"
+        with Interrupts() as stop, joined(uses_gpu=uses_gpu) as ranks, Progress(quiet=quiet) as progress:
+
+            def open_run() -> Run:
+                if resume is not None:
+                    return Run.resume(resume)
+                text, resolved = checked.text, checked.resolved()
+                return Run.create(checked.name, text=text, resolved=resolved, out=out, overrides=sets)
+
+            own = open_run() if ranks.is_first else None
+            folder = ranks.share(lambda: None if own is None else own.folder)
+            assert folder is not None
+            run = own or Run.follow(folder)
             progress.say(f"run folder: {run.folder}")
             resumption = Resumption(sets, accept_changes) if resume is not None else False
-            address = _show_tensorboard(run, progress, start=tensorboard)
-            result = run_recipe(checked, run, progress, resume=resumption, strict=strict, stop=stop)
+            address = _show_tensorboard(run, progress, start=tensorboard and ranks.is_first)
+            result = run_recipe(checked, run, progress, resume=resumption, strict=strict, stop=stop, ranks=ranks)
         stop.check("stopped after everything was trained and written; nothing is left to resume")
+    if not ranks.is_first:
+        return
     _show_scores(checked, result.folder, result.scores, result.best_step, as_json)
     if address is not None and sys.stdin.isatty():
         echo(f"TensorBoard stays at {address} until you press Enter", err=True)
         sys.stdin.readline()
     _check_result(checked, result.scores, result.warnings, strict=strict)
+
+
+@contextlib.contextmanager
+def _quiet_errors(rank: int) -> Iterator[None]:
+    """Of several processes, which all find the same mistake before they are connected, the first tells it."""
+    try:
+        yield
+    except SeqkitError as error:
+        if rank and not isinstance(error, QuietExit):
+            raise QuietExit(error.exit_code) from error
+        raise
+
+
+def _start_processes(count: int) -> NoReturn:
+    """Run this command in so many processes, and end as they end."""
+    from seqkit.runtime.launch import launch, without_option
+
+    arguments = without_option(click.get_current_context().find_root().obj or sys.argv[1:], "--nproc")
+    raise QuietExit(launch(arguments, count))
 
 
 def _go_offline() -> None:

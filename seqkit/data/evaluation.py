@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -18,7 +18,15 @@ EVALUATION_TOKENS = 32_768
 """Padded steps of an evaluation batch by default."""
 
 
-def evaluation_batches(data: TaskData, split: str, batch: int | None = None) -> Iterator[tuple[Index, list[Batch]]]:
+def evaluation_indices(data: TaskData, split: str, batch: int | None = None) -> Sequence[Index]:
+    """The example numbers of each batch of an evaluation; see `evaluation_batches`."""
+    budget = {"batch": batch} if batch else {"tokens": EVALUATION_TOKENS}
+    return sampler.batch_sorted(data.lengths(split), **budget)
+
+
+def evaluation_batches(
+    data: TaskData, split: str, batch: int | None = None, *, start: int = 0, stride: int = 1
+) -> Iterator[tuple[Index, list[Batch]]]:
     """(example numbers, their batch or its consecutive windows), every example of a split once, the longest first.
 
     The windows of long next-step sequences carry the state. Examples that have ended leave the batch, so `windows[k]`
@@ -28,10 +36,12 @@ def evaluation_batches(data: TaskData, split: str, batch: int | None = None) -> 
         data: the task.
         split: which of its splits.
         batch: at most so many examples in a batch; None: as many as make `EVALUATION_TOKENS` padded steps.
+        start: the first batch.
+        stride: only every so manieth batch from there on.
     """
-    lengths = data.lengths(split)
-    budget = {"batch": batch} if batch else {"tokens": EVALUATION_TOKENS}
-    for index in sampler.batch_sorted(lengths, **budget):
+    lengths, indices = data.lengths(split), evaluation_indices(data, split, batch)
+    for number in range(start, len(indices), stride):
+        index = indices[number]
         index = index[np.argsort(-lengths[index], kind="stable")]
         examples = data.batch(split, index)
         if data.reads_symbols and examples.x.shape[1] > EVALUATION_WINDOW:

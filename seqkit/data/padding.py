@@ -65,7 +65,7 @@ def _batch_type(dtype: np.dtype[Any]) -> type[np.int64] | type[np.float32]:
     return np.int64 if dtype.kind in "iub" else np.float32
 
 
-def next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], *, complete: bool) -> Batch:
+def next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], numbers: Index, *, complete: bool) -> Batch:
     """Symbols (B, T) as a batch of inputs and next-symbol targets; a target is -1 where there is nothing to predict.
 
     A complete sequence is predicted from its start symbol to its end symbol, so it becomes one step longer. A piece of
@@ -91,4 +91,5 @@ def next_step(x: NDArray[Any], lengths: Index, ids: Sequence[str], *, complete: 
         torch.from_numpy(targets),
         torch.from_numpy(lengths),
         ids=ids,
+        numbers=torch.from_numpy(numbers),
     )

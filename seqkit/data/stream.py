@@ -40,7 +40,9 @@ class Stream:
             x[lane], y[lane] = symbols[:-1], symbols[1:]
         lengths = torch.full((len(x),), steps, dtype=torch.int64)
         ids = [f"lane {lane}, symbols {start + 1} to {stop}" for lane in range(len(x))]
-        return Batch(torch.from_numpy(x), lengths, torch.from_numpy(y), lengths, carry=number > 0, ids=ids)
+        numbers = torch.arange(len(x)) + number * len(x)  # of a window of a lane: no two in a step are the same
+        targets = torch.from_numpy(y)
+        return Batch(torch.from_numpy(x), lengths, targets, lengths, carry=number > 0, ids=ids, numbers=numbers)
 
     def look_back(self, lanes: sampler.Lanes, number: int, steps: int, rows: int) -> Batch:
         """(rows, steps) the first lanes of a window with the steps before it, `steps` in all and none of them twice."""

@@ -74,7 +74,7 @@ class TaskData:
         ids = SelectedIds(stored.ids, index)
         x, lengths = pad_rows(stored.x, index, steps - self._adds_end)
         if self.reads_symbols:
-            return next_step(x, lengths, ids, complete=self._adds_end)
+            return next_step(x, lengths, ids, index, complete=self._adds_end)
         y, y_lengths, extra = None, None, dict[str, torch.Tensor]()
         if isinstance(self.target, NextValues):
             y = next_rows(stored.x, index, self.target.horizon) if split != UNLABELLED else None
@@ -88,7 +88,10 @@ class TaskData:
             # Targets with one row a step become as wide as the input. Others are padded to the longest of them only.
             padded, target_lengths = pad_rows(stored.y, index, like=(lengths, x.shape[1]))
             y, y_lengths = torch.from_numpy(padded), torch.from_numpy(target_lengths)
-        return Batch(torch.from_numpy(x), torch.from_numpy(lengths), y, y_lengths, ids=ids, extra=extra)
+        numbers = torch.from_numpy(index)
+        return Batch(
+            torch.from_numpy(x), torch.from_numpy(lengths), y, y_lengths, ids=ids, extra=extra, numbers=numbers
+        )
 
     def targets(self, split: str) -> list[Any]:
         """The true target of each stored example, decoded. Raises TypeError for a target that is not stored."""

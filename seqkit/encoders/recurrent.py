@@ -18,10 +18,12 @@ from seqkit.kernels import (
     Dispatch,
     Layout,
     PaddedOutput,
+    RowOrder,
     StackSteps,
     all_full,
     cell_step,
     choose,
+    dropout,
     gather_last,
     pad,
     run_padded,
@@ -134,24 +136,24 @@ class Recurrent(Encoder):
         self,
         x: Tensor,
         run_layer: Callable[[Tensor, range], Tensor],
-        dropout: Callable[[Tensor, float], Tensor],
+        drop: Callable[[Tensor, float], Tensor],
     ) -> Tensor:
         """All layers with dropout, residual sums and norms: (..., D) -> (..., directions x H).
 
         Args:
             x: the input in any arrangement of steps.
             run_layer: (input, the numbers of the layer's cells) -> its output (..., directions x H).
-            dropout: (values, share to drop) -> values.
+            drop: (values, share to drop) -> values.
         """
-        x = dropout(x, self.input_dropout)
+        x = drop(x, self.input_dropout)
         for layer in range(self.layers):
             if layer:
-                x = dropout(x, self.dropout)
+                x = drop(x, self.dropout)
             y = run_layer(x, range(layer * self.directions, (layer + 1) * self.directions))
             if self.residual and x.shape[-1] == y.shape[-1]:
                 y = y + x
             x = y if self.norms is None else self.norms[layer](y)
-        return dropout(x, self.output_dropout)
+        return drop(x, self.output_dropout)
 
     def _run_one_step(self, x: Tensor, lengths: Tensor, state: State | None) -> Encoded:
         """(B, 1, D): one step of each cell. Over a single step both directions compute alike."""
@@ -268,12 +270,13 @@ class Recurrent(Encoder):
         """
         if not self.training or share == 0.0:
             return values
-        if not self.locked:
-            return functional.dropout(values, share)
-        if layout is None:
-            return values * functional.dropout(torch.ones_like(values[:1]), share)
-        mask = functional.dropout(values.new_ones(layout.num_sequences, values.shape[-1]), share)
-        return values * mask.index_select(0, layout.sequence_of_row)
+        if not self.locked and layout is None:
+            return dropout(values, share, RowOrder(values.shape[1], time_first=True))
+        if not self.locked and layout is not None:
+            return dropout(values, share, RowOrder(layout.padded_length, layout.flat_index))
+        batch = values.shape[1] if layout is None else layout.num_sequences
+        mask = dropout(values.new_ones(batch, values.shape[-1]), share)
+        return values * (mask if layout is None else mask.index_select(0, layout.sequence_of_row))
 
     def _last_outputs(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, H) -> (B, H): forward half from each sequence's last step, backward half from its first."""

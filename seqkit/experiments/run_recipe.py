@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from seqkit.runtime import out_of_memory
 from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
 from seqkit.runtime.random_state import DRAWING, preserve_random_state
+from seqkit.runtime.ranks import ALONE, Ranks, local_device
 from seqkit.training.board_pictures import show_vectors
 from seqkit.training.board_views import introduce, show_final_evaluation, show_final_scores
 from seqkit.training.counters import TrainingCounters
@@ -69,6 +71,7 @@ def run_recipe(
     resume: bool | Resumption = False,
     strict: bool = False,
     stop: Interrupts | None = None,
+    ranks: Ranks = ALONE,
 ) -> RunResult:
     """Train what the recipe says in this run folder, score the best checkpoint, write the model.
 
@@ -76,6 +79,7 @@ def run_recipe(
         resume: go on from the newest checkpoint of the run; a `Resumption` says which changes are wanted.
         strict: warnings about the data are errors.
         stop: listens to signals already; None: signals are listened to until this returns.
+        ranks: the processes that train the model together. Each calls this; the run of the first one writes.
 
     Raises:
         Interrupted: asked to stop; the run can be resumed from its last finished step.
@@ -85,7 +89,7 @@ def run_recipe(
     with (
         contextlib.nullcontext(stop) if stop is not None else Interrupts() as listening,
         run,
-        deterministic(choose_device(recipe.device), tf32=recipe.train.tf32) as device,
+        deterministic(local_device(choose_device(recipe.device), ranks), tf32=recipe.train.tf32) as device,
         out_of_memory.explain_oom(),
     ):
         run.set_status("running")
@@ -95,14 +99,23 @@ def run_recipe(
         check = SameRunCheck(recipe, run, device, plugins, progress.say, resumption)
         versions = f"torch {torch.__version__}; seqkit {__version__}"
         run.log(f"device {describe(device)}; {torch.get_num_threads()} threads; {versions}")
-        return _run_recipe(recipe, run, progress, listening, check, strict=strict)
+        if not ranks.is_alone:
+            run.log(f"{ranks.size} processes train together, this one on {socket.gethostname()}")
+        return _run_recipe(recipe, run, progress, listening, check, ranks, strict=strict)
 
 
 def _run_recipe(
-    recipe: Recipe, run: Run, progress: Progress, stop: Interrupts, same_run: SameRunCheck, *, strict: bool
+    recipe: Recipe,
+    run: Run,
+    progress: Progress,
+    stop: Interrupts,
+    same_run: SameRunCheck,
+    ranks: Ranks,
+    *,
+    strict: bool,
 ) -> RunResult:
     device = same_run.device
-    data = prepare_data(recipe, progress, run.log, stop=stop, check=same_run)
+    data = ranks.first_on_each_machine(lambda: prepare_data(recipe, progress, run.log, stop=stop, check=same_run))
     facts = {name: data_facts(task_data) for name, task_data in data.items()}
     run.write_data_facts(facts)
     check_data(data, progress, run.log, strict=strict)
@@ -113,11 +126,11 @@ def _run_recipe(
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
 
     fields = {name: (task_data.input, task_data.target) for name, task_data in data.items()}
-    same_run.finish(field_states(fields), model)
+    ranks.first_then_others(lambda: same_run.finish(field_states(fields), model))
     if same_run.data_changed:
         run.write_data_facts(facts, changed=True)
     run.set_status("running", stage="training", chosen_by=_chosen_by(data))
-    saved = _rewind_to_checkpoint(run) if same_run.resumption else None
+    saved = ranks.share(lambda: _rewind_to_checkpoint(run)) if same_run.resumption else None
     run.board.lead_with({name: score_name(task_data.task.best) for name, task_data in data.items()})
     if saved is None:
         with preserve_random_state():
@@ -132,10 +145,14 @@ def _run_recipe(
         progress=progress,
         saved=saved,
         plan_start=same_run.plan_start,
+        ranks=ranks,
     )
 
+    ranks.wait()  # until the first one has saved
     best_step = load_best(run, model)
-    scores = score_splits(model, data, stop, run=run, best_step=best_step)
+    scores = score_splits(model, data, stop, run=run, best_step=best_step, ranks=ranks)
+    if not ranks.is_first:
+        return RunResult(run.folder, scores, best_step)
     fault_injection.at("report")
     save_model(model, run.model, run.resolved, fields, same_run.plugins)
     write_results(run, counters, best_step, scores)
@@ -196,13 +213,20 @@ def _rewind_to_checkpoint(run: Run) -> Path | None:
 
 
 def score_splits(
-    model: Model, data: Mapping[str, TaskData], stop: Interrupts, *, run: Run | None = None, best_step: int = 0
+    model: Model,
+    data: Mapping[str, TaskData],
+    stop: Interrupts,
+    *,
+    run: Run | None = None,
+    best_step: int = 0,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """The model's scores on every split but train, `task/split/score` to number.
 
     Args:
         run: keeps the predictions of tasks that have any, and shows them on TensorBoard; None: they are forgotten.
         best_step: where TensorBoard shows them.
+        ranks: the processes that share the work.
     """
     scores: dict[str, float] = {}
     for name, task_data in data.items():
@@ -212,11 +236,11 @@ def score_splits(
         for split in task_data.splits:
             if split == "train":
                 continue
-            result = evaluate(model, task_data, split, stop=stop, keep_predictions=keeps)
+            result = evaluate(model, task_data, split, stop=stop, keep_predictions=keeps, ranks=ranks)
             scores |= {f"{name}/{split}/{score}": value for score, value in result.scores.items()}
-            if run is not None:
+            if run is not None and run.writes:
                 show_final_evaluation(run.board, best_step, model, task_data, split, result)
-            if run is not None and keeps:
+            if run is not None and run.writes and keeps:
                 kept_predictions.write(run.folder, kept_predictions.keep(result, task_data, split))
     return scores
 

@@ -153,11 +153,13 @@ class SameRunCheck:
         """
         if self.resumption is not None:
             self._refuse_unfitting(model)
-            self._accept()
+            if self.run.writes:
+                self._accept()
             last = [entry for entry in origin.read_changes(self.run.folder) if entry.get("restarts_epoch")]
             if last:
                 self.plan_start = PlanStart(last[-1]["step"], last[-1]["epoch"])
-        origin.write_origin(self.run.folder, self.record, fields)
+        if self.run.writes:
+            origin.write_origin(self.run.folder, self.record, fields)
 
     def _find_changes(self, before: Record | None) -> Iterator[Change]:
         if before is None and self._has_no_step:

@@ -18,6 +18,7 @@ from seqkit.fields.labels import UNSEEN
 from seqkit.heads.option_types import Pool
 from seqkit.heads.pooling import Pooling
 from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
+from seqkit.layers.dropout import Dropout
 from seqkit.types import Field, Prediction
 
 
@@ -48,7 +49,7 @@ class Classify(Head):
         # Predictions as if the sequence ended at a step need an encoder that does not read later ones.
         self.needs_causal = self.per_step = every_step
         self.pool = Pooling(pool, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(dim, target.size)
         weights = balanced_weights(target, balanced) if balanced else None
         self.register_buffer("weights", weights, persistent=False)

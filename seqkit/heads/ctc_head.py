@@ -16,6 +16,7 @@ from seqkit.errors import DataError, Problem
 from seqkit.fields import Text
 from seqkit.heads.option_types import Search, TooLong
 from seqkit.interfaces import Batch, Encoded, Head, check_finite
+from seqkit.layers.dropout import Dropout
 from seqkit.types import END, UNKNOWN, Field, Prediction
 
 _SPECIAL_CLASSES = 2
@@ -51,7 +52,7 @@ class CTC(Head):
         self.search, self.beams, self.best, self.too_long = search, max(beams, best), best, too_long
         self.left_out = 0
         """Targets that needed more steps than there were and were left out of the loss (too_long: skip)."""
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(dim, target.size - _ID_OFFSET)
 
     def log_probs(self, encoded: Encoded) -> Tensor:

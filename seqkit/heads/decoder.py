@@ -20,7 +20,7 @@ from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.attention import Attention, Memory
 from seqkit.heads.option_types import DecoderOptions
 from seqkit.interfaces import Encoded
-from seqkit.kernels import run_padded, upload
+from seqkit.kernels import RowOrder, dropout, run_padded, upload
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.embedding import Embedding
 from seqkit.layers.initialisers import initialise_cell
@@ -236,14 +236,15 @@ class Decoder(nn.Module):
         for number, cell in enumerate(self.cells):
             assert isinstance(cell, nn.RNNBase)
             if number:
-                x = self._drop(x, self.dropout)
+                x = self._drop(x, self.dropout, RowOrder(x.shape[1], time_first=True))
             x = run_padded(cell, x, lengths, tuple(tensor[:, 0, number] for tensor in state.layers)).steps
         queries = x.transpose(0, 1)
         if self.attention is not None:
             assert source.memory is not None
             context, _ = self.attention(queries, source.memory)
             queries = torch.cat([context, queries], dim=-1)
-        return TeacherForced(self._drop(torch.tanh(self.readout(real_steps(queries, lengths))), self.dropout))
+        readout, order = torch.tanh(self.readout(real_steps(queries, lengths))), RowOrder.of_real_steps(lengths)
+        return TeacherForced(self._drop(readout, self.dropout, order))
 
     def _step_by_step(self, source: DecoderInput, state: DecoderState, x: Tensor, lengths: Tensor) -> TeacherForced:
         readouts, overlaps = [], []
@@ -256,8 +257,8 @@ class Decoder(nn.Module):
         coverage_loss = real_steps(torch.cat(overlaps, dim=1)[..., None], lengths).sum() if overlaps else None
         return TeacherForced(real_steps(torch.cat(readouts, dim=1), lengths), coverage_loss)
 
-    def _drop(self, x: Tensor, share: float) -> Tensor:
-        return functional.dropout(x, share) if self.training and share > 0.0 else x
+    def _drop(self, x: Tensor, share: float, order: RowOrder | None = None) -> Tensor:
+        return dropout(x, share, order) if self.training and share > 0.0 else x
 
 
 def coverage_overlap(coverage: Tensor, weights: Tensor) -> Tensor:

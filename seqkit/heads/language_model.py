@@ -18,6 +18,7 @@ from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 from seqkit.heads.option_types import Softmax, find_contradiction
 from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
 from seqkit.kernels.ragged import real_steps
+from seqkit.layers.dropout import Dropout
 from seqkit.types import Field, Prediction
 
 NO_TARGET = -1
@@ -59,7 +60,7 @@ class Language(Head):
             raise UsageError("language: the input must be symbols (Tokens), because the head predicts the next input")
         self.target = target
         self.label_smoothing = label_smoothing
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.adaptive: AdaptiveSoftmax | None = None
         if softmax == "adaptive":
             self.adaptive = AdaptiveSoftmax(dim, size, cutoffs)
@@ -92,9 +93,9 @@ class Language(Head):
         steps = real_steps(encoded.steps, encoded.lengths)
         known = (y != NO_TARGET).sum()
         if self.adaptive is not None:
-            return self.adaptive.loss(self.dropout(steps), y), known
+            return self.adaptive.loss(self.dropout(steps, encoded.lengths), y), known
         smoothing = self.label_smoothing if self.training else 0.0
-        steps = self.narrow(self.dropout(steps))
+        steps = self.narrow(self.dropout(steps, encoded.lengths))
         return chunked_cross_entropy.nats(steps, self._output_weight(), self.bias, y, smoothing=smoothing), known
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:

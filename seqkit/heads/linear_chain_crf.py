@@ -25,6 +25,7 @@ from seqkit.heads.crf_algorithms import (
 from seqkit.heads.tagging import check_aligned, span_scores
 from seqkit.interfaces import Batch, Encoded, Head, check_finite
 from seqkit.kernels import upload
+from seqkit.layers.dropout import Dropout
 from seqkit.spans import Scheme, legal
 from seqkit.types import JSON, Field, Prediction
 
@@ -59,7 +60,7 @@ class LinearChainCRF(Head):
         self.scheme: Scheme | None = getattr(target, "scheme", None)
         self.nbest = nbest
         self.constrain = constrain
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         classes = target.size
         self.out = nn.Linear(dim, classes)
         self.transitions = nn.Parameter(torch.zeros(classes, classes))

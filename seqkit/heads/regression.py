@@ -20,6 +20,7 @@ from seqkit.heads.pooling import Pooling
 from seqkit.heads.tagging import check_aligned
 from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
 from seqkit.kernels.ragged import real_steps
+from seqkit.layers.dropout import Dropout
 from seqkit.types import Field, Prediction
 
 
@@ -64,7 +65,7 @@ class Regress(Head):
         if self.family is not None and self.family.is_count:
             check_counts(target, loss)
         self.pool = Pooling(pool, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(dim, target.size * (1 if self.family is None else self.family.size))
         axes = ("batch", *(("steps",) if self.per_step else ()), "values")
         self.output_axes = {"values": axes}

@@ -15,7 +15,7 @@ from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState, coverage_o
 from seqkit.heads.option_types import DecoderOptions, LossOptions, SearchOptions
 from seqkit.heads.text_search import draw, search, split_rows, to_prediction
 from seqkit.interfaces import Batch, Encoded, Head, check_finite
-from seqkit.kernels import upload
+from seqkit.kernels import draw_uniform, upload
 from seqkit.kernels.ragged import real_steps
 from seqkit.types import END, START, Field, Prediction
 
@@ -212,8 +212,9 @@ class Seq2Seq(Head):
             # The smallest of exponential variables with these rates: the draw that `multinomial` makes, without its
             # check of the arguments, which waits for a GPU.
             probabilities = logits.detach().softmax(dim=-1)
-            drawn = (probabilities / torch.empty_like(probabilities).exponential_()).argmax(dim=-1)
-            keep = torch.rand(len(y), device=y.device) < share
+            waits = -draw_uniform(tuple(probabilities.shape), y.device).clamp(min=2.0**-25).log()
+            drawn = (probabilities / waits).argmax(dim=-1)
+            keep = draw_uniform((len(y),), y.device) < share
             symbols = torch.where(keep, y[:, t], drawn)[:, None]
         return nats + (self.loss_options.coverage or 0.0) * coverage_loss
 

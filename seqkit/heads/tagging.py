@@ -16,6 +16,7 @@ from torch.nn import functional
 from seqkit.fields import Tags
 from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
 from seqkit.kernels.ragged import real_steps
+from seqkit.layers.dropout import Dropout
 from seqkit.spans import Scheme, spans_of
 from seqkit.types import JSON, Field, Prediction
 
@@ -35,12 +36,12 @@ class Tag(Head):
         super().__init__()
         self.target: Any = target
         self.label_smoothing = label_smoothing
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(dim, target.size)
 
-    def logits(self, steps: Tensor) -> Tensor:
-        """(..., H) -> (..., C), in single precision."""
-        out: Tensor = self.out(self.dropout(steps))
+    def logits(self, steps: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, H), or with `lengths` (B,) their real steps (N, H) -> (..., C), in single precision."""
+        out: Tensor = self.out(self.dropout(steps, lengths))
         return out.float()
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -54,7 +55,8 @@ class Tag(Head):
         rows = real_steps(encoded.steps, encoded.lengths)
         y = real_steps(batch.y[..., None], encoded.lengths).squeeze(-1)
         smoothing = self.label_smoothing if self.training else 0.0
-        total = functional.cross_entropy(self.logits(rows), y, label_smoothing=smoothing, reduction="sum")
+        logits = self.logits(rows, encoded.lengths)
+        total = functional.cross_entropy(logits, y, label_smoothing=smoothing, reduction="sum")
         return total, torch.tensor(len(rows))
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:

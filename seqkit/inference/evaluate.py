@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 
 from seqkit import fault_injection
-from seqkit.data.evaluation import evaluation_batches
+from seqkit.data.evaluation import evaluation_batches, evaluation_indices
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
 from seqkit.model import Model
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runtime import out_of_memory
-from seqkit.types import Prediction, ScoredExamples
+from seqkit.runtime.ranks import ALONE, Ranks
+from seqkit.types import Index, Prediction, ScoredExamples
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def evaluate(
     stop: Interrupts | None = None,
     tell: Callable[[str], object] | None = None,
     keep_predictions: bool = False,
+    ranks: Ranks = ALONE,
 ) -> EvaluationResult:
     """Loss and metric of one task on one split.
 
@@ -56,6 +59,7 @@ def evaluate(
         stop: listens to signals; it is asked between batches.
         tell: gets a sentence if memory was short.
         keep_predictions: predictions are made even if the task has no metric that needs them.
+        ranks: the processes that share the batches among them. All get the scores, the first also the predictions.
 
     Raises:
         Interrupted: asked to stop.
@@ -65,25 +69,31 @@ def evaluate(
     model.eval()
     stored, head = data.splits[split], model.head(data.name)
     by_row: list[Prediction | None] = [None] * len(stored.x)
-    total, count, budgets = 0.0, 0, dict[str, int]()
+    sums, budgets = dict[int, tuple[float, int]](), dict[str, int]()
     predicts = keep_predictions or data.task.metric is not None
 
     def warn(message: str) -> None:
         if tell is not None:
             tell(f"evaluation: {message}")
 
-    for index, windows in evaluation_batches(data, split, batch):
+    for number, index, windows in _share(data, split, batch, ranks, stop):
         score = partial(_score_in_parts, model, data, windows, stop, predicts)
         loss, terms, predictions = out_of_memory.run_in_parts(score, data.name, budgets, warn)
-        total, count = total + loss, count + terms
+        sums[number] = loss, terms
         if predicts:
             for row, prediction in zip(index, predictions, strict=True):
                 by_row[row] = prediction
     model.train(was_training)
-    mean = total / max(1, count)
+    mean = _mean(ranks.collect(sums))
     scores = {head.loss_name: mean}
     if not predicts:
         return EvaluationResult(mean, scores, [], [], [])
+    if not ranks.is_alone:
+        of_ranks = ranks.collect_first([(row, p) for row, p in enumerate(by_row) if p is not None])
+        if of_ranks is None:
+            scores = ranks.share(dict[str, float])
+            return EvaluationResult(mean, scores, [], [], [])
+        by_row = [prediction for _, prediction in sorted(itertools.chain(*of_ranks), key=lambda pair: pair[0])]
     predictions = [prediction for prediction in by_row if prediction is not None]
     predictions, targets, ids = _stitched(head, data, split, predictions)
     if data.task.finish is not None:
@@ -91,6 +101,7 @@ def evaluate(
     if data.task.metric is not None:
         named = _metric_scores(data, split, predictions, targets, ids)
         scores.update({name: float(value) for name, value in named.items()})
+    scores = ranks.share(lambda: scores)
     return EvaluationResult(mean, scores, predictions, targets, ids)
 
 
@@ -122,6 +133,31 @@ class DecodedInputs(Sequence[Any]):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         return self._field.decode(self._column[int(self._rows[i])])
+
+
+def _share(
+    data: TaskData, split: str, batch: int | None, ranks: Ranks, stop: Interrupts | None
+) -> Iterator[tuple[int, Index, list[Batch]]]:
+    """(number, example numbers, batch or windows) of this process's batches: every batch goes to one process.
+
+    After each round of batches, one a process, all of them learn of a signal that one has got.
+    """
+    batches = evaluation_batches(data, split, batch, start=ranks.rank, stride=ranks.size)
+    numbers = range(0, len(evaluation_indices(data, split, batch)), ranks.size)
+    for first in numbers:
+        if (index_and_windows := next(batches, None)) is not None:
+            yield first + ranks.rank, *index_and_windows
+        if not ranks.is_alone and stop is not None:
+            stop.agree(max(ranks.collect(stop.pending)))
+            stop.check("stopped during an evaluation")
+
+
+def _mean(sums: Sequence[dict[int, tuple[float, int]]]) -> float:
+    """The mean loss, summed in the order of the batches."""
+    total, count = 0.0, 0
+    for _, (loss, terms) in sorted(pair for of_rank in sums for pair in of_rank.items()):
+        total, count = total + loss, count + terms
+    return total / max(1, count)
 
 
 def _score_in_parts(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from seqkit.kernels.cell_step import cell_step, cell_step_weights
 from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs_native, use
+from seqkit.kernels.draws import RowOrder, by_example, draw_uniform, draws_by_example, dropout
 from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
@@ -28,14 +29,18 @@ __all__ = [
     "Dispatch",
     "Layout",
     "PaddedOutput",
+    "RowOrder",
     "StackSteps",
     "UnpaddedOutput",
     "all_full",
+    "by_example",
     "cell_step",
     "cell_step_weights",
     "choose",
     "describe",
     "differentiate_with_graph",
+    "draws_by_example",
+    "dropout",
     "gather_last",
     "has_native",
     "kind_of",
@@ -52,6 +57,7 @@ __all__ = [
     "run_unpadded_weights",
     "runs_native",
     "stack_steps",
+    "draw_uniform",
     "unpad",
     "upload",
     "use",

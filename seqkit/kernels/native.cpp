@@ -820,11 +820,45 @@ inline void add_counts(const double* from, const double* to, int64_t wide, int64
     }
 }
 
+// ---- random numbers by place --------------------------------------------------------------------------------------
+
+// Which of a batch's examples a row belongs to, and which step of it. `index` null: rows are 0, 1, 2, ...
+struct RowOrder {
+    const int64_t* index;
+    int64_t inner;  // steps of each example or, with `time_first`, examples of each step
+    int64_t time_first;
+    int64_t example(int64_t row) const {
+        const int64_t flat = index ? index[row] : row;
+        return time_first ? flat % inner : flat / inner;
+    }
+    int64_t step(int64_t row) const {
+        const int64_t flat = index ? index[row] : row;
+        return time_first ? flat / inner : flat % inner;
+    }
+};
+
+constexpr uint64_t GOLDEN = 0x9e3779b97f4a7c15u;
+
+// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+inline uint64_t mix(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+// The 32 random bits of one place of a row; draws.py says the same in other words.
+inline uint32_t bits(uint32_t low, uint32_t high, uint32_t place) {
+    uint32_t x = low + place * 0x9e3779b9u;
+    x = (x ^ (x >> 16)) * 0x7feb352du ^ high;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
 }  // namespace
 
 extern "C" {
 
-int seqkit_version() { return 5; }
+int seqkit_version() { return 6; }
 int seqkit_lanes() { return Lanes<float>::n; }
 
 void seqkit_threads_by(void* run_parallel, void* number) {
@@ -1062,6 +1096,31 @@ int seqkit_chain_gradient(
     for (int64_t b = 0; c.paths && b < c.batch; ++b)
         for (int64_t t = 1; t < c.lengths[b]; ++t) moved[c.path(b)[t - 1] * c.classes + c.path(b)[t]] -= weight[b];
     return 0;
+}
+
+// For each number of (rows, width): out = x * scale where its random bits are at least `least`, else 0. Without x: a
+// number in [0, 1) from its bits. `numbers` (B,) tell the examples of a step apart; `call` counts the calls in a pass.
+void seqkit_draw(
+    const int64_t* numbers, int64_t of_step, const int64_t* index, int64_t inner, int64_t time_first, int64_t rows,
+    int64_t width, int64_t call, int64_t least, double scale, const float* x, float* out, int threads
+) {
+    const RowOrder order{index, inner, time_first};
+    const int64_t at_once = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width));
+    const uint32_t limit = uint32_t(least);
+    const float factor = float(scale);
+    for_each((rows + at_once - 1) / at_once, threads, [&](int64_t job) {
+        for (int64_t row = job * at_once; row < std::min(rows, (job + 1) * at_once); ++row) {
+            const uint64_t place = uint64_t(call) << 40 | uint64_t(order.step(row));
+            const uint64_t example = mix(uint64_t(numbers[order.example(row)]) * GOLDEN + uint64_t(of_step));
+            const uint64_t key = mix(example + place * GOLDEN);
+            const uint32_t low = uint32_t(key), high = uint32_t(key >> 32), count = uint32_t(width);
+            float* to = out + row * width;
+            if (const float* from = x ? x + row * width : nullptr)
+                for (uint32_t i = 0; i < count; ++i) to[i] = from[i] * (bits(low, high, i) >= limit ? factor : 0.0f);
+            else
+                for (uint32_t i = 0; i < count; ++i) to[i] = float(int32_t(bits(low, high, i) >> 8)) * 0x1p-24f;
+        }
+    });
 }
 
 // All directions of a layer at once. `asked`: `count` passes and behind them the layout, all fields of 64 bits.

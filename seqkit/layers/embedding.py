@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqkit.kernels import draw_uniform
 from seqkit.types import PAD, UNKNOWN
 
 
@@ -41,7 +42,7 @@ class Embedding(nn.Module):
         if x.dtype not in (torch.int64, torch.int32):
             x = x.long()
         if self.training and self.drop > 0.0:
-            dropped = torch.rand(x.shape, device=x.device) < self.drop
+            dropped = draw_uniform(tuple(x.shape), x.device) < self.drop
             x = x.masked_fill(dropped & (x != PAD), UNKNOWN)
         return functional.embedding(x, self.weight, padding_idx=PAD, sparse=self.sparse), lengths
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.interfaces import mask_of
-from seqkit.kernels import real_rows, run_padded, upload
+from seqkit.kernels import RowOrder, draw_uniform, real_rows, run_padded, upload
 from seqkit.layers.initialisers import initialise_cell
 from seqkit.layers.pretrained_vectors import WordKey, read_vectors
 
@@ -118,22 +118,25 @@ class WordLayer(nn.Module):
             outside = ~mask_of(lengths, x.shape[1], x.device)[..., None]
             return steps.view(*x.shape[:2], self.dim).masked_fill(outside, 0.0), lengths
         batch, time = x.shape[:2]
-        real = upload(real_rows(lengths, time), x.device)
-        steps = self.steps(x.flatten(0, 1).index_select(0, real).long(), self.character_vectors)
+        index = real_rows(lengths, time)
+        real = upload(index, x.device)
+        rows = x.flatten(0, 1).index_select(0, real).long()
+        steps = self.steps(rows, self.character_vectors, RowOrder(time, index))
         out = steps.new_zeros(batch * time, self.dim).index_copy(0, real, steps)
         return out.view(batch, time, self.dim), lengths
 
-    def steps(self, rows: Tensor, spell: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """(N, columns + M) ids -> (N, dim); `spell` makes vectors of characters."""
-        steps = self.word_vectors(rows[:, 0], rows[:, 1])
+    def steps(self, rows: Tensor, spell: Callable[[Tensor], Tensor] | None, order: RowOrder | None = None) -> Tensor:
+        """(N, columns + M) ids -> (N, dim); `spell` makes vectors of characters, `order`: where the rows are."""
+        steps = self.word_vectors(rows[:, 0], rows[:, 1], order)
         if self.spelling is not None and spell is not None:
             steps = torch.cat([steps, spell(rows[:, self.columns :]).to(steps.dtype)], dim=-1)
         return steps if self.join is None else cast(Tensor, self.join(steps))
 
-    def word_vectors(self, words: Tensor, unknown: Tensor) -> Tensor:
+    def word_vectors(self, words: Tensor, unknown: Tensor, order: RowOrder | None = None) -> Tensor:
         """(N,) ids of words and of their unknown readings -> (N, W). Training replaces some by the latter."""
         if self.training and self.drop > 0.0:
-            words = torch.where(torch.rand(words.shape, device=words.device) < self.drop, unknown, words)
+            drawn = draw_uniform((len(words), 1), words.device, order).squeeze(1)
+            words = torch.where(drawn < self.drop, unknown, words)
         if self.fixed is None:
             return functional.embedding(words, self.weight, sparse=self.sparse)
         first_fixed = len(self.weight)

@@ -6,6 +6,9 @@ is found. Wherever that does not apply (a GPU, weights in half precision, a trac
 
 `pack_padded_sequence` and `pad_packed_sequence` are torch's, with faster gradients. `CRF` has the interface and the
 numbers of pytorch-crf's, and also gives marginals and the n best sequences.
+
+`Dropout` and `draw_uniform` are for modules that seqkit trains: what they draw for an example depends on the seed, the
+step and the example alone.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seqkit import public_api
+from seqkit.kernels import draw_uniform
+from seqkit.layers.dropout import Dropout
 from seqkit.nn.crf import CRF
 from seqkit.nn.packing import pack_padded_sequence, pad_packed_sequence
 from seqkit.nn.recurrent import GRU, LSTM, RNN
 
-__all__ = ["CRF", "GRU", "LSTM", "RNN", "pack_padded_sequence", "pad_packed_sequence"]
+__all__ = ["CRF", "Dropout", "GRU", "LSTM", "RNN", "draw_uniform", "pack_padded_sequence", "pad_packed_sequence"]
 
 if not TYPE_CHECKING:
 

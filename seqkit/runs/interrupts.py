@@ -48,12 +48,28 @@ class Interrupts:
         self._leave = leave
         self._first: signal.Signals | None = None
         self._first_time = 0.0
+        self._is_shared = self._agreed = False
         self._before: dict[signal.Signals, Any] = {}
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come."""
-        return self._first is not None
+        """Whether a signal has come; once it is shared, whether all processes have agreed to stop."""
+        return self._agreed if self._is_shared else self._first is not None
+
+    @property
+    def pending(self) -> int:
+        """The number of the first signal that has come to this process; 0: none has."""
+        return 0 if self._first is None else int(self._first)
+
+    def share(self) -> None:
+        """From here on, stop only when all processes have agreed to (`agree`), so that all do at the same point."""
+        self._is_shared = True
+
+    def agree(self, number: int) -> None:
+        """All processes have learned of a signal that one of them has got; 0: none has."""
+        if number:
+            self._agreed = True
+            self._first = self._first or signal.Signals(number)
 
     @property
     def signal(self) -> signal.Signals | None:
@@ -71,7 +87,7 @@ class Interrupts:
 
     def check(self, message: str = "stopped before the first step; nothing was trained") -> None:
         """Raise `error(message)` if a signal has come: where there is nothing to save."""
-        if self._first is not None:
+        if self.requested:
             raise self.error(message)
 
     def __enter__(self) -> Self:

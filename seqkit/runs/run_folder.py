@@ -94,11 +94,12 @@ class Run:
     Attributes:
         folder: the run folder, absolute.
         opened_status: `status.json` as it was when the folder was opened.
+        writes: whether this process writes to it; where it does not, all that would be written is left out.
         environment_changes: after `resume`, what differs from the beginning of the run: `torch.threads: 2 -> 1`.
     """
 
-    def __init__(self, folder: Path, *, status: Mapping[str, JSON]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, status: Mapping[str, JSON], writes: bool = True) -> None:
+        self.folder, self.writes = folder, writes
         self.opened_status = dict(status)
         self.environment_changes: list[str] = []
         self._status: dict[str, JSON] = dict(status)
@@ -200,6 +201,12 @@ class Run:
             raise UsageError(f"{folder} is not a run folder: it lacks status.json or resolved.yaml")
         return cls(folder.resolve(), status=check_status(folder / "status.json", status))
 
+    @classmethod
+    def follow(cls, folder: Path) -> Self:
+        """The run in this folder, which another process has created or taken over and writes to."""
+        status = atomic.read_json(folder / "status.json")
+        return cls(folder, status=status if isinstance(status, dict) else {}, writes=False)
+
     # ---- contents
 
     @property
@@ -236,7 +243,7 @@ class Run:
         """The writer for TensorBoard; made (and torch imported) on first use."""
         from seqkit.runs.tensorboard import Board
 
-        return Board(self.tb, purge_step=self._purge_step)
+        return Board(self.tb, purge_step=self._purge_step, writes=self.writes)
 
     @property
     def memory(self) -> list[dict[str, JSON]]:
@@ -251,6 +258,8 @@ class Run:
 
     def log(self, message: str) -> None:
         """Append a message to run.log, with the time and without secrets. A full disk loses messages, not the run."""
+        if not self.writes:
+            return
         lines = _escape_controls(scrub(message)).split("\n")
         text = f"{timestamp()} " + "\n    ".join(lines) + "\n"
         try:
@@ -270,7 +279,7 @@ class Run:
 
     def beat(self) -> None:
         """Write a heartbeat if the last one is some seconds old: to be called at every step."""
-        if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
+        if self.writes and time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
             self.set_status(self._status.get("state", "running"))
 
     def log_metrics(self, step: int, values: Mapping[str, float], *, epoch: float | None = None) -> None:
@@ -283,7 +292,7 @@ class Run:
             values: `<task>/<split>/<score>`, `lr`, ... to numbers; NaN and infinities are written as strings.
             epoch: passes over the data.
         """
-        if self._guarded(lambda: self._metrics.add(step, values, epoch)):
+        if self.writes and self._guarded(lambda: self._metrics.add(step, values, epoch)):
             self.beat()
 
     def log_memory(self, record: Mapping[str, JSON]) -> None:
@@ -292,6 +301,8 @@ class Run:
 
     def write_scores(self, values: Mapping[str, float]) -> None:
         """Write metrics.json: flat, `<task>/<split>/<score>` to number, sorted."""
+        if not self.writes:
+            return
         self._guarded(lambda: atomic.write_json(self.folder / "metrics.json", dict(sorted(values.items()))))
 
     def write_card(self, text: str) -> None:
@@ -308,6 +319,8 @@ class Run:
             changed: the data are not what data.json says, and this was accepted: the facts go to `data-2.json`,
                 `data-3.json`, ...
         """
+        if not self.writes:
+            return
         path = self.folder / "data.json"
         if self._status.get("stage") != PREPARING:
             if path.exists() and not changed:
@@ -319,14 +332,20 @@ class Run:
 
     def write_plugins(self, facts: JSON) -> None:
         """Write plugins.json: each distribution with its version and hash, and the plugins of it that are used."""
+        if not self.writes:
+            return
         self._guarded(lambda: atomic.write_json(self.folder / "plugins.json", _scrub_json(facts)))
 
     def write_resolved(self, resolved: str) -> None:
         """Replace resolved.yaml, because other options were asked for."""
+        if not self.writes:
+            return
         self._guarded(lambda: atomic.write(self.folder / "resolved.yaml", scrub_urls(resolved)))
 
     def flush(self) -> None:
         """Make all numbers written so far durable: to be called before a checkpoint is saved."""
+        if not self.writes:
+            return
         if "board" in self.__dict__:
             self.board.flush()
         self._guarded(lambda: fault_injection.at("log.flush"))
@@ -340,6 +359,8 @@ class Run:
 
         A last line that a crash has cut short is removed too.
         """
+        if not self.writes:
+            return
         if removed := self._guarded(lambda: self._metrics.rewind(step)):
             self.log(f"metrics.jsonl: {removed} lines after step {step} dropped; they will be written again")
         self._guarded(lambda: self._memory.rewind(step))
@@ -365,7 +386,8 @@ class Run:
                 self.set_status("finished")
             elif isinstance(error, ResumeRefused):
                 self.log(f"not resumed: {error}")
-                atomic.write_json(self.folder / "status.json", self.opened_status)
+                if self.writes:
+                    atomic.write_json(self.folder / "status.json", self.opened_status)
             elif isinstance(error, (Interrupted, KeyboardInterrupt)):
                 reason = str(error) or "Ctrl-C"
                 self.log(f"interrupted: {reason}")
@@ -380,6 +402,8 @@ class Run:
                 raise
 
     def _write_status(self, state: str, **facts: JSON) -> None:
+        if not self.writes:
+            return
         self._status.update(_scrub_json(facts))
         peak = max(peak_memory(), int(self._status.get("peak_memory") or 0))
         self._status.update(state=state, heartbeat=timestamp(), peak_memory=peak, **this_process())

@@ -68,15 +68,17 @@ class _EventFolder:
     Args:
         folder: made if it is not there.
         purge_step: points at this step or later are removed first.
+        writes: whether anything is written or removed.
     """
 
-    def __init__(self, folder: Path, purge_step: int | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, purge_step: int | None, *, writes: bool) -> None:
+        self.folder, self._writes = folder, writes
         self._writer: event_files.Writer | None = None
         self._purge: int | None = None
         self._duplicates = event_files.DuplicateFilter()
-        folder.mkdir(parents=True, exist_ok=True)
-        self.rewind(None if purge_step is None else purge_step - 1)
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.rewind(None if purge_step is None else purge_step - 1)
 
     @property
     def last_steps(self) -> Mapping[str, int]:
@@ -85,6 +87,8 @@ class _EventFolder:
 
     def rewind(self, step: int | None) -> None:
         """Remove all points after `step` (None: none), before they are written again."""
+        if not self._writes:
+            return
         self.close()
         # A TensorBoard that watches has the old points in memory; the next file begins with a request to drop them.
         self._purge = None if step is None else step + 1
@@ -96,6 +100,8 @@ class _EventFolder:
 
     def add(self, step: int, summary: Summary) -> None:
         """Write what has no point at this or a later step. A tag may have names from recipes and plugins in it."""
+        if not self._writes:
+            return
         for value in summary.value:
             value.tag = printable(value.tag)
         new = self._duplicates.drop_written(summary, step)
@@ -133,17 +139,18 @@ class Board:
     Args:
         folder: the run's `tb/`. Event files in it are kept; duplicates are removed from them.
         purge_step: points at this step or later are removed first: the resumed step + 1.
+        writes: False: everything is left out.
 
     Every method raises RunError if the disk is full.
     """
 
-    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, purge_step: int | None = None, *, writes: bool = True) -> None:
+        self.folder, self._writes = folder, writes
         self._leading: dict[str, str] = {}
-        self._purge_step = purge_step
-        self._root = _EventFolder(folder, purge_step)
+        self._root = _EventFolder(folder, purge_step, writes=writes)
         self._runs = {
-            subfolder.name: _EventFolder(subfolder, purge_step) for subfolder in event_files.subfolders(folder)
+            subfolder.name: _EventFolder(subfolder, purge_step, writes=writes)
+            for subfolder in (event_files.subfolders(folder) if writes else ())
         }
 
     def rewind(self, step: int | None) -> None:
@@ -301,7 +308,7 @@ class Board:
 
     def _run(self, name: str) -> _EventFolder:
         if name not in self._runs:
-            self._runs[name] = _EventFolder(self.folder / name, None)
+            self._runs[name] = _EventFolder(self.folder / name, None, writes=self._writes)
         return self._runs[name]
 
 

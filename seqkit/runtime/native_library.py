@@ -34,7 +34,7 @@ DEFAULT = "auto"
 BUILD_TIMEOUT = 120.0
 """Seconds."""
 
-_VERSION = 5
+_VERSION = 6
 """What `seqkit_version` of a library that fits this module returns."""
 
 _POINTER, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -62,6 +62,12 @@ FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
         _INT,
         {"asked": _POINTER, "threads": _INT}
         | dict.fromkeys(("before", "total", "weight", "shares", "moved", "first", "last"), _POINTER),
+    ),
+    "seqkit_draw": (
+        None,
+        {"numbers": _POINTER, "of_step": _COUNT, "index": _POINTER, "inner": _COUNT, "time_first": _COUNT}
+        | {"rows": _COUNT, "width": _COUNT, "call": _COUNT, "least": _COUNT, "scale": ctypes.c_double}
+        | {"x": _POINTER, "out": _POINTER, "threads": _INT},
     ),
     "seqkit_threads_by": (None, {"run_parallel": _POINTER, "number": _POINTER}),
 }

@@ -31,11 +31,13 @@ T = TypeVar("T")
 class OutOfMemory(Exception):
     """A batch did not fit. Call `release` once it is caught, so that the memory of what was computed is free."""
 
-    def __init__(self, batch: Batch) -> None:
-        self.rows, self.steps = batch.size, int(batch.x.shape[1])
-        self.ids = list(batch.ids)
-        self.lengths = batch.lengths.tolist()
-        super().__init__(f"{self.rows} examples of up to {self.steps:,} steps did not fit into memory")
+    def __init__(self, rows: int, steps: int, ids: Sequence[str], lengths: Sequence[int]) -> None:
+        self.rows, self.steps, self.ids, self.lengths = rows, steps, list(ids), list(lengths)
+        super().__init__(f"{rows} examples of up to {steps:,} steps did not fit into memory")
+
+    @classmethod
+    def of(cls, batch: Batch) -> OutOfMemory:
+        return cls(batch.size, int(batch.x.shape[1]), batch.ids, batch.lengths.tolist())
 
     def release(self) -> OutOfMemory:
         """The same error without its traceback, whose frames hold the tensors that did not fit."""
@@ -58,7 +60,7 @@ def catch_oom(batch: Batch) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemory(batch) from error
+        raise OutOfMemory.of(batch) from error
 
 
 @contextlib.contextmanager

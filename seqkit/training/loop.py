@@ -17,6 +17,7 @@ from seqkit.errors import Interrupted
 from seqkit.model import Model
 from seqkit.optim.gradients import clear_gradients, clip_gradients, global_norm
 from seqkit.runs import checkpoint
+from seqkit.runtime.ranks import ALONE, Ranks
 from seqkit.settings import TrainSettings
 from seqkit.training import nonfinite
 from seqkit.training.counters import TrainingCounters
@@ -47,6 +48,7 @@ def train(
     progress: Progress,
     saved: Path | None = None,
     plan_start: PlanStart | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingCounters:
     """Train until the steps, the epochs or the patience are used up. The best and the last weights are checkpoints.
 
@@ -63,15 +65,17 @@ def train(
         progress: shows the steps.
         saved: the checkpoint to go on from; None: from the first step.
         plan_start: where data or batches were last changed within the run, if they were.
+        ranks: the processes that train the model together; each calls this, and each gets the same weights.
 
     Raises:
         Interrupted: asked to stop; a checkpoint of the last finished step has been written.
         RunError: a loss, a gradient or the weights are not finite (the examples and the module are named), or a single
             example does not fit into memory.
     """
-    state = TrainingState.create(model, data, settings, seed=seed, plan_start=plan_start)
+    state = TrainingState.create(model, data, settings, seed=seed, plan_start=plan_start, ranks=ranks, stop=stop)
     if saved is not None:
         _go_on_from(state, saved, plan_start)
+    state.begin_together()
     checkpoint.check_free_space(run.checkpoints, state.checkpoint_tensors())
     stop.check("stopped before the first step of this start; nothing is lost")
     if settings.on_nan == "rollback" and saved is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from seqkit.interfaces import Batch, Encoded, State
 from seqkit.model import Model
 from seqkit.optim.gradients import gradient_values
 from seqkit.runtime import out_of_memory
-from seqkit.runtime.precision import Autocast
 from seqkit.training.nonfinite import StepRecord
 
 SHOWN = 8
@@ -70,7 +69,15 @@ def _is_finite(gradient: Tensor) -> bool:
     return bool(gradient_values(gradient).isfinite().all())
 
 
-def find_source(model: Model, record: StepRecord, autocast: Autocast = contextlib.nullcontext) -> NonFiniteSource:
+ForwardPass: TypeAlias = Callable[[Batch], contextlib.AbstractContextManager[None]]
+"""Makes the context of one forward pass of a batch: precision and random numbers."""
+
+
+def _plainly(batch: Batch) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def find_source(model: Model, record: StepRecord, forward_pass: ForwardPass = _plainly) -> NonFiniteSource:
     """What is not finite in a step, and where it came from: the step is computed again, module by module.
 
     Random states, gradients and integer buffers are left as they were.
@@ -89,9 +96,9 @@ def find_source(model: Model, record: StepRecord, autocast: Autocast = contextli
         for batch, before in batches:
             for rows in out_of_memory.row_ranges(batch, record.result.budget):
                 sub_batch, state = out_of_memory.take_rows(batch, before, rows)
-                module, kind = _first_failing_module(model, task, sub_batch, state, autocast)
+                module, kind = _first_failing_module(model, task, sub_batch, state, forward_pass)
                 if kind:
-                    ids = _failing_examples(model, task, sub_batch, state, autocast)
+                    ids = _failing_examples(model, task, sub_batch, state, forward_pass)
                     cause = "loss" if kind == "gradient" else "input"
                     description = f"first bad module: {module}, whose {kind} is not finite while its {cause} is"
                     return NonFiniteSource(kind, module, ids or all_ids, total, description)
@@ -102,6 +109,11 @@ def find_source(model: Model, record: StepRecord, autocast: Autocast = contextli
         return NonFiniteSource("gradient", module, all_ids, total, description)
     description = f"first bad module: heads.{task}: computed again, every output and the loss are finite"
     return NonFiniteSource("loss", f"heads.{task}", all_ids, total, description)
+
+
+def most_telling(sources: Sequence[NonFiniteSource]) -> NonFiniteSource:
+    """Of what several processes found, each among its own rows: the first that is more than that all was finite."""
+    return next((source for source in sources if "computed again" not in source.description), sources[0])
 
 
 def _source_in_batch(task: str, batch: Batch, state: State | None, total: int) -> NonFiniteSource | None:
@@ -144,7 +156,7 @@ def _preserve_state(model: Model) -> Iterator[None]:
 
 
 def _first_failing_module(
-    model: Model, task: str, batch: Batch, state: State | None, autocast: Autocast
+    model: Model, task: str, batch: Batch, state: State | None, forward_pass: ForwardPass
 ) -> tuple[str, str]:
     """(module, output | loss | gradient) of the first that is not finite in a batch; empty strings if none is."""
     order: list[str] = []
@@ -164,7 +176,7 @@ def _first_failing_module(
 
     hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
     try:
-        with autocast():
+        with forward_pass(batch):
             loss, _, _ = model.loss(task, batch, state)
     finally:
         for hook in hooks:
@@ -196,14 +208,15 @@ def _bad_gradients(model: Model, loss: Tensor) -> list[str]:
 
 
 def _failing_examples(
-    model: Model, task: str, batch: Batch, state: State | None, autocast: Autocast
+    model: Model, task: str, batch: Batch, state: State | None, forward_pass: ForwardPass
 ) -> tuple[str, ...]:
     """Ids of the examples whose loss or gradient is not finite on their own."""
     rows = []
     for row in range(batch.size):
         before = None if state is None else tuple(tensor[row : row + 1] for tensor in state)
-        with autocast():
-            loss, _, _ = model.loss(task, batch.take([row]).trimmed(), before)
+        example = batch.take([row]).trimmed()
+        with forward_pass(example):
+            loss, _, _ = model.loss(task, example, before)
         if not math.isfinite(float(loss.detach())) or _bad_gradients(model, loss):
             rows.append(row)
     return _ids(batch, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ def recover(state: TrainingState, failed: Sequence[StepRecord], run: Run, progre
     """
     if not handle_nonfinite(state, failed, run, progress):
         return False
-    path = rollback_checkpoint(run, state.counters, state.settings)
+    path = state.ranks.share(lambda: rollback_checkpoint(run, state.counters, state.settings))
     failed_counters = state.counters
     state.load(path)
     skip_bad_data(state.counters, failed_counters, run)
@@ -48,7 +49,10 @@ def handle_nonfinite(state: TrainingState, failed: Sequence[StepRecord], run: Ru
     """
     counters, settings = state.counters, state.settings
     for record in failed:
-        source = nonfinite_source.find_source(state.model, record, state.autocast)
+        source = nonfinite_source.find_source(
+            state.model, record, functools.partial(state.forward_pass, step=record.number - 1)
+        )
+        source = nonfinite_source.most_telling(state.ranks.collect(source))
         message = f"step {record.number}: {record}; nothing of this step was applied. {source}"
         if settings.on_nan == "rollback":
             run.log(message)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,18 +24,22 @@ from seqkit.errors import RunError
 from seqkit.gradient_flow.norms import GradientNorms
 from seqkit.interfaces import Batch, State
 from seqkit.io import atomic
+from seqkit.kernels import by_example
 from seqkit.model import Model
 from seqkit.optim.optimizers import build_optimizer
 from seqkit.optim.schedules import SCHEDULES, Schedule
 from seqkit.runs import board_series, checkpoint, state_tree
 from seqkit.runtime import random_state
 from seqkit.runtime.precision import Autocast, precision
+from seqkit.runtime.ranks import ALONE, Ranks, deal
 from seqkit.settings import TrainSettings
 from seqkit.training.averaging import AveragedWeights
 from seqkit.training.counters import TrainingCounters
+from seqkit.training.exchange import Shards
 from seqkit.training.loss_sums import LossSums
 
 if TYPE_CHECKING:
+    from seqkit.runs.interrupts import Interrupts
     from seqkit.runs.run_folder import Run
 
 
@@ -57,6 +61,7 @@ class TrainingState:
     """What is trained, and how far training has come.
 
     Attributes:
+        seed: the recipe's; what is drawn for an example depends on it.
         settings: the recipe's `train:` section.
         model: on the device that it is trained on.
         parameters: all of the model's, in order.
@@ -67,12 +72,16 @@ class TrainingState:
         schedule: what the learning rate is multiplied by at a step.
         total_steps: optimiser steps of the whole training, unless patience ends it earlier.
         averaged_weights: the moving average of the weights; None where the recipe asks for none.
+        ranks: the processes that train it together.
+        shards: how the rows of a step are dealt to them.
+        stop: listens to signals; None: nothing does.
         loss_sums: losses of each task since the last log.
         carried: for each task that is read in windows, the state that its next batch goes on from, (B, ...) each.
         norms: gradient norms since the last measurement of memory through time.
         counters: steps, epochs, tokens, best score and whatever else is counted.
     """
 
+    seed: int
     settings: TrainSettings
     model: Model
     parameters: Sequence[nn.Parameter]
@@ -85,6 +94,9 @@ class TrainingState:
     averaged_weights: AveragedWeights | None
     loss_sums: LossSums
     norms: GradientNorms
+    ranks: Ranks = ALONE
+    shards: Shards = field(default_factory=lambda: Shards.of(1, ALONE))
+    stop: Interrupts | None = None
     carried: dict[str, State] = field(default_factory=dict)
     counters: TrainingCounters = field(default_factory=TrainingCounters)
 
@@ -97,6 +109,8 @@ class TrainingState:
         *,
         seed: int,
         plan_start: PlanStart | None = None,
+        ranks: Ranks = ALONE,
+        stop: Interrupts | None = None,
     ) -> Self:
         """The state before the first step. `seed` is the recipe's; nothing is drawn here.
 
@@ -106,6 +120,11 @@ class TrainingState:
             settings: the recipe's `train:` section.
             seed: the recipe's.
             plan_start: where the epochs have begun to be as long as they are now; None: with the first step.
+            ranks: the processes that train the model together.
+            stop: listens to signals.
+
+        Raises:
+            UsageError: there are more processes than the recipe has shards.
         """
         optimizer = build_optimizer(settings.optimizer, model)
         start = plan_start or PlanStart(0, 0)
@@ -113,6 +132,7 @@ class TrainingState:
         total_steps = settings.steps or start.step + epochs * steps_per_epoch(data, settings, seed=seed)
         autocast, scaler = precision(settings.precision, model.device)
         return cls(
+            seed=seed,
             settings=settings,
             model=model,
             parameters=list(model.parameters()),
@@ -123,6 +143,9 @@ class TrainingState:
             schedule=SCHEDULES[settings.schedule.use](total_steps, **settings.schedule.options),
             total_steps=total_steps,
             averaged_weights=AveragedWeights(model, settings.average) if settings.average else None,
+            ranks=ranks,
+            shards=Shards.of(settings.shards, ranks),
+            stop=stop,
             loss_sums=LossSums({name: model.head(name).loss_name for name in data}, model.device),
             norms=GradientNorms(settings.clip),
         )
@@ -132,9 +155,15 @@ class TrainingState:
     def save(self, run: Run) -> None:
         """Write a checkpoint of this step, let `last` (and `best`, if it is) point to it, and delete old ones.
 
+        Of several processes the first one writes; what it writes does not depend on their number.
+
         Raises:
             RunError: the disk is full, or the folder of checkpoints is gone.
         """
+        carried = {task: self._all_rows(state) for task, state in self.carried.items()}
+        self.check_equal()
+        if not self.ranks.is_first:
+            return
         if not run.checkpoints.is_dir():  # to create it again would hide that all earlier checkpoints are lost
             raise atomic.write_error(FileNotFoundError(errno.ENOENT, ""), run.checkpoints)
         optimizer_tensors, optimizer_state = state_tree.pack(self.optimizer.state_dict())
@@ -147,9 +176,9 @@ class TrainingState:
         }
         if self.averaged_weights:
             tensors["average"] = self.averaged_weights.weights
-        if self.carried:
+        if carried:
             tensors["carried"] = {
-                f"{task}.{i}": tensor for task, state in self.carried.items() for i, tensor in enumerate(state)
+                f"{task}.{i}": tensor for task, state in carried.items() for i, tensor in enumerate(state)
             }
         numbers = {
             "progress": dataclasses.asdict(self.counters),
@@ -231,6 +260,17 @@ class TrainingState:
             group["lr"] = base_lr * lr_multiplier
         return self.base_lrs[0] * lr_multiplier
 
+    @contextlib.contextmanager
+    def forward_pass(self, batch: Batch, step: int | None = None) -> Iterator[None]:
+        """The block is one forward pass of these examples: in the chosen precision, with their own random numbers.
+
+        Args:
+            batch: the examples.
+            step: optimiser steps taken before; None: as many as are counted.
+        """
+        with self.autocast(), by_example(self.seed, self.counters.step if step is None else step, batch.numbers):
+            yield
+
     def end_step(self, task: str, batches: Sequence[Batch], carried: State | None) -> None:
         """Count a step of these batches and average the weights. `carried`: what the task's next batch goes on from."""
         if carried is not None:
@@ -252,6 +292,53 @@ class TrainingState:
         """The present epoch begins again: its batches are not those that the counters count."""
         self.counters.turn = 0
         self.carried.clear()
+
+    def check_equal(self) -> None:
+        """Refuse to go on if the processes do not have the same weights, bit for bit.
+
+        Raises:
+            RunError: they do not.
+        """
+        if self.ranks.is_alone:
+            return
+        sums = [parameter.detach().contiguous().view(torch.uint8).sum() for parameter in self.parameters]
+        of_ranks = self.ranks.gather(torch.stack(sums).cpu())
+        unlike = [rank for rank, tensor in enumerate(of_ranks) if not tensor.equal(of_ranks[0])]
+        if unlike:
+            raise RunError(
+                f"step {self.counters.step}: process {unlike[0]} has other weights than process 0: do all run the same "
+                "versions of Python, torch, seqkit and the plugins, on the same kind of processor?"
+            )
+
+    def begin_together(self) -> None:
+        """Before the first step of several processes: they have the same weights, and stop only together.
+
+        Modules that draw from torch's generator, not by example, draw something else in each.
+
+        Raises:
+            RunError: they have different weights.
+        """
+        if self.ranks.is_alone:
+            return
+        if self.stop is not None:
+            self.stop.share()
+        self.check_equal()
+        if self.ranks.rank:
+            torch.manual_seed((self.seed * 1_000_003 + self.counters.step) * 1_000_003 + self.ranks.rank)
+
+    def _all_rows(self, state: State) -> State:
+        """A carried state with the rows of all processes, of which each knows its own."""
+        if self.ranks.is_alone:
+            return state
+        parts = deal(torch.ones(len(state[0])), self.shards.count)
+        whole = []
+        for tensor in state:
+            gathered = self.ranks.gather(tensor)
+            for rank, of_rank in enumerate(gathered):
+                rows = [row for shard in self.shards.range_of(rank) for row in parts[shard]]
+                gathered[0][rows] = of_rank[rows]
+            whole.append(gathered[0])
+        return tuple(whole)
 
     # ---- what is due after a step, once the counters say so
 

@@ -1,24 +1,27 @@
 """Forward and backward of one optimiser step: the batches of a task, each in as many parts as memory asks for.
 
-A loss is a sum and a count, so a batch in parts has the gradients of the batch as one; only rounding, and what dropout
-draws, differ.
+A loss is a sum and a count, and random numbers are drawn by example, so a batch in parts has the gradients of the batch
+as one; only rounding differs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from seqkit import fault_injection
 from seqkit.data.task_data import TaskData
+from seqkit.errors import UsageError
 from seqkit.interfaces import Batch, State
 from seqkit.optim.gradients import clear_gradients, dense_gradients, scale_gradients
 from seqkit.runtime import out_of_memory
 from seqkit.runtime.random_state import DRAWING
+from seqkit.runtime.ranks import deal
+from seqkit.training.exchange import Gradients, Shards, exchange, nodes_within, sum_tree, take_gradients
 from seqkit.training.state import TrainingState
 
 
@@ -53,22 +56,23 @@ def forward_backward(
     """Loss and backward of the batches of one step, all of one task; the gradients are left in the model.
 
     What does not fit into memory is done again in smaller parts. On a CPU, nothing more is computed once a loss is not
-    finite.
+    finite. With several processes or shards, each process computes its rows, and the gradients are those of all rows.
 
     Args:
         tell: gets a sentence if memory was short.
         mark: told when `forward` and `backward` are over, each time.
 
     Raises:
-        RunError: a single example does not fit.
+        RunError: a single example does not fit, or another process has ended.
     """
+
+    def compute(budget: int | None) -> StepResult:
+        if state.shards.is_one:
+            return _forward_backward_within(budget, state, data, batches, mark)
+        return _forward_backward_shards(budget, state, data, batches, mark)
+
     with DRAWING:
-        return out_of_memory.run_in_parts(
-            lambda budget: _forward_backward_within(budget, state, data, batches, mark),
-            data.name,
-            state.counters.fits,
-            tell,
-        )
+        return out_of_memory.run_in_parts(compute, data.name, state.counters.fits, tell)
 
 
 def mean_gradients(state: TrainingState, result: StepResult) -> list[Tensor]:
@@ -94,16 +98,51 @@ def _forward_backward_within(
         OutOfMemory: a part did not fit.
     """
     clear_gradients(state.parameters)  # of an attempt that did not fit
-    model, carried = state.model, state.carried.get(data.name)
     rows_of = [out_of_memory.row_ranges(batch, budget) for batch in batches]
     # Several parts share one mean, whose count is known only at the end: until then, gradients are those of sums.
     is_mean = len(rows_of) == 1 and len(rows_of[0]) == 1
-    losses: list[Tensor] = []
-    counts: list[Tensor] = []
-    with_states: list[tuple[Batch, State | None]] = []
-    for batch, row_ranges in zip(batches, rows_of, strict=True):
+    sums = _compute(state, data, list(zip(batches, rows_of, strict=True)), state.carried.get(data.name), is_mean, mark)
+    if not sums.is_finite:
+        return StepResult(sums.losses[-1], sums.counts[-1], None, sums.batches, budget, is_mean=True)
+    carried = sums.carried
+    if carried is not None and state.settings.on_nan == "skip":
+        carried = _finite_or_zero(carried)
+    total, terms = sums.total()
+    return StepResult(total, terms.clamp(min=1), carried, sums.batches, budget, is_mean)
+
+
+@dataclass
+class _Sums:
+    """What forward and backward gave for some rows of a step, part by part; the gradients are in the model."""
+
+    losses: list[Tensor] = field(default_factory=list)
+    counts: list[Tensor] = field(default_factory=list)
+    carried: State | None = None
+    batches: list[tuple[Batch, State | None]] = field(default_factory=list)
+    is_finite: bool = True
+
+    def total(self) -> tuple[Tensor, Tensor]:
+        """() sum of the losses in double precision, and () number of terms."""
+        return torch.stack(self.losses).double().sum(), torch.stack(self.counts).sum()
+
+
+def _compute(
+    state: TrainingState,
+    data: TaskData,
+    batches: Sequence[tuple[Batch, list[range]]],
+    carried: State | None,
+    is_mean: bool,
+    mark: Callable[[str], object],
+) -> _Sums:
+    """Forward and backward of batches in these ranges of rows. On a CPU it ends at a loss that is not finite.
+
+    Raises:
+        OutOfMemory: a part did not fit.
+    """
+    model, sums = state.model, _Sums()
+    for batch, row_ranges in batches:
         before = carried if batch.carry else None
-        with_states.append((batch, before))
+        sums.batches.append((batch, before))
         buffers = out_of_memory.integer_buffers(model) if len(row_ranges) > 1 else {}
         after = []
         for number, rows in enumerate(row_ranges):
@@ -111,13 +150,14 @@ def _forward_backward_within(
             if number:
                 model.load_state_dict(buffers, strict=False)
             with out_of_memory.catch_oom(sub_batch):
-                with state.autocast():
+                with state.forward_pass(sub_batch):
                     loss, count, encoded = model.loss(data.name, sub_batch, sub_before)
                 loss = fault_injection.at("loss", loss)
-                losses.append(loss.detach())
-                counts.append(count)
+                sums.losses.append(loss.detach())
+                sums.counts.append(count)
                 if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-                    return StepResult(losses[-1], counts[-1], None, with_states, budget, is_mean=True)
+                    sums.is_finite = False
+                    return sums
                 mark("forward")
                 scale = data.weight * (1.0 / count.clamp(min=1) if is_mean else 1.0)
                 state.scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
@@ -125,10 +165,117 @@ def _forward_backward_within(
                 if data.task.window is not None:
                     after.append(tuple(tensor.detach() for tensor in encoded.state))
         carried = out_of_memory.concat_states(after) if after else None
-    if carried is not None and state.settings.on_nan == "skip":
-        carried = _finite_or_zero(carried)
-    total, terms = torch.stack(losses).double().sum(), torch.stack(counts).sum()
-    return StepResult(total, terms.clamp(min=1), carried, with_states, budget, is_mean)
+    sums.carried = carried
+    return sums
+
+
+def _forward_backward_shards(
+    budget: int | None,
+    state: TrainingState,
+    data: TaskData,
+    batches: Sequence[Batch],
+    mark: Callable[[str], object],
+) -> StepResult:
+    """The same with the rows dealt to shards, and those to processes. Every process gets the same result.
+
+    The carried state has all rows of a batch, of which each process knows those that it computes.
+
+    Raises:
+        OutOfMemory: a part did not fit, in this process or in another.
+    """
+    shards, parameters = state.shards, state.parameters
+    clear_gradients(parameters)
+    if data.task.window is not None and batches[0].size < shards.count:
+        raise UsageError(
+            f"task {data.name} is read in {batches[0].size} lanes, which cannot be dealt to {shards.count} shards or "
+            "processes; raise train.batch, or take fewer"
+        )
+    dealt = [deal(batch.lengths, shards.count) for batch in batches]
+    carried, results = state.carried.get(data.name), dict[int, _Sums]()
+    device, buffers = state.model.device, out_of_memory.integer_buffers(state.model)
+    new_carried: State | None = None
+
+    def leaf(low: int, high: int) -> Gradients | None:
+        nonlocal new_carried
+        if high - low > 1:
+            return None
+        rows = [(batch, parts[low]) for batch, parts in zip(batches, dealt, strict=True) if parts[low]]
+        own = [batch.take(taken).trimmed() for batch, taken in rows]
+        before = None if carried is None or not rows else tuple(tensor[rows[0][1]] for tensor in carried)
+        if results and rows:
+            state.model.load_state_dict(buffers, strict=False)
+        with_ranges = [(batch, out_of_memory.row_ranges(batch, budget)) for batch in own]
+        sums = results[low] = _compute(state, data, with_ranges, before, False, mark)
+        if sums.carried is not None:
+            new_carried = new_carried or _empty_states(sums.carried, batches[-1].size)
+            for whole, part in zip(new_carried, sums.carried, strict=True):
+                whole[rows[-1][1]] = part
+        return take_gradients(parameters)
+
+    failure: out_of_memory.OutOfMemory | None = None
+    nodes: dict[tuple[int, int], Gradients] = {}
+    try:
+        for low, high in nodes_within(0, shards.count, shards.own):
+            nodes[low, high] = sum_tree(low, high, leaf)
+    except out_of_memory.OutOfMemory as error:
+        failure = error.release()
+    kinds = _agree(state, failure, nodes)
+    totals = _gather_totals(shards, results, device)
+    loss, terms = totals[:, 0].sum(), totals[:, 1].sum().long()
+    local = [pair for sums in results.values() for pair in sums.batches]
+    if device.type == "cpu" and not math.isfinite(loss.item()):
+        return StepResult(loss, terms.clamp(min=1), None, local, budget, is_mean=True)
+    exchange(shards, nodes, parameters, kinds)
+    if not all(dealt[-1]):  # what has had no row has counted no batch
+        counted = state.ranks.share(lambda: out_of_memory.integer_buffers(state.model))
+        state.model.load_state_dict(counted, strict=False)
+    if new_carried is not None and state.settings.on_nan == "skip":
+        new_carried = _finite_or_zero(new_carried)
+    return StepResult(loss, terms.clamp(min=1), new_carried, local, budget, is_mean=False)
+
+
+def _agree(
+    state: TrainingState, failure: out_of_memory.OutOfMemory | None, nodes: dict[tuple[int, int], Gradients]
+) -> Tensor:
+    """(number of parameters,) the kinds of gradients that any process has; all learn of a signal that one has got.
+
+    Raises:
+        OutOfMemory: a process was short of memory.
+    """
+    ranks, count = state.ranks, len(state.parameters)
+    kinds = torch.zeros(count, dtype=torch.float64)
+    for sums in nodes.values():
+        kinds = torch.maximum(kinds, sums.kinds(count))
+    if not ranks.is_alone:
+        signal_number = 0 if state.stop is None else state.stop.pending
+        news = torch.tensor([float(failure is not None), float(signal_number)], dtype=torch.float64)
+        gathered = torch.stack(ranks.gather(torch.cat([news, kinds]))).amax(dim=0)
+        if state.stop is not None:
+            state.stop.agree(int(gathered[1]))
+        kinds = gathered[2:]
+        if gathered[0]:
+            facts = None if failure is None else (failure.rows, failure.steps, failure.ids, failure.lengths)
+            failure = out_of_memory.OutOfMemory(*next(fact for fact in ranks.collect(facts) if fact is not None))
+    if failure is not None:
+        raise failure
+    return kinds
+
+
+def _gather_totals(shards: Shards, results: dict[int, _Sums], device: torch.device) -> Tensor:
+    """(shards, 2) float64: the sum of the losses of each shard, and the number of its terms."""
+    totals = torch.zeros(shards.count, 2, dtype=torch.float64, device=device)
+    for number, sums in results.items():
+        if sums.losses:
+            loss, terms = sums.total()
+            totals[number, 0], totals[number, 1] = loss, terms
+    ranks = shards.ranks
+    gathered = ranks.gather(totals)
+    return torch.cat([tensor[shards.range_of(rank)] for rank, tensor in enumerate(gathered)])
+
+
+def _empty_states(like: State, rows: int) -> State:
+    """Zeros for so many rows."""
+    return tuple(tensor.new_zeros(rows, *tensor.shape[1:]) for tensor in like)
 
 
 def _finite_or_zero(state: State) -> State:

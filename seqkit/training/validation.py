@@ -39,7 +39,9 @@ def validate(
     if counters.due:
         with contextlib.suppress(Interrupted), preserve_random_state(), state.weights_to_evaluate():
             results = {
-                name: evaluate(state.model, task_data, selection_split(task_data), stop=stop, tell=run.log)
+                name: evaluate(
+                    state.model, task_data, selection_split(task_data), stop=stop, tell=run.log, ranks=state.ranks
+                )
                 for name, task_data in data.items()
             }
             record_validation(counters, data, results, run, progress)

@@ -48,7 +48,7 @@ def test_a_batch_is_a_copy() -> None:
 def test_next_steps_are_those_of_a_loop(complete) -> None:
     x = np.array([[7, 8, 9], [5, 0, 0], [6, 6, 0]])
     lengths = np.array([3, 1, 2])
-    batch = next_step(x, lengths, ["a"] * 3, complete=complete)
+    batch = next_step(x, lengths, ["a"] * 3, np.arange(3), complete=complete)
     for row, length in enumerate(lengths):
         symbols = x[row, :length].tolist()
         inputs = [START, *symbols] if complete else [START, *symbols][:-1]

@@ -15,7 +15,12 @@ from tests.helpers.native import require_native
 SOURCE = re.sub(r"//.*", "", native_library.SOURCE.read_text())
 STEP_SOURCE = re.sub(r"//.*", "", native_library.STEP_SOURCE.read_text())
 
-SCALARS: dict[str, Any] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "void": None}
+SCALARS: dict[str, Any] = {
+    "int": ctypes.c_int,
+    "int64_t": ctypes.c_int64,
+    "double": ctypes.c_double,
+    "void": None,
+}
 
 
 def declared_type(words: str) -> Any:

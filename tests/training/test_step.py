@@ -200,3 +200,35 @@ def test_a_process_that_may_not_have_more_memory_trains_in_parts(tmp_path: Path)
     assert output["messages"], "memory was never short: the test shows nothing"
     assert output["worst"] <= 1e-6
     assert math.isfinite(output["worst"])
+
+
+@pytest.mark.parametrize("kind", ["data", "text"])
+def test_parts_and_accumulated_batches_drop_what_the_batch_drops(
+    kind: str, data: TaskData, text: TaskData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = {"data": data, "text": text}[kind]
+    if kind == "text":
+        batch = EpochPlan({used.name: used}, small.settings(batch=6), seed=1, epoch=0)
+        whole = batch.batches(batch.turns[0])[0]
+    else:
+        whole = used.batch("train", np.arange(13))
+    model = small.model(used, dropout=0.4)
+    model.train()
+    result, expected, *_ = step(model, used, [whole])
+    assert largest_difference(expected, step(model, used, [whole])[1]) == 0, "a step draws the same each time"
+    other, state = small.model(used, dropout=0.4), small.state(model, used)
+    state.counters.step = 1
+    model.zero_grad()
+    forward_backward(state, used, [whole], str)
+    after = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    assert largest_difference(after, expected) > 1e-3, "the next step draws something else"
+    with monkeypatch.context() as patch:
+        small.limit_memory(patch, 20, backward=False)
+        parts, gradients, *_ = step(model, used, [whole])
+    assert not parts.is_mean
+    assert largest_difference(gradients, expected) <= 1e-6
+    assert float(parts.loss) == pytest.approx(float(result.loss), rel=1e-6)
+    if kind == "data":
+        accumulated = [whole.take(range(start, min(13, start + 5))).trimmed() for start in range(0, 13, 5)]
+        other.train()
+        assert largest_difference(step(other, used, accumulated)[1], expected) <= 1e-6

@@ -1,0 +1,95 @@
+"""Start a command in several processes of this machine that train together, and end as they end. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+PATIENCE_SECONDS = 20.0
+"""The others have so long to end by themselves once one has failed."""
+
+FAULT_RANK = "SEQKIT_FAULT_RANK"
+"""Only the process of this number gets SEQKIT_FAULT, where this is set."""
+
+
+def without_option(arguments: Sequence[str], option: str) -> list[str]:
+    """Command-line arguments without an option (`--name value` or `--name=value`)."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip or argument == option or argument.startswith(f"{option}="):
+            skip = argument == option
+        else:
+            kept.append(argument)
+    return kept
+
+
+def launch(arguments: Sequence[str], count: int) -> int:
+    """Run `seqkit ARGUMENTS` in `count` processes; signals to this one go to all. Returns the exit code.
+
+    It is that of the first process that fails. Threads are shared out, unless OMP_NUM_THREADS is set.
+    """
+    common = {
+        **os.environ,
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "TORCHELASTIC_RUN_ID": secrets.token_hex(8),
+    }
+    common.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
+    fault_rank = common.pop(FAULT_RANK, None)
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        for rank in range(count):
+            environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            if fault_rank is not None and fault_rank != str(rank):
+                environment.pop("SEQKIT_FAULT", None)
+            processes.append(subprocess.Popen([sys.executable, "-m", "seqkit", *arguments], env=environment))
+        return _wait(processes)
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
+    """The exit code of the first process that fails, once all have ended or had the time to; 0 if none does."""
+    first_failure, since = 0, 0.0
+    while any(process.poll() is None for process in processes):
+        codes = [process.poll() for process in processes]
+        if not first_failure and (failed := [code for code in codes if code]):
+            first_failure, since = failed[0], time.monotonic()
+        if first_failure and time.monotonic() - since > PATIENCE_SECONDS:
+            break
+        time.sleep(0.05)
+    first_failure = first_failure or next((code for process in processes if (code := process.poll())), 0)
+    return 128 - first_failure if first_failure < 0 else first_failure
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,80 @@
+"""Several processes that train together, forked from this one: they need not import anything again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from seqkit.runtime.ranks import Ranks, joined
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _work(rank: int, size: int, port: int, function: Callable[[Ranks], Any], out: Connection) -> None:
+    torch.set_num_threads(1)
+    environment = {
+        "RANK": rank,
+        "WORLD_SIZE": size,
+        "LOCAL_RANK": rank,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    try:
+        with joined(uses_gpu=False) as ranks:
+            out.send((True, function(ranks)))
+    except BaseException as error:
+        out.send((False, (type(error).__name__, str(error), traceback.format_exc())))
+    finally:
+        out.close()
+        os._exit(0)
+
+
+def outcomes(size: int, function: Callable[[Ranks], Any], *, seconds: float = 300) -> list[tuple[bool, Any]]:
+    """Call `function(ranks)` in so many processes. For each: (True, result) or (False, (error, message, trace)).
+
+    A process that ends without either has (False, ("", "", "")).
+    """
+    if size == 1:
+        return [(True, function(Ranks()))]
+    context, port = multiprocessing.get_context("fork"), free_port()
+    pipes, processes = [], []
+    for rank in range(size):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(rank, size, port, function, sender))
+        process.start()
+        sender.close()
+        pipes.append(receiver)
+        processes.append(process)
+    results: list[tuple[bool, Any]] = []
+    try:
+        for pipe in pipes:
+            try:
+                results.append(pipe.recv() if pipe.poll(seconds) else (False, ("", "still running", "")))
+            except EOFError:
+                results.append((False, ("", "", "")))
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+    return results
+
+
+def together(size: int, function: Callable[[Ranks], Any]) -> list[Any]:
+    """What `function(ranks)` returns in each of so many processes."""
+    results = outcomes(size, function)
+    for succeeded, value in results:
+        assert succeeded, value[2]
+    return [value for _, value in results]
