@@ -328,7 +328,7 @@ class TrainingState:
 
     def _all_rows(self, state: State) -> State:
         """A carried state with the rows of all processes, of which each knows its own."""
-        if self.ranks.is_alone:
+        if self.ranks.is_alone or not state:
             return state
         parts = deal(torch.ones(len(state[0])), self.shards.count)
         whole = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import socket
 import traceback
 from collections.abc import Callable
@@ -34,9 +35,9 @@ def _work(rank: int, size: int, port: int, function: Callable[[Ranks], Any], out
     os.environ.update({name: str(value) for name, value in environment.items()})
     try:
         with joined(uses_gpu=False) as ranks:
-            out.send((True, function(ranks)))
+            out.send_bytes(pickle.dumps((True, function(ranks))))
     except BaseException as error:
-        out.send((False, (type(error).__name__, str(error), traceback.format_exc())))
+        out.send_bytes(pickle.dumps((False, (type(error).__name__, str(error), traceback.format_exc()))))
     finally:
         out.close()
         os._exit(0)
@@ -62,7 +63,8 @@ def outcomes(size: int, function: Callable[[Ranks], Any], *, seconds: float = 30
     try:
         for pipe in pipes:
             try:
-                results.append(pipe.recv() if pipe.poll(seconds) else (False, ("", "still running", "")))
+                is_ready = pipe.poll(seconds)
+                results.append(pickle.loads(pipe.recv_bytes()) if is_ready else (False, ("", "still running", "")))
             except EOFError:
                 results.append((False, ("", "", "")))
     finally:
