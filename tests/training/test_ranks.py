@@ -49,8 +49,8 @@ def train(used: TaskData, ranks: Ranks = ALONE, limit: int | None = None, **sett
     plan = EpochPlan({used.name: used}, options, seed=1, epoch=0)
     model.train()
     loss = torch.zeros(())
-    for number in range(STEPS):
-        batches = plan.batches(plan.turns[number])
+    for turn in plan.turns[:STEPS]:
+        batches = plan.batches(turn)
         result = forward_backward(state, used, batches, str)
         gradients = mean_gradients(state, result)
         clip_gradients(gradients, 0.5, global_norm(gradients))
