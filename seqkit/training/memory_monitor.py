@@ -64,7 +64,7 @@ class MemoryMonitor:
 
     def __init__(self, state: TrainingState, data: Mapping[str, TaskData], run: Run) -> None:
         self.state, self.data, self.run = state, data, run
-        self.every = state.settings.memory
+        self.every = state.settings.memory if run.writes else None
         self._pending: deque[_Pending] = deque()
         self._has_observed = False
         self._measured: dict[str, Index] = {}
