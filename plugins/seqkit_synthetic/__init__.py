@@ -1,0 +1,115 @@
+"""Tasks that are made to need memory, of a length that is known: `copy` and `adding`.
+
+With them one can see what an encoder learns when nothing but distance is hard. Both are made on the fly, offline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from annotated_types import Ge
+
+from seqkit import Count, Example, Next, Size, Tags, Task, Tokens, UsageError, Values, Vectors
+from seqkit.reading import report_split_rule
+from seqkit_synthetic import generator
+from seqkit_synthetic.scores import adding_scores, copy_scores
+
+__all__ = ["adding", "copy"]
+
+_RULE = "by the generator: each split has random numbers of its own"
+
+
+def copy(
+    *,
+    lag: Count = 100,
+    items: Count = 10,
+    symbols: Annotated[int, Ge(2)] = 8,
+    window: Count | None = None,
+    sizes: tuple[Count, Count, Count] = (20_000, 500, 1000),
+    data_seed: Size = 1,
+) -> Task:
+    """Which symbols came a while ago? Some items, a lag of blanks, a marker, and the items again, in their order.
+
+    This is the copying task of Hochreiter and Schmidhuber 1997, in the form of Arjovsky, Shah and Bengio 2016
+    (arXiv:1511.06464). A tag is wanted at every step: blank until the marker has come, then the items. Without any
+    memory all blanks can be right, and of the items as many as chance gives: `recall`, their share, is 1 / symbols.
+
+    Args:
+        lag: steps from an item to the step at which it is wanted.
+        items: how many symbols are to be remembered; fewer than the lag.
+        symbols: how many different ones there are.
+        window: null: sequences are read whole, with a tag at every step. A number: the sequences, with the items
+            written out again, are one text that is read in windows of so many steps, and the next symbol is predicted;
+            the score is then nats a symbol.
+        sizes: how many sequences are made for train, dev and test.
+        data_seed: seed of the sequences; the recipe's seed has no part in it.
+
+    Raises:
+        UsageError: there are more items than fit into the lag.
+    """
+    if items >= lag:
+        raise UsageError(f"items must be fewer than the lag of {lag}, not {items}")
+    counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
+
+    def read(split: str) -> Iterator[Example]:
+        report_split_rule(_RULE)
+        for number in range(counts[split]):
+            steps, tags = generator.copy(split, number, lag=lag, items=items, symbols=symbols, seed=data_seed)
+            written = [*steps[:-items], *tags[-items:]]
+            yield Example(
+                steps if window is None else written, tags if window is None else None, f"{split}:{number + 1}"
+            )
+
+    about = {"dataset": "copying, made", "lag": lag, "items": items, "symbols": symbols, "sizes": counts}
+    if window is not None:
+        return Task(
+            read=read, input=Tokens("words"), target=Next(), head="language", best="nats", window=window, about=about
+        )
+    return Task(
+        read=read,
+        input=Tokens("words"),
+        target=Tags(),
+        head="tag",
+        metric=copy_scores,
+        best="max:recall",
+        scores=("recall", "accuracy"),
+        about=about,
+    )
+
+
+def adding(
+    *,
+    length: Annotated[int, Ge(2)] = 200,
+    sizes: tuple[Count, Count, Count] = (10_000, 500, 1000),
+    data_seed: Size = 1,
+) -> Task:
+    """What is the sum of the two marked numbers? The adding problem of Hochreiter and Schmidhuber 1997.
+
+    A step is a number from 0 to 1 and a mark. One number is marked in the first half of a sequence and one in the
+    second. The score is the mean squared error; 1/6 = 0.167 is that of always answering 1, and below 0.01 the problem
+    counts as solved.
+
+    Args:
+        length: steps of a sequence.
+        sizes: how many sequences are made for train, dev and test.
+        data_seed: seed of the sequences; the recipe's seed has no part in it.
+    """
+    counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
+
+    def read(split: str) -> Iterator[Example]:
+        report_split_rule(_RULE)
+        for number in range(counts[split]):
+            steps, total = generator.adding(split, number, length=length, seed=data_seed)
+            yield Example(steps, total, f"{split}:{number + 1}")
+
+    return Task(
+        read=read,
+        input=Vectors(2),
+        target=Values(),
+        head={"use": "regress", "pool": "last"},
+        metric=adding_scores,
+        best="min:mse",
+        scores=("mse", "rmse", "mae"),
+        about={"dataset": "adding, made", "length": length, "sizes": counts},
+    )

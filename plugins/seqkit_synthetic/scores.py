@@ -1,0 +1,29 @@
+"""The scores of both tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from seqkit import Prediction
+from seqkit.metrics import tag_accuracy, value_scores
+from seqkit_synthetic.generator import BLANK
+
+
+def copy_scores(predictions: Sequence[Prediction], targets: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`recall`, the share of items that are right, and `accuracy` over all steps, most of which are blank."""
+    pairs = [
+        (value, true)
+        for prediction, tags in zip(predictions, targets, strict=True)
+        for value, true in zip(prediction.value, tags, strict=True)
+        if true != BLANK
+    ]
+    return {"recall": sum(value == true for value, true in pairs) / len(pairs)} | {
+        "accuracy": tag_accuracy(predictions, targets)["accuracy"]
+    }
+
+
+def adding_scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, float]:
+    """`mse`, the mean squared error, and what `value_scores` gives."""
+    scores = value_scores(predictions, targets)
+    return {"mse": scores["rmse"] ** 2, **scores}

@@ -1,0 +1,78 @@
+"""The tasks `copy` and `adding`: what is made, how it is scored, and that the recipes run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from seqkit_synthetic import adding, copy, generator
+from seqkit_synthetic.scores import adding_scores, copy_scores
+
+from seqkit import Prediction, UsageError, recipe
+from tests.training.test_loop import run_it
+
+
+@pytest.mark.parametrize(("lag", "items", "symbols"), [(100, 10, 8), (5, 1, 2), (12, 11, 40)])
+def test_each_item_is_wanted_a_lag_after_it_came(lag: int, items: int, symbols: int) -> None:
+    steps, tags = generator.copy("train", 3, lag=lag, items=items, symbols=symbols, seed=1)
+    assert len(steps) == len(tags) == lag + items
+    assert [tags[t + lag] for t in range(items)] == steps[:items]
+    assert set(tags[:lag]) == {generator.BLANK}
+    assert steps.index(generator.MARKER) == lag
+    assert set(steps[items:]) <= {generator.BLANK, generator.MARKER}
+
+
+def test_the_marked_numbers_are_one_in_each_half_and_their_sum_is_wanted() -> None:
+    for number in range(50):
+        steps, total = generator.adding("dev", number, length=21, seed=4)
+        marked = [t for t, (_, mark) in enumerate(steps) if mark]
+        assert len(steps) == 21
+        assert marked[0] < 10 <= marked[1]
+        assert total == pytest.approx(steps[marked[0]][0] + steps[marked[1]][0])
+        assert ((steps[:, 0] >= 0) & (steps[:, 0] < 1)).all()
+
+
+def test_the_same_sequences_are_made_each_time_and_others_for_each_split() -> None:
+    for task in (copy(sizes=(4, 4, 4)), adding(sizes=(4, 4, 4))):
+        train = list(task.read("train"))
+        assert list(map(str, train)) == list(map(str, task.read("train")))
+        assert [example.id for example in train] == ["train:1", "train:2", "train:3", "train:4"]
+        inputs = [str(example.input) for split in ("train", "dev", "test") for example in task.read(split)]
+        assert len(set(inputs)) == 12
+    assert next(iter(copy(data_seed=2).read("dev"))) != next(iter(copy(data_seed=3).read("dev")))
+
+
+def test_in_windows_the_items_are_written_out_again() -> None:
+    (example,) = copy(lag=6, items=2, window=4, sizes=(1, 1, 1)).read("train")
+    steps, tags = generator.copy("train", 0, lag=6, items=2, symbols=8, seed=1)
+    assert example.target is None
+    assert example.input == [*steps[:6], *tags[6:]]
+
+
+def test_more_items_than_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match="fewer than the lag of 5"):
+        copy(lag=5, items=5)
+
+
+def test_the_scores_are_those_of_items_and_of_squared_errors() -> None:
+    predictions = [Prediction(["_", "_", "a", "b"]), Prediction(["_", "b", "b", "b"])]
+    targets = [["_", "_", "a", "a"], ["_", "_", "b", "b"]]
+    assert copy_scores(predictions, targets) == {"recall": 3 / 4, "accuracy": 6 / 8}
+    assert adding_scores([Prediction(1.0), Prediction(0.5)], [1.5, 0.5])["mse"] == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize(
+    ("name", "sets"),
+    [
+        ("copy", ["tasks.copy.sizes=[40, 8, 8]"]),
+        ("copy", ["tasks.copy={lag: 30, items: 3, window: 20, sizes: [40, 8, 8]}", "expect=null"]),
+        ("adding", ["tasks.adding.sizes=[40, 8, 8]"]),
+    ],
+)
+def test_the_recipes_run(name: str, sets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+    short = ["train.steps=3", "train.evaluate_every=3", "train.batch=8"]
+    result = run_it(recipe.load(f"recipes/{name}.yaml", [*sets, *short]), tmp_path / "run")
+    assert (
+        f"{name}/test/{'mse' if name == 'adding' else 'nats' if 'expect=null' in sets else 'recall'}" in result.scores
+    )
