@@ -21,6 +21,7 @@ GROUPS = (
     "growth",
     "step",
     "memory",
+    "through_time",
     "dropin",
     "serving",
 )

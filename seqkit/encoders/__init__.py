@@ -94,6 +94,7 @@ def lstm(
     input_init: Initialiser = "xavier_uniform",
     recurrent_init: Initialiser = "orthogonal",
     forget_bias: float = 1.0,
+    input_bias: float = 0.0,
 ) -> Encoder:
     """Long short-term memory (Hochreiter and Schmidhuber 1997) with forget gates (Gers et al. 2000).
 
@@ -120,6 +121,8 @@ def lstm(
         recurrent_init: initialiser of the recurrent weights, applied to each gate separately.
         forget_bias: initial bias of the forget gate. Where something must be kept for T steps, about ln T (Tallec and
             Ollivier 2018, arXiv:1804.11188).
+        input_bias: initial bias of the input gate. With a large forget_bias, minus that: else c sums up all inputs, and
+            tanh(c) is at its limit after a few steps.
     """
     from seqkit.encoders.recurrent import Recurrent
 
@@ -137,6 +140,7 @@ def lstm(
         input_init=input_init,
         recurrent_init=recurrent_init,
         forget_bias=forget_bias,
+        input_bias=input_bias,
     )
     return Recurrent("lstm", dim, options)
 

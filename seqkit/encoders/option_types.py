@@ -24,8 +24,8 @@ Initialiser: TypeAlias = Literal[
 class RecurrentOptions:
     """The options of `seqkit.encoders.rnn`, `lstm` and `gru`, which document them and give their defaults.
 
-    Some options belong to one cell each, and other cells leave them out: `nonlinearity` to rnn, `forget_bias` to lstm,
-    `update_bias` to gru.
+    Some options belong to one cell each, and other cells leave them out: `nonlinearity` to rnn, `forget_bias` and
+    `input_bias` to lstm, `update_bias` to gru.
     """
 
     hidden: int
@@ -42,4 +42,5 @@ class RecurrentOptions:
     recurrent_init: Initialiser
     nonlinearity: Literal["tanh", "relu"] | None = None
     forget_bias: float | None = None
+    input_bias: float | None = None
     update_bias: float | None = None

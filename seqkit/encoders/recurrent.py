@@ -64,7 +64,9 @@ class Recurrent(Encoder):
         for module in self.cells:
             assert isinstance(module, nn.RNNBase)
             kept = options.update_bias if cell == "gru" else options.forget_bias
-            initialise_cell(module, options.input_init, options.recurrent_init, keep_bias=kept)
+            initialise_cell(
+                module, options.input_init, options.recurrent_init, keep_bias=kept, new_bias=options.input_bias
+            )
 
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
         """(B, T, D), (B,), state as it came from `Encoded.state` or None -> Encoded with H = hidden x directions.

@@ -14,7 +14,7 @@ LOOKED_BACK = 3
 SHORT = 4
 """A gradient vanishes early if it does so within less than a fourth of a sequence."""
 FEW_STEPS = 20
-"""In sequences shorter than this nothing is far."""
+"""In sequences shorter than this nothing is far, and of fewer optimiser steps no share is worth a sentence."""
 MUCH_CUT = 0.1
 OFTEN_CLIPPED = 0.5
 GROWN = 10.0
@@ -51,7 +51,7 @@ def advise(records: Sequence[Mapping[str, JSON]], facts: EncoderFacts | None) ->
             ("truncation", _say_truncation(records)),
             ("vanishing", _say_vanishing(records, facts)),
             ("growing", _say_growing(records)),
-            ("saturation", _say_saturation(records)),
+            ("saturation", _say_saturation(records, facts)),
         ]
     advice += [("clipping", _say_clipping(records)), ("spike", _say_spike(records))]
     return [{"kind": kind, "sentence": sentence} for kind, sentence in advice if sentence]
@@ -120,7 +120,8 @@ def _remedy(facts: EncoderFacts, length: float) -> str:
         return "try lstm or gru" if is_orthogonal else f"try lstm, or {orthogonal}"
     bias, option = math.log(length), {"lstm": "forget_bias", "gru": "update_bias"}[facts.cell]
     if facts.keep_bias is not None and facts.keep_bias < bias - 0.5:
-        return f"try encoder.{option}: {bias:.0f}, with which a unit keeps what it holds for about as long"
+        also = f" and encoder.input_bias: {-bias:.0f}" if facts.cell == "lstm" else ""
+        return f"try encoder.{option}: {bias:.0f}{also}, with which a unit keeps what it holds for about as long"
     return f"try {orthogonal}" if not is_orthogonal else "let the head read all steps (pool: mean, or attention)"
 
 
@@ -131,7 +132,7 @@ def _say_growing(records: Sequence[Mapping[str, JSON]]) -> str:
     return f"gradients grow {factor:,.0f}-fold on the way back: set train.clip, or lower train.optimizer.lr"
 
 
-def _say_saturation(records: Sequence[Mapping[str, JSON]]) -> str:
+def _say_saturation(records: Sequence[Mapping[str, JSON]], facts: EncoderFacts) -> str:
     """Of activations: where they are at their limits, no gradient passes. Gates are meant to open and close."""
     for layer in records[-1]["layers"]:
         for name in ("state", "candidate"):
@@ -139,6 +140,8 @@ def _say_saturation(records: Sequence[Mapping[str, JSON]]) -> str:
             if _number(share) > OFTEN_SATURATED:
                 where = f"layer {layer['layer']} ({layer['direction']})"
                 remedy = "try a lower train.optimizer.lr, or encoder.layer_norm: true"
+                if facts.cell == "lstm" and name == "state" and (facts.keep_bias or 0.0) > 1.0:
+                    remedy = f"c sums up too much; try encoder.input_bias: {-round(facts.keep_bias or 0.0)}"
                 return f"{_percent(share)} of the {name} activations of {where} are saturated: {remedy}"
     return ""
 
@@ -146,7 +149,7 @@ def _say_saturation(records: Sequence[Mapping[str, JSON]]) -> str:
 def _say_clipping(records: Sequence[Mapping[str, JSON]]) -> str:
     known = [record["norms"] for record in records[-LOOKED_BACK:] if record["norms"]["steps"]]
     steps = sum(norms["steps"] for norms in known)
-    if not steps or known[-1]["clip"] is None:
+    if steps < FEW_STEPS or known[-1]["clip"] is None:
         return ""
     share = sum(norms["clipped"] * norms["steps"] for norms in known) / steps
     if share < OFTEN_CLIPPED:

@@ -153,7 +153,7 @@ def half_life_quantiles(run: DirectionPass) -> list[float] | None:
 def saturation(run: DirectionPass) -> dict[str, list[float] | float]:
     """For each gate the shares of its values below 0.1 and above 0.9; for activations one share.
 
-    That is of values beyond 0.95 of a tanh, and of zeros of a relu.
+    That is of values beyond 0.95 of a tanh, and of zeros of a relu. `state` of an LSTM is tanh(c).
     """
     if run.kind in ("tanh", "relu"):
         return {"state": _share(run.h.abs() > 0.95 if run.kind == "tanh" else run.h <= 0)}
@@ -163,6 +163,8 @@ def saturation(run: DirectionPass) -> dict[str, list[float] | float]:
             shares[name] = _share(values.abs() > 0.95)
         else:
             shares[name] = [_share(values < 0.1), _share(values > 0.9)]
+    if run.memory is not None and run.kind == "lstm":
+        shares["state"] = _share(run.memory.tanh().abs() > 0.95)
     return shares
 
 

@@ -8,11 +8,13 @@ from torch.nn import init
 
 
 @torch.no_grad()
-def initialise_cell(cell: nn.RNNBase, input_init: str, recurrent_init: str, *, keep_bias: float | None) -> None:
+def initialise_cell(
+    cell: nn.RNNBase, input_init: str, recurrent_init: str, *, keep_bias: float | None, new_bias: float | None = None
+) -> None:
     """Fill the weights of each gate by the named initialisers, first W, then R, and the biases with zeros.
 
     `keep_bias` is the bias of the gate that says how much of the old state is kept: an LSTM's forget gate, a GRU's
-    update gate. An Elman cell has none.
+    update gate. An Elman cell has none. `new_bias` is that of an LSTM's input gate.
     """
     hidden = cell.hidden_size
     w, r, w_bias, r_bias = cell.all_weights[0]
@@ -25,6 +27,8 @@ def initialise_cell(cell: nn.RNNBase, input_init: str, recurrent_init: str, *, k
     if isinstance(cell, nn.LSTM | nn.GRU) and keep_bias is not None:
         # Torch's order of gates is i, f, g, o, and r, z, n. The cell adds up both biases, so only one of them is set.
         w_bias[hidden : 2 * hidden] = keep_bias
+    if isinstance(cell, nn.LSTM) and new_bias is not None:
+        w_bias[:hidden] = new_bias
 
 
 def initialise_matrix(weight: Tensor, name: str) -> None:

@@ -262,10 +262,12 @@ def test_by_default_recurrent_weights_start_orthogonal_and_the_forget_bias_at_1(
 
 
 def test_forget_bias_sets_the_bias() -> None:
-    encoder = lstm(5, hidden=4, forget_bias=-2.5)
+    encoder = lstm(5, hidden=4, forget_bias=-2.5, input_bias=3.5)
     assert isinstance(encoder, Recurrent)
     _, _, b, c = encoder.cells[0].all_weights[0]
     assert (b + c)[4:8].eq(-2.5).all()
+    assert (b + c)[:4].eq(3.5).all()
+    assert (b + c)[8:].eq(0).all()
 
 
 def test_update_bias_sets_the_bias_and_draws_nothing() -> None:

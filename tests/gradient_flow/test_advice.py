@@ -50,7 +50,11 @@ def test_a_window_that_cuts_much_is_named_with_one_that_would_not() -> None:
     [
         (RNN, "try lstm, or orthogonal initialisation (encoder.recurrent_init: orthogonal)"),
         (EncoderFacts("rnn", "orthogonal", None), "try lstm or gru"),
-        (LSTM, "try encoder.forget_bias: 5, with which a unit keeps what it holds for about as long"),
+        (
+            LSTM,
+            "try encoder.forget_bias: 5 and encoder.input_bias: -5, "
+            "with which a unit keeps what it holds for about as long",
+        ),
         (EncoderFacts("lstm", "orthogonal", 5.0), "let the head read all steps (pool: mean, or attention)"),
         (
             EncoderFacts("gru", "orthogonal", 0.0),
