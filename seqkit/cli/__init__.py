@@ -35,6 +35,7 @@ VERBS = {
     "runs": "Show the runs in a folder, or remove failed ones.",
     "compare": "Say which of several models is better, and whether that is more than chance.",
     "report": "Write all that is known of runs into one page of HTML.",
+    "sweep": "Train a recipe with many settings of its options, and find the best.",
     "reproduce": "Train a recipe with several seeds and check the scores it promises.",
     "plan": "Show what each way of making batches costs.",
     "prove": "Prove that answers do not depend on padding, batch or order.",

@@ -21,6 +21,10 @@ class _TableByDefault(click.Group):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name; for a folder, the table."""
+        return super().get_command(ctx, cmd_name) or self.commands["list"]
+
 
 @click.group("runs", cls=_TableByDefault)
 def command() -> None:

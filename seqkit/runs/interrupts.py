@@ -81,6 +81,11 @@ class Interrupts:
         """What the process should exit with: 130, 143, or 0 if no signal has come."""
         return 0 if self._first is None else exit_code_of(self._first)
 
+    def request(self) -> None:
+        """Ask to stop, as a first Ctrl-C does, without a message."""
+        if self._first is None:
+            self._first, self._first_time = signal.SIGINT, time.monotonic()
+
     def error(self, message: str) -> Interrupted:
         """The exception that ends an interrupted run with the right exit code."""
         return Interrupted(message, self.exit_code or 130)

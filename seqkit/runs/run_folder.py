@@ -106,6 +106,7 @@ class Run:
         self._heartbeat = 0.0
         self._purge_step: int | None = None
         self._log_failed = False
+        self._watcher: Callable[[int, Mapping[str, float]], None] | None = None
         self._metrics = MetricsLog(folder / "metrics.jsonl")
 
     # ---- creating and opening
@@ -294,6 +295,12 @@ class Run:
         """
         if self.writes and self._guarded(lambda: self._metrics.add(step, values, epoch)):
             self.beat()
+        if self._watcher is not None:
+            self._watcher(step, values)
+
+    def watch(self, see: Callable[[int, Mapping[str, float]], None]) -> None:
+        """Call `see(step, values)` with all numbers that are logged from now on: for a sweep that ends poor trials."""
+        self._watcher = see
 
     def log_memory(self, record: Mapping[str, JSON]) -> None:
         """Append a record to memory.jsonl; docs/memory.md has its keys."""
