@@ -18,6 +18,8 @@ from seqkit_series.files import SUFFIXES, Form, Layout, read_series
 
 __all__ = ["lifetime", "series"]
 
+SPLITS = ("train", "dev", "test")
+
 
 def series(
     *,
@@ -129,14 +131,12 @@ class _Data:
     def _by_example(self) -> dict[str, sources.Series]:
         """The series of each example of a split."""
         return {
-            _example_id(one, one.part(split, self._history)[0]): one
-            for one in self.series.values()
-            for split in ("train", "dev", "test")
+            _example_id(one, one.part(split, self._history)[0]): one for one in self.series.values() for split in SPLITS
         }
 
     def past(self, id: str, split: str) -> np.ndarray | None:
         """(T, C) all that was known before the forecasts of a split; None: the example is of another file."""
-        one = self._by_example.get(id)
+        one = self._by_example.get(id) if split in SPLITS else None
         return None if one is None else one.past(split)
 
     def unit(self, id: str) -> np.ndarray | None:

@@ -24,7 +24,7 @@ def cut_windows(split: Split, name: str, target: NextValues) -> Split:
 
     Args:
         split: whole series; windows stay as they are.
-        name: of the split; train and dev take every `stride`-th window, test takes all.
+        name: of the split; train and dev take every `stride`-th window, others take all.
         target: which windows.
     """
     column = split.x
@@ -34,7 +34,7 @@ def cut_windows(split: Split, name: str, target: NextValues) -> Split:
     if name == UNLABELLED:
         series, ends = np.arange(len(lengths)), lengths
     else:
-        stride = 1 if name == "test" else target.stride
+        stride = target.stride if name in ("train", "dev") else 1
         shortest = target.shortest if name == "train" else None
         ends_of = [_ends(int(length), target, shortest, stride) for length in lengths]
         series = np.repeat(np.arange(len(lengths)), [len(ends) for ends in ends_of])

@@ -73,8 +73,10 @@ def test_no_causal_recipe_is_left_out() -> None:
 
 
 WHOLE = [
-    "series-etth1",
+    pytest.param("series-etth1", marks=pytest.mark.slow),
+    pytest.param("series-hospital", marks=pytest.mark.slow),
     pytest.param("series-m4-hourly", marks=pytest.mark.slow),
+    "series-tourism",
 ]
 """Their windows are scaled by numbers of their own, and read in patches from the end."""
 

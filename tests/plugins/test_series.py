@@ -99,3 +99,11 @@ def test_errors_of_a_life_are_those_of_the_last_cycle() -> None:
     assert scores["mae"] == 11.5
     assert scores["score"] == pytest.approx(2 * (np.e - 1))
     assert scores["rmse.cycles"] == pytest.approx(np.sqrt((1 + 100 + 169) / 3))
+
+
+def test_series_of_another_file_are_scored_by_their_own_past() -> None:
+    """Even if they are called as one of training is."""
+    metric: Any = series(history=4).metric
+    inputs, targets = [[[0.0], [1.0], [3.0], [6.0]]], [[7.0, 8.0]]
+    scores = metric([Prediction([8.0, 9.0])], targets, ScoredExamples(["S1+4"], inputs, "data"))
+    assert scores["mase"] == pytest.approx(1.0 / 2.0)
