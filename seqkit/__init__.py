@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from seqkit.types import Size as Size
     from seqkit.types import Task as Task
     from seqkit.types import Truncation as Truncation
+    from seqkit.uploads import upload as upload
 
 _HOME = {name: module for module, names in public_api.HOME_MODULES.items() for name in names}
 

@@ -8,7 +8,7 @@ GPU.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from seqkit.errors import RunError
 from seqkit.types import Field, Prediction
+from seqkit.uploads import ReadBack, Rule, asked_rules, from_lengths, inside, prepare
 
 if TYPE_CHECKING:
     from typing import Self
@@ -28,11 +29,31 @@ State: TypeAlias = tuple[Tensor, ...]
 
 
 def mask_of(lengths: Tensor, steps: int, device: torch.device | str = "cpu") -> Tensor:
-    """(B,) true lengths on the CPU -> (B, T) bool on `device`, True where a step is real."""
-    inside = torch.arange(steps)[None, :] < lengths[:, None]
-    if torch.device(device).type == "cuda":
-        return inside.pin_memory().to(device, non_blocking=True)
-    return inside.to(device)
+    """(B,) true lengths on the CPU -> (B, T) bool on `device`, True where a step is real.
+
+    On a GPU there is one mask a batch, which all share: it must not be changed in place.
+    """
+    return from_lengths(inside, lengths, steps, torch.device(device))
+
+
+@dataclass
+class Asked:
+    """What the steps of a task were asked for, of lengths (see `seqkit.uploads`).
+
+    Attributes:
+        inputs: of the lengths of inputs.
+        targets: of those of targets.
+    """
+
+    inputs: frozenset[Rule] = frozenset()
+    targets: frozenset[Rule] = frozenset()
+
+    def note(self, batches: Iterable[Batch]) -> None:
+        """Add what was asked for of these batches. The sets are replaced, so that another thread may read them."""
+        for batch in batches:
+            self.inputs |= asked_rules(batch.lengths, batch.x.shape[1])
+            if batch.y is not None and batch.y_lengths is not None:
+                self.targets |= asked_rules(batch.y_lengths, batch.y.shape[1])
 
 
 @dataclass
@@ -50,6 +71,7 @@ class Batch:
             each sequence, and what they were then divided by (`Scaling`).
         numbers: (B,) int64 on the CPU, which tell the examples of an optimiser step apart: what training draws for an
             example depends on its number. None: it is drawn from torch's generator.
+        host_y: the targets on the CPU, of a batch that went to a GPU: to look at without waiting for it.
     """
 
     x: Tensor
@@ -60,6 +82,7 @@ class Batch:
     ids: Sequence[str] = field(default_factory=tuple)
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     numbers: Tensor | None = None
+    host_y: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -81,7 +104,14 @@ class Batch:
             return self
         y = None if self.y is None else self.y.to(device, non_blocking=True)
         extra = {name: tensor.to(device, non_blocking=True) for name, tensor in self.extra.items()}
-        return replace(self, x=self.x.to(device, non_blocking=True), y=y, extra=extra)
+        host_y = self.y if self.y is not None and self.y.device.type == "cpu" else self.host_y
+        return replace(self, x=self.x.to(device, non_blocking=True), y=y, extra=extra, host_y=host_y)
+
+    @property
+    def y_on_cpu(self) -> Tensor:
+        """The targets on the CPU: those that the batch was made with, where it knows them."""
+        assert self.y is not None
+        return self.y.cpu() if self.host_y is None else self.host_y
 
     def take(self, rows: Sequence[int]) -> Self:
         """These rows, in this order, with the same padding."""
@@ -95,23 +125,33 @@ class Batch:
             ids=[self.ids[row] for row in index] if self.ids else (),
             extra={name: tensor[index] for name, tensor in self.extra.items()},
             numbers=None if self.numbers is None else self.numbers[index],
+            host_y=None if self.host_y is None else self.host_y[index],
         )
 
     def trimmed(self) -> Self:
         """The same batch without padding that none of its rows needs."""
-        y = self.y
+        y, host_y = self.y, self.host_y
         if y is not None and self.y_lengths is not None:
-            y = y[:, : int(self.y_lengths.max())]
-        return replace(self, x=self.x[:, : int(self.lengths.max())], y=y)
+            longest = int(self.y_lengths.max())
+            y, host_y = y[:, :longest], None if host_y is None else host_y[:, :longest]
+        return replace(self, x=self.x[:, : int(self.lengths.max())], y=y, host_y=host_y)
 
     def last_steps(self, count: int) -> Self:
         """The last steps of rows that are all as long, inputs and targets."""
         lengths = torch.full_like(self.lengths, count)
         y = None if self.y is None else self.y[:, -count:]
-        return replace(self, x=self.x[:, -count:], lengths=lengths, y=y, y_lengths=lengths)
+        host_y = None if self.host_y is None else self.host_y[:, -count:]
+        return replace(self, x=self.x[:, -count:], lengths=lengths, y=y, y_lengths=lengths, host_y=host_y)
 
-    def pin(self) -> Self:
-        """The same batch in page-locked memory, from which a GPU copies asynchronously."""
+    def pin(self, asked: Asked | None = None) -> Self:
+        """The same batch in page-locked memory, from which a GPU copies asynchronously.
+
+        What earlier batches were asked for is computed for this one too.
+        """
+        if asked is not None:
+            prepare(self.lengths, self.x.shape[1], asked.inputs)
+            if self.y is not None and self.y_lengths is not None:
+                prepare(self.y_lengths, self.y.shape[1], asked.targets)
         y = None if self.y is None else self.y.pin_memory()
         extra = {name: tensor.pin_memory() for name, tensor in self.extra.items()}
         return replace(self, x=self.x.pin_memory(), y=y, extra=extra)
@@ -155,13 +195,30 @@ def check_finite(scores: Tensor, batch: Batch, lengths: Tensor | None = None) ->
     Raises:
         RunError: some are.
     """
-    is_bad = ~scores.isfinite()
-    is_bad = is_bad.flatten(1 if lengths is None else 2).any(dim=-1) if is_bad.dim() > 1 else is_bad
-    if lengths is not None:
-        is_bad = (is_bad & mask_of(lengths, scores.shape[1], scores.device)).any(dim=-1)
-    rows = is_bad.nonzero().flatten().tolist()
-    if rows:
-        names = ", ".join(str(batch.ids[row]) if row < len(batch.ids) else f"row {row + 1}" for row in rows[:3])
+    FiniteCheck(scores, batch, lengths).finish()
+
+
+class FiniteCheck:
+    """The same in two halves: begun where the scores are, finished when something else is read back from the GPU.
+
+    Where the scores are on a CPU, it is finished at once.
+    """
+
+    def __init__(self, scores: Tensor, batch: Batch, lengths: Tensor | None = None) -> None:
+        is_bad = ~scores.isfinite()
+        is_bad = is_bad.flatten(1 if lengths is None else 2).any(dim=-1) if is_bad.dim() > 1 else is_bad
+        if lengths is not None:
+            is_bad = (is_bad & mask_of(lengths, scores.shape[1], scores.device)).any(dim=-1)
+        self._ids, self._is_bad = batch.ids, ReadBack(is_bad)
+        if scores.device.type == "cpu":
+            self.finish()
+
+    def finish(self) -> None:
+        """Raises RunError if some scores are not finite."""
+        rows = self._is_bad.wait()[0].nonzero().flatten().tolist()
+        if not rows:
+            return
+        names = ", ".join(str(self._ids[row]) if row < len(self._ids) else f"row {row + 1}" for row in rows[:3])
         more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         raise RunError(
             f"{names}{more}: the model's scores are not finite numbers, so nothing can be decoded; its weights "

@@ -44,6 +44,7 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "Words",
     ),
     "seqkit.interfaces": ("Batch", "Encoded", "Encoder", "Head", "State", "mask_of"),
+    "seqkit.uploads": ("upload",),
     "seqkit.types": (
         "JSON",
         "Choice",

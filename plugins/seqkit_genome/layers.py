@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import State, UsageError, mask_of
+from seqkit import State, UsageError, mask_of, upload
 from seqkit.nn import Dropout, draw_uniform
 from seqkit_genome.alphabet import COMPLEMENT, LOWER, PLAIN, PROBABILITIES
 from seqkit_genome.options import Scan, Strands
@@ -101,8 +101,8 @@ class SequenceLayer(nn.Module):
         """The reverse complement, (B, T) -> (B, T), which begins at step 0; padding stays behind the end."""
         assert isinstance(self.complement, Tensor)
         positions = lengths[:, None] - 1 - torch.arange(x.shape[1])
-        inside = (positions >= 0).to(x.device)
-        complement: Tensor = self.complement[x.gather(1, positions.clamp(min=0).to(x.device))]
+        inside = upload(positions >= 0, x.device)
+        complement: Tensor = self.complement[x.gather(1, upload(positions.clamp(min=0), x.device))]
         return complement.masked_fill(~inside, 0)
 
 
@@ -293,7 +293,7 @@ class MiddlePositions(nn.Module):
         """(B,) lengths -> (B, steps, dim)."""
         positions = torch.arange(steps) - (lengths // 2)[:, None] + self.reach
         # Not self.weight[...]: several threads would sum its gradient, in any order.
-        return nn.functional.embedding(positions.clamp(0, 2 * self.reach - 1).to(device), self.weight)
+        return nn.functional.embedding(upload(positions.clamp(0, 2 * self.reach - 1), device), self.weight)
 
 
 def _linear(width: int, dim: int) -> nn.Linear:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from seqkit import mask_of
+from seqkit import mask_of, upload
 from seqkit.nn import draw_uniform
 from seqkit_speech.options import AugmentOptions
 
@@ -71,14 +71,14 @@ class Augmenter(nn.Module):
             widest = torch.minimum(torch.tensor(options.time_mask_ms / 1000 * self.rate / self.hop), lengths * 0.2)
             hidden |= self._draw_blocks(widest, lengths, frames.shape[1])
         if options.time_masks:
-            frames = frames.masked_fill(to_device_of(frames, hidden)[..., None], 0.0)
+            frames = frames.masked_fill(upload(hidden, frames.device)[..., None], 0.0)
         if options.band_masks:
             bands = torch.zeros(len(lengths), base, dtype=torch.bool)
             count = torch.full_like(lengths, base)
             for _ in range(options.band_masks):
                 bands |= self._draw_blocks(count.clamp(max=options.band_mask).float(), count, base)
             bands = bands.repeat(1, frames.shape[2] // base)
-            frames = frames.masked_fill(to_device_of(frames, bands)[:, None, :], 0.0)
+            frames = frames.masked_fill(upload(bands, frames.device)[:, None, :], 0.0)
         return frames
 
     def _shift_and_stretch(self, rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,20 +95,20 @@ class Augmenter(nn.Module):
         inside &= torch.arange(steps * hop)[None] < (new_lengths * hop)[:, None]
         positions = positions.clamp(0, rows.shape[1] * hop - 1)
         left = positions.long()
-        weight = to_device_of(rows, (positions - left).float())
-        left = to_device_of(rows, left)
+        weight = upload((positions - left).float(), rows.device)
+        left = upload(left, rows.device)
         moved = torch.lerp(wave.gather(1, left), wave.gather(1, left + 1), weight)
-        return moved.masked_fill(~to_device_of(rows, inside), 0.0).reshape(batch, steps, hop), new_lengths
+        return moved.masked_fill(~upload(inside, rows.device), 0.0).reshape(batch, steps, hop), new_lengths
 
     def _add_noise(self, rows: Tensor, lengths: Tensor, range_db: tuple[float, float]) -> Tensor:
         """Add white noise. The ratio of the clip's power to the noise's is drawn from a range in decibels."""
         low, high = range_db
         ratio = low + (high - low) * self._draw(len(lengths), 1, 1)
         inside = mask_of(lengths, rows.shape[1], rows.device)[..., None]
-        count = to_device_of(rows, lengths * self.hop)[:, None, None]
+        count = upload(lengths * self.hop, rows.device)[:, None, None]
         power = rows.square().sum(dim=(1, 2), keepdim=True) / count
-        noise = to_device_of(rows, self._draw_normal(*rows.shape))
-        return rows + (noise * (power * to_device_of(rows, 10 ** (-ratio / 10))).sqrt()).masked_fill(~inside, 0.0)
+        noise = upload(self._draw_normal(*rows.shape), rows.device)
+        return rows + (noise * (power * upload(10 ** (-ratio / 10), rows.device)).sqrt()).masked_fill(~inside, 0.0)
 
     def _draw(self, *shape: int) -> Tensor:
         """(B, ...) from 0 to 1."""
@@ -133,10 +133,3 @@ class Augmenter(nn.Module):
 
     def extra_repr(self) -> str:
         return str(self.options)
-
-
-def to_device_of(like: Tensor, tensor: Tensor) -> Tensor:
-    """A tensor from the CPU on the device of `like`, without waiting for the device."""
-    if like.device.type == "cuda":
-        return tensor.pin_memory().to(like.device, non_blocking=True)
-    return tensor

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqkit import State, UsageError, mask_of
+from seqkit import State, UsageError, mask_of, upload
 from seqkit_speech.audio import import_torchaudio
-from seqkit_speech.augmentation import Augmenter, to_device_of
+from seqkit_speech.augmentation import Augmenter
 from seqkit_speech.options import AugmentOptions, FrameOptions
 
 Scale = tuple[tuple[float, ...], tuple[float, ...]]
@@ -258,7 +258,7 @@ class FrontEnd(nn.Module):
                 raise RuntimeError("the field is not fitted yet")
             return (frames - self.mean) / self.deviation
         # Sums in double precision: in single, they would depend on the amount of padding.
-        count = to_device_of(frames, lengths).double()[:, None, None]
+        count = upload(lengths, frames.device).double()[:, None, None]
         real = frames.double().masked_fill(~inside, 0.0)
         mean = real.sum(dim=1, keepdim=True) / count
         variance = (real - mean).masked_fill(~inside, 0.0).square().sum(dim=1, keepdim=True) / count
@@ -294,7 +294,7 @@ def append_deltas(frames: Tensor, lengths: Tensor, order: int, *, reach: int = D
 
 def _gather_frames(frames: Tensor, positions: Tensor) -> Tensor:
     """The frames (B, T, C) at positions (B, T), which are on the CPU."""
-    index = to_device_of(frames, positions.contiguous())[..., None].expand(-1, -1, frames.shape[2])
+    index = upload(positions.contiguous(), frames.device)[..., None].expand(-1, -1, frames.shape[2])
     return frames.gather(1, index)
 
 

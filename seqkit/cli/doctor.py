@@ -92,12 +92,13 @@ def check_torch() -> Iterator[InstallationIssue]:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield InstallationIssue("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
+        yield check_recurrence("cuda")
     else:
         why = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees none"
         yield InstallationIssue("gpu", "note", f"none: {why}")
 
 
-def check_recurrence() -> InstallationIssue:
+def check_recurrence(device: Literal["cpu", "cuda"] = "cpu") -> InstallationIssue:
     """The implementation that recurrent layers run on."""
     import torch
     from torch import nn
@@ -106,11 +107,12 @@ def check_recurrence() -> InstallationIssue:
     from seqkit.runtime import native_library
 
     try:
-        dispatch = kernels.choose(nn.LSTM(1, 1), torch.device("cpu"), torch.float32)
+        dispatch = kernels.choose(nn.LSTM(1, 1), torch.device(device), torch.float32)
     except UsageError as error:
         return InstallationIssue("recurrence", "bad", str(error))
-    missing = native_library.requested_by_environment() == "auto" and dispatch.name == "padded"
-    return InstallationIssue("recurrence", "note" if missing else "ok", f"on cpu: {dispatch.name} ({dispatch.reason})")
+    missing = device == "cpu" and native_library.requested_by_environment() == "auto" and dispatch.name == "padded"
+    message = f"on {device}: {dispatch.name} ({dispatch.reason})"
+    return InstallationIssue("recurrence", "note" if missing else "ok", message)
 
 
 def check_extras() -> Iterator[InstallationIssue]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import SET, RecipeName
+from seqkit.cli.options import SET, Device, RecipeName
 from seqkit.cli.output import echo, echo_json, echo_wrapped
 from seqkit.errors import UsageError
 
@@ -15,8 +15,9 @@ from seqkit.errors import UsageError
 @click.command("prove")
 @click.argument("recipe_or_model", type=RecipeName(), metavar="RECIPE|FOLDER")
 @SET
+@click.option("--device", type=Device(), default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per result.")
-def command(recipe_or_model: str, sets: tuple[str, ...], as_json: bool) -> None:
+def command(recipe_or_model: str, sets: tuple[str, ...], device: str, as_json: bool) -> None:
     """Check that the answers of a recipe (with new weights), or of the trained model in a folder, depend on the input
     alone: not on padding, on other examples of the batch, on their order, or on the batch's size.
 
@@ -36,12 +37,15 @@ def command(recipe_or_model: str, sets: tuple[str, ...], as_json: bool) -> None:
     else:
         recipes.load(recipe_or_model, sets)  # reports mistakes before torch is imported
 
+    from seqkit.runtime.device import choose_device
     from seqkit.verification.recipe_contracts import prove
+
+    chosen = choose_device(device)
 
     if not as_json:
         echo(_INTRODUCTION)
     checked, failed, of_encoder, where = 0, 0, dict[str, int](), ""
-    for result in prove(Path(recipe_or_model) if is_folder else recipe_or_model, sets):
+    for result in prove(Path(recipe_or_model) if is_folder else recipe_or_model, sets, device=chosen):
         checked, failed = checked + 1, failed + (not result.passed)
         if as_json:
             row = {"contract": result.contract, "where": result.where, "moved": result.moved}

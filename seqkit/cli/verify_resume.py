@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from seqkit.cli.options import QUIET, RECIPE, SET, OutputFolder
+from seqkit.cli.options import QUIET, RECIPE, SET, Device, OutputFolder
 from seqkit.cli.output import echo, echo_json
 
 
@@ -24,6 +24,7 @@ from seqkit.cli.output import echo, echo_json
 )
 @click.option("--full", is_flag=True, help="Do not shorten the run: train and save as the recipe says.")
 @SET
+@click.option("--device", type=Device(), help="What to train on; by default as the recipe says.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random moments of the kills.")
 @click.option("--out", type=OutputFolder(is_new=True), help="Keep the runs in this new folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
@@ -34,6 +35,7 @@ def command(
     steps: int,
     full: bool,
     sets: tuple[str, ...],
+    device: str | None,
     seed: int,
     out: Path | None,
     as_json: bool,
@@ -48,10 +50,15 @@ def command(
     from seqkit import recipe as recipes
     from seqkit.io.atomic import write_json
 
-    recipes.load(recipe, sets)  # reports mistakes before anything is started
+    if device is not None:
+        sets = (*sets, f"device={device}")
+    checked = recipes.load(recipe, sets)  # reports mistakes before anything is started
 
     import tempfile
 
+    from seqkit.runtime.device import choose_device
+
+    choose_device(checked.device)  # and a device that is not there
     from seqkit.verification.resume import verify_resume
 
     folder = out or Path(tempfile.mkdtemp(prefix="seqkit-verify-resume-"))

@@ -14,7 +14,7 @@ from seqkit.data import sampler
 from seqkit.data.prefetch import prefetch
 from seqkit.data.stream import Stream
 from seqkit.data.task_data import TaskData
-from seqkit.interfaces import Batch
+from seqkit.interfaces import Asked, Batch
 from seqkit.settings import TrainSettings
 from seqkit.types import Index
 
@@ -133,9 +133,11 @@ class EpochPlan:
             for turn in turns:
                 yield turn.task, self.batches(turn)
             return
-        pinned = ((turn.task, [batch.pin() for batch in self.batches(turn)]) for turn in turns)
+        asked = {name: Asked() for name in self.data}
+        pinned = ((turn.task, [batch.pin(asked[turn.task]) for batch in self.batches(turn)]) for turn in turns)
         for task, batches in prefetch(pinned):
             yield task, [batch.to(device) for batch in batches]
+            asked[task].note(batches)
 
     def batches(self, turn: Turn) -> list[Batch]:
         """The batches of a turn, on the CPU."""

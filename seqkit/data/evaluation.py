@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from seqkit.data import sampler
+from seqkit.data.prefetch import prefetch
 from seqkit.data.task_data import TaskData
-from seqkit.interfaces import Batch
+from seqkit.interfaces import Asked, Batch
 from seqkit.types import Index
 
 EVALUATION_WINDOW = 1024
@@ -48,6 +50,20 @@ def evaluation_batches(
             yield index, list(_windows(examples))
         else:
             yield index, [examples]
+
+
+def batches_ahead(
+    batches: Iterator[tuple[Index, list[Batch]]], device: torch.device
+) -> Iterator[tuple[Index, list[Batch]]]:
+    """The same batches, still on the CPU. For a GPU they are made ahead by a thread, in page-locked memory."""
+    if device.type == "cpu":
+        yield from batches
+        return
+    asked = Asked()
+    pinned = ((index, [window.pin(asked) for window in windows]) for index, windows in batches)
+    for index, windows in prefetch(pinned):
+        yield index, windows
+        asked.note(windows)
 
 
 def _windows(batch: Batch) -> Iterator[Batch]:

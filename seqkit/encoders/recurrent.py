@@ -201,7 +201,8 @@ class Recurrent(Encoder):
         assert engine is not None
         batch, time = x.shape[:2]
         threads = torch.get_num_threads()
-        layout = dispatch.layout_function(lengths, time, threads=max(1, threads // self.directions))
+        groups = dispatch.group_count(batch, self.directions)
+        layout = dispatch.layout_function(lengths, time, threads=groups).to(x.device)
         has_initial = state is not None or self.initial is not None
         initial = self._initial_states(x, state) if has_initial else [None] * len(self.cells)
         final_states: list[Callable[[], CellState]] = []

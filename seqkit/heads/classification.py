@@ -17,9 +17,10 @@ from seqkit.fields import Label, Labels
 from seqkit.fields.labels import UNSEEN
 from seqkit.heads.option_types import Pool
 from seqkit.heads.pooling import Pooling
-from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
+from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, State
 from seqkit.layers.dropout import Dropout
 from seqkit.types import Field, Prediction
+from seqkit.uploads import read_back
 
 
 class Classify(Head):
@@ -105,8 +106,9 @@ class Classify(Head):
         return self._predict(self._logits(pooled), encoded, batch), new
 
     def _predict(self, logits: Tensor, encoded: Encoded, batch: Batch) -> list[Prediction]:
-        check_finite(logits, batch, encoded.lengths if self.every_step else None)
-        probabilities = self._probabilities(logits).cpu()
+        check = FiniteCheck(logits, batch, encoded.lengths if self.every_step else None)
+        (probabilities,) = read_back(self._probabilities(logits))
+        check.finish()
         return self.predictions(probabilities, encoded.lengths)
 
     def predictions(self, probabilities: Tensor, lengths: Tensor) -> list[Prediction]:

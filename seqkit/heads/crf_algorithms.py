@@ -35,8 +35,8 @@ from seqkit.kernels import (
     native_chain_sums,
     reverse_sequences,
     runs_native,
-    upload,
 )
+from seqkit.uploads import from_lengths, last_steps
 
 LOWEST = -1e300
 """Replaces -inf where it is subtracted: -inf minus this is still -inf, not NaN."""
@@ -177,7 +177,7 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
         backpointers.append(backpointer.flatten(1))
     last = gather_last(torch.stack(step_scores).flatten(2), chain.lengths).view(batch, k, classes) + chain.end[:, None]
     totals, final = _best(last.flatten(1), k)
-    ends = upload(chain.lengths - 1, emissions.device)[:, None]
+    ends = from_lengths(last_steps, chain.lengths, time, emissions.device)[:, None]
     pointer, states = final, torch.zeros(time, batch, k, dtype=torch.int64, device=emissions.device)
     for t in range(time - 1, -1, -1):
         if t < time - 1:

@@ -14,10 +14,12 @@ from torch.nn import functional
 from seqkit.decoding.ctc_beam_search import BLANK, prefix_beam_search
 from seqkit.errors import DataError, Problem
 from seqkit.fields import Text
+from seqkit.heads.ctc_algorithms import ctc_nats, nats_without_gradient
 from seqkit.heads.option_types import Search, TooLong
-from seqkit.interfaces import Batch, Encoded, Head, check_finite
+from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, mask_of
 from seqkit.layers.dropout import Dropout
 from seqkit.types import END, UNKNOWN, Field, Prediction
+from seqkit.uploads import read_back, upload
 
 _SPECIAL_CLASSES = 2
 """Class 0 is the blank, class 1 the unknown symbol; the vocabulary's symbols, which start at id 4, follow."""
@@ -69,15 +71,11 @@ class CTC(Head):
         assert batch.y_lengths is not None
         counts = batch.y_lengths - 1  # without the end symbol
         classes = _class_of(batch.y[:, :-1])
-        short = self._too_short(classes, counts, encoded.lengths, batch)
-        log_probs = self.log_probs(encoded).transpose(0, 1)
+        short = self._too_short(counts, encoded.lengths, batch)
+        nats = ctc_nats(self.log_probs(encoded), classes, encoded.lengths, counts, has_short=short is not None)
         if short is None:
-            loss = functional.ctc_loss(log_probs, classes, encoded.lengths, counts, blank=BLANK, reduction="sum")
-            return loss, counts.sum()
-        losses = functional.ctc_loss(
-            log_probs, classes, encoded.lengths, counts, blank=BLANK, reduction="none", zero_infinity=True
-        )
-        return losses.masked_fill(short.to(losses.device), 0.0).sum(), counts[~short].sum()
+            return nats.sum(), counts.sum()
+        return nats.masked_fill(upload(short, nats.device), 0.0).sum(), counts[~short].sum()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"log_probs": self.log_probs(encoded)}
@@ -86,13 +84,15 @@ class CTC(Head):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
         log_probs = self.log_probs(encoded)
-        check_finite(log_probs, batch, encoded.lengths)
+        check = FiniteCheck(log_probs, batch, encoded.lengths)
         if self.search == "greedy":
-            classes, counts = collapse(log_probs.argmax(dim=-1), encoded.lengths)
-            probabilities = self._probabilities(log_probs, encoded.lengths, classes, counts)
-            rows = zip(classes.cpu().tolist(), counts.tolist(), probabilities, strict=True)
-            return [Prediction(self.decode_classes(row[:count]), probability) for row, count, probability in rows]
-        arrays = log_probs.double().cpu().numpy()
+            texts, counts = collapse(log_probs.argmax(dim=-1), encoded.lengths)
+            classes, sizes, nats = read_back(texts, counts, self._nats(log_probs, encoded.lengths, texts, counts))
+            check.finish()
+            rows = zip(classes.tolist(), sizes.tolist(), torch.exp(-nats).tolist(), strict=True)
+            return [Prediction(self.decode_classes(row[:count]), min(p, 1.0)) for row, count, p in rows]
+        arrays = read_back(log_probs.double())[0].numpy()
+        check.finish()
         lengths = encoded.lengths.tolist()
         return [self._search(array[:length]) for array, length in zip(arrays, lengths, strict=True)]
 
@@ -107,21 +107,22 @@ class CTC(Head):
         ids = [number if number == UNKNOWN else number + _ID_OFFSET for number in classes]
         return str(self.target.decode(np.array(ids, dtype=np.int64)))
 
-    def _probabilities(self, log_probs: Tensor, lengths: Tensor, texts: Tensor, counts: Tensor) -> list[float]:
-        """Of each text, the sum over all its alignments."""
-        losses = functional.ctc_loss(log_probs.transpose(0, 1), texts, lengths, counts, blank=BLANK, reduction="none")
-        return [min(probability, 1.0) for probability in torch.exp(-losses).tolist()]
+    def _nats(self, log_probs: Tensor, lengths: Tensor, texts: Tensor, counts: Tensor) -> Tensor:
+        """(B,) of each text, over all its alignments."""
+        if log_probs.device.type == "cpu":
+            return ctc_nats(log_probs, texts, lengths, counts)
+        return nats_without_gradient(log_probs, texts, lengths, counts)
 
-    def _too_short(self, classes: Tensor, counts: Tensor, lengths: Tensor, batch: Batch) -> Tensor | None:
+    def _too_short(self, counts: Tensor, lengths: Tensor, batch: Batch) -> Tensor | None:
         """(B,) which sequences have too few steps for their text, on the CPU; None if none has.
 
         A text needs one step a symbol, and a blank between two equal symbols.
         """
-        # Reading the symbols waits for a GPU, so they are read only if the lengths alone do not decide.
         if bool((lengths >= 2 * counts - 1).all()):
             return None
-        inside = torch.arange(1, classes.shape[1])[None, :] < counts[:, None]
-        repeats = ((classes[:, 1:] == classes[:, :-1]).cpu() & inside).sum(dim=1)
+        classes = _class_of(batch.y_on_cpu[:, :-1])
+        is_inside = torch.arange(1, classes.shape[1])[None, :] < counts[:, None]
+        repeats = ((classes[:, 1:] == classes[:, :-1]) & is_inside).sum(dim=1)
         short = lengths < counts + repeats
         if not bool(short.any()):
             return None
@@ -145,22 +146,22 @@ class CTC(Head):
 
 
 def collapse(path: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T) best class of each step -> (B, U) texts padded with blanks, and (B,) their lengths on the CPU.
+    """(B, T) best class of each step -> (B, U) texts padded with blanks, and (B,) their lengths.
 
-    Repeats become one symbol, then blanks are removed.
+    Repeats become one symbol, then blanks are removed. On a GPU texts are as wide as there are steps: how wide they
+    need to be would have to be waited for.
     """
-    is_real = torch.arange(path.shape[1])[None, :] < lengths[:, None]
     is_new = torch.ones_like(path, dtype=torch.bool)
     is_new[:, 1:] = path[:, 1:] != path[:, :-1]
-    is_kept = is_new & (path != BLANK) & is_real.to(path.device)
+    is_kept = is_new & (path != BLANK) & mask_of(lengths, path.shape[1], path.device)
     counts = is_kept.sum(dim=1)
     # A stable sort: the symbols that are kept move to the front in their order.
     order = torch.sort((~is_kept).to(torch.uint8), dim=1, stable=True).indices
     texts = path.gather(1, order)
-    counts = counts.cpu()
-    texts = texts[:, : max(1, int(counts.max()))]
-    is_padding = torch.arange(texts.shape[1])[None, :] >= counts[:, None]
-    return texts.masked_fill(is_padding.to(path.device), BLANK), counts
+    if counts.device.type == "cpu":
+        texts = texts[:, : max(1, int(counts.max()))]
+    is_padding = torch.arange(texts.shape[1], device=path.device)[None, :] >= counts[:, None]
+    return texts.masked_fill(is_padding, BLANK), counts
 
 
 def _class_of(ids: Tensor) -> Tensor:

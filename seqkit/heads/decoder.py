@@ -20,10 +20,11 @@ from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.attention import Attention, Memory
 from seqkit.heads.option_types import DecoderOptions
 from seqkit.interfaces import Encoded
-from seqkit.kernels import RowOrder, dropout, run_padded, upload
+from seqkit.kernels import RowOrder, dropout, run_padded
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.embedding import Embedding
 from seqkit.layers.initialisers import initialise_cell
+from seqkit.uploads import from_lengths, real_lengths
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ class Decoder(nn.Module):
         """(B, H) the vector that the first state is computed from."""
         if self.start == "last":
             return encoded.last
-        return encoded.steps.sum(dim=1) / upload(encoded.lengths, encoded.steps.device)[:, None]
+        steps = encoded.steps
+        return steps.sum(dim=1) / from_lengths(real_lengths, encoded.lengths, steps.shape[1], steps.device)[:, None]
 
     def logits(self, readout: Tensor) -> Tensor:
         """(..., R) -> (..., V) scores of the next symbol, in single precision."""

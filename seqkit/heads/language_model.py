@@ -16,10 +16,11 @@ from seqkit.fields import Next
 from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
 from seqkit.heads.option_types import Softmax, find_contradiction
-from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
+from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, State, check_finite
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.dropout import Dropout
 from seqkit.types import Field, Prediction
+from seqkit.uploads import from_lengths, last_steps, read_back
 
 NO_TARGET = -1
 
@@ -104,10 +105,12 @@ class Language(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence. Without targets, the true next symbols are the sequence's own, all but the first."""
-        check_finite(encoded.steps, batch, encoded.lengths)
+        check = FiniteCheck(encoded.steps, batch, encoded.lengths)
         steps = real_steps(encoded.steps, encoded.lengths)
         y = real_steps(self._next_symbols(batch)[..., None], encoded.lengths).squeeze(-1)
-        return self._predict(steps, y, encoded.lengths.tolist())
+        predictions = self._predict(steps, y, encoded.lengths.tolist())
+        check.finish()
+        return predictions
 
     @torch.no_grad()
     def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
@@ -142,7 +145,8 @@ class Language(Head):
             log_probs = self.logits(steps).log_softmax(dim=-1)
             nats = functional.nll_loss(log_probs, y, ignore_index=NO_TARGET, reduction="none")
             best_log_probs, best = log_probs.max(dim=-1)
-        columns = [torch.split(tensor.cpu(), lengths) for tensor in (best, best_log_probs.exp(), nats, y != NO_TARGET)]
+        wanted = read_back(best, best_log_probs.exp(), nats, y != NO_TARGET)
+        columns = [torch.split(tensor, lengths) for tensor in wanted]
         return [self._prediction(*row) for row in zip(*columns, strict=True)]
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
@@ -167,8 +171,8 @@ class Language(Head):
             return batch.y
         y = torch.full_like(batch.x, NO_TARGET, dtype=torch.int64)
         y[:, :-1] = batch.x[:, 1:]
-        last = torch.arange(y.shape[1])[None] == (batch.lengths - 1)[:, None]
-        return y.masked_fill(last.to(y.device), NO_TARGET)
+        last = from_lengths(last_steps, batch.lengths, y.shape[1], y.device)
+        return y.scatter_(1, last[:, None], NO_TARGET)
 
     def _prediction(self, best: Tensor, confidence: Tensor, nats: Tensor, known: Tensor) -> Prediction:
         count = int(known.sum())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,11 +25,11 @@ from seqkit.heads.crf_algorithms import (
     recorded_best_path,
 )
 from seqkit.heads.tagging import check_aligned, span_scores
-from seqkit.interfaces import Batch, Encoded, Head, check_finite
-from seqkit.kernels import upload
+from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head
 from seqkit.layers.dropout import Dropout
 from seqkit.spans import Scheme, legal
 from seqkit.types import JSON, Field, Prediction
+from seqkit.uploads import from_lengths, last_steps, read_back
 
 PENALTY = -100.0
 """Nats that an illegal transition adds to a path's score in training: as good as forbidden, but losses stay finite."""
@@ -93,7 +95,7 @@ class LinearChainCRF(Head):
             start, transitions, end = scores
         else:
             start, transitions, end = (s + PENALTY * f for s, f in zip(scores, forbidden, strict=True))
-            last = y.gather(1, upload(lengths - 1, y.device)[:, None]).squeeze(1)
+            last = y.gather(1, from_lengths(last_steps, lengths, y.shape[1], y.device)[:, None]).squeeze(1)
             start = torch.where(self.forbidden_start[y[:, 0]][:, None], scores[0], start)
             end = torch.where(self.forbidden_end[last][:, None], scores[2], end)
         return Chain.of(self.emissions(steps), transitions, start, end, lengths)
@@ -139,14 +141,17 @@ class LinearChainCRF(Head):
         """One a sequence, without illegal transitions."""
         with torch.autocast(encoded.steps.device.type, enabled=False):
             chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths)
-        check_finite(chain.emissions.transpose(0, 1), batch, encoded.lengths)
+        check = FiniteCheck(chain.emissions.transpose(0, 1), batch, encoded.lengths)
         sums = forward_backward(chain)
         paths, scores = best_paths(chain, self.nbest)
         best = paths[:, 0].t()
-        confidence = marginals(chain, sums).gather(2, best[..., None]).squeeze(-1).clamp(max=1.0).t().tolist()
-        log_probs = (scores - sums.log_z[:, None]).tolist()
-        span_probabilities = _SpanProbabilities(chain, sums, best) if self.scheme else None
-        labels = paths.cpu().numpy()
+        probabilities = marginals(chain, sums).gather(2, best[..., None]).squeeze(-1).clamp(max=1.0).t()
+        along = _sums_along(chain, sums, best) if self.scheme else ()
+        wanted = paths, probabilities, scores - sums.log_z[:, None], *along
+        states, probabilities, path_log_probs, *prefix_sums = read_back(*wanted)
+        check.finish()
+        span_probabilities = _SpanProbabilities(*(tensor.numpy() for tensor in prefix_sums)) if along else None
+        confidence, log_probs, labels = probabilities.tolist(), path_log_probs.tolist(), states.numpy()
         predictions = []
         for row, length in enumerate(encoded.lengths.tolist()):
             tags = self.target.decode(labels[row, 0, :length])
@@ -180,19 +185,26 @@ class LinearChainCRF(Head):
         return Prediction(tags, confidence, span_scores(tags, self.scheme, probability))
 
 
+def _sums_along(chain: Chain, sums: ForwardBackward, best: Tensor) -> tuple[Tensor, Tensor]:
+    """What `_SpanProbabilities` is made of: (B, T) twice.
+
+    log P(steps a to b) = alpha[a] + (path[b] - path[a]) + beta[b] - emissions[b] - log Z
+    """
+    assert sums.beta is not None
+    alpha, beta, emissions = (
+        scores.gather(2, best[..., None]).squeeze(-1) for scores in (sums.alpha, sums.beta, chain.emissions)
+    )
+    steps = chain.transitions[best[:-1], best[1:]] + emissions[1:]
+    path = torch.cat([torch.zeros_like(emissions[:1]), steps.masked_fill(~chain.mask[1:], 0.0).cumsum(0)])
+    return (alpha - path - sums.log_z).t(), (path + beta - emissions).t()
+
+
+@dataclass(frozen=True, slots=True)
 class _SpanProbabilities:
     """Prefix sums along the best paths, on the CPU, from which the probability of any span of one is read at once."""
 
-    def __init__(self, chain: Chain, sums: ForwardBackward, best: Tensor) -> None:
-        assert sums.beta is not None
-        alpha, beta, emissions = (
-            scores.gather(2, best[..., None]).squeeze(-1) for scores in (sums.alpha, sums.beta, chain.emissions)
-        )
-        steps = chain.transitions[best[:-1], best[1:]] + emissions[1:]
-        path = torch.cat([torch.zeros_like(emissions[:1]), steps.masked_fill(~chain.mask[1:], 0.0).cumsum(0)])
-        # log P(steps a to b) = alpha[a] + (path[b] - path[a]) + beta[b] - emissions[b] - log Z
-        self._first = (alpha - path - sums.log_z).t().cpu().numpy()
-        self._last = (path + beta - emissions).t().cpu().numpy()
+    _first: np.ndarray
+    _last: np.ndarray
 
     def probability(self, row: int, start: int, end: int) -> float:
         """That the sequence has the best path's states at the steps from `start` up to, not including, `end`."""

@@ -18,10 +18,11 @@ from seqkit.heads.distributions import Family, Gaussian, Numbers, family_of
 from seqkit.heads.option_types import Pool, RegressionLoss
 from seqkit.heads.pooling import Pooling
 from seqkit.heads.tagging import check_aligned
-from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
+from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, State
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.dropout import Dropout
 from seqkit.types import Field, Prediction
+from seqkit.uploads import read_back
 
 
 class Regress(Head):
@@ -175,8 +176,10 @@ class Regress(Head):
         return [self.target.decode(draw[-1] if self.every_step else draw) for draw in draws]
 
     def _predict(self, parameters: Tensor, encoded: Encoded, batch: Batch) -> list[Prediction]:
-        check_finite(parameters, batch, encoded.lengths if self.per_step else None)
+        check = FiniteCheck(parameters, batch, encoded.lengths if self.per_step else None)
         rows = self._rows(parameters, encoded, batch)
+        check.finish()
+        batch = replace(batch, extra=dict(zip(batch.extra, read_back(*batch.extra.values()), strict=True)))
         return [self._prediction(row, batch, number) for number, row in enumerate(rows)]
 
     def _rows(self, parameters: Tensor, encoded: Encoded, batch: Batch) -> list[Numbers]:
@@ -185,7 +188,7 @@ class Regress(Head):
             divisor = batch.extra["divisor"].repeat(1, self.target.horizon)
             parameters = self.family.scaled(parameters, divisor)
         lengths = encoded.lengths.tolist() if self.per_step else [None] * len(parameters)
-        single = [row[:length].cpu().numpy() for row, length in zip(parameters, lengths, strict=True)]
+        single = [row[:length].numpy() for row, length in zip(read_back(parameters)[0], lengths, strict=True)]
         return single if self.family is None else [row.astype(np.float64) for row in single]
 
     def _unscaled(self, numbers: Numbers, batch: Batch, number: int) -> Numbers:

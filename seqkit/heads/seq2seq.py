@@ -14,8 +14,8 @@ from seqkit.heads.attention import Memory
 from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState, coverage_overlap
 from seqkit.heads.option_types import DecoderOptions, LossOptions, SearchOptions
 from seqkit.heads.text_search import draw, search, split_rows, to_prediction
-from seqkit.interfaces import Batch, Encoded, Head, check_finite
-from seqkit.kernels import draw_uniform, upload
+from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, mask_of
+from seqkit.kernels import draw_uniform
 from seqkit.kernels.ragged import real_steps
 from seqkit.types import END, START, Field, Prediction
 
@@ -72,7 +72,7 @@ class Seq2Seq(Head):
             nats = self._scheduled_sampling_loss(encoded, y, lengths)
         else:
             nats = self._teacher_forcing_loss(encoded, y, lengths)
-        return nats, upload(lengths.sum(), y.device)
+        return nats, lengths.sum()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         """What the decoder reads at every step, and its state before the first symbol."""
@@ -117,8 +117,11 @@ class Seq2Seq(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One an example."""
-        check_finite(encoded.steps, batch, encoded.lengths)
-        results = search(self.decoder, encoded, self.search_options)
+        check = FiniteCheck(encoded.steps, batch, encoded.lengths)
+        try:
+            results = search(self.decoder, encoded, self.search_options)
+        finally:
+            check.finish()
         self.cut += sum(hypotheses[0].cut for hypotheses in results)
         return [to_prediction(self.target, hypotheses, self.search_options) for hypotheses in results]
 
@@ -195,6 +198,7 @@ class Seq2Seq(Head):
         share = self.true_share()
         assert isinstance(self.batches, Tensor)
         self.batches += 1
+        inside = mask_of(lengths, y.shape[1], y.device)
         source, state = self.decoder.begin(encoded)
         symbols = torch.full_like(y[:, :1], START)
         nats, coverage_loss = y.new_zeros((), dtype=torch.float32), y.new_zeros((), dtype=torch.float32)
@@ -202,7 +206,7 @@ class Seq2Seq(Head):
             coverage = state.coverage
             readout, state, weights = self.decoder.step(source, state, symbols)
             logits = self.decoder.logits(readout).squeeze(1)
-            true = torch.where(upload(lengths > t, y.device), y[:, t], -1)
+            true = torch.where(inside[:, t], y[:, t], -1)
             nats = nats + functional.cross_entropy(
                 logits, true, ignore_index=-1, label_smoothing=self.loss_options.label_smoothing, reduction="sum"
             )

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.fields import Tags
-from seqkit.interfaces import Batch, Encoded, Head, State, check_finite
+from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, State
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.dropout import Dropout
 from seqkit.spans import Scheme, spans_of
 from seqkit.types import JSON, Field, Prediction
+from seqkit.uploads import read_back
 
 
 class Tag(Head):
@@ -65,9 +66,10 @@ class Tag(Head):
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence."""
-        check_finite(encoded.steps, batch, encoded.lengths)
+        check = FiniteCheck(encoded.steps, batch, encoded.lengths)
         probabilities = self.logits(real_steps(encoded.steps, encoded.lengths)).softmax(dim=-1)
-        confidence, best = (tensor.cpu() for tensor in probabilities.max(dim=-1))
+        confidence, best = read_back(*probabilities.max(dim=-1))
+        check.finish()
         lengths = encoded.lengths.tolist()
         return [
             self._prediction(self.target.decode(np.asarray(ids)), row_confidence.tolist())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from seqkit import fault_injection
-from seqkit.data.evaluation import evaluation_batches, evaluation_indices
+from seqkit.data.evaluation import batches_ahead, evaluation_batches, evaluation_indices
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
 from seqkit.model import Model
@@ -20,6 +20,7 @@ from seqkit.runs.interrupts import Interrupts
 from seqkit.runtime import out_of_memory
 from seqkit.runtime.ranks import ALONE, Ranks
 from seqkit.types import Index, Prediction, ScoredExamples
+from seqkit.uploads import ReadBack
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def evaluate(
         if tell is not None:
             tell(f"evaluation: {message}")
 
-    for number, index, windows in _share(data, split, batch, ranks, stop):
+    for number, index, windows in _share(data, split, batch, ranks, stop, model.device):
         score = partial(_score_in_parts, model, data, windows, stop, predicts)
         loss, terms, predictions = out_of_memory.run_in_parts(score, data.name, budgets, warn)
         sums[number] = loss, terms
@@ -136,13 +137,13 @@ class DecodedInputs(Sequence[Any]):
 
 
 def _share(
-    data: TaskData, split: str, batch: int | None, ranks: Ranks, stop: Interrupts | None
+    data: TaskData, split: str, batch: int | None, ranks: Ranks, stop: Interrupts | None, device: torch.device
 ) -> Iterator[tuple[int, Index, list[Batch]]]:
     """(number, example numbers, batch or windows) of this process's batches: every batch goes to one process.
 
     After each round of batches, one a process, all of them learn of a signal that one has got.
     """
-    batches = evaluation_batches(data, split, batch, start=ranks.rank, stride=ranks.size)
+    batches = batches_ahead(evaluation_batches(data, split, batch, start=ranks.rank, stride=ranks.size), device)
     numbers = range(0, len(evaluation_indices(data, split, batch)), ranks.size)
     for first in numbers:
         if (index_and_windows := next(batches, None)) is not None:
@@ -202,7 +203,7 @@ def _score(
     Raises:
         OutOfMemory: a window did not fit.
     """
-    total, count = 0.0, 0
+    sums: list[ReadBack] = []
     by_row: list[list[Prediction]] = [[] for _ in range(windows[0].size)]
     state: State | None = None
     for number, window in enumerate(windows):
@@ -212,12 +213,15 @@ def _score(
                 state = tuple(tensor[: window.size] for tensor in state)
             loss, terms, encoded = model.loss(data.name, window, state)
             loss = fault_injection.at("eval", loss)
-            total, count = total + float(loss.double()), count + int(terms)
+            sums.append(ReadBack(loss.double(), terms))  # they come back together with the predictions
             if number + 1 < len(windows):
                 state = encoded.state
             if predicts:
                 for parts, prediction in zip(by_row, model.predict(data.name, window, encoded), strict=False):
                     parts.append(prediction)
+    total, count = 0.0, 0
+    for loss, terms in (window_sums.wait() for window_sums in sums):
+        total, count = total + float(loss), count + int(terms)
     if not predicts:
         return total, count, []
     head = model.head(data.name)

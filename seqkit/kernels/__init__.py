@@ -18,7 +18,7 @@ from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
-from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences, upload
+from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences
 from seqkit.kernels.second_derivative import differentiate_with_graph
 from seqkit.kernels.stack_steps import StackSteps, stack_steps
 from seqkit.kernels.unpadded import UnpaddedOutput, kind_of, run_unpadded, run_unpadded_weights, watch_backward
@@ -59,7 +59,6 @@ __all__ = [
     "stack_steps",
     "draw_uniform",
     "unpad",
-    "upload",
     "use",
     "watch_backward",
 ]

@@ -5,6 +5,8 @@ resumed run on the same machine chooses the same.
 
 - `padded`: torch's own call over the padded batch (oneDNN for an LSTM on a CPU, cuDNN on a GPU).
 - `native`: rows without padding, the recurrence in C++.
+- `triton`: the same algorithm as `native` for a GPU, in Triton, for an LSTM or a GRU of at most 64 units, or 128 in low
+  precision; only if it is asked for, because it has not run on a device yet.
 - `stepwise`: the same algorithm as `native` in plain PyTorch; slower, but needs no compiler.
 """
 
@@ -24,10 +26,13 @@ from seqkit.kernels.engine import Engine
 from seqkit.kernels.layout import Layout, lay_out
 from seqkit.kernels.native import native_layout, native_pass
 from seqkit.kernels.stepwise import stepwise_pass
+from seqkit.kernels.triton_engine import is_installed as triton_is_installed
+from seqkit.kernels.triton_engine import supports as triton_supports
+from seqkit.kernels.triton_engine import triton_layout_threads, triton_pass
 from seqkit.runtime.native_library import DEFAULT, VARIABLE, load_native, requested_by_environment
 
-Implementation: TypeAlias = Literal["padded", "native", "stepwise"]
-Request: TypeAlias = Literal["auto", "padded", "native", "stepwise"]
+Implementation: TypeAlias = Literal["padded", "native", "triton", "stepwise"]
+Request: TypeAlias = Literal["auto", "padded", "native", "triton", "stepwise"]
 
 _override: ContextVar[Request | None] = ContextVar("override", default=None)
 
@@ -42,12 +47,19 @@ class Dispatch:
     @property
     def engine(self) -> Engine | None:
         """Runs the recurrence over rows; None for the padded call."""
-        return {"padded": None, "native": native_pass, "stepwise": stepwise_pass}[self.name]
+        engines: dict[str, Engine] = {"native": native_pass, "triton": triton_pass, "stepwise": stepwise_pass}
+        return engines.get(self.name)
 
     @property
     def layout_function(self) -> Callable[..., Layout]:
         """Computes the layout of a batch."""
         return native_layout if self.name == "native" else lay_out
+
+    def group_count(self, batch: int, directions: int) -> int:
+        """How many groups to lay a batch out for: threads of a CPU, or what a GPU's kernels take at once."""
+        if self.name == "triton":
+            return triton_layout_threads(batch)
+        return max(1, torch.get_num_threads() // directions)
 
 
 @contextmanager
@@ -82,9 +94,9 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed
     Raises:
         UsageError: the native one is requested by name, and this machine has none.
     """
-    if device.type != "cpu":
-        return Dispatch("padded", f"torch's own layers on {device.type}")
     request = requested()
+    if device.type != "cpu":
+        return _choose_on_gpu(request, cell, device, dtype)
     if request == "padded":
         return Dispatch("padded", "torch's own layers" if request == DEFAULT else "torch's own layers, as asked for")
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
@@ -93,6 +105,8 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed
         return Dispatch("padded", f"torch's own layers: weights of {dtype}")
     if request == "auto" and cell.mode == "LSTM" and torch.is_autocast_enabled("cpu") and not packed:
         return Dispatch("padded", "torch's own layers: oneDNN has an LSTM in the low precision that is asked for")
+    if request == "triton":
+        raise UsageError(f"{VARIABLE}=triton: needs a GPU, and this is the CPU; use auto")
     if request == "stepwise":
         return Dispatch("stepwise", "rows without padding, in PyTorch, as asked for")
     native = load_native()
@@ -106,6 +120,25 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed
 def has_native() -> bool:
     """Whether this machine has the C++ implementation."""
     return load_native().library is not None
+
+
+def _choose_on_gpu(request: Request, cell: nn.RNNBase, device: torch.device, dtype: torch.dtype) -> Dispatch:
+    """The implementation on a device that is not a CPU.
+
+    Raises:
+        UsageError: Triton is requested by name, and is not installed.
+    """
+    if request != "triton":
+        return Dispatch("padded", f"torch's own layers on {device.type}")
+    if not triton_is_installed():
+        raise UsageError(f"{VARIABLE}=triton: Triton is not installed; it comes with torch's CUDA build; use auto")
+    kind = {"LSTM": "lstm", "GRU": "gru"}.get(cell.mode, cell.mode)
+    low = torch.is_autocast_enabled(device.type)
+    if dtype is not torch.float32 or not triton_supports(kind, cell.hidden_size, low=low):
+        return Dispatch("padded", f"torch's own layers on {device.type}: no kernel in Triton for this layer")
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return Dispatch("padded", "torch's own layers: a traced model may use only torch operations")
+    return Dispatch("triton", "rows without padding, in Triton, as asked for")
 
 
 def runs_native(device: torch.device) -> bool:

@@ -24,8 +24,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqkit.kernels.dispatch import runs_native
-from seqkit.kernels.ragged import real_rows, upload
+from seqkit.kernels.ragged import real_rows
 from seqkit.runtime.native_library import load_native
+from seqkit.uploads import upload
 
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _FIRST: Final = 0xBF58476D1CE4E5B9

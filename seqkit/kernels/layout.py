@@ -7,12 +7,14 @@ the recurrence is one contiguous block of rows without padding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from seqkit.uploads import upload
 
 SEQUENCES_PER_GROUP = 8
 """Smaller groups do not pay: a thread would read all weights for only a few rows."""
@@ -77,6 +79,29 @@ class Layout:
             groups.append(Group(first_row, first_sequence, tuple(counts[offset : offset + steps])))
             offset += steps
         return tuple(groups)
+
+    def to(self, device: torch.device) -> Layout:
+        """The same with its indices on `device`; the tables of groups stay on the CPU."""
+        if device.type == "cpu":
+            return self
+        names = ("order", "position", "first_row", "last_row", "flat_index", "is_empty")
+        moved: dict[str, Any] = {
+            name: upload(tensor, device) for name in names if (tensor := getattr(self, name)) is not None
+        }
+        return replace(self, **moved)
+
+    def launch_tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """On `device`: `group_table` with a fifth column, where a group's counts begin in `active`; and `active`."""
+        tables = self._tables.get(device)
+        if tables is None:
+            steps = self.group_table[:, 3:]
+            table = torch.cat([self.group_table, steps.cumsum(0) - steps], dim=1)
+            tables = self._tables[device] = upload(table, device), upload(self.active, device)
+        return tables
+
+    @cached_property
+    def _tables(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
 
     @cached_property
     def sequence_of_row(self) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqkit.interfaces import mask_of
 from seqkit.kernels.exported import is_exporting, run_layer
 from seqkit.kernels.ragged import all_full, gather_last, reverse_sequences
 
@@ -45,7 +46,8 @@ def run_padded(
         return _run_exported(cell, x, lengths, initial, reverse=reverse)
     if reverse:
         x = reverse_sequences(x, lengths)
-    stacked = tuple(tensor.to(x.dtype)[None] for tensor in initial)
+    # cuDNN refuses a state that is a slice of another or an expansion.
+    stacked = tuple(tensor.to(x.dtype)[None].contiguous() for tensor in initial)
     steps, final = cell(x, stacked if isinstance(cell, nn.LSTM) else stacked[0])
 
     def final_state() -> CellState:
@@ -78,7 +80,7 @@ def final_memory(cell: nn.LSTM, x: Tensor, steps: Tensor, lengths: Tensor, initi
         gates = functional.linear(x.to(dtype), w, w_bias) + functional.linear(h_prev, r, r_bias)
         i, f, g, _ = gates.chunk(4, dim=-1)
         i, f, g = i.sigmoid(), f.sigmoid(), g.tanh()
-        is_active = (torch.arange(x.shape[0])[:, None] < lengths).to(x.device)[..., None]
+        is_active = mask_of(lengths, x.shape[0], x.device).t()[..., None]
         for t in range(x.shape[0]):
             c = torch.where(is_active[t], f[t] * c + i[t] * g[t], c)
     return c

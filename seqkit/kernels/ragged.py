@@ -11,12 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def upload(index: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor copied to `device` without making the CPU wait."""
-    if device.type == "cuda":
-        return index.pin_memory().to(device, non_blocking=True)
-    return index.to(device)
+from seqkit.uploads import from_lengths
 
 
 def all_full(lengths: Tensor, padded_length: int) -> bool:
@@ -25,16 +20,24 @@ def all_full(lengths: Tensor, padded_length: int) -> bool:
 
 
 def real_rows(lengths: Tensor, padded_length: int) -> Tensor:
-    """(B,) -> (N,) int64 on the CPU: the indices of the real steps in a flattened (B, T) block, in that order."""
+    """(B,) -> (N,) int64 on the CPU: the indices of the real steps in a flattened (B, T) block, in that order.
+
+    A rule of `seqkit.uploads`.
+    """
     is_real = torch.arange(padded_length)[None, :] < lengths[:, None]
     return is_real.flatten().nonzero().squeeze(1)
 
 
 def gather_last(steps: Tensor, lengths: Tensor) -> Tensor:
     """(T, B, H), (B,) -> (B, H): each sequence at its own last step."""
-    batch = steps.shape[1]
-    index = upload((lengths - 1) * batch + torch.arange(batch), steps.device)
+    index = from_lengths(last_rows, lengths, steps.shape[0], steps.device)
     return steps.flatten(0, 1).index_select(0, index)
+
+
+def last_rows(lengths: Tensor, padded_length: int) -> Tensor:
+    """(B,) -> (B,) where the last steps are in a flattened (T, B) block; a rule of `seqkit.uploads`."""
+    batch = lengths.shape[0]
+    return (lengths - 1) * batch + torch.arange(batch)
 
 
 class _Permute(torch.autograd.Function):
@@ -59,15 +62,20 @@ def _permute(rows: Tensor, index: Tensor) -> Tensor:
 
 def reverse_sequences(steps: Tensor, lengths: Tensor) -> Tensor:
     """(T, B, H), (B,) -> (T, B, H): each sequence reversed within its own length; padding stays where it is."""
-    time, batch = steps.shape[:2]
-    t = torch.arange(time)[:, None]
-    source_time = torch.where(t < lengths, lengths - 1 - t, t)
-    index = upload((source_time * batch + torch.arange(batch)).flatten(), steps.device)
+    index = from_lengths(reversed_rows, lengths, steps.shape[0], steps.device)
     return _permute(steps.flatten(0, 1), index).view(steps.shape)
+
+
+def reversed_rows(lengths: Tensor, padded_length: int) -> Tensor:
+    """(B,) -> (T B,) which row of a flattened (T, B) block comes to each place; a rule of `seqkit.uploads`."""
+    t, batch = torch.arange(padded_length)[:, None], lengths.shape[0]
+    source_time = torch.where(t < lengths, lengths - 1 - t, t)
+    return (source_time * batch + torch.arange(batch)).flatten()
 
 
 def real_steps(steps: Tensor, lengths: Tensor) -> Tensor:
     """(B, T, ...) -> (N, ...): the real steps of all sequences, one sequence after the other."""
     flat = steps.flatten(0, 1)
-    rows = real_rows(lengths, steps.shape[1])
-    return flat if len(rows) == len(flat) else flat.index_select(0, upload(rows, steps.device))
+    if all_full(lengths, steps.shape[1]):
+        return flat
+    return flat.index_select(0, from_lengths(real_rows, lengths, steps.shape[1], steps.device))

@@ -143,17 +143,17 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, engine: Engine, layout: Layout, kind: CellKind, threads: int, x: Tensor, *inputs: Tensor | None
     ) -> tuple[Tensor, ...]:
-        product_dtype = _autocast_dtype()
+        product_dtype = _autocast_dtype(x.device.type)
         directions = _by_direction(inputs)
         hidden = directions[0].r.shape[1]
         h = directions[0].r.new_empty(layout.num_rows, len(directions) * hidden)
         memory = torch.empty_like(h) if kind in ("lstm", "gru") else None
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(x.device.type, enabled=False):
             rows = x.to(product_dtype or h.dtype)
             gates = [
                 _product(rows, direction.w.t(), product_dtype, direction.input_bias(kind)) for direction in directions
             ]
-            passes = _passes(kind, directions, gates, memory, h, layout)
+            passes = _passes(kind, directions, gates, memory, h, layout, product_dtype)
             engine(passes, layout, threads=threads, backward=False)
         ctx.save_for_backward(x, h, memory, *gates, *inputs)
         ctx.settings = engine, layout, kind, threads, product_dtype
@@ -184,7 +184,7 @@ class _Layer(torch.autograd.Function):
                 h_prev=h.new_empty(layout.num_rows, hidden),
                 grad_state=_initial_grad_state(kind, layout, run, grads[1 + d] if kind == "lstm" else None),
             )
-            for d, run in enumerate(_passes(kind, directions, gates, memory, h, layout))
+            for d, run in enumerate(_passes(kind, directions, gates, memory, h, layout, product_dtype))
         ]
         engine(passes, layout, threads=threads, backward=True)
         if ctx.watcher is not None:
@@ -206,7 +206,7 @@ def _differentiable_layer(
 ) -> tuple[Tensor, ...]:
     """What `_Layer` returns, in operations that torch can differentiate any number of times."""
     directions, outputs, memories = _by_direction(inputs), [], []
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         for d, direction in enumerate(directions):
             rows = x.to(product_dtype or direction.r.dtype)
             gates = _product(rows, direction.w.t(), product_dtype, direction.input_bias(kind))
@@ -269,7 +269,10 @@ def _passes(
     memory: Tensor | None,
     h: Tensor,
     layout: Layout,
+    product_dtype: torch.dtype | None,
 ) -> list[DirectionPass]:
+    # On a GPU the recurrent products are in low precision too, as cuDNN's are.
+    recurrent_dtype = product_dtype if product_dtype is not None and h.device.type == "cuda" else h.dtype
     hidden = directions[0].r.shape[1]
     passes = []
     for d, (direction, direction_gates) in enumerate(zip(directions, gates, strict=True)):
@@ -279,7 +282,7 @@ def _passes(
             DirectionPass(
                 kind=kind,
                 reverse=d == 1,
-                weights=direction.r.contiguous(),
+                weights=direction.r.to(recurrent_dtype).contiguous(),
                 bias=direction.r_bias[2 * hidden :] if kind == "gru" else None,
                 gates=direction_gates,
                 memory=None if memory is None else memory[:, columns],
@@ -374,9 +377,9 @@ def _recurrent_gradient(run: DirectionPass) -> Tensor:
     return run.grad_gates[:, run.weights.shape[1] :] if run.kind == "gru" else run.grad_gates
 
 
-def _autocast_dtype() -> torch.dtype | None:
+def _autocast_dtype(device: str) -> torch.dtype | None:
     """The type that autocast wants products to be computed in; None if it is off."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def _product(a: Tensor, b: Tensor, dtype: torch.dtype | None, bias: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seqkit.errors import UsageError
 from seqkit.interfaces import State
-from seqkit.kernels.ragged import upload
+from seqkit.uploads import upload
 
 
 class Patches(nn.Module):

@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.interfaces import mask_of
-from seqkit.kernels import RowOrder, draw_uniform, real_rows, run_padded, upload
+from seqkit.kernels import RowOrder, draw_uniform, real_rows, run_padded
 from seqkit.layers.initialisers import initialise_cell
 from seqkit.layers.pretrained_vectors import WordKey, read_vectors
+from seqkit.uploads import from_lengths
 
 
 class WordLayer(nn.Module):
@@ -119,7 +120,7 @@ class WordLayer(nn.Module):
             return steps.view(*x.shape[:2], self.dim).masked_fill(outside, 0.0), lengths
         batch, time = x.shape[:2]
         index = real_rows(lengths, time)
-        real = upload(index, x.device)
+        real = from_lengths(real_rows, lengths, time, x.device)
         rows = x.flatten(0, 1).index_select(0, real).long()
         steps = self.steps(rows, self.character_vectors, RowOrder(time, index))
         out = steps.new_zeros(batch * time, self.dim).index_copy(0, real, steps)

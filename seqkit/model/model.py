@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from seqkit.errors import DataError, Problem
-from seqkit.interfaces import Batch, Encoded, Encoder, Head, State, check_finite
+from seqkit.interfaces import Batch, Encoded, Encoder, FiniteCheck, Head, State
 from seqkit.recipe import Recipe
 from seqkit.registry import registry
 from seqkit.types import Field, Prediction, Task
@@ -92,9 +92,12 @@ class Model(nn.Module):
         An input layer may have `views(x, lengths)`, a list of tensors like x: the same inputs written in another way
         (DNA from its other strand). Then the prediction is the head's average over them and the batch itself.
         """
-        check_finite(encoded.steps, batch, encoded.lengths)
+        check = FiniteCheck(encoded.steps, batch, encoded.lengths)
         head = self.head(task)
-        predictions = [head.predict(encoded, batch)]
+        try:
+            predictions = [head.predict(encoded, batch)]
+        finally:
+            check.finish()  # where scores are not finite, that is the error, whatever else went wrong
         views = getattr(self.layers[task], "views", None)
         for x in views(batch.x, batch.lengths) if views is not None else ():
             view = dataclasses.replace(batch, x=x)

@@ -21,8 +21,10 @@ class LossSums:
 
     def add(self, task: str, loss: Tensor, count: Tensor, is_finite: Tensor) -> None:
         """Add a step's sum () and count (). A step that is not finite is reported on its own and is left out here."""
-        both = torch.stack([loss.double(), count.to(loss.device).double()])
-        self.tensors[task] += torch.where(is_finite, both, 0.0)
+        # A count on the CPU is a number to a GPU: it goes with the operation, and nothing waits for a copy.
+        sums = self.tensors[task]
+        sums[0] += torch.where(is_finite, loss.double(), 0.0)
+        sums[1] += torch.where(is_finite, count.double(), 0.0)
 
     def take_means(self) -> dict[str, float]:
         """`{"task/train/loss": mean}` of each task that had any steps; the sums start again from zero."""

@@ -21,7 +21,7 @@ from seqkit.interfaces import Batch, Encoded, Encoder, Head
 from seqkit.model import Model
 from seqkit.types import Prediction
 from seqkit.verification.batch_variants import INVARIANCES
-from seqkit.verification.outputs import TOLERANCE, ContractResult, ExampleOutput, compare, compute_outputs
+from seqkit.verification.outputs import TOLERANCE, ContractResult, ExampleOutput, compare, compute_outputs, to_model
 from seqkit.verification.reference_loss import reference_loss
 
 
@@ -133,6 +133,7 @@ def _check_loss_is_a_sum(model: Model, task: str, batch: Batch) -> ContractResul
     contract = "the loss of a batch is the sum over its examples"
     if batch.y is None:
         return ContractResult.not_applicable(contract, task)
+    batch = to_model(batch, model)
     with torch.no_grad():
         loss, count, _ = model.loss(task, batch)
         singles = [model.loss(task, batch.take([row]).trimmed()) for row in range(batch.size)]
@@ -184,6 +185,7 @@ def _check_shortest_input(model: Model, task: str, batch: Batch) -> ContractResu
 @torch.no_grad()
 def _fewest_steps(model: Model, task: str, batch: Batch) -> int | None:
     """The fewest input steps from which the input layer makes an encoded step; None if no number of them does."""
+    batch = to_model(batch, model)
     for steps in range(1, int(batch.lengths[0]) + 1):
         try:
             _, lengths = model.layers[task](batch.x[:1, :steps], torch.tensor([steps]))
@@ -205,10 +207,10 @@ def _check_gradient_of_padding(model: Model, task: str, batch: Batch) -> Contrac
 
     hook = model.layers[task].register_forward_hook(cut_graph)
     try:
-        loss, _, encoded = model.loss(task, batch)
+        loss, _, encoded = model.loss(task, to_model(batch, model))
     finally:
         hook.remove()
-    (gradient,) = torch.autograd.grad(loss, leaves[0])
+    gradient = torch.autograd.grad(loss, leaves[0])[0].cpu()
     is_padding = torch.arange(gradient.shape[1])[None] >= encoded.lengths[:, None]
     largest = float(gradient[is_padding].abs().max()) if bool(is_padding.any()) else 0.0
     moved = largest / max(1e-9, float(gradient.abs().max()))
@@ -219,6 +221,7 @@ def _check_gradient_of_padding(model: Model, task: str, batch: Batch) -> Contrac
 
 def _check_causal_encoder(model: Model, task: str, batch: Batch, *, where: str) -> Iterator[ContractResult]:
     """A causal encoder does not see the future, and continues from a state as if there had been no break."""
+    batch = to_model(batch, model)
     with torch.no_grad():
         steps, lengths = model.layers[task](batch.x, batch.lengths)
         yield _check_future(model.encoder, steps, lengths, where)

@@ -75,9 +75,15 @@ class ExampleOutput:
         return all(bool(stage.isfinite().all()) for stage in self.stages)
 
 
+def to_model(batch: Batch, model: Model) -> Batch:
+    """The batch on the model's device; a model without parameters is on the CPU."""
+    return batch.to(next((parameter.device for parameter in model.parameters()), batch.x.device))
+
+
 @torch.no_grad()
 def compute_outputs(model: Model, task: str, batch: Batch) -> list[ExampleOutput]:
-    """The output for each example of the batch, without padding."""
+    """The output for each example of the batch, without padding, on the CPU."""
+    batch = to_model(batch, model)
     steps, lengths = model.layers[task](batch.x, batch.lengths)
     encoded: Encoded = model.encoder(steps, lengths)
     predictions = model.head(task).predict(encoded, batch)
@@ -85,7 +91,7 @@ def compute_outputs(model: Model, task: str, batch: Batch) -> list[ExampleOutput
     for row in range(batch.size):
         length = int(lengths[row])
         stages = (steps[row, :length], encoded.steps[row, :length], encoded.last[row], _numbers(predictions[row]))
-        outputs.append(ExampleOutput(tuple(stage.detach().double().flatten() for stage in stages)))
+        outputs.append(ExampleOutput(tuple(stage.detach().cpu().double().flatten() for stage in stages)))
     return outputs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from seqkit.model import Model, build_model, load_model, save_model
 from seqkit.recipe import Recipe
 from seqkit.recipe.options import options_of
 from seqkit.registry import registry
+from seqkit.runtime.determinism import deterministic
 from seqkit.types import Example, Field, Task
 from seqkit.verification.contracts import prove_encoder, prove_reloaded, prove_task, worst_per_contract
 from seqkit.verification.outputs import ContractResult
@@ -35,27 +37,32 @@ PIECE_STEPS = 60
 """Steps of an example, if a task's examples are running text."""
 
 
-def prove(recipe_or_model: str | Path, sets: Sequence[str] = ()) -> Iterator[ContractResult]:
-    """All results for a recipe or a model.
+def prove(
+    recipe_or_model: str | Path, sets: Sequence[str] = (), *, device: torch.device | str = "cpu"
+) -> Iterator[ContractResult]:
+    """All results for a recipe or a model. Everything is computed in single precision.
 
     Args:
         recipe_or_model: a recipe's file or name, of which the weights are new; or the folder of a trained model.
         sets: overrides of the recipe.
+        device: what the models compute on.
     """
-    if isinstance(recipe_or_model, Path):
-        model, recipe, tasks = load_model(recipe_or_model)
-        data = {name: sample_task(name, task, fitted) for name, (task, *fitted) in tasks.items()}
-        yield from _prove_tasks(model, data)
-    else:
-        recipe = recipes.load(recipe_or_model, sets)
-        yield from prove_recipe(recipe)
-    yield from _prove_encoder_options(recipe)
+    is_cpu = torch.device(device).type == "cpu"
+    with contextlib.nullcontext() if is_cpu else deterministic(torch.device(device)):
+        if isinstance(recipe_or_model, Path):
+            model, recipe, tasks = load_model(recipe_or_model, device)
+            data = {name: sample_task(name, task, fitted) for name, (task, *fitted) in tasks.items()}
+            yield from _prove_tasks(model, data)
+        else:
+            recipe = recipes.load(recipe_or_model, sets)
+            yield from prove_recipe(recipe, device=device)
+        yield from _prove_encoder_options(recipe, device)
 
 
-def prove_recipe(recipe: Recipe) -> Iterator[ContractResult]:
+def prove_recipe(recipe: Recipe, *, device: torch.device | str = "cpu") -> Iterator[ContractResult]:
     """All results for the tasks of a recipe, with new weights."""
     data = {name: sample_task(name, recipes.build_task(entry)) for name, entry in recipe.tasks.items()}
-    model = _build(recipe, data)
+    model = _build(recipe, data).to(device)
     yield from _prove_tasks(model, data)
     yield from _prove_reloaded(model, recipe, data)
 
@@ -80,7 +87,7 @@ def _prove_reloaded(model: Model, recipe: Recipe, data: Mapping[str, TaskData]) 
     with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
         fields = {name: (task.input, task.target) for name, task in data.items()}
         save_model(model, Path(folder), recipe.resolved(), fields)
-        reloaded, _, tasks = load_model(Path(folder))
+        reloaded, _, tasks = load_model(Path(folder), model.device)
     for name, task in data.items():
         examples = list(itertools.islice(task.task.read("train"), ROWS))
         _, reloaded_input, _ = tasks[name]
@@ -167,7 +174,7 @@ def choose_batch(data: TaskData) -> Batch:
     return data.batch("train", chosen[np.argsort(-lengths[chosen], kind="stable")])
 
 
-def _prove_encoder_options(recipe: Recipe) -> Iterator[ContractResult]:
+def _prove_encoder_options(recipe: Recipe, device: torch.device | str) -> Iterator[ContractResult]:
     """The recipe's encoder with other options: each boolean and each named choice, and one and two layers."""
     factory = registry.load("encoders", recipe.encoder.use)
     options = dict(recipe.encoder.options)
@@ -184,7 +191,7 @@ def _prove_encoder_options(recipe: Recipe) -> Iterator[ContractResult]:
         checked.add(key)
         torch.manual_seed(recipe.seed)
         varied = ", ".join(f"{name}={combination[name]}" for name in values)
-        encoder = factory(5, **combination)
+        encoder = factory(5, **combination).to(device)
         yield from worst_per_contract(prove_encoder(encoder, 5, f"{recipe.encoder.use}({varied})"))
 
 

@@ -32,6 +32,7 @@ from seqkit.interfaces import Batch
 from seqkit.model import Model
 from seqkit.spans import fault
 from seqkit.types import END, START, UNKNOWN, Prediction
+from seqkit.verification.outputs import to_model
 
 MAX_SEQUENCES = 1200
 """Sequences of tags or symbols that are tried at most."""
@@ -89,6 +90,8 @@ def reference_loss(model: Model, task: str, batch: Batch) -> ReferenceLoss | Non
     target = getattr(head, "target", None)
     if batch.y is None or target is None:
         return None
+    on_cpu, batch = batch, to_model(batch, model)
+    assert batch.y is not None
     if isinstance(target, Tags):
         return _sum_over_tags(model, task, batch, target)
     encoded = model.encode(task, batch)
@@ -114,7 +117,7 @@ def reference_loss(model: Model, task: str, batch: Batch) -> ReferenceLoss | Non
     if isinstance(target, Values | StepValues | NextValues):
         if head.values_loss is None:
             return rise_along_gradient(model, task, batch)
-        return _declared_error(head.values_loss, target, batch, predictions, loss)
+        return _declared_error(head.values_loss, target, on_cpu, predictions, loss)
     return None
 
 
@@ -153,7 +156,7 @@ def _decoder_nats(model: Model, task: str, single: Batch) -> float:
     source, state = decoder.begin(model.encode(task, single))
     previous, total = START, 0.0
     for symbol in single.y[0].tolist():
-        readout, state, _ = decoder.step(source, state, torch.tensor([[previous]]))
+        readout, state, _ = decoder.step(source, state, torch.tensor([[previous]], device=single.x.device))
         total -= float(decoder.logits(readout).double().log_softmax(dim=-1)[0, 0, symbol])
         previous = symbol
     return total
@@ -168,7 +171,7 @@ def _sum_over_texts(model: Model, task: str, batch: Batch, target: Any) -> Refer
     total = 0.0
     texts = [(), *((symbol,) for symbol in symbols), *itertools.product(symbols, repeat=2)]
     for text in texts:
-        y = torch.tensor([[*text, END]])
+        y = torch.tensor([[*text, END]], device=single.x.device)
         try:
             loss, _, _ = model.loss(task, replace(single, y=y, y_lengths=torch.tensor([y.shape[1]])))
         except DataError:
@@ -200,7 +203,8 @@ def _sum_over_tags(model: Model, task: str, batch: Batch, target: Any) -> Refere
     scheme = getattr(target, "learned", None)
     total, legal_total = 0.0, 0.0
     for tagging in taggings:
-        loss, _, _ = model.loss(task, Batch(single.x[:, :steps], lengths, tagging[None], lengths, ids=single.ids))
+        y = tagging[None].to(single.x.device)
+        loss, _, _ = model.loss(task, Batch(single.x[:, :steps], lengths, y, lengths, ids=single.ids))
         probability = math.exp(-float(loss))
         total += probability
         if scheme is None or fault([target.labels[label] for label in tagging.tolist()], scheme) is None:

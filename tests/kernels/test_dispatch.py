@@ -65,5 +65,5 @@ def test_an_lstm_in_low_precision_is_left_to_onednn() -> None:
 
 def test_an_unknown_implementation_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(native_library.VARIABLE, "fast")
-    with pytest.raises(UsageError, match="SEQKIT_KERNELS is 'fast'; it can be auto, padded, native, stepwise"):
+    with pytest.raises(UsageError, match="SEQKIT_KERNELS is 'fast'; it can be auto, padded, native, triton, stepwise"):
         kernels.choose(nn.LSTM(2, 3), CPU, torch.float32)

@@ -1,0 +1,156 @@
+"""A recipe's whole way on the emulated GPU: some steps, evaluation, save, resume, predictions. Writes facts.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests.gpu.emulation.device import emulated_gpu
+from tests.gpu.emulation.tensors import records
+
+EVALUATED = 24
+"""Examples of a split that are evaluated."""
+
+
+@contextmanager
+def watched() -> Iterator[dict[str, int]]:
+    """Tell the records what a run is doing."""
+    from seqkit.data import epoch
+    from seqkit.inference import evaluate
+    from seqkit.runs.progress import Progress
+    from seqkit.training import loop
+
+    batches_from, update = epoch.EpochPlan.batches_from, Progress.update
+    score, recover = evaluate._score, loop.recover
+    counts = {"evaluated": 0}
+
+    def turns(self: Any, *args: Any) -> Iterator[Any]:
+        inner = batches_from(self, *args)
+        while True:
+            records.begin_step()
+            try:
+                turn = next(inner)
+            except StopIteration:
+                records.phase = "between steps"
+                return
+            yield turn
+
+    def updated(self: Any, *args: Any, **kwargs: Any) -> None:
+        records.end_step()
+        update(self, *args, **kwargs)
+
+    def scored(*args: Any, **kwargs: Any) -> Any:
+        before, records.phase = records.phase, "evaluation"
+        counts["evaluated"] += 1
+        try:
+            return score(*args, **kwargs)
+        finally:
+            records.phase = before
+
+    def recovered(*args: Any) -> Any:
+        records.end_step()  # at a pause, and after what was not finite, the device is waited for
+        return recover(*args)
+
+    with (
+        mock.patch.object(epoch.EpochPlan, "batches_from", turns),
+        mock.patch.object(Progress, "update", updated),
+        mock.patch.object(evaluate, "_score", scored),
+        mock.patch.object(loop, "recover", recovered),
+    ):
+        yield counts
+
+
+def main(recipe_name: str, folder: Path, steps: int, sets: list[str]) -> dict[str, Any]:
+    from seqkit import recipe
+    from seqkit.experiments import run_recipe
+    from seqkit.runs import checkpoint
+    from seqkit.runs.progress import Progress
+    from seqkit.runs.run_folder import Run
+
+    half = max(1, steps // 2)
+    every = [f"train.steps={steps}", f"train.evaluate_every={steps}", f"train.save_every={half}"]
+    checked = recipe.load(recipe_name, [*every, f"train.log_every={steps}", "device=cuda", *sets])
+    out, prepare_data = folder / "run", run_recipe.prepare_data
+
+    def prepare_some(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {name: with_few_examples(data) for name, data in prepare_data(*args, **kwargs).items()}
+
+    with emulated_gpu(), watched() as counts, mock.patch.object(run_recipe, "prepare_data", prepare_some):
+        run = Run.create("emulated", text=checked.text, resolved=checked.resolved(), out=out)
+        result = run_recipe.run_recipe(checked, run, Progress(quiet=True))
+        whole = weights(out)
+        # The run goes on from its middle, as if it had been killed before the last checkpoint was written.
+        for path in (out / "checkpoints").iterdir():
+            if path.is_dir() and checkpoint.step_of(path) > half:
+                shutil.rmtree(path)
+        again = run_recipe.run_recipe(checked, Run.open(out), Progress(quiet=True), resume=True)
+        facts = {"batches": counts["evaluated"], "scores": result.scores}
+        facts["resumed alike"] = again.scores == result.scores and weights(out) == whole
+        records.phase = "predictions"
+        facts["predictions"] = predict(checked, out)
+    return facts
+
+
+def with_few_examples(data: Any) -> Any:
+    """The task with some examples of each split that is evaluated: whole ones would only take time."""
+    splits = {name: split if name == "train" else first_rows(split, EVALUATED) for name, split in data.splits.items()}
+    return dataclasses.replace(data, splits=splits)
+
+
+def first_rows(split: Any, count: int) -> Any:
+    def cut(column: Any) -> Any:
+        if column is None or column.offsets is None:
+            return column if column is None else type(column)(column.data[:count])
+        offsets = column.offsets[: count + 1]
+        return type(column)(column.data[: int(offsets[-1])], offsets)
+
+    count = min(count, len(split.x))
+    return dataclasses.replace(
+        split, x=cut(split.x), y=cut(split.y), ids=split.ids[:count], origin=split.origin[:count]
+    )
+
+
+def weights(out: Path) -> str:
+    """The hash of the model's weights."""
+    return hashlib.sha256((out / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def predict(checked: Any, out: Path) -> dict[str, int]:
+    """How many predictions were made for some inputs of each task, and texts where it can write."""
+    from seqkit import load
+    from seqkit.recipe import build_task
+
+    model, made = load(out, device="cuda"), {}
+    for name in model.tasks:
+        examples = itertools.islice(build_task(checked.tasks[name]).read("train"), 3)
+        made[name] = len(list(model.predict([shortened(example.input) for example in examples], task=name)))
+        head = model.module.head(name)
+        if head.generates or head.writes:
+            made[f"{name}, written"] = len(model.generate("a" if head.generates else "1", length=5, task=name))
+    return made
+
+
+def shortened(value: Any) -> Any:
+    """A running text may be a whole book."""
+    return value[:200] if isinstance(value, str) else value
+
+
+if __name__ == "__main__":
+    name, folder, steps, *sets = sys.argv[1:]
+    facts: dict[str, Any] = {}
+    try:
+        facts = main(name, Path(folder), int(steps), sets)
+    except BaseException:
+        facts["error"] = traceback.format_exc()
+    (Path(folder) / "facts.json").write_text(json.dumps(facts | records.facts()))
+    sys.exit(bool(facts.get("error")))

@@ -1,0 +1,68 @@
+"""Torch's recurrent calls on the emulated GPU, with what cuDNN asks of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from tests.gpu.emulation.tensors import DeviceTensor, held, on_device, records
+
+CALLS: Final = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+class _Layer(torch.autograd.Function):
+    """One call. It is computed on the CPU in single precision, and keeps the graph of that for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Callable[..., Any], num_states: int, *inputs: Tensor) -> tuple[Tensor, ...]:
+        leaves = [held(tensor).detach().requires_grad_() for tensor in inputs]
+        with torch.enable_grad():
+            x, *rest = [leaf.float() for leaf in leaves]
+            states, weights = rest[:num_states], rest[num_states:]
+            has_biases = len(weights) > 2
+            hx = tuple(states) if num_states == 2 else states[0]
+            outputs = call(x, hx, weights, has_biases, 1, 0.0, False, False, False)
+            outputs = [output.to(leaves[0].dtype) for output in outputs]
+        ctx.leaves, ctx.outputs = leaves, outputs
+        return tuple(on_device(output.detach().clone()) for output in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        pairs = [(output, held(grad)) for output, grad in zip(ctx.outputs, grads, strict=True) if grad is not None]
+        with torch.enable_grad():
+            outputs, output_grads = zip(*pairs, strict=True)
+            results = torch.autograd.grad(outputs, ctx.leaves, output_grads, allow_unused=True)
+        return None, None, *(None if result is None else on_device(result) for result in results)
+
+
+def checked(call: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The call of `torch._VF` with this name; tensors of the CPU go to torch's own."""
+
+    def run(x: Tensor, hx: Any, weights: Any, has_biases: bool, layers: int, *rest: Any) -> Any:
+        states = list(hx) if isinstance(hx, (tuple, list)) else [hx]
+        tensors = [x, *states, *weights]
+        if not any(isinstance(tensor, DeviceTensor) for tensor in tensors):
+            return call(x, hx, weights, has_biases, layers, *rest)
+        if not all(isinstance(tensor, DeviceTensor) for tensor in tensors):
+            records.note("two devices", name)
+            raise RuntimeError(f"{name}: input, state and weights are not on the same device")
+        if layers != 1 or rest[2] or rest[3]:
+            raise NotImplementedError("the emulation has one layer, one direction, time first")
+        if torch.is_autocast_enabled("cuda"):
+            low = torch.get_autocast_dtype("cuda")
+            with torch.autocast("cuda", enabled=False):
+                x, states, weights = x.to(low), [s.to(low) for s in states], [w.to(low) for w in weights]
+        if len({tensor.dtype for tensor in (x, *states, *weights)}) > 1:
+            raise RuntimeError(f"{name}: input, state and weights are of several types")
+        for state_name, state in zip(("hx", "cx"), states, strict=False):
+            if not state.is_contiguous():
+                records.note("not contiguous", f"{name}: {state_name}")
+                raise RuntimeError(f"rnn: {state_name} is not contiguous")
+        records.count("_cudnn_rnn", is_view=False)
+        with torch.autocast("cuda", enabled=False):
+            return _Layer.apply(call, len(states), x, *states, *weights)
+
+    return run

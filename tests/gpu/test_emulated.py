@@ -1,0 +1,117 @@
+"""Every recipe that comes with seqkit on an emulated GPU, from step one to predictions; and the emulation itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqkit.recipe import bundled
+from tests.gpu.emulation import __main__ as emulation
+from tests.gpu.emulation import libraries
+from tests.helpers.scripts import load_script
+
+REASON = libraries.why_not()
+needs_emulation = pytest.mark.skipif(bool(REASON), reason=f"no GPU can be emulated: {REASON}")
+
+
+def run_python(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A program that sees the emulated GPU."""
+    command = [sys.executable, "-c", source]
+    return subprocess.run(
+        command, env=libraries.environment(folder), capture_output=True, text=True, check=False, timeout=600
+    )
+
+
+TROUBLES = """
+import torch
+from tests.gpu.emulation.device import emulated_gpu
+from tests.gpu.emulation.tensors import records
+with emulated_gpu():
+    x = torch.ones(3, 4, requires_grad=True, device="cuda")
+    (x * 2.0).sum().backward()
+    assert x.grad.cpu().tolist() == [[2.0] * 4] * 3
+    assert not records.of("two devices")
+    try:
+        x + torch.ones(3, 4)
+    except RuntimeError as error:
+        assert "same device" in str(error)
+    else:
+        raise AssertionError("tensors of two devices")
+    assert records.of("two devices")
+    before = len(records.of("wait"))
+    x.sum().item()
+    x.detach()[torch.tensor([0])]
+    torch.ones(3).to("cuda")
+    (x.detach() > 0).nonzero()
+    assert len(records.of("wait")) == before + 4, records.of("wait")
+    torch.ones(3).pin_memory().to("cuda", non_blocking=True)
+    assert len(records.of("wait")) == before + 4
+    torch.ones(3).to("cuda", non_blocking=True)
+    assert records.of("pageable copy")
+    lstm = torch.nn.LSTM(4, 4).cuda()
+    h = torch.zeros(2, 2, 4, device="cuda")
+    lstm(torch.zeros(5, 2, 4, device="cuda"), (h[:1], h[1:]))
+    try:
+        lstm(torch.zeros(5, 2, 4, device="cuda"), (h[:, :1].transpose(0, 1),) * 2)
+    except RuntimeError as error:
+        assert "contiguous" in str(error)
+    else:
+        raise AssertionError("a state that is a slice")
+    assert records.of("not contiguous")
+print("all seen")
+"""
+
+NUMBERS = """
+import torch
+from tests.gpu.emulation.device import emulated_gpu
+torch.manual_seed(0)
+for kind in (torch.nn.LSTM, torch.nn.GRU, torch.nn.LSTMCell, torch.nn.GRUCell):
+    is_cell = kind.__name__.endswith("Cell")
+    module = kind(3, 4)
+    x = torch.randn(2, 3) if is_cell else torch.randn(5, 2, 3)
+    results = []
+    for device in ("cpu", "cuda"):
+        with emulated_gpu():
+            module = module.to(device)
+            here = x.to(device).requires_grad_()
+            state = torch.zeros((2, 4) if is_cell else (1, 2, 4), device=device)
+            state = (state, state) if "LSTM" in kind.__name__ else state
+            out = module(here, state)
+            out = out[0] if isinstance(out, tuple) else out
+            grads = torch.autograd.grad(out.square().sum(), [here, *module.parameters()])
+            results.append([tensor.detach().cpu() for tensor in (out, *grads)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+@needs_emulation
+@pytest.mark.parametrize(("source", "said"), [(TROUBLES, "all seen"), (NUMBERS, "equal")], ids=["troubles", "numbers"])
+def test_the_emulation_computes_and_sees(source: str, said: str, tmp_path: Path) -> None:
+    ended = run_python(source, tmp_path)
+    assert ended.stdout.strip() == said, ended.stderr[-3000:]
+
+
+@pytest.mark.slow
+@needs_emulation
+@pytest.mark.parametrize("recipe", bundled.names())
+def test_a_recipe_goes_all_its_way(recipe: str, tmp_path: Path) -> None:
+    facts = emulation.run(recipe, [], 6, tmp_path, timeout=1200)
+    if "SEQKIT_DATA" in facts.get("error", "") or "MissingFile" in facts.get("error", ""):
+        pytest.skip("the data set is not there")
+    assert not facts.get("error"), facts["error"]
+    assert facts["resumed alike"], "a run that went on from its middle must end as the whole one"
+    assert facts["predictions"]
+    troubles = [tuple(trouble) for trouble in facts["troubles"]]
+    for kind in ("two devices", "not contiguous"):
+        assert not [trouble for trouble in troubles if trouble[0] == kind]
+    assert not [trouble for trouble in troubles if trouble[1] == "step" and trouble[0] in ("wait", "pageable copy")]
+    unordered = {operation for kind, _, _, operation, _ in troubles if kind == "not deterministic"}
+    listed = load_script("make_gpu").unordered(json.loads((load_script("make_gpu").FACTS).read_text())["emulated"])
+    assert unordered <= set(listed)
