@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from seqkit.errors import RunError
 from seqkit.types import Field, Prediction
-from seqkit.uploads import ReadBack, Rule, asked_rules, from_lengths, inside, prepare
+from seqkit.uploads import ReadBack, Rule, asked_rules, from_lengths, inside, prepare, upload
 
 if TYPE_CHECKING:
     from typing import Self
@@ -102,10 +102,11 @@ class Batch:
         """The same batch on `device`. Lengths stay on the CPU. From pinned memory, the copy is asynchronous."""
         if self.x.device == torch.device(device):
             return self
-        y = None if self.y is None else self.y.to(device, non_blocking=True)
-        extra = {name: tensor.to(device, non_blocking=True) for name, tensor in self.extra.items()}
+        device = torch.device(device)
+        y = None if self.y is None else upload(self.y, device)
+        extra = {name: upload(tensor, device) for name, tensor in self.extra.items()}
         host_y = self.y if self.y is not None and self.y.device.type == "cpu" else self.host_y
-        return replace(self, x=self.x.to(device, non_blocking=True), y=y, extra=extra, host_y=host_y)
+        return replace(self, x=upload(self.x, device), y=y, extra=extra, host_y=host_y)
 
     @property
     def y_on_cpu(self) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from seqkit.decoding.largest import largest
+from seqkit.uploads import read_back, upload
 
 CHECK_EVERY = 8
 """Steps on a GPU between two checks for examples that are done: a check waits for the device."""
@@ -57,6 +58,7 @@ class Hypothesis:
     cut: bool
 
 
+_Part = TypeVar("_Part", "_StepRecord", "_FinishedPool")
 Source = TypeVar("Source", bound=BatchRows)
 State = TypeVar("State", bound=BeamState)
 
@@ -123,7 +125,11 @@ def beam_search(
         has_nan = has_nan | scores.isnan().any()
         if number == 0:
             live, pool = live.to(scores.device), pool.to(scores.device)
-        banned = [*forbidden, end] if number < min_length else list(forbidden)
+            never, not_yet = (
+                upload(torch.tensor(symbols, dtype=torch.int64), scores.device)
+                for symbols in (forbidden, (*forbidden, end))
+            )
+        banned = not_yet if number < min_length else never
         candidates = _expand(scores, live, number, beams=beams, end=end, banned=banned)
         pool = pool.add(candidates, number, beams=beams, alpha=alpha)
         chosen = candidates.unfinished(beams)
@@ -136,19 +142,17 @@ def beam_search(
             done |= pool.count >= beams
         pool = pool.close(done)
         if _is_check_due(scores.device, number, live.cpu_limits):
-            is_done = done.cpu()
+            (is_done,) = read_back(done)
             if int(is_done.sum()) * LEAVING_PART >= len(is_done):
-                finished.append(pool.take_rows(done))
-                staying = torch.nonzero(~is_done).squeeze(1)
+                leaving, staying = (torch.nonzero(rows).squeeze(1) for rows in (is_done, ~is_done))
+                finished.append(pool.take_rows(upload(leaving, scores.device)))
                 if not len(staying):
                     break
-                index = staying.to(scores.device)
+                index = upload(staying, scores.device)
                 pool, source, state = pool.take_rows(index), source.take_rows(index), state.take_rows(index)
                 live, parents = live.take_rows(staying), parents[index]
         state = state.take_beams(parents)
-    if bool(has_nan):
-        raise ValueError("the model's scores are not finite: some are NaN")
-    return _trace_back(len(limits), history, finished, best)
+    return _trace_back(len(limits), history, finished, best, has_nan)
 
 
 def _is_check_due(device: torch.device, number: int, limits: Tensor) -> bool:
@@ -190,17 +194,17 @@ class _LiveBeams:
 
     def to(self, device: torch.device) -> Self:
         return type(self)(
-            self.rows.to(device),
-            self.limits.to(device),
+            upload(self.rows, device),
+            upload(self.limits, device),
             self.cpu_limits,
-            self.symbols.to(device),
-            self.totals.to(device),
-            self.greedy.to(device),
+            upload(self.symbols, device),
+            upload(self.totals, device),
+            upload(self.greedy, device),
         )
 
     def take_rows(self, index: Tensor) -> Self:
         """Some of the examples; the index is on the CPU."""
-        rows = index.to(self.rows.device)
+        rows = upload(index, self.rows.device)
         return type(self)(
             self.rows[rows],
             self.limits[rows],
@@ -250,11 +254,11 @@ class _Candidates:
         return torch.where(continues.any(dim=1), continues.int().argmax(dim=1), -1)
 
 
-def _expand(scores: Tensor, live: _LiveBeams, number: int, *, beams: int, end: int, banned: list[int]) -> _Candidates:
+def _expand(scores: Tensor, live: _LiveBeams, number: int, *, beams: int, end: int, banned: Tensor) -> _Candidates:
     """The candidates of step `number` from the scores of the next symbol, (B, K, V), which are overwritten."""
     log_z = scores.logsumexp(dim=-1, keepdim=True)
-    if banned:
-        scores[..., banned] = -torch.inf
+    if len(banned):
+        scores.index_fill_(-1, banned, -torch.inf)
     is_cut = torch.zeros(scores.shape[:2], dtype=torch.bool, device=scores.device)
     if bool((live.cpu_limits == number + 1).any()):
         at_limit = (live.limits == number + 1)[:, None]
@@ -331,7 +335,7 @@ class _FinishedPool:
         )
 
     def to(self, device: torch.device) -> Self:
-        return type(self)(*(tensor.to(device) for tensor in vars(self).values()))
+        return type(self)(*(upload(tensor, device) for tensor in vars(self).values()))
 
     def add(self, candidates: _Candidates, step: int, *, beams: int, alpha: float) -> Self:
         """With the candidates of this step that end and are among the `beams` best, or are that of greedy search."""
@@ -364,22 +368,42 @@ class _FinishedPool:
         return type(self)(*(tensor[index] for tensor in vars(self).values()))
 
 
+def _read_back(
+    history: list[_StepRecord], finished: list[_FinishedPool], *more: Tensor
+) -> tuple[list[_StepRecord], list[_FinishedPool], list[Tensor]]:
+    """The same on the CPU, with one wait for all of it."""
+    tensors = [tensor for part in (*history, *finished) for tensor in vars(part).values() if tensor is not None]
+    copies = iter(read_back(*tensors, *more))
+
+    def copied(part: _Part) -> _Part:
+        names = {name: None if tensor is None else next(copies) for name, tensor in vars(part).items()}
+        return type(part)(**names)
+
+    return [copied(step) for step in history], [copied(pool) for pool in finished], list(copies)
+
+
 def _trace_back(
-    count: int, history: list[_StepRecord], finished: list[_FinishedPool], best: int
+    count: int, history: list[_StepRecord], finished: list[_FinishedPool], best: int, has_nan: Tensor | bool
 ) -> list[list[Hypothesis]]:
-    """The texts of all examples: from where each one ended, back to its first symbol."""
+    """The texts of all examples: from where each one ended, back to its first symbol.
+
+    All that was chosen comes to the CPU together, whatever the number of steps.
+    """
+    history, finished, (is_bad,) = _read_back(history, finished, torch.as_tensor(has_nan))
+    if bool(is_bad):
+        raise ValueError("the model's scores are not finite: some are NaN")
     beams = max(step.symbols.shape[1] for step in history)
     symbols, parents, attended = (np.zeros((len(history), count, beams), dtype=np.int64) for _ in range(3))
     has_attention = history[0].attended is not None
     for number, step in enumerate(history):
-        rows = step.rows.cpu().numpy()
-        symbols[number, rows, : step.symbols.shape[1]] = step.symbols.cpu().numpy()
-        parents[number, rows, : step.parents.shape[1]] = step.parents.cpu().numpy()
+        rows = step.rows.numpy()
+        symbols[number, rows, : step.symbols.shape[1]] = step.symbols.numpy()
+        parents[number, rows, : step.parents.shape[1]] = step.parents.numpy()
         if step.attended is not None:
-            attended[number, rows, : step.attended.shape[1]] = step.attended.cpu().numpy()
+            attended[number, rows, : step.attended.shape[1]] = step.attended.numpy()
     hypotheses: list[list[Hypothesis]] = [[] for _ in range(count)]
     for pool in finished:
-        columns = [tensor.cpu().tolist() for tensor in vars(pool).values()]
+        columns = [tensor.tolist() for tensor in vars(pool).values()]
         for row, scores, totals, steps, last_beams, cuts, _, _ in zip(*columns, strict=True):
             for score, total, last_step, beam, cut in zip(scores, totals, steps, last_beams, cuts, strict=True):
                 if score == -np.inf or len(hypotheses[row]) == best:

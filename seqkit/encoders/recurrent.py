@@ -300,6 +300,8 @@ def _concatenate(outputs: Sequence[Tensor]) -> Tensor:
 
 def _stack_states(states: Sequence[CellState]) -> State:
     """(h,) or (h, c), each (B, H), of every layer and direction -> the same, each (B, layers x directions, H)."""
+    if len(states) == 1:
+        return tuple(tensor[:, None] for tensor in states[0])
     return tuple(torch.stack(tensors, dim=1) for tensors in zip(*states, strict=True))
 
 

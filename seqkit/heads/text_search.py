@@ -16,6 +16,7 @@ from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState
 from seqkit.heads.option_types import SearchOptions
 from seqkit.interfaces import Encoded
 from seqkit.types import END, PAD, START, UNKNOWN, Prediction
+from seqkit.uploads import read_back, upload
 
 MAX_NUMBERS = 1 << 23
 """Numbers in one block of scores outside of training, 32 MiB of them: larger batches are done in slices."""
@@ -45,7 +46,7 @@ def search(decoder: Decoder, encoded: Encoded, options: SearchOptions) -> list[l
     device = encoded.last.device
 
     def step(source: DecoderInput, state: DecoderState, symbols: Tensor) -> tuple[Tensor, DecoderState, Tensor | None]:
-        readout, state, weights = decoder.step(source, state, symbols.to(device))
+        readout, state, weights = decoder.step(source, state, upload(symbols, device))
         return decoder.logits(readout), state, None if weights is None else largest_weight(weights)
 
     hypotheses = []
@@ -124,7 +125,7 @@ def draw(
     unfinished = set(range(len(texts)))
     for number in range(length):
         readout, state, _ = decoder.step(source, state, symbols)
-        scores = decoder.logits(readout).squeeze(1).cpu()
+        (scores,) = read_back(decoder.logits(readout).squeeze(1))
         scores[:, [PAD, UNKNOWN, START, *((END,) if number == 0 else ())]] = -torch.inf
         drawn = sample(scores, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
         for row, symbol in enumerate(drawn.tolist()):
@@ -134,5 +135,5 @@ def draw(
                 texts[row].append(symbol)
         if not unfinished:
             break
-        symbols = drawn.to(encoded.last.device)[:, None]
+        symbols = upload(drawn, encoded.last.device)[:, None]
     return [_text(target, text) for text in texts]

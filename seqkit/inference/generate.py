@@ -15,6 +15,7 @@ from seqkit.errors import UsageError
 from seqkit.interfaces import Batch, Encoded, State
 from seqkit.model import Model
 from seqkit.types import END, START, UNKNOWN, Example, Field, Prediction, Task
+from seqkit.uploads import read_back, upload
 
 _RECENT = 64
 """Symbols that are decoded together while writing, so that the end of a long text costs no more than its start."""
@@ -127,13 +128,13 @@ def generate(
         )
     generator = torch.Generator().manual_seed(seed)
     state: State | None = None
-    step = torch.tensor([symbols], device=model.device)
+    step = upload(torch.tensor([symbols]), model.device)
     # The prompt is decoded too: the field decides whether there is a space between it and what follows.
     text = _IncrementalText(input_field, symbols[1:])
     for _ in range(length):
         encoded = model.encode(name, Batch(step, torch.tensor([step.shape[1]])), state)
         state = encoded.state
-        logits = head.logits(encoded.steps[:, -1]).float().cpu()
+        (logits,) = read_back(head.logits(encoded.steps[:, -1]).float())
         logits[:, :START] = -torch.inf  # padding and the unknown symbol are not text
         symbol = int(sample(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator))
         if symbol == END:
@@ -143,7 +144,7 @@ def generate(
             text = _IncrementalText(input_field, [])
         elif addition := text.add(symbol):
             yield addition
-        step = torch.tensor([[symbol]], device=model.device)
+        step = upload(torch.tensor([[symbol]]), model.device)
 
 
 class _IncrementalText:

@@ -18,13 +18,14 @@ class LossSums:
     def __init__(self, loss_names: Mapping[str, str], device: torch.device) -> None:
         self.tensors = {task: torch.zeros(2, dtype=torch.float64, device=device) for task in loss_names}
         self.loss_names = loss_names
+        self._zero = torch.zeros((), dtype=torch.float64, device=device)
 
     def add(self, task: str, loss: Tensor, count: Tensor, is_finite: Tensor) -> None:
         """Add a step's sum () and count (). A step that is not finite is reported on its own and is left out here."""
         # A count on the CPU is a number to a GPU: it goes with the operation, and nothing waits for a copy.
         sums = self.tensors[task]
-        sums[0] += torch.where(is_finite, loss.double(), 0.0)
-        sums[1] += torch.where(is_finite, count.double(), 0.0)
+        sums[0] += torch.where(is_finite, loss.double(), self._zero)
+        sums[1] += torch.where(is_finite, count.double(), self._zero)
 
     def take_means(self) -> dict[str, float]:
         """`{"task/train/loss": mean}` of each task that had any steps; the sums start again from zero."""

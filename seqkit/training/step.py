@@ -159,7 +159,9 @@ def _compute(
                     sums.is_finite = False
                     return sums
                 mark("forward")
-                scale = data.weight * (1.0 / count.clamp(min=1) if is_mean else 1.0)
+                scale = 1.0 / count.clamp(min=1) if is_mean else torch.ones(())
+                if data.weight != 1.0:
+                    scale = data.weight * scale
                 state.scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
                 mark("backward")
                 if data.task.window is not None:

@@ -133,10 +133,12 @@ def predict(checked: Any, out: Path) -> dict[str, int]:
     model, made = load(out, device="cuda"), {}
     for name in model.tasks:
         examples = itertools.islice(build_task(checked.tasks[name]).read("train"), 3)
-        made[name] = len(list(model.predict([shortened(example.input) for example in examples], task=name)))
+        inputs = [shortened(example.input) for example in examples]
+        made[name] = len(list(model.predict(inputs, task=name)))
         head = model.module.head(name)
         if head.generates or head.writes:
-            made[f"{name}, written"] = len(model.generate("a" if head.generates else "1", length=5, task=name))
+            prompt = "a" if head.generates else inputs[0]
+            made[f"{name}, written"] = len(model.generate(prompt, length=5, task=name))
     return made
 
 
