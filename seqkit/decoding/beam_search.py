@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -376,8 +376,10 @@ def _read_back(
     copies = iter(read_back(*tensors, *more))
 
     def copied(part: _Part) -> _Part:
-        names = {name: None if tensor is None else next(copies) for name, tensor in vars(part).items()}
-        return type(part)(**names)
+        tensors: dict[str, Any] = {
+            name: None if tensor is None else next(copies) for name, tensor in vars(part).items()
+        }
+        return type(part)(**tensors)
 
     return [copied(step) for step in history], [copied(pool) for pool in finished], list(copies)
 
