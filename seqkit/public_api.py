@@ -78,6 +78,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "Record",
         "ShareSplit",
         "SplitBy",
+        "SplitFiles",
         "TableFormat",
         "csv",
         "fasttext",

@@ -44,6 +44,9 @@ class TrainSettings:
         evaluate_every: optimiser steps between evaluations on dev. null: once an epoch.
         log_every: optimiser steps between logged numbers.
         save_every: optimiser steps between checkpoints. null: at every evaluation.
+        choose_by: which tasks' scores on dev choose the checkpoint, where there are several: first, that of the first
+            task in the recipe; mean, the mean of all tasks' scores; weighted, their mean by the tasks' `weight`. A
+            score of which less is better counts as negative.
         keep: how many of the newest checkpoints stay, beside the best one.
         on_nan: what to do when a loss, a gradient or the weights are not finite, before that step is applied: stop,
             and name the examples and the module; skip, leave that step out; rollback, go back to the newest checkpoint
@@ -73,6 +76,7 @@ class TrainSettings:
     evaluate_every: Count | None = None
     log_every: Count = 50
     save_every: Count | None = None
+    choose_by: Literal["first", "mean", "weighted"] = "first"
     keep: Size = 1
     on_nan: Literal["stop", "skip", "rollback"] = "stop"
     nan_limit: Count = 10

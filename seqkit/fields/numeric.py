@@ -240,6 +240,8 @@ class Vectors(Field):
             a day of hours, say. A stream cannot be read in patches.
         missing: a number may be missing (NaN). The model reads zero in its place, and for each channel a second one,
             which is 1 where a number is missing.
+        noise: training adds Gaussian noise with this standard deviation to each encoded number (standardised, if they
+            are). Not with `patch` or `missing`.
     """
 
     width: int | None = None
@@ -247,9 +249,14 @@ class Vectors(Field):
     scaling: Scaling | None = field(default=None, kw_only=True)
     patch: int = field(default=1, kw_only=True)
     missing: bool = field(default=False, kw_only=True)
+    noise: float = field(default=0.0, kw_only=True)
     scale: Scale | None = field(default=None, kw_only=True, repr=False)
     found: int | None = field(default=None, kw_only=True, repr=False)
     """The width of the training data, where `width` does not say it."""
+
+    def __post_init__(self) -> None:
+        if self.noise > 0 and (self.patch > 1 or self.missing):
+            raise ValueError("noise is for vectors that are read one by one, without missing numbers")
 
     def fit(self, values: Iterable[Any]) -> Self:
         if self.width is None and self.found is None:
@@ -320,7 +327,7 @@ class Vectors(Field):
         from seqkit.layers.patches import Patches
 
         size = self.size * (2 if self.missing else 1)
-        return Projection(size, dim) if self.patch == 1 else Patches(size, dim, self.patch)
+        return Projection(size, dim, noise=self.noise) if self.patch == 1 else Patches(size, dim, self.patch)
 
     def parse(self, line: str) -> Any:
         """A line of JSON: a list of steps, each a list of numbers."""

@@ -53,14 +53,18 @@ class Embedding(nn.Module):
 class Projection(nn.Module):
     """A linear map, for inputs that are vectors of numbers.
 
+    With `noise`, Gaussian noise of that standard deviation is added to each number during training, which does much
+    of what weight decay does, and more where the data are few (Bishop 1995, doi:10.1162/neco.1995.7.1.108).
+
     Attributes:
         weight: (dim, size).
     """
 
     pointwise = True
 
-    def __init__(self, size: int, dim: int) -> None:
+    def __init__(self, size: int, dim: int, *, noise: float = 0.0) -> None:
         super().__init__()
+        self.noise = noise
         self.linear = nn.Linear(size, dim)
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -71,4 +75,6 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, size) -> (B, T, dim)."""
+        if self.training and self.noise > 0.0:
+            x = x + self.noise * torch.randn_like(x)
         return self.linear(x), lengths

@@ -30,7 +30,7 @@ from seqkit.readers.formats import (
 from seqkit.readers.json_lines import json_array, jsonl
 from seqkit.readers.line_reader import Line, Piece, numbered, pieces
 from seqkit.readers.plain_text import lines, parallel, text
-from seqkit.readers.splitting import ShareSplit, SplitBy, missing_split_file
+from seqkit.readers.splitting import ShareSplit, SplitBy, SplitFiles, missing_split_file
 from seqkit.readers.tables import Record, csv, tsv
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Record",
     "ShareSplit",
     "SplitBy",
+    "SplitFiles",
     "TableFormat",
     "csv",
     "fasttext",

@@ -5,16 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
+import numpy as np
+
 from seqkit.errors import DataError, MissingFile, Problem
+from seqkit.readers.class_folders import list_files
 from seqkit.reading import collect_reports, report_split_rule
-from seqkit.types import Example
+from seqkit.types import SPLITS, Example
 
 SplitBy: TypeAlias = Literal["input", "label", "group"]
 """What decides to which split an example belongs."""
+
+
+def _text_of(value: Any) -> str:
+    """An input as the text that is hashed: of an array, shape and bytes, because `str` leaves most of it out."""
+    if isinstance(value, np.ndarray):
+        return f"{value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    return str(value)
 
 
 @final
@@ -28,13 +38,13 @@ class ShareSplit:
         by: input, each example by a hash of its input, so that repeats are in one split and shares are about right;
             label, so within each label, and shares are as exact as they can be; group, whole groups (speakers,
             documents), at least one in each split.
-        key: an input as the text that is hashed.
+        key: an input as the text that is hashed; if not given, its `str`, and of an array its shape and numbers.
     """
 
     dev: float = 0.0
     test: float = 0.0
     by: SplitBy = "input"
-    key: Callable[[Any], str] = str
+    key: Callable[[Any], str] = _text_of
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,6 +126,76 @@ class ShareSplit:
                 raise DataError(Problem("the data", "no group is left for train", "give smaller shares"))
             split_of |= dict.fromkeys(places[position:], "train")
         return split_of
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SplitFiles:
+    """A file for each split; where there is none, a share of the file of train. For tasks that read files.
+
+    Attributes:
+        folder: where the files are, or a function that finds it (`lambda: fetch(DATASET)`), called when they are read.
+        names: {split: its file, relative to the folder}; None: it has none.
+        read: gives the examples of a file, each with the name of its group (any text unless the shares are by group).
+        shares: which shares of train are dev and test, where these have no file.
+        paths: the files of which a named one consists, if it is more than itself: `images|labels` is two.
+    """
+
+    folder: Path | Callable[[], Path]
+    names: Mapping[str, str | None]
+    read: Callable[[Path], Iterable[tuple[Example, str]]]
+    shares: ShareSplit
+    paths: Callable[[Path], Iterable[Path]] = lambda path: [path]
+
+    @property
+    def division(self) -> ShareSplit:
+        """How the file of train is divided, if it is."""
+        return replace(
+            self.shares,
+            dev=self.shares.dev if self.names.get("dev") is None else 0.0,
+            test=self.shares.test if self.names.get("test") is None else 0.0,
+        )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that there are: for `Task.splits`."""
+        divided = self.division.names
+        return tuple(name for name in SPLITS if self.names.get(name) is not None or name in divided)
+
+    def path(self, split: str) -> Path:
+        """The file that a split is read from.
+
+        Raises:
+            DataError: there is no such file.
+        """
+        folder = self.folder() if callable(self.folder) else self.folder
+        path = folder / str(self.names.get(split) or self.names["train"])
+        for file in self.paths(path):
+            if not (file.is_file() or file.is_dir()):
+                raise missing_split_file(file, split)
+        return path
+
+    def files(self, split: str) -> list[Path]:
+        """All files that a split is read from: for `Task.files`."""
+        listed: list[Path] = []
+        for path in self.paths(self.path(split)):
+            listed += list_files(path) if path.is_dir() else [path]
+        return listed
+
+    def examples(self, split: str) -> Iterator[Example]:
+        """The examples of a split: for `Task.read`."""
+        path, division = self.path(split), self.division
+        if division.names and (split == "train" or split in division.names):
+            yield from division.divide(lambda: self.read(path), split)
+            return
+        report_split_rule("by file")
+        for example, _ in self.read(path):
+            yield example
+
+    def about(self) -> dict[str, Any]:
+        """Which files are read, and how train is divided: for `Task.about`."""
+        facts: dict[str, Any] = {"files": dict(self.names)}
+        return facts | ({"splits": self.division.rule()} if self.division.names else {})
 
 
 def hash_of(text: str) -> int:

@@ -52,8 +52,8 @@ def train(
 ) -> TrainingCounters:
     """Train until the steps, the epochs or the patience are used up. The best and the last weights are checkpoints.
 
-    The best checkpoint is chosen by the first task's `best` score on dev (on train where there is no dev split), and of
-    equal scores by the lower loss.
+    The best checkpoint is chosen by the first task's `best` score on dev (on train where there is no dev split), or by
+    those of all tasks (`train.choose_by`), and of equal scores by the lower loss.
 
     Args:
         model: on the device to train on.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from seqkit.runs.interrupts import Interrupts
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
+
+
+ChooseBy: TypeAlias = Literal["first", "mean", "weighted"]
 
 
 def selection_split(data: TaskData) -> str:
@@ -44,7 +48,7 @@ def validate(
                 )
                 for name, task_data in data.items()
             }
-            record_validation(counters, data, results, run, progress)
+            record_validation(counters, data, results, run, progress, choose_by=state.settings.choose_by)
             is_best = counters.best_step == counters.step
             for name, result in results.items():
                 split = selection_split(data[name])
@@ -60,35 +64,30 @@ def record_validation(
     results: Mapping[str, EvaluationResult],
     run: Run,
     progress: Progress,
+    *,
+    choose_by: ChooseBy = "first",
 ) -> None:
-    """Write down an evaluation, and remember it if it is the best so far. The first task decides.
+    """Write down an evaluation, and remember it if it is the best so far.
 
     Of equal scores, which are common on small dev splits, the one with the lower loss is the best. It counts as no
     improvement for `train.patience`.
 
     Raises:
-        RunError: the first task has no score of the name that it chooses by.
+        RunError: a task that decides has no score of the name that it chooses by.
     """
     scores = {
         f"{name}/{selection_split(data[name])}/{score}": value
         for name, result in results.items()
         for score, value in result.scores.items()
     }
-    first = next(iter(data.values()))
-    chosen_by, first_scores = score_name(first.task.best), results[first.name].scores
-    if chosen_by not in first_scores:
-        known = ", ".join(sorted(first_scores))
-        raise RunError(
-            f"task {first.name} chooses by the score '{chosen_by}', and there is none; its scores are: {known}"
-        )
-    score, loss = first_scores[chosen_by], results[first.name].loss
-    has_improved = is_better(first.task.best, score, counters.best)
+    best, score, loss = deciding_score(data, results, choose_by)
+    has_improved = is_better(best, score, counters.best)
     wins_tie = score == counters.best and counters.best_loss is not None and loss < counters.best_loss
     if has_improved or wins_tie:
         counters.best, counters.best_loss, counters.best_step = score, loss, counters.step
     counters.waited = 0 if has_improved else counters.waited + 1
     counters.evaluated = counters.step
-    counters.to_minimise.append(score if lower_is_better(first.task.best) else -score)
+    counters.to_minimise.append(score if lower_is_better(best) else -score)
     log_values(run, counters.step, counters.epoch, scores)
     if counters.best_step == counters.step:
         run.board.scalars(counters.step, scores, run=BEST)
@@ -97,6 +96,39 @@ def record_validation(
     line = f"step {counters.step:,}  epoch {counters.epoch}  {shown}{mark}"
     run.log(line)
     progress.say(line)
+
+
+def deciding_score(
+    data: Mapping[str, TaskData], results: Mapping[str, EvaluationResult], choose_by: ChooseBy
+) -> tuple[str, float, float]:
+    """What a checkpoint is chosen by: the score's name as in `Task.best`, its value, and the loss that decides ties.
+
+    A mean is that of scores of which more is better; those of which less is better are taken as negative.
+
+    Raises:
+        RunError: a task that decides has no score of the name that it chooses by.
+    """
+    tasks = list(data.values())
+    if choose_by == "first" or len(tasks) == 1:
+        return tasks[0].task.best, _score_of(tasks[0], results), results[tasks[0].name].loss
+    weights = [task_data.weight if choose_by == "weighted" else 1.0 for task_data in tasks]
+    signs = [-1.0 if lower_is_better(task_data.task.best) else 1.0 for task_data in tasks]
+    values = [sign * _score_of(task_data, results) for sign, task_data in zip(signs, tasks, strict=True)]
+    losses = [results[task_data.name].loss for task_data in tasks]
+    score, loss = (
+        math.fsum(weight * value for weight, value in zip(weights, numbers, strict=True)) / math.fsum(weights)
+        for numbers in (values, losses)
+    )
+    return "max:mean", score, loss
+
+
+def _score_of(data: TaskData, results: Mapping[str, EvaluationResult]) -> float:
+    """The score that a task chooses by. Raises RunError if it does not have it."""
+    name, scores = score_name(data.task.best), results[data.name].scores
+    if name not in scores:
+        known = ", ".join(sorted(scores))
+        raise RunError(f"task {data.name} chooses by the score '{name}', and there is none; its scores are: {known}")
+    return scores[name]
 
 
 def log_values(run: Run, step: int, epoch: float, values: Mapping[str, float], *, on_board: bool = True) -> None:

@@ -131,6 +131,56 @@ def multi30k() -> Counts:
     }
 
 
+def archive(folder: str, name: str) -> Counts:
+    """Cases of `.ts` files, whose steps are the numbers of a channel."""
+    counts = {}
+    for splits, part in (("train+dev", "TRAIN"), ("test", "TEST")):
+        rows = [line.split(":") for line in lines(Path(f"{folder}/{name}_{part}.ts")) if line[:1] not in "@#"]
+        counts[splits] = {
+            "examples": len(rows),
+            "steps": sum(row[0].count(",") + 1 for row in rows),
+            "classes": Counter(row[-1] for row in rows),
+        }
+    return counts
+
+
+def mnist() -> Counts:
+    labels = gzip.decompress((DATA / "sequential_image/mnist_t10k/t10k-labels-idx1-ubyte.gz").read_bytes())[8:]
+    bounds = {"train": (0, 7200), "dev": (7200, 8000), "test": (8000, 10_000)}
+    return {
+        split: {"examples": end - start, "steps": 28 * (end - start), "classes": Counter(map(str, labels[start:end]))}
+        for split, (start, end) in bounds.items()
+    }
+
+
+def optdigits() -> Counts:
+    counts = {}
+    for splits, name in (("train+dev", "tra"), ("test", "tes")):
+        labels = [line.rpartition(",")[2] for line in lines(Path(f"sequential_image/optdigits/optdigits.{name}"))]
+        counts[splits] = {"examples": len(labels), "steps": 8 * len(labels), "classes": Counter(labels)}
+    return counts
+
+
+def omniglot() -> Counts:
+    counts: Counts = {split: {"examples": 0, "classes": Counter()} for split in ("train", "dev", "test")}
+    with zipfile.ZipFile(DATA / "handwriting/omniglot_strokes/strokes_background_small1.zip") as archive:
+        for name in archive.namelist():
+            match = re.fullmatch(r"strokes_background_small1/(.*)/\d+_(\d\d)\.txt", name)
+            if match:
+                of = counts["test" if int(match[2]) > 15 else "dev" if int(match[2]) > 13 else "train"]
+                of["examples"] += 1
+                of["classes"][match[1]] += 1
+    return counts
+
+
+def pendigits() -> Counts:
+    counts = {}
+    for splits, name in (("train+dev", "tra"), ("test", "tes")):
+        labels = [line.rpartition(",")[2] for line in lines(Path(f"handwriting/pendigits/pendigits.{name}"))]
+        counts[splits] = {"examples": len(labels), "steps": 8 * len(labels), "classes": Counter(labels)}
+    return counts
+
+
 BY_INDEX = ("test", "dev", "train")
 PUBLISHED: dict[str, Callable[[], Counts]] = {
     "sentiment-sst2": sst2,
@@ -144,6 +194,10 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
     "genome-splice": splice,
     "genome-enhancers": lambda: enhancers(("Strong", "enhancer"), ("Weak", "enhancer"), ("Non", "none")),
     "genome-enhancers-strength": lambda: enhancers(("Strong", "strong"), ("Weak", "weak")),
+    "images-mnist-rows": mnist,
+    "images-optdigits": optdigits,
+    "sensor-vowels": lambda: archive("sensor/japanese_vowels", "JapaneseVowels"),
+    "sensor-motions": lambda: archive("sensor/basic_motions", "BasicMotions"),
     "speech-commands": commands,
     "speech-digits": lambda: digits(lambda speaker, index: BY_INDEX[min(index // 5, 2)]),
     "speech-digits-speaker": lambda: digits(
@@ -154,6 +208,8 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
     "series-hospital": lambda: {"all": {"examples": 3 * 767}},
     "series-tourism": lambda: {"all": {"examples": 3 * 366}},
     "series-m4-hourly": lambda: {"all": {"examples": 1242}},
+    "strokes-omniglot": omniglot,
+    "strokes-pendigits": pendigits,
     "translation-multi30k": multi30k,
 }
 ALL = sorted(bundled.names())

@@ -51,6 +51,23 @@ FILES = {
     "my-sales.csv": "date,shop,sales\n" + "".join(f"{n:03},{'ab'[n % 2]},{n % 14 // 2}\n" for n in range(140)),
     "my-series.csv": "id,values\n" + "".join(f"s{n},{','.join(map(str, range(60 + n)))}\n" for n in range(3)),
     "my-names/Welsh.txt": "".join(f"{a}{b}\n" for a in "bcdgjlmoprt" for b in ("evan", "wen", "ugh", "loyd")),
+    "my-motions/train.ts": "@classLabel true up down\n@data\n"
+    + "".join(f"{n},1,2:3,4,{n}:{'up' if n % 2 else 'down'}\n" for n in range(40)),
+    "walks.csv": "walk,who,label,x,y\n"
+    + "".join(f"{n // 2},{n // 2 % 4},{'ab'[n // 2 % 2]},{n},1\n" for n in range(80)),
+    "wide.csv": "label,x1,y1,x2,y2\n" + "".join(f"{'ab'[n % 2]},{n},1,2,3\n" for n in range(40)),
+    "recordings.csv": "name,activity\n" + "".join(f"recordings/{n}.csv,{'ab'[n % 2]}\n" for n in range(40)),
+    "sessions.txt": "".join(f"a{n % 3} b{n % 5} c\n" for n in range(40)),
+    "later.txt": "a1 b2 c\na2 b1\n",
+    "sales.csv": "customer,article\n" + "".join(f"{n // 4},x{n % 7}\n" for n in range(80)),
+    "drawings.jsonl": "".join(
+        f'{{"strokes": [[[0, {n}], [1, 2]], [[{n}, {n}]]], "label": "{"ab"[n % 2]}"}}\n' for n in range(40)
+    ),
+    **{f"my-drawings/{'ab'[n % 2]}/{n}_{n % 4:02}.txt": f"START\n0,{n}\n1,2\nBREAK\n{n},3\n" for n in range(40)},
+    "train-labels-idx1-ubyte": "\0\0\x08\x01\0\0\0\x28" + "\1\2" * 20,
+    "train-images-idx3-ubyte": "\0\0\x08\x03\0\0\0\x28\0\0\0\2\0\0\0\2"
+    + "".join(f"\3{'~ '[n % 2]}{chr(n)}\0" for n in range(40)),
+    **{f"recordings/{n}.csv": f"x,y\n{n},1\n2,3\n" for n in range(40)},
 }
 CLIPS = (
     *(f"my-recordings/{word}/{n}.wav" for word in ("yes", "no") for n in range(20)),
@@ -60,6 +77,16 @@ CLIPS = (
 ALL = blocks(PAGES["docs/own-data.md"], "yaml")
 SHORT = [text for text in ALL if "hidden: 8}" in text or "use: none" in text]
 PUBLISHED = PAGES["docs/own-data.md"].partition("## Published data sets as they are\n")[2]
+
+
+def write_pictures(folder: Path) -> None:
+    """Twenty pictures of 4 x 3 pixels for each of two classes."""
+    from PIL import Image
+
+    for number in range(40):
+        path = folder / ("squares" if number % 2 else "lines") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 3), color=6 * number).save(path)
 
 
 def train(text: str, folder: Path) -> None:
@@ -88,6 +115,8 @@ def test_a_short_recipe_trains(text: str, tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / name).write_text(content, encoding="utf-8")
     if "speech" in text:
         write_clips(tmp_path, *CLIPS, seconds=0.3)
+    if "my-pictures" in text:
+        write_pictures(tmp_path / "my-pictures")
     loaded = recipe.parse(text.encode(), str(tmp_path / "own.yaml"))
     for entry in loaded.tasks.values():
         task = recipe.build_task(entry)

@@ -27,6 +27,8 @@ FITTED: dict[str, tuple[Field, list[Any]]] = {
     "Values of two": (Values(2), [[1.0, 2.0], [3.0, 8.0]]),
     "Values as they are": (Values(standardise=False), [1.0, 2.5]),
     "Vectors": (Vectors(2), [[[0.0, 1.0], [2.0, 3.0]], [[4.0, 6.0]]]),
+    "Vectors of the width of the data": (Vectors(), [[[0.0, 1.0], [2.0, 3.0]], [[4.0, 6.0]]]),
+    "Vectors of that width standardised": (Vectors(standardise=True), [[[0.0, 1.0], [2.0, 3.0]], [[4.0, 6.0]]]),
     "Vectors standardised": (Vectors(2, standardise=True), [[[0.0, 1.0], [2.0, 3.0]], [[4.0, 6.0]]]),
 }
 
@@ -90,7 +92,7 @@ def test_an_unfitted_field_says_so(pair: tuple[Field, list[Any]]) -> None:
         return
     with pytest.raises(RuntimeError, match="not fitted"):
         field.encode(values[0])
-    rows = field.size if isinstance(field, Values | Vectors) else 1
+    rows = field.fit(values).size if isinstance(field, Values | Vectors) else 1
     with pytest.raises(RuntimeError, match="not fitted"):
         field.decode(np.full(rows, 5))
 
@@ -121,6 +123,8 @@ def test_an_unfitted_field_says_so(pair: tuple[Field, list[Any]]) -> None:
         (Vectors(2), [[[1.0, 2.0]]], [[1.0, 2.0], [1.0]], "different widths"),
         (Vectors(2), [[[1.0, 2.0]]], [[1.0]], r"should be \(steps, 2\) numbers, but has shape \(1, 1\)"),
         (Vectors(2), [[[1.0, 2.0]]], [[1.0, float("inf")]], "has inf"),
+        (Vectors(), [[[1.0, 2.0]]], [[1.0]], r"should be \(steps, 2\) numbers, but has shape \(1, 1\)"),
+        (Vectors(), [[[1.0, 2.0]]], [1.0], r"should be \(steps, 2\) numbers, but has shape \(1,\)"),
     ],
 )
 def test_wrong_targets_and_vectors_are_refused_in_plain_words(
@@ -134,6 +138,30 @@ def test_wrong_targets_and_vectors_are_refused_in_plain_words(
         if message not in ("is empty", "label 'a' is given twice"):
             with pytest.raises(ValueError, match=message):
                 field.fit(bad)
+
+
+def test_vectors_without_a_width_take_that_of_the_training_data() -> None:
+    field = Vectors(standardise=True)
+    with pytest.raises(RuntimeError, match="not fitted"):
+        _ = field.size
+    given = Vectors(3, standardise=True)
+    values = [[[0.0, 1.0, 2.0], [3.0, 2.0, 1.0]], [[5.0, 5.0, 5.0]]]
+    fitted = field.fit(iter(values))
+    assert fitted.size == 3
+    assert fitted.scale == given.fit(values).scale
+    assert np.array_equal(fitted.encode(values[0]), given.fit(values).encode(values[0]))
+    with pytest.raises(ValueError, match="no value at all"):
+        field.fit([])
+    with pytest.raises(ValueError, match=r"should be \(steps, 3\) numbers, but has shape \(1, 2\)"):
+        field.fit([*values, [[1.0, 2.0]]])
+    with pytest.raises(ValueError, match=r"should be \(steps, channels\) numbers, but has shape \(2,\)"):
+        field.fit([[1.0, 2.0]])
+
+
+def test_noise_is_for_vectors_that_are_read_one_by_one_and_whole() -> None:
+    for options in ({"patch": 2}, {"missing": True}):
+        with pytest.raises(ValueError, match="read one by one"):
+            Vectors(2, noise=0.1, **options)  # type: ignore[arg-type]
 
 
 def test_a_line_to_predict() -> None:

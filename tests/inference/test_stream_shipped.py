@@ -55,6 +55,7 @@ CAUSAL = [
     "names",
     pytest.param("names-languages", marks=pytest.mark.slow),
     pytest.param("sensor-cmapss", marks=pytest.mark.slow),
+    pytest.param("sensor-motions", marks=pytest.mark.slow),
     "sentiment",
 ]
 

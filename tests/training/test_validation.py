@@ -65,3 +65,33 @@ def test_a_checkpoint_of_an_earlier_version_keeps_its_best(monkeypatch: pytest.M
     counters = evaluate_in_turn("accuracy", [(0.6, 0.8)], monkeypatch, TrainingCounters(**saved))
     assert counters.best_step == 1
     assert evaluate_in_turn("accuracy", [(0.7, 0.9), (0.7, 0.8)], monkeypatch, counters).best_step == 4
+
+
+def decided(choose_by: Any, *tasks: tuple[str, float, float, float]) -> tuple[str, float, float]:
+    """What decides between tasks with these (best, weight, score, loss)."""
+    data: Any = {
+        str(number): SimpleNamespace(name=str(number), weight=weight, task=SimpleNamespace(best=best))
+        for number, (best, weight, _, _) in enumerate(tasks)
+    }
+    results = {
+        str(number): EvaluationResult(loss, {best.rpartition(":")[2]: score}, [], [], [])
+        for number, (best, _, score, loss) in enumerate(tasks)
+    }
+    return validation.deciding_score(data, results, choose_by)
+
+
+def test_the_first_task_decides_or_all_of_them_by_their_mean_or_weights() -> None:
+    tasks = (("accuracy", 3.0, 0.9, 1.0), ("max:span", 1.0, 0.5, 2.0))
+    assert decided("first", *tasks) == ("accuracy", 0.9, 1.0)
+    assert decided("mean", *tasks) == ("max:mean", pytest.approx(0.7), pytest.approx(1.5))
+    assert decided("weighted", *tasks) == ("max:mean", pytest.approx(0.8), pytest.approx(1.25))
+
+
+def test_a_score_of_which_less_is_better_counts_as_negative() -> None:
+    tasks = (("wer", 1.0, 0.2, 1.0), ("accuracy", 1.0, 0.5, 1.0))
+    assert decided("first", *tasks) == ("wer", 0.2, 1.0)
+    assert decided("mean", *tasks)[1] == pytest.approx(0.15)
+
+
+def test_one_task_alone_decides_as_it_does_first() -> None:
+    assert decided("mean", ("wer", 2.0, 0.2, 1.0)) == ("wer", 0.2, 1.0)

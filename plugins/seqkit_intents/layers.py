@@ -1,0 +1,100 @@
+"""One pass through the encoder for two heads: the label of a sentence and the tags of its words."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqkit import Batch, Encoded, Field, Head, NonNegative, Prediction, Share, mask_of
+from seqkit.heads import Pool, Pooling
+from seqkit.nn import CRF
+from seqkit.spans import spans_of
+from seqkit_intents.fields import INTENT, SLOTS, IntentAndSlots
+
+
+class IntentAndSlotsHead(Head):
+    """The label by a softmax over pooled steps, the tags by a conditional random field; both see the same steps.
+
+    The loss is the sum of both in nats, and its terms are sentences. `Prediction.value` is `{"intent", "slots"}`,
+    `confidence` the probability of the intent, and `scores` has `intents` (the probability of each) and `spans` (the
+    slots with their first word and the one after their last).
+
+    Args:
+        pool: how the steps become one vector for the intent.
+        dropout: share of the encoded values dropped.
+        intent_weight: what the loss of the intent is multiplied by.
+        condition: the scores of the tags also depend on those of the intents (what the slot gate of Goo et al. 2018,
+            N18-2118, is for).
+    """
+
+    accepts = (IntentAndSlots,)
+    output_axes = MappingProxyType(
+        {"intent_probabilities": ("batch", "intents"), "slot_scores": ("batch", "steps", "tags")}
+    )
+
+    def __init__(
+        self,
+        dim: int,
+        target: Field,
+        layer: nn.Module,
+        /,
+        *,
+        pool: Pool = "max",
+        dropout: Share = 0.0,
+        intent_weight: NonNegative = 1.0,
+        condition: bool = False,
+    ) -> None:
+        super().__init__()
+        assert isinstance(target, IntentAndSlots)
+        self.target = target
+        self.intent_weight = intent_weight
+        self.dropout = nn.Dropout(dropout)
+        self.pool = Pooling(pool, dim)
+        self.intents = nn.Linear(dim, target.intents.size)
+        self.slots = nn.Linear(dim, target.slots.size)
+        self.crf = CRF(target.slots.size, batch_first=True)
+        self.gate = nn.Linear(target.intents.size, target.slots.size, bias=False) if condition else None
+
+    def logits(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """(B, C) scores of the intents and (B, T, S) of the tags, in single precision."""
+        intents: Tensor = self.intents(self.dropout(self.pool(encoded))).float()
+        slots: Tensor = self.slots(self.dropout(encoded.steps)).float()
+        if self.gate is not None:
+            slots = slots + self.gate(intents.softmax(dim=-1))[:, None]
+        return intents, slots
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The sum over sentences in nats, and how many they are."""
+        assert batch.y is not None
+        intents, slots = self.logits(encoded)
+        mask = mask_of(encoded.lengths, slots.shape[1], slots.device)
+        label = functional.cross_entropy(intents, batch.y[:, 0, 1].long(), reduction="sum")
+        tags = batch.y[..., 0].long().masked_fill(~mask, 0)
+        return self.intent_weight * label - self.crf(slots, tags, mask), torch.tensor(batch.size)
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        intents, slots = self.logits(encoded)
+        return {"intent_probabilities": intents.softmax(dim=-1), "slot_scores": slots}
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One a sentence."""
+        intents, slots = self.logits(encoded)
+        paths = self.crf.decode(slots, mask_of(encoded.lengths, slots.shape[1], slots.device))
+        return [self._prediction(row, path) for row, path in zip(intents.softmax(dim=-1).tolist(), paths, strict=True)]
+
+    def _prediction(self, probabilities: list[float], path: list[int]) -> Prediction:
+        import numpy as np
+
+        labels = self.target.intents.labels
+        best = max(range(len(labels)), key=probabilities.__getitem__)
+        tags: list[str] = self.target.slots.decode(np.array(path))
+        spans: list[dict[str, Any]] = [
+            {"type": kind, "start": start, "end": end} for kind, start, end in spans_of(tags, "iob2")
+        ]
+        scores = {"intents": dict(zip(labels, probabilities, strict=True)), "spans": spans}
+        return Prediction({INTENT: labels[best], SLOTS: tags}, probabilities[best], scores)

@@ -1,0 +1,127 @@
+"""Which item comes next in a session of clicks or purchases? The task `next-item`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from seqkit import Count, Example, Limit, Share, Task, UsageError
+from seqkit.readers import FormatName, TableFormat
+from seqkit_sessions import sources
+from seqkit_sessions.fields import Items, NextItems, items_of
+from seqkit_sessions.scores import NAMES, Scored, baselines, metric
+
+__all__ = ["next_item"]
+
+
+def next_item(
+    *,
+    source: Literal["yoochoose-1-64", "diginetica", "beauty"] = "yoochoose-1-64",
+    folder: Path | None = None,
+    train: str = "train.txt",
+    dev: str | None = None,
+    test: str | None = None,
+    held_out: Share = 0.05,
+    leave_one_out: bool = False,
+    session: str | None = None,
+    item: str = "item",
+    user: bool = False,
+    format: FormatName | None = None,
+    separator: str | None = None,
+    encoding: str = "utf-8",
+    scored: Scored | None = None,
+    leave_out_seen: bool | None = None,
+    max_length: Count | None = 50,
+    compare: bool = True,
+    best: Literal["recall@20", "mrr@20", "ndcg@10"] = "recall@20",
+) -> Task:
+    """Which item comes next, after every prefix of a session? All items of training are ranked.
+
+    Scores: recall@20, the mean reciprocal rank within the first 20 (mrr@20), and ndcg@10. A true item that training
+    does not have is a miss. The scores of the commonest items and of a Markov chain on the same test split are shown
+    before training.
+
+    Args:
+        source: yoochoose-1-64, diginetica, clicks in web shops; beauty, purchases of each user. None is downloaded; the
+            message says how to get it.
+        folder: a folder of your own files, used instead of source: a session on each line, items with blanks between
+            them, in order of time; or tables with an event in each row.
+        train: file name of the training sessions, the oldest first.
+        dev: file name of those that choose the checkpoint (null: the last sessions of train, `held_out`).
+        test: file name of the test sessions (null: there are none).
+        held_out: with `dev: null`, the share of train that is dev.
+        leave_one_out: there is one file, and the last item of each session (of each user) is test, the one before it
+            dev; both are predicted from all items before them.
+        session: of a table with an event in each row, the column that says to which session it belongs.
+        item: of such a table, the column of the items.
+        user: a line of your files begins with its user, which is no item.
+        format: of your tables: tsv, csv, jsonl or json (null: by the suffix).
+        separator: between the columns of a table, one character, or tab, comma, semicolon, space, bar, or blanks.
+        encoding: of your tables.
+        scored: all, every next item; last, the last one of each session only (null: last with `leave_one_out` and
+            beauty, else all).
+        leave_out_seen: items that a session already had are not ranked (null: true for beauty, else false). The head
+            gets the same as `leave_out_seen`.
+        max_length: most items of a session that are read, the last ones (null: no limit). What is cut off is not
+            scored.
+        compare: whether the baselines are computed.
+        best: the dev score that chooses the checkpoint.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+    is_beauty = folder is None and source == "beauty"
+    if leave_one_out and folder is not None and (dev is not None or test is not None):
+        raise UsageError("leave_one_out: dev and test are items of the sessions of train, so they have no files")
+    layout = TableFormat(format=format, separator=separator, encoding=encoding)
+    reader = sources.SessionReader(session=session, item=item, user=user or is_beauty, layout=layout)
+    if folder is None:
+        data = sources.published(source, held_out)
+    else:
+        place = folder
+        data = sources.Sessions(
+            folder=lambda: place,
+            names={"train": train, "dev": dev, "test": test},
+            reader=reader,
+            held_out=held_out,
+            leave_one_out=leave_one_out,
+            facts={"dataset": str(folder)},
+        )
+    scored = scored or ("last" if data.leave_one_out else "all")
+    leave_out = is_beauty if leave_out_seen is None else leave_out_seen
+
+    def sessions(split: str = "train") -> Iterator[list[str]]:
+        for example in data.examples(split):
+            items = items_of(example.input)
+            yield [*items, example.target[-1]]
+
+    def notes() -> Iterator[str]:
+        if not compare or "test" not in data.splits:
+            return
+        found = baselines(sessions(), sessions("test"), scored=scored, leave_out_seen=leave_out)
+        for name, scores in found.items():
+            values = ", ".join(f"{score} {value:.4f}" for score, value in scores.items())
+            yield f"beside the score on test, {name}: {values}"
+
+    def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
+        if split is not None:
+            raise UsageError(f"--split: all sessions of {path} are read")
+        return sources.read_other(path, labelled, reader)
+
+    return Task(
+        read=data.examples,
+        input=Items(sessions),
+        target=NextItems(sessions),
+        head={"use": "rank", "leave_out_seen": leave_out},
+        metric=metric(scored),
+        scores=NAMES,
+        best=best,
+        splits=data.splits,
+        limit=None if max_length is None else Limit(max_length, "tail"),
+        files=data.files,
+        notes=notes,
+        about=data.facts,
+        read_file=read_file,
+        suffixes=sources.SUFFIXES,
+    )

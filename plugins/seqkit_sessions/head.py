@@ -1,0 +1,171 @@
+"""The head that ranks what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqkit import Batch, Count, Encoded, Field, Head, Prediction, Share, State, UsageError, mask_of
+from seqkit_sessions.catalogue import UNKNOWN
+from seqkit_sessions.fields import NextItems, fitted
+
+_NEVER = -1e9
+"""A score whose probability is 0 in single precision; -inf would make differences of exported scores NaN."""
+
+
+class Rank(Head):
+    """Ranks all items at each step by a softmax over them, whose weights are the vectors of the input's items.
+
+    `Prediction.value` is the likeliest next item after each step, `confidence` its probability, `scores["top"]` the
+    likeliest items after each step, best first. The loss is the negative log-likelihood in nats for each step whose
+    next item is known.
+
+    Args:
+        top: how many items are ranked at each step.
+        leave_out_seen: items that the sequence already had are not ranked (what nobody buys twice).
+        negatives: training compares the true item with so many random ones, drawn by their frequency to the power
+            `power`, the same for all steps of a batch, whose scores are corrected by how often they are drawn
+            (importance sampling: Bengio and Senecal 2008, doi:10.1109/TNN.2007.912312). 0: with all items (full
+            softmax). Evaluation always has all.
+        power: 0 draws all items equally often, 1 by their frequency.
+        dropout: share of the encoded values dropped.
+    """
+
+    accepts = (NextItems,)
+    needs_causal = True
+    per_step = True
+    output_axes = MappingProxyType({"log_probs": ("batch", "steps", "items")})
+
+    draw: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        target: Field,
+        layer: nn.Module,
+        /,
+        *,
+        top: Count = 20,
+        leave_out_seen: bool = False,
+        negatives: int = 0,
+        power: Share = 0.75,
+        dropout: Share = 0.0,
+    ) -> None:
+        super().__init__()
+        weight: Any = getattr(layer, "weight", None)
+        if not isinstance(target, NextItems) or weight is None or len(weight) != target.size:
+            raise UsageError("rank: the input must be items, because the next one is ranked by their vectors")
+        if negatives < 0:
+            raise UsageError(f"rank: negatives: {negatives} should be 0 or more")
+        self.catalogue = fitted(target.catalogue)
+        self.top = min(top, len(self.catalogue.items))
+        self.leave_out_seen, self.negatives = leave_out_seen, negatives
+        self.dropout = nn.Dropout(dropout)
+        self._layer = (layer,)  # a tuple hides it from torch, which would register its weights here too
+        self.narrow = nn.Linear(dim, weight.shape[1])
+        self.bias = nn.Parameter(torch.zeros(target.size))
+        counts = torch.tensor([0, *self.catalogue.counts], dtype=torch.float64)
+        share = torch.where(counts > 0, counts.clamp(min=1) ** power, 0.0)
+        self.register_buffer("draw", (share / share.sum()).float(), persistent=False)
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The sum over the steps whose next item is known, in nats, and how many they are."""
+        assert batch.y is not None
+        mask = mask_of(encoded.lengths, encoded.steps.shape[1], encoded.steps.device)
+        y = batch.y.long()[mask]
+        steps = self.narrow(self.dropout(encoded.steps[mask]))
+        known = y != UNKNOWN
+        if self.training and self.negatives:
+            sampled = torch.multinomial(self.draw, self.negatives, replacement=True)
+            return self.sampled_nats(steps[known], y[known], sampled).sum(), known.sum()
+        scores = self.scores(steps[known])
+        return functional.cross_entropy(scores, y[known], reduction="sum"), known.sum()
+
+    def scores(self, steps: Tensor) -> Tensor:
+        """(..., dim) -> (..., size) in single precision; the number of unknown items is never predicted."""
+        scores = functional.linear(steps, self._weight(), self.bias).float()
+        is_unknown = torch.arange(scores.shape[-1], device=scores.device) == UNKNOWN
+        return scores.masked_fill(is_unknown, _NEVER)
+
+    def sampled_nats(self, steps: Tensor, y: Tensor, sampled: Tensor) -> Tensor:
+        """(N,) nats of the true items, with the sum over all others estimated from the sampled ones.
+
+        Each sampled item stands for as many as it is drawn too rarely: exp(score) / (K times its share) is, on average,
+        the sum over all items but the true one.
+
+        Args:
+            steps: (N, dim).
+            y: (N,) the true items.
+            sampled: (K,) the others, drawn by `draw` with replacement.
+        """
+        weight = self._weight()
+        expected = (self.draw * len(sampled)).clamp(min=1e-20).log()
+        true = (steps * weight[y]).sum(-1) + self.bias[y]
+        others = functional.linear(steps, weight[sampled], self.bias[sampled]) - expected[sampled]
+        others = others.masked_fill(sampled[None, :] == y[:, None], -torch.inf)  # the true item is no wrong one
+        return torch.logsumexp(torch.cat([true[:, None], others], dim=1).float(), dim=1) - true.float()
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        return {"log_probs": self.scores(self.narrow(encoded.steps)).log_softmax(dim=-1)}
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One a sequence."""
+        return self._predict(encoded, [row[:length] for row, length in zip(batch.x, encoded.lengths, strict=True)])
+
+    @torch.no_grad()
+    def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
+        """For the new steps; the items so far are kept if they are left out."""
+        rows = [row[:length] for row, length in zip(batch.x, encoded.lengths, strict=True)]
+        items = [torch.cat([*past, row]) for past, row in zip(kept, rows, strict=True)]
+        return self._predict(encoded, items), [(row.clone(),) if self.leave_out_seen else () for row in items]
+
+    def _predict(self, encoded: Encoded, items: Sequence[Tensor]) -> list[Prediction]:
+        """One a sequence, whose last steps are those of `encoded`.
+
+        Args:
+            encoded: the steps.
+            items: of each sequence, (n,), all of its items up to its last step.
+        """
+        predictions = []
+        for steps, length, seen in zip(encoded.steps, encoded.lengths.tolist(), items, strict=True):
+            probabilities = self.scores(self.narrow(steps[:length])).softmax(dim=-1)
+            best = self._without_seen(probabilities, seen).topk(self.top, dim=-1).indices
+            confidence = probabilities.gather(1, best[:, :1]).squeeze(1).tolist()
+            top = [self.catalogue.decode(row) for row in best.tolist()]
+            predictions.append(Prediction([row[0] for row in top], confidence, {"top": top}))
+        return predictions
+
+    def _without_seen(self, probabilities: Tensor, seen: Tensor) -> Tensor:
+        """The probabilities (T, size) of the last T steps, below 0 for what is not to be ranked.
+
+        Args:
+            probabilities: of all items.
+            seen: (n,) the items up to the last step; n is at least T.
+        """
+        ranked = probabilities.clone()
+        ranked[:, UNKNOWN] = -2.0
+        if self.leave_out_seen:
+            for step, row in enumerate(ranked):
+                row[seen[: len(seen) - len(ranked) + step + 1].long()] = -1.0
+            ranked[:, UNKNOWN] = -2.0
+        return ranked
+
+    def stitch(self, parts: Sequence[Prediction]) -> Prediction:
+        """The steps of all parts, one after the other."""
+        confidence: list[float] = []
+        for piece in parts:
+            assert isinstance(piece.confidence, list)
+            confidence += piece.confidence
+        value = [item for piece in parts for item in piece.value]
+        return Prediction(value, confidence, {"top": [row for piece in parts for row in piece.scores["top"]]})
+
+    def _weight(self) -> Tensor:
+        layer: Any = self._layer[0]
+        weight: Tensor = layer.weight
+        return weight

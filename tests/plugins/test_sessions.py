@@ -1,0 +1,237 @@
+"""The task `next-item`: fields, the head that ranks, scores, baselines and sources."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from seqkit_sessions import next_item
+from seqkit_sessions.fields import Items, NextItems
+from seqkit_sessions.head import Rank
+from seqkit_sessions.scores import baselines, metric, rank_of, ranking_scores
+from seqkit_sessions.sources import SessionReader
+
+from seqkit import Batch, DataError, Encoded, Prediction, UsageError
+from seqkit.cli import main
+from seqkit.reading import collect_reports
+
+real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+
+SESSIONS = [["a", "b", "c"], ["a", "b"], ["a", "d"]]
+
+
+class TestFields:
+    def test_numbers_are_by_frequency_and_the_same_on_both_sides(self) -> None:
+        items, following = Items(lambda: SESSIONS).fit([]), NextItems(lambda: SESSIONS).fit([])
+        assert items.encode("a b x d").tolist() == [1, 2, 0, 4]
+        assert following.encode(["b", "x"]).tolist() == [2, 0]
+        assert items.decode(np.array([1, 0, 3])) == "a <unknown> c"
+        assert (items.size, items.count_unknown(items.encode("x a x"))) == (5, 2)
+        assert Items(items.sessions).restore(json.loads(json.dumps(items.state()))) == items
+
+    @pytest.mark.parametrize("value", ["", " ", [], None, [1], ["a", ""]])
+    def test_what_are_no_items_is_refused(self, value: Any) -> None:
+        with pytest.raises(ValueError, match=r"items|is empty"):
+            Items().fit(SESSIONS).encode(value)
+
+
+class TestScores:
+    def test_by_hand(self) -> None:
+        scores = ranking_scores([1, 2, None, 20, 21])
+        assert scores["recall@20"] == pytest.approx(3 / 5)
+        assert scores["mrr@20"] == pytest.approx((1 + 1 / 2 + 1 / 20) / 5)
+        assert scores["ndcg@10"] == pytest.approx((1 + 1 / math.log2(3)) / 5)
+
+    def test_all_next_items_or_the_last_one(self) -> None:
+        predictions = [Prediction(["b", "b"], scores={"top": [["b", "c"], ["b", "a"]]})]
+        assert metric("all")(predictions, [["c", "b"]])["mrr@20"] == pytest.approx(3 / 4)
+        assert metric("last")(predictions, [["c", "b"]])["mrr@20"] == 1
+        assert metric("last")(predictions, [["b", "<unknown>"]])["recall@20"] == 0
+
+    @pytest.mark.parametrize("leave_out_seen", [False, True])
+    @pytest.mark.parametrize("scored", ["all", "last"])
+    def test_baselines_are_those_of_plain_code(self, leave_out_seen: bool, scored: Any) -> None:
+        draw = random.Random(3)
+        sessions = [[str(int(30 * draw.random() ** 2)) for _ in range(draw.randint(2, 9))] for _ in range(300)]
+        train, test = sessions[:200], sessions[200:]
+        found = baselines(train, test, scored=scored, leave_out_seen=leave_out_seen, top=5)
+        assert found == slow_baselines(train, test, scored, leave_out_seen, 5)
+        assert found["Markov chain"] != found["popularity"]
+
+
+def slow_baselines(train: Any, test: Any, scored: str, leave_out_seen: bool, top: int) -> dict[str, Any]:
+    """Sorts all items for every step."""
+    flat = [item for session in train for item in session]
+    pairs = [pair for session in train for pair in pairwise(session)]
+    common = sorted(dict.fromkeys(flat), key=lambda item: -flat.count(item))
+    ranks: dict[str, list[int | None]] = {"popularity": [], "Markov chain": []}
+    for session in test:
+        for place in range(1, len(session)):
+            if scored == "last" and place < len(session) - 1:
+                continue
+            after = [second for first, second in pairs if first == session[place - 1]]
+            best = sorted(dict.fromkeys(after), key=lambda item, after=after: -after.count(item))  # type: ignore[misc]
+            best += [item for item in common if item not in best]
+            for name, ranked in (("popularity", common), ("Markov chain", best)):
+                kept = [item for item in ranked if not (leave_out_seen and item in session[:place])][:top]
+                ranks[name].append(rank_of(session[place], kept))
+    return {name: ranking_scores(row) for name, row in ranks.items()}
+
+
+def head_for(steps: torch.Tensor, **options: Any) -> tuple[Rank, Encoded, Batch]:
+    torch.manual_seed(0)
+    items, following = Items().fit(SESSIONS), NextItems().fit(SESSIONS)
+    head = Rank(steps.shape[2], following, items.layer(6), **options)
+    lengths = torch.tensor([3, 2])
+    x = torch.tensor([items.encode("a b d").tolist(), [*items.encode("c x").tolist(), 0]])
+    y = torch.tensor([[2, 0, 3], [1, 4, 0]])
+    encoded = Encoded(steps, lengths, steps[:, 0], tuple)
+    return head, encoded, Batch(x=x, lengths=lengths, y=y, y_lengths=lengths, ids=("1", "2"))
+
+
+class TestHead:
+    steps = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(1))
+
+    @torch.no_grad()
+    def test_the_loss_is_that_of_plain_loops_over_steps_whose_next_item_is_known(self) -> None:
+        head, encoded, batch = head_for(self.steps)
+        total, count = head.eval().loss(encoded, batch)
+        expected = 0.0
+        for row, step, item in ((0, 0, 2), (0, 2, 3), (1, 0, 1), (1, 1, 4)):
+            h = head.narrow(self.steps[row, step])
+            scores = [float(h @ head._weight()[k] + head.bias[k]) for k in range(1, 5)]
+            expected += math.log(sum(map(math.exp, scores))) - scores[item - 1]
+        assert (total.item(), int(count)) == (pytest.approx(expected, rel=1e-5), 4)
+
+    @torch.no_grad()
+    def test_the_sampled_loss_is_that_of_plain_loops(self) -> None:
+        head, _, _ = head_for(self.steps, negatives=5)
+        steps, y, sampled = torch.randn(3, 6), torch.tensor([1, 3, 4]), torch.tensor([1, 1, 2, 4, 3])
+        found = head.sampled_nats(steps, y, sampled)
+        for row in range(3):
+            numbers = [int(y[row]), *(int(k) for k in sampled if k != y[row])]
+            scores = [float(steps[row] @ head._weight()[k] + head.bias[k]) for k in numbers]
+            scores[1:] = [s - math.log(5 * float(head.draw[k])) for s, k in zip(scores[1:], numbers[1:], strict=True)]
+            assert found[row].item() == pytest.approx(math.log(sum(map(math.exp, scores))) - scores[0], rel=1e-4)
+
+    @torch.no_grad()
+    def test_many_samples_give_nearly_the_full_loss(self) -> None:
+        head, encoded, batch = head_for(self.steps, negatives=200_000)
+        full, _ = head.eval().loss(encoded, batch)
+        sampled, _ = head.train().loss(encoded, batch)
+        assert sampled.item() == pytest.approx(full.item(), rel=0.02)
+
+    @torch.no_grad()
+    def test_items_are_ranked_by_probability_and_unknown_ones_never(self) -> None:
+        head, encoded, batch = head_for(self.steps)
+        first, second = head.eval().predict(encoded, batch)
+        assert [len(first.value), len(second.value)] == [3, 2]
+        for row, prediction in enumerate((first, second)):
+            for step, ranked in enumerate(prediction.scores["top"]):
+                scores = head.scores(head.narrow(self.steps[row, step]))[1:].tolist()
+                assert ranked == [head.catalogue.items[k] for k in sorted(range(4), key=lambda k: -scores[k])]
+                assert prediction.value[step] == ranked[0]
+
+    def test_seen_items_come_last_where_they_are_left_out(self) -> None:
+        head, encoded, batch = head_for(self.steps, leave_out_seen=True)
+        first, second = head.eval().predict(encoded, batch)
+        assert [set(ranked[4 - n :]) for n, ranked in zip((1, 2, 3), first.scores["top"], strict=True)] == [
+            {"a"},
+            {"a", "b"},
+            {"a", "b", "d"},
+        ]
+        assert second.scores["top"][0][-1] == "c"
+
+    def test_steps_that_come_one_by_one_are_ranked_as_together(self) -> None:
+        head, encoded, batch = head_for(self.steps, leave_out_seen=True)
+        (whole, _) = head.eval().predict(encoded, batch)
+        kept: Any = [()]
+        parts = []
+        for step in range(3):
+            now = Encoded(self.steps[:1, step : step + 1], torch.tensor([1]), self.steps[:1, step], tuple)
+            one = Batch(x=batch.x[:1, step : step + 1], lengths=torch.tensor([1]), ids=("1",))
+            (prediction,), kept = head.advance(now, one, kept)
+            parts.append(prediction)
+        joined = head.stitch(parts)
+        assert joined.scores == whole.scores
+        assert joined.confidence == pytest.approx(whole.confidence)
+
+
+class TestSources:
+    def test_tables_of_events(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        path.write_text("who,item,time\n1,a,0\n1,b,1\n2,c,2\n")
+        assert list(SessionReader(session="who").read(path)) == [("a.csv:2", ["a", "b"]), ("a.csv:4", ["c"])]
+        path.write_text("who,item\n1,a\n2,c\n1,b\n")
+        with pytest.raises(DataError, match=r"a\.csv:4: the session '1' goes on after another one"):
+            list(SessionReader(session="who").read(path))
+        path.write_text("who,item\n1,a b\n")
+        with pytest.raises(DataError, match=r"a\.csv:2: the item 'a b' should be one word"):
+            list(SessionReader(session="who").read(path))
+        with pytest.raises(DataError, match=r"a\.csv:1: no column 'user'; there are who, item"):
+            list(SessionReader(session="user").read(path))
+
+    def test_the_last_sessions_are_dev(self, tmp_path: Path) -> None:
+        (tmp_path / "train.txt").write_text("".join(f"a b{n}\n" for n in range(10)) + "\nlonely\n")
+        task = next_item(folder=tmp_path, held_out=0.2)
+        with collect_reports() as reading:
+            read = {split: [example.target[-1] for example in task.read(split)] for split in task.splits}
+        assert read == {"train": [f"b{n}" for n in range(9)], "dev": ["b9"]}
+        assert reading.left_out["session of one item, after which nothing comes"].first == "train.txt:12"
+
+    def test_one_is_left_out(self, tmp_path: Path) -> None:
+        (tmp_path / "all.txt.gz").write_bytes(gzip.compress(b"u1 a b c d\nu2 a b\n"))
+        task = next_item(folder=tmp_path, train="all.txt.gz", leave_one_out=True, user=True)
+        read = {split: [(e.input, e.target) for e in task.read(split)] for split in task.splits}
+        assert read == {"train": [("a", ["b"])], "dev": [("a b", ["b", "c"])], "test": [("a b c", ["b", "c", "d"])]}
+        with pytest.raises(UsageError, match="they have no files"):
+            next_item(folder=tmp_path, leave_one_out=True, test="b.txt")
+
+    @pytest.mark.data
+    @real
+    @pytest.mark.slow
+    def test_published_counts_and_baselines(self) -> None:
+        task = next_item()
+        assert sum(len(example.target) for example in task.read("test")) == 55_898
+        assert sum(len(example.target) for split in ("train", "dev") for example in task.read(split)) == 369_859
+        assert task.notes is not None
+        popularity, markov = (float(line.partition("recall@20 ")[2].partition(",")[0]) for line in task.notes())
+        assert 0.04 < popularity < 0.10  # 0.073 with dev counted too
+        assert 0.60 < markov < 0.66  # 0.649 with dev counted too
+
+
+def test_imports_and_calls_without_torch() -> None:
+    code = "import sys, seqkit_sessions; seqkit_sessions.next_item(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_it_learns_a_cycle_and_predicts_what_comes_next(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    lines = []
+    for _ in range(200):
+        start, count = draw.randrange(8), draw.randint(2, 6)
+        lines.append(" ".join(f"item{(start + n) % 8}" for n in range(count)))
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "own.yaml").write_text(
+        "tasks:\n  next-item: {folder: ., test: test.txt, held_out: 0.1, head: {use: rank, negatives: 4}}\n"
+        "encoder: {use: gru, dim: 8, hidden: 8}\ntrain: {epochs: 12, batch: 8, optimizer: {use: adamw, lr: 0.03}}\n"
+    )
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "beside the score on test, Markov chain: recall@20 1.0000" in done.output + done.stderr
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["next-item/test/mrr@20"] > 0.9
+    done = CliRunner().invoke(main, ["predict", str(tmp_path / "out"), "--text", "item3 item4"])
+    assert json.loads(done.stdout)["scores"]["top"][1][0] == "item5"
