@@ -37,18 +37,22 @@ CYCLE: tuple[Color, ...] = (
 )
 """The colours of lines, in this order."""
 
-SCALE = 2
-"""Everything is drawn so many times as large, and made smaller at the end: that smooths the edges."""
+SCALE, REDUCE = 3, 2
+"""Everything is drawn SCALE times as large and made REDUCE times smaller at the end, which smooths the edges.
+
+Sizes here are those of a card of TensorBoard, on which a picture of 360 x 290 has letters that can be read; opened at
+its full size, it is half as large again.
+"""
 
 _OTHER_FONT = "DejaVuSans.ttf"
 """Has letters of many scripts; used where the system has it and the font of Pillow lacks a letter."""
 
 
 class Canvas:
-    """A white picture. Places are (x, y) in pixels from the top left.
+    """A white picture. Places are (x, y) from the top left, in pixels of a card.
 
     Args:
-        width, height: in pixels.
+        width, height: of the picture there.
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -56,8 +60,8 @@ class Canvas:
         self.draw = ImageDraw.Draw(self.image)
 
     def pixels(self) -> Pixels:
-        """(height, width, 3)."""
-        return np.asarray(self.image.reduce(SCALE))
+        """(height, width, 3), half as many again as the size of the canvas."""
+        return np.asarray(self.image.reduce(REDUCE))
 
     def text(self, x: float, y: float, text: str, *, size: int = 14, color: Color = BLACK, anchor: str = "la") -> None:
         """Text at a place; `anchor` says which point of it is there, as Pillow names it: `mm` is the middle."""
@@ -119,7 +123,7 @@ class Axis:
     low: float = 0.0
     high: float = 1.0
 
-    def ticks(self, most: int = 6) -> list[float]:
+    def ticks(self, most: int = 5) -> list[float]:
         """At most about `most` round numbers within the range."""
         span = (self.high - self.low) or 1.0
         power = 10.0 ** math.floor(math.log10(span / most))
@@ -139,12 +143,12 @@ class Chart:
     """
 
     def __init__(
-        self, title: str, x: Axis, y: Axis, *, notes: Sequence[str] = (), width: int = 560, height: int = 430
+        self, title: str, x: Axis, y: Axis, *, notes: Sequence[str] = (), width: int = 360, height: int = 290
     ) -> None:
         self.x, self.y = x, y
         self.canvas = Canvas(width, height)
-        self.left, self.right = 66.0, width - 20.0
-        self.top, self.bottom = 16.0 + write_heading(self.canvas, title, notes), height - 54.0
+        self.left, self.right = 56.0, width - 14.0
+        self.top, self.bottom = 10.0 + write_heading(self.canvas, title, notes), height - 46.0
         self._draw_axes()
 
     def place(self, x: float, y: float) -> tuple[float, float]:
@@ -164,14 +168,14 @@ class Chart:
 
     def legend(self, entries: Sequence[tuple[str, Color]], *, right: bool, low: bool) -> None:
         """Names of the lines in a corner of the chart."""
-        widest = max((text_width(name, 13) for name, _ in entries), default=0.0)
+        widest = max((text_width(name, 12) for name, _ in entries), default=0.0)
         left = self.right - widest - 38 if right else self.left + 8
-        top = self.bottom - 8 - 20 * len(entries) if low else self.top + 6
-        self.canvas.box(left - 4, top - 2, left + widest + 34, top + 20 * len(entries), WHITE, LIGHT)
+        top = self.bottom - 8 - 17 * len(entries) if low else self.top + 6
+        self.canvas.box(left - 4, top - 2, left + widest + 34, top + 17 * len(entries), WHITE, LIGHT)
         for number, (name, color) in enumerate(entries):
-            y = top + 20 * number + 9
+            y = top + 17 * number + 8
             self.canvas.line([(left + 2, y), (left + 20, y)], color, width=3)
-            self.canvas.text(left + 26, y, name, size=13, anchor="lm")
+            self.canvas.text(left + 26, y, name, size=12, anchor="lm")
 
     def _draw_axes(self) -> None:
         canvas = self.canvas
@@ -184,20 +188,20 @@ class Chart:
             canvas.line([(x, self.bottom), (x, self.bottom + 4)], GREY, width=1)
             canvas.text(x, self.bottom + 8, number_text(value), size=13, color=GREY, anchor="ma")
         canvas.line([(self.left, self.bottom), (self.right, self.bottom)], GREY, width=1)
-        canvas.text((self.left + self.right) / 2, self.bottom + 28, self.x.name, anchor="ma")
-        canvas.vertical(14, (self.top + self.bottom + text_width(self.y.name, 14)) / 2, self.y.name)
+        canvas.text((self.left + self.right) / 2, self.bottom + 25, self.x.name, size=13, anchor="ma")
+        canvas.vertical(12, (self.top + self.bottom + text_width(self.y.name, 13)) / 2, self.y.name, size=13)
 
 
 def write_heading(canvas: Canvas, title: str, notes: Sequence[str]) -> float:
     """A title and the lines below it, at the top of a canvas; returns where they end."""
     for number, line in enumerate([title, *notes]):
-        canvas.text(10, 8 + 20 * number, line, size=15 if number == 0 else 13, color=BLACK if number == 0 else GREY)
-    return 12.0 + 20.0 * (1 + len(notes))
+        canvas.text(8, 6 + 17 * number, line, size=14 if number == 0 else 12, color=BLACK if number == 0 else GREY)
+    return 10.0 + 17.0 * (1 + len(notes))
 
 
 def heading_width(title: str, notes: Sequence[str]) -> int:
     """The width that `write_heading` needs."""
-    return math.ceil(max(text_width(title, 15), *(text_width(note, 13) for note in ("", *notes)))) + 20
+    return math.ceil(max(text_width(title, 14), *(text_width(note, 12) for note in ("", *notes)))) + 16
 
 
 def text_width(text: str, size: int) -> float:

@@ -64,7 +64,7 @@ def draw_scores(values: np.ndarray, rows: Sequence[object], columns: Sequence[ob
     most = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
 
     def write(row: int, column: int) -> str:
-        return "" if math.isnan(values[row, column]) else f"{values[row, column]:.1f}"
+        return "" if math.isnan(values[row, column]) else f"{values[row, column]:.1f}".replace("-0.0", "0.0")
 
     notes = ["from the row's to the column's; grey is forbidden", f"dark blue is {most:.2g}, dark red {-most:.2g}"]
     return _draw_cells(0.5 + values / (2 * most), names[0], names[1], title, notes, DIVERGING, write)
@@ -84,8 +84,8 @@ def draw_map(
     x: Axis | None = None,
     y: Axis | None = None,
     colors: Callable[[np.ndarray], Pixels] = INFERNO,
-    width: int = 560,
-    height: int = 430,
+    width: int = 360,
+    height: int = 290,
 ) -> Pixels:
     """Numbers (rows, columns) as a map of colours from the least to the largest, the first row at the bottom.
 
@@ -109,7 +109,7 @@ def draw_map(
 def draw_curves(curves: Sequence[Curve], *, roc: bool, title: str = "") -> Pixels:
     """Precision-recall or ROC curves, with what chance gives as a dashed line."""
     names = ("false positive rate", "true positive rate") if roc else ("recall", "precision")
-    chart = Chart(title, Axis(names[0]), Axis(names[1]), height=450)
+    chart = Chart(title, Axis(names[0]), Axis(names[1]))
     base = curves[0].base if len(curves) == 1 and not roc else 0.0
     chart.canvas.dashed(chart.place(0.0, base), chart.place(1.0, 1.0 if roc else base))
     shown = []
@@ -127,9 +127,9 @@ def draw_calibration(result: Calibration, *, title: str = "") -> Pixels:
     """A reliability diagram: the accuracy of predictions by their confidence, and how many have which."""
     notes = [
         f"expected calibration error {result.error:.3f}; {int(result.counts.sum()):,} {result.unit}",
-        "below the line: too confident; a pale bar is the share of the predictions",
+        "below the line: too confident; pale: share of them",
     ]
-    chart = Chart(title, Axis("confidence"), Axis("share that is right"), notes=notes, height=460)
+    chart = Chart(title, Axis("confidence"), Axis("share that is right"), notes=notes)
     total = max(1, int(result.counts.sum()))
     for low, high, count in zip(result.edges[:-1], result.edges[1:], result.counts, strict=True):
         chart.bar(low, high, count / total, PALE)
@@ -148,7 +148,7 @@ def draw_score_by_length(groups: Sequence[LengthScore], name: str, *, unit: str 
     low, high = min([*scores, math.inf]), max([*scores, -math.inf])
     is_share = not scores or (low >= 0.0 and high <= 1.0)
     y = Axis(name, 0.0, 1.0) if is_share else Axis(name, min(0.0, low), high * 1.05 or 1.0)
-    notes = ["examples of about the same length; dots of few examples are small"]
+    notes = ["examples of about the same length together"]
     longest = max((group.high for group in groups), default=1)
     chart = Chart(title, Axis(f"length in {unit}", 0, longest * 1.02), y, notes=notes)
     points = [((group.low + group.high) / 2, group) for group in groups if math.isfinite(group.score)]
@@ -159,7 +159,7 @@ def draw_score_by_length(groups: Sequence[LengthScore], name: str, *, unit: str 
         (left, _), (right, _) = chart.place(group.low, 0.0), chart.place(group.high, 0.0)
         chart.canvas.line([(left, at), (right, at)], PALE, width=3)
         chart.canvas.dot(x, at, BLUE, radius=2.0 + 3.0 * min(1.0, group.count / 30))
-        if x - written > 44:  # no number over another
+        if x - written > 36:  # no number over another
             above, written = at - 8 if at > chart.top + 24 else at + 22, x
             chart.canvas.text(x, above, number_text(round(group.score, 3)), size=12, anchor="ms")
     return chart.canvas.pixels()
@@ -209,12 +209,12 @@ def _draw_cells(
     write: Callable[[int, int], str],
 ) -> Pixels:
     """A table of coloured cells with names: `shares` (R, C) gives the colours, `write` the text of a cell."""
-    cell = max(20, min(64, 560 // max(1, len(rows), len(columns))))
-    size, name_size = max(9, min(17, cell // 3 + 1)), max(11, min(15, cell - 6))
+    cell = max(15, min(42, 230 // max(1, len(rows), len(columns))))
+    size, name_size = max(8, min(15, cell // 2 - 1)), max(9, min(14, cell - 4))
     left = 18.0 + max((text_width(name, name_size) for name in rows), default=0.0)
     above = 20.0 + max((text_width(name, name_size) for name in columns), default=0.0)
     width = max(math.ceil(left) + cell * len(columns) + 14, heading_width(title, notes))
-    heading = 12 + 20 * (1 + len(notes))
+    heading = 10 + 17 * (1 + len(notes))
     canvas = Canvas(width, heading + math.ceil(above) + cell * len(rows) + 14)
     top = write_heading(canvas, title, notes) + above
     pixels = colors(np.asarray(shares, dtype=np.float64).reshape(len(rows), len(columns)))
@@ -225,7 +225,7 @@ def _draw_cells(
             x = left + column * cell
             red, green, blue = (int(channel) for channel in pixels[row, column])
             canvas.box(x, y, x + cell, y + cell, (red, green, blue), LIGHT)
-            if cell >= 20 and (text := write(row, column)):
+            if text := write(row, column):
                 canvas.text(
                     x + cell / 2, y + cell / 2, text, size=size, color=_text_color(red, green, blue), anchor="mm"
                 )

@@ -187,7 +187,7 @@ def show_clips(board: Board, step: int, data: TaskData, split: str, result: Eval
         pixels = plots.draw_map(
             spectrogram(samples, rate),
             title=result.ids[number],
-            notes=[note if len(note) <= 70 else note[:69] + "…" for note in notes],
+            notes=[note if len(note) <= 50 else note[:49] + "…" for note in notes],
             x=Axis("seconds", 0.0, seconds),
             y=Axis("kHz", 0.0, rate / 2000),
         )
