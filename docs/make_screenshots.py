@@ -64,6 +64,8 @@ class Shot:
 
 
 NER = {"ner": Training("ner", ("train.log_every=10",))}
+EARLY = {"ner-early": Training("ner", ("train.epochs=2", "train.log_every=10"))}
+"""A tagger that still makes mistakes."""
 SHOTS: dict[str, Shot] = {
     "tensorboard-ner": Shot(NER, ("learning/ner/loss", "learning/ner/span_f1")),
     "tensorboard-speech": Shot(
@@ -88,8 +90,8 @@ SHOTS: dict[str, Shot] = {
         ("train.optimizer.lr",),
         tab="hparams",
     ),
-    "tensorboard-samples": Shot(NER, ("ner/test/samples",), tab="text", query="tagFilter=samples"),
-    "tensorboard-pictures": Shot(NER, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
+    "tensorboard-samples": Shot(EARLY, ("ner/dev/samples",), tab="text"),
+    "tensorboard-pictures": Shot(EARLY, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
 }
 
 
