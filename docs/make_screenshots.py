@@ -30,8 +30,6 @@ IMAGES = Path(__file__).parent / "images"
 RUNS = Path("runs") / "screenshots"
 
 WIDTH, HEIGHT = 1280, 800
-COLORS = 128
-"""Of a picture: with more it is larger, and looks the same."""
 MOST_BYTES = 150_000
 WAIT_MS = 60_000
 
@@ -54,6 +52,7 @@ class Shot:
         tab: of TensorBoard.
         query: what the address says more: `tagFilter=...`.
         click: texts that are clicked first.
+        width: of the window.
     """
 
     runs: dict[str, Training]
@@ -61,6 +60,7 @@ class Shot:
     tab: str = "timeseries"
     query: str = ""
     click: tuple[str, ...] = field(default=())
+    width: int = WIDTH
 
 
 NER = {"ner": Training("ner", ("train.log_every=10",))}
@@ -89,6 +89,7 @@ SHOTS: dict[str, Shot] = {
         },
         ("train.optimizer.lr",),
         tab="hparams",
+        width=1700,
     ),
     "tensorboard-samples": Shot(EARLY, ("ner/dev/samples",), tab="text"),
     "tensorboard-pictures": Shot(EARLY, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
@@ -158,6 +159,7 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
     """
     with serve(runs / name_of(shot)) as address:
         base = address.partition("?")[0]
+        page.set_viewport_size({"width": shot.width, "height": HEIGHT})
         query = "&".join(["smoothing=0", "darkMode=false", *([shot.query] if shot.query else [])])
         page.goto(f"{base}?{query}#{shot.tab}")
         for text in shot.click:
@@ -167,7 +169,9 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
         page.wait_for_timeout(4000)  # charts are drawn after their titles
         picture = Image.open(io.BytesIO(page.screenshot()))
     stream = io.BytesIO()
-    picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+    # Colours that are rare must stay apart: those of curves.
+    colors = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    colors.save(stream, "png", optimize=True)
     if len(stream.getvalue()) > MOST_BYTES:
         sys.exit(f"{name}: {len(stream.getvalue()):,} bytes, but {MOST_BYTES:,} are the most")
     (IMAGES / f"{name}.png").write_bytes(stream.getvalue())

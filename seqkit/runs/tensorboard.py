@@ -200,7 +200,7 @@ class Board:
         """(height, width, 3) uint8, kept with at most 256 colours, which is a third of the size."""
         stream = io.BytesIO()
         image = Image.fromarray(pixels)
-        image.quantize(256, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+        image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
         encoded = Summary.Image(
             height=image.height, width=image.width, colorspace=3, encoded_image_string=stream.getvalue()
         )

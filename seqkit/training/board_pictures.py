@@ -1,7 +1,7 @@
 """The pictures of a run on TensorBoard, and when they are drawn.
 
-Those of an evaluation are drawn at evaluations that are the best so far, each at twice the step of the one before or
-later, so that there are few however long a run is; and once for the best checkpoint, on dev and on test.
+Those of dev are drawn at evaluations that are the best so far, each at four times the step of the one before or later,
+so that there are few however long a run is; and once for the best checkpoint, on dev and on test.
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ def _attention(
 
 
 def show_vectors(board: Board, model: Model, data: TaskData) -> None:
-    """The learned vectors of the most frequent symbols of the input, for the projector, with their counts in train."""
+    """The learned vectors of the most frequent symbols of the input, for the projector, with their counts in train.
+
+    What occurs only once is left out: its vector has hardly been trained.
+    """
     known = _symbols(data.input)
     weight = getattr(model.layers[data.name], "weight", None)
     if known is None or not isinstance(weight, torch.Tensor) or weight.dim() != 2:
@@ -157,8 +160,8 @@ def show_vectors(board: Board, model: Model, data: TaskData) -> None:
     ids = np.asarray(x if x.ndim == 1 else x[:, 0])
     counts = np.bincount(ids.astype(np.int64), minlength=first + len(symbols))[first : first + len(symbols)]
     counts = counts[: max(0, len(weight) - first)]  # symbols behind the table have vectors that are not learned
-    keep = np.argsort(-counts, kind="stable")[:VECTORS]
-    if len(keep) < 2 or not counts[keep[0]]:
+    keep = np.argsort(-counts, kind="stable")[: min(VECTORS, int((counts > 1).sum()))]
+    if len(keep) < 2:
         return
     vectors = weight.detach()[torch.from_numpy(keep + first).to(weight.device)].float().cpu().numpy()
     board.embedding(data.name, vectors, ["symbol", "count"], [(symbols[n], int(counts[n])) for n in keep])

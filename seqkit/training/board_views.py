@@ -57,7 +57,7 @@ def show_evaluation(
         return
     if is_due(board, f"{data.name}/{split}/samples", step, growth=1.1):
         show_samples(board, step, data, split, result)
-    if is_best and is_due(board, f"pictures/{data.name}/{split}/", step, growth=2.0):
+    if is_best and is_due(board, f"pictures/{data.name}/{split}/", step, growth=4.0):
         draw_result(board, step, data, split, result)
         draw_model(board, step, model, data, split, result)
 

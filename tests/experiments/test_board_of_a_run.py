@@ -95,7 +95,7 @@ def test_pictures_are_of_dev_at_the_best_step_and_of_test_at_the_end(folder: Pat
         assert pictures[f"pictures/ner/test/{name}"] == [best]
     assert pictures["pictures/ner/train/lengths"] == [0]
     for steps in pictures.values():
-        assert all(later >= 2 * earlier or later == best for earlier, later in itertools.pairwise(steps))
+        assert all(later >= 4 * earlier or later == best for earlier, later in itertools.pairwise(steps))
 
 
 def test_samples_are_of_dev_and_test(folder: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_projector_has_the_most_frequent_words_with_their_counts(folder: Pat
     assert len(lines) == count + 1
     counts = [int(line.split("\t")[1]) for line in lines[1:]]
     assert counts == sorted(counts, reverse=True)
-    assert counts[0] > 1
+    assert counts[-1] > 1, "what was seen once has hardly been trained"
     vectors = np.frombuffer((folder / "tb" / info.tensor_path).read_bytes(), dtype="<f4").reshape(count, width)
     assert np.isfinite(vectors).all()
 
