@@ -169,9 +169,7 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
         page.wait_for_timeout(4000)  # charts are drawn after their titles
         picture = Image.open(io.BytesIO(page.screenshot()))
     stream = io.BytesIO()
-    # Colours that are rare must stay apart: those of curves.
-    colors = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    colors.save(stream, "png", optimize=True)
+    picture.convert("RGB").save(stream, "png", optimize=True)
     if len(stream.getvalue()) > MOST_BYTES:
         sys.exit(f"{name}: {len(stream.getvalue()):,} bytes, but {MOST_BYTES:,} are the most")
     (IMAGES / f"{name}.png").write_bytes(stream.getvalue())

@@ -209,7 +209,7 @@ def _draw_cells(
     write: Callable[[int, int], str],
 ) -> Pixels:
     """A table of coloured cells with names: `shares` (R, C) gives the colours, `write` the text of a cell."""
-    cell = max(15, min(42, 230 // max(1, len(rows), len(columns))))
+    cell = max(15, min(36, 190 // max(1, len(rows), len(columns))))
     size, name_size = max(8, min(15, cell // 2 - 1)), max(9, min(14, cell - 4))
     left = 18.0 + max((text_width(name, name_size) for name in rows), default=0.0)
     above = 20.0 + max((text_width(name, name_size) for name in columns), default=0.0)

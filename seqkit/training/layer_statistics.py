@@ -2,7 +2,8 @@
 
 A step that changes weights by about a thousandth of their size is usual; a hundred times more or less says that the
 learning rate does not suit that layer. They are taken at the logged steps that TensorBoard shows, for which gradients
-are read once and weights three times.
+are read once and weights three times: of a model of 4 million weights 18 ms, beside 680 ms for a step of 1,280 words on
+one core, which is 0.05 % of the time with a log every 50 steps.
 """
 
 from __future__ import annotations
