@@ -52,7 +52,8 @@ class TrainSettings:
             and name the examples and the module; skip, leave that step out; rollback, go back to the newest checkpoint
             and go on with the batch after the bad one.
         nan_limit: steps in a row that may be skipped, and rollbacks to one checkpoint, before the run stops.
-        precision: auto (bf16 on a GPU that has it, else fp32), fp32, bf16 or fp16 autocast.
+        precision: auto (bf16 on a GPU that has it, else fp32), fp32, bf16 (fp32 on a processor that has none) or fp16
+            autocast.
         tf32: let a GPU round the factors of products in single precision to ten bits (TF32), which is faster. fp32 is
             not fp32 then.
         memory: optimiser steps between measurements of how far back in time gradients reach, what gates hold, and how

@@ -35,6 +35,7 @@ from seqkit.runs.run_folder import Run
 from seqkit.runtime import out_of_memory
 from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
+from seqkit.runtime.precision import precision, precision_warning
 from seqkit.runtime.random_state import DRAWING, preserve_random_state
 from seqkit.runtime.ranks import ALONE, Ranks, local_device
 from seqkit.training.board_pictures import show_vectors
@@ -122,7 +123,13 @@ def _run_recipe(
     stop.check("stopped before training; go on with --resume")
 
     model = build_seeded(recipe, data, device)
-    run.log(f"{model.count_parameters():,} parameters; recurrent layers: {kernels.describe(device)}")
+    autocast, _ = precision(recipe.train.precision, device)
+    with autocast():
+        layers = kernels.describe(device)
+    run.log(f"{model.count_parameters():,} parameters; recurrent layers: {layers}")
+    if sentence := precision_warning(recipe.train.precision, device):
+        run.log(f"warning: {sentence}")
+        progress.warn(f"warning: {sentence}")
     progress.say(f"{run.folder}: {model.count_parameters():,} parameters on {describe(device)}")
 
     fields = {name: (task_data.input, task_data.target) for name, task_data in data.items()}

@@ -30,6 +30,7 @@ from seqkit.kernels.triton_engine import is_installed as triton_is_installed
 from seqkit.kernels.triton_engine import supports as triton_supports
 from seqkit.kernels.triton_engine import triton_layout_threads, triton_pass
 from seqkit.runtime.native_library import DEFAULT, VARIABLE, load_native, requested_by_environment
+from seqkit.runtime.precision import has_fast_bf16
 
 Implementation: TypeAlias = Literal["padded", "native", "triton", "stepwise"]
 Request: TypeAlias = Literal["auto", "padded", "native", "triton", "stepwise"]
@@ -103,7 +104,8 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed
         return Dispatch("padded", "torch's own layers: a traced model may use only torch operations")
     if dtype not in (torch.float32, torch.float64):
         return Dispatch("padded", f"torch's own layers: weights of {dtype}")
-    if request == "auto" and cell.mode == "LSTM" and torch.is_autocast_enabled("cpu") and not packed:
+    is_low = torch.is_autocast_enabled("cpu") and has_fast_bf16(device)
+    if request == "auto" and cell.mode == "LSTM" and is_low and not packed:
         return Dispatch("padded", "torch's own layers: oneDNN has an LSTM in the low precision that is asked for")
     if request == "triton":
         raise UsageError(f"{VARIABLE}=triton: needs a GPU, and this is the CPU; use auto")

@@ -7,8 +7,9 @@ between layers (dropout, residual sum, normalisation) to the encoder.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.nn import functional
 from seqkit.interfaces import mask_of
 from seqkit.kernels.exported import is_exporting, run_layer
 from seqkit.kernels.ragged import all_full, gather_last, reverse_sequences
+from seqkit.runtime.precision import has_fast_bf16
 
 CellState: TypeAlias = tuple[Tensor, ...]
 """(h,) or (h, c), each (B, H)."""
@@ -46,9 +48,7 @@ def run_padded(
         return _run_exported(cell, x, lengths, initial, reverse=reverse)
     if reverse:
         x = reverse_sequences(x, lengths)
-    # cuDNN refuses a state that is a slice of another or an expansion.
-    stacked = tuple(tensor.to(x.dtype)[None].contiguous() for tensor in initial)
-    steps, final = cell(x, stacked if isinstance(cell, nn.LSTM) else stacked[0])
+    steps, final = _run_cell(cell, x, initial)
 
     def final_state() -> CellState:
         if all_full(lengths, x.shape[0]):
@@ -58,6 +58,17 @@ def run_padded(
         return (gather_last(steps, lengths),)
 
     return PaddedOutput(reverse_sequences(steps, lengths) if reverse else steps, final_state)
+
+
+def _run_cell(cell: nn.RNNBase, x: Tensor, initial: CellState) -> tuple[Tensor, Any]:
+    """Torch's call. Where oneDNN has no LSTM in the low precision of autocast, fp32 runs."""
+    is_missing = isinstance(cell, nn.LSTM) and x.device.type == "cpu" and not has_fast_bf16(x.device)
+    with torch.autocast("cpu", enabled=False) if is_missing else nullcontext():
+        x = x.to(cell.all_weights[0][0].dtype) if is_missing else x
+        # cuDNN refuses a state that is a slice of another or an expansion.
+        stacked = tuple(tensor.to(x.dtype)[None].contiguous() for tensor in initial)
+        steps, final = cell(x, stacked if isinstance(cell, nn.LSTM) else stacked[0])
+    return steps, final
 
 
 def _run_exported(cell: nn.RNNBase, x: Tensor, lengths: Tensor, initial: CellState, *, reverse: bool) -> PaddedOutput:

@@ -9,23 +9,38 @@ numbers of pytorch-crf's, and also gives marginals and the n best sequences.
 
 `Dropout` and `draw_uniform` are for modules that seqkit trains: what they draw for an example depends on the seed, the
 step and the example alone.
+`pack_padded_sequence` and `pad_packed_sequence` are torch's, with faster gradients, also as `utils.rnn` has them. `CRF`
+has the interface and the numbers of pytorch-crf's, and also gives marginals and the n best sequences.
+
+All other names of `torch.nn` are here too and are torch's own, so that `from seqkit import nn` can take the place of
+`from torch import nn`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import nn as _torch
+
 from seqkit import public_api
 from seqkit.kernels import draw_uniform
 from seqkit.layers.dropout import Dropout
+from seqkit.nn import utils as utils
 from seqkit.nn.crf import CRF
 from seqkit.nn.packing import pack_padded_sequence, pad_packed_sequence
 from seqkit.nn.recurrent import GRU, LSTM, RNN
 
 __all__ = ["CRF", "Dropout", "GRU", "LSTM", "RNN", "draw_uniform", "pack_padded_sequence", "pad_packed_sequence"]
 
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    from torch.nn import *  # type: ignore[no-redef, assignment]  # noqa: F403
+else:
 
     def __getattr__(name: str) -> Any:
-        """A deprecated name, as long as it still works."""
+        """What torch has under this name, or a deprecated name as long as it still works."""
+        if not name.startswith("_") and hasattr(_torch, name):
+            return getattr(_torch, name)
         return public_api.deprecated_attribute(__name__, name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *(name for name in dir(_torch) if not name.startswith("_"))})

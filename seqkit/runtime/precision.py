@@ -15,10 +15,29 @@ Autocast: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """What `train.precision` means on this device: fp32, bf16 or fp16."""
+    """What `train.precision` means on this device: fp32, bf16 or fp16. fp32 instead of bf16 where bf16 is emulated."""
+    if name == "bf16":
+        return name if has_fast_bf16(device) else "fp32"
     if name != "auto":
         return name
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device.type == "cuda" and has_fast_bf16(device) else "fp32"
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether `device` computes in bf16.
+
+    Elsewhere oneDNN has no LSTM in bf16, and products take 8 to 40 times as long as in fp32.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def precision_warning(name: str, device: torch.device) -> str | None:
+    """A sentence where another precision is used than the recipe names; None: it is the one that is named."""
+    if name == "auto" or choose_precision(name, device) == name:
+        return None
+    return f"train.precision: this processor has no {name}; fp32 is used"
 
 
 def precision(name: str, device: torch.device) -> tuple[Autocast, torch.amp.GradScaler]:

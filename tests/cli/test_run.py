@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from seqkit.cli import main
@@ -264,3 +265,19 @@ def test_a_real_signal_saves_and_the_resumed_run_has_the_same_numbers(site: Path
     assert json.loads((resumed / "metrics.json").read_text()) == json.loads(
         (uninterrupted / "metrics.json").read_text()
     )
+
+
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_a_recipe_in_bf16_runs_on_every_processor(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_bf16: bool
+) -> None:
+    from seqkit.runtime import precision
+
+    if has_bf16 and not precision.has_fast_bf16(torch.device("cpu")):
+        pytest.skip("this processor has no bf16")
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: has_bf16)
+    words = ["run", str(site / "mood.yaml"), "--set", "train.precision=bf16", "--set", "train.epochs=1"]
+    result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "run"), "--quiet"])
+    assert result.exit_code == 0, result.output
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert ("this processor has no bf16; fp32 is used" in log) is not has_bf16

@@ -12,7 +12,10 @@ from torch import nn
 
 from seqkit import kernels
 from seqkit.errors import UsageError
+from seqkit.kernels import dispatch as dispatch_module
+from seqkit.kernels import padded
 from seqkit.runtime import native_library
+from seqkit.runtime.precision import has_fast_bf16
 from tests.helpers.native import require_native
 
 CPU = torch.device("cpu")
@@ -56,11 +59,33 @@ def test_the_environment_can_request_an_implementation(request_: Any, monkeypatc
 
 
 @pytest.mark.usefixtures("_default_request")
-def test_an_lstm_in_low_precision_is_left_to_onednn() -> None:
+def test_an_lstm_in_low_precision_is_left_to_onednn_where_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch_module, "has_fast_bf16", lambda device: True)
     with kernels.use("auto"), torch.autocast("cpu", dtype=torch.bfloat16):
         dispatch = kernels.choose(nn.LSTM(2, 3), CPU, torch.float32)
     assert dispatch.name == "padded"
     assert "low precision" in dispatch.reason
+    monkeypatch.setattr(dispatch_module, "has_fast_bf16", lambda device: False)
+    with kernels.use("auto"), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert "low precision" not in kernels.choose(nn.LSTM(2, 3), CPU, torch.float32).reason
+
+
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_a_padded_lstm_runs_under_autocast_on_every_processor(
+    monkeypatch: pytest.MonkeyPatch, *, has_bf16: bool
+) -> None:
+    """oneDNN refuses an LSTM in bf16 on a processor that has none."""
+    if has_bf16 and not has_fast_bf16(CPU):
+        pytest.skip("this processor has no bf16")
+    monkeypatch.setattr(padded, "has_fast_bf16", lambda device: has_bf16)
+    cell, x = nn.LSTM(4, 5), torch.randn(3, 2, 4)
+    lengths, zero = torch.tensor([3, 2]), torch.zeros(2, 5)
+    exact = padded.run_padded(cell, x, lengths, (zero, zero))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = padded.run_padded(cell, x.to(torch.bfloat16), lengths, (zero, zero))
+    torch.testing.assert_close(low.steps.float(), exact.steps, rtol=0.05, atol=0.03)
+    for got, want in zip(low.final_state(), exact.final_state(), strict=True):
+        torch.testing.assert_close(got.float(), want, rtol=0.05, atol=0.03)
 
 
 def test_an_unknown_implementation_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
