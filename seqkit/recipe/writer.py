@@ -11,6 +11,9 @@ from typing import Any
 from seqkit.recipe.parser import is_plain_word
 from seqkit.types import Choice
 
+_UNREADABLE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]")
+"""What JSON does not escape, but YAML does not read as it is, or whoever opens the file reads otherwise."""
+
 
 def to_plain(value: Any) -> Any:
     """Choices as mappings, paths as text, tuples as lists."""
@@ -58,8 +61,7 @@ def _text(text: str) -> str:
     """Without quotes where that reads back as the same text, otherwise quoted as in JSON, which YAML reads too."""
     if is_plain_word(text):
         return text
-    # JSON does not escape these, but YAML and some editors do not read them as they are.
-    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, json.dumps(text, ensure_ascii=False))
+    return _UNREADABLE.sub(_escape, json.dumps(text, ensure_ascii=False))
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -25,6 +25,38 @@ from seqkit.types import JSON
 FORMAT_VERSION = 1
 
 Record: TypeAlias = dict[str, Any]
+
+
+@dataclass
+class _File:
+    split: str
+    name: str
+    sha256: str | None
+
+
+@dataclass
+class _TaskData:
+    files: list[_File] = field(default_factory=list)
+    examples: dict[str, str | None] = field(default_factory=dict)
+    options: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass
+class _Plugin:
+    distribution: str
+    version: str | None
+    sha256: str | None
+
+
+@dataclass
+class _RecordParts:
+    """The types of what a record is compared by; they say what a damaged one is."""
+
+    recipe: dict[str, Any]
+    data: dict[str, _TaskData]
+    plugins: list[_Plugin]
+    environment: dict[str, Any]
+
 
 ChangeKind: TypeAlias = Literal["recipe", "data", "plugin", "environment"]
 
@@ -87,10 +119,23 @@ def read_origin(folder: Path) -> Record | None:
         raise RunError(f"{path}: damaged; put back the file as it was")
     if record["format_version"] > FORMAT_VERSION:
         raise RunError(f"{path}: written by a newer seqkit (format {record['format_version']}); upgrade seqkit")
-    missing = [key for key in ("recipe", "data", "plugins", "environment") if key not in record]
-    if missing:
-        raise RunError(f"{path}: damaged, it has no {missing[0]}; put back the file as it was")
+    _check_record(record, path)
     return cast(Record, record)
+
+
+def _check_record(record: JSON, path: Path) -> None:
+    """Refuse a record whose parts are not of the types that they are compared by.
+
+    Raises:
+        RunError: it is damaged; with the place in it.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(_RecordParts).validate_python(record)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise RunError(f"{path}: damaged at {place}; put back the file as it was") from None
 
 
 def read_changes(folder: Path) -> list[dict[str, Any]]:
@@ -105,6 +150,10 @@ def read_changes(folder: Path) -> list[dict[str, Any]]:
     entries = atomic.read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) and "record" in entry for entry in entries):
         raise RunError(f"{path}: damaged; put back the file as it was")
+    for entry in entries:
+        _check_record(entry["record"], path)
+        if not all(isinstance(entry.get(key), int) for key in ("step", "epoch", "restarts_epoch")):
+            raise RunError(f"{path}: damaged; put back the file as it was")
     return entries
 
 
