@@ -132,6 +132,11 @@ def printable(text: str) -> str:
     return text if _CONTROLS.search(text) is None else _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def shortened(text: str, most: int = 200) -> str:
+    """The text, or its beginning and how much more there is: a message quotes what files hold."""
+    return text if len(text) <= most else f"{text[:most]}... and {len(text) - most:,} characters more"
+
+
 def name_hint(name: str, known: Sequence[str], *, label: str = "available", if_none: str = "none is installed") -> str:
     """The end of a message about an unknown name: `did you mean 'lstm'? available: gru, lstm, rnn`."""
     listing = f"{label}: {', '.join(known)}" if known else if_none

@@ -6,6 +6,8 @@ nevertheless, because an archive that has them is malicious or damaged.
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import unicodedata
 import zipfile
@@ -13,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from seqkit import DataError, Problem
 from seqkit_speech.audio import LARGEST
@@ -63,7 +65,7 @@ class Archive:
     @cached_property
     def _file(self) -> zipfile.ZipFile:
         try:
-            return zipfile.ZipFile(self.path)
+            return zipfile.ZipFile(_open_regular(self.path))
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise DataError(Problem(str(self.path), f"is not a zip archive, or is damaged: {error}")) from None
         except OSError as error:
@@ -98,6 +100,19 @@ class Archive:
             rest = [Problem(str(self.path), f"and {more:,} more members like these")] if more > 0 else []
             raise DataError([*problems[:20], *rest])
         return files
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """The file, open. A pipe would make a plain `open` wait for ever, and a device may never end.
+
+    Raises:
+        OSError: it is neither, or cannot be opened.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return file
 
 
 def _find_fault(member: zipfile.ZipInfo) -> str | None:

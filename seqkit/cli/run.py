@@ -175,7 +175,7 @@ def _show_tensorboard(run: Run, progress: Progress, *, start: bool) -> str | Non
 
 def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> dict[str, float]:
     """Say that there is nothing left to do, and what to do for more; print the scores, and return them."""
-    from seqkit.io import atomic
+    from seqkit.runs.records import read_final_scores
 
     steps, train = run.opened_status.get("steps", 0), recipe.train
     length = f"train.steps={2 * int(steps)}" if train.steps is not None else f"train.epochs={2 * train.epochs}"
@@ -185,7 +185,7 @@ def _show_finished(run: Run, recipe: Recipe, as_json: bool) -> dict[str, float]:
         f"seqkit run --resume {shlex.quote(str(run.folder))} --set {length}{patience}",
         err=True,
     )
-    scores: dict[str, float] = atomic.read_json(run.folder / "metrics.json")
+    scores = read_final_scores(run.folder)
     _show_scores(recipe, run.folder, scores, int(run.opened_status.get("best_step", 0)), as_json)
     return scores
 

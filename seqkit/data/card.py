@@ -15,6 +15,7 @@ from typing import Final, final
 
 from seqkit.data.store import SplitReport
 from seqkit.data.task_data import TaskData
+from seqkit.errors import shortened
 from seqkit.fields.labels import NO_LABEL
 from seqkit.reading import Columns
 from seqkit.types import JSON
@@ -135,7 +136,7 @@ def _majority(card: DataCard, split: str, report: SplitReport, scores: Mapping[s
         common = max(train, key=lambda name: train[name])
         share = report.classes.get(common, 0) / max(1, total)
         if accuracy <= share + 1e-12:
-            constant = f"answering {common!r} always ({share:.4f})"
+            constant = f"answering {shortened(common)!r} always ({share:.4f})"
             yield f"{split}: accuracy {accuracy:.4f} is no better than {constant}; {advice}"
 
 
@@ -204,8 +205,8 @@ def _few_classes(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:
     if len(classes) == 1 and train.class_unit == "examples" and not train.classes.get(NO_LABEL):
         yield DataWarning(
             "one-class",
-            f"train: every example has the class {classes[0]!r}, so there is nothing to learn; check the column or "
-            "folder that gives the class, or add examples of other classes",
+            f"train: every example has the class {shortened(classes[0])!r}, so there is nothing to learn; check the "
+            "column or folder that gives the class, or add examples of other classes",
             is_fatal=True,
         )
     single = [name for name in classes if train.classes[name] == 1]
@@ -291,7 +292,7 @@ def _occurring(report: SplitReport) -> list[str]:
 
 def _listed(names: Iterable[str], joiner: str = "and") -> str:
     """The first of some names in quotation marks, so that white space can be seen, and how many more there are."""
-    return _enumerated([repr(name) for name in names], joiner)
+    return _enumerated([repr(shortened(name)) for name in names], joiner)
 
 
 def _enumerated(names: Sequence[str], joiner: str = "and") -> str:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqkit.errors import RunError, UsageError
+from seqkit.errors import UsageError
 from seqkit.experiments.expectations import ExpectedRange, check_scores_exist
 from seqkit.experiments.run_recipe import run_recipe
 from seqkit.io import atomic
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.runs.progress import Progress
+from seqkit.runs.records import read_final_scores
 from seqkit.runs.run_folder import Run
 from seqkit.types import JSON
 
@@ -200,7 +201,7 @@ def _train_or_read(recipe: Recipe, name: str, out: Path | None, progress: Progre
     """Train the recipe in the folder `out`/`name`, unless the run that is there has finished."""
     folder = None if out is None else out / name
     if folder is not None and _has_finished(folder, recipe):
-        scores = _read_scores(folder / "metrics.json")
+        scores = read_final_scores(folder)
     else:
         began = time.monotonic()
         run = Run.create(f"{recipe.name}-{name}", text=recipe.text, resolved=recipe.resolved(), out=folder)
@@ -214,14 +215,6 @@ def _train_or_read(recipe: Recipe, name: str, out: Path | None, progress: Progre
         threads=int((atomic.read_json(folder / "environment.json") or {})["torch"]["threads"]),
         parameters=int(atomic.read_json(folder / "status.json")["parameters"]),
     )
-
-
-def _read_scores(path: Path) -> dict[str, float]:
-    """The scores of a finished run. Raises RunError if the file is not what a run writes."""
-    scores = atomic.read_json(path)
-    if not isinstance(scores, dict) or not all(isinstance(score, int | float) for score in scores.values()):
-        raise RunError(f"{path}: is not what a run writes; put it back as it was, or remove the folder of this run")
-    return scores
 
 
 def _has_finished(folder: Path, recipe: Recipe) -> bool:

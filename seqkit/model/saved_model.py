@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 import shlex
 import sys
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 
-from seqkit.errors import DataError, Problem, RunError, SeqkitError, printable
+from seqkit.errors import DataError, Problem, RunError, SeqkitError, printable, shortened
 from seqkit.io import atomic
 from seqkit.io.cache import sha256_of
 from seqkit.model.bounded_build import SkipDraws, limit_size, needs_draws
@@ -36,6 +39,9 @@ REQUIRED = ("model.safetensors", "recipe.yaml", "fields.json")
 
 _MOST_BYTES: Final = {"MANIFEST.json": 1 << 20, "recipe.yaml": 1 << 24, "plugins.json": 1 << 22, "fields.json": 1 << 28}
 """The most bytes of each file; that of the weights may have any size, because it is mapped and not read."""
+
+_MOST_HEADER_BYTES: Final = 100_000_000
+"""Of the weights, as safetensors itself has it."""
 
 _MOST_LISTS: Final = 1 << 20
 _MOST_VALUES: Final = 1 << 25
@@ -174,7 +180,7 @@ def _with_weights(
         is_weight = isinstance(_parameter(model, name), torch.nn.Parameter)
         if tensor.is_floating_point() and (_has_infinity(tensor) if is_weight else bool(tensor.isnan().any())):
             message = "has numbers that are not finite (NaN or infinity), so the model cannot predict"
-            raise RunError(f"{folder}: the weight {_shortened(name)} {message}; train again")
+            raise RunError(f"{folder}: the weight {shortened(name)} {message}; train again")
     return model.eval()
 
 
@@ -185,7 +191,7 @@ def _has_infinity(tensor: torch.Tensor) -> bool:
 
 def _unfitting(folder: Path, error: Exception) -> RunError:
     # Torch adds a list of addresses to some of its errors.
-    cause = _shortened(str(error).partition("\nException raised from")[0])
+    cause = shortened(str(error).partition("\nException raised from")[0])
     return RunError(f"{folder}: the weights do not fit the recipe beside them: {cause}")
 
 
@@ -195,8 +201,24 @@ def _parameter(model: Model, name: str) -> torch.Tensor | None:
     return model.get_submodule(owner)._parameters.get(last)
 
 
-def _shortened(text: str, most: int = 2000) -> str:
-    return text if len(text) <= most else f"{text[:most]} ... and {len(text) - most:,} characters more"
+def _check_weights_size(file: BufferedReader) -> None:
+    """Compare a file's size with what its header says of it, before all of it is read.
+
+    Raises:
+        OSError: it is not a safetensors file, or has another size.
+    """
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size, _MOST_HEADER_BYTES):
+        raise OSError(errno.EINVAL, "is no safetensors file: its header is too large")
+    try:
+        header = json.loads(file.read(length))
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        raise OSError(errno.EINVAL, "is no safetensors file: its header is damaged") from None
+    if size != 8 + length + max(ends, default=0):
+        raise OSError(errno.EINVAL, f"has {size:,} bytes, but its header describes another size")
+    file.seek(0)
 
 
 def _checked_files(folder: Path) -> list[str]:
@@ -205,6 +227,8 @@ def _checked_files(folder: Path) -> list[str]:
     for name, digest in files.items():
         try:
             with open_regular(folder / name, follow=False, most=_MOST_BYTES.get(name)) as file:
+                if name == "model.safetensors":
+                    _check_weights_size(file)
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             message = f"{folder / name}: missing from the model; train again, or copy the whole folder"
@@ -229,7 +253,7 @@ def _restore_tasks(recipe: Recipe, states: Mapping[str, Any], path: Path) -> dic
         except Exception as error:  # the file may hold anything, and fields do not check what they restore
             cause = f"{type(error).__name__}: {error}"
             raise RunError(
-                f"{path}: the fields of task {name} cannot be restored from it ({_shortened(cause)})"
+                f"{path}: the fields of task {name} cannot be restored from it ({shortened(cause)})"
             ) from error
         tasks[name] = (task, input_field, target_field)
     return tasks

@@ -18,7 +18,7 @@ from seqkit.errors import DataError, MissingFile, Problem, UsageError
 from seqkit.reading import report_left_out
 from seqkit.regular_files import open_regular
 
-LONGEST_LINE: Final = 1 << 28
+LONGEST_LINE: Final = 1 << 27
 """Bytes. A longer line is refused, because it is hardly a line of text; it may be a decompression bomb."""
 
 

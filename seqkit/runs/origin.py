@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from seqkit.errors import RunError
+from seqkit.errors import RunError, shortened
 from seqkit.io import atomic
 from seqkit.io.cache import sha256_of
 from seqkit.runs.lock import timestamp
@@ -82,7 +82,8 @@ class Change:
     note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.before} -> {self.now}" + (f" ({self.note})" if self.note else "")
+        subject, before, now = map(shortened, (self.subject, self.before, self.now))
+        return f"{subject}: {before} -> {now}" + (f" ({self.note})" if self.note else "")
 
     def facts(self) -> dict[str, JSON]:
         """As JSON."""

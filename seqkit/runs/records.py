@@ -49,12 +49,28 @@ def check_status(path: Path, status: JSON) -> dict[str, JSON]:
 def read_scores(folder: Path) -> dict[str, float]:
     """The scores of the best checkpoint; until the run has finished, those on dev so far."""
     if read_status(folder).get("state") == "finished":
-        return _numbers(atomic.read_json(folder / "metrics.json"))
+        return read_final_scores(folder)
     from seqkit.runs import checkpoint  # imports torch, which a check of a folder has no time for
 
     best = checkpoint.read_pointer(folder / "checkpoints", "best")
     rows = [] if best is None else [row for row in read_history(folder) if row["step"] == checkpoint.step_of(best)]
     return {name: value for row in rows for name, value in row.items() if "/dev/" in name}
+
+
+def read_final_scores(folder: Path) -> dict[str, float]:
+    """The scores of a run that has finished.
+
+    Raises:
+        RunError: metrics.json is not what a run writes.
+    """
+    path = folder / "metrics.json"
+    row = atomic.read_json(path)
+    try:
+        if not isinstance(row, Mapping):
+            raise TypeError
+        return {name: float(value) for name, value in row.items()}
+    except (TypeError, ValueError, OverflowError):
+        raise RunError(f"{path}: is not what a run writes; put the file back as it was") from None
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:

@@ -15,10 +15,12 @@ is also the lock (process, host, boot) that keeps two processes from continuing 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
 import socket
+import stat
 import sys
 import time
 import traceback
@@ -33,7 +35,7 @@ from seqkit._version import __version__
 from seqkit.errors import DataError, Interrupted, Problem, ResumeRefused, RunError, UsageError
 from seqkit.io import atomic
 from seqkit.io.redact import scrub, scrub_urls
-from seqkit.regular_files import read_regular
+from seqkit.regular_files import kind_of, read_regular
 from seqkit.runs.claim import PREPARING, claim, claim_new, slug, was_killed_setting_up
 from seqkit.runs.lock import LIVE_STATES, describe_holder, locked, this_process, timestamp
 from seqkit.runs.memory_log import NAME as MEMORY
@@ -164,8 +166,10 @@ class Run:
 
         Raises:
             UsageError: it is not a run folder, or a living process is working on it.
+            RunError: something in it is a pipe, a device or a socket.
         """
         run = cls.open(folder)
+        _check_kinds(run.folder)
         with locked(run.folder):
             status = atomic.read_json(run.folder / "status.json")
             status = status if isinstance(status, dict) else {}
@@ -423,6 +427,22 @@ class Run:
             return action()
         except OSError as error:
             raise atomic.write_error(error, self.folder) from error
+
+
+def _check_kinds(folder: Path) -> None:
+    """Refuse what would wait for ever, or cannot be written to, when the run goes on.
+
+    Raises:
+        RunError: naming it.
+    """
+    folders = {"checkpoints", "tb", "model"}
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # a link to nothing, or gone since
+            status = path.stat()
+            if path.name in folders and not stat.S_ISDIR(status.st_mode):
+                raise RunError(f"{path}: is {kind_of(status)}, not a folder; remove it, or put the folder back")
+            if not stat.S_ISDIR(status.st_mode) and not stat.S_ISREG(status.st_mode):
+                raise RunError(f"{path}: is {kind_of(status)}, not a regular file; remove it, or put the file back")
 
 
 def _escape_controls(text: str) -> str:

@@ -12,7 +12,7 @@ from tests.helpers.pages import PAGES, blocks
 def test_the_code_of_the_page_runs() -> None:
     torch.manual_seed(1)
     code = blocks(PAGES["docs/nn.md"], "python")
-    assert len(code) == 4
+    assert len(code) == 5
     namespace: dict[str, Any] = {}
     for number, block in enumerate(code):
         exec(compile(block, f"docs/nn.md, block {number + 1}", "exec"), namespace)

@@ -19,6 +19,7 @@ from seqkit import fault_injection
 from seqkit.cli import main
 from seqkit.registry import registry
 from seqkit.runs import checkpoint, comparison
+from seqkit.runtime.precision import has_fast_bf16
 from tests.helpers.third_party import install
 
 RECIPE = """
@@ -204,7 +205,8 @@ REFUSED: dict[str, tuple[Callable[[Place], None], list[str]]] = {
     "plugin": (edit_plugin, ["code of vendor: 1.2 (sha256 ", ") -> 1.2 (sha256 "]),
     "precision": (
         edit("precision: auto", "precision: bf16"),
-        ["train.precision: auto -> bf16", "precision: fp32 -> bf16"],
+        # a processor without bf16 computes in fp32 as before
+        ["train.precision: auto -> bf16"] + ["precision: fp32 -> bf16"] * has_fast_bf16(torch.device("cpu")),
     ),
     "threads": (change_threads, ["torch.threads: "]),
 }

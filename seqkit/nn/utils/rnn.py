@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_sequence, unpack_sequence, unpad_sequence
+from torch.nn.utils.rnn import *  # noqa: F403
+from torch.nn.utils.rnn import __all__ as __all__
 
-from seqkit.nn.packing import pack_padded_sequence, pad_packed_sequence
-
-__all__ = [
-    "PackedSequence",
-    "pack_padded_sequence",
-    "pack_sequence",
-    "pad_packed_sequence",
-    "pad_sequence",
-    "unpack_sequence",
-    "unpad_sequence",
-]
+from seqkit.nn.packing import pack_padded_sequence as pack_padded_sequence
+from seqkit.nn.packing import pad_packed_sequence as pad_packed_sequence
