@@ -4,13 +4,11 @@
 and return the same numbers; they also take `lengths=`. On a CPU they compute real steps only, in C++ where a compiler
 is found. Wherever that does not apply (a GPU, weights in half precision, a traced model), torch's own call runs.
 
-`pack_padded_sequence` and `pad_packed_sequence` are torch's, with faster gradients. `CRF` has the interface and the
-numbers of pytorch-crf's, and also gives marginals and the n best sequences.
+`pack_padded_sequence` and `pad_packed_sequence` are torch's, with faster gradients, also as `utils.rnn` has them. `CRF`
+has the interface and the numbers of pytorch-crf's, and also gives marginals and the n best sequences.
 
 `Dropout` and `draw_uniform` are for modules that seqkit trains: what they draw for an example depends on the seed, the
 step and the example alone.
-`pack_padded_sequence` and `pad_packed_sequence` are torch's, with faster gradients, also as `utils.rnn` has them. `CRF`
-has the interface and the numbers of pytorch-crf's, and also gives marginals and the n best sequences.
 
 All other names of `torch.nn` are here too and are torch's own, so that `from seqkit import nn` can take the place of
 `from torch import nn`.

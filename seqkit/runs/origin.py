@@ -203,4 +203,7 @@ def read_fields(folder: Path) -> dict[str, dict[str, JSON]] | None:
         raise RunError(f"{path}: missing; it has the vocabularies of this run, put it back")
     if not isinstance(fields, dict) or sha256_of(path) != origin.get("fields_sha256"):
         raise RunError(f"{path}: changed since the run began; put it back, it has the vocabularies of this run")
+    for state in fields.values():
+        if not isinstance(state, dict) or not {"input", "target"} <= state.keys():
+            raise RunError(f"{path}: is not what a run writes; put the file back as it was")
     return fields

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from seqkit.data.epoch import steps_per_epoch
 from seqkit.data.task_data import TaskData
-from seqkit.errors import RunError
+from seqkit.errors import RunError, shortened
 from seqkit.gradient_flow.norms import GradientNorms
 from seqkit.interfaces import Batch, State
 from seqkit.io import atomic
@@ -215,6 +215,18 @@ class TrainingState:
             raise RunError(
                 f"{path}: the checkpoint does not fit the model that the recipe describes: {reason}"
             ) from error
+        except Exception as error:
+            raise _unusable(path, error) from error
+        try:
+            self._restore_rest(tensors, numbers, device)
+        except Exception as error:  # the files may hold anything
+            raise _unusable(path, error) from error
+        self._set_pointers(path)  # the process that saved it may have been killed before it did that
+
+    def _restore_rest(
+        self, tensors: Mapping[str, Mapping[str, Tensor]], numbers: Mapping[str, Any], device: torch.device
+    ) -> None:
+        """All but the weights and the optimiser."""
         self.scaler.load_state_dict(numbers["scaler"])
         self.norms.restore(numbers.get("norms", {}))
         if self.averaged_weights:  # an average that was not kept before begins with the weights
@@ -226,7 +238,6 @@ class TrainingState:
         self.carried = _carried(tensors.get("carried", {}), device)
         random_state.restore_random_state(tensors["random"], numbers["random"])
         self.counters = TrainingCounters(**numbers["progress"])
-        self._set_pointers(path)  # the process that saved it may have been killed before it did that
 
     def _load_optimizer(self, saved: dict[str, Any], *, changed: bool) -> None:
         if not changed:
@@ -394,6 +405,12 @@ def load_best(run: Run, model: Model) -> int:
     weights, step = checkpoint.read_best_weights(run.checkpoints)
     model.load_state_dict(weights)
     return step
+
+
+def _unusable(path: Path, error: Exception) -> RunError:
+    cause = shortened(f"{type(error).__name__}: {error}")
+    message = f"holds what no run writes ({cause}); remove this folder to go on from the checkpoint before it"
+    return RunError(f"{path}: {message}")
 
 
 def _carried(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, State]:
