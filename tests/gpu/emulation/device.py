@@ -98,6 +98,10 @@ def emulated_gpu() -> Iterator[None]:
         # The backward pass stays in this thread, because a mode belongs to a thread.
         torch._C._set_multithreading_enabled(False)
         stack.callback(torch._C._set_multithreading_enabled, is_multithreaded)
+        # `Module.to` and `Module.cpu` exchange tensors, whose numbers cannot be set.
+        swaps = torch.__future__.get_swap_module_params_on_conversion()
+        torch.__future__.set_swap_module_params_on_conversion(True)
+        stack.callback(torch.__future__.set_swap_module_params_on_conversion, swaps)
         # `torch.tensor(..., device="cuda")` is a copy from the CPU.
         torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)  # type: ignore[attr-defined]
