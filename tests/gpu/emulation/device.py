@@ -43,6 +43,19 @@ def pin_memory(self: Tensor, *args: Any) -> Tensor:
     return copy
 
 
+_module_apply = torch.nn.Module._apply
+
+
+def _apply(self: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
+    """`Module.to` and `Module.cpu` exchange tensors, because their numbers cannot be set."""
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        return _module_apply(self, *args, **kwargs)
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(before)
+
+
 def _always(value: Any) -> Callable[..., Any]:
     return lambda *args, **kwargs: value
 
@@ -76,6 +89,7 @@ def _fake_functions() -> dict[tuple[Any, str], Any]:
         (torch.cuda, "get_rng_state_all"): lambda: [torch.get_rng_state()],
         (torch.cuda, "set_rng_state"): lambda state, *args: torch.set_rng_state(state),
         (torch.backends.cudnn, "version"): lambda: 91900,
+        (torch.nn.Module, "_apply"): _apply,
         (torch.nn.Module, "cuda"): lambda self, *args: self.to("cuda"),
         (torch.nn.RNNBase, "flatten_parameters"): lambda self: None,
         (Tensor, "cuda"): lambda self, *args, **kwargs: self.to("cuda", **kwargs),
@@ -98,10 +112,6 @@ def emulated_gpu() -> Iterator[None]:
         # The backward pass stays in this thread, because a mode belongs to a thread.
         torch._C._set_multithreading_enabled(False)
         stack.callback(torch._C._set_multithreading_enabled, is_multithreaded)
-        # `Module.to` and `Module.cpu` exchange tensors, whose numbers cannot be set.
-        swaps = torch.__future__.get_swap_module_params_on_conversion()
-        torch.__future__.set_swap_module_params_on_conversion(True)
-        stack.callback(torch.__future__.set_swap_module_params_on_conversion, swaps)
         # `torch.tensor(..., device="cuda")` is a copy from the CPU.
         torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)  # type: ignore[attr-defined]
