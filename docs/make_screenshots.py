@@ -166,7 +166,7 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
             page.get_by_text(text, exact=False).first.click()
         for text in shot.shows:
             wait_for(page, name, text)
-        page.wait_for_timeout(4000)  # charts are drawn after their titles
+        page.wait_for_timeout(10_000)  # charts are drawn after their titles
         picture = Image.open(io.BytesIO(page.screenshot()))
     stream = io.BytesIO()
     picture.convert("RGB").save(stream, "png", optimize=True)
