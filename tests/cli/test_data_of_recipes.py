@@ -205,6 +205,7 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
     ),
     "sensor-cmapss": lambda: {"train": {"examples": 80}, "dev": {"examples": 100}, "test": {"examples": 100}},
     "series-etth1": lambda: {"all": {"examples": 21}},
+    "series-exchange": lambda: {"all": {"examples": 24}},
     "series-hospital": lambda: {"all": {"examples": 3 * 767}},
     "series-tourism": lambda: {"all": {"examples": 3 * 366}},
     "series-m4-hourly": lambda: {"all": {"examples": 1242}},

@@ -75,6 +75,7 @@ def test_no_causal_recipe_is_left_out() -> None:
 
 WHOLE = [
     pytest.param("series-etth1", marks=pytest.mark.slow),
+    pytest.param("series-exchange", marks=pytest.mark.slow),
     pytest.param("series-hospital", marks=pytest.mark.slow),
     pytest.param("series-m4-hourly", marks=pytest.mark.slow),
     "series-tourism",
