@@ -117,7 +117,7 @@ def _remedy(facts: EncoderFacts, length: float) -> str:
     orthogonal = "orthogonal initialisation (encoder.recurrent_init: orthogonal)"
     is_orthogonal = facts.recurrent_init in ("orthogonal", "identity")
     if facts.cell == "rnn":
-        return "try lstm or gru" if is_orthogonal else f"try lstm, or {orthogonal}"
+        return "try lstm or gru" if is_orthogonal else f"try lstm or gru, or {orthogonal}"
     bias, option = math.log(length), {"lstm": "forget_bias", "gru": "update_bias"}[facts.cell]
     if facts.keep_bias is not None and facts.keep_bias < bias - 0.5:
         also = f" and encoder.input_bias: {-bias:.0f}" if facts.cell == "lstm" else ""

@@ -81,8 +81,8 @@ def gradient_map(task: str, records: Sequence[Mapping[str, JSON]]) -> HeatMap:
     values = np.full((len(longest), len(records)), np.nan)
     for column, record in enumerate(records):
         gradient = np.array([float(value) for value in record["gradient"]])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values[: len(gradient), column] = np.log10(gradient / gradient[0])
+        if gradient[0] > 0:  # what has become zero is drawn as the smallest
+            values[: len(gradient), column] = np.log10(np.maximum(gradient / gradient[0], 10**DARKEST))
     lines = [Curve([record["effective_memory"] + 0.5 for record in records], RED, "95 % of it is within")]
     if records[-1]["window"] is not None:
         lines.append(Curve([record["window"] for record in records], ORANGE, "window of training"))

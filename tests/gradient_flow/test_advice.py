@@ -48,7 +48,7 @@ def test_a_window_that_cuts_much_is_named_with_one_that_would_not() -> None:
 @pytest.mark.parametrize(
     ("facts", "advice"),
     [
-        (RNN, "try lstm, or orthogonal initialisation (encoder.recurrent_init: orthogonal)"),
+        (RNN, "try lstm or gru, or orthogonal initialisation (encoder.recurrent_init: orthogonal)"),
         (EncoderFacts("rnn", "orthogonal", None), "try lstm or gru"),
         (
             LSTM,
