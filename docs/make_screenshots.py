@@ -93,6 +93,11 @@ SHOTS: dict[str, Shot] = {
     ),
     "tensorboard-samples": Shot(EARLY, ("ner/dev/samples",), tab="text"),
     "tensorboard-pictures": Shot(EARLY, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
+    "tensorboard-memory": Shot(
+        {"adding": Training("adding", ("train.memory=25",))},
+        ("through time/adding/gradient by distance",),
+        query="tagFilter=through%20time",
+    ),
 }
 
 
