@@ -24,6 +24,7 @@ GROUPS = (
     "through_time",
     "dropin",
     "serving",
+    "ranks",
 )
 
 

@@ -1,9 +1,10 @@
-"""Failures on purpose, to show that a run survives them: `SEQKIT_FAULT=point:kind[:n]`.
+"""Failures on purpose, to show that a run survives them: `SEQKIT_FAULT=point:kind[:n][@rank]`.
 
     SEQKIT_FAULT=save.write:kill:3 seqkit run my.yaml
 
 kills the process in the middle of the third file that a save writes. The failure happens at the n-th visit of the point
-(default 1; 0: at every visit). The variable is read once, when this module is imported; later changes have no effect.
+(default 1; 0: at every visit); of several processes, in the one of that rank alone. The variable is read once, when this
+module is imported; later changes have no effect.
 If it is not set, a visit only reads a global variable. run.log says that the failure is on purpose. Imports no torch.
 """
 
@@ -84,6 +85,8 @@ class Fault:
     kind: str
     number: int = 1
     """The visit of the point at which it happens; 0: every visit."""
+    rank: str = ""
+    """Of several processes, the one that fails; empty: each that comes there."""
     visits: int = 0
     fired: bool = False
 
@@ -92,11 +95,12 @@ class Fault:
 
 
 def parse(text: str) -> Fault:
-    """`point:kind[:n]`.
+    """`point:kind[:n][@rank]`.
 
     Raises:
         UsageError: the point or kind does not exist, they are not possible together, or `n` is not a number.
     """
+    text, _, rank = text.partition("@")
     point, _, rest = text.partition(":")
     kind, _, number = rest.partition(":")
     if point not in POINTS:
@@ -107,13 +111,14 @@ def parse(text: str) -> Fault:
         raise UsageError(f"SEQKIT_FAULT={text}: {why}")
     if number and not (number.isascii() and number.isdecimal()):
         raise UsageError(f"SEQKIT_FAULT={text}: {number!r} is not a number of visits; write {point}:{kind}:3")
-    return Fault(point, kind, int(number or 1))
+    return Fault(point, kind, int(number or 1), rank)
 
 
 def arm(text: str | None) -> None:
     """Let this failure happen; None cancels it. For tests: everything else sets the variable."""
     global _fault
-    _fault = parse(text) if text else None
+    fault = parse(text) if text else None
+    _fault = None if fault is not None and fault.rank not in ("", os.environ.get("RANK", "0")) else fault
 
 
 def announce(tell: Callable[[str], object]) -> None:

@@ -23,6 +23,7 @@ from seqkit.cli.output import echo, echo_json
     help="Shorten the run to this many steps, with evaluations and saves in between.",
 )
 @click.option("--full", is_flag=True, help="Do not shorten the run: train and save as the recipe says.")
+@click.option("--nproc", type=click.IntRange(min=1), default=1, help="Train with this many processes on this machine.")
 @SET
 @click.option("--device", type=Device(), help="What to train on; by default as the recipe says.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random moments of the kills.")
@@ -34,6 +35,7 @@ def command(
     kills: int,
     steps: int,
     full: bool,
+    nproc: int,
     sets: tuple[str, ...],
     device: str | None,
     seed: int,
@@ -68,6 +70,7 @@ def command(
         kills=kills,
         steps=None if full else steps,
         seed=seed,
+        nproc=nproc,
         folder=folder,
         tell=lambda sentence: None if quiet else echo(sentence, err=True),
     )

@@ -15,9 +15,6 @@ from types import FrameType
 PATIENCE_SECONDS = 20.0
 """The others have so long to end by themselves once one has failed."""
 
-FAULT_RANK = "SEQKIT_FAULT_RANK"
-"""Only the process of this number gets SEQKIT_FAULT, where this is set."""
-
 
 def without_option(arguments: Sequence[str], option: str) -> list[str]:
     """Command-line arguments without an option (`--name value` or `--name=value`)."""
@@ -45,7 +42,6 @@ def launch(arguments: Sequence[str], count: int) -> int:
         "TORCHELASTIC_RUN_ID": secrets.token_hex(8),
     }
     common.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
-    fault_rank = common.pop(FAULT_RANK, None)
     processes: list[subprocess.Popen[bytes]] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -57,8 +53,6 @@ def launch(arguments: Sequence[str], count: int) -> int:
     try:
         for rank in range(count):
             environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            if fault_rank is not None and fault_rank != str(rank):
-                environment.pop("SEQKIT_FAULT", None)
             processes.append(subprocess.Popen([sys.executable, "-m", "seqkit", *arguments], env=environment))
         return _wait(processes)
     finally:

@@ -107,6 +107,7 @@ def verify_resume(
     steps: int | None,
     seed: int,
     folder: Path,
+    nproc: int = 1,
     launch: Launch | None = None,
     tell: Callable[[str], object] = lambda sentence: None,
 ) -> Certificate:
@@ -118,6 +119,7 @@ def verify_resume(
         kills: how often the second run is killed.
         steps: shorten the run to this many optimiser steps; None: as long as the recipe says.
         seed: of the moments of the kills.
+        nproc: processes that train together. Kills hit one of them, drawn at random, and the others have to end too.
         folder: a new or empty folder for the two run folders, `whole` and `killed`.
         launch: starts a process; None: `launch_python`.
         tell: gets a sentence for each start.
@@ -131,7 +133,8 @@ def verify_resume(
     if any(folder.iterdir()):
         raise UsageError(f"{folder}: not empty; name a new folder")
     overrides = [word for override in (*sets, *shorten(steps)) for word in ("--set", override)]
-    runner = _Runner(["run", recipe, "--quiet", *overrides], folder, launch or launch_python)
+    processes = ["--nproc", str(nproc)] if nproc > 1 else []
+    runner = _Runner(["run", recipe, "--quiet", *overrides], processes, folder, launch or launch_python)
     uninterrupted, killed = folder / "whole", folder / "killed"
     tell("one run from start to end")
     runner.run(uninterrupted, "whole.txt")
@@ -144,8 +147,10 @@ def verify_resume(
         point = FAULT_POINTS[number % len(FAULT_POINTS)]
         counts_steps = point in ("step", "loss")
         visit = max(1, moment - position) if counts_steps else rng.randint(1, 3)
-        tell(f"from step {position}, to be killed at {point}")
-        if runner.run(killed, f"killed-{number + 1}.txt", f"{point}:kill:{visit}"):
+        # Only the first process saves, logs and deletes.
+        of_rank = f"@{rng.randrange(nproc) if point in ('step', 'loss') else 0}" if nproc > 1 else ""
+        tell(f"from step {position}, to be killed at {point}{of_rank}")
+        if runner.run(killed, f"killed-{number + 1}.txt", f"{point}:kill:{visit}{of_rank}"):
             step = position + visit - 1 if counts_steps else position
             certificate.kills.append({"point": point, "step": step, "resumed": _position(killed)})
     tell(f"from step {_position(killed)}, to the end")
@@ -163,11 +168,13 @@ class _Runner:
 
     Attributes:
         arguments: of seqkit, to start a run, without its folder.
+        processes: the option for several of them.
         folder: where the output of the processes goes.
         launch: starts a process.
     """
 
     arguments: Sequence[str]
+    processes: Sequence[str]
     folder: Path
     launch: Launch
 
@@ -178,9 +185,9 @@ class _Runner:
             RunError: the process failed, and not by the fault.
         """
         resume = ["run", "--quiet", "--resume", str(out)]
-        arguments = resume if out.exists() else [*self.arguments, "--out", str(out)]
+        arguments = [*(resume if out.exists() else [*self.arguments, "--out", str(out)]), *self.processes]
         code = self.launch(arguments, fault, self.folder / log)
-        if code not in ({0} if fault is None else {0, -signal.SIGKILL}):
+        if code not in ({0} if fault is None else {0, -signal.SIGKILL, 128 + signal.SIGKILL}):
             lines = (self.folder / log).read_text(errors="replace").strip().splitlines()[-5:]
             output = " / ".join(lines) or "without output"
             raise RunError(f"a run ended with exit code {code}: {output} (all of its output: {self.folder / log})")

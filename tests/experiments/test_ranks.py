@@ -1,0 +1,113 @@
+"""Whole runs of several processes: the same weights for every task, and resuming with another number of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqkit import recipe as recipes
+from seqkit.errors import QuietExit, RunError
+from seqkit.experiments.run_recipe import run_recipe
+from seqkit.runs import checkpoint
+from seqkit.runs.progress import Progress
+from seqkit.runs.run_folder import Run
+from seqkit.runtime.ranks import ALONE, Ranks
+from seqkit.verification.resume import verify_resume
+from tests.helpers.together import together
+
+SMALL = {
+    "sentiment": ["tasks.sentiment.sizes=[90,33,21]", "encoder.hidden=12", "encoder.output_dropout=0.3"],
+    "charlm": ["encoder.hidden=16", "encoder.output_dropout=0.3", "train.batch=6"],
+    "ner": ["encoder.hidden=12", "encoder.input_dropout=0.3"],
+    "speech": ["encoder.hidden=12", "encoder.output_dropout=0.3"],
+    "names": ["encoder.hidden=12", "encoder.output_dropout=0.3"],
+}
+"""Each with dropout."""
+
+LENGTH = ["train.steps=6", "train.evaluate_every=3", "train.save_every=2", "train.log_every=2", "encoder.dim=8"]
+
+
+def run(name: str, folder: Path, ranks: Ranks = ALONE, *, resume: bool = False, sets: tuple[str, ...] = ()) -> None:
+    """Train the small version of a recipe in this folder, or resume it."""
+    torch.set_num_threads(1)
+    checked = recipes.load(name, (*SMALL[name], *LENGTH, *sets))
+    held = None
+    if ranks.is_first:
+        text, resolved = checked.text, checked.resolved()
+        held = Run.resume(folder) if resume else Run.create(name, text=text, resolved=resolved, out=folder)
+    ranks.wait()
+    with Progress(quiet=True) as progress:
+        run_recipe(checked, held or Run.follow(folder), progress, resume=resume, ranks=ranks)
+
+
+def result(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The weights of the last checkpoint, and the final scores."""
+    newest = checkpoint.newest(folder / "checkpoints", repair=False)
+    assert newest is not None
+    tensors, _ = checkpoint.load(newest)
+    return dict(tensors["model"]), json.loads((folder / "metrics.json").read_text())
+
+
+def compare(name: str, sizes: tuple[int, ...], tmp_path: Path) -> None:
+    for sets in ((), ("train.shards=4",)):
+        alone = tmp_path / f"alone{len(sets)}"
+        run(name, alone, sets=sets)
+        weights, scores = result(alone)
+        for size in sizes:
+            folder = tmp_path / f"together-{len(sets)}-{size}"
+            together(size, lambda ranks, folder=folder, sets=sets: run(name, folder, ranks, sets=sets))
+            others, other_scores = result(folder)
+            assert others.keys() == weights.keys()
+            for key, tensor in weights.items():
+                if sets:
+                    assert torch.equal(others[key], tensor), (size, key)
+                else:
+                    assert torch.allclose(others[key].double(), tensor.double(), atol=1e-6), (size, key)
+            if sets:
+                assert other_scores == scores
+            assert (folder / "model" / "MANIFEST.json").is_file()
+
+
+def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
+    compare("sentiment", (2,), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_every_number_of_processes_gives_the_same_weights(name: str, tmp_path: Path) -> None:
+    compare(name, (2, 3, 4), tmp_path)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run("charlm", whole, sets=("train.shards=3",))
+
+    def die(ranks: Ranks) -> Any:
+        from seqkit import fault_injection
+
+        fault_injection.arm("step:raise:4" if ranks.rank == 1 else None)
+        try:
+            run("charlm", parts, ranks, sets=("train.shards=3",))
+        except (fault_injection.Unexpected, RunError, QuietExit) as error:
+            return type(error).__name__
+        return None
+
+    assert together(2, die) == ["RankLost", "Unexpected"]
+    together(3, lambda ranks: run("charlm", parts, ranks, resume=True, sets=("train.shards=3",)))
+    expected, scores = result(whole)
+    weights, resumed_scores = result(parts)
+    assert all(torch.equal(weights[key], tensor) for key, tensor in expected.items())
+    assert resumed_scores == scores
+
+
+@pytest.mark.slow
+def test_runs_that_lose_a_process_end_alike(tmp_path: Path) -> None:
+    overrides = [*SMALL["sentiment"], "encoder.dim=8"]
+    certificate = verify_resume("sentiment", overrides, kills=4, steps=12, seed=2, folder=tmp_path / "v", nproc=2)
+    assert certificate.equal, str(certificate)
+    assert len(certificate.kills) >= 2
