@@ -3,8 +3,8 @@
     SEQKIT_FAULT=save.write:kill:3 seqkit run my.yaml
 
 kills the process in the middle of the third file that a save writes. The failure happens at the n-th visit of the point
-(default 1; 0: at every visit); of several processes, in the one of that rank alone. The variable is read once, when this
-module is imported; later changes have no effect.
+(default 1; 0: at every visit); of several processes, in the one of that rank alone. The variable is read once, when
+this module is imported; later changes have no effect.
 If it is not set, a visit only reads a global variable. run.log says that the failure is on purpose. Imports no torch.
 """
 
