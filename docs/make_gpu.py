@@ -49,6 +49,11 @@ nothing of speed, memory or the kernels' numerics. `pytest -m slow tests/gpu/tes
 
 """
 
+NOT_COUNTED = """
+Recipes that are not in the table were not run so. Counts are those of the code that was run, recipe by recipe. What
+measures some of the steps (time of each phase, gradients through time) waits on purpose, and is left out.
+"""
+
 NOTHING_SEEN = """
 ## Seen on a GPU
 
@@ -77,8 +82,7 @@ def emulated(recipes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         counts = [str(trouble_count(facts, kind, "step")) for kind in ("wait", "not contiguous", "two devices")]
         alike = "yes" if facts["resumed alike"] else "no"
         yield f"| {name} | {steps[len(steps) // 2]} | {' | '.join(counts)} | {alike} |\n"
-    yield "\nRecipes that are not in the table have not been run so. Counts are those of the code that was run, recipe by\n"
-    yield "recipe. What measures some of the steps (time of each phase, gradients through time) waits on purpose and is left out.\n"
+    yield NOT_COUNTED
     yield "\nViews are not counted as operations, because nothing is launched for them. "
     names = unordered(recipes)
     if names:
