@@ -378,7 +378,7 @@ def checkpoints() -> Iterator[tuple[str, Attack]]:
         yield f"{name} of a checkpoint names an escape", attack
     yield (
         "a checkpoint's file called by an escape",
-        Attack(RESUME, both(content(f"{CHECKPOINT}/{ESCAPE}", "x"), seal_checkpoint), (1, 2)),
+        Attack(RESUME, both(content(f"{CHECKPOINT}/{ESCAPE}", "x"), seal_checkpoint), (0, 1, 2)),
     )
     yield (
         "a checkpoint of a later version with an escape",
