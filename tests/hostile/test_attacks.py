@@ -656,7 +656,10 @@ def test_the_number_of_attacks() -> None:
     assert len(ATTACKS) >= 150
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+# One in four runs every time, all of them with -m "slow or not slow".
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if number % 4 else []) for number, name in enumerate(ATTACKS)]
+)
 def test_an_attack_ends_in_a_sentence(name: str, sound: Path, tmp_path: Path, confinement: Confinement) -> None:
     attack = ATTACKS[name]
     folder = tmp_path / "place"
