@@ -24,7 +24,7 @@ from seqkit.optim.optimizers import lazy_adamw
 from seqkit.optim.schedules import cosine
 from seqkit.runs import checkpoint, state_tree
 from seqkit.training import loop, nonfinite
-from seqkit.training.board_views import weights_and_gradients
+from seqkit.training.layer_statistics import weights_and_gradients
 from seqkit.training.step import mean_gradients
 from seqkit.types import Choice
 from tests.helpers import small
