@@ -97,7 +97,13 @@ def series(
         about=chosen.about,
         read_file=lambda path, split, labelled: data.read_other(path, chosen.form),
         suffixes=tuple(f"{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")),
+        unit=("series", _series_of),
     )
+
+
+def _series_of(id: str) -> str:
+    """The series that a window is of: `H1` of `H1:316+336`."""
+    return (id.rpartition("+")[0] or id).rpartition(":")[0] or id
 
 
 class _Data:

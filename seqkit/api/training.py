@@ -212,6 +212,25 @@ class Run:
 
         return load(self.folder, device)
 
+    def report(self, out: str | os.PathLike[str] | None = None) -> Path:
+        """Write all that is known of the run into one page of HTML, as `seqkit report` does; returns its path.
+
+        Args:
+            out: the page. None: `report.html` in the run folder.
+
+        Raises:
+            RunError: the run cannot be read, or the page cannot be written.
+        """
+        from seqkit.reports.pages import report_page, write_page
+        from seqkit.runs.progress import Progress
+        from seqkit.runtime.caller import protected
+
+        path = self.folder / "report.html" if out is None else Path(out).expanduser()
+        with protected():
+            page = report_page([self.folder], progress=Progress(quiet=True), tell=lambda line: None)
+        write_page(path, page)
+        return path
+
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}): {self.state}"
 

@@ -69,7 +69,7 @@ class KeptPredictions:
 
 def are_kept(data: TaskData) -> bool:
     """Whether the predictions of a task are kept: those that its metric needs anyway, and the nats of a text."""
-    return data.task.metric is not None or data.target.derived
+    return data.task.metric is not None or data.reads_symbols
 
 
 def keep(result: EvaluationResult, data: TaskData, split: str) -> KeptPredictions:
@@ -84,9 +84,9 @@ def keep(result: EvaluationResult, data: TaskData, split: str) -> KeptPrediction
     # An example may be stored in several windows.
     _, first_rows, numbers = np.unique(np.asarray(stored.origin), return_index=True, return_inverse=True)
     steps = np.bincount(numbers, weights=stored.x.lengths).astype(np.int64)
-    is_next_step = data.target.derived
     predictions = [
-        Prediction(None, None, prediction.scores) if is_next_step else prediction for prediction in result.predictions
+        Prediction(None, None, prediction.scores) if data.reads_symbols else prediction
+        for prediction in result.predictions
     ]
     most = SHOWN_CHARACTERS + 1 if data.input.ragged else None
     inputs = [_beginning(data.input.decode(stored.x[int(row)][:most])) for row in first_rows]

@@ -115,6 +115,7 @@ def bar_chart(bars: Sequence[Bar], *, x: str, y: str, limits: tuple[float, float
     if not known:
         return Markup("")
     low, high = limits or _range([0.0, *(bar.value for bar in known)], False)
+    high = high if high > 0.0 else 1.0  # all of them are 0
     frame = _Frame((-0.5, len(bars) - 0.5), (min(0.0, low), high), False)
     parts = [frame.axes(x, y, ticks=False)]
     width = (WIDTH - _LEFT - _RIGHT) / len(bars)

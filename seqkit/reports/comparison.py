@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seqkit.errors import UsageError
 from seqkit.inference.kept_predictions import KeptPredictions
 from seqkit.metrics import lower_is_better
-from seqkit.reports.decomposition import TOLERANCE, Decomposed, decompose, labels_of
+from seqkit.reports.decomposition import TOLERANCE, Decomposed, decompose, decompose_mean, labels_of
 from seqkit.reports.resampling import (
     LEVEL,
     Array,
@@ -40,7 +40,7 @@ from seqkit.reports.sides import (
     load_answers,
     scores_in_common,
 )
-from seqkit.types import JSON, Prediction
+from seqkit.types import JSON, Prediction, ScoredExamples
 
 if TYPE_CHECKING:
     from seqkit.runs.progress import Progress
@@ -377,7 +377,7 @@ def samples_of(
     ]
     if all(item is not None for side in decomposed for item in side):
         return [Sums.of([item for item in side if item is not None], groups) for side in decomposed]
-    return _recomputed(answers, name, groups) if decides else None
+    return _by_metric(answers, name, key, groups) if decides else None
 
 
 def _decomposed(
@@ -390,29 +390,50 @@ def _decomposed(
     return made if abs(made.score - recorded) <= TOLERANCE * max(1.0, abs(recorded)) else None
 
 
-def _recomputed(answers: Answers, name: str, groups: NDArray[np.int64]) -> list[Sample] | None:
-    """Samples that call the task's metric; None if there is none, or it needs more than is kept."""
+def _by_metric(answers: Answers, name: str, key: str, groups: NDArray[np.int64]) -> list[Sample] | None:
+    """Samples that ask the task's metric; None if there is none, or it needs more than is kept.
+
+    If the score of all examples is the mean of the scores of each, as that of forecasts, the metric is asked once for
+    each; else for each resample.
+    """
     task = answers.built_task
     if task is None or task.metric is None:
         return None
-    metric = task.metric
-    members = [np.flatnonzero(groups == unit) for unit in range(int(groups.max()) + 1)]
+    metric: Any = task.metric
 
     def score_of(predictions: Sequence[Prediction]) -> Callable[[NDArray[np.int64]], float]:
         def score(examples: NDArray[np.int64]) -> float:
-            chosen = [predictions[i] for i in examples.tolist()]
+            numbers = examples.tolist()
+            chosen = [predictions[i] for i in numbers], [answers.targets[i] for i in numbers]
+            ids = [answers.ids[i] for i in numbers]
+            seen = (
+                [ScoredExamples(ids, [None] * len(ids), answers.split)]
+                if getattr(metric, "sees_examples", False)
+                else []
+            )
             try:
-                return float(metric(chosen, [answers.targets[i] for i in examples.tolist()])[name])
+                return float(metric(*chosen, *seen)[name])
             except ValueError:  # not defined for these examples
                 return float("nan")
 
         return score
 
+    metrics = [[score_of(kept.predictions) for kept in runs] for runs in answers.sides]
     try:
-        metric(answers.sides[0][0].predictions, answers.targets)[name]
+        each = [
+            [decompose_mean([score(np.array([i])) for i in range(len(groups))]) for score in side] for side in metrics
+        ]
+        is_mean = all(
+            abs(made.score - facts.scores[key]) <= TOLERANCE * max(1.0, abs(facts.scores[key]))
+            for side, of_side in zip(each, answers.facts, strict=True)
+            for made, facts in zip(side, of_side, strict=True)
+        )
     except Exception:  # a plugin's metric, on predictions without what is not kept of them
         return None
-    return [Recomputed([score_of(kept.predictions) for kept in runs], members) for runs in answers.sides]
+    if is_mean:
+        return [Sums.of(side, groups) for side in each]
+    members = [np.flatnonzero(groups == unit) for unit in range(int(groups.max()) + 1)]
+    return [Recomputed(side, members) for side in metrics]
 
 
 def find_units(answers: Answers, unit: str | None) -> tuple[NDArray[np.int64], str, list[str]]:
@@ -430,7 +451,7 @@ def find_units(answers: Answers, unit: str | None) -> tuple[NDArray[np.int64], s
         return alone, name_in_plural, []
     if named is not None and unit in (None, named[0]):
         keys = [named[1](id) or id for id in answers.ids]
-        name_in_plural = f"{named[0]}s"
+        name_in_plural = named[0] if named[0].endswith("s") else f"{named[0]}s"
     else:
         assert unit is not None
         keys = _keys_by_pattern(unit, answers.ids, None if named is None else named[0])

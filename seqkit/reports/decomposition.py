@@ -65,6 +65,13 @@ def decompose(
         return None
 
 
+def decompose_mean(scores: Sequence[float]) -> Decomposed:
+    """A score that is the mean of the scores (n,) of single examples; those that are NaN have none."""
+    values = np.asarray(scores, dtype=np.float64)
+    known = np.isfinite(values)
+    return Decomposed(np.stack([np.where(known, values, 0.0), known], axis=1).astype(np.float64), _ratio)
+
+
 def _ratio(sums: Array) -> Array:
     """The first sum divided by the second."""
     return _divide(sums[..., 0], sums[..., 1])
@@ -243,6 +250,10 @@ def _mae(predictions: Sequence[Prediction], targets: Sequence[Any], kind: Any) -
     return Decomposed(rows.astype(np.float64), _ratio)
 
 
+def _mse(predictions: Sequence[Prediction], targets: Sequence[Any], kind: Any) -> Decomposed:
+    return Decomposed(_rmse(predictions, targets, kind).counts, _ratio)
+
+
 def _rmse(predictions: Sequence[Prediction], targets: Sequence[Any], kind: Any) -> Decomposed:
     differences, _ = _differences(predictions, targets)
     rows = np.stack([(differences**2).sum(axis=1), np.full(len(differences), differences.shape[1])], axis=1)
@@ -298,6 +309,7 @@ _MAKERS: Final[Mapping[str, _Maker]] = {
     "cer": _errors_by(list),
     "per": _errors_by(_words),
     "mae": _mae,
+    "mse": _mse,
     "rmse": _rmse,
     "r2": _r2,
     "nats": _nats,

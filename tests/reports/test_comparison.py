@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,3 +157,39 @@ def test_damaged_predictions_are_named(runs: Path) -> None:
     result = call(str(runs / "lstm-1"), str(runs / "gru-1"))
     assert result.exit_code == 1
     assert f"{path}: damaged" in result.stderr
+
+
+def test_a_metric_that_sees_ids_is_asked_once_for_each_example_if_it_is_a_mean() -> None:
+    """As forecasts are scored: beside what is known of the series that the id names."""
+    from seqkit import metrics
+    from seqkit.inference.kept_predictions import KeptPredictions
+    from seqkit.reports.comparison import samples_of
+    from seqkit.reports.resampling import Sums
+    from seqkit.reports.run_facts import RunFacts
+    from seqkit.reports.sides import Answers
+    from seqkit.types import Prediction
+    from tests.helpers import reviews
+
+    calls: list[int] = []
+
+    @metrics.sees_examples
+    def scaled(predictions: Any, targets: Any, examples: Any) -> dict[str, float]:
+        calls.append(len(targets))
+        scale = {f"s{i}": i + 1.0 for i in range(30)}
+        errors = [
+            abs(prediction.value - target) / scale[id]
+            for prediction, target, id in zip(predictions, targets, examples.ids, strict=True)
+        ]
+        return {"mase": sum(errors) / len(errors)}
+
+    ids, targets = [f"s{i}" for i in range(30)], [float(i) for i in range(30)]
+    predictions = [Prediction(target + 0.5) for target in targets]
+    kept = KeptPredictions("t", "test", ids, np.ones(30, dtype=np.int64), [None] * 30, targets, predictions)
+    recorded = sum(0.5 / (i + 1) for i in range(30)) / 30
+    facts = RunFacts(Path("run"), "run", "finished", scores={"t/test/mase": recorded})
+    answers = Answers("t", "test", ids, targets, kept.steps, [[kept]], [[facts]])
+    vars(answers)["built_task"] = reviews.task(metric=scaled)
+    (sample,) = samples_of(answers, "mase", "t/test/mase", np.arange(30), decides=True) or [None]
+    assert isinstance(sample, Sums)
+    assert sample.scores(np.ones((1, 30)))[0] == pytest.approx(recorded)
+    assert calls == [1] * 30

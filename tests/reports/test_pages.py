@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import seqkit
 from seqkit.cli import main
 from seqkit.reports.charts import Bar, Line, bar_chart, heat_map, line_chart
 from tests.helpers.run_folders import give_predictions, make_run
@@ -169,6 +170,11 @@ def test_runs_that_cannot_be_compared_are_reported_all_the_same(tmp_path: Path) 
     text = parse(tmp_path / "report.html").text
     assert "Not compared: " in text
     assert "no luck" in text
+
+
+def test_a_program_writes_the_same_page(trained: Path, page: Path, tmp_path: Path) -> None:
+    path = seqkit.Run(trained).report(tmp_path / "page.html")
+    assert path.read_bytes() == page.read_bytes()
 
 
 def test_a_folder_without_runs_is_one_sentence(tmp_path: Path) -> None:
