@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,9 +140,18 @@ def _steps(data: TaskData, x: np.ndarray, target: Any) -> list[str] | None:
     return [str(data.input.decode(x[step : step + 1])) for step in range(len(x))]
 
 
+def _numbers(value: Any) -> Iterator[float]:
+    """All numbers of an array, or of lists in lists, which may differ in length: the points of strokes."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+    else:
+        yield from np.ravel(np.asarray(value, dtype=np.float64)).tolist()
+
+
 def _shorten(value: Any) -> str:
     if _is_numeric(value):
-        text = " ".join(f"{number:.4g}" for number in np.ravel(np.asarray(value, dtype=np.float64))[:40])
+        text = " ".join(f"{number:.4g}" for number in itertools.islice(_numbers(value), 40))
     else:
         text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return text if len(text) <= 160 else text[:159] + "…"
