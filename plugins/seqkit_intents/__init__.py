@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from seqkit import Count, Example, Prediction, Share, Task, Tokens, UsageError
+from seqkit import Count, Example, Field, NonNegative, Prediction, Share, Task, Tokens, UsageError
+from seqkit.heads import Pool, serves
 from seqkit.metrics import label_scores, span_f1
 from seqkit.readers import FormatName, ShareSplit, TableFormat
 from seqkit_intents import sources
 from seqkit_intents.fields import INTENT, SLOTS, IntentAndSlots
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from seqkit import Head
 
 __all__ = ["intent_slots"]
 
@@ -132,3 +138,31 @@ def metric(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Mapping
         "sentence_accuracy": both / max(1, len(pairs)),
         "mean": (slots["span_f1"] + intents["accuracy"]) / 2,
     }
+
+
+@serves(IntentAndSlots)
+def intent_slots_head(
+    dim: int,
+    target: Field,
+    layer: nn.Module,
+    /,
+    *,
+    pool: Pool = "max",
+    dropout: Share = 0.0,
+    intent_weight: NonNegative = 1.0,
+    condition: bool = False,
+) -> Head:
+    """The label by a softmax over pooled steps, the tags by a conditional random field; both see the same steps.
+
+    Args:
+        pool: how the steps become one vector for the intent.
+        dropout: share of the encoded values dropped.
+        intent_weight: what the loss of the intent is multiplied by.
+        condition: the scores of the tags also depend on those of the intents (what the slot gate of Goo et al. 2018,
+            N18-2118, is for).
+    """
+    from seqkit_intents.layers import IntentAndSlotsHead
+
+    return IntentAndSlotsHead(
+        dim, target, layer, pool=pool, dropout=dropout, intent_weight=intent_weight, condition=condition
+    )

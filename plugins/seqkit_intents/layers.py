@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from seqkit import Batch, Encoded, Field, Head, NonNegative, Prediction, Share, mask_of
 from seqkit.heads import Pool, Pooling
-from seqkit.nn import CRF
+from seqkit.nn import CRF, Dropout
 from seqkit.spans import spans_of
 from seqkit_intents.fields import INTENT, SLOTS, IntentAndSlots
 
@@ -52,7 +52,7 @@ class IntentAndSlotsHead(Head):
         assert isinstance(target, IntentAndSlots)
         self.target = target
         self.intent_weight = intent_weight
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.pool = Pooling(pool, dim)
         self.intents = nn.Linear(dim, target.intents.size)
         self.slots = nn.Linear(dim, target.slots.size)

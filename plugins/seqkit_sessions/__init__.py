@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from seqkit import Count, Example, Limit, Share, Task, UsageError
+from seqkit import Count, Example, Field, Limit, Share, Task, UsageError
+from seqkit.heads import serves
 from seqkit.readers import FormatName, TableFormat
 from seqkit_sessions import sources
 from seqkit_sessions.fields import Items, NextItems, items_of
 from seqkit_sessions.scores import NAMES, Scored, baselines, metric
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from seqkit import Head
 
 __all__ = ["next_item"]
 
@@ -125,3 +131,34 @@ def next_item(
         read_file=read_file,
         suffixes=sources.SUFFIXES,
     )
+
+
+@serves(NextItems, needs_causal=True)
+def rank(
+    dim: int,
+    target: Field,
+    layer: nn.Module,
+    /,
+    *,
+    top: Count = 20,
+    leave_out_seen: bool = False,
+    negatives: int = 0,
+    power: Share = 0.75,
+    dropout: Share = 0.0,
+) -> Head:
+    """Rank all items at each step by a softmax over them, whose weights are the vectors of the input's items.
+
+    Args:
+        top: how many items are ranked at each step.
+        leave_out_seen: items that the sequence already had are not ranked (what nobody buys twice).
+        negatives: training compares the true item with so many random ones, drawn by their frequency to the power
+            `power`, the same for all steps of a batch, whose scores are corrected by how often they are drawn
+            (importance sampling: Bengio and Senecal 2008, doi:10.1109/TNN.2007.912312). 0: with all items (full
+            softmax). Evaluation always has all.
+        power: 0 draws all items equally often, 1 by their frequency.
+        dropout: share of the encoded values dropped.
+    """
+    from seqkit_sessions.head import Rank
+
+    options = {"top": top, "leave_out_seen": leave_out_seen, "negatives": negatives, "power": power}
+    return Rank(dim, target, layer, dropout=dropout, **options)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit import Batch, Count, Encoded, Field, Head, Prediction, Share, State, UsageError, mask_of
+from seqkit.nn import Dropout
 from seqkit_sessions.catalogue import UNKNOWN
 from seqkit_sessions.fields import NextItems, fitted
 
@@ -65,7 +66,7 @@ class Rank(Head):
         self.catalogue = fitted(target.catalogue)
         self.top = min(top, len(self.catalogue.items))
         self.leave_out_seen, self.negatives = leave_out_seen, negatives
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self._layer = (layer,)  # a tuple hides it from torch, which would register its weights here too
         self.narrow = nn.Linear(dim, weight.shape[1])
         self.bias = nn.Parameter(torch.zeros(target.size))

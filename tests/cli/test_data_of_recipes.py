@@ -214,7 +214,19 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
     "translation-multi30k": multi30k,
 }
 ALL = sorted(bundled.names())
-GENERATED = ("charlm", "genome", "joint", "joint-ner", "names", "ner", "sentiment", "speech", "translation")
+GENERATED = (
+    "adding",
+    "charlm",
+    "copy",
+    "genome",
+    "joint",
+    "joint-ner",
+    "names",
+    "ner",
+    "sentiment",
+    "speech",
+    "translation",
+)
 OTHERS = ("joint-sentiment", "speech-digit-strings")
 """Their data are those of others that are counted, read together or joined to strings."""
 
