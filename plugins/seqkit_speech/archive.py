@@ -7,7 +7,6 @@ nevertheless, because an archive that has them is malicious or damaged.
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import unicodedata
 import zipfile
@@ -15,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from seqkit import DataError, Problem
 from seqkit_speech.audio import LARGEST
@@ -65,7 +64,11 @@ class Archive:
     @cached_property
     def _file(self) -> zipfile.ZipFile:
         try:
-            return zipfile.ZipFile(_open_regular(self.path))
+            if (
+                self.path.exists() and not self.path.is_file()
+            ):  # a pipe would make the next line wait for ever, and a device may never end
+                raise OSError(errno.EINVAL, "is not a regular file", str(self.path))
+            return zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise DataError(Problem(str(self.path), f"is not a zip archive, or is damaged: {error}")) from None
         except OSError as error:
@@ -100,19 +103,6 @@ class Archive:
             rest = [Problem(str(self.path), f"and {more:,} more members like these")] if more > 0 else []
             raise DataError([*problems[:20], *rest])
         return files
-
-
-def _open_regular(path: Path) -> BinaryIO:
-    """The file, open. A pipe would make a plain `open` wait for ever, and a device may never end.
-
-    Raises:
-        OSError: it is neither, or cannot be opened.
-    """
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "is not a regular file", str(path))
-    return file
 
 
 def _find_fault(member: zipfile.ZipInfo) -> str | None:
