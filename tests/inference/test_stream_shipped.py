@@ -48,8 +48,10 @@ def check(model: Any, name: str, fields: Any, *, seed: str, **options: Any) -> N
 
 
 CAUSAL = [
+    "adding",
     "charlm",
     pytest.param("charlm-shakespeare", marks=pytest.mark.slow),
+    "copy",
     pytest.param("joint", marks=pytest.mark.slow),
     pytest.param("joint-ner", marks=pytest.mark.slow),
     "names",
