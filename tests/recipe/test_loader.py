@@ -298,7 +298,7 @@ class TestMistakes:
         assert "1:1: a recipe: expected a mapping of options" in wrong(text)[0]
 
     def test_no_tasks(self) -> None:
-        assert "1:1: tasks: missing; available: bad-head, charlm," in wrong("encoder: gru")[0]
+        assert "1:1: tasks: missing; available: adding, bad-head, charlm," in wrong("encoder: gru")[0]
         assert "2:1: tasks: at least one is needed" in wrong("encoder: gru\ntasks:")[0]
 
     def test_a_missing_option_is_reported_where_it_should_be(self, site: Path) -> None:
