@@ -67,7 +67,7 @@ def test_a_window_is_refused_for_targets_that_do_not_follow_from_the_input(tmp_p
         best="accuracy",
         window=3,
     )
-    with pytest.raises(TypeError, match="next-step"):
+    with pytest.raises(TypeError, match="next-symbol"):
         prepare(task, tmp_path)
 
 
