@@ -64,7 +64,7 @@ def test_training_does_not_notice(corpus: Path, tmp_path: Path, kind: str) -> No
         assert len(steps) >= 6
 
 
-@pytest.mark.parametrize("after", [4, 15])
+@pytest.mark.parametrize("after", [14, 15])
 @pytest.mark.parametrize("kind", ["text in windows", "two tasks", "both directions"])
 def test_a_resumed_run_writes_the_same_records(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, after: int
@@ -180,7 +180,7 @@ train: {steps: 12, batch: 4, memory: 5, clip: 1.0e-4}
     assert [record["step"] for record in records] == [1, 5, 10, 12]
     assert all(record["cell"] is None and "gradient" not in record for record in records)
     assert records[-1]["norms"]["clipped"] == 1.0
-    assert [entry["kind"] for entry in records[-1]["advice"]] == ["clipping"]
+    assert records[-1]["advice"] == [], "twelve steps are too few to advise on clipping"
 
 
 def test_text_in_windows_is_measured_beyond_its_window(corpus: Path, tmp_path: Path) -> None:
