@@ -125,19 +125,19 @@ def slow_calibration_error(rows: list[tuple[float, bool]], bins: int) -> float:
 )
 def test_the_calibration_error_is_that_of_the_definition(rows: list[tuple[float, bool]], bins: int) -> None:
     predictions = predict(*(("a", confidence) for confidence, _ in rows))
-    found = analysis.calibration(predictions, ["a" if right else "b" for _, right in rows], bins=bins)
-    assert found is not None
-    assert found.counts.sum() == len(rows)
-    assert found.error == pytest.approx(slow_calibration_error(rows, bins), abs=1e-9)
+    calibration = analysis.calibration(predictions, ["a" if right else "b" for _, right in rows], bins=bins)
+    assert calibration is not None
+    assert calibration.counts.sum() == len(rows)
+    assert calibration.error == pytest.approx(slow_calibration_error(rows, bins), abs=1e-9)
 
 
 def test_tags_are_calibrated_step_by_step() -> None:
-    found = analysis.calibration(predict((["x", "y"], [0.95, 0.55]), (["x"], [0.95])), [["x", "x"], ["y"]])
-    assert found is not None
-    assert found.unit == "steps"
-    assert found.counts.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
-    assert found.accuracy[[5, 9]].tolist() == [0.0, 0.5]
-    assert found.error == pytest.approx((0.55 + 2 * 0.45) / 3)
+    calibration = analysis.calibration(predict((["x", "y"], [0.95, 0.55]), (["x"], [0.95])), [["x", "x"], ["y"]])
+    assert calibration is not None
+    assert calibration.unit == "steps"
+    assert calibration.counts.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
+    assert calibration.accuracy[[5, 9]].tolist() == [0.0, 0.5]
+    assert calibration.error == pytest.approx((0.55 + 2 * 0.45) / 3)
 
 
 def test_without_confidence_there_is_no_calibration() -> None:

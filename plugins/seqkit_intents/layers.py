@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Batch, Encoded, Field, Head, NonNegative, Prediction, Share, mask_of
+from seqkit import Batch, Encoded, Field, Head, Prediction, mask_of
 from seqkit.heads import Pool, Pooling
 from seqkit.nn import CRF, Dropout
 from seqkit.spans import spans_of
@@ -17,18 +17,11 @@ from seqkit_intents.fields import INTENT, SLOTS, IntentAndSlots
 
 
 class IntentAndSlotsHead(Head):
-    """The label by a softmax over pooled steps, the tags by a conditional random field; both see the same steps.
+    """A label and tags from the same steps; see `seqkit_intents.intent_slots_head` for the options.
 
     The loss is the sum of both in nats, and its terms are sentences. `Prediction.value` is `{"intent", "slots"}`,
     `confidence` the probability of the intent, and `scores` has `intents` (the probability of each) and `spans` (the
     slots with their first word and the one after their last).
-
-    Args:
-        pool: how the steps become one vector for the intent.
-        dropout: share of the encoded values dropped.
-        intent_weight: what the loss of the intent is multiplied by.
-        condition: the scores of the tags also depend on those of the intents (what the slot gate of Goo et al. 2018,
-            N18-2118, is for).
     """
 
     accepts = (IntentAndSlots,)
@@ -41,12 +34,11 @@ class IntentAndSlotsHead(Head):
         dim: int,
         target: Field,
         layer: nn.Module,
-        /,
         *,
-        pool: Pool = "max",
-        dropout: Share = 0.0,
-        intent_weight: NonNegative = 1.0,
-        condition: bool = False,
+        pool: Pool,
+        dropout: float,
+        intent_weight: float,
+        condition: bool,
     ) -> None:
         super().__init__()
         assert isinstance(target, IntentAndSlots)

@@ -73,8 +73,8 @@ class SentenceReader:
         lines = [list(numbered(file)) for file in files]
         counts = [len(rows) for rows in lines]
         if len(set(counts)) > 1:
-            told = ", ".join(f"{file.name} {count:,}" for file, count in zip(files, counts, strict=True))
-            raise DataError(Problem(str(files[0]), f"parallel files have different numbers of lines: {told}"))
+            counted = ", ".join(f"{file.name} {count:,}" for file, count in zip(files, counts, strict=True))
+            raise DataError(Problem(str(files[0]), f"parallel files have different numbers of lines: {counted}"))
         for words, slots, intent in zip(*lines, strict=True):
             where = f"{files[0]}:{words.number}"
             yield where, f"{files[0].name}:{words.number}", words.text.split(), slots.text.split(), intent.text.strip()
@@ -83,15 +83,15 @@ class SentenceReader:
         rows = records(path, layout=self.layout)
         header = next(rows)
         names = [name.strip() for name in header.fields]
-        wanted = (self.words, self.slots, self.intent) if labelled else (self.words,)
-        for name in wanted:
+        columns = (self.words, self.slots, self.intent) if labelled else (self.words,)
+        for name in columns:
             if name not in names:
                 raise DataError(Problem(f"{path}:{header.number}", f"no column {name!r}; there are {', '.join(names)}"))
         for row in rows:
             where = f"{path}:{row.number}"
             if len(row.fields) != len(names):
                 raise DataError(Problem(where, f"has {len(row.fields)} columns, and the first line has {len(names)}"))
-            cells = [row.fields[names.index(name)] for name in wanted]
+            cells = [row.fields[names.index(name)] for name in columns]
             slots = _words(cells[1], where) if labelled else []
             yield (
                 where,

@@ -117,7 +117,7 @@ class _Data:
         """By id; channels that are apart have ids of their own."""
         loaded = self._source.load(self._horizon)
         if self._apart:
-            loaded = [channel for whole in loaded for channel in _channels(whole)]
+            loaded = [channel for series in loaded for channel in _channels(series)]
         return {one.id: one for one in loaded}
 
     def read(self, split: str) -> Iterator[Example]:
@@ -159,9 +159,9 @@ def _example_id(one: sources.Series, first: int) -> str:
     return f"{one.id}:{first}" if first else one.id
 
 
-def _channels(whole: sources.Series) -> Sequence[sources.Series]:
-    names: Any = whole.id.split(",") if whole.values.shape[1] > 1 else [whole.id]
+def _channels(series: sources.Series) -> Sequence[sources.Series]:
+    names: Any = series.id.split(",") if series.values.shape[1] > 1 else [series.id]
     return [
-        sources.Series(name, whole.values[:, [number]], whole.dev, whole.test, whole.end)
+        sources.Series(name, series.values[:, [number]], series.dev, series.test, series.end)
         for number, name in enumerate(names)
     ]

@@ -105,8 +105,8 @@ def next_item(
     def notes() -> Iterator[str]:
         if not compare or "test" not in data.splits:
             return
-        found = baselines(sessions(), sessions("test"), scored=scored, leave_out_seen=leave_out)
-        for name, scores in found.items():
+        baseline_scores = baselines(sessions(), sessions("test"), scored=scored, leave_out_seen=leave_out)
+        for name, scores in baseline_scores.items():
             values = ", ".join(f"{score} {value:.4f}" for score, value in scores.items())
             yield f"beside the score on test, {name}: {values}"
 
@@ -160,5 +160,13 @@ def rank(
     """
     from seqkit_sessions.head import Rank
 
-    options = {"top": top, "leave_out_seen": leave_out_seen, "negatives": negatives, "power": power}
-    return Rank(dim, target, layer, dropout=dropout, **options)  # type: ignore[arg-type]
+    return Rank(
+        dim,
+        target,
+        layer,
+        top=top,
+        leave_out_seen=leave_out_seen,
+        negatives=negatives,
+        power=power,
+        dropout=dropout,
+    )

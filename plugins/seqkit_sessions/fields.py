@@ -25,10 +25,9 @@ def items_of(value: Any) -> list[str]:
     return list(items)
 
 
-@final
 @dataclass(frozen=True)
-class Items(Field):
-    """A sequence of items as input, (T,) int32.
+class _ItemField(Field):
+    """What inputs and targets of items share: the numbers of the items.
 
     Args:
         sessions: gives the sessions of training, whose items are learned. Input and target have the same numbers.
@@ -48,13 +47,6 @@ class Items(Field):
     def encode(self, value: Any) -> np.ndarray:
         return fitted(self.catalogue).encode(items_of(value))
 
-    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
-        """Pieces are lists of items, or text with whole items."""
-        return (None, None) if piece is None or not len(piece) or piece == " " else (self.encode(piece), None)
-
-    def decode(self, array: np.ndarray) -> str:
-        return " ".join(fitted(self.catalogue).decode(np.asarray(array).tolist()))
-
     @property
     def size(self) -> int:
         """How many numbers there are, with that of unknown items."""
@@ -65,6 +57,19 @@ class Items(Field):
 
     def restore(self, state: JSON) -> Self:
         return replace(self, catalogue=restored(state))
+
+
+@final
+@dataclass(frozen=True)
+class Items(_ItemField):
+    """A sequence of items as input, (T,) int32."""
+
+    def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        """Pieces are lists of items, or text with whole items."""
+        return (None, None) if piece is None or not len(piece) or piece == " " else (self.encode(piece), None)
+
+    def decode(self, array: np.ndarray) -> str:
+        return " ".join(fitted(self.catalogue).decode(np.asarray(array).tolist()))
 
     def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
         return generator.integers(0, self.size, steps).astype(np.int32)
@@ -77,36 +82,14 @@ class Items(Field):
 
 @final
 @dataclass(frozen=True)
-class NextItems(Field):
+class NextItems(_ItemField):
     """The item that follows each item of the input, (T,) int32; numbers are those of `Items`."""
 
     aligned: ClassVar[bool] = True
-    unit = "items"
     class_unit = "items"
-    unknown = UNKNOWN
-
-    sessions: Callable[[], Iterable[Sequence[str]]] | None = field(default=None, repr=False, compare=False)
-    catalogue: Catalogue | None = field(default=None, repr=False)
-
-    def fit(self, values: Iterable[Any]) -> Self:
-        sessions = self.sessions() if self.sessions is not None else (items_of(value) for value in values)
-        return replace(self, catalogue=Catalogue.of(sessions))
-
-    def encode(self, value: Any) -> np.ndarray:
-        return fitted(self.catalogue).encode(items_of(value))
 
     def decode(self, array: np.ndarray) -> list[str]:
         return fitted(self.catalogue).decode(np.asarray(array).tolist())
-
-    @property
-    def size(self) -> int:
-        return len(fitted(self.catalogue).items) + 1
-
-    def state(self) -> JSON:
-        return state_of(self.catalogue)
-
-    def restore(self, state: JSON) -> Self:
-        return replace(self, catalogue=restored(state))
 
 
 def fitted(catalogue: Catalogue | None) -> Catalogue:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Batch, Count, Encoded, Field, Head, Prediction, Share, State, UsageError, mask_of
+from seqkit import Batch, Encoded, Field, Head, Prediction, State, UsageError, mask_of
 from seqkit.nn import Dropout
 from seqkit_sessions.catalogue import UNKNOWN
 from seqkit_sessions.fields import NextItems, fitted
@@ -20,21 +20,11 @@ _NEVER = -1e9
 
 
 class Rank(Head):
-    """Ranks all items at each step by a softmax over them, whose weights are the vectors of the input's items.
+    """A softmax over all items at each step; see `seqkit_sessions.rank` for the options.
 
     `Prediction.value` is the likeliest next item after each step, `confidence` its probability, `scores["top"]` the
     likeliest items after each step, best first. The loss is the negative log-likelihood in nats for each step whose
     next item is known.
-
-    Args:
-        top: how many items are ranked at each step.
-        leave_out_seen: items that the sequence already had are not ranked (what nobody buys twice).
-        negatives: training compares the true item with so many random ones, drawn by their frequency to the power
-            `power`, the same for all steps of a batch, whose scores are corrected by how often they are drawn
-            (importance sampling: Bengio and Senecal 2008, doi:10.1109/TNN.2007.912312). 0: with all items (full
-            softmax). Evaluation always has all.
-        power: 0 draws all items equally often, 1 by their frequency.
-        dropout: share of the encoded values dropped.
     """
 
     accepts = (NextItems,)
@@ -49,13 +39,12 @@ class Rank(Head):
         dim: int,
         target: Field,
         layer: nn.Module,
-        /,
         *,
-        top: Count = 20,
-        leave_out_seen: bool = False,
-        negatives: int = 0,
-        power: Share = 0.75,
-        dropout: Share = 0.0,
+        top: int,
+        leave_out_seen: bool,
+        negatives: int,
+        power: float,
+        dropout: float,
     ) -> None:
         super().__init__()
         weight: Any = getattr(layer, "weight", None)

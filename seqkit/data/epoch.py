@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 
 from seqkit import fault_injection
 from seqkit.data import sampler
+from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.prefetch import prefetch
 from seqkit.data.stream import Stream
 from seqkit.data.task_data import TaskData
@@ -67,7 +68,7 @@ class Turn:
     batches: tuple[Any, ...]
 
 
-class Turns(Sequence[Turn]):
+class Turns(LazySequence[Turn]):
     """The turns of an epoch, each made on access.
 
     Args:
@@ -88,13 +89,7 @@ class Turns(Sequence[Turn]):
     def __len__(self) -> int:
         return len(self._order)
 
-    @overload
-    def __getitem__(self, i: int) -> Turn: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Turn]: ...
-    def __getitem__(self, i: int | slice) -> Turn | list[Turn]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
+    def item(self, i: int) -> Turn:
         task, start = int(self._order[i]), int(self._turn_of_task[i]) * self._accumulate
         return Turn(self._names[task], tuple(self._batches[task][start : start + self._accumulate]))
 

@@ -10,11 +10,12 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import final, overload
+from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seqkit.data.lazy_sequence import LazySequence
 from seqkit.types import Index
 
 # What random numbers are drawn for. Each purpose has its own range of the counter, so no two get the same numbers.
@@ -28,7 +29,7 @@ _BLOCK = 1 << 20
 
 
 @final
-class Batches(Sequence[Index]):
+class Batches(LazySequence[Index]):
     """Batches as slices of one array: 8 bytes an example, 16 a batch.
 
     Args:
@@ -45,13 +46,7 @@ class Batches(Sequence[Index]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, i: int) -> Index: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Index]: ...
-    def __getitem__(self, i: int | slice) -> Index | list[Index]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
+    def item(self, i: int) -> Index:
         number = range(len(self))[i]
         if self._order is not None:
             number = int(self._order[number])
@@ -163,7 +158,7 @@ def _padding_cost(candidates: Index, steps: Index, examples: NDArray[np.float64]
 
 
 @final
-class Windows(Sequence[tuple[int, int]]):
+class Windows(LazySequence[tuple[int, int]]):
     """Where windows begin and end: (0, window), (window, 2 window) and so on to `length`."""
 
     def __init__(self, length: int, window: int) -> None:
@@ -172,13 +167,7 @@ class Windows(Sequence[tuple[int, int]]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    @overload
-    def __getitem__(self, i: int) -> tuple[int, int]: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[tuple[int, int]]: ...
-    def __getitem__(self, i: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
+    def item(self, i: int) -> tuple[int, int]:
         start = self._starts[i]
         return start, min(start + self._starts.step, self._length)
 

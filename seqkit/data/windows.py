@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, final, overload
+from typing import Any, Final, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.store import Column, Split
 from seqkit.fields import NextValues, Scaling
 from seqkit.types import Index
@@ -55,7 +56,7 @@ def _ends(length: int, target: NextValues, shortest: int | None, stride: int) ->
 
 
 @final
-class WindowIds(Sequence[str]):
+class WindowIds(LazySequence[str]):
     """Ids of windows, made on access: `H1+960` is what comes after the first 960 steps of series H1."""
 
     def __init__(self, ids: Sequence[str], series: Index, ends: Index) -> None:
@@ -64,13 +65,7 @@ class WindowIds(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: int | slice) -> str | list[str]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
+    def item(self, i: int) -> str:
         return f"{self._ids[int(self._series[i])]}+{int(self._ends[i])}"
 
 

@@ -86,8 +86,8 @@ def _result(
 ) -> dict[str, Any] | None:
     """An entry of the model index; None for a split without scores."""
     prefix = f"{name}/{split}/"
-    found = {key.removeprefix(prefix): value for key, value in scores.items() if key.startswith(prefix)}
-    numbers = {key: value for key, value in found.items() if math.isfinite(value)}
+    of_split = {key.removeprefix(prefix): value for key, value in scores.items() if key.startswith(prefix)}
+    numbers = {key: value for key, value in of_split.items() if math.isfinite(value)}
     if not numbers:
         return None
     dataset = without_folder(data.task.about.get("dataset", name))

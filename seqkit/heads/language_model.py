@@ -145,8 +145,8 @@ class Language(Head):
             log_probs = self.logits(steps).log_softmax(dim=-1)
             nats = functional.nll_loss(log_probs, y, ignore_index=NO_TARGET, reduction="none")
             best_log_probs, best = log_probs.max(dim=-1)
-        wanted = read_back(best, best_log_probs.exp(), nats, y != NO_TARGET)
-        columns = [torch.split(tensor, lengths) for tensor in wanted]
+        values = read_back(best, best_log_probs.exp(), nats, y != NO_TARGET)
+        columns = [torch.split(tensor, lengths) for tensor in values]
         return [self._prediction(*row) for row in zip(*columns, strict=True)]
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:

@@ -147,8 +147,8 @@ class LinearChainCRF(Head):
         best = paths[:, 0].t()
         probabilities = marginals(chain, sums).gather(2, best[..., None]).squeeze(-1).clamp(max=1.0).t()
         along = _sums_along(chain, sums, best) if self.scheme else ()
-        wanted = paths, probabilities, scores - sums.log_z[:, None], *along
-        states, probabilities, path_log_probs, *prefix_sums = read_back(*wanted)
+        outputs = paths, probabilities, scores - sums.log_z[:, None], *along
+        states, probabilities, path_log_probs, *prefix_sums = read_back(*outputs)
         check.finish()
         span_probabilities = _SpanProbabilities(*(tensor.numpy() for tensor in prefix_sums)) if along else None
         confidence, log_probs, labels = probabilities.tolist(), path_log_probs.tolist(), states.numpy()

@@ -6,13 +6,14 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 
 from seqkit import fault_injection
 from seqkit.data.evaluation import batches_ahead, evaluation_batches, evaluation_indices
+from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
 from seqkit.model import Model
@@ -116,7 +117,7 @@ def _metric_scores(
     return dict(metric(predictions, targets, ScoredExamples(ids, DecodedInputs(data, split), split)))
 
 
-class DecodedInputs(Sequence[Any]):
+class DecodedInputs(LazySequence[Any]):
     """The inputs of a split's examples, decoded on access. Of one that is stored in windows, its first window."""
 
     def __init__(self, data: TaskData, split: str) -> None:
@@ -126,13 +127,7 @@ class DecodedInputs(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, i: int) -> Any: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Any]: ...
-    def __getitem__(self, i: int | slice) -> Any:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
+    def item(self, i: int) -> Any:
         return self._field.decode(self._column[int(self._rows[i])])
 
 

@@ -179,8 +179,8 @@ def _batch_first(shape: torch.Size) -> RowOrder:
 def _check(rows: int, draws: _Draws, order: RowOrder) -> None:
     """Raises ValueError if so many rows are not those of the batch."""
     batch = len(draws.numbers)
-    whole = order.inner == batch if order.time_first else rows == batch * order.inner
-    if not whole and order.index is None:
+    is_full = order.inner == batch if order.time_first else rows == batch * order.inner
+    if not is_full and order.index is None:
         raise ValueError(f"{rows} rows are not those of a batch of {batch} examples; say which they are")
 
 

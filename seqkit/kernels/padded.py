@@ -62,7 +62,8 @@ def run_padded(
 
 def _run_cell(cell: nn.RNNBase, x: Tensor, initial: CellState) -> tuple[Tensor, Any]:
     """Torch's call. Where oneDNN has no LSTM in the low precision of autocast, fp32 runs."""
-    is_missing = isinstance(cell, nn.LSTM) and x.device.type == "cpu" and not has_fast_bf16(x.device)
+    is_low = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    is_missing = is_low and isinstance(cell, nn.LSTM) and not has_fast_bf16(x.device)
     with torch.autocast("cpu", enabled=False) if is_missing else nullcontext():
         x = x.to(cell.all_weights[0][0].dtype) if is_missing else x
         # cuDNN refuses a state that is a slice of another or an expansion.

@@ -420,18 +420,18 @@ def _by_metric(answers: Answers, name: str, key: str, groups: NDArray[np.int64])
 
     metrics = [[score_of(kept.predictions) for kept in runs] for runs in answers.sides]
     try:
-        each = [
+        decomposed = [
             [decompose_mean([score(np.array([i])) for i in range(len(groups))]) for score in side] for side in metrics
         ]
         is_mean = all(
             abs(made.score - facts.scores[key]) <= TOLERANCE * max(1.0, abs(facts.scores[key]))
-            for side, of_side in zip(each, answers.facts, strict=True)
+            for side, of_side in zip(decomposed, answers.facts, strict=True)
             for made, facts in zip(side, of_side, strict=True)
         )
     except Exception:  # a plugin's metric, on predictions without what is not kept of them
         return None
     if is_mean:
-        return [Sums.of(side, groups) for side in each]
+        return [Sums.of(side, groups) for side in decomposed]
     members = [np.flatnonzero(groups == unit) for unit in range(int(groups.max()) + 1)]
     return [Recomputed(side, members) for side in metrics]
 

@@ -67,12 +67,12 @@ def _charts(records: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         for gate in layer.get("spectral_radius") or {}:
             rows = [record for record in records if len(record.get("layers") or ()) > number]
             values = [record["layers"][number].get("spectral_radius", {}).get(gate) for record in rows]
-            found = [
+            radii = [
                 (record["step"], float(value))
                 for record, value in zip(rows, values, strict=True)
                 if isinstance(value, int | float)
             ]
-            lines.append(Line(f"{_layer_name(layer)}, {gate}", [x for x, _ in found], [y for _, y in found]))
+            lines.append(Line(f"{_layer_name(layer)}, {gate}", [x for x, _ in radii], [y for _, y in radii]))
     yield {
         "caption": "spectral radius of the recurrent matrices",
         "svg": line_chart(lines, x="optimiser step", y="spectral radius"),

@@ -46,10 +46,16 @@ def prediction_section(run: RunFacts, kept: KeptPredictions) -> dict[str, Any]:
     kind = _kind(predictions, targets)
     matrix = analysis.find_confusion(predictions, targets) if has_answers and kind != "text" else None
     classes = analysis.class_scores(matrix) if matrix is not None else []
-    charts = [*_matrix_charts(matrix), *_charts(run, kept, predictions, targets, has_answers, kind)]
+    problem, by_length = "", list[dict[str, Any]]()
+    try:
+        by_length = list(_by_length(run, kept, predictions, targets))
+    except Exception as error:  # a plugin's metric that needs more of the predictions than is kept
+        problem = f"the score by length is not shown: {type(error).__name__}: {error}"
+    charts = [*_matrix_charts(matrix), *_charts(predictions, targets, has_answers, kind), *by_length, _lengths(kept)]
     worst = _worst(kept, predictions, targets) if has_answers else _costly(kept)
     return EMPTY_SECTION | {
         "name": f"{kept.task}, {kept.split}: {len(kept):,} examples",
+        "problem": problem,
         "charts": [chart for chart in charts if chart["svg"]],
         "class_head": ["class", "precision", "recall", "F1", matrix.unit if matrix is not None else ""],
         "classes": _class_rows(classes),
@@ -81,12 +87,7 @@ def _matrix_charts(matrix: analysis.Confusion | None) -> Iterator[dict[str, Any]
 
 
 def _charts(
-    run: RunFacts,
-    kept: KeptPredictions,
-    predictions: Sequence[Prediction],
-    targets: Sequence[Any],
-    has_answers: bool,
-    kind: str,
+    predictions: Sequence[Prediction], targets: Sequence[Any], has_answers: bool, kind: str
 ) -> Iterator[dict[str, Any]]:
     if has_answers:
         yield from _calibration(predictions, targets)
@@ -103,26 +104,28 @@ def _charts(
                 which = f"of {lines[0].name}" if len(lines) == 1 else "of each class against the rest"
                 caption = f"{y} by {x}, {which} (in brackets: the area)"
                 yield {"caption": caption, "svg": line_chart(lines, x=x, y=y, limits=(0.0, 1.0))}
-    yield from _by_length(run, kept, predictions, targets)
+
+
+def _lengths(kept: KeptPredictions) -> dict[str, Any]:
     histogram = analysis.length_histogram(kept.steps.tolist(), bins=24)
     edges = histogram.edges
     bars = [
         Bar(f"{edges[i] + 0.5:g}", float(count), f"{edges[i] + 0.5:g} to {edges[i + 1] - 0.5:g} steps")
         for i, count in enumerate(histogram.counts.tolist())
     ]
-    yield {"caption": "lengths", "svg": bar_chart(bars, x="steps", y="examples")}
+    return {"caption": "lengths", "svg": bar_chart(bars, x="steps", y="examples")}
 
 
 def _calibration(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    found = analysis.calibration(predictions, targets)
-    if found is None:
+    calibration = analysis.calibration(predictions, targets)
+    if calibration is None:
         return
-    filled = found.counts > 0
+    filled = calibration.counts > 0
     lines = [
-        Line("right", found.confidence[filled].tolist(), found.accuracy[filled].tolist(), dots=True),
+        Line("right", calibration.confidence[filled].tolist(), calibration.accuracy[filled].tolist(), dots=True),
         Line("if it were calibrated", [0.0, 1.0], [0.0, 1.0], dashed=True),
     ]
-    caption = f"calibration, by {found.unit}: expected calibration error {found.error:.3f}"
+    caption = f"calibration, by {calibration.unit}: expected calibration error {calibration.error:.3f}"
     svg = line_chart(lines, x="confidence", y="share that is right", limits=(0.0, 1.0))
     yield {"caption": caption, "svg": svg}
 
@@ -140,10 +143,7 @@ def _by_length(
     name = chosen if chosen in names else next((name for name in names if name != "loss"), "")
     if not name:
         return
-    try:
-        groups = analysis.score_by_length(kept.steps.tolist(), predictions, targets, task.metric, name)
-    except Exception:  # a plugin's metric that needs more of the predictions than is kept
-        return
+    groups = analysis.score_by_length(kept.steps.tolist(), predictions, targets, task.metric, name)
     bars = [
         Bar(f"{g.low}" if g.low == g.high else f"{g.low}–{g.high}", g.score, f"{g.count:,} examples") for g in groups
     ]

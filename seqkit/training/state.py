@@ -215,11 +215,13 @@ class TrainingState:
             raise RunError(
                 f"{path}: the checkpoint does not fit the model that the recipe describes: {reason}"
             ) from error
-        except Exception as error:
+        except (TypeError, AttributeError, IndexError) as error:  # no checkpoint that a run wrote has such values
             raise _unusable(path, error) from error
         try:
             self._restore_rest(tensors, numbers, device)
-        except Exception as error:  # the files may hold anything
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise _unusable(path, error) from error
         self._set_pointers(path)  # the process that saved it may have been killed before it did that
 
@@ -342,14 +344,14 @@ class TrainingState:
         if self.ranks.is_alone or not state:
             return state
         parts = deal(torch.ones(len(state[0])), self.shards.count)
-        whole = []
+        states = []
         for tensor in state:
             gathered = self.ranks.gather(tensor)
             for rank, of_rank in enumerate(gathered):
                 rows = [row for shard in self.shards.range_of(rank) for row in parts[shard]]
                 gathered[0][rows] = of_rank[rows]
-            whole.append(gathered[0])
-        return tuple(whole)
+            states.append(gathered[0])
+        return tuple(states)
 
     # ---- what is due after a step, once the counters say so
 

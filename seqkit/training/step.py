@@ -212,8 +212,8 @@ def _forward_backward_shards(
         sums = results[low] = _compute(state, data, with_ranges, before, False, mark)
         if sums.carried is not None:
             new_carried = new_carried or _empty_states(sums.carried, batches[-1].size)
-            for whole, part in zip(new_carried, sums.carried, strict=True):
-                whole[rows[-1][1]] = part
+            for all_rows, part in zip(new_carried, sums.carried, strict=True):
+                all_rows[rows[-1][1]] = part
         return take_gradients(parameters)
 
     failure: out_of_memory.OutOfMemory | None = None

@@ -33,9 +33,9 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_a_horizon_is_the_first_steps_of_the_forecast(folder: Path) -> None:
-    whole, first = (predict(folder, *words) for words in ((), ("--horizon", "3")))
-    assert whole.exit_code == first.exit_code == 0, whole.output
-    record, short = json.loads(whole.stdout), json.loads(first.stdout)
+    all_steps, first = (predict(folder, *words) for words in ((), ("--horizon", "3")))
+    assert all_steps.exit_code == first.exit_code == 0, all_steps.output
+    record, short = json.loads(all_steps.stdout), json.loads(first.stdout)
     assert len(record["prediction"]) == 12
     assert short["prediction"] == record["prediction"][:3]
     for values in short.get("scores", {}).get("quantiles", {}).values():

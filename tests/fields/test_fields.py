@@ -144,12 +144,12 @@ def test_vectors_without_a_width_take_that_of_the_training_data() -> None:
     field = Vectors(standardise=True)
     with pytest.raises(RuntimeError, match="not fitted"):
         _ = field.size
-    given = Vectors(3, standardise=True)
+    with_width = Vectors(3, standardise=True)
     values = [[[0.0, 1.0, 2.0], [3.0, 2.0, 1.0]], [[5.0, 5.0, 5.0]]]
     fitted = field.fit(iter(values))
     assert fitted.size == 3
-    assert fitted.scale == given.fit(values).scale
-    assert np.array_equal(fitted.encode(values[0]), given.fit(values).encode(values[0]))
+    assert fitted.scale == with_width.fit(values).scale
+    assert np.array_equal(fitted.encode(values[0]), with_width.fit(values).encode(values[0]))
     with pytest.raises(ValueError, match="no value at all"):
         field.fit([])
     with pytest.raises(ValueError, match=r"should be \(steps, 3\) numbers, but has shape \(1, 2\)"):

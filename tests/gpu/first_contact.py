@@ -31,10 +31,12 @@ WARM_UP, REPEATS = 3, 10
 def versions(quick: bool) -> dict[str, Any]:
     """Versions, and what the device is."""
     import importlib.metadata
+    import importlib.util
     import platform
 
     properties = torch.cuda.get_device_properties(0)
-    installed = {name: _version(importlib.metadata.version, name) for name in ("triton", "seqkit", "numpy")}
+    names = ("triton", "seqkit", "numpy")
+    installed = {name: importlib.metadata.version(name) for name in names if importlib.util.find_spec(name)}
     return {
         "device": properties.name,
         "memory": properties.total_memory,
@@ -46,13 +48,6 @@ def versions(quick: bool) -> dict[str, Any]:
         "cudnn": torch.backends.cudnn.version(),
         **installed,
     }
-
-
-def _version(of: Callable[[str], str], name: str) -> str | None:
-    try:
-        return of(name)
-    except Exception:
-        return None
 
 
 def tests(quick: bool) -> dict[str, Any]:

@@ -64,8 +64,8 @@ def test_a_window_that_cuts_much_is_named_with_one_that_would_not() -> None:
     ],
 )
 def test_a_gradient_that_vanishes_early_has_a_remedy_for_each_cell(facts: EncoderFacts, advice: str) -> None:
-    found = sentences(record(vanishes_within=9), record(100, vanishes_within=8), facts=facts)["vanishing"]
-    assert found == f"gradients vanish within 9 of 200 steps: {advice}"
+    advised = sentences(record(vanishes_within=9), record(100, vanishes_within=8), facts=facts)["vanishing"]
+    assert advised == f"gradients vanish within 9 of 200 steps: {advice}"
 
 
 def test_a_gradient_that_came_far_at_first_was_not_needed_there() -> None:
@@ -83,8 +83,8 @@ def test_one_odd_measurement_gives_no_advice() -> None:
 
 def test_clipping_is_named_where_it_acts_on_most_steps() -> None:
     norms = {"steps": 100, "median": 3.2, "largest": 9.0, "clip": 1.0, "clipped": 0.7}
-    found = sentences(record(norms=norms), facts=None)["clipping"]
-    assert found.startswith("clipping acts on 70 % of steps (the usual norm is 3.2, the limit 1)")
+    advised = sentences(record(norms=norms), facts=None)["clipping"]
+    assert advised.startswith("clipping acts on 70 % of steps (the usual norm is 3.2, the limit 1)")
     assert "clipping" not in sentences(record(norms={**norms, "clip": None, "clipped": 0.0}))
     assert "clipping" not in sentences(record(norms={**norms, "steps": 0, "clipped": None}))
 
@@ -94,9 +94,9 @@ def test_saturated_activations_are_named_with_their_layer() -> None:
         {"layer": 1, "direction": "forward", "saturated": {"input": [0.9, 0.05], "candidate": 0.2}},
         {"layer": 1, "direction": "backward", "saturated": {"input": [0.1, 0.05], "candidate": 0.7}},
     ]
-    found = sentences(record(layers=layers))
-    assert found["saturation"].startswith("70 % of the candidate activations of layer 1 (backward) are saturated")
-    assert found["memory"].startswith("95 % of the gradient is within 150 steps")
+    advised = sentences(record(layers=layers))
+    assert advised["saturation"].startswith("70 % of the candidate activations of layer 1 (backward) are saturated")
+    assert advised["memory"].startswith("95 % of the gradient is within 150 steps")
 
 
 def test_a_spike_is_named_with_its_example() -> None:

@@ -14,6 +14,7 @@ from seqkit.fields import Label, Vectors
 from seqkit.gradient_flow.trace import Trace, encoder_input_gradients, trace_gradients
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.model import Model
+from tests.helpers.native import require_native
 from tests.reference.state_gradients import run_with_states
 
 LENGTHS = (9, 4, 1, 7)
@@ -106,8 +107,8 @@ OPTIONS = [
 def test_the_norms_are_those_of_autograd_over_single_steps(
     cell: Any, options: dict[str, Any], looks_at: str, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if engine == "native" and not kernels.has_native():
-        pytest.skip("no native library")
+    if engine == "native":
+        require_native()
     if engine == "stepwise":
         monkeypatch.setattr(kernels, "has_native", lambda: False)
     model = build(cell, looks_at, **options)

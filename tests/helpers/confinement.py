@@ -69,8 +69,8 @@ class Outcome:
             faults.append("computed for ever")
         if self.megabytes > MEGABYTES:
             faults.append(f"took {self.megabytes:,.0f} MB")
-        if found := CONTROLS.search(self.output):
-            faults.append(f"printed {found[0]!r}")
+        if control := CONTROLS.search(self.output):
+            faults.append(f"printed {control[0]!r}")
         if "Traceback (most recent call last)" in self.output:
             faults.append("showed a traceback")
         if len(self.output) > LONGEST_OUTPUT:

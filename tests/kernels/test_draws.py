@@ -72,18 +72,18 @@ def test_kernels_and_number_types_agree(share: float, dtype: torch.dtype) -> Non
 def test_the_order_of_rows_makes_no_difference(kernels: str) -> None:
     require_native()
     x, lengths = torch.randn(4, 6, 8), torch.tensor([6, 2, 1, 5])
-    whole, gradient = run(kernels, x, 0.3)
+    dropped, gradient = run(kernels, x, 0.3)
     by_time = x.transpose(0, 1)
     for turned in (by_time, by_time.contiguous()):
         y, grad = run(kernels, turned, 0.3, RowOrder(4, time_first=True))
-        assert torch.equal(y.transpose(0, 1), whole)
+        assert torch.equal(y.transpose(0, 1), dropped)
         assert torch.equal(grad.transpose(0, 1), gradient)
     y, grad = run(kernels, real_steps(x, lengths), 0.3, RowOrder.of_real_steps(lengths))
-    assert torch.equal(y, real_steps(whole, lengths))
+    assert torch.equal(y, real_steps(dropped, lengths))
     assert torch.equal(grad, real_steps(gradient, lengths))
     index = lay_out(lengths, 6).flat_index
     y, grad = run(kernels, x.flatten(0, 1)[index], 0.3, RowOrder(6, index))
-    assert torch.equal(y, whole.flatten(0, 1)[index])
+    assert torch.equal(y, dropped.flatten(0, 1)[index])
     assert torch.equal(grad, gradient.flatten(0, 1)[index])
 
 
@@ -92,10 +92,10 @@ def test_padding_and_batch_mates_make_no_difference(kernels: str) -> None:
     require_native()
     x = torch.ones(4, 6, 8)
     with use(kernels), by_example(5, 11, NUMBERS):  # type: ignore[arg-type]
-        whole, numbers = dropout(x, 0.3), draw_uniform((4, 6))
+        dropped, numbers = dropout(x, 0.3), draw_uniform((4, 6))
     for row in range(4):
         with use(kernels), by_example(5, 11, NUMBERS[row : row + 1]):  # type: ignore[arg-type]
-            assert torch.equal(dropout(x[row : row + 1, :4], 0.3)[0], whole[row, :4])
+            assert torch.equal(dropout(x[row : row + 1, :4], 0.3)[0], dropped[row, :4])
             assert torch.equal(draw_uniform((1, 5))[0], numbers[row, :5])
 
 

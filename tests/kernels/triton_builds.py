@@ -66,10 +66,10 @@ def build(kind: Any, hidden: int, dtype: torch.dtype, *, backward: bool) -> dict
 
 if __name__ == "__main__":
     kinds = ("lstm", "gru")
-    wanted = [(64, torch.float32), (64, torch.bfloat16), (128, torch.bfloat16)]
+    builds = [(64, torch.float32), (64, torch.bfloat16), (128, torch.bfloat16)]
     rows = []
     for kind in kinds:
-        for hidden, dtype in wanted:
+        for hidden, dtype in builds:
             for backward in (False, True):
                 rows.append(build(kind, hidden, dtype, backward=backward))
                 print(rows[-1], file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from seqkit_intents import intent_slots, metric, without_digits
+from seqkit_intents import intent_slots, intent_slots_head, metric, without_digits
 from seqkit_intents.fields import IntentAndSlots
 from seqkit_intents.layers import IntentAndSlotsHead
 
@@ -60,7 +60,7 @@ class TestField:
 def batch_and_head(**options: Any) -> tuple[IntentAndSlotsHead, Encoded, Batch]:
     torch.manual_seed(0)
     fitted = field()
-    head = IntentAndSlotsHead(6, fitted, torch.nn.Identity(), **options)
+    head: Any = intent_slots_head(6, fitted, torch.nn.Identity(), **options)
     lengths = torch.tensor([3, 1])
     steps = torch.randn(2, 3, 6) * (torch.arange(3)[None, :, None] < lengths[:, None, None])
     y = torch.full((2, 3, 2), 99)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from seqkit_sessions import next_item
+from seqkit_sessions import next_item, rank
 from seqkit_sessions.fields import Items, NextItems
 from seqkit_sessions.head import Rank
 from seqkit_sessions.scores import baselines, metric, rank_of, ranking_scores
@@ -66,9 +66,9 @@ class TestScores:
         draw = random.Random(3)
         sessions = [[str(int(30 * draw.random() ** 2)) for _ in range(draw.randint(2, 9))] for _ in range(300)]
         train, test = sessions[:200], sessions[200:]
-        found = baselines(train, test, scored=scored, leave_out_seen=leave_out_seen, top=5)
-        assert found == slow_baselines(train, test, scored, leave_out_seen, 5)
-        assert found["Markov chain"] != found["popularity"]
+        scores = baselines(train, test, scored=scored, leave_out_seen=leave_out_seen, top=5)
+        assert scores == slow_baselines(train, test, scored, leave_out_seen, 5)
+        assert scores["Markov chain"] != scores["popularity"]
 
 
 def slow_baselines(train: Any, test: Any, scored: str, leave_out_seen: bool, top: int) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def slow_baselines(train: Any, test: Any, scored: str, leave_out_seen: bool, top
 def head_for(steps: torch.Tensor, **options: Any) -> tuple[Rank, Encoded, Batch]:
     torch.manual_seed(0)
     items, following = Items().fit(SESSIONS), NextItems().fit(SESSIONS)
-    head = Rank(steps.shape[2], following, items.layer(6), **options)
+    head: Any = rank(steps.shape[2], following, items.layer(6), **options)
     lengths = torch.tensor([3, 2])
     x = torch.tensor([items.encode("a b d").tolist(), [*items.encode("c x").tolist(), 0]])
     y = torch.tensor([[2, 0, 3], [1, 4, 0]])
@@ -119,12 +119,12 @@ class TestHead:
     def test_the_sampled_loss_is_that_of_plain_loops(self) -> None:
         head, _, _ = head_for(self.steps, negatives=5)
         steps, y, sampled = torch.randn(3, 6), torch.tensor([1, 3, 4]), torch.tensor([1, 1, 2, 4, 3])
-        found = head.sampled_nats(steps, y, sampled)
+        nats = head.sampled_nats(steps, y, sampled)
         for row in range(3):
             numbers = [int(y[row]), *(int(k) for k in sampled if k != y[row])]
             scores = [float(steps[row] @ head._weight()[k] + head.bias[k]) for k in numbers]
             scores[1:] = [s - math.log(5 * float(head.draw[k])) for s, k in zip(scores[1:], numbers[1:], strict=True)]
-            assert found[row].item() == pytest.approx(math.log(sum(map(math.exp, scores))) - scores[0], rel=1e-4)
+            assert nats[row].item() == pytest.approx(math.log(sum(map(math.exp, scores))) - scores[0], rel=1e-4)
 
     @torch.no_grad()
     def test_many_samples_give_nearly_the_full_loss(self) -> None:
@@ -156,7 +156,7 @@ class TestHead:
 
     def test_steps_that_come_one_by_one_are_ranked_as_together(self) -> None:
         head, encoded, batch = head_for(self.steps, leave_out_seen=True)
-        (whole, _) = head.eval().predict(encoded, batch)
+        (uncut, _) = head.eval().predict(encoded, batch)
         kept: Any = [()]
         parts = []
         for step in range(3):
@@ -165,8 +165,8 @@ class TestHead:
             (prediction,), kept = head.advance(now, one, kept)
             parts.append(prediction)
         joined = head.stitch(parts)
-        assert joined.scores == whole.scores
-        assert joined.confidence == pytest.approx(whole.confidence)
+        assert joined.scores == uncut.scores
+        assert joined.confidence == pytest.approx(uncut.confidence)
 
 
 class TestSources:

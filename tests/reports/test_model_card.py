@@ -27,13 +27,13 @@ def test_the_front_matter_has_what_a_model_index_needs(trained: Path) -> None:
     index = json.loads(json.dumps(front["model-index"]))
     assert [entry["name"] for entry in index] == ["hostile"]
     scores = atomic.read_json(trained / "metrics.json")
-    told = {
+    in_card = {
         f"{result['task']['name']}/{result['dataset']['split']}/{metric['type']}": metric["value"]
         for result in index[0]["results"]
         for metric in result["metrics"]
     }
-    assert told.keys() == scores.keys()
-    assert all(abs(told[key] - scores[key]) < 1e-6 for key in scores)
+    assert in_card.keys() == scores.keys()
+    assert all(abs(in_card[key] - scores[key]) < 1e-6 for key in scores)
     assert {result["task"]["type"] for result in index[0]["results"]} == {"text-classification"}
 
 

@@ -58,11 +58,11 @@ def test_two_models_of_equal_quality_differ_in_at_most_5_of_100_draws() -> None:
 
 def test_a_gain_of_3_points_is_found() -> None:
     rng = np.random.default_rng(15)
-    found = 0
+    count = 0
     for _ in range(100):
         test = paired_test(*two_models(rng, examples=3000, gain=0.03), draws=1000)
-        found += test.shows_difference() and test.difference.value > 0
-    assert found >= 95
+        count += test.shows_difference() and test.difference.value > 0
+    assert count >= 95
 
 
 @pytest.mark.slow

@@ -61,19 +61,19 @@ def facts(result: Result) -> Any:
 
 def test_the_best_recipe_is_written_and_trains_the_best_trial_again(folder: Path) -> None:
     write(folder, trials=3)
-    told = facts(call("--json"))
-    assert [trial["state"] for trial in told["trials"]] == ["finished"] * 3
-    best = min(told["trials"], key=lambda trial: trial["value"])
-    assert told["best"] == best["number"]
+    summary = facts(call("--json"))
+    assert [trial["state"] for trial in summary["trials"]] == ["finished"] * 3
+    best = min(summary["trials"], key=lambda trial: trial["value"])
+    assert summary["best"] == best["number"]
     written = recipe.load(folder / "sweeps" / "s" / "best.yaml")
     assert written.train.optimizer.options["lr"] == float(best["options"]["train.optimizer.lr"])
     scores = json.loads((Path(best["run"]) / "metrics.json").read_text())
     assert scores["lm/dev/nats"] == best["value"]
 
     more = call("--json")
-    assert facts(more) == told, "a sweep that is complete is not trained again"
+    assert facts(more) == summary, "a sweep that is complete is not trained again"
     write(folder, trials=4)
-    assert [trial["value"] for trial in facts(call("--json"))["trials"]][:3] == [t["value"] for t in told["trials"]]
+    assert [trial["value"] for trial in facts(call("--json"))["trials"]][:3] == [t["value"] for t in summary["trials"]]
 
     (folder / "s.yaml").write_text((folder / "s.yaml").read_text().replace("0.1", "0.2"))
     refused = call()
@@ -119,9 +119,9 @@ def test_poor_trials_are_pruned_and_say_so(folder: Path) -> None:
 def test_a_trial_that_fails_is_a_trial(folder: Path) -> None:
     text = "recipe: lm.yaml\nsampler: grid\npruner: none\nsearch: {train.optimizer.lr: [0.02, 1.0e+30]}\n"
     (folder / "s.yaml").write_text(text)
-    told = facts(call("--json"))
-    assert [trial["state"] for trial in told["trials"]] == ["finished", "failed"]
-    assert told["best"] == 0
+    summary = facts(call("--json"))
+    assert [trial["state"] for trial in summary["trials"]] == ["finished", "failed"]
+    assert summary["best"] == 0
 
 
 def test_a_folder_of_something_else_is_refused(folder: Path) -> None:
@@ -173,8 +173,8 @@ def test_a_killed_trial_goes_on_where_it_was(folder: Path) -> None:
     write(folder, trials=2)
     run = folder / "sweeps" / "s" / "trial-0000"
     kill(start(), lambda: numbers_logged(run) > 20, 300)
-    told = facts(call("--json"))
-    assert [trial["state"] for trial in told["trials"]] == ["finished"] * 2
+    summary = facts(call("--json"))
+    assert [trial["state"] for trial in summary["trials"]] == ["finished"] * 2
     assert read_status(run)["resumed"] == 1
 
 
@@ -184,9 +184,9 @@ def test_processes_share_the_trials(folder: Path) -> None:
     processes = [start("--json") for _ in range(2)]
     outputs = [process.communicate(timeout=900) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    told = facts(call("--json"))
-    assert [trial["state"] for trial in told["trials"]] == ["finished"] * 6
-    pids = {read_status(Path(trial["run"]))["pid"] for trial in told["trials"]}
+    summary = facts(call("--json"))
+    assert [trial["state"] for trial in summary["trials"]] == ["finished"] * 6
+    pids = {read_status(Path(trial["run"]))["pid"] for trial in summary["trials"]}
     assert len(pids) == 2
 
 
@@ -205,11 +205,11 @@ def test_a_sweep_of_sst2_that_is_killed_twice_ends_with_twelve_trials(folder: Pa
     sweep = folder / "sweeps" / "s"
     kill(start(), lambda: numbers_logged(sweep / "trial-0002") > 0, 900)
     kill(start(), lambda: (sweep / "trial-0007" / "status.json").exists(), 900)
-    told = facts(call("--json"))
-    assert len(told["trials"]) == 12
-    assert [trial["number"] for trial in told["trials"]] == list(range(12))
-    assert {trial["state"] for trial in told["trials"]} <= {"finished", "pruned"}
-    assert len({json.dumps(trial["options"], sort_keys=True) for trial in told["trials"]}) == 12
+    summary = facts(call("--json"))
+    assert len(summary["trials"]) == 12
+    assert [trial["number"] for trial in summary["trials"]] == list(range(12))
+    assert {trial["state"] for trial in summary["trials"]} <= {"finished", "pruned"}
+    assert len({json.dumps(trial["options"], sort_keys=True) for trial in summary["trials"]}) == 12
     assert len(list(sweep.glob("trial-????"))) == 12
     listed = CliRunner().invoke(main, ["runs", str(sweep), "--json"])
     assert len(json.loads(listed.stdout)) == 12

@@ -64,7 +64,8 @@ def test_training_does_not_notice(corpus: Path, tmp_path: Path, kind: str) -> No
         assert len(steps) >= 6
 
 
-@pytest.mark.parametrize("after", [14, 15])
+# The flag is read while data is prepared too: the first record is there after about ten reads, the second after 18.
+@pytest.mark.parametrize("after", [14, 20])
 @pytest.mark.parametrize("kind", ["text in windows", "two tasks", "both directions"])
 def test_a_resumed_run_writes_the_same_records(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, after: int
@@ -172,15 +173,15 @@ def test_an_encoder_without_recurrence_has_norms_only(corpus: Path, tmp_path: Pa
         """
 tasks: {genome: {source: generated, sizes: [40, 10, 10]}}
 encoder: {use: none, dim: 8}
-train: {steps: 12, batch: 4, memory: 5, clip: 1.0e-4}
+train: {steps: 24, batch: 4, memory: 5, clip: 1.0e-4}
 """
     )
     run_it(recipe.load(str(path)), tmp_path / "run")
     records = read_memory(tmp_path / "run")
-    assert [record["step"] for record in records] == [1, 5, 10, 12]
+    assert [record["step"] for record in records] == [1, 5, 10, 15, 20, 24]
     assert all(record["cell"] is None and "gradient" not in record for record in records)
     assert records[-1]["norms"]["clipped"] == 1.0
-    assert records[-1]["advice"] == [], "twelve steps are too few to advise on clipping"
+    assert [entry["kind"] for entry in records[-1]["advice"]] == ["clipping"]
 
 
 def test_text_in_windows_is_measured_beyond_its_window(corpus: Path, tmp_path: Path) -> None:

@@ -157,12 +157,12 @@ def test_sparse_gradients_are_summed_by_row() -> None:
         return gradient.to_dense()
 
     expected = run(ALONE)
-    whole = torch.zeros(9)
+    summed = torch.zeros(9)
     torch.manual_seed(1)
     factors = torch.randn(4, 5)
     ids = torch.tensor([[1, 2, 2, 8, 0], [2, 2, 1, 1, 1], [7, 7, 7, 7, 2], [0, 8, 8, 8, 8]])
-    whole.index_add_(0, ids.flatten(), factors.flatten())
-    assert torch.allclose(expected, whole[:, None].expand(9, 3))
+    summed.index_add_(0, ids.flatten(), factors.flatten())
+    assert torch.allclose(expected, summed[:, None].expand(9, 3))
     for size in (2, 3):
         assert all(torch.equal(result, expected) for result in together(size, run))
 

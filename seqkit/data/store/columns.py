@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Final, final, overload
+from typing import IO, Final, final
 
 import numpy as np
 
+from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.store.encode import ArrayKind, EncodedChunk, kind_error
 from seqkit.data.store.report import SplitReport
 from seqkit.fields import Label, Labels, StepValues, Tags, Text, Tokens, Values, Vectors
@@ -75,7 +76,7 @@ class Column:
 
 
 @final
-class Ids(Sequence[str]):
+class Ids(LazySequence[str]):
     """The ids of examples, decoded one at a time from a column of UTF-8 bytes."""
 
     def __init__(self, column: Column) -> None:
@@ -84,18 +85,12 @@ class Ids(Sequence[str]):
     def __len__(self) -> int:
         return len(self._column)
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: int | slice) -> str | list[str]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
+    def item(self, i: int) -> str:
         return self._column[i].tobytes().decode("utf-8", "surrogatepass")
 
 
 @final
-class SelectedIds(Sequence[str]):
+class SelectedIds(LazySequence[str]):
     """Some ids of many, decoded on access: the ids of most batches are never read."""
 
     def __init__(self, ids: Sequence[str], index: Index) -> None:
@@ -105,13 +100,7 @@ class SelectedIds(Sequence[str]):
     def __len__(self) -> int:
         return len(self._index)
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: int | slice) -> str | list[str]:
-        if isinstance(i, slice):
-            return [self._ids[int(j)] for j in self._index[i]]
+    def item(self, i: int) -> str:
         return self._ids[int(self._index[i])]
 
 

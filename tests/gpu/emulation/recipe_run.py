@@ -88,14 +88,14 @@ def main(recipe_name: str, folder: Path, steps: int, sets: list[str]) -> dict[st
     with emulated_gpu(), watched() as counts, mock.patch.object(run_recipe, "prepare_data", prepare_some):
         run = Run.create("emulated", text=checked.text, resolved=checked.resolved(), out=out)
         result = run_recipe.run_recipe(checked, run, Progress(quiet=True))
-        whole = weights(out)
+        trained = weights(out)
         # The run goes on from its middle, as if it had been killed before the last checkpoint was written.
         for path in (out / "checkpoints").iterdir():
             if path.is_dir() and checkpoint.step_of(path) > half:
                 shutil.rmtree(path)
         again = run_recipe.run_recipe(checked, Run.open(out), Progress(quiet=True), resume=True)
         facts = {"batches": counts["evaluated"], "scores": result.scores}
-        facts["resumed alike"] = again.scores == result.scores and weights(out) == whole
+        facts["resumed alike"] = again.scores == result.scores and weights(out) == trained
         records.phase = "predictions"
         facts["predictions"] = predict(checked, out)
     return facts
