@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
-from seqkit.runtime import native_library
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core and a thread for each worker and what it starts; read when torch starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from seqkit.runtime import native_library  # noqa: E402
 
 # Many tests and their child processes have a cache of their own: the native library is built once for all of them.
 os.environ.setdefault("SEQKIT_NATIVE", str(native_library.library_folder()))

@@ -129,9 +129,13 @@ def test_the_variable_is_read_at_import_only_and_needs_no_torch() -> None:
 # ---- checkpoints of earlier versions
 
 
-def test_a_run_of_the_first_format_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_the_first_format_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The run folder is from the first version, stopped at step 9 of 12: within an epoch, with two batches per step, a
-    carried state, averaged weights and a schedule. It continues to the numbers of that version."""
+    carried state, averaged weights and a schedule. It continues to the numbers of that version, but for its dropout:
+    examples draw it in another way now, which is told. Without the optimiser's state the dev loss differs by 8e-4,
+    without the carried state, the sums or a batch the train loss by 1e-2 and more."""
     from seqkit import recipe
     from seqkit.experiments import run_recipe
     from seqkit.runs.progress import Progress
@@ -153,7 +157,10 @@ def test_a_run_of_the_first_format_continues(tmp_path: Path, monkeypatch: pytest
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     numbers = {f"{row['step']} {key}": value for row in rows if row["step"] > 9 for key, value in row.items()}
     for key, value in json.loads((golden / "expected.json").read_text()).items():
-        assert numbers[key] == pytest.approx(value, abs=1e-5), key
+        evaluates = key.endswith(("dev/nats", "test/nats"))
+        assert numbers[key] == pytest.approx(value, abs=2e-5 if evaluates else 3e-3), key
+    output = "".join(capsys.readouterr())
+    assert output.count("drew random numbers in another way") == 1
 
 
 # ---- a sample of every campaign, in forked children of one process

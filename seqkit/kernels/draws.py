@@ -28,6 +28,8 @@ from seqkit.kernels.ragged import real_rows
 from seqkit.runtime.native_library import load_native
 from seqkit.uploads import upload
 
+SCHEME: Final = 1
+"""Changes whenever an example would draw other numbers than before; a checkpoint says by which it was trained."""
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _FIRST: Final = 0xBF58476D1CE4E5B9
 _SECOND: Final = 0x94D049BB133111EB

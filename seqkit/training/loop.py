@@ -74,7 +74,7 @@ def train(
     """
     state = TrainingState.create(model, data, settings, seed=seed, plan_start=plan_start, ranks=ranks, stop=stop)
     if saved is not None:
-        _go_on_from(state, saved, plan_start)
+        _go_on_from(state, saved, plan_start, progress)
     state.begin_together()
     checkpoint.check_free_space(run.checkpoints, state.checkpoint_tensors())
     stop.check("stopped before the first step of this start; nothing is lost")
@@ -153,9 +153,13 @@ def train(
     return state.counters
 
 
-def _go_on_from(state: TrainingState, saved: Path, plan_start: PlanStart | None) -> None:
+def _go_on_from(state: TrainingState, saved: Path, plan_start: PlanStart | None, progress: Progress) -> None:
     """Load a checkpoint of this run, whose data or batches were last changed at `plan_start`, if they were."""
-    state.load(saved, changed=plan_start is not None)
+    if not state.load(saved, changed=plan_start is not None):
+        progress.warn(
+            f"{saved}: written by a seqkit that drew random numbers in another way; the steps that follow have other "
+            "dropout than they would have had there"
+        )
     if plan_start is not None and state.counters.step <= plan_start.step:
         state.restart_epoch()
     # A run that had ended goes on if it has been given more steps, more epochs or more patience since.

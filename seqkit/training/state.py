@@ -24,7 +24,7 @@ from seqkit.errors import RunError, shortened
 from seqkit.gradient_flow.norms import GradientNorms
 from seqkit.interfaces import Batch, State
 from seqkit.io import atomic
-from seqkit.kernels import by_example
+from seqkit.kernels import by_example, draws
 from seqkit.model import Model
 from seqkit.optim.optimizers import build_optimizer
 from seqkit.optim.schedules import SCHEDULES, Schedule
@@ -184,6 +184,7 @@ class TrainingState:
             "progress": dataclasses.asdict(self.counters),
             "optimizer": optimizer_state,
             "random": generators,
+            "draws": draws.SCHEME,
             "scaler": self.scaler.state_dict(),
             "norms": self.norms.state(),
         }
@@ -192,8 +193,11 @@ class TrainingState:
         self._set_pointers(path)
         checkpoint.prune(run.checkpoints, self.settings.keep)
 
-    def load(self, path: Path, *, changed: bool = False) -> None:
+    def load(self, path: Path, *, changed: bool = False) -> bool:
         """Go on from a checkpoint: everything, the random states included, becomes what it was when that was saved.
+
+        Returns:
+            Whether its steps drew numbers, such as those of dropout, by the same rule as the next ones.
 
         Raises:
             Damaged: a file of it is not what its manifest says.
@@ -224,6 +228,7 @@ class TrainingState:
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise _unusable(path, error) from error
         self._set_pointers(path)  # the process that saved it may have been killed before it did that
+        return bool(numbers.get("draws") == draws.SCHEME)
 
     def _restore_rest(
         self, tensors: Mapping[str, Mapping[str, Tensor]], numbers: Mapping[str, Any], device: torch.device

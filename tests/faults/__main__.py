@@ -93,8 +93,8 @@ def _run(options: argparse.Namespace, work: Path) -> int:
         attempts = certificates.certificates(work, chosen, encoders, kills=options.count or 5, seed=options.seed)
         carry_out("verify", attempts, certificates.summary, has_no_problems)
     if is_selected("controls"):
-        few = ("a random state is not restored", "a batch is skipped", "checkpoints are written in place")
-        names = (*few, "folders are not synced", "verify-resume, a random state not restored") if sample else None
+        few = ("random numbers of another step are drawn", "a batch is skipped", "checkpoints are written in place")
+        names = (*few, "folders are not synced", "verify-resume, random numbers of another step") if sample else None
         attempts = controls.controls(cases["charlm"], kills_in_saves=3 if sample else 12, names=names)
         carry_out("controls", attempts, controls.summary, lambda control: control.passed)
     if is_selected("matrix") and not sample:

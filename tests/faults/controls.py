@@ -39,12 +39,12 @@ def controls(case: Case, *, kills_in_saves: int = 12, names: tuple[str, ...] | N
         fault = {sabotage.metrics: "log.flush:kill:17", sabotage.board: "save.rename:kill:4"}.get(breaks, STOPPED_AT)
         attempt.start(fault=fault).wait()
         yield Control(broken, "; ".join(attempt.finish(breaks)[:1]))
-    if names is None or "verify-resume, a random state not restored" in names:
+    if names is None or "verify-resume, random numbers of another step" in names:
         # Only the last start is broken.
         verified = certificates.certificate(
-            case.recipe, case.folder / "broken", 1, seed=4, sabotage=sabotage.random_state
+            case.recipe, case.folder / "broken", 1, seed=4, sabotage=sabotage.random_numbers
         )
-        yield Control("verify-resume, a random state not restored", "; ".join(verified.differences[-1:]))
+        yield Control("verify-resume, random numbers of another step", "; ".join(verified.differences[-1:]))
     if names is None or "checkpoints are written in place" in names:
         naive, count = sabotage.naive_write, kills_in_saves
         results = list(kills.campaign([case], count, count, seed=9, sabotage=naive, again=0))

@@ -11,13 +11,14 @@ import torch
 
 from seqkit.io import atomic
 from seqkit.runs import checkpoint, event_files, run_folder
-from seqkit.runtime import random_state as generators
+from seqkit.training import state
 from seqkit.training.state import TrainingState
 
 
-def random_state() -> None:
-    """The generators are not restored."""
-    generators.restore_random_state = lambda *arguments: None
+def random_numbers() -> None:
+    """The examples of a step draw the numbers of another step."""
+    real = state.by_example
+    state.by_example = lambda seed, step, numbers: real(seed, step + 1, numbers)
 
 
 def optimizer() -> None:
@@ -70,15 +71,16 @@ def board() -> None:
 def _change_counters(change: Callable[[Any], None]) -> None:
     real = TrainingState.load
 
-    def load(self: TrainingState, path: Path) -> None:
-        real(self, path)
+    def load(self: TrainingState, path: Path, **options: bool) -> bool:
+        answer = real(self, path, **options)
         change(self.counters)
+        return answer
 
     TrainingState.load = load
 
 
 RESUMED = {
-    "a random state is not restored": random_state,
+    "random numbers of another step are drawn": random_numbers,
     "the optimiser is not restored": optimizer,
     "a batch is skipped": batch_skipped,
     "the counters of early stopping are lost": counters,

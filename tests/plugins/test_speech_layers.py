@@ -370,7 +370,8 @@ def test_speed_changes_length_and_pitch_together() -> None:
         assert 0.8 - 0.03 <= int(before) / int(count) <= 1.2 + 0.03
         wave = row.reshape(-1)[: int(count) * 80].numpy()
         peak = np.fft.rfftfreq(8192, 1 / RATE)[np.abs(np.fft.rfft(wave, 8192)).argmax()]
-        assert peak == pytest.approx(500 * int(before) / int(count), rel=0.04)
+        # The count is of whole frames: it is up to one more than the speed makes it.
+        assert peak == pytest.approx(500 * int(before) / int(count), rel=1 / int(count) + 0.01)
         assert not row[int(count) :].any()
 
 
