@@ -60,7 +60,7 @@ def test_its_two_commands_are_those_that_ci_runs() -> None:
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
     install, test = (block.strip() for block in blocks(README, "")[:2])
     assert install == 'pip install -e ".[all]" && seqkit run recipes/charlm.yaml'
-    assert test == 'pip install -e ".[all,dev]" && pytest'
+    assert test == 'pip install -e ".[all,dev]" && pytest -n auto'
     for command in (install, test):
         assert command.replace("pip install", "pip install --quiet") in script
 
