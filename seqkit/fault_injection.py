@@ -194,4 +194,5 @@ def _print_stderr(sentence: str) -> None:
 
 
 _tell: Callable[[str], object] = _print_stderr
-_fault: Fault | None = parse(os.environ["SEQKIT_FAULT"]) if os.environ.get("SEQKIT_FAULT") else None
+_fault: Fault | None = None
+arm(os.environ.get("SEQKIT_FAULT"))

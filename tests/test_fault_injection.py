@@ -79,6 +79,17 @@ def test_it_happens_at_the_given_visit_and_is_announced() -> None:
     assert sentences[1:] == ["!!! SEQKIT_FAULT: raise at loss, visit 3"]
 
 
+@pytest.mark.parametrize(("rank", "fails"), [("1", True), ("0", False), (None, False)])
+def test_of_several_processes_that_of_the_given_rank_fails(rank: str | None, fails: bool) -> None:
+    script = "from seqkit import fault_injection as f\nprint(f.is_armed('step'))"
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"}
+    environment |= {"SEQKIT_FAULT": "step:kill:2@1"} | ({} if rank is None else {"RANK": rank})
+    output = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert output.strip() == str(fails)
+
+
 def test_zero_means_every_visit(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(fault_injection.time, "sleep", slept.append)

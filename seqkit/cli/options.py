@@ -47,11 +47,13 @@ class NewRunFolder(UserPath):
     """The folder of a new run: that it is free and can be written is known before anything is imported or read."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path. Raises UsageError for one that a run cannot have."""
+        """The path. Raises UsageError for one that a run cannot have; the verb has to ask again under torchrun."""
         from seqkit.runs.claim import check_claimable
+        from seqkit.runtime.rendezvous import is_kept_by_torchrun
 
         path: Path = super().convert(value, param, ctx)
-        check_claimable(path)
+        if not is_kept_by_torchrun():  # which starts a verb again with the folder that it has made
+            check_claimable(path)
         return path
 
 

@@ -68,6 +68,7 @@ def command(
 
     from seqkit.runs.interrupts import Interrupts
     from seqkit.runtime.ranks import joined, named_by_environment
+    from seqkit.runtime.rendezvous import remember_run, run_before_restart
 
     rank, size = named_by_environment()
     if nproc is not None and size > 1:
@@ -76,9 +77,12 @@ def command(
     with Interrupts(at_once=True), _quiet_errors(rank):  # imports take seconds, and nothing has to be saved yet
         from seqkit import recipe as recipes
         from seqkit.experiments.resumption import asks_for_more, is_complete, load_recipe
-        from seqkit.runs.claim import check_writable
-        from seqkit.runs.run_folder import NEW_RUNS, Run, check_not_running
+        from seqkit.runs.claim import check_claimable, check_writable
+        from seqkit.runs.run_folder import NEW_RUNS, Run, check_not_running, wait_until_left
 
+        begun = run_before_restart() if resume is None else None
+        if begun is not None:
+            resume, sets = wait_until_left(begun), ()
         if resume is not None:
             opened = Run.open(resume)
             check_not_running(opened.folder, opened.opened_status)
@@ -91,6 +95,8 @@ def command(
             assert recipe is not None
             if out is None:
                 check_writable(NEW_RUNS, "new runs go to")
+            else:
+                check_claimable(out)
             checked = recipes.load(recipe, sets)
         if nproc is not None and nproc > 1:
             _start_processes(nproc)
@@ -114,10 +120,14 @@ def command(
                 return Run.create(checked.name, text=text, resolved=resolved, out=out, overrides=sets)
 
             own = open_run() if ranks.is_first else None
+            if own is not None and resume is None:
+                remember_run(own.folder)
             folder = ranks.share(lambda: None if own is None else own.folder)
             assert folder is not None
             run = own or Run.follow(folder)
-            progress.say(f"run folder: {run.folder}")
+            ranks.when_lost.append(run.fail)
+            again = "" if begun is None else " (started again by torchrun: the run goes on from its last checkpoint)"
+            progress.say(f"run folder: {run.folder}{again}")
             resumption = Resumption(sets, accept_changes) if resume is not None else False
             address = _show_tensorboard(run, progress, start=tensorboard and ranks.is_first)
             result = run_recipe(checked, run, progress, resume=resumption, strict=strict, stop=stop, ranks=ranks)

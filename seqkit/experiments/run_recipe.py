@@ -120,6 +120,7 @@ def _run_recipe(
     facts = {name: data_facts(task_data) for name, task_data in data.items()}
     run.write_data_facts(facts)
     check_data(data, progress, run.log, strict=strict)
+    stop.agree(max(ranks.collect(stop.pending)))
     stop.check("stopped before training; go on with --resume")
 
     model = build_seeded(recipe, data, device)

@@ -49,6 +49,7 @@ class Interrupts:
         self._first: signal.Signals | None = None
         self._first_time = 0.0
         self._is_shared = self._agreed = False
+        self._is_hearsay = False  # the first signal has come to another process, and may still come to this one
         self._before: dict[signal.Signals, Any] = {}
 
     @property
@@ -69,7 +70,8 @@ class Interrupts:
         """All processes have learned of a signal that one of them has got; 0: none has."""
         if number:
             self._agreed = True
-            self._first = self._first or signal.Signals(number)
+            if self._first is None:
+                self._first, self._is_hearsay = signal.Signals(number), True
 
     @property
     def signal(self) -> signal.Signals | None:
@@ -117,6 +119,8 @@ class Interrupts:
             if self._announce:
                 _write_stderr(f"\n{signal.Signals(number).name}: stopped; nothing had begun\n")
             self._leave(exit_code_of(signal.Signals(number)))
+        elif self._is_hearsay:
+            self._is_hearsay, self._first_time = False, now
         elif self._first is None:
             self._first, self._first_time = signal.Signals(number), now
             if self._announce:

@@ -88,6 +88,13 @@ def check_not_running(folder: Path, status: Mapping[str, JSON]) -> None:
         raise UsageError(f"{folder} is still running ({holder}); wait for it, or stop it first")
 
 
+def wait_until_left(folder: Path) -> Path:
+    """The same folder, once no living process works on its run: on another machine, one is seen to end by silence."""
+    while describe_holder(atomic.read_json(folder / "status.json") or {}):
+        time.sleep(1.0)
+    return folder
+
+
 class Run:
     """One run folder, held by this process. Made by `create`, `resume` or (to read only) `open`.
 
@@ -281,6 +288,11 @@ class Run:
             RunError: the disk is full; so does every method below that writes.
         """
         self._guarded(lambda: self._write_status(state, **facts))
+
+    def fail(self, reason: str) -> None:
+        """Record why this process is about to end at once, without an exception."""
+        self.log(f"failed: {reason}")
+        self.set_status("failed", reason=scrub(reason))
 
     def beat(self) -> None:
         """Write a heartbeat if the last one is some seconds old: to be called at every step."""

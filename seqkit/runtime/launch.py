@@ -49,11 +49,21 @@ def launch(arguments: Sequence[str], count: int) -> int:
             if process.poll() is None:
                 process.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    def pause(number: int, frame: FrameType | None) -> None:
+        forward(signal.SIGSTOP, frame)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        forward(signal.SIGCONT, frame)
+
+    handlers = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP), forward)
+    handlers[signal.SIGTSTP] = pause
+    heard = [number for number in handlers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handlers[number]) for number in heard}
     try:
         for rank in range(count):
             environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            processes.append(subprocess.Popen([sys.executable, "-m", "seqkit", *arguments], env=environment))
+            command = [sys.executable, "-m", "seqkit", *arguments]
+            # In a session of its own: a terminal sends Ctrl-C to all of its own, and each process would get it twice.
+            processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
         return _wait(processes)
     finally:
         for process in processes:

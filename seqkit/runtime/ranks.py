@@ -6,15 +6,18 @@ Everything here but `rank` and `size` is a meeting of all processes: each of the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from seqkit.errors import QuietExit, RunError, SeqkitError, UsageError
+from seqkit.runtime.heartbeat import Heartbeat, timeout_seconds
+from seqkit.runtime.rendezvous import first_sentence, meet, open_store
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +42,14 @@ class Ranks:
         size: how many there are.
         local_rank: its number among those on its machine.
         store: what processes leave for each other.
+        when_lost: called with a sentence before this process ends because another one has stopped; see `heartbeat`.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     store: Any = field(default=None, repr=False)
+    when_lost: list[Callable[[str], object]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def is_first(self) -> bool:
@@ -119,10 +124,9 @@ class Ranks:
         except RuntimeError as error:  # of which torch's DistBackendError is one
             if "out of memory" in str(error).lower():
                 raise
-            reason = " ".join(str(error).split())[:200]
             raise RankLost(
                 f"process {self.rank} of {self.size}: another process has ended or cannot be reached, so this one ends "
-                f"too; its last checkpoint is valid, go on with --resume ({reason})"
+                f"too; the last checkpoint is valid, go on with --resume ({first_sentence(error)})"
             ) from error
 
 
@@ -147,7 +151,7 @@ def named_by_environment() -> tuple[int, int]:
     return rank, size
 
 
-@contextmanager
+@contextlib.contextmanager
 def joined(*, uses_gpu: bool) -> Iterator[Ranks]:
     """Within the block, this process and the others that the environment tells of are connected.
 
@@ -166,37 +170,57 @@ def joined(*, uses_gpu: bool) -> Iterator[Ranks]:
         return
     import torch.distributed as distributed
 
+    seconds = timeout_seconds()
+    store = meet(open_store(rank), rank, size)
     try:
         distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if uses_gpu else "gloo", rank=rank, world_size=size, timeout=_PATIENCE
+            "cpu:gloo,cuda:nccl" if uses_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE
         )
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise RunError(
-            f"process {rank} of {size} on {socket.gethostname()} cannot reach the others: {reason}"
+            f"process {rank} of {size} on {socket.gethostname()} cannot reach the others: {first_sentence(error)}"
         ) from error
-    store = distributed.distributed_c10d._get_default_store()
     ranks = Ranks(rank, size, int(os.environ.get("LOCAL_RANK", rank)), store)
+    heartbeat = Heartbeat(store, rank, size, seconds, lambda sentence: _end(ranks, sentence))
+    heartbeat.start()
+    has_succeeded = False
     try:
         yield ranks
+        has_succeeded = True
     except SeqkitError as error:
-        if not _speaks(ranks, error):
-            raise QuietExit(error.exit_code) from error
+        code = _told_code(ranks, error)
+        if code is not None:
+            raise QuietExit(code) from error
         raise
     finally:
+        heartbeat.stop(has_succeeded=has_succeeded)
         distributed.destroy_process_group()
 
 
-def _speaks(ranks: Ranks, error: SeqkitError) -> bool:
-    """Whether this process tells its error: the first that has one of its own."""
-    import time
+def _told_code(ranks: Ranks, error: SeqkitError) -> int | None:
+    """The exit code of the process that tells why all of them end; None if it is this one.
 
-    if isinstance(error, RankLost):
+    It is the first that has an error of its own.
+    """
+    is_own = not isinstance(error, RankLost)
+    if not is_own:
         time.sleep(1.0)  # whoever has ended may just be saying why
     try:
-        return int(ranks.store.add("seqkit/errors", 1)) == 1
+        if ranks.store.add("errors", 1) == 1:
+            ranks.store.set("exit code", str(error.exit_code))
+            return None
+        return int(ranks.store.get("exit code")) if ranks.store.check(["exit code"]) else error.exit_code
     except RuntimeError:  # the process that keeps the store is gone
-        return isinstance(error, RankLost) and ranks.rank == 1
+        return None if is_own or ranks.rank == 1 else error.exit_code
+
+
+def _end(ranks: Ranks, sentence: str) -> None:
+    """End this process, which may wait for the one that was lost: nothing else ends a call of gloo's or NCCL's."""
+    with contextlib.suppress(Exception):
+        for call in ranks.when_lost:
+            call(sentence)
+    os.write(2, f"{sentence}\n".encode())
+    os._exit(RunError.exit_code)
 
 
 def deal(lengths: Tensor, shards: int) -> list[list[int]]:

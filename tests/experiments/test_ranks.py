@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqkit import fault_injection
 from seqkit import recipe as recipes
 from seqkit.errors import QuietExit, RunError
 from seqkit.experiments.run_recipe import run_recipe
@@ -18,7 +20,7 @@ from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
 from seqkit.runtime.ranks import ALONE, Ranks
 from seqkit.verification.resume import verify_resume
-from tests.helpers.together import together
+from tests.helpers.together import outcomes, together
 
 SMALL = {
     "sentiment": ["tasks.sentiment.sizes=[90,33,21]", "encoder.hidden=12", "encoder.output_dropout=0.3"],
@@ -88,8 +90,6 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     run("charlm", whole, sets=("train.shards=3",))
 
     def die(ranks: Ranks) -> Any:
-        from seqkit import fault_injection
-
         fault_injection.arm("step:raise:4" if ranks.rank == 1 else None)
         try:
             run("charlm", parts, ranks, sets=("train.shards=3",))
@@ -111,3 +111,37 @@ def test_runs_that_lose_a_process_end_alike(tmp_path: Path) -> None:
     certificate = verify_resume("sentiment", overrides, kills=4, steps=12, seed=2, folder=tmp_path / "v", nproc=2)
     assert certificate.equal, str(certificate)
     assert len(certificate.kills) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_fifty_kills_of_random_processes_end_alike(name: str, tmp_path: Path) -> None:
+    """Ten for each task: SIGKILL to one process, and on with any number of them, until the run has ended."""
+    sets = ("train.shards=4", "train.steps=24", "train.save_every=2", "train.evaluate_every=8")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(name, whole, sets=sets)
+    rng = random.Random(name)
+    kills, size = 0, 2
+    while kills < 10:
+        victim, point = rng.randrange(size), rng.choice(("step", "loss", "eval"))
+        fault = f"{point}:kill:{rng.randint(1, 3)}"
+
+        def start(ranks: Ranks, victim: int = victim, fault: str = fault) -> None:
+            fault_injection.arm(fault if ranks.rank == victim else None)
+            run(name, killed, ranks, resume=killed.exists(), sets=sets)
+
+        results = outcomes(size, start, seconds=120)
+        if all(succeeded for succeeded, _ in results):
+            break
+        kills += 1
+        assert results[victim] == (False, ("", "", "")), "it was killed"
+        for rank, (succeeded, error) in enumerate(results):
+            assert rank == victim or (not succeeded and error[0] in ("RankLost", "QuietExit")), error
+        size = rng.choice((2, 2, 2, 3, 4))
+    print(f"{name}: {kills} kills")
+    assert kills >= 8
+    together(3, lambda ranks: run(name, killed, ranks, resume=True, sets=sets))
+    expected, scores = result(whole)
+    weights, resumed_scores = result(killed)
+    assert all(torch.equal(weights[key], tensor) for key, tensor in expected.items())
+    assert resumed_scores == scores

@@ -65,6 +65,21 @@ def test_another_signal_counts_immediately_but_a_repeat_does_not() -> None:
     assert codes == [130]
 
 
+def test_a_signal_that_another_process_has_told_of_may_still_come() -> None:
+    codes: list[int] = []
+    with Interrupts(announce=False, leave=codes.append) as interrupts:
+        interrupts.share()
+        for _ in range(2):  # a step, and the evaluation after it
+            interrupts.agree(signal.SIGTERM)
+        assert interrupts.requested
+        time.sleep(REPEAT_SECONDS * 1.5)
+        signal.raise_signal(signal.SIGTERM)
+        assert codes == [], "it is the first that came to this process"
+        time.sleep(REPEAT_SECONDS * 1.5)
+        signal.raise_signal(signal.SIGTERM)
+        assert codes == [143]
+
+
 def test_at_the_start_the_first_signal_ends_the_process() -> None:
     codes: list[int] = []
     with Interrupts(at_once=True, announce=False, leave=codes.append) as outer:

@@ -1,0 +1,116 @@
+"""Processes find each other, also after a restart, and notice that one of them has stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as distributed
+
+from seqkit.errors import RunError, UsageError
+from seqkit.runtime import heartbeat
+from seqkit.runtime.ranks import Ranks
+from seqkit.runtime.rendezvous import first_sentence, meet, remember_run, run_before_restart
+from tests.helpers.together import outcomes
+
+
+def connect(port: int = 0, *, keeps: bool = False) -> Any:
+    return distributed.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", port, is_master=keeps, timeout=timedelta(seconds=10), wait_for_workers=False
+    )
+
+
+def meet_in_threads(port: int, size: int) -> list[Any]:
+    """What `meet` gives to each of so many processes; the first one comes last."""
+    parts: list[Any] = [None] * size
+
+    def come(rank: int) -> None:
+        parts[rank] = meet(connect(port), rank, size, seconds=10)
+
+    threads = [threading.Thread(target=come, args=(rank,)) for rank in reversed(range(size))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return parts
+
+
+def test_processes_that_are_started_again_do_not_read_what_those_before_them_wrote() -> None:
+    kept = connect(keeps=True)
+    for attempt in range(3):
+        parts = meet_in_threads(kept.port, 3)
+        assert not any(part.check(["errors"]) for part in parts), attempt
+        parts[0].set("errors", "1")
+        assert all(part.check(["errors"]) for part in parts), "all have the same part of the store"
+
+
+def test_a_process_whose_others_do_not_come_ends_with_a_sentence() -> None:
+    kept = connect(keeps=True)
+    with pytest.raises(RunError, match="process 0 of 2: the others have not come within 0 s"):
+        meet(kept, 0, 2, seconds=0.2)
+
+
+def test_a_restart_learns_the_folder_of_the_run_from_torchrun_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = connect(keeps=True)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(kept.port))
+    remember_run(Path("/runs/a"))
+    assert run_before_restart() is None, "without torchrun, nothing starts processes again"
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    assert run_before_restart() is None
+    remember_run(Path("/runs/a"))
+    assert run_before_restart() == Path("/runs/a")
+    monkeypatch.delenv("MASTER_PORT")
+    with pytest.raises(UsageError, match="MASTER_PORT"):
+        run_before_restart()
+
+
+def test_a_process_that_stops_without_ending_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(heartbeat.VARIABLE, "4")
+    said = tmp_path / "sentence"
+
+    def run(ranks: Ranks) -> None:
+        stopped = ranks.collect(os.getpid())[1]
+
+        def tell(sentence: str) -> None:
+            said.write_text(sentence)
+            os.kill(stopped, signal.SIGKILL)  # nothing else would end it
+
+        ranks.when_lost.append(tell)
+        if ranks.rank == 1:
+            os.kill(stopped, signal.SIGSTOP)
+        ranks.wait()
+
+    assert outcomes(2, run, seconds=60) == [(False, ("", "", ""))] * 2
+    assert "process 0 of 2: for 4 s nothing has come from process 1" in said.read_text()
+    assert "--resume" in said.read_text()
+
+
+def test_a_process_that_has_finished_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(heartbeat.VARIABLE, "3")
+
+    def run(ranks: Ranks) -> int:
+        if ranks.is_first:
+            threading.Event().wait(6.0)  # writes the model, say
+        return ranks.rank
+
+    assert outcomes(2, run, seconds=60) == [(True, 0), (True, 1)]
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(heartbeat.VARIABLE, text)
+    with pytest.raises(UsageError, match=heartbeat.VARIABLE):
+        heartbeat.timeout_seconds()
+
+
+def test_errors_are_told_without_places_in_the_source_of_torch() -> None:
+    error = RuntimeError(
+        "[/pytorch/third_party/gloo/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:250. Check it"
+    )
+    assert first_sentence(error) == "Connection closed by peer [127.0.0.1]:250"
