@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,52 +51,55 @@ class Shot:
         shows: texts that must be within the window.
         tab: of TensorBoard.
         query: what the address says more: `tagFilter=...`.
-        click: texts that are clicked first.
-        width: of the window.
+        width, height: of the window.
+        page: words of a command that writes the page that is shown instead of TensorBoard; its name is their last.
     """
 
     runs: dict[str, Training]
     shows: tuple[str, ...]
     tab: str = "timeseries"
     query: str = ""
-    click: tuple[str, ...] = field(default=())
     width: int = WIDTH
+    height: int = HEIGHT
+    page: tuple[str, ...] = ()
 
 
-NER = {"ner": Training("ner", ("train.log_every=10",))}
-EARLY = {"ner-early": Training("ner", ("train.epochs=2", "train.log_every=10"))}
+def quick(recipe: str, steps: int, every: int, *more: str) -> Training:
+    """The recipe, stopped after so many steps, with an evaluation at every so many and five logs between them."""
+    return Training(
+        recipe, (f"train.steps={steps}", f"train.evaluate_every={every}", f"train.log_every={every // 5}", *more)
+    )
+
+
+EARLY = {"ner-early": quick("ner", 160, 20)}
 """A tagger that still makes mistakes."""
+RATES = {f"speech-lr-{rate}": quick("speech", 80, 20, f"train.optimizer.lr={rate}") for rate in (0.001, 0.004, 0.01)}
 SHOTS: dict[str, Shot] = {
-    "tensorboard-ner": Shot(NER, ("learning/ner/loss", "learning/ner/span_f1")),
+    "tensorboard-ner": Shot({"ner": quick("ner", 300, 20)}, ("learning/ner/loss", "learning/ner/span_f1")),
+    "tensorboard-sentiment": Shot(
+        {"sentiment": quick("sentiment", 200, 10)}, ("learning/sentiment/loss", "learning/sentiment/accuracy")
+    ),
     "tensorboard-speech": Shot(
-        {"speech": Training("speech", ("train.epochs=6", "train.log_every=5"))},
-        ("learning/speech/loss", "learning/speech/accuracy"),
+        {"speech": quick("speech", 200, 10)}, ("learning/speech/loss", "learning/speech/accuracy")
     ),
     "tensorboard-charlm": Shot(
-        {"charlm": Training("charlm", ("train.epochs=2", "train.log_every=5"))},
-        ("learning/charlm/nats", "learning/charlm/perplexity"),
+        {"charlm": quick("charlm", 120, 10)}, ("learning/charlm/nats", "learning/charlm/perplexity")
     ),
     "tensorboard-translation": Shot(
-        {"translation": Training("translation", ("train.epochs=3", "train.log_every=10"))},
+        {"translation": quick("translation", 150, 15)},
         ("learning/translation/nats", "learning/translation/exact"),
     ),
-    "tensorboard-hparams": Shot(
-        {
-            f"speech-lr-{rate}": Training(
-                "speech", ("train.epochs=3", "train.log_every=5", f"train.optimizer.lr={rate}")
-            )
-            for rate in ("0.001", "0.004", "0.01")
-        },
-        ("train.optimizer.lr",),
-        tab="hparams",
-        width=1700,
-    ),
+    "tensorboard-hparams": Shot(RATES, ("train.optimizer.lr",), tab="hparams", width=1700),
     "tensorboard-samples": Shot(EARLY, ("ner/dev/samples",), tab="text"),
     "tensorboard-pictures": Shot(EARLY, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
     "tensorboard-memory": Shot(
-        {"adding": Training("adding", ("train.memory=25",))},
-        ("through time/adding/gradient by distance",),
-        query="tagFilter=through%20time",
+        {"adding": Training("adding", ("train.memory=25", "train.steps=400"))},
+        ("through time/adding/gradient by distance", "half-life by unit"),
+        query="tagFilter=(half-life%20by%20unit|gradient%20by|effective)",
+    ),
+    "report": Shot(EARLY, ("ner-early",), page=("report", "ner-early", "--out")),
+    "comparison": Shot(
+        RATES, ("is better than",), page=("compare", "speech-lr-0.001", "speech-lr-0.01", "--html"), height=620
     ),
 }
 
@@ -162,16 +165,12 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
     Raises:
         SystemExit: what it has to show is not within the window, or the file is too large.
     """
-    with serve(runs / name_of(shot)) as address:
-        base = address.partition("?")[0]
-        page.set_viewport_size({"width": shot.width, "height": HEIGHT})
-        query = "&".join(["smoothing=0", "darkMode=false", *([shot.query] if shot.query else [])])
-        page.goto(f"{base}?{query}#{shot.tab}")
-        for text in shot.click:
-            page.get_by_text(text, exact=False).first.click()
+    page.set_viewport_size({"width": shot.width, "height": shot.height})
+    with shown(runs / name_of(shot), shot) as address:
+        page.goto(address)
         for text in shot.shows:
-            wait_for(page, name, text)
-        page.wait_for_timeout(10_000)  # charts are drawn after their titles
+            wait_for(page, name, shot, text)
+        page.wait_for_timeout(500 if shot.page else 10_000)  # charts are drawn after their titles
         picture = Image.open(io.BytesIO(page.screenshot()))
     stream = io.BytesIO()
     picture.convert("RGB").save(stream, "png", optimize=True)
@@ -181,7 +180,22 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
     print(f"{name}.png: {len(stream.getvalue()):,} bytes", flush=True)
 
 
-def wait_for(page: Any, name: str, text: str) -> None:
+@contextmanager
+def shown(folder: Path, shot: Shot) -> Iterator[str]:
+    """The address of what is on the picture."""
+    if shot.page:
+        command = [sys.executable, "-m", "seqkit", *shot.page, "page.html", "--quiet"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+        yield (folder / "page.html").absolute().as_uri()
+        return
+    query = "&".join(["smoothing=0", "darkMode=false", *([shot.query] if shot.query else [])])
+    with serve(folder) as address:
+        yield f"{address.partition('?')[0]}?{query}#{shot.tab}"
+
+
+def wait_for(page: Any, name: str, shot: Shot, text: str) -> None:
     """Wait until a text is within the window, wherever it is drawn first."""
     try:
         page.wait_for_function(
@@ -194,7 +208,7 @@ def wait_for(page: Any, name: str, text: str) -> None:
                 });
                 return inside(document);
             }""",
-            arg=[text, HEIGHT],
+            arg=[text, shot.height],
         )
     except Exception as error:
         page.screenshot(path=RUNS.parent / f"{name}-failed.png")

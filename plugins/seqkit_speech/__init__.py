@@ -41,6 +41,7 @@ from seqkit_speech.options import (
     SplitOptions,
 )
 from seqkit_speech.sources import Corpus, JoinedStrings, Recordings, SynthesisedWords
+from seqkit_speech.speakers import Speakers
 
 __all__ = ["speech"]
 
@@ -262,6 +263,7 @@ def speech(
         about=about,
         read_file=lambda other, split, labelled: sources.read_other(other, split, labelled, corpus),
         suffixes=(*SUFFIXES, *MANIFEST_SUFFIXES, ".zip", ""),
+        unit=("speaker", Speakers(recordings)),
     )
 
 

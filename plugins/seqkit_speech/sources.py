@@ -134,6 +134,11 @@ class Corpus:
         has_test = "test" in self.manifests if self.manifests else self.split_options.has_test
         return SPLITS if has_test else SPLITS[:2]
 
+    @property
+    def is_in_manifests(self) -> bool:
+        """Whether manifests, or one of them, name the recordings."""
+        return bool(self.manifests) or (isinstance(self.location, Path) and self.manifest.reads(self.location))
+
     def files(self, split: str) -> list[Path]:
         """The files that these recordings are read from."""
         path = self._path
@@ -207,11 +212,12 @@ class Corpus:
     def _in_manifest(self, path: Path, split: str | None = None) -> list[Recording]:
         if split is not None and not path.is_file():
             raise readers.missing_split_file(path, split)
-        recordings = replace(self.manifest, pattern=self._names).recordings(path, split)
+        recordings = replace(self.manifest, pattern=self.names).recordings(path, split)
         return [replace(recording, label=self._with_blanks(recording.label)) for recording in recordings]
 
     @cached_property
-    def _names(self) -> NamePattern | None:
+    def names(self) -> NamePattern | None:
+        """What the names of files say, by the pattern."""
         return None if self.pattern is None else NamePattern(self.pattern)
 
     def _with_blanks(self, label: str) -> str:
@@ -219,7 +225,7 @@ class Corpus:
 
     def from_names(self, source: Folder | Archive, names: Sequence[str], root: str) -> list[Recording]:
         """The recordings among these files, by their names."""
-        pattern = self._names
+        pattern = self.names
         sounds = [name for name in names if _is_sound(PurePosixPath(name))]
         texts = None
         if self.transcripts and not (pattern is not None and pattern.has_label):

@@ -120,8 +120,11 @@ def _remedy(facts: EncoderFacts, length: float) -> str:
         return "try lstm or gru" if is_orthogonal else f"try lstm or gru, or {orthogonal}"
     bias, option = math.log(length), {"lstm": "forget_bias", "gru": "update_bias"}[facts.cell]
     if facts.keep_bias is not None and facts.keep_bias < bias - 0.5:
+        keeps = ", with which a unit keeps what it holds for about as long"
+        # A gru solves more of the tasks of long lags than an lstm with such biases does.
+        other = f", or a gru with encoder.update_bias: {bias:.0f}" if facts.cell == "lstm" else ""
         also = f" and encoder.input_bias: {-bias:.0f}" if facts.cell == "lstm" else ""
-        return f"try encoder.{option}: {bias:.0f}{also}, with which a unit keeps what it holds for about as long"
+        return f"try encoder.{option}: {bias:.0f}{also}{other}{keeps}"
     return f"try {orthogonal}" if not is_orthogonal else "let the head read all steps (pool: mean, or attention)"
 
 

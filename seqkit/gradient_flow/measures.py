@@ -5,7 +5,6 @@ docs/memory.md defines each.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -125,8 +124,10 @@ def bins(longest: int) -> list[int]:
 
 def bin_means(gradient: np.ndarray) -> list[float]:
     """(K,) by distance -> the mean of each bin."""
-    edges = [*bins(len(gradient) - 1), len(gradient)]
-    return [float(gradient[a:b].mean()) for a, b in itertools.pairwise(edges)]
+    firsts = np.array(bins(len(gradient) - 1))
+    counts = np.diff(firsts, append=len(gradient))
+    means: list[float] = (np.add.reduceat(gradient, firsts) / counts).tolist()
+    return means
 
 
 def half_life(run: DirectionPass) -> Tensor | None:

@@ -450,7 +450,12 @@ def find_units(answers: Answers, unit: str | None) -> tuple[NDArray[np.int64], s
     if unit in ("example", "examples") or (unit is None and named is None):
         return alone, name_in_plural, []
     if named is not None and unit in (None, named[0]):
-        keys = [named[1](id) or id for id in answers.ids]
+        known = [named[1](id) for id in answers.ids]
+        if not any(known):
+            if unit is not None:
+                raise UsageError(f"--unit {unit}: of none of the examples is it known, as of {answers.ids[0]!r}")
+            return alone, name_in_plural, []
+        keys = [key or id for key, id in zip(known, answers.ids, strict=True)]
         name_in_plural = named[0] if named[0].endswith("s") else f"{named[0]}s"
     else:
         assert unit is not None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 TRAIN, DEV, BEST, TEST = "train", "dev", "best", "test"
-"""The runs: while training, at each evaluation, at each evaluation that is the best so far, and at the end."""
+"""The runs: while training, at each evaluation, and at the end those of the best checkpoint, on dev and on test."""
 
 EVALUATED = (DEV, BEST, TEST)
 """Runs whose points are evaluations, of which there may be few."""

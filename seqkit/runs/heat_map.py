@@ -10,9 +10,9 @@ import numpy as np
 
 from seqkit.runs.canvas import BLACK, GREY, Canvas, Color, Pixels, color_map, text_width, write_heading
 
-WIDTH, HEIGHT = 680, 300
-"""The size of the map itself, in pixels."""
-LEFT, RIGHT, BOTTOM, LEGEND = 74, 112, 50, 26
+WIDTH, HEIGHT = 300, 190
+"""The size of the map itself, in pixels of a card."""
+LEFT, RIGHT, BOTTOM, LEGEND = 62, 84, 44, 22
 """What is around it."""
 
 SHADES = color_map((250, 250, 242), (196, 224, 178), (92, 184, 168), (42, 120, 160), (40, 62, 124), (24, 20, 60))
@@ -71,13 +71,13 @@ class HeatMap:
         columns = np.searchsorted(self.column_edges(), (np.arange(WIDTH) + 0.5) / WIDTH, side="right") - 1
         bottoms = [self.height(edge) for edge in self.edges]
         rows = np.searchsorted(bottoms, 1 - (np.arange(HEIGHT) + 0.5) / HEIGHT, side="right") - 1
-        values = self.values[np.clip(rows, 0, len(self.edges) - 2)][:, np.clip(columns, 0, len(self.steps) - 1)]
-        return SHADES((values - self.low) / (self.high - self.low))
+        cells = SHADES((self.values - self.low) / (self.high - self.low))
+        return cells[np.clip(rows, 0, len(self.edges) - 2)][:, np.clip(columns, 0, len(self.steps) - 1)]
 
 
 def draw_heat_map(heat_map: HeatMap) -> Pixels:
     """The map with axes, a colour bar and its curves, (height, width, 3)."""
-    top = 12 + 2 * 20 + (LEGEND if heat_map.curves else 0)
+    top = 12 + 2 * 17 + (LEGEND if heat_map.curves else 0)
     canvas = Canvas(LEFT + WIDTH + RIGHT, top + HEIGHT + BOTTOM)
     write_heading(canvas, heat_map.title, [heat_map.note])
     canvas.paste(heat_map.pixels(), LEFT, top, LEFT + WIDTH, top + HEIGHT)
@@ -92,21 +92,21 @@ def _draw_axes(canvas: Canvas, heat_map: HeatMap, top: int) -> None:
     previous = math.inf
     for value in _round_values(heat_map.edges[-1]):
         y = top + (1 - heat_map.height(value)) * HEIGHT
-        if value < heat_map.edges[0] or previous - y < 16:
+        if value < heat_map.edges[0] or previous - y < 15:
             continue
         previous = y
         canvas.line([(LEFT - 6, y), (LEFT - 1, y)], GREY, width=1)
-        canvas.text(LEFT - 9, y, f"{value:,}", size=13, anchor="rm")
+        canvas.text(LEFT - 9, y, f"{value:,}", size=12, anchor="rm")
     end = -math.inf
     for share, step in zip(heat_map.column_edges(), heat_map.steps, strict=False):
         x, label = LEFT + float(share) * WIDTH, f"{step:,}"
         if x < end:
             continue
-        end = x + text_width(label, 13) + 28
+        end = x + text_width(label, 12) + 24
         canvas.line([(x, top + HEIGHT + 1), (x, top + HEIGHT + 6)], GREY, width=1)
-        canvas.text(x, top + HEIGHT + 8, label, size=13)
-    canvas.text(LEFT + WIDTH / 2, top + HEIGHT + 28, "training step", size=13, color=GREY, anchor="ma")
-    canvas.vertical(14, top + (HEIGHT + text_width(heat_map.name, 13)) / 2, heat_map.name, size=13, color=GREY)
+        canvas.text(x, top + HEIGHT + 7, label, size=12)
+    canvas.text(LEFT + WIDTH / 2, top + HEIGHT + 24, "training step", size=12, color=GREY, anchor="ma")
+    canvas.vertical(12, top + (HEIGHT + text_width(heat_map.name, 12)) / 2, heat_map.name, size=12, color=GREY)
 
 
 def _round_values(highest: float) -> list[int]:
@@ -119,12 +119,12 @@ def _round_values(highest: float) -> list[int]:
 
 
 def _draw_bar(canvas: Canvas, heat_map: HeatMap, top: int) -> None:
-    left = LEFT + WIDTH + 18
-    canvas.paste(SHADES(1 - (np.arange(HEIGHT)[:, None] + 0.5) / HEIGHT), left, top, left + 14, top + HEIGHT)
-    canvas.box(left - 1, top - 1, left + 15, top + HEIGHT + 1, None, GREY)
+    left = LEFT + WIDTH + 12
+    canvas.paste(SHADES(1 - (np.arange(HEIGHT)[:, None] + 0.5) / HEIGHT), left, top, left + 12, top + HEIGHT)
+    canvas.box(left - 1, top - 1, left + 13, top + HEIGHT + 1, None, GREY)
     for value, label in heat_map.ticks:
         y = top + (1 - (value - heat_map.low) / (heat_map.high - heat_map.low)) * HEIGHT
-        canvas.text(left + 20, min(max(y, top + 6), top + HEIGHT - 6), label, size=13, anchor="lm")
+        canvas.text(left + 17, min(max(y, top + 6), top + HEIGHT - 6), label, size=11, anchor="lm")
 
 
 def _draw_curves(canvas: Canvas, heat_map: HeatMap, top: int) -> None:
@@ -140,6 +140,6 @@ def _draw_curves(canvas: Canvas, heat_map: HeatMap, top: int) -> None:
             canvas.line(points, curve.color)
         for point in points if len(points) <= 12 else ():
             canvas.dot(*point, curve.color)
-        canvas.line([(x, top - 14), (x + 18, top - 14)], curve.color, width=3)
-        canvas.text(x + 24, top - 14, curve.label, size=13, color=BLACK, anchor="lm")
-        x += 48 + text_width(curve.label, 13)
+        canvas.line([(x, top - 12), (x + 18, top - 12)], curve.color, width=3)
+        canvas.text(x + 23, top - 12, curve.label, size=12, color=BLACK, anchor="lm")
+        x += 40 + text_width(curve.label, 12)

@@ -200,7 +200,7 @@ class Board:
         """(height, width, 3) uint8, kept with at most 256 colours, which is a third of the size."""
         stream = io.BytesIO()
         image = Image.fromarray(pixels)
-        image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+        _few_colors(image).save(stream, "png")
         encoded = Summary.Image(
             height=image.height, width=image.width, colorspace=3, encoded_image_string=stream.getvalue()
         )
@@ -338,6 +338,15 @@ def _sample(tensor: Tensor) -> np.ndarray:
     flat = tensor.detach().reshape(-1)
     flat = flat[:: -(-flat.numel() // MAX_VALUES) or 1].to("cpu", torch.float64)
     return np.asarray(flat[torch.isfinite(flat)].clamp(_BINS[0], _BINS[-1]).numpy())
+
+
+def _few_colors(image: Image.Image) -> Image.Image:
+    """The picture with a palette: by an octree, which takes a fifth of the time of other ways; white stays white."""
+    with_palette = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette = np.array(with_palette.getpalette(), dtype=np.uint8).reshape(-1, 3)
+    palette[(palette >= 252).all(axis=1)] = 255
+    with_palette.putpalette(palette.tobytes())
+    return with_palette
 
 
 def _hparam(value: object) -> float | str:

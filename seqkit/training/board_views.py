@@ -8,6 +8,7 @@ from typing import Any
 from seqkit.data.task_data import TaskData
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.model import Model
+from seqkit.runs.board_series import BEST, DEV, LOSSES
 from seqkit.runs.tensorboard import Board, chart_layout
 from seqkit.training.board_pictures import draw_model, draw_result, show_clips, show_lengths
 from seqkit.training.board_samples import show_samples, show_writing
@@ -28,7 +29,7 @@ def introduce(
 
 
 def show_final_scores(board: Board, step: int, best_step: int, scores: Mapping[str, float]) -> None:
-    """The scores of the best checkpoint: a table, and those on test as points on the charts of dev.
+    """The scores of the best checkpoint: a table, and marks on the charts of dev, which are columns of HParams.
 
     Args:
         board: the run's.
@@ -39,7 +40,19 @@ def show_final_scores(board: Board, step: int, best_step: int, scores: Mapping[s
     rows = [(*name.split("/", 2), f"{value:.4f}") for name, value in scores.items()]
     board.table("scores of the best checkpoint", ["task", "split", "score", f"at step {best_step:,}"], rows, step)
     board.scalars(best_step, {name: value for name, value in scores.items() if "/test/" in name})
+    board.scalars(best_step, _to_compare(scores), run=BEST)
     board.finish()
+
+
+def _to_compare(scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores on dev. Of a task that has others than its loss they are without it: a card lists three curves."""
+    on_dev = {name: value for name, value in scores.items() if name.split("/", 2)[1] == DEV}
+    has_more = {name.partition("/")[0] for name in on_dev if name.split("/", 2)[2] not in LOSSES}
+    return {
+        name: value
+        for name, value in on_dev.items()
+        if name.partition("/")[0] not in has_more or name.split("/", 2)[2] not in LOSSES
+    }
 
 
 def show_evaluation(

@@ -15,15 +15,18 @@ from seqkit.types import JSON
 GROUP = "through time"
 """The group of all tags."""
 
+PICTURED = frozenset(2 * 4**power for power in range(1, 16))
+"""Pictures are drawn with these records, and at the end: each takes as long as several steps of a small model."""
+
 DARKEST = -4.0
 """The power of ten, relative to distance 0, that is drawn as nothing."""
 
 
 def show_record(board: Board, task: str, records: Sequence[Mapping[str, JSON]]) -> None:
-    """The newest record as points; with the 2nd, 4th, 8th, ... of a task also pictures and sentences."""
+    """The newest record as points; with the 8th, 32nd, 128th, ... of a task also pictures and sentences."""
     record, count = records[-1], len(records)
     board.scalars(record["step"], {f"{GROUP}/{task}/{name}": value for name, value in _numbers(record).items()})
-    if count > 1 and count & (count - 1) == 0:
+    if count in PICTURED:
         show_pictures(board, record["step"], task, records)
 
 
@@ -89,7 +92,7 @@ def gradient_map(task: str, records: Sequence[Mapping[str, JSON]]) -> HeatMap:
     ticks = [(0.0, "as at 0"), *((float(-power), f"1/{10**power:,}") for power in range(1, -int(DARKEST) + 1))]
     return HeatMap(
         title=f"{task}: gradient of the loss by distance",
-        note="norm of the gradient at a state so many steps away, relative to distance 0",
+        note="norm at a state so many steps away, relative to distance 0",
         steps=[record["step"] for record in records],
         edges=[*longest, longest[-1] + max(1, longest[-1] // 11)],
         values=values,
@@ -114,8 +117,8 @@ def half_life_map(task: str, records: Sequence[Mapping[str, JSON]], number: int,
         medians.append(float(quantiles[10]))
     highest = max(2, int(np.flatnonzero(values.max(axis=1) > 0)[-1]) + 1)
     return HeatMap(
-        title=f"{task}: half-life of what units hold, layer {number} {direction}",
-        note="steps in which the gate lets go of half; darker: more units",
+        title=f"{task}: half-life of units, layer {number} {direction}",
+        note="steps until a unit has let go of half; darker: more units",
         steps=[record["step"] for record in records],
         edges=edges[: highest + 1],
         values=values[:highest],

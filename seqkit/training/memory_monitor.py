@@ -7,6 +7,7 @@ resumed run writes the same records.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OFTEN = 100
+"""After so many measurements they become rarer: a hundredth of the steps made so far lies between two of them."""
+ON_GPU = 10
+"""A GPU makes its steps much faster than the CPU measures, so it measures this much more rarely."""
+MUCH = 0.03
+"""More than this share of the time is worth a sentence on the screen."""
 ROWS = 8
 """Sequences of a measurement: fewer where they are so long that it would cost much more than a step."""
 LONG = 0.9
@@ -54,7 +61,9 @@ class _Pending:
 
 
 class MemoryMonitor:
-    """Measures every `train.memory` steps, and counts the norms of all steps.
+    """Measures every `train.memory` steps at first, and ever more rarely later; counts the norms of all steps.
+
+    When it measures depends on the number of steps alone and never on a clock, as does everything that a run records.
 
     Args:
         state: of the training.
@@ -65,6 +74,9 @@ class MemoryMonitor:
     def __init__(self, state: TrainingState, data: Mapping[str, TaskData], run: Run) -> None:
         self.state, self.data, self.run = state, data, run
         self.every = state.settings.memory if run.writes else None
+        if self.every is not None and state.model.device.type != "cpu":
+            self.every *= ON_GPU
+        self._started, self._seconds = time.perf_counter(), 0.0
         self._pending: deque[_Pending] = deque()
         self._has_observed = False
         self._measured: dict[str, Index] = {}
@@ -76,12 +88,14 @@ class MemoryMonitor:
         """Look at a step after its backward pass, before its gradients are clipped and applied."""
         if self.every is None:
             return
+        begin = time.perf_counter()
         self._has_observed = True
         self._pending.append(_copy_norm(record))
         is_due = self._is_due(record.task, record.number)
         self.settle(wait=is_due)
         if is_due:
             self._measure(record, plan)
+        self._seconds += time.perf_counter() - begin
 
     def settle(self, *, wait: bool) -> None:
         """Count the norms that are known by now; with `wait`, all of them, as before a checkpoint."""
@@ -100,6 +114,7 @@ class MemoryMonitor:
         """Say what the newest record of each task advises, once training has ended."""
         if not self._has_observed:  # the run had ended before
             return
+        begin = time.perf_counter()
         for task in self.data:
             records = self._records(task)
             if not records:
@@ -110,16 +125,25 @@ class MemoryMonitor:
                 self.run.log(line)
                 if entry["kind"] != "memory":
                     progress.say(line)
+        self._seconds += time.perf_counter() - begin
+        self._say_cost(progress)
+
+    def _say_cost(self, progress: Progress) -> None:
+        """The share of the time since this start that was spent here, on the screen only if that is much."""
+        share = self._seconds / max(time.perf_counter() - self._started, 1e-9)
+        line = f"measuring memory through time took {100 * share:.1f} % of the time of training"
+        if share > MUCH:
+            progress.say(f"{line}; a larger train.memory takes less, and null none")
+        self.run.log(line)
 
     def _records(self, task: str) -> list[dict[str, JSON]]:
         return [record for record in self.run.memory if record["task"] == task]
 
     def _is_due(self, task: str, step: int) -> bool:
-        """At the first step of a task, at every multiple of `train.memory` or the task's next step, and at the end."""
+        """At the first step of a task, at every multiple of the interval or the task's next step, and at the end."""
         assert self.every is not None
-        records = self._records(task)
-        next_due = (records[-1]["step"] // self.every + 1) * self.every if records else 0
-        return step >= next_due or step == self.state.total_steps
+        last = next((record["step"] for record in reversed(self.run.memory) if record["task"] == task), None)
+        return last is None or step >= next_step(last, self.every) or step == self.state.total_steps
 
     def _measure(self, record: StepRecord, plan: EpochPlan) -> None:
         task, model = record.task, self.state.model
@@ -183,6 +207,15 @@ class MemoryMonitor:
             reason = " ".join(str(error).split())[:300]
             self.run.log(f"{task}: {what} through time are not measured: {type(error).__name__}: {reason}")
             return None
+
+
+def next_step(last: int, every: int) -> int:
+    """The step at which it is measured next, after a measurement at step `last`.
+
+    The interval is `every`, and later the multiple of it that is about `last / OFTEN`.
+    """
+    interval = every * max(1, last // (OFTEN * every))
+    return (last // interval + 1) * interval
 
 
 def choose_examples(lengths: Index, batch: int) -> Index:

@@ -11,7 +11,6 @@ from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
 from seqkit.inference.evaluate import EvaluationResult, evaluate
 from seqkit.metrics import is_better, lower_is_better, score_name
-from seqkit.runs.board_series import BEST
 from seqkit.runtime.random_state import preserve_random_state
 from seqkit.training.board_views import show_evaluation
 from seqkit.training.counters import TrainingCounters
@@ -89,8 +88,6 @@ def record_validation(
     counters.evaluated = counters.step
     counters.to_minimise.append(score if lower_is_better(best) else -score)
     log_values(run, counters.step, counters.epoch, scores)
-    if counters.best_step == counters.step:
-        run.board.scalars(counters.step, scores, run=BEST)
     mark = "  best so far" if counters.best_step == counters.step else ""
     shown = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
     line = f"step {counters.step:,}  epoch {counters.epoch}  {shown}{mark}"

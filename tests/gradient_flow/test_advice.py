@@ -52,7 +52,7 @@ def test_a_window_that_cuts_much_is_named_with_one_that_would_not() -> None:
         (EncoderFacts("rnn", "orthogonal", None), "try lstm or gru"),
         (
             LSTM,
-            "try encoder.forget_bias: 5 and encoder.input_bias: -5, "
+            "try encoder.forget_bias: 5 and encoder.input_bias: -5, or a gru with encoder.update_bias: 5, "
             "with which a unit keeps what it holds for about as long",
         ),
         (EncoderFacts("lstm", "orthogonal", 5.0), "let the head read all steps (pool: mean, or attention)"),

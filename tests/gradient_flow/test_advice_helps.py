@@ -26,7 +26,7 @@ COPY = """
 seed: 1
 tasks: {copy: {lag: 100, items: 1, symbols: 4, sizes: [6400, 100, 400]}}
 encoder: {dim: 8, hidden: 32, ENCODER}
-train: {steps: 600, batch: 32, evaluate_every: 100, memory: 50, optimizer: {use: adamw, lr: 1.0e-2}}
+train: {steps: 400, batch: 32, evaluate_every: 100, memory: 50, optimizer: {use: adamw, lr: 1.0e-2}}
 """
 PLAIN = "use: rnn, recurrent_init: uniform"
 LSTM, LSTM_KEEPS = "use: lstm, forget_bias: 0.0", "use: lstm, forget_bias: 5.0, input_bias: -5.0"
@@ -75,6 +75,7 @@ def test_the_adding_problem_of_200_steps_is_solved_by_following_the_advice(
     ("ignoring", "following", "advice"),
     [
         (PLAIN, GRU_KEEPS, "try lstm or gru"),
+        (LSTM, GRU_KEEPS, "or a gru with encoder.update_bias: 5"),
         (GRU, GRU_KEEPS, "try encoder.update_bias: 5"),
     ],
 )

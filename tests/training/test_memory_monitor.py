@@ -20,7 +20,7 @@ from seqkit.heads.classification import Classify
 from seqkit.metrics import label_scores
 from seqkit.runs import comparison
 from seqkit.runs.memory_log import read_memory
-from seqkit.training.memory_monitor import choose_examples
+from seqkit.training.memory_monitor import choose_examples, next_step
 from seqkit.types import Choice
 from tests.helpers import small
 from tests.training.test_loop import Stopping, corpus, joint, run_it, same, single
@@ -173,12 +173,12 @@ def test_an_encoder_without_recurrence_has_norms_only(corpus: Path, tmp_path: Pa
         """
 tasks: {genome: {source: generated, sizes: [40, 10, 10]}}
 encoder: {use: none, dim: 8}
-train: {steps: 24, batch: 4, memory: 5, clip: 1.0e-4}
+train: {steps: 24, batch: 4, memory: 10, clip: 1.0e-4}
 """
     )
     run_it(recipe.load(str(path)), tmp_path / "run")
     records = read_memory(tmp_path / "run")
-    assert [record["step"] for record in records] == [1, 5, 10, 15, 20, 24]
+    assert [record["step"] for record in records] == [1, 10, 20, 24]
     assert all(record["cell"] is None and "gradient" not in record for record in records)
     assert records[-1]["norms"]["clipped"] == 1.0
     assert [entry["kind"] for entry in records[-1]["advice"]] == ["clipping"]
@@ -202,3 +202,15 @@ def test_the_examples_that_are_measured_are_long_and_few(count: int, batch: int)
         assert abs(np.mean(lengths[chosen] <= np.quantile(lengths, 0.9)) - 0.5) <= 0.5
         assert lengths[chosen].min() > np.quantile(lengths, 0.85)
         assert len(chosen) <= max(2, batch * math.ceil(np.median(lengths)) / lengths[chosen].min() + 1)
+
+
+@pytest.mark.parametrize("every", [1, 7, 100])
+def test_measurements_become_rarer_in_a_long_run(every: int) -> None:
+    steps = [1]
+    while steps[-1] < 10_000 * every:
+        steps.append(next_step(steps[-1], every))
+    assert all(step % every == 0 for step in steps[1:])
+    intervals = np.diff(steps[1:])
+    assert set(intervals[:99].tolist()) == {every}
+    assert all(interval <= max(every, step / 90) for step, interval in zip(steps[1:-1], intervals, strict=True))
+    assert len(steps) < 700, "and not 10,000"
