@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqkit.metrics import confusion, spans
-from seqkit.types import Metric, Prediction
+from seqkit.types import Metric, Prediction, ScoredExamples
 
 NO_SPAN = "(none)"
 """Stands for what is missing: in a row for a span that was predicted and is not there, in a column for one missed."""
@@ -322,6 +322,7 @@ def score_by_length(
     metric: Metric,
     name: str,
     *,
+    examples: ScoredExamples | None = None,
     bins: int = 8,
 ) -> list[LengthScore]:
     """A score in groups of examples of about the same length, about equally many in each; shorter ones come first.
@@ -332,14 +333,19 @@ def score_by_length(
         targets: of the same examples.
         metric: the task's.
         name: which of its scores.
+        examples: of the same examples, ids and inputs, for a metric that sees them.
         bins: at most as many groups; examples of equal length are in one.
     """
     order = np.asarray(lengths, dtype=np.int64)
     groups = []
     for low, high in length_ranges(order, bins):
         rows = np.flatnonzero((order >= low) & (order <= high)).tolist()
+        chosen: list[Any] = [[predictions[row] for row in rows], [targets[row] for row in rows]]
+        if examples is not None and getattr(metric, "sees_examples", False):
+            ids, inputs = [examples.ids[row] for row in rows], [examples.inputs[row] for row in rows]
+            chosen.append(ScoredExamples(ids, inputs, examples.split))
         try:
-            score = metric([predictions[row] for row in rows], [targets[row] for row in rows]).get(name, math.nan)
+            score = metric(*chosen).get(name, math.nan)
         except ValueError:  # of these few examples the score is not defined
             score = math.nan
         groups.append(LengthScore(low, high, len(rows), float(score)))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqkit import analysis, metrics
-from seqkit.types import Prediction
+from seqkit.types import Prediction, ScoredExamples
 
 TAGS = ["O", "B-a", "I-a", "B-b", "I-b"]
 
@@ -201,6 +201,18 @@ def test_the_score_by_length_is_the_metric_of_each_group() -> None:
         [9, 1, 2, 8], predictions, ["a", "a", "a", "b"], metrics.accuracy, "accuracy", bins=2
     )
     assert [(row.low, row.high, row.count, row.score) for row in rows] == [(1, 2, 2, 0.5), (8, 9, 2, 0.5)]
+
+
+def test_a_metric_that_sees_examples_sees_those_of_the_group() -> None:
+    @metrics.sees_examples
+    def seen(predictions: Any, targets: Any, examples: ScoredExamples) -> dict[str, float]:
+        assert len(predictions) == len(targets) == len(examples.inputs)
+        return {"sum": sum(map(float, examples.ids)) + 100 * sum(examples.inputs)}
+
+    examples = ScoredExamples(["1", "2", "3"], [5, 6, 7], "dev")
+    predictions = predict(("a", None), ("b", None), ("a", None))
+    rows = analysis.score_by_length([9, 1, 2], predictions, ["a"] * 3, seen, "sum", examples=examples, bins=2)
+    assert [row.score for row in rows] == [5 + 1300, 1 + 500]
 
 
 def test_a_score_that_a_group_has_not_is_nan() -> None:

@@ -65,7 +65,8 @@ def ner(
     Args:
         source: generated, sentences of news from a grammar in which names are made up and one name can be a person, a
             place or a company, depending on its context (offline); ncbi-disease, diseases in abstracts of PubMed;
-            wnut17, new and rare entities in tweets, comments and forums.
+            wnut17, new and rare entities in tweets, comments and forums; conll2000, chunks (noun phrases, verb phrases
+            and nine other types) of newspaper text.
         sizes: how many sentences are generated for train, dev and test.
         data_seed: seed of the generated sentences; the recipe's seed has no part in it.
         folder: a folder of your own CoNLL files, used instead of source (one word a line, blank lines between

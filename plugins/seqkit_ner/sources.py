@@ -55,7 +55,7 @@ def named(name: DataSource, sizes: tuple[int, int, int], seed: int) -> Source:
     """The source of this name; `sizes` and `seed` are for the generated sentences."""
     if name == "generated":
         return generated(sizes, seed)
-    return published(NCBI_DISEASE if name == "ncbi-disease" else WNUT17)
+    return published({"ncbi-disease": NCBI_DISEASE, "wnut17": WNUT17, "conll2000": CONLL2000}[name])
 
 
 def generated(sizes: tuple[int, int, int], seed: int) -> Source:
@@ -103,10 +103,27 @@ WNUT17 = Dataset(
     about="new and rare entities in tweets, comments and forums (Derczynski et al. 2017, WNUT shared task)",
 )
 
-_FILE_NAMES = {
+CONLL2000 = Dataset(
+    "tagging/conll2000",
+    (
+        File("train.txt.gz", None, "bb828b11822d90dd2189b9b2d81436f7f09f9d53cf2e3514ffc408cf90434e4f", 599_687),
+        File("test.txt.gz", None, "e9b6ab142898d592b355518374e03cbca0d9678a125aee84876c7a3a6334ce5d", 136_951),
+    ),
+    licence="not stated (the text is the Penn Treebank's, LDC); for research",
+    about="chunks of the Wall Street Journal (Tjong Kim Sang and Buchholz 2000, CoNLL-2000 shared task)",
+    by_hand=(
+        "train.txt and test.txt of packages/corpora/conll2000.zip at github.com/nltk/nltk_data, each compressed with "
+        "gzip -n; they also work as your own (folder), packed or not"
+    ),
+)
+
+_FILE_NAMES: dict[Dataset, dict[str, str]] = {
     NCBI_DISEASE: {"train": "train.tsv", "dev": "devel.tsv", "test": "test.tsv"},
     WNUT17: {"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"},
+    CONLL2000: {"train": "train.txt.gz", "test": "test.txt.gz"},
 }
+_DEV_PART = 10
+"""Where a data set has no dev, the last of so many parts of train is dev."""
 
 
 class _Sentence(NamedTuple):
@@ -399,15 +416,21 @@ def _column_index(name: str, column: int, width: int) -> int:
 
 
 def published(dataset: Dataset) -> Source:
-    """A published data set in its official split. Both have a tab between word and tag, and IOB2."""
-    names, reader = _FILE_NAMES[dataset], ConllReader(separator="tab")
+    """A published data set in its official split, in IOB2. Without a dev file, the last tenth of train is dev."""
+    names = _FILE_NAMES[dataset]
+    reader = ConllReader(separator="space" if dataset == CONLL2000 else "tab")
 
     def file(split: str) -> Path:
-        return fetch(dataset) / names[split]
+        return fetch(dataset) / names.get(split, names["train"])
 
     def read(split: str) -> Iterator[Example]:
-        report_split_rule("by file, as published")
-        return reader.read(file(split))
+        if split == "test" or "dev" in names:
+            report_split_rule("by file, as published")
+            return reader.read(file(split))
+        report_split_rule("by position: the last tenth of the sentences of train is dev")
+        examples = list(reader.read(file("train")))
+        first_of_dev = len(examples) - len(examples) // _DEV_PART
+        return iter(examples[first_of_dev:] if split == "dev" else examples[:first_of_dev])
 
     about = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about}
     return Source(read, files=lambda split: [file(split)], about=about)

@@ -40,9 +40,12 @@ class _ItemField(Field):
     catalogue: Catalogue | None = field(default=None, repr=False)
 
     def fit(self, values: Iterable[Any]) -> Self:
-        """A field with the items of `sessions`, or of these values if it has none."""
+        """A field with the items of `sessions`, or of these values if it has none.
+
+        It keeps the items only: a function that reads files cannot be sent to the processes that encode.
+        """
         sessions = self.sessions() if self.sessions is not None else (items_of(value) for value in values)
-        return replace(self, catalogue=Catalogue.of(sessions))
+        return replace(self, catalogue=Catalogue.of(sessions), sessions=None)
 
     def encode(self, value: Any) -> np.ndarray:
         return fitted(self.catalogue).encode(items_of(value))

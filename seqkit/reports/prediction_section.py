@@ -12,7 +12,7 @@ from seqkit.inference.kept_predictions import KeptPredictions
 from seqkit.reports.charts import Bar, Line, bar_chart, heat_map, line_chart
 from seqkit.reports.run_facts import RunFacts
 from seqkit.reports.sides import task_of
-from seqkit.types import Prediction
+from seqkit.types import Prediction, ScoredExamples
 
 EXAMPLES: Final = 25
 """Rows of the table of examples to look at."""
@@ -143,7 +143,8 @@ def _by_length(
     name = chosen if chosen in names else next((name for name in names if name != "loss"), "")
     if not name:
         return
-    groups = analysis.score_by_length(kept.steps.tolist(), predictions, targets, task.metric, name)
+    examples = ScoredExamples(kept.ids, kept.inputs, kept.split)
+    groups = analysis.score_by_length(kept.steps.tolist(), predictions, targets, task.metric, name, examples=examples)
     bars = [
         Bar(f"{g.low}" if g.low == g.high else f"{g.low}–{g.high}", g.score, f"{g.count:,} examples") for g in groups
     ]

@@ -18,12 +18,13 @@ from seqkit.data.task_data import TaskData
 from seqkit.fields import Tokens, Words
 from seqkit.fields.vocabulary import SPECIALS
 from seqkit.fields.words import FIRST_WORD
-from seqkit.inference.evaluate import EvaluationResult
+from seqkit.inference.evaluate import DecodedInputs, EvaluationResult
 from seqkit.metrics import score_name
 from seqkit.model import Model
 from seqkit.runs import plots
 from seqkit.runs.canvas import Axis
 from seqkit.runs.tensorboard import Board
+from seqkit.types import ScoredExamples
 
 SENTENCES = 3
 """Examples with a map of attention."""
@@ -95,7 +96,10 @@ def _draw_score_by_length(
         return
     if score not in result.scores or score in ("loss", "nats"):
         score = next((other for other in result.scores if other not in ("loss", "nats")), score)
-    groups = analysis.score_by_length(lengths.tolist(), result.predictions, result.targets, data.task.metric, score)
+    examples = ScoredExamples(result.ids, DecodedInputs(data, split), split)
+    groups = analysis.score_by_length(
+        lengths.tolist(), result.predictions, result.targets, data.task.metric, score, examples=examples
+    )
     if len(groups) > 1 and any(np.isfinite(group.score) for group in groups):
         title = f"{name}: {score} by length"
         board.picture(tag, plots.draw_score_by_length(groups, score, unit=unit_of(data), title=title), step)

@@ -59,6 +59,11 @@ FILES = {
     "recordings.csv": "name,activity\n" + "".join(f"recordings/{n}.csv,{'ab'[n % 2]}\n" for n in range(40)),
     "sessions.txt": "".join(f"a{n % 3} b{n % 5} c\n" for n in range(40)),
     "later.txt": "a1 b2 c\na2 b1\n",
+    "chains.csv": "sequence,structure,mask\n"
+    + "".join(f"{'AC' * (n % 5 + 1)},{'HC' * (n % 5 + 1)},{'10' * (n % 5 + 1)}\n" for n in range(40)),
+    **{f"my-words/{name}.tsv": "".join(f"a{n}\tA {n}\n" for n in range(20)) for name in ("fi", "cy")},
+    "forms.tsv": "".join(f"go{n}\twent{n}\tV;PST\n" for n in range(20)),
+    "pieces.jsonl": "".join(f"[[{60 + n},64],[],[{61 + n}]]\n" for n in range(20)),
     "sales.csv": "customer,article\n" + "".join(f"{n // 4},x{n % 7}\n" for n in range(80)),
     "drawings.jsonl": "".join(
         f'{{"strokes": [[[0, {n}], [1, 2]], [[{n}, {n}]]], "label": "{"ab"[n % 2]}"}}\n' for n in range(40)

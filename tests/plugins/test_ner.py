@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from seqkit_ner import generator, ner, ner_text, sources
 from seqkit_ner.scores import plain_scores
-from seqkit_ner.sources import NCBI_DISEASE, WNUT17, ConllReader, is_held_out
+from seqkit_ner.sources import CONLL2000, NCBI_DISEASE, WNUT17, ConllReader, is_held_out
 
 from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, UsageError, Words, recipe
 from seqkit.cli import main
@@ -560,6 +560,10 @@ class TestPublished:
         ("dataset", "expected"),
         [
             (NCBI_DISEASE, {"train": (5424, 135_701, 5134), "dev": (923, 23_969, 787), "test": (940, 24_497, 960)}),
+            (
+                CONLL2000,
+                {"train": (8043, 190_731, 96_555), "dev": (893, 20_996, 10_423), "test": (2012, 47_377, 23_852)},
+            ),
             (WNUT17, {"train": (3394, 62_730, 1975), "dev": (1009, 15_733, 836), "test": (1287, 23_394, 1079)}),
         ],
     )

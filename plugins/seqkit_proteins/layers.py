@@ -1,0 +1,70 @@
+"""The head of the task `protein-structure`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqkit import Batch, Encoded, Field, Head, Prediction, State, mask_of
+from seqkit.nn import Dropout
+from seqkit_proteins.fields import Structure
+
+
+class Residues(Head):
+    """A softmax at each residue; see `seqkit_proteins.residues` for the options.
+
+    `Prediction.value` is text with a letter for each residue, `confidence` the probability of each.
+    """
+
+    accepts = (Structure,)
+    per_step = True
+    output_axes = MappingProxyType({"probabilities": ("batch", "steps", "structures")})
+
+    def __init__(self, dim: int, target: Field, *, dropout: float) -> None:
+        super().__init__()
+        assert isinstance(target, Structure)
+        self.target = target
+        self.dropout = Dropout(dropout)
+        self.out = nn.Linear(dim, target.size)
+
+    def logits(self, encoded: Encoded) -> Tensor:
+        """(B, T, C), in single precision."""
+        scores: Tensor = self.out(self.dropout(encoded.steps))
+        return scores.float()
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats over the residues whose structure is known, and how many they are."""
+        assert batch.y is not None
+        logits, y = self.logits(encoded), batch.y.long()
+        is_counted = mask_of(encoded.lengths, logits.shape[1], logits.device) & (y >= 0)
+        return functional.cross_entropy(logits[is_counted], y[is_counted], reduction="sum"), is_counted.sum()
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        return {"probabilities": self.logits(encoded).softmax(dim=-1)}
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One a sequence."""
+        confidence, best = self.logits(encoded).softmax(dim=-1).max(dim=-1)
+        return [
+            Prediction(self.target.decode(np.array(numbers[:length])), row[:length])
+            for numbers, row, length in zip(best.tolist(), confidence.tolist(), encoded.lengths.tolist(), strict=True)
+        ]
+
+    def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
+        """The structures of the new residues; nothing has to be kept."""
+        return self.predict(encoded, batch), [() for _ in kept]
+
+    def stitch(self, parts: Sequence[Prediction]) -> Prediction:
+        """The residues of all parts, one after the other."""
+        confidence: list[float] = []
+        for piece in parts:
+            assert isinstance(piece.confidence, list)
+            confidence += piece.confidence
+        return replace(parts[0], value="".join(piece.value for piece in parts), confidence=confidence)

@@ -1,0 +1,142 @@
+"""Where words and what becomes of them come from: files of SIGMORPHON's layouts, one for each language and split."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from seqkit import DataError, Dataset, Example, Flaw, MissingFile, Problem, UsageError, fetch
+from seqkit.readers import missing_split_file, numbered
+from seqkit.reading import report_split_rule
+
+SUFFIXES = (".tsv", ".trn", ".dev", ".tst")
+
+Row = Callable[[Sequence[str], str], tuple[list[str], str | None]]
+"""Makes of the columns of a line and the name of its language the symbols of an input, and the target (None: the line
+has none). Raises ValueError for a line that it cannot read."""
+
+
+def g2p_row(columns: Sequence[str], language: str) -> tuple[list[str], str | None]:
+    """`word<TAB>phones`: the letters of the word, decomposed (NFD), and the phones with one blank between them."""
+    if len(columns) not in (1, 2):
+        raise ValueError(f"has {len(columns)} columns, and should have a word, a tab, and its phones")
+    word = columns[0].strip()
+    if not word:
+        raise ValueError("has no word")
+    phones = " ".join(columns[1].split()) if len(columns) == 2 else None
+    if phones == "":
+        raise ValueError("has no phones")
+    return [*_tag(language), *letters_of(word)], phones
+
+
+def inflection_row(columns: Sequence[str], language: str) -> tuple[list[str], str | None]:
+    """`lemma<TAB>form<TAB>V;PST;...`: the features, then the letters of the lemma; and the form.
+
+    To predict, the form is left out or empty.
+    """
+    if len(columns) not in (2, 3):
+        raise ValueError(
+            f"has {len(columns)} columns, and should have lemma, form and features, with tabs between them"
+        )
+    lemma, features = columns[0].strip(), [name.strip() for name in columns[-1].split(";") if name.strip()]
+    form = columns[1].strip() if len(columns) == 3 else ""
+    if not lemma or not features:
+        raise ValueError("has no lemma" if not lemma else "has no features")
+    return [*_tag(language), *(f"<{name}>" for name in features), *letters_of(lemma)], form or None
+
+
+def letters_of(word: str) -> list[str]:
+    """The letters of a word, decomposed, with `_` in place of blanks."""
+    return ["_" if letter.isspace() else letter for letter in unicodedata.normalize("NFD", word)]
+
+
+def _tag(language: str) -> list[str]:
+    return [f"<{language}>"] if language else []
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WordFiles:
+    """A file for each language and split.
+
+    Attributes:
+        folder: gives the folder of the files.
+        names: the file of each split, with `{}` in place of the language; None: there is none.
+        languages: their names; empty: one language without a name, and no `{}`.
+        row: reads a line.
+        facts: what the run folder says of the data.
+    """
+
+    folder: Callable[[], Path]
+    names: Mapping[str, str | None]
+    languages: tuple[str, ...]
+    row: Row
+    facts: Mapping[str, Any]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split in ("train", "dev", "test") if self.names.get(split) is not None)
+
+    def files(self, split: str) -> list[Path]:
+        """Raises DataError if one is not there."""
+        folder, name = self.folder(), str(self.names[split])
+        paths = [folder / name.replace("{}", language) for language in self.languages or ("",)]
+        for path in paths:
+            if not path.is_file():
+                raise missing_split_file(path, split)
+        return paths
+
+    def examples(self, split: str) -> Iterator[Example]:
+        """The words of all languages, one language after the other. An id begins with the name of the language."""
+        report_split_rule("by file")
+        for path, language in zip(self.files(split), self.languages or ("",), strict=True):
+            yield from read_words(path, self.row, language)
+
+
+def read_words(path: Path, row: Row, language: str = "", *, labelled: bool = True) -> Iterator[Example]:
+    """The words of a file.
+
+    Raises:
+        DataError: a line that `row` does not read, or that has no target. Without `labelled`, such a line is an example
+            with a `Flaw` for its input, and targets are not needed.
+    """
+    if not path.is_file():
+        raise MissingFile(path, "file")
+    for line in numbered(path):
+        id = f"{language or 'words'}:{path.name}:{line.number}"
+        try:
+            symbols, target = row(line.text.split("\t"), language)
+            if labelled and target is None:
+                raise ValueError("has nothing to learn: its second column is missing or empty")
+        except ValueError as error:
+            if labelled:
+                raise DataError(Problem(f"{path}:{line.number}", str(error))) from None
+            yield Example(Flaw(str(error)), None, id)
+            continue
+        yield Example(symbols, target if labelled else None, id)
+
+
+def published(
+    dataset: Dataset, names: Mapping[str, str | None], languages: tuple[str, ...], known: tuple[str, ...], row: Row
+) -> WordFiles:
+    """Some languages of a data set. Raises UsageError for one that it does not have."""
+    for language in languages:
+        if language not in known:
+            raise UsageError(f"languages: {language!r} is not one of {', '.join(known)}")
+    facts = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about, "languages": list(languages)}
+    return WordFiles(folder=lambda: fetch(dataset), names=names, languages=languages, row=row, facts=facts)
+
+
+def own(path: Path, names: Mapping[str, str | None], languages: tuple[str, ...], row: Row) -> WordFiles:
+    """The user's files. Raises UsageError if languages are named, but the names of the files have no place for them."""
+    for split, name in names.items():
+        if name is not None and ("{}" in name) != bool(languages):
+            hint = (
+                "write {} where the language's name belongs" if languages else "name the `languages`, or leave {} out"
+            )
+            raise UsageError(f"{split}: {name!r}: {hint}")
+    facts = {"dataset": str(path), "languages": list(languages)}
+    return WordFiles(folder=lambda: path, names=names, languages=languages, row=row, facts=facts)
