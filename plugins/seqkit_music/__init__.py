@@ -104,6 +104,6 @@ def notes(dim: int, target: Field, layer: nn.Module, /, *, dropout: Share = 0.0,
         dropout: share of the encoded values dropped.
         threshold: keys with a greater probability are predicted.
     """
-    from seqkit_music.layers import Notes
+    from seqkit_music.head import Notes
 
     return Notes(dim, target, dropout=dropout, threshold=threshold)

@@ -1,17 +1,8 @@
-"""The input layer and the head of the task `music`."""
+"""The input layer of the task `music`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import MappingProxyType
-
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
-
-from seqkit import Batch, Encoded, Field, Head, Prediction, State, mask_of
-from seqkit.nn import Dropout
-from seqkit_music.fields import LOWEST, NextChords
 
 
 class Keys(nn.Module):
@@ -27,66 +18,3 @@ class Keys(nn.Module):
         """(B, T, 89) -> (B, T, dim)."""
         steps: Tensor = self.map(x.to(self.map.weight.dtype))
         return steps, lengths
-
-
-class Notes(Head):
-    """A sigmoid for each key at each step; see `seqkit_music.notes` for the options.
-
-    `Prediction.value` has the likely pitches after each row of the input, `confidence` the probability that the keys of
-    a step are exactly these.
-    """
-
-    accepts = (NextChords,)
-    needs_causal = True
-    per_step = True
-    loss_name = "nats"
-    output_axes = MappingProxyType({"probabilities": ("batch", "steps", "keys")})
-
-    def __init__(self, dim: int, target: Field, *, dropout: float, threshold: float) -> None:
-        super().__init__()
-        assert isinstance(target, NextChords)
-        self.target = target
-        self.threshold = threshold
-        self.dropout = Dropout(dropout)
-        self.out = nn.Linear(dim, target.size)
-        nn.init.constant_(self.out.bias, -3.0)  # about 4 of 88 keys sound
-
-    def logits(self, encoded: Encoded) -> Tensor:
-        """(B, T, 88), in single precision."""
-        scores: Tensor = self.out(self.dropout(encoded.steps))
-        return scores.float()
-
-    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The sum over keys and steps, in nats, and how many steps they are."""
-        assert batch.y is not None
-        logits = self.logits(encoded)
-        mask = mask_of(encoded.lengths, logits.shape[1], logits.device)
-        total = functional.binary_cross_entropy_with_logits(logits[mask], batch.y[mask].float(), reduction="sum")
-        return total, encoded.lengths.sum()
-
-    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
-        return {"probabilities": self.logits(encoded).sigmoid()}
-
-    @torch.no_grad()
-    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
-        """One a piece."""
-        logits = self.logits(encoded)
-        sounds = logits.sigmoid() > self.threshold
-        certain = functional.logsigmoid(torch.where(sounds, logits, -logits)).sum(dim=-1).exp()
-        predictions = []
-        for row, confidence, length in zip(sounds, certain.tolist(), encoded.lengths.tolist(), strict=True):
-            pitches = [[LOWEST + key for key in step.nonzero().flatten().tolist()] for step in row[:length]]
-            predictions.append(Prediction(pitches, confidence[:length]))
-        return predictions
-
-    def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
-        """What comes after the new rows; nothing has to be kept."""
-        return self.predict(encoded, batch), [() for _ in kept]
-
-    def stitch(self, parts: Sequence[Prediction]) -> Prediction:
-        """The steps of all parts, one after the other."""
-        confidence: list[float] = []
-        for piece in parts:
-            assert isinstance(piece.confidence, list)
-            confidence += piece.confidence
-        return Prediction([step for piece in parts for step in piece.value], confidence)

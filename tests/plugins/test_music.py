@@ -17,7 +17,7 @@ import torch
 from seqkit_music import music, note_scores, notes
 from seqkit_music.baseline import markov_nats
 from seqkit_music.fields import KEYS, LOWEST, START, Chords, NextChords, parse_steps
-from seqkit_music.layers import Notes
+from seqkit_music.head import Notes
 from seqkit_music.sources import read_pieces, transposed
 
 from seqkit import Batch, DataError, Encoded, Prediction
