@@ -8,11 +8,9 @@ from typing import Any
 from seqkit import Prediction, ScoredExamples
 from seqkit.metrics import edit_distance, sees_examples
 
-Scores = Callable[[Sequence[Prediction], Sequence[Any], ScoredExamples], Mapping[str, float]]
 
-
-def word_scores(of_words: str, of_symbols: str, split: Callable[[str], Sequence[str]], *, right: bool) -> Scores:
-    """A metric with two scores, each the plain mean over the languages, and the first one for each language.
+def word_scores(of_words: str, of_symbols: str, split: Callable[[str], Sequence[str]], *, right: bool) -> Any:
+    """A metric that sees examples, with two scores, each the plain mean over the languages, and the first one for each language.
 
     Args:
         of_words: the name of the share of words with an error, or with `right`, without one.
