@@ -10,7 +10,7 @@ from seqkit.metrics import edit_distance, sees_examples
 
 
 def word_scores(of_words: str, of_symbols: str, split: Callable[[str], Sequence[str]], *, right: bool) -> Any:
-    """A metric that sees examples, with two scores, each the plain mean over the languages, and the first one for each language.
+    """A metric with two scores, each a plain mean over the languages, and the first for each; it sees examples.
 
     Args:
         of_words: the name of the share of words with an error, or with `right`, without one.
