@@ -1,4 +1,5 @@
-"""Take the screenshots of docs/images: TensorBoard's first screen of each kind of task, and what else is worth a look.
+"""Take the screenshots of docs/images: TensorBoard's first screen of each kind of task, the page of `seqkit serve`, and
+what else is worth a look.
 
 python docs/make_screenshots.py             all of them
 python docs/make_screenshots.py ner hparams only these
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,7 @@ class Shot:
         query: what the address says more: `tagFilter=...`.
         width, height: of the window.
         page: words of a command that writes the page that is shown instead of TensorBoard; its name is their last.
+        typed: heading of a model on the page of `seqkit serve`, which is shown then -> what is typed there.
     """
 
     runs: dict[str, Training]
@@ -62,6 +66,7 @@ class Shot:
     width: int = WIDTH
     height: int = HEIGHT
     page: tuple[str, ...] = ()
+    typed: dict[str, str] = field(default_factory=dict)
 
 
 def quick(recipe: str, steps: int, every: int, *more: str) -> Training:
@@ -74,7 +79,16 @@ def quick(recipe: str, steps: int, every: int, *more: str) -> Training:
 EARLY = {"ner-early": quick("ner", 160, 20)}
 """A tagger that still makes mistakes."""
 RATES = {f"speech-lr-{rate}": quick("speech", 80, 20, f"train.optimizer.lr={rate}") for rate in (0.001, 0.004, 0.01)}
+TOURISTS = " ".join(str(round(1000 + 12 * month + 400 * math.sin(month * math.pi / 6))) for month in range(72))
+"""Six years of a season and a trend."""
 SHOTS: dict[str, Shot] = {
+    "serve-page": Shot(
+        {"ner": Training("ner"), "tourism": Training("series-tourism")},
+        ("company", "steps of 1 number", "Fill in random numbers"),
+        width=900,
+        height=1080,
+        typed={"ner": "Greta Preston joined Bank of Lincoln on 3 May .", "tourism: series": TOURISTS},
+    ),
     "tensorboard-ner": Shot({"ner": quick("ner", 300, 20)}, ("learning/ner/loss", "learning/ner/span_f1")),
     "tensorboard-sentiment": Shot(
         {"sentiment": quick("sentiment", 200, 10)}, ("learning/sentiment/loss", "learning/sentiment/accuracy")
@@ -168,9 +182,14 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
     page.set_viewport_size({"width": shot.width, "height": shot.height})
     with shown(runs / name_of(shot), shot) as address:
         page.goto(address)
+        for heading, text in shot.typed.items():
+            model = page.locator(".task").filter(has=page.get_by_role("heading", name=heading, exact=True))
+            model.locator("textarea").fill(text)
+            model.get_by_role("button", name="Predict").click()
+            model.locator(".result").wait_for()
         for text in shot.shows:
             wait_for(page, name, shot, text)
-        page.wait_for_timeout(500 if shot.page else 10_000)  # charts are drawn after their titles
+        page.wait_for_timeout(500 if shot.page or shot.typed else 10_000)  # charts are drawn after their titles
         picture = Image.open(io.BytesIO(page.screenshot()))
     stream = io.BytesIO()
     picture.convert("RGB").save(stream, "png", optimize=True)
@@ -190,9 +209,27 @@ def shown(folder: Path, shot: Shot) -> Iterator[str]:
             sys.exit(done.stderr)
         yield (folder / "page.html").absolute().as_uri()
         return
+    if shot.typed:
+        with served([folder / run for run in shot.runs]) as address:
+            yield address
+        return
     query = "&".join(["smoothing=0", "darkMode=false", *([shot.query] if shot.query else [])])
     with serve(folder) as address:
         yield f"{address.partition('?')[0]}?{query}#{shot.tab}"
+
+
+@contextmanager
+def served(folders: Sequence[Path]) -> Iterator[str]:
+    """The address of the page of `seqkit serve` with these models."""
+    command = [sys.executable, "-m", "seqkit", "serve", *map(str, folders), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        address = re.search(r"http://\S+", line)
+        if address is None:
+            sys.exit(line + process.stderr.read())
+        yield address.group()
+        process.terminate()
 
 
 def wait_for(page: Any, name: str, shot: Shot, text: str) -> None:

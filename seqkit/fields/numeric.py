@@ -289,7 +289,7 @@ class Vectors(Field):
     def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
         """Raises TypeError for a sequence that is scaled by itself, which needs all of it."""
         if self.scaling is not None:
-            raise TypeError(f"is not enough: a sequence is scaled by {self.scaling}, which needs all of it")
+            raise TypeError(f"a sequence is scaled by {self.scaling}, which needs all of it")
         return (None, None) if piece is None or len(piece) == 0 else (self.mark_missing(self.encode(piece)), None)
 
     def describe(self) -> Mapping[str, JSON]:

@@ -528,6 +528,10 @@ class Stream:
             raise UsageError(f"a look-ahead is a number of steps, not {self.look_ahead}")
         if type(self.input).feed is Field.feed:
             raise UsageError(f"inputs of the kind {type(self.input).__name__} cannot be read in pieces")
+        try:
+            self.input.feed(None)
+        except TypeError as error:
+            raise UsageError(f"this model needs the whole sequence: {error}") from None
         if hasattr(layer, "not_in_pieces"):
             reason: str = layer.not_in_pieces
         elif hasattr(layer, "views"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqkit.errors import UsageError
-from seqkit.interfaces import State
 from seqkit.uploads import upload
 
 
@@ -40,9 +38,10 @@ class Patches(nn.Module):
         rows = rows.masked_fill((index < 0)[..., None], 0.0)
         return self.linear(rows.reshape(x.shape[0], count, -1)), counts
 
-    def advance(self, x: Tensor, kept: State, end: bool) -> tuple[Tensor, State]:
-        """Raises UsageError: what belongs to a patch is known at the end of a sequence only."""
-        raise UsageError(f"patches of {self.patch} steps are counted from the end of a sequence, which a stream lacks")
+    @property
+    def not_in_pieces(self) -> str:
+        """Why no stream can be read: what belongs to a patch is known at the end of a sequence only."""
+        return f"patches of {self.patch} steps are counted from the end of a sequence, which a stream lacks"
 
     def extra_repr(self) -> str:
         return f"patch={self.patch}"

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from seqkit._version import __version__
 from seqkit.errors import SeqkitError, name_hint
@@ -143,6 +144,8 @@ class Server:
                 responses=REFUSALS,
                 openapi_extra={"requestBody": schema},
             )
+            # That route describes the path. This one, which comes first, answers: it does not look for dependencies.
+            app.router.routes.insert(0, Route(path, handler, methods=["POST"]))
 
     def _check_size(self, inputs: Sequence[Any]) -> int:
         """How large the inputs are.

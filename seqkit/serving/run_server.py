@@ -67,6 +67,7 @@ def run_server(
         timeout_keep_alive=10,
         timeout_graceful_shutdown=GRACE_SECONDS,
         access_log=False,
+        proxy_headers=False,  # nobody asks for a client's address
         log_level=logging.WARNING,
         server_header=False,
     )

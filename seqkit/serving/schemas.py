@@ -29,6 +29,7 @@ class Record(BaseModel):
     confidence: float | list[float] | None = Field(None, description="The model's probability of it.")
     probabilities: dict[str, float] | None = Field(None, description="Of each label, the most probable one first.")
     spans: list[dict[str, Any]] | None = Field(None, description="Spans, with the characters that they are.")
+    scores: Any = Field(None, description="What the model gives beside: quantiles of a forecast, other texts.")
     error: str | None = Field(None, description="Why this input cannot be used; the others are not affected.")
 
 
@@ -94,14 +95,13 @@ def schema_of(kind: type[BaseModel], models: Mapping[str, ServedModel], limits: 
 
 def _kinds_of_input(tasks: Sequence[TaskFacts]) -> list[dict[str, Any]]:
     """What the tasks read, each kind once."""
-    kinds: dict[str, dict[str, Any]] = {}
+    kinds: list[dict[str, Any]] = []
     for facts in tasks:
-        if facts.reads_text:
-            kinds["text"] = {"type": "string", "description": "A text."}
-        else:
-            kinds["numbers"] = {"type": "array", "description": f"Numbers: {facts.unit}."}
+        kinds.append(dict(facts.schema))
         if facts.unit == "words":
-            kinds["words"] = {"type": "array", "items": {"type": "string"}, "description": "Words, split already."}
+            kinds.append({"type": "array", "items": {"type": "string"}, "description": "Words, split already."})
+        if facts.reads_rows:
+            kinds.append({"type": "object", "description": "A row of a table: the columns that the recipe names."})
         if facts.files:
-            kinds["file"] = UploadedFile.model_json_schema()
-    return list(kinds.values())
+            kinds.append(UploadedFile.model_json_schema())
+    return [kind for number, kind in enumerate(kinds) if kind not in kinds[:number]]

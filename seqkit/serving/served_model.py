@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,16 @@ import numpy as np
 
 from seqkit.api.model import Model
 from seqkit.errors import UsageError
+from seqkit.fields.labels import UNSEEN, Tags
 from seqkit.inference.inputs import InputReader
 from seqkit.inference.stream import Stream
 from seqkit.io.atomic import json_safe
 from seqkit.model import load_model
 from seqkit.runtime.device import choose_device
+from seqkit.serving.input_examples import examples_of, schema_of_examples
 from seqkit.serving.values import read_value
-from seqkit.types import JSON, Flaw
+from seqkit.spans import type_of
+from seqkit.types import JSON, Field, Flaw
 
 if TYPE_CHECKING:
     from seqkit.api.results import Result
@@ -39,8 +43,11 @@ class TaskFacts:
         name: of the task.
         unit: what the model reads: words, characters, frames of a recording, ...
         reads_text: whether a text is an input.
+        reads_rows: whether a row of a table, an object, is an input.
         files: endings of the names of files that can be sent.
-        labels: what it predicts, if that is one of a list; at most `MOST_LABELS`.
+        example: an input, if it reads numbers: random ones.
+        schema: JSON Schema of such an input.
+        labels: what it predicts, if that is one of a list, or types of spans; at most `MOST_LABELS`.
         generates: whether it writes text.
         streams: whether it answers while a sequence is still coming.
         why_no_stream: the reason if it does not.
@@ -50,7 +57,10 @@ class TaskFacts:
     name: str
     unit: str
     reads_text: bool
+    reads_rows: bool
     files: list[str]
+    example: JSON
+    schema: Mapping[str, JSON]
     labels: list[str]
     generates: bool
     streams: bool
@@ -83,8 +93,12 @@ class ServedModel:
         """A record for each input from JSON: `id`, `prediction`, `confidence` and more, or `error`."""
         definition, source, _ = self._tasks[task]
         reader, reads_text = InputReader(definition, source), self.facts[task].reads_text
-        with tempfile.TemporaryDirectory(prefix="seqkit-") as folder:
-            usable = [read_value(value, reader, Path(folder), reads_text=reads_text) for value in values]
+        with ExitStack() as stack:
+
+            def new_folder() -> Path:
+                return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqkit-")))
+
+            usable = [read_value(value, reader, new_folder, reads_text=reads_text) for value in values]
             results = self.model.predict(
                 [value for value in usable if not isinstance(value, Flaw)], task=task, on_error="record"
             )
@@ -110,17 +124,42 @@ class ServedModel:
         definition, source, target = self._tasks[task]
         head: Any = self._module.head(task)
         stream = self._streams[task]
+        reads_text = source.unit in UNITS_OF_TEXT
+        examples = [] if reads_text else examples_of(source)
         return TaskFacts(
             name=task,
             unit=source.unit,
-            reads_text=source.unit in UNITS_OF_TEXT,
+            reads_text=reads_text,
+            reads_rows=".jsonl" in definition.suffixes and definition.read_file is not None,
             files=sorted(suffix for suffix in definition.suffixes if suffix and suffix != ".zip"),
-            labels=[str(label) for label in (getattr(target, "labels", None) or [])[:MOST_LABELS]],
+            example=examples[0] if examples else None,
+            schema=_schema(source, examples, reads_text=reads_text),
+            labels=_labels(target)[:MOST_LABELS],
             generates=bool(head.generates or head.writes),
             streams=not isinstance(stream, str),
             why_no_stream=stream if isinstance(stream, str) else "",
             about=json_safe(dict(definition.about)),
         )
+
+
+def _schema(source: Field, examples: Sequence[JSON], *, reads_text: bool) -> dict[str, JSON]:
+    """JSON Schema of an input that is no file and no row of a table."""
+    if reads_text:
+        return {"type": "string", "description": f"A text: the model reads its {source.unit}."}
+    if source.sample_rate is not None:
+        what = f"Samples of sound within -1 to 1, {source.sample_rate:,} a second."
+        return {"type": "array", "items": {"type": "number"}, "minItems": 1, "description": what}
+    if not examples:
+        return {"type": "array", "description": f"Numbers: {source.unit}."}
+    return schema_of_examples(examples) | {"description": f"Numbers: {source.unit}.", "examples": [examples[0]]}
+
+
+def _labels(target: Field) -> list[str]:
+    """The labels of a target, or the types of its spans; none if it has none."""
+    labels = [str(label) for label in getattr(target, "labels", None) or [] if label != UNSEEN]
+    if isinstance(target, Tags) and target.learned:
+        return sorted({kind for label in labels if (kind := type_of(label, target.learned))} - {UNSEEN})
+    return labels
 
 
 def record_of(result: Result) -> dict[str, JSON]:
@@ -132,6 +171,8 @@ def record_of(result: Result) -> dict[str, JSON]:
         record["probabilities"] = dict(result.probabilities)
     if isinstance(result.scores, Mapping) and "spans" in result.scores:
         record["spans"] = result.spans
+    elif result.scores is not None and not result.probabilities:
+        record["scores"] = result.scores
     plain: dict[str, JSON] = to_json(record)
     return plain
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def is_file(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"file", "content"}
 
 
-def read_value(value: Any, reader: InputReader, folder: Path, *, reads_text: bool) -> Any:
+def read_value(value: Any, reader: InputReader, new_folder: Callable[[], Path], *, reads_text: bool) -> Any:
     """An input from JSON as what `seqkit.load(...).predict` takes; a `Flaw` if it cannot be used.
 
     An uploaded file is `{"file": "a.wav", "content": "<base64>"}`. The end of its name says how it is read; the name is
@@ -39,12 +38,12 @@ def read_value(value: Any, reader: InputReader, folder: Path, *, reads_text: boo
     Args:
         value: as it stands in JSON.
         reader: of the task.
-        folder: where uploaded files are; they are read when they are predicted.
+        new_folder: makes a folder for an uploaded file, which is read when it is predicted.
         reads_text: whether a text is an input. Where it would be the name of a file on this machine, it is refused.
     """
     if is_file(value):
         try:
-            return _read_file(value["file"], value["content"], reader, folder)
+            return _read_file(value["file"], value["content"], reader, new_folder)
         except UsageError as error:
             return Flaw(str(error))
     if isinstance(value, str) and not reads_text:
@@ -54,7 +53,7 @@ def read_value(value: Any, reader: InputReader, folder: Path, *, reads_text: boo
     return value
 
 
-def _read_file(name: Any, content: Any, reader: InputReader, folder: Path) -> Any:
+def _read_file(name: Any, content: Any, reader: InputReader, new_folder: Callable[[], Path]) -> Any:
     """The only input in a file.
 
     Raises:
@@ -68,9 +67,9 @@ def _read_file(name: Any, content: Any, reader: InputReader, folder: Path) -> An
         data = base64.b64decode(content, validate=True)
     except (TypeError, ValueError) as error:
         raise UsageError(f"the content of the file should be base64: {error}") from None
-    path = Path(tempfile.mkdtemp(dir=folder)) / f"file{ending}"
+    path = new_folder() / f"file{ending}"
     path.write_bytes(data)
     inputs = [item.value for item in reader.file(path)]
     if len(inputs) != 1:
-        raise UsageError(f"the file has {len(inputs)} inputs, and one is expected")
+        raise UsageError(f"the file has {len(inputs):,} inputs, and one is expected: send each as an input of its own")
     return inputs[0]

@@ -90,7 +90,7 @@ def test_what_needs_a_whole_window_is_refused_with_the_reason(name: str, tmp_pat
     model, _, tasks = load(tmp_path, name)
     for task, fields in tasks.items():
         with pytest.raises(UsageError, match=r"needs all of|counted from the end"):
-            Stream(model, task, fields).push("1", [[1.0], [2.0]])
+            Stream(model, task, fields)
 
 
 BOTH_WAYS = [name for name in recipes.names() if recipes.load(name).encoder.options.get("bidirectional", False)]

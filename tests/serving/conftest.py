@@ -13,8 +13,14 @@ from typing import NamedTuple
 
 import pytest
 
-TASKS = {"sentiment": 30, "ner": 30, "charlm": 30, "speech": 2}
-"""Recipes that are served, with the steps that they are trained for."""
+TASKS = {
+    "sentiment": ["train.steps=30"],
+    "ner": ["train.steps=30"],
+    "charlm": ["train.steps=30"],
+    "speech": ["train.steps=2"],
+    "adding": ["train.steps=2", "tasks.adding.sizes=[64, 16, 16]"],
+}
+"""Recipes that are served, with what is changed so that they are trained quickly."""
 
 
 class RunningServer(NamedTuple):
@@ -58,12 +64,12 @@ def stop(server: RunningServer) -> int:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("served")
     folders = {}
-    for task, steps in TASKS.items():
+    for task, settings in TASKS.items():
         folders[task] = root / task
-        words = [*("run", task, "--quiet", "--out", str(folders[task])), "--set", f"train.steps={steps}"]
-        subprocess.run(
-            [sys.executable, "-m", "seqkit", *words, "--set", "expect={}"], check=True, stdout=subprocess.DEVNULL
-        )
+        words = ["run", task, "--quiet", "--out", str(folders[task])]
+        for setting in [*settings, "expect={}"]:
+            words += ["--set", setting]
+        subprocess.run([sys.executable, "-m", "seqkit", *words], check=True, stdout=subprocess.DEVNULL)
     return folders
 
 

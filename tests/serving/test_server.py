@@ -131,7 +131,7 @@ def test_a_model_that_needs_whole_sequences_says_so(server: RunningServer) -> No
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        ({"inputs": ["x"]}, 400, "several models; choose one with `model`: sentiment, ner, charlm, speech"),
+        ({"inputs": ["x"]}, 400, "several models; choose one with `model`: sentiment, ner, charlm, speech, adding"),
         ({"model": "sentimant", "inputs": ["x"]}, 404, "there is no model 'sentimant'"),
         ({"model": "ner", "task": "x", "inputs": ["x"]}, 404, "there is no task 'x'"),
         ({"model": "ner", "inputs": []}, 400, "inputs"),
@@ -152,10 +152,16 @@ def test_the_description_names_models_tasks_and_what_they_read(server: RunningSe
     schema = httpx.get(server.url + "/openapi.json").json()
     body = schema["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["model"]["enum"] == [*sorted(server.folders), None]
-    assert len(body["properties"]["inputs"]["items"]["anyOf"]) == 4
+    kinds = body["properties"]["inputs"]["items"]["anyOf"]
+    pair = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    (rows,) = [kind for kind in kinds if kind.get("items") == pair]
+    (record,) = predict(server, "adding", rows["examples"])
+    assert isinstance(record["prediction"], float)
+    assert len(kinds) == len({json.dumps(kind) for kind in kinds})
     assert {"/predict", "/generate", "/models", "/health", "/metrics"} <= set(schema["paths"])
     facts = httpx.get(server.url + "/models").json()
     assert facts["sentiment"][0]["labels"] == ["negative", "positive"]
+    assert facts["ner"][0]["labels"] == ["company", "date", "person", "place"]
     assert facts["ner"][0]["streams"] is False
 
 
