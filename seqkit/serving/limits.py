@@ -13,7 +13,8 @@ class Limits:
         body: bytes of a request's body, and of a message of a stream.
         items: inputs of a request.
         size: characters, words or numbers of all inputs of a request together.
-        seconds: from the request's headers to its answer; the body must arrive within this time too.
+        seconds: from the request's headers to its answer; the body must arrive within this time too, and some of an
+            answer must be read in any such time.
         waiting: requests that wait for the model. More are refused with status 503.
         connections: open connections, of which a quarter may be streams.
         idle: seconds without a message after which a stream is ended.

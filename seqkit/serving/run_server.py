@@ -13,7 +13,7 @@ import uvicorn
 
 from seqkit.errors import UsageError
 from seqkit.serving.app import Server
-from seqkit.serving.http_protocol import protocol_with_deadline
+from seqkit.serving.http_protocol import protocol_with_deadlines
 from seqkit.serving.limits import Limits
 from seqkit.serving.served_model import ServedModel
 
@@ -59,7 +59,7 @@ def run_server(
     hosts = ["*"] if "*" in allowed_hosts else [*LOCAL_HOSTS, host, *allowed_hosts]
     config = uvicorn.Config(
         Server(models, limits, hosts).app(),
-        http=protocol_with_deadline(limits.headers),
+        http=protocol_with_deadlines(limits.headers, limits.seconds),
         ws="websockets-sansio",
         ws_max_size=limits.body,
         h11_max_incomplete_event_size=HEADER_BYTES,

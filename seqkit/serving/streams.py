@@ -34,7 +34,7 @@ class StreamConnections:
     """Open streams, each a session of its own in the model's `Stream`.
 
     Args:
-        limits: `streams`, `size`, `body` and `idle` are used.
+        limits: `streams`, `size`, `body`, `seconds` and `idle` are used.
         metrics: open streams are counted there.
     """
 
@@ -93,7 +93,12 @@ class StreamConnections:
                 await socket.close(POLICY, "messages are JSON text")
                 return
             answer = await self._answer(text, model, stream, session)
-            await socket.send_text(json.dumps(to_json(answer), ensure_ascii=False, allow_nan=False))
+            message = json.dumps(to_json(answer), ensure_ascii=False, allow_nan=False)
+            try:
+                async with asyncio.timeout(self._limits.seconds):
+                    await socket.send_text(message)
+            except TimeoutError:  # the client does not read its answers
+                return
             if answer.get("has_ended"):
                 await socket.close()
                 return

@@ -203,6 +203,28 @@ def test_slow_headers_do_not_keep_a_connection(impatient: RunningServer) -> None
     check_alive(impatient)
 
 
+def test_a_client_that_never_reads_loses_its_connection(impatient: RunningServer) -> None:
+    page = request(b"", path="/page.js", method="GET")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", impatient.port))
+        connection.settimeout(1)
+        with contextlib.suppress(TimeoutError):  # the server stops reading when its answers pile up
+            for _ in range(200):
+                connection.sendall(page * 20)
+        for _ in range(120):
+            time.sleep(0.25)
+            try:
+                connection.send(b"x")
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        else:
+            pytest.fail("the connection is still open")
+    check_alive(impatient)
+
+
 STREAM_MESSAGES = [
     *("", "{", "[]", "null", "17", '"x"', "{}", '{"steps": 1, "end": true}', '{"what": 1}', "[" * 100_000),
     *('{"steps": {"a": 1}}', '{"steps": 17}', '{"steps": [[[[1]]]]}', '{"steps": [null]}', '{"restore": 17}'),

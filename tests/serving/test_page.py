@@ -51,7 +51,7 @@ def test_predictions_are_shown_and_input_stays_text(page: tuple[Any, list[str]])
     opened, messages = page
     section = task(opened, "sentiment")
     section.locator("textarea").fill("a wonderful film\n<img src=x onerror=alert(1)> bad")
-    section.locator(".predict button").click()
+    section.get_by_role("button", name="Predict").click()
     section.locator(".result").nth(1).wait_for()
     assert section.locator(".value").first.inner_text() in ("positive", "negative")
     assert section.locator("meter").count() == 4
@@ -84,7 +84,7 @@ def test_numbers_are_typed_as_rows_or_as_json(typed: str, page: tuple[Any, list[
     section = task(opened, "adding")
     assert "reads steps of 2 numbers" in section.locator(".facts").inner_text()
     section.locator("textarea").fill(typed)
-    section.locator(".predict button").first.click()
+    section.get_by_role("button", name="Predict").click()
     section.get_by_text("[[0.5,1],[0.25,0],[0.125,1]]").wait_for()
     (expected,) = seqkit.load(server.folders["adding"]).predict([[[0.5, 1], [0.25, 0], [0.125, 1]]])
     assert float(section.locator(".value").inner_text()) == pytest.approx(expected.value, rel=1e-4)
@@ -95,10 +95,10 @@ def test_an_example_is_filled_in_and_a_word_among_numbers_is_named(page: tuple[A
     opened, messages = page
     section = task(opened, "adding")
     section.locator(".example").click()
-    section.locator(".predict button").first.click()
+    section.get_by_role("button", name="Predict").click()
     section.locator(".value").wait_for()
     section.locator("textarea").fill("0.5 one")
-    section.locator(".predict button").first.click()
+    section.get_by_role("button", name="Predict").click()
     section.locator(".error").wait_for()
     assert section.locator(".error").inner_text() == "“one” is not a number."
     assert messages == []
@@ -130,5 +130,5 @@ def test_a_refusal_is_shown(page: tuple[Any, list[str]]) -> None:
     opened, _ = page
     section = task(opened, "ner")
     section.locator("textarea").fill(" ")
-    section.locator(".predict button").click()
+    section.get_by_role("button", name="Predict").click()
     assert section.locator(".error").inner_text() == "There is no input yet."
