@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from seqkit.encoders.option_types import Initial, Initialiser, RecurrentOptions
-from seqkit.types import Count, Share
+from seqkit.encoders.option_types import Initial, Initialiser, RecurrentOptions, StackOptions
+from seqkit.errors import UsageError
+from seqkit.types import Count, Positive, Share
 
 if TYPE_CHECKING:
     from seqkit.interfaces import Encoder
 
-__all__ = ["Initial", "Initialiser", "gru", "lstm", "none", "rnn"]
+__all__ = ["Initial", "Initialiser", "gru", "lru", "lstm", "minlstm", "none", "rnn", "tdnn"]
 
 
 def rnn(
@@ -208,6 +209,178 @@ def gru(
         update_bias=update_bias,
     )
     return Recurrent("gru", dim, options)
+
+
+def minlstm(
+    dim: int,
+    /,
+    *,
+    hidden: Count = 128,
+    layers: Count = 1,
+    bidirectional: bool = False,
+    dropout: Share = 0.0,
+    input_dropout: Share = 0.0,
+    output_dropout: Share = 0.0,
+    locked: bool = False,
+    residual: bool = False,
+    layer_norm: bool = False,
+    forget_bias: float = 1.0,
+) -> Encoder:
+    """The minimal LSTM (Feng et al. 2024, arXiv:2410.01201), whose gates do not see the state.
+
+    f, i = sigmoid(W x_t + b) each with its own weights, h_t = f / (f + i) h_{t-1} + i / (f + i) (W_h x_t + b_h).
+
+    All steps are computed at once, by a scan. What the gates cannot see in one layer they see in the next, so use two
+    or more, with `residual` and `layer_norm`. It is causal unless bidirectional, and carries its state. It cannot be
+    exported, because how many rounds a scan has depends on the number of steps.
+
+    Args:
+        hidden: width of the state, in each direction.
+        layers: number of stacked layers.
+        bidirectional: add a second direction that starts at each sequence's true last step; outputs are concatenated.
+        dropout: share of values dropped between layers; no effect with one layer (see output_dropout).
+        input_dropout: share of values dropped from the input steps.
+        output_dropout: share of values dropped from the encoded steps.
+        locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        residual: add each layer's input to its output where the widths agree.
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        forget_bias: initial bias of the forget gate. Where something must be kept for T steps, about ln T.
+    """
+    from seqkit.encoders.scanned import MinLSTMCell, Scanned
+
+    options = StackOptions(
+        hidden=hidden,
+        layers=layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        output_dropout=output_dropout,
+        locked=locked,
+        residual=residual,
+        layer_norm=layer_norm,
+    )
+
+    return Scanned("minlstm", dim, lambda width: MinLSTMCell(width, hidden, forget_bias), options)
+
+
+def lru(
+    dim: int,
+    /,
+    *,
+    hidden: Count = 128,
+    state: Count | None = None,
+    layers: Count = 1,
+    bidirectional: bool = False,
+    dropout: Share = 0.0,
+    input_dropout: Share = 0.0,
+    output_dropout: Share = 0.0,
+    locked: bool = False,
+    residual: bool = False,
+    layer_norm: bool = False,
+    min_radius: Share = 0.9,
+    max_radius: Share = 0.999,
+    max_phase: Positive = 6.283,
+) -> Encoder:
+    """The linear recurrent unit (Orvieto et al. 2023, arXiv:2303.06349): a complex diagonal recurrence.
+
+    h_t = lambda h_{t-1} + gamma B x_t, with lambda = exp(-exp(nu) + i exp(theta)) for each of the N numbers of h, so
+    that none grows; the output is a gated linear unit of gelu(Re(C h_t) + D x_t).
+
+    All steps are computed at once, by a scan. What is kept does not depend on the input, so use two or more layers,
+    with `residual` and `layer_norm`. It is causal unless bidirectional, and carries its state. It cannot be exported,
+    because how many rounds a scan has depends on the number of steps.
+
+    Args:
+        hidden: width of the output, in each direction.
+        state: N, the complex numbers of the state (null: as many as `hidden`).
+        layers: number of stacked layers.
+        bidirectional: add a second direction that starts at each sequence's true last step; outputs are concatenated.
+        dropout: share of values dropped between layers; no effect with one layer (see output_dropout).
+        input_dropout: share of values dropped from the input steps.
+        output_dropout: share of values dropped from the encoded steps.
+        locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        residual: add each layer's input to its output where the widths agree.
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        min_radius: the least absolute value of an initial lambda.
+        max_radius: the greatest; the nearer to 1, the longer something is kept: 0.999 halves it in 700 steps.
+        max_phase: the greatest angle of an initial lambda, in radians; smaller ones help where T is very long.
+
+    Raises:
+        UsageError: the radii are not in their order.
+    """
+    from seqkit.encoders.scanned import LRUCell, Scanned
+
+    if min_radius >= max_radius:
+        raise UsageError(f"lru: min_radius: {min_radius} should be below max_radius, {max_radius}")
+    options = StackOptions(
+        hidden=hidden,
+        layers=layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        output_dropout=output_dropout,
+        locked=locked,
+        residual=residual,
+        layer_norm=layer_norm,
+    )
+    size, radius = state or hidden, (min_radius, max_radius)
+    return Scanned("lru", dim, lambda width: LRUCell(width, hidden, size, radius, max_phase), options)
+
+
+def tdnn(
+    dim: int,
+    /,
+    *,
+    hidden: Count = 128,
+    layers: Count = 3,
+    width: Count = 3,
+    dilation: Count = 2,
+    causal: bool = False,
+    dropout: Share = 0.0,
+    input_dropout: Share = 0.0,
+    output_dropout: Share = 0.0,
+    locked: bool = False,
+    residual: bool = False,
+    layer_norm: bool = False,
+) -> Encoder:
+    """The time-delay neural network (Waibel et al. 1989, doi:10.1109/29.21701): convolutions over time.
+
+    Layer l computes relu(b + the sum over `width` steps, dilation^l apart, of W_k x) at each step, so that L layers see
+    1 + (width - 1)(1 + dilation + ... + dilation^(L-1)) steps: 15 with the defaults. There are zeros before the first
+    step and after the last.
+
+    With `causal` a step sees itself and earlier ones only (van den Oord et al. 2016, arXiv:1609.03499); then it carries
+    a state, the last inputs of each layer, and reads streams. It can be exported.
+
+    Args:
+        hidden: width of each layer.
+        layers: number of stacked layers.
+        width: steps that a layer sees; odd, unless causal.
+        dilation: how many times as far apart the steps of each further layer are; 1: next to each other in all layers.
+        causal: no step sees later ones.
+        dropout: share of values dropped between layers; no effect with one layer (see output_dropout).
+        input_dropout: share of values dropped from the input steps.
+        output_dropout: share of values dropped from the encoded steps.
+        locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        residual: add each layer's input to its output where the widths agree.
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+
+    Raises:
+        UsageError: an even width that is not causal.
+    """
+    from seqkit.encoders.time_delay import TimeDelay
+
+    options = StackOptions(
+        hidden=hidden,
+        layers=layers,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        output_dropout=output_dropout,
+        locked=locked,
+        residual=residual,
+        layer_norm=layer_norm,
+    )
+    return TimeDelay(dim, options, width=width, dilation=dilation, causal=causal)
 
 
 def none(dim: int, /) -> Encoder:

@@ -21,6 +21,21 @@ Initialiser: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StackOptions:
+    """What stacked encoders without recurrent weights have in common; `seqkit.encoders` documents each."""
+
+    hidden: int
+    layers: int
+    bidirectional: bool = False
+    dropout: float
+    input_dropout: float
+    output_dropout: float
+    locked: bool
+    residual: bool
+    layer_norm: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecurrentOptions:
     """The options of `seqkit.encoders.rnn`, `lstm` and `gru`, which document them and give their defaults.
 

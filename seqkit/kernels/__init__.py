@@ -16,6 +16,7 @@ from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs
 from seqkit.kernels.draws import RowOrder, by_example, draw_uniform, draws_by_example, dropout
 from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
+from seqkit.kernels.linear_scan import linear_scan
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences
@@ -45,6 +46,7 @@ __all__ = [
     "has_native",
     "kind_of",
     "lay_out",
+    "linear_scan",
     "native_best_paths",
     "native_chain_gradient",
     "native_chain_sums",

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqkit.encoders import gru, lstm, none, rnn
+from seqkit.encoders import gru, lru, lstm, minlstm, none, rnn, tdnn
 from seqkit.fields import Label, Next, Tags, Values
 from seqkit.heads import classify, crf, language, regress, tag
 from seqkit.interfaces import Batch, Encoded, Encoder, Head
@@ -35,6 +35,9 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "lstm-deep": lambda: lstm(WIDTH, hidden=HIDDEN, layers=2, bidirectional=True, residual=True, layer_norm=True),
     "gru": lambda: gru(WIDTH, hidden=HIDDEN),
     "gru-both": lambda: gru(WIDTH, hidden=HIDDEN, bidirectional=True, initial="learned"),
+    "minlstm-both": lambda: minlstm(WIDTH, hidden=HIDDEN, layers=2, bidirectional=True, layer_norm=True),
+    "lru": lambda: lru(WIDTH, hidden=HIDDEN, state=4),
+    "tdnn": lambda: tdnn(WIDTH, hidden=HIDDEN, layers=2),
 }
 
 LABEL = Label().fit(["a", "b", "c"])
