@@ -235,7 +235,7 @@ class TestMistakes:
                 "use: lstn",
                 "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm'? available:",
             ),
-            ("use: lstm, ", "", "3:1: encoder.use: missing; available: gru, lru, lstm, minlstm, none, rnn, tdnn, unfit"),
+            ("use: lstm, ", "", "3:1: encoder.use: missing; available: gru, lru, lstm, minlstm, none, rnn, tdnn"),
             ("use: lstm", "use: unfit", "3:16: the option 'hidden' of"),
             (
                 "use: lstm",
