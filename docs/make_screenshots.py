@@ -104,12 +104,13 @@ SHOTS: dict[str, Shot] = {
         ("learning/translation/nats", "learning/translation/exact"),
     ),
     "tensorboard-hparams": Shot(RATES, ("train.optimizer.lr",), tab="hparams", width=1700),
-    "tensorboard-samples": Shot(EARLY, ("ner/dev/samples",), tab="text"),
+    "tensorboard-samples": Shot(EARLY, ("ner/dev/samples", "conf"), tab="text"),
     "tensorboard-pictures": Shot(EARLY, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
     "tensorboard-memory": Shot(
         {"adding": Training("adding", ("train.memory=25", "train.steps=400"))},
         ("through time/adding/gradient by distance", "half-life by unit"),
-        query="tagFilter=(half-life%20by%20unit|gradient%20by|effective)",
+        query="tagFilter=(half-life%20by%20unit|gradient%20by%20distance)",
+        height=520,
     ),
     "report": Shot(EARLY, ("ner-early",), page=("report", "ner-early", "--out")),
     "comparison": Shot(
@@ -189,6 +190,7 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
             model.locator(".result").wait_for()
         for text in shot.shows:
             wait_for(page, name, shot, text)
+        page.wait_for_load_state("networkidle")
         page.wait_for_timeout(500 if shot.page or shot.typed else 10_000)  # charts are drawn after their titles
         picture = Image.open(io.BytesIO(page.screenshot()))
     stream = io.BytesIO()

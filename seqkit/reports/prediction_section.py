@@ -12,6 +12,7 @@ from seqkit.inference.kept_predictions import KeptPredictions
 from seqkit.reports.charts import Bar, Line, bar_chart, heat_map, line_chart
 from seqkit.reports.run_facts import RunFacts
 from seqkit.reports.sides import task_of
+from seqkit.reports.tagged_text import Piece, colors_of, mark_spans
 from seqkit.types import Prediction, ScoredExamples
 
 EXAMPLES: Final = 25
@@ -52,16 +53,14 @@ def prediction_section(run: RunFacts, kept: KeptPredictions) -> dict[str, Any]:
     except Exception as error:  # a plugin's metric that needs more of the predictions than is kept
         problem = f"the score by length is not shown: {type(error).__name__}: {error}"
     charts = [*_matrix_charts(matrix), *_charts(predictions, targets, has_answers, kind), *by_length, _lengths(kept)]
-    worst = _worst(kept, predictions, targets) if has_answers else _costly(kept)
+    worst_head, worst = _worst(kept, predictions, targets) if has_answers else _costly(kept)
     return EMPTY_SECTION | {
         "name": f"{kept.task}, {kept.split}: {len(kept):,} examples",
         "problem": problem,
         "charts": [chart for chart in charts if chart["svg"]],
         "class_head": ["class", "precision", "recall", "F1", matrix.unit if matrix is not None else ""],
         "classes": _class_rows(classes),
-        "worst_head": ["id", "input", "target", "prediction", "confidence", "difference"]
-        if has_answers
-        else ["id", "steps", "nats a symbol", "input"],
+        "worst_head": worst_head,
         "worst": worst,
     }
 
@@ -160,33 +159,39 @@ def _class_rows(classes: Sequence[analysis.ClassScore]) -> list[list[str]]:
     ]
 
 
-def _worst(kept: KeptPredictions, predictions: Sequence[Prediction], targets: Sequence[Any]) -> list[list[str]]:
+def _worst(
+    kept: KeptPredictions, predictions: Sequence[Prediction], targets: Sequence[Any]
+) -> tuple[list[str], list[list[str | list[Piece]]]]:
+    """The titles and the rows of the table of examples. Sentences with spans are their own input."""
+    numbers = analysis.errors_first(predictions, targets)[:EXAMPLES]
+    colors = colors_of(targets)
+    marked = [mark_spans(kept.inputs[n], targets[n], predictions[n].value, colors) for n in numbers] if colors else []
+    has_input = not marked or None in marked
     rows = []
-    for number in analysis.errors_first(predictions, targets)[:EXAMPLES]:
+    for place, number in enumerate(numbers):
         prediction, target = predictions[number], targets[number]
         confidence = prediction.confidence
-        rows.append(
-            [
-                kept.ids[number],
-                _cell(kept.inputs[number] or f"{kept.steps[number]:,} steps"),
-                _cell(target),
-                _cell(prediction.value),
-                "" if confidence is None or confidence == [] else f"{float(np.mean(confidence)):.2f}",
-                _cell(analysis.describe_difference(target, prediction.value)),
-            ]
-        )
-    return rows
+        pair = marked[place] if marked else None
+        cells: list[str | list[Piece]] = [kept.ids[number]]
+        cells += [_cell(kept.inputs[number] or f"{kept.steps[number]:,} steps")] if has_input else []
+        cells += [_cell(target), _cell(prediction.value)] if pair is None else pair
+        cells += [
+            "" if confidence is None or confidence == [] else f"{float(np.mean(confidence)):.2f}",
+            _cell(analysis.describe_difference(target, prediction.value)),
+        ]
+        rows.append(cells)
+    return ["id", *(["input"] if has_input else []), "target", "prediction", "confidence", "difference"], rows
 
 
-def _costly(kept: KeptPredictions) -> list[list[str]]:
-    """The texts that cost most nats a symbol."""
+def _costly(kept: KeptPredictions) -> tuple[list[str], list[list[str | list[Piece]]]]:
+    """The texts that cost most nats a symbol, with the titles of the columns."""
     rows = [
         (prediction.scores.get("nats"), number)
         for number, prediction in enumerate(kept.predictions)
         if isinstance(prediction.scores, Mapping) and isinstance(prediction.scores.get("nats"), float)
     ]
     ordered = sorted(rows, reverse=True)[:EXAMPLES]
-    return [
+    return ["id", "steps", "nats a symbol", "input"], [
         [kept.ids[number], f"{kept.steps[number]:,}", f"{nats:.3f}", _cell(kept.inputs[number] or "")]
         for nats, number in ordered
     ]

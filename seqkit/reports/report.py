@@ -116,7 +116,7 @@ def _score_rows(run: RunFacts, intervals: Mapping[str, Interval]) -> list[dict[s
         scores = {run.chosen_by.key(): run.dev}
     expected = expected_of(run)
     rows = []
-    for key, value in scores.items():
+    for key, value in sorted(scores.items(), key=lambda item: _place(run, item[0])):
         bound = ExpectedRange.of(expected.get(key, {}))
         interval = intervals.get(key)
         is_known = interval is not None and math.isfinite(interval.low)
@@ -130,6 +130,13 @@ def _score_rows(run: RunFacts, intervals: Mapping[str, Interval]) -> list[dict[s
             }
         )
     return rows
+
+
+def _place(run: RunFacts, key: str) -> tuple[bool, bool, bool]:
+    """Where a score is in the table: those of single classes last, test before dev, the one that chooses first."""
+    _, split, name = [*key.split("/", 2), "", ""][:3]
+    chosen = run.chosen_by.name if run.chosen_by is not None else ""
+    return "." in name, split != "test", name != chosen
 
 
 def _predictions(
@@ -174,7 +181,8 @@ def _curves(run: RunFacts, history: Sequence[Mapping[str, float]]) -> Iterator[d
         lines = [_line(history, f"{task}/{split}/{losses.get(task, 'loss')}", split) for split in ("train", "dev")]
         chart = line_chart(lines, x="step", y=losses.get(task, "loss"), mark=mark, mark_note=note)
         yield {"caption": f"{task}: {losses.get(task, 'loss')}, train and dev", "svg": chart}
-        names = sorted({name for row in history for name in row if name.startswith(f"{task}/dev/")})
+        dev = {name for row in history for name in row if name.startswith(f"{task}/dev/")}
+        names = sorted(dev, key=lambda name: (_place(run, name), name))
         for name in names:
             score = name.split("/", 2)[2]
             if score == losses.get(task, "loss") or "." in score:

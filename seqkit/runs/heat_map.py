@@ -15,8 +15,8 @@ WIDTH, HEIGHT = 300, 190
 LEFT, RIGHT, BOTTOM, LEGEND = 62, 84, 44, 22
 """What is around it."""
 
-SHADES = color_map((250, 250, 242), (196, 224, 178), (92, 184, 168), (42, 120, 160), (40, 62, 124), (24, 20, 60))
-"""Darker is more, in print too."""
+SHADES = color_map((236, 238, 222), (196, 224, 178), (92, 184, 168), (42, 120, 160), (40, 62, 124), (24, 20, 60))
+"""Darker is more, in print too. The lightest is far enough from white to stay apart from it in a palette."""
 
 
 @dataclass(frozen=True)
