@@ -8,11 +8,12 @@ and the probability exp(score - log Z), Z summing exp(score) over all C^T paths 
 A score of -inf forbids a state or a transition. If every path is forbidden, log Z is -inf and all probabilities are
 zero.
 
-On a CPU with the native library, the forward-backward algorithm and the gradient are C++, chain by chain. The code here
-is the reference implementation: it runs over the whole batch at once, with a loop over time only. Sequences are padded
-on the right. The forward pass ignores lengths, because no step after the end can reach one before it; the backward pass
-runs over sequences that are reversed within their own lengths. Recursions are in double precision whatever the inputs:
-they add up hundreds of scores, and exp() of a difference of two scores can then span 700 nats instead of 87.
+Where there are kernels (C++ on a CPU, Triton on a GPU if it is asked for), they do the forward-backward algorithm, the
+gradient and the best path, chain by chain. The code here is the reference implementation: it runs over the whole batch
+at once, with a loop over time only. Sequences are padded on the right. The forward pass ignores lengths, because no
+step after the end can reach one before it; the backward pass runs over sequences that are reversed within their own
+lengths. Recursions are in double precision whatever the inputs: they add up hundreds of scores, and exp() of a
+difference of two scores can then span 700 nats instead of 87.
 
 Letters: B batch, T time, C classes, K paths.
 """
@@ -28,13 +29,11 @@ from torch import Tensor
 
 from seqkit.interfaces import mask_of
 from seqkit.kernels import (
+    ChainKernels,
+    chain_kernels,
     differentiate_with_graph,
     gather_last,
-    native_best_paths,
-    native_chain_gradient,
-    native_chain_sums,
     reverse_sequences,
-    runs_native,
 )
 from seqkit.uploads import from_lengths, last_steps
 
@@ -76,6 +75,11 @@ class Chain:
         return self.emissions, self.transitions, self.start, self.end, self.lengths
 
     @property
+    def kernels(self) -> ChainKernels | None:
+        """What computes such chains where they are; None: the operations of this module."""
+        return chain_kernels(self.emissions.device, self.transitions.shape[0])
+
+    @property
     def mask(self) -> Tensor:
         """(T, B) bool on the device, True where a step is real."""
         return mask_of(self.lengths, self.emissions.shape[0], self.emissions.device).t()
@@ -99,16 +103,16 @@ class ForwardBackward:
 
 def log_partition(chain: Chain) -> Tensor:
     """(B,) log Z. Its gradient is the marginals, computed without a graph over time unless `create_graph=True`."""
-    if runs_native(chain.emissions.device):
-        return _native_loss(chain, None)
+    if chain.kernels is not None:
+        return _kernel_loss(chain, chain.kernels, None)
     log_z: Tensor = _LogPartition.apply(*chain.tensors)  # type: ignore[no-untyped-call, unused-ignore]
     return log_z
 
 
 def negative_log_likelihood(chain: Chain, paths: Tensor) -> Tensor:
-    """(B, T) states -> (B,) log Z minus the score of each path, in nats. The native library does both in one call."""
-    if runs_native(chain.emissions.device):
-        return _native_loss(chain, paths)
+    """(B, T) states -> (B,) log Z minus the score of each path, in nats. Kernels do both in one call."""
+    if chain.kernels is not None:
+        return _kernel_loss(chain, chain.kernels, paths)
     return log_partition(chain) - path_score(chain, paths)
 
 
@@ -127,8 +131,8 @@ def path_score(chain: Chain, paths: Tensor) -> Tensor:
 @torch.no_grad()
 def forward_backward(chain: Chain, *, with_beta: bool = True) -> ForwardBackward:
     """The forward-backward algorithm; with `with_beta=False` the forward half alone."""
-    if runs_native(chain.emissions.device):
-        log_z, alpha, beta, _ = native_chain_sums(*chain.tensors, with_beta=with_beta)
+    if chain.kernels is not None:
+        log_z, alpha, beta, _ = chain.kernels.sums(*chain.tensors, with_beta=with_beta)
         return ForwardBackward(log_z, alpha, beta)
     mask = chain.mask[..., None]
     emissions = chain.emissions.masked_fill(~mask, 0.0)
@@ -161,8 +165,8 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
     state is lowest, then the one before it, and so on.
     """
     time, batch, classes = chain.emissions.shape
-    if k == 1 and runs_native(chain.emissions.device):
-        paths, best = native_best_paths(chain.emissions, chain.transitions, chain.start, chain.end, chain.lengths)
+    if k == 1 and chain.kernels is not None:
+        paths, best = chain.kernels.best_paths(*chain.tensors)
         return paths[:, None], best[:, None]
     emissions = chain.emissions.masked_fill(~chain.mask[..., None], 0.0)
     scores = torch.full((batch, k, classes), -torch.inf, dtype=torch.float64, device=emissions.device)
@@ -251,8 +255,8 @@ def _log_z(alpha: Tensor, chain: Chain) -> Tensor:
     return _log_sum_exp(gather_last(alpha, chain.lengths) + chain.end, -1)
 
 
-def _native_loss(chain: Chain, paths: Tensor | None) -> Tensor:
-    loss: Tensor = _NativeLoss.apply(*chain.tensors, paths)  # type: ignore[no-untyped-call, unused-ignore]
+def _kernel_loss(chain: Chain, kernels: ChainKernels, paths: Tensor | None) -> Tensor:
+    loss: Tensor = _KernelLoss.apply(kernels, *chain.tensors, paths)  # type: ignore[no-untyped-call, unused-ignore]
     return loss
 
 
@@ -272,13 +276,14 @@ def _differentiable_loss(
     return log_z if paths is None else log_z - path_score(Chain(emissions, transitions, start, end, lengths), paths)
 
 
-class _NativeLoss(torch.autograd.Function):
+class _KernelLoss(torch.autograd.Function):
     """log Z, minus the scores of the paths if there are some. Beta is computed for the gradient only."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
-        log_z, alpha, _, scores = native_chain_sums(*inputs, with_beta=False)
+    def forward(ctx: Any, kernels: ChainKernels, *inputs: Tensor) -> Tensor:
+        log_z, alpha, _, scores = kernels.sums(*inputs, with_beta=False)
         if any(ctx.needs_input_grad):
+            ctx.kernels = kernels  # the backward pass may run in a thread that chooses otherwise
             ctx.save_for_backward(*inputs, alpha, log_z)
         return log_z if scores is None else log_z - scores
 
@@ -288,8 +293,8 @@ class _NativeLoss(torch.autograd.Function):
         if torch.is_grad_enabled():
             *scores, lengths, paths = inputs
             function = partial(_differentiable_loss, lengths, paths)
-            return *differentiate_with_graph(function, scores, grads), None, None
-        return *native_chain_gradient(*inputs, alpha=alpha, log_z=log_z, grad=grads[0]), None, None
+            return None, *differentiate_with_graph(function, scores, grads), None, None
+        return None, *ctx.kernels.gradient(*inputs, alpha=alpha, log_z=log_z, grad=grads[0]), None, None
 
 
 class _LogPartition(torch.autograd.Function):

@@ -8,7 +8,8 @@ The sums of the beginnings (alpha) and of the ends (beta) of alignments are the 
 sequence read backwards, with its text read backwards, each within its own length. So both run side by side, in one loop
 over time, in double precision. The gradient is what alpha and beta say of each position, summed over the positions of a
 class by a product with the one-hot text: no sum depends on the order in which a GPU's threads come, and nothing waits
-for the device. `torch.nn.functional.ctc_loss` on CUDA does both; on a CPU it is fast, and is used.
+for the device. Two kernels in Triton do the same where they are asked for. `torch.nn.functional.ctc_loss` on CUDA does
+both; on a CPU it is fast, and is used.
 
 Letters: B batch, T steps, C classes with the blank first, U symbols of the longest text, S = 2 U + 1.
 """
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqkit.decoding.ctc_beam_search import BLANK
+from seqkit.kernels import MAX_POSITIONS, runs_triton, triton_alignment_shares, triton_alignment_sums
 from seqkit.uploads import from_lengths, inside, last_steps, real_lengths, upload
 
 
@@ -51,7 +53,9 @@ def ctc_nats(log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor, 
 
 def forward_backward_nats(log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
     """The same by the recursion of this module, on any device. A text without an alignment has the gradient zero."""
-    nats: Tensor = _Nats.apply(log_probs, texts, lengths, counts)  # type: ignore[no-untyped-call, unused-ignore]
+    has_kernels = runs_triton(log_probs.device) and 2 * texts.shape[1] < MAX_POSITIONS
+    function = _KernelNats if has_kernels else _Nats
+    nats: Tensor = function.apply(log_probs, texts, lengths, counts)  # type: ignore[no-untyped-call, unused-ignore]
     return nats
 
 
@@ -102,7 +106,7 @@ class _Nats(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         log_probs, texts, emissions, alpha, log_probability = ctx.saved_tensors
-        (batch, steps, classes), width, device = log_probs.shape, texts.shape[1], log_probs.device
+        (batch, steps, _), width, device = log_probs.shape, texts.shape[1], log_probs.device
         backwards = from_lengths(backward_steps, ctx.lengths, steps, device)
         positions_backwards = from_lengths(backward_positions, ctx.counts, width, device)
         # Beta in the order of time and of the positions: what the reversed half computed, reversed again.
@@ -116,13 +120,40 @@ class _Nats(torch.autograd.Function):
         is_real = from_lengths(inside, ctx.lengths, steps, device).t()[..., None]
         is_position = from_lengths(inside_positions, ctx.counts, width, device)[None]
         share = share.masked_fill(~(is_real & is_position), 0.0).transpose(0, 1)  # (B, T, S)
-        if width:
-            one_hot = functional.one_hot(texts.clamp(0, classes - 1), classes).double()
-            by_class = torch.bmm(share[:, :, 1::2], one_hot)
-        else:
-            by_class = share.new_zeros(batch, steps, classes)
-        by_class[:, :, BLANK] += share[:, :, 0::2].sum(dim=2)
+        by_class = _by_class(share, texts, log_probs.shape[2])
         return (by_class * -grads[0].double()[:, None, None]).to(log_probs.dtype), None, None, None
+
+
+class _KernelNats(torch.autograd.Function):
+    """The same by kernels, a launch for alpha and one for the rest."""
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
+        totals, alpha = triton_alignment_sums(log_probs, texts, lengths, counts, blank=BLANK)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(log_probs, texts, alpha, totals)
+            ctx.lengths, ctx.counts = lengths, counts
+        return -totals.to(log_probs.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        log_probs, texts, alpha, totals = ctx.saved_tensors
+        share = triton_alignment_shares(
+            log_probs, texts, ctx.lengths, ctx.counts, alpha=alpha, totals=totals, weights=-grads[0], blank=BLANK
+        )
+        return _by_class(share, texts, log_probs.shape[2]).to(log_probs.dtype), None, None, None
+
+
+def _by_class(share: Tensor, texts: Tensor, classes: int) -> Tensor:
+    """(B, T, S) of the positions -> (B, T, C) of their classes."""
+    if texts.shape[1]:
+        one_hot = functional.one_hot(texts.clamp(0, classes - 1), classes).double()
+        by_class = torch.bmm(share[:, :, 1::2], one_hot)
+    else:
+        by_class = share.new_zeros(*share.shape[:2], classes)
+    by_class[:, :, BLANK] += share[:, :, 0::2].sum(dim=2)
+    return by_class
 
 
 def backward_steps(lengths: Tensor, padded_length: int) -> Tensor:

@@ -12,20 +12,23 @@ backward direction runs over sequences reversed within their own lengths.
 from __future__ import annotations
 
 from seqkit.kernels.cell_step import cell_step, cell_step_weights
-from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs_native, use
+from seqkit.kernels.chains import ChainKernels, chain_kernels
+from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs_native, runs_triton, use
 from seqkit.kernels.draws import RowOrder, by_example, draw_uniform, draws_by_example, dropout
 from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.linear_scan import linear_scan
-from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences
 from seqkit.kernels.second_derivative import differentiate_with_graph
 from seqkit.kernels.stack_steps import StackSteps, stack_steps
+from seqkit.kernels.triton_sums import MAX_POSITIONS, triton_alignment_shares, triton_alignment_sums
 from seqkit.kernels.unpadded import UnpaddedOutput, kind_of, run_unpadded, run_unpadded_weights, watch_backward
 
 __all__ = [
+    "MAX_POSITIONS",
     "CellState",
+    "ChainKernels",
     "DirectionPass",
     "Dispatch",
     "Layout",
@@ -37,6 +40,7 @@ __all__ = [
     "by_example",
     "cell_step",
     "cell_step_weights",
+    "chain_kernels",
     "choose",
     "describe",
     "differentiate_with_graph",
@@ -47,9 +51,6 @@ __all__ = [
     "kind_of",
     "lay_out",
     "linear_scan",
-    "native_best_paths",
-    "native_chain_gradient",
-    "native_chain_sums",
     "pad",
     "real_rows",
     "real_steps",
@@ -58,6 +59,9 @@ __all__ = [
     "run_unpadded",
     "run_unpadded_weights",
     "runs_native",
+    "runs_triton",
+    "triton_alignment_shares",
+    "triton_alignment_sums",
     "stack_steps",
     "draw_uniform",
     "unpad",

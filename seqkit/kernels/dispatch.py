@@ -6,7 +6,7 @@ resumed run on the same machine chooses the same.
 - `padded`: torch's own call over the padded batch (oneDNN for an LSTM on a CPU, cuDNN on a GPU).
 - `native`: rows without padding, the recurrence in C++.
 - `triton`: the same algorithm as `native` for a GPU, in Triton, for an LSTM or a GRU of at most 64 units, or 128 in low
-  precision; only if it is asked for, because it has not run on a device yet.
+  precision, and for chains and alignments; only if it is asked for, because it has not run on a device yet.
 - `stepwise`: the same algorithm as `native` in plain PyTorch; slower, but needs no compiler.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
@@ -34,6 +34,8 @@ from seqkit.runtime.precision import has_fast_bf16
 
 Implementation: TypeAlias = Literal["padded", "native", "triton", "stepwise"]
 Request: TypeAlias = Literal["auto", "padded", "native", "triton", "stepwise"]
+
+NOT_INSTALLED: Final = f"{VARIABLE}=triton: Triton is not installed; it comes with torch's CUDA build; use auto"
 
 _override: ContextVar[Request | None] = ContextVar("override", default=None)
 
@@ -133,7 +135,7 @@ def _choose_on_gpu(request: Request, cell: nn.RNNBase, device: torch.device, dty
     if request != "triton":
         return Dispatch("padded", f"torch's own layers on {device.type}")
     if not triton_is_installed():
-        raise UsageError(f"{VARIABLE}=triton: Triton is not installed; it comes with torch's CUDA build; use auto")
+        raise UsageError(NOT_INSTALLED)
     kind = {"LSTM": "lstm", "GRU": "gru"}.get(cell.mode, cell.mode)
     low = torch.is_autocast_enabled(device.type)
     if dtype is not torch.float32 or not triton_supports(kind, cell.hidden_size, low=low):
@@ -148,6 +150,19 @@ def runs_native(device: torch.device) -> bool:
     if device.type != "cpu" or requested() not in ("auto", "native"):
         return False
     return not torch.compiler.is_compiling() and load_native().library is not None
+
+
+def runs_triton(device: torch.device) -> bool:
+    """Whether kernels in Triton other than recurrent layers (random fields, CTC) run on `device`.
+
+    Raises:
+        UsageError: Triton is requested by name, and is not installed.
+    """
+    if device.type == "cpu" or requested() != "triton":
+        return False
+    if not triton_is_installed():
+        raise UsageError(NOT_INSTALLED)
+    return not torch.compiler.is_compiling()
 
 
 def describe(device: torch.device) -> str:
