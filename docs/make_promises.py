@@ -4,6 +4,8 @@ python docs/make_promises.py                    write the page
 python docs/make_promises.py --check            exit with 1 if the page is out of date
 python docs/make_promises.py --run [NAME ...]   run the commands of these promises (default: all), record the results,
                                                 and write the page
+python docs/make_promises.py --report FILE      the same from `pytest --junitxml=FILE`, for the promises whose tests are
+                                                all in that report
 
 A promise without a result, or whose last result has a failure, is not on the page.
 """
@@ -83,8 +85,46 @@ def run(promise: Mapping[str, Any]) -> dict[str, Any]:
             counts = count(report) if report.exists() else (0, 0, 0)
         passed, skipped = passed + counts[0], skipped + counts[2]
         failed += counts[1] or int(ended != 0)
+    return result_of(passed, failed, skipped)
+
+
+def result_of(passed: int, failed: int, skipped: int) -> dict[str, Any]:
+    """A result obtained now and here."""
     result = f"{passed:,} passed" + (f", {skipped:,} skipped" if skipped else "")
     return {"result": result, "failed": failed, "made": f"{datetime.now(UTC):%Y-%m-%d}", "versions": versions_here()}
+
+
+def from_report(promise: Mapping[str, Any], outcomes: Mapping[tuple[str, str], str]) -> dict[str, Any] | None:
+    """The result of a promise in a report of many tests; None if one of its tests, or a command, is not in there."""
+    counts = dict.fromkeys(("passed", "failed", "skipped"), 0)
+    for words in commands(promise["checked"]):
+        if words[0] != "pytest":
+            return None
+        command = [sys.executable, "-m", *words, "--collect-only", "-q"]
+        collected = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+        tests = [test_key(line) for line in collected.splitlines() if line.startswith("tests/")]
+        if not tests or any(test not in outcomes for test in tests):
+            return None
+        for test in tests:
+            counts[outcomes[test]] += 1
+    return result_of(**counts) if sum(counts.values()) else None
+
+
+def test_key(name: str) -> tuple[str, str]:
+    """A test's name as pytest prints it -> its class and name as the report has them."""
+    path, bracket, parameters = name.partition("[")
+    *modules, function = path.replace(".py::", "::").replace("/", ".").split("::")
+    return ".".join(modules), function + bracket + parameters
+
+
+def outcomes_of(report: Path) -> dict[tuple[str, str], str]:
+    """passed, failed or skipped, of each test in pytest's report in XML."""
+    outcomes = {}
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        kinds = {child.tag for child in case}
+        outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+        outcomes[case.get("classname", ""), case.get("name", "")] = outcome
+    return outcomes
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -118,6 +158,13 @@ def main(arguments: Sequence[str]) -> int:
             results[name] = run(all_promises[name])
             print(f"{name}: {results[name]['result']}, {results[name]['failed']} failed", flush=True)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if "--report" in arguments:
+        outcomes = outcomes_of(Path(arguments[arguments.index("--report") + 1]))
+        for promise in (promise for section in promises["section"] for promise in section["promise"]):
+            result = from_report(promise, outcomes)
+            print(f"{promise['name']}: {'not in the report' if result is None else result['result']}", flush=True)
+            results |= {} if result is None else {promise["name"]: result}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     text = page(promises, results)
     if "--check" in arguments:
         return int(PAGE.read_text(encoding="utf-8") != text)
