@@ -1,8 +1,9 @@
-"""The options of a recipe's `train:` section. The signature is the schema."""
+"""The options of a recipe's `train:` and `init:` sections. The signature is the schema."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from seqkit.types import Choice, Count, Positive, Share, Size
@@ -85,3 +86,21 @@ class TrainSettings:
     tf32: bool = False
     memory: Count | None = 100
     histograms: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitSettings:
+    """What a model begins with, in place of random weights: those of a model that was trained on something else.
+
+    Args:
+        model: the run folder, or model folder, of that model.
+        parts: what is taken of it: input, the input layers, symbol by symbol; encoder, which must have the
+            same options.
+        freeze: epochs in which what was taken stays as it is.
+        lr: what the learning rate of what was taken is multiplied by, from then on.
+    """
+
+    model: Path
+    parts: tuple[Literal["input", "encoder"], ...] = ("input", "encoder")
+    freeze: Size = 0
+    lr: Positive = 1.0

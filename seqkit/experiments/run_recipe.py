@@ -21,6 +21,7 @@ from seqkit.experiments import model_card
 from seqkit.experiments.hyperparameters import flatten
 from seqkit.experiments.prepare import check_data, data_facts, prepare_data, tasks_and_fields
 from seqkit.experiments.same_run import Resumption, SameRunCheck
+from seqkit.experiments.transfer import take_weights
 from seqkit.inference import kept_predictions
 from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
@@ -140,6 +141,10 @@ def _run_recipe(
     run.set_status("running", stage="training", chosen_by=_chosen_by(data))
     saved = ranks.share(lambda: _rewind_to_checkpoint(run)) if same_run.resumption else None
     run.board.lead_with({name: score_name(task_data.task.best) for name, task_data in data.items()})
+    if saved is None and recipe.init is not None:
+        for sentence in take_weights(model, {name: pair[0] for name, pair in fields.items()}, recipe.init):
+            run.log(f"init: {sentence}")
+            progress.say(f"init: {sentence}")
     if saved is None:
         with preserve_random_state():
             introduce(run.board, run.resolved, flatten(recipe), data, model)
@@ -149,6 +154,7 @@ def _run_recipe(
         recipe.train,
         run,
         seed=recipe.seed,
+        init=recipe.init,
         stop=stop,
         progress=progress,
         saved=saved,

@@ -23,7 +23,7 @@ from seqkit.recipe.own_options import (
     top_options,
 )
 from seqkit.recipe.writer import to_plain
-from seqkit.settings import TrainSettings
+from seqkit.settings import InitSettings, TrainSettings
 from seqkit.types import JSON, SPLITS
 
 
@@ -47,6 +47,7 @@ def json_schema() -> dict[str, JSON]:
             "additionalProperties": {"anyOf": [{"enum": list(tasks)}, *by_use]},
         },
         "encoder": _choice("encoders", broken, ENCODER_OPTIONS, _object(encoder_options)["properties"]),
+        "init": {"anyOf": [_object(InitSettings), {"type": "null"}]},
         "train": {"anyOf": [_object(TrainSettings), {"type": "null"}]},
         "expect": {
             "description": "what scores are expected to be, by task/split/score",

@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 
 from seqkit.types import Count, Positive
 
-SECTIONS = ("tasks", "encoder", "train", "expect")
+SECTIONS = ("tasks", "encoder", "init", "train", "expect")
 TASK_OPTIONS = ("use", "weight", "head")
 ENCODER_OPTIONS = ("use", "dim")
 HEAD_OPTIONS = ("use",)

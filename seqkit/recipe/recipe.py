@@ -11,7 +11,7 @@ from seqkit.errors import PluginError
 from seqkit.recipe.choices import lookup
 from seqkit.recipe.options import options_of
 from seqkit.recipe.writer import emit, to_plain
-from seqkit.settings import TrainSettings
+from seqkit.settings import InitSettings, TrainSettings
 from seqkit.types import Choice, Task
 
 
@@ -43,6 +43,7 @@ class Recipe:
         encoder: the encoder with all its options.
         dim: width of the input steps.
         train: how to train.
+        init: which model's weights it begins with; None: random ones.
         seed: of everything random.
         device: "auto", "cpu", "cuda" or "cuda:N".
         expect: {"task/split/score": {"at_most" or "at_least": number}}.
@@ -58,6 +59,7 @@ class Recipe:
     seed: int
     device: str
     expect: Mapping[str, Mapping[str, float]]
+    init: InitSettings | None = None
     name: str = field(default="", compare=False)
     text: bytes = field(default=b"", compare=False, repr=False)
     source: str = field(default="", compare=False)
@@ -76,11 +78,13 @@ class Recipe:
             entry.name: {"use": entry.use, "weight": entry.weight, "head": entry.head, **entry.options}
             for entry in self.tasks.values()
         }
+        init = () if self.init is None else options_of(InitSettings)
         return {
             "seed": self.seed,
             "device": self.device,
             "tasks": tasks,
             "encoder": {"use": self.encoder.use, "dim": self.dim, **self.encoder.options},
+            **({"init": {name: getattr(self.init, name) for name, _, _ in init}} if init else {}),
             "train": {name: getattr(self.train, name) for name, _, _ in options_of(TrainSettings)},
             "expect": self.expect,
         }

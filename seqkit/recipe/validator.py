@@ -16,7 +16,7 @@ from seqkit.recipe.parser import Entry, Node
 from seqkit.recipe.recipe import TaskEntry, build_task
 from seqkit.recipe.task_section import EncoderSection, TaskSection
 from seqkit.runtime.device import DEVICE_NAMES, device_hint, is_device_name
-from seqkit.settings import TrainSettings
+from seqkit.settings import InitSettings, TrainSettings
 from seqkit.types import SPLITS, Task
 
 
@@ -33,12 +33,20 @@ def check(checker: Checker, root: Node) -> dict[str, Any] | None:
     encoder = _check_encoder(checker, top, root)
     tasks = _check_tasks(checker, top, root, encoder)
     train = _check_train(checker, top, root)
+    init = _check_init(checker, top)
     expect = _check_expect(checker, top)
     if not checker.issues:
         _check_expected_scores_exist(checker, top, expect, tasks)
     if checker.issues:
         return None
-    fields = {"tasks": tasks, "encoder": encoder.choice, "dim": encoder.dim, "train": train, "expect": expect}
+    fields = {
+        "tasks": tasks,
+        "encoder": encoder.choice,
+        "dim": encoder.dim,
+        "train": train,
+        "init": init,
+        "expect": expect,
+    }
     return {**fields, **(options or {})}
 
 
@@ -62,6 +70,15 @@ def _check_train(checker: Checker, top: Mapping[str, Entry], root: Node) -> Trai
     section = Section(entries, "train", entry.location if entry else root.location)
     options = checker.options(schema_of(TrainSettings), section)
     return None if options is None else TrainSettings(**options)
+
+
+def _check_init(checker: Checker, top: Mapping[str, Entry]) -> InitSettings | None:
+    entry = top.get("init")
+    entries = checker.mapping(entry.node, "init", allow_null=True) if entry else None
+    if entry is None or not entries:
+        return None
+    options = checker.options(schema_of(InitSettings), Section(entries, "init", entry.location))
+    return None if options is None else InitSettings(**options)
 
 
 def _check_tasks(

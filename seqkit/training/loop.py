@@ -18,7 +18,7 @@ from seqkit.model import Model
 from seqkit.optim.gradients import clear_gradients, clip_gradients, global_norm
 from seqkit.runs import checkpoint
 from seqkit.runtime.ranks import ALONE, Ranks
-from seqkit.settings import TrainSettings
+from seqkit.settings import InitSettings, TrainSettings
 from seqkit.training import nonfinite
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.layer_statistics import LayerStatistics, weights_and_gradients
@@ -47,6 +47,7 @@ def train(
     stop: Interrupts,
     progress: Progress,
     saved: Path | None = None,
+    init: InitSettings | None = None,
     plan_start: PlanStart | None = None,
     ranks: Ranks = ALONE,
 ) -> TrainingCounters:
@@ -61,6 +62,7 @@ def train(
         settings: the recipe's `train:` section.
         run: the run folder that numbers and checkpoints go to.
         seed: of the recipe; the order of the data depends on it.
+        init: of the recipe: how weights that were taken from another model are trained.
         stop: listens to signals.
         progress: shows the steps.
         saved: the checkpoint to go on from; None: from the first step.
@@ -72,12 +74,12 @@ def train(
         RunError: a loss, a gradient or the weights are not finite (the examples and the module are named), or a single
             example does not fit into memory.
     """
-    state = TrainingState.create(model, data, settings, seed=seed, plan_start=plan_start, ranks=ranks, stop=stop)
+    state = TrainingState.create(
+        model, data, settings, seed=seed, init=init, plan_start=plan_start, ranks=ranks, stop=stop
+    )
     if saved is not None:
         _go_on_from(state, saved, plan_start, progress)
-    state.begin_together()
-    checkpoint.check_free_space(run.checkpoints, state.checkpoint_tensors())
-    stop.check("stopped before the first step of this start; nothing is lost")
+    _check_start(state, run, stop)
     if settings.on_nan == "rollback" and saved is None:
         state.save(run)  # until there is another checkpoint, a rollback goes back to this one
     if state.counters.due:  # the run was stopped during this evaluation
@@ -89,6 +91,7 @@ def train(
     while not state.counters.ended:
         plan = EpochPlan(data, settings, seed=seed, epoch=state.counters.epoch)
         monitor = nonfinite.NonFiniteMonitor(model.device)
+        state.transferred.begin_epoch(state.counters.epoch)
         model.train()
         # The counter `turn` says how many steps of this epoch are done: a resumed run starts in the middle.
         for task, batches in plan.batches_from(state.counters.turn, model.device):
@@ -164,6 +167,13 @@ def _go_on_from(state: TrainingState, saved: Path, plan_start: PlanStart | None,
         state.restart_epoch()
     # A run that had ended goes on if it has been given more steps, more epochs or more patience since.
     state.counters.ended = state.counters.ended and (state.is_last_step or state.is_out_of_patience)
+
+
+def _check_start(state: TrainingState, run: Run, stop: Interrupts) -> None:
+    """All processes begin with the same weights, there is room for checkpoints, and nobody has asked to stop."""
+    state.begin_together()
+    checkpoint.check_free_space(run.checkpoints, state.checkpoint_tensors())
+    stop.check("stopped before the first step of this start; nothing is lost")
 
 
 def _log(

@@ -32,11 +32,12 @@ from seqkit.runs import board_series, checkpoint, state_tree
 from seqkit.runtime import random_state
 from seqkit.runtime.precision import Autocast, precision
 from seqkit.runtime.ranks import ALONE, Ranks, deal
-from seqkit.settings import TrainSettings
+from seqkit.settings import InitSettings, TrainSettings
 from seqkit.training.averaging import AveragedWeights
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.exchange import Shards
 from seqkit.training.loss_sums import LossSums
+from seqkit.training.transferred import TransferredWeights
 
 if TYPE_CHECKING:
     from seqkit.runs.interrupts import Interrupts
@@ -78,6 +79,7 @@ class TrainingState:
         loss_sums: losses of each task since the last log.
         carried: for each task that is read in windows, the state that its next batch goes on from, (B, ...) each.
         norms: gradient norms since the last measurement of memory through time.
+        transferred: weights that were taken from another model, and how they are trained.
         counters: steps, epochs, tokens, best score and whatever else is counted.
     """
 
@@ -94,6 +96,7 @@ class TrainingState:
     averaged_weights: AveragedWeights | None
     loss_sums: LossSums
     norms: GradientNorms
+    transferred: TransferredWeights = field(default_factory=TransferredWeights)
     ranks: Ranks = ALONE
     shards: Shards = field(default_factory=lambda: Shards.of(1, ALONE))
     stop: Interrupts | None = None
@@ -108,6 +111,7 @@ class TrainingState:
         settings: TrainSettings,
         *,
         seed: int,
+        init: InitSettings | None = None,
         plan_start: PlanStart | None = None,
         ranks: Ranks = ALONE,
         stop: Interrupts | None = None,
@@ -119,6 +123,7 @@ class TrainingState:
             data: the tasks by name.
             settings: the recipe's `train:` section.
             seed: the recipe's.
+            init: the recipe's `init:` section.
             plan_start: where the epochs have begun to be as long as they are now; None: with the first step.
             ranks: the processes that train the model together.
             stop: listens to signals.
@@ -127,6 +132,8 @@ class TrainingState:
             UsageError: there are more processes than the recipe has shards.
         """
         optimizer = build_optimizer(settings.optimizer, model)
+        transferred = TransferredWeights.of(model, init)
+        transferred.scale_rates(optimizer)
         start = plan_start or PlanStart(0, 0)
         epochs = settings.epochs - start.epoch
         total_steps = settings.steps or start.step + epochs * steps_per_epoch(data, settings, seed=seed)
@@ -148,6 +155,7 @@ class TrainingState:
             stop=stop,
             loss_sums=LossSums({name: model.head(name).loss_name for name in data}, model.device),
             norms=GradientNorms(settings.clip),
+            transferred=transferred,
         )
 
     # ---- checkpoints
