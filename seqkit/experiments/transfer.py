@@ -97,7 +97,7 @@ def _take_vectors(layer: Embedding, symbols: Vocabulary, trained: Embedding, kno
 def _take_all(module: nn.Module, trained: nn.Module, misfit: str, hint: str) -> None:
     """Copy all weights of a module that has the same ones."""
     new, old = module.state_dict(), trained.state_dict()
-    for name in sorted(new.keys() | old.keys(), key=lambda name: (name not in new, name not in old)):
+    for name in dict.fromkeys([*new, *old]):
         here, there = (_shape(state.get(name)) for state in (new, old))
         if here != there:
             raise DataError(Problem("init", f"{misfit}: {name} is {there} there, {here} here", hint))

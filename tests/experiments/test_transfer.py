@@ -162,7 +162,8 @@ def test_a_run_taken_again_after_a_stop_before_the_first_step(trained: Path, tmp
     """No checkpoint was saved: the weights are taken once more."""
     path = write_recipe(tmp_path, init=f"{{model: {trained}, freeze: 50}}")
     checked = recipe.load(str(path))
-    Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=tmp_path / "run")
+    begun = Run.create(checked.name, text=checked.text, resolved=checked.resolved(), out=tmp_path / "run")
+    begun.set_status("interrupted")
     run_recipe(checked, Run.resume(tmp_path / "run"), Progress(quiet=True), resume=True)
     assert torch.equal(
         weights(tmp_path / "run")["encoder.cells.0.bias_hh_l0"], weights(trained)["encoder.cells.0.bias_hh_l0"]
