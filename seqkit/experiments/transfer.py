@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from seqkit.errors import DataError, Problem
 from seqkit.fields.vocabulary import Vocabulary
-from seqkit.interfaces import Field
 from seqkit.layers.embedding import Embedding
 from seqkit.model import Model, load_model
 from seqkit.settings import InitSettings
+from seqkit.types import Field
 
 _RECIPE_HINT = "make the encoder the same, or take no encoder: init.parts: [input]"
 _INPUT_HINT = "take the encoder alone: init.parts: [encoder]"
