@@ -103,8 +103,8 @@ class _Nats(torch.autograd.Function):
         return -log_probability.to(log_probs.dtype)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        _refuse_second_derivative()
         log_probs, texts, emissions, alpha, log_probability = ctx.saved_tensors
         (batch, steps, _), width, device = log_probs.shape, texts.shape[1], log_probs.device
         backwards = from_lengths(backward_steps, ctx.lengths, steps, device)
@@ -136,8 +136,8 @@ class _KernelNats(torch.autograd.Function):
         return -totals.to(log_probs.dtype)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        _refuse_second_derivative()
         log_probs, texts, alpha, totals = ctx.saved_tensors
         share = triton_alignment_shares(
             log_probs, texts, ctx.lengths, ctx.counts, alpha=alpha, totals=totals, weights=-grads[0], blank=BLANK
@@ -154,6 +154,16 @@ def _by_class(share: Tensor, texts: Tensor, classes: int) -> Tensor:
         by_class = share.new_zeros(*share.shape[:2], classes)
     by_class[:, :, BLANK] += share[:, :, 0::2].sum(dim=2)
     return by_class
+
+
+def _refuse_second_derivative() -> None:
+    """The gradient is written out by hand: under `create_graph=True` its own gradient would be missing without a word.
+
+    Raises:
+        RuntimeError: a graph of the gradient is asked for.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("the loss of ctc has no second derivative: take its gradient without create_graph=True")
 
 
 def backward_steps(lengths: Tensor, padded_length: int) -> Tensor:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqkit.kernels.second_derivative import differentiate_with_graph
+
 
 def linear_scan(a: Tensor, b: Tensor, first: Tensor | None = None) -> Tensor:
     """Every h_t of h_t = a_t h_{t-1} + b_t.
@@ -37,13 +39,14 @@ class _LinearScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         h = _rounds(a, b)
-        ctx.save_for_backward(a, h)
+        ctx.save_for_backward(a, b, h)
         return h
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        a, h = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        a, b, h = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return tuple(differentiate_with_graph(_differentiable_rounds, [a, b], gradients))
         from_next = torch.cat([torch.zeros_like(a[:1]), a[1:].flip(0)]).conj()  # what the step after hands back
         gradient = _rounds(from_next, gradients[0].flip(0)).flip(0)
         before = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
@@ -58,5 +61,15 @@ def _rounds(a: Tensor, b: Tensor) -> Tensor:
         joined_h = h[reach:] + a[reach:] * h[:-reach]
         joined_a = a[reach:] * a[:-reach]
         h[reach:], a[reach:] = joined_h, joined_a
+        reach *= 2
+    return h
+
+
+def _differentiable_rounds(a: Tensor, b: Tensor) -> Tensor:
+    """The same in operations that torch can differentiate any number of times."""
+    h, reach = b, 1
+    while reach < len(h):
+        h = torch.cat([h[:reach], h[reach:] + a[reach:] * h[:-reach]])
+        a = torch.cat([a[:reach], a[reach:] * a[:-reach]])
         reach *= 2
     return h

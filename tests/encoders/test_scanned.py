@@ -44,6 +44,22 @@ def test_the_scan_is_the_loop_and_so_is_its_gradient(steps: int, kind: str) -> N
         torch.testing.assert_close(actual, expected)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_second_derivatives_of_the_scan_are_those_of_the_loop(steps: int) -> None:
+    """A penalty on the gradient, which would otherwise drop out without a word."""
+    torch.manual_seed(steps)
+    a, b = torch.rand(steps, 2, 3, dtype=torch.float64), torch.randn(steps, 2, 3, dtype=torch.float64)
+    first = torch.randn(2, 3, dtype=torch.float64)
+    results = []
+    for run in (linear_scan, step_by_step):
+        inputs = [tensor.clone().requires_grad_() for tensor in (a, b, first)]
+        grads = torch.autograd.grad(run(*inputs).square().sum(), inputs, create_graph=True)
+        penalty = torch.stack([grad.square().sum() for grad in grads]).sum()
+        results.append(torch.autograd.grad(penalty, inputs))
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
 def test_a_step_does_not_depend_on_how_many_follow() -> None:
     a, b = torch.rand(13, 2, 4), torch.randn(13, 2, 4)
     assert torch.equal(linear_scan(a, b)[:5], linear_scan(a[:5], b[:5]))

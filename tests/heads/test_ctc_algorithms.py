@@ -115,3 +115,11 @@ def test_on_a_cpu_the_loss_is_torchs_own() -> None:
     scores, texts, lengths, counts = random_case(torch.Generator().manual_seed(3))
     log_probs = scores.log_softmax(-1)
     assert torch.equal(ctc_nats(log_probs, texts, lengths, counts), torch_nats(log_probs, texts, lengths, counts))
+
+
+def test_a_second_derivative_is_refused() -> None:
+    """It would be wrong without a word: the gradient is written out by hand."""
+    log_probs = torch.randn(1, 4, 3).log_softmax(-1).requires_grad_()
+    nats = forward_backward_nats(log_probs, torch.tensor([[1, 2]]), torch.tensor([4]), torch.tensor([2]))
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(nats.sum(), log_probs, create_graph=True)
