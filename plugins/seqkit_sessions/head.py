@@ -68,7 +68,7 @@ class Rank(Head):
         assert batch.y is not None
         mask = mask_of(encoded.lengths, encoded.steps.shape[1], encoded.steps.device)
         y = batch.y.long()[mask]
-        steps = self.narrow(self.dropout(encoded.steps[mask]))
+        steps = self.narrow(self.dropout(encoded.steps)[mask])
         known = y != UNKNOWN
         if self.training and self.negatives:
             sampled = torch.multinomial(self.draw, self.negatives, replacement=True)

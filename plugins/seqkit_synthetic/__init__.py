@@ -1,6 +1,6 @@
-"""Tasks that are made to need memory, of a length that is known: `copy` and `adding`.
+"""Tasks that are made to need memory, of a length that is known: `copy`, `adding` and `listops`.
 
-With them one can see what an encoder learns when nothing but distance is hard. Both are made on the fly, offline.
+With them one can see what an encoder learns when nothing but distance is hard. All are made on the fly, offline.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from seqkit import Count, Example, Next, Size, Tags, Task, Tokens, UsageError, Values, Vectors
+from seqkit import Count, Example, Label, Next, Size, Tags, Task, Tokens, UsageError, Values, Vectors
+from seqkit.metrics import label_scores
 from seqkit.reading import report_split_rule
-from seqkit_synthetic import generator
+from seqkit_synthetic import generator, nested
 from seqkit_synthetic.scores import adding_scores, copy_scores
 
-__all__ = ["adding", "copy"]
+__all__ = ["adding", "copy", "listops"]
 
 _RULE = "by the generator: each split has random numbers of its own"
 
@@ -112,4 +113,61 @@ def adding(
         best="min:mse",
         scores=("mse", "rmse", "mae"),
         about={"dataset": "adding, made", "length": length, "sizes": counts},
+    )
+
+
+def listops(
+    *,
+    shortest: Annotated[int, Ge(4)] = 100,
+    longest: Annotated[int, Ge(4)] = 400,
+    depth: Annotated[int, Ge(1)] = 10,
+    sizes: tuple[Count, Count, Count] = (6000, 500, 500),
+    data_seed: Size = 1,
+) -> Task:
+    """What is the value of these nested operations, `[MAX 2 9 [MIN 4 7 ] 0 ]`? ListOps of Nangia and Bowman 2018.
+
+    The operations are MIN, MAX, MED (the median, its fraction cut off) and SM (the sum modulo 10), of two to ten
+    arguments, each a digit or an operation. The score of the root's operation over its own digits, which sees no
+    nesting, is told before training.
+
+    Args:
+        shortest: fewest words of an expression.
+        longest: most words.
+        depth: how deep operations are nested.
+        sizes: how many expressions are made for train, dev and test.
+        data_seed: seed of the expressions; the recipe's seed has no part in it.
+
+    Raises:
+        UsageError: expressions of such lengths are not to be had.
+    """
+    if longest < shortest + 10 or longest > 2000 or (depth < 4 and shortest > 10):
+        raise UsageError(
+            "listops: longest should be at least ten more than shortest, and at most 2000; depth should be 4 or more "
+            "for more than ten words"
+        )
+    counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
+
+    def read(split: str) -> Iterator[Example]:
+        report_split_rule(_RULE)
+        for number in range(counts[split]):
+            words = nested.expression(split, number, shortest=shortest, longest=longest, depth=depth, seed=data_seed)
+            yield Example(words, str(nested.value_of(words)), f"{split}:{number + 1}")
+
+    def notes() -> Iterator[str]:
+        tests = list(read("test"))
+        share = sum(str(nested.guess(example.input)) == example.target for example in tests) / len(tests)
+        yield f"beside the score on test, the root's operation over its own digits: accuracy {share:.4f}"
+
+    return Task(
+        read=read,
+        input=Tokens("words"),
+        target=Label(),
+        head={"use": "classify", "pool": "last"},
+        metric=label_scores,
+        scores=("accuracy", "macro_f1"),
+        best="accuracy",
+        notes=notes,
+        parse=str.split,
+        parse_by_words=True,
+        about={"dataset": "ListOps, made", "shortest": shortest, "longest": longest, "depth": depth, "sizes": counts},
     )

@@ -298,6 +298,7 @@ GENERATED = (
     "genome",
     "joint",
     "joint-ner",
+    "listops",
     "names",
     "ner",
     "sentiment",

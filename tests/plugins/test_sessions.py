@@ -226,7 +226,8 @@ def test_it_learns_a_cycle_and_predicts_what_comes_next(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
     (tmp_path / "own.yaml").write_text(
-        "tasks:\n  next-item: {folder: ., test: test.txt, held_out: 0.1, head: {use: rank, negatives: 4}}\n"
+        "tasks:\n  next-item: {folder: ., test: test.txt, held_out: 0.1,"
+        " head: {use: rank, negatives: 4, dropout: 0.1}}\n"
         "encoder: {use: gru, dim: 8, hidden: 8}\ntrain: {epochs: 12, batch: 8, optimizer: {use: adamw, lr: 0.03}}\n"
     )
     done = CliRunner().invoke(main, ["run", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "out")])

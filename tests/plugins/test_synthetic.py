@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from seqkit_synthetic import adding, copy, generator
+from seqkit_synthetic import adding, copy, generator, listops, nested
 from seqkit_synthetic.scores import adding_scores, copy_scores
 
 from seqkit import Prediction, UsageError, recipe
@@ -76,3 +76,39 @@ def test_the_recipes_run(name: str, sets: list[str], tmp_path: Path, monkeypatch
     assert (
         f"{name}/test/{'mse' if name == 'adding' else 'nats' if 'expect=null' in sets else 'recall'}" in result.scores
     )
+
+
+class TestNested:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("[MAX 2 9 [MIN 4 7 ] 0 ]", 9),
+            ("[SM 5 6 [MED 1 2 ] ]", 2),
+            ("[MED 9 1 4 ]", 4),
+            ("[MIN [SM 9 9 9 ] 8 ]", 7),
+        ],
+    )
+    def test_values_by_hand(self, text: str, value: int) -> None:
+        assert nested.value_of(text.split()) == value
+
+    @pytest.mark.parametrize("text", ["", "3", "[MAX 1", "[MAX ]", "[MAX 1 ] 2", "[MAX 12 ]", "[TOP 1 ]"])
+    def test_what_is_no_expression_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r"word|does not end"):
+            nested.value_of(text.split())
+
+    def test_expressions_are_as_long_as_wanted_and_always_the_same(self) -> None:
+        task = listops(shortest=20, longest=60, sizes=(30, 5, 5))
+        first, again = list(task.read("train")), list(task.read("train"))
+        assert first == again
+        assert all(20 <= len(example.input) <= 60 for example in first)
+        assert len({" ".join(example.input) for example in first}) == 30
+        assert {example.target for example in first} <= {*"0123456789"}
+        assert next(iter(task.read("dev"))).input != first[0].input
+
+    def test_the_guess_sees_the_digits_of_the_root_only(self) -> None:
+        assert nested.guess(["[MAX", "2", "[MAX", "9", "9", "]", "3", "]"]) == 3
+        assert nested.guess(["[MAX", "[MAX", "9", "9", "]", "]"]) == 0
+
+    def test_lengths_that_are_not_to_be_had_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="at least ten more"):
+            listops(shortest=100, longest=101)
