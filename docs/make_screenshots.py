@@ -76,7 +76,7 @@ def quick(recipe: str, steps: int, every: int, *more: str) -> Training:
     )
 
 
-EARLY = {"ner-early": quick("ner", 160, 20)}
+EARLY = {"ner": quick("ner", 160, 20)}
 """A tagger that still makes mistakes."""
 RATES = {f"speech-lr-{rate}": quick("speech", 80, 20, f"train.optimizer.lr={rate}") for rate in (0.001, 0.004, 0.01)}
 TOURISTS = " ".join(str(round(1000 + 12 * month + 400 * math.sin(month * math.pi / 6))) for month in range(72))
@@ -89,9 +89,9 @@ SHOTS: dict[str, Shot] = {
         height=1080,
         typed={"ner": "Greta Preston joined Bank of Lincoln on 3 May .", "tourism: series": TOURISTS},
     ),
-    "tensorboard-ner": Shot({"ner": quick("ner", 300, 20)}, ("learning/ner/loss", "learning/ner/span_f1")),
+    "tensorboard-ner": Shot(EARLY, ("learning/ner/loss", "learning/ner/span_f1")),
     "tensorboard-sentiment": Shot(
-        {"sentiment": quick("sentiment", 200, 10)}, ("learning/sentiment/loss", "learning/sentiment/accuracy")
+        {"sentiment": quick("sentiment", 500, 25)}, ("learning/sentiment/loss", "learning/sentiment/accuracy")
     ),
     "tensorboard-speech": Shot(
         {"speech": quick("speech", 200, 10)}, ("learning/speech/loss", "learning/speech/accuracy")
@@ -104,7 +104,7 @@ SHOTS: dict[str, Shot] = {
         ("learning/translation/nats", "learning/translation/exact"),
     ),
     "tensorboard-hparams": Shot(RATES, ("train.optimizer.lr",), tab="hparams", width=1700),
-    "tensorboard-samples": Shot(EARLY, ("ner/dev/samples", "conf"), tab="text"),
+    "tensorboard-samples": Shot(EARLY, ("ner/dev/samples", "step 160"), tab="text"),
     "tensorboard-pictures": Shot(EARLY, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
     "tensorboard-memory": Shot(
         {"adding": Training("adding", ("train.memory=25", "train.steps=400"))},
@@ -112,7 +112,7 @@ SHOTS: dict[str, Shot] = {
         query="tagFilter=(half-life%20by%20unit|gradient%20by%20distance)",
         height=520,
     ),
-    "report": Shot(EARLY, ("ner-early",), page=("report", "ner-early", "--out")),
+    "report": Shot(EARLY, ("Report of ner",), page=("report", "ner", "--out")),
     "comparison": Shot(
         RATES, ("is better than",), page=("compare", "speech-lr-0.001", "speech-lr-0.01", "--html"), height=620
     ),
