@@ -55,6 +55,7 @@ class Shot:
         tab: of TensorBoard.
         query: what the address says more: `tagFilter=...`.
         width, height: of the window.
+        hides: left, top, right and lower edge of what is painted over: the folder on this machine.
         page: words of a command that writes the page that is shown instead of TensorBoard; its name is their last.
         typed: heading of a model on the page of `seqkit serve`, which is shown then -> what is typed there.
     """
@@ -65,6 +66,7 @@ class Shot:
     query: str = ""
     width: int = WIDTH
     height: int = HEIGHT
+    hides: tuple[int, int, int, int] | None = None
     page: tuple[str, ...] = ()
     typed: dict[str, str] = field(default_factory=dict)
 
@@ -104,7 +106,7 @@ SHOTS: dict[str, Shot] = {
         ("learning/translation/nats", "learning/translation/exact"),
     ),
     "tensorboard-hparams": Shot(RATES, ("train.optimizer.lr",), tab="hparams", width=1700),
-    "tensorboard-samples": Shot(EARLY, ("ner/dev/samples", "step 160"), tab="text"),
+    "tensorboard-samples": Shot(EARLY, ("ner/dev/samples", "step 160"), tab="text", hides=(20, 375, 310, 400)),
     "tensorboard-pictures": Shot(EARLY, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
     "tensorboard-memory": Shot(
         {"adding": Training("adding", ("train.memory=25", "train.steps=400"))},
@@ -193,6 +195,8 @@ def take(page: Any, name: str, shot: Shot, runs: Path) -> None:
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(500 if shot.page or shot.typed else 10_000)  # charts are drawn after their titles
         picture = Image.open(io.BytesIO(page.screenshot()))
+    if shot.hides is not None:
+        picture.paste(picture.getpixel((5, shot.height - 200)), shot.hides)
     stream = io.BytesIO()
     picture.convert("RGB").save(stream, "png", optimize=True)
     if len(stream.getvalue()) > MOST_BYTES:
