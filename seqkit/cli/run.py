@@ -58,6 +58,8 @@ def command(
     """Train RECIPE: a file, or the name of a recipe that comes with seqkit.
 
     Progress goes to stderr, the scores of the best checkpoint to stdout, everything else to the run folder.
+
+    Several processes train together under torchrun: torchrun --nproc-per-node 2 -m seqkit run RECIPE.
     """
     if (recipe is None) == (resume is None):
         raise UsageError("give either a recipe or --resume with a run folder")
@@ -74,6 +76,8 @@ def command(
     if nproc is not None and size > 1:
         raise UsageError("--nproc starts processes, and torchrun has started some already; leave one of them out")
     quiet = quiet or rank > 0
+    if size > 1:  # else torch shows its own stack for each process that is gone, beside our sentence
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     with Interrupts(at_once=True), _quiet_errors(rank):  # imports take seconds, and nothing has to be saved yet
         from seqkit import recipe as recipes
         from seqkit.experiments.resumption import asks_for_more, is_complete, load_recipe

@@ -24,6 +24,9 @@ VARIABLE: Final = "SEQKIT_RANK_TIMEOUT"
 DEFAULT_SECONDS: Final = 60.0
 """Longer than anything that keeps a healthy process from running another thread."""
 
+EXIT_CODE: Final = "exit code"
+"""Where the process that tells why all of them end leaves its exit code."""
+
 _INTERVAL: Final = 2.0
 _ENDED: Final = "ended"
 
@@ -53,6 +56,9 @@ class Heartbeat:
         size: how many there are.
         seconds: of silence, after which the next process counts as lost; 0: it never does.
         lost: called once with a sentence, in a thread of its own.
+
+    Attributes:
+        told_code: the exit code of another process that has told why all of them end; None as long as none has.
     """
 
     def __init__(self, store: Store, rank: int, size: int, seconds: float, lost: Callable[[str], object]) -> None:
@@ -60,13 +66,20 @@ class Heartbeat:
         self._seconds, self._lost = seconds, lost
         self._over, self._has_succeeded = threading.Event(), False
         self._heard = self._answered = time.monotonic()
+        self.told_code: int | None = None
         self._beating = threading.Thread(target=self._beat, name="seqkit-heartbeat", daemon=True)
         self._watching = threading.Thread(target=self._watch, name="seqkit-watch", daemon=True)
 
     def start(self) -> None:
-        if self._seconds and self._size > 1:
-            self._beating.start()
+        self._beating.start()
+        if self._seconds:
             self._watching.start()
+
+    def wait_until_heard(self, count: int, seconds: float) -> None:
+        """Return when so many others have learned of the exit code, or after some seconds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self._store.add("heard", 0) < count:
+            time.sleep(0.1)
 
     def stop(self, *, has_succeeded: bool) -> None:
         """From here on, this process watches no other; if it has succeeded, it is not missed either."""
@@ -88,6 +101,9 @@ class Heartbeat:
                     self._heard = float("inf")
                 elif news != last:
                     last, self._heard = news, self._answered
+                if self.told_code is None and store.check([EXIT_CODE]):
+                    self.told_code = int(store.get(EXIT_CODE))
+                    store.add("heard", int(self._rank > 0))
                 self._over.wait(_INTERVAL)
             if self._has_succeeded:
                 store.set(own, _ENDED)

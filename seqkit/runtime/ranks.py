@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from seqkit.errors import QuietExit, RunError, SeqkitError, UsageError
-from seqkit.runtime.heartbeat import Heartbeat, timeout_seconds
-from seqkit.runtime.rendezvous import first_sentence, meet, open_store
+from seqkit.runtime.heartbeat import EXIT_CODE, Heartbeat, timeout_seconds
+from seqkit.runtime.rendezvous import first_sentence, is_kept_by_torchrun, meet, open_store
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _PATIENCE: Final = timedelta(days=7)
 """Others may wait as long as the first process prepares data. A process that ends is noticed at once, whatever this."""
+
+_LINGER_SECONDS: Final = 15.0
 
 
 class RankLost(RunError):
@@ -183,21 +185,24 @@ def joined(*, uses_gpu: bool) -> Iterator[Ranks]:
     ranks = Ranks(rank, size, int(os.environ.get("LOCAL_RANK", rank)), store)
     heartbeat = Heartbeat(store, rank, size, seconds, lambda sentence: _end(ranks, sentence))
     heartbeat.start()
-    has_succeeded = False
+    has_succeeded, living = False, size
     try:
         yield ranks
         has_succeeded = True
     except SeqkitError as error:
-        code = _told_code(ranks, error)
+        living = size - isinstance(error, RankLost)
+        code = _told_code(ranks, error, heartbeat)
         if code is not None:
             raise QuietExit(code) from error
         raise
     finally:
+        if not has_succeeded and rank == 0 and not is_kept_by_torchrun():
+            heartbeat.wait_until_heard(living - 1, _LINGER_SECONDS)  # the store ends with this process
         heartbeat.stop(has_succeeded=has_succeeded)
         distributed.destroy_process_group()
 
 
-def _told_code(ranks: Ranks, error: SeqkitError) -> int | None:
+def _told_code(ranks: Ranks, error: SeqkitError, heartbeat: Heartbeat) -> int | None:
     """The exit code of the process that tells why all of them end; None if it is this one.
 
     It is the first that has an error of its own.
@@ -205,12 +210,14 @@ def _told_code(ranks: Ranks, error: SeqkitError) -> int | None:
     is_own = not isinstance(error, RankLost)
     if not is_own:
         time.sleep(1.0)  # whoever has ended may just be saying why
+    if heartbeat.told_code is not None:
+        return heartbeat.told_code
     try:
         if ranks.store.add("errors", 1) == 1:
-            ranks.store.set("exit code", str(error.exit_code))
+            ranks.store.set(EXIT_CODE, str(error.exit_code))
             return None
-        return int(ranks.store.get("exit code")) if ranks.store.check(["exit code"]) else error.exit_code
-    except RuntimeError:  # the process that keeps the store is gone
+        return int(ranks.store.get(EXIT_CODE)) if ranks.store.check([EXIT_CODE]) else error.exit_code
+    except RuntimeError:  # the process that keeps the store has ended without a word
         return None if is_own or ranks.rank == 1 else error.exit_code
 
 

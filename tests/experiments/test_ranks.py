@@ -18,20 +18,34 @@ from seqkit.experiments.run_recipe import run_recipe
 from seqkit.runs import checkpoint
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
+from seqkit.runs.tensorboard import Board
+from seqkit.runtime import environment
 from seqkit.runtime.ranks import ALONE, Ranks
 from seqkit.verification.resume import verify_resume
-from tests.helpers.together import outcomes, together
+from tests.helpers.together import launch_forked, outcomes, together
 
 SMALL = {
     "sentiment": ["tasks.sentiment.sizes=[90,33,21]", "encoder.hidden=12", "encoder.output_dropout=0.3"],
     "charlm": ["encoder.hidden=16", "encoder.output_dropout=0.3", "train.batch=6"],
     "ner": ["encoder.hidden=12", "encoder.input_dropout=0.3"],
     "speech": ["encoder.hidden=12", "encoder.output_dropout=0.3"],
-    "names": ["encoder.hidden=12", "encoder.output_dropout=0.3"],
+    "names": [
+        "tasks.names.head.hidden=16",
+        "tasks.names.head.embedding=8",
+        "tasks.names.head.dropout=0.3",
+        "tasks.names.head.drop=0.2",
+    ],
 }
 """Each with dropout."""
 
-LENGTH = ["train.steps=6", "train.evaluate_every=3", "train.save_every=2", "train.log_every=2", "encoder.dim=8"]
+LENGTH = [
+    "train.steps=6",
+    "train.evaluate_every=3",
+    "train.save_every=2",
+    "train.log_every=2",
+    "train.histograms=false",
+    "encoder.dim=8",
+]
 
 
 def run(name: str, folder: Path, ranks: Ranks = ALONE, *, resume: bool = False, sets: tuple[str, ...] = ()) -> None:
@@ -77,6 +91,13 @@ def compare(name: str, sizes: tuple[int, ...], tmp_path: Path) -> None:
 
 def test_a_run_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
     compare("sentiment", (2,), tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without pictures, and without the list of installed packages: they take most of the time of a short run."""
+    monkeypatch.setattr(Board, "picture", lambda *arguments, **options: None)
+    monkeypatch.setattr(environment, "packages", dict)
 
 
 @pytest.mark.slow
@@ -145,3 +166,21 @@ def test_fifty_kills_of_random_processes_end_alike(name: str, tmp_path: Path) ->
     weights, resumed_scores = result(killed)
     assert all(torch.equal(weights[key], tensor) for key, tensor in expected.items())
     assert resumed_scores == scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_verify_resume_of_two_processes_certifies_five_tasks(name: str, tmp_path: Path) -> None:
+    certificate = verify_resume(
+        name,
+        [*SMALL[name], "encoder.dim=8"],
+        kills=4,
+        steps=12,
+        seed=len(name),
+        folder=tmp_path / "v",
+        nproc=2,
+        launch=launch_forked,
+    )
+    print(certificate)
+    assert certificate.equal, str(certificate)
+    assert len(certificate.kills) >= 2

@@ -32,12 +32,12 @@ from seqkit.training.state import TrainingState
 WIDTH = 3
 
 
-def vectors(folder: Path, *, examples: int = 24, longest: int = 9) -> TaskData:
+def vectors(folder: Path, *, examples: int = 24, dev: int = 6, longest: int = 9) -> TaskData:
     """Random sequences of WIDTH numbers a step, lengths 1 to `longest`."""
 
     def read(split: str) -> Iterator[Example]:
         draw = np.random.default_rng(len(split))
-        for number in range(examples if split == "train" else 6):
+        for number in range(examples if split == "train" else dev):
             steps = draw.normal(size=(int(draw.integers(1, longest + 1)), WIDTH))
             yield Example(steps, "up" if steps.sum() > 0 else "down", f"{split}:{number}")
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from seqkit import fault_injection
+from seqkit.cli import main
+from seqkit.runtime.launch import without_option
 from seqkit.runtime.ranks import Ranks, joined
 
 
@@ -23,7 +29,8 @@ def free_port() -> int:
         return port
 
 
-def _work(rank: int, size: int, port: int, function: Callable[[Ranks], Any], out: Connection) -> None:
+def _be(rank: int, size: int, port: int) -> None:
+    """Become this one of so many processes."""
     torch.set_num_threads(1)
     environment = {
         "RANK": rank,
@@ -33,6 +40,10 @@ def _work(rank: int, size: int, port: int, function: Callable[[Ranks], Any], out
         "MASTER_PORT": port,
     }
     os.environ.update({name: str(value) for name, value in environment.items()})
+
+
+def _work(rank: int, size: int, port: int, function: Callable[[Ranks], Any], out: Connection) -> None:
+    _be(rank, size, port)
     try:
         with joined(uses_gpu=False) as ranks:
             out.send_bytes(pickle.dumps((True, function(ranks))))
@@ -80,3 +91,26 @@ def together(size: int, function: Callable[[Ranks], Any]) -> list[Any]:
     for succeeded, value in results:
         assert succeeded, value[2]
     return [value for _, value in results]
+
+
+def launch_forked(arguments: Sequence[str], fault: str | None, log: Path) -> int:
+    """`seqkit ARGUMENTS` with `--nproc N` in as many forked processes, for `verify_resume`."""
+    size, port = int(arguments[arguments.index("--nproc") + 1]), free_port()
+    words = without_option(arguments, "--nproc")
+    children = []
+    for rank in range(size):
+        if child := os.fork():
+            children.append(child)
+            continue
+        code = 70
+        try:
+            _be(rank, size, port)
+            sys.stdout = sys.stderr = log.open("a", buffering=1)
+            fault_injection.arm(fault)
+            main(words, prog_name="seqkit")
+        except SystemExit as error:
+            code = int(error.code or 0)
+        finally:
+            os._exit(code)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return -signal.SIGKILL if -signal.SIGKILL in codes else max(codes)

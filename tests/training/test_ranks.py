@@ -38,10 +38,12 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
     return small.stream(tmp_path_factory.mktemp("text"))
 
 
-def train(used: TaskData, ranks: Ranks = ALONE, limit: int | None = None, **settings: Any) -> dict[str, Tensor]:
+def train(
+    used: TaskData, ranks: Ranks = ALONE, limit: int | None = None, dropout: float = 0.4, **settings: Any
+) -> dict[str, Tensor]:
     """The weights after some steps with dropout, the last loss, and the carried states of all rows."""
     torch.set_num_threads(1)
-    model = small.model(used, dropout=0.4)
+    model = small.model(used, dropout=dropout)
     options = small.settings(batch=7, **settings)
     state = TrainingState.create(model, {used.name: used}, options, seed=1, ranks=ranks)
     if limit is not None:
@@ -99,6 +101,25 @@ def test_a_process_that_is_short_of_memory_makes_all_compute_in_parts(
 
     for weights in together(2, run):
         assert largest_difference(weights, expected) < 1e-6
+
+
+def test_a_batch_in_parts_or_accumulated_gives_the_weights_of_the_whole(
+    data: TaskData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulated = train(data, accumulate=2)
+    real = EpochPlan.batches
+
+    def joined(plan: EpochPlan, turn: Any) -> list[Batch]:
+        numbers = [batch.numbers for batch in real(plan, turn)]
+        return [data.batch("train", torch.cat([n for n in numbers if n is not None]).numpy())]
+
+    monkeypatch.setattr(EpochPlan, "batches", joined)
+    whole = train(data, accumulate=2)
+    parts = train(data, accumulate=2, limit=15)
+    assert largest_difference(accumulated, whole) < 1e-6
+    assert largest_difference(parts, whole) < 1e-6
+    assert not all(torch.equal(parts[name], tensor) for name, tensor in whole.items()), "it was computed otherwise"
+    assert largest_difference(train(data, accumulate=2, dropout=0.0), whole) > 1e-4, "dropout was at work"
 
 
 def test_more_processes_than_shards_are_refused() -> None:
@@ -181,6 +202,26 @@ def test_evaluations_take_each_example_once(size: int, tmp_path: Path) -> None:
             assert (result.loss, result.scores) == (expected.loss, expected.scores)
         assert [p.value for p in results[0].predictions] == [p.value for p in expected.predictions]
         assert list(results[0].ids) == list(expected.ids)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_splits_of_1_to_33_examples_are_scored_once(size: int, tmp_path: Path) -> None:
+    splits = [small.vectors(tmp_path / str(examples), dev=examples) for examples in range(1, 34)]
+    model = small.model(splits[-1])
+
+    def scores(ranks: Ranks = ALONE) -> list[Any]:
+        results = [
+            evaluate(model, used, "dev", batch=batch, keep_predictions=True, ranks=ranks)
+            for used in splits
+            for batch in (1, 4)
+        ]
+        return [(r.loss, r.scores, list(r.ids), [p.value for p in r.predictions]) for r in results]
+
+    expected = scores()
+    assert [len(ids) for _, _, ids, _ in expected] == [examples for examples in range(1, 34) for _ in (1, 4)]
+    first, *others = together(size, scores)
+    assert first == expected
+    assert all([r[:2] for r in other] == [r[:2] for r in expected] for other in others)
 
 
 def test_a_signal_that_one_process_gets_stops_all_at_the_same_step(data: TaskData) -> None:
