@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,38 +135,41 @@ def test_runs_that_lose_a_process_end_alike(tmp_path: Path) -> None:
     assert len(certificate.kills) >= 2
 
 
+def _start_to_be_killed(
+    name: str, folder: Path, sets: tuple[str, ...], victim: int, fault: str | None, resume: bool, ranks: Ranks
+) -> None:
+    fault_injection.arm(fault if ranks.rank == victim else None)
+    run(name, folder, ranks, resume=resume, sets=sets)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_fifty_kills_of_random_processes_end_alike(name: str, tmp_path: Path) -> None:
     """Ten for each task: SIGKILL to one process, and on with any number of them, until the run has ended."""
     sets = ("train.shards=4", "train.steps=24", "train.save_every=2", "train.evaluate_every=8")
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run(name, whole, sets=sets)
+    run(name, tmp_path / "whole", sets=sets)
+    expected, scores = result(tmp_path / "whole")
     rng = random.Random(name)
-    kills, size = 0, 2
-    while kills < 10:
-        victim, point = rng.randrange(size), rng.choice(("step", "loss", "eval"))
-        fault = f"{point}:kill:{rng.randint(1, 3)}"
-
-        def start(ranks: Ranks, victim: int = victim, fault: str = fault) -> None:
-            fault_injection.arm(fault if ranks.rank == victim else None)
-            run(name, killed, ranks, resume=killed.exists(), sets=sets)
-
-        results = outcomes(size, start, seconds=120)
+    kills, runs, size = 0, 0, 2
+    while kills < 10 or (tmp_path / f"killed{runs}").exists():
+        folder, victim = tmp_path / f"killed{runs}", rng.randrange(size)
+        fault = (
+            f"{rng.choice(('step', 'loss', 'loss'))}:kill:{rng.randint(1, 3)}" if rng.random() < 0.8 else "eval:kill"
+        )
+        start = partial(_start_to_be_killed, name, folder, sets, victim, fault if kills < 10 else None, folder.exists())
+        results = outcomes(size, start, seconds=600)
         if all(succeeded for succeeded, _ in results):
-            break
-        kills += 1
-        assert results[victim] == (False, ("", "", "")), "it was killed"
-        for rank, (succeeded, error) in enumerate(results):
-            assert rank == victim or (not succeeded and error[0] in ("RankLost", "QuietExit")), error
-        size = rng.choice((2, 2, 2, 3, 4))
-    print(f"{name}: {kills} kills")
-    assert kills >= 8
-    together(3, lambda ranks: run(name, killed, ranks, resume=True, sets=sets))
-    expected, scores = result(whole)
-    weights, resumed_scores = result(killed)
-    assert all(torch.equal(weights[key], tensor) for key, tensor in expected.items())
-    assert resumed_scores == scores
+            weights, resumed_scores = result(folder)
+            assert all(torch.equal(weights[key], tensor) for key, tensor in expected.items())
+            assert resumed_scores == scores
+            runs += 1
+        else:
+            kills += 1
+            assert results[victim] == (False, ("", "", "")), "it was killed"
+            for rank, (succeeded, error) in enumerate(results):
+                assert rank == victim or (not succeeded and error[0] in ("RankLost", "QuietExit")), error
+            size = rng.choice((2, 2, 2, 3, 4))
+    print(f"{name}: {kills} kills in {runs} runs")
 
 
 @pytest.mark.slow

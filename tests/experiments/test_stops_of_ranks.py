@@ -58,7 +58,7 @@ def test_a_full_disk_ends_all_and_one_says_so(tmp_path: Path) -> None:
 
     results = outcomes(2, start, seconds=SECONDS)
     assert ends(results) == ["QuietExit", "RunError"]
-    assert "space" in results[0][1][1]
+    assert "disk full" in results[0][1][1]
     assert atomic.read_json(tmp_path / "run" / "status.json")["state"] == "failed"
 
 

@@ -204,7 +204,7 @@ def test_evaluations_take_each_example_once(size: int, tmp_path: Path) -> None:
         assert list(results[0].ids) == list(expected.ids)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
 def test_splits_of_1_to_33_examples_are_scored_once(size: int, tmp_path: Path) -> None:
     splits = [small.vectors(tmp_path / str(examples), dev=examples) for examples in range(1, 34)]
     model = small.model(splits[-1])
