@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
+from http import HTTPStatus
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -38,6 +39,9 @@ PAGE = {
     "/page.js": ("page.js", "text/javascript"),
 }
 """Paths of the page to try models by hand."""
+
+SHOWN = 100
+"""Most letters of a path that a refusal repeats."""
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is not what it should be."},
@@ -254,7 +258,15 @@ async def _waiting(answer: Any) -> Any:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
+    sentence = str(error.detail)
+    if sentence == HTTPStatus(error.status_code).phrase:  # of Starlette, which says no more than the status
+        path = request.url.path[:SHOWN]
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            sentence = f"there is no path {path}; /openapi.json describes those that there are"
+        elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            sentence = f"{path} takes {allowed}, not {request.method[:SHOWN]}"
+    return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
 
 
 async def _fail(request: Request, error: Exception) -> Response:

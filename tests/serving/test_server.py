@@ -148,6 +148,15 @@ def test_a_mistake_is_a_sentence(body: Any, status: int, words: str, server: Run
     assert words in answer.json()["error"]
 
 
+def test_a_wrong_path_or_method_is_a_sentence_too(server: RunningServer) -> None:
+    answer = httpx.get(server.url + "/nowhere")
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "there is no path /nowhere; /openapi.json describes those that there are"
+    answer = httpx.get(server.url + "/predict")
+    assert answer.status_code == 405
+    assert answer.json()["error"] == "/predict takes POST, not GET"
+
+
 def test_the_description_names_models_tasks_and_what_they_read(server: RunningServer) -> None:
     schema = httpx.get(server.url + "/openapi.json").json()
     body = schema["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
