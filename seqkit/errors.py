@@ -36,9 +36,13 @@ class Problem:
 
 
 class SeqkitError(Exception):
-    """Base class of all errors that seqkit raises for the user. `exit_code` is the exit code of the process."""
+    """Base class of all errors that seqkit raises for the user. `exit_code` is the exit code of the process.
+
+    `is_for_all`: of several processes that end together, this one has been chosen to tell its error.
+    """
 
     exit_code = 1
+    is_for_all = False
 
 
 class QuietExit(SeqkitError):

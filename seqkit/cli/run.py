@@ -151,7 +151,7 @@ def _quiet_errors(rank: int) -> Iterator[None]:
     try:
         yield
     except SeqkitError as error:
-        if rank and not isinstance(error, QuietExit):
+        if rank and not isinstance(error, QuietExit) and not error.is_for_all:
             raise QuietExit(error.exit_code) from error
         raise
 

@@ -194,6 +194,7 @@ def joined(*, uses_gpu: bool) -> Iterator[Ranks]:
         code = _told_code(ranks, error, heartbeat)
         if code is not None:
             raise QuietExit(code) from error
+        error.is_for_all = True
         raise
     finally:
         if not has_succeeded and rank == 0 and not is_kept_by_torchrun():

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch.distributed as distributed
 
-from seqkit.errors import RunError, UsageError
+from seqkit.cli.run import _quiet_errors
+from seqkit.errors import QuietExit, RunError, UsageError
 from seqkit.runtime import heartbeat
-from seqkit.runtime.ranks import Ranks
+from seqkit.runtime.ranks import Ranks, joined
 from seqkit.runtime.rendezvous import first_sentence, meet, remember_run, run_before_restart
-from tests.helpers.together import outcomes
+from tests.helpers.together import free_port, outcomes
 
 
 def connect(port: int = 0, *, keeps: bool = False) -> Any:
@@ -89,6 +90,38 @@ def test_a_process_that_stops_without_ending_ends_the_others(tmp_path: Path, mon
     assert outcomes(2, run, seconds=60) == [(False, ("", "", ""))] * 2
     assert "process 0 of 2: for 4 s nothing has come from process 1" in said.read_text()
     assert "--resume" in said.read_text()
+
+
+def test_the_process_that_is_chosen_tells_its_error_whatever_its_rank() -> None:
+    def run(ranks: Ranks) -> None:
+        if ranks.rank == 1:
+            raise RunError("of its own")
+        ranks.wait()
+
+    def end(rank: int, port: int) -> str:
+        os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        try:
+            with _quiet_errors(rank), joined(uses_gpu=False) as ranks:
+                run(ranks)
+        except (RunError, QuietExit) as error:
+            return type(error).__name__
+        return ""
+
+    port, ends = free_port(), []
+    for rank in range(2):
+        receiver, sender = os.pipe()
+        if not os.fork():
+            os.write(sender, end(rank, port).encode())
+            os._exit(0)
+        os.close(sender)
+        ends.append(receiver)
+    names = [os.read(receiver, 100).decode() for receiver in ends]
+    for receiver in ends:
+        os.close(receiver)
+        os.wait()
+    assert names == ["QuietExit", "RunError"]
+    with pytest.raises(QuietExit), _quiet_errors(1):
+        raise UsageError("a mistake that all find before they are connected")
 
 
 def test_a_process_that_has_finished_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
