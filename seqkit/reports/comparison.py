@@ -309,12 +309,15 @@ def _judge(comparison: Comparison, number: int, test: PairedTest, p: float) -> P
     difference = test.difference
     sign = (1 if difference.value > 0 else -1) * (-1 if comparison.lower else 1)
     better = sign if test.shows_difference(p) else 0
-    numbers = f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, {describe_p(p)}"
     if better:
         winner, loser = (second, first) if better > 0 else (first, second)
+        # The amount is without a sign, and so is its interval: both ends are on the same side of 0.
+        low, high = sorted((abs(difference.low), abs(difference.high)))
         amount = f"{abs(difference.value):.4f} {comparison.score}"
+        numbers = f"95 % interval {low:.4f} to {high:.4f}, {describe_p(p)}"
         sentence = f"{winner.name} is better than {loser.name} by {amount} ({numbers})"
     else:
+        numbers = f"95 % interval {difference.low:+.4f} to {difference.high:+.4f}, {describe_p(p)}"
         sentence = (
             f"no difference is shown between {first.name} and {second.name}: "
             f"{difference.value:+.4f} {comparison.score} ({numbers})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def test_runs_that_differ_in_the_seed_alone_are_one_side(runs: Path) -> None:
     assert pair["better"] == -1, "the first side is better"
     assert pair["sentence"].startswith("gru is better than lstm by 0.")
     assert pair["test"]["difference"]["high"] < 0
+    by, low, high = map(float, re.findall(r"[0-9]+\.[0-9]+(?= accuracy| to|,)", pair["sentence"]))
+    assert low <= by <= high, "the interval of a sentence is that of its amount, without a sign"
     assert facts["sides"][0]["recipe"] == {"encoder.use": "gru"}
 
 
