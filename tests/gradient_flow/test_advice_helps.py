@@ -64,7 +64,7 @@ def test_the_adding_problem_of_200_steps_is_solved_by_following_the_advice(
     ignoring: str, following: str, advice: str, folder: Path
 ) -> None:
     scores, sentences = trained(ADDING.replace("ENCODER", ignoring), folder)
-    assert scores["adding/test/mse"] > 0.05, "a plain gru needs a hundred steps more"
+    assert scores["adding/test/mse"] > 0.03, "a gru as it is by default needs a hundred steps more"
     assert advice in sentences["vanishing"]
     scores, sentences = trained(ADDING.replace("ENCODER", following), folder)
     assert scores["adding/test/mse"] < 0.01
@@ -76,7 +76,6 @@ def test_the_adding_problem_of_200_steps_is_solved_by_following_the_advice(
     [
         (PLAIN, GRU_KEEPS, "try lstm or gru"),
         (LSTM, GRU_KEEPS, "or a gru with encoder.update_bias: 5"),
-        (GRU, GRU_KEEPS, "try encoder.update_bias: 5"),
     ],
 )
 def test_a_symbol_is_copied_over_a_lag_of_100_by_following_the_advice(
