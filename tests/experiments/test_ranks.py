@@ -28,7 +28,7 @@ from tests.helpers.together import launch_forked, outcomes, together
 SMALL = {
     "sentiment": ["tasks.sentiment.sizes=[90,33,21]", "encoder.hidden=12", "encoder.output_dropout=0.3"],
     "charlm": ["encoder.hidden=16", "encoder.output_dropout=0.3", "train.batch=6"],
-    "ner": ["encoder.hidden=12", "encoder.input_dropout=0.3"],
+    "ner": ["tasks.ner.char_hidden=4", "encoder.hidden=12", "encoder.input_dropout=0.3"],
     "speech": ["encoder.hidden=12", "encoder.output_dropout=0.3"],
     "names": [
         "tasks.names.head.hidden=16",
