@@ -151,7 +151,9 @@ def _export_files(model: Model, task: str, field: Field, to: Target) -> tuple[di
         RunError: it is too large.
     """
     head, generator = model.head(task), np.random.default_rng(2)
-    x, lengths = parity.draw_batch(field, ROWS, STEPS, generator)
+    # With one patch only, the record would hold for one.
+    steps = max(STEPS, 2 * getattr(field, "patch", 1) + 1)
+    x, lengths = parity.draw_batch(field, ROWS, steps, generator)
     recording = record_model(model, task, x, lengths)
     types = {"x": x.numpy().dtype}
     file = _translate(recording, to, types)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from seqkit.errors import UsageError
 from seqkit.heads.seq2seq import Seq2Seq
@@ -70,7 +71,7 @@ def record_model(model: Model, task: str, x: Tensor, lengths: Tensor) -> Recordi
     Args:
         model: in evaluation mode, on the CPU.
         task: its name.
-        x: (ROWS, STEPS, ...) an example of encoded inputs.
+        x: (ROWS, T, ...) an example of encoded inputs, with at least STEPS steps.
         lengths: (ROWS,).
     """
     head = model.head(task)
@@ -126,11 +127,15 @@ def _record(module: nn.Module, example: tuple[Tensor, ...], inputs: Mapping[str,
             program = torch.export.export(module.eval(), example, dynamic_shapes=dynamic, strict=False)
     except Exception as error:  # torch, and the code of plugins, raise anything
         raise not_exportable(error) from error
-    # torch takes every size for larger than 1, and the program would refuse inputs that a layer shortens to one step.
-    # That it gives the right numbers for them is part of the comparison. That sizes are equal is still checked.
+    # torch takes every size for larger than 1, and the program would refuse inputs that a layer shortens to one step:
+    # by its guards, or by a range of the steps if a layer reads several as one. That it gives the right numbers for
+    # them is part of the comparison. That sizes are equal is still checked.
     guards = getattr(program, "_guards_code", None)
     if guards:
         program._guards_code = [guard for guard in guards if re.fullmatch(r"[^-+*/]* == [^-+*/]*", guard)]
+    for size, bounds in program.range_constraints.items():
+        if bounds.lower > 2:
+            program.range_constraints[size] = ValueRanges(2, bounds.upper)
     return program
 
 
