@@ -61,12 +61,7 @@ def command(
 
     Several processes train together under torchrun: torchrun --nproc-per-node 2 -m seqkit run RECIPE.
     """
-    if (recipe is None) == (resume is None):
-        raise UsageError("give either a recipe or --resume with a run folder")
-    if resume is not None and out:
-        raise UsageError("--resume continues the run in its own folder; it cannot be combined with --out")
-    if accept_changes and resume is None:
-        raise UsageError("--accept-changes is for --resume: a new run has nothing that could have changed")
+    _check_flags(recipe, resume, out, accept_changes=accept_changes)
 
     from seqkit.runs.interrupts import Interrupts
     from seqkit.runtime.ranks import joined, named_by_environment
@@ -154,6 +149,20 @@ def _quiet_errors(rank: int) -> Iterator[None]:
         if rank and not isinstance(error, QuietExit) and not error.is_for_all:
             raise QuietExit(error.exit_code) from error
         raise
+
+
+def _check_flags(recipe: str | None, resume: Path | None, out: Path | None, *, accept_changes: bool) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        UsageError: there is neither a recipe nor a run to resume, or both, or an option that is not for it.
+    """
+    if (recipe is None) == (resume is None):
+        raise UsageError("give either a recipe or --resume with a run folder")
+    if resume is not None and out:
+        raise UsageError("--resume continues the run in its own folder; it cannot be combined with --out")
+    if accept_changes and resume is None:
+        raise UsageError("--accept-changes is for --resume: a new run has nothing that could have changed")
 
 
 def _start_processes(count: int) -> NoReturn:
