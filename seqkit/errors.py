@@ -148,10 +148,15 @@ def name_hint(name: str, known: Sequence[str], *, label: str = "available", if_n
 
 
 def suggest(word: str, known: Iterable[str], *, most: int = 3) -> str:
-    """`did you mean 'dropout'?` with the known names that are most similar; an empty string if none is similar."""
+    """`did you mean 'dropout'?` with the known names that are most similar; an empty string if none is similar.
+
+    Several are named only if they are about equally similar, or contain the most similar one.
+    """
     import difflib  # only for a message
 
     near = difflib.get_close_matches(str(word), sorted(known), n=most, cutoff=0.5)
     if not near:
         return ""
-    return "did you mean " + " or ".join(f"'{name}'" for name in near) + "?"
+    likeness = [difflib.SequenceMatcher(None, name, str(word)).ratio() for name in near]
+    likely = [name for name, like in zip(near, likeness, strict=True) if like >= likeness[0] - 0.1 or near[0] in name]
+    return "did you mean " + " or ".join(f"'{name}'" for name in likely) + "?"

@@ -42,6 +42,8 @@ ON_GPU = 10
 """A GPU makes its steps much faster than the CPU measures, so it measures this much more rarely."""
 MUCH = 0.03
 """More than this share of the time is worth a sentence on the screen."""
+NOTICED = 10.0
+"""Seconds; less than that nobody minds, however short the training is."""
 ROWS = 8
 """Sequences of a measurement: fewer where they are so long that it would cost much more than a step."""
 LONG = 0.9
@@ -111,8 +113,11 @@ class MemoryMonitor:
                     self._attempt(record.task, "spikes", partial(self._find_source, record, spike))
 
     def finish(self, progress: Progress) -> None:
-        """Say what the newest record of each task advises, once training has ended."""
-        if not self._has_observed:  # the run had ended before
+        """Show the records of each task once training has ended, and say what the newest one advises.
+
+        A run that was killed after its last step may not have shown them: the board leaves out what it has already.
+        """
+        if self.every is None:
             return
         begin = time.perf_counter()
         for task in self.data:
@@ -120,19 +125,20 @@ class MemoryMonitor:
             if not records:
                 continue
             show_final(self.run.board, self.state.counters.step, task, records)
-            for entry in records[-1]["advice"]:
+            for entry in records[-1]["advice"] if self._has_observed else ():
                 line = f"memory through time, {task}: {entry['sentence']}"
                 self.run.log(line)
                 if entry["kind"] != "memory":
                     progress.say(line)
         self._seconds += time.perf_counter() - begin
-        self._say_cost(progress)
+        if self._has_observed:
+            self._say_cost(progress)
 
     def _say_cost(self, progress: Progress) -> None:
         """The share of the time since this start that was spent here, on the screen only if that is much."""
         share = self._seconds / max(time.perf_counter() - self._started, 1e-9)
         line = f"measuring memory through time took {100 * share:.1f} % of the time of training"
-        if share > MUCH:
+        if share > MUCH and self._seconds > NOTICED:
             progress.say(f"{line}; a larger train.memory takes less, and null none")
         self.run.log(line)
 

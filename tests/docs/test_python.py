@@ -32,7 +32,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = execute([block for block in CODE if ".export(" not in block], {})
     assert "inputs[1] is empty" in printed
     assert "a17 " in printed
-    assert "did you mean 'lstm'?" in printed
+    assert "did you mean 'lstm'" in printed
     assert "train.batch: must be at least 1, got 0" in printed
 
 

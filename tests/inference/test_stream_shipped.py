@@ -54,6 +54,7 @@ CAUSAL = [
     "copy",
     pytest.param("joint", marks=pytest.mark.slow),
     pytest.param("joint-ner", marks=pytest.mark.slow),
+    pytest.param("listops", marks=pytest.mark.slow),
     pytest.param("music-jsb", marks=pytest.mark.slow),
     "names",
     pytest.param("names-languages", marks=pytest.mark.slow),

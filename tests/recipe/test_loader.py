@@ -165,7 +165,7 @@ class TestMistakes:
         assert wrong(EIGHT) == [
             "r.yaml:2:7: seed: must be at least 0, got -1",
             "r.yaml:4:15: tasks.splice.k: expected a whole number, got the text 'four'",
-            "r.yaml:4:21: tasks.splice.with: unknown option; did you mean 'widths' or 'weight' or 'either'?",
+            "r.yaml:4:21: tasks.splice.with: unknown option; did you mean 'widths'?",
             "r.yaml:4:36: tasks.splice.head: 'language' cannot serve a Label target; heads that can: classify; "
             "perhaps also: broken, odd",
             "r.yaml:7:3: encoder.droput: unknown option; "
@@ -233,7 +233,7 @@ class TestMistakes:
             (
                 "use: lstm",
                 "use: lstn",
-                "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm' or 'minlstm' or",
+                "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm' or 'minlstm'?",
             ),
             ("use: lstm, ", "", "3:1: encoder.use: missing; available: gru, lru, lstm, minlstm, none, rnn, tdnn"),
             ("use: lstm", "use: unfit", "3:16: the option 'hidden' of"),
