@@ -90,9 +90,9 @@ def note_scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> di
     """`accuracy`: of all keys that sound or are predicted at a step, the share of which both are true."""
     both, either = 0, 0
     for prediction, target in zip(predictions, targets, strict=True):
-        for given, true in zip(prediction.value, target, strict=True):
-            both += len({*given} & {*true})
-            either += len({*given} | {*true})
+        for predicted, true in zip(prediction.value, target, strict=True):
+            both += len({*predicted} & {*true})
+            either += len({*predicted} | {*true})
     return {"accuracy": both / max(1, either)}
 
 

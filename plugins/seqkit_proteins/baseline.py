@@ -20,7 +20,9 @@ def window_scores(train: Iterable[Example], test: Iterable[Example]) -> dict[str
 
     Counts have one added. Residues whose structure is not known count nowhere, but are seen in the windows.
     """
-    known, examples = _numbered(list(train))
+    examples = list(train)
+    residues = sorted({letter for example in examples for letter in example.input})
+    known = {letter: number for number, letter in enumerate(residues, start=2)}
     letters = sorted({letter for example in examples for letter in str(example.target)} - {UNKNOWN})
     size = len(known) + 2  # one for what is outside, one for residues that training does not have
     counts = np.ones((len(letters), 2 * _HALF + 1, size))
@@ -36,11 +38,6 @@ def window_scores(train: Iterable[Example], test: Iterable[Example]) -> dict[str
         commonest += letters[int(prior.argmax())] == letter
         total += 1
     return {"accuracy": right / max(1, total), "accuracy of the commonest structure": commonest / max(1, total)}
-
-
-def _numbered(examples: list[Example]) -> tuple[dict[str, int], list[Example]]:
-    residues = sorted({letter for example in examples for letter in example.input})
-    return {letter: number for number, letter in enumerate(residues, start=2)}, examples
 
 
 def _windows(examples: Iterable[Example], known: dict[str, int]) -> Iterator[tuple[np.ndarray, str]]:

@@ -48,8 +48,8 @@ def read_table(path: Path, columns: Columns, layout: TableFormat, *, labelled: b
     rows = records(path, layout=layout)
     header = next(rows)
     names = [name.strip() for name in header.fields]
-    wanted = [name for name in columns if name is not None] if labelled else [columns.sequence]
-    for name in wanted:
+    needed = [name for name in columns if name is not None] if labelled else [columns.sequence]
+    for name in needed:
         if name not in names:
             raise DataError(Problem(f"{path}:{header.number}", f"no column {name!r}; there are {', '.join(names)}"))
     for row in rows:
@@ -57,7 +57,7 @@ def read_table(path: Path, columns: Columns, layout: TableFormat, *, labelled: b
         try:
             if len(row.fields) != len(names):
                 raise ValueError(f"has {len(row.fields)} columns, and the first line has {len(names)}")
-            residues, *cells = [row.fields[names.index(name)].strip() for name in wanted]
+            residues, *cells = [row.fields[names.index(name)].strip() for name in needed]
             if not residues:
                 raise ValueError("has no residues")
             structure = _counted(len(residues), *cells) if labelled else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -140,7 +141,8 @@ def _parsed(line: str, words: sources.WordFiles) -> list[str]:
 def _read_file(path: Path, split: str | None, labelled: bool, words: sources.WordFiles) -> Iterator[Example]:
     if split is not None:
         raise UsageError(f"--split: all words of {path} are read")
-    language = next((name for name in words.languages if name in path.name), "")
+    # A whole part of the name: `est` is not in test.tsv.
+    language = next((name for name in words.languages if name in re.split(r"[\W_]+", path.name)), "")
     if words.languages and not language:
         known = ", ".join(words.languages)
         raise UsageError(f"{path.name}: the name of the file should have that of its language in it: {known}")

@@ -29,10 +29,10 @@ def word_scores(of_words: str, of_symbols: str, split: Callable[[str], Sequence[
             by_language.setdefault(id.partition(":")[0], []).append(pair)
         words, symbols = {}, []
         for language, pairs in by_language.items():
-            share = sum(given == true for given, true in pairs) / len(pairs)
+            share = sum(predicted == true for predicted, true in pairs) / len(pairs)
             words[language] = share if right else 1 - share
             true_symbols = max(1, sum(len(true) for _, true in pairs))
-            symbols.append(sum(edit_distance(given, true) for given, true in pairs) / true_symbols)
+            symbols.append(sum(edit_distance(predicted, true) for predicted, true in pairs) / true_symbols)
         means = {of_words: sum(words.values()) / len(words), of_symbols: sum(symbols) / len(symbols)}
         by_name = {f"{of_words}.{language}": value for language, value in words.items()} if len(words) > 1 else {}
         return means | by_name

@@ -17,7 +17,7 @@ EVALUATION_WINDOW = 1024
 """Steps of a next-step sequence that are scored at once. Carrying the state bounds memory and changes no score."""
 
 EVALUATION_TOKENS = 16_384
-"""Padded steps of an evaluation batch by default: large enough for speed, and no more memory than training takes."""
+"""Padded steps of an evaluation batch by default: many enough for speed, few enough for the memory that they take."""
 
 
 def evaluation_indices(data: TaskData, split: str, batch: int | None = None) -> Sequence[Index]:

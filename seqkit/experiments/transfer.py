@@ -98,9 +98,9 @@ def _take_all(module: nn.Module, trained: nn.Module, misfit: str, hint: str) -> 
     """Copy all weights of a module that has the same ones."""
     new, old = module.state_dict(), trained.state_dict()
     for name in dict.fromkeys([*new, *old]):
-        here, there = (_shape(state.get(name)) for state in (new, old))
-        if here != there:
-            raise DataError(Problem("init", f"{misfit}: {name} is {there} there, {here} here", hint))
+        shape, trained_shape = (_shape(state.get(name)) for state in (new, old))
+        if shape != trained_shape:
+            raise DataError(Problem("init", f"{misfit}: {name} is {trained_shape} there, {shape} here", hint))
     module.load_state_dict(old)
 
 
@@ -119,5 +119,5 @@ def _digest(model: Model) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.dim() else b"")
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]

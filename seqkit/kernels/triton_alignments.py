@@ -30,8 +30,8 @@ def _add(a, b, c):
 def _shifted(x, k, by: tl.constexpr, WIDTH: tl.constexpr):
     """What stands `by` positions on; -inf where nothing does."""
     place = k + by
-    there = (place >= 0) & (place < WIDTH)
-    return tl.where(there, tl.gather(x, tl.where(there, place, 0), 0), -float("inf"))
+    inside = (place >= 0) & (place < WIDTH)
+    return tl.where(inside, tl.gather(x, tl.where(inside, place, 0), 0), -float("inf"))
 
 
 @triton.jit

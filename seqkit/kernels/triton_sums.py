@@ -157,10 +157,7 @@ def triton_alignment_sums(
     )  # the kernel leaves out what no text has
     totals = alpha.new_empty(batch)
     triton_alignments.alignment_sums[(batch,)](
-        log_probs.contiguous(),
-        _never_empty(texts),
-        from_lengths(real_lengths, lengths, steps, log_probs.device),
-        from_lengths(real_lengths, counts, width, log_probs.device),
+        *_alignment_inputs(log_probs, texts, lengths, counts),
         alpha,
         totals,
         steps,
@@ -195,10 +192,7 @@ def triton_alignment_shares(
     (batch, steps, classes), width = log_probs.shape, texts.shape[1]
     shares = torch.zeros_like(alpha)
     triton_alignments.alignment_shares[(batch,)](
-        log_probs.contiguous(),
-        _never_empty(texts),
-        from_lengths(real_lengths, lengths, steps, log_probs.device),
-        from_lengths(real_lengths, counts, width, log_probs.device),
+        *_alignment_inputs(log_probs, texts, lengths, counts),
         alpha,
         totals,
         weights.to(alpha.dtype).contiguous(),
@@ -217,9 +211,15 @@ def _in_rows(emissions: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     return emissions, *(tensor.contiguous() for tensor in others)
 
 
-def _never_empty(texts: Tensor) -> Tensor:
-    """Of texts without any symbol there is nothing to point to."""
-    return texts.contiguous() if texts.shape[1] else texts.new_zeros(len(texts), 1)
+def _alignment_inputs(log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor) -> tuple[Tensor, ...]:
+    """The first arguments of the kernels of alignments. Of texts without any symbol there is nothing to point to."""
+    steps, width, device = log_probs.shape[1], texts.shape[1], log_probs.device
+    return (
+        log_probs.contiguous(),
+        texts.contiguous() if width else texts.new_zeros(len(texts), 1),
+        from_lengths(real_lengths, lengths, steps, device),
+        from_lengths(real_lengths, counts, width, device),
+    )
 
 
 def chain_options(classes: int) -> dict[str, Any]:

@@ -89,13 +89,13 @@ class Heartbeat:
             self._beating.join(timeout=_INTERVAL)
 
     def _beat(self) -> None:
-        own, following, last, number = f"alive/{self._rank}", f"alive/{self._next}", "", 0
+        key, next_key, last, number = f"alive/{self._rank}", f"alive/{self._next}", "", 0
         try:
             store = self._store.clone()
             while not self._over.is_set():
                 number += 1
-                store.set(own, str(number))
-                news = store.get(following).decode() if store.check([following]) else ""
+                store.set(key, str(number))
+                news = store.get(next_key).decode() if store.check([next_key]) else ""
                 self._answered = time.monotonic()
                 if news == _ENDED:
                     self._heard = float("inf")
@@ -106,7 +106,7 @@ class Heartbeat:
                     store.add("heard", int(self._rank > 0))
                 self._over.wait(_INTERVAL)
             if self._has_succeeded:
-                store.set(own, _ENDED)
+                store.set(key, _ENDED)
         except RuntimeError:  # whoever keeps the store has ended, which closes the other connections too
             self._over.set()
 

@@ -224,7 +224,7 @@ def _told_code(ranks: Ranks, error: SeqkitError, heartbeat: Heartbeat) -> int | 
 
 def _end(ranks: Ranks, sentence: str) -> None:
     """End this process, which may wait for the one that was lost: nothing else ends a call of gloo's or NCCL's."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # whatever they raise, this process has to end, and says why below
         for call in ranks.when_lost:
             call(sentence)
     os.write(2, f"{sentence}\n".encode())

@@ -63,19 +63,19 @@ def meet(store: Store, rank: int, size: int, *, seconds: float = JOIN_SECONDS) -
     """
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
-    own, deadline = secrets.token_hex(8), time.monotonic() + seconds
+    token, deadline = secrets.token_hex(8), time.monotonic() + seconds
     others = range(1, size)
     if rank == 0:
-        store.set(_ROUND, own)
+        store.set(_ROUND, token)
     while True:
-        name = own if rank == 0 else _read(store, _ROUND)
-        if rank == 0 and store.check([f"seqkit/{own}/here/{other}" for other in others]):
+        name = token if rank == 0 else _read(store, _ROUND)
+        if rank == 0 and store.check([f"seqkit/{token}/here/{other}" for other in others]):
             for other in others:
-                store.set(f"seqkit/{own}/seen/{other}", _read(store, f"seqkit/{own}/here/{other}"))
-            return PrefixStore(f"seqkit/{own}", store)
+                store.set(f"seqkit/{token}/seen/{other}", _read(store, f"seqkit/{token}/here/{other}"))
+            return PrefixStore(f"seqkit/{token}", store)
         if rank and name:
-            store.set(f"seqkit/{name}/here/{rank}", own)
-            if _read(store, f"seqkit/{name}/seen/{rank}") == own:
+            store.set(f"seqkit/{name}/here/{rank}", token)
+            if _read(store, f"seqkit/{name}/seen/{rank}") == token:
                 return PrefixStore(f"seqkit/{name}", store)
         if time.monotonic() > deadline:
             raise RunError(f"process {rank} of {size}: the others have not come within {seconds:.0f} s")

@@ -54,8 +54,8 @@ def schema_of_examples(examples: Sequence[Any]) -> dict[str, Any]:
     """The JSON Schema of arrays of numbers like these. A list that is as long in all of them has to be so."""
     first = examples[0]
     if not isinstance(first, list):
-        whole = all(isinstance(number, int) for number in examples)
-        return {"type": "integer" if whole else "number"}
+        are_integers = all(isinstance(number, int) for number in examples)
+        return {"type": "integer" if are_integers else "number"}
     lengths = {len(example) for example in examples}
     schema: dict[str, Any] = {
         "type": "array",

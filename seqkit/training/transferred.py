@@ -40,12 +40,12 @@ class TransferredWeights:
         """Give them parameter groups of their own, with their learning rate."""
         if self.lr == 1.0 or not self.parameters:
             return
-        own = set(self.parameters)
+        transferred = set(self.parameters)
         for group in list(optimizer.param_groups):
-            taken = [parameter for parameter in group["params"] if parameter in own]
+            taken = [parameter for parameter in group["params"] if parameter in transferred]
             if not taken:
                 continue
-            group["params"] = [parameter for parameter in group["params"] if parameter not in own]
+            group["params"] = [parameter for parameter in group["params"] if parameter not in transferred]
             slower = {**group, "params": taken, "lr": group["lr"] * self.lr}
             if group["params"]:
                 optimizer.add_param_group(slower)

@@ -15,7 +15,7 @@ from seqkit.errors import DataError, Problem
 from seqkit.experiments import run_recipe
 from seqkit.io import atomic
 from seqkit.runtime.ranks import Ranks
-from tests.experiments.test_ranks import numbers_alone, result, run  # noqa: F401
+from tests.experiments.test_ranks import numbers_alone, result, run  # noqa: F401  numbers_alone is a fixture
 from tests.helpers.together import outcomes, together
 
 SECONDS = 100

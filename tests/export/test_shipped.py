@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from seqkit.export import export_model
 from seqkit.export.export_model import SUFFIXES
 from seqkit.export.parity import TOLERANCE
 from seqkit.model import load_model
+from tests.helpers.data import skip_or_raise
 from tests.helpers.models import write_model
 
 pytest.importorskip("onnxruntime")
@@ -25,9 +25,7 @@ def test_a_shipped_recipe_is_exported(name: str, tmp_path: Path) -> None:
     try:
         model, recipe, tasks = load_model(write_model(tmp_path / "model", recipes.load(name)))
     except (DataError, MissingExtra) as error:
-        if "SEQKIT_DATA" in os.environ:
-            raise
-        pytest.skip(f"needs its data: {error}")
+        skip_or_raise(error)
     for task in tasks:
         for to, suffix in SUFFIXES.items():
             result = export_model(model, recipe, tasks, tmp_path / f"{task}{suffix}", task=task, to=to)

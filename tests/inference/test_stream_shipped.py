@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from seqkit import recipe as recipes
 from seqkit.errors import DataError, MissingExtra, UsageError
 from seqkit.inference.stream import Stream
 from seqkit.model import load_model
+from tests.helpers.data import skip_or_raise
 from tests.helpers.models import write_model
 from tests.helpers.streams import check_pieces
 
@@ -24,9 +24,7 @@ def load(folder: Path, name: str) -> Any:
     try:
         return load_model(write_model(folder, recipes.load(name)))
     except (DataError, MissingExtra) as error:
-        if "SEQKIT_DATA" in os.environ:
-            raise
-        pytest.skip(f"needs its data: {error}")
+        skip_or_raise(error)
 
 
 def values_of(task: Any, input_field: Any) -> list[Any]:

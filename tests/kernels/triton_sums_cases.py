@@ -37,9 +37,12 @@ def draw_chain(steps: int, states: int, forbidden: float, generator: torch.Gener
 def chain_results(chain: Chain, paths: Tensor) -> dict[str, Tensor]:
     """All that heads ask of chains, with gradients."""
     inputs = [tensor.clone().requires_grad_() for tensor in chain.tensors[:4]]
-    own = Chain(*inputs, chain.lengths)
+    with_gradients = Chain(*inputs, chain.lengths)
     weights = torch.arange(1.0, len(chain.lengths) + 1).double()
-    log_z, nats = crf_algorithms.log_partition(own), crf_algorithms.negative_log_likelihood(own, paths)
+    log_z, nats = (
+        crf_algorithms.log_partition(with_gradients),
+        crf_algorithms.negative_log_likelihood(with_gradients, paths),
+    )
     results = {"log Z": log_z, "nats": nats}
     for name, values in (("log Z", log_z), ("nats", nats)):
         finite = torch.where(values.isfinite(), values, 0.0)

@@ -24,6 +24,7 @@ from seqkit.cli import main
 from seqkit.errors import DataError, MissingExtra
 from seqkit.public_api import private_imports
 from seqkit.types import Choice
+from tests.helpers.data import skip_or_raise
 
 ROOT = Path(__file__).parents[2]
 OUTSIDE = Path(__file__).parents[1] / "outside"
@@ -303,12 +304,10 @@ def test_every_bundled_recipe_trains_their_encoder(workspace: Path, name: str) -
     try:
         data = {key: sample_task(key, recipe.build_task(entry)) for key, entry in loaded.tasks.items()}
         model = build_model(loaded, {key: (task.task, task.input, task.target) for key, task in data.items()})
-    except MissingExtra as error:
-        pytest.skip(str(error))
-    except DataError as error:
-        if offline(name) or "SEQKIT_DATA" in os.environ:
-            raise  # the data should be here
-        pytest.skip(f"its data are not here: {error}"[:100])
+    except (DataError, MissingExtra) as error:
+        if isinstance(error, DataError) and offline(name):
+            raise  # it needs no data from outside
+        skip_or_raise(error)
     before = [parameter.detach().clone() for parameter in model.encoder.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(2):

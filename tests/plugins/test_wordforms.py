@@ -114,11 +114,23 @@ def test_published_words_are_as_many_as_they_are() -> None:
         assert tuple(sum(1 for _ in task.read(split)) for split in ("train", "dev", "test")) == counts
 
 
+def test_the_language_of_a_file_is_a_whole_part_of_its_name(tmp_path: Path) -> None:
+    """`est`, Estonian, is not in test.tsv."""
+    read_file = inflection().read_file
+    assert read_file is not None
+    for name in ("test.tsv", "latest.est.tsv"):
+        (tmp_path / name).write_text("a\tb\tV\n")
+    with pytest.raises(UsageError, match="should have that of its language"):
+        list(read_file(tmp_path / "test.tsv", None, True))
+    (example,) = read_file(tmp_path / "latest.est.tsv", None, True)
+    assert example.input == ["<est>", "<V>", "a"]
+
+
 def test_two_languages_of_ones_own_are_learned_and_predicted(tmp_path: Path) -> None:
     """In one language letters are said in upper case, in the other twice."""
     words = [a + b for a in "abcd" for b in "abcd"]
-    for name, said in (("up", str.upper), ("twice", lambda word: "".join(letter * 2 for letter in word))):
-        rows = [f"{word}\t{' '.join(said(word))}" for word in words]
+    for name, spell in (("up", str.upper), ("twice", lambda word: "".join(letter * 2 for letter in word))):
+        rows = [f"{word}\t{' '.join(spell(word))}" for word in words]
         for split in ("train", "dev"):
             (tmp_path / f"{name}.{split}.gz").write_bytes(gzip.compress(("\n".join(rows) + "\n").encode()))
     (tmp_path / "own.yaml").write_text(
