@@ -172,7 +172,8 @@ class _Layer(torch.autograd.Function):
         if torch.is_grad_enabled():
             function = partial(_differentiable_layer, layout, kind, product_dtype)
             return None, None, None, None, *differentiate_with_graph(function, [x, *inputs], grads)
-        x = x.to(product_dtype or h.dtype)
+        # An output knows this node: a watcher that kept it would keep the graph, and so itself, for ever.
+        h, x = h.detach(), x.to(product_dtype or h.dtype)
         directions = _by_direction(inputs)
         hidden = directions[0].r.shape[1]
         grad_h = torch.zeros_like(h) if grads[0] is None else grads[0].contiguous()

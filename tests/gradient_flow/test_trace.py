@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from seqkit import kernels
 from seqkit.encoders import gru, lstm, rnn
 from seqkit.fields import Label, Vectors
+from seqkit.gradient_flow import trace as traces
 from seqkit.gradient_flow.trace import Trace, encoder_input_gradients, trace_gradients
 from seqkit.interfaces import Batch, Encoded, Head
 from seqkit.model import Model
@@ -138,6 +141,26 @@ def test_gradients_at_the_encoders_input_are_those_of_the_whole_loss() -> None:
     assert x.grad is not None
     assert torch.allclose(norms, x.grad.norm(dim=-1), rtol=1e-9)
     assert lengths.tolist() == list(LENGTHS)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("cell", [rnn, lstm, gru])
+def test_a_measurement_keeps_nothing_once_it_is_over(
+    cell: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watchers: list[weakref.ref[Any]] = []
+
+    class Watched(traces._Watched):
+        def __init__(self) -> None:
+            super().__init__()
+            watchers.append(weakref.ref(self))
+
+    monkeypatch.setattr(traces, "_Watched", Watched)
+    trace = trace_gradients(build(cell, "steps last state", **options), "task", batch())
+    assert trace.layers
+    del trace
+    gc.collect()  # cycles of Python are none of memory's growth; those through a graph are never collected
+    assert [watcher() for watcher in watchers] == [None]
 
 
 @pytest.mark.parametrize("looks_at", ["steps", "last"])
