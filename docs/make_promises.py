@@ -12,6 +12,7 @@ A promise without a result, or whose last result has a failure, is not on the pa
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -70,13 +71,15 @@ def commands(checked: str) -> Iterator[list[str]]:
 def run(promise: Mapping[str, Any]) -> dict[str, Any]:
     """Run what checks a promise, and count."""
     passed = failed = skipped = 0
+    campaigns: list[str] = []
     for words in commands(promise["checked"]):
         variables = dict(word.split("=", 1) for word in words if re.match("[A-Z_]+=", word))
         words = words[len(variables) :]
         environment = {**os.environ, **variables}
         if words[0] != "pytest":
-            failed += bool(subprocess.run([sys.executable, *words[1:]], env=environment, check=False).returncode)
-            passed += not failed
+            ended, results = run_campaign([sys.executable, *words[1:]], environment)
+            failed += ended != 0
+            campaigns += results
             continue
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
@@ -85,7 +88,24 @@ def run(promise: Mapping[str, Any]) -> dict[str, Any]:
             counts = count(report) if report.exists() else (0, 0, 0)
         passed, skipped = passed + counts[0], skipped + counts[2]
         failed += counts[1] or int(ended != 0)
-    return result_of(passed, failed, skipped)
+    result = result_of(passed, failed, skipped)
+    if campaigns:
+        result["result"] = "; ".join([*campaigns, *([result["result"]] if passed else [])])
+    return result
+
+
+def run_campaign(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, list[str]]:
+    """The exit status of a campaign whose output is shown as it comes, and the results that it printed.
+
+    A campaign that prints no result counts as failed: there would be nothing to write down.
+    """
+    results: list[str] = []
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            results += re.findall(r"^result: (.*)$", line)
+    return (process.returncode or int(not results)), results
 
 
 def result_of(passed: int, failed: int, skipped: int) -> dict[str, Any]:
@@ -146,31 +166,48 @@ def versions_here() -> dict[str, str]:
     }
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(check: bool = False, names: Sequence[str] | None = None, report: Path | None = None) -> int:
+    """Record what ran, and write the page.
+
+    Args:
+        check: only compare the page with what would be written.
+        names: promises whose commands are run; empty: all; None: no command is run.
+        report: of pytest, with the results of many promises.
+    """
     promises = tomllib.loads(PROMISES.read_text(encoding="utf-8"))
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    if "--run" in arguments:
-        named = [argument for argument in arguments if not argument.startswith("-")]
-        all_promises = {promise["name"]: promise for section in promises["section"] for promise in section["promise"]}
-        if unknown := sorted({*named} - {*all_promises}):
-            raise SystemExit(f"no promise is called {', '.join(unknown)}; there are: {', '.join(all_promises)}")
-        for name in named or all_promises:
-            results[name] = run(all_promises[name])
+    by_name = {promise["name"]: promise for section in promises["section"] for promise in section["promise"]}
+    if names is not None:
+        if unknown := sorted({*names} - {*by_name}):
+            raise SystemExit(f"no promise is called {', '.join(unknown)}; there are: {', '.join(by_name)}")
+        for name in names or by_name:
+            results[name] = run(by_name[name])
             print(f"{name}: {results[name]['result']}, {results[name]['failed']} failed", flush=True)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if "--report" in arguments:
-        outcomes = outcomes_of(Path(arguments[arguments.index("--report") + 1]))
-        for promise in (promise for section in promises["section"] for promise in section["promise"]):
+            write_results(results)
+    if report is not None:
+        outcomes = outcomes_of(report)
+        for name, promise in by_name.items():
             result = from_report(promise, outcomes)
-            print(f"{promise['name']}: {'not in the report' if result is None else result['result']}", flush=True)
-            results |= {} if result is None else {promise["name"]: result}
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            print(f"{name}: {'not in the report' if result is None else result['result']}", flush=True)
+            results |= {} if result is None else {name: result}
+        write_results(results)
     text = page(promises, results)
-    if "--check" in arguments:
-        return int(PAGE.read_text(encoding="utf-8") != text)
+    if check:
+        if is_old := PAGE.read_text(encoding="utf-8") != text:
+            print(f"{PAGE.name} is out of date: run python docs/make_promises.py")
+        return int(is_old)
     PAGE.write_text(text, encoding="utf-8")
     return 0
 
 
+def write_results(results: Mapping[str, Any]) -> None:
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--run", nargs="*", metavar="NAME")
+    parser.add_argument("--report", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    sys.exit(main(options.check, options.run, options.report))
