@@ -200,7 +200,7 @@ def test_equal_weights_with_other_options_are_another_model() -> None:
 def test_sessions_are_bounded_and_idle_ones_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     fields, model = MODELS["words"]()
     now = [0.0]
-    monkeypatch.setattr("seqkit.inference.stream.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("seqkit.inference.open_sessions.time.monotonic", lambda: now[0])
     saved: dict[str, bytes] = {}
     stream = Stream(model, "t", fields, sessions=2, idle=60, on_evict=saved.__setitem__)
     stream.push_many({"a": "to ", "b": "be "})
