@@ -180,13 +180,14 @@ def spectral_radius(matrix: Tensor) -> float:
     what is not growth. For the sizes of recurrent layers that is several times faster than all eigenvalues.
     """
     power, log_scale, log_norms = matrix.detach().float(), 0.0, [0.0]
-    for _ in range(_SQUARINGS + 1):
+    for number in range(_SQUARINGS + 1):
+        if number:
+            power, log_scale = power @ power, 2 * log_scale
         norm = float(torch.linalg.matrix_norm(power))
         if not norm > 0 or not math.isfinite(norm):
             return norm
         power, log_scale = power / norm, log_scale + math.log(norm)
         log_norms.append(log_scale)
-        power, log_scale = power @ power, 2 * log_scale
     return math.exp((log_norms[-1] - log_norms[-2]) / 2 ** (_SQUARINGS - 1))
 
 

@@ -86,20 +86,37 @@ def trace_gradients(model: Model, task: str, batch: Batch, *, scored: Batch | No
                 encoded = encoder(x, lengths)
                 state = encoded.state
             gradient, state_gradients = _head_gradients(model, task, batch, encoded, scored)
+            kept = [
+                (values, of_state)
+                for values, of_state in zip(state, state_gradients, strict=True)
+                if of_state is not None
+            ]
             layers: list[LayerTrace] = []
             steps: dict[Direction, Tensor] = {}
-            for number, direction in enumerate(DIRECTIONS[: encoder.directions]):
-                columns = slice(number * encoder.hidden, (number + 1) * encoder.hidden)
-                steps[direction] = _choose_steps(gradient[..., columns], lengths, direction)
-                outputs, gradients = [encoded.steps], [_at_steps(gradient, steps[direction], columns)]
-                for values, of_state in zip(state, state_gradients, strict=True):
-                    if of_state is not None:
-                        outputs.append(values)
-                        gradients.append(_at_end(of_state, steps[direction], lengths, number, encoder.directions))
+            for numbers in _passes_backward(encoder):
+                sent = [torch.zeros_like(gradient), *(torch.zeros_like(of_state) for _, of_state in kept)]
+                for number in numbers:
+                    direction = DIRECTIONS[number]
+                    columns = slice(number * encoder.hidden, (number + 1) * encoder.hidden)
+                    steps[direction] = _choose_steps(gradient[..., columns], lengths, direction)
+                    sent[0] += _at_steps(gradient, steps[direction], columns)
+                    for total, (_, of_state) in zip(sent[1:], kept, strict=True):
+                        total += _at_end(of_state, steps[direction], lengths, number, encoder.directions)
                 watched.seen.clear()
-                torch.autograd.grad(outputs, [x], gradients, retain_graph=number + 1 < encoder.directions)
-                layers += _layer_traces(watched.seen, direction, number, lengths, encoder.layers)
+                is_last = numbers[-1] + 1 == encoder.directions
+                torch.autograd.grad(
+                    [encoded.steps, *(values for values, _ in kept)], [x], sent, retain_graph=not is_last
+                )
+                for number in numbers:
+                    layers += _layer_traces(watched.seen, DIRECTIONS[number], number, lengths, encoder.layers)
     return Trace(lengths, steps, tuple(layers))
+
+
+def _passes_backward(encoder: Recurrent) -> list[range]:
+    """The numbers of the directions that each pass backward traces: both at once where neither reads the other."""
+    if encoder.layers == 1 and encoder.norms is None:
+        return [range(encoder.directions)]
+    return [range(number, number + 1) for number in range(encoder.directions)]
 
 
 def encoder_input_gradients(model: Model, task: str, batch: Batch, state: State | None) -> tuple[Tensor, Tensor]:

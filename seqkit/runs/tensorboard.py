@@ -166,17 +166,22 @@ class Board:
             values: metric, as in metrics.jsonl -> number.
             run: the run of TensorBoard that they go to, instead of the one that the metric's split says.
         """
+        together: dict[str, list[Summary.Value]] = {}
         for metric, value in add_derived({printable(metric): value for metric, value in values.items()}).items():
             series = series_of(metric, self._leading)
             series = series if run is None else series._replace(run=run)
+            points = summaries.scalar(series.tag, float(value))
+            if series.run not in EVALUATED:  # one event for all, which takes less time and less space
+                together.setdefault(series.run, []).extend(points.value)
+                continue
             events = self._run(series.run)
-            first = step
-            if series.run in EVALUATED:
-                last = events.last_steps.get(series.tag, -1)
-                is_one_of_many = step - last < step / MANY  # then smoothing does no harm
-                first = step if is_one_of_many else max(step - REPEATS, last) + 1
+            last = events.last_steps.get(series.tag, -1)
+            is_one_of_many = step - last < step / MANY  # then smoothing does no harm
+            first = step if is_one_of_many else max(step - REPEATS, last) + 1
             for repeated in range(first, step + 1):
-                events.add(repeated, summaries.scalar(series.tag, float(value)))
+                events.add(repeated, points)
+        for name, points_of_run in together.items():
+            self._run(name).add(step, Summary(value=points_of_run))
 
     def lead_with(self, scores: Mapping[str, str]) -> None:
         """Task -> the score that comes first, beside its losses; all others are in a group below."""

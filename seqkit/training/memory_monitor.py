@@ -80,7 +80,7 @@ class MemoryMonitor:
             self.every *= ON_GPU
         self._started, self._seconds = time.perf_counter(), 0.0
         self._pending: deque[_Pending] = deque()
-        self._has_observed = False
+        self._has_observed, self._count = False, 0
         self._measured: dict[str, Index] = {}
         """The examples of a task that are measured, the same ones through all of training."""
         self._failed: set[str] = set()
@@ -137,7 +137,10 @@ class MemoryMonitor:
     def _say_cost(self, progress: Progress) -> None:
         """The share of the time since this start that was spent here, on the screen only if that is much."""
         share = self._seconds / max(time.perf_counter() - self._started, 1e-9)
-        line = f"measuring memory through time took {100 * share:.1f} % of the time of training"
+        line = (
+            f"measuring memory through time took {100 * share:.1f} % of the time of training: "
+            f"{self._seconds:.1f} s for {self._count:,} measurements, the norms of all steps, and pictures"
+        )
         if share > MUCH and self._seconds > NOTICED:
             progress.say(f"{line}; a larger train.memory takes less, and null none")
         self.run.log(line)
@@ -153,7 +156,7 @@ class MemoryMonitor:
 
     def _measure(self, record: StepRecord, plan: EpochPlan) -> None:
         task, model = record.task, self.state.model
-        encoder = model.encoder
+        encoder, self._count = model.encoder, self._count + 1
         measured: dict[str, JSON] = {"cell": None}
         if isinstance(encoder, Recurrent):
             trace = self._attempt(task, "gradients", partial(self._trace, record, plan))

@@ -1,6 +1,6 @@
 """The advice is right: on tasks that need a known memory, following it solves what ignoring it does not.
 
-Each pair of runs is one recipe but for what the sentence names. All of them take some minutes on one core.
+Each pair of runs is one recipe but for what the sentence names. All of them take about eight minutes on one core.
 """
 
 from __future__ import annotations

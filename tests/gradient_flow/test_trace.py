@@ -98,6 +98,7 @@ OPTIONS = [
     {},
     {"layers": 2},
     {"bidirectional": True},
+    {"bidirectional": True, "layer_norm": True},
     {"layers": 3, "bidirectional": True, "residual": True, "layer_norm": True},
     {"layers": 2, "initial": "learned"},
 ]
