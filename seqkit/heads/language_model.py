@@ -92,7 +92,9 @@ class Language(Head):
         assert batch.y is not None
         y = real_steps(batch.y[..., None], encoded.lengths).squeeze(-1)
         steps = real_steps(encoded.steps, encoded.lengths)
-        known = (y != NO_TARGET).sum()
+        # Counted where the targets came from: a GPU would need operations for it, and for all that is computed with it.
+        targets = batch.y if batch.host_y is None else batch.host_y
+        known = (real_steps(targets, encoded.lengths) != NO_TARGET).sum()
         if self.adaptive is not None:
             return self.adaptive.loss(self.dropout(steps, encoded.lengths), y), known
         smoothing = self.label_smoothing if self.training else 0.0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.interfaces import mask_of
+from seqkit.kernels.cudnn_precision import run_low_precision
 from seqkit.kernels.exported import is_exporting, run_layer
 from seqkit.kernels.ragged import all_full, gather_last, reverse_sequences
 from seqkit.runtime.precision import has_fast_bf16
@@ -61,7 +62,9 @@ def run_padded(
 
 
 def _run_cell(cell: nn.RNNBase, x: Tensor, initial: CellState) -> tuple[Tensor, Any]:
-    """Torch's call. Where oneDNN has no LSTM in the low precision of autocast, fp32 runs."""
+    """Torch's call. Where there is no such layer in the low precision of autocast, fp32 runs."""
+    if x.device.type == "cuda" and torch.is_autocast_enabled("cuda") and not torch.compiler.is_compiling():
+        return run_low_precision(cell, x, initial)
     is_low = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     is_missing = is_low and isinstance(cell, nn.LSTM) and not has_fast_bf16(x.device)
     with torch.autocast("cpu", enabled=False) if is_missing else nullcontext():

@@ -23,9 +23,9 @@ class LossSums:
     def add(self, task: str, loss: Tensor, count: Tensor, is_finite: Tensor) -> None:
         """Add a step's sum () and count (). A step that is not finite is reported on its own and is left out here."""
         # A count on the CPU is a number to a GPU: it goes with the operation, and nothing waits for a copy.
-        sums = self.tensors[task]
-        sums[0] += torch.where(is_finite, loss.double(), self._zero)
-        sums[1] += torch.where(is_finite, count.double(), self._zero)
+        total, terms = self.tensors[task].unbind()
+        total += torch.where(is_finite, loss.double(), self._zero)
+        terms += torch.where(is_finite, count.double(), self._zero)
 
     def take_means(self) -> dict[str, float]:
         """`{"task/train/loss": mean}` of each task that had any steps; the sums start again from zero."""

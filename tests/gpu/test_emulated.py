@@ -93,9 +93,39 @@ print("equal")
 """
 
 
+PRECISION = """
+import torch
+from seqkit.kernels import run_padded
+from tests.gpu.emulation.device import emulated_gpu
+torch.manual_seed(0)
+for kind in (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN):
+    cell, x, h = kind(3, 4), torch.randn(5, 2, 3), torch.randn(2, 2, 4)
+    state = (h[:, 0], h[:, 1]) if kind is torch.nn.LSTM else (h[:, 0],)
+    want = run_padded(cell, x, torch.tensor([5, 5]), state).steps
+    wanted = torch.autograd.grad(want.sum(), list(cell.parameters()))
+    for dtype in (torch.bfloat16, torch.float16):
+        with emulated_gpu(), torch.autocast("cuda", dtype):
+            cell = cell.to("cuda")
+            here = tuple(tensor.cuda() for tensor in state)
+            steps = run_padded(cell, x.cuda(), torch.tensor([5, 5]), here).steps
+            assert steps.dtype == dtype
+            grads = torch.autograd.grad(steps.float().sum(), list(cell.parameters()))
+            torch.testing.assert_close(steps.float().cpu(), want, rtol=0.03, atol=0.03)
+            for one, other in zip(grads, wanted, strict=True):
+                assert one.dtype == torch.float32
+                torch.testing.assert_close(one.cpu(), other, rtol=0.03, atol=0.05)
+            cell = cell.cpu()
+print("as asked for")
+"""
+
+
 @pytest.mark.slow
 @needs_emulation
-@pytest.mark.parametrize(("source", "said"), [(TROUBLES, "all seen"), (NUMBERS, "equal")], ids=["troubles", "numbers"])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [(TROUBLES, "all seen"), (NUMBERS, "equal"), (PRECISION, "as asked for")],
+    ids=["troubles", "numbers", "precision"],
+)
 def test_the_emulation_computes_and_sees(source: str, said: str, tmp_path: Path) -> None:
     ended = run_python(source, tmp_path)
     assert ended.stdout.strip() == said, ended.stderr[-3000:]

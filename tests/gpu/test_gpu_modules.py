@@ -138,6 +138,17 @@ def test_mixed_precision_stays_near_single_precision(encoder: str, head: str, dt
     assert all(p.grad is None or p.grad.isfinite().all() for p in parts.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru"])
+def test_a_layer_has_the_precision_that_is_asked_for(encoder: str, dtype: torch.dtype) -> None:
+    """Torch's autocast would take fp16 for bf16. A warning, an error here: weights are not where cuDNN looks."""
+    module, x = ENCODERS[encoder]().cuda(), torch.randn(len(LENGTHS), 20, WIDTH, device="cuda")
+    with torch.autocast("cuda", dtype):
+        steps = module(x, LENGTHS).steps
+    assert steps.dtype == dtype
+    torch.testing.assert_close(steps.float(), module(x, LENGTHS).steps, rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("encoder", ["rnn", "lstm", "gru"])
 def test_a_state_is_carried_on_in_mixed_precision(encoder: str) -> None:
     module, x = ENCODERS[encoder]().cuda(), torch.randn(len(LENGTHS), 20, WIDTH, device="cuda")

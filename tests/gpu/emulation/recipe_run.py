@@ -10,7 +10,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,9 +22,13 @@ EVALUATED = 24
 """Examples of a split that are evaluated."""
 
 
+class Enough(BaseException):
+    """Ends a run of which enough has been seen."""
+
+
 @contextmanager
-def watched() -> Iterator[dict[str, int]]:
-    """Tell the records what a run is doing."""
+def watched(steps: int | None = None) -> Iterator[dict[str, int]]:
+    """Tell the records what a run is doing; `Enough` is raised after so many steps."""
     from seqkit.data import epoch
     from seqkit.inference import evaluate
     from seqkit.runs.progress import Progress
@@ -47,6 +51,8 @@ def watched() -> Iterator[dict[str, int]]:
 
     def updated(self: Any, *args: Any, **kwargs: Any) -> None:
         records.end_step()
+        if len(records.steps) == steps:
+            raise Enough
         update(self, *args, **kwargs)
 
     def scored(*args: Any, **kwargs: Any) -> Any:
@@ -101,6 +107,25 @@ def main(recipe_name: str, folder: Path, steps: int, sets: list[str]) -> dict[st
     return facts
 
 
+def count_operations(recipe_name: str, folder: Path, steps: int, sets: list[str]) -> None:
+    """Some steps of a recipe, and nothing else; the records then have the lines of the operations as well."""
+    import torch
+
+    from seqkit import recipe
+    from seqkit.experiments import run_recipe
+    from seqkit.runs.progress import Progress
+    from seqkit.runs.run_folder import Run
+
+    never = [f"train.{name}_every={100 * steps}" for name in ("evaluate", "save", "log")]
+    checked = recipe.load(recipe_name, [f"train.steps={50 * steps}", *never, "device=cuda", *sets])
+    records.has_lines = True
+    # Torch then keeps the stack of the forward pass for the backward pass.
+    anomalies = torch.autograd.set_detect_anomaly(True, check_nan=False)
+    with emulated_gpu(), watched(steps), anomalies, suppress(Enough):
+        run = Run.create("operations", text=checked.text, resolved=checked.resolved(), out=folder / "run")
+        run_recipe.run_recipe(checked, run, Progress(quiet=True))
+
+
 def with_few_examples(data: Any) -> Any:
     """The task with some examples of each split that is evaluated: whole ones would only take time."""
     splits = {name: split if name == "train" else first_rows(split, EVALUATED) for name, split in data.splits.items()}
@@ -148,10 +173,13 @@ def shortened(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    name, folder, steps, *sets = sys.argv[1:]
+    what, name, folder, steps, *sets = sys.argv[1:]
     facts: dict[str, Any] = {}
     try:
-        facts = main(name, Path(folder), int(steps), sets)
+        if what == "operations":
+            count_operations(name, Path(folder), int(steps), sets)
+        else:
+            facts = main(name, Path(folder), int(steps), sets)
     except BaseException:
         facts["error"] = traceback.format_exc()
     (Path(folder) / "facts.json").write_text(json.dumps(facts | records.facts()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+import torch
 
 Trouble: TypeAlias = Literal["wait", "pageable copy", "not contiguous", "not deterministic", "two devices"]
 """wait: the CPU waits for the device. pageable copy: from memory that is not page-locked."""
@@ -23,17 +26,23 @@ class Records:
     Attributes:
         phase: what the program is doing; set by whoever drives it.
         troubles: how often, by (trouble, phase, where, operation).
+        has_lines: whether operations are counted by the line of seqkit that made them as well; that takes time.
         operations: what the phase "step" dispatched since its beginning, by name; views are not counted.
+        lines: the same by (line, name), if `has_lines`.
         views: how many views it made.
         steps: `operations` of each step that has ended.
+        step_lines: `lines` of each.
         waits_allowed: read-backs that a program makes on purpose, by phase.
     """
 
     phase: str = "start"
     troubles: Counter[tuple[Trouble, str, str, str]] = field(default_factory=Counter)
+    has_lines: bool = False
     operations: Counter[str] = field(default_factory=Counter)
+    lines: Counter[tuple[str, str]] = field(default_factory=Counter)
     views: int = 0
     steps: list[Counter[str]] = field(default_factory=list)
+    step_lines: list[Counter[tuple[str, str]]] = field(default_factory=list)
     read_backs: Counter[str] = field(default_factory=Counter)
 
     def note(self, trouble: Trouble, operation: str) -> None:
@@ -48,13 +57,16 @@ class Records:
             self.views += 1
         else:
             self.operations[name] += 1
+            if self.has_lines:
+                self.lines[forward_caller() or caller(), name] += 1
 
     def begin_step(self) -> None:
-        self.phase, self.operations = "step", Counter()
+        self.phase, self.operations, self.lines = "step", Counter(), Counter()
 
     def end_step(self) -> None:
         if self.phase == "step":
             self.steps.append(self.operations)
+            self.step_lines.append(self.lines)
         self.phase = "between steps"
 
     def of(self, trouble: Trouble, *phases: str) -> list[str]:
@@ -67,12 +79,14 @@ class Records:
 
     def facts(self) -> dict[str, object]:
         """As JSON."""
-        median = sorted(self.steps, key=Counter.total)[len(self.steps) // 2] if self.steps else Counter[str]()
+        ranked = sorted(range(len(self.steps)), key=lambda step: self.steps[step].total())
+        median = ranked[len(ranked) // 2 :][:1]
         return {
             "troubles": [[*key, count] for key, count in sorted(self.troubles.items())],
             "read_backs": dict(self.read_backs),
             "steps": [step.total() for step in self.steps],
-            "operations": dict(median.most_common()),
+            "operations": dict(self.steps[median[0]].most_common()) if median else {},
+            "lines": [[*key, count] for step in median for key, count in sorted(self.step_lines[step].items())],
         }
 
 
@@ -81,7 +95,33 @@ def caller() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if any(source in name for source in SOURCES) and "site-packages/torch" not in name and "/tests/" not in name:
-            return f"{name.rsplit('/', 2)[-2]}/{name.rsplit('/', 1)[-1]}:{frame.f_lineno} {frame.f_code.co_name}"
+        if is_ours(name):
+            return place(name, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return "?"
+
+
+def forward_caller() -> str:
+    """In a backward pass, the line whose operation is being differentiated; else empty.
+
+    Torch keeps the stack of the forward pass where anomalies are looked for. A function with a backward pass of its own
+    is on the stack that `caller` looks at.
+    """
+    node = torch._C._current_autograd_node()
+    if node is None or node.name().endswith(("LayerBackward", "KernelLossBackward", "LogPartitionBackward")):
+        return ""
+    stack = node.metadata.get("traceback_") or []
+    for entry in reversed(stack):
+        if (seen := re.match(r'  File "(.+)", line (\d+), in (\S+)', entry)) and is_ours(seen[1]):
+            return place(seen[1], int(seen[2]), seen[3]) + ", backward"
+    return f"{node.name()}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file is one of seqkit or of a plugin."""
+    return any(source in name for source in SOURCES) and "site-packages/torch" not in name and "/tests/" not in name
+
+
+def place(name: str, line: int, function: str) -> str:
+    """A line of a file, short."""
+    return f"{name.rsplit('/', 2)[-2]}/{name.rsplit('/', 1)[-1]}:{line} {function}"

@@ -27,10 +27,12 @@ class _Layer(torch.autograd.Function):
             outputs = call(x, hx, weights, has_biases, 1, 0.0, False, False, False)
             outputs = [output.to(leaves[0].dtype) for output in outputs]
         ctx.leaves, ctx.outputs = leaves, outputs
+        ctx.set_materialize_grads(False)  # cuDNN's call makes its zeros itself
         return tuple(on_device(output.detach().clone()) for output in outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        records.count("_cudnn_rnn_backward", is_view=False)
         pairs = [(output, held(grad)) for output, grad in zip(ctx.outputs, grads, strict=True) if grad is not None]
         with torch.enable_grad():
             outputs, output_grads = zip(*pairs, strict=True)
@@ -52,9 +54,9 @@ def checked(call: Callable[..., Any], name: str) -> Callable[..., Any]:
         if layers != 1 or rest[2] or rest[3]:
             raise NotImplementedError("the emulation has one layer, one direction, time first")
         if torch.is_autocast_enabled("cuda"):
-            low = torch.get_autocast_dtype("cuda")
+            half = torch.float16  # whatever autocast is asked for: aten/src/ATen/cudnn/AutocastRNN.cpp
             with torch.autocast("cuda", enabled=False):
-                x, states, weights = x.to(low), [s.to(low) for s in states], [w.to(low) for w in weights]
+                x, states, weights = x.to(half), [s.to(half) for s in states], [w.to(half) for w in weights]
         if len({tensor.dtype for tensor in (x, *states, *weights)}) > 1:
             raise RuntimeError(f"{name}: input, state and weights are of several types")
         for state_name, state in zip(("hx", "cx"), states, strict=False):
@@ -66,3 +68,13 @@ def checked(call: Callable[..., Any], name: str) -> Callable[..., Any]:
             return _Layer.apply(call, len(states), x, *states, *weights)
 
     return run
+
+
+def flatten_weights(weights: list[Tensor], *shape: Any) -> Tensor:
+    """`torch._cudnn_rnn_flatten_weight`: the weights become views of one block, which is returned."""
+    block = torch.cat([held(weight).flatten() for weight in weights])
+    offset = 0
+    for weight in weights:
+        weight.held = block[offset : offset + weight.numel()].view(weight.shape)  # type: ignore[attr-defined]
+        offset += weight.numel()
+    return DeviceTensor(block)

@@ -93,6 +93,10 @@ def is_page_locked(tensor: Tensor) -> bool:
     return bool(getattr(tensor, "_page_locked", False)) or (tensor._base is not None and is_page_locked(tensor._base))
 
 
+NOT_LAUNCHED: Final = ("_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+"""Operations that only look at numbers in another way, or only take memory, though their schemas do not say so."""
+
+
 class Emulation(TorchDispatchMode):
     """Within the block, what is made on `cuda` is made on the emulated GPU."""
 
@@ -112,7 +116,7 @@ def dispatch(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if name == "to":  # only inference mode leaves it whole
         with Emulation():
             return function.decompose(*args, **kwargs)
-    records.count(name, is_view=_is_view(function))
+    records.count(name, is_view=name in NOT_LAUNCHED or _is_view(function))
     if name == "_to_copy":
         return _copy(args[0], kwargs)
     if name == "copy_":
