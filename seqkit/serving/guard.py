@@ -73,8 +73,8 @@ class Guard:
         if answer is not None and not status:
             await answer(scope, receive, send_counted)
         path = scope["path"] if scope["path"] in self._paths else "other"
-        self._metrics.requests.labels(path, str(status)).inc()
-        self._metrics.seconds.labels(path).observe(time.perf_counter() - began)
+        self._metrics.requests_of(path, str(status)).inc()
+        self._metrics.seconds_of(path).observe(time.perf_counter() - began)
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """`receive` that refuses a body as soon as it is longer than the limit."""

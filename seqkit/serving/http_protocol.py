@@ -1,5 +1,5 @@
-"""HTTP for uvicorn: with deadlines for headers and for reading, so that clients who send byte by byte, or never read
-what they are sent, do not keep connections; and with an answer for clients that half-close theirs.
+"""HTTP for uvicorn: with a bound on headers and deadlines for headers and for reading, so that clients who send byte by
+byte, or never read what they are sent, do not keep connections; and with an answer for clients that half-close theirs.
 """
 
 from __future__ import annotations
@@ -7,38 +7,74 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-def protocol_with_deadlines(headers: float, reading: float) -> type[H11Protocol]:
+class HeadersTooLarge(Exception):
+    """A request's first line and headers are larger than they may be."""
+
+
+def protocol_with_deadlines(headers: float, reading: float, header_bytes: int) -> type[HttpToolsProtocol]:
     """The protocol class of a server whose clients do not keep it waiting.
 
     Args:
         headers: seconds that they have to send the headers of a request.
         reading: seconds after which they must have read a part of an answer that waits for them.
+        header_bytes: most bytes of a request's first line and headers.
     """
 
-    class DeadlineProtocol(H11Protocol):
+    class DeadlineProtocol(HttpToolsProtocol):
         _deadline: asyncio.TimerHandle | None = None
         _is_half_closed = False
         _reader: asyncio.TimerHandle | None = None
+        _is_in_head = True
+        """Whether a first line or a header comes next, not a body."""
+        _parsed = 0
+        """Bytes of this request's first line and headers that the parser has passed on."""
+        _unparsed = 0
+        """Bytes that have come for headers that are not complete, those of the parser included."""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._expect_headers()
 
         def data_received(self, data: bytes) -> None:
-            before = self.cycle
-            is_idle = before is None or before.response_complete
-            if is_idle and self._deadline is None:
-                self._expect_headers()
+            before, was_in_head = self.cycle, self._is_in_head
             super().data_received(data)
             if self.cycle is not before:
+                self._unparsed = 0
                 self._cancel_deadline()
+                return
+            if was_in_head and self._is_in_head:
+                self._unparsed += len(data)
+                if self._unparsed > header_bytes and not self.transport.is_closing():
+                    self.send_400_response("The headers are too large.")
+            if self._deadline is None and (before is None or before.response_complete):
+                self._expect_headers()
 
-        def handle_websocket_upgrade(self, event: Any) -> None:
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._parsed = 0
+
+        def on_url(self, url: bytes) -> None:
+            super().on_url(url)
+            self._count(len(url))
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            super().on_header(name, value)
+            self._count(len(name) + len(value) + len(b": \r\n"))
+
+        def on_headers_complete(self) -> None:
+            self._is_in_head = False
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._is_in_head = True
+            super().on_message_complete()
+
+        def handle_websocket_upgrade(self) -> None:
             self._cancel_deadline()
-            super().handle_websocket_upgrade(event)
+            super().handle_websocket_upgrade()
 
         def eof_received(self) -> Any:
             """Answer a client that has closed its own direction after a whole request; else close the connection."""
@@ -47,7 +83,7 @@ def protocol_with_deadlines(headers: float, reading: float) -> type[H11Protocol]
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if self._is_half_closed:
+            if self._is_half_closed and self.cycle.response_complete:
                 self.transport.close()
             self._watch_reader()
 
@@ -59,6 +95,12 @@ def protocol_with_deadlines(headers: float, reading: float) -> type[H11Protocol]
             self._cancel_deadline()
             self._stop_watching()
             super().connection_lost(exc)
+
+        def _count(self, size: int) -> None:
+            """Raise HeadersTooLarge, which the parser passes on as an error of its own, if there is too much by now."""
+            self._parsed += size
+            if self._parsed > header_bytes:
+                raise HeadersTooLarge
 
         def _watch_reader(self) -> None:
             """A transport that is closed waits for its reader for ever, so its buffer is looked at again later."""

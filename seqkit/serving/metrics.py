@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 
@@ -28,6 +30,9 @@ class ServerMetrics:
         )
         self.waiting = Gauge("seqkit_waiting_requests", "Requests that wait for a model.", registry=self.registry)
         self.streams = Gauge("seqkit_open_streams", "Streams that are open.", registry=self.registry)
+        # Finding the counter of some labels takes longer than counting.
+        self.requests_of, self.seconds_of = cache(self.requests.labels), cache(self.seconds.labels)
+        self.inputs_of, self.unusable_of = cache(self.inputs.labels), cache(self.unusable.labels)
 
     def text(self) -> bytes:
         """All of them, in Prometheus' text format."""

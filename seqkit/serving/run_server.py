@@ -21,7 +21,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 """Names of this machine. A page of another site that has its name point here does not get an answer."""
 
 HEADER_BYTES = 64 << 10
-"""Most bytes of a request's headers."""
+"""Most bytes of a request's first line and headers."""
 
 GRACE_SECONDS = 30
 """Requests that have come in have this long to be answered when the server is stopped."""
@@ -59,10 +59,9 @@ def run_server(
     hosts = ["*"] if "*" in allowed_hosts else [*LOCAL_HOSTS, host, *allowed_hosts]
     config = uvicorn.Config(
         Server(models, limits, hosts).app(),
-        http=protocol_with_deadlines(limits.headers, limits.seconds),
+        http=protocol_with_deadlines(limits.headers, limits.seconds, HEADER_BYTES),
         ws="websockets-sansio",
         ws_max_size=limits.body,
-        h11_max_incomplete_event_size=HEADER_BYTES,
         limit_concurrency=limits.connections,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=GRACE_SECONDS,

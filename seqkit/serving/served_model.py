@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from seqkit.api.model import Model
 from seqkit.errors import UsageError
 from seqkit.fields.labels import UNSEEN, Tags
@@ -89,7 +87,7 @@ class ServedModel:
         self._streams = {task: self._open_stream(task, streams) for task in self._tasks}
         self.facts = {task: self._describe(task) for task in self._tasks}
 
-    def predict(self, task: str, values: Sequence[Any]) -> list[dict[str, JSON]]:
+    def predict(self, task: str, values: Sequence[Any]) -> list[dict[str, Any]]:
         """A record for each input from JSON: `id`, `prediction`, `confidence` and more, or `error`."""
         definition, source, _ = self._tasks[task]
         reader, reads_text = InputReader(definition, source), self.facts[task].reads_text
@@ -162,31 +160,15 @@ def _labels(target: Field) -> list[str]:
     return labels
 
 
-def record_of(result: Result) -> dict[str, JSON]:
-    """A result as JSON. Its id is left out: the answer has the inputs' order."""
+def record_of(result: Result) -> dict[str, Any]:
+    """What a client is told of a result. Its id is left out: the answer has the inputs' order."""
     if result.error:
         return {"error": result.error}
     record: dict[str, Any] = {"prediction": result.value, "confidence": result.confidence}
     if result.probabilities:
-        record["probabilities"] = dict(result.probabilities)
+        record["probabilities"] = result.probabilities
     if isinstance(result.scores, Mapping) and "spans" in result.scores:
         record["spans"] = result.spans
     elif result.scores is not None and not result.probabilities:
         record["scores"] = result.scores
-    plain: dict[str, JSON] = to_json(record)
-    return plain
-
-
-def to_json(value: Any) -> Any:
-    """A value as JSON has it: arrays as lists, numbers of NumPy as numbers, what is not finite as null."""
-    return json_safe(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+    return record

@@ -18,8 +18,8 @@ from seqkit.errors import SeqkitError
 from seqkit.inference.stream import Answer, Stream
 from seqkit.serving.limits import Limits
 from seqkit.serving.metrics import ServerMetrics
-from seqkit.serving.served_model import ServedModel, to_json
-from seqkit.serving.values import size_of
+from seqkit.serving.served_model import ServedModel
+from seqkit.serving.values import json_bytes, size_of
 from seqkit.types import JSON
 
 log = logging.getLogger("seqkit.serving")
@@ -93,7 +93,7 @@ class StreamConnections:
                 await socket.close(POLICY, "messages are JSON text")
                 return
             answer = await self._answer(text, model, stream, session)
-            message = json.dumps(to_json(answer), ensure_ascii=False, allow_nan=False)
+            message = json_bytes(answer).decode()
             try:
                 async with asyncio.timeout(self._limits.seconds):
                     await socket.send_text(message)

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from pydantic_core import to_json
+
 from seqkit.errors import UsageError
 from seqkit.inference.inputs import InputReader
 from seqkit.types import Flaw
@@ -22,6 +25,18 @@ def size_of(value: Any) -> int:
     if isinstance(value, list):
         return sum(size_of(item) if isinstance(item, list) else 1 for item in value)
     return 1
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value as JSON: arrays as lists; "NaN", "Infinity" and "-Infinity" for the numbers that JSON does not have."""
+    return to_json(value, inf_nan_mode="strings", fallback=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a kind that JSON does not know, as one that it does."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def is_file(value: Any) -> bool:

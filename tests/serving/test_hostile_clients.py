@@ -101,7 +101,7 @@ BODIES: dict[str, tuple[bytes, set[int]]] = {
         {413},
     ),
     "no HTTP at all": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50), {400}),
-    "an unknown method": (request(b"", method="BREW"), {405}),
+    "an unknown method": (request(b"", method="BREW"), {400}),
     "a method too many": (request(b"", method="DELETE"), {405}),
     "GET for POST": (request(b"", method="GET"), {405}),
     "a path with dots": (request(b"", path="/../../etc/passwd", method="GET"), {404}),
@@ -164,6 +164,21 @@ def test_half_closed_and_dropped_connections_do_no_harm(server: RunningServer) -
     for _ in range(20):  # the client leaves before its answer
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(data)
+    check_alive(server)
+
+
+def test_requests_that_come_at_once_are_answered_in_order(server: RunningServer) -> None:
+    unread = request(b"x" * 300_000, path="/nowhere")
+    data = unread + request(b"", path="/health", method="GET") + predict(["a", "b"]) + request(b"{")
+    _, received = answer_to(server, data)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", received) == [b"404", b"200", b"200", b"400"]
+    assert received.index(b'"status"') < received.index(b'"results"') < received.index(b"the body: ")
+
+
+def test_headers_that_never_end_are_refused(server: RunningServer) -> None:
+    for data in (b"GET /" + b"a" * 200_000, b"GET / HTTP/1.1\r\nx: " + b"a" * 200_000):
+        status, _ = answer_to(server, data)
+        assert status in {0, 400}
     check_alive(server)
 
 
