@@ -197,6 +197,7 @@ class _Checker:
         recipe = self.recipe(entries["recipe"].node)
         search = self.search(entries["search"].node)
         fixed = self.fixed(entries.get("set"))
+        self.searched_and_set(search, entries.get("set"))
         sampler = self.word(entries.get("sampler"), SAMPLERS)
         pruner = self.word(entries.get("pruner"), PRUNERS)
         seed = self.count(entries.get("seed"), 1, least=0)
@@ -313,6 +314,17 @@ class _Checker:
             return ()
         return tuple(f"{key}={flow(values_of(item.node))}" for key, item in entry.node.entries.items())
 
+    def searched_and_set(self, search: Mapping[str, object], entry: Entry | None) -> None:
+        """What is searched, or is within something that is, cannot be set as well: no trial would have that value."""
+        for key, item in _entries(entry):
+            searched = next((name for name in search if f"{key}.".startswith(f"{name}.")), None)
+            if searched is not None:
+                self.add(
+                    item.location,
+                    f"set: {key}: {searched} is searched, so this value would never be used",
+                    "remove one of them",
+                )
+
     def word(self, entry: Entry | None, known: Sequence[str]) -> str:
         if entry is None:
             return known[0]
@@ -367,7 +379,7 @@ class _Checker:
 
 
 def _entries(entry: Entry | None) -> Iterator[tuple[str, Entry]]:
-    yield from entry.node.entries.items() if entry is not None else ()
+    yield from entry.node.entries.items() if entry is not None and isinstance(entry.node.value, dict) else ()
 
 
 def _trials(search: Mapping[str, Choices | Range]) -> Iterator[tuple[str, str]]:

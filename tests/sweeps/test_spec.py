@@ -76,6 +76,12 @@ def test_a_recipe_is_looked_for_beside_the_sweep(tmp_path: Path, monkeypatch: py
         ("low: 1.0e-4", "low: 0", "5:23", "with log, low should be above 0"),
         ("low: 1.0e-4", "lo: 1.0e-4", "5:24", "did you mean 'low'"),
         ("step: 16", "step: 0.5", "6:19", "step should be a whole number"),
+        (
+            "{train.epochs: 2}",
+            "{encoder.use: rnn}",
+            "3:7",
+            "encoder.use is searched, so this value would never be used",
+        ),
         ("[lstm, gru]", "[lstm, lstm]", "7:16", "a value is listed twice"),
         ("[lstm, gru]", "lstm", "7:16", "expected a list of values or a range"),
         ("[lstm, gru]", "[lstm, gruu]", "7:16", "did you mean 'gru'"),
