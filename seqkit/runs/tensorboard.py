@@ -164,10 +164,12 @@ class Board:
         Args:
             step: optimiser step.
             values: metric, as in metrics.jsonl -> number.
-            run: the run of TensorBoard that they go to, instead of the one that the metric's split says.
+            run: the run of TensorBoard that they go to, instead of the one that the metric's split says; then without
+                other units of a loss, whose cards have room for three curves.
         """
         together: dict[str, list[Summary.Value]] = {}
-        for metric, value in add_derived({printable(metric): value for metric, value in values.items()}).items():
+        named = {printable(metric): value for metric, value in values.items()}
+        for metric, value in (add_derived(named) if run is None else named).items():
             series = series_of(metric, self._leading)
             series = series if run is None else series._replace(run=run)
             points = summaries.scalar(series.tag, float(value))
