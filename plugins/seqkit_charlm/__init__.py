@@ -8,7 +8,7 @@ from typing import Literal
 
 from seqkit import Count, Example, Next, Share, Task, Tokens, UsageError
 from seqkit.reading import report_split_rule
-from seqkit_charlm.sources import Corpus, documents_of, text_files
+from seqkit_charlm.sources import Corpus, FilePaths, documents_of, shown, text_files
 from seqkit_charlm.splits import PositionSplit
 
 __all__ = ["charlm"]
@@ -19,9 +19,9 @@ SPLITS = ("train", "dev", "test")
 def charlm(
     *,
     source: Literal["python-docs", "shakespeare"] = "python-docs",
-    file: Path | None = None,
-    dev_file: Path | None = None,
-    test_file: Path | None = None,
+    file: FilePaths | None = None,
+    dev_file: FilePaths | None = None,
+    test_file: FilePaths | None = None,
     encoding: str = "utf-8",
     unit: Literal["characters", "bytes", "words", "pieces"] = "characters",
     lower: bool = False,
@@ -48,10 +48,10 @@ def charlm(
         source: python-docs, the topics of Python's own help (`pydoc_data.topics`), in the order of their names, so that
             the held-out tenth is the last topics; they differ a little between versions of Python. shakespeare, the
             tinyshakespeare file, 1.1 million characters.
-        file: your own text, used instead of source: a file, which may be compressed, or a folder, of which all files
-            *.txt are read, by name.
-        dev_file: a file or folder that is dev; then no share of `file` is.
-        test_file: a file or folder that is test, likewise.
+        file: your own text, used instead of source: a file, which may be compressed, a pattern such as
+            `text/part-*.txt`, a folder, of which all files *.txt are read, by name, or a list of those.
+        dev_file: files or folders that are dev; then no share of `file` is.
+        test_file: files or folders that are test, likewise.
         encoding: of your own files.
         unit: what a symbol is.
         lower: lower the case first.
@@ -87,13 +87,18 @@ def charlm(
     def read(split: str) -> Iterator[Example]:
         if split not in own_files:
             return split_text.examples(corpus.documents(), split)
-        report_split_rule(f"{split} is the text of {own_files[split].name}")
-        return read_file(own_files[split], None, True)
+        of_split = own_files[split]
+        names = [path.name for path in ([of_split] if isinstance(of_split, Path) else of_split)]
+        report_split_rule(f"{split} is the text of {', '.join(names)}")
+        return pieces_of(of_split)
+
+    def pieces_of(paths: FilePaths) -> Iterator[Example]:
+        return split_text.pieces(documents_of(paths, encoding))
 
     def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
         if split is not None:
             raise UsageError(f"--split: {path} has no splits; all of it is scored")
-        return (example for document in documents_of(path, encoding) for example in split_text.pieces(document))
+        return pieces_of(path)
 
     return Task(
         read=read,
@@ -104,7 +109,8 @@ def charlm(
         splits=tuple(split for split in SPLITS if split in (*split_text.splits, *own_files)),
         window=window,
         files=lambda split: text_files(own_files[split]) if split in own_files else corpus.files(),
-        about=corpus.about() | {"split": split_text.about(), **{split: str(path) for split, path in own_files.items()}},
+        about=corpus.about()
+        | {"split": split_text.about(), **{split: shown(paths) for split, paths in own_files.items()}},
         read_file=read_file,
         suffixes=(".txt", ""),
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from seqkit import DataError, Dataset, File, MissingFile, Problem, fetch, readers
 from seqkit_charlm.splits import Document
+
+FilePaths: TypeAlias = Path | tuple[Path, ...]
+"""A file, a folder of text files, a pattern, or several of those."""
 
 _COMMIT = "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 SHAKESPEARE = Dataset(
@@ -32,7 +35,7 @@ class Corpus:
     """A text: the user's file or folder of files, or without one a named source."""
 
     source: str
-    file: Path | None = None
+    file: FilePaths | None = None
     encoding: str = "utf-8"
 
     def documents(self) -> list[Document]:
@@ -44,10 +47,10 @@ class Corpus:
         if self.file is None and self.source == "python-docs":
             from pydoc_data.topics import topics
 
-            return [(f"pydoc_data.topics[{name!r}]", topics[name]) for name in sorted(topics)]
+            return [Document(f"pydoc_data.topics[{name!r}]", topics[name]) for name in sorted(topics)]
         if self.file is not None:
             return documents_of(self.file, self.encoding)
-        return [(path.name, example.input) for path in self.files() for example in readers.text(path)]
+        return [Document(path.name, example.input) for path in self.files() for example in readers.text(path)]
 
     def files(self) -> Sequence[Path]:
         """The files that the text is read from."""
@@ -62,7 +65,7 @@ class Corpus:
     def about(self) -> dict[str, Any]:
         """Facts for the run folder."""
         if self.file is not None:
-            return {"dataset": str(self.file)}
+            return {"dataset": shown(self.file)}
         if self.source == "python-docs":
             return {
                 "dataset": f"pydoc_data.topics of Python {platform.python_version()}",
@@ -71,26 +74,46 @@ class Corpus:
         return {"dataset": SHAKESPEARE.name, "licence": SHAKESPEARE.licence, "about": SHAKESPEARE.about}
 
 
-def documents_of(path: Path, encoding: str = "utf-8") -> list[Document]:
-    """The text of a file, or of each text file of a folder and of those in it, by name.
+def shown(paths: FilePaths) -> str:
+    """Files and folders for people."""
+    return str(paths) if isinstance(paths, Path) else ", ".join(map(str, paths))
+
+
+def documents_of(paths: FilePaths, encoding: str = "utf-8") -> list[Document]:
+    """The text of files, and of each text file of folders and of those in them, by name.
 
     Raises:
         DataError: a file is missing or is not text.
     """
-    documents = []
-    for file in text_files(path):
+    documents: list[Document] = []
+    for path, file in _files_of(paths):
         lines = readers.numbered(file, encoding=encoding)
         name = str(file.relative_to(path)) if path.is_dir() else file.name
-        documents.append((name, "".join(line.text + "\n" if line.ended else line.text for line in lines)))
+        text = "".join(line.text + "\n" if line.ended else line.text for line in lines)
+        documents.append(Document(name, text, continues=bool(documents) and not path.is_dir()))
     return documents
 
 
-def text_files(path: Path) -> list[Path]:
-    """The file, or the files `*.txt` (perhaps compressed) of a folder and of those in it; all others are reported.
+def text_files(paths: FilePaths) -> list[Path]:
+    """The files, those that match a pattern, and the files `*.txt` (perhaps compressed) of folders and of those in
+    them; all others are reported.
 
     Raises:
         DataError: there is no such file or folder, or it has no text files.
     """
+    return [file for _, file in _files_of(paths)]
+
+
+def _files_of(paths: FilePaths) -> Iterator[tuple[Path, Path]]:
+    """Each file with the name that stands for it."""
+    for path in [paths] if isinstance(paths, Path) else paths:
+        for file in _text_files(path):
+            yield path, file
+
+
+def _text_files(path: Path) -> list[Path]:
+    if readers.is_pattern(path) and not path.exists():
+        return readers.shard_files(path.parent, path.name)
     if not path.exists():
         raise MissingFile(path)
     if not path.is_dir():

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from seqkit import DataError, Example, Problem
 from seqkit.reading import report_split_rule
 
-Document = tuple[str, str]
-"""The name of a document, for messages, and its text."""
+
+class Document(NamedTuple):
+    """A text, or a part of one.
+
+    Attributes:
+        name: for messages.
+        text: the characters.
+        continues: whether it goes on from the document before it, as the files of a list do.
+    """
+
+    name: str
+    text: str
+    continues: bool = False
+
+
+def joined(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """The documents of each text."""
+    group: list[Document] = []
+    for document in documents:
+        if group and not document.continues:
+            yield group
+            group = []
+        group.append(document)
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)
@@ -60,15 +83,16 @@ class PositionSplit:
             DataError: there is no text in this split.
         """
         report_split_rule(self.about())
-        text = "".join(text for _, text in documents)
+        text = "".join(document.text for document in documents)
         begin, end = self.bounds(text)[split]
         if not text[begin:end].strip():
-            name = documents[0][0] if documents else "the text"
+            name = documents[0].name if documents else "the text"
             reason = f"{split} is empty: it is characters {begin + 1} to {end} of {len(text)}"
             raise DataError(Problem(name, reason, "give more text, or another share"))
-        starts = list(accumulate((len(text) for _, text in documents), initial=0))
+        starts = list(accumulate((len(document.text) for document in documents), initial=0))
         if split == "train":
-            edges = [begin, *sorted({start for start in starts if begin < start < end}), end]
+            begun = {start for start, document in zip(starts, documents, strict=False) if not document.continues}
+            edges = [begin, *sorted(start for start in begun if begin < start < end), end]
         else:
             edges = self._piece_edges(text, begin, end)
         document, line, counted = 0, 1, 0
@@ -77,11 +101,12 @@ class PositionSplit:
                 document += 1
                 line, counted = 1, starts[document]
             line, counted = line + text.count("\n", counted, start), start
-            yield Example(text[start:stop], None, f"{documents[document][0]}:{line}")
+            yield Example(text[start:stop], None, f"{documents[document].name}:{line}")
 
-    def pieces(self, document: Document) -> Iterator[Example]:
-        """A whole document in pieces, as those of test are."""
-        return replace(self, dev=0.0, test=1.0).examples([document], "test")
+    def pieces(self, documents: Iterable[Document]) -> Iterator[Example]:
+        """Whole texts in pieces, as those of test are; no piece is of two texts."""
+        whole = replace(self, dev=0.0, test=1.0)
+        return (example for text in joined(documents) for example in whole.examples(text, "test"))
 
     def _piece_edges(self, text: str, begin: int, end: int) -> list[int]:
         """Start of each piece of text[begin:end], and end. A last piece without a word is joined to the one before."""

@@ -382,13 +382,18 @@ def read_other(path: Path, split: str | None, labelled: bool, reader: SequenceRe
 
 
 def _existing(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[[], Sequence[tuple[Path, str | None]]]:
-    """A function that gives these files, or raises DataError if one is missing."""
+    """A function that gives these files, with those that match a pattern; it raises DataError if one is missing."""
 
     def find() -> Sequence[tuple[Path, str | None]]:
-        for path, _ in files:
-            if not path.is_file():
+        listed: list[tuple[Path, str | None]] = []
+        for path, label in files:
+            if path.is_file():
+                listed.append((path, label))
+            elif readers.is_pattern(path):
+                listed += [(shard, label) for shard in readers.shard_files(path.parent, path.name, split)]
+            else:
                 raise MissingFile(path, "file", f"`{split}` names it")
-        return files
+        return listed
 
     return find
 

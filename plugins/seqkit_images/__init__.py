@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from seqkit import Count, Label, Share, Size, Task, UsageError
 from seqkit.metrics import label_scores
-from seqkit.readers import ShareSplit, SplitFiles
+from seqkit.readers import FileNames, ShareSplit, SplitFiles
 from seqkit_images import sources
 from seqkit_images.fields import Image, Order
 
@@ -18,9 +18,9 @@ def images(
     *,
     source: Literal["mnist-t10k", "optdigits"] = "mnist-t10k",
     folder: Path | None = None,
-    train: str = "train",
-    dev: str | None = None,
-    test: str | None = None,
+    train: FileNames = "train",
+    dev: FileNames | None = None,
+    test: FileNames | None = None,
     held_out: Share = 0.1,
     held_out_test: Share = 0.0,
     width: Count | None = None,

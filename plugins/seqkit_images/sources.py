@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import Dataset, Example, File, MissingFile, UsageError, fetch
-from seqkit.readers import ShareSplit, SplitFiles
+from seqkit.readers import FileNames, ShareSplit, SplitFiles
 from seqkit.reading import report_split_rule
 from seqkit_images.files import PICTURES, folder_images, idx_images, picture, table_images
 
@@ -75,7 +75,7 @@ def optdigits(held_out: float) -> tuple[SplitFiles, dict[str, Any]]:
 
 
 def split_files(
-    folder: Path | Callable[[], Path], names: Mapping[str, str | None], width: int | None, shares: ShareSplit
+    folder: Path | Callable[[], Path], names: Mapping[str, FileNames | None], width: int | None, shares: ShareSplit
 ) -> SplitFiles:
     """Files of images.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqkit import Count, Example, Field, NonNegative, Prediction, Share, Task, Tokens, UsageError
 from seqkit.heads import Pool, serves
 from seqkit.metrics import label_scores, span_f1
-from seqkit.readers import FormatName, ShareSplit, TableFormat
+from seqkit.readers import FileNames, FormatName, ShareSplit, TableFormat
 from seqkit_intents import sources
 from seqkit_intents.fields import INTENT, SLOTS, IntentAndSlots
 
@@ -28,9 +28,9 @@ def intent_slots(
     *,
     source: Literal["atis"] = "atis",
     folder: Path | None = None,
-    train: str = f"train/{sources.PARALLEL}",
-    dev: str | None = f"valid/{sources.PARALLEL}",
-    test: str | None = f"test/{sources.PARALLEL}",
+    train: FileNames = f"train/{sources.PARALLEL}",
+    dev: FileNames | None = f"valid/{sources.PARALLEL}",
+    test: FileNames | None = f"test/{sources.PARALLEL}",
     held_out: Share = 0.1,
     words: str = "words",
     slots: str = "slots",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
 from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch
-from seqkit.readers import ShareSplit, SplitFiles, TableFormat, numbered, records
+from seqkit.readers import FileNames, ShareSplit, SplitFiles, TableFormat, numbered, records
 from seqkit_intents.fields import INTENT, SLOTS
 
 ATIS = Dataset(
@@ -120,7 +120,9 @@ def files_of(path: Path) -> list[Path]:
     return [path.parent / name for name in path.name.split("|")]
 
 
-def split_files(folder: Any, names: dict[str, str | None], reader: SentenceReader, shares: ShareSplit) -> SplitFiles:
+def split_files(
+    folder: Any, names: Mapping[str, FileNames | None], reader: SentenceReader, shares: ShareSplit
+) -> SplitFiles:
     """The user's files, or those of ATIS."""
 
     def read(path: Path) -> Iterator[tuple[Example, str]]:
@@ -131,7 +133,7 @@ def split_files(folder: Any, names: dict[str, str | None], reader: SentenceReade
 
 def atis() -> tuple[SplitFiles, dict[str, Any]]:
     """ATIS in its official split, and facts for the run folder."""
-    names: dict[str, str | None] = {
+    names: Mapping[str, FileNames | None] = {
         split: f"{folder}/seq.in.gz|seq.out.gz|label.gz"
         for split, folder in (("train", "train"), ("dev", "valid"), ("test", "test"))
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seqkit import Example, Field, Prediction, Share, Size, Task, UsageError
 from seqkit.heads import serves
+from seqkit.readers import FileNames
 from seqkit_music import sources
 from seqkit_music.baseline import markov_nats
 from seqkit_music.fields import Chords, NextChords, parse_steps
@@ -24,9 +25,9 @@ def music(
     *,
     source: Literal["jsb-chorales"] = "jsb-chorales",
     folder: Path | None = None,
-    train: str = "train.jsonl",
-    dev: str | None = "dev.jsonl",
-    test: str | None = None,
+    train: FileNames = "train.jsonl",
+    dev: FileNames | None = "dev.jsonl",
+    test: FileNames | None = None,
     transpose: Size = 0,
     compare: bool = True,
 ) -> Task:
@@ -41,7 +42,7 @@ def music(
         source: jsb-chorales, 382 chorales of Bach in quarter notes, in the split of Boulanger-Lewandowski et al.
         folder: a folder of your own files, used instead of source: JSON lines, a piece on each, a list of steps, each a
             list of MIDI pitches (21 to 108) or of none.
-        train: file name of the training pieces.
+        train: file name of the training pieces; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of those that choose the checkpoint (null: there are none).
         test: file name of the test pieces (null: there are none).
         transpose: each training piece is also read at so many semitones up and down, where the piano has the keys.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch
-from seqkit.readers import missing_split_file, numbered
+from seqkit.readers import FileNames, numbered, shard_files
 from seqkit.reading import report_left_out, report_split_rule
 from seqkit_music.fields import KEYS, LOWEST, Steps, rows_of
 
@@ -39,43 +39,44 @@ class Pieces:
 
     Attributes:
         splits: those that there are.
-        path: the file of a split.
+        paths: the files of a split.
         read: gives the pieces of a split in its file, each with its id.
         facts: what the run folder says of the data.
     """
 
     splits: tuple[str, ...]
-    path: Callable[[str], Path]
+    paths: Callable[[str], list[Path]]
     read: Callable[[Path, str], Iterator[tuple[str, Steps]]]
     facts: Mapping[str, Any]
 
     def pieces(self, split: str) -> Iterator[tuple[str, Steps]]:
         report_split_rule("by file" if self.read is _read_lines else "as published")
-        return self.read(self.path(split), split)
+        for path in self.paths(split):
+            yield from self.read(path, split)
 
     def files(self, split: str) -> list[Path]:
-        return [self.path(split)]
+        return self.paths(split)
 
 
 def chorales() -> Pieces:
     """Bach's chorales."""
     facts = {"dataset": CHORALES.name, "licence": CHORALES.licence, "about": CHORALES.about}
     return Pieces(
-        splits=tuple(_PARTS), path=lambda split: fetch(CHORALES) / CHORALES.files[0].path, read=_read_json, facts=facts
+        splits=tuple(_PARTS),
+        paths=lambda split: [fetch(CHORALES) / CHORALES.files[0].path],
+        read=_read_json,
+        facts=facts,
     )
 
 
-def own(folder: Path, names: Mapping[str, str | None]) -> Pieces:
+def own(folder: Path, names: Mapping[str, FileNames | None]) -> Pieces:
     """The user's files."""
 
-    def path(split: str) -> Path:
-        file = folder / str(names[split])
-        if not file.is_file():
-            raise missing_split_file(file, split)
-        return file
+    def paths(split: str) -> list[Path]:
+        return shard_files(folder, names[split] or "", split, suffixes=SUFFIXES)
 
     splits = tuple(split for split, name in names.items() if name is not None)
-    return Pieces(splits=splits, path=path, read=_read_lines, facts={"dataset": str(folder)})
+    return Pieces(splits=splits, paths=paths, read=_read_lines, facts={"dataset": str(folder)})
 
 
 def _read_json(path: Path, split: str) -> Iterator[tuple[str, Steps]]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from seqkit import Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncation, Words
 from seqkit.metrics import tag_scores
+from seqkit.readers import FileNames
 from seqkit_ner import sources
 from seqkit_ner.formats import base_scheme
 from seqkit_ner.options import DataSource, Form, Separator, WordTokenizer
@@ -24,9 +25,9 @@ def ner(
     sizes: tuple[Count, Count, Count] = (4000, 500, 1000),
     data_seed: Size = 1,
     folder: Path | None = None,
-    train: str = "train.conll",
-    dev: str | None = "dev.conll",
-    test: str | None = "test.conll",
+    train: FileNames = "train.conll",
+    dev: FileNames | None = "dev.conll",
+    test: FileNames | None = "test.conll",
     held_out: Share = 0.1,
     separator: Separator = "blanks",
     word_column: int | None = None,
@@ -71,7 +72,7 @@ def ner(
         data_seed: seed of the generated sentences; the recipe's seed has no part in it.
         folder: a folder of your own CoNLL files, used instead of source (one word a line, blank lines between
             sentences, perhaps gzipped).
-        train: file name of the training sentences.
+        train: file name of the training sentences; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of the sentences that choose the checkpoint. null: a share of train is held out for it.
         test: file name of the test sentences. null: there are none.
         held_out: with `dev: null`, the share of train that is dev, chosen by a hash of the words.

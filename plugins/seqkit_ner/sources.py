@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, UsageError, fetch
-from seqkit.readers import Line, missing_split_file, numbered
+from seqkit.readers import FileNames, Line, numbered, plain_names, read_shards, shard_files, shown_names
 from seqkit.reading import report_changed, report_columns, report_left_out, report_split_rule
 from seqkit.spans import fault, mend, type_of
 from seqkit_ner import generator
@@ -436,7 +436,7 @@ def published(dataset: Dataset) -> Source:
     return Source(read, files=lambda split: [file(split)], about=about)
 
 
-def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, held_out: float) -> Source:
+def folder(path: Path, names: Mapping[str, FileNames | None], reader: ConllReader, held_out: float) -> Source:
     """A folder of the user's files.
 
     Args:
@@ -448,24 +448,22 @@ def folder(path: Path, names: Mapping[str, str | None], reader: ConllReader, hel
     has_dev, has_test = names["dev"] is not None, names["test"] is not None
     splits = ("train", *(("dev",) if has_dev or held_out > 0 else ()), *(("test",) if has_test else ()))
 
-    def file(split: str) -> Path:
-        file_path = path / str(names["train" if split == "dev" and not has_dev else split])
-        if not all(item.is_file() for item in files_of(file_path)):
-            raise missing_split_file(file_path, split)
-        return file_path
+    def shards(split: str) -> list[Path]:
+        own_names = names["train" if split == "dev" and not has_dev else split] or ""
+        return shard_files(path, own_names, split, suffixes=SUFFIXES)
 
     def read(split: str) -> Iterator[Example]:
-        examples = reader.read(file(split))
+        examples = read_shards(shards(split), reader.read)
         if split == "test" or has_dev or held_out == 0:
             report_split_rule("by file")
             return examples
-        report_split_rule(f"{held_out:.4g} of {names['train']} is dev, chosen by a hash of the words")
+        report_split_rule(f"{held_out:.4g} of {shown_names(names['train'])} is dev, chosen by a hash of the words")
         return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
 
-    about: dict[str, Any] = {"dataset": str(path), "files": dict(names)}
+    about: dict[str, Any] = {"dataset": str(path), "files": plain_names(names)}
     if not has_dev and held_out > 0:
-        about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the words"
-    return Source(read, splits, lambda split: files_of(file(split)), about)
+        about["dev"] = f"{held_out:.4g} of {shown_names(names['train'])}, chosen by a hash of the words"
+    return Source(read, splits, lambda split: [file for shard in shards(split) for file in files_of(shard)], about)
 
 
 SUFFIXES = (".conll", ".conllu", ".jsonl", ".json", ".iob", ".iob2", ".bio", ".bioes", ".col", ".tsv")
@@ -473,7 +471,12 @@ SUFFIXES = (".conll", ".conllu", ".jsonl", ".json", ".iob", ".iob2", ".bio", ".b
 
 
 def read_other(
-    path: Path, split: str | None, labelled: bool, names: Mapping[str, str | None], reader: ConllReader, held_out: float
+    path: Path,
+    split: str | None,
+    labelled: bool,
+    names: Mapping[str, FileNames | None],
+    reader: ConllReader,
+    held_out: float,
 ) -> Iterable[Example]:
     """The sentences of a file, or of a split (test, if the user did not say) of another folder with such files.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqkit import Count, Example, Field, Prediction, Share, Size, Task, Tokens, UsageError
 from seqkit.heads import serves
 from seqkit.metrics import label_scores
-from seqkit.readers import FormatName, ShareSplit, TableFormat
+from seqkit.readers import FileNames, FormatName, ShareSplit, TableFormat
 from seqkit_proteins import sources
 from seqkit_proteins.baseline import window_scores
 from seqkit_proteins.fields import UNKNOWN, Structure
@@ -29,9 +29,9 @@ def protein_structure(
     folds: Count = 5,
     fold: Size = 4,
     folder: Path | None = None,
-    train: str = "train.csv",
-    dev: str | None = None,
-    test: str | None = None,
+    train: FileNames = "train.csv",
+    dev: FileNames | None = None,
+    test: FileNames | None = None,
     held_out: Share = 0.1,
     sequence: str = "sequence",
     structure: str = "structure",
@@ -54,7 +54,7 @@ def protein_structure(
         folds: of cb513, how many parts the chains are dealt out to, in turn.
         fold: the part that is test, from 0. Every tenth of the other chains is dev.
         folder: a folder of your own tables, used instead of source, with a chain in each row.
-        train: file name of the training chains.
+        train: file name of the training chains; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of those that choose the checkpoint (null: a share of train, `held_out`).
         test: file name of the test chains (null: there are none).
         held_out: with `dev: null`, the share of train that is dev, by a hash of each sequence.

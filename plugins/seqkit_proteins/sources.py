@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 
 from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, fetch
-from seqkit.readers import ShareSplit, SplitFiles, TableFormat, records
+from seqkit.readers import FileNames, ShareSplit, SplitFiles, TableFormat, records
 from seqkit.reading import report_changed, report_split_rule
 from seqkit_proteins.fields import UNKNOWN
 
@@ -142,7 +142,7 @@ class Chains:
 
 
 def own_files(
-    folder: Path, names: Mapping[str, str | None], columns: Columns, layout: TableFormat, shares: ShareSplit
+    folder: Path, names: Mapping[str, FileNames | None], columns: Columns, layout: TableFormat, shares: ShareSplit
 ) -> SplitFiles:
     """The user's tables."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from seqkit import Count, Label, Limit, NonNegative, Share, Task, Truncation, UsageError, Vectors
 from seqkit.metrics import label_scores
-from seqkit.readers import FormatName, ShareSplit, SplitBy, SplitFiles, TableFormat
+from seqkit.readers import FileNames, FormatName, ShareSplit, SplitBy, SplitFiles, TableFormat
 from seqkit_sensor import sources
 from seqkit_sensor.tables import TableReader
 
@@ -19,9 +19,9 @@ def sensor(
     *,
     source: Literal["japanese-vowels", "basic-motions"] = "japanese-vowels",
     folder: Path | None = None,
-    train: str = "train.ts",
-    dev: str | None = None,
-    test: str | None = None,
+    train: FileNames = "train.ts",
+    dev: FileNames | None = None,
+    test: FileNames | None = None,
     held_out: Share = 0.1,
     held_out_test: Share = 0.0,
     split_by: SplitBy = "label",
@@ -51,7 +51,7 @@ def sensor(
             channels of a watch, 100 steps. Both have no dev split, so a share of train is dev.
         folder: a folder of your own files, used instead of source: `.ts` (timeseriesclassification.com), or tables
             (.csv, .tsv, .jsonl) whose first line names the columns, plain or compressed.
-        train: file name of the training sequences.
+        train: file name of the training sequences; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of those that choose the checkpoint (null: a share of train, `held_out`).
         test: file name of the test sequences (null: a share of train, `held_out_test`).
         held_out: with `dev: null`, the share of train that is dev.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from seqkit import Count, Example, Label, Labels, Limit, Share, Size, Task, Tokens, Truncation, UsageError
 from seqkit.metrics import label_scores, set_scores
-from seqkit.readers import FormatName, ShareSplit, SplitBy, TableFormat
+from seqkit.readers import FileNames, FormatName, ShareSplit, SplitBy, TableFormat
 from seqkit_sentiment import sources
 from seqkit_sentiment.tweets import tokenise
 
@@ -23,9 +23,9 @@ def sentiment(
     sizes: tuple[Count, Count, Count] = (8000, 1000, 2000),
     data_seed: Size = 1,
     folder: Path | None = None,
-    train: str = "train.tsv",
-    dev: str | None = "dev.tsv",
-    test: str | None = "test.tsv",
+    train: FileNames = "train.tsv",
+    dev: FileNames | None = "dev.tsv",
+    test: FileNames | None = "test.tsv",
     held_out: Share = 0.1,
     text: str | Count | None = None,
     label: str | Count | None = None,
@@ -64,7 +64,7 @@ def sentiment(
         folder: a folder of your own files, used instead of source. A file is a table (tsv, csv), JSON lines, a JSON
             array, Parquet or in the format of fastText, and may be compressed. A folder in place of a file has a folder
             of text files for each class. `seq.in|label` are two parallel files, texts and labels.
-        train: file name of the training examples.
+        train: file name of the training examples; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of the examples that choose the checkpoint. null: a share of train is held out for it.
         test: file name of the test examples. null: there are none.
         held_out: with `dev: null`, the share of train that is dev, chosen by a hash of the text, so that repeats of a
@@ -168,9 +168,9 @@ def sentiment(
     )
 
 
-def _is_file(folder: Path | None, name: str) -> bool:
+def _is_file(folder: Path | None, names: FileNames) -> bool:
     """Whether the training data are not a folder of classes."""
-    return folder is None or not sources.is_class_folder(folder / name)
+    return folder is None or not isinstance(names, str) or not sources.is_class_folder(folder / names)
 
 
 def _tokenize_all(parse: Callable[[Any], Any], examples: Iterable[Example]) -> Iterator[Example]:

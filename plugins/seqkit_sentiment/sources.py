@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -225,7 +226,9 @@ def _with_list(example: Example) -> Example:
     return replace(example, target=[example.target]) if isinstance(example.target, str) else example
 
 
-def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, share_split: readers.ShareSplit) -> Source:
+def folder(
+    path: Path, names: Mapping[str, readers.FileNames | None], reader: TableReader, share_split: readers.ShareSplit
+) -> Source:
     """A folder of the user's files.
 
     Args:
@@ -237,9 +240,8 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, sha
     Raises:
         UsageError: a column that the files cannot have.
     """
-    for name in names.values():
-        if name is not None:
-            reader.check(name)
+    for name in itertools.chain.from_iterable(map(readers.each_name, names.values())):
+        reader.check(name)
     named = {split for split, name in names.items() if name is not None}
     division = replace(
         share_split,
@@ -248,35 +250,41 @@ def folder(path: Path, names: Mapping[str, str | None], reader: TableReader, sha
     )
     splits = tuple(split for split in ("train", "dev", "test") if split in named or split in division.names)
 
-    def file(split: str) -> Path:
-        file_path = path / str(names[split if split in named else "train"])
-        if not all(item.is_file() or item.is_dir() for item in files_of(file_path)):
-            raise readers.missing_split_file(file_path, split)
-        return file_path
+    def shards(split: str) -> list[Path]:
+        own_names = names[split if split in named else "train"] or ""
+        return readers.shard_files(path, own_names, split, suffixes=readers.TABLE_SUFFIXES)
 
-    def grouped(file_path: Path) -> Iterator[tuple[Example, str]]:
-        examples = reader.read(file_path)
+    def grouped(paths: Sequence[Path]) -> Iterator[tuple[Example, str]]:
+        examples = readers.read_shards(paths, reader.read)
         if division.by != "group":
             return ((example, "") for example in examples)
-        return zip(examples, reader.groups(file_path), strict=True)
+        return zip(examples, (group for file_path in paths for group in reader.groups(file_path)), strict=True)
 
     def read(split: str) -> Iterator[Example]:
-        file_path = file(split)
+        paths = shards(split)
         if not division.names or (split in named and split != "train"):
             report_split_rule("by file")
-            return reader.read(file_path)
-        return division.divide(lambda: grouped(file_path), split)
+            return readers.read_shards(paths, reader.read)
+        return division.divide(lambda: grouped(paths), split)
 
     def files(split: str) -> list[Path]:
-        file_path = file(split)
-        return readers.list_files(file_path) if file_path.is_dir() else files_of(file_path)
+        return [
+            file
+            for shard in shards(split)
+            for file in (readers.list_files(shard) if shard.is_dir() else files_of(shard))
+        ]
 
-    about: dict[str, Any] = {"dataset": str(path), "files": dict(names)}
+    about: dict[str, Any] = {"dataset": str(path), "files": readers.plain_names(names)}
     if division.names == ("dev",) and division.by == "input":
-        about["dev"] = f"{division.dev:.4g} of {names['train']}, chosen by a hash of the text"
+        about["dev"] = f"{division.dev:.4g} of {readers.shown_names(names['train'])}, chosen by a hash of the text"
     elif division.names:
         about["splits"] = division.rule()
     return Source(read, splits, files, about)
+
+
+def _is_there(folder: Path, names: readers.FileNames | None) -> bool:
+    """Whether a folder has a file of one of these names, or one that matches one of these patterns."""
+    return any(any(folder.glob(side)) for name in readers.each_name(names) for side in name.split("|"))
 
 
 def is_class_folder(path: Path) -> bool:
@@ -288,7 +296,7 @@ def read_other(
     path: Path,
     split: str | None,
     labelled: bool,
-    names: Mapping[str, str | None],
+    names: Mapping[str, readers.FileNames | None],
     reader: TableReader,
     share_split: readers.ShareSplit,
 ) -> Iterable[Example]:
@@ -299,8 +307,7 @@ def read_other(
         DataError: there is no such file.
         UsageError: the folder has no such split, the file cannot have the columns, or a split is asked for of a file.
     """
-    named_files = [path / name for name in names.values() if name is not None]
-    if not path.is_dir() or not any(item.exists() for file in named_files for item in files_of(file)):
+    if not path.is_dir() or not any(_is_there(path, name) for name in names.values()):
         if not all(item.exists() for item in files_of(path)):
             raise MissingFile(path)
         if split is not None:

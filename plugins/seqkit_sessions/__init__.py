@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from seqkit import Count, Example, Field, Limit, Share, Task, UsageError
 from seqkit.heads import serves
-from seqkit.readers import FormatName, TableFormat
+from seqkit.readers import FileNames, FormatName, TableFormat
 from seqkit_sessions import sources
 from seqkit_sessions.fields import Items, NextItems, items_of
 from seqkit_sessions.scores import NAMES, Scored, baselines, metric
@@ -25,9 +25,9 @@ def next_item(
     *,
     source: Literal["yoochoose-1-64", "diginetica", "beauty"] = "yoochoose-1-64",
     folder: Path | None = None,
-    train: str = "train.txt",
-    dev: str | None = None,
-    test: str | None = None,
+    train: FileNames = "train.txt",
+    dev: FileNames | None = None,
+    test: FileNames | None = None,
     held_out: Share = 0.05,
     leave_one_out: bool = False,
     session: str | None = None,

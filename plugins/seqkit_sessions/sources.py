@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch
-from seqkit.readers import TableFormat, missing_split_file, numbered, records
+from seqkit.readers import FileNames, TableFormat, numbered, records, shard_files
 from seqkit.reading import report_left_out, report_split_rule
 
 _BY_HAND = (
@@ -74,6 +74,11 @@ class SessionReader:
             raise MissingFile(path, "file")
         return self._lines(path) if self.session is None else self._events(path)
 
+    def read_all(self, paths: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
+        """The sessions of several files. A session does not go on in the next file."""
+        for path in paths:
+            yield from self.read(path)
+
     def _lines(self, path: Path) -> Iterator[tuple[str, list[str]]]:
         for line in numbered(path):
             items = line.text.split()[1 if self.user else 0 :]
@@ -128,7 +133,7 @@ class Sessions:
     """
 
     folder: Callable[[], Path]
-    names: Mapping[str, str | None]
+    names: Mapping[str, FileNames | None]
     reader: SessionReader
     held_out: float = 0.0
     leave_one_out: bool = False
@@ -141,20 +146,18 @@ class Sessions:
         has_dev = self.names.get("dev") is not None or self.held_out > 0
         return ("train", *(["dev"] if has_dev else []), *(["test"] if self.names.get("test") is not None else []))
 
-    def path(self, split: str) -> Path:
-        name = (None if self.leave_one_out else self.names.get(split)) or self.names["train"]
-        path = self.folder() / str(name)
-        if not path.is_file():
-            raise missing_split_file(path, split)
-        return path
+    def files(self, split: str) -> list[Path]:
+        """The files of a split. Raises DataError if one is not there."""
+        names = (None if self.leave_one_out else self.names.get(split)) or self.names["train"] or ""
+        return shard_files(self.folder(), names, split)
 
     def sessions(self, split: str) -> Iterator[tuple[str, list[str]]]:
         """The sessions of a split, with the items that are left for it."""
-        path = self.path(split)
+        paths = self.files(split)
         if self.leave_one_out:
             cut = {"train": -2, "dev": -1}.get(split)
             report_split_rule("by position: the last item of each session is test, the one before it dev")
-            for id, items in self.reader.read(path):
+            for id, items in self.reader.read_all(paths):
                 if len(items) < 3:
                     report_left_out("session of fewer than three items, which cannot be divided", id)
                     continue
@@ -162,12 +165,12 @@ class Sessions:
             return
         if split == "test" or self.names.get("dev") is not None or not self.held_out:
             report_split_rule("by file")
-            yield from self.reader.read(path)
+            yield from self.reader.read_all(paths)
             return
         report_split_rule(f"by position: the last {self.held_out:.4g} of the sessions of train are dev")
-        count = sum(1 for _ in self.reader.read(path))
+        count = sum(1 for _ in self.reader.read_all(paths))
         first_of_dev = count - round(self.held_out * count)
-        for number, session in enumerate(self.reader.read(path)):
+        for number, session in enumerate(self.reader.read_all(paths)):
             if (number >= first_of_dev) == (split == "dev"):
                 yield session
 
@@ -178,9 +181,6 @@ class Sessions:
                 report_left_out("session of one item, after which nothing comes", id)
                 continue
             yield example_of(id, items)
-
-    def files(self, split: str) -> list[Path]:
-        return [self.path(split)]
 
 
 def example_of(id: str, items: list[str]) -> Example:
@@ -193,7 +193,7 @@ def published(name: str, held_out: float) -> Sessions:
     facts = {"dataset": dataset.name, "licence": dataset.licence, "about": dataset.about}
     if name == "beauty":
         reader = SessionReader(user=True)
-        names: dict[str, str | None] = {"train": dataset.files[0].path}
+        names: Mapping[str, FileNames | None] = {"train": dataset.files[0].path}
         return Sessions(folder=lambda: fetch(dataset), names=names, reader=reader, leave_one_out=True, facts=facts)
     names = {"train": "train.txt.gz", "dev": None, "test": "test.txt.gz"}
     return Sessions(folder=lambda: fetch(dataset), names=names, reader=SessionReader(), held_out=held_out, facts=facts)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from seqkit import Count, Label, Limit, NonNegative, Share, Task
 from seqkit.metrics import label_scores
-from seqkit.readers import ShareSplit, SplitBy, SplitFiles
+from seqkit.readers import FileNames, ShareSplit, SplitBy, SplitFiles
 from seqkit_strokes import sources
 from seqkit_strokes.fields import Strokes
 
@@ -19,9 +19,9 @@ def strokes(
     *,
     source: Literal["omniglot", "pendigits"] = "omniglot",
     folder: Path | None = None,
-    train: str = "train",
-    dev: str | None = None,
-    test: str | None = None,
+    train: FileNames = "train",
+    dev: FileNames | None = None,
+    test: FileNames | None = None,
     held_out: Share = 0.1,
     held_out_test: Share = 0.0,
     split_by: SplitBy = "label",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqkit import Count, Example, Limit, Share, Size, Task, Text, Tokens, UsageError
-from seqkit.readers import FormatName, TableFormat
+from seqkit.readers import FileNames, FormatName, TableFormat
 from seqkit_translation import sources
 from seqkit_translation.options import Kind, ScoreKind, Unit, WordTokenizer
 from seqkit_translation.scores import TEXT_SCORES, TRANSLATION_SCORES, pair_scores, signature
@@ -26,9 +26,9 @@ def translation(
     data_seed: Size = 1,
     pair: tuple[str, str] = ("de", "en"),
     folder: Path | None = None,
-    train: str = "train.tsv",
-    dev: str | None = "dev.tsv",
-    test: str | None = "test.tsv",
+    train: FileNames = "train.tsv",
+    dev: FileNames | None = "dev.tsv",
+    test: FileNames | None = "test.tsv",
     held_out: Share = 0.05,
     input_column: str | Count | None = None,
     target_column: str | Count | None = None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from seqkit import Dataset, Example, File, MissingFile, UsageError, fetch, readers
+from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, UsageError, fetch, readers
 from seqkit.reading import report_left_out, report_split_rule
 from seqkit_translation import generator
 from seqkit_translation.options import Kind
@@ -133,6 +134,28 @@ class PairReader:
         """The file, or the two files if the name has `{}` for the language."""
         return [folder / name.replace("{}", side) for side in self.pair] if "{}" in name else [folder / name]
 
+    def shards(self, folder: Path, names: readers.FileNames, split: str) -> list[tuple[Path, ...]]:
+        """The files of a split: of each shard its file, or its two files if the names have `{}`.
+
+        Raises:
+            DataError: one is not there, or there are not as many of one language as of the other.
+        """
+        listed = readers.each_name(names)
+        is_parallel = any("{}" in name for name in listed)
+        sides = [
+            readers.shard_files(folder, [name.replace("{}", side) for name in listed], split, suffixes=SUFFIXES)
+            for side in (self.pair if is_parallel else self.pair[:1])
+        ]
+        if len({len(side) for side in sides}) > 1:
+            counts = " and ".join(f"{len(side):,} of {name}" for side, name in zip(sides, self.pair, strict=True))
+            raise DataError(Problem(str(folder / listed[0]), f"matches {counts}", "each file needs its other side"))
+        return list(zip(*sides, strict=True))
+
+    def read_shards(self, shards: Sequence[tuple[Path, ...]]) -> Iterator[Example]:
+        """The pairs of all shards, one after the other."""
+        files = {shard[0]: shard for shard in shards}
+        return readers.read_shards(list(files), lambda path: self.read(files[path]))
+
     def read(self, files: Sequence[Path]) -> Iterator[Example]:
         """The pairs of a split."""
         for example in self._read(files):
@@ -176,7 +199,7 @@ class PairReader:
                 raise UsageError(f"{option}: '{column}' is a name, but header: false means that columns have none")
 
 
-def folder(path: Path, names: Mapping[str, str | None], reader: PairReader, held_out: float) -> Source:
+def folder(path: Path, names: Mapping[str, readers.FileNames | None], reader: PairReader, held_out: float) -> Source:
     """A folder of the user's files.
 
     Args:
@@ -188,36 +211,37 @@ def folder(path: Path, names: Mapping[str, str | None], reader: PairReader, held
     Raises:
         UsageError: a file's name or a column that the reader does not support.
     """
-    for name in names.values():
-        if name is not None:
-            reader.check(name)
+    for name in itertools.chain.from_iterable(map(readers.each_name, names.values())):
+        reader.check(name)
     has_dev, has_test = names["dev"] is not None, names["test"] is not None
     splits = ("train", *(("dev",) if has_dev or held_out > 0 else ()), *(("test",) if has_test else ()))
 
-    def files(split: str) -> list[Path]:
-        paths = reader.files(path, str(names["train" if split == "dev" and not has_dev else split]))
-        for file_path in paths:
-            if not file_path.is_file():
-                raise readers.missing_split_file(file_path, split)
-        return paths
+    def shards(split: str) -> list[tuple[Path, ...]]:
+        own_names = names["train" if split == "dev" and not has_dev else split]
+        return reader.shards(path, own_names or "", split)
 
     def read(split: str) -> Iterator[Example]:
-        examples = reader.read(files(split))
+        examples = reader.read_shards(shards(split))
         if split == "test" or has_dev or held_out == 0:
             report_split_rule("by file")
             return examples
         report_split_rule(rule)
         return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
 
-    about: dict[str, Any] = {"dataset": str(path), "files": dict(names), "pair": list(reader.pair)}
-    rule = f"{held_out:.4g} of {names['train']} is dev, chosen by a hash of the input"
+    about: dict[str, Any] = {"dataset": str(path), "files": readers.plain_names(names), "pair": list(reader.pair)}
+    rule = f"{held_out:.4g} of {readers.shown_names(names['train'])} is dev, chosen by a hash of the input"
     if not has_dev and held_out > 0:
-        about["dev"] = f"{held_out:.4g} of {names['train']}, chosen by a hash of the input"
-    return Source(read, splits, files, about)
+        about["dev"] = f"{held_out:.4g} of {readers.shown_names(names['train'])}, chosen by a hash of the input"
+    return Source(read, splits, lambda split: [file for shard in shards(split) for file in shard], about)
 
 
 def read_other(
-    path: Path, split: str | None, labelled: bool, names: Mapping[str, str | None], reader: PairReader, held_out: float
+    path: Path,
+    split: str | None,
+    labelled: bool,
+    names: Mapping[str, readers.FileNames | None],
+    reader: PairReader,
+    held_out: float,
 ) -> Iterable[Example]:
     """The pairs of a file (of two parallel files, if its name has `{}`), or of a split of another folder with such
     files: of test, if the user did not say. Without `labelled`, the inputs of a file.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from seqkit import Example, Share, Task, Text, Tokens, UsageError
+from seqkit.readers import FileNames
 from seqkit_wordforms import sources
 from seqkit_wordforms.datasets import G2P, G2P_LANGUAGES, INFLECTION, INFLECTION_LANGUAGES
 from seqkit_wordforms.scores import word_scores
@@ -21,9 +22,9 @@ def g2p(
     source: Literal["sigmorphon2020"] = "sigmorphon2020",
     languages: tuple[str, ...] | None = None,
     folder: Path | None = None,
-    train: str = "train.tsv",
-    dev: str | None = "dev.tsv",
-    test: str | None = None,
+    train: FileNames = "train.tsv",
+    dev: FileNames | None = "dev.tsv",
+    test: FileNames | None = None,
     drop: Share = 0.0,
 ) -> Task:
     """How is this word said? Its letters become phones (grapheme to phoneme), in one language or in several at once.
@@ -40,7 +41,7 @@ def g2p(
             files, {} stands for the language.
         folder: a folder of your own files, used instead of source: a word, a tab, and its phones with blanks between
             them, on each line.
-        train: file name of the training words.
+        train: file name of the training words; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of those that choose the checkpoint (null: there are none).
         test: file name of the test words (null: there are none).
         drop: share of the letters that training reads as unknown, at random.
@@ -48,7 +49,7 @@ def g2p(
     Raises:
         UsageError: a language that there is not.
     """
-    names: dict[str, str | None] = {"train": train, "dev": dev, "test": test}
+    names: dict[str, FileNames | None] = {"train": train, "dev": dev, "test": test}
     if folder is None:
         names = {split: f"{split}/{{}}_{split}.tsv.gz" for split in ("train", "dev", "test")}
         words = sources.published(G2P, names, languages or G2P_LANGUAGES, G2P_LANGUAGES, sources.g2p_row)
@@ -76,9 +77,9 @@ def inflection(
     source: Literal["sigmorphon2020"] = "sigmorphon2020",
     languages: tuple[str, ...] | None = None,
     folder: Path | None = None,
-    train: str = "train.tsv",
-    dev: str | None = "dev.tsv",
-    test: str | None = None,
+    train: FileNames = "train.tsv",
+    dev: FileNames | None = "dev.tsv",
+    test: FileNames | None = None,
     drop: Share = 0.0,
 ) -> Task:
     """Which form has this word with these features (`patay`, V;AGFOC;LGSPEC1: `magpapatay`)?
@@ -95,7 +96,7 @@ def inflection(
             your files, {} stands for the language.
         folder: a folder of your own files, used instead of source: lemma, form and features, with tabs between them,
             on each line; features have semicolons between them.
-        train: file name of the training words.
+        train: file name of the training words; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of those that choose the checkpoint (null: there are none).
         test: file name of the test words (null: there are none).
         drop: share of the letters and features that training reads as unknown, at random.
@@ -103,7 +104,7 @@ def inflection(
     Raises:
         UsageError: a language that there is not.
     """
-    names: dict[str, str | None] = {"train": train, "dev": dev, "test": test}
+    names: dict[str, FileNames | None] = {"train": train, "dev": dev, "test": test}
     if folder is None:
         names = {"train": "{}.trn.gz", "dev": "{}.dev.gz", "test": "{}.tst.gz"}
         known = INFLECTION_LANGUAGES

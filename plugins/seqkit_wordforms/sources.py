@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, Flaw, MissingFile, Problem, UsageError, fetch
-from seqkit.readers import missing_split_file, numbered
+from seqkit.readers import FileNames, each_name, numbered, read_shards, shard_files
 from seqkit.reading import report_split_rule
 
 SUFFIXES = (".tsv", ".trn", ".dev", ".tst")
@@ -71,7 +72,7 @@ class WordFiles:
     """
 
     folder: Callable[[], Path]
-    names: Mapping[str, str | None]
+    names: Mapping[str, FileNames | None]
     languages: tuple[str, ...]
     row: Row
     facts: Mapping[str, Any]
@@ -80,20 +81,23 @@ class WordFiles:
     def splits(self) -> tuple[str, ...]:
         return tuple(split for split in ("train", "dev", "test") if self.names.get(split) is not None)
 
+    def shards(self, split: str) -> list[tuple[str, list[Path]]]:
+        """Each language with its files. Raises DataError if one is not there."""
+        folder, names = self.folder(), each_name(self.names[split])
+        return [
+            (language, shard_files(folder, [name.replace("{}", language) for name in names], split, suffixes=SUFFIXES))
+            for language in self.languages or ("",)
+        ]
+
     def files(self, split: str) -> list[Path]:
         """Raises DataError if one is not there."""
-        folder, name = self.folder(), str(self.names[split])
-        paths = [folder / name.replace("{}", language) for language in self.languages or ("",)]
-        for path in paths:
-            if not path.is_file():
-                raise missing_split_file(path, split)
-        return paths
+        return [path for _, paths in self.shards(split) for path in paths]
 
     def examples(self, split: str) -> Iterator[Example]:
         """The words of all languages, one language after the other. An id begins with the name of the language."""
         report_split_rule("by file")
-        for path, language in zip(self.files(split), self.languages or ("",), strict=True):
-            yield from read_words(path, self.row, language)
+        for language, paths in self.shards(split):
+            yield from read_shards(paths, partial(read_words, row=self.row, language=language))
 
 
 def read_words(path: Path, row: Row, language: str = "", *, labelled: bool = True) -> Iterator[Example]:
@@ -120,7 +124,11 @@ def read_words(path: Path, row: Row, language: str = "", *, labelled: bool = Tru
 
 
 def published(
-    dataset: Dataset, names: Mapping[str, str | None], languages: tuple[str, ...], known: tuple[str, ...], row: Row
+    dataset: Dataset,
+    names: Mapping[str, FileNames | None],
+    languages: tuple[str, ...],
+    known: tuple[str, ...],
+    row: Row,
 ) -> WordFiles:
     """Some languages of a data set. Raises UsageError for one that it does not have."""
     for language in languages:
@@ -130,10 +138,10 @@ def published(
     return WordFiles(folder=lambda: fetch(dataset), names=names, languages=languages, row=row, facts=facts)
 
 
-def own(path: Path, names: Mapping[str, str | None], languages: tuple[str, ...], row: Row) -> WordFiles:
+def own(path: Path, names: Mapping[str, FileNames | None], languages: tuple[str, ...], row: Row) -> WordFiles:
     """The user's files. Raises UsageError if languages are named, but the names of the files have no place for them."""
-    for split, name in names.items():
-        if name is not None and ("{}" in name) != bool(languages):
+    for split, name in ((split, name) for split, value in names.items() for name in each_name(value)):
+        if ("{}" in name) != bool(languages):
             hint = (
                 "write {} where the language's name belongs" if languages else "name the `languages`, or leave {} out"
             )

@@ -9,6 +9,8 @@ What all of them do:
   feed, nor a CR inside a line. These characters are kept;
 * gzip (bgz too), xz and bzip2 are decompressed; the first bytes of a file say so;
 * what is passed over (blank lines, columns that are not asked for) is reported to `seqkit.reading`;
+* a name with `*`, `?` or `[...]` is a pattern (`part-*.tsv`): readers of examples read all files that match, as if they
+  were one (`shard_files`);
 * a file that cannot be read with certainty is a `DataError` that says `file:line:column`: an empty file, a byte that is
   not UTF-8, UTF-16, a NUL, a file whose lines end in CR alone, damaged gzip. Columns count characters from 1.
 """
@@ -30,11 +32,22 @@ from seqkit.readers.formats import (
 from seqkit.readers.json_lines import json_array, jsonl
 from seqkit.readers.line_reader import Line, Piece, numbered, pieces
 from seqkit.readers.plain_text import lines, parallel, text
-from seqkit.readers.splitting import ShareSplit, SplitBy, SplitFiles, missing_split_file
+from seqkit.readers.shards import (
+    FileNames,
+    each_name,
+    is_pattern,
+    missing_split_file,
+    plain_names,
+    read_shards,
+    shard_files,
+    shown_names,
+)
+from seqkit.readers.splitting import ShareSplit, SplitBy, SplitFiles
 from seqkit.readers.tables import Record, csv, tsv
 
 __all__ = [
     "TABLE_SUFFIXES",
+    "FileNames",
     "FormatName",
     "Line",
     "Piece",
@@ -44,8 +57,10 @@ __all__ = [
     "SplitFiles",
     "TableFormat",
     "csv",
+    "each_name",
     "fasttext",
     "folder_per_class",
+    "is_pattern",
     "json_array",
     "jsonl",
     "lines",
@@ -55,7 +70,11 @@ __all__ = [
     "parallel",
     "parquet",
     "pieces",
+    "plain_names",
+    "read_shards",
     "records",
+    "shard_files",
+    "shown_names",
     "split_cell",
     "table",
     "text",

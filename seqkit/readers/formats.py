@@ -12,6 +12,7 @@ from seqkit.errors import DataError, MissingExtra, MissingFile, Problem, UsageEr
 from seqkit.readers.class_folders import suffix_of
 from seqkit.readers.json_lines import json_array, jsonl, objects
 from seqkit.readers.line_reader import fail, kept_lines, list_names, numbered
+from seqkit.readers.shards import over_shards
 from seqkit.readers.tables import Column, Record, Row, examples_of, plain_rows, quoted_rows
 from seqkit.reading import report_columns, report_remark
 from seqkit.regular_files import open_regular
@@ -86,6 +87,7 @@ class TableFormat:
         return self.format or _SUFFIXES.get(suffix_of(name))
 
 
+@over_shards
 def table(
     path: Path | str,
     *,
@@ -195,6 +197,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+@over_shards
 def fasttext(
     path: Path | str,
     *,
@@ -228,6 +231,7 @@ def fasttext(
     report_columns(path.name, {"input": "text", "target": _FASTTEXT_SIGN}, header=False, first=first)
 
 
+@over_shards
 def parquet(path: Path | str, *, input: Column = "text", target: Column | None = "label") -> Iterator[Example]:
     """The rows of a Parquet file, by names or numbers of columns. Values stay as they are: text, numbers, lists.
 

@@ -11,10 +11,12 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 from seqkit.errors import DataError, suggest
 from seqkit.readers.line_reader import Line, fail, kept_lines, list_names, numbered
+from seqkit.readers.shards import over_shards
 from seqkit.reading import report_columns
 from seqkit.types import Example, Flaw
 
 
+@over_shards
 def jsonl(
     path: Path | str,
     *,
@@ -85,6 +87,7 @@ def _object(path: Path, line: Line) -> dict[str, Any]:
     return value
 
 
+@over_shards
 def json_array(
     path: Path | str,
     *,

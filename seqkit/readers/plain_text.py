@@ -8,9 +8,11 @@ from pathlib import Path
 
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.readers.line_reader import kept_lines, numbered
+from seqkit.readers.shards import over_shards
 from seqkit.types import Example
 
 
+@over_shards
 def lines(path: Path | str, *, skip_blank: bool = False) -> Iterator[Example]:
     """One example a line, without a target.
 

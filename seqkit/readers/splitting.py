@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 
-from seqkit.errors import DataError, MissingFile, Problem
+from seqkit.errors import DataError, Problem
 from seqkit.readers.class_folders import list_files
+from seqkit.readers.shards import FileNames, missing_split_file, named_example, plain_names, shard_files, shard_names
 from seqkit.reading import collect_reports, report_split_rule
 from seqkit.types import SPLITS, Example
 
@@ -135,17 +136,20 @@ class SplitFiles:
 
     Attributes:
         folder: where the files are, or a function that finds it (`lambda: fetch(DATASET)`), called when they are read.
-        names: {split: its file, relative to the folder}; None: it has none.
+        names: {split: its file or files, relative to the folder, as `shard_files` reads them}; None: it has none.
         read: gives the examples of a file, each with the name of its group (any text unless the shares are by group).
         shares: which shares of train are dev and test, where these have no file.
         paths: the files of which a named one consists, if it is more than itself: `images|labels` is two.
+        suffixes: a folder that is named stands for its files with these suffixes, if it has no folders; none: it is
+            left to `read`.
     """
 
     folder: Path | Callable[[], Path]
-    names: Mapping[str, str | None]
+    names: Mapping[str, FileNames | None]
     read: Callable[[Path], Iterable[tuple[Example, str]]]
     shares: ShareSplit
     paths: Callable[[Path], Iterable[Path]] = lambda path: [path]
+    suffixes: tuple[str, ...] = ()
 
     @property
     def division(self) -> ShareSplit:
@@ -162,39 +166,49 @@ class SplitFiles:
         divided = self.division.names
         return tuple(name for name in SPLITS if self.names.get(name) is not None or name in divided)
 
-    def path(self, split: str) -> Path:
-        """The file that a split is read from.
+    def shards(self, split: str) -> list[Path]:
+        """The files that a split is read from, as they are named: parallel ones are one, `images|labels`.
 
         Raises:
-            DataError: there is no such file.
+            DataError: one of them is not there.
         """
         folder = self.folder() if callable(self.folder) else self.folder
-        path = folder / str(self.names.get(split) or self.names["train"])
-        for file in self.paths(path):
-            if not (file.is_file() or file.is_dir()):
-                raise missing_split_file(file, split)
-        return path
+        names = self.names.get(split)
+        return shard_files(folder, self.names["train"] or () if names is None else names, split, suffixes=self.suffixes)
 
     def files(self, split: str) -> list[Path]:
-        """All files that a split is read from: for `Task.files`."""
+        """All files that a split is read from: for `Task.files`.
+
+        Raises:
+            DataError: one of them is not there.
+        """
         listed: list[Path] = []
-        for path in self.paths(self.path(split)):
-            listed += list_files(path) if path.is_dir() else [path]
+        for shard in self.shards(split):
+            for path in self.paths(shard):
+                if not path.exists():
+                    raise missing_split_file(path, split)
+                listed += list_files(path) if path.is_dir() else [path]
         return listed
 
     def examples(self, split: str) -> Iterator[Example]:
         """The examples of a split: for `Task.read`."""
-        path, division = self.path(split), self.division
+        shards, division = self.shards(split), self.division
         if division.names and (split == "train" or split in division.names):
-            yield from division.divide(lambda: self.read(path), split)
+            yield from division.divide(lambda: self._grouped(shards), split)
             return
         report_split_rule("by file")
-        for example, _ in self.read(path):
+        for example, _ in self._grouped(shards):
             yield example
+
+    def _grouped(self, shards: Sequence[Path]) -> Iterator[tuple[Example, str]]:
+        """The examples of these files with their groups, one file after the other."""
+        for path, name in zip(shards, shard_names(shards), strict=True):
+            for example, group in self.read(path):
+                yield named_example(example, path, name), group
 
     def about(self) -> dict[str, Any]:
         """Which files are read, and how train is divided: for `Task.about`."""
-        facts: dict[str, Any] = {"files": dict(self.names)}
+        facts: dict[str, Any] = {"files": plain_names(self.names)}
         return facts | ({"splits": self.division.rule()} if self.division.names else {})
 
 
@@ -202,20 +216,3 @@ def hash_of(text: str) -> int:
     """A number from 0 to 2**64 that depends on the text alone."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big")
-
-
-def missing_split_file(path: Path, split: str) -> DataError:
-    """The error to raise where a split has no file: for tasks whose options `train`, `dev` and `test` name files.
-
-    Args:
-        path: where the file should be.
-        split: train, dev or test.
-    """
-    hints = {
-        "train": "`train` names the file",
-        "dev": "`dev` names the file; with null, a share of train is held out instead",
-        "test": "`test` names the file; with null, there is no test split",
-    }
-    if not path.exists():
-        return MissingFile(path, "file", hints[split])
-    return DataError(Problem(str(path), "is not a regular file, but a folder, a pipe or a device", hints[split]))

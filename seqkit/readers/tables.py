@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from seqkit.errors import DataError, UsageError, suggest
 from seqkit.readers.line_reader import Line, fail, kept_lines, list_names, numbered, report_blank
+from seqkit.readers.shards import over_shards
 from seqkit.reading import report_columns
 from seqkit.types import Example, Flaw
 
@@ -16,6 +17,7 @@ Column: TypeAlias = str | int
 """A column by its name in the header, or by its number, counted from 1."""
 
 
+@over_shards
 def tsv(
     path: Path | str,
     *,
@@ -43,6 +45,7 @@ def tsv(
     yield from examples_of(path, plain_rows(path, "\t", skip_blank, flaws), input, target, header, flaws)
 
 
+@over_shards
 def csv(
     path: Path | str,
     *,

@@ -23,6 +23,7 @@ from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
 from seqkit.data.store.report import ReportBuilder, SplitReport
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.io.cache import cache_folder, sha256_of
+from seqkit.readers import is_pattern, shard_files
 from seqkit.reading import Reading, collect_reports, report_changed
 from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
 
@@ -301,7 +302,7 @@ class _Preparation:
         with collect_reports() as reading:
             for split in self.read if files_of is not None else ():
                 assert files_of is not None
-                of_split = list(files_of(split))
+                of_split = _expanded(files_of(split), split)
                 paths += [(split, path, name) for path, name in zip(of_split, _names_of(of_split), strict=True)]
         self.left_out = reading.facts()["left_out"]
         if not self.fitted:
@@ -478,6 +479,19 @@ class _Preparation:
                 if side.canonical(value) is not value:
                     report_changed(_RECOMPOSED, example.id)
             yield example
+
+
+def _expanded(paths: Iterable[Path], split: str) -> list[Path]:
+    """The files of a split, with those that match a pattern in its place.
+
+    Raises:
+        DataError: nothing matches.
+    """
+    listed: list[Path] = []
+    for path in paths:
+        is_file = path.exists() or not is_pattern(path.name)
+        listed += [path] if is_file else shard_files(path.parent, path.name, split)
+    return listed
 
 
 def _names_of(paths: Sequence[Path]) -> list[str]:
