@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from seqkit_charlm import charlm
 from seqkit_charlm.sources import SHAKESPEARE
-from seqkit_charlm.splits import PositionSplit
+from seqkit_charlm.splits import Document, PositionSplit
 
 from seqkit import DataError, Example, Next, Task, Tokens
 from seqkit.reading import collect_reports
@@ -160,14 +160,14 @@ class TestFile:
 class TestPositionSplit:
     def test_documents_are_cut_where_train_ends(self) -> None:
         split = PositionSplit(dev=0.25, test=0.2, piece=3)
-        documents = [("a", "12345"), ("b", "67890")]
+        documents = [Document("a", "12345"), Document("b", "67890")]
         assert list(split.examples(documents, "train")) == [Example("12345", None, "a:1"), Example("6", None, "b:1")]
         assert list(split.examples(documents, "dev")) == [Example("78", None, "b:1")]
         assert list(split.examples(documents, "test")) == [Example("90", None, "b:1")]
 
     def test_dev_at_the_start(self) -> None:
         split = PositionSplit(dev=0.25, test=0.2, piece=3, dev_at="start")
-        documents = [("a", "1\n345"), ("b", "67890")]
+        documents = [Document("a", "1\n345"), Document("b", "67890")]
         assert list(split.examples(documents, "dev")) == [Example("1\n", None, "a:1")]
         assert list(split.examples(documents, "train")) == [Example("345", None, "a:2"), Example("678", None, "b:1")]
         assert list(split.examples(documents, "test")) == [Example("90", None, "b:1")]
@@ -175,7 +175,7 @@ class TestPositionSplit:
 
     def test_an_empty_document_is_no_example(self) -> None:
         split = PositionSplit(dev=0.0, test=0.0, piece=3)
-        documents = [("a", ""), ("b", "x\ny"), ("c", ""), ("d", "z")]
+        documents = [Document("a", ""), Document("b", "x\ny"), Document("c", ""), Document("d", "z")]
         assert list(split.examples(documents, "train")) == [Example("x\ny", None, "b:1"), Example("z", None, "d:1")]
 
 

@@ -1,0 +1,32 @@
+"""The recipes of docs/big-data.md train on the data that the page describes, and all say the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.test_own_data import train
+from tests.helpers.pages import PAGES, blocks
+
+ALL = blocks(PAGES["docs/big-data.md"], "yaml")
+
+
+def write_data(folder: Path) -> None:
+    for number in range(3):
+        rows = "".join(f"{'good' if n % 2 else 'bad'} film {number} {n}\t{'ab'[n % 2]}\n" for n in range(20))
+        for name, text in ((f"shards/part-{number}.tsv", rows), (f"text/part-{number}.txt", rows)):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+
+
+def test_a_recipe_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+    write_data(tmp_path)
+    weights = []
+    for number, text in enumerate(ALL):
+        train(text, tmp_path)
+        weights.append((tmp_path / "run" / "model" / "model.safetensors").read_bytes())
+        (tmp_path / "run").rename(tmp_path / f"run-{number}")
+    assert len(ALL) == 4
+    assert weights[0] == weights[1] == weights[2]  # three ways to name the same files
