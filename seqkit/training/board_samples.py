@@ -57,7 +57,13 @@ def show_writing(board: Board, step: int, model: Model, data: TaskData) -> None:
     was_training = model.training
     text = "".join(generate(model, data.name, data.input, length=SAMPLE_SYMBOLS, temperature=0.8))
     model.train(was_training)
-    board.source(f"{data.name}/writes", text or "(nothing)", step)
+    board.source(f"{data.name}/writes", fold(text) or "(nothing)", step)
+
+
+def fold(text: str, width: int = 110) -> str:
+    """The text with long lines continued on the next, which a card would cut off."""
+    lines = [line[start : start + width] for line in text.split("\n") for start in range(0, len(line) or 1, width)]
+    return "\n".join(lines)
 
 
 def mark_difference(target: Any, prediction: Any, steps: Sequence[str] | None = None) -> tuple[object, object]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from seqkit.runs.tensorboard import Marked
-from seqkit.training.board_samples import mark_difference
+from seqkit.training.board_samples import fold, mark_difference
 
 
 def shown(cell: Any) -> str:
@@ -39,3 +39,8 @@ def shown(cell: Any) -> str:
 def test_what_differs_is_bold(target: Any, prediction: Any, steps: Any, true: str, predicted: str) -> None:
     cells = mark_difference(target, prediction, steps)
     assert (shown(cells[0]), shown(cells[1])) == (true, predicted)
+
+
+def test_long_lines_of_what_a_model_writes_go_on_below() -> None:
+    assert fold("abcdefg\n\nhi", width=3) == "abc\ndef\ng\n\nhi"
+    assert fold("") == ""
