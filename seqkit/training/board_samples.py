@@ -44,8 +44,8 @@ def show_samples(board: Board, step: int, data: TaskData, split: str, result: Ev
         if len(rows) == SAMPLES:
             break
     has_input = any(len(row) == 5 for row in rows)
-    # A card breaks long words of narrow columns anywhere.
-    header = ["id", *(["input"] if has_input else []), "true", "predicted", "conf."]
+    # A card breaks words of narrow columns anywhere: the last heading is as wide as its numbers need, and has spaces.
+    header = ["id", *(["input"] if has_input else []), "true", "predicted", "how sure it is"]
     rows = [row if len(row) == len(header) else [row[0], "", *row[1:]] for row in rows]
     board.table(f"{data.name}/{split}/samples", header, rows, step)
 
