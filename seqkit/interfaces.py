@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from seqkit.errors import RunError
 from seqkit.types import Field, Prediction
-from seqkit.uploads import ReadBack, Rule, asked_rules, from_lengths, inside, prepare, upload
+from seqkit.uploads import ReadBack, Rule, asked_rules, from_lengths, inside, past_end, prepare, upload
 
 if TYPE_CHECKING:
     from typing import Self
@@ -34,6 +34,11 @@ def mask_of(lengths: Tensor, steps: int, device: torch.device | str = "cpu") -> 
     On a GPU there is one mask a batch, which all share: it must not be changed in place.
     """
     return from_lengths(inside, lengths, steps, torch.device(device))
+
+
+def padding_of(lengths: Tensor, steps: int, device: torch.device | str = "cpu") -> Tensor:
+    """The same, True where a step is padding."""
+    return from_lengths(past_end, lengths, steps, torch.device(device))
 
 
 @dataclass

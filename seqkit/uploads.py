@@ -118,6 +118,11 @@ def inside(lengths: Tensor, padded_length: int) -> Tensor:
     return torch.arange(padded_length)[None, :] < lengths[:, None]
 
 
+def past_end(lengths: Tensor, padded_length: int) -> Tensor:
+    """A rule: (B, T) bool, True where a step is padding."""
+    return torch.arange(padded_length)[None, :] >= lengths[:, None]
+
+
 def _uploads_of(lengths: Tensor) -> _Uploads:
     uploads: _Uploads | None = getattr(lengths, _ATTRIBUTE, None)
     if uploads is None or uploads.version != lengths._version:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.encoders.option_types import RecurrentOptions
-from seqkit.interfaces import Encoded, Encoder, State, mask_of
+from seqkit.interfaces import Encoded, Encoder, State, padding_of
 from seqkit.kernels import (
     CellState,
     Dispatch,
@@ -181,7 +181,7 @@ class Recurrent(Encoder):
             return _concatenate([output.steps for output in outputs[-self.directions :]])
 
         x = x.transpose(0, 1)
-        padding = None if all_full(lengths, time) else ~mask_of(lengths, time, x.device).t()[..., None]
+        padding = None if all_full(lengths, time) else padding_of(lengths, time, x.device).t()[..., None]
         if padding is not None:
             # No real step depends on padding; the zeros keep a NaN in it out of the weights' gradients.
             x = x.masked_fill(padding, 0.0)
@@ -285,7 +285,8 @@ class Recurrent(Encoder):
         """(T, B, H) -> (B, H): forward half from each sequence's last step, backward half from its first."""
         if self.directions == 1:
             return gather_last(steps, lengths)
-        return torch.cat([gather_last(steps[..., : self.hidden], lengths), steps[0, :, self.hidden :]], dim=-1)
+        last = gather_last(steps, lengths)  # whole rows, because half of them would have to be copied first
+        return torch.cat([last[:, : self.hidden], steps[0, :, self.hidden :]], dim=-1)
 
 
 def _one_row(state: CellState) -> CellState:

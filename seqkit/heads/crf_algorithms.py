@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqkit.interfaces import mask_of
+from seqkit.interfaces import mask_of, padding_of
 from seqkit.kernels import (
     ChainKernels,
     chain_kernels,
@@ -39,6 +39,12 @@ from seqkit.uploads import from_lengths, last_steps
 
 LOWEST = -1e300
 """Replaces -inf where it is subtracted: -inf minus this is still -inf, not NaN."""
+
+SCANNED_CLASSES = 12
+"""With more states, a loop over time computes less than a scan, which takes a factor of C more."""
+
+SCANNED_NUMBERS = 1 << 24
+"""Numbers of one round of a scan: 128 MiB."""
 
 CHUNK_NUMBERS = 1 << 20
 """Numbers of one chunk of the expected transitions: 8 MiB."""
@@ -84,6 +90,11 @@ class Chain:
         """(T, B) bool on the device, True where a step is real."""
         return mask_of(self.lengths, self.emissions.shape[0], self.emissions.device).t()
 
+    @property
+    def padding(self) -> Tensor:
+        """(T, B) bool on the device, True where a step is past its sequence's end."""
+        return padding_of(self.lengths, self.emissions.shape[0], self.emissions.device).t()
+
 
 @dataclass(frozen=True)
 class ForwardBackward:
@@ -103,17 +114,12 @@ class ForwardBackward:
 
 def log_partition(chain: Chain) -> Tensor:
     """(B,) log Z. Its gradient is the marginals, computed without a graph over time unless `create_graph=True`."""
-    if chain.kernels is not None:
-        return _kernel_loss(chain, chain.kernels, None)
-    log_z: Tensor = _LogPartition.apply(*chain.tensors)  # type: ignore[no-untyped-call, unused-ignore]
-    return log_z
+    return _loss(chain, None)
 
 
 def negative_log_likelihood(chain: Chain, paths: Tensor) -> Tensor:
-    """(B, T) states -> (B,) log Z minus the score of each path, in nats. Kernels do both in one call."""
-    if chain.kernels is not None:
-        return _kernel_loss(chain, chain.kernels, paths)
-    return log_partition(chain) - path_score(chain, paths)
+    """(B, T) states -> (B,) log Z minus the score of each path, in nats."""
+    return _loss(chain, paths)
 
 
 def path_score(chain: Chain, paths: Tensor) -> Tensor:
@@ -121,9 +127,9 @@ def path_score(chain: Chain, paths: Tensor) -> Tensor:
     states = paths.t()
     emissions = chain.emissions.gather(2, states[..., None]).squeeze(-1)
     transitions = chain.transitions[states[:-1], states[1:]]
-    mask = chain.mask
+    padding = chain.padding
     # Filled, not multiplied by zero: padding may hold NaN.
-    score = emissions.masked_fill(~mask, 0.0).sum(0) + transitions.masked_fill(~mask[1:], 0.0).sum(0)
+    score = emissions.masked_fill(padding, 0.0).sum(0) + transitions.masked_fill(padding[1:], 0.0).sum(0)
     final = gather_last(states[..., None], chain.lengths)
     return score + chain.start.gather(1, states[0][:, None]).squeeze(1) + chain.end.gather(1, final).squeeze(1)
 
@@ -134,8 +140,7 @@ def forward_backward(chain: Chain, *, with_beta: bool = True) -> ForwardBackward
     if chain.kernels is not None:
         log_z, alpha, beta, _ = chain.kernels.sums(*chain.tensors, with_beta=with_beta)
         return ForwardBackward(log_z, alpha, beta)
-    mask = chain.mask[..., None]
-    emissions = chain.emissions.masked_fill(~mask, 0.0)
+    emissions = chain.emissions.masked_fill(chain.padding[..., None], 0.0)
     if not with_beta:
         alpha = _run_forward(emissions[:, None], chain.transitions[None], chain.start[None])[:, 0]
         return ForwardBackward(_log_z(alpha, chain), alpha, None)
@@ -153,7 +158,7 @@ def marginals(chain: Chain, sums: ForwardBackward) -> Tensor:
     """(T, B, C) probability of each state at each step, zero past the end."""
     assert sums.beta is not None
     log_probs = (sums.alpha + sums.beta).sub_(chain.emissions).sub_(sums.log_z.clamp(min=LOWEST)[:, None])
-    return log_probs.exp_().masked_fill_(~chain.mask[..., None], 0.0)
+    return log_probs.exp_().masked_fill_(chain.padding[..., None], 0.0)
 
 
 @torch.no_grad()
@@ -168,7 +173,7 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
     if k == 1 and chain.kernels is not None:
         paths, best = chain.kernels.best_paths(*chain.tensors)
         return paths[:, None], best[:, None]
-    emissions = chain.emissions.masked_fill(~chain.mask[..., None], 0.0)
+    emissions = chain.emissions.masked_fill(chain.padding[..., None], 0.0)
     scores = torch.full((batch, k, classes), -torch.inf, dtype=torch.float64, device=emissions.device)
     scores[:, 0] = chain.start + emissions[0]
     step_scores, backpointers = [scores], []
@@ -187,7 +192,7 @@ def best_paths(chain: Chain, k: int = 1) -> tuple[Tensor, Tensor]:
         if t < time - 1:
             pointer = torch.where(ends == t, final, backpointers[t].gather(1, pointer))
         states[t] = pointer % classes
-    states = states.masked_fill(~chain.mask[..., None], 0)
+    states = states.masked_fill(chain.padding[..., None], 0)
     return states.permute(1, 2, 0), totals
 
 
@@ -205,10 +210,39 @@ def _run_forward(emissions: Tensor, transitions: Tensor, start: Tensor) -> Tenso
     Each sum has its own largest term taken off, so it is right for any finite scores. One product with
     exp(transitions) would be faster, and wrong once scores are some 700 nats apart.
     """
+    classes = emissions.shape[-1]
+    if emissions.is_cuda and classes <= SCANNED_CLASSES and not torch.is_grad_enabled():
+        return scan_forward(emissions, transitions, start)
     alphas = [start + emissions[0]]
     for t in range(1, emissions.shape[0]):
         alphas.append(_log_sum_exp(alphas[-1][..., None] + transitions[:, None], -2) + emissions[t])
     return torch.stack(alphas)
+
+
+def scan_forward(emissions: Tensor, transitions: Tensor, start: Tensor) -> Tensor:
+    """The same in a number of operations that grows with log T (Hillis and Steele 1986, doi:10.1145/7902.7903).
+
+    A step is a matrix of scores, from a state to a state. After n rounds, each holds the sums over the paths of the 2^n
+    steps that end there. A step's sums are put together in the same way whatever T is.
+    """
+    time, _, _, classes = emissions.shape
+    first = (start + emissions[0])[None, ..., None, :].expand(-1, -1, -1, classes, -1)
+    sums = torch.cat([first, transitions[:, None] + emissions[1:, ..., None, :]])  # (T, N, B, C, C)
+    rows = max(1, SCANNED_NUMBERS // max(1, time * classes**3))
+    flat = sums.flatten(1, 2)
+    parts = [_scan(part) for part in torch.split(flat, rows, dim=1)]
+    alpha = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))[:, :, 0]
+    return alpha.reshape(emissions.shape)
+
+
+def _scan(sums: Tensor) -> Tensor:
+    """(T, N, C, C) scores of steps -> the same of all steps up to each; all rows of the first one are equal."""
+    shift = 1
+    while shift < len(sums):
+        longer = (sums[:-shift, ..., None] + sums[shift:, :, None]).logsumexp(-2)
+        sums = torch.cat([sums[:shift], longer])
+        shift *= 2
+    return sums
 
 
 def recorded_best_path(chain: Chain) -> Tensor:
@@ -255,8 +289,13 @@ def _log_z(alpha: Tensor, chain: Chain) -> Tensor:
     return _log_sum_exp(gather_last(alpha, chain.lengths) + chain.end, -1)
 
 
-def _kernel_loss(chain: Chain, kernels: ChainKernels, paths: Tensor | None) -> Tensor:
-    loss: Tensor = _KernelLoss.apply(kernels, *chain.tensors, paths)  # type: ignore[no-untyped-call, unused-ignore]
+def _loss(chain: Chain, paths: Tensor | None) -> Tensor:
+    """(B,) log Z, minus the scores of the paths if there are some."""
+    loss: Tensor
+    if chain.kernels is not None:
+        loss = _KernelLoss.apply(chain.kernels, *chain.tensors, paths)  # type: ignore[no-untyped-call, unused-ignore]
+    else:
+        loss = _ChainLoss.apply(*chain.tensors, paths)  # type: ignore[no-untyped-call, unused-ignore]
     return loss
 
 
@@ -265,7 +304,7 @@ def _differentiable_log_partition(
 ) -> Tensor:
     """log Z of the scores of a `Chain`, in operations that torch can differentiate any number of times."""
     chain = Chain(emissions, transitions, start, end, lengths)
-    emissions = chain.emissions.masked_fill(~chain.mask[..., None], 0.0)
+    emissions = chain.emissions.masked_fill(chain.padding[..., None], 0.0)
     return _log_z(_run_forward(emissions[:, None], chain.transitions[None], chain.start[None])[:, 0], chain)
 
 
@@ -297,8 +336,8 @@ class _KernelLoss(torch.autograd.Function):
         return None, *ctx.kernels.gradient(*inputs, alpha=alpha, log_z=log_z, grad=grads[0]), None, None
 
 
-class _LogPartition(torch.autograd.Function):
-    """log Z with an explicit gradient: the expected count of each state and of each transition.
+class _ChainLoss(torch.autograd.Function):
+    """log Z, minus the scores of the paths if there are some, with an explicit gradient: expected less true counts.
 
     Differentiating the recursion would keep the (B, C, C) scores of every step and run the loop once more. Alpha and
     beta, computed side by side in one loop, give the same numbers.
@@ -306,41 +345,55 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor
+        ctx: Any,
+        emissions: Tensor,
+        transitions: Tensor,
+        start: Tensor,
+        end: Tensor,
+        lengths: Tensor,
+        paths: Tensor | None,
     ) -> Tensor:
         chain = Chain(emissions, transitions, start, end, lengths)
         sums = forward_backward(chain, with_beta=any(ctx.needs_input_grad))
         if sums.beta is not None:
-            ctx.save_for_backward(emissions, transitions, start, end, sums.log_z, sums.alpha, sums.beta)
+            ctx.save_for_backward(emissions, transitions, start, end, sums.log_z, sums.alpha, sums.beta, paths)
             ctx.lengths = lengths
-        return sums.log_z
+        return sums.log_z if paths is None else sums.log_z - path_score(chain, paths)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        emissions, transitions, start, end, log_z, alpha, beta = ctx.saved_tensors
+        emissions, transitions, start, end, log_z, alpha, beta, paths = ctx.saved_tensors
         if torch.is_grad_enabled():
-            function = partial(_differentiable_log_partition, ctx.lengths)
-            return *differentiate_with_graph(function, [emissions, transitions, start, end], grads), None
+            function = partial(_differentiable_loss, ctx.lengths, paths)
+            return *differentiate_with_graph(function, [emissions, transitions, start, end], grads), None, None
         chain = Chain(emissions, transitions, start, end, ctx.lengths)
         sums = ForwardBackward(log_z, alpha, beta)
-        grad_emissions = marginals(chain, sums) * grads[0][:, None]
-        grad_end = gather_last(grad_emissions, ctx.lengths)
+        grad_emissions = marginals(chain, sums)
         grad_transitions = _expected_transitions(chain, sums, grads[0])
-        return grad_emissions, grad_transitions, grad_emissions[0].clone(), grad_end, None
+        if paths is not None:
+            true = torch.zeros_like(grad_emissions)
+            true.scatter_(2, paths.t()[..., None], chain.mask[..., None].to(true.dtype))
+            grad_emissions = grad_emissions - true
+            of_batch = true * grads[0][:, None]
+            grad_transitions = grad_transitions - of_batch[:-1].flatten(0, 1).t() @ true[1:].flatten(0, 1)
+        grad_emissions = grad_emissions * grads[0][:, None]
+        grad_end = gather_last(grad_emissions, ctx.lengths)
+        return grad_emissions, grad_transitions, grad_emissions[0], grad_end, None, None
 
 
 def _expected_transitions(chain: Chain, sums: ForwardBackward, weights: Tensor) -> Tensor:
     """(C, C) expected number of each transition, summed over the chains with their weights (B,)."""
     assert sums.beta is not None
     # exp(alpha[t, i] + transitions[i, j] + beta[t + 1, j] - log Z), some steps at a time.
-    alpha, beta, mask = sums.alpha[:-1], sums.beta[1:], chain.mask[1:]
+    alpha, beta, padding = sums.alpha[:-1], sums.beta[1:], chain.padding[1:]
     start = alpha - sums.log_z.clamp(min=LOWEST)[:, None]
-    expected = torch.zeros_like(chain.transitions)
+    expected: Tensor | None = None
     _, batch, classes = alpha.shape
     chunk = max(1, CHUNK_NUMBERS // max(1, batch * classes * classes))
     for t in range(0, len(alpha), chunk):
         steps = slice(t, t + chunk)
         log_probs = start[steps, ..., None] + chain.transitions + beta[steps, :, None]
-        probs = log_probs.exp_().masked_fill_(~mask[steps, :, None, None], 0.0)
-        expected += torch.einsum("tbij,b->ij", probs, weights)
-    return expected
+        probs = log_probs.exp_().masked_fill_(padding[steps, :, None, None], 0.0)
+        count = torch.einsum("tbij,b->ij", probs, weights)
+        expected = count if expected is None else expected + count
+    return torch.zeros_like(chain.transitions) if expected is None else expected

@@ -55,6 +55,9 @@ class LinearChainCRF(Head):
     forbidden_start: Tensor
     forbidden_transitions: Tensor
     forbidden_end: Tensor
+    start_penalties: Tensor
+    transitions_penalties: Tensor
+    end_penalties: Tensor
 
     def __init__(self, dim: int, target: Field, *, dropout: float, constrain: bool, nbest: int) -> None:
         super().__init__()
@@ -73,11 +76,17 @@ class LinearChainCRF(Head):
         # The class for labels that training has not seen exists for scores alone: it is never predicted.
         unseen = torch.tensor([label.endswith(UNSEEN) for label in labels])
         for name, allowed in zip(("start", "transitions", "end"), legal(labels, learned or "plain"), strict=True):
-            self.register_buffer(f"forbidden_{name}", ~torch.from_numpy(allowed) | unseen, persistent=False)
+            forbidden = ~torch.from_numpy(allowed) | unseen
+            self.register_buffer(f"forbidden_{name}", forbidden, persistent=False)
+            self.register_buffer(f"{name}_penalties", _penalties(forbidden), persistent=False)
 
     def emissions(self, steps: Tensor) -> Tensor:
         """(B, T, H) -> (B, T, C)."""
-        out: Tensor = self.out(self.dropout(steps))
+        steps = self.dropout(steps)
+        if steps.is_cuda and steps.dim() == 3 and not steps.is_contiguous():  # time first: no copy, one operation
+            by_time: Tensor = self.out(steps.transpose(0, 1))
+            return by_time.transpose(0, 1)
+        out: Tensor = self.out(steps)
         return out
 
     def chain(self, steps: Tensor, lengths: Tensor, y: Tensor | None = None) -> Chain:
@@ -87,17 +96,19 @@ class LinearChainCRF(Head):
         sequence may begin or end inside a span (as a window of a longer one does): then there is no penalty at that
         edge, or the model would learn to avoid what is right.
         """
-        scores = self.start.double(), self.transitions.double(), self.end.double()
-        forbidden = self.forbidden_start, self.forbidden_transitions, self.forbidden_end
+        start: Tensor = self.start
+        transitions: Tensor = self.transitions
+        end: Tensor = self.end
         if y is None:
+            scores = (s.double() for s in (start, transitions, end))
+            forbidden = self.forbidden_start, self.forbidden_transitions, self.forbidden_end
             start, transitions, end = (s.masked_fill(f, -torch.inf) for s, f in zip(scores, forbidden, strict=True))
-        elif not self.constrain:
-            start, transitions, end = scores
-        else:
-            start, transitions, end = (s + PENALTY * f for s, f in zip(scores, forbidden, strict=True))
+        elif self.constrain:
             last = y.gather(1, from_lengths(last_steps, lengths, y.shape[1], y.device)[:, None]).squeeze(1)
-            start = torch.where(self.forbidden_start[y[:, 0]][:, None], scores[0], start)
-            end = torch.where(self.forbidden_end[last][:, None], scores[2], end)
+            # What is added has no gradient, so the sums' is that of the scores.
+            start = start + self.start_penalties.index_select(0, y[:, 0])
+            transitions = transitions + self.transitions_penalties
+            end = end + self.end_penalties.index_select(0, last)
         return Chain.of(self.emissions(steps), transitions, start, end, lengths)
 
     @torch.no_grad()
@@ -183,6 +194,13 @@ class LinearChainCRF(Head):
             return math.prod(p for position, p in pieces if start <= position < end)
 
         return Prediction(tags, confidence, span_scores(tags, self.scheme, probability))
+
+
+def _penalties(forbidden: Tensor) -> Tensor:
+    """(C, C) double: what is added to each transition; at an edge, to each tag if the true one is that of the row."""
+    if forbidden.dim() == 1:  # where the true tag is forbidden itself, there is no penalty
+        forbidden = forbidden & ~forbidden[:, None]
+    return PENALTY * forbidden.double()
 
 
 def _sums_along(chain: Chain, sums: ForwardBackward, best: Tensor) -> tuple[Tensor, Tensor]:

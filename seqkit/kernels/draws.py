@@ -7,11 +7,14 @@ as on a GPU, by every kernel, and in a run that is resumed.
 A place is the number of the call in the forward pass, the step of the sequence, and the position in the step. The first
 two are mixed into a key of 64 bits for each row (the finaliser of SplitMix64, Steele, Lea and Flood 2014,
 doi:10.1145/2714064.2660195); two rounds of multiplying and shifting (Wellons 2018, "Prospecting for hash functions")
-make 32 bits of it for each position. On a CPU, C++ does that; elsewhere, torch's integer operations do.
+make 32 bits of it for each position. On a CPU, C++ does that. For a GPU, the keys are computed on the CPU, and the bits
+by torch's integer operations on the device, or by a kernel in Triton; a few numbers are drawn on the CPU as well,
+because each operation costs a GPU a launch.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqkit.kernels.dispatch import runs_native
+from seqkit.kernels.dispatch import runs_native, runs_triton
 from seqkit.kernels.ragged import real_rows
 from seqkit.runtime.native_library import load_native
 from seqkit.uploads import upload
@@ -35,6 +38,13 @@ _FIRST: Final = 0xBF58476D1CE4E5B9
 _SECOND: Final = 0x94D049BB133111EB
 _CALL_BITS: Final = 40
 """Steps of a sequence count below the number of the call."""
+
+TRITON_TYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
+TRITON_BLOCK: Final = 1024
+"""Numbers of one program of the kernel."""
+
+FEW: Final = 1 << 16
+"""Numbers that a CPU draws in the time in which it would launch the operations for them on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +67,9 @@ class RowOrder:
         steps = int(lengths.max()) if len(lengths) else 1
         return cls(steps, real_rows(lengths, steps))
 
-    def places(self, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(N,) int64 twice on `device`: the example of each row and its step."""
-        if self.index is None:
-            flat = torch.arange(rows, device=device)
-        else:
-            flat = upload(self.index, device)
+    def places(self, rows: int) -> tuple[Tensor, Tensor]:
+        """(N,) int64 twice on the CPU: the example of each row and its step."""
+        flat = torch.arange(rows) if self.index is None else self.index
         first, second = flat // self.inner, flat % self.inner
         return (second, first) if self.time_first else (first, second)
 
@@ -166,12 +173,18 @@ def draw_uniform(
     width = math.prod(shape) // max(1, rows)
     order = order or RowOrder(1)
     _check(rows, draws, order)
+    where = torch.device("cpu") if rows * width <= FEW else device
+    return upload(_uniform(draws, where, order, rows, width, call).view(shape), device)
+
+
+def _uniform(draws: _Draws, device: torch.device, order: RowOrder, rows: int, width: int, call: int) -> Tensor:
+    """(N, W)"""
     if runs_native(device):
-        out = torch.empty(shape)
+        out = torch.empty(rows, width)
         _call_native(draws, order, (rows, width), _Dropped(call), None, out)
         return out
     bits = _bits(draws, device, order, rows, width, call)
-    return ((bits >> 8) & 0xFFFFFF).float().mul_(2.0**-24).view(shape)
+    return ((bits >> 8) & 0xFFFFFF).float().mul_(2.0**-24)
 
 
 def _batch_first(shape: torch.Size) -> RowOrder:
@@ -200,10 +213,17 @@ def _drop(x: Tensor, draws: _Draws, order: RowOrder, dropped: _Dropped) -> Tenso
     _check(rows, draws, order)
     if x.dtype == torch.float32 and runs_native(x.device):
         return _NativeDropout.apply(x, draws, order, dropped)  # type: ignore[no-any-return]
+    if x.dtype in TRITON_TYPES and runs_triton(x.device):
+        keys = upload(_row_keys(draws, order, rows, dropped.call), x.device)
+        return _TritonDropout.apply(x, keys, dropped)  # type: ignore[no-any-return]
+    if x.device.type != "cpu" and rows * width <= FEW:
+        kept = _drop(torch.ones(rows, width), draws, order, dropped)
+        return x * upload(kept.to(x.dtype), x.device).view(x.shape)
     bits = _bits(draws, x.device, order, rows, width, dropped.call)
     # Compared as unsigned numbers: with the sign turned, their order is that of the signed ones.
     kept = (bits ^ -(2**31)) >= dropped.least - 2**31
-    return x * (kept.to(x.dtype) * dropped.scale).view(x.shape)
+    mask = kept * dropped.scale if x.dtype == torch.float32 else kept.to(x.dtype) * dropped.scale
+    return x * mask.view(x.shape)
 
 
 class _NativeDropout(torch.autograd.Function):
@@ -220,6 +240,27 @@ class _NativeDropout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         return _NativeDropout.apply(grads[0], *ctx.arguments), None, None, None
+
+
+class _TritonDropout(torch.autograd.Function):
+    """The same; of the keys, the gradient is drawn again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keys: Tensor, dropped: _Dropped) -> Tensor:
+        from seqkit.kernels import triton_draws
+
+        ctx.arguments = keys, dropped
+        x = x.contiguous()
+        out, count = torch.empty_like(x), x.numel()
+        scale = float(torch.tensor(dropped.scale, dtype=x.dtype))
+        triton_draws.drop[(-(-count // TRITON_BLOCK),)](
+            x, keys, out, count, x.shape[-1], dropped.least, scale, BLOCK=TRITON_BLOCK
+        )
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _TritonDropout.apply(grads[0], *ctx.arguments), None, None
 
 
 def _call_native(
@@ -280,13 +321,24 @@ def _shift(x: Tensor, count: int, size: int) -> Tensor:
 
 def _bits(draws: _Draws, device: torch.device, order: RowOrder, rows: int, width: int, call: int) -> Tensor:
     """(N, W) int32: 32 random bits for each position of each row. The twin of `seqkit_draw`."""
-    golden = _signed(_GOLDEN)
-    example, step = order.places(rows, device)
-    examples = _mix(upload(draws.numbers, device) * golden + draws.of_step)
-    key = _mix(examples[example] + (step + (call << _CALL_BITS)) * golden)
-    low, high = key.to(torch.int32)[:, None], (key >> 32).to(torch.int32)[:, None]
-    place = torch.arange(width, device=device, dtype=torch.int32) * (0x9E3779B9 - 2**32)
-    bits = low + place
+    low, high = upload(_row_keys(draws, order, rows, call), device)[..., None].unbind(1)
+    bits = low + _place_keys(width, device)
     bits = ((bits ^ _shift(bits, 16, 32)) * 0x7FEB352D) ^ high
     bits = (bits ^ _shift(bits, 15, 32)) * (0x846CA68B - 2**32)
     return bits ^ _shift(bits, 16, 32)
+
+
+@functools.lru_cache(maxsize=64)
+def _place_keys(width: int, device: torch.device) -> Tensor:
+    """(W,) int32: what the positions of a row add to its key."""
+    with torch.inference_mode(False):
+        return upload(torch.arange(width, dtype=torch.int32) * (0x9E3779B9 - 2**32), device)
+
+
+def _row_keys(draws: _Draws, order: RowOrder, rows: int, call: int) -> Tensor:
+    """(N, 2) int32 on the CPU: the low and the high half of the 64 bits of each row."""
+    golden = _signed(_GOLDEN)
+    example, step = order.places(rows)
+    examples = _mix(draws.numbers * golden + draws.of_step)
+    key = _mix(examples[example] + (step + (call << _CALL_BITS)) * golden)
+    return torch.stack([key, key >> 32], dim=1).to(torch.int32)

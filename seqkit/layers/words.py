@@ -191,14 +191,13 @@ class CharacterLSTM(nn.Module):
         lengths = (characters != 0).sum(1).clamp(min=1)
         t = torch.arange(time, device=characters.device)
         reverse = characters.gather(1, torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t))
-        final_outputs = []
+        last, zero, final_outputs = (lengths - 1)[None, :, None], None, []
         for cell, ids in zip(self.cells, (characters, reverse), strict=True):
             assert isinstance(cell, nn.LSTM)
             x = self.letters(ids.t())
-            zero = x.new_zeros(words, cell.hidden_size)
+            zero = x.new_zeros(words, cell.hidden_size) if zero is None else zero
             steps = run_padded(cell, x, torch.full((words,), time), (zero, zero)).steps
-            last = (lengths - 1)[None, :, None].expand(1, -1, cell.hidden_size)
-            final_outputs.append(steps.gather(0, last)[0])
+            final_outputs.append(steps.gather(0, last.expand(1, -1, cell.hidden_size)).squeeze(0))
         return torch.cat(final_outputs, dim=-1)
 
 

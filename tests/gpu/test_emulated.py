@@ -93,6 +93,21 @@ print("equal")
 """
 
 
+DRAWS = """
+import torch
+from seqkit.kernels import by_example, draw_uniform, draws, dropout
+from tests.gpu.emulation.device import emulated_gpu
+def drawn(device):
+    with by_example(1, 2, torch.tensor([7, 0, 3])):
+        uniform = draw_uniform((3, 5), device)
+        return uniform.cpu(), dropout(torch.ones(3, 4, 6, device=device), 0.5).cpu()
+want = drawn("cpu")
+with emulated_gpu():
+    for draws.FEW in (1 << 16, 0):
+        assert all(map(torch.equal, drawn("cuda"), want))
+print("the same")
+"""
+
 PRECISION = """
 import torch
 from seqkit.kernels import run_padded
@@ -123,8 +138,8 @@ print("as asked for")
 @needs_emulation
 @pytest.mark.parametrize(
     ("source", "said"),
-    [(TROUBLES, "all seen"), (NUMBERS, "equal"), (PRECISION, "as asked for")],
-    ids=["troubles", "numbers", "precision"],
+    [(TROUBLES, "all seen"), (NUMBERS, "equal"), (PRECISION, "as asked for"), (DRAWS, "the same")],
+    ids=["troubles", "numbers", "precision", "draws"],
 )
 def test_the_emulation_computes_and_sees(source: str, said: str, tmp_path: Path) -> None:
     ended = run_python(source, tmp_path)

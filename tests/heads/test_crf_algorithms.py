@@ -12,6 +12,7 @@ import torchcrf
 from torch import Tensor
 
 from seqkit import kernels
+from seqkit.heads import crf_algorithms
 from seqkit.heads.crf_algorithms import (
     Chain,
     best_paths,
@@ -185,6 +186,21 @@ def test_any_finite_scores(kind: str, seed: int) -> None:
         torch.testing.assert_close(actual, want, atol=1e-7, rtol=1e-7)
     probabilities = marginals(base, forward_backward(base))
     torch.testing.assert_close(probabilities * weights[:, None], expected[0], atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 21])
+@pytest.mark.parametrize("with_forbidden", [False, True])
+def test_a_scan_has_the_sums_of_the_loop(steps: int, with_forbidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    emissions, transitions, start, _, _ = ragged(3, batch=5, steps=steps, with_forbidden=with_forbidden)
+    inputs = emissions.nan_to_num().transpose(0, 1)[:, None], transitions[None], start[None]
+    with torch.no_grad():
+        loop = crf_algorithms._run_forward(*inputs)
+        torch.testing.assert_close(crf_algorithms.scan_forward(*inputs), loop, rtol=1e-13, atol=1e-13)
+        shorter = crf_algorithms.scan_forward(inputs[0][: steps // 2 + 1], *inputs[1:])
+        assert torch.equal(shorter, crf_algorithms.scan_forward(*inputs)[: steps // 2 + 1]), "padding changes nothing"
+        whole = crf_algorithms.scan_forward(*inputs)
+        monkeypatch.setattr(crf_algorithms, "SCANNED_NUMBERS", 2 * steps * 27)
+        assert torch.equal(crf_algorithms.scan_forward(*inputs), whole), "nor does the size of the parts"
 
 
 @pytest.mark.usefixtures("implementation")

@@ -39,7 +39,7 @@ def test_recurrences_are_those_in_torch_forward_and_backward() -> None:
 
 @needs_triton
 @pytest.mark.parametrize("count", [6, pytest.param(300, marks=pytest.mark.slow)])
-def test_chains_and_alignments_are_those_in_torch(count: int) -> None:
+def test_chains_alignments_and_dropout_are_those_in_torch(count: int) -> None:
     """Losses, gradients, marginals and best paths, with what is forbidden, repeated, tied, empty and impossible."""
     assert run_module("tests.kernels.triton_sums_cases", str(count), TRITON_INTERPRET="1") == f"{count} cases equal\n"
 

@@ -16,12 +16,14 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from seqkit.kernels import triton_alignments, triton_chains, triton_recurrence
+from seqkit.kernels import triton_alignments, triton_chains, triton_draws, triton_recurrence
+from seqkit.kernels.draws import TRITON_BLOCK
 from seqkit.kernels.triton_engine import launch_options
 from seqkit.kernels.triton_sums import MAX_CLASSES, MAX_POSITIONS, alignment_options, chain_options
 
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16"}
 PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+OF_DRAWS = {"keys": "*i32", "count": "i64", "least": "i64", "scale": "fp32"}
 INTEGERS = ("table", "active", "lengths", "counts", "texts", "paths")
 SIZES = ("steps", "classes", "width", "by_time", "by_chain")
 
@@ -34,6 +36,8 @@ def signature_of(kernel: Any, numbers: str, of_weights: str) -> dict[str, str]:
             types[name] = "constexpr"
         elif name.startswith("weights_"):
             types[name] = of_weights
+        elif kernel is triton_draws.drop and name in OF_DRAWS:
+            types[name] = OF_DRAWS[name]
         elif name in INTEGERS:
             types[name] = "*i64"
         elif name == "backpointers":
@@ -88,6 +92,9 @@ def sums() -> Iterator[dict[str, Any]]:
             kernel = getattr(triton_chains, name)
             paths = {"HAS_PATHS": True} if "HAS_PATHS" in kernel.arg_names else {}
             yield {"states": states} | build(kernel, {**chain_options(states), **paths}, numbers="*fp64")
+    for numbers in TYPES.values():
+        options = {"BLOCK": TRITON_BLOCK, "num_warps": 4, "num_stages": 1}
+        yield {"numbers": numbers} | build(triton_draws.drop, options, numbers=numbers)
     for width in (20, MAX_POSITIONS // 2 - 1):
         for name in ("alignment_sums", "alignment_shares"):
             kernel = getattr(triton_alignments, name)

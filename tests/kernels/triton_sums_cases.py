@@ -1,4 +1,4 @@
-"""Chains and alignments in Triton against PyTorch, case by case; run by test_triton.py with TRITON_INTERPRET=1."""
+"""Chains, alignments and dropout in Triton against PyTorch; run by test_triton.py with TRITON_INTERPRET=1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from seqkit import kernels
 from seqkit.heads import crf_algorithms, ctc_algorithms
 from seqkit.heads.crf_algorithms import Chain
-from seqkit.kernels import chains
+from seqkit.kernels import chains, draws
 
 CHAINS = [(5, 4, 0.0), (6, 3, 0.4), (3, 17, 0.3), (1, 1, 0.0), (4, 2, 0.7), (2, 20, 0.9)]
 """Steps, states, and the share of transitions and starts that are forbidden."""
@@ -116,6 +116,30 @@ def compare_alignments(seed: int) -> None:
         torch.testing.assert_close(tensor, other, rtol=1e-5, atol=1e-6)
 
 
+def compare_draws(seed: int) -> None:
+    """Dropout and its gradient: the very same numbers. (The interpreter does not round to bf16, it cuts.)"""
+    generator = torch.Generator().manual_seed(seed)
+    dtype = (torch.float32, torch.bfloat16, torch.float16)[seed % 3]
+    width, share = (1, 5, 37, 1030)[seed % 4], (0.1, 0.5, 1.0, 1e-9)[seed // 4 % 4]
+    x = torch.randn(3, 4, width, generator=generator).to(dtype).requires_grad_()
+    numbers = torch.randint(0, 2**40, (3,), generator=generator)
+    results = []
+    for is_triton in (False, True):
+        draws.runs_native = lambda device: False
+        draws.runs_triton = lambda device, answer=is_triton: answer  # type: ignore[misc]
+        try:
+            with kernels.by_example(seed, 3, numbers):
+                y = kernels.dropout(x, share)
+            (grad,) = torch.autograd.grad((y * y.detach()).sum(), x)
+        finally:
+            draws.runs_native, draws.runs_triton = kernels.runs_native, kernels.runs_triton
+        results.append((y.detach(), grad))
+    for tensor, other in zip(*results, strict=True):
+        assert torch.equal(tensor == 0, other == 0), seed
+        tolerance = 2.0**-6 if dtype is torch.bfloat16 else 0.0
+        torch.testing.assert_close(tensor, other, rtol=tolerance, atol=0.0)
+
+
 if __name__ == "__main__":
     count = int(sys.argv[1])
     with np.errstate(all="ignore"):  # the interpreter computes with NumPy, which warns of log(0)
@@ -123,4 +147,5 @@ if __name__ == "__main__":
             compare_chains(seed)
             compare_ties(seed)
             compare_alignments(seed)
+            compare_draws(seed)
     sys.stdout.write(f"{count} cases equal\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             what: What = "operations" if options.operations else "run"
             facts = run(recipe, options.sets, options.steps, Path(folder), what=what)
-        results[recipe] = facts
+        kernels = os.environ.get("SEQKIT_KERNELS")
+        results[f"{recipe} (SEQKIT_KERNELS={kernels})" if kernels else recipe] = facts
         (show_operations if options.operations else show)(recipe, facts)
         failed |= bool(facts.get("error"))
         if options.json:

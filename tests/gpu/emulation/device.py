@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from tests.gpu.emulation import recurrent
+from tests.gpu.emulation import launches, recurrent
 from tests.gpu.emulation.tensors import DeviceTensor, Emulation, records
 
 NAME = "emulated GPU"
@@ -116,5 +117,7 @@ def emulated_gpu() -> Iterator[None]:
         # `torch.tensor(..., device="cuda")` is a copy from the CPU.
         torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)  # type: ignore[attr-defined]
+        if os.environ.get("TRITON_INTERPRET") == "1":
+            stack.enter_context(launches.interpreted())
         stack.enter_context(Emulation())
         yield

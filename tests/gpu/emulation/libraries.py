@@ -35,4 +35,12 @@ def environment(folder: Path) -> dict[str, str]:
             subprocess.run([program, "-shared", "-fPIC", "-w", "-o", library, source], check=True)
     root = HERE.parents[2]
     paths = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "LD_PRELOAD": str(runtime), "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": paths}
+    # Triton reads its variable when it is imported. Its kernels are interpreted where seqkit asks for them.
+    interpreted = {"TRITON_INTERPRET": "1"} if os.environ.get("SEQKIT_KERNELS") == "triton" else {}
+    return {
+        **os.environ,
+        **interpreted,
+        "LD_PRELOAD": str(runtime),
+        "LD_LIBRARY_PATH": str(folder),
+        "PYTHONPATH": paths,
+    }
