@@ -148,7 +148,16 @@ def test_raw_sound_is_answered_frame_by_frame(tmp_path: Path) -> None:
                 (tmp_path / split / label / f"{number}.wav").write_bytes(wav_bytes(samples.astype(np.float32)))
     run = train(tmp_path, "{use: speech, path: ., rate: 8000, normalise: training, deltas: 1, stack: 2, bands: 10}")
     samples = (draw.normal(size=1000) * 2000).astype("<i2")
-    answers = records(call("stream", run, "--no-state", stdin=samples.tobytes()))
+    raw = samples.tobytes()
+    with process("stream", run, "--no-state") as running:  # a pipe, as from arecord; its pieces end within a sample
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write(raw[:999])
+        running.stdin.flush()
+        first = running.stdout.readline()
+        rest, _ = running.communicate(raw[999:], timeout=60)
+        assert running.returncode == 0
+    answers = [json.loads(line) for line in [first, *rest.splitlines()]]
     assert [answer["steps"] for answer in answers] == [1, 2, 3, 4, 5, 6, 7, 7]
     (tmp_path / "whole.wav").write_bytes(wav_bytes(samples.astype(np.float32) / 32768))
     (whole,) = records(call("predict", run, "--text", tmp_path / "whole.wav"))
