@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def names_of(folders: Sequence[Path]) -> dict[str, Path]:
     """A name for each folder: its own, or that of the run that it is in; with a number where two are alike."""
     names: dict[str, Path] = {}
     for folder in folders:
-        path = folder.resolve()
+        path = Path(os.path.abspath(folder))  # a link keeps its name
         stem = path.parent.name if path.name == "model" and path.parent.name else path.name
         name, number = stem, 2
         while name in names:
