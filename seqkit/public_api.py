@@ -86,6 +86,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "fasttext",
         "folder_per_class",
         "is_pattern",
+        "is_remote",
         "json_array",
         "jsonl",
         "lines",

@@ -112,7 +112,7 @@ def _files_of(paths: FilePaths) -> Iterator[tuple[Path, Path]]:
 
 
 def _text_files(path: Path) -> list[Path]:
-    if readers.is_pattern(path) and not path.exists():
+    if readers.is_remote(path) or (readers.is_pattern(path) and not path.exists()):
         return readers.shard_files(path.parent, path.name)
     if not path.exists():
         raise MissingFile(path)

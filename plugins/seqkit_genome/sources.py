@@ -389,7 +389,7 @@ def _existing(files: Sequence[tuple[Path, str | None]], split: str) -> Callable[
         for path, label in files:
             if path.is_file():
                 listed.append((path, label))
-            elif readers.is_pattern(path):
+            elif readers.is_remote(path) or readers.is_pattern(path):
                 listed += [(shard, label) for shard in readers.shard_files(path.parent, path.name, split)]
             else:
                 raise MissingFile(path, "file", f"`{split}` names it")

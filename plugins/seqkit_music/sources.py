@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch
-from seqkit.readers import FileNames, numbered, shard_files
+from seqkit.readers import FileNames, is_remote, numbered, shard_files
 from seqkit.reading import report_left_out, report_split_rule
 from seqkit_music.fields import KEYS, LOWEST, Steps, rows_of
 
@@ -95,7 +95,7 @@ def read_pieces(path: Path) -> Iterator[tuple[str, Steps]]:
     Raises:
         DataError: a line that is no list of steps, or a pitch that a piano does not have.
     """
-    if not path.is_file():
+    if not (is_remote(path) or path.is_file()):
         raise MissingFile(path, "file")
     for line in numbered(path):
         where = f"{path}:{line.number}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 
 from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, fetch
-from seqkit.readers import FileNames, ShareSplit, SplitFiles, TableFormat, records
+from seqkit.readers import FileNames, ShareSplit, SplitFiles, TableFormat, is_remote, records
 from seqkit.reading import report_changed, report_split_rule
 from seqkit_proteins.fields import UNKNOWN
 
@@ -43,7 +43,7 @@ def read_table(path: Path, columns: Columns, layout: TableFormat, *, labelled: b
         DataError: a column that is missing, or a chain with another number of structures than residues. Without
             `labelled`, such a chain is an example with a `Flaw` for its input.
     """
-    if not path.is_file():
+    if not (is_remote(path) or path.is_file()):
         raise MissingFile(path, "file")
     rows = records(path, layout=layout)
     header = next(rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqkit import Dataset, Example, File, MissingFile, UsageError, fetch
-from seqkit.readers import ShareSplit, SplitFiles
+from seqkit.readers import ShareSplit, SplitFiles, is_remote
 from seqkit_sensor.tables import TableReader
 from seqkit_sensor.timeseries import ts_cases
 
@@ -74,7 +74,7 @@ def _read_ts(path: Path) -> Iterator[tuple[Example, str]]:
 
 def read_file(path: Path, reader: TableReader, *, labelled: bool = True) -> Iterator[tuple[Example, str]]:
     """The sequences of a file, each with its group, which is empty where files have none."""
-    if not path.exists():
+    if not (is_remote(path) or path.exists()):
         raise MissingFile(path)
     if is_ts(path):
         return ((example, "") for example in ts_cases(path, labelled=labelled))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch
-from seqkit.readers import FileNames, TableFormat, numbered, records, shard_files
+from seqkit.readers import FileNames, TableFormat, is_remote, numbered, records, shard_files
 from seqkit.reading import report_left_out, report_split_rule
 
 _BY_HAND = (
@@ -70,7 +70,7 @@ class SessionReader:
         Raises:
             DataError: a column that is missing, or rows of a session that do not follow each other.
         """
-        if not path.is_file():
+        if not (is_remote(path) or path.is_file()):
             raise MissingFile(path, "file")
         return self._lines(path) if self.session is None else self._events(path)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, Flaw, MissingFile, Problem, UsageError, fetch
-from seqkit.readers import FileNames, each_name, numbered, read_shards, shard_files
+from seqkit.readers import FileNames, each_name, is_remote, numbered, read_shards, shard_files
 from seqkit.reading import report_split_rule
 
 SUFFIXES = (".tsv", ".trn", ".dev", ".tst")
@@ -107,7 +107,7 @@ def read_words(path: Path, row: Row, language: str = "", *, labelled: bool = Tru
         DataError: a line that `row` does not read, or that has no target. Without `labelled`, such a line is an example
             with a `Flaw` for its input, and targets are not needed.
     """
-    if not path.is_file():
+    if not (is_remote(path) or path.is_file()):
         raise MissingFile(path, "file")
     for line in numbered(path):
         id = f"{language or 'words'}:{path.name}:{line.number}"

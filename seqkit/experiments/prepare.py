@@ -22,6 +22,7 @@ from seqkit.io.download import listening
 from seqkit.recipe import Recipe, TaskEntry, build_task
 from seqkit.registry import registry
 from seqkit.registry.distribution import Distribution
+from seqkit.remote_files import telling
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
 from seqkit.types import JSON, Field, Task
@@ -62,7 +63,7 @@ def prepare_data(
     tasks = {name: fitted[name][0] if fitted else build_task(entry) for name, entry in recipe.tasks.items()}
     identities: dict[str, store.Identity] = {}
     for name, task in tasks.items():
-        with _reading(recipe.tasks[name]), listening(tell=tell, progress=show):
+        with _reading(recipe.tasks[name]), listening(tell=tell, progress=show), telling(progress.say):
             identities[name] = store.identify(task, progress=show, fitted=fitted is not None, splits=splits)
     states = check(identities) if check is not None else {}
     data = {}

@@ -44,6 +44,7 @@ from seqkit.readers.shards import (
 )
 from seqkit.readers.splitting import ShareSplit, SplitBy, SplitFiles
 from seqkit.readers.tables import Record, csv, tsv
+from seqkit.remote_files import is_remote
 
 __all__ = [
     "TABLE_SUFFIXES",
@@ -61,6 +62,7 @@ __all__ = [
     "fasttext",
     "folder_per_class",
     "is_pattern",
+    "is_remote",
     "json_array",
     "jsonl",
     "lines",

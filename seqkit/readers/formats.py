@@ -16,6 +16,7 @@ from seqkit.readers.shards import over_shards
 from seqkit.readers.tables import Column, Record, Row, examples_of, plain_rows, quoted_rows
 from seqkit.reading import report_columns, report_remark
 from seqkit.regular_files import open_regular
+from seqkit.remote_files import is_remote, open_remote
 from seqkit.types import Example, Flaw
 
 FormatName: TypeAlias = Literal["tsv", "csv", "jsonl", "json", "parquet", "fasttext"]
@@ -245,10 +246,10 @@ def parquet(path: Path | str, *, input: Column = "text", target: Column | None =
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise MissingExtra(f"{path.name}: Parquet", "arrow") from None
-    if not path.is_file():
+    if not is_remote(path) and not path.is_file():
         raise MissingFile(path, "file")
     try:
-        with ParquetFile(path) as file:
+        with ParquetFile(open_remote(path) if is_remote(path) else path) as file:
             columns = [str(name) for name in file.schema_arrow.names]
             used = {"input": _column_name(path, input, columns)}
             if target is not None:
@@ -285,8 +286,8 @@ def _by_content(path: Path, encoding: str) -> FormatName:
     Raises:
         DataError: it cannot be told.
     """
-    if path.is_file():
-        with open_regular(path) as file:
+    if is_remote(path) or path.is_file():
+        with open_remote(path) if is_remote(path) else open_regular(path) as file:
             if file.read(4) == b"PAR1":
                 return "parquet"
     first = next((line for line in numbered(path, encoding=encoding) if line.text.strip()), None)

@@ -17,6 +17,7 @@ from typing import IO, Any, Final, NamedTuple, NoReturn
 from seqkit.errors import DataError, MissingFile, Problem, UsageError
 from seqkit.reading import report_left_out
 from seqkit.regular_files import open_regular
+from seqkit.remote_files import is_remote, open_remote, shown
 
 LONGEST_LINE: Final = 1 << 27
 """Bytes. A longer line is refused, because it is hardly a line of text; it may be a decompression bomb."""
@@ -142,7 +143,7 @@ def pieces(path: Path | str, size: int = 1 << 20) -> Iterator[Piece]:
 @contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
     try:
-        raw = open_regular(path)
+        raw = open_remote(path) if is_remote(path) else open_regular(path)
     except IsADirectoryError:
         fail(path, None, None, "is a folder, not a file")
     except FileNotFoundError:
@@ -275,5 +276,5 @@ def list_names(kind: str, names: Iterable[str]) -> str:
 
 def fail(path: Path, line: int | None, column: int | None, message: str, hint: str = "") -> NoReturn:
     """Raise a DataError about a place in a file."""
-    where = ":".join(str(number) for number in (path, line, column) if number is not None)
+    where = ":".join(str(number) for number in (shown(path), line, column) if number is not None)
     raise DataError(Problem(where, message, hint)) from None

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 from seqkit.errors import DataError, MissingFile, Problem
 from seqkit.readers.class_folders import suffix_of
 from seqkit.reading import report_left_out
+from seqkit.remote_files import is_remote, matches, url_of
 from seqkit.types import Example
 
 FileNames: TypeAlias = str | tuple[str, ...]
@@ -77,6 +78,9 @@ def _beside(first: Path, other: Path) -> str:
 def _matches(folder: Path, name: str, split: str, suffixes: Sequence[str]) -> list[Path]:
     """The files of one name or pattern."""
     path = folder / name
+    if (url := url_of(path)) is not None:
+        plain = Path(url.replace("://", ":/", 1))
+        return matches(plain) if _PATTERN.search(name) else [plain]
     if path.is_dir() and suffixes:
         return _files_in(path, suffixes)
     if path.exists():
@@ -143,7 +147,7 @@ def over_shards(read: _Reader) -> _Reader:
     @functools.wraps(read)
     def read_all(path: Path | str, *args: Any, **options: Any) -> Iterator[Example]:
         path = Path(path)
-        if not is_pattern(path.name) or path.exists():
+        if not is_pattern(path.name) or (not is_remote(path) and path.exists()):
             return read(path, *args, **options)
         return read_shards(shard_files(path.parent, path.name), lambda shard: read(shard, *args, **options))
 

@@ -15,6 +15,7 @@ from seqkit.errors import DataError, Problem
 from seqkit.readers.class_folders import list_files
 from seqkit.readers.shards import FileNames, missing_split_file, named_example, plain_names, shard_files, shard_names
 from seqkit.reading import collect_reports, report_split_rule
+from seqkit.remote_files import is_remote
 from seqkit.types import SPLITS, Example
 
 SplitBy: TypeAlias = Literal["input", "label", "group"]
@@ -185,7 +186,7 @@ class SplitFiles:
         listed: list[Path] = []
         for shard in self.shards(split):
             for path in self.paths(shard):
-                if not path.exists():
+                if not is_remote(path) and not path.exists():
                     raise missing_split_file(path, split)
                 listed += list_files(path) if path.is_dir() else [path]
         return listed

@@ -15,6 +15,7 @@ from seqkit.recipe.messages import explain_errors, join, options_hint, show, unk
 from seqkit.recipe.options import MISSING, RecipeText, Schema, schema_of
 from seqkit.recipe.parser import Entry, Location, Node, RecipeIssue, node_of
 from seqkit.recipe.writer import flow
+from seqkit.remote_files import is_remote
 from seqkit.types import Choice
 
 
@@ -270,7 +271,7 @@ def finalise(value: Any) -> Any:
     if isinstance(value, RecipeText):
         return str.__str__(value)
     if isinstance(value, Path):
-        return value.absolute()
+        return value if is_remote(value) else value.absolute()
     if isinstance(value, tuple):
         return tuple(finalise(item) for item in value)
     if isinstance(value, list):

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from seqkit.errors import PluginError
+from seqkit.errors import PluginError, UsageError
+from seqkit.remote_files import check_url, url_of
 from seqkit.settings import FromGroup
 from seqkit.types import Choice
 
@@ -342,6 +343,12 @@ def _to_path(value: Any) -> Any:
         return value
     if not value:
         raise ValueError("expected a path, got empty text")
+    if (url := url_of(value)) is not None and "://" in value:
+        try:
+            check_url(url)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return Path(value.replace("://", ":/", 1))
     base = value.base if isinstance(value, RecipeText) else Path.cwd()
     try:
         return base.absolute() / Path(value).expanduser()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqkit.recipe.parser import is_plain_word
+from seqkit.remote_files import url_of
 from seqkit.types import Choice
 
 _UNREADABLE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]")
@@ -24,7 +25,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     if isinstance(value, Path):
-        return str(value.absolute())
+        return url_of(value) or str(value.absolute())
     return value
 
 

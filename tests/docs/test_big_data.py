@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from seqkit import recipe
 from tests.docs.test_own_data import train
 from tests.helpers.pages import PAGES, blocks
 
 ALL = blocks(PAGES["docs/big-data.md"], "yaml")
+LOCAL = [text for text in ALL if "://" not in text]
 
 
 def write_data(folder: Path) -> None:
@@ -20,13 +22,20 @@ def write_data(folder: Path) -> None:
             (folder / name).write_text(text)
 
 
+def test_a_recipe_with_addresses_is_checked_without_a_network(tmp_path: Path) -> None:
+    remote = [text for text in ALL if text not in LOCAL]
+    assert len(remote) == 2
+    for text in remote:
+        assert "://" in recipe.parse(text.encode(), str(tmp_path / "r.yaml")).resolved()
+
+
 def test_a_recipe_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
     write_data(tmp_path)
     weights = []
-    for number, text in enumerate(ALL):
+    for number, text in enumerate(LOCAL):
         train(text, tmp_path)
         weights.append((tmp_path / "run" / "model" / "model.safetensors").read_bytes())
         (tmp_path / "run").rename(tmp_path / f"run-{number}")
-    assert len(ALL) == 4
+    assert len(LOCAL) == 4
     assert weights[0] == weights[1] == weights[2]  # three ways to name the same files

@@ -25,6 +25,7 @@ from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.io.cache import cache_folder, sha256_of
 from seqkit.readers import is_pattern, shard_files
 from seqkit.reading import Reading, collect_reports, report_changed
+from seqkit.remote_files import fingerprint, is_remote, shown
 from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
 
 _RECOMPOSED = "text with letters in several code points that have one of their own (read as that: NFC)"
@@ -311,6 +312,9 @@ class _Preparation:
         files: list[JSON] = []
         for split, path, name in paths:
             self.progress(len(files), None, f"hashing {path.name}")
+            if is_remote(path):
+                files.append({"split": split, "name": name, **_remote_facts(path)})
+                continue
             try:
                 size, digest = path.stat().st_size, sha256_of(path)
             except OSError as error:
@@ -489,9 +493,16 @@ def _expanded(paths: Iterable[Path], split: str) -> list[Path]:
     """
     listed: list[Path] = []
     for path in paths:
-        is_file = path.exists() or not is_pattern(path.name)
+        is_file = is_remote(path) or path.exists() or not is_pattern(path.name)
         listed += [path] if is_file else shard_files(path.parent, path.name, split)
     return listed
+
+
+def _remote_facts(path: Path) -> JSON:
+    """Size of a remote file, and a hash of what its server says of its content, which is not read for this."""
+    known = fingerprint(path)
+    digest = hashlib.sha256(json.dumps([known.size, dict(known.facts)], sort_keys=True).encode()).hexdigest()
+    return {"bytes": known.size, "sha256": digest, "remote": {"url": shown(path), **known.facts}}
 
 
 def _names_of(paths: Sequence[Path]) -> list[str]:
