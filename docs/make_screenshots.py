@@ -105,7 +105,7 @@ SHOTS: dict[str, Shot] = {
         {"translation": quick("translation", 150, 15)},
         ("learning/translation/nats", "learning/translation/exact"),
     ),
-    "tensorboard-hparams": Shot(RATES, ("train.optimizer.lr",), tab="hparams", width=1700),
+    "tensorboard-hparams": Shot(RATES, ("train.optimizer.lr", "speech-lr-0.01/tb"), tab="hparams", width=1700),
     "tensorboard-samples": Shot(EARLY, ("ner/dev/samples", "step 160"), tab="text", hides=(20, 375, 310, 400)),
     "tensorboard-pictures": Shot(EARLY, ("pictures/ner/test/confusion",), query="tagFilter=pictures%2Fner%2Ftest"),
     "tensorboard-memory": Shot(
