@@ -67,8 +67,15 @@ def read_pieces(file: IO[bytes], task: Task, field: Field, format: Format | None
 
 
 def _from_sound(file: IO[bytes], frame_bytes: int) -> Iterator[Piece]:
+    is_first = True
     while block := file.read(frame_bytes):
-        yield Piece("1", block)
+        if is_first and block[:4] == b"RIFF" and block[8:12] == b"WAVE":
+            raise UsageError("--format pcm: standard input is a WAV file, not raw sound; use seqkit predict for files")
+        is_first, whole = False, block[: len(block) // 2 * 2]
+        if whole:
+            yield Piece("1", whole)
+        if len(whole) < len(block):
+            yield Piece("1", error="stdin: ends within a sample, which should have 16 bits; the last byte is left out")
     yield Piece("1", ends=True)
 
 

@@ -162,6 +162,12 @@ def test_raw_sound_is_answered_frame_by_frame(tmp_path: Path) -> None:
     (tmp_path / "whole.wav").write_bytes(wav_bytes(samples.astype(np.float32) / 32768))
     (whole,) = records(call("predict", run, "--text", tmp_path / "whole.wav"))
     assert answers[-1]["scores"] == pytest.approx(whole["scores"], abs=1e-4)
+    *_, flaw, last = records(call("stream", run, "--no-state", stdin=raw + b"x"), exit_code=1)
+    assert "ends within a sample" in flaw["error"]
+    assert last == answers[-1]
+    done = call("stream", run, stdin=(tmp_path / "whole.wav").read_bytes())
+    assert done.exit_code == 2
+    assert "standard input is a WAV file" in done.stderr
 
 
 def test_each_answer_is_there_before_the_next_line_comes(moods: Path) -> None:
