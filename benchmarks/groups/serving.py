@@ -177,7 +177,10 @@ GROUP = Group(
         _case("32 clients, 2 layers of 512, both directions", 32, 2, 512, 2, both=True),
         _case("1 client, one layer of 128", 1, 50, 128, 1, both=False),
     ],
-    [Contender("batched", f"{HERE}:batched", ["fastapi"]), Contender("unbatched", f"{HERE}:unbatched", ["fastapi"])],
+    [
+        Contender("batched", f"{HERE}:batched", ["fastapi", "httptools"]),
+        Contender("unbatched", f"{HERE}:unbatched", ["fastapi", "httptools"]),
+    ],
     [
         Target("requests computed together, one layer", "32 clients, one layer", "unbatched", 5, 8),
         Target(
