@@ -56,8 +56,8 @@ nothing of speed, memory or the kernels' numerics. `pytest -m slow tests/gpu/tes
 """
 
 NOT_COUNTED = """
-Recipes that are not in the table were not run so. Counts are those of the code that was run, recipe by recipe. What
-measures some of the steps (time of each phase, gradients through time) waits on purpose, and is left out.
+Counts are those of the code that was run, recipe by recipe. What measures some of the steps (time of each phase,
+gradients through time) waits on purpose, and is left out.
 """
 
 NOTHING_SEEN = """
@@ -71,12 +71,14 @@ measures layers beside torch's, profiles five recipes, and trains two recipes to
 
 
 def page(facts: Mapping[str, Any]) -> str:
-    return "".join(
-        [HEAD, *emulated(facts.get("emulated") or {}, facts.get("counted") or {}), *seen(facts.get("first_contact"))]
-    )
+    counted, before = facts.get("counted") or {}, facts.get("counted_before") or []
+    on_emulation = emulated(facts.get("emulated") or {}, counted, before)
+    return "".join([HEAD, *on_emulation, *seen(facts.get("first_contact"))])
 
 
-def emulated(recipes: Mapping[str, Mapping[str, Any]], counted: Mapping[str, int]) -> Iterator[str]:
+def emulated(
+    recipes: Mapping[str, Mapping[str, Any]], counted: Mapping[str, int], before: Sequence[str]
+) -> Iterator[str]:
     if not recipes:
         return
     yield EMULATED
@@ -91,6 +93,11 @@ def emulated(recipes: Mapping[str, Mapping[str, Any]], counted: Mapping[str, int
         alike = "yes" if facts["resumed alike"] else "no"
         yield f"| {name} | {steps[len(steps) // 2]} | {' | '.join(counts)} | {alike} |\n"
     yield NOT_COUNTED
+    not_run = sorted({path.stem for path in FOLDER.parent.glob("recipes/*.yaml")} - set(recipes))
+    if not_run:
+        yield f"\nNot run so: {', '.join(not_run)}.\n"
+    if before:
+        yield f"\nRun before operations were last made fewer, so counted too high: {', '.join(before)}.\n"
     yield "\nViews are not counted as operations, because nothing is launched for them. "
     yield "`python -m tests.gpu.emulation RECIPE --operations` lists those of a step, by the line that made them. "
     if counted:
@@ -172,6 +179,7 @@ def main(*, check: bool = False, emulated: Path | None = None, first_contact: Pa
         facts["emulated"] |= {name: {key: of[key] for key in keys if key in of} for name, of in whole.items()}
         counted = {name: sorted(of["steps"])[len(of["steps"]) // 2] for name, of in new.items() if name not in whole}
         facts["counted"] = facts.get("counted", {}) | counted
+        facts["counted_before"] = [name for name in facts.get("counted_before", []) if name not in whole]
     if first_contact:
         facts["first_contact"] = json.loads(first_contact.read_text())
     if emulated or first_contact:

@@ -162,9 +162,14 @@ def predict(checked: Any, out: Path) -> dict[str, int]:
         made[name] = len(list(model.predict(inputs, task=name)))
         head = model.module.head(name)
         if head.generates or head.writes:
-            prompt = "a" if head.generates else inputs[0]
+            prompt = "a" if head.generates else as_text(inputs[0])
             made[f"{name}, written"] = len(model.generate(prompt, length=5, task=name))
     return made
+
+
+def as_text(value: Any) -> str:
+    """An input as a user writes it for a prompt."""
+    return value if isinstance(value, str) else " ".join(map(str, value))
 
 
 def shortened(value: Any) -> Any:
