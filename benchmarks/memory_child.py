@@ -28,10 +28,13 @@ def main(kind: str, recipe: str, folder: str, *sets: str) -> None:
 
 def whole_run(recipe: str, folder: Path, sets: tuple[str, ...]) -> dict[str, Any]:
     """The run's scores, and records of its memory: every 100 steps and in each epoch's first step."""
+    import torch
+
     from seqkit import recipe as recipes
     from seqkit.experiments.run_recipe import run_recipe
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
+    from seqkit.runtime.precision import choose_precision
 
     records: list[dict[str, int | float]] = []
 
@@ -51,7 +54,8 @@ def whole_run(recipe: str, folder: Path, sets: tuple[str, ...]) -> dict[str, Any
         result = run_recipe(checked, run, progress)
     records.append({"step": records[-1]["step"], "epoch": records[-1]["epoch"] + 1} | memory())
     seconds = time.perf_counter() - start
-    return {"records": records, "scores": result.scores, "seconds": seconds, "precision": checked.train.precision}
+    precision = choose_precision(checked.train.precision, torch.device("cpu"))
+    return {"records": records, "scores": result.scores, "seconds": seconds, "precision": precision}
 
 
 def needed(recipe: str, folder: Path, sets: tuple[str, ...]) -> dict[str, Any]:
