@@ -91,7 +91,11 @@ def _name(function: Any) -> JSON:
     if function is None:
         return None
     function = getattr(function, "func", function)
-    return f"{function.__module__}.{function.__qualname__}"
+    if not hasattr(function, "__qualname__"):
+        function = type(function)  # an object that can be called
+    # A method of a built-in type, such as `str.split`, has no module of its own.
+    module = getattr(function, "__module__", None) or getattr(function, "__objclass__", type(function)).__module__
+    return f"{module}.{function.__qualname__}"
 
 
 def _plain(value: Any) -> JSON:

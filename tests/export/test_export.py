@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from seqkit import encoders
 from seqkit.cli import main
 from seqkit.errors import UsageError
-from seqkit.export import exported_model, onnx_file, parity
+from seqkit.export import description, exported_model, onnx_file, parity
 from seqkit.export.program import record_model
 from seqkit.heads.classification import Classify
 from seqkit.interfaces import Encoded, Encoder, State
@@ -195,3 +196,19 @@ def test_torch_export_of_the_module_itself(joint: Path) -> None:
         with torch.no_grad():
             result, expected = (run(x, lengths, task="second")["probabilities"] for run in (program.module(), model))
         torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (None, None),
+        (export, "tests.export.test_export.export"),
+        (functools.partial(export, "DIR"), "tests.export.test_export.export"),
+        (str.split, "builtins.str.split"),
+        (len, "builtins.len"),
+        (CliRunner(), "click.testing.CliRunner"),
+    ],
+    ids=["nothing", "function", "partial", "method of a built-in type", "built-in", "object"],
+)
+def test_whatever_can_prepare_values_is_named(function: Any, name: str | None) -> None:
+    assert description._name(function) == name

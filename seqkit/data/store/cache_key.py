@@ -70,7 +70,7 @@ def _hash_object(digest: Any, value: Any) -> None:
         hash_into(digest, [kind, value.func, value.args, value.keywords])
     elif callable(value) and hasattr(value, "__qualname__"):
         code = getattr(value, "__code__", None)
-        hash_into(digest, [kind, value.__module__, value.__qualname__, code and code.co_code])
+        hash_into(digest, [kind, getattr(value, "__module__", None), value.__qualname__, code and code.co_code])
     elif hasattr(value, "__dict__"):
         # Whether a cached property has been read does not change what the object is.
         cached = {name for name in vars(value) if isinstance(getattr(type(value), name, None), cached_property)}
