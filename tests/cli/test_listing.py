@@ -311,7 +311,7 @@ class TestDoctor:
         monkeypatch.setattr(doctor, "_is_installed", lambda name: name != "soundfile")
         monkeypatch.setattr("importlib.metadata.version", lambda name: "9")
         results = self.results(doctor.check_extras())
-        extras = ("text", "speech", "genome", "arrow", "export", "notebook", "serve", "sweep")
+        extras = ("text", "speech", "genome", "arrow", "export", "remote", "notebook", "serve", "sweep")
         assert set(results) == {f"extra {name}" for name in extras}
         assert results["extra speech"] == ("note", 'not installed (soundfile): pip install "seqkit[speech]"')
         assert results["extra text"] == ("ok", "sentencepiece 9, sacrebleu 9")
