@@ -58,6 +58,7 @@ class Cell:
     kind: str
     text: str
     problems: list[str] = field(default_factory=list)
+    was_tried: bool = True
 
 
 def sweep(case: Case, points: tuple[str, ...] = tuple(POINTS)) -> Iterator[Cell]:
@@ -65,7 +66,7 @@ def sweep(case: Case, points: tuple[str, ...] = tuple(POINTS)) -> Iterator[Cell]
     for point in points:
         for kind in KINDS:
             if why := why_impossible(point, kind):
-                yield Cell(point, kind, f"({why})")
+                yield Cell(point, kind, f"({why})", was_tried=False)
             else:
                 yield _try(case, point, kind)
 
@@ -127,11 +128,11 @@ def table(cells: list[Cell]) -> str:
         row = []
         for kind in KINDS:
             text = by_pair[point, kind].text
-            if text.startswith("("):
+            if not by_pair[point, kind].was_tried:
                 text = reasons.setdefault(text[1:-1], "abcdefgh"[len(reasons)])
             row.append(text)
         lines.append(f"| `{point}` | " + " | ".join(row) + " |")
-    tried = [cell for cell in cells if not cell.text.startswith("(")]
+    tried = [cell for cell in cells if cell.was_tried]
     failed = [cell for cell in tried if cell.problems]
     lines += [
         "",
