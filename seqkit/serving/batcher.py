@@ -1,7 +1,8 @@
 """Requests of many clients, computed together: a queue with a bound on time and on size.
 
-While a batch is computed, further requests wait, so a busy server makes large batches by itself; an idle one waits
-`batch_wait` seconds for company. Predictions do not depend on what else is in a batch.
+While a batch is computed, further requests wait, so a busy server makes large batches by itself. A request that is
+alone waits `batch_wait` seconds for company if there was any before: a single client is answered at once. Predictions
+do not depend on what else is in a batch.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Batcher(Generic[In, Out]):
         self._compute, self._executor, self._limits, self._on_batch = compute, executor, limits, on_batch
         self._jobs: deque[_Job[In, Out]] = deque()
         self._arrived = asyncio.Event()
+        self._had_company = False
+        """Whether the newest batch had several requests, or others had come by its end."""
 
     @property
     def waiting(self) -> int:
@@ -76,13 +79,18 @@ class Batcher(Generic[In, Out]):
         """Compute batches for ever; to be cancelled."""
         while True:
             await self._arrived.wait()
-            if self._limits.batch_items > 1 and self._limits.batch_wait and len(self._jobs) == 1:
+            if self._waits_for_company():
                 await asyncio.sleep(self._limits.batch_wait)
             jobs = self._take()
             if not self._jobs:
                 self._arrived.clear()
             if jobs:
                 await self._answer(jobs)
+                self._had_company = len(jobs) > 1 or bool(self._jobs)
+
+    def _waits_for_company(self) -> bool:
+        limits = self._limits
+        return self._had_company and len(self._jobs) == 1 and limits.batch_items > 1 and limits.batch_wait > 0
 
     def _take(self) -> list[_Job[In, Out]]:
         """The next jobs, at least one, as many as fit into a batch. Those that were withdrawn are dropped."""

@@ -22,7 +22,7 @@ class Limits:
         generated: symbols that a request may ask for, all texts together.
         batch_items: inputs that are computed together; 1: each request by itself.
         batch_size: characters, words or numbers that are computed together.
-        batch_wait: seconds that the first request of a batch waits for others.
+        batch_wait: seconds that the first request of a batch waits for others, if others have come lately.
     """
 
     body: int = 8 << 20

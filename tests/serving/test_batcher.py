@@ -59,6 +59,30 @@ def test_a_batch_is_bounded(limits: Limits, expected: list[int]) -> None:
     assert batches == expected
 
 
+def test_only_who_had_company_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def submit(rounds: Sequence[int]) -> None:
+        with ThreadPoolExecutor(1) as executor:
+            batcher: Batcher[int, int] = Batcher(list, executor, Limits(batch_wait=0.25))
+            worker = asyncio.create_task(batcher.run())
+            for clients in rounds:
+                await asyncio.gather(*(batcher.submit([1], 1) for _ in range(clients)))
+            worker.cancel()
+
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("seqkit.serving.batcher.asyncio.sleep", note)
+    asyncio.run(submit([1, 1, 1]))
+    assert waits == []
+    asyncio.run(submit([1, 3, 1, 1]))
+    assert waits == [0.25]  # the first that is alone after three; the next one was alone before too
+
+
 def test_a_request_that_fails_fails_alone() -> None:
     results, _ = run_jobs([[1], [2], [3]], Limits(), fails=2)
     assert results[0] == [1]
