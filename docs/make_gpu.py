@@ -175,11 +175,13 @@ def main(*, check: bool = False, emulated: Path | None = None, first_contact: Pa
     if emulated:
         keys = ("steps", "troubles", "resumed alike", "operations", "error")
         new = json.loads(emulated.read_text())
-        whole = {name: of for name, of in new.items() if "resumed alike" in of or of.get("error")}
-        facts["emulated"] |= {name: {key: of[key] for key in keys if key in of} for name, of in whole.items()}
-        counted = {name: sorted(of["steps"])[len(of["steps"]) // 2] for name, of in new.items() if name not in whole}
+        completed = {name: of for name, of in new.items() if "resumed alike" in of or of.get("error")}
+        facts["emulated"] |= {name: {key: of[key] for key in keys if key in of} for name, of in completed.items()}
+        counted = {
+            name: sorted(of["steps"])[len(of["steps"]) // 2] for name, of in new.items() if name not in completed
+        }
         facts["counted"] = facts.get("counted", {}) | counted
-        facts["counted_before"] = [name for name in facts.get("counted_before", []) if name not in whole]
+        facts["counted_before"] = [name for name in facts.get("counted_before", []) if name not in completed]
     if first_contact:
         facts["first_contact"] = json.loads(first_contact.read_text())
     if emulated or first_contact:

@@ -31,7 +31,7 @@ _LARGEST_PART: Final = 8 << 20
 _FIRST_PART: Final = 1 << 20
 _SMALLEST_PART: Final = 1 << 16
 """Bytes that are asked for at once: more each time, and half as many after a part that did not come in time."""
-_WHOLE: Final = 64 << 20
+_AT_ONCE: Final = 64 << 20
 """Bytes up to which a file is read at once from a server that does not give parts."""
 
 _URL: Final = re.compile(r"(?:^|/)(https?|s3|gs|hf|memory):/+(.*)$", re.DOTALL)
@@ -121,12 +121,12 @@ def fingerprint(path: Path) -> Fingerprint:
         UsageError: the address has a secret.
     """
     url = str(url_of(path))
-    found: Fingerprint = _explained(url, _source(url).fingerprint)
-    if not found.facts:
+    now: Fingerprint = _explained(url, _source(url).fingerprint)
+    if not now.facts:
         message = "says neither when it was changed nor what its content is, so a change could not be noticed"
         raise DataError(Problem(_without_secrets(url), message, "copy it, and name the copy"))
-    _known[url] = found
-    return found
+    _known[url] = now
+    return now
 
 
 def open_remote(path: Path) -> io.BufferedReader:
@@ -158,7 +158,7 @@ def matches(path: Path) -> list[Path]:
     names = _explained(url, lambda: _attempts(lambda: _call(system.glob, name)))
     if not names:
         raise DataError(Problem(_without_secrets(url), "no file matches this pattern"))
-    return [Path(f"{scheme}:/{str(found).lstrip('/')}") for found in sorted(names)]
+    return [Path(f"{scheme}:/{str(entry).lstrip('/')}") for entry in sorted(names)]
 
 
 @final
@@ -275,7 +275,7 @@ class Source:
 class WebSource(Source):
     """A file of a web server, whose answers say whether it is still the same and whether it is whole."""
 
-    _whole: bytes | None = None
+    _content: bytes | None = None
 
     def fingerprint(self) -> Fingerprint:
         status, headers, _ = self._ask("HEAD", {}, 0)
@@ -285,7 +285,7 @@ class WebSource(Source):
         return _fingerprint_of(status, headers)
 
     def read(self, start: int, end: int, expected: Fingerprint) -> bytes:
-        if self._whole is None:
+        if self._content is None:
             status, headers, body = self._ask("GET", {"Range": f"bytes={start}-{end - 1}"}, end - start)
             if status == 416:
                 raise Refused("was changed while it was read")
@@ -294,13 +294,13 @@ class WebSource(Source):
                 raise Refused("was changed while it was read")
             if status == 206:
                 return body
-            if expected.size > _WHOLE:
-                raise Refused(f"lies on a server that gives no parts of files, and has more than {_WHOLE:,} bytes")
-            _, _, whole = self._ask("GET", {}, expected.size)
-            if len(whole) != expected.size:
-                raise Broken(f"was cut: {len(whole):,} of {expected.size:,} bytes came")
-            self._whole = whole
-        return self._whole[start:end]
+            if expected.size > _AT_ONCE:
+                raise Refused(f"lies on a server that gives no parts of files, and has more than {_AT_ONCE:,} bytes")
+            _, _, content = self._ask("GET", {}, expected.size)
+            if len(content) != expected.size:
+                raise Broken(f"was cut: {len(content):,} of {expected.size:,} bytes came")
+            self._content = content
+        return self._content[start:end]
 
     def _ask(self, method: str, headers: Mapping[str, str], most: int) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers, and at most so many bytes of the answer."""

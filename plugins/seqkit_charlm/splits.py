@@ -105,8 +105,8 @@ class PositionSplit:
 
     def pieces(self, documents: Iterable[Document]) -> Iterator[Example]:
         """Whole texts in pieces, as those of test are; no piece is of two texts."""
-        whole = replace(self, dev=0.0, test=1.0)
-        return (example for text in joined(documents) for example in whole.examples(text, "test"))
+        undivided = replace(self, dev=0.0, test=1.0)
+        return (example for text in joined(documents) for example in undivided.examples(text, "test"))
 
     def _piece_edges(self, text: str, begin: int, end: int) -> list[int]:
         """Start of each piece of text[begin:end], and end. A last piece without a word is joined to the one before."""

@@ -71,10 +71,10 @@ def _from_sound(file: IO[bytes], frame_bytes: int) -> Iterator[Piece]:
     while block := file.read(frame_bytes):
         if is_first and block[:4] == b"RIFF" and block[8:12] == b"WAVE":
             raise UsageError("--format pcm: standard input is a WAV file, not raw sound; use seqkit predict for files")
-        is_first, whole = False, block[: len(block) // 2 * 2]
-        if whole:
-            yield Piece("1", whole)
-        if len(whole) < len(block):
+        is_first, samples = False, block[: len(block) // 2 * 2]
+        if samples:
+            yield Piece("1", samples)
+        if len(samples) < len(block):
             yield Piece("1", error="stdin: ends within a sample, which should have 16 bits; the last byte is left out")
     yield Piece("1", ends=True)
 

@@ -101,10 +101,10 @@ def drawn(device):
     with by_example(1, 2, torch.tensor([7, 0, 3])):
         uniform = draw_uniform((3, 5), device)
         return uniform.cpu(), dropout(torch.ones(3, 4, 6, device=device), 0.5).cpu()
-want = drawn("cpu")
+expected = drawn("cpu")
 with emulated_gpu():
     for draws.FEW in (1 << 16, 0):
-        assert all(map(torch.equal, drawn("cuda"), want))
+        assert all(map(torch.equal, drawn("cuda"), expected))
 print("the same")
 """
 
@@ -116,8 +116,8 @@ torch.manual_seed(0)
 for kind in (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN):
     cell, x, h = kind(3, 4), torch.randn(5, 2, 3), torch.randn(2, 2, 4)
     state = (h[:, 0], h[:, 1]) if kind is torch.nn.LSTM else (h[:, 0],)
-    want = run_padded(cell, x, torch.tensor([5, 5]), state).steps
-    wanted = torch.autograd.grad(want.sum(), list(cell.parameters()))
+    expected = run_padded(cell, x, torch.tensor([5, 5]), state).steps
+    expected_gradients = torch.autograd.grad(expected.sum(), list(cell.parameters()))
     for dtype in (torch.bfloat16, torch.float16):
         with emulated_gpu(), torch.autocast("cuda", dtype):
             cell = cell.to("cuda")
@@ -125,8 +125,8 @@ for kind in (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN):
             steps = run_padded(cell, x.cuda(), torch.tensor([5, 5]), here).steps
             assert steps.dtype == dtype
             grads = torch.autograd.grad(steps.float().sum(), list(cell.parameters()))
-            torch.testing.assert_close(steps.float().cpu(), want, rtol=0.03, atol=0.03)
-            for one, other in zip(grads, wanted, strict=True):
+            torch.testing.assert_close(steps.float().cpu(), expected, rtol=0.03, atol=0.03)
+            for one, other in zip(grads, expected_gradients, strict=True):
                 assert one.dtype == torch.float32
                 torch.testing.assert_close(one.cpu(), other, rtol=0.03, atol=0.05)
             cell = cell.cpu()

@@ -198,9 +198,9 @@ def test_a_scan_has_the_sums_of_the_loop(steps: int, with_forbidden: bool, monke
         torch.testing.assert_close(crf_algorithms.scan_forward(*inputs), loop, rtol=1e-13, atol=1e-13)
         shorter = crf_algorithms.scan_forward(inputs[0][: steps // 2 + 1], *inputs[1:])
         assert torch.equal(shorter, crf_algorithms.scan_forward(*inputs)[: steps // 2 + 1]), "padding changes nothing"
-        whole = crf_algorithms.scan_forward(*inputs)
+        in_one_part = crf_algorithms.scan_forward(*inputs)
         monkeypatch.setattr(crf_algorithms, "SCANNED_NUMBERS", 2 * steps * 27)
-        assert torch.equal(crf_algorithms.scan_forward(*inputs), whole), "nor does the size of the parts"
+        assert torch.equal(crf_algorithms.scan_forward(*inputs), in_one_part), "nor does the size of the parts"
 
 
 @pytest.mark.usefixtures("implementation")

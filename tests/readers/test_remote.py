@@ -221,7 +221,7 @@ def test_a_server_that_is_not_there(server: Server) -> None:
 def test_a_large_file_is_not_read_whole_where_there_are_no_parts(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_files, "_WHOLE", 1000)
+    monkeypatch.setattr(remote_files, "_AT_ONCE", 1000)
     with pytest.raises(DataError, match=r"gives no parts of files, and has more than 1,000 bytes"):
         list(lines(server.path("whole")))
 

@@ -206,14 +206,14 @@ def prepared(text: str, folder: Path) -> store.Prepared:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_several_files_are_stored_as_one_joined_file_is(case: Case, tmp_path: Path) -> None:
-    whole, *others = [prepared(text, tmp_path) for text in recipes(case, tmp_path)]
+    joined, *others = [prepared(text, tmp_path) for text in recipes(case, tmp_path)]
     for several in others:
         assert [field.state() for field in (several.input, several.target)] == [
-            field.state() for field in (whole.input, whole.target)
+            field.state() for field in (joined.input, joined.target)
         ]
-        assert several.splits.keys() == whole.splits.keys()
-        assert several.folder != whole.folder
-        for name, split in whole.splits.items():
+        assert several.splits.keys() == joined.splits.keys()
+        assert several.folder != joined.folder
+        for name, split in joined.splits.items():
             other = several.splits[name]
             assert list(other.ids) != list(split.ids)
             for mine, theirs in ((split.x, other.x), (split.y, other.y)):
@@ -237,8 +237,8 @@ def weights(text: str, folder: Path, name: str) -> bytes:
 )
 def test_several_files_train_to_the_weights_of_one(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
-    whole, *others = [weights(text, tmp_path, f"r{n}") for n, text in enumerate(recipes(case, tmp_path))]
-    assert all(several == whole for several in others)
+    joined, *others = [weights(text, tmp_path, f"r{n}") for n, text in enumerate(recipes(case, tmp_path))]
+    assert all(several == joined for several in others)
 
 
 def test_every_shard_is_part_of_the_key(tmp_path: Path) -> None:

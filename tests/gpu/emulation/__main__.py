@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 from seqkit.recipe import bundled
 from tests.gpu.emulation import libraries
 
-What: TypeAlias = Literal["run", "operations"]
+Extent: TypeAlias = Literal["run", "operations"]
 
 
 def main() -> int:
@@ -38,8 +38,8 @@ def main() -> int:
     names = bundled.names() if options.recipes == ["all"] else options.recipes
     for recipe in names:
         with tempfile.TemporaryDirectory() as folder:
-            what: What = "operations" if options.operations else "run"
-            facts = run(recipe, options.sets, options.steps, Path(folder), what=what)
+            extent: Extent = "operations" if options.operations else "run"
+            facts = run(recipe, options.sets, options.steps, Path(folder), extent=extent)
         kernels = os.environ.get("SEQKIT_KERNELS")
         results[f"{recipe} (SEQKIT_KERNELS={kernels})" if kernels else recipe] = facts
         (show_operations if options.operations else show)(recipe, facts)
@@ -50,11 +50,11 @@ def main() -> int:
 
 
 def run(
-    recipe: str, sets: list[str], steps: int, folder: Path, *, timeout: float | None = None, what: What = "run"
+    recipe: str, sets: list[str], steps: int, folder: Path, *, timeout: float | None = None, extent: Extent = "run"
 ) -> dict:
     """What was seen in a run of this recipe, or only in its steps, with `error` if it failed."""
     out = folder / "facts.json"
-    command = [sys.executable, "-m", "tests.gpu.emulation.recipe_run", what, recipe, str(folder), str(steps), *sets]
+    command = [sys.executable, "-m", "tests.gpu.emulation.recipe_run", extent, recipe, str(folder), str(steps), *sets]
     ended = subprocess.run(
         command, env=libraries.environment(folder), capture_output=True, text=True, check=False, timeout=timeout
     )

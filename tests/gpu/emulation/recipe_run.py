@@ -178,10 +178,10 @@ def shortened(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    what, name, folder, steps, *sets = sys.argv[1:]
+    extent, name, folder, steps, *sets = sys.argv[1:]
     facts: dict[str, Any] = {}
     try:
-        if what == "operations":
+        if extent == "operations":
             count_operations(name, Path(folder), int(steps), sets)
         else:
             facts = main(name, Path(folder), int(steps), sets)
