@@ -155,7 +155,7 @@ def matches(path: Path) -> list[Path]:
         raise DataError(Problem(_without_secrets(url), "web servers have no patterns", "list the addresses"))
     system, name = _system(url)
     scheme = url.partition("://")[0]
-    names = _explained(url, lambda: _attempts(lambda: _call(system.glob, name)))
+    names = _explained(url, lambda: _call(system.glob, name))
     if not names:
         raise DataError(Problem(_without_secrets(url), "no file matches this pattern"))
     return [Path(f"{scheme}:/{str(entry).lstrip('/')}") for entry in sorted(names)]
