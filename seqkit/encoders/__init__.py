@@ -14,7 +14,20 @@ from seqkit.types import Count, Positive, Share
 if TYPE_CHECKING:
     from seqkit.interfaces import Encoder
 
-__all__ = ["Initial", "Initialiser", "gru", "lru", "lstm", "minlstm", "none", "rnn", "tdnn"]
+__all__ = [
+    "Initial",
+    "Initialiser",
+    "gru",
+    "jordan",
+    "lru",
+    "lstm",
+    "mingru",
+    "minlstm",
+    "none",
+    "rnn",
+    "slstm",
+    "tdnn",
+]
 
 
 def rnn(
@@ -263,6 +276,57 @@ def minlstm(
     return Scanned("minlstm", dim, lambda width: MinLSTMCell(width, hidden, forget_bias), options)
 
 
+def mingru(
+    dim: int,
+    /,
+    *,
+    hidden: Count = 128,
+    layers: Count = 1,
+    bidirectional: bool = False,
+    dropout: Share = 0.0,
+    input_dropout: Share = 0.0,
+    output_dropout: Share = 0.0,
+    locked: bool = False,
+    residual: bool = False,
+    layer_norm: bool = False,
+    update_bias: float = 1.0,
+) -> Encoder:
+    """The minimal GRU (Feng et al. 2024, arXiv:2410.01201), whose gate does not see the state.
+
+    z = sigmoid(W x_t + b), h_t = z h_{t-1} + (1 - z) (W_h x_t + b_h): z is what is kept, as in `gru`.
+
+    All steps are computed at once, by a scan; use two layers or more, with `residual` and `layer_norm` (see `minlstm`).
+    It is causal unless bidirectional, and carries its state. It cannot be exported, because how many rounds a scan has
+    depends on the number of steps.
+
+    Args:
+        hidden: width of the state, in each direction.
+        layers: number of stacked layers.
+        bidirectional: add a second direction that starts at each sequence's true last step; outputs are concatenated.
+        dropout: share of values dropped between layers; no effect with one layer (see output_dropout).
+        input_dropout: share of values dropped from the input steps.
+        output_dropout: share of values dropped from the encoded steps.
+        locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        residual: add each layer's input to its output where the widths agree.
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        update_bias: initial bias of the gate; the larger, the longer a state is kept: ln T for about T steps.
+    """
+    from seqkit.encoders.scanned import MinGRUCell, Scanned
+
+    options = StackOptions(
+        hidden=hidden,
+        layers=layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        output_dropout=output_dropout,
+        locked=locked,
+        residual=residual,
+        layer_norm=layer_norm,
+    )
+    return Scanned("mingru", dim, lambda width: MinGRUCell(width, hidden, update_bias), options)
+
+
 def lru(
     dim: int,
     /,
@@ -325,6 +389,118 @@ def lru(
     )
     size, radius = state or hidden, (min_radius, max_radius)
     return Scanned("lru", dim, lambda width: LRUCell(width, hidden, size, radius, max_phase), options)
+
+
+def jordan(
+    dim: int,
+    /,
+    *,
+    hidden: Count = 128,
+    layers: Count = 1,
+    bidirectional: bool = False,
+    dropout: Share = 0.0,
+    input_dropout: Share = 0.0,
+    output_dropout: Share = 0.0,
+    locked: bool = False,
+    residual: bool = False,
+    layer_norm: bool = False,
+    decay: Share = 0.0,
+) -> Encoder:
+    """The network of Jordan 1986: its output is fed back, where that of Elman (`rnn`) feeds back what is hidden.
+
+    h_t = tanh(W x_t + b + R s_{t-1}), y_t = tanh(V h_t + c), s_t = decay s_{t-1} + y_t. Encoded steps are y.
+
+    It goes from step to step in plain PyTorch, so it is slower than `rnn`. It is causal unless bidirectional, and
+    carries its state, the context s. It cannot be exported, because its loop is as long as the sequence.
+
+    Args:
+        hidden: width of h, y and s, in each direction.
+        layers: number of stacked layers.
+        bidirectional: add a second direction that starts at each sequence's true last step; outputs are concatenated.
+        dropout: share of values dropped between layers; no effect with one layer (see output_dropout).
+        input_dropout: share of values dropped from the input steps.
+        output_dropout: share of values dropped from the encoded steps.
+        locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        residual: add each layer's input to its output where the widths agree.
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        decay: share of the context that is kept at each step.
+    """
+    from seqkit.encoders.scanned import Scanned
+    from seqkit.encoders.stepped_cells import JordanCell
+
+    options = StackOptions(
+        hidden=hidden,
+        layers=layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        output_dropout=output_dropout,
+        locked=locked,
+        residual=residual,
+        layer_norm=layer_norm,
+    )
+    return Scanned("jordan", dim, lambda width: JordanCell(width, hidden, decay), options)
+
+
+def slstm(
+    dim: int,
+    /,
+    *,
+    hidden: Count = 128,
+    layers: Count = 1,
+    bidirectional: bool = False,
+    dropout: Share = 0.0,
+    input_dropout: Share = 0.0,
+    output_dropout: Share = 0.0,
+    locked: bool = False,
+    residual: bool = False,
+    layer_norm: bool = False,
+    heads: Count = 1,
+    forget_bias: float = 1.0,
+) -> Encoder:
+    """The sLSTM layer of xLSTM (Beck et al. 2024, arXiv:2405.04517): an LSTM with an exponential input gate.
+
+    z = tanh, f, o = sigmoid and i = exp, each of W x_t + b + R h_{t-1} with its own weights; c_t = f c_{t-1} + i z,
+    n_t = f n_{t-1} + i, h_t = o c_t / n_t. A strong input gate can so overrule all that was kept before. It is computed
+    with logarithms, so that nothing overflows. It is the recurrent layer alone, without the blocks around it; use
+    `residual` and `layer_norm`.
+
+    It goes from step to step in plain PyTorch, so it is slower than `lstm`. It is causal unless bidirectional, and
+    carries its state. It cannot be exported, because its loop is as long as the sequence.
+
+    Args:
+        hidden: width of the state, in each direction.
+        layers: number of stacked layers.
+        bidirectional: add a second direction that starts at each sequence's true last step; outputs are concatenated.
+        dropout: share of values dropped between layers; no effect with one layer (see output_dropout).
+        input_dropout: share of values dropped from the input steps.
+        output_dropout: share of values dropped from the encoded steps.
+        locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        residual: add each layer's input to its output where the widths agree.
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        heads: R is a matrix for each of so many equal parts of h, which see each other in the next layer only.
+        forget_bias: initial bias of the forget gate. Where something must be kept for T steps, about ln T.
+
+    Raises:
+        UsageError: `hidden` cannot be divided by `heads`.
+    """
+    from seqkit.encoders.scanned import Scanned
+    from seqkit.encoders.stepped_cells import SLSTMCell
+
+    if hidden % heads:
+        raise UsageError(f"slstm: heads: {heads} parts of {hidden} hidden numbers are not equally large")
+    options = StackOptions(
+        hidden=hidden,
+        layers=layers,
+        bidirectional=bidirectional,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        output_dropout=output_dropout,
+        locked=locked,
+        residual=residual,
+        layer_norm=layer_norm,
+    )
+    return Scanned("slstm", dim, lambda width: SLSTMCell(width, hidden, heads, forget_bias), options)
 
 
 def tdnn(

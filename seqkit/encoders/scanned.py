@@ -1,4 +1,7 @@
-"""The encoder behind `minlstm` and `lru`: stacked layers with a linear recurrence, over all steps at once."""
+"""The encoder behind `minlstm`, `mingru`, `lru`, `jordan` and `slstm`: stacked cells that give all steps of a layer.
+
+The cells here are linear recurrences, over all steps at once; those of `stepped_cells.py` go from step to step.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from seqkit.interfaces import Encoded, Encoder, State, mask_of
 from seqkit.kernels import gather_last, linear_scan, reverse_sequences
 
 
-class LinearCell(Protocol):
+class LayerCell(Protocol):
     """One layer in one direction: (T, B, D), the states before the first step -> outputs, and the states of each step.
 
     Attributes:
@@ -37,7 +40,8 @@ class Scanned(Encoder):
     A state is a tuple of tensors (B, L, N). With two directions it has (B, 2L, N), layer by layer with the forward
     direction first; it may be read, but not carried on with.
 
-    It cannot be exported: the rounds of the scan depend on the number of steps, and a recording must hold for any.
+    It cannot be exported: the rounds of a scan or of a loop depend on the number of steps, and a recording must hold
+    for any.
     """
 
     def __init__(self, name: str, dim: int, make_cell: Callable[[int], nn.Module], options: StackOptions) -> None:
@@ -59,8 +63,8 @@ class Scanned(Encoder):
         """
         if torch.compiler.is_exporting():
             raise TypeError(
-                f"{self.name} cannot be exported: it computes all steps by a scan whose rounds depend on their number, "
-                "and an exported model must take any number; rnn, lstm, gru and tdnn can be exported"
+                f"{self.name} cannot be exported: it computes steps in rounds whose number depends on theirs, and an "
+                "exported model must take any number of steps; rnn, lstm, gru and tdnn can be exported"
             )
         check_batch(x, lengths)
         self._check_state(x, state)
@@ -116,7 +120,7 @@ class Scanned(Encoder):
                 "a state cannot be carried on in two directions: the backward one starts at the end, which is not "
                 "known before the sequence is over; set encoder.bidirectional to false"
             )
-        cell: LinearCell = self.cells[0]  # type: ignore[assignment]
+        cell: LayerCell = self.cells[0]  # type: ignore[assignment]
         shape = (x.shape[0], self.options.layers, cell.state_width)
         if len(state) != cell.states or any(tuple(tensor.shape) != shape for tensor in state):
             shapes = [tuple(tensor.shape) for tensor in state]
@@ -143,6 +147,29 @@ class MinLSTMCell(nn.Module):
         forget, new, candidate = self.gates(x).float().chunk(3, dim=-1)
         # f / (f + i) of the two gates, whose logarithms are -softplus of minus their scores.
         keep = torch.sigmoid(functional.softplus(-new) - functional.softplus(-forget))
+        h = linear_scan(keep, (1.0 - keep) * candidate, None if first is None else first[0].float())
+        return h.to(x.dtype), (h,)
+
+
+class MinGRUCell(nn.Module):
+    """One layer of `seqkit.encoders.mingru` in one direction."""
+
+    states = 1
+
+    def __init__(self, dim: int, hidden: int, update_bias: float) -> None:
+        super().__init__()
+        self.state_width = hidden
+        self.gates = nn.Linear(dim, 2 * hidden)  # what is kept, candidate
+        with torch.no_grad():
+            for weight in self.gates.weight.chunk(2):
+                nn.init.xavier_uniform_(weight)
+            self.gates.bias.zero_()
+            self.gates.bias[:hidden] = update_bias
+
+    def forward(self, x: Tensor, first: State | None) -> tuple[Tensor, State]:
+        """(T, B, D), (B, H) -> (T, B, H), and the same as states."""
+        kept, candidate = self.gates(x).float().chunk(2, dim=-1)
+        keep = kept.sigmoid()
         h = linear_scan(keep, (1.0 - keep) * candidate, None if first is None else first[0].float())
         return h.to(x.dtype), (h,)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqkit.encoders import gru, lru, lstm, minlstm, none, rnn, tdnn
+from seqkit.encoders import gru, jordan, lru, lstm, mingru, minlstm, none, rnn, slstm, tdnn
 from seqkit.fields import Label, Next, Tags, Values
 from seqkit.heads import classify, crf, language, regress, tag
 from seqkit.interfaces import Batch, Encoded, Encoder, Head
@@ -36,6 +36,9 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "gru": lambda: gru(WIDTH, hidden=HIDDEN),
     "gru-both": lambda: gru(WIDTH, hidden=HIDDEN, bidirectional=True, initial="learned"),
     "minlstm-both": lambda: minlstm(WIDTH, hidden=HIDDEN, layers=2, bidirectional=True, layer_norm=True),
+    "mingru": lambda: mingru(WIDTH, hidden=HIDDEN),
+    "jordan": lambda: jordan(WIDTH, hidden=HIDDEN, decay=0.5),
+    "slstm-both": lambda: slstm(WIDTH, hidden=HIDDEN, heads=2, bidirectional=True),
     "lru": lambda: lru(WIDTH, hidden=HIDDEN, state=4),
     "tdnn": lambda: tdnn(WIDTH, hidden=HIDDEN, layers=2),
 }

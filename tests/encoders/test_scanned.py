@@ -1,4 +1,4 @@
-"""`minlstm` and `lru`: the scan against a loop, each cell against its equations, and what an encoder must keep."""
+"""`minlstm`, `mingru`, `lru`: the scan against a loop, cells against their equations, what an encoder must keep."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqkit.encoders import lru, minlstm
-from seqkit.encoders.scanned import LRUCell, MinLSTMCell
+from seqkit.encoders import lru, mingru, minlstm
+from seqkit.encoders.scanned import LRUCell, MinGRUCell, MinLSTMCell
 from seqkit.errors import UsageError
 from seqkit.kernels import linear_scan
 from seqkit.testing import EncoderConformance
@@ -80,6 +80,21 @@ def test_minlstm_computes_its_equations() -> None:
     assert cell.gates.bias[:4].tolist() == [1.0] * 4
 
 
+def test_mingru_computes_its_equations() -> None:
+    torch.manual_seed(0)
+    cell = MinGRUCell(3, 4, update_bias=2.0)
+    x, h = torch.randn(6, 2, 3), torch.randn(2, 4)
+    y, (states,) = cell(x, (h,))
+    weights, biases = cell.gates.weight.chunk(2), cell.gates.bias.chunk(2)
+    for t in range(6):
+        z, candidate = (x[t] @ w.t() + b for w, b in zip(weights, biases, strict=True))
+        h = z.sigmoid() * h + (1 - z.sigmoid()) * candidate
+        torch.testing.assert_close(y[t], h)
+        torch.testing.assert_close(states[t], h)
+    assert cell.gates.bias[:4].tolist() == [2.0] * 4
+    assert mingru(3, hidden=4).out_dim == 4
+
+
 def test_lru_computes_its_equations() -> None:
     torch.manual_seed(0)
     cell = LRUCell(3, 4, 5, (0.5, 0.9), 3.0)
@@ -113,7 +128,7 @@ def test_what_is_wrong_is_said() -> None:
 
 def test_it_is_not_exported_and_says_why() -> None:
     encoder, example = minlstm(3, hidden=4).eval(), (torch.randn(2, 4, 3), torch.tensor([4, 2]))
-    with pytest.raises(Exception, match="minlstm cannot be exported: it computes all steps by a scan"):
+    with pytest.raises(Exception, match="minlstm cannot be exported: it computes steps in rounds"):
         torch.export.export(encoder, example, strict=False)
 
 
@@ -124,6 +139,16 @@ class TestMinLSTM(EncoderConformance):
 
 class TestBothWays(EncoderConformance):
     encoder = "minlstm"
+    options: ClassVar[dict[str, Any]] = {"hidden": 6, "bidirectional": True}
+
+
+class TestMinGRU(EncoderConformance):
+    encoder = "mingru"
+    options: ClassVar[dict[str, Any]] = {"hidden": 6, "layers": 2, "residual": True, "layer_norm": True, "dropout": 0.2}
+
+
+class TestMinGRUBothWays(EncoderConformance):
+    encoder = "mingru"
     options: ClassVar[dict[str, Any]] = {"hidden": 6, "bidirectional": True}
 
 

@@ -233,14 +233,18 @@ class TestMistakes:
             (
                 "use: lstm",
                 "use: lstn",
-                "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm' or 'minlstm'?",
+                "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm' or 'slstm' or 'minlstm'?",
             ),
-            ("use: lstm, ", "", "3:1: encoder.use: missing; available: gru, lru, lstm, minlstm, none, rnn, tdnn"),
+            (
+                "use: lstm, ",
+                "",
+                "3:1: encoder.use: missing; available: gru, jordan, lru, lstm, mingru, minlstm, none, rnn, slstm, tdnn",
+            ),
             ("use: lstm", "use: unfit", "3:16: the option 'hidden' of"),
             (
                 "use: lstm",
                 "use: os.system",
-                "3:16: encoder.use: no encoder is called 'os.system'; available: gru, lru, lstm",
+                "3:16: encoder.use: no encoder is called 'os.system'; ",
             ),
             ("hidden: 8", "__class__: x", "3:22: encoder.__class__: unknown option; known: bidirectional, dim,"),
             ("splice: {k: 4}", "__class__:", "2:3: tasks.__class__: no task is called '__class__'; "),
