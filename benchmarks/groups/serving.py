@@ -172,6 +172,7 @@ GROUP = Group(
     [
         _case("32 clients, one layer of 64", 32, 20, 64, 1, both=False),
         _case("32 clients, one layer of 128", 32, 20, 128, 1, both=False, quick=True),
+        _case("32 clients, one layer of 128, both directions", 32, 12, 128, 1, both=True),
         _case("32 clients, one layer of 512", 32, 8, 512, 1, both=False),
         _case("32 clients, 2 layers of 256, both directions", 32, 5, 256, 2, both=True),
         _case("32 clients, 2 layers of 512, both directions", 32, 2, 512, 2, both=True),

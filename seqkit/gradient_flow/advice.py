@@ -124,6 +124,8 @@ def _remedy(facts: EncoderFacts, length: float) -> str:
         # A gru solves more of the tasks of long lags than an lstm with such biases does.
         other = f", or a gru with encoder.update_bias: {bias:.0f}" if facts.cell == "lstm" else ""
         also = f" and encoder.input_bias: {-bias:.0f}" if facts.cell == "lstm" else ""
+        if facts.cell == "gru" and not is_orthogonal:
+            keeps += f", or {orthogonal}"
         return f"try encoder.{option}: {bias:.0f}{also}{other}{keeps}"
     return f"try {orthogonal}" if not is_orthogonal else "let the head read all steps (pool: mean, or attention)"
 

@@ -60,6 +60,11 @@ def test_a_window_that_cuts_much_is_named_with_one_that_would_not() -> None:
             EncoderFacts("gru", "orthogonal", 0.0),
             "try encoder.update_bias: 5, with which a unit keeps what it holds for about as long",
         ),
+        (
+            EncoderFacts("gru", "uniform", 0.0),
+            "try encoder.update_bias: 5, with which a unit keeps what it holds for about as long, "
+            "or orthogonal initialisation (encoder.recurrent_init: orthogonal)",
+        ),
         (EncoderFacts("gru", "uniform", 5.0), "try orthogonal initialisation (encoder.recurrent_init: orthogonal)"),
     ],
 )
