@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ def check_torch() -> Iterator[InstallationIssue]:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield InstallationIssue("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
         yield check_recurrence("cuda")
+        yield from check_kernels()
     else:
         why = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees none"
         yield InstallationIssue("gpu", "note", f"none: {why}")
@@ -113,6 +115,23 @@ def check_recurrence(device: Literal["cpu", "cuda"] = "cpu") -> InstallationIssu
     missing = device == "cpu" and native_library.requested_by_environment() == "auto" and dispatch.name == "padded"
     message = f"on {device}: {dispatch.name} ({dispatch.reason})"
     return InstallationIssue("recurrence", "note" if missing else "ok", message)
+
+
+def check_kernels() -> Iterator[InstallationIssue]:
+    """What random fields, CTC and dropout run on on a GPU. Kernels in Triton are compared with torch's operations."""
+    import torch
+
+    from seqkit.heads.kernel_choices import kernel_choices
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same is said here
+        try:
+            choices = kernel_choices(torch.device("cuda", torch.cuda.current_device()))
+        except UsageError as error:
+            yield InstallationIssue("kernels", "bad", str(error))
+            return
+    for name, choice in choices.items():
+        yield InstallationIssue(name, "ok" if choice.is_triton else "note", f"on cuda: {choice}")
 
 
 def check_extras() -> Iterator[InstallationIssue]:

@@ -22,6 +22,7 @@ from seqkit.experiments.hyperparameters import flatten
 from seqkit.experiments.prepare import check_data, data_facts, prepare_data, tasks_and_fields
 from seqkit.experiments.same_run import Resumption, SameRunCheck
 from seqkit.experiments.transfer import take_weights
+from seqkit.heads.kernel_choices import kernel_choices
 from seqkit.inference import kept_predictions
 from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
@@ -129,6 +130,8 @@ def _run_recipe(
     with autocast():
         layers = kernels.describe(device)
     run.log(f"{model.count_parameters():,} parameters; recurrent layers: {layers}")
+    for name, choice in kernel_choices(device).items() if device.type == "cuda" else ():
+        run.log(f"{name} on {device.type}: {choice}")
     if sentence := precision_warning(recipe.train.precision, device):
         run.log(f"warning: {sentence}")
         progress.warn(f"warning: {sentence}")

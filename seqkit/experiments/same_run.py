@@ -15,6 +15,7 @@ import torch
 
 from seqkit.data.store import Identity
 from seqkit.errors import ResumeRefused, RunError
+from seqkit.heads.kernel_choices import kernel_choices
 from seqkit.io import atomic
 from seqkit.io.cache import cache_folder, sha256_of
 from seqkit.model import Model
@@ -314,6 +315,9 @@ def make_record(
         "plugins": list(plugins),
         "data": {name: _data_record(recipe, name, identity) for name, identity in identities.items()},
     }
+    if device.type == "cuda":
+        choices = kernel_choices(device)
+        record["environment"]["torch"]["kernels"] = {name: choice.name for name, choice in choices.items()}
     normal: Record = json.loads(json.dumps(atomic.json_safe(record)))
     return normal
 

@@ -8,8 +8,8 @@ and the probability exp(score - log Z), Z summing exp(score) over all C^T paths 
 A score of -inf forbids a state or a transition. If every path is forbidden, log Z is -inf and all probabilities are
 zero.
 
-Where there are kernels (C++ on a CPU, Triton on a GPU if it is asked for), they do the forward-backward algorithm, the
-gradient and the best path, chain by chain. The code here is the reference implementation: it runs over the whole batch
+Where there are kernels (C++ on a CPU, Triton on a GPU), they do the forward-backward algorithm, the gradient and the
+best path, chain by chain. The code here is the reference implementation: it runs over the whole batch
 at once, with a loop over time only. Sequences are padded on the right. The forward pass ignores lengths, because no
 step after the end can reach one before it; the backward pass runs over sequences that are reversed within their own
 lengths. Recursions are in double precision whatever the inputs: they add up hundreds of scores, and exp() of a
@@ -30,12 +30,14 @@ from torch import Tensor
 from seqkit.interfaces import mask_of, padding_of
 from seqkit.kernels import (
     ChainKernels,
+    TritonChoice,
     chain_kernels,
+    choose_triton,
     differentiate_with_graph,
     gather_last,
     reverse_sequences,
 )
-from seqkit.uploads import from_lengths, last_steps
+from seqkit.uploads import from_lengths, last_steps, upload
 
 LOWEST = -1e300
 """Replaces -inf where it is subtracted: -inf minus this is still -inf, not NaN."""
@@ -45,6 +47,9 @@ SCANNED_CLASSES = 12
 
 SCANNED_NUMBERS = 1 << 24
 """Numbers of one round of a scan: 128 MiB."""
+
+KERNEL_TOLERANCE = 1e-9
+"""Of kernels, which are in double precision as well."""
 
 CHUNK_NUMBERS = 1 << 20
 """Numbers of one chunk of the expected transitions: 8 MiB."""
@@ -83,7 +88,8 @@ class Chain:
     @property
     def kernels(self) -> ChainKernels | None:
         """What computes such chains where they are; None: the operations of this module."""
-        return chain_kernels(self.emissions.device, self.transitions.shape[0])
+        device, classes = self.emissions.device, self.transitions.shape[0]
+        return chain_kernels(device, classes, partial(chains_choice, device, classes))
 
     @property
     def mask(self) -> Tensor:
@@ -273,6 +279,38 @@ def recorded_best_path(chain: Chain) -> Tensor:
     path: Tensor
     _, path = scan(backward, last, previous, reverse=True)
     return path.squeeze(-1).t()
+
+
+def chains_choice(device: torch.device, classes: int) -> TritonChoice:
+    """Whether kernels in Triton compute chains of so many states on `device`, and why."""
+    return choose_triton(
+        device, f"random fields of {classes} states", partial(_chains_case, classes), tolerance=KERNEL_TOLERANCE
+    )
+
+
+def _chains_case(classes: int, device: torch.device) -> dict[str, Tensor]:
+    """All that heads ask of chains, of several lengths, one of them with a start that is forbidden."""
+    generator = torch.Generator().manual_seed(classes)
+    shapes = ((4, 3, classes), (classes, classes), (3, classes), (3, classes))
+    scores = [3 * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    paths = torch.randint(0, classes, (3, 4), generator=generator)
+    if classes > 1:
+        scores[2][1, 0], paths[1, 0] = -torch.inf, classes - 1
+    inputs = emissions, transitions, start, end = [upload(tensor, device).requires_grad_() for tensor in scores]
+    chain = Chain(emissions, transitions, start, end, torch.tensor([4, 1, 3]))
+    weights = upload(torch.tensor([1.0, 2.0, 3.0]).double(), device)
+    losses = {
+        "log Z of random fields": log_partition(chain),
+        "the loss of random fields": negative_log_likelihood(chain, upload(paths, device)),
+    }
+    results = dict(losses)
+    for name, loss in losses.items():
+        gradients = torch.autograd.grad(loss, inputs, weights)
+        results |= {f"the gradient of {name} by its argument {i}": gradient for i, gradient in enumerate(gradients)}
+    best, best_scores = best_paths(chain)
+    with torch.no_grad():
+        marginal = marginals(chain, forward_backward(chain))
+    return results | {"marginals": marginal, "the best path": best, "the score of the best path": best_scores}
 
 
 def _log_sum_exp(x: Tensor, dim: int) -> Tensor:

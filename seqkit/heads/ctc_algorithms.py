@@ -8,7 +8,7 @@ The sums of the beginnings (alpha) and of the ends (beta) of alignments are the 
 sequence read backwards, with its text read backwards, each within its own length. So both run side by side, in one loop
 over time, in double precision. The gradient is what alpha and beta say of each position, summed over the positions of a
 class by a product with the one-hot text: no sum depends on the order in which a GPU's threads come, and nothing waits
-for the device. Two kernels in Triton do the same where they are asked for. `torch.nn.functional.ctc_loss` on CUDA does
+for the device. Two kernels in Triton do the same where they agree. `torch.nn.functional.ctc_loss` on CUDA does
 both; on a CPU it is fast, and is used.
 
 Letters: B batch, T steps, C classes with the blank first, U symbols of the longest text, S = 2 U + 1.
@@ -16,6 +16,7 @@ Letters: B batch, T steps, C classes with the blank first, U symbols of the long
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqkit.decoding.ctc_beam_search import BLANK
-from seqkit.kernels import MAX_POSITIONS, runs_triton, triton_alignment_shares, triton_alignment_sums
+from seqkit.kernels import (
+    MAX_POSITIONS,
+    TritonChoice,
+    alignment_options,
+    choose_triton,
+    triton_alignment_shares,
+    triton_alignment_sums,
+)
 from seqkit.uploads import from_lengths, inside, last_steps, real_lengths, upload
 
 
@@ -53,10 +61,33 @@ def ctc_nats(log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor, 
 
 def forward_backward_nats(log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
     """The same by the recursion of this module, on any device. A text without an alignment has the gradient zero."""
-    has_kernels = runs_triton(log_probs.device) and 2 * texts.shape[1] < MAX_POSITIONS
+    width = texts.shape[1]
+    has_kernels = 2 * width < MAX_POSITIONS and alignments_choice(log_probs.device, width).is_triton
     function = _KernelNats if has_kernels else _Nats
     nats: Tensor = function.apply(log_probs, texts, lengths, counts)  # type: ignore[no-untyped-call, unused-ignore]
     return nats
+
+
+def alignments_choice(device: torch.device, width: int) -> TritonChoice:
+    """Whether kernels in Triton compute CTC of texts of at most `width` symbols on `device`, and why."""
+    positions = alignment_options(width, BLANK)["WIDTH"]  # what they are compiled for
+    symbols = positions // 2 - 1
+    return choose_triton(device, f"CTC of up to {symbols:,} symbols", partial(_case, symbols), tolerance=1e-6)
+
+
+def _case(symbols: int, device: torch.device) -> dict[str, Tensor]:
+    """A text of so many symbols, some of them twice in a row, half of it, an empty one, and one with too few steps."""
+    generator = torch.Generator().manual_seed(symbols)
+    steps = symbols + symbols // 8 + 3
+    scores = torch.randn(4, steps, 4, generator=generator).log_softmax(-1)
+    texts = 1 + (torch.arange(symbols) - torch.arange(symbols) // 8).remainder(3).expand(4, -1)
+    lengths = torch.tensor([steps, steps - 1, 3, symbols - 1])
+    counts = torch.tensor([symbols, symbols // 2, 0, symbols])
+    log_probs = upload(scores, device).requires_grad_()
+    nats = forward_backward_nats(log_probs, upload(texts, device), lengths, counts)
+    weights = upload(torch.tensor([1.0, 2.0, 3.0, 4.0]), device)
+    (gradient,) = torch.autograd.grad(nats, log_probs, weights)
+    return {"the loss of CTC": nats, "the gradient of CTC": gradient}
 
 
 @torch.no_grad()

@@ -13,19 +13,28 @@ from __future__ import annotations
 
 from seqkit.kernels.cell_step import cell_step, cell_step_weights
 from seqkit.kernels.chains import ChainKernels, chain_kernels
-from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs_native, runs_triton, use
-from seqkit.kernels.draws import RowOrder, by_example, draw_uniform, draws_by_example, dropout
+from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs_native
+from seqkit.kernels.draws import RowOrder, by_example, draw_uniform, draws_by_example, dropout, dropout_choice
 from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.linear_scan import linear_scan
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences
+from seqkit.kernels.request import use
 from seqkit.kernels.second_derivative import differentiate_with_graph
 from seqkit.kernels.stack_steps import StackSteps, stack_steps
-from seqkit.kernels.triton_sums import MAX_POSITIONS, triton_alignment_shares, triton_alignment_sums
+from seqkit.kernels.triton_choice import TritonChoice, choose_triton
+from seqkit.kernels.triton_sums import (
+    MAX_CLASSES,
+    MAX_POSITIONS,
+    alignment_options,
+    triton_alignment_shares,
+    triton_alignment_sums,
+)
 from seqkit.kernels.unpadded import UnpaddedOutput, kind_of, run_unpadded, run_unpadded_weights, watch_backward
 
 __all__ = [
+    "MAX_CLASSES",
     "MAX_POSITIONS",
     "CellState",
     "ChainKernels",
@@ -35,17 +44,21 @@ __all__ = [
     "PaddedOutput",
     "RowOrder",
     "StackSteps",
+    "TritonChoice",
     "UnpaddedOutput",
+    "alignment_options",
     "all_full",
     "by_example",
     "cell_step",
     "cell_step_weights",
     "chain_kernels",
     "choose",
+    "choose_triton",
     "describe",
     "differentiate_with_graph",
     "draws_by_example",
     "dropout",
+    "dropout_choice",
     "gather_last",
     "has_native",
     "kind_of",
@@ -59,7 +72,6 @@ __all__ = [
     "run_unpadded",
     "run_unpadded_weights",
     "runs_native",
-    "runs_triton",
     "triton_alignment_shares",
     "triton_alignment_sums",
     "stack_steps",

@@ -9,8 +9,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from seqkit.kernels.dispatch import runs_native, runs_triton
+from seqkit.kernels.dispatch import runs_native
 from seqkit.kernels.native import native_best_paths, native_chain_gradient, native_chain_sums
+from seqkit.kernels.triton_choice import TritonChoice
 from seqkit.kernels.triton_sums import MAX_CLASSES, triton_best_paths, triton_chain_gradient, triton_chain_sums
 
 
@@ -33,8 +34,11 @@ NATIVE: Final = ChainKernels(native_chain_sums, native_chain_gradient, native_be
 TRITON: Final = ChainKernels(triton_chain_sums, triton_chain_gradient, triton_best_paths)
 
 
-def chain_kernels(device: torch.device, classes: int) -> ChainKernels | None:
-    """The kernels for chains of so many states on `device`; None: there are none, and torch's operations do it."""
+def chain_kernels(device: torch.device, classes: int, choose: Callable[[], TritonChoice]) -> ChainKernels | None:
+    """The kernels for chains of so many states on `device`; None: there are none, and torch's operations do it.
+
+    `choose` says whether those in Triton are used.
+    """
     if runs_native(device):
         return NATIVE
-    return TRITON if classes <= MAX_CLASSES and runs_triton(device) else None
+    return TRITON if classes <= MAX_CLASSES and choose().is_triton else None

@@ -6,17 +6,16 @@ resumed run on the same machine chooses the same.
 - `padded`: torch's own call over the padded batch (oneDNN for an LSTM on a CPU, cuDNN on a GPU).
 - `native`: rows without padding, the recurrence in C++.
 - `triton`: the same algorithm as `native` for a GPU, in Triton, for an LSTM or a GRU of at most 64 units, or 128 in low
-  precision, and for chains and alignments; only if it is asked for, because it has not run on a device yet.
+  precision; only if it is asked for: nobody has timed it beside cuDNN, which is what it takes the place of. The other
+  kernels in Triton take the place of hundreds of operations, and run where they agree with them (`triton_choice`).
 - `stepwise`: the same algorithm as `native` in plain PyTorch; slower, but needs no compiler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -25,19 +24,16 @@ from seqkit.errors import UsageError
 from seqkit.kernels.engine import Engine
 from seqkit.kernels.layout import Layout, lay_out
 from seqkit.kernels.native import native_layout, native_pass
+from seqkit.kernels.request import Request, requested
 from seqkit.kernels.stepwise import stepwise_pass
+from seqkit.kernels.triton_choice import NOT_INSTALLED
 from seqkit.kernels.triton_engine import is_installed as triton_is_installed
 from seqkit.kernels.triton_engine import supports as triton_supports
 from seqkit.kernels.triton_engine import triton_layout_threads, triton_pass
-from seqkit.runtime.native_library import DEFAULT, VARIABLE, load_native, requested_by_environment
+from seqkit.runtime.native_library import DEFAULT, VARIABLE, load_native
 from seqkit.runtime.precision import has_fast_bf16
 
 Implementation: TypeAlias = Literal["padded", "native", "triton", "stepwise"]
-Request: TypeAlias = Literal["auto", "padded", "native", "triton", "stepwise"]
-
-NOT_INSTALLED: Final = f"{VARIABLE}=triton: Triton is not installed; it comes with torch's CUDA build; use auto"
-
-_override: ContextVar[Request | None] = ContextVar("override", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +59,6 @@ class Dispatch:
         if self.name == "triton":
             return triton_layout_threads(batch)
         return max(1, torch.get_num_threads() // directions)
-
-
-@contextmanager
-def use(request: Request) -> Iterator[None]:
-    """Inside the block, request this implementation, whatever the environment says."""
-    token = _override.set(request)
-    try:
-        yield
-    finally:
-        _override.reset(token)
-
-
-def requested() -> Request:
-    """The implementation that `use` or the environment requests.
-
-    Raises:
-        UsageError: the environment requests an unknown one.
-    """
-    value = _override.get() or requested_by_environment()
-    for request in get_args(Request):
-        if value == request:
-            known: Request = request
-            return known
-    raise UsageError(f"{VARIABLE} is '{value}'; it can be {', '.join(get_args(Request))}")
 
 
 def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed: bool = False) -> Dispatch:
@@ -133,7 +105,8 @@ def _choose_on_gpu(request: Request, cell: nn.RNNBase, device: torch.device, dty
         UsageError: Triton is requested by name, and is not installed.
     """
     if request != "triton":
-        return Dispatch("padded", f"torch's own layers on {device.type}")
+        unless = f"; {VARIABLE}=triton asks for kernels that nobody has timed there" if request == "auto" else ""
+        return Dispatch("padded", f"torch's own layers on {device.type}{unless}")
     if not triton_is_installed():
         raise UsageError(NOT_INSTALLED)
     kind = {"LSTM": "lstm", "GRU": "gru"}.get(cell.mode, cell.mode)
@@ -150,19 +123,6 @@ def runs_native(device: torch.device) -> bool:
     if device.type != "cpu" or requested() not in ("auto", "native"):
         return False
     return not torch.compiler.is_compiling() and load_native().library is not None
-
-
-def runs_triton(device: torch.device) -> bool:
-    """Whether kernels in Triton other than recurrent layers (random fields, CTC) run on `device`.
-
-    Raises:
-        UsageError: Triton is requested by name, and is not installed.
-    """
-    if device.type == "cpu" or requested() != "triton":
-        return False
-    if not triton_is_installed():
-        raise UsageError(NOT_INSTALLED)
-    return not torch.compiler.is_compiling()
 
 
 def describe(device: torch.device) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqkit.kernels.dispatch import runs_native, runs_triton
+from seqkit.kernels.dispatch import runs_native
 from seqkit.kernels.ragged import real_rows
+from seqkit.kernels.triton_choice import TritonChoice, choose_triton
 from seqkit.runtime.native_library import load_native
 from seqkit.uploads import upload
 
@@ -213,7 +214,7 @@ def _drop(x: Tensor, draws: _Draws, order: RowOrder, dropped: _Dropped) -> Tenso
     _check(rows, draws, order)
     if x.dtype == torch.float32 and runs_native(x.device):
         return _NativeDropout.apply(x, draws, order, dropped)  # type: ignore[no-any-return]
-    if x.dtype in TRITON_TYPES and runs_triton(x.device):
+    if x.dtype in TRITON_TYPES and dropout_choice(x.device, x.dtype).is_triton:
         keys = upload(_row_keys(draws, order, rows, dropped.call), x.device)
         return _TritonDropout.apply(x, keys, dropped)  # type: ignore[no-any-return]
     if x.device.type != "cpu" and rows * width <= FEW:
@@ -224,6 +225,27 @@ def _drop(x: Tensor, draws: _Draws, order: RowOrder, dropped: _Dropped) -> Tenso
     kept = (bits ^ -(2**31)) >= dropped.least - 2**31
     mask = kept * dropped.scale if x.dtype == torch.float32 else kept.to(x.dtype) * dropped.scale
     return x * mask.view(x.shape)
+
+
+def dropout_choice(device: torch.device, dtype: torch.dtype) -> TritonChoice:
+    """Whether the kernel in Triton drops numbers of this type on `device`, and why."""
+    name = str(dtype).removeprefix("torch.")
+    # Products are rounded, and the last digit may be one more or one less.
+    return choose_triton(device, f"dropout of {name}", _CASES[dtype], tolerance=torch.finfo(dtype).eps)
+
+
+def _dropout_case(dtype: torch.dtype, device: torch.device) -> Mapping[str, Tensor]:
+    """More numbers than one program of the kernel takes, and not a multiple of that."""
+    generator = torch.Generator().manual_seed(0)
+    x, weights = (torch.randn(3, 7, 101, generator=generator).to(dtype) for _ in range(2))
+    on_device = upload(x, device).requires_grad_()
+    with by_example(1, 2, torch.tensor([5, 0, 2**40])):
+        y = dropout(on_device, 0.3)
+    (gradient,) = torch.autograd.grad(y, on_device, upload(weights, device))
+    return {"which numbers dropout drops": y == 0, "dropout": y, "the gradient of dropout": gradient}
+
+
+_CASES: Final = {dtype: functools.partial(_dropout_case, dtype) for dtype in TRITON_TYPES}
 
 
 class _NativeDropout(torch.autograd.Function):

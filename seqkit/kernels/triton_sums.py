@@ -1,6 +1,6 @@
 """Launches the kernels of `triton_chains` and `triton_alignments`, with the arguments of their counterparts in C++.
 
-As with `triton_engine`, nobody has run them on a device yet: they are used where `SEQKIT_KERNELS=triton` asks for them.
+They are compared with torch's operations at their first use on a device, and used if they agree (`triton_choice`).
 Lengths come from the CPU, as everywhere; their copies on the device are made once a batch, and nothing waits for it.
 """
 

@@ -95,7 +95,7 @@ print("equal")
 
 DRAWS = """
 import torch
-from seqkit.kernels import by_example, draw_uniform, draws, dropout
+from seqkit.kernels import by_example, draw_uniform, draws, dropout, use
 from tests.gpu.emulation.device import emulated_gpu
 def drawn(device):
     with by_example(1, 2, torch.tensor([7, 0, 3])):
@@ -103,9 +103,51 @@ def drawn(device):
         return uniform.cpu(), dropout(torch.ones(3, 4, 6, device=device), 0.5).cpu()
 expected = drawn("cpu")
 with emulated_gpu():
+    assert all(map(torch.equal, drawn("cuda"), expected))
     for draws.FEW in (1 << 16, 0):
-        assert all(map(torch.equal, drawn("cuda"), expected))
+        with use("padded"):
+            assert all(map(torch.equal, drawn("cuda"), expected))
 print("the same")
+"""
+
+FIRST_USE = """
+import warnings
+import torch
+from unittest import mock
+from seqkit.heads import crf_algorithms
+from seqkit.heads.kernel_choices import kernel_choices
+from seqkit.kernels import triton_choice, triton_sums
+from tests.gpu.emulation.device import emulated_gpu
+from tests.gpu.emulation.tensors import records
+def loss():
+    records.begin_step()
+    scores = torch.zeros(4, 2, 3, dtype=torch.float64, device="cuda", requires_grad=True)
+    rows = torch.zeros(2, 3, dtype=torch.float64, device="cuda")
+    chain = crf_algorithms.Chain(scores, torch.zeros(3, 3, dtype=torch.float64, device="cuda"), rows, rows,
+                                 torch.tensor([4, 2]))
+    crf_algorithms.negative_log_likelihood(chain, torch.zeros(2, 4, dtype=torch.int64, device="cuda")).sum().backward()
+    records.end_step()
+    return {name for name in records.steps[-1] if name.startswith("Triton")}
+with emulated_gpu(), warnings.catch_warnings():
+    warnings.simplefilter("error")
+    assert {choice.name for choice in kernel_choices(torch.device("cuda")).values()} == {"triton"}
+    loss()
+    assert loss() == {"Triton: chain_sums", "Triton: chain_gradient"}
+    triton_choice._compared.clear()
+    warnings.simplefilter("always")
+    right = triton_sums.triton_chain_gradient
+    def wrong(*args, **kwargs):
+        first, *rest = right(*args, **kwargs)
+        return 1.001 * first, *rest
+    broken = crf_algorithms.ChainKernels(triton_sums.triton_chain_sums, wrong, triton_sums.triton_best_paths)
+    with mock.patch("seqkit.kernels.chains.TRITON", broken), warnings.catch_warnings(record=True) as seen:
+        loss()
+        assert not loss()
+    (warning,) = [str(one.message) for one in seen if "Triton" in str(one.message)]
+    assert "kernels in Triton for random fields of 3 states are not used on cuda:0: the gradient of" in warning, warning
+    waits = [line for line in records.of("wait", "step") if "triton_choice" not in line]
+    assert not waits, waits
+print("taken and refused")
 """
 
 PRECISION = """
@@ -138,8 +180,14 @@ print("as asked for")
 @needs_emulation
 @pytest.mark.parametrize(
     ("source", "said"),
-    [(TROUBLES, "all seen"), (NUMBERS, "equal"), (PRECISION, "as asked for"), (DRAWS, "the same")],
-    ids=["troubles", "numbers", "precision", "draws"],
+    [
+        (TROUBLES, "all seen"),
+        (NUMBERS, "equal"),
+        (PRECISION, "as asked for"),
+        (DRAWS, "the same"),
+        (FIRST_USE, "taken and refused"),
+    ],
+    ids=["troubles", "numbers", "precision", "draws", "first use"],
 )
 def test_the_emulation_computes_and_sees(source: str, said: str, tmp_path: Path) -> None:
     ended = run_python(source, tmp_path)

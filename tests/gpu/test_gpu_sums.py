@@ -35,7 +35,7 @@ def of_chain(states: int, request: kernels.dispatch.Request) -> list[Tensor]:
 
 @pytest.mark.parametrize("states", [1, 2, 9, 30, 64])
 def test_chains_are_those_in_torch(states: int) -> None:
-    expected, ours, again = (of_chain(states, request) for request in ("auto", "triton", "triton"))
+    expected, ours, again = (of_chain(states, request) for request in ("padded", "triton", "auto"))
     for tensor, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(tensor, other)
     assert all(torch.equal(one, other) for one, other in zip(ours, again, strict=True))
@@ -56,7 +56,7 @@ def of_alignments(symbols: int, request: kernels.dispatch.Request) -> list[Tenso
 
 @pytest.mark.parametrize("symbols", [0, 1, 20, 300])
 def test_alignments_are_those_in_torch(symbols: int) -> None:
-    expected, ours, again = (of_alignments(symbols, request) for request in ("auto", "triton", "triton"))
+    expected, ours, again = (of_alignments(symbols, request) for request in ("padded", "triton", "auto"))
     for tensor, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(tensor, other, rtol=1e-5, atol=1e-6)
     assert all(torch.equal(one, other) for one, other in zip(ours, again, strict=True))

@@ -12,13 +12,16 @@ from torch import Tensor
 from seqkit import kernels
 from seqkit.heads import crf_algorithms, ctc_algorithms
 from seqkit.heads.crf_algorithms import Chain
-from seqkit.kernels import chains, draws
+from seqkit.kernels import TritonChoice, chains, draws
 
 CHAINS = [(5, 4, 0.0), (6, 3, 0.4), (3, 17, 0.3), (1, 1, 0.0), (4, 2, 0.7), (2, 20, 0.9)]
 """Steps, states, and the share of transitions and starts that are forbidden."""
 
 ALIGNMENTS = [(7, 4, 3), (4, 3, 0), (5, 3, 4), (1, 2, 1), (12, 5, 9), (9, 2, 4)]
 """Steps, classes, and symbols of the longest text; of two classes all symbols of a text are the same."""
+
+
+TRITON, ALIGNMENTS_CHOICE = TritonChoice(True, ""), ctc_algorithms.alignments_choice
 
 
 def draw_chain(steps: int, states: int, forbidden: float, generator: torch.Generator) -> Chain:
@@ -62,7 +65,7 @@ def compare_chains(seed: int) -> None:
     paths = torch.randint(0, states, (len(chain.lengths), steps), generator=generator)
     with kernels.use("stepwise"):
         expected = chain_results(chain, paths)
-    crf_algorithms.chain_kernels = lambda device, classes: chains.TRITON  # type: ignore[assignment]
+    crf_algorithms.chain_kernels = lambda device, classes, choose: chains.TRITON  # type: ignore[assignment]
     try:
         ours = chain_results(chain, paths)
     finally:
@@ -107,11 +110,11 @@ def alignment_results(function: Callable[..., Tensor], seed: int) -> tuple[Tenso
 
 def compare_alignments(seed: int) -> None:
     expected = alignment_results(ctc_algorithms.forward_backward_nats, seed)
-    ctc_algorithms.runs_triton = lambda device: True
+    ctc_algorithms.alignments_choice = lambda device, width: TRITON
     try:
         ours = alignment_results(ctc_algorithms.forward_backward_nats, seed)
     finally:
-        ctc_algorithms.runs_triton = kernels.runs_triton
+        ctc_algorithms.alignments_choice = ALIGNMENTS_CHOICE
     for tensor, other in zip(ours, expected, strict=True):
         torch.testing.assert_close(tensor, other, rtol=1e-5, atol=1e-6)
 
@@ -126,13 +129,13 @@ def compare_draws(seed: int) -> None:
     results = []
     for is_triton in (False, True):
         draws.runs_native = lambda device: False
-        draws.runs_triton = lambda device, answer=is_triton: answer  # type: ignore[misc]
+        draws.dropout_choice = lambda device, dtype, answer=is_triton: TritonChoice(answer, "")
         try:
             with kernels.by_example(seed, 3, numbers):
                 y = kernels.dropout(x, share)
             (grad,) = torch.autograd.grad((y * y.detach()).sum(), x)
         finally:
-            draws.runs_native, draws.runs_triton = kernels.runs_native, kernels.runs_triton
+            draws.runs_native, draws.dropout_choice = kernels.runs_native, kernels.dropout_choice
         results.append((y.detach(), grad))
     for tensor, other in zip(*results, strict=True):
         assert torch.equal(tensor == 0, other == 0), seed

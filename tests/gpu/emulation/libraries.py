@@ -36,7 +36,7 @@ def environment(folder: Path) -> dict[str, str]:
     root = HERE.parents[2]
     paths = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     # Triton reads its variable when it is imported. Its kernels are interpreted where seqkit asks for them.
-    interpreted = {"TRITON_INTERPRET": "1"} if os.environ.get("SEQKIT_KERNELS") == "triton" else {}
+    interpreted = {"TRITON_INTERPRET": "1"} if os.environ.get("SEQKIT_KERNELS", "auto") in ("auto", "triton") else {}
     return {
         **os.environ,
         **interpreted,

@@ -136,6 +136,8 @@ def first_rows(split: Any, count: int) -> Any:
     def cut(column: Any) -> Any:
         if column is None or column.offsets is None:
             return column if column is None else type(column)(column.data[:count])
+        if column.stops is not None:  # windows, which may overlap
+            return type(column)(column.data, column.offsets[:count], column.stops[:count])
         offsets = column.offsets[: count + 1]
         return type(column)(column.data[: int(offsets[-1])], offsets)
 

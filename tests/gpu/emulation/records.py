@@ -15,8 +15,8 @@ Trouble: TypeAlias = Literal["wait", "pageable copy", "not contiguous", "not det
 
 SOURCES = ("/seqkit/", "/seqkit_")
 
-MEASURING = ("gradient_flow/", "training/throughput.py")
-"""What looks at a step now and then: it waits on purpose."""
+MEASURING = ("gradient_flow/", "training/throughput.py", "kernels/triton_choice.py")
+"""What looks at a step now and then, or compares kernels at their first use: it waits on purpose."""
 
 
 @dataclass
