@@ -102,7 +102,7 @@ SHOTS: dict[str, Shot] = {
         {"charlm": quick("charlm", 120, 10)}, ("learning/charlm/nats", "learning/charlm/perplexity")
     ),
     "tensorboard-translation": Shot(
-        {"translation": quick("translation", 150, 15)},
+        {"translation": quick("translation", 500, 50)},
         ("learning/translation/nats", "learning/translation/exact"),
     ),
     "tensorboard-hparams": Shot(RATES, ("train.optimizer.lr", "speech-lr-0.01/tb"), tab="hparams", width=1700),
