@@ -10,9 +10,10 @@ A kernel that writes where it may not makes CUDA refuse all work of the process;
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -93,7 +94,12 @@ def _compare(device: torch.device, case: Case, tolerance: float) -> TritonChoice
         torch.OutOfMemoryError: the device has no memory left, which says nothing of the kernels.
     """
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(device.type, enabled=False),
+            _waiting_allowed(),
+        ):
             with use("padded"):
                 expected = case(torch.device("cpu"))
             with use("triton"):
@@ -111,6 +117,20 @@ def _compare(device: torch.device, case: Case, tolerance: float) -> TritonChoice
     if differences:
         return TritonChoice(False, differences[0])
     return TritonChoice(True, "they agree with torch's operations on this device")
+
+
+@contextlib.contextmanager
+def _waiting_allowed() -> Iterator[None]:
+    """Within the block, waiting for the device is no error, if it is one elsewhere."""
+    mode = torch.cuda.get_sync_debug_mode() if torch.cuda.is_initialized() else 0
+    if not mode:  # setting it warns
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def _difference(name: str, result: Tensor, expected: Tensor, tolerance: float) -> str:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from seqkit import fault_injection
 from seqkit.cli import main
+from seqkit.experiments.same_run import environment_changes
 from seqkit.registry import registry
 from seqkit.runs import checkpoint, comparison
 from seqkit.runtime.precision import has_fast_bf16
@@ -550,3 +551,14 @@ def test_a_folder_with_a_note_is_not_emptied(place: Place) -> None:
     result = call("run", place.folder / "recipe.yaml", "--out", out, "--quiet")
     assert "never overwrites" in result.stderr
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_kernels_of_a_gpu_that_are_no_longer_used_alter_the_numbers() -> None:
+    def record(**kernels: str) -> dict[str, Any]:
+        return {"device": "cuda", "precision": "bf16", "environment": {"torch": {"kernels": kernels}}}
+
+    before, now = record(dropout="triton", CTC="triton"), record(dropout="triton", CTC="torch")
+    assert not list(environment_changes(before, before))
+    (change,) = environment_changes(before, now)
+    assert change.alters_numbers
+    assert str(change) == "torch.kernels.CTC: triton -> torch"

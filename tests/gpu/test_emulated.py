@@ -220,7 +220,7 @@ def seqkit_on_emulation(arguments: Sequence[str], folder: Path, **variables: str
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1800)
 
 
-TASKS = ("names", "sentiment", "ner", "speech", "translation")
+TASKS = ("charlm", "sentiment", "ner", "speech", "translation")
 
 
 @pytest.mark.slow

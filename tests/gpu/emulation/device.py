@@ -78,6 +78,7 @@ def _fake_functions() -> dict[tuple[Any, str], Any]:
         "max_memory_allocated": 1 << 20,
         "reset_peak_memory_stats": None,
         "mem_get_info": (MEMORY, MEMORY),
+        "get_sync_debug_mode": 0,
         "manual_seed": None,
         "manual_seed_all": None,
     }
