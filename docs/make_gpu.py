@@ -150,8 +150,9 @@ def seen(contact: Mapping[str, Any] | None) -> Iterator[str]:
     for name, facts in parts.items():
         yield f"\n### {name[0].upper() + name[1:]}\n\n"
         if facts.get("error"):
-            yield f"This part failed:\n\n```\n{facts['error'].strip()[-600:]}\n```\n"
-        elif name == "layers":
+            yield f"This part did not come to its end:\n\n```\n{facts['error'].strip()[-600:]}\n```\n\n"
+        facts = {key: value for key, value in facts.items() if key != "error"}
+        if name == "layers" and "rows" in facts:
             yield from layer_table(facts["rows"])
         else:
             yield from lines(facts)
@@ -159,13 +160,15 @@ def seen(contact: Mapping[str, Any] | None) -> Iterator[str]:
 
 def layer_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Milliseconds of forward and backward, and how many times faster seqkit is."""
-    contenders = ("seqkit", "torch padded", "torch packed", "cell loop")
+    contenders = ("seqkit", "seqkit in Triton", "torch padded", "torch packed", "cell loop")
     yield "Milliseconds of forward and backward over a ragged batch.\n\n"
     yield f"| cell | hidden | batch | precision | {' | '.join(contenders)} |\n| --- | ---: | ---: | --- |"
     yield f"{' ---: |' * len(contenders)}\n"
     for row in rows:
         times = " | ".join(f"{row[name]:.3f}" if name in row else "" for name in contenders)
         yield f"| {row['cell']} | {row['hidden']} | {row['batch']} | {row['precision']} | {times} |\n"
+    failures = sorted({f"{key}: {row[key]}" for row in rows for key in row if key.endswith(" failed")})
+    yield from (f"\n{failure}\n" for failure in failures)
 
 
 def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -122,7 +122,7 @@ def _compare(device: torch.device, case: Case, tolerance: float) -> TritonChoice
 @contextlib.contextmanager
 def _waiting_allowed() -> Iterator[None]:
     """Within the block, waiting for the device is no error, if it is one elsewhere."""
-    mode = torch.cuda.get_sync_debug_mode() if torch.cuda.is_initialized() else 0
+    mode = torch.cuda.get_sync_debug_mode() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
     if not mode:  # setting it warns
         yield
         return

@@ -1,6 +1,6 @@
 """`python -m tests.gpu.first_contact --out DIR`: what a GPU that is borrowed for ten minutes runs first.
 
-Each part is a process of its own with a share of the time, and is written to DIR when it ends, so that a part that
+Each part is a process of its own with a share of the time, and is written to DIR as it goes on, so that a part that
 fails or hangs costs its own time only. `python docs/make_gpu.py --first-contact DIR/first_contact.json` makes
 docs/gpu.md of it.
 """
@@ -8,6 +8,7 @@ docs/gpu.md of it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import statistics
@@ -16,19 +17,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from tests.gpu.emulation import libraries
+from tests.gpu.emulation.device import emulated_gpu
+
 PROFILED = ("charlm", "sentiment", "ner", "speech", "translation")
 WHOLE = ("charlm-shakespeare", "sentiment-sst2")
 WARM_UP, REPEATS = 3, 10
 
+Save: TypeAlias = Callable[[dict[str, Any]], None]
+"""Writes what a part has found so far, in case that it does not come to its end."""
 
-def versions(quick: bool) -> dict[str, Any]:
+
+def versions(quick: bool, save: Save) -> dict[str, Any]:
     """Versions, and what the device is."""
     import importlib.metadata
     import importlib.util
@@ -50,7 +58,7 @@ def versions(quick: bool) -> dict[str, Any]:
     }
 
 
-def tests(quick: bool) -> dict[str, Any]:
+def tests(quick: bool, save: Save) -> dict[str, Any]:
     """`pytest -m gpu`: how many passed, and the names of those that failed."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "--tb=line", "tests/gpu"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -59,7 +67,7 @@ def tests(quick: bool) -> dict[str, Any]:
     return {"summary": lines[-1] if lines else "", "failed": failed, "output": ended.stdout[-6000:]}
 
 
-def same_numbers(quick: bool) -> dict[str, Any]:
+def same_numbers(quick: bool, save: Save) -> dict[str, Any]:
     """Two runs, and one that is killed and resumed: the hashes of everything that they end with."""
     from seqkit.verification.resume import verify_resume
 
@@ -76,10 +84,11 @@ def same_numbers(quick: bool) -> dict[str, Any]:
             "runs alike": len({certificate.sha256 for certificate in certificates}) == 1,
             "differences": [sentence for certificate in certificates for sentence in certificate.differences][:6],
         }
+        save(results)
     return results
 
 
-def layers(quick: bool) -> dict[str, Any]:
+def layers(quick: bool, save: Save) -> dict[str, Any]:
     """Forward and backward of one layer beside torch's, over ragged batches: milliseconds, the median of some."""
     widths, batches, steps = ((64,), (8,), 20) if quick else ((64, 128, 256, 640), (8, 64, 512), 100)
     precisions = ("fp32",) if quick else ("fp32", "tf32", "bf16")
@@ -94,15 +103,20 @@ def layers(quick: bool) -> dict[str, Any]:
             backend.allow_tf32 = precision == "tf32"  # type: ignore[attr-defined]
         row: dict[str, Any] = {"cell": cell, "hidden": hidden, "batch": batch, "steps": steps, "precision": precision}
         for name, run in contenders.items():
-            with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
-                row[name] = _milliseconds(run)
-                if batch == batches[0] and hidden == widths[0]:
-                    row[f"kernels of {name}"] = _kernels(run)
+            try:
+                with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+                    row[name] = _milliseconds(run)
+                    if batch == batches[0] and hidden == widths[0]:
+                        row[f"kernels of {name}"] = _kernels(run)
+            except Exception as error:  # the others are measured all the same
+                row[f"{name} failed"] = f"{type(error).__name__}: {error}"[:300]
         results.append(row)
+        save({"rows": results})
     return {"rows": results}
 
 
 def _contenders(cell: str, hidden: int, lengths: Tensor, *, with_loop: bool) -> dict[str, Callable[[], None]]:
+    from seqkit import kernels
     from seqkit.encoders import gru, lstm
 
     ours = {"lstm": lstm, "gru": gru}[cell](hidden, hidden=hidden).cuda()
@@ -131,7 +145,11 @@ def _contenders(cell: str, hidden: int, lengths: Tensor, *, with_loop: bool) -> 
             total = total + (state[0] if cell == "lstm" else state).square().sum()
         total.backward()
 
-    contenders = {"seqkit": encoder, "torch padded": padded, "torch packed": packed}
+    def in_triton() -> None:
+        with kernels.use("triton"):
+            encoder()
+
+    contenders = {"seqkit": encoder, "seqkit in Triton": in_triton, "torch padded": padded, "torch packed": packed}
     return contenders | ({"cell loop": cell_loop} if with_loop else {})
 
 
@@ -159,7 +177,7 @@ def _kernels(run: Callable[[], None]) -> list[str]:
     return [f"{row.key[:90]} x{row.count}" for row in rows[:4]]
 
 
-def profiles(quick: bool) -> dict[str, Any]:
+def profiles(quick: bool, save: Save) -> dict[str, Any]:
     """Some steps of five recipes: launches a step, how much of the time the device was busy, the longest kernels."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -182,10 +200,11 @@ def profiles(quick: bool) -> dict[str, Any]:
             "longest": [f"{row.key[:90]} x{row.count} {row.device_time_total / 1e3:.2f} ms" for row in rows[:6]],
             "peak memory": torch.cuda.max_memory_allocated(),
         }
+        save(results)
     return results
 
 
-def whole_runs(quick: bool) -> dict[str, Any]:
+def whole_runs(quick: bool, save: Save) -> dict[str, Any]:
     """Recipes from start to end: seconds, scores, peak memory."""
     from seqkit.experiments import run_recipe
 
@@ -202,6 +221,7 @@ def whole_runs(quick: bool) -> dict[str, Any]:
                 continue
             seconds, peak = round(time.monotonic() - began, 2), torch.cuda.max_memory_allocated()
             results[name] = {"seconds": seconds, "scores": scores, "peak memory": peak}
+            save(results)
     return results
 
 
@@ -216,7 +236,7 @@ def _short_run(name: str, steps: int | None, folder: Path) -> tuple[Any, Any, An
     return checked, run, Progress(quiet=True)
 
 
-PARTS: dict[str, tuple[Callable[[bool], dict[str, Any]], float]] = {
+PARTS: dict[str, tuple[Callable[[bool, Save], dict[str, Any]], float]] = {
     "versions": (versions, 20),
     "same numbers": (same_numbers, 150),
     "layers": (layers, 90),
@@ -231,18 +251,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.gpu.first_contact", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, to try the script itself")
+    parser.add_argument("--emulated", action="store_true", help="on the emulated GPU, to try the script itself")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="this part; may be repeated")
     parser.add_argument("--seconds", type=float, default=600.0, help="for all parts together")
     parser.add_argument("--child", choices=list(PARTS), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
+    if not options.child:
+        for name in options.only or PARTS:
+            _path(options.out, name).unlink(missing_ok=True)
     if options.child:
-        _write(options.out, options.child, PARTS[options.child][0](options.quick))
+        with emulated_gpu() if options.emulated else contextlib.nullcontext():
+            save = partial(_write, options.out, options.child)
+            save(PARTS[options.child][0](options.quick, save))
         return 0
     began = time.monotonic()
     for name in options.only or PARTS:
         left = options.seconds - (time.monotonic() - began)
-        _run_part(name, options.out, options.quick, min(left, PARTS[name][1]))
+        of_part = left if options.emulated else min(left, PARTS[name][1])
+        _run_part(name, options.out, of_part, quick=options.quick, emulated=options.emulated)
     parts = {name: json.loads(path.read_text()) for name in PARTS if (path := _path(options.out, name)).exists()}
     when = time.strftime("%Y-%m-%d", time.gmtime())
     (options.out / "first_contact.json").write_text(json.dumps({"when": when, "parts": parts}, indent=1) + "\n")
@@ -250,22 +277,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run_part(name: str, out: Path, quick: bool, seconds: float) -> None:
+def _run_part(name: str, out: Path, seconds: float, *, quick: bool, emulated: bool) -> None:
     """Run a part in a process of its own. What went wrong is written in its place."""
     if seconds < 5:
         _write(out, name, {"error": "there was no time left"})
         return
     command = [sys.executable, "-m", "tests.gpu.first_contact", "--out", str(out), "--child", name]
+    command += [*["--quick"] * quick, *["--emulated"] * emulated]
     began = time.monotonic()
     try:
-        ended = subprocess.run(
-            [*command, *["--quick"] * quick], capture_output=True, text=True, check=False, timeout=seconds
-        )
+        environment = libraries.environment(out) if emulated else None
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=seconds)
         error = "" if ended.returncode == 0 else (ended.stdout + ended.stderr)[-3000:]
     except subprocess.TimeoutExpired:
         error = f"it was ended after {seconds:.0f} seconds"
     if error:
-        _write(out, name, {"error": error})
+        path = _path(out, name)
+        _write(out, name, (json.loads(path.read_text()) if path.exists() else {}) | {"error": error})
     print(f"{name}: {'failed' if error else 'done'} after {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -274,7 +302,9 @@ def _path(out: Path, name: str) -> Path:
 
 
 def _write(out: Path, name: str, facts: dict[str, Any]) -> None:
-    _path(out, name).write_text(json.dumps(facts, indent=1) + "\n")
+    path = _path(out, name)
+    path.with_suffix(".new").write_text(json.dumps(facts, indent=1) + "\n")
+    path.with_suffix(".new").replace(path)  # the process may be ended while it writes
 
 
 if __name__ == "__main__":
