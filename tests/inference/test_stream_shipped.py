@@ -50,6 +50,9 @@ CAUSAL = [
     "charlm",
     pytest.param("charlm-shakespeare", marks=pytest.mark.slow),
     "copy",
+    pytest.param("genome-bases", marks=pytest.mark.slow),
+    pytest.param("handwriting", marks=pytest.mark.slow),
+    pytest.param("handwriting-kanji", marks=pytest.mark.slow),
     pytest.param("joint", marks=pytest.mark.slow),
     pytest.param("joint-ner", marks=pytest.mark.slow),
     pytest.param("listops", marks=pytest.mark.slow),
@@ -57,6 +60,8 @@ CAUSAL = [
     "names",
     pytest.param("names-languages", marks=pytest.mark.slow),
     pytest.param("next-item-beauty", marks=pytest.mark.slow),
+    pytest.param("next-item-diginetica", marks=pytest.mark.slow),
+    pytest.param("next-item-yoochoose", marks=pytest.mark.slow),
     pytest.param("sensor-cmapss", marks=pytest.mark.slow),
     pytest.param("sensor-motions", marks=pytest.mark.slow),
     "sentiment",
@@ -81,6 +86,7 @@ WHOLE = [
     pytest.param("series-exchange", marks=pytest.mark.slow),
     pytest.param("series-hospital", marks=pytest.mark.slow),
     pytest.param("series-m4-hourly", marks=pytest.mark.slow),
+    pytest.param("series-m4-weekly", marks=pytest.mark.slow),
     "series-tourism",
 ]
 """Their windows are scaled by numbers of their own, and read in patches from the end."""

@@ -1,0 +1,242 @@
+"""The head of the task `handwriting`: a recurrent decoder of pen movements, with a window over the text if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqkit import Batch, Encoded, Field, Head, Prediction, UsageError, mask_of
+from seqkit.nn import LSTM, Dropout
+from seqkit_handwriting.fields import DOWN, END, Movements
+from seqkit_handwriting.mixture import StepDistribution, width_of
+from seqkit_handwriting.svg import svg
+
+
+@dataclass(frozen=True)
+class WindowState:
+    """What the layer of the window carries from step to step.
+
+    Attributes:
+        h, c: (B, H) of its LSTM.
+        place: (B, K) kappa, how far each bump is.
+        context: (B, dim) what the window showed at the step before.
+    """
+
+    h: Tensor
+    c: Tensor
+    place: Tensor
+    context: Tensor
+
+
+class Window(nn.Module):
+    """An LSTM that moves a soft window over encoded steps and reads what it shows (Graves 2013, equations 46 to 52).
+
+    Args:
+        dim: width of an encoded step.
+        width: of an input step.
+        hidden: of the state.
+        bumps: K.
+    """
+
+    def __init__(self, dim: int, width: int, hidden: int, bumps: int) -> None:
+        super().__init__()
+        self.dim, self.hidden, self.bumps = dim, hidden, bumps
+        self.cell = nn.LSTMCell(width + dim, hidden)
+        self.move = nn.Linear(hidden, 3 * bumps)  # logarithms of alpha and beta, and of how far kappa moves
+        with torch.no_grad():
+            self.cell.bias_ih[hidden : 2 * hidden] = 1.0
+            self.move.weight.mul_(0.1)
+            self.move.bias.zero_()
+            self.move.bias[2 * bumps :] = -3.0  # about twenty movements for a letter
+
+    def start(self, encoded: Encoded) -> WindowState:
+        """The state before the first step: the window is before the first encoded step."""
+        zero = encoded.steps.new_zeros
+        batch = len(encoded.steps)
+        return WindowState(
+            zero(batch, self.hidden), zero(batch, self.hidden), zero(batch, self.bumps), zero(batch, self.dim)
+        )
+
+    def step(self, x: Tensor, state: WindowState, encoded: Encoded) -> tuple[WindowState, Tensor]:
+        """(B, D) -> the next state, and the weights (B, T) of the encoded steps."""
+        h, c = self.cell(torch.cat([x, state.context], dim=-1), (state.h, state.c))
+        alpha, beta, moved = self.move(h).exp().clamp(max=1e4).chunk(3, dim=-1)
+        place = state.place + moved
+        numbers = torch.arange(1, encoded.steps.shape[1] + 1, device=x.device, dtype=x.dtype)
+        bumps = alpha[..., None] * torch.exp(-beta[..., None] * (place[..., None] - numbers).square())
+        weights = bumps.sum(dim=1) * encoded.mask
+        context = torch.bmm(weights[:, None], encoded.steps).squeeze(1)
+        return WindowState(h, c, place, context), weights
+
+    def forward(self, x: Tensor, state: WindowState, encoded: Encoded) -> tuple[Tensor, WindowState]:
+        """(B, U, D) -> h and context of each step (B, U, H + dim), and the last state."""
+        features = []
+        for step in x.unbind(dim=1):
+            state, _ = self.step(step, state, encoded)
+            features.append(torch.cat([state.h, state.context], dim=-1))
+        return torch.stack(features, dim=1), state
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """The states of the window's layer (None: there is no window) and of the layers above, (L, B, H) twice."""
+
+    window: WindowState | None
+    layers: tuple[Tensor, Tensor]
+
+
+class Pen(Head):
+    """A decoder with its loss and its drawings; see `seqkit_handwriting.pen` for the options.
+
+    `Prediction.value` is the likeliest drawing, step by step, [dx, dy, lifted] in the units of the data. Where the true
+    drawing is known, `scores` has `{"nats": {"movement": ..., "pen": ..., "steps": ...}}`, sums over its steps. A
+    drawing that has not ended at `max_length` has `{"cut": True}`.
+    """
+
+    accepts = (Movements,)
+    writes = True
+    loss_name = "nats"
+
+    def __init__(
+        self,
+        dim: int,
+        target: Field,
+        *,
+        hidden: int,
+        layers: int,
+        mixtures: int,
+        window: int,
+        dropout: float,
+        max_length: int,
+    ) -> None:
+        super().__init__()
+        assert isinstance(target, Movements)
+        self.target, self.max_length = target, max_length
+        width = 4  # movement, lifted, first step
+        self.window = Window(dim, width, hidden, window) if window else None
+        below = width + (hidden + dim if window else dim)
+        self.lstm = LSTM(below, hidden, num_layers=layers, batch_first=True)
+        self.dropout = Dropout(dropout)
+        self.out = nn.Linear(hidden + (hidden if window else 0), width_of(mixtures))
+        with torch.no_grad():
+            for layer in range(layers):
+                getattr(self.lstm, f"bias_ih_l{layer}")[hidden : 2 * hidden] = 1.0
+            self.out.weight.mul_(0.5)
+            self.out.bias[mixtures : 3 * mixtures].normal_()  # the Gaussians begin at different places
+
+    def start(self, encoded: Encoded) -> DecoderState:
+        """The state before the first step."""
+        zero = encoded.steps.new_zeros(self.lstm.num_layers, len(encoded.steps), self.lstm.hidden_size)
+        return DecoderState(None if self.window is None else self.window.start(encoded), (zero, zero))
+
+    def run(
+        self, inputs: Tensor, lengths: Tensor, encoded: Encoded, state: DecoderState
+    ) -> tuple[StepDistribution, DecoderState]:
+        """The distributions after each input step (B, U, 4), and the state after the last."""
+        if self.window is None or state.window is None:
+            window, shown = None, encoded.last[:, None].expand(-1, inputs.shape[1], -1)
+        else:
+            shown, window = self.window(inputs, state.window, encoded)
+        outputs, layers = self.lstm(torch.cat([inputs, shown], dim=-1), state.layers, lengths=lengths)
+        assert isinstance(outputs, Tensor)
+        if self.window is not None:
+            outputs = torch.cat([outputs, shown[..., : self.window.hidden]], dim=-1)
+        raw = self.out(self.dropout(outputs)).float()
+        return StepDistribution.of(raw), DecoderState(window, layers)
+
+    def nats(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, U) of the movements and of the pen, zero past the end of a drawing; and (B,) its lengths."""
+        y, lengths = batch.y, batch.y_lengths
+        assert y is not None
+        assert lengths is not None
+        distribution, _ = self.run(_inputs(y), lengths, encoded, self.start(encoded))
+        inside = mask_of(lengths, y.shape[1], y.device)
+        movement, pen = distribution.nats(y[..., :2], y[..., 2].long())
+        return movement.masked_fill(~inside, 0.0), pen.masked_fill(~inside, 0.0), lengths
+
+    def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Nats of all steps, and how many these are."""
+        movement, pen, lengths = self.nats(encoded, batch)
+        return movement.sum() + pen.sum(), lengths.sum()
+
+    @torch.no_grad()
+    def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
+        """One an example."""
+        drawings = self._drawings(encoded, self.max_length, StepDistribution.likely)
+        scores: list[dict[str, Any]] = [{} if is_over else {"cut": True} for _, is_over in drawings]
+        if batch.y is not None:
+            movement, pen, lengths = self.nats(encoded, batch)
+            sums = zip(movement.sum(dim=1).tolist(), pen.sum(dim=1).tolist(), lengths.tolist(), strict=True)
+            for of_example, (of_movement, of_pen, steps) in zip(scores, sums, strict=True):
+                of_example["nats"] = {"movement": of_movement, "pen": of_pen, "steps": steps}
+        return [
+            Prediction(self.target.decode(rows), scores=score or None)
+            for (rows, _), score in zip(drawings, scores, strict=True)
+        ]
+
+    @torch.no_grad()
+    def write(
+        self,
+        encoded: Encoded,
+        *,
+        length: int,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+        generator: torch.Generator,
+    ) -> list[str]:
+        """A picture (SVG) of a drawing for each example, drawn at random; at temperature 0 the likeliest one.
+
+        Raises:
+            UsageError: `top_k` or `top_p` is given, which are of symbols.
+        """
+        if top_k is not None or top_p is not None:
+            raise UsageError("top-k and top-p choose among symbols, and this model draws movements; use temperature")
+
+        def draw(distribution: StepDistribution) -> tuple[Tensor, Tensor]:
+            if temperature == 0.0:
+                return distribution.likely()
+            on_cpu = StepDistribution(**{name: tensor.cpu() for name, tensor in vars(distribution).items()})
+            return on_cpu.draw(temperature, generator)
+
+        return [svg(self.target.decode(rows)) for rows, _ in self._drawings(encoded, length, draw)]
+
+    def _drawings(
+        self, encoded: Encoded, length: int, choose: Callable[[StepDistribution], tuple[Tensor, Tensor]]
+    ) -> list[tuple[np.ndarray, bool]]:
+        """For each example its steps (U, 3), as `Movements.encode` gives them, and whether the drawing has ended."""
+        batch, device = len(encoded.steps), encoded.steps.device
+        state, one = self.start(encoded), torch.ones(batch, dtype=torch.int64)
+        x = encoded.steps.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(batch, 1, 4)
+        rows, is_over = [], torch.zeros(batch, dtype=torch.bool, device=device)
+        for _ in range(length):
+            distribution, state = self.run(x, one, encoded, state)
+            movement, pen = (tensor.to(device) for tensor in choose(_of_step(distribution)))
+            rows.append(torch.cat([movement, pen[:, None].to(movement.dtype)], dim=-1))
+            is_over = is_over | (pen == END)
+            if bool(is_over.all()):
+                break
+            x = torch.cat([movement, (pen > DOWN).to(movement.dtype)[:, None], torch.zeros_like(movement[:, :1])], -1)
+            x = x[:, None].to(encoded.steps.dtype)
+        steps = torch.stack(rows, dim=1).cpu().numpy()
+        ends = [np.flatnonzero(row[:, 2] == END) for row in steps]
+        return [(row[: end[0] + 1] if len(end) else row, bool(len(end))) for row, end in zip(steps, ends, strict=True)]
+
+
+def _of_step(distribution: StepDistribution) -> StepDistribution:
+    """Of (B, 1) steps, that of the only one."""
+    return StepDistribution(**{name: tensor[:, 0] for name, tensor in vars(distribution).items()})
+
+
+def _inputs(y: Tensor) -> Tensor:
+    """(B, U, 3) true steps -> (B, U, 4) what is read before each: the step before, and whether there is none."""
+    before = functional.pad(y, (0, 0, 1, 0))[:, :-1]
+    is_first = torch.zeros_like(y[..., :1])
+    is_first[:, 0] = 1.0
+    return torch.cat([before[..., :2], (before[..., 2:] > DOWN).to(y.dtype), is_first], dim=-1)
