@@ -2,6 +2,7 @@
 
 python docs/make_gpu.py                          write it
 python docs/make_gpu.py --emulated FILE          take in what `python -m tests.gpu.emulation ... --json FILE` wrote
+python docs/make_gpu.py --contracts FILE         take in what `python -m tests.gpu.emulation.contracts` wrote
 python docs/make_gpu.py --first-contact FILE     take in what `python -m tests.gpu.first_contact --out DIR` wrote
 python docs/make_gpu.py --check                  exit with 1 if the page is out of date
 """
@@ -82,6 +83,7 @@ measures layers beside torch's, profiles five recipes, and trains two recipes to
 def page(facts: Mapping[str, Any]) -> str:
     counted, before = facts.get("counted") or {}, facts.get("counted_before") or []
     on_emulation = emulated(facts.get("emulated") or {}, counted, before)
+    on_emulation = [*on_emulation, *contracts_table(facts.get("contracts") or {})]
     return "".join([HEAD, *on_emulation, *seen(facts.get("first_contact"))])
 
 
@@ -117,6 +119,28 @@ def emulated(
         yield f"Operations without a deterministic kernel: {', '.join(f'`{name}`' for name in names)}.\n"
     else:
         yield "No operation without a deterministic kernel was met.\n"
+
+
+def contracts_table(checks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """What `prove` and `verify-resume` have found there, by the kind of task."""
+    if not checks:
+        return
+    yield "\n`seqkit prove RECIPE --device cuda` and a run that is killed and resumed there (`verify-resume`):\n\n"
+    yield "| task | recipe | prove | verify-resume |\n| --- | --- | --- | --- |\n"
+    for kind in dict.fromkeys(kind for of_check in checks.values() for kind in of_check):
+        of_kind = {name: of_check.get(kind) for name, of_check in checks.items()}
+        recipe = next(facts["recipe"] for facts in of_kind.values() if facts)
+        yield f"| {kind} | {recipe} | {_contract(of_kind.get('prove'))} | {_contract(of_kind.get('verify-resume'))} |\n"
+
+
+def _contract(facts: Mapping[str, Any] | None) -> str:
+    if facts is None:
+        return "not run"
+    if facts.get("error"):
+        return f"failed: {facts['error'].strip().splitlines()[-1][:80]}"
+    if "checks" in facts:
+        return f"{facts['checks']} checks hold"
+    return f"{facts['kills']} kills, ends alike"
 
 
 def trouble_count(facts: Mapping[str, Any], kind: str, phase: str | None = None) -> int:
@@ -181,7 +205,13 @@ def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}- {name}: {shown}\n"
 
 
-def main(*, check: bool = False, emulated: Path | None = None, first_contact: Path | None = None) -> int:
+def main(
+    *,
+    check: bool = False,
+    emulated: Path | None = None,
+    contracts: Path | None = None,
+    first_contact: Path | None = None,
+) -> int:
     """Write the page, or compare it; returns the exit code."""
     facts = json.loads(FACTS.read_text()) if FACTS.exists() else {"emulated": {}, "first_contact": None}
     if emulated:
@@ -194,9 +224,12 @@ def main(*, check: bool = False, emulated: Path | None = None, first_contact: Pa
         }
         facts["counted"] = facts.get("counted", {}) | counted
         facts["counted_before"] = [name for name in facts.get("counted_before", []) if name not in completed]
+    if contracts:
+        for name, of_check in json.loads(contracts.read_text()).items():
+            facts.setdefault("contracts", {}).setdefault(name, {}).update(of_check)
     if first_contact:
         facts["first_contact"] = json.loads(first_contact.read_text())
-    if emulated or first_contact:
+    if emulated or contracts or first_contact:
         FACTS.write_text(json.dumps(facts, indent=1) + "\n")
     text = page(facts)
     if check:
@@ -212,5 +245,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--emulated", type=Path)
+    parser.add_argument("--contracts", type=Path)
     parser.add_argument("--first-contact", type=Path)
     sys.exit(main(**vars(parser.parse_args())))

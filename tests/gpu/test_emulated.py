@@ -6,15 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from seqkit.recipe import bundled
-from seqkit.verification.resume import verify_resume
 from tests.gpu.emulation import __main__ as emulation
-from tests.gpu.emulation import libraries
+from tests.gpu.emulation import contracts, libraries
 from tests.helpers.scripts import load_script
 
 REASON = libraries.why_not()
@@ -213,35 +211,11 @@ def test_a_recipe_goes_all_its_way(recipe: str, tmp_path: Path) -> None:
     assert unordered <= set(listed)
 
 
-def seqkit_on_emulation(arguments: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A command of seqkit in a process that sees the emulated GPU."""
-    command = [sys.executable, "-m", "tests.gpu.emulation.command", *arguments]
-    environment = {**libraries.environment(folder), **variables}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1800)
-
-
-TASKS = ("charlm", "sentiment", "ner", "speech", "translation")
-
-
 @pytest.mark.slow
 @needs_emulation
-@pytest.mark.parametrize("recipe", TASKS)
-def test_the_contracts_hold_on_the_device(recipe: str, tmp_path: Path) -> None:
-    ended = seqkit_on_emulation(["prove", recipe, "--device", "cuda"], tmp_path)
-    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
-
-
-@pytest.mark.slow
-@needs_emulation
-@pytest.mark.parametrize("recipe", TASKS)
-def test_a_run_on_the_device_that_was_killed_ends_alike(recipe: str, tmp_path: Path) -> None:
-    def launch(arguments: Sequence[str], fault: str | None, log: Path) -> int:
-        ended = seqkit_on_emulation(arguments, tmp_path, **({} if fault is None else {"SEQKIT_FAULT": fault}))
-        log.write_text(ended.stdout + ended.stderr)
-        return ended.returncode
-
-    sets = ["device=cuda", "train.precision=fp32"]
-    runs = tmp_path / "runs"
-    certificate = verify_resume(recipe, sets, kills=2, steps=12, seed=1, folder=runs, launch=launch)
-    assert certificate.equal, certificate
-    assert certificate.kills
+@pytest.mark.parametrize("kind", contracts.TASKS)
+@pytest.mark.parametrize("check", contracts.CHECKS)
+def test_the_contracts_hold_and_a_killed_run_ends_alike_on_the_device(check: str, kind: str, tmp_path: Path) -> None:
+    facts = contracts.CHECKS[check](kind, tmp_path)
+    assert "error" not in facts, facts["error"]
+    assert facts.get("checks") or facts["kills"] == contracts.KILLS
