@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from seqkit.io.download import Dataset as Dataset
     from seqkit.io.download import File as File
     from seqkit.io.download import fetch as fetch
+    from seqkit.kernels.ragged import real_steps as real_steps
     from seqkit.types import JSON as JSON
     from seqkit.types import Choice as Choice
     from seqkit.types import Count as Count
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from seqkit.types import Size as Size
     from seqkit.types import Task as Task
     from seqkit.types import Truncation as Truncation
+    from seqkit.uploads import read_back as read_back
     from seqkit.uploads import upload as upload
 
 _HOME = {name: module for module, names in public_api.HOME_MODULES.items() for name in names}

@@ -44,7 +44,8 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "Words",
     ),
     "seqkit.interfaces": ("Batch", "Encoded", "Encoder", "Head", "State", "mask_of"),
-    "seqkit.uploads": ("upload",),
+    "seqkit.kernels.ragged": ("real_steps",),
+    "seqkit.uploads": ("read_back", "upload"),
     "seqkit.types": (
         "JSON",
         "Choice",

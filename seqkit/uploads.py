@@ -46,7 +46,11 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def read_back(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Tensors on the CPU. Those of a GPU come with one wait for all of them, not with one for each."""
+    """Tensors on the CPU. Those of a GPU come with one wait for all of them, not with one for each.
+
+    Args:
+        tensors: of any device, shape and type.
+    """
     return ReadBack(*tensors).wait()
 
 

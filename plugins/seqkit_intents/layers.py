@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Batch, Encoded, Field, Head, Prediction, mask_of
+from seqkit import Batch, Encoded, Field, Head, Prediction
 from seqkit.heads import Pool, Pooling
 from seqkit.nn import CRF, Dropout
 from seqkit.spans import spans_of
@@ -63,10 +63,9 @@ class IntentAndSlotsHead(Head):
         """The sum over sentences in nats, and how many they are."""
         assert batch.y is not None
         intents, slots = self.logits(encoded)
-        mask = mask_of(encoded.lengths, slots.shape[1], slots.device)
         label = functional.cross_entropy(intents, batch.y[:, 0, 1].long(), reduction="sum")
-        tags = batch.y[..., 0].long().masked_fill(~mask, 0)
-        return self.intent_weight * label - self.crf(slots, tags, mask), torch.tensor(batch.size)
+        log_likelihood = self.crf(slots, batch.y[..., 0].long(), lengths=encoded.lengths)
+        return self.intent_weight * label - log_likelihood, torch.tensor(batch.size)
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         intents, slots = self.logits(encoded)
@@ -76,7 +75,7 @@ class IntentAndSlotsHead(Head):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sentence."""
         intents, slots = self.logits(encoded)
-        paths = self.crf.decode(slots, mask_of(encoded.lengths, slots.shape[1], slots.device))
+        paths = self.crf.decode(slots, lengths=encoded.lengths)
         return [self._prediction(row, path) for row, path in zip(intents.softmax(dim=-1).tolist(), paths, strict=True)]
 
     def _prediction(self, probabilities: list[float], path: list[int]) -> Prediction:

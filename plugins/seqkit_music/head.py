@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Batch, Encoded, Field, Head, Prediction, State, mask_of
+from seqkit import Batch, Encoded, Field, Head, Prediction, State, read_back, real_steps
 from seqkit.nn import Dropout
 from seqkit_music.fields import LOWEST, NextChords
 
@@ -44,9 +44,9 @@ class Notes(Head):
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over keys and steps, in nats, and how many steps they are."""
         assert batch.y is not None
-        logits = self.logits(encoded)
-        mask = mask_of(encoded.lengths, logits.shape[1], logits.device)
-        total = functional.binary_cross_entropy_with_logits(logits[mask], batch.y[mask].float(), reduction="sum")
+        logits = real_steps(self.logits(encoded), encoded.lengths)
+        y = real_steps(batch.y, encoded.lengths).float()
+        total = functional.binary_cross_entropy_with_logits(logits, y, reduction="sum")
         return total, encoded.lengths.sum()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
@@ -58,6 +58,7 @@ class Notes(Head):
         logits = self.logits(encoded)
         sounds = logits.sigmoid() > self.threshold
         certain = functional.logsigmoid(torch.where(sounds, logits, -logits)).sum(dim=-1).exp()
+        sounds, certain = read_back(sounds, certain)
         predictions = []
         for row, confidence, length in zip(sounds, certain.tolist(), encoded.lengths.tolist(), strict=True):
             pitches = [[LOWEST + key for key in step.nonzero().flatten().tolist()] for step in row[:length]]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Batch, Encoded, Field, Head, Prediction, State, UsageError, mask_of
+from seqkit import Batch, Encoded, Field, Head, Prediction, State, UsageError, read_back, real_steps, upload
 from seqkit.nn import Dropout
 from seqkit_sessions.catalogue import UNKNOWN
 from seqkit_sessions.fields import NextItems, fitted
@@ -61,20 +61,24 @@ class Rank(Head):
         self.bias = nn.Parameter(torch.zeros(target.size))
         counts = torch.tensor([0, *self.catalogue.counts], dtype=torch.float64)
         share = torch.where(counts > 0, counts.clamp(min=1) ** power, 0.0)
-        self.register_buffer("draw", (share / share.sum()).float(), persistent=False)
+        draw = (share / share.sum()).float()
+        self.register_buffer("draw", draw, persistent=False)
+        self._shares = (draw,)  # on the CPU, where numbers are drawn: the same ones whatever the device
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over the steps whose next item is known, in nats, and how many they are."""
         assert batch.y is not None
-        mask = mask_of(encoded.lengths, encoded.steps.shape[1], encoded.steps.device)
-        y = batch.y.long()[mask]
-        steps = self.narrow(self.dropout(encoded.steps)[mask])
-        known = y != UNKNOWN
+        y = real_steps(batch.y, encoded.lengths).long()
+        steps = self.narrow(real_steps(self.dropout(encoded.steps), encoded.lengths))
+        # Looked at where the targets came from: a GPU would have to be waited for.
+        known = real_steps(batch.y_on_cpu, encoded.lengths) != UNKNOWN
+        if not bool(known.all()):
+            rows = upload(known.nonzero().squeeze(1), steps.device)
+            steps, y = steps.index_select(0, rows), y.index_select(0, rows)
         if self.training and self.negatives:
-            sampled = torch.multinomial(self.draw, self.negatives, replacement=True)
-            return self.sampled_nats(steps[known], y[known], sampled).sum(), known.sum()
-        scores = self.scores(steps[known])
-        return functional.cross_entropy(scores, y[known], reduction="sum"), known.sum()
+            sampled = torch.multinomial(self._shares[0], self.negatives, replacement=True)
+            return self.sampled_nats(steps, y, upload(sampled, y.device)).sum(), known.sum()
+        return functional.cross_entropy(self.scores(steps), y, reduction="sum"), known.sum()
 
     def scores(self, steps: Tensor) -> Tensor:
         """(..., dim) -> (..., size) in single precision; the number of unknown items is never predicted."""
@@ -122,14 +126,19 @@ class Rank(Head):
             encoded: the steps.
             items: of each sequence, (n,), all of its items up to its last step.
         """
-        predictions = []
-        for steps, length, seen in zip(encoded.steps, encoded.lengths.tolist(), items, strict=True):
+        lengths, ranked, confidences = encoded.lengths.tolist(), [], []
+        for steps, length, seen in zip(encoded.steps, lengths, items, strict=True):
             probabilities = self.scores(self.narrow(steps[:length])).softmax(dim=-1)
             best = self._without_seen(probabilities, seen).topk(self.top, dim=-1).indices
-            confidence = probabilities.gather(1, best[:, :1]).squeeze(1).tolist()
-            top = [self.catalogue.decode(row) for row in best.tolist()]
-            predictions.append(Prediction([row[0] for row in top], confidence, {"top": top}))
-        return predictions
+            ranked.append(best)
+            confidences.append(probabilities.gather(1, best[:, :1]).squeeze(1))
+        rows, values = (torch.split(tensor, lengths) for tensor in read_back(torch.cat(ranked), torch.cat(confidences)))
+        return [self._prediction(*row) for row in zip(rows, values, strict=True)]
+
+    def _prediction(self, best: Tensor, confidence: Tensor) -> Prediction:
+        """(T, K) numbers of the likeliest items, best first, and (T,) the probability of the first; on the CPU."""
+        top = [self.catalogue.decode(row) for row in best.tolist()]
+        return Prediction([row[0] for row in top], confidence.tolist(), {"top": top})
 
     def _without_seen(self, probabilities: Tensor, seen: Tensor) -> Tensor:
         """The probabilities (T, size) of the last T steps, below 0 for what is not to be ranked.

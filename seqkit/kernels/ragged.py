@@ -74,7 +74,15 @@ def reversed_rows(lengths: Tensor, padded_length: int) -> Tensor:
 
 
 def real_steps(steps: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T, ...) -> (N, ...): the real steps of all sequences, one sequence after the other."""
+    """The real steps of all sequences, one sequence after the other: `steps[mask]` without waiting for a GPU.
+
+    Args:
+        steps: (B, T, ...).
+        lengths: (B,) true lengths, on the CPU.
+
+    Returns:
+        (N, ...), N the sum of the lengths.
+    """
     flat = steps.flatten(0, 1)
     if all_full(lengths, steps.shape[1]):
         return flat

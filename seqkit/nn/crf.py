@@ -16,6 +16,7 @@ from seqkit.heads.crf_algorithms import (
     marginals,
     negative_log_likelihood,
 )
+from seqkit.interfaces import padding_of
 from seqkit.nn.compiling import outside_graphs
 
 Reduction: TypeAlias = Literal["none", "sum", "mean", "token_mean"]
@@ -28,6 +29,9 @@ class CRF(nn.Module):
     steps of each sequence, of which there is at least one, and padding comes after them; without a mask every step is
     real. Tags and emissions of padding may be anything. Sums are in double precision, whatever the inputs are. An
     emission of -inf forbids a tag at a step.
+
+    Instead of a mask, every method takes `lengths` (B,), the number of real steps of each sequence. On the CPU they
+    spare a GPU what a mask costs: that the mask comes back, and that it is waited for.
 
     Args:
         num_tags: C.
@@ -59,7 +63,13 @@ class CRF(nn.Module):
 
     @outside_graphs
     def forward(
-        self, emissions: Tensor, tags: Tensor, mask: Tensor | None = None, reduction: Reduction = "sum"
+        self,
+        emissions: Tensor,
+        tags: Tensor,
+        mask: Tensor | None = None,
+        reduction: Reduction = "sum",
+        *,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """The log-likelihood of the tags: (B,) for `none`, else a number.
 
@@ -68,14 +78,16 @@ class CRF(nn.Module):
             tags: the true tags, from 0 to C - 1.
             mask: which steps are real; None: all.
             reduction: `none`, `sum` or `mean` over sequences, or `token_mean` over real steps.
+            lengths: how many steps of each sequence are real, in place of a mask.
 
         Raises:
-            ValueError: shapes do not fit, a mask is not as described above, or a tag of a real step is not one.
+            ValueError: shapes do not fit, a mask or lengths are not as described above, or a tag of a real step is not
+                one.
         """
         if reduction not in get_args(Reduction):
             raise ValueError(f"invalid reduction: {reduction}; it can be {', '.join(get_args(Reduction))}")
         self._check(emissions, tags)
-        lengths = self._lengths(emissions, mask)
+        lengths = self._lengths(emissions, mask, lengths)
         log_likelihood = self._log_likelihood(emissions, tags, lengths)
         if reduction == "none":
             return log_likelihood
@@ -86,14 +98,16 @@ class CRF(nn.Module):
 
     @outside_graphs
     @torch.no_grad()
-    def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+    def decode(
+        self, emissions: Tensor, mask: Tensor | None = None, *, lengths: Tensor | None = None
+    ) -> list[list[int]]:
         """The most likely tags of each sequence. Of equally likely ones, those with the lowest last tags.
 
         Raises:
             ValueError: shapes do not fit, or a mask is not as described above.
         """
         self._check(emissions)
-        lengths = self._lengths(emissions, mask)
+        lengths = self._lengths(emissions, mask, lengths)
         if not len(lengths):
             return []
         paths, _ = best_paths(self._chain(emissions, lengths))
@@ -101,7 +115,9 @@ class CRF(nn.Module):
 
     @outside_graphs
     @torch.no_grad()
-    def nbest(self, emissions: Tensor, n: int, mask: Tensor | None = None) -> list[list[tuple[list[int], float]]]:
+    def nbest(
+        self, emissions: Tensor, n: int, mask: Tensor | None = None, *, lengths: Tensor | None = None
+    ) -> list[list[tuple[list[int], float]]]:
         """The n most likely tags of each sequence, best first, each with its log-likelihood; the first is `decode`'s.
 
         There are fewer if a sequence has fewer that are possible. By list Viterbi (Seshadri and Sundberg 1994), which
@@ -113,7 +129,7 @@ class CRF(nn.Module):
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         self._check(emissions)
-        lengths = self._lengths(emissions, mask)
+        lengths = self._lengths(emissions, mask, lengths)
         if not len(lengths):
             return []
         chain = self._chain(emissions, lengths)
@@ -125,7 +141,7 @@ class CRF(nn.Module):
         ]
 
     @outside_graphs
-    def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
+    def marginals(self, emissions: Tensor, mask: Tensor | None = None, *, lengths: Tensor | None = None) -> Tensor:
         """The probability of each tag at each step given the whole sequence, in the shape of the emissions.
 
         They are zero at padding, and can be differentiated.
@@ -134,7 +150,7 @@ class CRF(nn.Module):
             ValueError: shapes do not fit, or a mask is not as described above.
         """
         self._check(emissions)
-        lengths = self._lengths(emissions, mask)
+        lengths = self._lengths(emissions, mask, lengths)
         if not len(lengths):
             return torch.zeros_like(emissions)
         has_gradient = emissions.requires_grad or any(p.requires_grad for p in self.parameters())
@@ -164,8 +180,7 @@ class CRF(nn.Module):
         if not len(lengths):
             return emissions.flatten(0, 1).sum(1)[:0].to(dtype)
         tags = (tags if self.batch_first else tags.t()).long()
-        is_padding = torch.arange(tags.shape[1]) >= lengths[:, None]
-        tags = tags.masked_fill(is_padding.to(tags.device), 0)
+        tags = tags.masked_fill(padding_of(lengths, tags.shape[1], tags.device), 0)
         if tags.device.type == "cpu" and bool(((tags < 0) | (tags >= self.num_tags)).any()):
             raise ValueError(
                 f"tags must be from 0 to {self.num_tags - 1}, not from {int(tags.min())} to {int(tags.max())}"
@@ -185,9 +200,13 @@ class CRF(nn.Module):
         if tags.is_floating_point() or tags.dtype in (torch.bool, torch.complex64, torch.complex128):
             raise ValueError(f"tags must be whole numbers, not {tags.dtype}")
 
-    def _lengths(self, emissions: Tensor, mask: Tensor | None) -> Tensor:
+    def _lengths(self, emissions: Tensor, mask: Tensor | None, lengths: Tensor | None) -> Tensor:
         """(B,) on the CPU."""
         batch, time = emissions.shape[:2] if self.batch_first else emissions.shape[1::-1]
+        if lengths is not None:
+            if mask is not None:
+                raise ValueError("a mask and lengths say the same: pass one of them")
+            return _checked_lengths(lengths, batch, time)
         if mask is None:
             return torch.full((batch,), time)
         _check_same("mask", mask, emissions)
@@ -200,6 +219,16 @@ class CRF(nn.Module):
             row = int(has_gap.nonzero()[0])
             raise ValueError(f"the mask of sequence {row} has a gap; padding must come after all real steps")
         return lengths
+
+
+def _checked_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
+    """Lengths that a caller gave, on the CPU."""
+    if lengths.shape != (batch,) or lengths.is_floating_point():
+        raise ValueError(f"lengths must be {batch} whole numbers, got {tuple(lengths.shape)} of {lengths.dtype}")
+    lengths = lengths if lengths.device.type == "cpu" else lengths.cpu()
+    if batch and not 1 <= int(lengths.min()) <= int(lengths.max()) <= time:
+        raise ValueError(f"lengths must be from 1 to {time}, not from {int(lengths.min())} to {int(lengths.max())}")
+    return lengths.long()
 
 
 def _check_same(name: str, tensor: Any, emissions: Tensor) -> None:

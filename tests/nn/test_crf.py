@@ -293,3 +293,35 @@ def test_mistakes_of_other_arguments_are_one_sentence() -> None:
         seqkit.nn.CRF(0)
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         seqkit.nn.CRF(TAGS).nbest(example()[0], 0)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_lengths_say_what_a_mask_says(batch_first: bool) -> None:
+    _, crf = pair(batch_first=batch_first)
+    emissions, tags, mask = example(batch_first=batch_first)
+    lengths = torch.tensor(LENGTHS)
+    for reduction in REDUCTIONS:
+        assert torch.equal(
+            crf(emissions, tags, mask, reduction), crf(emissions, tags, None, reduction, lengths=lengths)
+        )
+    assert crf.decode(emissions, mask) == crf.decode(emissions, lengths=lengths)
+    assert crf.nbest(emissions, 2, mask) == crf.nbest(emissions, 2, lengths=lengths)
+    assert torch.equal(crf.marginals(emissions, mask), crf.marginals(emissions, lengths=lengths))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([4, 1, 3, 4], "lengths must be 5 whole numbers"),
+        ([4.0, 1.0, 3.0, 4.0, 2.0], "lengths must be 5 whole numbers"),
+        ([4, 0, 3, 4, 2], "lengths must be from 1 to 4, not from 0 to 4"),
+        ([4, 1, 3, 5, 2], "lengths must be from 1 to 4, not from 1 to 5"),
+    ],
+)
+def test_lengths_that_do_not_fit_are_errors(lengths: list[float], message: str) -> None:
+    _, crf = pair(batch_first=True)
+    emissions, _, mask = example(batch_first=True)
+    with pytest.raises(ValueError, match=message):
+        crf.decode(emissions, lengths=torch.tensor(lengths))
+    with pytest.raises(ValueError, match="pass one of them"):
+        crf.decode(emissions, mask, lengths=torch.tensor(LENGTHS))
