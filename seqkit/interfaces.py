@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from seqkit.errors import RunError
-from seqkit.types import Field, Prediction
+from seqkit.types import Drawing, Field, Prediction
 from seqkit.uploads import ReadBack, Rule, asked_rules, from_lengths, inside, past_end, prepare, upload
 
 if TYPE_CHECKING:
@@ -318,6 +318,14 @@ class Head(nn.Module, ABC):
         sequence's end does not matter.
         """
         raise TypeError(f"{type(self).__name__} has no `outputs`, so its models cannot be exported")
+
+    def drawings(self, encoded: Encoded) -> Sequence[Drawing] | None:
+        """What the model draws for each example of a batch, for pictures on TensorBoard: lines of points (x, y).
+
+        y grows downwards. The same input always has the same drawing, so that a resumed run shows the same. None: the
+        model draws nothing.
+        """
+        return None
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """One prediction from those of consecutive windows of one long example (truncation `window`)."""

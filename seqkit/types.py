@@ -28,6 +28,9 @@ JSON: TypeAlias = Any
 ProgressCallback: TypeAlias = Callable[[int, int | None, str], None]
 """(how much is done, of how much or None if that is not known yet, what is being done)."""
 
+Drawing: TypeAlias = Sequence[Sequence[tuple[float, float]]]
+"""Lines, each of its points (x, y); y grows downwards."""
+
 # Types of keyword-only options. The range is part of the type, so a recipe is checked against it.
 Count = Annotated[int, Ge(1)]
 Size = Annotated[int, Ge(0)]

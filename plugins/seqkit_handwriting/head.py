@@ -15,7 +15,10 @@ from seqkit import Batch, Encoded, Field, Head, Prediction, UsageError, mask_of
 from seqkit.nn import LSTM, Dropout
 from seqkit_handwriting.fields import DOWN, END, Movements
 from seqkit_handwriting.mixture import StepDistribution, width_of
-from seqkit_handwriting.svg import svg
+from seqkit_handwriting.svg import lines_of, svg
+
+PICTURE_TEMPERATURE = 0.3
+"""Of the drawings on TensorBoard."""
 
 
 @dataclass(frozen=True)
@@ -202,10 +205,19 @@ class Pen(Head):
         def draw(distribution: StepDistribution) -> tuple[Tensor, Tensor]:
             if temperature == 0.0:
                 return distribution.likely()
-            on_cpu = StepDistribution(**{name: tensor.cpu() for name, tensor in vars(distribution).items()})
-            return on_cpu.draw(temperature, generator)
+            return _on_cpu(distribution).draw(temperature, generator)
 
         return [svg(self.target.decode(rows)) for rows, _ in self._drawings(encoded, length, draw)]
+
+    @torch.no_grad()
+    def drawings(self, encoded: Encoded) -> list[list[list[tuple[float, float]]]]:
+        """A drawing for each example, drawn near the likeliest one, always from the same draws."""
+        generator = torch.Generator().manual_seed(0)
+
+        def draw(distribution: StepDistribution) -> tuple[Tensor, Tensor]:
+            return _on_cpu(distribution).draw(PICTURE_TEMPERATURE, generator)
+
+        return [lines_of(self.target.decode(rows)) for rows, _ in self._drawings(encoded, self.max_length, draw)]
 
     def _drawings(
         self, encoded: Encoded, length: int, choose: Callable[[StepDistribution], tuple[Tensor, Tensor]]
@@ -227,6 +239,10 @@ class Pen(Head):
         steps = torch.stack(rows, dim=1).cpu().numpy()
         ends = [np.flatnonzero(row[:, 2] == END) for row in steps]
         return [(row[: end[0] + 1] if len(end) else row, bool(len(end))) for row, end in zip(steps, ends, strict=True)]
+
+
+def _on_cpu(distribution: StepDistribution) -> StepDistribution:
+    return StepDistribution(**{name: tensor.cpu() for name, tensor in vars(distribution).items()})
 
 
 def _of_step(distribution: StepDistribution) -> StepDistribution:

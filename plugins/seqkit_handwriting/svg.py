@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def svg(steps: Iterable[Sequence[float]], *, side: int = 400) -> str:
-    """A drawing as SVG, on one line; y grows downwards.
-
-    Args:
-        steps: movements [dx, dy, lifted].
-        side: pixels of its longer side, margins counted.
-    """
+def lines_of(steps: Iterable[Sequence[float]]) -> list[list[tuple[float, float]]]:
+    """The strokes that movements [dx, dy, lifted] draw, from (0, 0), as points."""
     x = y = 0.0
     strokes: list[list[tuple[float, float]]] = [[(x, y)]]
     is_lifted = False
@@ -21,6 +16,17 @@ def svg(steps: Iterable[Sequence[float]], *, side: int = 400) -> str:
             strokes.append([])
         strokes[-1].append((x, y))
         is_lifted = lifted > 0.5
+    return strokes
+
+
+def svg(steps: Iterable[Sequence[float]], *, side: int = 400) -> str:
+    """A drawing as SVG, on one line; y grows downwards.
+
+    Args:
+        steps: movements [dx, dy, lifted].
+        side: pixels of its longer side, margins counted.
+    """
+    strokes = lines_of(steps)
     columns, rows = zip(*(point for stroke in strokes for point in stroke), strict=True)
     left, top = min(columns), min(rows)
     longest = max(max(columns) - left, max(rows) - top) or 1.0

@@ -28,6 +28,7 @@ def protein_structure(
     classes: Literal["three", "eight"] = "three",
     folds: Count = 5,
     fold: Size = 4,
+    train_on: Literal["counted", "all"] = "counted",
     folder: Path | None = None,
     train: FileNames = "train.csv",
     dev: FileNames | None = None,
@@ -53,6 +54,8 @@ def protein_structure(
         classes: of cb513, three (H, E, C), or the eight of DSSP.
         folds: of cb513, how many parts the chains are dealt out to, in turn.
         fold: the part that is test, from 0. Every tenth of the other chains is dev.
+        train_on: of cb513, the residues of training chains that training learns from: those that count, or all, the
+            others of which are outside of its domains. Dev and test have those that count.
         folder: a folder of your own tables, used instead of source, with a chain in each row.
         train: file name of the training chains; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of those that choose the checkpoint (null: a share of train, `held_out`).
@@ -77,7 +80,7 @@ def protein_structure(
     if folder is None:
         columns = sources.Columns("input", "dssp3" if classes == "three" else "dssp8", "cb513_mask")
         layout = TableFormat()
-        data: Any = sources.Chains(folds=folds, fold=fold, columns=columns)
+        data: Any = sources.Chains(folds=folds, fold=fold, columns=columns, trains_on_all=train_on == "all")
         about = data.facts
     else:
         names = {"train": train, "dev": dev, "test": test}

@@ -93,11 +93,13 @@ class Chains:
         folds: how many.
         fold: the one that is test.
         columns: those of the file.
+        trains_on_all: training learns from all residues of its chains whose structure is known.
     """
 
     folds: int
     fold: int
     columns: Columns
+    trains_on_all: bool = False
     splits: tuple[str, ...] = ("train", "dev", "test")
 
     def files(self, split: str) -> list[Path]:
@@ -123,7 +125,15 @@ class Chains:
             if belongs_to == split:
                 for id in repeats:
                     report_changed("row of a chain that has one already, joined to it", id)
-                yield example
+                is_all = self.trains_on_all and split == "train"
+                yield Example(example.input, self._structures[example.id], example.id) if is_all else example
+
+    @cached_property
+    def _structures(self) -> dict[str, str]:
+        """The structures of all residues of each row, by its id, whether they count or not."""
+        (path,) = self.files("train")
+        rows = read_table(path, self.columns._replace(counted=None), TableFormat())
+        return {example.id: example.target for example in rows}
 
     @cached_property
     def _chains(self) -> list[tuple[Example, list[str]]]:

@@ -34,6 +34,7 @@ from seqkit.runs.canvas import (
     text_width,
     write_heading,
 )
+from seqkit.types import Drawing
 
 MAX_CLASSES = 40
 """More classes than this cannot be read on a screen: the most frequent ones stay, the others are merged."""
@@ -74,6 +75,35 @@ def draw_weights(values: np.ndarray, rows: Sequence[object], columns: Sequence[o
     """Shares (R, C), 0 to 1, white to blue: weights of attention, a row for each symbol, a column for each step."""
     names = [[label_text(label, number, 14) for number, label in enumerate(labels)] for labels in (rows, columns)]
     return _draw_cells(values, names[0], names[1], title, ["a row for each symbol written"], BLUES, lambda *_: "")
+
+
+def draw_drawings(drawings: Sequence[Drawing], names: Sequence[object], *, title: str = "", columns: int = 3) -> Pixels:
+    """Drawings side by side, each as large as its cell, under its name.
+
+    Args:
+        drawings: lines of points (x, y), y downwards.
+        names: one each.
+        title: the first line above them.
+        columns: most drawings beside each other.
+    """
+    columns = min(columns, len(drawings))
+    width, height, margin = 150, 120, 10
+    canvas = Canvas(max(columns * width, heading_width(title, ())), 34 + -(-len(drawings) // columns) * height)
+    top = write_heading(canvas, title, ())
+    for number, (lines, name) in enumerate(zip(drawings, names, strict=True)):
+        left, upper = number % columns * width, top + number // columns * height
+        canvas.text(left + margin, upper, label_text(name, number), size=12, color=GREY)
+        points = np.array([point for line in lines for point in line], dtype=np.float64).reshape(-1, 2)
+        if not len(points):
+            continue
+        low, size = points.min(axis=0), np.ptp(points, axis=0)
+        room = np.array([width - 2 * margin, height - 2 * margin - 14.0])
+        scale = float((room / np.maximum(size, 1e-9)).min())
+        for line in lines:
+            placed = (np.array(line) - low) * scale + np.array([left + margin, upper + margin + 10.0])
+            if len(placed) > 1:
+                canvas.line([(float(x), float(y)) for x, y in placed], BLACK, width=1.5)
+    return canvas.pixels()
 
 
 def draw_map(

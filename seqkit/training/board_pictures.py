@@ -19,13 +19,16 @@ from seqkit.fields import Tokens, Words
 from seqkit.fields.vocabulary import SPECIALS
 from seqkit.fields.words import FIRST_WORD
 from seqkit.inference.evaluate import DecodedInputs, EvaluationResult
+from seqkit.interfaces import Head
 from seqkit.metrics import score_name
 from seqkit.model import Model
 from seqkit.runs import plots
 from seqkit.runs.canvas import Axis
 from seqkit.runs.tensorboard import Board
-from seqkit.types import ScoredExamples
+from seqkit.types import Drawing, ScoredExamples
 
+DRAWINGS = 6
+"""Inputs for which a model draws."""
 SENTENCES = 3
 """Examples with a map of attention."""
 MAP_SYMBOLS = 40
@@ -106,11 +109,14 @@ def _draw_score_by_length(
 
 
 def draw_model(board: Board, step: int, model: Model, data: TaskData, split: str, result: EvaluationResult) -> None:
-    """What a head shows of itself: transitions of a CRF, attention for the examples that teach most."""
+    """What a head shows of itself: what it draws, transitions of a CRF, attention for the examples that teach most."""
     from seqkit.heads.linear_chain_crf import LinearChainCRF
     from seqkit.heads.seq2seq import Seq2Seq
 
     head = model.head(data.name)
+    if type(head).drawings is not Head.drawings and (drawn := _drawn(model, data, split)) is not None:
+        pixels = plots.draw_drawings(*drawn, title=f"{data.name}, {split}, step {step:,}: drawn")
+        board.picture(f"pictures/{data.name}/{split}/drawn", pixels, step)
     if isinstance(head, LinearChainCRF):
         labels = list(head.target.labels)
         if len(labels) < plots.MAX_CLASSES:
@@ -125,6 +131,22 @@ def draw_model(board: Board, step: int, model: Model, data: TaskData, split: str
                 board.picture(
                     f"pictures/{data.name}/{split}/attention {place}", plots.draw_weights(*shown, title=title), step
                 )
+
+
+@torch.inference_mode()
+def _drawn(model: Model, data: TaskData, split: str) -> tuple[Sequence[Drawing], list[str]] | None:
+    """What the model draws for the first inputs of a split, and these inputs; None if it draws nothing."""
+    stored = data.splits[split]
+    rows = np.arange(min(len(stored.x), DRAWINGS))
+    if not len(rows):
+        return None
+    was_training = model.training
+    model.eval()
+    batch = data.batch(split, rows).to(model.device)
+    drawings = model.head(data.name).drawings(model.encode(data.name, batch))
+    model.train(was_training)
+    names = ["".join(map(str, data.input.decode(stored.x[int(row)]))) for row in rows]
+    return None if drawings is None else (drawings, names)
 
 
 @torch.inference_mode()

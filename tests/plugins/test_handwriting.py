@@ -15,14 +15,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from seqkit_handwriting import handwriting, parts_of_nats, pen
 from seqkit_handwriting.fields import Movements, steps_of_strokes
 from seqkit_handwriting.head import Pen, Window
 from seqkit_handwriting.mixture import StepDistribution, width_of
 from seqkit_handwriting.sources import parse_nothing, read_lines
 from seqkit_handwriting.svg import svg
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqkit import Batch, DataError, Encoded, Example, Flaw, Prediction, UsageError
+from seqkit.cli import main
 from seqkit.testing import TaskConformance
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
@@ -197,6 +200,13 @@ def test_pictures_are_drawn_from_a_seed() -> None:
         head.write(encoded, temperature=0.8, generator=torch.Generator(), **(options | {"top_k": 3}))
 
 
+def test_pictures_of_a_board_are_always_the_same() -> None:
+    head, encoded = make_head(window=2, max_length=8), make_encoded()
+    first, again = head.drawings(encoded), head.drawings(encoded)
+    assert first == again
+    assert [line[0] for line in (first[0][0], first[1][0])] == [(0.0, 0.0)] * 2
+
+
 def test_a_stroke_is_a_line_of_the_picture() -> None:
     picture = ElementTree.fromstring(svg(DRAWING, side=100))
     lines = [line.get("points") for line in picture.iter("{http://www.w3.org/2000/svg}polyline")]
@@ -283,6 +293,31 @@ def write_drawings(folder: Path) -> None:
             for _ in range(12)
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(value) + "\n" for value in drawings))
+
+
+def test_a_run_shows_drawings_and_draws_by_one_command(tmp_path: Path) -> None:
+    write_drawings(tmp_path)
+    head = {"use": "pen", "hidden": 6, "mixtures": 2, "window": 2, "max_length": 12}
+    recipe = {
+        "tasks": {"hand": {"use": "handwriting", "folder": str(tmp_path), "head": head}},
+        "encoder": {"use": "none", "dim": 6},
+        "train": {"steps": 2, "batch": 4},
+    }
+    (tmp_path / "hand.yaml").write_text(json.dumps(recipe))
+    run = tmp_path / "run"
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "hand.yaml"), "--out", str(run), "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert "hand/dev/movement_nats" in done.output
+    words = ["generate", str(run), "--prompt", "ab", "--length", "9"]
+    pictures = {CliRunner().invoke(main, [*words, "--seed", seed]).stdout for seed in ("1", "1", "2")}
+    assert len(pictures) == 2
+    assert {ElementTree.fromstring(picture).tag for picture in pictures} == {"{http://www.w3.org/2000/svg}svg"}
+    done = CliRunner().invoke(main, ["generate", str(run), "--prompt", "a?"])
+    assert done.exit_code == 2
+    assert "symbols that the model does not know" in done.output
+    events = EventAccumulator(str(run / "tb"), size_guidance={"images": 0})
+    events.Reload()
+    assert "pictures/hand/dev/drawn" in events.Tags()["images"]
 
 
 class TestConformance(TaskConformance):

@@ -73,7 +73,7 @@ THIRD_PARTIES = [
     ThirdParty(
         "mingru",
         "seqkit-mingru",
-        "mingru",
+        "parallel-mingru",
         "sentiment",
         "the plot was dull .",
         frozenset({"positive", "negative"}),
@@ -274,12 +274,14 @@ def offline(name: str) -> bool:
 def with_their_encoder(name: str) -> str:
     """The `--set` that puts their encoder into a recipe: its name, or where that is refused because the recipe has
     options of another encoder, what the message says to write instead."""
-    change = "encoder.use=mingru"
+    change = "encoder.use=parallel-mingru"
     done = call("recipes", "check", name, "--set", change)
     if done.exit_code:
         assert "encoder." in done.output
         assert "has no such option" in done.output
-        (change,) = set(re.findall(r"to replace the whole block: --set '(encoder=\{use: mingru[^']*\})'", done.output))
+        (change,) = set(
+            re.findall(r"to replace the whole block: --set '(encoder=\{use: parallel-mingru[^']*\})'", done.output)
+        )
     return change
 
 
@@ -287,7 +289,7 @@ def with_their_encoder(name: str) -> str:
 def test_every_bundled_recipe_is_valid_with_their_encoder(workspace: Path, name: str) -> None:
     done = call("recipes", "check", name, "--set", with_their_encoder(name))
     assert done.exit_code == 0, done.output
-    assert "on mingru" in done.stdout
+    assert "on parallel-mingru" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -347,7 +349,7 @@ def test_the_recipe_keeps_its_promise(workspace: Path, plugin: ThirdParty) -> No
 @pytest.mark.parametrize("name", ["charlm", "sentiment", "ner", "genome", "names", "joint"])
 def test_a_bundled_recipe_runs_with_their_encoder(workspace: Path, name: str) -> None:
     """By the command line, with data, scores and the model folder."""
-    words = ["encoder.use=mingru", "train.steps=2", "expect={}", "train.histograms=false"]
+    words = ["encoder.use=parallel-mingru", "train.steps=2", "expect={}", "train.histograms=false"]
     done = call("run", name, "--out", f"with-{name}", "--quiet", *set_options(*words))
     assert done.exit_code == 0, done.output
     assert (workspace / f"with-{name}/model/model.safetensors").exists()

@@ -138,6 +138,21 @@ class TestTables:
 
 @pytest.mark.data
 @real
+def test_training_may_learn_from_residues_that_do_not_count() -> None:
+    for split, is_same in (("train", False), ("dev", True), ("test", True)):
+        counted, everything = (
+            list(protein_structure(train_on=option, compare=False).read(split)) for option in ("counted", "all")
+        )
+        assert (counted == everything) == is_same
+        for example, complete in zip(counted, everything, strict=True):
+            assert example.input == complete.input
+            pairs = zip(example.target, complete.target, strict=True)
+            assert all(letter in ("-", true) for letter, true in pairs)
+            assert is_same or "-" not in complete.target
+
+
+@pytest.mark.data
+@real
 def test_chains_of_cb513_are_in_one_split_each_and_all_residues_count_once() -> None:
     task = protein_structure(compare=False)
     chains = {split: list(task.read(split)) for split in task.splits}

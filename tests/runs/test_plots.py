@@ -128,6 +128,7 @@ def draw_score_by_length(score: float) -> np.ndarray:
         lambda: plots.draw_scores(np.array([[1.0, np.nan], [-2.0, 0.0]]), ["a", "b"], ["a", "b"]),
         lambda: plots.draw_weights(np.eye(3, 5), list("abc"), list("defgh")),
         lambda: plots.draw_map(np.arange(12.0).reshape(3, 4)),
+        lambda: plots.draw_drawings([[[(0, 0), (1, 2), (-1, 3)], [(5, 5)]]] * 5, list("abcde"), title="drawn"),
         lambda: plots.draw_map(np.full((2, 2), np.nan)),
     ],
 )
@@ -139,6 +140,16 @@ def test_every_picture_can_be_read_on_a_card(draw: Callable[[], np.ndarray]) -> 
     assert 150 <= width <= 700
     assert 150 <= height <= 700
     assert len(colors_of(pixels)) > 3
+
+
+def test_a_drawing_fills_its_cell_with_y_downwards() -> None:
+    """A vertical line and, below it, a long horizontal one."""
+    pixels = plots.draw_drawings([[[(5.0, 0.0), (5.0, 4.0)], [(0.0, 5.0), (10.0, 5.0)]]], [""])
+    rows, columns = np.nonzero((pixels < 100).all(axis=-1))
+    lowest = columns[rows == rows.max()]
+    above = columns[rows < rows.max() - 12]
+    assert np.ptp(lowest) > 0.7 * pixels.shape[1]
+    assert np.ptp(above) <= 4
 
 
 def test_a_map_has_its_first_row_at_the_bottom() -> None:

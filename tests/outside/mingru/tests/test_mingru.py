@@ -14,23 +14,23 @@ LENGTHS = torch.tensor([7, 1, 4])
 
 
 class TestMinGRU(EncoderConformance):
-    encoder = "mingru"
+    encoder = "parallel-mingru"
     options = {"hidden": 8}
 
 
 class TestDeep(EncoderConformance):
-    encoder = "mingru"
+    encoder = "parallel-mingru"
     options = {"hidden": 6, "layers": 3, "residual": True, "layer_norm": True}
 
 
 class TestTwoDirections(EncoderConformance):
-    encoder = "mingru"
+    encoder = "parallel-mingru"
     options = {"hidden": 6, "layers": 2, "bidirectional": True}
 
 
 class TestUnderALanguageModel(TaskConformance):
     task = "charlm"
-    encoders = ({"use": "mingru", "hidden": 12}, {"use": "mingru", "hidden": 8, "layers": 2})
+    encoders = ({"use": "parallel-mingru", "hidden": 12}, {"use": "parallel-mingru", "hidden": 8, "layers": 2})
 
 
 def gates(steps: int, rows: int = 3, width: int = 4) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The encoder that a recipe names `mingru`."""
+"""The encoder that a recipe names `parallel-mingru`."""
 
 from __future__ import annotations
 
