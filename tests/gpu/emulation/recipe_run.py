@@ -22,6 +22,10 @@ EVALUATED = 24
 """Examples of a split that are evaluated."""
 
 
+BATCH = 8
+"""Examples of a batch at most: the operations are the same, and Triton's interpreter has less to do."""
+
+
 class Enough(BaseException):
     """Ends a run of which enough has been seen."""
 
@@ -85,7 +89,9 @@ def main(recipe_name: str, folder: Path, steps: int, sets: list[str]) -> dict[st
 
     half = max(1, steps // 2)
     every = [f"train.steps={steps}", f"train.evaluate_every={steps}", f"train.save_every={half}"]
-    checked = recipe.load(recipe_name, [*every, f"train.log_every={steps}", "device=cuda", *sets])
+    batch = min(BATCH, recipe.load(recipe_name, sets).train.batch)
+    smaller = [f"train.batch={batch}", "train.tokens=null", f"train.log_every={steps}", "device=cuda"]
+    checked = recipe.load(recipe_name, [*every, *smaller, *sets])
     out, prepare_data = folder / "run", run_recipe.prepare_data
 
     def prepare_some(*args: Any, **kwargs: Any) -> dict[str, Any]:
