@@ -66,8 +66,10 @@ nothing of speed, memory or the kernels' numerics. `pytest -m slow tests/gpu/tes
 """
 
 NOT_COUNTED = """
-Counts are those of the code that was run, recipe by recipe. What measures some of the steps (time of each phase,
-gradients through time) waits on purpose, and is left out.
+Counts are those of the code that was run, recipe by recipe, a launch of a kernel in Triton being one operation, which
+Triton's interpreter carries out. What measures some of the steps (time of each phase, gradients through time, the
+comparison of a kernel at its first use) waits on purpose, and is left out. Batches have at most 8 examples, or those of
+the recipe.
 """
 
 NOTHING_SEEN = """
@@ -108,12 +110,14 @@ def emulated(
     if not_run:
         yield f"\nNot run so: {', '.join(not_run)}.\n"
     if before:
-        yield f"\nRun before operations were last made fewer, so counted too high: {', '.join(before)}.\n"
+        yield "\nRun before kernels in Triton were the default, or before operations were last made fewer, so counted "
+        yield f"too high: {', '.join(before)}.\n"
     yield "\nViews are not counted as operations, because nothing is launched for them. "
     yield "`python -m tests.gpu.emulation RECIPE --operations` lists those of a step, by the line that made them. "
+    counted = {name: count for name, count in counted.items() if name not in recipes}
     if counted:
         counts = "; ".join(f"{name}: {count}" for name, count in sorted(counted.items()))
-        yield f"Counted in this way only, a launch of a kernel in Triton being one operation: {counts}. "
+        yield f"Counted in this way only: {counts}. "
     names = unordered(recipes)
     if names:
         yield f"Operations without a deterministic kernel: {', '.join(f'`{name}`' for name in names)}.\n"

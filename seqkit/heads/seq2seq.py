@@ -18,6 +18,7 @@ from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, mask_of
 from seqkit.kernels import draw_uniform
 from seqkit.kernels.ragged import real_steps
 from seqkit.types import END, START, Field, Prediction
+from seqkit.uploads import read_back
 
 
 class Seq2Seq(Head):
@@ -148,8 +149,9 @@ class Seq2Seq(Head):
             assert weights is not None
             symbol = self.decoder.logits(readout).argmax(dim=-1)
             rows.append(weights[0, 0])
-            symbols.append("</s>" if int(symbol) == END else self.target.decode(symbol[0].cpu().numpy()))
-            if int(symbol) == END:
+            number = read_back(symbol[0])[0].numpy()  # waited for once: it says whether there is another step
+            symbols.append("</s>" if number[0] == END else self.target.decode(number))
+            if number[0] == END:
                 break
         return symbols, torch.stack(rows)
 
