@@ -67,7 +67,8 @@ def rnn(
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
         layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
-        initial: the state before the first step, zero or learned.
+        initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
+            example, uniformly from -0.1 to 0.1; otherwise they are zero.
         input_init: initialiser of the input weights, applied to each gate separately.
         recurrent_init: initialiser of the recurrent weights, applied to each gate separately.
     """
@@ -130,7 +131,8 @@ def lstm(
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
         layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
-        initial: the state before the first step, zero or learned.
+        initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
+            example, uniformly from -0.1 to 0.1; otherwise they are zero.
         input_init: initialiser of the input weights, applied to each gate separately.
         recurrent_init: initialiser of the recurrent weights, applied to each gate separately.
         forget_bias: initial bias of the forget gate. Where something must be kept for T steps, about ln T (Tallec and
@@ -199,7 +201,8 @@ def gru(
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
         layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
-        initial: the state before the first step, zero or learned.
+        initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
+            example, uniformly from -0.1 to 0.1; otherwise they are zero.
         input_init: initialiser of the input weights, applied to each gate separately.
         recurrent_init: initialiser of the recurrent weights, applied to each gate separately.
         update_bias: initial bias of the update gate; the larger, the longer a state is kept.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Initial: TypeAlias = Literal["zero", "learned"]
+Initial: TypeAlias = Literal["zero", "learned", "random"]
 
 Initialiser: TypeAlias = Literal[
     "orthogonal",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from seqkit.kernels import (
     all_full,
     cell_step,
     choose,
+    draw_uniform,
     dropout,
     gather_last,
     pad,
@@ -34,6 +35,9 @@ from seqkit.kernels import (
 from seqkit.layers.initialisers import initialise_cell
 
 CellName: TypeAlias = Literal["rnn", "lstm", "gru"]
+
+RANDOM_RANGE: Final = 0.1
+"""Random states before the first step are drawn from minus this to this."""
 
 
 class Recurrent(Encoder):
@@ -61,6 +65,7 @@ class Recurrent(Encoder):
         # (h and c) x (layers and directions) x H. It begins at the values of "zero".
         initial_shape = (self.states, len(self.cells), self.hidden)
         self.initial = nn.Parameter(torch.zeros(initial_shape)) if learns_initial else None
+        self.draws_initial = options.initial == "random"
         for module in self.cells:
             assert isinstance(module, nn.RNNBase)
             kept = options.update_bias if cell == "gru" else options.forget_bias
@@ -203,7 +208,7 @@ class Recurrent(Encoder):
         threads = torch.get_num_threads()
         groups = dispatch.group_count(batch, self.directions)
         layout = dispatch.layout_function(lengths, time, threads=groups).to(x.device)
-        has_initial = state is not None or self.initial is not None
+        has_initial = state is not None or self.initial is not None or (self.draws_initial and self.training)
         initial = self._initial_states(x, state) if has_initial else [None] * len(self.cells)
         final_states: list[Callable[[], CellState]] = []
 
@@ -263,6 +268,10 @@ class Recurrent(Encoder):
             return [
                 tuple(learned[kind, number].expand(batch, -1) for kind in range(self.states)) for number in range(count)
             ]
+        if self.draws_initial and self.training:
+            drawn = draw_uniform((batch, count * self.states * self.hidden), x.device).to(x.dtype)
+            drawn = ((2.0 * drawn - 1.0) * RANDOM_RANGE).view(batch, count, self.states, self.hidden)
+            return [tuple(drawn[:, number].unbind(dim=1)) for number in range(count)]
         zero = x.new_zeros(batch, self.hidden)
         return [(zero,) * self.states] * count
 

@@ -35,6 +35,7 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "lstm-deep": lambda: lstm(WIDTH, hidden=HIDDEN, layers=2, bidirectional=True, residual=True, layer_norm=True),
     "gru": lambda: gru(WIDTH, hidden=HIDDEN),
     "gru-both": lambda: gru(WIDTH, hidden=HIDDEN, bidirectional=True, initial="learned"),
+    "gru-random": lambda: gru(WIDTH, hidden=HIDDEN, initial="random"),
     "minlstm-both": lambda: minlstm(WIDTH, hidden=HIDDEN, layers=2, bidirectional=True, layer_norm=True),
     "mingru": lambda: mingru(WIDTH, hidden=HIDDEN),
     "jordan": lambda: jordan(WIDTH, hidden=HIDDEN, decay=0.5),

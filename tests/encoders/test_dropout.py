@@ -47,3 +47,32 @@ def test_kernels_drop_the_same(cell: Any, bidirectional: bool, locked: bool) -> 
         assert torch.allclose(halves[0][0], expected[0][[0, 3]], atol=1e-5)
         assert torch.allclose(halves[1][0], expected[0][[1, 2], :2], atol=1e-5)
         assert torch.allclose(halves[0][1] + halves[1][1], expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", [lstm, gru])
+def test_random_first_states_are_drawn_by_example_in_training_alone(cell: Any, bidirectional: bool) -> None:
+    require_native()
+    torch.manual_seed(3)
+    encoder = cell(5, hidden=6, layers=2, bidirectional=bidirectional, dropout=0.3, initial="random")
+    zero = cell(5, hidden=6, layers=2, bidirectional=bidirectional, dropout=0.3)
+    zero.load_state_dict(encoder.state_dict())
+    x, lengths = torch.randn(1, 7, 5).expand(4, -1, -1), torch.tensor([7, 7, 3, 7])
+
+    def run(kernels: Any, numbers: list[int], step: int = 2) -> Tensor:
+        with use(kernels), by_example(1, step, torch.tensor(numbers)):
+            steps: Tensor = encoder(x[: len(numbers)], lengths[: len(numbers)]).steps
+        return steps.detach()
+
+    expected = run("native", [4, 5, 6, 4])
+    assert torch.equal(expected[0], expected[3])
+    assert not torch.allclose(expected[0], expected[1], atol=1e-4)
+    assert not torch.allclose(expected[:2], run("native", [4, 5], step=3), atol=1e-4)
+    for kernels in ("padded", "stepwise"):
+        assert torch.allclose(run(kernels, [4, 5, 6, 4]), expected, atol=1e-5)
+    assert torch.allclose(run("native", [4, 5]), expected[:2], atol=1e-5)
+    assert torch.equal(encoder.eval()(x, lengths).steps, zero.eval()(x, lengths).steps)
+    first = encoder.train()._initial_states(x, None)
+    values = torch.stack([torch.stack(state) for state in first])
+    assert 0.05 < float(values.abs().max()) <= 0.1
+    assert float(values.mean().abs()) < 0.02
