@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from seqkit.runtime.machine import is_at_work
+
 PATIENCE_SECONDS = 20.0
 """The others have so long to end by themselves once one has failed."""
 
@@ -81,7 +83,9 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
         codes = [process.poll() for process in processes]
         if not first_failure and (failed := [code for code in codes if code]):
             first_failure, since = failed[0], time.monotonic()
-        if first_failure and time.monotonic() - since > PATIENCE_SECONDS:
+        # One that is stopped (SIGSTOP) does not end by itself.
+        is_ending = any(process.poll() is None and is_at_work(process.pid) for process in processes)
+        if first_failure and (not is_ending or time.monotonic() - since > PATIENCE_SECONDS):
             break
         time.sleep(0.05)
     first_failure = first_failure or next((code for process in processes if (code := process.poll())), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import resource
 import sys
@@ -22,6 +24,31 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return NO_BOOT_ID
+
+
+@functools.cache
+def process_space() -> str:
+    """Within what process numbers are unique: this start of this machine, or of the container.
+
+    `NO_BOOT_ID` where that is not known.
+    """
+    boot = boot_id()
+    try:
+        process_namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return NO_BOOT_ID
+    if boot == NO_BOOT_ID:
+        return NO_BOOT_ID
+    return hashlib.sha256(f"{boot}\n{process_namespace}".encode()).hexdigest()[:8]
+
+
+def is_at_work(pid: int) -> bool:
+    """Whether a process of this machine is there and not stopped (by SIGSTOP, Ctrl-Z or a debugger)."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in ("T", "t", "Z", "X")
 
 
 def peak_memory() -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
-import hashlib
 import json
 import os
 import secrets
@@ -23,7 +21,7 @@ from seqkit.data.store.report import SplitReport
 from seqkit.errors import RunError
 from seqkit.io.atomic import sync_folder
 from seqkit.regular_files import is_protected, read_regular
-from seqkit.runtime.machine import NO_BOOT_ID, boot_id
+from seqkit.runtime.machine import NO_BOOT_ID, process_space
 from seqkit.types import JSON, Field, Task
 
 MANIFEST: Final = "MANIFEST.json"
@@ -150,23 +148,10 @@ def _concerns_cache(error: OSError, root: Path) -> bool:
     return path == root or root in path.parents or path in root.parents
 
 
-@functools.cache
-def _process_space() -> str:
-    """Within what process numbers are unique: this start of this machine, or of the container."""
-    boot = boot_id()
-    try:
-        process_namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return NO_BOOT_ID
-    if boot == NO_BOOT_ID:
-        return NO_BOOT_ID
-    return hashlib.sha256(f"{boot}\n{process_namespace}".encode()).hexdigest()[:8]
-
-
 @contextmanager
 def _temporary_folder(entry: Path) -> Iterator[Path]:
     """A folder beside the entry, whose name says which process made it. It is removed if it is not renamed."""
-    folder = entry.with_name(f".{entry.name}-{_process_space()}-{os.getpid()}-{secrets.token_hex(4)}")
+    folder = entry.with_name(f".{entry.name}-{process_space()}-{os.getpid()}-{secrets.token_hex(4)}")
     folder.mkdir()
     try:
         yield folder
@@ -213,5 +198,5 @@ def _is_maker_dead(folder: Path) -> bool:
     fields = folder.name.split("-")
     if len(fields) != 4:
         return False
-    _, process_space, pid, _ = fields
-    return process_space == _process_space() != NO_BOOT_ID and not Path("/proc", pid).exists()
+    _, space, pid, _ = fields
+    return space == process_space() != NO_BOOT_ID and not Path("/proc", pid).exists()
