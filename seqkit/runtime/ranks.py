@@ -113,16 +113,34 @@ class Ranks:
         self._meet(lambda distributed: distributed.all_gather(tensors, tensor.contiguous()))
         return tensors
 
-    def sum_in_place(self, tensor: Tensor) -> None:
-        """Make a tensor the sum of those of all processes."""
-        if not self.is_alone:
-            self._meet(lambda distributed: distributed.all_reduce(tensor))
+    def start_sum(self, tensor: Tensor) -> Callable[[], Tensor]:
+        """Begin to make a tensor the sum of those of all processes; a call of what is returned waits for it."""
+        if self.is_alone:
+            return lambda: tensor
+        work = self._meet(lambda distributed: distributed.all_reduce(tensor, async_op=True))
 
-    def _meet(self, call: Callable[[Any], object]) -> None:
+        def finish() -> Tensor:
+            self._meet(lambda distributed: work.wait())
+            return tensor
+
+        return finish
+
+    def start_gather(self, tensor: Tensor) -> Callable[[], list[Tensor]]:
+        """Begin to collect the tensors of all processes, which have one shape; a call of what is returned waits."""
+        tensors = [tensor.new_empty(tensor.shape) for _ in range(self.size)]
+        work = self._meet(lambda distributed: distributed.all_gather(tensors, tensor, async_op=True))
+
+        def finish() -> list[Tensor]:
+            self._meet(lambda distributed: work.wait())
+            return tensors
+
+        return finish
+
+    def _meet(self, call: Callable[[Any], Any]) -> Any:
         import torch.distributed
 
         try:
-            call(torch.distributed)
+            return call(torch.distributed)
         except RuntimeError as error:  # of which torch's DistBackendError is one
             if "out of memory" in str(error).lower():
                 raise

@@ -35,7 +35,7 @@ from seqkit.runtime.ranks import ALONE, Ranks, deal
 from seqkit.settings import InitSettings, TrainSettings
 from seqkit.training.averaging import AveragedWeights
 from seqkit.training.counters import TrainingCounters
-from seqkit.training.exchange import Shards
+from seqkit.training.gradient_tree import Shards
 from seqkit.training.loss_sums import LossSums
 from seqkit.training.transferred import TransferredWeights
 
@@ -75,6 +75,7 @@ class TrainingState:
         averaged_weights: the moving average of the weights; None where the recipe asks for none.
         ranks: the processes that train it together.
         shards: how the rows of a step are dealt to them.
+        dense_gradients: the numbers of the parameters that had dense gradients in the last step of a task, by task.
         stop: listens to signals; None: nothing does.
         loss_sums: losses of each task since the last log.
         carried: for each task that is read in windows, the state that its next batch goes on from, (B, ...) each.
@@ -99,6 +100,7 @@ class TrainingState:
     transferred: TransferredWeights = field(default_factory=TransferredWeights)
     ranks: Ranks = ALONE
     shards: Shards = field(default_factory=lambda: Shards.of(1, ALONE))
+    dense_gradients: dict[str, list[int]] = field(default_factory=dict)
     stop: Interrupts | None = None
     carried: dict[str, State] = field(default_factory=dict)
     counters: TrainingCounters = field(default_factory=TrainingCounters)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +22,9 @@ from seqkit.optim.gradients import clear_gradients, dense_gradients, scale_gradi
 from seqkit.runtime import out_of_memory
 from seqkit.runtime.random_state import DRAWING
 from seqkit.runtime.ranks import deal
-from seqkit.training.exchange import Gradients, Shards, exchange, nodes_within, sum_tree, take_gradients
+from seqkit.training.bucket_sums import BucketSums
+from seqkit.training.exchange import exchange
+from seqkit.training.gradient_tree import Gradients, Shards, add, nodes_within, take_gradients
 from seqkit.training.state import TrainingState
 
 
@@ -135,13 +138,19 @@ def _compute(
     carried: State | None,
     is_mean: bool,
     mark: Callable[[str], object],
+    *,
+    during_last: AbstractContextManager[None] | None = None,
 ) -> _Sums:
     """Forward and backward of batches in these ranges of rows. On a CPU it ends at a loss that is not finite.
+
+    Args:
+        during_last: entered for the last of all backward passes.
 
     Raises:
         OutOfMemory: a part did not fit.
     """
     model, sums = state.model, _Sums()
+    left = sum(len(row_ranges) for _, row_ranges in batches)
     for batch, row_ranges in batches:
         before = carried if batch.carry else None
         sums.batches.append((batch, before))
@@ -164,7 +173,9 @@ def _compute(
                 scale = 1.0 / count.clamp(min=1) if is_mean else torch.ones(())
                 if data.weight != 1.0:
                     scale = data.weight * scale
-                state.scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
+                left -= 1
+                with nullcontext() if left or during_last is None else during_last:
+                    state.scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
                 mark("backward")
                 if data.task.window is not None:
                     after.append(tuple(tensor.detach() for tensor in encoded.state))
@@ -198,38 +209,52 @@ def _forward_backward_shards(
     carried, results = state.carried.get(data.name), dict[int, _Sums]()
     device, buffers = state.model.device, out_of_memory.integer_buffers(state.model)
     new_carried: State | None = None
+    nodes: dict[tuple[int, int], Gradients] = {}
+    left_sums: list[Gradients] = []
+    # What had dense gradients in the last step of this task is sent while the last shard's backward pass is running.
+    expected = None if state.ranks.is_alone else state.dense_gradients.get(data.name)
+    sent = None if expected is None else BucketSums(shards, parameters, expected)
 
-    def leaf(low: int, high: int) -> Gradients | None:
+    def sum_of_shard(number: int) -> Gradients:
         nonlocal new_carried
-        if high - low > 1:
-            return None
-        rows = [(batch, parts[low]) for batch, parts in zip(batches, dealt, strict=True) if parts[low]]
+        rows = [(batch, parts[number]) for batch, parts in zip(batches, dealt, strict=True) if parts[number]]
         own = [batch.take(taken).trimmed() for batch, taken in rows]
         before = None if carried is None or not rows else tuple(tensor[rows[0][1]] for tensor in carried)
         if results and rows:
             state.model.load_state_dict(buffers, strict=False)
         with_ranges = [(batch, out_of_memory.row_ranges(batch, budget)) for batch in own]
-        sums = results[low] = _compute(state, data, with_ranges, before, False, mark)
+        is_last = number == shards.own[-1]
+        during_last = sent.during_backward(list(nodes.values()), left_sums) if sent and is_last else None
+        sums = results[number] = _compute(state, data, with_ranges, before, False, mark, during_last=during_last)
         if sums.carried is not None:
             new_carried = new_carried or _empty_states(sums.carried, batches[-1].size)
             for all_rows, part in zip(new_carried, sums.carried, strict=True):
                 all_rows[rows[-1][1]] = part
         return take_gradients(parameters)
 
+    def sum_of_node(low: int, high: int) -> Gradients:
+        if high - low == 1:
+            return sum_of_shard(low)
+        middle = (low + high) // 2
+        left_sums.append(sum_of_node(low, middle))
+        right = sum_of_node(middle, high)
+        return add(left_sums.pop(), right)
+
     failure: out_of_memory.OutOfMemory | None = None
-    nodes: dict[tuple[int, int], Gradients] = {}
     try:
         for low, high in nodes_within(0, shards.count, shards.own):
-            nodes[low, high] = sum_tree(low, high, leaf)
+            nodes[low, high] = sum_of_node(low, high)
     except out_of_memory.OutOfMemory as error:
         failure = error.release()
+    if sent is not None:
+        sent.send_rest(nodes)
     kinds = _agree(state, failure, nodes)
     totals = _gather_totals(shards, results, device)
     loss, terms = totals[:, 0].sum(), totals[:, 1].sum().long()
     local = [pair for sums in results.values() for pair in sums.batches]
     if device.type == "cpu" and not math.isfinite(loss.item()):
         return StepResult(loss, terms.clamp(min=1), None, local, budget, is_mean=True)
-    exchange(shards, nodes, parameters, kinds)
+    state.dense_gradients[data.name] = exchange(shards, nodes, parameters, kinds, sent)
     if not all(dealt[-1]):  # what has had no row has counted no batch
         counted = state.ranks.share(lambda: out_of_memory.integer_buffers(state.model))
         state.model.load_state_dict(counted, strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from seqkit.interfaces import Batch
 from seqkit.optim.gradients import clip_gradients, global_norm
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runtime.ranks import ALONE, Ranks, deal
-from seqkit.training.exchange import Gradients, Shards, exchange, nodes_within, sum_tree, take_gradients
+from seqkit.training import bucket_sums
+from seqkit.training.exchange import exchange
+from seqkit.training.gradient_tree import Gradients, Shards, nodes_within, sum_tree, take_gradients
 from seqkit.training.state import TrainingState
 from seqkit.training.step import forward_backward, mean_gradients
 from tests.helpers import small
@@ -87,6 +90,70 @@ def test_with_shards_every_number_of_processes_gives_the_same_bits(kind: str, da
             size, lambda ranks: train(used, ranks, shards=4, accumulate=2 if kind == "data" else 1)
         ):
             assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize("shards", [1, 3, 4])
+@pytest.mark.parametrize("kind", ["data", "text"])
+def test_buckets_that_are_sent_during_the_backward_pass_change_no_bit(
+    kind: str, shards: int, data: TaskData, text: TaskData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = {"data": data, "text": text}[kind]
+    monkeypatch.setattr(bucket_sums, "BUCKET_BYTES", 100)
+
+    def run(ranks: Ranks, is_early: bool) -> tuple[dict[str, Tensor], list[int]]:
+        sent_early, real = list[int](), bucket_sums.BucketSums.send_rest
+
+        def send_rest(sums: bucket_sums.BucketSums, nodes: Any) -> None:
+            if not is_early:
+                assert not sums._sums
+            sent_early.append(len(sums._sums))
+            real(sums, nodes)
+
+        monkeypatch.setattr(bucket_sums.BucketSums, "send_rest", send_rest)
+        if not is_early:
+            monkeypatch.setattr(bucket_sums.BucketSums, "during_backward", lambda *_: contextlib.nullcontext())
+        return train(used, ranks, shards=shards), sent_early
+
+    expected = train(used, shards=shards)
+    for size in (2, 3):
+        early = together(size, lambda ranks: run(ranks, True))
+        late = together(size, lambda ranks: run(ranks, False))
+        for (weights, sent_early), (weights_late, _) in zip(early, late, strict=True):
+            assert sent_early[0] == 0, "what the first step has gradients for is not known before"
+            assert len(sent_early) == STEPS
+            assert min(sent_early[1:]) > 3
+            assert all(torch.equal(weights[name], tensor) for name, tensor in weights_late.items())
+            assert shards == 1 or all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
+def test_buckets_are_summed_anew_where_other_parameters_have_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket_sums, "BUCKET_BYTES", 8)
+
+    def run(ranks: Ranks) -> list[list[float]]:
+        parameters = [nn.Parameter(torch.ones(2)) for _ in range(3)]
+        shards, dense, sums = Shards(3, ranks, is_ordered=True), None, list[list[float]]()
+        for used in ([0, 1, 2], [0, 2], [1], [1, 2]):
+            sent = None if dense is None else bucket_sums.BucketSums(shards, parameters, dense)
+            nodes: dict[tuple[int, int], Gradients] = {}
+            for low, high in nodes_within(0, 3, shards.own):
+                with contextlib.nullcontext() if sent is None else sent.during_backward(list(nodes.values()), []):
+                    factor = sum(range(low, high))
+                    torch.stack([parameters[n].sum() * (n + 1) * (1 + factor) for n in used]).sum().backward()
+                nodes[low, high] = take_gradients(parameters)
+            if sent is not None:
+                sent.send_rest(nodes)
+            kinds = torch.tensor([float(n in used) for n in range(3)])
+            dense = exchange(shards, nodes, parameters, kinds, sent)
+            assert dense == used
+            sums.append([0.0 if p.grad is None else float(p.grad[0]) for p in parameters])
+            for parameter in parameters:
+                parameter.grad = None
+        return sums
+
+    for size, nodes in ((2, [1, 2 + 1 + 1]), (3, [1, 2, 3])):
+        total = float(sum(nodes))
+        expected = [[total, 2 * total, 3 * total], [total, 0, 3 * total], [0, 2 * total, 0], [0, 2 * total, 3 * total]]
+        assert all(sums == expected for sums in together(size, run)), size
 
 
 def test_a_process_that_is_short_of_memory_makes_all_compute_in_parts(
