@@ -82,7 +82,7 @@ class BucketSums:
             return lambda parameter: arrived(number, bucket, parameter)
 
         handles = [
-            self._parameters[number].register_post_accumulate_grad_hook(hook(number, bucket))
+            self._parameters[number].register_post_accumulate_grad_hook(hook(number, bucket))  # type: ignore[no-untyped-call]
             for bucket, numbers in enumerate(self._buckets)
             for number in numbers
         ]
