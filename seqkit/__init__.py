@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from seqkit.types import Prediction as Prediction
     from seqkit.types import Probability as Probability
     from seqkit.types import ScoredExamples as ScoredExamples
+    from seqkit.types import Shard as Shard
     from seqkit.types import Share as Share
     from seqkit.types import Size as Size
     from seqkit.types import Task as Task

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias
 
@@ -65,6 +65,25 @@ class Example:
     target: Any
     id: str
     given: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of a split that can be read without the others: a file of several, mostly.
+
+    Attributes:
+        name: what ids and messages call it.
+        files: all files that it is read from.
+        read: gives its examples, in order.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    read: Callable[[], Iterable[Example]]
+
+    def changed(self, change: Callable[[Iterable[Example]], Iterable[Example]]) -> Shard:
+        """The same shard with what `change` makes of its examples."""
+        return replace(self, read=lambda: change(self.read()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +196,10 @@ class Field(ABC):
         """What `fit` learned, as JSON."""
         return None
 
+    def encoding_state(self) -> JSON:
+        """What `encode` depends on of what `fit` learned: stored shards are good as long as it is the same."""
+        return self.state()
+
     def restore(self, state: JSON) -> Self:
         """The fitted field again: `field.restore(fitted.state())` equals `fitted`."""
         return self
@@ -285,6 +308,9 @@ class Task:
             carried (truncated back-propagation through time). None: each example is one sequence.
         files: the files that a split is read from, if `read` depends on nothing else but the task's options. The cache
             is keyed by their content. None: the examples themselves are hashed.
+        shards: the parts of a split, which are stored one by one, so that a changed or new one is encoded alone. One
+            after the other they are the examples of `read`, and their files are those of `files`. None, or no parts:
+            the split is stored as one.
         parse: one line of `seqkit predict` as an input value; None: the input field's own `parse`.
         parse_by_words: what `parse` makes of a text is what it makes of its words (what blanks and tabs separate), one
             after the other. Then a stream reads such text as it comes.
@@ -322,6 +348,7 @@ class Task:
     limit: Limit | None = None
     window: int | None = None
     files: Callable[[str], Sequence[Path]] | None = None
+    shards: Callable[[str], Sequence[Shard]] | None = None
     parse: Callable[[str], Any] | None = None
     parse_by_words: bool = False
     parse_target: Callable[[Any], Any] | None = None

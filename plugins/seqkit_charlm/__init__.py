@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from seqkit import Count, Example, Next, Share, Task, Tokens, UsageError
+from seqkit import Count, Example, Next, Shard, Share, Task, Tokens, UsageError
 from seqkit.reading import report_split_rule
-from seqkit_charlm.sources import Corpus, FilePaths, documents_of, shown, text_files
+from seqkit_charlm.sources import Corpus, FilePaths, documents_of, shown, text_files, whole_texts
 from seqkit_charlm.splits import PositionSplit
 
 __all__ = ["charlm"]
@@ -84,7 +84,14 @@ def charlm(
         whole_words=whole_words,
     )
 
+    def shards(split: str) -> list[Shard]:
+        """Whole texts, none of which is cut for dev or test: one can be read without the others."""
+        is_whole = split == "train" and file is not None and split_text.splits == ("train",)
+        return whole_texts(file, encoding, split_text.about()) if is_whole and file is not None else []
+
     def read(split: str) -> Iterator[Example]:
+        if texts := shards(split):
+            return (example for text in texts for example in text.read())
         if split not in own_files:
             return split_text.examples(corpus.documents(), split)
         of_split = own_files[split]
@@ -109,6 +116,7 @@ def charlm(
         splits=tuple(split for split in SPLITS if split in (*split_text.splits, *own_files)),
         window=window,
         files=lambda split: text_files(own_files[split]) if split in own_files else corpus.files(),
+        shards=shards,
         about=corpus.about()
         | {"split": split_text.about(), **{split: shown(paths) for split, paths in own_files.items()}},
         read_file=read_file,

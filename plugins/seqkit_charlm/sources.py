@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from seqkit import DataError, Dataset, File, MissingFile, Problem, fetch, readers
+from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, Shard, fetch, readers
+from seqkit.reading import report_split_rule
 from seqkit_charlm.splits import Document
 
 FilePaths: TypeAlias = Path | tuple[Path, ...]
@@ -74,6 +75,38 @@ class Corpus:
         return {"dataset": SHAKESPEARE.name, "licence": SHAKESPEARE.licence, "about": SHAKESPEARE.about}
 
 
+def whole_texts(paths: FilePaths, encoding: str, rule: str) -> list[Shard]:
+    """The files of folders, of which each is a text that is read by itself; none if a text consists of several files.
+
+    Args:
+        paths: files and folders.
+        encoding: of the text.
+        rule: by which examples come into the split, to be reported.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    listed = [paths] if isinstance(paths, Path) else paths
+    if not all(path.is_dir() for path in listed):
+        return []
+    return [
+        Shard(name, (file,), lambda file=file, name=name: _whole_text(file, name, encoding, rule))  # type: ignore[misc]
+        for path, file in _files_of(paths)
+        for name in [str(file.relative_to(path))]
+    ]
+
+
+def _whole_text(file: Path, name: str, encoding: str, rule: str) -> Iterator[Example]:
+    report_split_rule(rule)
+    if text := _text_of(file, encoding):
+        yield Example(text, None, f"{name}:1")
+
+
+def _text_of(file: Path, encoding: str) -> str:
+    lines = readers.numbered(file, encoding=encoding)
+    return "".join(line.text + "\n" if line.ended else line.text for line in lines)
+
+
 def shown(paths: FilePaths) -> str:
     """Files and folders for people."""
     return str(paths) if isinstance(paths, Path) else ", ".join(map(str, paths))
@@ -87,10 +120,9 @@ def documents_of(paths: FilePaths, encoding: str = "utf-8") -> list[Document]:
     """
     documents: list[Document] = []
     for path, file in _files_of(paths):
-        lines = readers.numbered(file, encoding=encoding)
         name = str(file.relative_to(path)) if path.is_dir() else file.name
-        text = "".join(line.text + "\n" if line.ended else line.text for line in lines)
-        documents.append(Document(name, text, continues=bool(documents) and not path.is_dir()))
+        continues = bool(documents) and not path.is_dir()
+        documents.append(Document(name, _text_of(file, encoding), continues))
     return documents
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,7 +88,7 @@ def intent_slots(
         examples = sources.split_files(folder, names, reader, ShareSplit(dev=held_out))
         about = {"dataset": str(folder)}
 
-    def prepared(found: Iterator[Example]) -> Iterator[Example]:
+    def prepared(found: Iterable[Example]) -> Iterator[Example]:
         for example in found:
             plain = list(example.input)
             yield replace(example, input=without_digits(plain), given=" ".join(plain)) if digits else example
@@ -108,6 +108,7 @@ def intent_slots(
         best=best,
         splits=examples.splits,
         files=examples.files,
+        shards=lambda split: [shard.changed(prepared) for shard in examples.parts(split)],
         parse=(lambda line: without_digits(line.split())) if digits else None,
         parse_by_words=True,
         about=about | examples.about(),

@@ -162,6 +162,7 @@ def ner(
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
+        shards=examples.shards,
         parse=lambda line: [line[start:end] for start, end in locate(line)],
         parse_target=reader.parse_tags,
         parse_by_words=True,

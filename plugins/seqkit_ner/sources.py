@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, UsageError, fetch
-from seqkit.readers import FileNames, Line, numbered, plain_names, read_shards, shard_files, shown_names
+from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, Shard, UsageError, fetch
+from seqkit.readers import FileNames, Line, as_shards, numbered, plain_names, read_shards, shard_files, shown_names
 from seqkit.reading import report_changed, report_columns, report_left_out, report_split_rule
 from seqkit.spans import fault, mend, type_of
 from seqkit_ner import generator
@@ -43,12 +43,14 @@ class Source:
         splits: the splits of this source.
         files: gives the files that a split is read from; None: there are none.
         about: facts for the run folder.
+        shards: the files of a split that can be read one by one.
     """
 
     read: Callable[[str], Iterable[Example]]
     splits: tuple[str, ...] = ("train", "dev", "test")
     files: Callable[[str], Sequence[Path]] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    shards: Callable[[str], Sequence[Shard]] | None = None
 
 
 def named(name: DataSource, sizes: tuple[int, int, int], seed: int) -> Source:
@@ -452,18 +454,26 @@ def folder(path: Path, names: Mapping[str, FileNames | None], reader: ConllReade
         own_names = names["train" if split == "dev" and not has_dev else split] or ""
         return shard_files(path, own_names, split, suffixes=SUFFIXES)
 
-    def read(split: str) -> Iterator[Example]:
-        examples = read_shards(shards(split), reader.read)
+    def read(split: str, paths: Sequence[Path] | None = None, names: Sequence[str] | None = None) -> Iterator[Example]:
+        examples = read_shards(shards(split) if paths is None else paths, reader.read, names)
         if split == "test" or has_dev or held_out == 0:
             report_split_rule("by file")
             return examples
-        report_split_rule(f"{held_out:.4g} of {shown_names(names['train'])} is dev, chosen by a hash of the words")
+        report_split_rule(rule)
         return (example for example in examples if is_held_out(example.input, held_out) == (split == "dev"))
 
     about: dict[str, Any] = {"dataset": str(path), "files": plain_names(names)}
+    rule = f"{held_out:.4g} of {shown_names(names['train'])} is dev, chosen by a hash of the words"
     if not has_dev and held_out > 0:
         about["dev"] = f"{held_out:.4g} of {shown_names(names['train'])}, chosen by a hash of the words"
-    return Source(read, splits, lambda split: [file for shard in shards(split) for file in files_of(shard)], about)
+
+    def parts(split: str) -> list[Shard]:
+        return as_shards(shards(split), lambda paths, of_paths: read(split, paths, of_paths), files_of)
+
+    def files(split: str) -> list[Path]:
+        return [file for shard in shards(split) for file in files_of(shard)]
+
+    return Source(read, splits, files, about, parts)
 
 
 SUFFIXES = (".conll", ".conllu", ".jsonl", ".json", ".iob", ".iob2", ".bio", ".bioes", ".col", ".tsv")

@@ -107,6 +107,7 @@ def sensor(
         limit=None if max_length is None else Limit(max_length, truncate),
         # With `file`, there are more files than those that have names here.
         files=examples.files if file is None or folder is None else None,
+        shards=examples.parts,
         about=about | examples.about(),
         read_file=lambda path, split, labelled: sources.read_other(path, split, labelled, reader),
         suffixes=sources.SUFFIXES,

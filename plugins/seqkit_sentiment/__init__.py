@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from seqkit import Count, Example, Label, Labels, Limit, Share, Size, Task, Tokens, Truncation, UsageError
+from seqkit import Count, Example, Label, Labels, Limit, Shard, Share, Size, Task, Tokens, Truncation, UsageError
 from seqkit.metrics import label_scores, set_scores
 from seqkit.readers import FileNames, FormatName, ShareSplit, SplitBy, TableFormat
 from seqkit_sentiment import sources
@@ -136,6 +136,9 @@ def sentiment(
     def read(split: str) -> Iterator[Example]:
         return prepare(examples.read(split))
 
+    def shards(split: str) -> list[Shard]:
+        return [shard.changed(prepare) for shard in examples.shards(split)] if examples.shards is not None else []
+
     def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
         return prepare(sources.read_other(path, split, labelled, names, reader, share_split))
 
@@ -160,6 +163,7 @@ def sentiment(
         splits=examples.splits,
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
+        shards=shards,
         parse=None if parse is _unchanged else parse,
         parse_by_words=True,
         about=examples.about,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, final
 
-from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, UsageError, fetch, readers
+from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, Shard, UsageError, fetch, readers
 from seqkit.reading import collect_reports, report_columns, report_split_rule
 from seqkit_sentiment import generator
 
@@ -27,12 +27,14 @@ class Source:
         splits: the splits of this source.
         files: gives the files that a split is read from; None: there are none.
         about: facts for the run folder.
+        shards: the files of a split that can be read one by one.
     """
 
     read: Callable[[str], Iterable[Example]]
     splits: tuple[str, ...] = ("train", "dev", "test")
     files: Callable[[str], Sequence[Path]] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    shards: Callable[[str], Sequence[Shard]] | None = None
 
 
 def generated(sizes: tuple[int, int, int], seed: int) -> Source:
@@ -254,32 +256,39 @@ def folder(
         own_names = names[split if split in named else "train"] or ""
         return readers.shard_files(path, own_names, split, suffixes=readers.TABLE_SUFFIXES)
 
-    def grouped(paths: Sequence[Path]) -> Iterator[tuple[Example, str]]:
-        examples = readers.read_shards(paths, reader.read)
+    def grouped(paths: Sequence[Path], names: Sequence[str] | None) -> Iterator[tuple[Example, str]]:
+        examples = readers.read_shards(paths, reader.read, names)
         if division.by != "group":
             return ((example, "") for example in examples)
         return zip(examples, (group for file_path in paths for group in reader.groups(file_path)), strict=True)
 
-    def read(split: str) -> Iterator[Example]:
-        paths = shards(split)
-        if not division.names or (split in named and split != "train"):
+    def is_divided(split: str) -> bool:
+        return bool(division.names) and (split not in named or split == "train")
+
+    def read(split: str, paths: Sequence[Path] | None = None, names: Sequence[str] | None = None) -> Iterator[Example]:
+        paths = shards(split) if paths is None else paths
+        if not is_divided(split):
             report_split_rule("by file")
-            return readers.read_shards(paths, reader.read)
-        return division.divide(lambda: grouped(paths), split)
+            return readers.read_shards(paths, reader.read, names)
+        return division.divide(lambda: grouped(paths, names), split)
+
+    def files_of_shard(shard: Path) -> list[Path]:
+        return readers.list_files(shard) if shard.is_dir() else files_of(shard)
 
     def files(split: str) -> list[Path]:
-        return [
-            file
-            for shard in shards(split)
-            for file in (readers.list_files(shard) if shard.is_dir() else files_of(shard))
-        ]
+        return [file for shard in shards(split) for file in files_of_shard(shard)]
+
+    def parts(split: str) -> list[Shard]:
+        if is_divided(split) and division.by != "input":
+            return []  # all examples decide together which of them are in a split
+        return readers.as_shards(shards(split), lambda paths, names: read(split, paths, names), files_of_shard)
 
     about: dict[str, Any] = {"dataset": str(path), "files": readers.plain_names(names)}
     if division.names == ("dev",) and division.by == "input":
         about["dev"] = f"{division.dev:.4g} of {readers.shown_names(names['train'])}, chosen by a hash of the text"
     elif division.names:
         about["splits"] = division.rule()
-    return Source(read, splits, files, about)
+    return Source(read, splits, files, about, parts)
 
 
 def _is_there(folder: Path, names: readers.FileNames | None) -> bool:

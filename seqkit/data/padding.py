@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqkit.data.store import Column
+from seqkit.data.store import Column, block
 from seqkit.interfaces import Batch
 from seqkit.types import END, START, Index
 
@@ -28,7 +28,7 @@ def pad_rows(
         steps: the least T.
         like: (lengths (B,), T) of another array: if its lengths equal these, T is at least its T.
     """
-    data = np.asarray(column.data)
+    data = column.data
     if column.offsets is None:  # one row an example: sequences of one step
         return _to_batch_type(data[index])[:, None], np.ones(len(index), dtype=np.int64)
     offsets = np.asarray(column.offsets)
@@ -38,7 +38,7 @@ def pad_rows(
     width = max(longest, steps, like[1] if like is not None and np.array_equal(like[0], lengths) else 0)
     times = np.arange(longest)
     # One read takes in what follows the shorter examples in the file; that is overwritten with padding.
-    rows = data.take(starts[:, None] + times, axis=0, mode="clip")
+    rows = block(data, starts, longest)
     is_padding = times >= lengths[:, None]
     if data.ndim > 1:
         is_padding = is_padding.reshape(*is_padding.shape, *[1] * (data.ndim - 1))

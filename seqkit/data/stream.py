@@ -25,7 +25,7 @@ class Stream:
 
     def __init__(self, column: Column) -> None:
         assert column.offsets is not None, "a stream is made of sequences"
-        self._data, self._offsets = np.asarray(column.data), np.asarray(column.offsets)
+        self._data, self._offsets = column.data, np.asarray(column.offsets)
         self._sparse_starts = self._starts(0, len(column), _STRIDE)
         self.total = int(self._offsets[-1]) + len(column)
 

@@ -43,7 +43,7 @@ def cut_windows(split: Split, name: str, target: NextValues) -> Split:
     stops = starts[series] + ends
     windows = Column(column.data, np.maximum(starts[series], stops - target.history), stops)
     ids = split.ids if name == UNLABELLED else WindowIds(split.ids, series, ends)
-    return replace(split, x=windows, ids=ids, origin=np.arange(len(stops)))
+    return replace(split, x=windows, ids=ids, origin=np.arange(len(stops)), shard_ends=None)
 
 
 def _ends(length: int, target: NextValues, shortest: int | None, stride: int) -> Index:
@@ -72,7 +72,7 @@ class WindowIds(LazySequence[str]):
 def next_rows(column: Column, index: Index, horizon: int) -> Tensor:
     """(B, H, C) the rows after each of these windows."""
     assert column.stops is not None, "a series is cut into windows first"
-    rows = np.asarray(column.data)[column.stops.take(index)[:, None] + np.arange(horizon)]
+    rows = column.data[column.stops.take(index)[:, None] + np.arange(horizon)]
     return torch.from_numpy(rows.astype(np.float32, copy=False))
 
 

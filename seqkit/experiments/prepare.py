@@ -60,6 +60,10 @@ def prepare_data(
             stop.check("stopped while the data were prepared; go on with --resume")
         progress.stage(stage, done, total)
 
+    def tell_of_shards(sentence: str) -> None:
+        tell(sentence)
+        progress.say(sentence)
+
     tasks = {name: fitted[name][0] if fitted else build_task(entry) for name, entry in recipe.tasks.items()}
     identities: dict[str, store.Identity] = {}
     for name, task in tasks.items():
@@ -78,6 +82,7 @@ def prepare_data(
                 splits=splits,
                 identity=identities[name],
                 states=states.get(name),
+                tell=tell_of_shards,
             )
         notes = [*prepared.notes, *(task.notes() if task.notes is not None else ())]
         content = {"key": prepared.folder.name, "files": prepared.files, "notes": notes}

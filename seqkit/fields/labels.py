@@ -65,6 +65,9 @@ class Label(Field):
     def state(self) -> JSON:
         return None if self.vocabulary is None else {"labels": self.labels, "counts": list(self.counts)}
 
+    def encoding_state(self) -> JSON:
+        return None if self.vocabulary is None else self.labels
+
     def restore(self, state: JSON) -> Self:
         if state is None:
             return self

@@ -34,6 +34,7 @@ from seqkit.readers.line_reader import Line, Piece, numbered, pieces
 from seqkit.readers.plain_text import lines, parallel, text
 from seqkit.readers.shards import (
     FileNames,
+    as_shards,
     each_name,
     is_pattern,
     missing_split_file,
@@ -57,6 +58,7 @@ __all__ = [
     "SplitBy",
     "SplitFiles",
     "TableFormat",
+    "as_shards",
     "csv",
     "each_name",
     "fasttext",

@@ -16,7 +16,7 @@ from seqkit.errors import DataError, MissingFile, Problem
 from seqkit.readers.class_folders import suffix_of
 from seqkit.reading import report_left_out
 from seqkit.remote_files import is_remote, matches, url_of
-from seqkit.types import Example
+from seqkit.types import Example, Shard
 
 FileNames: TypeAlias = str | tuple[str, ...]
 """What a split is read from, as an option of a task: a file, a pattern such as `part-*.tsv`, or a list of those."""
@@ -124,7 +124,9 @@ def _what_lies_in(folder: Path) -> str:
     return f"in {folder} are: {', '.join(names[:_SHOWN])}{more}"
 
 
-def read_shards(paths: Sequence[Path], read: Callable[[Path], Iterable[Example]]) -> Iterator[Example]:
+def read_shards(
+    paths: Sequence[Path], read: Callable[[Path], Iterable[Example]], names: Sequence[str] | None = None
+) -> Iterator[Example]:
     """The examples of several files, one file after the other; only one file is open at a time.
 
     An id begins with the name of its file. Where files of several folders have one name, it begins with the folders.
@@ -132,10 +134,30 @@ def read_shards(paths: Sequence[Path], read: Callable[[Path], Iterable[Example]]
     Args:
         paths: as `shard_files` gives them.
         read: gives the examples of one file.
+        names: what each file is called in ids; None: as above.
     """
-    for path, name in zip(paths, shard_names(paths), strict=True):
+    for path, name in zip(paths, shard_names(paths) if names is None else names, strict=True):
         for example in read(path):
             yield named_example(example, path, name)
+
+
+def as_shards(
+    paths: Sequence[Path],
+    read: Callable[[Sequence[Path], Sequence[str]], Iterable[Example]],
+    files_of: Callable[[Path], Iterable[Path]] = lambda path: [path],
+) -> list[Shard]:
+    """Files that can be read one by one, for `Task.shards`; one file alone is no shard.
+
+    Args:
+        paths: as `shard_files` gives them.
+        read: gives the examples of some of them, given the files and what they are called in ids (`read_shards`).
+        files_of: the files of which one of them consists, if it is more than itself: `images|labels` is two.
+    """
+
+    def shard(path: Path, name: str) -> Shard:
+        return Shard(name, tuple(files_of(path)), lambda: read([path], [name]))
+
+    return [shard(*pair) for pair in zip(paths, shard_names(paths), strict=True)] if len(paths) > 1 else []
 
 
 _Reader = TypeVar("_Reader", bound=Callable[..., Iterator[Example]])

@@ -13,10 +13,18 @@ import numpy as np
 
 from seqkit.errors import DataError, Problem
 from seqkit.readers.class_folders import list_files
-from seqkit.readers.shards import FileNames, missing_split_file, named_example, plain_names, shard_files, shard_names
+from seqkit.readers.shards import (
+    FileNames,
+    as_shards,
+    missing_split_file,
+    named_example,
+    plain_names,
+    shard_files,
+    shard_names,
+)
 from seqkit.reading import collect_reports, report_split_rule
 from seqkit.remote_files import is_remote
-from seqkit.types import SPLITS, Example
+from seqkit.types import SPLITS, Example, Shard
 
 SplitBy: TypeAlias = Literal["input", "label", "group"]
 """What decides to which split an example belongs."""
@@ -183,27 +191,51 @@ class SplitFiles:
         Raises:
             DataError: one of them is not there.
         """
+        return [path for shard in self.shards(split) for path in self._files_of(shard, split)]
+
+    def _files_of(self, shard: Path, split: str) -> list[Path]:
         listed: list[Path] = []
-        for shard in self.shards(split):
-            for path in self.paths(shard):
-                if not is_remote(path) and not path.exists():
-                    raise missing_split_file(path, split)
-                listed += list_files(path) if path.is_dir() else [path]
+        for path in self.paths(shard):
+            if not is_remote(path) and not path.exists():
+                raise missing_split_file(path, split)
+            listed += list_files(path) if path.is_dir() else [path]
         return listed
+
+    def parts(self, split: str) -> list[Shard]:
+        """The files of a split, each with its examples: for `Task.shards`.
+
+        There are none where the split is one file, or where all examples decide together which of them are in it.
+
+        Raises:
+            DataError: a file is not there.
+        """
+        shards, division = self.shards(split), self.division
+        is_divided = bool(division.names) and (split == "train" or split in division.names)
+        if len(shards) < 2 or (is_divided and division.by != "input"):
+            return []
+
+        return as_shards(
+            shards, lambda paths, names: self._of(paths, names, split), lambda path: self._files_of(path, split)
+        )
 
     def examples(self, split: str) -> Iterator[Example]:
         """The examples of a split: for `Task.read`."""
-        shards, division = self.shards(split), self.division
+        shards = self.shards(split)
+        return self._of(shards, shard_names(shards), split)
+
+    def _of(self, shards: Sequence[Path], names: Sequence[str], split: str) -> Iterator[Example]:
+        """The examples of a split that are in these files, which have these names."""
+        division = self.division
         if division.names and (split == "train" or split in division.names):
-            yield from division.divide(lambda: self._grouped(shards), split)
+            yield from division.divide(lambda: self._grouped(shards, names), split)
             return
         report_split_rule("by file")
-        for example, _ in self._grouped(shards):
+        for example, _ in self._grouped(shards, names):
             yield example
 
-    def _grouped(self, shards: Sequence[Path]) -> Iterator[tuple[Example, str]]:
+    def _grouped(self, shards: Sequence[Path], names: Sequence[str]) -> Iterator[tuple[Example, str]]:
         """The examples of these files with their groups, one file after the other."""
-        for path, name in zip(shards, shard_names(shards), strict=True):
+        for path, name in zip(shards, names, strict=True):
             for example, group in self.read(path):
                 yield named_example(example, path, name), group
 

@@ -39,6 +39,8 @@ CLIP_SECONDS = 8.0
 """Of a longer clip the beginning is kept."""
 VECTORS = 10_000
 """Symbols whose vectors are written for the projector, the most frequent ones."""
+_COUNTED_AT_ONCE = 1 << 22
+"""Symbols that are counted at a time."""
 MAP_STEPS = 60
 """Attention to more input steps than this cannot be read."""
 
@@ -182,9 +184,12 @@ def show_vectors(board: Board, model: Model, data: TaskData) -> None:
     if known is None or not isinstance(weight, torch.Tensor) or weight.dim() != 2:
         return
     symbols, first = known
-    x = data.splits["train"].x.data
-    ids = np.asarray(x if x.ndim == 1 else x[:, 0])
-    counts = np.bincount(ids.astype(np.int64), minlength=first + len(symbols))[first : first + len(symbols)]
+    x, total = data.splits["train"].x.data, first + len(symbols)
+    counts = np.zeros(total, dtype=np.int64)
+    for start in range(0, len(x), _COUNTED_AT_ONCE):
+        ids = x[start : start + _COUNTED_AT_ONCE]
+        counts += np.bincount((ids if ids.ndim == 1 else ids[:, 0]).astype(np.int64), minlength=total)[:total]
+    counts = counts[first:]
     counts = counts[: max(0, len(weight) - first)]  # symbols behind the table have vectors that are not learned
     keep = np.argsort(-counts, kind="stable")[: min(VECTORS, int((counts > 1).sum()))]
     if len(keep) < 2:

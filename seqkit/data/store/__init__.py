@@ -7,6 +7,8 @@
         train.origin.bin                the number of the example that a row was cut from
         MANIFEST.json                   types, shapes, sizes, checksums, reports, fitted fields; written last
 
+Of a split of several files, `<cache>/shards` has an entry for each (`seqkit.data.store.shard_entries`).
+
 A folder appears whole, by one rename. One that is damaged is made again. Memory does not grow with the data, apart
 from vocabularies. Where there is much to encode, several processes do it (`seqkit.data.store.parallel_encode`).
 """
@@ -23,6 +25,7 @@ from seqkit.data.store.preparation import (
     prepare,
 )
 from seqkit.data.store.report import SplitReport, select_steps
+from seqkit.data.store.shard_rows import block
 
 __all__ = [
     "Column",
@@ -33,6 +36,7 @@ __all__ = [
     "SelectedIds",
     "Split",
     "SplitReport",
+    "block",
     "encode_value",
     "encoded_split",
     "identify",

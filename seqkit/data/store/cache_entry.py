@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from seqkit.data.store.columns import Split, open_split
 from seqkit.data.store.report import SplitReport
@@ -48,7 +48,13 @@ class Entry:
     states: tuple[JSON, JSON]
 
 
-def open_entry(folder: Path, task: Task, splits: Sequence[str], fitted: tuple[Field, Field] | None) -> Entry | None:
+OpenShards: TypeAlias = Callable[[int, str, JSON, SplitReport, tuple[Field, Field]], Split]
+"""Opens a split that is stored in shards: descriptor of the entry's folder, name, facts, report and fitted fields."""
+
+
+def open_entry(
+    folder: Path, task: Task, splits: Sequence[str], fitted: tuple[Field, Field] | None, open_shards: OpenShards
+) -> Entry | None:
     """An entry, or None if there is none, if it is damaged, or if other users could have changed it.
 
     Args:
@@ -56,29 +62,45 @@ def open_entry(folder: Path, task: Task, splits: Sequence[str], fitted: tuple[Fi
         task: whose fields are restored, and whose splits are in it.
         splits: the splits that it must have.
         fitted: fields that are fitted already; None: as the entry says.
+        open_shards: opens the splits that are stored in shards.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if not is_protected(os.fstat(handle)):
-            return None
-        manifest = _read_manifest(handle)
-        stored, states = manifest["splits"], (manifest["input"], manifest["target"])
-        if manifest["key"] != folder.name or set(stored) != set(splits):
-            return None
-        input, target = fitted or (task.input.restore(states[0]), task.target.restore(states[1]))
-        target = target.of(input) if target.derived else target
-        opened = {
-            name: open_split(handle, name, facts["arrays"], SplitReport.restore(facts["report"]), (input, target))
-            for name, facts in stored.items()
-        }
+        with opened_entry(folder) as (handle, manifest):
+            stored, states = manifest["splits"], (manifest["input"], manifest["target"])
+            if set(stored) != set(splits):
+                return None
+            input, target = fitted or (task.input.restore(states[0]), task.target.restore(states[1]))
+            target = target.of(input) if target.derived else target
+            opened: dict[str, Split] = {}
+            for name, facts in stored.items():
+                report = SplitReport.restore(facts["report"])
+                if "shards" in facts:
+                    opened[name] = open_shards(handle, name, facts, report, (input, target))
+                else:
+                    opened[name] = open_split(handle, name, facts["arrays"], report, (input, target))
     except Exception:  # whatever is wrong with it: the fields, which may be a plugin's, do not check what they restore
         return None
+    return Entry(input, target, opened, states)
+
+
+@contextmanager
+def opened_entry(folder: Path) -> Iterator[tuple[int, JSON]]:
+    """The descriptor of an entry's folder, and its manifest.
+
+    Raises:
+        OSError, ValueError: there is none, it is damaged, or other users could have changed it. Errors of any kind if
+            the manifest is damaged.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not is_protected(os.fstat(handle)):
+            raise ValueError("other users can write to the folder")
+        manifest = _read_manifest(handle)
+        if manifest["key"] != folder.name:
+            raise ValueError("the folder has been renamed")
+        yield handle, manifest
     finally:
         os.close(handle)
-    return Entry(input, target, opened, states)
 
 
 def is_foreign(folder: Path) -> bool:

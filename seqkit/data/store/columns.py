@@ -16,6 +16,7 @@ import numpy as np
 from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.store.encode import ArrayKind, EncodedChunk, kind_error
 from seqkit.data.store.report import SplitReport
+from seqkit.data.store.shard_rows import Rows, ShardRows
 from seqkit.fields import Label, Labels, StepValues, Tags, Text, Tokens, Values, Vectors
 from seqkit.regular_files import open_regular
 from seqkit.types import JSON, Field, Index
@@ -39,13 +40,13 @@ class Column:
     """The inputs or the targets of a split.
 
     Attributes:
-        data: (N, ...) the rows of all examples, one after the other.
+        data: (N, ...) the rows of all examples, one after the other, in one array or in shards.
         offsets: (n + 1,) int64: example i is `data[offsets[i]:offsets[i + 1]]`. None: one row an example.
         stops: (n,) int64, where examples are windows, which may overlap: example i is `data[offsets[i]:stops[i]]`, and
             there are n offsets. None: each example ends where the next begins.
     """
 
-    data: np.ndarray
+    data: Rows
     offsets: np.ndarray | None = None
     stops: np.ndarray | None = None
 
@@ -80,13 +81,13 @@ class Ids(LazySequence[str]):
     """The ids of examples, decoded one at a time from a column of UTF-8 bytes."""
 
     def __init__(self, column: Column) -> None:
-        self._column = column
+        self.column = column
 
     def __len__(self) -> int:
-        return len(self._column)
+        return len(self.column)
 
     def item(self, i: int) -> str:
-        return self._column[i].tobytes().decode("utf-8", "surrogatepass")
+        return self.column[i].tobytes().decode("utf-8", "surrogatepass")
 
 
 @final
@@ -116,6 +117,7 @@ class Split:
         ids: where a human finds the example of each row (`train.tsv:17`).
         origin: (n,) int64 number of the example that each row comes from.
         report: what was stored and what was not.
+        shard_ends: (number of shards,) the row after the last of each shard; None: the split is stored as one.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Split:
     ids: Sequence[str]
     origin: Index
     report: SplitReport
+    shard_ends: Index | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -222,8 +225,23 @@ def open_split(
     """
     if not set(arrays) <= _ARRAYS:
         raise ValueError(f"{split} has an array of an unknown name")
-    opened = {name: _map(path_of(Path(), split, name), facts, folder) for name, facts in arrays.items()}
+    opened = {name: map_array(path_of(Path(), split, name), facts, folder) for name, facts in arrays.items()}
     columns = {name: Column(array, opened.get(f"{name}.offsets")) for name, array in opened.items() if "." not in name}
+    return checked_split(split, columns, report, fields)
+
+
+def checked_split(
+    split: str,
+    columns: Mapping[str, Column],
+    report: SplitReport,
+    fields: tuple[Field, Field],
+    shard_ends: Index | None = None,
+) -> Split:
+    """A split of these columns (x, y, ids, origin), if they fit together and to the fields.
+
+    Raises:
+        ValueError, KeyError: they do not.
+    """
     x, y, ids, origin = columns["x"], columns.get("y"), columns["ids"], columns["origin"]
     for name, column in columns.items():
         _check_offsets(f"{split}.{name}", column)
@@ -238,7 +256,7 @@ def open_split(
         raise ValueError(f"{split}.origin names examples that do not exist")
     if report.rows != len(x) or report.examples < 1:
         raise ValueError(f"{split} does not have the rows that its report counts")
-    return Split(split, x, y, Ids(ids), numbers, report)
+    return Split(split, x, y, Ids(ids), numbers, report, shard_ends)
 
 
 def _check_offsets(name: str, column: Column) -> None:
@@ -266,6 +284,8 @@ def _check_fields(split: str, x: Column, y: Column | None, fields: tuple[Field, 
         if isinstance(field, Label | Tags | Text | Tokens):
             if data.dtype.kind not in "iu" or data.ndim != 1:
                 raise ValueError(f"{split}.{name} does not hold the ids of symbols")
+            if isinstance(data, ShardRows):  # each shard is checked when it is opened
+                continue
             is_small = data.nbytes <= CHECKED_BYTES
             if is_small and len(data) and not 0 <= int(data.min()) <= int(data.max()) < field.size:
                 raise ValueError(f"{split}.{name} has ids of symbols that do not exist")
@@ -282,6 +302,8 @@ def _check_ids(split: str, ids: Column) -> None:
     data = ids.data
     if data.dtype != np.uint8 or data.ndim != 1 or ids.offsets is None:
         raise ValueError(f"{split}.ids is not text")
+    if isinstance(data, ShardRows):  # likewise
+        return
     starts = ids.offsets[:-1]
     if (data[starts[starts < len(data)]] & 0xC0 == 0x80).any():
         raise ValueError(f"{split}.ids is cut within a character")
@@ -289,7 +311,8 @@ def _check_ids(split: str, ids: Column) -> None:
         data.tobytes().decode("utf-8", "surrogatepass")
 
 
-def _map(path: Path, facts: JSON, folder: int) -> np.ndarray:
+def map_array(path: Path, facts: JSON, folder: int) -> np.ndarray:
+    """An array that a manifest describes, mapped read-only; `folder` is the descriptor of its open folder."""
     dtype, shape = _kind(path, facts)
     with open_regular(path, folder=folder, follow=False) as file:
         size = os.fstat(file.fileno()).st_size

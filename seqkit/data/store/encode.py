@@ -6,6 +6,7 @@ written does not depend on which of them encoded it.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,16 @@ import numpy as np
 from seqkit.data.store.report import Counts, ReportBuilder
 from seqkit.errors import DataError, Problem
 from seqkit.fields.vocabulary import UnseenLabel
-from seqkit.types import Field, Flaw, Limit
+from seqkit.reading import report_changed
+from seqkit.types import JSON, Example, Field, Flaw, Limit
 
 PROBLEMS_SHOWN: Final = 20
 """How many problems are kept and shown; the others are only counted."""
 
 DIGEST: Final = 16
 """Bytes of the hash by which equal inputs are recognised."""
+
+_RECOMPOSED: Final = "text with letters in several code points that have one of their own (read as that: NFC)"
 
 ArrayKind: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
 """The type of an array's numbers, and the shape of one row."""
@@ -58,6 +62,17 @@ class Problems:
         self.first += later.first[: PROBLEMS_SHOWN - len(self.first)]
         self.count += later.count
         self.has_unseen_labels |= later.has_unseen_labels
+
+    def facts(self) -> JSON:
+        """Everything, as JSON."""
+        return {"first": [dataclasses.asdict(problem) for problem in self.first], "count": self.count}
+
+    @classmethod
+    def restore(cls, facts: JSON) -> Problems:
+        """The problems whose `facts` these are."""
+        problems = cls()
+        problems.first, problems.count = [Problem(**fields) for fields in facts["first"]], facts["count"]
+        return problems
 
     @contextmanager
     def catch(self, where: str, side: str) -> Iterator[None]:
@@ -231,6 +246,13 @@ def kind_error(name: str, kind: ArrayKind, before: ArrayKind) -> str:
 def _kind_text(kind: ArrayKind) -> str:
     dtype, shape = kind
     return f"{dtype} numbers" if not shape else f"{dtype} rows of shape {shape}"
+
+
+def report_recomposed(example: Example, fields: tuple[Field, Field]) -> None:
+    """Report an example whose text is read in another Unicode form than it has."""
+    for side, value in zip(fields, (example.input, example.target), strict=True):
+        if side.canonical(value) is not value:
+            report_changed(_RECOMPOSED, example.id)
 
 
 def encode_value(side: Field, value: Any) -> np.ndarray:

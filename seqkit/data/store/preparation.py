@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,17 +18,17 @@ from seqkit.data.store.cache_entry import Entry, is_exposed, is_foreign, open_en
 from seqkit.data.store.cache_key import hash_into, key_of
 from seqkit.data.store.columns import Column, Ids, Split, Writer
 from seqkit.data.store.duplicates import DuplicateCounter
-from seqkit.data.store.encode import Problems, encode_value
+from seqkit.data.store.encode import Problems, encode_value, report_recomposed
+from seqkit.data.store.joined_split import Joined, join_shards, open_joined
 from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
 from seqkit.data.store.report import ReportBuilder, SplitReport
+from seqkit.data.store.shard_entries import ShardStore
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
 from seqkit.io.cache import cache_folder, sha256_of
 from seqkit.readers import is_pattern, shard_files
-from seqkit.reading import Reading, collect_reports, report_changed
+from seqkit.reading import Reading, collect_reports
 from seqkit.remote_files import fingerprint, is_remote, shown
 from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
-
-_RECOMPOSED = "text with letters in several code points that have one of their own (read as that: NFC)"
 
 _PROGRESS_EVERY = 1024
 """Examples between two calls of the progress callback."""
@@ -64,12 +64,14 @@ class Identity:
         examples: the hash of the examples of each split, if the task names no files.
         totals: how many examples each split has, as far as they have been read.
         left_out: what `Task.files` passed over, by kind. It is part of what is stored.
+        paths: bytes and SHA-256 of each file by its path, for those that are read as shards.
     """
 
     files: JSON = field(default_factory=list)
     examples: dict[str, str] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
     left_out: JSON = field(default_factory=dict)
+    paths: Mapping[str, JSON] = field(default_factory=dict, compare=False)
 
 
 @final
@@ -124,7 +126,7 @@ def identify(
     files = preparation.files()
     with _explained():
         preparation.hash_examples()
-    return Identity(files, preparation.digests, preparation.totals, preparation.left_out)
+    return Identity(files, preparation.digests, preparation.totals, preparation.left_out, preparation.paths)
 
 
 def prepare(
@@ -137,6 +139,7 @@ def prepare(
     splits: Sequence[str] | None = None,
     identity: Identity | None = None,
     states: tuple[JSON, JSON] | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Prepared:
     """Read, fit, encode and store the splits of a task, or find them stored already.
 
@@ -149,6 +152,7 @@ def prepare(
         splits: which splits; None: all of the task's.
         identity: what `identify` has found; None: it is found here.
         states: what the input and the target field must have learned (`Field.state`), instead of being fitted.
+        tell: gets a sentence when shards are removed from the cache or encoded again, in training too.
 
     Raises:
         PreparationError: examples that cannot be encoded (all of them are found, the first 20 are shown), an empty
@@ -165,26 +169,24 @@ def prepare(
     preparation.digests, preparation.totals = dict(identity.examples), dict(identity.totals)
     preparation.left_out = identity.left_out
     cache = cache or cache_folder()
+    shards = ShardStore(cache, task, key, limit, identity.paths, tell or _tell_nobody, preparation.progress)
+    open_shards = open_joined(shards)
     folder = preparation.folder(cache, key, identity.files, fitted)
-    entry = open_entry(folder, task, split_names, fitted)
+    entry = open_entry(folder, task, split_names, fitted, open_shards)
     if states is not None and (entry is None or not _has_learned(entry, states)):
         fitted = task.input.restore(states[0]), task.target.restore(states[1])
         folder = preparation.folder(cache, key, identity.files, fitted)
-        entry = open_entry(folder, task, split_names, fitted)
+        entry = open_entry(folder, task, split_names, fitted, open_shards)
     reused = entry is not None
     if entry is None:
-        sound = partial(_is_sound, folder, task, split_names, fitted)
+        open_again = partial(open_entry, folder, task, split_names, fitted, open_shards)
         with _explained():
-            write_entry(folder, partial(preparation.build, fitted), sound)
-        entry = open_entry(folder, task, split_names, fitted)
+            write_entry(folder, partial(preparation.build, fitted, shards), lambda: open_again() is not None)
+        entry = open_again()
     if entry is None:
         cause = "is damaged, though it was just written, or its file system lets other users write to it"
         raise RunError(f"the cache entry {folder} {cause}; check the disk, or name another folder in SEQKIT_CACHE")
     return Prepared(entry.input, entry.target, entry.splits, folder, reused, identity, preparation.notes)
-
-
-def _is_sound(folder: Path, task: Task, splits: Sequence[str], fitted: tuple[Field, Field] | None) -> bool:
-    return open_entry(folder, task, splits, fitted) is not None
 
 
 @contextmanager
@@ -215,6 +217,10 @@ def _known_splits(task: Task, splits: Sequence[str] | None) -> Sequence[str]:
 
 def _show_nothing(done: int, total: int | None, stage: str) -> None:
     """A progress callback for callers that show no progress."""
+
+
+def _tell_nobody(sentence: str) -> None:
+    """For callers that tell nobody what becomes of shards."""
 
 
 def _has_learned(entry: Entry, states: tuple[JSON, JSON]) -> bool:
@@ -259,7 +265,7 @@ def encoded_split(
         raise DataError(Problem(name, "there are no examples"))
     column = _ragged_column(rows) if input.ragged else Column(np.concatenate(rows))
     if report.counts_unknown_at_once:
-        report.counts.unknown = input.count_unknown(column.data)
+        report.counts.unknown = input.count_unknown(np.asarray(column.data))
     return Split(name, column, None, Ids(_ragged_column(ids)), np.array(origin, dtype=np.int64), report.report())
 
 
@@ -271,6 +277,7 @@ class _Preparation:
         totals: examples of each split, once it has been read.
         digests: the hash of the examples of each split, if the task names no files.
         left_out: what `Task.files` passed over, by kind.
+        paths: what is known of each file, by its path.
         notes: what the user should know.
     """
 
@@ -291,6 +298,7 @@ class _Preparation:
         self.totals: dict[str, int] = {}
         self.digests: dict[str, str] = {}
         self.left_out: JSON = {}
+        self.paths: dict[str, JSON] = {}
         self.notes: list[str] = []
 
     def files(self) -> JSON:
@@ -313,13 +321,15 @@ class _Preparation:
         for split, path, name in paths:
             self.progress(len(files), None, f"hashing {path.name}")
             if is_remote(path):
-                files.append({"split": split, "name": name, **_remote_facts(path)})
+                self.paths[str(path)] = _remote_facts(path)
+                files.append({"split": split, "name": name, **self.paths[str(path)]})
                 continue
             try:
                 size, digest = path.stat().st_size, sha256_of(path)
             except OSError as error:
                 raise DataError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
-            files.append({"split": split, "name": name, "bytes": size, "sha256": digest})
+            self.paths[str(path)] = {"bytes": size, "sha256": digest}
+            files.append({"split": split, "name": name, **self.paths[str(path)]})
         return files
 
     def hash_examples(self) -> None:
@@ -351,45 +361,65 @@ class _Preparation:
         )
         return private
 
-    def build(self, fitted: tuple[Field, Field] | None, folder: Path) -> JSON:
+    def build(self, fitted: tuple[Field, Field] | None, shards: ShardStore, folder: Path) -> JSON:
         """Fit, encode, and write the arrays into the folder. Returns the manifest."""
         with collect_reports() as fit_reading:
             input, target = fitted or self._fit()
         target = target.of(input) if target.derived else target
         problems = Problems()
         reports: dict[str, SplitReport] = {}
-        arrays: dict[str, JSON] = {}
+        stored: dict[str, JSON] = {}
         with DuplicateCounter(folder / "inputs.seen") as inputs, DuplicateCounter(folder / "pairs.seen") as pairs:
             for split in self.splits:
                 try:
-                    with collect_reports() as reading, Writer(folder, split) as writer:
-                        builder, left_out = self._encode(split, input, target, writer, problems, inputs, pairs)
+                    with collect_reports() as reading:
+                        joined = self._store_split(folder, split, (input, target), shards, (inputs, pairs))
                 except PreparationError as error:
                     reports[split] = SplitReport(split, reading=reading)
                     raise PreparationError(error.problems, reports) from error.__cause__
+                reading.join(joined.reading)
+                problems.join(joined.problems)
+                left_out = joined.left_out
                 if split == "train":
                     inputs.finish_train()
                     pairs.finish_train()
                     # What readers pass over is reported by both passes, what fields say only by the first.
                     reading.join(Reading(remarks=fit_reading.remarks))
                 has_pairs = target.ragged and not target.aligned and not target.derived
-                first = [str(problem) for problem in left_out.first]
-                report = builder.report(
+                report = joined.builder.report(
                     different_inputs=inputs.take_different(),
                     seen_in_train=None if split == "train" else inputs.take_count(),
                     pairs_in_train=None if split == "train" or not has_pairs else pairs.take_count(),
                     quarantined=left_out.count,
-                    quarantined_first=tuple(first),
+                    quarantined_first=tuple(str(problem) for problem in left_out.first),
                     reading=reading,
                 )
-                reports[split], arrays[split] = report, writer.arrays
+                reports[split] = report
+                stored[split] = {"report": report.facts(), **joined.facts}
                 if not report.examples and not problems.count:
                     empty = Problem(split, "no example of this split can be read")
                     raise PreparationError([empty, *left_out.first], reports)
         if problems.count:
             raise PreparationError(problems.listed(), reports, has_unseen_labels=problems.has_unseen_labels)
-        stored = {split: {"report": report.facts(), "arrays": arrays[split]} for split, report in reports.items()}
         return {"input": input.state(), "target": target.state(), "splits": stored}
+
+    def _store_split(
+        self,
+        folder: Path,
+        split: str,
+        fields: tuple[Field, Field],
+        store: ShardStore,
+        counters: tuple[DuplicateCounter, DuplicateCounter],
+    ) -> Joined:
+        """Encode and write one split, as one or in shards."""
+        builder = ReportBuilder(split, *fields, self.limit)
+        shards = store.of_split(split, fields)
+        if shards is not None:
+            return join_shards(folder, split, shards, builder, counters)
+        problems, left_out = Problems(), Problems()
+        with Writer(folder, split) as writer:
+            self._encode(builder, fields, writer, problems, left_out, counters)
+        return Joined(builder, problems, left_out, Reading(), {"arrays": writer.arrays})
 
     def _examples(self, split: str, activity: str) -> Iterator[Example]:
         """The examples of a split, with progress shown as `activity` ("reading").
@@ -440,16 +470,15 @@ class _Preparation:
 
     def _encode(
         self,
-        split: str,
-        input: Field,
-        target: Field,
+        builder: ReportBuilder,
+        fields: tuple[Field, Field],
         writer: Writer,
         problems: Problems,
-        inputs: DuplicateCounter,
-        pairs: DuplicateCounter,
-    ) -> tuple[ReportBuilder, Problems]:
-        """Encode and write one split. Returns what was counted, and the inputs that were left out."""
-        builder, left_out = ReportBuilder(split, input, target, self.limit), Problems()
+        left_out: Problems,
+        counters: tuple[DuplicateCounter, DuplicateCounter],
+    ) -> None:
+        """Encode and write one split, and count what is wrong with it."""
+        split, (input, target), (inputs, pairs) = builder.split, fields, counters
         digest = hashlib.blake2b(digest_size=16)
         encode_task = EncodeTask(
             split,
@@ -472,16 +501,13 @@ class _Preparation:
                 left_out.join(chunk.left_out)
         if split in self.digests and self.digests[split] != digest.hexdigest():
             raise _changed_data(split)
-        return builder, left_out
 
     def _hashed_examples(self, split: str, input: Field, target: Field, digest: Any) -> Iterator[Example]:
         """The examples of a split, which are added to `digest` if they were hashed for the key."""
         for example in self._examples(split, "encoding"):
             if split in self.digests:
                 hash_into(digest, [example.input, example.target, example.id])
-            for side, value in ((input, example.input), (target, example.target)):
-                if side.canonical(value) is not value:
-                    report_changed(_RECOMPOSED, example.id)
+            report_recomposed(example, (input, target))
             yield example
 
 

@@ -202,6 +202,7 @@ class ReportBuilder:
         limit: the limit that inputs are cut to.
 
     Attributes:
+        split: its name.
         counts: the numbers so far.
         is_uncut: whether the last example is stored with all its steps, as one row.
         counts_unknown_at_once: unknown symbols are not counted here, example by example, but by the caller, for many
@@ -209,13 +210,13 @@ class ReportBuilder:
     """
 
     def __init__(self, split: str, input: Field, target: Field | None, limit: Limit | None) -> None:
+        self.split = split
         self.limit = limit
         self.counts = Counts()
         self.is_uncut = True
         has_unknown = input.unknown is not None
         self.counts_unknown_at_once = has_unknown and type(input).count_unknown is Field.count_unknown
         self._counts_unknown = has_unknown and not self.counts_unknown_at_once
-        self._split = split
         self._input = input
         self._ragged = input.ragged
         self._max_length = limit.max_length if limit else None
@@ -275,7 +276,7 @@ class ReportBuilder:
         self.count_targets()
         counts = self.counts.facts() | {"unknown": None if self._input.unknown is None else self.counts.unknown}
         return SplitReport(
-            self._split,
+            self.split,
             unit=self._input.unit,
             class_unit=self._target.class_unit if self._target else "examples",
             limit=self.limit.max_length if self.limit else None,
