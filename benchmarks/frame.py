@@ -25,6 +25,7 @@ GROUPS = (
     "dropin",
     "serving",
     "ranks",
+    "shards",
 )
 
 

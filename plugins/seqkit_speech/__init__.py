@@ -42,6 +42,7 @@ from seqkit_speech.options import (
 )
 from seqkit_speech.sources import Corpus, JoinedStrings, Recordings, SynthesisedWords
 from seqkit_speech.speakers import Speakers
+from seqkit_speech.tar_archive import ARCHIVES
 
 __all__ = ["speech"]
 
@@ -115,7 +116,8 @@ def speech(
             does not have); fsdd, the Free Spoken Digit Dataset; speech-commands-3, the words bed, cat and happy of
             Speech Commands.
         sizes: how many words are synthesised for train, dev and test.
-        path: your own recordings, used instead of source: a folder, a .zip, or a manifest, a table or JSON that names
+        path: your own recordings, used instead of source: a folder, a .zip or .tar, several of those (a
+            pattern such as `clips-*.tar`, or a folder of nothing else), or a manifest, a table or JSON that names
             a recording in each row (.csv, .tsv, .jsonl, .json).
         train: if path is a folder with a manifest for each split, the one of train.
         dev: the manifest of dev (null: a share of train is dev).
@@ -259,10 +261,11 @@ def speech(
         splits=corpus.splits if path is not None else sources.SPLITS,
         limit=None if max_seconds is None else Limit(ceil(max_seconds * 1000 / hop_ms)),
         files=recordings.files,
+        shards=recordings.shards if isinstance(recordings, Corpus) else None,
         bad_inputs=bad_files,
         about=about,
         read_file=lambda other, split, labelled: sources.read_other(other, split, labelled, corpus),
-        suffixes=(*SUFFIXES, *MANIFEST_SUFFIXES, ".zip", ""),
+        suffixes=(*SUFFIXES, *MANIFEST_SUFFIXES, *ARCHIVES, ""),
         unit=("speaker", Speakers(recordings)),
     )
 

@@ -94,7 +94,7 @@ class Archive:
             if fault is None and key in folded_names:
                 fault = "is repeated, or differs from another name only in case or accents"
             if fault is not None:
-                problems.append(Problem(f"{self.path}:{_escaped(member.filename)}", fault))
+                problems.append(Problem(f"{self.path}:{escaped(member.filename)}", fault))
             folded_names.add(key)
             if fault is None and not member.is_dir():
                 files[member.filename] = member
@@ -120,8 +120,28 @@ def _find_fault(member: zipfile.ZipInfo) -> str | None:
         return "is encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"is packed by method {member.compress_type}; only stored and deflated members are supported"
+    fault = find_name_fault(name, backslashes="\\" in member.orig_filename)
+    if fault is not None:
+        return fault
+    if member.file_size > _SMALL and member.file_size > MOST_RATIO * max(1, member.compress_size):
+        return f"unpacks to {member.file_size // max(1, member.compress_size):,} times its size"
+    return None
+
+
+def find_name_fault(name: str, *, backslashes: bool = False) -> str | None:
+    """Why a member of an archive should not be called so, or None if it may be.
+
+    Args:
+        name: with slashes.
+        backslashes: whether the archive has some in their place.
+    """
     components = name.removesuffix("/").split("/")
-    if "\\" in member.orig_filename or ":" in name or any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in name):
+    if (
+        backslashes
+        or "\\" in name
+        or ":" in name
+        or any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in name)
+    ):
         return "has a backslash, a colon or a control character in its name"
     if len(name) > 1024 or any(component in ("", ".", "..") for component in components):
         return "has a name that leads outside of the archive"
@@ -129,10 +149,8 @@ def _find_fault(member: zipfile.ZipInfo) -> str | None:
         stem = component.split(".")[0].lower()
         if component != component.rstrip(". ") or component != component.lstrip(" ") or stem in _WINDOWS_NAMES:
             return "has a name that is not valid on all systems"
-    if member.file_size > _SMALL and member.file_size > MOST_RATIO * max(1, member.compress_size):
-        return f"unpacks to {member.file_size // max(1, member.compress_size):,} times its size"
     return None
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     return name[:100].encode("unicode_escape").decode("ascii")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from random import Random
 from typing import Final, Protocol, TypeVar, final
 
 import numpy as np
 
-from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, UsageError, fetch, readers
+from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, Shard, UsageError, fetch, readers
 from seqkit.reading import Reading, collect_reports, report_again, report_left_out, report_split_rule
 from seqkit_speech import generator
 from seqkit_speech.archive import Archive
@@ -29,6 +30,7 @@ from seqkit_speech.splits import (
     split_of_name,
     split_recordings,
 )
+from seqkit_speech.tar_archive import ARCHIVES, TarArchive, open_archive
 from seqkit_speech.transcripts import LISTED, read_transcripts, speaker_of
 
 T = TypeVar("T")
@@ -142,8 +144,8 @@ class Corpus:
     def files(self, split: str) -> list[Path]:
         """The files that these recordings are read from."""
         path = self._path
-        if path.is_file() and path.suffix.lower() == ".zip":
-            return [path]
+        if self._archives:
+            return list(self._archives)
         if self.manifests:
             lists = [path / self.manifests[split if split in self.manifests else "train"]]
         else:
@@ -163,9 +165,43 @@ class Corpus:
     def _path(self) -> Path:
         if isinstance(self.location, Dataset):
             return fetch(self.location) / self.location.files[0].path
-        if not self.location.exists():
+        if not self.location.exists() and not readers.is_pattern(self.location.name):
             raise MissingFile(self.location)
         return self.location
+
+    @cached_property
+    def _archives(self) -> Sequence[Path]:
+        """The zip and tar archives that the recordings are in; none: they are in a folder, or manifests name them.
+
+        Raises:
+            DataError: nothing matches a pattern, or something that is no archive does.
+        """
+        path = self._path
+        if path.is_file():
+            return [path] if path.suffix.lower() in ARCHIVES else []
+        if path.is_dir():
+            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+            is_in_archives = bool(entries) and all(entry.suffix.lower() in ARCHIVES for entry in entries)
+            return entries if is_in_archives else []
+        paths = readers.shard_files(path.parent, path.name)
+        for other in paths:
+            if other.suffix.lower() not in ARCHIVES:
+                raise DataError(Problem(str(other), "is not an archive", f"a pattern is for {', '.join(ARCHIVES)}"))
+        return paths
+
+    def shards(self, split: str) -> list[Shard]:
+        """The archives, each with its recordings of a split; none if there are not several."""
+        if len(self._archives) < 2:
+            return []
+        groups = groupby(self.recordings(split), key=_archive_of)
+        listed = [(path, list(recordings)) for path, recordings in groups]
+        if len({path for path, _ in listed}) < len(listed) or any(path is None for path, _ in listed):
+            return []  # recordings of several archives take turns
+        return [
+            Shard(path.name, (path,), partial(examples_of, recordings))
+            for path, recordings in listed
+            if path is not None
+        ]
 
     @cached_property
     def _divided(self) -> tuple[dict[str, list[Recording]], Reading]:
@@ -188,16 +224,16 @@ class Corpus:
             used = {name for name in names if os.path.normpath(path / name) in places}
             _report_left_out(names, {*used, *map(os.path.normpath, self.manifests.values())})
             return named
-        is_archive = path.suffix.lower() == ".zip"
-        self._check_options(path, is_manifest=not (path.is_dir() or is_archive))
+        archives = self._archives
+        self._check_options(path, is_manifest=not (path.is_dir() or archives))
+        if archives:
+            opened = [open_archive(file) for file in archives]
+            return [recording for one in opened for recording in self.from_names(one, one.names(), one.path.name)]
         if path.is_dir():
             return self.from_names(Folder(path), _files_in(path), str(path))
-        if is_archive:
-            archive = Archive(path)
-            return self.from_names(archive, archive.names(), path.name)
         if self.manifest.reads(path):
             return self._in_manifest(path)
-        reason = "is not a folder, a .zip archive or a manifest"
+        reason = "is not a folder, a .zip or .tar archive or a manifest"
         hint = "a manifest ends in .csv, .tsv, .jsonl or .json; `separator` or `format` says what another file is"
         raise DataError(Problem(str(path), reason, hint))
 
@@ -223,7 +259,7 @@ class Corpus:
     def _with_blanks(self, label: str) -> str:
         return label if self.word_separator is None else label.replace(self.word_separator, " ").strip()
 
-    def from_names(self, source: Folder | Archive, names: Sequence[str], root: str) -> list[Recording]:
+    def from_names(self, source: Folder | Archive | TarArchive, names: Sequence[str], root: str) -> list[Recording]:
         """The recordings among these files, by their names."""
         pattern = self.names
         sounds = [name for name in names if _is_sound(PurePosixPath(name))]
@@ -270,6 +306,12 @@ class Corpus:
             if recording.label not in self.words:
                 report_left_out("recording of a word that is not among `words`", recording.id)
         return [recording for recording in recordings if recording.label in self.words]
+
+
+def _archive_of(recording: Recording) -> Path | None:
+    """The archive that a recording is in."""
+    source = recording.clip.source if isinstance(recording.clip, FileAudio) else None
+    return source.path if isinstance(source, Archive | TarArchive) else None
 
 
 def _report_left_out(names: Sequence[str], used: Set[str]) -> None:
@@ -333,15 +375,15 @@ def clips_of(path: Path, corpus: Corpus) -> Iterator[Example]:
     suffix = path.suffix.lower()
     if not path.exists():
         raise MissingFile(path)
-    if path.is_file() and suffix not in (".zip", *SUFFIXES) and corpus.manifest.reads(path):
+    if path.is_file() and suffix not in (*ARCHIVES, *SUFFIXES) and corpus.manifest.reads(path):
         for id, clip in corpus.manifest.clips(path):
             yield Example(Flaw(clip) if isinstance(clip, str) else clip, None, id)
         return
-    if path.is_file() and suffix != ".zip":
+    if path.is_file() and suffix not in ARCHIVES:
         yield Example(FileAudio(Folder(path.parent), path.name), None, str(path))
         return
-    archive = Archive(path)
-    source: Folder | Archive = Folder(path) if path.is_dir() else archive
+    archive = open_archive(path)
+    source: Folder | Archive | TarArchive = Folder(path) if path.is_dir() else archive
     names = _files_in(path) if path.is_dir() else archive.names()
     sounds = [name for name in names if _is_sound(PurePosixPath(name))]
     _report_left_out(names, set(sounds))

@@ -11,9 +11,9 @@ from typing import Final
 
 from seqkit import DataError, Example, Problem, readers
 from seqkit.reading import collect_reports, report_left_out, report_split_rule
-from seqkit_speech.archive import Archive
 from seqkit_speech.audio import FileAudio, FileContainer, Folder, LazyAudio
 from seqkit_speech.options import SplitOptions
+from seqkit_speech.tar_archive import ARCHIVES, open_archive
 from seqkit_speech.transcripts import read_lines
 
 SPLIT_NAMES: Final = {
@@ -275,7 +275,7 @@ def _find_lists(path: Path) -> Mapping[str, str]:
     """Which of validation_list.txt and testing_list.txt there are in a folder or an archive, by split."""
     if path.is_dir():
         return {split: name for split, name in LISTS.items() if (path / name).is_file()}
-    names = Archive(path).names() if path.suffix.lower() == ".zip" else ()
+    names = open_archive(path).names() if path.is_file() and path.suffix.lower() in ARCHIVES else ()
     return {split: name for split, name in LISTS.items() if name in names}
 
 
@@ -285,7 +285,7 @@ def _read_lists(path: Path, lists: Mapping[str, str], recordings: Set[str]) -> M
     Raises:
         DataError: both lists name a file.
     """
-    source: FileContainer = Folder(path) if path.is_dir() else Archive(path)
+    source: FileContainer = Folder(path) if path.is_dir() else open_archive(path)
     splits: dict[str, str] = {}
     for split, name in lists.items():
         for number, file_name in read_lines(source, name, str(path)):

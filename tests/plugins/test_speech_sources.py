@@ -220,7 +220,7 @@ def test_a_location_without_recordings_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file or folder"):
         Corpus(tmp_path / "missing").recordings("train")
     (tmp_path / "list.txt").write_text("a.wav yes")
-    with pytest.raises(DataError, match=r"is not a folder, a \.zip archive or a manifest"):
+    with pytest.raises(DataError, match=r"is not a folder, a \.zip or \.tar archive or a manifest"):
         Corpus(tmp_path / "list.txt").recordings("train")
     (tmp_path / "list.csv").write_text("path,label,split\na.wav,yes,train\nb.wav,,train\nc.wav,no,other\n")
     with pytest.raises(DataError) as raised:

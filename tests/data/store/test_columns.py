@@ -79,7 +79,7 @@ def test_any_text_any_ids(tmp_path: Path, rows: list[tuple[str, str, str]]) -> N
     split = prepared.splits["train"]
     assert split.y is not None
     for i, example in enumerate(examples):
-        assert prepared.input.decode(split.x[i]) == example.input
+        assert prepared.input.decode(split.x[i]) == prepared.input.canonical(example.input)
         assert prepared.target.decode(split.y[i]) == example.target
         assert split.ids[i] == example.id
     assert split.ids[:] == [example.id for example in examples]
