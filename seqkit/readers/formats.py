@@ -248,15 +248,15 @@ def parquet(path: Path | str, *, input: Column = "text", target: Column | None =
         raise MissingExtra(f"{path.name}: Parquet", "arrow") from None
     if not is_remote(path) and not path.is_file():
         raise MissingFile(path, "file")
+    number = 0
     try:
         with ParquetFile(open_remote(path) if is_remote(path) else path) as file:
             columns = [str(name) for name in file.schema_arrow.names]
             used = {"input": _column_name(path, input, columns)}
             if target is not None:
                 used["target"] = _column_name(path, target, columns)
-            number = 0
-            for batch in file.iter_batches(batch_size=4096, columns=list(dict.fromkeys(used.values()))):
-                for row in batch.to_pylist():
+            for group in range(file.num_row_groups):
+                for row in _rows_of_group(path, file, group, list(dict.fromkeys(used.values())), number):
                     number += 1
                     values = [row[name] for name in used.values()]
                     if number == 1:
@@ -267,6 +267,57 @@ def parquet(path: Path | str, *, input: Column = "text", target: Column | None =
         fail(path, None, None, f"cannot be read as Parquet: {error}")
     if not number:
         fail(path, None, None, "has no rows")
+
+
+def _rows_of_group(path: Path, file: Any, group: int, columns: list[str], before: int) -> Iterator[dict[str, Any]]:
+    """The rows of a row group, which come after so many others.
+
+    Raises:
+        DataError: it is damaged, or a value is missing or is not text though its column says so. Row group, row and
+            column are named.
+    """
+    from pyarrow import ArrowException
+
+    place = f"row group {group + 1} of {file.num_row_groups}"
+    done = 0
+    try:
+        for batch in file.iter_batches(batch_size=4096, columns=columns, row_groups=[group]):
+            try:
+                rows = batch.to_pylist()
+            except UnicodeDecodeError:
+                rows = [{name: _value(batch, name, row) for name in columns} for row in range(batch.num_rows)]
+            for row in rows:
+                done += 1
+                for name, value in row.items():
+                    if value is None or isinstance(value, Flaw):
+                        what = "has no value (null)" if value is None else value.what
+                        where = f"{path}:row {before + done}, column '{name}' (row {done} of {place})"
+                        raise DataError(Problem(where, what))
+                yield row
+    except (ArrowException, OSError) as error:
+        bad = [name for name in columns if not _is_readable(file, group, name)]
+        where = f"{place}, column {' and '.join(map(repr, bad))}" if bad else place
+        raise DataError(
+            Problem(str(path), f"{where}: cannot be read, after {before + done:,} rows: {error}")
+        ) from None
+
+
+def _value(batch: Any, column: str, row: int) -> Any:
+    """A value of a batch; a `Flaw` where it is not the text that its column promises."""
+    try:
+        return batch.column(column)[row].as_py()
+    except UnicodeDecodeError as error:
+        return Flaw(f"byte 0x{error.object[error.start]:02x} is not UTF-8, at byte {error.start + 1} of the text")
+
+
+def _is_readable(file: Any, group: int, column: str) -> bool:
+    from pyarrow import ArrowException
+
+    try:
+        file.read_row_group(group, columns=[column])
+    except (ArrowException, OSError):
+        return False
+    return True
 
 
 def _column_name(path: Path, column: Column, columns: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from seqkit import recipe
 from tests.docs.test_own_data import train
 from tests.helpers.pages import PAGES, blocks
+from tests.helpers.sound import write_clips
 
 ALL = blocks(PAGES["docs/big-data.md"], "yaml")
 LOCAL = [text for text in ALL if "://" not in text]
@@ -20,6 +22,11 @@ def write_data(folder: Path) -> None:
         for name, text in ((f"shards/part-{number}.tsv", rows), (f"text/part-{number}.txt", rows)):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
+        with tarfile.open(folder / f"clips-{number}.tar", "w") as archive:
+            clips = [f"{('train', 'dev', 'test')[number]}/{word}/{n}.wav" for word in ("no", "yes") for n in range(4)]
+            write_clips(folder / "clips", *clips)
+            for name in clips:
+                archive.add(folder / "clips" / name, name)
 
 
 def test_a_recipe_with_addresses_is_checked_without_a_network(tmp_path: Path) -> None:
@@ -37,5 +44,5 @@ def test_a_recipe_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         train(text, tmp_path)
         weights.append((tmp_path / "run" / "model" / "model.safetensors").read_bytes())
         (tmp_path / "run").rename(tmp_path / f"run-{number}")
-    assert len(LOCAL) == 4
+    assert len(LOCAL) == 5
     assert weights[0] == weights[1] == weights[2]  # three ways to name the same files

@@ -110,9 +110,7 @@ def test_what_a_folder_of_recordings_would_not_have_is_refused(
 def test_what_is_no_plain_tar_file_is_refused(folder: Path) -> None:
     whole = (folder / "clips-0.tar").read_bytes()
     (folder / "packed.tar").write_bytes(gzip.compress(whole))
-    with pytest.raises(
-        DataError, match=r"packed\.tar: is not a tar file, or .*compressed ones are not read"
-    ):
+    with pytest.raises(DataError, match=r"packed\.tar: is not a tar file, or .*compressed ones are not read"):
         TarArchive(folder / "packed.tar").names()
     (folder / "cut.tar").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cut\.tar"):

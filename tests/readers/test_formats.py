@@ -226,6 +226,38 @@ def test_parquet(tmp_path: Path) -> None:
     assert "cannot be read as Parquet" in refusal(lambda: table(broken))
 
 
+def test_what_is_wrong_in_parquet_is_told_with_row_group_row_and_column(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+
+    def refused(texts: list[Any], labels: list[Any], damage: int = 0) -> str:
+        path = tmp_path / "a.parquet"
+        columns = {"text": arrow.array(texts), "label": arrow.array(labels)}
+        parquet.write_table(arrow.table(columns), path, row_group_size=3, compression="gzip", use_dictionary=False)
+        if damage:
+            column = parquet.ParquetFile(path).metadata.row_group(damage - 1).column(1)
+            raw, end = bytearray(path.read_bytes()), column.data_page_offset + column.total_compressed_size
+            raw[end - 9 : end] = bytes(9)
+            path.write_bytes(raw)
+        return refusal(lambda: table(path)).partition("a.parquet:")[2].strip()
+
+    texts = [f"text {n}" for n in range(8)]
+    assert (
+        refused([*texts[:7], None], ["a"] * 8)
+        == "row 8, column 'text' (row 2 of row group 3 of 3): has no value (null)"
+    )
+    assert (
+        refused(texts, [*"abcd", None, *"xyz"])
+        == "row 5, column 'label' (row 2 of row group 2 of 3): has no value (null)"
+    )
+    odd = arrow.array([b"fine", b"od\xffd"] * 4).view(arrow.string())
+    assert refused(odd, ["a"] * 8) == (
+        "row 2, column 'text' (row 2 of row group 1 of 3): byte 0xff is not UTF-8, at byte 3 of the text"
+    )
+    assert refused(texts, ["a"] * 8, damage=2).startswith(
+        "row group 2 of 3, column 'label': cannot be read, after 3 rows: "
+    )
+
+
 class TestFolders:
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
