@@ -1,9 +1,11 @@
-"""Several processes: two on two cores beside two threads of one; and what random numbers by example cost."""
+"""Several processes: two on two cores beside two threads of one, and what summing gradients early and drawing random
+numbers by example cost."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -74,20 +76,55 @@ def _trained(recipe: str, processes: int, threads: int) -> Prepared:
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch) / "run"
             subprocess.run([*command, "--out", str(out)], env=environment, check=True, capture_output=True)
-            lines = (out / "metrics.jsonl").read_text().splitlines()
-            rates = [json.loads(line).get("time/tokens_per_s") for line in lines]
-        known = [rate for rate in rates if rate is not None][1:]
-        return 1e6 * sum(1 / rate for rate in known) / len(known)
+            return _seconds_for_a_million(out)
 
     return Prepared(run, notes={"tokens": 1_000_000})
 
 
+def _pair(*, overlaps: bool) -> Prepared:
+    """A round is some steps of two processes; what counts is the seconds of the steps after the first ones."""
+    code = "" if overlaps else f"{AFTERWARDS}; "
+    code += "from seqkit.cli import main; import sys; main(sys.argv[1:])"
+    options = [f"train.steps={STEPS}", f"train.log_every={STEPS // 4}", "train.memory=null", *LARGE]
+    words = ["run", "charlm", "--quiet", *(word for option in options for word in ("--set", option))]
+
+    def run() -> float:
+        with tempfile.TemporaryDirectory() as scratch, socket.socket() as listener:
+            out = Path(scratch) / "run"
+            listener.bind(("127.0.0.1", 0))
+            common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(listener.getsockname()[1])}
+            listener.close()
+            common |= {"OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": Path(scratch).name}
+            command = [sys.executable, "-c", code, *words, "--out", str(out)]
+            processes = [
+                subprocess.Popen(command, env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+                for rank in range(2)
+            ]
+            if any(process.wait() for process in processes):
+                raise RuntimeError("a process has failed")
+            return _seconds_for_a_million(out)
+
+    return Prepared(run, notes={"tokens": 1_000_000})
+
+
+def _seconds_for_a_million(run: Path) -> float:
+    rates = [json.loads(line).get("time/tokens_per_s") for line in (run / "metrics.jsonl").read_text().splitlines()]
+    known = [rate for rate in rates if rate is not None][1:]
+    return 1e6 * sum(1 / rate for rate in known) / len(known)
+
+
 def seqkit(kind: str, case: str) -> Prepared:
+    if kind == "overlap":
+        return _pair(overlaps=True)
     return by_example(case) if kind == "dropout" else _trained(case, 2, 1)
 
 
 def other(kind: str, case: str) -> Prepared:
     return torch_dropout(case) if kind == "dropout" else _trained(case, 1, 2)
+
+
+def afterwards(kind: str, case: str) -> Prepared:
+    return _pair(overlaps=False)
 
 
 def one(kind: str, case: str) -> Prepared:
@@ -99,21 +136,35 @@ RUNS: Mapping[str, tuple[str, ...]] = {
     "charlm": ("train.batch=64",),
 }
 STEPS = 80
+LARGE = ("encoder.hidden=512", "encoder.layers=2", "train.batch=32")
+"""A recipe whose gradient has 14 MB, in several buckets."""
+AFTERWARDS = (
+    "import contextlib; from seqkit.training.bucket_sums import BucketSums; "
+    "BucketSums.during_backward = lambda *_: contextlib.nullcontext()"
+)
 
 HERE = __name__
 GROUP = Group(
     "ranks",
     f"Dropout: {CALLS} calls, forward and backward, of batch x steps x width numbers: drawn by example, and torch's "
     f"own. Training: seconds for a million tokens in {STEPS} steps of a recipe: two processes of one thread, one "
-    "process of two threads, one process of one thread. It needs two idle cores.",
+    "process of two threads, one process of one thread. Overlap: the same of two processes that train an LSTM of two "
+    "layers of 512, whose gradients are summed while the backward pass is running, or after it. It needs two idle "
+    "cores.",
     [
         *(Case(f"dropout {case}", {"kind": "dropout", "case": case}, quick=True) for case in SHAPES),
         *(Case(f"training {case}", {"kind": "training", "case": case}) for case in RUNS),
+        Case("overlap", {"kind": "overlap", "case": "charlm"}),
     ],
     [
         Contender("seqkit", f"{HERE}:seqkit"),
-        Contender("torch's dropout; two threads", f"{HERE}:other"),
+        Contender(
+            "torch's dropout; two threads",
+            f"{HERE}:other",
+            only=(*(f"dropout {case}" for case in SHAPES), *(f"training {case}" for case in RUNS)),
+        ),
         Contender("one thread", f"{HERE}:one", only=tuple(f"training {case}" for case in RUNS)),
+        Contender("summed after the backward pass", f"{HERE}:afterwards", only=("overlap",)),
     ],
     [Target("random numbers by example", "dropout large", "torch's dropout; two threads", 1.0, 1.0)],
     rounds=5,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 import unicodedata
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class TarArchive:
             if self.path.exists() and not self.path.is_file():
                 raise DataError(Problem(str(self.path), "is not a regular file"))
             with tarfile.open(self.path, "r:") as archive:
-                return self._checked(archive, os.fstat(archive.fileobj.fileno()).st_size)  # type: ignore[union-attr]
+                return self._checked(archive, self.path.stat().st_size)
         except tarfile.TarError as error:
             hint = "compressed ones are not read, because a clip could not be found in them: unpack with gunzip"
             raise DataError(Problem(str(self.path), f"is not a tar file, or is damaged: {error}", hint)) from None
@@ -72,7 +71,7 @@ class TarArchive:
         folded_names: set[str] = set()
         problems: list[Problem] = []
         for number, member in enumerate(archive, 1):
-            archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
+            archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
             if number > MOST_MEMBERS:
                 raise DataError(Problem(str(self.path), f"has more than {MOST_MEMBERS:,} members"))
             name = member.name.removeprefix("./")
