@@ -30,6 +30,8 @@ class TrainSettings:
         tokens: steps per batch, padding included; used instead of batch if given.
         pool: batches whose examples are sorted by length together. A larger pool leaves less padding, and makes batches
             less random; 1: batches are put together at random.
+        mix: of data in several files that are stored one by one, the examples of so many files are shuffled together,
+            then those of as many others: for data of which not all fit on the disk. null: all are shuffled together.
         shapes: the largest number of lengths that batches are padded to. null: each batch to its longest example.
         optimizer: adamw, adam, sgd, or lazy_adamw for large vocabularies, with its options.
         schedule: constant, cosine, one_cycle, linear or plateau, with its options.
@@ -67,6 +69,7 @@ class TrainSettings:
     batch: Count = 32
     tokens: Count | None = None
     pool: Count = 64
+    mix: Count | None = None
     shapes: Count | None = None
     optimizer: Annotated[Choice, FromGroup("optimizers")] = _ADAMW
     schedule: Annotated[Choice, FromGroup("schedules")] = _CONSTANT

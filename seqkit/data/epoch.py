@@ -20,18 +20,30 @@ from seqkit.settings import TrainSettings
 from seqkit.types import Index
 
 
-def make_batches(lengths: Index, settings: TrainSettings, *, seed: int, epoch: int) -> Sequence[Index]:
-    """The batches of an epoch under these settings: arrays of example numbers."""
+def make_batches(
+    lengths: Index, settings: TrainSettings, *, seed: int, epoch: int, file_ends: Index | None = None
+) -> Sequence[Index]:
+    """The batches of an epoch under these settings: arrays of example numbers.
+
+    `file_ends` are the examples after the last of each file, if they are stored file by file.
+    """
     size = settings.batch if settings.tokens is None else None
     return sampler.batch_shuffled(
-        lengths, seed=seed, epoch=epoch, batch=size, tokens=settings.tokens, pool=settings.pool
+        lengths,
+        seed=seed,
+        epoch=epoch,
+        batch=size,
+        tokens=settings.tokens,
+        pool=settings.pool,
+        file_ends=file_ends,
+        mix=settings.mix,
     )
 
 
-def padding_edges(lengths: Index, settings: TrainSettings, *, seed: int) -> Index:
+def padding_edges(lengths: Index, settings: TrainSettings, *, seed: int, file_ends: Index | None = None) -> Index:
     """The lengths that batches are padded to in training. They are chosen for epoch 0 and hold for every epoch."""
     assert settings.shapes is not None
-    batches = make_batches(lengths, settings, seed=seed, epoch=0)
+    batches = make_batches(lengths, settings, seed=seed, epoch=0, file_ends=file_ends)
     longest = [int(lengths[index].max()) for index in batches]
     # The longest example of all is an edge, whichever batch it comes in; weight 0: it is not counted twice.
     weights = [*map(len, batches), 0]
@@ -44,7 +56,8 @@ def steps_per_epoch(data: Mapping[str, TaskData], settings: TrainSettings, *, se
     for task_data in data.values():
         window = task_data.task.window
         if window is None:
-            batches = len(make_batches(task_data.lengths("train"), settings, seed=seed, epoch=0))
+            ends = task_data.splits["train"].shard_ends
+            batches = len(make_batches(task_data.lengths("train"), settings, seed=seed, epoch=0, file_ends=ends))
         else:
             total = Stream(task_data.splits["train"].x).total
             batches = len(sampler.cut_lanes(total, batch=settings.batch, window=window, seed=seed, epoch=0).windows)
@@ -109,7 +122,9 @@ class EpochPlan:
         self.data = data
         self._streams: dict[str, tuple[Stream, sampler.Lanes]] = {}
         self._edges = {
-            name: padding_edges(task_data.lengths("train"), settings, seed=seed)
+            name: padding_edges(
+                task_data.lengths("train"), settings, seed=seed, file_ends=task_data.splits["train"].shard_ends
+            )
             for name, task_data in data.items()
             if settings.shapes and task_data.task.window is None
         }
@@ -157,7 +172,8 @@ class EpochPlan:
         task_data = self.data[name]
         window = task_data.task.window
         if window is None:
-            return make_batches(task_data.lengths("train"), settings, seed=seed, epoch=epoch)
+            ends = task_data.splits["train"].shard_ends
+            return make_batches(task_data.lengths("train"), settings, seed=seed, epoch=epoch, file_ends=ends)
         stream = Stream(task_data.splits["train"].x)
         lanes = sampler.cut_lanes(stream.total, batch=settings.batch, window=window, seed=seed, epoch=epoch)
         self._streams[name] = stream, lanes

@@ -19,7 +19,7 @@ from seqkit.data.lazy_sequence import LazySequence
 from seqkit.types import Index
 
 # What random numbers are drawn for. Each purpose has its own range of the counter, so no two get the same numbers.
-_EXAMPLES, _BATCHES, _ROTATION, _TURNS = range(4)
+_EXAMPLES, _BATCHES, _ROTATION, _TURNS, _FILES = range(5)
 
 _MOST_EDGES = 512
 """`choose_edges` considers at most so many different lengths."""
@@ -62,6 +62,8 @@ def batch_shuffled(
     batch: int | None = None,
     tokens: int | None = None,
     pool: int = 64,
+    file_ends: Index | None = None,
+    mix: int | None = None,
 ) -> Sequence[Index]:
     """The batches of a training epoch: every example exactly once, similar lengths together, in random order.
 
@@ -76,6 +78,9 @@ def batch_shuffled(
         tokens: at most so many padded steps in a batch (its examples times the longest of them). A longer example gets
             a batch of its own.
         pool: batches in a pool.
+        file_ends: (number of files,) the example after the last of each file; None: they are in one.
+        mix: the examples of so many files, drawn from (seed, epoch), are shuffled together, then those of as many
+            others, so that few files are read at a time. None: all are shuffled together.
 
     Returns:
         Arrays of example numbers, longest first inside a batch.
@@ -84,13 +89,32 @@ def batch_shuffled(
         ValueError: neither `batch` nor `tokens` is given, or one is below 1.
     """
     steps = _check(lengths, batch, tokens, pool)
-    order = _shuffle(len(steps), seed, epoch, _EXAMPLES)
-    ends = array("q")
-    for start, stop in pairwise(_pool_bounds(steps, order, batch, tokens, pool)):
-        members = order[start:stop]
-        order[start:stop] = members[np.argsort(-steps[members], kind="stable")]
-        _append_ends(ends, order[start:stop], steps, batch, tokens)
-    return Batches(order, ends, _shuffle(len(ends), seed, epoch, _BATCHES))
+    ends, visits = array("q"), list[Index]()
+    groups = _groups(len(steps), file_ends, mix, seed, epoch)
+    for order in groups:
+        before = len(ends)
+        for start, stop in pairwise(_pool_bounds(steps, order, batch, tokens, pool)):
+            members = order[start:stop]
+            order[start:stop] = members[np.argsort(-steps[members], kind="stable")]
+            _append_ends(ends, order[start:stop], steps, batch, tokens)
+        visits.append(np.arange(before, len(ends)))
+    keys = _draw(len(ends), seed, epoch, _BATCHES)
+    order = groups[0] if len(groups) == 1 else np.concatenate(groups)
+    shuffled = [visit[np.argsort(keys[visit], kind="stable")] for visit in visits]
+    return Batches(order, ends, shuffled[0] if len(shuffled) == 1 else np.concatenate(shuffled))
+
+
+def _groups(count: int, file_ends: Index | None, mix: int | None, seed: int, epoch: int) -> list[Index]:
+    """The examples that are shuffled together, in shuffled order, group by group."""
+    if mix is None or file_ends is None or len(file_ends) <= mix:
+        return [_shuffle(count, seed, epoch, _EXAMPLES)]
+    keys = _draw(count, seed, epoch, _EXAMPLES)
+    starts = np.concatenate([[0], file_ends[:-1]])
+    files, groups = _shuffle(len(file_ends), seed, epoch, _FILES), []
+    for first in range(0, len(files), mix):
+        members = np.concatenate([np.arange(starts[file], file_ends[file]) for file in files[first : first + mix]])
+        groups.append(members[np.argsort(keys[members], kind="stable")])
+    return groups
 
 
 def batch_sorted(lengths: ArrayLike, *, batch: int | None = None, tokens: int | None = None) -> Sequence[Index]:

@@ -297,9 +297,7 @@ def _rows_of_group(path: Path, file: Any, group: int, columns: list[str], before
     except (ArrowException, OSError) as error:
         bad = [name for name in columns if not _is_readable(file, group, name)]
         where = f"{place}, column {' and '.join(map(repr, bad))}" if bad else place
-        raise DataError(
-            Problem(str(path), f"{where}: cannot be read, after {before + done:,} rows: {error}")
-        ) from None
+        raise DataError(Problem(str(path), f"{where}: cannot be read, after {before + done:,} rows: {error}")) from None
 
 
 def _value(batch: Any, column: str, row: int) -> Any:

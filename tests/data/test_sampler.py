@@ -310,3 +310,30 @@ def test_windows_are_computed_on_access() -> None:
     assert windows[1:] == [(10, 20), (20, 25)]
     with pytest.raises(IndexError):
         windows[3]
+
+
+@pytest.mark.parametrize("files", [[40], [7, 1, 30, 12, 50], [20] * 6])
+@pytest.mark.parametrize("mix", [1, 2, 4, 9])
+@pytest.mark.parametrize("limit", [{"batch": 4}, {"tokens": 90}])
+def test_few_files_are_read_at_a_time(files: list[int], mix: int, limit: dict[str, int]) -> None:
+    ends, count = np.cumsum(files), sum(files)
+    lengths = np.random.default_rng(1).integers(1, 40, count)
+    first, again, other = (
+        [batch.tolist() for batch in sampler.batch_shuffled(lengths, seed=1, epoch=e, file_ends=ends, mix=mix, **limit)]
+        for e in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+    assert sorted(row for batch in first for row in batch) == list(range(count))
+    if mix >= len(files):
+        assert first == [b.tolist() for b in sampler.batch_shuffled(lengths, seed=1, epoch=0, **limit)]
+        return
+    seen: list[set[int]] = []
+    for batch in first:
+        of_batch = set(np.searchsorted(ends, batch, side="right").tolist())
+        if seen and len(seen[-1] | of_batch) <= mix:
+            seen[-1] |= of_batch
+        else:
+            seen.append(of_batch)
+    assert all(len(group) <= mix for group in seen)
+    assert sum(map(len, seen)) == len(files), "no file is read again after others"
