@@ -176,6 +176,8 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "draw_uniform",
         "pack_padded_sequence",
         "pad_packed_sequence",
+        "reverse_sequences",
+        "stack_cells",
     ),
     "seqkit.spans": (
         "OUTSIDE",

@@ -8,7 +8,8 @@ is found. Wherever that does not apply (a GPU, weights in half precision, a trac
 has the interface and the numbers of pytorch-crf's, and also gives marginals and the n best sequences.
 
 `Dropout` and `draw_uniform` are for modules that seqkit trains: what they draw for an example depends on the seed, the
-step and the example alone.
+step and the example alone. `stack_cells` makes an encoder of a cell of your own, and `reverse_sequences` reverses each
+sequence of a padded batch within its own length.
 
 All other names of `torch.nn` are here too and are torch's own, so that `from seqkit import nn` can take the place of
 `from torch import nn`.
@@ -21,14 +22,26 @@ from typing import TYPE_CHECKING, Any
 from torch import nn as _torch
 
 from seqkit import public_api
-from seqkit.kernels import draw_uniform
+from seqkit.kernels import draw_uniform, reverse_sequences
 from seqkit.layers.dropout import Dropout
 from seqkit.nn import utils as utils
 from seqkit.nn.crf import CRF
 from seqkit.nn.packing import pack_padded_sequence, pad_packed_sequence
 from seqkit.nn.recurrent import GRU, LSTM, RNN
+from seqkit.nn.stacked import stack_cells
 
-__all__ = ["CRF", "Dropout", "GRU", "LSTM", "RNN", "draw_uniform", "pack_padded_sequence", "pad_packed_sequence"]
+__all__ = [
+    "CRF",
+    "Dropout",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "draw_uniform",
+    "pack_padded_sequence",
+    "pad_packed_sequence",
+    "reverse_sequences",
+    "stack_cells",
+]
 
 if TYPE_CHECKING:
     from torch.nn import *  # type: ignore[no-redef, assignment]  # noqa: F403
