@@ -209,7 +209,7 @@ WAITING: Final = {
 
 INDEXING: Final = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
 
-HOST_ARGUMENTS: Final = (*INDEXING, "_ctc_loss", "_ctc_loss_backward")
+HOST_ARGUMENTS: Final = (*INDEXING, "_ctc_loss", "_ctc_loss_backward", "_pack_padded_sequence")
 """Operations of the GPU that take tensors of the CPU as well."""
 
 
