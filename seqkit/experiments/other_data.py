@@ -81,6 +81,7 @@ def _opened(
         splits=(OTHER,),
         # The entry lives no longer than the block, so its key needs no content.
         files=lambda _: (),
+        shards=None,
         notes=None,
     )
 

@@ -144,7 +144,7 @@ def sample_task(
             if number >= 3:
                 return
 
-    small = replace(task, read=read, splits=("train",), files=None)
+    small = replace(task, read=read, splits=("train",), files=None, shards=None)
     fields = None if fitted is None else (fitted[0], fitted[1])
     with tempfile.TemporaryDirectory(prefix="seqkit-prove-") as folder:
         prepared = store.prepare(small, key={"prove": name}, cache=Path(folder), fitted=fields)

@@ -124,7 +124,9 @@ class ShardStore:
 
     def shards_of(self, split: str) -> Sequence[Shard]:
         """The shards of a split; none: it is stored as one."""
-        shards = [] if self.task.shards is None or self.task.files is None else self.task.shards(split)
+        if self.task.shards is None or not self.files:  # without files, the data are not those that it is trained on
+            return []
+        shards = self.task.shards(split)
         is_known = all(str(path) in self.files for shard in shards for path in shard.files)
         return shards if is_known and len(shards) > 1 else []
 

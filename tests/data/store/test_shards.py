@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,17 @@ def test_rows_in_shards_are_indexed_as_an_array(shape: tuple[int, ...]) -> None:
     expected = pad_rows(Column(array, column.offsets), index)
     assert all(np.array_equal(mine, theirs) for mine, theirs in zip(pad_rows(column, index), expected, strict=True))
     assert np.array_equal(block(rows, np.array([0, 5, 6]), 1), block(array, np.array([0, 5, 6]), 1))
+
+
+def test_data_without_files_are_no_shards(tmp_path: Path) -> None:
+    """Those of `seqkit evaluate --data`, say: where the files of training are need not be known there."""
+    write(tmp_path)
+    fields = [stored(tmp_path).input, stored(tmp_path).target]
+
+    def fail(split: str) -> list[Shard]:
+        raise AssertionError(split)
+
+    other = replace(task(tmp_path), files=lambda split: [], shards=fail, splits=("other",))
+    object.__setattr__(other, "read", lambda split: [Example("the cat", "a", "x:1")])
+    prepared = prepare(other, key={}, cache=tmp_path / "other", fitted=(fields[0], fields[1]))
+    assert len(prepared.splits["other"]) == 1
