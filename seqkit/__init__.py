@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from seqkit.types import Size as Size
     from seqkit.types import Task as Task
     from seqkit.types import Truncation as Truncation
+    from seqkit.types import WordVectors as WordVectors
     from seqkit.uploads import read_back as read_back
     from seqkit.uploads import upload as upload
 

@@ -66,6 +66,7 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "Size",
         "Task",
         "Truncation",
+        "WordVectors",
     ),
 }
 """{module: the names of `seqkit` that it defines}. They are imported on first use."""

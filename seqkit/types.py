@@ -40,6 +40,9 @@ Positive = Annotated[float, Gt(0.0)]
 NonNegative = Annotated[float, Ge(0.0)]
 
 Truncation: TypeAlias = Literal["head", "tail", "both_ends", "window"]
+"""What is read of a sequence that is too long: its beginning, its end, some of both, or all of it in windows."""
+WordVectors: TypeAlias = Literal["glove-6b-50d", "glove-6b-100d"] | Path
+"""A published file of word vectors, by name, or one of the user's."""
 SPLITS = ("train", "dev", "test")
 
 # The first ids of every vocabulary of tokens: they are positions, not spellings.

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from seqkit import Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncation, Words
+from seqkit import Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncation, Words, WordVectors
 from seqkit.metrics import tag_scores
 from seqkit.readers import FileNames
 from seqkit_ner import sources
@@ -49,7 +49,7 @@ def ner(
     char_dim: Count = 25,
     char_hidden: Count = 50,
     max_word: Count = 24,
-    vectors: Path | None = None,
+    vectors: WordVectors | None = None,
     tune: bool = True,
     max_vectors: Size = 100_000,
     max_length: Count | None = None,
@@ -105,7 +105,8 @@ def ner(
         char_hidden: how many of the encoder's `dim` numbers are made of a word's characters; the rest are the word's
             vector.
         max_word: most characters that are read of a word; of a longer word, its beginning and its end are read.
-        vectors: a text file of word vectors to start from (GloVe, word2vec or fastText; perhaps gzipped).
+        vectors: word vectors to start from: a text file (GloVe, word2vec or fastText; perhaps gzipped), or
+            glove-6b-50d or glove-6b-100d, the first 100,000 words of GloVe 6B, from SEQKIT_DATA.
         tune: whether training changes these vectors.
         max_vectors: most words of that file that are known beside those of train.
         max_length: most words of a sentence (null: no limit).

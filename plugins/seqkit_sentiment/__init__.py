@@ -8,7 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from seqkit import Count, Example, Label, Labels, Limit, Shard, Share, Size, Task, Tokens, Truncation, UsageError
+from seqkit import (
+    Count,
+    Example,
+    Field,
+    Label,
+    Labels,
+    Limit,
+    Shard,
+    Share,
+    Size,
+    Task,
+    Tokens,
+    Truncation,
+    UsageError,
+    Words,
+    WordVectors,
+)
 from seqkit.metrics import label_scores, set_scores
 from seqkit.readers import FileNames, FormatName, ShareSplit, SplitBy, TableFormat
 from seqkit_sentiment import sources
@@ -46,6 +62,9 @@ def sentiment(
     min_count: Count = 1,
     max_size: Count | None = None,
     drop: Share = 0.0,
+    vectors: WordVectors | None = None,
+    tune: bool = True,
+    max_vectors: Size = 100_000,
     max_length: Count | None = None,
     truncate: Truncation = "head",
     unseen_labels: Literal["error", "count"] = "error",
@@ -96,6 +115,10 @@ def sentiment(
         max_size: most symbols in the vocabulary, the most frequent ones; for pieces, about how many are learned (null:
             8000).
         drop: share of the symbols that training reads as unknown, at random (word dropout).
+        vectors: with `unit: words`, word vectors to start from: a text file (GloVe, word2vec or fastText; perhaps
+            gzipped), or glove-6b-50d or glove-6b-100d, the first 100,000 words of GloVe 6B, from SEQKIT_DATA.
+        tune: whether training changes these vectors.
+        max_vectors: most words of that file that are known beside those of train.
         max_length: most steps of a text (null: no limit).
         truncate: what happens to a longer one. head, tail or both_ends, that part is kept; window, all of it is read
             in windows.
@@ -120,6 +143,8 @@ def sentiment(
     )
     if split_by == "group" and group is None and _is_file(folder, train):
         raise UsageError("split_by: group: name the column of the group as `group`")
+    if vectors is not None and (unit != "words" or max_size is not None):
+        raise UsageError("vectors are those of words: leave unit: words and max_size: null, or leave out vectors")
     is_multilabel = label_separator is not None
     if best == "micro_f1" and not is_multilabel:
         raise UsageError("best: micro_f1 is a score of several labels a text; set label_separator, or best: macro_f1")
@@ -142,17 +167,24 @@ def sentiment(
     def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
         return prepare(sources.read_other(path, split, labelled, names, reader, share_split))
 
-    pieces = unit == "pieces"
-    return Task(
-        read=read,
-        input=Tokens(
-            unit,
+    field: Field
+    if vectors is not None:
+        field = Words(
             lower=lower,
             min_count=min_count,
-            max_size=None if pieces else max_size,
-            pieces=(max_size or 8000) if pieces else 8000,
             drop=drop,
-        ),
+            characters="none",
+            vectors=vectors,
+            tune=tune,
+            max_vectors=max_vectors,
+        )
+    elif unit == "pieces":
+        field = Tokens(unit, lower=lower, min_count=min_count, pieces=max_size or 8000, drop=drop)
+    else:
+        field = Tokens(unit, lower=lower, min_count=min_count, max_size=max_size, drop=drop)
+    return Task(
+        read=read,
+        input=field,
         target=Labels(allow_unseen=unseen_labels == "count")
         if is_multilabel
         else Label(allow_unseen=unseen_labels == "count"),

@@ -14,9 +14,9 @@ import numpy as np
 from seqkit.fields import incremental
 from seqkit.fields.unicode_form import FORM, UnicodeForm, to_form
 from seqkit.fields.vocabulary import Vocabulary, smallest_unsigned
-from seqkit.layers.pretrained_vectors import normalise_word, read_words
+from seqkit.layers.pretrained_vectors import normalise_word, read_words, vector_file
 from seqkit.reading import report_remark
-from seqkit.types import JSON, PAD, Field
+from seqkit.types import JSON, PAD, Field, WordVectors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +61,8 @@ class Words(Field):
         char_dim: width of the vector of a character.
         char_hidden: width of the vector that the characters of a word become.
         max_word: at most so many characters of a word.
-        vectors: a text file of word vectors to start from. Its words are known too, the first `max_vectors` of them.
+        vectors: word vectors to start from: the path of a text file, or a name. Its words are known too, the first
+            `max_vectors` of them.
         tune: whether training changes these vectors.
         max_vectors: how many words of the file are known beside those of the training data.
     """
@@ -76,7 +77,7 @@ class Words(Field):
     char_dim: int = field(default=25, kw_only=True)
     char_hidden: int = field(default=50, kw_only=True)
     max_word: int = field(default=24, kw_only=True)
-    vectors: Path | None = field(default=None, kw_only=True)
+    vectors: WordVectors | None = field(default=None, kw_only=True)
     tune: bool = field(default=True, kw_only=True)
     max_vectors: int = field(default=100_000, kw_only=True)
     words: Vocabulary | None = field(default=None, kw_only=True, repr=False)
@@ -109,7 +110,7 @@ class Words(Field):
         known = Vocabulary.from_counts(counts, min_count=self.min_count, specials=False).symbols
         learned, width = len(known), None
         if self.vectors is not None:
-            known, learned, width = self._add_file_words(known, self.vectors)
+            known, learned, width = self._add_file_words(known, vector_file(self.vectors))
         return replace(
             self,
             words=Vocabulary(known, specials=False),
@@ -169,7 +170,7 @@ class Words(Field):
         return int(np.count_nonzero(array[:, 0] == array[:, 1]))
 
     def fit_files(self) -> Sequence[Path]:
-        return () if self.vectors is None else (self.vectors,)
+        return () if self.vectors is None else (vector_file(self.vectors),)
 
     def canonical(self, value: Any) -> Any:
         return to_form(value, self.form)
@@ -229,7 +230,7 @@ class Words(Field):
             drop=self.drop,
             width=self.width,
             fixed=0 if self.width is None or self.tune else len(words) - self.learned,
-            file=self.vectors if self.width else None,
+            vectors=self.vectors if self.width else None,
             names=words.symbols[self.learned :] if self.width else (),
             key=partial(_lookup_key, lower=self.lower, digits=self.digits, form=self.form),
         )

@@ -16,7 +16,9 @@ from typing import IO, Any, NoReturn, TypeAlias
 import numpy as np
 
 from seqkit.errors import DataError, Problem
+from seqkit.io.download import Dataset, File, fetch
 from seqkit.regular_files import open_regular
+from seqkit.types import WordVectors
 
 WordKey: TypeAlias = Callable[[str], str]
 """Maps a word to the form under which it is looked up."""
@@ -25,6 +27,39 @@ _DIGITS_TO_ZERO = str.maketrans({chr(point): "0" for point in range(0x30, 0x3A)}
 
 LONGEST_LINE = 1 << 20
 """Bytes. A longer line means that the file is not a file of vectors."""
+
+
+def _glove(width: int, sha256: str, size: int) -> Dataset:
+    return Dataset(
+        f"vectors/glove_6b_{width}d",
+        (File(f"glove.6B.{width}d.top100k.txt.gz", None, sha256, size),),
+        licence="Public Domain Dedication and License 1.0",
+        about=f"GloVe 6B (Pennington et al. 2014), {width} numbers for each of 100,000 words in lower case",
+        by_hand=f"any file of vectors will do instead: glove.6B.{width}d.txt of glove.6B.zip at "
+        "nlp.stanford.edu/projects/glove, named by its path",
+    )
+
+
+PUBLISHED = {
+    "glove-6b-50d": _glove(50, "e45beec4a2bc49a1753b77adb80ceda769ac33865ae5de765cd6469de9d5d98c", 14_179_494),
+    "glove-6b-100d": _glove(100, "a7a6c900124b26c8535301728377d0a4067fae2ff2e63ed626645c76787c85df", 26_790_010),
+}
+"""Files of vectors that have a name."""
+
+
+def vector_file(vectors: WordVectors) -> Path:
+    """The file of vectors that is named, or whose path this is.
+
+    Raises:
+        DataError: the file is missing, or a named one is not the pinned one.
+    """
+    if isinstance(vectors, Path):
+        if not vectors.exists():
+            hint = f"give the path of a file of vectors, or one of the names {', '.join(PUBLISHED)}"
+            raise DataError(Problem(str(vectors), "there is no such file", hint))
+        return vectors
+    dataset = PUBLISHED[vectors]
+    return fetch(dataset) / dataset.files[0].path
 
 
 def normalise_word(word: str, *, lower: bool, digits: bool) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -14,7 +13,8 @@ from seqkit.errors import UsageError
 from seqkit.interfaces import mask_of
 from seqkit.kernels import RowOrder, draw_uniform, real_rows, run_padded
 from seqkit.layers.initialisers import initialise_cell
-from seqkit.layers.pretrained_vectors import WordKey, read_vectors
+from seqkit.layers.pretrained_vectors import WordKey, read_vectors, vector_file
+from seqkit.types import WordVectors
 from seqkit.uploads import from_lengths
 
 
@@ -38,7 +38,7 @@ class WordLayer(nn.Module):
         drop: share of words that are replaced by their unknown reading during training.
         width: of the vectors in the file; None: there is no file.
         fixed: number of words, the last ones, whose vectors are not trained.
-        file: where the vectors of the last `len(names)` words come from when training starts.
+        vectors: where the vectors of the last `len(names)` words come from when training starts.
         names: those words.
         key: maps a word of the file to the form that `names` has.
     """
@@ -58,14 +58,14 @@ class WordLayer(nn.Module):
         drop: float = 0.0,
         width: int | None = None,
         fixed: int = 0,
-        file: Path | None = None,
+        vectors: WordVectors | None = None,
         names: Sequence[str] = (),
         key: WordKey = str,
     ) -> None:
         super().__init__()
         self.dim, self.columns, self.drop = dim, columns, drop
         self.sparse = False  # whether the gradient of `weight` holds only rows that were read; see optim.lazy_adamw
-        self.file, self.names, self.key = file, tuple(names), key
+        self.vectors, self.names, self.key = vectors, tuple(names), key
         char_width = 0 if characters == "none" else char_hidden
         if width is None and char_width >= dim:
             raise UsageError(
@@ -95,9 +95,11 @@ class WordLayer(nn.Module):
         Raises:
             DataError: the file is missing or is not a file of vectors.
         """
-        if self.file is None:
+        if self.vectors is None:
             return
-        vectors = read_vectors(self.file, {*self.names, *(name.lower() for name in self.names)}, self.key)
+        vectors = read_vectors(
+            vector_file(self.vectors), {*self.names, *(name.lower() for name in self.names)}, self.key
+        )
         rows = torch.stack([torch.from_numpy(vectors.get(name, vectors.get(name.lower()))) for name in self.names])
         table = self.weight if self.fixed is None else self.fixed
         table[len(table) - len(rows) :].copy_(rows)

@@ -23,7 +23,7 @@ def test_every_public_name_is_there_with_a_description() -> None:
                 continue
             _, heading, section = page.partition(f"### {module}.{name}\n\n```python\n")
             assert heading, f"{module}.{name}"
-            description = section.partition("```\n")[2].partition("\n### ")[0].strip()
+            description = section.partition("```\n")[2].partition("\n##")[0].strip()
             assert description, f"{module}.{name} has no docstring"
 
 

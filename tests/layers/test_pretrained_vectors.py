@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from seqkit.errors import DataError
-from seqkit.layers.pretrained_vectors import read_vectors, read_words
+from seqkit.io.download import Dataset, File
+from seqkit.layers.pretrained_vectors import PUBLISHED, read_vectors, read_words, vector_file
 from tests.helpers.word_vectors import write_vectors
 
 
@@ -30,6 +33,36 @@ def test_a_word2vec_header_and_gzip(tmp_path: Path) -> None:
     for path in (plain, packed):
         assert read_words(path) == (["cat", "été"], 3)
         assert read_vectors(path, {"été"})["été"].tolist() == [4.0, 5.0, 6.0]
+
+
+def test_a_name_stands_for_a_pinned_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_DATA", str(tmp_path))
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "vectors" / "tiny"
+    folder.mkdir(parents=True)
+    path = write_vectors(folder)
+    content = path.read_bytes()
+    file = File(path.name, None, hashlib.sha256(content).hexdigest(), len(content))
+    monkeypatch.setitem(PUBLISHED, "glove-6b-50d", Dataset("vectors/tiny", (file,), licence="none"))
+    assert vector_file("glove-6b-50d") == path
+    path.write_bytes(content.replace(b"0.1", b"0.7"))
+    with pytest.raises(DataError, match=path.name):
+        vector_file("glove-6b-50d")
+
+
+def test_vectors_that_are_missing_say_where_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQKIT_DATA", str(tmp_path))
+    monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"vectors/glove_6b_100d.*nlp\.stanford\.edu/projects/glove"):
+        vector_file("glove-6b-100d")
+    with pytest.raises(DataError, match=r"glove-6b-300d: there is no such file; .* names glove-6b-50d, glove-6b-100d"):
+        vector_file(tmp_path / "glove-6b-300d")
+
+
+@pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+def test_published_vectors_are_read() -> None:
+    words, width = read_words(vector_file("glove-6b-50d"))
+    assert (len(words), width, words[0]) == (100_000, 50, "the")
 
 
 @pytest.mark.parametrize(

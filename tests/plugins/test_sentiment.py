@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from seqkit_sentiment import generator, sentiment
 from seqkit_sentiment.sources import SST2, TWEETEVAL_EMOTION
 from seqkit_sentiment.tweets import tokenise
 
-from seqkit import DataError, Example, Label, Labels, Limit, Prediction, Tokens, UsageError
+from seqkit import DataError, Example, Label, Labels, Limit, Prediction, Tokens, UsageError, Words
 from seqkit.data.store import prepare
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
@@ -420,3 +421,21 @@ class TestFormats:
         splits = {split: {int(str(e.input).split()[1]) % 5 for e in task.read(split)} for split in task.splits}
         assert {split: len(groups) for split, groups in splits.items()} == {"train": 3, "dev": 1, "test": 1}
         assert len(set.union(*splits.values())) == 5
+
+
+def test_words_start_from_vectors(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("the 1 2\nfilm 3 4\nunseen 5 6\n")
+    task = sentiment(sizes=(40, 10, 10), vectors=tmp_path / "v.txt", tune=False, lower=True)
+    prepared = prepare(task, key={"test": 1}, cache=tmp_path)
+    field = prepared.input
+    assert isinstance(field, Words)
+    layer: Any = field.layer(6)
+    layer.start()
+    words = layer.word_vectors(torch.from_numpy(field.encode("film unseen")[:, 0].astype("int64")), None)
+    assert words.tolist() == [[3.0, 4.0], [5.0, 6.0]]
+
+
+@pytest.mark.parametrize("options", [{"unit": "characters"}, {"max_size": 100}])
+def test_vectors_are_those_of_words(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="vectors are those of words"):
+        sentiment(vectors="glove-6b-50d", **options)
