@@ -175,7 +175,7 @@ def test_before_fitting() -> None:
 
 
 def test_a_missing_file_of_vectors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.txt: cannot be opened"):
+    with pytest.raises(DataError, match=r"absent\.txt: there is no such file"):
         Words(vectors=tmp_path / "absent.txt").fit(TEXTS)
 
 
