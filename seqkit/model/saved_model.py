@@ -166,11 +166,13 @@ def _with_weights(
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
-        with out_of_memory.explain_oom(), limit_size(shapes):
-            with SkipDraws() as draws:
+        with out_of_memory.explain_oom():
+            with limit_size(shapes), SkipDraws() as draws:
                 model = build_model(recipe, tasks, start=False)
             if draws.count and needs_draws(model):
-                model = build_model(recipe, tasks, start=False)
+                # Built anew, it is counted anew: the limit is that of one model.
+                with limit_size(shapes):
+                    model = build_model(recipe, tasks, start=False)
         model.load_state_dict(weights)
     except SeqkitError:
         raise

@@ -24,8 +24,11 @@ from seqkit_sessions.scores import baselines, metric, rank_of, ranking_scores
 from seqkit_sessions.sources import SessionReader
 
 from seqkit import Batch, DataError, Encoded, Prediction, UsageError
+from seqkit import recipe as recipes
 from seqkit.cli import main
+from seqkit.model import bounded_build, load_model
 from seqkit.reading import collect_reports
+from tests.helpers.models import write_model
 
 real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
@@ -236,3 +239,17 @@ def test_it_learns_a_cycle_and_predicts_what_comes_next(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/metrics.json").read_text())["next-item/test/mrr@20"] > 0.9
     done = CliRunner().invoke(main, ["predict", str(tmp_path / "out"), "--text", "item3 item4"])
     assert json.loads(done.stdout)["scores"]["top"][1][0] == "item5"
+
+
+def test_a_model_that_has_to_be_built_twice_is_opened_within_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head has a table that is in no file. Models of more numbers than may be spared could not be opened."""
+    monkeypatch.setattr(bounded_build, "_SPARE_NUMBERS", 40)
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.txt").write_text("".join(f"a{n % 4} b{n % 5} c\n" for n in range(20)))
+    task = {"use": "next-item", "folder": str(tmp_path), "dev": "dev.txt"}
+    sections = {"tasks": {"shop": task}, "encoder": {"use": "gru", "dim": 16, "hidden": 8}}
+    recipe = recipes.parse(json.dumps(sections).encode(), "shop.yaml")
+    model, _, _ = load_model(write_model(tmp_path / "model", recipe))
+    assert sum(parameter.numel() for parameter in model.parameters()) > 2 * 40
