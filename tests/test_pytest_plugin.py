@@ -71,4 +71,4 @@ def test_unknown_names_are_reported(tmp_path: Path) -> None:
     assert "--conformance gru: expected task:NAME" in wrong.stderr + wrong.stdout
     absent = run(tmp_path, "--conformance", "encoder:gruu")
     assert absent.returncode == 1
-    assert "did you mean 'gru'?" in absent.stdout
+    assert "did you mean 'gru'" in absent.stdout

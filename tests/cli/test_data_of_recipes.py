@@ -208,6 +208,18 @@ def beauty() -> Counts:
     return {split: {"examples": len(items)} for split in ("train", "dev", "test")}
 
 
+def sessions(folder: str) -> Counts:
+    splits = {"train+dev": "train", "test": "test"}
+    return {of: {"examples": len(packed(f"session/{folder}/{name}.txt.gz"))} for of, name in splits.items()}
+
+
+def bases() -> Counts:
+    """The last tenth is test, and of the rest the last fiftieth dev; both strands of train are read."""
+    rest = 4_641_652 - 464_166
+    dev = int(rest * 0.02)
+    return {"train": {"examples": 2, "steps": 2 * (rest - dev)}, "dev": {"steps": dev}, "test": {"steps": 464_166}}
+
+
 def proteins() -> Counts:
     structures: dict[str, str] = {}
     for row in csv.DictReader(packed("protein/cb513/CB513.csv.gz")):
@@ -263,10 +275,15 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
     "intent-slots": atis,
     "music-jsb": chorales,
     "next-item-beauty": beauty,
+    "next-item-yoochoose": lambda: sessions("yoochoose1_64"),
+    "next-item-diginetica": lambda: sessions("diginetica"),
     "protein-structure": proteins,
+    "genome-bases": bases,
     "genome-splice": splice,
     "genome-enhancers": lambda: enhancers(("Strong", "enhancer"), ("Weak", "enhancer"), ("Non", "none")),
     "genome-enhancers-strength": lambda: enhancers(("Strong", "strong"), ("Weak", "weak")),
+    "handwriting": lambda: {"train": {"examples": 2800}, "dev": {"examples": 350}, "test": {"examples": 350}},
+    "handwriting-kanji": lambda: {"train": {"examples": 10_000}, "dev": {"examples": 600}, "test": {"examples": 500}},
     "images-mnist-rows": mnist,
     "images-optdigits": optdigits,
     "sensor-vowels": lambda: archive("sensor/japanese_vowels", "JapaneseVowels"),
@@ -282,11 +299,12 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
     "series-hospital": lambda: {"all": {"examples": 3 * 767}},
     "series-tourism": lambda: {"all": {"examples": 3 * 366}},
     "series-m4-hourly": lambda: {"all": {"examples": 1242}},
+    "series-m4-weekly": lambda: {"all": {"examples": 3 * 359}},
     "strokes-omniglot": omniglot,
     "strokes-pendigits": pendigits,
     "translation-multi30k": multi30k,
 }
-OF_NUMBERS = ("adding", "images", "music", "sensor", "series", "speech", "strokes")
+OF_NUMBERS = ("adding", "handwriting", "images", "music", "sensor", "series", "speech", "strokes")
 """Their steps are numbers, of which none is unknown."""
 WARNED = ("chunks", "intent-slots")
 """Of these, dev or test have classes that train has not, or too few of them."""

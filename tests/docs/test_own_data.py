@@ -101,7 +101,11 @@ def train(text: str, folder: Path) -> None:
     assert len(text.splitlines()) <= 9  # the encoder is one line of it
     (folder / "own.yaml").write_text(text, encoding="utf-8")
     words = ["run", str(folder / "own.yaml"), "--out", str(folder / "run"), "--quiet", "--offline"]
-    settings = [*(["encoder.hidden=8"] if "hidden" in text else []), "train.steps=2", "train.batch=4"]
+    settings = [
+        *(["encoder.hidden=8"] if re.search("^encoder:.*hidden", text, re.MULTILINE) else []),
+        "train.steps=2",
+        "train.batch=4",
+    ]
     result = CliRunner().invoke(main, [*words, *(word for change in settings for word in ("--set", change))])
     assert result.exit_code == 0, result.output
     assert re.search(r"/dev/\w+ +[0-9]", result.output)

@@ -27,7 +27,7 @@ from seqkit.plugin_tools import scaffold
 from tests.helpers.third_party import install
 
 ROOT = Path(__file__).parents[2]
-NAMES = {"task": "handwriting", "encoder": "my-own-encoder", "head": "x2"}
+NAMES = {"task": "doodles", "encoder": "my-own-encoder", "head": "x2"}
 
 
 def call(*arguments: str) -> Result:

@@ -14,7 +14,7 @@ import pytest
 
 from seqkit.public_api import private_imports
 
-JOBS = Path(__file__).parents[1] / "outside" / "jobs"
+JOBS = Path(__file__).parents[1] / "jobs"
 LINES = {"sensors": 60, "lifetime": 40, "etth1": 40}
 FUNCTIONS = {"sensors": "activity", "lifetime": "remaining", "etth1": "transformer"}
 

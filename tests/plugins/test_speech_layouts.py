@@ -378,7 +378,7 @@ def test_manifests_in_any_format(form: str, tmp_path: Path) -> None:
     else:
         path.write_text(table)
     if "separator" in form:
-        assert "is not a folder, a .zip archive or a manifest" in error_of(path=path, **options)
+        assert "is not a folder, a .zip or .tar archive or a manifest" in error_of(path=path, **options)
         options["separator"] = ";"
     task = speech(path=path, **options)
     assert sorted(text for split in SPLITS for text in targets(task, split)) == sorted(row["text"] for row in rows)
