@@ -144,8 +144,8 @@ def library_folder() -> Path:
 def compiler_flags() -> list[str]:
     """The compiler's arguments. No flag may change the value of a sum or of a comparison with NaN."""
     tune = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
-    # For some processors (Zen 2 and 3, Alder Lake), GCC does not fuse products into sums where that makes a chain, which
-    # depends on the rows that a loop takes at once: the last bits of a sequence would depend on its batch.
+    # For some processors (Zen 2 and 3, Alder Lake) GCC does not fuse products into sums where that makes a chain. Where
+    # it does depends on the rows that a loop takes at once: the last bits of a sequence would depend on its batch.
     fused = "--param=avoid-fma-max-bits=0"
     return ["-std=c++17", "-O3", tune, fused, "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared"]
 
