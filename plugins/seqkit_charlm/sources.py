@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -90,7 +91,7 @@ def whole_texts(paths: FilePaths, encoding: str, rule: str) -> list[Shard]:
     if not all(path.is_dir() for path in listed):
         return []
     return [
-        Shard(name, (file,), lambda file=file, name=name: _whole_text(file, name, encoding, rule))  # type: ignore[misc]
+        Shard(name, (file,), partial(_whole_text, file, name, encoding, rule))
         for path, file in _files_of(paths)
         for name in [str(file.relative_to(path))]
     ]

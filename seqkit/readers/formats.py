@@ -290,9 +290,9 @@ def _rows_of_group(path: Path, file: Any, group: int, columns: list[str], before
                 done += 1
                 for name, value in row.items():
                     if value is None or isinstance(value, Flaw):
-                        what = "has no value (null)" if value is None else value.what
+                        message = "has no value (null)" if value is None else value.what
                         where = f"{path}:row {before + done}, column '{name}' (row {done} of {place})"
-                        raise DataError(Problem(where, what))
+                        raise DataError(Problem(where, message))
                 yield row
     except (ArrowException, OSError) as error:
         bad = [name for name in columns if not _is_readable(file, group, name)]

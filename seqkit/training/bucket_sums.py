@@ -94,9 +94,9 @@ class BucketSums:
 
     def send_rest(self, nodes: dict[tuple[int, int], Gradients]) -> None:
         """Send the buckets that have not been sent, from the sums of this process; zeros for what it has not."""
+        local_nodes = self._nodes[self._shards.ranks.rank]
         for numbers in self._buckets[len(self._sums) :]:
-            own = self._nodes[self._shards.ranks.rank]
-            self._send([self._flat(nodes.get(node, Gradients()), numbers) for node in own])
+            self._send([self._flat(nodes.get(node, Gradients()), numbers) for node in local_nodes])
 
     def sums(self) -> dict[int, Tensor]:
         """The sum of each parameter's gradients, of its shape."""

@@ -33,20 +33,20 @@ class Shards:
     is_ordered: bool
 
     @classmethod
-    def of(cls, wanted: int, ranks: Ranks) -> Shards:
+    def of(cls, count: int, ranks: Ranks) -> Shards:
         """The shards of a recipe that asks for so many.
 
         Raises:
             UsageError: there are more processes than shards.
         """
-        if wanted == 1:
+        if count == 1:
             return cls(ranks.size, ranks, is_ordered=False)
-        if wanted < ranks.size:
+        if count < ranks.size:
             raise UsageError(
-                f"train.shards: {wanted} shards cannot be dealt to {ranks.size} processes; start {wanted} or fewer, or "
+                f"train.shards: {count} shards cannot be dealt to {ranks.size} processes; start {count} or fewer, or "
                 f"set train.shards to {ranks.size} or more"
             )
-        return cls(wanted, ranks, is_ordered=True)
+        return cls(count, ranks, is_ordered=True)
 
     @property
     def is_one(self) -> bool:

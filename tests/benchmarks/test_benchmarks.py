@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from benchmarks import driver, page, profile
 from benchmarks.__main__ import main
 from benchmarks.frame import GROUPS, Case, Contender, Group, Limit, Prepared, Target, load_group
 from benchmarks.groups.training import RECIPES
+from tests.helpers.data import needs_data
 
 
 class Scripted(driver.Process):
@@ -124,11 +124,10 @@ def test_the_page_tells_losses_as_it_tells_wins() -> None:
     assert "- slope: 1" in text
 
 
+@needs_data
 @pytest.mark.parametrize("case", ["tagging", "tiny"])
 def test_a_profile_accounts_for_a_step(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part takes time, and the parts are told beside the products that they cannot do without."""
-    if "SEQKIT_DATA" not in os.environ:
-        pytest.skip("the profiled recipes read real data, and SEQKIT_DATA names none")
     monkeypatch.setattr("benchmarks.profile.ROUNDS", 1)
     monkeypatch.setattr("benchmarks.profile.RECIPES", RECIPES)
     monkeypatch.setitem(RECIPES, case, RECIPES[case].replace("epochs: 1", "steps: 4").replace("steps: 500", "steps: 4"))

@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from seqkit import recipe
 from seqkit.cli import main
 from seqkit.recipe import bundled
+from tests.helpers.data import needs_data
 from tests.helpers.sound import needs_audio
 
 DATA = Path(os.environ.get("SEQKIT_DATA", "."))
-needs_data = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
 Counts = dict[str, dict[str, Any]]
 """By split: examples, steps and classes, as far as they can be counted without seqkit."""

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from seqkit import recipe
 from seqkit.cli import main
+from tests.helpers.data import needs_data
 from tests.helpers.pages import PAGES, blocks
 from tests.helpers.sound import needs_audio, tone, write_clips
 
@@ -294,7 +295,7 @@ REAL_RECIPES = [
 
 @needs_audio
 @pytest.mark.slow
-@pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+@needs_data
 @pytest.mark.parametrize(("task", "only"), REAL_RECIPES, ids=lambda name: str(name))
 def test_a_published_data_set_trains(
     task: str, only: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -305,7 +306,7 @@ def test_a_published_data_set_trains(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+@needs_data
 @pytest.mark.parametrize(
     ("task", "examples", "rest"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from seqkit.recipe import bundled
 from tests.gpu.emulation import __main__ as emulation
 from tests.gpu.emulation import contracts, libraries
+from tests.helpers.data import HAS_DATA
 from tests.helpers.scripts import load_script
 
 REASON = libraries.why_not()
@@ -197,7 +197,7 @@ def test_the_emulation_computes_and_sees(source: str, said: str, tmp_path: Path)
 @pytest.mark.parametrize("recipe", bundled.names())
 def test_a_recipe_goes_all_its_way(recipe: str, tmp_path: Path) -> None:
     facts = emulation.run(recipe, [], 6, tmp_path, timeout=1200)
-    if "SEQKIT_DATA" not in os.environ and "MissingFile" in facts.get("error", ""):
+    if not HAS_DATA and "MissingFile" in facts.get("error", ""):
         pytest.skip("reads real data, and SEQKIT_DATA names none")
     assert not facts.get("error"), facts["error"]
     assert facts["resumed alike"], "a run that went on from its middle must end as the whole one"

@@ -9,6 +9,9 @@ import pytest
 
 from seqkit.errors import DataError, MissingExtra
 
+HAS_DATA = bool(os.environ.get("SEQKIT_DATA"))
+needs_data = pytest.mark.skipif(not HAS_DATA, reason="SEQKIT_DATA names no folder of real data")
+
 
 def skip_or_raise(error: DataError | MissingExtra) -> NoReturn:
     """Skip a test whose recipe cannot read its data, if nobody said where data are; else the error is a fault.
@@ -17,6 +20,6 @@ def skip_or_raise(error: DataError | MissingExtra) -> NoReturn:
     """
     if isinstance(error, MissingExtra):
         pytest.skip(str(error))
-    if "SEQKIT_DATA" in os.environ:
+    if HAS_DATA:
         raise error
     pytest.skip(f"reads real data, and SEQKIT_DATA names none: {error}"[:200])

@@ -19,6 +19,7 @@ import pytest
 from seqkit.errors import DataError, RunError
 from seqkit.io import download
 from seqkit.io.download import Dataset, File, fetch, listening
+from tests.helpers.data import needs_data
 
 BODY = bytes(range(256)) * 300
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -459,10 +460,9 @@ def test_a_full_disk_is_reported_before_the_download(server: str, monkeypatch: p
 
 
 @pytest.mark.data
+@needs_data
 def test_the_real_data_is_found_where_it_is() -> None:
-    root = os.environ.get("SEQKIT_DATA")
-    if not root or not (Path(root) / "char_lm/tinyshakespeare/input.txt").exists():
-        pytest.skip("SEQKIT_DATA names no folder of real data")
+    root = os.environ["SEQKIT_DATA"]
     sha256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
     real = Dataset("char_lm/tinyshakespeare", (File("input.txt", "https://example.invalid/", sha256, 1_115_394),), "")
     assert fetch(real, offline=True) == Path(root) / "char_lm/tinyshakespeare"

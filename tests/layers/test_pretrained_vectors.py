@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from seqkit.errors import DataError
 from seqkit.io.download import Dataset, File
 from seqkit.layers.pretrained_vectors import PUBLISHED, read_vectors, read_words, vector_file
+from tests.helpers.data import needs_data
 from tests.helpers.word_vectors import write_vectors
 
 
@@ -59,7 +59,7 @@ def test_vectors_that_are_missing_say_where_to_get_them(tmp_path: Path, monkeypa
         vector_file(tmp_path / "glove-6b-300d")
 
 
-@pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+@needs_data
 def test_published_vectors_are_read() -> None:
     words, width = read_words(vector_file("glove-6b-50d"))
     assert (len(words), width, words[0]) == (100_000, 50, "the")

@@ -50,10 +50,10 @@ def test_a_state_is_carried_on() -> None:
     torch.manual_seed(0)
     encoder = stack_cells("mine", 3, Cell, hidden=4, layers=2, residual=True, layer_norm=True).eval()
     x = torch.randn(2, 6, 3)
-    whole = encoder(x, torch.tensor([6, 6])).steps
+    all_steps = encoder(x, torch.tensor([6, 6])).steps
     first = encoder(x[:, :2], torch.tensor([2, 2]))
     second = encoder(x[:, 2:], torch.tensor([4, 4]), first.state)
-    torch.testing.assert_close(torch.cat([first.steps, second.steps], dim=1), whole)
+    torch.testing.assert_close(torch.cat([first.steps, second.steps], dim=1), all_steps)
 
 
 def test_sequences_are_reversed_within_their_lengths() -> None:

@@ -15,8 +15,7 @@ from seqkit_charlm.splits import Document, PositionSplit
 
 from seqkit import DataError, Example, Next, Task, Tokens
 from seqkit.reading import collect_reports
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 
 def text_of(task: Task, split: str) -> str:
@@ -180,7 +179,7 @@ class TestPositionSplit:
 
 
 @pytest.mark.data
-@real
+@needs_data
 class TestShakespeare:
     def test_the_split_is_the_usual_one(self) -> None:
         splits = texts(charlm(source="shakespeare"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -14,8 +13,7 @@ from seqkit_genome.bases import genome_bases
 
 from seqkit import DataError, UsageError
 from seqkit.testing import TaskConformance
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 
 def write(path: Path, *sequences: str) -> Path:
@@ -57,7 +55,7 @@ def test_mistakes_are_located(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-@real
+@needs_data
 def test_published_genomes_are_as_long_as_published() -> None:
     for source, count in (("ecoli", 4_641_652), ("lambda", 48_502)):
         options: Any = {"source": source, "both_strands": False}

@@ -7,7 +7,6 @@ import gzip
 import importlib.util
 import itertools
 import lzma
-import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -23,9 +22,8 @@ from seqkit_genome.splits import Folds, SequenceIdentity
 from seqkit import DataError, Example
 from seqkit.data.store import prepare
 from seqkit.reading import collect_reports
+from tests.helpers.data import needs_data
 from tests.helpers.dna import other_strand, write_fasta
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
 
 class TestFolds:
@@ -239,7 +237,7 @@ class TestFiles:
         assert stored.splits["train"].x.data.dtype == np.uint8, "a byte a base"
 
 
-@real
+@needs_data
 class TestPublished:
     COUNTS: ClassVar[dict[str, dict[str, int]]] = {
         "splice-junction": {"N": 1655, "IE": 768, "EI": 767},

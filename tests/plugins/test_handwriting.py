@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import subprocess
 import sys
@@ -27,8 +26,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from seqkit import Batch, DataError, Encoded, Example, Flaw, Prediction, UsageError
 from seqkit.cli import main
 from seqkit.testing import TaskConformance
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 DRAWING = [[1.0, 2.0, 0.0], [-3.0, 0.5, 1.0], [2.0, 2.0, 0.0], [0.0, -1.0, 1.0]]
 
@@ -257,7 +255,7 @@ class TestFiles:
             list(without.read_file(tmp_path / "train.jsonl", "dev", True))
 
     @pytest.mark.data
-    @real
+    @needs_data
     def test_published_data_are_as_many_as_published(self) -> None:
         kanji, words = handwriting(), handwriting(source="cursive-words")
         counts = {split: [len(example.target) for example in kanji.read(split)] for split in kanji.splits}
@@ -333,15 +331,6 @@ class TestConformance(TaskConformance):
         cls.options = {"folder": folder}
 
 
-class TestConformanceWithoutWindow(TaskConformance):
-    task = "handwriting"
+class TestConformanceWithoutWindow(TestConformance):
     encoders = ({"use": "gru", "hidden": 6},)
     head: ClassVar[dict[str, Any]] = {"use": "pen", "hidden": 6, "mixtures": 2, "dropout": 0.2, "max_length": 12}
-    options: ClassVar[dict[str, Any]] = {}
-
-    @pytest.fixture(autouse=True, scope="class")
-    @classmethod
-    def folder(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
-        folder = tmp_path_factory.mktemp("drawings")
-        write_drawings(folder)
-        cls.options = {"folder": folder}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -23,8 +22,7 @@ from seqkit_images.layers import moved
 from seqkit import DataError, Flaw, UsageError
 from seqkit.cli import main
 from seqkit.reading import collect_reports
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 PIXELS = np.arange(12).reshape(3, 4)
 
@@ -174,7 +172,7 @@ class TestFiles:
             list(folder_images(tmp_path))
 
     @pytest.mark.data
-    @real
+    @needs_data
     def test_published_counts(self) -> None:
         mnist, digits = images(), images(source="optdigits")
         assert {split: len(list(mnist.read(split))) for split in mnist.splits} == {

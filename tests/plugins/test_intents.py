@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -20,8 +19,7 @@ from seqkit_intents.layers import IntentAndSlotsHead
 
 from seqkit import Batch, DataError, Encoded, Prediction
 from seqkit.cli import main
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 VALUES = [
     {"intent": "flight", "slots": ["O", "B-city", "I-city"]},
@@ -158,7 +156,7 @@ class TestFiles:
         assert without_digits(["727", "b52s", "one"]) == ["000", "b00s", "one"]
 
     @pytest.mark.data
-    @real
+    @needs_data
     def test_published_counts(self) -> None:
         task = intent_slots()
         assert {split: len(list(task.read(split))) for split in task.splits} == {

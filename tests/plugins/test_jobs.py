@@ -1,4 +1,4 @@
-"""Three jobs as somebody does them who has the documentation alone: few lines, public names, and they train."""
+"""Three jobs of a user: few lines, public names, and they train."""
 
 from __future__ import annotations
 

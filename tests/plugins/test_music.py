@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import subprocess
 import sys
@@ -22,8 +21,7 @@ from seqkit_music.sources import read_pieces, transposed
 
 from seqkit import Batch, DataError, Encoded, Prediction
 from seqkit.testing import TaskConformance
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 PIECE = [[60, 64], [], [60]]
 
@@ -141,7 +139,7 @@ class TestFiles:
         assert (example.input, example.target) == ([[60, 107]], [[60, 107], [61]])
 
     @pytest.mark.data
-    @real
+    @needs_data
     def test_chorales_are_as_many_as_published(self) -> None:
         task = music(compare=False)
         counts = {split: [len(example.target) for example in task.read(split)] for split in task.splits}

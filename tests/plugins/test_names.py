@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import re
 import subprocess
@@ -21,9 +20,8 @@ from seqkit import DataError, Example, Text, Tokens
 from seqkit.cli import main
 from seqkit.data.store import prepare
 from seqkit.reading import collect_reports
+from tests.helpers.data import needs_data
 from tests.reference.ngram import END, UNKNOWN, NGram, names_baseline
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
 GENERATED = {split: list(generator.names(split, 900, seed=1)) for split in ("train", "dev", "test")}
 
@@ -222,7 +220,7 @@ class TestWriting:
 
 
 @pytest.mark.data
-@real
+@needs_data
 class TestPublished:
     def test_counts_are_those_of_the_suggested_split(self) -> None:
         task = names(source="languages")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,8 +25,7 @@ from seqkit.reading import Columns, Counted, collect_reports
 from seqkit.recipe import build_task
 from seqkit.spans import fault
 from seqkit.testing import TaskConformance
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 GENERATED = {split: list(generator.sentences(split, 1500, seed=1)) for split in ("train", "dev", "test")}
 
@@ -554,7 +552,7 @@ def test_vectors_start_a_model_that_then_needs_no_file(tmp_path: Path, monkeypat
     assert "vectors.txt" in done.output
 
 
-@real
+@needs_data
 class TestPublished:
     @pytest.mark.parametrize(
         ("dataset", "expected"),

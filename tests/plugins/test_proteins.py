@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,8 +21,7 @@ from seqkit_proteins.sources import Columns, read_table
 from seqkit import Batch, DataError, Encoded, Example, Flaw, Prediction, UsageError
 from seqkit.readers import TableFormat
 from seqkit.testing import TaskConformance
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 CHAINS = Columns("sequence", "structure", "counted")
 
@@ -137,7 +135,7 @@ class TestTables:
 
 
 @pytest.mark.data
-@real
+@needs_data
 def test_training_may_learn_from_residues_that_do_not_count() -> None:
     for split, is_same in (("train", False), ("dev", True), ("test", True)):
         counted, everything = (
@@ -152,7 +150,7 @@ def test_training_may_learn_from_residues_that_do_not_count() -> None:
 
 
 @pytest.mark.data
-@real
+@needs_data
 def test_chains_of_cb513_are_in_one_split_each_and_all_residues_count_once() -> None:
     task = protein_structure(compare=False)
     chains = {split: list(task.read(split)) for split in task.splits}

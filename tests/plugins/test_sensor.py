@@ -20,8 +20,7 @@ from seqkit import DataError, Flaw, UsageError, Vectors
 from seqkit.cli import main
 from seqkit.reading import collect_reports
 from seqkit.testing import TaskConformance
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 HEADER = "# a comment\n@problemName Walks\n@dimensions 2\n@classLabel true up down\n@data\n"
 
@@ -88,7 +87,7 @@ class TestArchiveFiles:
         assert (good.input.tolist(), good.target) == ([[1, 2]], None)
 
     @pytest.mark.data
-    @real
+    @needs_data
     @pytest.mark.parametrize("name", sources.DATASETS)
     def test_published_files_are_read_as_plain_code_reads_them(self, name: str) -> None:
         dataset = sources.DATASETS[name]
@@ -176,7 +175,7 @@ class TestTask:
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
     @pytest.mark.data
-    @real
+    @needs_data
     def test_published_counts(self) -> None:
         counts = {}
         for name in sources.DATASETS:
@@ -238,7 +237,7 @@ def test_noise_is_added_in_training_only() -> None:
 
 
 @pytest.mark.data
-@real
+@needs_data
 class TestConformance(TaskConformance):
     task = "sensor"
     options = {"source": "basic-motions", "held_out": 0.2}  # noqa: RUF012

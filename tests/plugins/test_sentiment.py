@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,8 +19,7 @@ from seqkit_sentiment.tweets import tokenise
 
 from seqkit import DataError, Example, Label, Labels, Limit, Prediction, Tokens, UsageError, Words
 from seqkit.data.store import prepare
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 GENERATED = {split: list(generator.reviews(split, 2000, seed=1)) for split in ("train", "dev", "test")}
 
@@ -327,7 +325,7 @@ class TestMistakes:
 
 
 @pytest.mark.data
-@real
+@needs_data
 class TestPublished:
     def test_sst2(self) -> None:
         task = sentiment(source="sst2")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
 import random
 import subprocess
 import sys
@@ -28,9 +27,8 @@ from seqkit import recipe as recipes
 from seqkit.cli import main
 from seqkit.model import bounded_build, load_model
 from seqkit.reading import collect_reports
+from tests.helpers.data import needs_data
 from tests.helpers.models import write_model
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
 SESSIONS = [["a", "b", "c"], ["a", "b"], ["a", "d"]]
 
@@ -203,7 +201,7 @@ class TestSources:
             next_item(folder=tmp_path, leave_one_out=True, test="b.txt")
 
     @pytest.mark.data
-    @real
+    @needs_data
     @pytest.mark.slow
     def test_published_counts_and_baselines(self) -> None:
         task = next_item()

@@ -20,9 +20,8 @@ from seqkit_speech.splits import split_by_hash
 
 from seqkit import DataError
 from seqkit.reading import Counted, collect_reports
+from tests.helpers.data import needs_data
 from tests.helpers.sound import needs_audio, write_clips
-
-needs_data = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
 
 
 def clip_names(corpus: Corpus, split: str) -> list[str]:

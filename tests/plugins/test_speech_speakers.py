@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from seqkit_speech.sources import (
 )
 from seqkit_speech.speakers import Speakers
 
+from tests.helpers.data import needs_data
 from tests.helpers.sound import write_clips
 
 
@@ -49,9 +49,6 @@ def fsdd(folder: Path) -> Corpus:
     return Corpus(FSDD, FSDD_PATTERN, SplitOptions(split_by="index"))
 
 
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
-
-
 @pytest.mark.parametrize(
     "source",
     [
@@ -63,9 +60,10 @@ real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA n
         lambda folder: joined(listed(folder)),
         unlisted,
         pytest.param(
-            lambda folder: Corpus(FSDD, FSDD_PATTERN, SplitOptions(split_by="index")), marks=[real, pytest.mark.data]
+            lambda folder: Corpus(FSDD, FSDD_PATTERN, SplitOptions(split_by="index")),
+            marks=[needs_data, pytest.mark.data],
         ),
-        pytest.param(lambda folder: joined(Corpus(SPEECH_COMMANDS_3)), marks=[real, pytest.mark.data]),
+        pytest.param(lambda folder: joined(Corpus(SPEECH_COMMANDS_3)), marks=[needs_data, pytest.mark.data]),
     ],
 )
 def test_the_speaker_of_an_id_is_that_of_the_recording(source: object, tmp_path: Path) -> None:

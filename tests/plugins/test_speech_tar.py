@@ -108,11 +108,11 @@ def test_what_a_folder_of_recordings_would_not_have_is_refused(
 
 
 def test_what_is_no_plain_tar_file_is_refused(folder: Path) -> None:
-    whole = (folder / "clips-0.tar").read_bytes()
-    (folder / "packed.tar").write_bytes(gzip.compress(whole))
+    archive = (folder / "clips-0.tar").read_bytes()
+    (folder / "packed.tar").write_bytes(gzip.compress(archive))
     with pytest.raises(DataError, match=r"packed\.tar: is not a tar file, or .*compressed ones are not read"):
         TarArchive(folder / "packed.tar").names()
-    (folder / "cut.tar").write_bytes(whole[: len(whole) // 2])
+    (folder / "cut.tar").write_bytes(archive[: len(archive) // 2])
     with pytest.raises(DataError, match=r"cut\.tar"):
         TarArchive(folder / "cut.tar").names()
     (folder / "clips-9.txt").write_text("x")

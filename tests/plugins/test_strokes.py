@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -19,8 +18,7 @@ from seqkit_strokes.files import coordinates, drawings, strokes_of_text
 
 from seqkit import DataError, Flaw
 from seqkit.reading import collect_reports
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 DRAWING = [[[0, 0], [0, 8]], [[4, 0], [4, 2], [2, 2]]]
 
@@ -151,7 +149,7 @@ class TestFiles:
             list(coordinates(path))
 
     @pytest.mark.data
-    @real
+    @needs_data
     def test_published_counts(self) -> None:
         counts = {}
         for source in ("omniglot", "pendigits"):

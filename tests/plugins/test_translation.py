@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,8 +23,7 @@ from seqkit import DataError, Example, Limit, MissingExtra, Prediction, Text, To
 from seqkit.cli import main
 from seqkit.data.store import prepare
 from seqkit.data.task_data import TaskData
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 GENERATED = {split: list(generator.pairs(split, 1500, seed=1)) for split in ("train", "dev", "test")}
 
@@ -400,7 +398,7 @@ def test_it_writes_too(trained: Path) -> None:
 
 
 @pytest.mark.data
-@real
+@needs_data
 class TestPublished:
     def test_multi30k(self) -> None:
         task = translation(source="multi30k", pair=("de", "en"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +17,7 @@ from seqkit_wordforms.sources import g2p_row, inflection_row, read_words
 
 from seqkit import DataError, Flaw, Prediction, ScoredExamples, UsageError
 from seqkit.cli import main
-
-real = pytest.mark.skipif("SEQKIT_DATA" not in os.environ, reason="SEQKIT_DATA names no folder of real data")
+from tests.helpers.data import needs_data
 
 
 class TestRows:
@@ -108,7 +106,7 @@ class TestOptions:
 
 
 @pytest.mark.data
-@real
+@needs_data
 def test_published_words_are_as_many_as_they_are() -> None:
     for task, counts in ((g2p(), (54_000, 6750, 6750)), (inflection(), (57_868, 8178, 16_312))):
         assert tuple(sum(1 for _ in task.read(split)) for split in ("train", "dev", "test")) == counts

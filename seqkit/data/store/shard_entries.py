@@ -159,7 +159,7 @@ class ShardStore:
                 folder.rename(gone)
             except OSError:  # another process has removed it
                 continue
-            shutil.rmtree(gone, ignore_errors=True)
+            shutil.rmtree(gone, ignore_errors=True)  # what cannot be removed is hidden: no run reads it any more
             total, removed = total - size, removed + 1
         if removed:
             self.tell(

@@ -87,16 +87,16 @@ def assert_same(some: Prepared, other: Prepared) -> None:
 
 def test_a_split_in_shards_is_that_of_one_array(tmp_path: Path) -> None:
     write(tmp_path)
-    shards, whole = stored(tmp_path), stored(tmp_path, is_whole=True, cache="other")
+    shards, one_file = stored(tmp_path), stored(tmp_path, is_whole=True, cache="other")
     assert isinstance(shards.splits["train"].x.data, ShardRows)
     assert isinstance(shards.splits["dev"].x.data, np.ndarray), "one file"
-    assert_same(shards, whole)
+    assert_same(shards, one_file)
     ends = shards.splits["train"].shard_ends
     assert ends is not None
     assert ends.tolist() == [30, 60, 90, 120, 150]
     again = stored(tmp_path)
     assert again.reused
-    assert_same(again, whole)
+    assert_same(again, one_file)
 
 
 def test_only_a_changed_or_new_shard_is_encoded(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_only_a_changed_or_new_shard_is_encoded(tmp_path: Path) -> None:
 
 def test_a_shard_that_is_missing_or_damaged_is_encoded_again_when_it_is_read(tmp_path: Path) -> None:
     write(tmp_path)
-    log, told = list[str](), list[str]()
+    log, sentences = list[str](), list[str]()
     expected = stored(tmp_path, is_whole=True, cache="other")
     stored(tmp_path)
     for number, folder in enumerate(entries(tmp_path)):
@@ -123,14 +123,14 @@ def test_a_shard_that_is_missing_or_damaged_is_encoded_again_when_it_is_read(tmp
             (folder / "shard.x.bin").write_bytes(b"")
         else:
             folder.rename(tmp_path / folder.name)
-    again = prepare(task(tmp_path, log), key={}, cache=tmp_path / "cache", tell=told.append)
+    again = prepare(task(tmp_path, log), key={}, cache=tmp_path / "cache", tell=sentences.append)
     assert again.reused
     assert log == []
     split = again.splits["train"]
     assert split.x.lengths.sum() == len(split.x.data), "lengths and order are known without a shard"
     split.x[70]
     assert log == ["part-2.tsv"], "nothing before it is read"
-    assert told == ["part-2.tsv of train is encoded again, because it is not in the cache any more"]
+    assert sentences == ["part-2.tsv of train is encoded again, because it is not in the cache any more"]
     assert_same(again, expected)
     assert sorted(log) == [f"part-{number}.tsv" for number in range(5)]
 
@@ -143,8 +143,8 @@ def test_shards_that_were_not_used_for_the_longest_time_go(tmp_path: Path, monke
     for folder in entries(tmp_path):
         folder.rename(tmp_path / folder.name)
     monkeypatch.setenv(VARIABLE, str(3 * size))
-    log, told = list[str](), list[str]()
-    some = prepare(task(tmp_path, log), key={}, cache=tmp_path / "cache", tell=told.append)
+    log, sentences = list[str](), list[str]()
+    some = prepare(task(tmp_path, log), key={}, cache=tmp_path / "cache", tell=sentences.append)
     split = some.splits["train"]
     for row in (0, 240 - 1, 31, 3):
         split.x[row]
@@ -153,7 +153,7 @@ def test_shards_that_were_not_used_for_the_longest_time_go(tmp_path: Path, monke
     assert_same(some, expected)
     assert len(entries(tmp_path)) <= 3
     assert log[:3] == ["part-0.tsv", "part-7.tsv", "part-1.tsv"], "the fourth row is in a shard that is there"
-    assert any(f"{VARIABLE}: encoded shards took more than {3 * size:,} bytes" in sentence for sentence in told)
+    assert any(f"{VARIABLE}: encoded shards took more than {3 * size:,} bytes" in sentence for sentence in sentences)
 
 
 @pytest.mark.parametrize(

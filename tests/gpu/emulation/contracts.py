@@ -43,7 +43,7 @@ def run_seqkit(arguments: Sequence[str], folder: Path, **variables: str) -> subp
 def prove(kind: str, folder: Path) -> dict[str, Any]:
     """How many checks held; `error` if one did not."""
     recipe, sets = TASKS[kind]
-    options = [word for each in sets for word in ("--set", each)]
+    options = [word for change in sets for word in ("--set", change)]
     ended = run_seqkit(["prove", recipe, *options, "--device", "cuda", "--json"], folder)
     if ended.returncode:
         return {"error": (ended.stdout + ended.stderr)[-3000:]}
