@@ -42,6 +42,7 @@ def rnn(
     input_dropout: Share = 0.0,
     output_dropout: Share = 0.0,
     locked: bool = False,
+    weight_drop: Share = 0.0,
     residual: bool = False,
     layer_norm: bool = False,
     initial: Initial = "zero",
@@ -65,6 +66,8 @@ def rnn(
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        weight_drop: share of the recurrent weights that are zero in a training step, the same ones for all sequences
+            (DropConnect, as in Merity et al. 2018, arXiv:1708.02182).
         residual: add each layer's input to its output where the widths agree.
         layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
         initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
@@ -83,6 +86,7 @@ def rnn(
         input_dropout=input_dropout,
         output_dropout=output_dropout,
         locked=locked,
+        weight_drop=weight_drop,
         residual=residual,
         layer_norm=layer_norm,
         initial=initial,
@@ -103,6 +107,7 @@ def lstm(
     input_dropout: Share = 0.0,
     output_dropout: Share = 0.0,
     locked: bool = False,
+    weight_drop: Share = 0.0,
     residual: bool = False,
     layer_norm: bool = False,
     initial: Initial = "zero",
@@ -129,6 +134,8 @@ def lstm(
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        weight_drop: share of the recurrent weights that are zero in a training step, the same ones for all sequences
+            (DropConnect, as in Merity et al. 2018, arXiv:1708.02182).
         residual: add each layer's input to its output where the widths agree.
         layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
         initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
@@ -150,6 +157,7 @@ def lstm(
         input_dropout=input_dropout,
         output_dropout=output_dropout,
         locked=locked,
+        weight_drop=weight_drop,
         residual=residual,
         layer_norm=layer_norm,
         initial=initial,
@@ -172,6 +180,7 @@ def gru(
     input_dropout: Share = 0.0,
     output_dropout: Share = 0.0,
     locked: bool = False,
+    weight_drop: Share = 0.0,
     residual: bool = False,
     layer_norm: bool = False,
     initial: Initial = "zero",
@@ -199,6 +208,8 @@ def gru(
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        weight_drop: share of the recurrent weights that are zero in a training step, the same ones for all sequences
+            (DropConnect, as in Merity et al. 2018, arXiv:1708.02182).
         residual: add each layer's input to its output where the widths agree.
         layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
         initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
@@ -217,6 +228,7 @@ def gru(
         input_dropout=input_dropout,
         output_dropout=output_dropout,
         locked=locked,
+        weight_drop=weight_drop,
         residual=residual,
         layer_norm=layer_norm,
         initial=initial,

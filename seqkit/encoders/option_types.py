@@ -52,6 +52,7 @@ class RecurrentOptions:
     locked: bool
     residual: bool
     layer_norm: bool
+    weight_drop: float = 0.0
     initial: Initial
     input_init: Initialiser
     recurrent_init: Initialiser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,7 @@ from seqkit.kernels import (
     choose,
     draw_uniform,
     dropout,
+    dropout_weights,
     gather_last,
     pad,
     run_padded,
@@ -54,7 +56,8 @@ class Recurrent(Encoder):
         self.hidden, self.layers, self.directions = options.hidden, options.layers, 2 if options.bidirectional else 1
         self.dropout, self.input_dropout = options.dropout, options.input_dropout
         self.output_dropout, self.locked = options.output_dropout, options.locked
-        self.residual = options.residual
+        self.residual, self.weight_drop = options.residual, options.weight_drop
+        self._dropped: list[nn.RNNBase] | None = None
         self.out_dim = self.hidden * self.directions
         self.causal = not options.bidirectional
         self.states = 2 if cell == "lstm" else 1
@@ -80,10 +83,21 @@ class Recurrent(Encoder):
             ValueError: a state is carried into two directions, or it or the lengths do not fit this batch.
         """
         self._check(x, lengths, state)
+        if not self.training or self.weight_drop == 0.0:
+            return self._run(x, lengths, state)
+        cells = [self._cell(number) for number in range(len(self.cells))]
+        self._dropped = [_without_some(cell, self.weight_drop, number) for number, cell in enumerate(cells)]
+        try:
+            return self._run(x, lengths, state)
+        finally:
+            self._dropped = None
+
+    def _run(self, x: Tensor, lengths: Tensor, state: State | None) -> Encoded:
+        """By the implementation that suits the device and the batch."""
         if torch.compiler.is_exporting():
             return self._run_padded(x, lengths, state)
         if x.shape[1] == 0:  # no sequence at all: torch's layers want a step nevertheless
-            encoded = self.forward(functional.pad(x, (0, 0, 0, 1)), lengths, state)
+            encoded = self._run(functional.pad(x, (0, 0, 0, 1)), lengths, state)
             return replace(encoded, steps=encoded.steps[:, :0])
         if x.shape[1] == 1 and x.device.type == "cpu" and not torch.is_grad_enabled() and all_full(lengths, 1):
             return self._run_one_step(x, lengths, state)
@@ -231,6 +245,8 @@ class Recurrent(Encoder):
         return f"hidden={self.hidden}, layers={self.layers}, directions={self.directions}"
 
     def _cell(self, number: int) -> nn.RNNBase:
+        if self._dropped is not None:
+            return self._dropped[number]
         cell = self.cells[number]
         assert isinstance(cell, nn.RNNBase)
         return cell
@@ -296,6 +312,15 @@ class Recurrent(Encoder):
             return gather_last(steps, lengths)
         last = gather_last(steps, lengths)  # whole rows, because half of them would have to be copied first
         return torch.cat([last[:, : self.hidden], steps[0, :, self.hidden :]], dim=-1)
+
+
+def _without_some(cell: nn.RNNBase, share: float, number: int) -> nn.RNNBase:
+    """A cell like this one, with a share of its recurrent weights at zero; gradients go to the weights of this one."""
+    dropped = copy.copy(cell)
+    weights = cell.weight_hh_l0
+    assert isinstance(weights, Tensor)
+    dropped._parameters = {**cell._parameters, "weight_hh_l0": dropout_weights(weights, share, number)}  # type: ignore[dict-item]
+    return dropped
 
 
 def _one_row(state: CellState) -> CellState:

@@ -14,7 +14,15 @@ from __future__ import annotations
 from seqkit.kernels.cell_step import cell_step, cell_step_weights
 from seqkit.kernels.chains import ChainKernels, chain_kernels
 from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs_native
-from seqkit.kernels.draws import RowOrder, by_example, draw_uniform, draws_by_example, dropout, dropout_choice
+from seqkit.kernels.draws import (
+    RowOrder,
+    by_example,
+    draw_uniform,
+    draws_by_example,
+    dropout,
+    dropout_choice,
+    dropout_weights,
+)
 from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.linear_scan import linear_scan
@@ -59,6 +67,7 @@ __all__ = [
     "draws_by_example",
     "dropout",
     "dropout_choice",
+    "dropout_weights",
     "gather_last",
     "has_native",
     "kind_of",

@@ -148,6 +148,29 @@ def dropout(x: Tensor, share: float, order: RowOrder | None = None) -> Tensor:
     return _drop(x, draws, order, dropped)
 
 
+def dropout_weights(weights: Tensor, share: float, number: int) -> Tensor:
+    """(R, C) weights of a module: each is zero with probability `share`, or else divided by 1 - share (DropConnect).
+
+    The same ones are for all examples of an optimiser step, however its batch is split, accumulated or spread over
+    processes. Outside of `by_example`, torch's generator draws.
+
+    Args:
+        weights: (R, C).
+        share: from 0 to 1.
+        number: tells the weights of a model apart, from 0 on.
+    """
+    draws = _draws.get()
+    if share == 0.0:
+        return weights
+    if draws is None:
+        return functional.dropout(weights, share)
+    # As if they were an example of their own; those of the data have numbers from 0 on.
+    of_weights = _Draws(draws.of_step, torch.tensor([-1 - number]))
+    scale = 1.0 / (1.0 - share) if share < 1.0 else 0.0
+    dropped = _Dropped(0, min(2**32 - 1, round(share * 2**32)), scale)
+    return _drop(weights, of_weights, RowOrder(len(weights)), dropped)
+
+
 def draw_uniform(
     shape: tuple[int, ...],
     device: torch.device | str = "cpu",

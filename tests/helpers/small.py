@@ -69,14 +69,14 @@ def _stored(task: Task, name: str, folder: Path) -> TaskData:
     return TaskData(name, task, prepared.input, prepared.target, prepared.splits)
 
 
-def model(data: TaskData, *, hidden: int = 6, dropout: float = 0.0) -> Model:
+def model(data: TaskData, *, hidden: int = 6, dropout: float = 0.0, weight_drop: float = 0.0) -> Model:
     """New weights, the same at each call."""
     torch.manual_seed(3)
     layer = data.input.layer(5)
     if not data.target.derived:
-        encoder = lstm(5, hidden=hidden, output_dropout=dropout)
+        encoder = lstm(5, hidden=hidden, output_dropout=dropout, weight_drop=weight_drop)
         return Model({data.name: layer}, encoder, {data.name: classify(hidden, data.target, layer)})
-    encoder = gru(5, hidden=hidden, output_dropout=dropout)
+    encoder = gru(5, hidden=hidden, output_dropout=dropout, weight_drop=weight_drop)
     return Model({data.name: layer}, encoder, {data.name: language(hidden, data.target, layer)})
 
 
