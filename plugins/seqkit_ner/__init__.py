@@ -50,7 +50,8 @@ def ner(
     char_hidden: Count = 50,
     max_word: Count = 24,
     vectors: WordVectors | None = None,
-    tune: bool = True,
+    tune: bool | Literal["both"] = True,
+    unknown_as: Literal["shape", "characters"] = "shape",
     max_vectors: Size = 100_000,
     max_length: Count | None = None,
     truncate: Truncation = "window",
@@ -107,7 +108,9 @@ def ner(
         max_word: most characters that are read of a word; of a longer word, its beginning and its end are read.
         vectors: word vectors to start from: a text file (GloVe, word2vec or fastText; perhaps gzipped), or
             glove-6b-50d or glove-6b-100d, the first 100,000 words of GloVe 6B, from SEQKIT_DATA.
-        tune: whether training changes these vectors.
+        tune: whether training changes these vectors. both: a word has a vector of each kind, side by side (Kim 2014).
+        unknown_as: what an unknown word is read as. shape: the unknown word of its shape; characters: that, and a
+            linear map of the vector of its characters, which `drop` trains (after Pinter et al. 2017).
         max_vectors: most words of that file that are known beside those of train.
         max_length: most words of a sentence (null: no limit).
         truncate: what happens to a longer one. window, all of it is read in windows whose tags are joined again; head,
@@ -149,6 +152,7 @@ def ner(
             max_word=max_word,
             vectors=vectors,
             tune=tune,
+            unknown_as=unknown_as,
             max_vectors=max_vectors,
         ),
         target=Tags(

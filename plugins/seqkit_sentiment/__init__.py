@@ -63,7 +63,9 @@ def sentiment(
     max_size: Count | None = None,
     drop: Share = 0.0,
     vectors: WordVectors | None = None,
-    tune: bool = True,
+    tune: bool | Literal["both"] = True,
+    characters: Literal["none", "lstm", "conv"] = "none",
+    unknown_as: Literal["shape", "characters"] = "shape",
     max_vectors: Size = 100_000,
     max_length: Count | None = None,
     truncate: Truncation = "head",
@@ -117,7 +119,12 @@ def sentiment(
         drop: share of the symbols that training reads as unknown, at random (word dropout).
         vectors: with `unit: words`, word vectors to start from: a text file (GloVe, word2vec or fastText; perhaps
             gzipped), or glove-6b-50d or glove-6b-100d, the first 100,000 words of GloVe 6B, from SEQKIT_DATA.
-        tune: whether training changes these vectors.
+        tune: whether training changes these vectors. both: a word has a vector of each kind, side by side (Kim 2014).
+        characters: with vectors, how the characters of a word are read beside them: a recurrence in both directions, a
+            convolution, or not.
+        unknown_as: what an unknown word is read as. shape: the unknown word of its shape (all capitals, digits ...);
+            characters: that, and a linear map of the vector of its characters, which `drop` trains (after Pinter et al.
+            2017).
         max_vectors: most words of that file that are known beside those of train.
         max_length: most steps of a text (null: no limit).
         truncate: what happens to a longer one. head, tail or both_ends, that part is kept; window, all of it is read
@@ -145,6 +152,8 @@ def sentiment(
         raise UsageError("split_by: group: name the column of the group as `group`")
     if vectors is not None and (unit != "words" or max_size is not None):
         raise UsageError("vectors are those of words: leave unit: words and max_size: null, or leave out vectors")
+    if vectors is None and characters != "none":
+        raise UsageError("characters are read beside word vectors; name some as `vectors`, or take unit: characters")
     is_multilabel = label_separator is not None
     if best == "micro_f1" and not is_multilabel:
         raise UsageError("best: micro_f1 is a score of several labels a text; set label_separator, or best: macro_f1")
@@ -173,9 +182,10 @@ def sentiment(
             lower=lower,
             min_count=min_count,
             drop=drop,
-            characters="none",
+            characters=characters,
             vectors=vectors,
             tune=tune,
+            unknown_as=unknown_as,
             max_vectors=max_vectors,
         )
     elif unit == "pieces":

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, final
 
 import numpy as np
 
+from seqkit.errors import UsageError
 from seqkit.fields import incremental
 from seqkit.fields.unicode_form import FORM, UnicodeForm, to_form
 from seqkit.fields.vocabulary import Vocabulary, smallest_unsigned
-from seqkit.layers.pretrained_vectors import normalise_word, read_words, vector_file
+from seqkit.layers.pretrained_vectors import normalise_word, vector_file
+from seqkit.layers.vector_table import open_table
 from seqkit.reading import report_remark
 from seqkit.types import JSON, PAD, Field, WordVectors
 
@@ -63,7 +65,11 @@ class Words(Field):
         max_word: at most so many characters of a word.
         vectors: word vectors to start from: the path of a text file, or a name. Its words are known too, the first
             `max_vectors` of them.
-        tune: whether training changes these vectors.
+        tune: whether training changes these vectors. both: a word has a vector of each kind, side by side (the two
+            channels of Kim 2014).
+        unknown_as: what an unknown word is read as. shape: the unknown word of its shape; characters: that, and a
+            linear map of the vector of its characters, which is learned where `drop` or rare words make words unknown
+            (after Pinter et al. 2017).
         max_vectors: how many words of the file are known beside those of the training data.
     """
 
@@ -78,7 +84,8 @@ class Words(Field):
     char_hidden: int = field(default=50, kw_only=True)
     max_word: int = field(default=24, kw_only=True)
     vectors: WordVectors | None = field(default=None, kw_only=True)
-    tune: bool = field(default=True, kw_only=True)
+    tune: bool | Literal["both"] = field(default=True, kw_only=True)
+    unknown_as: Literal["shape", "characters"] = field(default="shape", kw_only=True)
     max_vectors: int = field(default=100_000, kw_only=True)
     words: Vocabulary | None = field(default=None, kw_only=True, repr=False)
     letters: Vocabulary | None = field(default=None, kw_only=True, repr=False)
@@ -89,6 +96,10 @@ class Words(Field):
     """Width of the file's vectors."""
     form: UnicodeForm | None = field(default=FORM, kw_only=True, repr=False)
     """The Unicode normalisation form in which words are read."""
+
+    def __post_init__(self) -> None:
+        if self.unknown_as == "characters" and self.characters == "none":
+            raise UsageError("unknown_as: characters: characters are not read; set characters: lstm or conv")
 
     def fit(self, values: Iterable[Any]) -> Self:
         """A field that knows the words and characters of the training data, and the words of the file.
@@ -110,7 +121,7 @@ class Words(Field):
         known = Vocabulary.from_counts(counts, min_count=self.min_count, specials=False).symbols
         learned, width = len(known), None
         if self.vectors is not None:
-            known, learned, width = self._add_file_words(known, vector_file(self.vectors))
+            known, learned, width = self._add_file_words(known, counts, vector_file(self.vectors))
         return replace(
             self,
             words=Vocabulary(known, specials=False),
@@ -121,20 +132,24 @@ class Words(Field):
             width=width,
         )
 
-    def _add_file_words(self, known: Sequence[str], file: Path) -> tuple[tuple[str, ...], int, int]:
+    def _add_file_words(
+        self, known: Sequence[str], counts: Counter[str], file: Path
+    ) -> tuple[tuple[str, ...], int, int]:
         """(all known words, how many of them, the first ones, have no vector in the file, width of its vectors)."""
-        spellings, width = read_words(file)
-        file_words = list(dict.fromkeys(self._key(word) for word in spellings))
+        table = open_table(file)
+        file_words = list(dict.fromkeys(self._key(word) for word in table.words))
         has_vector, in_training = set(file_words), set(known)
         without_vector = [word for word in known if word not in has_vector and word.lower() not in has_vector]
         is_without = set(without_vector)
         with_vector = [word for word in known if word not in is_without]
         more = [word for word in file_words[: self.max_vectors] if word not in in_training]
+        running = sum(n for word, n in counts.items() if word in has_vector or word.lower() in has_vector)
         report_remark(
-            f"{len(with_vector):,} of {len(known):,} different words have a vector in {file.name}; of its "
-            f"{len(file_words):,} words {len(more):,} others are known too"
+            f"{len(with_vector):,} of {len(known):,} different words, which are {running / counts.total():.1%} of the "
+            f"running words, have a vector in {file.name}; of its {len(file_words):,} words {len(more):,} others are "
+            "known too"
         )
-        return (*without_vector, *with_vector, *more), len(without_vector), width
+        return (*without_vector, *with_vector, *more), len(without_vector), table.width
 
     def encode(self, value: Any) -> np.ndarray:
         """(T, 2 + M) ids. Raises ValueError if the value is neither text nor a list of words, or empty."""
@@ -229,7 +244,9 @@ class Words(Field):
             char_hidden=self.char_hidden,
             drop=self.drop,
             width=self.width,
-            fixed=0 if self.width is None or self.tune else len(words) - self.learned,
+            fixed=0 if self.width is None or self.tune is True else len(words) - self.learned,
+            both=self.width is not None and self.tune == "both",
+            spelled=FIRST_WORD if self.unknown_as == "characters" else 0,
             vectors=self.vectors if self.width else None,
             names=words.symbols[self.learned :] if self.width else (),
             key=partial(_lookup_key, lower=self.lower, digits=self.digits, form=self.form),

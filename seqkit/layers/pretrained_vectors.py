@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeAlias
-
-import numpy as np
 
 from seqkit.errors import DataError, Problem
 from seqkit.io.download import Dataset, File, fetch
@@ -68,63 +66,23 @@ def normalise_word(word: str, *, lower: bool, digits: bool) -> str:
     return word.translate(_DIGITS_TO_ZERO) if digits else word
 
 
-def read_words(path: Path) -> tuple[list[str], int]:
-    """The words of a file, each once, in its order (usually the most frequent first), and D.
+def text_rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
+    """(line number, word, its D numbers as bytes) of each line.
 
     Raises:
-        DataError: the file is missing, empty or not UTF-8, or two lines have different numbers of numbers.
+        DataError: the file is missing or not UTF-8, or two lines have different numbers of numbers.
     """
-    words: dict[str, None] = {}
-    width = 0
-    for _, word, numbers in _rows(path):
-        width = len(numbers)
-        words[word] = None
-    if not words:
-        _fail(path, None, "has no vectors")
-    return list(words), width
-
-
-def read_vectors(path: Path, wanted: Collection[str], key: WordKey = str) -> dict[str, np.ndarray]:
-    """(D,) float32 for each wanted word that the file has.
-
-    Words of the file are looked up by `key`. Where several have the same key, the one that equals its key wins
-    (`paris` over `Paris`), otherwise the first one.
-
-    Raises:
-        DataError: as `read_words`, or the vector of a wanted word has a value that is not a finite number.
-    """
-    vectors: dict[str, np.ndarray] = {}
-    exact: set[str] = set()
-    for line, word, numbers in _rows(path):
-        name = key(word)
-        if name not in wanted or name in exact or (name in vectors and name != word):
-            continue
-        if name == word:
-            exact.add(name)
-        try:
-            with np.errstate(over="ignore"):
-                vector = np.array([float(number) for number in numbers]).astype(np.float32)
-        except ValueError as error:
-            _fail(path, line, f"the vector of {word!r} has a value that is not a number: {error}")
-        if not np.isfinite(vector).all():
-            _fail(path, line, f"the vector of {word!r} has a number that is not finite")
-        vectors[name] = vector
-    return vectors
-
-
-def _rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
-    """(line number, word, its numbers as bytes) of each line."""
     try:
         opened = open_regular(path)
     except OSError as error:
-        _fail(path, None, f"cannot be opened: {error.strerror}")
+        fail(path, None, f"cannot be opened: {error.strerror}")
     width, line = 0, 0
     with opened, contextlib.closing(gzip.open(opened, "rb") if path.suffix == ".gz" else opened) as unpacked:
         file: Any = unpacked
         while raw := _read_line(path, file, line + 1):
             line += 1
             if len(raw) > LONGEST_LINE:
-                _fail(path, line, f"the line is longer than {LONGEST_LINE:,} bytes")
+                fail(path, line, f"the line is longer than {LONGEST_LINE:,} bytes")
             items = raw.rstrip(b"\r\n").rstrip(b" ").split(b" ")
             if line == 1:
                 if len(items) == 2 and all(item.isdigit() for item in items):
@@ -132,13 +90,13 @@ def _rows(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
                     continue
                 width = width or len(items) - 1
             if width < 1:
-                _fail(path, line, "expected numbers after the word, got none")
+                fail(path, line, "expected numbers after the word, got none")
             if len(items) <= width:
-                _fail(path, line, f"expected {width:,} numbers after the word, got {len(items) - 1:,}")
+                fail(path, line, f"expected {width:,} numbers after the word, got {len(items) - 1:,}")
             try:
                 word = b" ".join(items[:-width]).decode("utf-8")
             except UnicodeDecodeError:
-                _fail(path, line, "the word is not UTF-8")
+                fail(path, line, "the word is not UTF-8")
             yield line, word, items[-width:]
 
 
@@ -151,7 +109,8 @@ def _read_line(path: Path, file: IO[bytes], line: int) -> bytes:
         raise DataError(Problem(f"{path}:{line}", f"cannot be read: {error.strerror or error}")) from None
 
 
-def _fail(path: Path, line: int | None, message: str) -> NoReturn:
+def fail(path: Path, line: int | None, message: str) -> NoReturn:
+    """Raise a DataError that says what is wrong with a file of vectors, or with a line of it."""
     location = str(path) if line is None else f"{path}:{line}"
     hint = "each line must be a word and its numbers, separated by single spaces"
     raise DataError(Problem(location, message, hint)) from None

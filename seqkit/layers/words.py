@@ -12,8 +12,10 @@ from torch.nn import functional
 from seqkit.errors import UsageError
 from seqkit.interfaces import mask_of
 from seqkit.kernels import RowOrder, draw_uniform, real_rows, run_padded
+from seqkit.layers.embedding import RowDropout
 from seqkit.layers.initialisers import initialise_cell
-from seqkit.layers.pretrained_vectors import WordKey, read_vectors, vector_file
+from seqkit.layers.pretrained_vectors import WordKey, vector_file
+from seqkit.layers.vector_table import open_table
 from seqkit.types import WordVectors
 from seqkit.uploads import from_lengths
 
@@ -37,7 +39,12 @@ class WordLayer(nn.Module):
         char_hidden: width of the vector that is computed from the characters.
         drop: share of words that are replaced by their unknown reading during training.
         width: of the vectors in the file; None: there is no file.
-        fixed: number of words, the last ones, whose vectors are not trained.
+        fixed: number of words, the last ones, that have vectors which are not trained.
+        both: those words have trained vectors too, and a word's vector is the two side by side, as the two channels
+            of Kim (2014, arXiv:1408.5882); zeros are beside the vectors of the other words.
+        spelled: number of words, the first ones, to whose vectors a linear map of their characters is added. With
+            those of the unknown words, and with `drop`, the characters of a word learn to stand for its vector, as in
+            Pinter, Guthrie and Eisenstein (2017, arXiv:1707.06961), here from the loss of the task.
         vectors: where the vectors of the last `len(names)` words come from when training starts.
         names: those words.
         key: maps a word of the file to the form that `names` has.
@@ -58,14 +65,17 @@ class WordLayer(nn.Module):
         drop: float = 0.0,
         width: int | None = None,
         fixed: int = 0,
+        both: bool = False,
+        spelled: int = 0,
         vectors: WordVectors | None = None,
         names: Sequence[str] = (),
         key: WordKey = str,
     ) -> None:
         super().__init__()
         self.dim, self.columns, self.drop = dim, columns, drop
+        self.row_dropout = RowDropout()  # of words; `train.embedding_dropout` sets it
         self.sparse = False  # whether the gradient of `weight` holds only rows that were read; see optim.lazy_adamw
-        self.vectors, self.names, self.key = vectors, tuple(names), key
+        self.vectors, self.names, self.key, self.word_count = vectors, tuple(names), key, words
         char_width = 0 if characters == "none" else char_hidden
         if width is None and char_width >= dim:
             raise UsageError(
@@ -74,7 +84,8 @@ class WordLayer(nn.Module):
             )
         width = width or dim - char_width
         # Standard deviation 1 / sqrt(width): vectors have a length of about 1.
-        self.weight = nn.Parameter(torch.empty(words - fixed, width))
+        self.both = both
+        self.weight = nn.Parameter(torch.empty(words if both else words - fixed, width))
         with torch.no_grad():
             self.weight.normal_().mul_(width**-0.5)
         self.fixed: Tensor | None
@@ -84,7 +95,10 @@ class WordLayer(nn.Module):
             self.spelling = CharacterLSTM(letters, char_dim, char_hidden)
         elif characters == "conv":
             self.spelling = CharacterCNN(letters, char_dim, char_hidden)
-        self.join = nn.Linear(width + char_width, dim) if width + char_width != dim else None
+        self.spelled = spelled
+        self.from_characters = nn.Linear(char_width, width) if spelled else None
+        word_width = 2 * width if both else width
+        self.join = nn.Linear(word_width + char_width, dim) if word_width + char_width != dim else None
 
     @torch.no_grad()
     def start(self) -> None:
@@ -97,12 +111,13 @@ class WordLayer(nn.Module):
         """
         if self.vectors is None:
             return
-        vectors = read_vectors(
-            vector_file(self.vectors), {*self.names, *(name.lower() for name in self.names)}, self.key
-        )
+        table = open_table(vector_file(self.vectors))
+        vectors = table.look_up({*self.names, *(name.lower() for name in self.names)}, self.key)
         rows = torch.stack([torch.from_numpy(vectors.get(name, vectors.get(name.lower()))) for name in self.names])
-        table = self.weight if self.fixed is None else self.fixed
-        table[len(table) - len(rows) :].copy_(rows)
+        if self.fixed is not None:
+            self.fixed.copy_(rows)
+        if self.fixed is None or self.both:
+            self.weight[len(self.weight) - len(rows) :].copy_(rows)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, columns + M) ids, (B,) -> (B, T, dim), zero past each sequence's end.
@@ -130,22 +145,41 @@ class WordLayer(nn.Module):
 
     def steps(self, rows: Tensor, spell: Callable[[Tensor], Tensor] | None, order: RowOrder | None = None) -> Tensor:
         """(N, columns + M) ids -> (N, dim); `spell` makes vectors of characters, `order`: where the rows are."""
-        steps = self.word_vectors(rows[:, 0], rows[:, 1], order)
+        words = self.words_read(rows[:, 0], rows[:, 1], order)
+        steps = self.look_up(words)
+        if self.training:
+            steps = self.row_dropout(steps, words, self.word_count)
         if self.spelling is not None and spell is not None:
-            steps = torch.cat([steps, spell(rows[:, self.columns :]).to(steps.dtype)], dim=-1)
+            characters = spell(rows[:, self.columns :]).to(steps.dtype)
+            if self.from_characters is not None:
+                steps = self.add_characters(steps, words, characters)
+            steps = torch.cat([steps, characters], dim=-1)
         return steps if self.join is None else cast(Tensor, self.join(steps))
 
-    def word_vectors(self, words: Tensor, unknown: Tensor, order: RowOrder | None = None) -> Tensor:
-        """(N,) ids of words and of their unknown readings -> (N, W). Training replaces some by the latter."""
+    def words_read(self, words: Tensor, unknown: Tensor, order: RowOrder | None = None) -> Tensor:
+        """(N,) ids of words and of their unknown readings -> (N,) ids. Training replaces some by the latter."""
         if self.training and self.drop > 0.0:
             drawn = draw_uniform((len(words), 1), words.device, order).squeeze(1)
             words = torch.where(drawn < self.drop, unknown, words)
+        return words
+
+    def look_up(self, words: Tensor) -> Tensor:
+        """(N,) ids -> (N, W), or with `both` (N, 2 W): trained and fixed vectors."""
         if self.fixed is None:
             return functional.embedding(words, self.weight, sparse=self.sparse)
-        first_fixed = len(self.weight)
-        learned = functional.embedding(words.clamp(max=first_fixed - 1), self.weight, sparse=self.sparse)
+        first_fixed = len(self.weight) - (len(self.fixed) if self.both else 0)
         fixed = functional.embedding((words - first_fixed).clamp(min=0), self.fixed)
+        if self.both:
+            tuned = functional.embedding(words, self.weight, sparse=self.sparse)
+            return torch.cat([tuned, fixed.to(tuned.dtype).masked_fill((words < first_fixed)[:, None], 0.0)], dim=-1)
+        learned = functional.embedding(words.clamp(max=first_fixed - 1), self.weight, sparse=self.sparse)
         return torch.where((words < first_fixed)[:, None], learned, fixed.to(learned.dtype))
+
+    def add_characters(self, vectors: Tensor, words: Tensor, characters: Tensor) -> Tensor:
+        """(N, W) or (N, 2 W) -> the same: the first `spelled` words get what their characters (N, H) say of them."""
+        assert self.from_characters is not None
+        added = self.from_characters(characters).masked_fill((words >= self.spelled)[:, None], 0.0)
+        return vectors + functional.pad(added, (0, vectors.shape[1] - added.shape[1]))
 
     def character_vectors(self, characters: Tensor) -> Tensor:
         """(N, M) ids of characters, zeros behind -> (N, H).

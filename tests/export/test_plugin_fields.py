@@ -52,6 +52,9 @@ FIELDS: dict[str, Callable[[Path], Field]] = {
     "word vectors that are not trained": lambda folder: Words(
         characters="conv", char_hidden=4, vectors=write_vectors(folder), tune=False
     ).fit(TEXTS),
+    "word vectors of both kinds, unknown words by their characters": lambda folder: Words(
+        characters="conv", char_hidden=4, vectors=write_vectors(folder), tune="both", unknown_as="characters"
+    ).fit(TEXTS),
     "word vectors that are trained": lambda folder: Words(characters="none", vectors=write_vectors(folder)).fit(TEXTS),
 }
 QUICK = ("filters, deltas, normalised by clip",)

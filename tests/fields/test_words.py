@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from seqkit.errors import DataError
 from seqkit.fields import Words
 from seqkit.fields.words import COLUMNS, FIRST_WORD, SHAPES, shape_of, shorten
+from seqkit.reading import collect_reports
 from tests.helpers.word_vectors import TEXTS, write_vectors
 
 
@@ -184,3 +185,13 @@ def test_how_many_words_of_the_file_are_known(tmp_path: Path) -> None:
     field = Words(vectors=vectors, max_vectors=4).fit(TEXTS)
     assert field.count_unknown(field.encode("lion")) == 1
     assert Words(vectors=vectors, max_vectors=4).fit([*TEXTS, "lion"]).learned < len(field.words or ())
+
+
+def test_how_many_of_the_running_words_are_known_is_told(tmp_path: Path) -> None:
+    vectors = write_vectors(tmp_path)
+    with collect_reports() as reading:
+        Words(vectors=vectors).fit(["the cat cat dog", "the Paris zebra saw"])
+    assert reading.remarks == [
+        "3 of 6 different words, which are 62.5% of the running words, have a vector in vectors.txt; of its 5 words 3 "
+        "others are known too"
+    ]

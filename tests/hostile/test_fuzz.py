@@ -26,7 +26,7 @@ from seqkit_ner.sources import ConllReader
 from seqkit import readers
 from seqkit import recipe as recipes
 from seqkit.errors import RunError, SeqkitError
-from seqkit.layers.pretrained_vectors import read_vectors
+from seqkit.layers.vector_table import open_table
 from seqkit.model import load_model
 from seqkit.runs import checkpoint, manifest
 from tests.helpers import small
@@ -128,13 +128,13 @@ def targets() -> dict[str, Target]:
         "vectors": Target(
             (b"3 2\nthe 0.1 0.2\nof 1 -1\na 0 1e-3\n",),
             (*TEXT, b"nan", b"inf", b"1e999", b"99999999999", b"-", b"."),
-            lambda path: read_vectors(path, {"the", "a"}),
+            lambda path: open_table(path).look_up({"the", "a"}),
             name="x.txt",
         ),
         "packed vectors": Target(
             (gzip.compress(b"3 2\nthe 0.1 0.2\nof 1 -1\n" + b"a 0 1\n" * 50),),
             (b"\x1f\x8b", bytes(4), b"\xff" * 4),
-            lambda path: read_vectors(path, {"the", "a"}),
+            lambda path: open_table(path).look_up({"the", "a"}),
             name="x.gz",
         ),
         "packed lines": Target(

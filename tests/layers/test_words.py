@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seqkit.errors import UsageError
 from seqkit.fields import Words
-from seqkit.fields.words import COLUMNS
+from seqkit.fields.words import COLUMNS, FIRST_WORD
 from seqkit.layers.words import WordLayer
 from tests.helpers.word_vectors import TEXTS, write_vectors
 from tests.reference import words as twin
@@ -44,7 +44,7 @@ def layer_of(field: Words, dim: int = 20) -> WordLayer:
 def vector_of(field: Words, layer: WordLayer, word: str) -> list[float]:
     """The word's own vector, without its characters."""
     ids = torch.from_numpy(field.encode(word)[:, 0].astype(np.int64))
-    values: list[float] = layer.word_vectors(ids, ids)[0].tolist()
+    values: list[float] = layer.look_up(ids)[0].tolist()
     return values
 
 
@@ -165,6 +165,68 @@ def test_words_of_the_file_are_known_and_start_from_its_vectors(vectors: Path, t
     assert (vector_of(field, layer, "lion") == before["lion"]) == (not tune)
     assert vector_of(field, layer, "dog") != before["dog"]
     assert vector_of(field, layer, "unheard") != before["unheard"]
+
+
+def test_both_vectors_side_by_side(vectors: Path) -> None:
+    """The two channels of Kim (2014): they begin equal, and training changes one of them."""
+    field = Words(vectors=vectors, tune="both", characters="none").fit(TEXTS)
+    layer = layer_of(field, 8)
+    layer.start()
+    assert vector_of(field, layer, "cat") == [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]
+    assert vector_of(field, layer, "dog")[3:] == [0.0, 0.0, 0.0]
+
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    x = torch.from_numpy(field.encode("cat dog").astype(np.int64))[None]
+    layer(x, torch.tensor([2]))[0].square().sum().backward()
+    optimizer.step()
+    assert vector_of(field, layer, "cat")[:3] != [1.0, 2.0, 3.0]
+    assert vector_of(field, layer, "cat")[3:] == [1.0, 2.0, 3.0]
+    assert vector_of(field, layer, "dog")[3:] == [0.0, 0.0, 0.0]
+    assert layer.join is not None
+    assert layer.join.in_features == 6
+
+
+@pytest.mark.parametrize("tune", [True, False, "both"])
+@pytest.mark.parametrize(("characters", "run_twin"), [("lstm", twin.recurrence), ("conv", twin.convolution)])
+def test_an_unknown_word_is_read_by_its_characters(
+    characters: Any, run_twin: Callable[[Any, list[int]], Tensor], tune: Any, vectors: Path
+) -> None:
+    """Step by step: an unknown word has the vector of its shape and what the linear map makes of its characters."""
+    field = Words(
+        vectors=vectors, tune=tune, characters=characters, char_dim=5, char_hidden=6, unknown_as="characters"
+    ).fit(TEXTS)
+    layer = layer_of(field)
+    layer.start()
+    x, lengths = batch(field, ["the unheard cat", "NaTo 77"], extra_steps=2)
+    steps = layer(x, lengths)[0]
+    assert layer.from_characters is not None
+    assert layer.join is not None
+    for row in range(2):
+        for step in range(int(lengths[row])):
+            word, letters = int(x[row, step, 0]), [int(id) for id in x[row, step, COLUMNS:] if id]
+            spelled = run_twin(layer.spelling, letters)
+            vector = layer.look_up(torch.tensor([word]))[0].clone()
+            if word < FIRST_WORD:
+                vector[:3] += layer.from_characters(spelled)
+            torch.testing.assert_close(steps[row, step], layer.join(torch.cat([vector, spelled])))
+    assert (x[..., 0] < FIRST_WORD).sum() > 1
+    assert not steps[1, 2:].any()
+
+
+def test_the_map_for_unknown_words_learns_from_dropped_ones(vectors: Path) -> None:
+    field = Words(vectors=vectors, drop=0.5, char_dim=5, char_hidden=6, unknown_as="characters").fit(TEXTS)
+    layer = layer_of(field).train()
+    assert layer.from_characters is not None
+    x, lengths = batch(field, ["the cat saw the cat"])
+    layer(x, lengths)[0].square().sum().backward()
+    gradient = layer.from_characters.weight.grad
+    assert gradient is not None
+    assert gradient.any()
+
+
+def test_unknown_words_cannot_be_read_by_characters_that_are_not_read() -> None:
+    with pytest.raises(UsageError, match="unknown_as: characters: characters are not read; set characters: lstm"):
+        Words(characters="none", unknown_as="characters")
 
 
 def test_words_of_the_file_are_known_in_lower_case_where_all_words_are(tmp_path: Path) -> None:

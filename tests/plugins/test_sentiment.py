@@ -429,7 +429,7 @@ def test_words_start_from_vectors(tmp_path: Path) -> None:
     assert isinstance(field, Words)
     layer: Any = field.layer(6)
     layer.start()
-    words = layer.word_vectors(torch.from_numpy(field.encode("film unseen")[:, 0].astype("int64")), None)
+    words = layer.look_up(torch.from_numpy(field.encode("film unseen")[:, 0].astype("int64")))
     assert words.tolist() == [[3.0, 4.0], [5.0, 6.0]]
 
 
