@@ -179,6 +179,11 @@ class Encoded:
     last: Tensor
     continue_: Callable[[], State]
 
+    def split(self, widths: Sequence[int]) -> list[Encoded]:
+        """What several encoders have encoded side by side (`steps` are (B, T, H_1 + ... + H_M)), one by one."""
+        pairs = zip(*(torch.split(tensor, list(widths), dim=-1) for tensor in (self.steps, self.last)), strict=True)
+        return [Encoded(steps.contiguous(), self.lengths, last, self.continue_) for steps, last in pairs]
+
     @cached_property
     def state(self) -> State:
         """The state after each sequence's last step. It is not detached: the caller stops the gradient."""
@@ -294,6 +299,17 @@ class Head(nn.Module, ABC):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One prediction per example, of the same kind as `Example.target`."""
 
+    gives_log_probs: bool = False
+    """True if it has `loss_with_log_probs`. May be set in `__init__`."""
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What `loss` gives, and (N, C) the log-probabilities that each of its terms was read from.
+
+        Two models, or two passes of one, are compared by them (`train.teacher`, `train.agreement`). What is drawn for
+        dropout is drawn once.
+        """
+        raise TypeError(f"{type(self).__name__} does not give the probabilities of each term of its loss")
+
     def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
         """Predictions for sequences that go on, as if each ended here, and what is kept of each for its next steps.
 
@@ -326,6 +342,26 @@ class Head(nn.Module, ABC):
         model draws nothing.
         """
         return None
+
+    def join_members(self, members: Sequence[Self], widths: Sequence[int]) -> None:
+        """Become the head of an ensemble: predict by the mean of what these heads say.
+
+        Args:
+            members: trained heads of this class and for the same target, M of them.
+            widths: H of each. This head was made for the sum of them: encoded steps are side by side.
+
+        Raises:
+            TypeError: what such heads predict cannot be averaged; the message says why.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how several of them predict together (`join_members`)")
+
+    def scale_scores(self, factor: float) -> None:
+        """Multiply the scores that probabilities are made of by a number, for good: in the weights (calibration).
+
+        Raises:
+            TypeError: it has no such scores, or they are not those of weights of its own; the message says which.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how its probabilities are scaled (`scale_scores`)")
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """One prediction from those of consecutive windows of one long example (truncation `window`)."""

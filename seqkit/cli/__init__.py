@@ -31,6 +31,7 @@ VERBS = {
     "stream": "Predict for a sequence while it is coming, on standard input.",
     "generate": "Generate text with a trained model.",
     "serve": "Serve trained models over HTTP, with a page to try them.",
+    "ensemble": "Make one model of several trained ones, which averages what they predict.",
     "export": "Write a trained model to a file that runs without seqkit: ONNX or torch.export.",
     "runs": "Show the runs in a folder, or remove failed ones.",
     "compare": "Say which of several models is better, and whether that is more than chance.",

@@ -15,9 +15,11 @@ from torch.nn import functional
 from seqkit.errors import UsageError
 from seqkit.fields import Label, Labels
 from seqkit.fields.labels import UNSEEN
+from seqkit.heads.joining import JointPooling, JointScores, scale_map
 from seqkit.heads.option_types import Pool
 from seqkit.heads.pooling import Pooling
 from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, State
+from seqkit.kernels.ragged import real_steps
 from seqkit.layers.dropout import Dropout
 from seqkit.types import Field, Prediction
 from seqkit.uploads import read_back
@@ -31,6 +33,7 @@ class Classify(Head):
     """
 
     accepts = (Label, Labels)
+    gives_log_probs = True
 
     def __init__(
         self,
@@ -49,9 +52,9 @@ class Classify(Head):
         self.label_smoothing, self.every_step = label_smoothing, every_step
         # Predictions as if the sequence ended at a step need an encoder that does not read later ones.
         self.needs_causal = self.per_step = every_step
-        self.pool = Pooling(pool, dim)
+        self.pool: Pooling | JointPooling = Pooling(pool, dim)
         self.dropout = Dropout(dropout)
-        self.out = nn.Linear(dim, target.size)
+        self.out: nn.Module = nn.Linear(dim, target.size)
         weights = balanced_weights(target, balanced) if balanced else None
         self.register_buffer("weights", weights, persistent=False)
         self.output_axes = {"probabilities": ("batch", *(("steps",) if every_step else ()), "labels")}
@@ -66,8 +69,20 @@ class Classify(Head):
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats, and the number of examples (of real steps with every_step; times C for `Labels`)."""
+        return self._loss(self.logits(encoded), encoded, batch)
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each example (or real step) the labels; of `Labels`, of each label that it is true and that it is not."""
+        logits = self.logits(encoded)
+        terms = real_steps(logits, encoded.lengths) if self.every_step else logits
+        if self.is_multilabel:
+            pairs = torch.stack([functional.logsigmoid(terms), functional.logsigmoid(-terms)], dim=-1)
+            return (*self._loss(logits, encoded, batch), pairs.flatten(0, 1))
+        return (*self._loss(logits, encoded, batch), terms.log_softmax(dim=-1))
+
+    def _loss(self, logits: Tensor, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         assert batch.y is not None
-        logits, y = self.logits(encoded), batch.y
+        y = batch.y
         terms = batch.size
         if self.every_step:
             time = logits.shape[1]
@@ -119,6 +134,15 @@ class Classify(Head):
             self._prediction(steps[length - 1].tolist(), steps[:length].t().tolist())
             for steps, length in zip(probabilities, lengths.tolist(), strict=True)
         ]
+
+    def scale_scores(self, factor: float) -> None:
+        """In the linear map to the labels."""
+        scale_map(self.out, factor)
+
+    def join_members(self, members: Sequence[Classify], widths: Sequence[int]) -> None:
+        """The mean of the members' probabilities; of several labels, of each label for itself."""
+        self.pool = JointPooling([member.pool for member in members], widths)
+        self.out = JointScores([member.out for member in members], widths, independent=self.is_multilabel)
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The mean of the windows' probabilities, each window counted once (with every_step: of their last steps)."""

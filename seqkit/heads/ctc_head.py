@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import exp
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ from seqkit.decoding.ctc_beam_search import BLANK, prefix_beam_search
 from seqkit.errors import DataError, Problem
 from seqkit.fields import Text
 from seqkit.heads.ctc_algorithms import ctc_nats, nats_without_gradient
+from seqkit.heads.joining import JointScores, scale_map
 from seqkit.heads.option_types import Search, TooLong
 from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, mask_of
 from seqkit.layers.dropout import Dropout
@@ -55,7 +57,7 @@ class CTC(Head):
         self.left_out = 0
         """Targets that needed more steps than there were and were left out of the loss (too_long: skip)."""
         self.dropout = Dropout(dropout)
-        self.out = nn.Linear(dim, target.size - _ID_OFFSET)
+        self.out: nn.Module = nn.Linear(dim, target.size - _ID_OFFSET)
 
     def log_probs(self, encoded: Encoded) -> Tensor:
         """(B, T, classes), in single precision."""
@@ -95,6 +97,14 @@ class CTC(Head):
         check.finish()
         lengths = encoded.lengths.tolist()
         return [self._search(array[:length]) for array, length in zip(arrays, lengths, strict=True)]
+
+    def scale_scores(self, factor: float) -> None:
+        """In the linear map to the classes."""
+        scale_map(self.out, factor)
+
+    def join_members(self, members: Sequence[CTC], widths: Sequence[int]) -> None:
+        """The mean of the members' probabilities at each step."""
+        self.out = JointScores([member.out for member in members], widths)
 
     def _search(self, log_probs: np.ndarray) -> Prediction:
         """(T, classes) of one sequence."""

@@ -15,6 +15,7 @@ from seqkit.errors import UsageError
 from seqkit.fields import Next
 from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.adaptive_softmax import AdaptiveSoftmax
+from seqkit.heads.joining import JointSoftmax, scale_map
 from seqkit.heads.option_types import Softmax, find_contradiction
 from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, State, check_finite
 from seqkit.kernels.ragged import real_steps
@@ -37,6 +38,7 @@ class Language(Head):
     needs_causal = True
     generates = True
     per_step = True
+    gives_log_probs = True
     loss_name = "nats"
 
     def __init__(
@@ -62,7 +64,7 @@ class Language(Head):
         self.target = target
         self.label_smoothing = label_smoothing
         self.dropout = Dropout(dropout)
-        self.adaptive: AdaptiveSoftmax | None = None
+        self.adaptive: AdaptiveSoftmax | JointSoftmax | None = None
         if softmax == "adaptive":
             self.adaptive = AdaptiveSoftmax(dim, size, cutoffs)
             return
@@ -100,6 +102,22 @@ class Language(Head):
         smoothing = self.label_smoothing if self.training else 0.0
         steps = self.narrow(self.dropout(steps, encoded.lengths))
         return chunked_cross_entropy.nats(steps, self._output_weight(), self.bias, y, smoothing=smoothing), known
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each step whose next symbol is known, all symbols. They are in memory at once, unlike in `loss`."""
+        assert batch.y is not None
+        y = real_steps(batch.y[..., None], encoded.lengths).squeeze(-1)
+        steps = self.dropout(real_steps(encoded.steps, encoded.lengths), encoded.lengths)
+        is_known = y != NO_TARGET
+        if self.adaptive is not None:
+            log_probs = self.adaptive.log_probabilities(steps[is_known])
+        else:
+            scores = functional.linear(self.narrow(steps[is_known]), self._output_weight(), self.bias).float()
+            log_probs = scores.log_softmax(dim=-1)
+        y = y[is_known]
+        smoothing = self.label_smoothing if self.training else 0.0
+        total = functional.cross_entropy(log_probs, y, label_smoothing=smoothing, reduction="sum")
+        return total, torch.tensor(len(y)), log_probs
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"log_probs": self.logits(encoded.steps).log_softmax(dim=-1)}
@@ -150,6 +168,30 @@ class Language(Head):
         values = read_back(best, best_log_probs.exp(), nats, y != NO_TARGET)
         columns = [torch.split(tensor, lengths) for tensor in values]
         return [self._prediction(*row) for row in zip(*columns, strict=True)]
+
+    @torch.no_grad()
+    def scale_scores(self, factor: float) -> None:
+        """In the vectors of the symbols; where they are the input layer's, in the linear map before them."""
+        if self.adaptive is not None:
+            raise TypeError("an adaptive softmax is one over clusters and others within them; take softmax: full")
+        if isinstance(self.weight, Tensor):
+            self.weight.mul_(factor)
+        elif isinstance(self.narrow, nn.Linear):
+            scale_map(self.narrow, factor)
+        else:
+            raise TypeError(
+                "the vectors of the symbols are tied to the input layer's, and no linear map is between them and the "
+                "encoder; take tied: false, or an encoder.hidden that is not encoder.dim"
+            )
+        self.bias.mul_(factor)
+
+    def join_members(self, members: Sequence[Language], widths: Sequence[int]) -> None:
+        """The mean of the members' probabilities of the next symbol."""
+        self.adaptive = JointSoftmax(members, widths)
+        self.narrow = nn.Identity()
+        for name in ("weight", "bias"):
+            self.register_parameter(name, None)
+        self._tied = ()
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The windows one after another; nats are the mean over the symbols of all of them."""

@@ -24,6 +24,7 @@ from seqkit.heads.crf_algorithms import (
     negative_log_likelihood,
     recorded_best_path,
 )
+from seqkit.heads.joining import mean_map, scale_map
 from seqkit.heads.tagging import check_aligned, span_scores
 from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head
 from seqkit.layers.dropout import Dropout
@@ -177,6 +178,26 @@ class LinearChainCRF(Head):
                 ]
             predictions.append(Prediction(tags, confidence[row][:length], details or None))
         return predictions
+
+    @torch.no_grad()
+    def scale_scores(self, factor: float) -> None:
+        """In the emissions and the transitions, so that the scores of all paths are scaled; the best path stays."""
+        scale_map(self.out, factor)
+        for scores in (self.transitions, self.start, self.end):
+            scores.mul_(factor)
+
+    @torch.no_grad()
+    def join_members(self, members: Sequence[LinearChainCRF], widths: Sequence[int]) -> None:
+        """The mean of the members' scores of a path, its emissions and its transitions.
+
+        So the probability of a path is in proportion to the geometric mean of theirs (a logarithmic opinion pool;
+        Hinton 2002, doi:10.1162/089976602760128018), and the best path, the marginals and the probabilities of spans
+        are exact. The arithmetic mean of theirs is of no chain, and its best path cannot be computed.
+        """
+        self.out = mean_map([member.out for member in members])
+        for name in ("transitions", "start", "end"):
+            mean = torch.stack([getattr(member, name) for member in members]).mean(dim=0)
+            getattr(self, name).data = mean
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The windows' tags one after another. A span that was cut by a window's end is one span again."""

@@ -15,6 +15,7 @@ from torch.nn import functional
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.fields import NextValues, StepValues, Values
 from seqkit.heads.distributions import Family, Gaussian, Numbers, family_of
+from seqkit.heads.joining import JointNumbers, JointPooling, joint_family
 from seqkit.heads.option_types import Pool, RegressionLoss
 from seqkit.heads.pooling import Pooling
 from seqkit.heads.tagging import check_aligned
@@ -65,7 +66,8 @@ class Regress(Head):
         self.family: Family | None = family_of(loss, quantiles, components)
         if self.family is not None and self.family.is_count:
             check_counts(target, loss)
-        self.pool = Pooling(pool, dim)
+        self.pool: Pooling | JointPooling = Pooling(pool, dim)
+        self.joint: JointNumbers | None = None
         self.dropout = Dropout(dropout)
         self.out = nn.Linear(dim, target.size * (1 if self.family is None else self.family.size))
         axes = ("batch", *(("steps",) if self.per_step else ()), "values")
@@ -83,6 +85,9 @@ class Regress(Head):
         return self._of_pooled(self.pool.running(encoded) if self.per_step else self.pool(encoded))
 
     def _of_pooled(self, pooled: Tensor) -> Tensor:
+        if self.joint is not None:
+            joint: Tensor = self.joint(pooled)
+            return joint
         out: Tensor = self.out(self.dropout(pooled)).float()
         if self.family is None:
             return out
@@ -217,6 +222,17 @@ class Regress(Head):
             quantiles = {f"{level:g}": decoded(family.quantile(row, level)) for level in self.levels}
             scores["quantiles"] = {name: q[-1] for name, q in quantiles.items()} if self.every_step else quantiles
         return Prediction(value[-1] if self.every_step else value, scores=scores or None)
+
+    def scale_scores(self, factor: float) -> None:
+        """Raises TypeError: numbers have no scores."""
+        raise TypeError("numbers have no probabilities of classes, whose temperature could be fitted")
+
+    def join_members(self, members: Sequence[Regress], widths: Sequence[int]) -> None:
+        """The mean of the members' numbers, or one distribution from theirs; see `JointNumbers`."""
+        family = joint_family(self.family, len(members))
+        self.pool = JointPooling([member.pool for member in members], widths)
+        self.joint = JointNumbers([member.out for member in members], widths, self.family, self.target.size)
+        self.family = family
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The mean of the windows' numbers, each window counted once; numbers at each step one after another."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional
 from seqkit.fields import Text
 from seqkit.heads.attention import Memory
 from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState, coverage_overlap
+from seqkit.heads.joining import JointDecoder
 from seqkit.heads.option_types import DecoderOptions, LossOptions, SearchOptions
 from seqkit.heads.text_search import draw, search, split_rows, to_prediction
 from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, mask_of
@@ -50,7 +51,7 @@ class Seq2Seq(Head):
         """Predicted texts that were ended by their limit."""
         if loss.scheduled_sampling is not None:
             self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-        self.decoder = Decoder(dim, target.size, decoder)
+        self.decoder: Any = Decoder(dim, target.size, decoder)  # or a JointDecoder, which has the same methods
         state = {f"state_{number}": ("batch", "layers", "width") for number in range(self.decoder.tensors_per_state)}
         memory = {
             "memory_steps": ("batch", "steps", "width"),
@@ -155,6 +156,20 @@ class Seq2Seq(Head):
                 break
         return symbols, torch.stack(rows)
 
+    @torch.no_grad()
+    def scale_scores(self, factor: float) -> None:
+        """In the vectors of the symbols that are written."""
+        if not isinstance(getattr(self.decoder, "weight", None), Tensor):
+            raise TypeError(
+                "the vectors of the symbols that are written are tied to those that are read; take tied: false"
+            )
+        self.decoder.weight.mul_(factor)
+        self.decoder.bias.mul_(factor)
+
+    def join_members(self, members: Sequence[Seq2Seq], widths: Sequence[int]) -> None:
+        """One text is written, each symbol by the mean of the members' probabilities."""
+        self.decoder = JointDecoder([member.decoder for member in members], widths)
+
     def write(self, encoded: Encoded, **options: Any) -> list[str]:
         """Texts drawn at random; see `draw`."""
         return draw(self.decoder, self.target, encoded, **options)
@@ -190,10 +205,11 @@ class Seq2Seq(Head):
         """() every symbol that is read is the true one."""
         source, state = self.decoder.begin(encoded)
         result = self.decoder.teacher_forcing(source, state, _shifted(y), lengths)
-        nats = self.decoder.nats(result.readout, _real(y, lengths), smoothing=self.loss_options.label_smoothing)
+        nats: Tensor = self.decoder.nats(result.readout, _real(y, lengths), smoothing=self.loss_options.label_smoothing)
         if result.coverage_loss is None or self.loss_options.coverage is None:
             return nats
-        return nats + self.loss_options.coverage * result.coverage_loss
+        penalty: Tensor = self.loss_options.coverage * result.coverage_loss
+        return nats + penalty
 
     def _scheduled_sampling_loss(self, encoded: Encoded, y: Tensor, lengths: Tensor) -> Tensor:
         """() each symbol that is read is the true one, or drawn from the model's distribution at the step before."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.fields import Tags
+from seqkit.heads.joining import JointScores, scale_map
 from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, State
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.dropout import Dropout
@@ -31,6 +32,7 @@ class Tag(Head):
 
     accepts = (Tags,)
     per_step = True
+    gives_log_probs = True
     output_axes = MappingProxyType({"probabilities": ("batch", "steps", "labels")})
 
     def __init__(self, dim: int, target: Field, *, dropout: float, label_smoothing: float) -> None:
@@ -38,7 +40,7 @@ class Tag(Head):
         self.target: Any = target
         self.label_smoothing = label_smoothing
         self.dropout = Dropout(dropout)
-        self.out = nn.Linear(dim, target.size)
+        self.out: nn.Module = nn.Linear(dim, target.size)
 
     def logits(self, steps: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, H), or with `lengths` (B,) their real steps (N, H) -> (..., C), in single precision."""
@@ -51,6 +53,14 @@ class Tag(Head):
         Raises:
             ValueError: there is not one tag for each encoded step.
         """
+        return self._loss(encoded, batch)[:2]
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each real step the tags."""
+        total, count, logits = self._loss(encoded, batch)
+        return total, count, logits.log_softmax(dim=-1)
+
+    def _loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         assert batch.y is not None
         check_aligned(encoded, batch)
         rows = real_steps(encoded.steps, encoded.lengths)
@@ -58,7 +68,7 @@ class Tag(Head):
         smoothing = self.label_smoothing if self.training else 0.0
         logits = self.logits(rows, encoded.lengths)
         total = functional.cross_entropy(logits, y, label_smoothing=smoothing, reduction="sum")
-        return total, torch.tensor(len(rows))
+        return total, torch.tensor(len(rows)), logits
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"probabilities": self.logits(encoded.steps).softmax(dim=-1)}
@@ -80,6 +90,14 @@ class Tag(Head):
         """The tags of the new steps. Spans are known when `stitch` has joined them: one may go on."""
         predictions = self.predict(encoded, batch)
         return [replace(prediction, scores=None) for prediction in predictions], [() for _ in kept]
+
+    def scale_scores(self, factor: float) -> None:
+        """In the linear map to the tags."""
+        scale_map(self.out, factor)
+
+    def join_members(self, members: Sequence[Tag], widths: Sequence[int]) -> None:
+        """The mean of the members' probabilities at each step."""
+        self.out = JointScores([member.out for member in members], widths)
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The windows' tags one after another."""

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from seqkit.decoding.beam_search import Hypothesis, beam_search
 from seqkit.decoding.sampling import sample
-from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState
+from seqkit.heads.decoder import Decoder
+from seqkit.heads.joining import JointDecoder
 from seqkit.heads.option_types import SearchOptions
 from seqkit.interfaces import Encoded
 from seqkit.types import END, PAD, START, UNKNOWN, Prediction
@@ -39,13 +40,13 @@ def length_limits(lengths: Tensor, options: SearchOptions) -> Tensor:
     return torch.minimum(limits, (lengths * options.max_ratio).ceil().to(torch.int64) + 1)
 
 
-def search(decoder: Decoder, encoded: Encoded, options: SearchOptions) -> list[list[Hypothesis]]:
+def search(decoder: Decoder | JointDecoder, encoded: Encoded, options: SearchOptions) -> list[list[Hypothesis]]:
     """The best texts of each example, the best first."""
     source, state = decoder.begin(encoded)
     limits = length_limits(encoded.lengths, options)
     device = encoded.last.device
 
-    def step(source: DecoderInput, state: DecoderState, symbols: Tensor) -> tuple[Tensor, DecoderState, Tensor | None]:
+    def step(source: Any, state: Any, symbols: Tensor) -> tuple[Tensor, Any, Tensor | None]:
         readout, state, weights = decoder.step(source, state, upload(symbols, device))
         return decoder.logits(readout), state, None if weights is None else largest_weight(weights)
 
@@ -97,7 +98,7 @@ def _text(target: Any, symbols: list[int]) -> str:
 
 @torch.no_grad()
 def draw(
-    decoder: Decoder,
+    decoder: Decoder | JointDecoder,
     target: Any,
     encoded: Encoded,
     *,
@@ -119,6 +120,8 @@ def draw(
         top_p: the share of the probability that is kept.
         generator: draws the numbers.
     """
+    state: Any
+    source: Any
     source, state = decoder.begin(encoded)
     symbols = torch.full((len(encoded.lengths), 1), START, device=encoded.last.device)
     texts: list[list[int]] = [[] for _ in encoded.lengths]

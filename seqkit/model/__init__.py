@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from seqkit.model.model import Model, build_model
-from seqkit.model.saved_model import field_states, load_model, save_model
+from seqkit.model.saved_model import field_states, load_model, make_ensemble, save_model
 
-__all__ = ["Model", "build_model", "field_states", "load_model", "save_model"]
+__all__ = ["Model", "build_model", "field_states", "load_model", "make_ensemble", "save_model"]

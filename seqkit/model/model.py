@@ -26,6 +26,9 @@ class Model(nn.Module):
         layers: an input layer a task, `(x, lengths) -> (steps (B, T, D), lengths (B,))`.
         encoder: from (B, T, D) to `Encoded`.
         heads: a head a task.
+
+    Attributes:
+        member_count: how many trained models it consists of; more than one is an ensemble.
     """
 
     encoder: Encoder
@@ -35,6 +38,7 @@ class Model(nn.Module):
         self.layers = nn.ModuleDict(layers)
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
+        self.member_count = 1
 
     @property
     def device(self) -> torch.device:

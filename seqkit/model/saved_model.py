@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialized
 
-from seqkit.errors import DataError, Problem, RunError, SeqkitError, printable, shortened
+from seqkit.errors import DataError, Problem, RunError, SeqkitError, UsageError, printable, shortened
 from seqkit.io import atomic
 from seqkit.io.cache import sha256_of
 from seqkit.model.bounded_build import SkipDraws, limit_size, needs_draws
+from seqkit.model.ensemble import Member, join_models
 from seqkit.model.model import Model, build_model
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.registry import provenance
@@ -33,6 +34,10 @@ from seqkit.runtime import out_of_memory
 from seqkit.types import JSON, Field, Task
 
 FORMAT_VERSION = 1
+ENSEMBLE_VERSION: Final = 2
+"""Of a folder that has several models: what reads version 1 only would take it for the first of them."""
+
+_MOST_MEMBERS: Final = 100
 
 REQUIRED = ("model.safetensors", "recipe.yaml", "fields.json")
 """Files that every model has; its manifest may list more."""
@@ -61,15 +66,70 @@ def save_model(
     Raises:
         RunError: the disk is full or read-only.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     contents = {
-        "model.safetensors": serialized(weights),
+        "model.safetensors": _serialized(model),
         "recipe.yaml": resolved.encode(),
         "fields.json": atomic.dump_json(field_states(fields), indent=1).encode(),
         "plugins.json": atomic.dump_json(list(plugins), indent=1).encode(),
     }
+    _write_folder(folder, contents, FORMAT_VERSION)
+
+
+def make_ensemble(sources: Sequence[Path], folder: Path) -> Model:
+    """Write one model of several: probabilities are averaged (`seqkit.model.ensemble`).
+
+    The folder has what that of a model has, from the first one, and the weights and the recipe of each other one.
+
+    Args:
+        sources: run folders or model folders, at least two.
+        folder: what is written.
+
+    Raises:
+        DataError: there is no model in a source, or its task or its fields are not those of the first one.
+        UsageError: a source is an ensemble itself, or what a head predicts cannot be averaged.
+        PluginError: a plugin that a model was made with is not installed.
+        RunError: a file of a model is damaged, or the folder cannot be written.
+    """
+    if len(sources) < 2:
+        raise UsageError("an ensemble needs two models or more")
+    members = [Member(*load_model(source), str(source)) for source in sources]
+    for member in members:
+        if member.model.member_count > 1:
+            raise UsageError(f"{member.source} is an ensemble already; name the models that it was made of instead")
+    model = join_models(members)
+    first = members[0]
+    contents: dict[str, bytes] = {}
+    for number, member in enumerate(members, 1):
+        weights, recipe = _member_files(number)
+        contents[weights] = _serialized(member.model)
+        contents[recipe] = member.recipe.resolved().encode()
+    uses = [use for member in members for use in member.recipe.uses]
+    fields = {name: (field, target) for name, (_, field, target) in first.tasks.items()}
+    contents["fields.json"] = atomic.dump_json(field_states(fields), indent=1).encode()
+    contents["plugins.json"] = atomic.dump_json(provenance.record(dict.fromkeys(uses)), indent=1).encode()
+    facts = {"members": len(members), "sources": [member.source for member in members]}
+    contents["ensemble.json"] = atomic.dump_json(facts, indent=1).encode()
+    _write_folder(folder, contents, ENSEMBLE_VERSION)
+    return model
+
+
+def _member_files(number: int) -> tuple[str, str]:
+    """The names of a member's weights and recipe; those of the first one are a model's."""
+    return (
+        ("model.safetensors", "recipe.yaml")
+        if number == 1
+        else (f"model-{number}.safetensors", f"recipe-{number}.yaml")
+    )
+
+
+def _serialized(model: Model) -> bytes:
+    return serialized({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def _write_folder(folder: Path, contents: Mapping[str, bytes], version: int) -> None:
+    """Write a model's files, and last their manifest."""
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    manifest = json.dumps({"format_version": FORMAT_VERSION, "files": files}, indent=1).encode()
+    manifest = json.dumps({"format_version": version, "files": files}, indent=1).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         atomic.remove_unfinished(folder)
@@ -106,13 +166,42 @@ def load_model(
     files = _checked_files(folder)
     if "plugins.json" in files:
         _pin_plugins(folder / "plugins.json", f"the model in {folder}")
-    recipe = load(str(folder / "recipe.yaml"))
+    count = _count_members(folder, files)
+    members = [_load_member(folder, number) for number in range(1, count + 1)]
+    first = members[0]
+    model = first.model if count == 1 else join_models(members)
+    return model.to(device), first.recipe, dict(first.tasks)
+
+
+def _count_members(folder: Path, files: Sequence[str]) -> int:
+    """How many models the folder has.
+
+    Raises:
+        RunError: it does not have the files of as many as it says.
+    """
+    if "ensemble.json" not in files:
+        return 1
+    path = folder / "ensemble.json"
+    count = _read_object(path).get("members")
+    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= _MOST_MEMBERS:
+        raise RunError(f"{path}: an ensemble has 2 to {_MOST_MEMBERS} members, not {count!r:.40}")
+    for number in range(1, count + 1):
+        for name in _member_files(number):
+            if name not in files:
+                raise RunError(f"{folder / 'MANIFEST.json'}: does not list {name}, and there are {count} members")
+    return count
+
+
+def _load_member(folder: Path, number: int) -> Member:
+    """A model of an ensemble, or the only one. All have the same fields."""
+    weights_file, recipe_file = _member_files(number)
+    recipe = load(str(folder / recipe_file))
     tasks = _restore_tasks(recipe, _read_object(folder / "fields.json"), folder / "fields.json")
     try:
-        weights = load_file(folder / "model.safetensors")
+        weights = load_file(folder / weights_file)
     except SafetensorError as error:
         raise _unfitting(folder, error) from error
-    return _with_weights(recipe, tasks, weights, folder).to(device), recipe, tasks
+    return Member(_with_weights(recipe, tasks, weights, folder), recipe, tasks, str(folder))
 
 
 def _has_finished(folder: Path) -> bool:
@@ -228,8 +317,8 @@ def _checked_files(folder: Path) -> list[str]:
     files = _read_manifest(folder)
     for name, digest in files.items():
         try:
-            with open_regular(folder / name, follow=False, most=_MOST_BYTES.get(name)) as file:
-                if name == "model.safetensors":
+            with open_regular(folder / name, follow=False, most=_most_bytes(name)) as file:
+                if name.endswith(".safetensors"):
                     _check_weights_size(file)
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
@@ -261,6 +350,11 @@ def _restore_tasks(recipe: Recipe, states: Mapping[str, Any], path: Path) -> dic
     return tasks
 
 
+def _most_bytes(name: str) -> int | None:
+    """The most bytes of a model's file; None: any number."""
+    return _MOST_BYTES["recipe.yaml"] if re.fullmatch(r"recipe-\d+\.yaml", name) else _MOST_BYTES.get(name)
+
+
 def _read_manifest(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file of the model."""
     path = folder / "MANIFEST.json"
@@ -270,9 +364,9 @@ def _read_manifest(folder: Path) -> dict[str, str]:
     version = manifest.get("format_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise RunError(f"{path}: not the manifest of a model: its format_version is {version!r}")
-    if version > FORMAT_VERSION:
+    if version > ENSEMBLE_VERSION:
         raise RunError(
-            f"{folder}: model format {version} is newer than this seqkit reads ({FORMAT_VERSION}); upgrade seqkit"
+            f"{folder}: model format {version} is newer than this seqkit reads ({ENSEMBLE_VERSION}); upgrade seqkit"
         )
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
