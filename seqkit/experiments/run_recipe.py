@@ -18,6 +18,7 @@ from seqkit.data.card import find_result_warnings, make_card
 from seqkit.data.task_data import TaskData
 from seqkit.errors import RunError
 from seqkit.experiments import model_card
+from seqkit.experiments.calibration import calibrate_model, check_can_calibrate
 from seqkit.experiments.hyperparameters import flatten
 from seqkit.experiments.prepare import check_data, data_facts, prepare_data, tasks_and_fields
 from seqkit.experiments.same_run import Resumption, SameRunCheck
@@ -126,6 +127,8 @@ def _run_recipe(
     stop.check("stopped before training; go on with --resume")
 
     model = build_seeded(recipe, data, device)
+    if recipe.train.calibrate:
+        check_can_calibrate(model, data)
     autocast, _ = precision(recipe.train.precision, device)
     with autocast():
         layers = kernels.describe(device)
@@ -167,6 +170,10 @@ def _run_recipe(
 
     ranks.wait()  # until the first one has saved
     best_step = load_best(run, model)
+    if recipe.train.calibrate:
+        for fit in calibrate_model(model, data, stop, ranks):
+            run.log(fit.sentence)
+            progress.say(fit.sentence)
     scores = score_splits(model, data, stop, run=run, best_step=best_step, ranks=ranks)
     if not ranks.is_first:
         return RunResult(run.folder, scores, best_step)

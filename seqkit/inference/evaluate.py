@@ -50,6 +50,7 @@ def evaluate(
     stop: Interrupts | None = None,
     tell: Callable[[str], object] | None = None,
     keep_predictions: bool = False,
+    loss_only: bool = False,
     ranks: Ranks = ALONE,
 ) -> EvaluationResult:
     """Loss and metric of one task on one split.
@@ -61,6 +62,7 @@ def evaluate(
         stop: listens to signals; it is asked between batches.
         tell: gets a sentence if memory was short.
         keep_predictions: predictions are made even if the task has no metric that needs them.
+        loss_only: nothing is predicted, and there is no score but the loss.
         ranks: the processes that share the batches among them. All get the scores, the first also the predictions.
 
     Raises:
@@ -72,7 +74,7 @@ def evaluate(
     stored, head = data.splits[split], model.head(data.name)
     by_row: list[Prediction | None] = [None] * len(stored.x)
     sums, budgets = dict[int, tuple[float, int]](), dict[str, int]()
-    predicts = keep_predictions or data.task.metric is not None
+    predicts = (keep_predictions or data.task.metric is not None) and not loss_only
 
     def warn(message: str) -> None:
         if tell is not None:
