@@ -175,7 +175,8 @@ class EpochPlan:
             ends = task_data.splits["train"].shard_ends
             return make_batches(task_data.lengths("train"), settings, seed=seed, epoch=epoch, file_ends=ends)
         stream = Stream(task_data.splits["train"].x)
-        lanes = sampler.cut_lanes(stream.total, batch=settings.batch, window=window, seed=seed, epoch=epoch)
+        vary = settings.vary_windows
+        lanes = sampler.cut_lanes(stream.total, batch=settings.batch, window=window, seed=seed, epoch=epoch, vary=vary)
         self._streams[name] = stream, lanes
         return range(len(lanes.windows))
 

@@ -19,7 +19,7 @@ from seqkit.data.lazy_sequence import LazySequence
 from seqkit.types import Index
 
 # What random numbers are drawn for. Each purpose has its own range of the counter, so no two get the same numbers.
-_EXAMPLES, _BATCHES, _ROTATION, _TURNS, _FILES = range(5)
+_EXAMPLES, _BATCHES, _ROTATION, _TURNS, _FILES, _BOUNDARIES = range(6)
 
 _MOST_EDGES = 512
 """`choose_edges` considers at most so many different lengths."""
@@ -183,17 +183,29 @@ def _padding_cost(candidates: Index, steps: Index, examples: NDArray[np.float64]
 
 @final
 class Windows(LazySequence[tuple[int, int]]):
-    """Where windows begin and end: (0, window), (window, 2 window) and so on to `length`."""
+    """Where windows begin and end: (0, window), (window, 2 window) and so on to `length`.
 
-    def __init__(self, length: int, window: int) -> None:
-        self._starts, self._length = range(0, length, window), length
+    Args:
+        moves: (number of windows - 1,) by how many steps each boundary between two windows is moved, less than half a
+            window either way; None: by none.
+    """
+
+    def __init__(self, length: int, window: int, moves: Index | None = None) -> None:
+        self._starts, self._length, self._moves = range(0, length, window), length, moves
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def item(self, i: int) -> tuple[int, int]:
-        start = self._starts[i]
-        return start, min(start + self._starts.step, self._length)
+        number = range(len(self))[i]
+        return self._boundary(number), self._boundary(number + 1)
+
+    def _boundary(self, number: int) -> int:
+        """Where the window of this number begins; at the end of the last one, `length`."""
+        if number == len(self):
+            return self._length
+        move = 0 if self._moves is None or number == 0 else int(self._moves[number - 1])
+        return min(self._starts[number] + move, self._length - 1)
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,7 @@ class Lanes:
     left_out: int
 
 
-def cut_lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> Lanes:
+def cut_lanes(total: int, *, batch: int, window: int, seed: int, epoch: int, vary: float = 0.0) -> Lanes:
     """Lanes for truncated back-propagation through time. The stream starts at a step drawn from (seed, epoch).
 
     A step is an input and its target, so a circular stream of n symbols has n steps.
@@ -222,6 +234,8 @@ def cut_lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> 
         window: steps of a window; the last one may be shorter, the same for all lanes.
         seed: of the run.
         epoch: counted from 0.
+        vary: share of a window, below a half, by which each boundary between windows is moved at most, in each epoch
+            by others. There are as many windows as without.
 
     Raises:
         ValueError: `total`, `batch` or `window` is below 1.
@@ -232,7 +246,11 @@ def cut_lanes(total: int, *, batch: int, window: int, seed: int, epoch: int) -> 
     length = total // count
     rotation = int(_draw(1, seed, epoch, _ROTATION)[0]) % total
     starts = (rotation + np.arange(count, dtype=np.int64) * length) % total
-    return Lanes(starts, Windows(length, window), total - count * length)
+    most = int(vary * window)
+    moves = None
+    if most:
+        moves = (_draw(-(-length // window) - 1, seed, epoch, _BOUNDARIES) % (2 * most + 1)).astype(np.int64) - most
+    return Lanes(starts, Windows(length, window, moves), total - count * length)
 
 
 def interleave(counts: Sequence[int], *, seed: int, epoch: int) -> Index:

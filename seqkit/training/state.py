@@ -37,6 +37,7 @@ from seqkit.training.averaging import AveragedWeights
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.gradient_tree import Shards
 from seqkit.training.loss_sums import LossSums
+from seqkit.training.objective import Objective, set_embedding_dropout
 from seqkit.training.transferred import TransferredWeights
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class TrainingState:
         norms: gradient norms since the last measurement of memory through time.
         transferred: weights that were taken from another model, and how they are trained.
         counters: steps, epochs, tokens, best score and whatever else is counted.
+        objective: what is minimised beside the loss of a task.
     """
 
     seed: int
@@ -104,6 +106,7 @@ class TrainingState:
     stop: Interrupts | None = None
     carried: dict[str, State] = field(default_factory=dict)
     counters: TrainingCounters = field(default_factory=TrainingCounters)
+    objective: Objective = field(default_factory=Objective)
 
     @classmethod
     def create(
@@ -132,6 +135,7 @@ class TrainingState:
 
         Raises:
             UsageError: there are more processes than the recipe has shards.
+            DataError: an option of `train` does not fit the model, or the teacher is of another task.
         """
         optimizer = build_optimizer(settings.optimizer, model)
         transferred = TransferredWeights.of(model, init)
@@ -140,6 +144,7 @@ class TrainingState:
         epochs = settings.epochs - start.epoch
         total_steps = settings.steps or start.step + epochs * steps_per_epoch(data, settings, seed=seed)
         autocast, scaler = precision(settings.precision, model.device)
+        set_embedding_dropout(model, settings.embedding_dropout)
         return cls(
             seed=seed,
             settings=settings,
@@ -151,13 +156,14 @@ class TrainingState:
             base_lrs=[group["lr"] for group in optimizer.param_groups],
             schedule=SCHEDULES[settings.schedule.use](total_steps, **settings.schedule.options),
             total_steps=total_steps,
-            averaged_weights=AveragedWeights(model, settings.average) if settings.average else None,
+            averaged_weights=_averaged_weights(model, settings),
             ranks=ranks,
             shards=Shards.of(settings.shards, ranks),
             stop=stop,
             loss_sums=LossSums({name: model.head(name).loss_name for name in data}, model.device),
             norms=GradientNorms(settings.clip),
             transferred=transferred,
+            objective=Objective.of(settings, model, data),
         )
 
     # ---- checkpoints
@@ -197,6 +203,8 @@ class TrainingState:
             "draws": draws.SCHEME,
             "scaler": self.scaler.state_dict(),
             "norms": self.norms.state(),
+            **({} if self.averaged_weights is None else {"averaged": self.averaged_weights.count}),
+            **({} if self.objective.teacher is None else {"teacher": self.objective.teacher.digest}),
         }
         run.flush()
         path = checkpoint.save(run.checkpoints, self.counters.step, tensors, numbers)
@@ -220,6 +228,8 @@ class TrainingState:
                 optimiser keeps its present options, and begins anew if it is one of another kind.
         """
         tensors, numbers = checkpoint.load(path)
+        if self.objective.teacher is not None and not changed:
+            self.objective.teacher.check_same(numbers.get("teacher"), path)
         device = self.model.device
         try:
             self.model.load_state_dict(tensors["model"])
@@ -249,6 +259,7 @@ class TrainingState:
         if self.averaged_weights:  # an average that was not kept before begins with the weights
             average = tensors["average" if "average" in tensors else "model"]
             self.averaged_weights.weights = {name: tensor.to(device) for name, tensor in average.items()}
+            self.averaged_weights.count = numbers.get("averaged")
         for name, tensor in tensors["sums"].items():
             if name in self.loss_sums.tensors:
                 self.loss_sums.tensors[name].copy_(tensor)
@@ -305,7 +316,15 @@ class TrainingState:
             self.carried[task] = carried
         self.counters.add_step(batches)
         if self.averaged_weights:
+            if self._is_average_due:
+                self.averaged_weights.begin()
             self.averaged_weights.update(self.counters.step)
+
+    @property
+    def _is_average_due(self) -> bool:
+        """Whether the plain mean of the weights begins with the step that has just been counted."""
+        first, counters = self.settings.average_from, self.counters
+        return counters.waited >= self.settings.average_wait if first == "stall" else counters.epoch >= first
 
     def end_epoch(self) -> None:
         """The next step is the first of another epoch, in which no sequence goes on."""
@@ -411,6 +430,17 @@ class TrainingState:
 
     def _is_multiple(self, every: int | None) -> bool:
         return every is not None and self.counters.step % every == 0
+
+
+def _averaged_weights(model: Model, settings: TrainSettings) -> AveragedWeights | None:
+    """Those that the recipe asks for; a mean that begins with the first step has begun."""
+    if not settings.average:
+        return None
+    is_mean = settings.average == "uniform"
+    averaged = AveragedWeights(model, None if isinstance(settings.average, str) else settings.average)
+    if is_mean and settings.average_from == 0:
+        averaged.begin()
+    return averaged
 
 
 def load_best(run: Run, model: Model) -> int:

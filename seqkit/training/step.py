@@ -161,9 +161,9 @@ def _compute(
             if number:
                 model.load_state_dict(buffers, strict=False)
             with out_of_memory.catch_oom(sub_batch):
-                with state.forward_pass(sub_batch):
-                    loss, count, encoded = model.loss(data.name, sub_batch, sub_before)
-                loss = fault_injection.at("loss", loss)
+                computed = state.objective.compute(model, data.name, sub_batch, sub_before, state.forward_pass)
+                loss, count, encoded = fault_injection.at("loss", computed.loss), computed.count, computed.encoded
+                objective = loss if computed.objective is computed.loss else computed.objective
                 sums.losses.append(loss.detach())
                 sums.counts.append(count)
                 if loss.device.type == "cpu" and not math.isfinite(loss.item()):
@@ -175,7 +175,7 @@ def _compute(
                     scale = data.weight * scale
                 left -= 1
                 with nullcontext() if left or during_last is None else during_last:
-                    state.scaler.scale(loss * scale).backward()  # type: ignore[no-untyped-call]
+                    state.scaler.scale(objective * scale).backward()  # type: ignore[no-untyped-call]
                 mark("backward")
                 if data.task.window is not None:
                     after.append(tuple(tensor.detach() for tensor in encoded.state))

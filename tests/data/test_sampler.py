@@ -337,3 +337,29 @@ def test_few_files_are_read_at_a_time(files: list[int], mix: int, limit: dict[st
             seen.append(of_batch)
     assert all(len(group) <= mix for group in seen)
     assert sum(map(len, seen)) == len(files), "no file is read again after others"
+
+
+@given(st.integers(1, 400), st.integers(1, 40), st.floats(0.0, 0.49), st.integers(0, 5), st.integers(1, 4))
+def test_windows_of_varied_lengths(total: int, window: int, vary: float, epoch: int, batch: int) -> None:
+    """They cover every step once, as many as without, and depend on seed and epoch alone."""
+    options: dict[str, int] = {"batch": batch, "window": window, "seed": 3, "epoch": epoch}
+    lanes = sampler.cut_lanes(total, vary=vary, **options)
+    plain = sampler.cut_lanes(total, **options)
+    windows = list(lanes.windows)
+    assert len(windows) == len(plain.windows)
+    assert windows[0][0] == 0
+    assert windows[-1][1] == list(plain.windows)[-1][1]
+    assert all(start < stop for start, stop in windows)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(windows))
+    assert all(abs(one[0] - other[0]) <= vary * window for one, other in zip(windows, plain.windows, strict=True))
+    assert windows == list(sampler.cut_lanes(total, vary=vary, **options).windows)
+    assert lanes.starts.tolist() == plain.starts.tolist()
+
+
+def test_boundaries_move_from_epoch_to_epoch() -> None:
+    options: dict[str, int] = {"batch": 4, "window": 20, "seed": 3}
+    epochs = [list(sampler.cut_lanes(4000, vary=0.4, epoch=epoch, **options).windows) for epoch in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    lengths = [stop - start for start, stop in epochs[0]]
+    assert min(lengths) < 12
+    assert max(lengths) > 28

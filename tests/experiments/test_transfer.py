@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 
 from seqkit import recipe
 from seqkit.cli import main
+from seqkit.encoders import lstm, none
 from seqkit.errors import RecipeError
 from seqkit.experiments.run_recipe import run_recipe
-from seqkit.model import load_model
+from seqkit.model import Model, load_model
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
+from seqkit.settings import InitSettings
 from seqkit.training.transferred import TransferredWeights
 
 FIRST = "the quick brown fox jumps over the lazy dog. " * 40
@@ -152,7 +154,7 @@ def test_rates_are_those_of_the_optimiser_times_the_factor() -> None:
     weights = [torch.nn.Parameter(torch.ones(2, 2)) for _ in range(4)]
     groups = [{"params": weights[:2]}, {"params": weights[2:], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.5)
-    TransferredWeights(weights[1:], freeze=0, lr=0.1).scale_rates(optimizer)
+    TransferredWeights([weights[1:]], freeze=0, lr=0.1).scale_rates(optimizer)
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
     expected = [(0.5, 0.01), (0.05, 0.01), (0.05, 0.0), (0.05, 0.0)]
     assert [rates[id(weight)] for weight in weights] == [pytest.approx(pair) for pair in expected]
@@ -168,3 +170,39 @@ def test_a_run_taken_again_after_a_stop_before_the_first_step(trained: Path, tmp
     assert torch.equal(
         weights(tmp_path / "run")["encoder.cells.0.bias_hh_l0"], weights(trained)["encoder.cells.0.bias_hh_l0"]
     )
+
+
+def test_layers_further_down_are_slower_and_thaw_later() -> None:
+    """The rates of Howard and Ruder (2018), and their gradual unfreezing."""
+    torch.manual_seed(1)
+    model = Model({"a": torch.nn.Embedding(5, 4)}, lstm(4, hidden=3, layers=2, layer_norm=True), {})
+    init = InitSettings(model=Path("x"), freeze=1, lr=0.5, layer_decay=0.1, thaw=True)
+    weights = TransferredWeights.of(model, init)
+    depth_of = {id(p): depth for depth, layer in enumerate(weights.layers) for p in layer}
+    names = {name: depth_of[id(parameter)] for name, parameter in model.named_parameters()}
+    assert {
+        name: depth for name, depth in names.items() if "weight_hh" in name or "norms" in name or "layers" in name
+    } == {
+        "layers.a.weight": 2,
+        "encoder.cells.0.weight_hh_l0": 1,
+        "encoder.cells.1.weight_hh_l0": 0,
+        "encoder.norms.0.weight": 1,
+        "encoder.norms.0.bias": 1,
+        "encoder.norms.1.weight": 0,
+        "encoder.norms.1.bias": 0,
+    }
+    optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
+    weights.scale_rates(optimizer)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(2.0 * 0.5 * 0.1 ** names[name])
+    for epoch in range(5):
+        weights.begin_epoch(epoch)
+        for name, parameter in model.named_parameters():
+            assert parameter.requires_grad == (epoch >= 1 + names[name])
+
+
+def test_an_encoder_that_is_no_stack_is_one_layer() -> None:
+    model = Model({"a": torch.nn.Embedding(5, 4)}, none(4), {})
+    init = InitSettings(model=Path("x"), parts=("encoder", "input"), layer_decay=0.5)
+    assert [len(layer) for layer in TransferredWeights.of(model, init).layers] == [1]

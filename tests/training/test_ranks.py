@@ -42,11 +42,16 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
 
 
 def train(
-    used: TaskData, ranks: Ranks = ALONE, limit: int | None = None, dropout: float = 0.4, **settings: Any
+    used: TaskData,
+    ranks: Ranks = ALONE,
+    limit: int | None = None,
+    dropout: float = 0.4,
+    weight_drop: float = 0.0,
+    **settings: Any,
 ) -> dict[str, Tensor]:
     """The weights after some steps with dropout, the last loss, and the carried states of all rows."""
     torch.set_num_threads(1)
-    model = small.model(used, dropout=dropout)
+    model = small.model(used, dropout=dropout, weight_drop=weight_drop)
     options = small.settings(batch=7, **settings)
     state = TrainingState.create(model, {used.name: used}, options, seed=1, ranks=ranks)
     if limit is not None:
@@ -90,6 +95,30 @@ def test_with_shards_every_number_of_processes_gives_the_same_bits(kind: str, da
             size, lambda ranks: train(used, ranks, shards=4, accumulate=2 if kind == "data" else 1)
         ):
             assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
+REGULARISED: dict[str, dict[str, Any]] = {
+    "weight-drop": {"weight_drop": 0.4},
+    "vectors of symbols": {"embedding_dropout": 0.3},
+    "penalties": {"activation_penalty": 2.0, "change_penalty": 1.0},
+    "agreement": {"agreement": 1.5},
+    "windows": {"vary_windows": 0.4},
+}
+
+
+@pytest.mark.parametrize("name", REGULARISED)
+def test_regularisation_does_not_depend_on_the_number_of_processes(name: str, text: TaskData) -> None:
+    changes = REGULARISED[name]
+    alone = train(text, shards=3, **changes)
+    assert largest_difference(alone, train(text, shards=3)) > 0
+    for weights in together(2, lambda ranks: train(text, ranks, shards=3, **changes)):
+        assert largest_difference(weights, alone) == 0.0
+
+
+@pytest.mark.parametrize("name", REGULARISED)
+def test_regularisation_of_a_batch_in_parts_is_that_of_the_batch(name: str, text: TaskData) -> None:
+    whole, parts = train(text, **REGULARISED[name]), train(text, limit=15, **REGULARISED[name])
+    assert largest_difference(parts, whole) < 1e-5
 
 
 @pytest.mark.parametrize("shards", [1, 3, 4])

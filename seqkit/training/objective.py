@@ -1,0 +1,253 @@
+"""What a training step minimises beside the loss of its task: penalties, agreement of two passes, and a teacher.
+
+Each of these is a sum over examples, as the loss is: a batch that is split, dealt to shards or spread over processes
+has the same gradients. None of them is in the loss that is logged, so that runs with and without them can be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from seqkit.data.task_data import TaskData
+from seqkit.errors import DataError, Problem, RunError
+from seqkit.interfaces import Batch, Encoded, State, mask_of
+from seqkit.layers.embedding import RowDropout
+from seqkit.model import Model, load_model
+from seqkit.model.ensemble import describe_difference
+from seqkit.settings import TrainSettings
+from seqkit.uploads import upload
+
+_SECOND: Final = 1 << 61
+"""What is added to the numbers of examples for a second pass, so that other numbers are drawn."""
+
+_FIRST_TABLE: Final = 1 << 20
+"""The number of the first table of vectors whose rows are dropped; recurrent weights have smaller ones."""
+
+ForwardPass = Callable[[Batch], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained model whose predictions are learned.
+
+    Attributes:
+        model: in evaluation mode; it is never trained.
+        digest: of its weights.
+    """
+
+    model: Model
+    digest: str
+
+    def check_same(self, digest: object, path: Path) -> None:
+        """Refuse to go on with another teacher than that of the checkpoint `path`.
+
+        Raises:
+            RunError: the digests differ.
+        """
+        if digest is not None and digest != self.digest:
+            raise RunError(
+                f"{path}: trained with a teacher of other weights ({digest}) than train.teacher has now "
+                f"({self.digest}); put that model back, or start a new run"
+            )
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Forward of one batch.
+
+    Attributes:
+        objective: () what gradients are of.
+        loss: () the sum of the task's losses.
+        count: () its number of terms.
+        encoded: of the first pass.
+    """
+
+    objective: Tensor
+    loss: Tensor
+    count: Tensor
+    encoded: Encoded
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How much each part counts.
+
+    Attributes:
+        activation: of the mean square of the encoded steps.
+        change: of the mean square of their differences.
+        agreement: of the divergence of two passes; None: there is one pass.
+        teacher: whose predictions are learned beside the true ones.
+        teacher_weight: the teacher's share.
+        temperature: of the divergence from the teacher.
+    """
+
+    activation: float = 0.0
+    change: float = 0.0
+    agreement: float | None = None
+    teacher: Teacher | None = None
+    teacher_weight: float = 0.0
+    temperature: float = 1.0
+
+    @classmethod
+    def of(cls, settings: TrainSettings, model: Model, data: Mapping[str, TaskData]) -> Objective:
+        """That of a recipe.
+
+        Raises:
+            DataError: a head does not give the probabilities that are needed, or the teacher is of another task.
+            PluginError, RunError: the teacher cannot be loaded.
+        """
+        teacher = None if settings.teacher is None else load_teacher(settings, model, data)
+        objective = cls(
+            activation=settings.activation_penalty,
+            change=settings.change_penalty,
+            agreement=settings.agreement,
+            teacher=teacher,
+            teacher_weight=settings.teacher_weight,
+            temperature=settings.teacher_temperature,
+        )
+        if objective.agreement is not None:
+            for name in data:
+                _check_gives_log_probs(model, name, "train.agreement")
+        return objective
+
+    @property
+    def needs_log_probs(self) -> bool:
+        """Whether more than the loss is asked of the head."""
+        return self.agreement is not None or self.teacher is not None
+
+    def compute(
+        self, model: Model, task: str, batch: Batch, state: State | None, forward_pass: ForwardPass
+    ) -> Computed:
+        """Forward of a batch, in one pass or in two."""
+        with forward_pass(batch):
+            if not self.needs_log_probs:
+                loss, count, encoded = model.loss(task, batch, state)
+                return Computed(self._with_penalty(loss, encoded, batch), loss, count, encoded)
+            encoded = model.encode(task, batch, state)
+            loss, count, log_probs = model.head(task).loss_with_log_probs(encoded, batch)
+            objective = loss
+            if self.teacher is not None:
+                objective = (1.0 - self.teacher_weight) * loss
+                objective = objective + self.teacher_weight * self._divergence(task, batch, log_probs)
+            objective = self._with_penalty(objective, encoded, batch)
+        if self.agreement is None:
+            return Computed(objective, loss, count, encoded)
+        numbers = None if batch.numbers is None else batch.numbers + _SECOND
+        with forward_pass(replace(batch, numbers=numbers)):
+            again = model.encode(task, batch, state)
+            second_loss, _, second = model.head(task).loss_with_log_probs(again, batch)
+            gap = 0.5 * (divergence(log_probs, second) + divergence(second, log_probs))
+            # The plain losses of the two passes are averaged, so that the learning rate need not be another one.
+            objective = objective + 0.5 * (second_loss - loss) + self.agreement * gap
+        return Computed(objective, 0.5 * (loss.detach() + second_loss.detach()), count, encoded)
+
+    def _with_penalty(self, objective: Tensor, encoded: Encoded, batch: Batch) -> Tensor:
+        if self.activation == 0.0 and self.change == 0.0:
+            return objective
+        return objective + penalty(encoded, batch, self.activation, self.change)
+
+    @torch.no_grad()
+    def _teacher_log_probs(self, task: str, batch: Batch) -> Tensor:
+        """(N, C), of windows as if each was alone."""
+        assert self.teacher is not None
+        model = self.teacher.model
+        return model.head(task).loss_with_log_probs(model.encode(task, batch), batch)[2]
+
+    def _divergence(self, task: str, batch: Batch, log_probs: Tensor) -> Tensor:
+        """() from the teacher's probabilities to the model's, both softened, times the square of the temperature."""
+        softened = (self._teacher_log_probs(task, batch) / self.temperature).log_softmax(dim=-1)
+        own = (log_probs / self.temperature).log_softmax(dim=-1)
+        return self.temperature**2 * divergence(softened, own)
+
+
+def divergence(p: Tensor, q: Tensor) -> Tensor:
+    """() the Kullback-Leibler divergence from q to p, summed over rows (N, C) of log-probabilities."""
+    return torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum")
+
+
+def penalty(encoded: Encoded, batch: Batch, activation: float, change: float) -> Tensor:
+    """() activation and temporal activation regularisation of the encoded steps, as the head gets them.
+
+    Of each example it is a mean over its real steps, counted as often as the loss counts the example: once, or once for
+    each step of its target.
+    """
+    steps, lengths = encoded.steps.float(), encoded.lengths
+    weights = torch.ones(len(lengths)) if batch.y_lengths is None else batch.y_lengths.float()
+    mask = mask_of(lengths, steps.shape[1], steps.device)
+    total = steps.new_zeros(())
+    if activation:
+        squares = steps.square().mean(dim=-1).masked_fill(~mask, 0.0).sum(dim=1)
+        total = total + activation * (squares * upload(weights / lengths, steps.device)).sum()
+    if change and steps.shape[1] > 1:
+        squares = (steps[:, 1:] - steps[:, :-1]).square().mean(dim=-1).masked_fill(~mask[:, 1:], 0.0).sum(dim=1)
+        total = total + change * (squares * upload(weights / (lengths - 1).clamp(min=1), steps.device)).sum()
+    return total
+
+
+def set_embedding_dropout(model: Model, share: float) -> None:
+    """Let the input layers drop whole vectors of symbols in training.
+
+    Raises:
+        DataError: no input layer has vectors of symbols.
+    """
+    tables = [
+        module.row_dropout
+        for module in model.layers.modules()
+        if isinstance(getattr(module, "row_dropout", None), RowDropout)
+    ]
+    if share and not tables:
+        message = "no input layer of this recipe has vectors of symbols"
+        raise DataError(Problem("train.embedding_dropout", message, "leave it out"))
+    for number, table in enumerate(tables):
+        assert isinstance(table, RowDropout)
+        table.share, table.number = share, _FIRST_TABLE + number
+
+
+def load_teacher(settings: TrainSettings, model: Model, data: Mapping[str, TaskData]) -> Teacher:
+    """The recipe's teacher, on the model's device.
+
+    Raises:
+        DataError: it lacks a task, its fields have learned something else, or a head gives no probabilities.
+        PluginError, RunError: it cannot be loaded.
+    """
+    assert settings.teacher is not None
+    with torch.random.fork_rng(devices=[]):  # to load a model seeds torch's generator
+        teacher, _, tasks = load_model(settings.teacher, model.device)
+    for name, task_data in data.items():
+        where = f"train.teacher: {settings.teacher}"
+        if name not in tasks:
+            raise DataError(Problem(where, f"has the tasks {', '.join(tasks)}, and none is called '{name}'"))
+        own_fields = task_data.input, task_data.target
+        for side, own, other in zip(("input", "target"), own_fields, tasks[name][1:], strict=True):
+            difference = describe_difference(own.state(), other.state())
+            if difference:
+                hint = "it must have been trained on the same training data, with the same options of the task"
+                raise DataError(Problem(where, f"tasks.{name}, {side}: {difference} there", hint))
+        for one in (model, teacher):
+            _check_gives_log_probs(one, name, "train.teacher")
+    return Teacher(teacher.requires_grad_(requires_grad=False).eval(), _digest(teacher))
+
+
+def _check_gives_log_probs(model: Model, task: str, location: str) -> None:
+    head = model.head(task)
+    if not head.gives_log_probs:
+        message = f"task {task}: {type(head).__name__} does not give the probabilities of each term of its loss"
+        hint = "the heads classify, tag and language do"
+        raise DataError(Problem(location, message, hint))
+
+
+def _digest(model: Model) -> str:
+    """The first digits of the SHA-256 of a model's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
