@@ -10,7 +10,9 @@ from tests.helpers.scripts import DOCS, load_script
 make_reference = load_script("make_reference")
 
 
-@pytest.mark.parametrize("script", ["make_reference", "make_map", "make_results", "make_gpu", "make_promises"])
+@pytest.mark.parametrize(
+    "script", ["make_reference", "make_map", "make_results", "make_gpu", "make_promises", "make_ablation"]
+)
 def test_the_generated_pages_are_up_to_date(script: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert load_script(script).main(check=True) == 0, capsys.readouterr().out
 
