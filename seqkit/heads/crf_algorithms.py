@@ -150,14 +150,29 @@ def forward_backward(chain: Chain, *, with_beta: bool = True) -> ForwardBackward
     if not with_beta:
         alpha = _run_forward(emissions[:, None], chain.transitions[None], chain.start[None])[:, 0]
         return ForwardBackward(_log_z(alpha, chain), alpha, None)
+    alpha, beta = _both_directions(chain, emissions)
+    return ForwardBackward(_log_z(alpha, chain), alpha, beta)
+
+
+def _both_directions(chain: Chain, emissions: Tensor) -> tuple[Tensor, Tensor]:
+    """Alpha and beta, from emissions that are 0 past a sequence's end."""
     # The backward pass is a forward pass over reversed sequences; the two run side by side.
     sums = _run_forward(
         torch.stack([emissions, reverse_sequences(emissions, chain.lengths)], dim=1),
         torch.stack([chain.transitions, chain.transitions.t()]),
         torch.stack([chain.start, chain.end]),
     )
-    alpha, beta = sums[:, 0], reverse_sequences(sums[:, 1].contiguous(), chain.lengths)
-    return ForwardBackward(_log_z(alpha, chain), alpha, beta)
+    return sums[:, 0], reverse_sequences(sums[:, 1].contiguous(), chain.lengths)
+
+
+def log_marginals(chain: Chain) -> Tensor:
+    """(T, B, C) logarithms of the marginals, arbitrary past the end; with gradients, over a graph of all steps.
+
+    For scores that are finite. This is the reference implementation on every device.
+    """
+    emissions = chain.emissions.masked_fill(chain.padding[..., None], 0.0)
+    alpha, beta = _both_directions(chain, emissions)
+    return alpha + beta - emissions - _log_z(alpha, chain)[:, None]
 
 
 def marginals(chain: Chain, sums: ForwardBackward) -> Tensor:

@@ -20,6 +20,7 @@ from seqkit.heads.crf_algorithms import (
     ForwardBackward,
     best_paths,
     forward_backward,
+    log_marginals,
     marginals,
     negative_log_likelihood,
     recorded_best_path,
@@ -27,6 +28,7 @@ from seqkit.heads.crf_algorithms import (
 from seqkit.heads.joining import mean_map, scale_map
 from seqkit.heads.tagging import check_aligned, span_scores
 from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head
+from seqkit.kernels.ragged import real_steps
 from seqkit.layers.dropout import Dropout
 from seqkit.spans import Scheme, legal
 from seqkit.types import JSON, Field, Prediction
@@ -51,6 +53,7 @@ class LinearChainCRF(Head):
     """
 
     accepts = (Tags,)
+    gives_log_probs = True
     output_axes = MappingProxyType({"emissions": ("batch", "steps", "labels"), "tags": ("batch", "steps")})
 
     forbidden_start: Tensor
@@ -97,6 +100,9 @@ class LinearChainCRF(Head):
         sequence may begin or end inside a span (as a window of a longer one does): then there is no penalty at that
         edge, or the model would learn to avoid what is right.
         """
+        return self._chain(self.emissions(steps), lengths, y)
+
+    def _chain(self, emissions: Tensor, lengths: Tensor, y: Tensor | None) -> Chain:
         start: Tensor = self.start
         transitions: Tensor = self.transitions
         end: Tensor = self.end
@@ -110,7 +116,7 @@ class LinearChainCRF(Head):
             start = start + self.start_penalties.index_select(0, y[:, 0])
             transitions = transitions + self.transitions_penalties
             end = end + self.end_penalties.index_select(0, last)
-        return Chain.of(self.emissions(steps), transitions, start, end, lengths)
+        return Chain.of(emissions, transitions, start, end, lengths)
 
     @torch.no_grad()
     def transition_scores(self) -> Tensor:
@@ -142,6 +148,26 @@ class LinearChainCRF(Head):
             chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths, batch.y)
             total = negative_log_likelihood(chain, batch.y).sum()
         return total.float(), encoded.lengths.sum()
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each real step the marginal probabilities of the tags.
+
+        What the scheme forbids has next to no probability. The marginals have a graph over all steps, which takes some
+        times as long as the loss alone.
+        """
+        assert batch.y is not None
+        check_aligned(encoded, batch)
+        with torch.autocast(encoded.steps.device.type, enabled=False):
+            emissions = self.emissions(encoded.steps.to(self.out.weight.dtype))
+            chain = self._chain(emissions, encoded.lengths, batch.y)
+            total = negative_log_likelihood(chain, batch.y).sum()
+            start, transitions, end = self.start, self.transitions, self.end
+            if self.constrain:
+                start = start + PENALTY * self.forbidden_start
+                transitions = transitions + PENALTY * self.forbidden_transitions
+                end = end + PENALTY * self.forbidden_end
+            log_probs = log_marginals(Chain.of(emissions, transitions, start, end, encoded.lengths)).transpose(0, 1)
+        return total.float(), encoded.lengths.sum(), real_steps(log_probs, encoded.lengths).float()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         """The scores of the tags at each step, and the numbers of the best sequence of tags."""

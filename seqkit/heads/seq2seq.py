@@ -49,6 +49,7 @@ class Seq2Seq(Head):
         self.loss_options, self.search_options = loss, search
         self.cut = 0
         """Predicted texts that were ended by their limit."""
+        self.gives_log_probs = loss.scheduled_sampling is None  # which reads other symbols than the true ones
         if loss.scheduled_sampling is not None:
             self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.decoder: Any = Decoder(dim, target.size, decoder)  # or a JointDecoder, which has the same methods
@@ -75,6 +76,22 @@ class Seq2Seq(Head):
         else:
             nats = self._teacher_forcing_loss(encoded, y, lengths)
         return nats, lengths.sum()
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each symbol of the true texts, their ends counted, all symbols. They are in memory at once.
+
+        Two models are compared given the true symbols before each (word-level distillation; Kim and Rush 2016,
+        arXiv:1606.07947).
+        """
+        y, lengths = _target(batch)
+        source, state = self.decoder.begin(encoded)
+        result = self.decoder.teacher_forcing(source, state, _shifted(y), lengths)
+        log_probs = self.decoder.logits(result.readout).log_softmax(dim=-1)
+        smoothing = self.loss_options.label_smoothing if self.training else 0.0
+        nats = functional.cross_entropy(log_probs, _real(y, lengths), label_smoothing=smoothing, reduction="sum")
+        if self.training and result.coverage_loss is not None and self.loss_options.coverage is not None:
+            nats = nats + self.loss_options.coverage * result.coverage_loss
+        return nats, lengths.sum(), log_probs
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         """What the decoder reads at every step, and its state before the first symbol."""

@@ -240,7 +240,7 @@ def _check_gives_log_probs(model: Model, task: str, location: str) -> None:
     head = model.head(task)
     if not head.gives_log_probs:
         message = f"task {task}: {type(head).__name__} does not give the probabilities of each term of its loss"
-        hint = "the heads classify, tag and language do"
+        hint = "classify, tag, crf, language, and attend and generate without scheduled sampling do"
         raise DataError(Problem(location, message, hint))
 
 

@@ -17,6 +17,7 @@ from seqkit.heads.crf_algorithms import (
     Chain,
     best_paths,
     forward_backward,
+    log_marginals,
     log_partition,
     marginals,
     negative_log_likelihood,
@@ -500,3 +501,22 @@ def test_each_sequence_alone_gives_the_same() -> None:
         )
         assert float(log_partition(single)) == pytest.approx(float(together[row]), abs=1e-12)
         assert torch.equal(best_paths(single, 3)[0][0], best_paths(chain, 3)[0][row, :, :length])
+
+
+def test_logarithms_of_marginals_with_their_gradients() -> None:
+    """They are those of the sums, and their gradients those of finite differences."""
+    torch.manual_seed(4)
+    lengths = torch.tensor([4, 1, 3])
+    tensors = [
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 4, 2), (2, 2), (2,), (2,))
+    ]
+
+    def of(emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        logs = log_marginals(Chain.of(emissions, transitions, start, end, lengths))
+        return torch.cat([logs[:length, row] for row, length in enumerate(lengths.tolist())])
+
+    chain = Chain.of(*(tensor.detach() for tensor in tensors), lengths)
+    expected = marginals(chain, forward_backward(chain))
+    rows = torch.cat([expected[:length, row] for row, length in enumerate(lengths.tolist())])
+    torch.testing.assert_close(of(*tensors).exp().detach(), rows)
+    assert torch.autograd.gradcheck(of, tensors)

@@ -16,6 +16,7 @@ from torch import Tensor
 from seqkit import heads
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, RunError
+from seqkit.experiments.prepare import prepare_data
 from seqkit.fields import Label, Labels, Tags, Tokens
 from seqkit.fields import Next as NextSymbol
 from seqkit.interfaces import Batch, Encoded
@@ -24,6 +25,7 @@ from seqkit.layers.embedding import Embedding
 from seqkit.model import Model, load_model, make_ensemble
 from seqkit.optim.gradients import clear_gradients
 from seqkit.runs import checkpoint
+from seqkit.runs.progress import Progress
 from seqkit.training.averaging import AveragedWeights
 from seqkit.training.objective import Objective, divergence, load_teacher, penalty
 from tests.helpers import small
@@ -100,9 +102,11 @@ def head_of(kind: str) -> tuple[Any, Batch]:
     if kind in ("label", "label at every step"):
         head = heads.classify(4, Label().fit(["a", "b"]), None, every_step=kind != "label", pool="mean", dropout=0.5)
         return head, Batch(torch.zeros(3, 5), lengths, torch.tensor([0, 1, 1]))
-    if kind == "tags":
+    if kind in ("tags", "chain", "chain of a scheme"):
         y = torch.tensor([[0, 1, 0, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
-        head = heads.tag(4, Tags(scheme=None).fit([["x", "y"]]), None, dropout=0.5)
+        factory = heads.tag if kind == "tags" else heads.crf
+        tags = Tags(scheme="iob2").fit([["O", "B-x", "I-x"]]) if kind.endswith("scheme") else Tags(scheme=None)
+        head = factory(4, tags if kind.endswith("scheme") else tags.fit([["x", "y"]]), None, dropout=0.5)
         return head, Batch(torch.zeros(3, 5), lengths, y, lengths)
     y = torch.tensor([[4, 5, 6, 4, -1], [5, -1, 0, 0, 0], [-1, 0, 0, 0, 0]])
     options: dict[str, Any] = {"symbols, tied": {"tied": True}, "symbols, adaptive": {"softmax": "adaptive"}}.get(
@@ -112,7 +116,17 @@ def head_of(kind: str) -> tuple[Any, Batch]:
     return head, Batch(torch.zeros(3, 5, dtype=torch.int64), lengths, y, lengths)
 
 
-HEADS = ("label", "label at every step", "labels", "tags", "symbols", "symbols, tied", "symbols, adaptive")
+HEADS = (
+    "chain",
+    "chain of a scheme",
+    "label",
+    "label at every step",
+    "labels",
+    "tags",
+    "symbols",
+    "symbols, tied",
+    "symbols, adaptive",
+)
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -131,6 +145,8 @@ def test_probabilities_are_those_of_the_loss(kind: str) -> None:
     assert int(count) == int(plain_count) == len(log_probs)
     torch.testing.assert_close(log_probs.exp().sum(dim=-1), torch.ones(len(log_probs)))
     assert batch.y is not None
+    if kind.startswith("chain"):
+        return  # what is read from marginals is no likelihood of a path
     if kind == "labels":
         true = 1 - batch.y.flatten().long()
     elif batch.y.dim() == 1:
@@ -139,6 +155,37 @@ def test_probabilities_are_those_of_the_loss(kind: str) -> None:
         true = torch.cat([row[:length] for row, length in zip(batch.y, [5, 2, 1], strict=True)])
         true = true[true >= 0]
     torch.testing.assert_close(-log_probs.gather(1, true[:, None]).sum(), loss)
+
+
+TEXTS = {
+    "attention": "head: {use: attend, hidden: 7, dropout: 0.4, label_smoothing: 0.1}",
+    "coverage": "head: {use: attend, hidden: 7, dropout: 0.4, coverage: 0.5}",
+    "vector": "head: {use: generate, hidden: 7, dropout: 0.4}",
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_probabilities_of_written_texts_are_those_of_the_loss(kind: str, tmp_path: Path) -> None:
+    tasks = f"tasks: {{translation: {{source: generated, sizes: [40, 8, 8], {TEXTS[kind]}}}}}"
+    model, recipe, _ = load_model(model_of(tmp_path / "model", f"{tasks}\nencoder: {{use: gru, dim: 8, hidden: 6}}\n"))
+    with Progress(quiet=True) as progress:
+        (data,) = prepare_data(recipe, progress, lambda line: None).values()
+    batch = data.batch("train", np.arange(5))
+    assert batch.y is not None
+    assert batch.y_lengths is not None
+    head = model.head(data.name)
+    assert head.gives_log_probs
+    for training in (True, False):
+        model.train(training)
+        results = []
+        for function in (head.loss, head.loss_with_log_probs):
+            with by_example(1, 2, torch.arange(5)), torch.no_grad():
+                results.append(function(model.encode(data.name, batch), batch))
+        (loss, count), (same_loss, same_count, log_probs) = results  # type: ignore[misc]
+        assert float(same_loss) == pytest.approx(float(loss), rel=1e-5)
+        assert int(same_count) == int(count) == len(log_probs)
+    true = torch.cat([row[:length] for row, length in zip(batch.y, batch.y_lengths.tolist(), strict=True)])
+    assert -float(log_probs.gather(1, true[:, None]).sum()) == pytest.approx(float(loss), rel=1e-5)
 
 
 def gradients(state: Any, task: str, batches: list[Batch]) -> list[Tensor]:
@@ -213,9 +260,6 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def sentiment_data(folder: Path) -> tuple[Model, TaskData]:
-    from seqkit.experiments.prepare import prepare_data
-    from seqkit.runs.progress import Progress
-
     model, recipe, _ = load_model(folder)
     with Progress(quiet=True) as progress:
         data = prepare_data(recipe, progress, lambda line: None)
@@ -268,14 +312,13 @@ def test_a_teacher_of_another_task_is_refused(teachers: list[Path], tmp_path: Pa
 
 
 def test_a_head_without_probabilities_has_no_teacher_and_no_agreement(tmp_path: Path) -> None:
-    folder = model_of(
-        tmp_path / "crf", "tasks: {ner: {sizes: [20, 5, 5], char_hidden: 4}}\nencoder: {use: gru, dim: 10, hidden: 4}\n"
-    )
+    tasks = "tasks: {translation: {sizes: [20, 5, 5], head: {use: ctc, too_long: skip}}}"
+    folder = model_of(tmp_path / "ctc", f"{tasks}\nencoder: {{use: gru, dim: 10, hidden: 4}}\n")
     model, _, tasks = load_model(folder)
     data: Any = {name: TaskData(name, task, *fields, {}) for name, (task, *fields) in tasks.items()}
-    with pytest.raises(DataError, match=r"train\.agreement: task ner: LinearChainCRF does not give the"):
+    with pytest.raises(DataError, match=r"train\.agreement: task translation: CTC does not give the"):
         Objective.of(small.settings(agreement=1.0), model, data)
-    with pytest.raises(DataError, match=r"train\.teacher: task ner: LinearChainCRF does not give the"):
+    with pytest.raises(DataError, match=r"train\.teacher: task translation: CTC does not give the"):
         Objective.of(small.settings(teacher=folder), model, data)
 
 
