@@ -62,6 +62,36 @@ class Asked:
 
 
 @dataclass
+class Targets:
+    """The targets of another task for the examples of a batch: `y`, `y_lengths` and `host_y` as in `Batch`."""
+
+    y: Tensor
+    y_lengths: Tensor | None = None
+    host_y: Tensor | None = field(default=None, repr=False, compare=False)
+
+    def to(self, device: torch.device) -> Self:
+        host_y = self.y if self.y.device.type == "cpu" else self.host_y
+        return replace(self, y=upload(self.y, device), host_y=host_y)
+
+    def take(self, index: Sequence[int]) -> Self:
+        """Those of these rows, with the same padding."""
+        y_lengths = None if self.y_lengths is None else self.y_lengths[index]
+        host_y = None if self.host_y is None else self.host_y[index]
+        return replace(self, y=self.y[index], y_lengths=y_lengths, host_y=host_y)
+
+    def trimmed(self) -> Self:
+        """Without padding that none of the rows needs."""
+        if self.y_lengths is None:
+            return self
+        longest = int(self.y_lengths.max())
+        host_y = None if self.host_y is None else self.host_y[:, :longest]
+        return replace(self, y=self.y[:, :longest], host_y=host_y)
+
+    def pin(self) -> Self:
+        return replace(self, y=self.y.pin_memory())
+
+
+@dataclass
 class Batch:
     """Some examples, padded on the right.
 
@@ -77,6 +107,7 @@ class Batch:
         numbers: (B,) int64 on the CPU, which tell the examples of an optimiser step apart: what training draws for an
             example depends on its number. None: it is drawn from torch's generator.
         host_y: the targets on the CPU, of a batch that went to a GPU: to look at without waiting for it.
+        also: the targets of other tasks that have the same examples (`inputs_of` in a recipe), by task.
     """
 
     x: Tensor
@@ -88,6 +119,12 @@ class Batch:
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     numbers: Tensor | None = None
     host_y: Tensor | None = field(default=None, repr=False, compare=False)
+    also: Mapping[str, Targets] = field(default_factory=dict)
+
+    def of(self, task: str) -> Self:
+        """The same examples with the targets of another task that has them too."""
+        targets = self.also[task]
+        return replace(self, y=targets.y, y_lengths=targets.y_lengths, host_y=targets.host_y, also={})
 
     @property
     def size(self) -> int:
@@ -111,7 +148,8 @@ class Batch:
         y = None if self.y is None else upload(self.y, device)
         extra = {name: upload(tensor, device) for name, tensor in self.extra.items()}
         host_y = self.y if self.y is not None and self.y.device.type == "cpu" else self.host_y
-        return replace(self, x=upload(self.x, device), y=y, extra=extra, host_y=host_y)
+        also = {task: targets.to(device) for task, targets in self.also.items()}
+        return replace(self, x=upload(self.x, device), y=y, extra=extra, host_y=host_y, also=also)
 
     @property
     def y_on_cpu(self) -> Tensor:
@@ -132,6 +170,7 @@ class Batch:
             extra={name: tensor[index] for name, tensor in self.extra.items()},
             numbers=None if self.numbers is None else self.numbers[index],
             host_y=None if self.host_y is None else self.host_y[index],
+            also={task: targets.take(index) for task, targets in self.also.items()},
         )
 
     def trimmed(self) -> Self:
@@ -140,7 +179,8 @@ class Batch:
         if y is not None and self.y_lengths is not None:
             longest = int(self.y_lengths.max())
             y, host_y = y[:, :longest], None if host_y is None else host_y[:, :longest]
-        return replace(self, x=self.x[:, : int(self.lengths.max())], y=y, host_y=host_y)
+        also = {task: targets.trimmed() for task, targets in self.also.items()}
+        return replace(self, x=self.x[:, : int(self.lengths.max())], y=y, host_y=host_y, also=also)
 
     def last_steps(self, count: int) -> Self:
         """The last steps of rows that are all as long, inputs and targets."""
@@ -160,7 +200,8 @@ class Batch:
                 prepare(self.y_lengths, self.y.shape[1], asked.targets)
         y = None if self.y is None else self.y.pin_memory()
         extra = {name: tensor.pin_memory() for name, tensor in self.extra.items()}
-        return replace(self, x=self.x.pin_memory(), y=y, extra=extra)
+        also = {task: targets.pin() for task, targets in self.also.items()}
+        return replace(self, x=self.x.pin_memory(), y=y, extra=extra, also=also)
 
 
 @dataclass

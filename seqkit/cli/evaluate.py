@@ -97,7 +97,6 @@ def _open_data(
     stack: ExitStack, recipe: Any, tasks: Any, split: str | None, other: Path | None, task: str | None, progress: Any
 ) -> Any:
     """(task, stored split, what its scores are called by, data) of all that is scored."""
-    from dataclasses import replace
 
     from seqkit.errors import DataError, MissingFile, Problem
     from seqkit.experiments.other_data import OTHER, open_other_data
@@ -111,7 +110,7 @@ def _open_data(
     if task is not None:
         name = choose_task(task, list(tasks))
         tasks = {name: tasks[name]}
-        recipe = replace(recipe, tasks={name: recipe.tasks[name]})
+        recipe = recipe.alone(name)
     for name, (built, *_) in tasks.items():
         if split not in built.splits:
             raise UsageError(f"task {name} has no split '{split}'; it has: {', '.join(built.splits)}")

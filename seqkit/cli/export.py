@@ -56,15 +56,12 @@ def _dev_data(recipe: Any, tasks: Any, task: str) -> Any:
     Raises:
         UsageError: it has none.
     """
-    from dataclasses import replace
-
     from seqkit.errors import UsageError
     from seqkit.experiments.prepare import prepare_data
     from seqkit.runs.progress import Progress
 
     if "dev" not in tasks[task][0].splits:
         raise UsageError(f"--int8: task {task} has no split 'dev' to score the smaller file on")
-    only = replace(recipe, tasks={task: recipe.tasks[task]})
     with Progress(quiet=True) as progress:
         fitted = {task: tasks[task]}
-        return prepare_data(only, progress, lambda line: None, fitted=fitted, splits=("dev",))[task]
+        return prepare_data(recipe.alone(task), progress, lambda line: None, fitted=fitted, splits=("dev",))[task]

@@ -53,7 +53,7 @@ def padding_edges(lengths: Index, settings: TrainSettings, *, seed: int, file_en
 def steps_per_epoch(data: Mapping[str, TaskData], settings: TrainSettings, *, seed: int) -> int:
     """Optimiser steps of epoch 0, which is the length of its plan, without making the plan."""
     steps = 0
-    for task_data in data.values():
+    for task_data in with_own_inputs(data).values():
         window = task_data.task.window
         if window is None:
             ends = task_data.splits["train"].shard_ends
@@ -63,6 +63,11 @@ def steps_per_epoch(data: Mapping[str, TaskData], settings: TrainSettings, *, se
             batches = len(sampler.cut_lanes(total, batch=settings.batch, window=window, seed=seed, epoch=0).windows)
         steps += _turn_count(batches, settings)
     return steps
+
+
+def with_own_inputs(data: Mapping[str, TaskData]) -> dict[str, TaskData]:
+    """The tasks that have batches of their own. The targets of the others are in the batches of these."""
+    return {name: task_data for name, task_data in data.items() if task_data.inputs_of is None}
 
 
 def _turn_count(batches: int, settings: TrainSettings) -> int:
@@ -114,12 +119,12 @@ class EpochPlan:
     some examples.
 
     Attributes:
-        data: the tasks.
+        data: the tasks that have inputs of their own. The targets of others are in the batches of these.
         turns: what each optimiser step of the epoch is made of.
     """
 
     def __init__(self, data: Mapping[str, TaskData], settings: TrainSettings, *, seed: int, epoch: int) -> None:
-        self.data = data
+        self.data = data = with_own_inputs(data)
         self._streams: dict[str, tuple[Stream, sampler.Lanes]] = {}
         self._edges = {
             name: padding_edges(

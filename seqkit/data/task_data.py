@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from seqkit.data.padding import next_step, pad_rows, to_tensor
-from seqkit.data.store import SelectedIds, Split
+from seqkit.data.store import Column, SelectedIds, Split
 from seqkit.data.windows import UNLABELLED, cut_windows, next_rows, scale_rows
 from seqkit.errors import DataError, Problem
 from seqkit.fields import NextValues, Vectors
-from seqkit.interfaces import Batch
+from seqkit.interfaces import Batch, Targets
 from seqkit.types import Example, Field, Index, Task
 
 
@@ -31,6 +31,9 @@ class TaskData:
         splits: by name. Where the next values of a series are predicted, an example is a window of it.
         weight: what its loss is multiplied by in a joint recipe.
         content: what the data were: the files with their hashes, and the key of the store. JSON.
+        inputs_of: the task whose inputs are its inputs too, so that its targets are in the batches of that one; None:
+            it has batches of its own.
+        sharing: the tasks that share its inputs. Their targets are in its batches.
 
     Raises:
         TypeError: the task has a window, but its target is no next-step target.
@@ -43,6 +46,8 @@ class TaskData:
     splits: Mapping[str, Split]
     weight: float = 1.0
     content: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inputs_of: str | None = None
+    sharing: tuple[TaskData, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task.window is not None and not self.reads_symbols:
@@ -82,15 +87,22 @@ class TaskData:
             x, y, extra = scale_rows(self.input.scaling, x, lengths, y)
         if isinstance(self.input, Vectors):
             x = self.input.mark_missing(x)
-        if stored.y is not None and stored.y.offsets is None:
-            y = to_tensor(stored.y.data[index])
-        elif stored.y is not None:
-            # Targets with one row a step become as wide as the input. Others are padded to the longest of them only.
-            padded, target_lengths = pad_rows(stored.y, index, like=(lengths, x.shape[1]))
-            y, y_lengths = torch.from_numpy(padded), torch.from_numpy(target_lengths)
-        numbers = torch.from_numpy(index)
+        if stored.y is not None:
+            y, y_lengths = _pad_targets(stored.y, index, (lengths, x.shape[1]))
+        columns = {one.name: one.splits[split].y for one in self.sharing if split in one.splits}
         return Batch(
-            torch.from_numpy(x), torch.from_numpy(lengths), y, y_lengths, ids=ids, extra=extra, numbers=numbers
+            torch.from_numpy(x),
+            torch.from_numpy(lengths),
+            y,
+            y_lengths,
+            ids=ids,
+            extra=extra,
+            numbers=torch.from_numpy(index),
+            also={
+                name: Targets(*_pad_targets(column, index, (lengths, x.shape[1])))
+                for name, column in columns.items()
+                if column is not None
+            },
         )
 
     def targets(self, split: str) -> list[Any]:
@@ -118,3 +130,19 @@ class TaskData:
             message = f"{ids[len(examples)]} is no longer there"
             raise DataError(Problem(split, message, "a task's `read` must give the same examples each time"))
         return examples
+
+
+def _pad_targets(column: Column, index: Index, inputs: tuple[Index, int]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The targets of these examples, (B, ...) or padded (B, U, ...), and their lengths (B,) if they have any.
+
+    Those with one row a step become as wide as the inputs, others are padded to the longest of them only.
+
+    Args:
+        column: where they are.
+        index: (B,) the examples.
+        inputs: lengths (B,) and padded length T of the inputs.
+    """
+    if column.offsets is None:
+        return to_tensor(column.data[index]), None
+    padded, lengths = pad_rows(column, index, like=inputs)
+    return torch.from_numpy(padded), torch.from_numpy(lengths)

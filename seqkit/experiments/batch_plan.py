@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from seqkit.data import sampler
-from seqkit.data.epoch import make_batches, padding_edges
+from seqkit.data.epoch import make_batches, padding_edges, with_own_inputs
 from seqkit.data.stream import Stream
 from seqkit.data.task_data import TaskData
 from seqkit.experiments.batch_cost import BatchCost, BatchingChoice, measure_batches
@@ -70,7 +70,7 @@ def plan_batches(recipe: Recipe, progress: Progress, *, measure: bool = True) ->
     model = build_model(recipe, tasks_and_fields(data)).to(device) if measure else None
     plans = []
     with deterministic(device, tf32=recipe.train.tf32):
-        for name, task_data in data.items():
+        for name, task_data in with_own_inputs(data).items():
             if task_data.task.window is not None:
                 plans.append(_plan_stream(task_data, recipe, model))
                 continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import inspect
 import json
@@ -16,10 +15,11 @@ import numpy as np
 from seqkit.data import store
 from seqkit.data.card import DataCard, find_warnings, make_card
 from seqkit.data.card_table import describe_reading, format_card, format_warnings
+from seqkit.data.shared_inputs import share_inputs
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.io.download import listening
-from seqkit.recipe import Recipe, TaskEntry, build_task
+from seqkit.recipe import Recipe, TaskEntry, build_task, build_tasks
 from seqkit.registry import registry
 from seqkit.registry.distribution import Distribution
 from seqkit.remote_files import telling
@@ -64,7 +64,7 @@ def prepare_data(
         tell(sentence)
         progress.say(sentence)
 
-    tasks = {name: fitted[name][0] if fitted else build_task(entry) for name, entry in recipe.tasks.items()}
+    tasks = {name: fitted[name][0] for name in recipe.tasks} if fitted else build_tasks(recipe)
     identities: dict[str, store.Identity] = {}
     for name, task in tasks.items():
         with _reading(recipe.tasks[name]), listening(tell=tell, progress=show), telling(progress.say):
@@ -84,17 +84,21 @@ def prepare_data(
                 states=states.get(name),
                 tell=tell_of_shards,
             )
+        if not fitted and entry.inputs_of is not None and build_task(entry).input != task.input:
+            own = f"its own options for reading them ({type(build_task(entry).input).__name__}) have no effect"
+            progress.say(f"tasks.{name}: inputs are read as those of {entry.inputs_of}; {own}")
         notes = [*prepared.notes, *(task.notes() if task.notes is not None else ())]
         content = {"key": prepared.folder.name, "files": prepared.files, "notes": notes}
         content |= {"examples": prepared.identity.examples} if prepared.identity.examples else {}
-        data[name] = TaskData(name, task, prepared.input, prepared.target, prepared.splits, entry.weight, content)
+        learned = prepared.input, prepared.target
+        data[name] = TaskData(name, task, *learned, prepared.splits, entry.weight, content, entry.inputs_of)
         if show_card:
             card = make_card(data[name])
             for line in format_card(card, width=None):
                 tell(line)
             for line in format_card(card, short=True):
                 progress.say(line)
-    return data
+    return share_inputs(data)
 
 
 def prepare_split(
@@ -109,8 +113,7 @@ def prepare_split(
     known = task_and_fields[0].splits
     if split not in known:
         raise UsageError(f"task {name} has no split '{split}'; it has: {', '.join(known)}")
-    recipe = dataclasses.replace(recipe, tasks={name: recipe.tasks[name]})
-    prepared = prepare_data(recipe, progress, fitted={name: task_and_fields}, splits=(split,))
+    prepared = prepare_data(recipe.alone(name), progress, fitted={name: task_and_fields}, splits=(split,))
     return prepared[name]
 
 

@@ -245,8 +245,8 @@ def single_task_recipes(recipe: Recipe) -> dict[str, Recipe]:
             "--alone compares equal numbers of updates of each task: say train.epochs instead of train.steps"
         )
     return {
-        name: dataclasses.replace(recipe, name=f"{recipe.name}-{name}-alone", tasks={name: entry}, expect={})
-        for name, entry in recipe.tasks.items()
+        name: dataclasses.replace(recipe.alone(name), name=f"{recipe.name}-{name}-alone", expect={})
+        for name in recipe.tasks
     }
 
 

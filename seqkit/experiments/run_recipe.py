@@ -25,7 +25,7 @@ from seqkit.experiments.same_run import Resumption, SameRunCheck
 from seqkit.experiments.transfer import take_weights
 from seqkit.heads.kernel_choices import kernel_choices
 from seqkit.inference import kept_predictions
-from seqkit.inference.evaluate import evaluate
+from seqkit.inference.evaluate import EvaluationResult, evaluate_sharing
 from seqkit.io import atomic
 from seqkit.metrics import lower_is_better, score_name
 from seqkit.model import Model, build_model, field_states, save_model
@@ -253,6 +253,7 @@ def score_splits(
         ranks: the processes that share the work.
     """
     scores: dict[str, float] = {}
+    results: dict[tuple[str, str], EvaluationResult] = {}
     for name, task_data in data.items():
         if run is not None:
             show_vectors(run.board, model, task_data)
@@ -260,7 +261,12 @@ def score_splits(
         for split in task_data.splits:
             if split == "train":
                 continue
-            result = evaluate(model, task_data, split, stop=stop, keep_predictions=keeps, ranks=ranks)
+            if (name, split) not in results:  # those that share inputs are scored together
+                one = data[task_data.inputs_of or name]
+                keep = run is not None and any(map(kept_predictions.are_kept, (one, *one.sharing)))
+                together = evaluate_sharing(model, one, split, stop=stop, keep_predictions=keep, ranks=ranks)
+                results |= {(task, split): of_task for task, of_task in together.items()}
+            result = results.pop((name, split))
             scores |= {f"{name}/{split}/{score}": value for score, value in result.scores.items()}
             if run is not None and run.writes:
                 show_final_evaluation(run.board, best_step, model, task_data, split, result)

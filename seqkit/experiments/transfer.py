@@ -42,9 +42,9 @@ def take_weights(model: Model, inputs: Mapping[str, Field], init: InitSettings) 
     sentences = []
     with torch.no_grad():
         if "input" in init.parts:
-            for task, field in inputs.items():
-                origin = _task_of(task, fields, init.model)
-                taken = _take_input(model.layers[task], field, trained.layers[origin], fields[origin], init.model)
+            for task in model.layers:
+                field, origin = inputs[task], _task_of(task, fields, init.model)
+                taken = _take_input(model.layers[task], field, trained.layer(origin), fields[origin], init.model)
                 sentences.append(f"tasks.{task}: {taken} of {init.model}")
         if "encoder" in init.parts:
             _take_all(model.encoder, trained.encoder, f"{init.model}: the encoder does not fit", _RECIPE_HINT)

@@ -54,7 +54,7 @@ class ExportedModel(Model):
     """
 
     def __init__(self, model: Model, task: str, run: Runner, run_step: Runner | None = None) -> None:
-        super().__init__({task: model.layers[task]}, model.encoder, {task: model.head(task)})
+        super().__init__({task: model.layer(task)}, model.encoder, {task: model.head(task)})
         self.run, self.run_step = run, run_step
         head = model.head(task)
         if not isinstance(head, Classify | Tag | LinearChainCRF | Regress | CTC | Language | Seq2Seq):

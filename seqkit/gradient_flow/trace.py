@@ -76,7 +76,7 @@ def trace_gradients(model: Model, task: str, batch: Batch, *, scored: Batch | No
     assert isinstance(encoder, Recurrent)
     with undisturbed(model, device):
         with torch.no_grad():
-            x, lengths = model.layers[task](batch.x, batch.lengths)
+            x, lengths = model.layer(task)(batch.x, batch.lengths)
         if device.type != "cpu":
             encoder = copy.deepcopy(encoder).cpu()
         x = x.detach().cpu().requires_grad_()
@@ -129,7 +129,7 @@ def encoder_input_gradients(model: Model, task: str, batch: Batch, state: State 
     """
     with undisturbed(model, model.device):
         with torch.no_grad():
-            x, lengths = model.layers[task](batch.x, batch.lengths)
+            x, lengths = model.layer(task)(batch.x, batch.lengths)
         x = x.detach().requires_grad_()
         with torch.enable_grad(), _unpadded_kernels():
             loss, _ = model.head(task).loss(model.encoder(x, lengths, state), batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -40,7 +40,6 @@ class EvaluationResult:
     ids: Sequence[str]
 
 
-@torch.inference_mode()
 def evaluate(
     model: Model,
     data: TaskData,
@@ -53,7 +52,41 @@ def evaluate(
     loss_only: bool = False,
     ranks: Ranks = ALONE,
 ) -> EvaluationResult:
-    """Loss and metric of one task on one split.
+    """Loss and metric of one task on one split; `evaluate_sharing` also scores the tasks that share its inputs.
+
+    Raises:
+        Interrupted: asked to stop.
+        RunError: a single example does not fit into memory.
+    """
+    alone = replace(data, sharing=())
+    results = evaluate_sharing(
+        model,
+        alone,
+        split,
+        batch=batch,
+        stop=stop,
+        tell=tell,
+        keep_predictions=keep_predictions,
+        loss_only=loss_only,
+        ranks=ranks,
+    )
+    return results[data.name]
+
+
+@torch.inference_mode()
+def evaluate_sharing(
+    model: Model,
+    data: TaskData,
+    split: str,
+    *,
+    batch: int | None = None,
+    stop: Interrupts | None = None,
+    tell: Callable[[str], object] | None = None,
+    keep_predictions: bool = False,
+    loss_only: bool = False,
+    ranks: Ranks = ALONE,
+) -> dict[str, EvaluationResult]:
+    """Loss and metric on one split of a task and of those that share its inputs, from one pass through the encoder.
 
     What does not fit into memory is scored in smaller parts, here alone: training goes on with its own batches.
 
@@ -71,26 +104,37 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    stored, head = data.splits[split], model.head(data.name)
-    by_row: list[Prediction | None] = [None] * len(stored.x)
-    sums, budgets = dict[int, tuple[float, int]](), dict[str, int]()
-    predicts = (keep_predictions or data.task.metric is not None) and not loss_only
+    tasks = {one.name: one for one in (data, *data.sharing)}
+    predicted = [name for name, one in tasks.items() if keep_predictions or one.task.metric is not None]
+    predicted = [] if loss_only else predicted
+    by_row: dict[str, list[Prediction | None]] = {name: [None] * len(data.splits[split].x) for name in predicted}
+    sums: dict[str, dict[int, tuple[float, int]]] = {name: {} for name in tasks}
+    budgets: dict[str, int] = {}
 
     def warn(message: str) -> None:
         if tell is not None:
             tell(f"evaluation: {message}")
 
     for number, index, windows in _share(data, split, batch, ranks, stop, model.device):
-        score = partial(_score_in_parts, model, data, windows, stop, predicts)
-        loss, terms, predictions = out_of_memory.run_in_parts(score, data.name, budgets, warn)
-        sums[number] = loss, terms
-        if predicts:
-            for row, prediction in zip(index, predictions, strict=True):
-                by_row[row] = prediction
+        score = partial(_score_in_parts, model, list(tasks), windows, stop, predicted)
+        for name, scored in out_of_memory.run_in_parts(score, data.name, budgets, warn).items():
+            sums[name][number] = scored.loss, scored.terms
+            for row, prediction in zip(index, scored.predictions, strict=True) if name in by_row else ():
+                by_row[name][row] = prediction
     model.train(was_training)
-    mean = _mean(ranks.collect(sums))
+    return {
+        name: _result(model, one, split, _mean(ranks.collect(sums[name])), by_row.get(name), ranks)
+        for name, one in tasks.items()
+    }
+
+
+def _result(
+    model: Model, data: TaskData, split: str, mean: float, by_row: list[Prediction | None] | None, ranks: Ranks
+) -> EvaluationResult:
+    """The scores of one task, given its mean loss and this process's predictions; without those, the loss."""
+    head = model.head(data.name)
     scores = {head.loss_name: mean}
-    if not predicts:
+    if by_row is None:
         return EvaluationResult(mean, scores, [], [], [])
     if not ranks.is_alone:
         of_ranks = ranks.collect_first([(row, p) for row, p in enumerate(by_row) if p is not None])
@@ -158,28 +202,51 @@ def _mean(sums: Sequence[dict[int, tuple[float, int]]]) -> float:
     return total / max(1, count)
 
 
+@dataclass
+class _Scored:
+    """What one task has of some rows: the sum of the losses, its number of terms, and a prediction for each row.
+
+    There are no predictions of a task that needs none. A row that was read in several windows has one, stitched.
+    """
+
+    loss: float = 0.0
+    terms: int = 0
+    predictions: list[Prediction] = field(default_factory=list)
+
+    def add(self, other: _Scored) -> None:
+        self.loss, self.terms = self.loss + other.loss, self.terms + other.terms
+        self.predictions += other.predictions
+
+
 def _score_in_parts(
     model: Model,
-    data: TaskData,
+    tasks: Sequence[str],
     windows: Sequence[Batch],
     stop: Interrupts | None,
-    predicts: bool,
+    predicted: Sequence[str],
     budget: int | None,
-) -> tuple[float, int, list[Prediction]]:
-    """Sum of the losses of consecutive windows, its number of terms, and a prediction for each row.
+) -> dict[str, _Scored]:
+    """Losses and predictions of consecutive windows, by task.
+
+    Args:
+        model: in evaluation mode.
+        tasks: whose examples they are, first the one whose inputs they all share.
+        windows: of the batch.
+        stop: asked between the parts.
+        predicted: the tasks that need predictions.
+        budget: padded steps at once.
 
     Raises:
         Interrupted: asked to stop.
         OutOfMemory: a part did not fit.
     """
-    total, count, predictions = 0.0, 0, list[Prediction]()
+    scored = {task: _Scored() for task in tasks}
     for rows in out_of_memory.row_ranges(windows[0], budget):
         if stop is not None:
             stop.check("stopped during an evaluation")
-        loss, terms, of_part = _score(model, data, list(_take_rows(windows, rows)), predicts)
-        total, count = total + loss, count + terms
-        predictions += of_part
-    return total, count, predictions
+        for task, of_part in _score(model, tasks, list(_take_rows(windows, rows)), predicted).items():
+            scored[task].add(of_part)
+    return scored
 
 
 def _take_rows(windows: Sequence[Batch], rows: range) -> Iterator[Batch]:
@@ -191,38 +258,40 @@ def _take_rows(windows: Sequence[Batch], rows: range) -> Iterator[Batch]:
 
 
 def _score(
-    model: Model, data: TaskData, windows: Sequence[Batch], predicts: bool
-) -> tuple[float, int, list[Prediction]]:
-    """Sum of the losses of consecutive windows, its number of terms, and a prediction for each row.
-
-    There are no predictions unless `predicts`. A row that was read in several windows has one prediction, stitched.
+    model: Model, tasks: Sequence[str], windows: Sequence[Batch], predicted: Sequence[str]
+) -> dict[str, _Scored]:
+    """Losses and predictions of consecutive windows, by task; the arguments are those of `_score_in_parts`.
 
     Raises:
         OutOfMemory: a window did not fit.
     """
-    sums: list[ReadBack] = []
-    by_row: list[list[Prediction]] = [[] for _ in range(windows[0].size)]
+    sums: dict[str, list[ReadBack]] = {task: [] for task in tasks}
+    by_row: dict[str, list[list[Prediction]]] = {task: [[] for _ in range(windows[0].size)] for task in predicted}
     state: State | None = None
     for number, window in enumerate(windows):
         with out_of_memory.catch_oom(window):
             window = window.to(model.device)
             if state is not None:
                 state = tuple(tensor[: window.size] for tensor in state)
-            loss, terms, encoded = model.loss(data.name, window, state)
-            loss = fault_injection.at("eval", loss)
-            sums.append(ReadBack(loss.double(), terms))  # they come back together with the predictions
+            loss, terms, encoded = model.loss(tasks[0], window, state)
+            losses = {tasks[0]: (fault_injection.at("eval", loss), terms)}
+            for task in tasks[1:]:
+                losses[task] = model.head(task).loss(encoded, window.of(task))
+            for task, (loss, terms) in losses.items():
+                sums[task].append(ReadBack(loss.double(), terms))  # they come back together with the predictions
             if number + 1 < len(windows):
                 state = encoded.state
-            if predicts:
-                for parts, prediction in zip(by_row, model.predict(data.name, window, encoded), strict=False):
+            for task, rows in by_row.items():
+                for parts, prediction in zip(rows, model.predict(task, window, encoded), strict=False):
                     parts.append(prediction)
-    total, count = 0.0, 0
-    for loss, terms in (window_sums.wait() for window_sums in sums):
-        total, count = total + float(loss), count + int(terms)
-    if not predicts:
-        return total, count, []
-    head = model.head(data.name)
-    return total, count, [parts[0] if len(parts) == 1 else head.stitch(parts) for parts in by_row]
+    scored = {task: _Scored() for task in tasks}
+    for task, one in scored.items():
+        for loss, terms in (window_sums.wait() for window_sums in sums[task]):
+            one.loss, one.terms = one.loss + float(loss), one.terms + int(terms)
+    for task, rows in by_row.items():
+        head = model.head(task)
+        scored[task].predictions = [parts[0] if len(parts) == 1 else head.stitch(parts) for parts in rows]
+    return scored
 
 
 def _stitched(

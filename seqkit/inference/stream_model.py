@@ -50,7 +50,7 @@ class StreamModel:
 
     def __init__(self, model: Model, name: str, look_ahead: int | None) -> None:
         self.encoder, self.look_ahead = model.encoder, look_ahead
-        self.layer: Any = model.layers[name]
+        self.layer: Any = model.layer(name)
         self.head: Head = model.head(name)
         self._check()
         stepper = getattr(model.encoder, "stepper", None)

@@ -54,8 +54,9 @@ def join_models(members: Sequence[Member]) -> Model:
     layers: dict[str, nn.Module] = {}
     heads: dict[str, Head] = {}
     for name, (_, _, target) in first.tasks.items():
-        of_task = [member.model.layers[name] for member in members]
-        layers[name] = JointLayer(of_task)
+        of_task = [member.model.layer(name) for member in members]
+        if name not in first.model.inputs_of:
+            layers[name] = JointLayer(of_task)
         entry = first.recipe.tasks[name]
         head: Head = registry.load("heads", entry.head.use)(encoder.out_dim, target, of_task[0], **entry.head.options)
         try:
@@ -63,7 +64,7 @@ def join_models(members: Sequence[Member]) -> Model:
         except TypeError as error:
             raise UsageError(f"tasks.{name}: these models cannot become one: {error}") from error
         heads[name] = head
-    joint = Model(layers, encoder, heads)
+    joint = Model(layers, encoder, heads, first.model.inputs_of)
     joint.member_count = len(members)
     return joint.eval()
 

@@ -1,4 +1,4 @@
-"""The model: one input layer and one head a task, one encoder for all of them."""
+"""The model: an input layer and a head for each task, one encoder for all of them. Tasks may share an input layer."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ class Model(nn.Module):
     """Input layers, one encoder shared by all tasks of the recipe, one head a task.
 
     Args:
-        layers: an input layer a task, `(x, lengths) -> (steps (B, T, D), lengths (B,))`.
+        layers: an input layer for each task that has inputs of its own, `(x, lengths) -> (steps (B, T, D), lengths
+            (B,))`.
         encoder: from (B, T, D) to `Encoded`.
         heads: a head a task.
+        inputs_of: for each of the other tasks, the one whose inputs and input layer are also its own.
 
     Attributes:
         member_count: how many trained models it consists of; more than one is an ensemble.
@@ -33,8 +35,15 @@ class Model(nn.Module):
 
     encoder: Encoder
 
-    def __init__(self, layers: Mapping[str, nn.Module], encoder: Encoder, heads: Mapping[str, Head]) -> None:
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        encoder: Encoder,
+        heads: Mapping[str, Head],
+        inputs_of: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
+        self.inputs_of = dict(inputs_of or {})
         self.layers = nn.ModuleDict(layers)
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
@@ -49,9 +58,13 @@ class Model(nn.Module):
         assert isinstance(head, Head)
         return head
 
+    def layer(self, task: str) -> nn.Module:
+        """The task's input layer, which may be that of another task too."""
+        return self.layers[self.inputs_of.get(task, task)]
+
     def encode(self, task: str, batch: Batch, state: State | None = None) -> Encoded:
         """One task's batch through its input layer and the encoder; `state` continues an earlier batch."""
-        steps, lengths = self.layers[task](batch.x, batch.lengths)
+        steps, lengths = self.layer(task)(batch.x, batch.lengths)
         encoded = self.encoder(steps, lengths, state)
         assert isinstance(encoded, Encoded)
         return encoded
@@ -70,7 +83,7 @@ class Model(nn.Module):
         """
         if task is None:
             (task,) = self.heads
-        head, views = self.head(task), getattr(self.layers[task], "views", None)
+        head, views = self.head(task), getattr(self.layer(task), "views", None)
         encoded = self.encode(task, Batch(x, lengths), state or None)
         outputs = dict(head.outputs(encoded))
         of_views = (
@@ -90,6 +103,21 @@ class Model(nn.Module):
         total, count = self.head(task).loss(encoded, batch)
         return total, count, encoded
 
+    def losses(self, task: str, batch: Batch) -> tuple[dict[str, tuple[Tensor, Tensor]], Encoded]:
+        """Sum and number of terms of the loss of each task that has the examples of this batch, and what all share.
+
+        The batch passes through the encoder once.
+
+        Args:
+            task: the one whose inputs they are; the others are in `batch.also`.
+            batch: some examples.
+        """
+        encoded = self.encode(task, batch)
+        losses = {task: self.head(task).loss(encoded, batch)}
+        for other in batch.also:
+            losses[other] = self.head(other).loss(encoded, batch.of(other))
+        return losses, encoded
+
     def predict(self, task: str, batch: Batch, encoded: Encoded) -> list[Prediction]:
         """One prediction an example. `encoded` is what `encode` gave for the batch.
 
@@ -102,7 +130,7 @@ class Model(nn.Module):
             predictions = [head.predict(encoded, batch)]
         finally:
             check.finish()  # where scores are not finite, that is the error, whatever else went wrong
-        views = getattr(self.layers[task], "views", None)
+        views = getattr(self.layer(task), "views", None)
         for x in views(batch.x, batch.lengths) if views is not None else ():
             view = dataclasses.replace(batch, x=x)
             predictions.append(head.predict(self.encode(task, view), view))
@@ -128,16 +156,25 @@ def build_model(recipe: Recipe, tasks: Mapping[str, tuple[Task, Field, Field]], 
     """
     torch.manual_seed(recipe.seed)
     encoder = registry.load("encoders", recipe.encoder.use)(recipe.dim, **recipe.encoder.options)
-    layers, heads = {}, {}
-    for name, (_, input_field, target_field) in tasks.items():
-        choice = recipe.tasks[name].head
-        layers[name] = input_field.layer(recipe.dim)
-        if start and callable(begin := getattr(layers[name], "start", None)):
-            begin()
-        heads[name] = registry.load("heads", choice.use)(encoder.out_dim, target_field, layers[name], **choice.options)
+    named = {name: recipe.tasks[name].inputs_of for name in tasks}
+    inputs_of = {name: other for name, other in named.items() if other is not None and other in tasks}
+    layers: dict[str, nn.Module] = {}
+    heads: dict[str, Head] = {}
+
+    def layer_of(name: str) -> nn.Module:
+        """The input layer of this task, made when it is first needed."""
+        if name not in layers:
+            layers[name] = tasks[name][1].layer(recipe.dim)
+            if start and callable(begin := getattr(layers[name], "start", None)):
+                begin()
+        return layers[name]
+
+    for name, (_, _, target_field) in tasks.items():
+        choice, layer = recipe.tasks[name].head, layer_of(inputs_of.get(name, name))
+        heads[name] = registry.load("heads", choice.use)(encoder.out_dim, target_field, layer, **choice.options)
         if heads[name].needs_causal and not encoder.causal:
             message = (
                 f"head {choice.use} predicts the next step, and this encoder sees it: it must not be bidirectional"
             )
             raise DataError(Problem(f"tasks.{name}", message))
-    return Model(layers, encoder, heads)
+    return Model(layers, encoder, heads, inputs_of)

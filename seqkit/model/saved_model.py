@@ -25,7 +25,7 @@ from seqkit.io.cache import sha256_of
 from seqkit.model.bounded_build import SkipDraws, limit_size, needs_draws
 from seqkit.model.ensemble import Member, join_models
 from seqkit.model.model import Model, build_model
-from seqkit.recipe import Recipe, build_task, load
+from seqkit.recipe import Recipe, build_tasks, load
 from seqkit.registry import provenance
 from seqkit.regular_files import open_regular, read_regular
 from seqkit.runs import checkpoint, origin
@@ -334,8 +334,7 @@ def _checked_files(folder: Path) -> list[str]:
 def _restore_tasks(recipe: Recipe, states: Mapping[str, Any], path: Path) -> dict[str, tuple[Task, Field, Field]]:
     """Each task of the recipe with its input and target fields, fitted as fields.json says; `path` is for messages."""
     tasks = {}
-    for name, entry in recipe.tasks.items():
-        task = build_task(entry)
+    for name, task in build_tasks(recipe).items():
         try:
             input_field = task.input.restore(states[name]["input"])
             target_field = task.target.restore(states[name]["target"]).of(input_field)

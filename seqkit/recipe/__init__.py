@@ -18,3 +18,4 @@ from seqkit.recipe.loader import read_sections as read_sections
 from seqkit.recipe.recipe import Recipe as Recipe
 from seqkit.recipe.recipe import TaskEntry as TaskEntry
 from seqkit.recipe.recipe import build_task as build_task
+from seqkit.recipe.recipe import build_tasks as build_tasks

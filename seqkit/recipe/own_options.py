@@ -13,7 +13,7 @@ from annotated_types import Ge, Le
 from seqkit.types import Count, Positive
 
 SECTIONS = ("tasks", "encoder", "init", "train", "expect")
-TASK_OPTIONS = ("use", "weight", "head")
+TASK_OPTIONS = ("use", "weight", "inputs_of", "head")
 ENCODER_OPTIONS = ("use", "dim")
 HEAD_OPTIONS = ("use",)
 
@@ -27,11 +27,14 @@ def top_options(*, seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 1, device: str =
     """
 
 
-def task_options(*, weight: Positive = 1.0) -> None:
+def task_options(*, weight: Positive = 1.0, inputs_of: str | None = None) -> None:
     """What a recipe says of a task, beside the task's own options.
 
     Args:
         weight: what this task's loss is multiplied by in joint training.
+        inputs_of: the task of the recipe that has the same examples: the same inputs with the same ids, in the same
+            order. They are read as that task reads them, and a batch passes through input layer and encoder once, for
+            the heads of both. null: the examples are its own.
     """
 
 

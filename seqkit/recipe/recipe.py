@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from seqkit._version import __version__
@@ -25,6 +25,7 @@ class TaskEntry:
         options: all of the factory's options, defaults filled in.
         head: the head with all its options: the recipe's, or else the task's own.
         weight: what its loss is multiplied by in joint training.
+        inputs_of: the task whose inputs are its inputs too; None: it has its own.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TaskEntry:
     options: Mapping[str, Any]
     head: Choice
     weight: float
+    inputs_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,18 @@ class Recipe:
         heads = [("heads", entry.head.use) for entry in self.tasks.values()]
         return tuple(dict.fromkeys([*tasks, ("encoders", self.encoder.use), *heads]))
 
+    def sharing(self, name: str) -> tuple[str, ...]:
+        """The tasks whose inputs are those of this one (`inputs_of`), in the recipe's order."""
+        return tuple(entry.name for entry in self.tasks.values() if entry.inputs_of == name)
+
+    def alone(self, name: str) -> Recipe:
+        """The recipe with one of its tasks only, which then has its inputs to itself."""
+        return replace(self, tasks={name: replace(self.tasks[name], inputs_of=None)})
+
     @property
     def sections(self) -> dict[str, Any]:
         """The recipe as a mapping with every default filled in; paths and choices are as they are."""
-        tasks = {
-            entry.name: {"use": entry.use, "weight": entry.weight, "head": entry.head, **entry.options}
-            for entry in self.tasks.values()
-        }
+        tasks = {entry.name: _task_section(entry) for entry in self.tasks.values()}
         init = () if self.init is None else options_of(InitSettings)
         return {
             "seed": self.seed,
@@ -95,6 +102,12 @@ class Recipe:
         return header + emit(to_plain(self.sections))
 
 
+def _task_section(entry: TaskEntry) -> dict[str, Any]:
+    """An entry under `tasks:`. `inputs_of` is only there if it says something."""
+    shared = {} if entry.inputs_of is None else {"inputs_of": entry.inputs_of}
+    return {"use": entry.use, "weight": entry.weight, **shared, "head": entry.head, **entry.options}
+
+
 def build_task(entry: TaskEntry) -> Task:
     """The task of a checked entry: its factory, called with its options.
 
@@ -106,6 +119,19 @@ def build_task(entry: TaskEntry) -> Task:
         SeqkitError, ValueError: from the factory, about its options.
     """
     return call_factory(entry.use, entry.options)
+
+
+def build_tasks(recipe: Recipe) -> dict[str, Task]:
+    """The tasks of a checked recipe. One that shares the inputs of another reads them, and cuts them, as that one does.
+
+    Errors are those of `build_task`.
+    """
+    tasks = {name: build_task(entry) for name, entry in recipe.tasks.items()}
+    for name, entry in recipe.tasks.items():
+        if (other := tasks.get(entry.inputs_of or "")) is not None:
+            shared = {"input": other.input, "limit": other.limit, "bad_inputs": other.bad_inputs}
+            tasks[name] = replace(tasks[name], **shared)
+    return tasks
 
 
 def call_factory(use: str, options: Mapping[str, Any]) -> Task:

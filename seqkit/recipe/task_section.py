@@ -93,7 +93,7 @@ class TaskSection:
 
     def check(self, encoder: EncoderSection) -> TaskEntry | None:
         """The checked task; None if something is wrong with it."""
-        weight = self.weight()
+        shared = self.shared_options()
         factory = self.factory()
         schema = None if factory is None else self.checker.schema(factory, self.use.location, TASK_OPTIONS)
         options = None if schema is None else self.options(schema)
@@ -103,14 +103,14 @@ class TaskSection:
             self.check_head_fits(task, head, encoder)
             if head is not None:
                 self.check_head_options(head)
-        if options is None or head is None or weight is None:
+        if options is None or head is None or shared is None:
             return None
-        return TaskEntry(self.name, str(self.use.value), options, head, weight)
+        return TaskEntry(self.name, str(self.use.value), options, head, shared["weight"], shared["inputs_of"])
 
-    def weight(self) -> float | None:
-        weight = {name: entry for name, entry in self.entries.items() if name == "weight"}
-        options = self.checker.options(schema_of(task_options), Section(weight, self.path, self.entry.location))
-        return None if options is None else float(options["weight"])
+    def shared_options(self) -> dict[str, Any] | None:
+        """The options that every task has, whichever its factory; None if something is wrong with them."""
+        shared = {name: entry for name, entry in self.entries.items() if name in ("weight", "inputs_of")}
+        return self.checker.options(schema_of(task_options), Section(shared, self.path, self.entry.location))
 
     def factory(self) -> Callable[..., Any] | None:
         return self.checker.factory(self.use, f"{self.path}.use" if "use" in self.entries else self.path, "tasks")

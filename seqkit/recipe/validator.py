@@ -14,6 +14,7 @@ from seqkit.recipe.options import schema_of
 from seqkit.recipe.own_options import SECTIONS, bounds_options, encoder_options, top_options
 from seqkit.recipe.parser import Entry, Node
 from seqkit.recipe.recipe import TaskEntry, build_task
+from seqkit.recipe.shared_inputs import check_objective, check_shared_inputs
 from seqkit.recipe.task_section import EncoderSection, TaskSection
 from seqkit.runtime.device import DEVICE_NAMES, device_hint, is_device_name
 from seqkit.settings import InitSettings, TrainSettings
@@ -33,6 +34,7 @@ def check(checker: Checker, root: Node) -> dict[str, Any] | None:
     encoder = _check_encoder(checker, top, root)
     tasks = _check_tasks(checker, top, root, encoder)
     train = _check_train(checker, top, root)
+    check_objective(checker, top["train"].node.entries if "train" in top else {}, tasks, train)
     init = _check_init(checker, top)
     expect = _check_expect(checker, top)
     if not checker.issues:
@@ -115,6 +117,7 @@ def _check_tasks(
         task = None if section is None else section.check(encoder)
         if task is not None:
             tasks[name] = task
+    check_shared_inputs(checker, entries or {}, tasks)
     return tasks
 
 

@@ -180,7 +180,7 @@ def show_vectors(board: Board, model: Model, data: TaskData) -> None:
     What occurs only once is left out: its vector has hardly been trained.
     """
     known = _symbols(data.input)
-    weight = getattr(model.layers[data.name], "weight", None)
+    weight = getattr(model.layers[data.name], "weight", None) if data.name in model.layers else None
     if known is None or not isinstance(weight, torch.Tensor) or weight.dim() != 2:
         return
     symbols, first = known

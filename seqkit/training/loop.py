@@ -117,7 +117,8 @@ def train(
                 throughput.mark("optimiser")
 
             # Count.
-            state.loss_sums.add(task, result.loss, result.count, record.is_finite)
+            for name, (loss, count) in result.by_task.items():
+                state.loss_sums.add(name, loss, count, record.is_finite)
             state.end_step(task, batches, result.carried)
             run.beat()
 

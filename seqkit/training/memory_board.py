@@ -58,6 +58,8 @@ def _numbers(record: Mapping[str, JSON]) -> dict[str, float]:
     numbers: dict[str, float] = {}
     if record["norms"]["clipped"] is not None and record["norms"]["clip"] is not None:
         numbers["share of steps clipped"] = record["norms"]["clipped"]
+    for pair, cosine in record.get("agreement", {}).items():
+        numbers[f"cosine of gradients, {pair}"] = cosine
     if record["cell"] is None:
         return numbers
     numbers["effective memory (steps)"] = record["effective_memory"]

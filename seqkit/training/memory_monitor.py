@@ -22,6 +22,7 @@ from seqkit.data.epoch import EpochPlan
 from seqkit.data.task_data import TaskData
 from seqkit.encoders.recurrent import Recurrent
 from seqkit.gradient_flow.advice import EncoderFacts, advise
+from seqkit.gradient_flow.agreement import gradient_cosines
 from seqkit.gradient_flow.record import describe, round_numbers
 from seqkit.gradient_flow.trace import Trace, encoder_input_gradients, trace_gradients
 from seqkit.runtime import out_of_memory
@@ -163,6 +164,9 @@ class MemoryMonitor:
             if trace is not None:
                 measured = describe(trace, encoder.cell_name, self.data[task].task.window)
         entry = {"step": record.number, "task": task, **measured, **round_numbers(self.state.norms.take(task))}
+        if self.data[task].sharing:
+            cosines = self._attempt(task, "agreement of gradients", partial(self._cosines, task))
+            entry["agreement"] = {" and ".join(pair): round(value, 6) for pair, value in (cosines or {}).items()}
         before = self._records(task)
         facts = _facts(encoder) if isinstance(encoder, Recurrent) and measured["cell"] else None
         # A record without gradients, because they could not be computed, is not compared with others.
@@ -190,6 +194,13 @@ class MemoryMonitor:
         longer, scored = plan.look_back(plan.turns[self.state.counters.turn], steps, rows)
         longer = longer.to(model.device)
         return trace_gradients(model, task, longer, scored=longer.last_steps(scored))
+
+    def _cosines(self, task: str) -> dict[tuple[str, str], float]:
+        """How the gradients of the tasks that share examples agree, on the same examples through all of training."""
+        data, model = self.data[task], self.state.model
+        count = len(data.splits["train"])
+        index = np.linspace(0, count - 1, min(count, self.state.settings.batch)).round().astype(np.int64)
+        return gradient_cosines(model, task, data.batch("train", index).to(model.device))
 
     def _find_source(self, record: StepRecord, spike: dict[str, JSON]) -> None:
         """The example, and the step of it, from which most of a step's gradient came."""

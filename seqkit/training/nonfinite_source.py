@@ -118,7 +118,9 @@ def most_telling(sources: Sequence[NonFiniteSource]) -> NonFiniteSource:
 
 def _source_in_batch(task: str, batch: Batch, state: State | None, total: int) -> NonFiniteSource | None:
     """Inputs, targets or a carried state that are not finite themselves."""
-    for side, values, lengths in (("input", batch.x, batch.lengths), ("target", batch.y, batch.y_lengths)):
+    also = [(f"target of {name}", targets.y, targets.y_lengths) for name, targets in batch.also.items()]
+    sides = [("input", batch.x, batch.lengths), ("target", batch.y, batch.y_lengths), *also]
+    for side, values, lengths in sides:
         if values is not None and values.is_floating_point() and (rows := _nonfinite_rows(values, lengths)):
             description = f"the {side} itself is not finite"
             return NonFiniteSource("input", f"layers.{task}", _ids(batch, rows), total, description)
@@ -177,7 +179,7 @@ def _first_failing_module(
     hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
     try:
         with forward_pass(batch):
-            loss, _, _ = model.loss(task, batch, state)
+            loss = _loss(model, task, batch, state)
     finally:
         for hook in hooks:
             hook.remove()
@@ -192,6 +194,13 @@ def _first_failing_module(
     modules = {name.rpartition(".")[0] for name in names}
     ran = [name for name in order if name in modules]
     return (ran[-1] if ran else names[-1].rpartition(".")[0]), "gradient"
+
+
+def _loss(model: Model, task: str, batch: Batch, state: State | None) -> Tensor:
+    """() the sum of the losses of all tasks that share the examples of a batch."""
+    if not batch.also:
+        return model.loss(task, batch, state)[0]
+    return torch.stack([loss for loss, _ in model.losses(task, batch)[0].values()]).sum()
 
 
 def _bad_gradients(model: Model, loss: Tensor) -> list[str]:
@@ -216,7 +225,7 @@ def _failing_examples(
         before = None if state is None else tuple(tensor[row : row + 1] for tensor in state)
         example = batch.take([row]).trimmed()
         with forward_pass(example):
-            loss, _, _ = model.loss(task, example, before)
+            loss = _loss(model, task, example, before)
         if not math.isfinite(float(loss.detach())) or _bad_gradients(model, loss):
             rows.append(row)
     return _ids(batch, rows)

@@ -1,7 +1,8 @@
 """Forward and backward of one optimiser step: the batches of a task, each in as many parts as memory asks for.
 
 A loss is a sum and a count, and random numbers are drawn by example, so a batch in parts has the gradients of the batch
-as one; only rounding differs.
+as one; only rounding differs. Where tasks share examples, the loss of a step is the sum of the losses of all of them,
+each times the task's weight, and its terms are examples: that, too, is the same in parts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 from seqkit import fault_injection
 from seqkit.data.task_data import TaskData
 from seqkit.errors import UsageError
-from seqkit.interfaces import Batch, State
+from seqkit.interfaces import Batch, Encoded, State
+from seqkit.model import Model
 from seqkit.optim.gradients import clear_gradients, dense_gradients, scale_gradients
 from seqkit.runtime import out_of_memory
 from seqkit.runtime.random_state import DRAWING
@@ -34,7 +36,8 @@ class StepResult:
 
     Attributes:
         loss: () sum over all batches.
-        count: () terms of that sum, at least 1.
+        count: () terms of that sum, at least 1; examples, where tasks share them.
+        by_task: sum and number of terms of each task's own loss.
         carried: the state that the task's next batch goes on from; None for a task whose batches are independent.
         batches: each with the state that it went on from.
         budget: padded steps computed at once, where memory is short.
@@ -43,6 +46,7 @@ class StepResult:
 
     loss: Tensor
     count: Tensor
+    by_task: dict[str, tuple[Tensor, Tensor]]
     carried: State | None
     batches: list[tuple[Batch, State | None]]
     budget: int | None
@@ -106,12 +110,16 @@ def _forward_backward_within(
     is_mean = len(rows_of) == 1 and len(rows_of[0]) == 1
     sums = _compute(state, data, list(zip(batches, rows_of, strict=True)), state.carried.get(data.name), is_mean, mark)
     if not sums.is_finite:
-        return StepResult(sums.losses[-1], sums.counts[-1], None, sums.batches, budget, is_mean=True)
+        loss, count = sums.losses[-1], sums.counts[-1]
+        return StepResult(loss, count, {data.name: (loss, count)}, None, sums.batches, budget, is_mean=True)
     carried = sums.carried
     if carried is not None and state.settings.on_nan == "skip":
         carried = _finite_or_zero(carried)
     total, terms = sums.total()
-    return StepResult(total, terms.clamp(min=1), carried, sums.batches, budget, is_mean)
+    terms = terms.clamp(min=1)
+    return StepResult(
+        total, terms, sums.totals_by_task() or {data.name: (total, terms)}, carried, sums.batches, budget, is_mean
+    )
 
 
 @dataclass
@@ -120,6 +128,8 @@ class _Sums:
 
     losses: list[Tensor] = field(default_factory=list)
     counts: list[Tensor] = field(default_factory=list)
+    by_task: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    """The losses of tasks that share the examples, each with its own number of terms; empty for one task."""
     carried: State | None = None
     batches: list[tuple[Batch, State | None]] = field(default_factory=list)
     is_finite: bool = True
@@ -129,6 +139,13 @@ class _Sums:
         if len(self.losses) == 1:  # as mostly, and each operation costs a GPU a launch
             return self.losses[0].double(), self.counts[0]
         return torch.stack(self.losses).double().sum(), torch.stack(self.counts).sum()
+
+    def totals_by_task(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The same of each task that shares the examples."""
+        return {
+            task: (torch.stack([loss for loss, _ in pairs]).double().sum(), torch.stack([n for _, n in pairs]).sum())
+            for task, pairs in self.by_task.items()
+        }
 
 
 def _compute(
@@ -161,9 +178,14 @@ def _compute(
             if number:
                 model.load_state_dict(buffers, strict=False)
             with out_of_memory.catch_oom(sub_batch):
-                computed = state.objective.compute(model, data.name, sub_batch, sub_before, state.forward_pass)
-                loss, count, encoded = fault_injection.at("loss", computed.loss), computed.count, computed.encoded
-                objective = loss if computed.objective is computed.loss else computed.objective
+                if data.sharing:
+                    with state.forward_pass(sub_batch):
+                        loss, count, encoded = _shared_loss(model, data, sub_batch, sums)
+                    objective = loss = fault_injection.at("loss", loss)
+                else:
+                    computed = state.objective.compute(model, data.name, sub_batch, sub_before, state.forward_pass)
+                    loss, count, encoded = fault_injection.at("loss", computed.loss), computed.count, computed.encoded
+                    objective = loss if computed.objective is computed.loss else computed.objective
                 sums.losses.append(loss.detach())
                 sums.counts.append(count)
                 if loss.device.type == "cpu" and not math.isfinite(loss.item()):
@@ -171,7 +193,7 @@ def _compute(
                     return sums
                 mark("forward")
                 scale = 1.0 / count.clamp(min=1) if is_mean else torch.ones(())
-                if data.weight != 1.0:
+                if data.weight != 1.0 and not data.sharing:
                     scale = data.weight * scale
                 left -= 1
                 with nullcontext() if left or during_last is None else during_last:
@@ -182,6 +204,19 @@ def _compute(
         carried = out_of_memory.concat_states(after) if after else None
     sums.carried = carried
     return sums
+
+
+def _shared_loss(model: Model, data: TaskData, batch: Batch, sums: _Sums) -> tuple[Tensor, Tensor, Encoded]:
+    """The loss of all tasks that share the examples: the sum over them, times their weights, its terms are examples.
+
+    One pass through the encoder serves all. Each task's own sum and count go to `sums`.
+    """
+    losses, encoded = model.losses(data.name, batch)
+    weights = {one.name: one.weight for one in (data, *data.sharing)}
+    for task, (loss, count) in losses.items():
+        sums.by_task.setdefault(task, []).append((loss.detach(), count))
+    total = torch.stack([loss if weights[task] == 1.0 else weights[task] * loss for task, (loss, _) in losses.items()])
+    return total.sum(), torch.tensor(batch.size), encoded
 
 
 def _forward_backward_shards(
@@ -249,18 +284,23 @@ def _forward_backward_shards(
     if sent is not None:
         sent.send_rest(nodes)
     kinds = _agree(state, failure, nodes)
-    totals = _gather_totals(shards, results, device)
-    loss, terms = totals[:, 0].sum(), totals[:, 1].sum().long()
+    names = [data.name, *(one.name for one in data.sharing)] if data.sharing else []
+    totals = _gather_totals(shards, results, device, names)
+    loss, terms = totals[:, 0].sum(), totals[:, 1].sum().long().clamp(min=1)
+    by_task = {
+        name: (totals[:, column].sum(), totals[:, column + 1].sum().long())
+        for column, name in zip(range(2, totals.shape[1], 2), names, strict=True)
+    } or {data.name: (loss, terms)}
     local = [pair for sums in results.values() for pair in sums.batches]
     if device.type == "cpu" and not math.isfinite(loss.item()):
-        return StepResult(loss, terms.clamp(min=1), None, local, budget, is_mean=True)
+        return StepResult(loss, terms, by_task, None, local, budget, is_mean=True)
     state.dense_gradients[data.name] = exchange(shards, nodes, parameters, kinds, sent)
     if not all(dealt[-1]):  # what has had no row has counted no batch
         counted = state.ranks.share(lambda: out_of_memory.integer_buffers(state.model))
         state.model.load_state_dict(counted, strict=False)
     if new_carried is not None and state.settings.on_nan == "skip":
         new_carried = _finite_or_zero(new_carried)
-    return StepResult(loss, terms.clamp(min=1), new_carried, local, budget, is_mean=False)
+    return StepResult(loss, terms, by_task, new_carried, local, budget, is_mean=False)
 
 
 def _agree(
@@ -290,13 +330,17 @@ def _agree(
     return kinds
 
 
-def _gather_totals(shards: Shards, results: dict[int, _Sums], device: torch.device) -> Tensor:
-    """(shards, 2) float64: the sum of the losses of each shard, and the number of its terms."""
-    totals = torch.zeros(shards.count, 2, dtype=torch.float64, device=device)
+def _gather_totals(shards: Shards, results: dict[int, _Sums], device: torch.device, tasks: Sequence[str]) -> Tensor:
+    """(shards, 2 + 2 K) float64: the sum of the losses of each shard, and the number of its terms.
+
+    Then come the two of each of the K tasks that share the examples, if any do.
+    """
+    totals = torch.zeros(shards.count, 2 + 2 * len(tasks), dtype=torch.float64, device=device)
     for number, sums in results.items():
         if sums.losses:
-            loss, terms = sums.total()
-            totals[number, 0], totals[number, 1] = loss, terms
+            of_tasks = sums.totals_by_task()
+            for column, (loss, terms) in enumerate([sums.total(), *(of_tasks[task] for task in tasks)]):
+                totals[number, 2 * column], totals[number, 2 * column + 1] = loss, terms
     ranks = shards.ranks
     gathered = ranks.gather(totals)
     return torch.cat([tensor[shards.range_of(rank)] for rank, tensor in enumerate(gathered)])

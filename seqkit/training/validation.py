@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from seqkit.data.epoch import with_own_inputs
 from seqkit.data.task_data import TaskData
 from seqkit.errors import Interrupted, RunError
-from seqkit.inference.evaluate import EvaluationResult, evaluate
+from seqkit.inference.evaluate import EvaluationResult, evaluate_sharing
 from seqkit.metrics import is_better, lower_is_better, score_name
 from seqkit.runtime.random_state import preserve_random_state
 from seqkit.training.board_views import show_evaluation
@@ -41,12 +42,7 @@ def validate(
     counters.due = counters.evaluated != counters.step  # after a rollback, the step may have been evaluated before
     if counters.due:
         with contextlib.suppress(Interrupted), preserve_random_state(), state.weights_to_evaluate():
-            results = {
-                name: evaluate(
-                    state.model, task_data, selection_split(task_data), stop=stop, tell=run.log, ranks=state.ranks
-                )
-                for name, task_data in data.items()
-            }
+            results = _evaluate_all(state, data, run, stop)
             record_validation(counters, data, results, run, progress, choose_by=state.settings.choose_by)
             is_best = counters.best_step == counters.step
             for name, result in results.items():
@@ -55,6 +51,17 @@ def validate(
             counters.due = False
     if not counters.due:
         counters.ended = state.is_last_step or state.is_out_of_patience
+
+
+def _evaluate_all(
+    state: TrainingState, data: Mapping[str, TaskData], run: Run, stop: Interrupts
+) -> dict[str, EvaluationResult]:
+    """The results of every task, in order. Tasks that share inputs share the passes through the encoder."""
+    results: dict[str, EvaluationResult] = {}
+    for task_data in with_own_inputs(data).values():
+        split = selection_split(task_data)
+        results |= evaluate_sharing(state.model, task_data, split, stop=stop, tell=run.log, ranks=state.ranks)
+    return {name: results[name] for name in data}
 
 
 def record_validation(

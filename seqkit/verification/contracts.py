@@ -188,7 +188,7 @@ def _fewest_steps(model: Model, task: str, batch: Batch) -> int | None:
     batch = to_model(batch, model)
     for steps in range(1, int(batch.lengths[0]) + 1):
         try:
-            _, lengths = model.layers[task](batch.x[:1, :steps], torch.tensor([steps]))
+            _, lengths = model.layer(task)(batch.x[:1, :steps], torch.tensor([steps]))
         except (ValueError, RuntimeError):
             continue  # a window wider than the input, which its field refuses
         if int(lengths[0]) >= 1:
@@ -205,7 +205,7 @@ def _check_gradient_of_padding(model: Model, task: str, batch: Batch) -> Contrac
         leaves.append(steps)
         return steps, output[1]
 
-    hook = model.layers[task].register_forward_hook(cut_graph)
+    hook = model.layer(task).register_forward_hook(cut_graph)
     try:
         loss, _, encoded = model.loss(task, to_model(batch, model))
     finally:
@@ -223,7 +223,7 @@ def _check_causal_encoder(model: Model, task: str, batch: Batch, *, where: str) 
     """A causal encoder does not see the future, and continues from a state as if there had been no break."""
     batch = to_model(batch, model)
     with torch.no_grad():
-        steps, lengths = model.layers[task](batch.x, batch.lengths)
+        steps, lengths = model.layer(task)(batch.x, batch.lengths)
         yield _check_future(model.encoder, steps, lengths, where)
         yield _check_carried_state(model.encoder, steps, lengths, where)
 

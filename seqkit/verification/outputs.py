@@ -84,7 +84,7 @@ def to_model(batch: Batch, model: Model) -> Batch:
 def compute_outputs(model: Model, task: str, batch: Batch) -> list[ExampleOutput]:
     """The output for each example of the batch, without padding, on the CPU."""
     batch = to_model(batch, model)
-    steps, lengths = model.layers[task](batch.x, batch.lengths)
+    steps, lengths = model.layer(task)(batch.x, batch.lengths)
     encoded: Encoded = model.encoder(steps, lengths)
     predictions = model.head(task).predict(encoded, batch)
     outputs = []

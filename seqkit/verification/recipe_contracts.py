@@ -61,7 +61,7 @@ def prove(
 
 def prove_recipe(recipe: Recipe, *, device: torch.device | str = "cpu") -> Iterator[ContractResult]:
     """All results for the tasks of a recipe, with new weights."""
-    data = {name: sample_task(name, recipes.build_task(entry)) for name, entry in recipe.tasks.items()}
+    data = {name: sample_task(name, task) for name, task in recipes.build_tasks(recipe).items()}
     model = _build(recipe, data).to(device)
     yield from _prove_tasks(model, data)
     yield from _prove_reloaded(model, recipe, data)

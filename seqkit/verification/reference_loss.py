@@ -185,7 +185,7 @@ def _input_of_two_steps(model: Model, task: str, batch: Batch) -> Batch | None:
     for steps in range(1, int(batch.lengths[0]) + 1):
         lengths = torch.tensor([steps])
         try:
-            _, encoded_lengths = model.layers[task](batch.x[:1, :steps], lengths)
+            _, encoded_lengths = model.layer(task)(batch.x[:1, :steps], lengths)
         except (ValueError, RuntimeError):
             continue  # a window wider than the input
         if int(encoded_lengths[0]) == 2:

@@ -37,6 +37,10 @@ FILES = {
     "valid.txt": "the text of dev\n" * 5,
     "more/a.txt": "the text of test\n" * 5,
     **{f"my-texts/{split}.tsv": "good film\tgood\nbad film\tbad\n" * 3 for split in SPLITS},
+    **{
+        f"my-questions/{split}.tsv": "text\ttopic\ttone\n" + "is it late\ttime\tcalm\nhow far\tplace\trude\n" * 3
+        for split in SPLITS
+    },
     **{f"my-conll/eng.{part}": "EU NNP I-ORG\nrejects VBZ O\n\n" * 4 for part in ("train", "testa", "testb")},
     "my-list.csv": "path,label,speaker\n" + "".join(f"{n}.wav,{'ab'[n % 2]},s{n % 7}\n" for n in range(28)),
     **{f"my-sentences/{n}.txt": f"sentence {n}" for n in range(20)},
