@@ -130,7 +130,7 @@ def constructor(node: ast.ClassDef) -> str:
             fields.append("*")
             has_star = True
         if default.startswith("field("):
-            value = re.search(r"default=([^,)]+)", default)
+            value = re.search(r"default=(\(\)|[^,)]+)", default)
             default = value[1] if value else "..."
         fields.append(f"{member.target.id}: {annotation}" + (f" = {default}" if default else ""))
     return f"({', '.join(fields)})"

@@ -1,4 +1,4 @@
-"""Scores of forecasts, beside those of naive forecasts of the same windows, as a metric for `Task.metric`.
+"""Scores of forecasts, beside those of naive ones of the same windows, as a metric; covariates from dates.
 
 A forecast is the next H values of a series, or of each of its C channels. It needs the past to be judged: an error of 3
 is small for one series and large for another. Formulas are those of the M4 and M5 competitions (Makridakis et al. 2020,
@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,23 @@ from seqkit import public_api
 from seqkit.metrics import sees_examples
 from seqkit.types import Metric, Prediction, ScoredExamples
 
-__all__ = ["coverage", "crps", "forecast_scores", "naive_errors", "seasonal_naive", "smape"]
+__all__ = [
+    "Calendar",
+    "calendar_features",
+    "coverage",
+    "crps",
+    "forecast_scores",
+    "naive_errors",
+    "next_times",
+    "parse_time",
+    "seasonal_naive",
+    "smape",
+]
 
 Numbers = NDArray[np.float64]
+
+Calendar: TypeAlias = Literal["minute", "hour", "weekday", "day", "yearday", "month"]
+"""A cycle of the calendar: the minute of an hour, hour of a day, day of a week, month or year, month of a year."""
 
 NAIVE: Final = "seasonal_naive"
 LAST: Final = "last_value"
@@ -93,6 +108,74 @@ def coverage(low: Any, high: Any, true: Any) -> float:
     """The share of what happened that is within an interval, its ends included."""
     true = np.asarray(true)
     return float(np.mean((np.asarray(low) <= true) & (true <= np.asarray(high))))
+
+
+def parse_time(text: str) -> datetime:
+    """A date, or a date and a time, in a form of ISO 8601: 2024-03-31, 2024-03-31 17:00, 20240331T1700Z, 2024-03, 2024.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = text.strip()
+    rest = {4: "-01-01", 7: "-01"}.get(len(text), "") if text[:4].isdigit() else ""
+    try:
+        return datetime.fromisoformat(text + rest)
+    except ValueError:
+        raise ValueError(f"{text!r} is no date such as 2024-03-31, 2024-03-31 17:00 or 2024-03") from None
+
+
+def next_times(times: Sequence[datetime], count: int) -> list[datetime]:
+    """The times that go on after these in the same steps: that of the last two, or whole months.
+
+    Steps are months if all times are on the same day of the month, or all on its last day, a month or more apart.
+
+    Raises:
+        ValueError: there are fewer than two times, or they do not rise.
+    """
+    if len(times) < 2 or times[-1] <= times[-2]:
+        raise ValueError("the times that come next are known only after two, the second of them later")
+    last, step = times[-1], times[-1] - times[-2]
+    months = _months(times[-1]) - _months(times[-2])
+    on_last_day = all((time + timedelta(days=1)).day == 1 for time in times)
+    on_one_day = len({(time.day, time.time()) for time in times}) == 1
+    if months < 1 or not (on_last_day or on_one_day):
+        return [last + step * number for number in range(1, count + 1)]
+    coming = []
+    for number in range(1, count + 1):
+        year, month = divmod(_months(last) + months * number, 12)
+        end = datetime(year + (month == 11), (month + 1) % 12 + 1, 1, tzinfo=last.tzinfo) - timedelta(days=1)
+        day = end.day if on_last_day else min(last.day, end.day)
+        coming.append(last.replace(year=year, month=month + 1, day=day))
+    return coming
+
+
+def _months(time: datetime) -> int:
+    return 12 * time.year + time.month - 1
+
+
+def calendar_features(times: Sequence[datetime], cycles: Sequence[Calendar]) -> Numbers:
+    """(T, 2 K): sine and cosine of the place of each time in each of K cycles of the calendar, as covariates.
+
+    So the last hour of a day is as near to the first of the next as to the one before.
+    """
+    columns: list[Numbers] = []
+    for cycle in cycles:
+        angle = 2.0 * math.pi * np.array([_place(time, cycle) for time in times], dtype=np.float64)
+        columns += [np.sin(angle), np.cos(angle)]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(times), 0))
+
+
+def _place(time: datetime, cycle: Calendar) -> float:
+    """How far a cycle is over, 0 to 1."""
+    if cycle == "minute":
+        return time.minute / 60
+    if cycle == "hour":
+        return time.hour / 24
+    if cycle == "weekday":
+        return time.weekday() / 7
+    if cycle == "day":
+        return (time.day - 1) / 31
+    return (time.timetuple().tm_yday - 1) / 366 if cycle == "yearday" else (time.month - 1) / 12
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from seqkit import Count, Example, NextValues, Scaling, Share, Task, Vectors
-from seqkit.forecasts import forecast_scores
+from seqkit import Count, Example, NextValues, Scaling, Share, Task, UsageError, Vectors
+from seqkit.forecasts import Calendar, forecast_scores
 from seqkit.reading import report_split_rule
 from seqkit_series import sources
 from seqkit_series.engines import lifetime
-from seqkit_series.files import SUFFIXES, Form, Layout, read_series
+from seqkit_series.files import SUFFIXES, read_series
+from seqkit_series.form import Form, Layout
 
 __all__ = ["lifetime", "series"]
 
@@ -41,6 +43,11 @@ def series(
     divide_by: Literal["nothing", "mean", "deviation"] = "deviation",
     patch: Count = 1,
     missing: bool = False,
+    log: Literal["none", "log", "log1p"] = "none",
+    known: Sequence[str] = (),
+    static: Sequence[str] = (),
+    calendar: Sequence[Calendar] = (),
+    lags: Sequence[Count] = (),
     best: Literal["mase", "mse", "smape", "loss"] = "mase",
 ) -> Task:
     """What are the next values of each series? All of them are predicted at once.
@@ -72,14 +79,33 @@ def series(
         divide_by: what it is then divided by: nothing, its mean absolute value, or its standard deviation.
         patch: steps of a window that are read at once: a day of hours, say.
         missing: values may be missing; else they are an error.
+        log: log, the logarithm of each value is scaled and learned in place of it; log1p, that of 1 more than it, for
+            values that may be 0. Forecasts are in the units of the data; without quantiles, they are then medians.
+        known: columns of file that are no values but known for the steps that are predicted, too (prices, holidays).
+            A file to predict from goes on with them, and has no values there.
+        static: columns of file that say the same at each step of a series (its region as 0 or 1, the size of a shop).
+        calendar: what the dates in `time` say of a step: minute (of the hour), hour, weekday, day (of the month),
+            yearday, month. A file to predict from need not go on for it.
+        lags: steps; each step also has the values so many steps before it, a week before, say, though `history` is
+            shorter.
         best: the score that chooses the checkpoint.
+
+    Raises:
+        UsageError: covariates that the data cannot have.
     """
-    form = Form(layout, header, time, id, value)
-    chosen = sources.SOURCES[source] if file is None else sources.own(file, form, held_out)
+    covariates = Form(known=tuple(known), static=tuple(static), calendar=tuple(calendar))
+    form = replace(covariates, layout=layout, header=header, time=time, id=id, value=value)
+    if file is None:
+        chosen = sources.SOURCES[source]
+        form = replace(chosen.form, known=form.known, static=form.static, calendar=form.calendar)
+    else:
+        chosen = sources.own(file, form, held_out)
+    _check_covariates(form, None if file else source)
+    chosen = replace(chosen, form=form)
     steps_ahead, period = horizon or chosen.horizon, season or chosen.season
-    data = _Data(chosen, steps_ahead, history, channels == "apart")
+    data = _Data(chosen, steps_ahead, history + max(lags, default=0), channels == "apart")
     scaling = Scaling(subtract, divide_by)
-    width = None if channels == "together" else 1
+    width = None if channels == "together" else 1 + form.covariates
     return Task(
         read=data.read,
         input=Vectors(
@@ -88,6 +114,9 @@ def series(
             scaling=None if scaling == Scaling() else scaling,
             patch=patch,
             missing=missing,
+            transform=None if log == "none" else log,
+            covariates=form.covariates,
+            lags=tuple(lags),
         ),
         target=NextValues(steps_ahead, history=history, shortest=shortest, stride=stride),
         head="regress",
@@ -95,10 +124,28 @@ def series(
         best=f"min:{best}",
         files=None if chosen.files is None else lambda split: chosen.files() if chosen.files else [],
         about=chosen.about,
-        read_file=lambda path, split, labelled: data.read_other(path, chosen.form),
+        read_file=lambda path, split, labelled: data.read_other(
+            path, form if labelled else replace(form, reach=steps_ahead)
+        ),
         suffixes=tuple(f"{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")),
         unit=("series", _series_of),
     )
+
+
+def _check_covariates(form: Form, source: str | None) -> None:
+    """Raises UsageError for covariates that these series cannot have."""
+    columns = (*form.known, *form.static)
+    if columns and source is not None:
+        raise UsageError(f"known and static name columns of your own file, and {source} is none")
+    if form.calendar and (form.time is None or form.layout == "rows"):
+        whose = "name the column of dates with time" if source is None else f"the series of {source} have no dates"
+        raise UsageError(f"calendar: {whose}")
+    if columns and (form.layout == "rows" or not form.header):
+        raise UsageError("known and static are columns with names, of a table with layout: columns or long")
+    names = [form.time, *columns, *((form.id, form.value) if form.layout == "long" else ())]
+    twice = [name for name in columns if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"known, static, time, id and value are different columns, but {twice[0]} is named twice")
 
 
 def _series_of(id: str) -> str:
@@ -107,7 +154,14 @@ def _series_of(id: str) -> str:
 
 
 class _Data:
-    """The series of a source, read once, when they are first asked for."""
+    """The series of a source, read once, when they are first asked for.
+
+    Args:
+        source: where they come from.
+        horizon: steps that are predicted.
+        history: steps before them that dev and test are given.
+        apart: each channel is a series of its own.
+    """
 
     def __init__(self, source: sources.Source, horizon: int, history: int, apart: bool) -> None:
         self._source, self._horizon, self._history, self._apart = source, horizon, history, apart
@@ -115,9 +169,9 @@ class _Data:
     @cached_property
     def series(self) -> dict[str, sources.Series]:
         """By id; channels that are apart have ids of their own."""
-        loaded = self._source.load(self._horizon)
+        loaded = self._source.load(self._horizon, self._source.form)
         if self._apart:
-            loaded = [channel for series in loaded for channel in _channels(series)]
+            loaded = [channel for series in loaded for channel in sources.apart(series)]
         return {one.id: one for one in loaded}
 
     def read(self, split: str) -> Iterator[Example]:
@@ -127,11 +181,14 @@ class _Data:
             yield Example(rows, None, _example_id(one, first))
 
     def read_other(self, path: Path, form: Form) -> Iterator[Example]:
-        """Whole series of another file: a prediction is what comes after their end."""
-        for id, values in read_series(path, form):
-            names = id.split(",") if self._apart and values.shape[1] > 1 else [id]
-            for number, name in enumerate(names):
-                yield Example(values[:, [number]] if len(names) > 1 else values, None, name)
+        """Whole series of another file: a prediction is what comes after their end.
+
+        With covariates, they go on to the end of what is predicted.
+        """
+        for id, rows in read_series(path, form):
+            one = sources.Series(id, rows, len(rows), len(rows), len(rows), form.covariates)
+            for channel in sources.apart(one) if self._apart else [one]:
+                yield Example(channel.rows, None, channel.id)
 
     @cached_property
     def _by_example(self) -> dict[str, sources.Series]:
@@ -157,11 +214,3 @@ class _Data:
 def _example_id(one: sources.Series, first: int) -> str:
     """The id of a series from this step on."""
     return f"{one.id}:{first}" if first else one.id
-
-
-def _channels(series: sources.Series) -> Sequence[sources.Series]:
-    names: Any = series.id.split(",") if series.values.shape[1] > 1 else [series.id]
-    return [
-        sources.Series(name, series.values[:, [number]], series.dev, series.test, series.end)
-        for number, name in enumerate(names)
-    ]

@@ -4,44 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, final
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 
 from seqkit import DataError, MissingFile, Problem, readers
 from seqkit.readers import Record
-
-Layout: TypeAlias = Literal["columns", "rows", "long"]
+from seqkit_series.covariates import Step, rows_of
+from seqkit_series.form import Form
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".tsf")
 MISSING = frozenset({"", "?", "na", "nan", "null", "none"})
 """How files write a value that is missing."""
 
 Named: TypeAlias = tuple[str, np.ndarray]
-"""The id of a series, and its values (T, C)."""
-
-
-@final
-@dataclass(frozen=True)
-class Form:
-    """What a table looks like.
-
-    Attributes:
-        layout: columns, a column is a series (or a channel) and a row a time; rows, a row is a series, its id first;
-            long, a row is one value of one series.
-        header: whether the first row has names.
-        time: the name of the column of times, which are not read but for their order: rows must be in order of time.
-        id: long: the name of the column with the id of the series.
-        value: long: the name of the column with the value.
-    """
-
-    layout: Layout = "columns"
-    header: bool = True
-    time: str | None = None
-    id: str = "id"
-    value: str = "value"
+"""The id of a series, and its rows (T, C + K): values, and covariates if the form has any."""
 
 
 def read_series(path: Path, form: Form) -> list[Named]:
@@ -53,6 +31,8 @@ def read_series(path: Path, form: Form) -> list[Named]:
     if not path.exists():
         raise MissingFile(path)
     if _suffix(path) == ".tsf":
+        if form.covariates:
+            _fail(path, None, "is a .tsf, of which no covariates are read", "write it as a table, layout: long")
         return list(_tsf(path))
     rows = list(readers.records(path, delimiter="\t" if _suffix(path) == ".tsv" else ","))
     if not rows:
@@ -63,16 +43,18 @@ def read_series(path: Path, form: Form) -> list[Named]:
 
 def _columns(path: Path, rows: Sequence[Record], form: Form) -> list[Named]:
     names = rows[0].fields if form.header else [str(number) for number in range(1, len(rows[0].fields) + 1)]
-    skipped = {_column(path, names, form.time)} if form.time is not None else set()
-    kept = [number for number in range(len(names)) if number not in skipped]
-    values = []
+    time = None if form.time is None else _column(path, names, form.time)
+    covariates = [_column(path, names, name) for name in (*form.known, *form.static)]
+    kept = [number for number in range(len(names)) if number != time and number not in covariates]
+    steps = []
     for row in rows[1:] if form.header else rows:
         if len(row.fields) != len(names):
             _fail(path, row.number, f"has {len(row.fields)} columns, but there are {len(names)} names")
-        values.append([_number(path, row.number, names[number], row.fields[number]) for number in kept])
-    if not values:
+        cells = [_number(path, row.number, names[number], row.fields[number]) for number in kept]
+        steps.append(_step(path, row, names, cells, covariates, time))
+    if not steps:
         _fail(path, None, "has a header and nothing else")
-    return [(",".join(names[number] for number in kept), np.array(values))]
+    return [(",".join(names[number] for number in kept), rows_of(path, steps, form))]
 
 
 def _rows(path: Path, rows: Sequence[Record], form: Form) -> list[Named]:
@@ -92,7 +74,8 @@ def _long(path: Path, rows: Sequence[Record], form: Form) -> list[Named]:
     names = rows[0].fields
     id, value = _column(path, names, form.id), _column(path, names, form.value)
     time = None if form.time is None else _column(path, names, form.time)
-    by_id: dict[str, list[float]] = {}
+    covariates = [_column(path, names, name) for name in (*form.known, *form.static)]
+    by_id: dict[str, list[Step]] = {}
     latest: dict[str, str] = {}
     for row in rows[1:]:
         if len(row.fields) != len(names):
@@ -107,8 +90,17 @@ def _long(path: Path, rows: Sequence[Record], form: Form) -> list[Named]:
                     "sort the rows by time",
                 )
             latest[name] = row.fields[time]
-        by_id.setdefault(name, []).append(_number(path, row.number, form.value, row.fields[value]))
-    return [(name, np.array(values)[:, None]) for name, values in by_id.items()]
+        cells = [_number(path, row.number, form.value, row.fields[value])]
+        by_id.setdefault(name, []).append(_step(path, row, names, cells, covariates, time))
+    return [(name, rows_of(path, steps, form)) for name, steps in by_id.items()]
+
+
+def _step(
+    path: Path, row: Record, names: Sequence[str], values: list[float], covariates: Sequence[int], time: int | None
+) -> Step:
+    """A row of a table: its values, and the covariates in the columns of these numbers."""
+    numbers = [_number(path, row.number, names[number], row.fields[number]) for number in covariates]
+    return Step(row.number, values, numbers, "" if time is None else row.fields[time])
 
 
 def _tsf(path: Path) -> Iterator[Named]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
@@ -13,7 +13,8 @@ from typing import Any, Final, final
 import numpy as np
 
 from seqkit import DataError, Dataset, File, Problem, fetch
-from seqkit_series.files import Form, read_series
+from seqkit_series.files import read_series
+from seqkit_series.form import Form
 
 _ETT: Final = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small"
 ETTH1: Final = Dataset(
@@ -99,17 +100,24 @@ class Series:
 
     Attributes:
         id: its name.
-        values: (T, C), NaN where a value is missing.
+        rows: (T, C + K), the values, NaN where one is missing, and the covariates.
         dev: the first step that belongs to dev; all before it is for training.
         test: the first step that belongs to test.
         end: the step after the last one that is used.
+        covariates: K.
     """
 
     id: str
-    values: np.ndarray
+    rows: np.ndarray
     dev: int
     test: int
     end: int
+    covariates: int = 0
+
+    @property
+    def values(self) -> np.ndarray:
+        """(T, C)."""
+        return self.rows[:, : self.rows.shape[1] - self.covariates]
 
     def past(self, split: str) -> np.ndarray:
         """(T, C) all that is known before the forecasts of a split."""
@@ -118,10 +126,10 @@ class Series:
     def part(self, split: str, history: int) -> tuple[int, np.ndarray]:
         """(first step, rows) of a split: the steps that are predicted, after `history` steps of the past."""
         if split == "train":
-            return 0, self.values[: self.dev]
+            return 0, self.rows[: self.dev]
         start, stop = (self.dev, self.test) if split == "dev" else (self.test, self.end)
         first = max(0, start - history)
-        return first, self.values[first:stop]
+        return first, self.rows[first:stop]
 
 
 @final
@@ -132,7 +140,7 @@ class Source:
     Attributes:
         horizon: the steps that are predicted, unless the recipe says otherwise.
         season: the steps of a season, likewise.
-        load: the series, each with all channels that are measured together, given the horizon.
+        load: the series, each with all channels that are measured together, given the horizon and the form.
         files: what they are read from; None: they are generated.
         about: facts for the run folder.
         form: what its tables look like, and others that are predicted for.
@@ -141,7 +149,7 @@ class Source:
 
     horizon: int
     season: int
-    load: Callable[[int], list[Series]]
+    load: Callable[[int, Form], list[Series]]
     files: Callable[[], Sequence[Path]] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     form: Form = field(default_factory=Form)
@@ -157,38 +165,41 @@ def _paths(dataset: Dataset) -> list[Path]:
     return [folder / file.path for file in dataset.files]
 
 
-def etth1(horizon: int) -> list[Series]:
+def etth1(horizon: int, form: Form) -> list[Series]:
     """The transformer's seven channels; 12, 4 and 4 months of 30 days are train, dev and test, as in the papers."""
-    ((id, values),) = read_series(_paths(ETTH1)[0], _ETTH1_FORM)
+    ((id, values),) = read_series(_paths(ETTH1)[0], form)
     month = 30 * 24
-    return [Series(id, values, 12 * month, 16 * month, 20 * month)]
+    return [Series(id, values, 12 * month, 16 * month, 20 * month, form.covariates)]
 
 
-def exchange(horizon: int) -> list[Series]:
+def exchange(horizon: int, form: Form) -> list[Series]:
     """Eight exchange rates; 60, 20 and 20 % of the days are train, dev and test."""
-    ((id, values),) = read_series(_paths(EXCHANGE)[0], _EXCHANGE_FORM)
+    ((id, values),) = read_series(_paths(EXCHANGE)[0], form)
     days = len(values)
     return [Series(id, values, int(days * 0.6), int(days * 0.8), days)]
 
 
-def hospital(horizon: int) -> list[Series]:
+def hospital(horizon: int, form: Form) -> list[Series]:
     """A series for each kind of patients; the last horizon of months is test, that before it dev."""
-    ((id, values),) = read_series(_paths(HOSPITAL)[0], _HOSPITAL_FORM)
-    return [last_horizons(name, values[:, [k]], horizon) for k, name in enumerate(id.split(","))]
+    ((id, rows),) = read_series(_paths(HOSPITAL)[0], form)
+    together = last_horizons(id, rows, horizon, form.covariates)
+    return apart(together)
 
 
-def tourism(horizon: int) -> list[Series]:
+def tourism(horizon: int, form: Form) -> list[Series]:
     """Monthly numbers of visitors; the last horizon is test, that before it dev."""
-    return [last_horizons(id, values, horizon) for id, values in read_series(_paths(TOURISM)[0], Form())]
+    return [last_horizons(id, values, horizon) for id, values in read_series(_paths(TOURISM)[0], form)]
 
 
-def _m4(dataset: Dataset, horizon: int) -> list[Series]:
+def _m4(dataset: Dataset, horizon: int, form: Form) -> list[Series]:
     """The series of the competition, train and test one after the other; the last horizon of train is dev."""
-    train, test = (dict(read_series(path, _ROWS)) for path in _paths(dataset))
+    train, test = (dict(read_series(path, form)) for path in _paths(dataset))
     return [last_horizons(id, np.concatenate([values, test[id][:horizon]]), horizon) for id, values in train.items()]
 
 
-def generated(horizon: int, *, count: int = 40, steps: int = 240, season: int = 12, seed: int = 1) -> list[Series]:
+def generated(
+    horizon: int, form: Form | None = None, *, count: int = 40, steps: int = 240, season: int = 12, seed: int = 1
+) -> list[Series]:
     """Series with a trend, a season and noise, of very different sizes; see `last_horizons` for their parts."""
     dice = random.Random(f"series {seed}")
     series = []
@@ -203,17 +214,24 @@ def generated(horizon: int, *, count: int = 40, steps: int = 240, season: int = 
     return series
 
 
-def last_horizons(id: str, values: np.ndarray, horizon: int) -> Series:
+def apart(series: Series) -> list[Series]:
+    """A series for each channel, each with all covariates."""
+    names = series.id.split(",") if series.values.shape[1] > 1 else [series.id]
+    rest = list(range(series.values.shape[1], series.rows.shape[1]))
+    return [replace(series, id=name, rows=series.rows[:, [number, *rest]]) for number, name in enumerate(names)]
+
+
+def last_horizons(id: str, rows: np.ndarray, horizon: int, covariates: int = 0) -> Series:
     """A series whose last `horizon` steps are test, and those before them dev.
 
     Raises:
         DataError: it is too short for that.
     """
-    length = len(values)
+    length = len(rows)
     if length < 3 * horizon + 1:
         hint = f"it needs {3 * horizon + 1}: some to learn from, and {horizon} each for train, dev and test"
         raise DataError(Problem(id, f"has {length} steps", hint))
-    return Series(id, values, length - 2 * horizon, length - horizon, length)
+    return Series(id, rows, length - 2 * horizon, length - horizon, length, covariates)
 
 
 def of_file(path: Path, form: Form, horizon: int, shares: tuple[float, float] | None) -> list[Series]:
@@ -230,12 +248,10 @@ def of_file(path: Path, form: Form, horizon: int, shares: tuple[float, float] | 
     """
     series = read_series(path, form)
     if shares is None:
-        return [last_horizons(id, values, horizon) for id, values in series]
+        return [last_horizons(id, rows, horizon, form.covariates) for id, rows in series]
     dev, test = shares
-    return [
-        Series(id, values, int(len(values) * (1.0 - dev - test)), int(len(values) * (1.0 - test)), len(values))
-        for id, values in series
-    ]
+    ends = [(int(len(rows) * (1.0 - dev - test)), int(len(rows) * (1.0 - test)), len(rows)) for _, rows in series]
+    return [Series(id, rows, *parts, form.covariates) for (id, rows), parts in zip(series, ends, strict=True)]
 
 
 def own(path: Path, form: Form, shares: tuple[float, float] | None) -> Source:
@@ -243,7 +259,7 @@ def own(path: Path, form: Form, shares: tuple[float, float] | None) -> Source:
     about = {"dataset": str(path)}
     rule = None if shares is None else f"the last {shares[1]:.0%} of each series are test, {shares[0]:.0%} before dev"
     return Source(
-        24, 1, lambda horizon: of_file(path, form, horizon, shares), lambda: [path], about, form, rule or Source.rule
+        24, 1, lambda steps, form: of_file(path, form, steps, shares), lambda: [path], about, form, rule or Source.rule
     )
 
 

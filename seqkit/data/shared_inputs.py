@@ -55,13 +55,15 @@ def _difference(split: Split, first: Split, task: TaskData, other: TaskData) -> 
     if len(split) != len(first):
         message = f"{split.name} has {len(split):,} examples, but that of task {other.name} has {len(first):,}"
         return Problem(where, message, hint)
-    row = _first_unequal(split.x, first.x)
-    if row is None:
+    unequal = _first_unequal(split.x, first.x)
+    if unequal is None:
         return None
     # Where one input differs, symbols may have other numbers everywhere: what they stand for says which one it is.
-    readable = (n for n in range(row, len(split)) if _reads_otherwise(task.input, split.x[n], other.input, first.x[n]))
-    row = next(readable, row)
-    return Problem(split.ids[row], f"its input for task {task.name} is not that for task {other.name}", hint)
+    readable = (
+        n for n in range(unequal, len(split)) if _reads_otherwise(task.input, split.x[n], other.input, first.x[n])
+    )
+    message = f"its input for task {task.name} is not that for task {other.name}"
+    return Problem(split.ids[next(readable, unequal)], message, hint)
 
 
 def _reads_otherwise(field: Field, array: np.ndarray, other: Field, other_array: np.ndarray) -> bool:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seqkit.data.padding import next_step, pad_rows, to_tensor
 from seqkit.data.store import Column, SelectedIds, Split
-from seqkit.data.windows import UNLABELLED, cut_windows, next_rows, scale_rows
+from seqkit.data.windows import UNLABELLED, cut_windows, next_rows, read_ahead, scale_rows
 from seqkit.errors import DataError, Problem
 from seqkit.fields import NextValues, Vectors
 from seqkit.interfaces import Batch, Targets
@@ -52,6 +53,9 @@ class TaskData:
     def __post_init__(self) -> None:
         if self.task.window is not None and not self.reads_symbols:
             raise TypeError(f"task {self.name}: a window is for next-symbol targets, not {type(self.target).__name__}")
+        if isinstance(self.input, Vectors) and self.input.reads_ahead and not isinstance(self.target, NextValues):
+            kind = type(self.target).__name__
+            raise TypeError(f"task {self.name}: covariates and lags are for targets of next values, not {kind}")
         if isinstance(self.target, NextValues):
             splits = {name: cut_windows(split, name, self.target) for name, split in self.splits.items()}
             object.__setattr__(self, "splits", splits)
@@ -71,22 +75,19 @@ class TaskData:
         lengths = self.splits[split].x.lengths
         if index is not None:
             lengths = lengths[index]
+        if isinstance(self.target, NextValues) and self.target.source is not None and self.target.source.reads_ahead:
+            return lengths + self.target.horizon
         return lengths + 1 if self._adds_end else lengths
 
     def batch(self, split: str, index: Index, steps: int = 0) -> Batch:
         """The examples at `index`, padded on the right: to the longest of them, or to `steps` if that is more."""
         stored = self.splits[split]
         ids = SelectedIds(stored.ids, index)
-        x, lengths = pad_rows(stored.x, index, steps - self._adds_end)
         if self.reads_symbols:
+            x, lengths = pad_rows(stored.x, index, steps - self._adds_end)
             return next_step(x, lengths, ids, index, complete=self._adds_end)
-        y, y_lengths, extra = None, None, dict[str, torch.Tensor]()
-        if isinstance(self.target, NextValues):
-            y = next_rows(stored.x, index, self.target.horizon) if split != UNLABELLED else None
-        if isinstance(self.input, Vectors) and self.input.scaling is not None:
-            x, y, extra = scale_rows(self.input.scaling, x, lengths, y)
-        if isinstance(self.input, Vectors):
-            x = self.input.mark_missing(x)
+        y_lengths: torch.Tensor | None = None
+        x, lengths, y, extra = self._inputs(split, index, steps)
         if stored.y is not None:
             y, y_lengths = _pad_targets(stored.y, index, (lengths, x.shape[1]))
         columns = {one.name: one.splits[split].y for one in self.sharing if split in one.splits}
@@ -105,11 +106,26 @@ class TaskData:
             },
         )
 
+    def _inputs(
+        self, split: str, index: Index, steps: int
+    ) -> tuple[NDArray[Any], Index, torch.Tensor | None, dict[str, torch.Tensor]]:
+        """Padded inputs and their lengths, next values if they are the target, and the `extra` of a batch."""
+        column, source, y = self.splits[split].x, self.input, None
+        if isinstance(self.target, NextValues) and split != UNLABELLED:
+            y = next_rows(column, index, self.target)
+        if isinstance(source, Vectors) and isinstance(self.target, NextValues) and source.reads_ahead:
+            return read_ahead(source, self.target, column, index, y, steps=steps)
+        x, lengths = pad_rows(column, index, steps)
+        extra: dict[str, torch.Tensor] = {}
+        if isinstance(source, Vectors) and source.scaling is not None:
+            x, y, extra = scale_rows(source.scaling, x, lengths, y)
+        return source.mark_missing(x) if isinstance(source, Vectors) else x, lengths, y, extra
+
     def targets(self, split: str) -> list[Any]:
         """The true target of each stored example, decoded. Raises TypeError for a target that is not stored."""
         if isinstance(self.target, NextValues):
             x = self.splits[split].x
-            rows = (next_rows(x, np.array([i]), self.target.horizon) for i in range(len(x)))
+            rows = (next_rows(x, np.array([i]), self.target) for i in range(len(x)))
             return [self.target.decode(future.numpy()[0]) for future in rows]
         column = self.splits[split].y
         if column is None:

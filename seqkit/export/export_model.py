@@ -205,6 +205,10 @@ def _check_can_export(model: Model, task: str, field: Field) -> None:
             f"task {task}: its input field, {type(field).__name__}, has no `sample`, so the export cannot be compared "
             "with the model"
         )
+    try:
+        field.sample(np.random.default_rng(0), 1)
+    except TypeError as error:
+        raise UsageError(f"task {task}: {error}") from None
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:

@@ -1,9 +1,9 @@
-"""Scaling of each sequence by itself: what is subtracted from its rows, and what they are divided by."""
+"""Scaling of each sequence by itself: what is subtracted from its rows and what they are divided by; and logarithms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import numpy as np
 
@@ -14,6 +14,35 @@ Subtract: TypeAlias = Literal["nothing", "mean", "last"]
 
 DivideBy: TypeAlias = Literal["nothing", "mean", "deviation"]
 """What the rows of a sequence are divided by: nothing, their mean distance from zero, or their standard deviation."""
+
+
+Transform: TypeAlias = Literal["log", "log1p"]
+"""What is learned in place of each value: its logarithm, or that of 1 more than it."""
+
+_LARGEST: Final = 700.0
+"""A logarithm beyond this is taken as this when it is undone: more is no number in double precision."""
+
+
+def to_logarithms(transform: Transform, rows: np.ndarray) -> np.ndarray:
+    """The logarithms of rows (T, C); NaN stays NaN.
+
+    Raises:
+        ValueError: a value has none.
+    """
+    least = 0.0 if transform == "log" else -1.0
+    is_wrong = rows <= least
+    if is_wrong.any():
+        step, channel = (int(position[0]) for position in is_wrong.nonzero())
+        place = f"step {step + 1}" + (f", channel {channel + 1}" if rows.shape[1] > 1 else "")
+        hint = "take log1p, of which 0 is 0, or no logarithm" if transform == "log" else "take no logarithm"
+        raise ValueError(f"has {rows[step, channel]:g} at {place}, and {transform} needs more than {least:g}: {hint}")
+    return np.asarray(np.log(rows) if transform == "log" else np.log1p(rows))
+
+
+def from_logarithms(transform: Transform, rows: np.ndarray) -> np.ndarray:
+    """The values of which these are the logarithms."""
+    rows = np.minimum(rows, _LARGEST)
+    return np.asarray(np.exp(rows) if transform == "log" else np.expm1(rows))
 
 
 @final

@@ -68,6 +68,8 @@ class Regress(Head):
             check_counts(target, loss)
         self.pool: Pooling | JointPooling = Pooling(pool, dim)
         self.joint: JointNumbers | None = None
+        source = target.source if isinstance(target, NextValues) else None
+        self.is_logarithm = source is not None and source.transform is not None
         self.dropout = Dropout(dropout)
         self.out = nn.Linear(dim, target.size * (1 if self.family is None else self.family.size))
         axes = ("batch", *(("steps",) if self.per_step else ()), "values")
@@ -214,8 +216,9 @@ class Regress(Head):
 
         value = decoded(row if family is None else family.mean(row))
         scores: dict[str, Any] = {"steps": value} if self.every_step else {}
-        if isinstance(family, Gaussian):
-            # The field decodes linearly, so the difference of two decoded values is the decoded standard deviation.
+        if isinstance(family, Gaussian) and not self.is_logarithm:
+            # A field decodes linearly, so the difference of two decoded values is the decoded standard deviation. Of
+            # logarithms it is not, and the quantiles say it all.
             above = decoded(row[..., 0] + np.exp(0.5 * row[..., 1]))
             scores["sd"] = _difference(above, value)
         if family is not None:
@@ -269,10 +272,11 @@ def check_counts(target: Any, loss: str) -> None:
     """Raise UsageError if a target is not learned as counts: if something is subtracted from it."""
     source: Any = target.source if isinstance(target, NextValues) else target
     scaling = getattr(source, "scaling", None)
-    if source.standardise or (scaling is not None and scaling.subtract != "nothing"):
+    is_changed = source.standardise or getattr(source, "transform", None) is not None
+    if is_changed or (scaling is not None and scaling.subtract != "nothing"):
         raise UsageError(
             f"regress: loss: {loss} is of counts, which nothing may be subtracted from: the target must not be "
-            "standardised, and sequences may only be divided (subtract: nothing)"
+            "standardised nor a logarithm, and sequences may only be divided (subtract: nothing)"
         )
 
 

@@ -49,7 +49,7 @@ def encode_inputs(
     Raises:
         DataError: an input cannot be used; those before it have been given.
     """
-    for encodings in encode_chunks(task_and_fields[1], inputs, chunk or CHUNK):
+    for encodings in encode_chunks(task_and_fields, inputs, chunk or CHUNK):
         with computing():
             compute = partial(_features, model, name, pool)
             windows_of = iter(compute_windows(model, name, task_and_fields, encodings, batch, compute))

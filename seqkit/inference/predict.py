@@ -13,7 +13,9 @@ import torch
 
 from seqkit.data.store import encode_value, encoded_split, select_steps
 from seqkit.data.task_data import TaskData
+from seqkit.data.windows import check_future
 from seqkit.errors import DataError, Problem
+from seqkit.fields import NextValues
 from seqkit.inference.inputs import Input, InputReader
 from seqkit.interfaces import Batch
 from seqkit.model import Model
@@ -91,7 +93,7 @@ def predict_inputs(
             None: `CHUNK`.
         computing: makes a context for each chunk, in which its predictions are computed; none of it is open between.
     """
-    for encodings in encode_chunks(task_and_fields[1], inputs, chunk or CHUNK):
+    for encodings in encode_chunks(task_and_fields, inputs, chunk or CHUNK):
         with computing():
             outcomes = list(_predict_chunk(model, name, task_and_fields, encodings, batch))
         yield from outcomes
@@ -101,8 +103,11 @@ Encoding: TypeAlias = tuple[Input, "np.ndarray | str"]
 """An input with its encoded value, or with the reason why it has none."""
 
 
-def encode_chunks(field: Field, inputs: Iterable[Input], most: int) -> Iterator[list[Encoding]]:
+def encode_chunks(
+    task_and_fields: tuple[Task, Field, Field], inputs: Iterable[Input], most: int
+) -> Iterator[list[Encoding]]:
     """The inputs in lists of at most `most`. If reading them fails, what was read before comes first."""
+    _, field, target = task_and_fields
     chunk: list[Encoding] = []
     size = 0
     remaining = iter(inputs)
@@ -117,6 +122,8 @@ def encode_chunks(field: Field, inputs: Iterable[Input], most: int) -> Iterator[
             break
         try:
             x = encode_value(field, item.value)
+            if isinstance(target, NextValues):
+                check_future(x, target)
             size += x.nbytes
             chunk.append((item, x))
         except ValueError as error:

@@ -129,8 +129,7 @@ def build_tasks(recipe: Recipe) -> dict[str, Task]:
     tasks = {name: build_task(entry) for name, entry in recipe.tasks.items()}
     for name, entry in recipe.tasks.items():
         if (other := tasks.get(entry.inputs_of or "")) is not None:
-            shared = {"input": other.input, "limit": other.limit, "bad_inputs": other.bad_inputs}
-            tasks[name] = replace(tasks[name], **shared)
+            tasks[name] = replace(tasks[name], input=other.input, limit=other.limit, bad_inputs=other.bad_inputs)
     return tasks
 
 

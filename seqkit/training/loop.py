@@ -117,8 +117,7 @@ def train(
                 throughput.mark("optimiser")
 
             # Count.
-            for name, (loss, count) in result.by_task.items():
-                state.loss_sums.add(name, loss, count, record.is_finite)
+            state.loss_sums.add_step(result.by_task, record.is_finite)
             state.end_step(task, batches, result.carried)
             run.beat()
 

@@ -27,6 +27,11 @@ class LossSums:
         total += torch.where(is_finite, loss.double(), self._zero)
         terms += torch.where(is_finite, count.double(), self._zero)
 
+    def add_step(self, by_task: Mapping[str, tuple[Tensor, Tensor]], is_finite: Tensor) -> None:
+        """Add the sum and the count of each task of a step."""
+        for task, (loss, count) in by_task.items():
+            self.add(task, loss, count, is_finite)
+
     def take_means(self) -> dict[str, float]:
         """`{"task/train/loss": mean}` of each task that had any steps; the sums start again from zero."""
         means = {}

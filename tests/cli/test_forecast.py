@@ -63,3 +63,61 @@ def test_an_interval_is_two_quantiles_around_the_forecast(folder: Path) -> None:
         levels = json.loads(wide.stdout)["scores"]["quantiles"]
         assert list(levels) == ["0.025", "0.975"]
         assert levels["0.025"][0] < low[0]
+
+
+def promotions(steps: int, future: int) -> str:
+    """Daily sales that are higher with a promotion; the promotions of what comes next are known."""
+    lines = ["day,shop,sales,promo,size"]
+    for number in range(steps + future):
+        for shop, size in (("a", 1), ("b", 3)):
+            promo = number % 5 == 0
+            sales = "" if number >= steps else size * (10 + 5 * promo + number % 3)
+            lines.append(f"2024-{number // 28 + 1:02}-{number % 28 + 1:02},{shop},{sales},{int(promo)},{size}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def with_promotions(tmp_path: Path) -> Path:
+    (tmp_path / "train.csv").write_text(promotions(60, 0))
+    text = (
+        f"tasks: {{series: {{file: {tmp_path}/train.csv, layout: long, time: day, id: shop, value: sales, horizon: 4, "
+        "history: 6, known: [promo], static: [size], calendar: [weekday], lags: [5, 7], log: log, "
+        "head: {use: regress, loss: quantiles}}}\nencoder: {use: gru, dim: 4, hidden: 4}\n"
+    )
+    write_model(tmp_path / "model", recipes.parse(text.encode(), "r.yaml"))
+    return tmp_path
+
+
+def test_covariates_of_what_is_predicted_come_with_the_file(with_promotions: Path) -> None:
+    file = with_promotions / "new.csv"
+    words = ["predict", str(with_promotions / "model"), str(file)]
+    forecasts = []
+    for known in (0, 1):
+        table = promotions(40, 4)
+        file.write_text(table.replace(",,1,", f",,{known},"))
+        result = CliRunner().invoke(main, [*words, "--interval", "0.5"])
+        assert result.exit_code == 0, result.output
+        records = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [record["id"] for record in records] == ["a", "b"]
+        assert all(len(record["prediction"]) == 4 and min(record["prediction"]) > 0 for record in records)
+        forecasts.append(records[0]["prediction"])
+    assert forecasts[0] != forecasts[1], "what is known of the future has no effect"
+
+
+@pytest.mark.parametrize("future", [0, 3, 6])
+def test_a_file_that_does_not_say_what_is_known_is_refused(with_promotions: Path, future: int) -> None:
+    file = with_promotions / "new.csv"
+    file.write_text(promotions(40, future))
+    result = CliRunner().invoke(main, ["predict", str(with_promotions / "model"), str(file)])
+    assert result.exit_code == 1
+    assert f"ends with {future} steps that have covariates but no values, and 4 are predicted" in result.output
+
+
+def test_a_model_with_covariates_says_why_it_is_not_exported_or_streamed(with_promotions: Path) -> None:
+    model = str(with_promotions / "model")
+    result = CliRunner().invoke(main, ["export", model, "--out", str(with_promotions / "model.onnx")])
+    assert result.exit_code == 2
+    assert "inputs with covariates or lags depend on a window's place in its series: not exported" in result.output
+    result = CliRunner().invoke(main, ["stream", model], input="[[1.0, 0.0, 1.0, 0.0, 1.0]]\n")
+    assert result.exit_code == 2
+    assert "covariates and lags go on to the end of what is predicted, which needs all of a sequence" in result.output

@@ -54,6 +54,12 @@ FILES = {
     "my-names/Finnish.txt": "".join(f"{a}{b}\n" for a in "ahklmnprst" for b in ("alto", "oski", "iemi", "ehto")),
     "my-loads.csv": "date,a,b\n" + "".join(f"2020-{n:03},{n % 24},{n % 5 + 0.5}\n" for n in range(200)),
     "my-sales.csv": "date,shop,sales\n" + "".join(f"{n:03},{'ab'[n % 2]},{n % 14 // 2}\n" for n in range(140)),
+    "my-promotions.csv": "date,shop,sales,size,promo\n"
+    + "".join(
+        f"2024-{n // 28 + 1:02}-{n % 28 + 1:02},{shop},{n % 7},{size},{n % 2}\n"
+        for n in range(70)
+        for shop, size in (("north", 7), ("south", 3))
+    ),
     "my-series.csv": "id,values\n" + "".join(f"s{n},{','.join(map(str, range(60 + n)))}\n" for n in range(3)),
     "my-names/Welsh.txt": "".join(f"{a}{b}\n" for a in "bcdgjlmoprt" for b in ("evan", "wen", "ugh", "loyd")),
     "my-motions/train.ts": "@classLabel true up down\n@data\n"

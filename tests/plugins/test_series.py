@@ -11,6 +11,7 @@ import pytest
 from seqkit_series import lifetime, series, sources
 from seqkit_series.engines import life_scores
 
+from seqkit.errors import UsageError
 from seqkit.testing import TaskConformance
 from seqkit.types import Prediction, ScoredExamples
 
@@ -58,6 +59,30 @@ class TestQuantilesOfPatches(TaskConformance):
     options: ClassVar[Any] = {"history": 24, "stride": 90, "patch": 6, "channels": "apart", "subtract": "mean"}
     head: ClassVar[Any] = {"use": "regress", "loss": "quantiles"}
     encoders = ({"use": "gru", "hidden": 12},)
+
+
+class TestLagsOfLogarithms(TaskConformance):
+    task = "series"
+    options: ClassVar[Any] = {"history": 14, "stride": 90, "log": "log", "lags": [12, 24]}
+    head: ClassVar[Any] = {"use": "regress", "loss": "gaussian"}
+    encoders = ({"use": "lstm", "hidden": 12}, {"use": "gru", "hidden": 6, "bidirectional": True})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"known": ["promo"]}, "known and static name columns of your own file, and generated is none"),
+        ({"calendar": ["hour"]}, "calendar: the series of generated have no dates"),
+        ({"file": "a.csv", "calendar": ["hour"]}, "calendar: name the column of dates with time"),
+        ({"file": "a.csv", "layout": "rows", "static": ["size"]}, "of a table with layout: columns or long"),
+        ({"file": "a.csv", "time": "t", "known": ["x", "t"]}, "but t is named twice"),
+    ],
+)
+def test_covariates_that_a_series_cannot_have_are_refused(options: Any, message: str) -> None:
+    if "file" in options:
+        options = options | {"file": Path(options["file"])}
+    with pytest.raises(UsageError, match=message):
+        series(**options)
 
 
 @pytest.mark.data

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from seqkit_series.files import Form, read_series
+from seqkit_series.files import read_series
+from seqkit_series.form import Form
 from seqkit_series.sources import of_file
 
 from seqkit.errors import DataError
@@ -59,6 +61,26 @@ def test_tsf_is_read_with_its_attributes(tmp_path: Path) -> None:
         ("a.csv", "x\n", Form(), "a header and nothing else"),
         ("a.csv", "id,t,value\nA,2,1\nA,1,1\n", Form("long", time="t"), r"a\.csv:3: time '1' is not after '2'"),
         ("a.csv", "id,v\nA,\n", Form("rows"), r"a\.csv:2: has an id, and no value"),
+        (
+            "a.csv",
+            "date,x,promo\n2024-01-01,1,0\n2024-01-02,2,\n",
+            Form(time="date", known=("promo",)),
+            r"a\.csv:3: promo is missing.*known at each step",
+        ),
+        (
+            "a.csv",
+            "id,value,size\nA,1,7\nB,1,5\nA,2,8\n",
+            Form("long", static=("size",)),
+            r"a\.csv:4: size is 8, but it is a property of the series.*line 2 has 7",
+        ),
+        (
+            "a.csv",
+            "date,x\nMonday,1\n",
+            Form(time="date", calendar=("hour",)),
+            r"a\.csv:2: 'Monday' is no date such as 2024-03-31.*calendar needs dates",
+        ),
+        ("a.tsf", "@data\n", Form(known=("promo",)), r"a\.tsf: is a \.tsf, of which no covariates"),
+        ("a.csv", "x\n1\n", Form(known=("promo",)), r"a\.csv:1: has no column 'promo'"),
         ("a.tsf", "T1:1,2\n", Form(), r"a\.tsf:1: comes before @data"),
         ("a.tsf", "@attribute n string\n@data\nT1:x:1,2\n", Form(), r"a\.tsf:3: has 3 parts"),
         ("a.tsf", "@attribute n string\n@data\nT1:1,b\n", Form(), r"a\.tsf:3: value 2: 'b' is not a number"),
@@ -77,3 +99,41 @@ def test_a_file_is_split_by_horizons_or_by_shares(tmp_path: Path) -> None:
     assert (one.dev, one.test, one.end) == (11, 15, 20)
     with pytest.raises(DataError, match="has 20 steps; it needs 31"):
         of_file(path, Form(), 10, None)
+
+
+PROMOTIONS = (
+    "date,shop,sales,size,promo\n"
+    "2024-01-30,A,1,7,0\n2024-01-30,B,4,3,0\n2024-01-31,A,2,7,1\n2024-01-31,B,5,3,0\n2024-02-01,A,,7,1\n"
+)
+SALES = Form("long", time="date", id="shop", value="sales", known=("promo",), static=("size",), calendar=("day",))
+
+
+def test_covariates_come_after_the_values(tmp_path: Path) -> None:
+    series = dict(read_series(write(tmp_path, "a.csv", PROMOTIONS), SALES))
+    assert {name: rows.shape for name, rows in series.items()} == {"A": (2, 5), "B": (2, 5)}
+    assert series["A"][:, :3].tolist() == [[1.0, 0.0, 7.0], [2.0, 1.0, 7.0]]
+    assert series["B"][:, 2].tolist() == [3.0, 3.0]
+    angle = 2 * np.pi * np.array([29, 30]) / 31
+    assert np.allclose(series["A"][:, 3:], np.stack([np.sin(angle), np.cos(angle)], axis=1))
+
+
+def test_a_file_to_predict_from_goes_on_without_values(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", PROMOTIONS)
+    series = dict(read_series(path, replace(SALES, reach=1)))
+    assert series["A"].shape == (3, 5)
+    assert np.isnan(series["A"][2, 0])
+    assert series["A"][2, 1:3].tolist() == [1.0, 7.0]
+    assert series["B"].shape == (2, 5)  # it says nothing of what is predicted, which the core refuses
+
+
+def test_what_follows_from_the_dates_need_not_be_given(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", PROMOTIONS.replace("2024-02-01,A,,7,1\n", ""))
+    form = replace(SALES, known=(), static=("size",), reach=2)
+    series = dict(read_series(path, replace(form, value="sales")))
+    assert series["A"].shape == (4, 4)
+    assert np.isnan(series["A"][:, 0]).tolist() == [False, False, True, True]
+    assert series["A"][:, 1].tolist() == [7.0] * 4
+    assert series["A"][2:, 2:].tolist() == [
+        [0.0, 1.0],
+        [pytest.approx(np.sin(2 * np.pi / 31)), pytest.approx(np.cos(2 * np.pi / 31))],
+    ]

@@ -19,7 +19,7 @@ from seqkit.data.epoch import EpochPlan, steps_per_epoch
 from seqkit.data.shared_inputs import share_inputs
 from seqkit.data.task_data import TaskData
 from seqkit.encoders import gru, lstm
-from seqkit.errors import DataError, Interrupted
+from seqkit.errors import DataError, Interrupted, RecipeError
 from seqkit.experiments import run_recipe
 from seqkit.gradient_flow.agreement import gradient_cosines
 from seqkit.heads import classify, tag
@@ -118,7 +118,7 @@ def two_passes(model: Model, batches: list[Batch]) -> tuple[dict[str, tuple[floa
     size = sum(batch.size for batch in batches)
     (sum(WEIGHTS[task] * total for task, total in totals.items()) / size).backward()  # type: ignore[union-attr]
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    return {task: (float(total), counts[task]) for task, total in totals.items()}, gradients
+    return {task: (float(total.detach()), counts[task]) for task, total in totals.items()}, gradients
 
 
 def largest_difference(gradients: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
@@ -381,12 +381,12 @@ def test_a_run_that_is_resumed_ends_as_one_that_was_not(
             "inputs_of: a, test: null, folder: .",
             "shared.yaml:4:3x: tasks.b.inputs_of: 'b' has the splits train, dev, but 'a' has train, dev, test",
         ),
-        ("inputs_of: 3", "shared.yaml:4:3x: tasks.b.inputs_of: expected a text, got 3"),
+        ("inputs_of: 3", "shared.yaml:4:3x: tasks.b.inputs_of: expected text, got the number 3"),
     ],
 )
 def test_what_cannot_be_shared_is_found_in_the_recipe(tmp_path: Path, line: str, message: str) -> None:
     text = f"tasks:\n  a: {{use: sentiment}}\n\n  b: {{use: sentiment, {line}}}\nencoder: gru\n"
-    with pytest.raises(recipe.RecipeError) as caught:
+    with pytest.raises(RecipeError) as caught:
         recipe.parse(text.encode(), "shared.yaml")
     assert message.split("3x", 1)[1] in str(caught.value)
     assert str(caught.value).startswith("shared.yaml:4:")
@@ -394,10 +394,10 @@ def test_what_cannot_be_shared_is_found_in_the_recipe(tmp_path: Path, line: str,
 
 def test_inputs_of_a_task_that_shares_itself_or_predicts_its_input_are_refused() -> None:
     text = "tasks:\n  a: {use: sentiment}\n  b: {use: sentiment, inputs_of: a}\n  c: {use: sentiment, inputs_of: b}\n"
-    with pytest.raises(recipe.RecipeError, match=r"the inputs of 'b' are those of another task; name 'a' here as well"):
+    with pytest.raises(RecipeError, match=r"the inputs of 'b' are those of another task; name 'a' here as well"):
         recipe.parse((text + "encoder: gru\n").encode(), "r.yaml")
     text = "tasks:\n  a: {use: charlm, source: python-docs}\n  b: {use: sentiment, inputs_of: a}\nencoder: gru\n"
-    with pytest.raises(recipe.RecipeError, match=r"the Next target of 'a' follows from its input"):
+    with pytest.raises(RecipeError, match=r"the Next target of 'a' follows from its input"):
         recipe.parse(text.encode(), "r.yaml")
 
 

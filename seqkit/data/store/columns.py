@@ -44,11 +44,13 @@ class Column:
         offsets: (n + 1,) int64: example i is `data[offsets[i]:offsets[i + 1]]`. None: one row an example.
         stops: (n,) int64, where examples are windows, which may overlap: example i is `data[offsets[i]:stops[i]]`, and
             there are n offsets. None: each example ends where the next begins.
+        begins: (n,) int64, where examples are windows: the first row of the series that each is a window of.
     """
 
     data: Rows
     offsets: np.ndarray | None = None
     stops: np.ndarray | None = None
+    begins: np.ndarray | None = None
 
     def __len__(self) -> int:
         if self.stops is not None:
