@@ -26,6 +26,10 @@ BATCH = 8
 """Examples of a batch at most: the operations are the same, and Triton's interpreter has less to do."""
 
 
+PROMPTS = {"inflection": "tgl patay\tV;AGFOC;LGSPEC1", "g2p": "fre maison"}
+"""What a user writes for tasks whose inputs are not the words of it."""
+
+
 class Enough(BaseException):
     """Ends a run of which enough has been seen."""
 
@@ -170,7 +174,7 @@ def predict(checked: Any, out: Path) -> dict[str, int]:
         made[name] = len(list(model.predict(inputs, task=name)))
         head = model.module.head(name)
         if head.generates or head.writes:
-            prompt = "a" if head.generates else as_text(inputs[0])
+            prompt = "a" if head.generates else PROMPTS.get(name) or as_text(inputs[0])
             made[f"{name}, written"] = len(model.generate(prompt, length=5, task=name))
     return made
 
