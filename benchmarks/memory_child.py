@@ -61,7 +61,6 @@ def whole_run(recipe: str, folder: Path, sets: tuple[str, ...]) -> dict[str, Any
 def needed(recipe: str, folder: Path, sets: tuple[str, ...]) -> dict[str, Any]:
     """Memory of a process that has taken two steps on the largest batch of the recipe's epochs, and nothing else."""
     import torch
-    import torch._dynamo  # torch's optimisers import it later
 
     from seqkit import recipe as recipes
     from seqkit.data.epoch import EpochPlan

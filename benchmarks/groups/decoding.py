@@ -1,4 +1,5 @@
-"""D1: a conditional random field, its loss and its best paths. D2: beam search of a decoder with attention."""
+"""D1: a conditional random field, its loss and its best paths; the loss of connectionist temporal classification.
+D2: beam search of a decoder with attention."""
 
 from __future__ import annotations
 
@@ -21,6 +22,9 @@ def _cases() -> list[Case]:
                 name = f"CRF {operation} C{classes} T{steps}"
                 options = {"operation": operation, "classes": classes, "steps": steps}
                 cases.append(Case(name, options, quick=steps == 50))
+    for classes, steps in ((30, 100), (30, 400), (500, 400)):
+        options = {"operation": "alignments", "classes": classes, "steps": steps}
+        cases.append(Case(f"CTC loss C{classes} T{steps}", options, quick=steps == 100))
     cases += [Case(f"beam {k}", {"operation": "beam", "classes": k, "steps": 20}, quick=k < 10) for k in (1, 5, 10)]
     return cases
 
@@ -53,6 +57,10 @@ def seqkit(operation: str, classes: int, steps: int) -> Prepared:
 
     if operation == "beam":
         return beam(classes, steps)
+    if operation == "alignments":
+        from seqkit.heads.ctc_algorithms import ctc_nats
+
+        return aligned(ctc_nats, classes, steps)
     emissions, transitions, start, end, tags, lengths = chain(classes, steps)
     inputs = [scores.requires_grad_() for scores in (emissions, transitions, start, end)]
 
@@ -119,6 +127,43 @@ def torchcrf(operation: str, classes: int, steps: int) -> Prepared:
     return prepared(operation, loss, paths, classes, steps)
 
 
+def torch_ctc(operation: str, classes: int, steps: int) -> Prepared:
+    from torch.nn import functional
+
+    def nats(log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
+        return functional.ctc_loss(log_probs.transpose(0, 1), texts, lengths, counts, reduction="none")
+
+    return aligned(nats, classes, steps)
+
+
+def aligned(nats: Any, classes: int, steps: int) -> Prepared:
+    """The loss with its gradient: texts of a sixth of their sequence's steps, from log-probabilities, ten calls."""
+    import torch
+
+    g = torch.Generator().manual_seed(classes + steps)
+    lengths = torch.randint(steps // 3, steps + 1, (BATCH,), generator=g)
+    lengths[0] = steps
+    counts = lengths // 6
+    texts = torch.randint(1, classes, (BATCH, int(counts.max())), generator=g)
+    log_probs = (3.0 * torch.randn(BATCH, steps, classes, generator=g)).log_softmax(-1).requires_grad_()
+
+    def loss() -> tuple[Tensor, Tensor]:
+        of_texts = nats(log_probs, texts, lengths, counts)
+        return of_texts, torch.autograd.grad(of_texts.sum(), log_probs)[0]
+
+    def run() -> None:
+        for _ in range(10):
+            loss()
+
+    def outputs() -> Mapping[str, Any]:
+        of_texts, gradient = loss()
+        # Torch's gradient presumes that a softmax comes before; behind one, both are the same.
+        through_softmax = gradient - log_probs.detach().exp() * gradient.sum(-1, keepdim=True)
+        return {"loss": of_texts.detach().numpy(), "gradient": through_softmax.numpy()}
+
+    return Prepared(run, outputs, {key: 10 * value for key, value in notes(lengths, steps).items()})
+
+
 def beam(beams: int, steps: int) -> Prepared:
     """Sentences of up to 20 words to sentences, an LSTM with attention, as a round of evaluation has it."""
     import torch
@@ -157,19 +202,25 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 HERE = __name__
+_CTC = [case.name for case in _cases() if case.name.startswith("CTC")]
 _CRF = [case.name for case in _cases() if case.name.startswith("CRF")]
 GROUP = Group(
     "decoding",
     "A conditional random field over 32 sequences: the loss with its gradients, and the best paths (ten calls per "
-    "round); and beam search of a decoder with attention, 2,000 symbols, up to 20 steps. pytorch-crf sums in "
-    "single precision: over 400 steps its gradients differ from ours by up to 3e-4, and with inputs in double "
-    "precision by 4e-8.",
+    "round); the loss of CTC with its gradient, texts of a sixth of their sequence's steps; and beam search of a "
+    "decoder with attention, 2,000 symbols, up to 20 steps. pytorch-crf sums in single precision: over 400 steps its "
+    "gradients differ from ours by up to 3e-4, and with inputs in double precision by 4e-8.",
     _cases(),
     [
         Contender("seqkit", f"{HERE}:seqkit"),
         Contender("pytorch-crf", f"{HERE}:torchcrf", needs=("torchcrf",), only=_CRF),
+        Contender("torch", f"{HERE}:torch_ctc", only=_CTC),
     ],
-    [Target("CRF loss", "CRF loss", "pytorch-crf", 2, 5), Target("Viterbi", "CRF best paths", "pytorch-crf", 2, 5)],
+    [
+        Target("CRF loss", "CRF loss", "pytorch-crf", 2, 5),
+        Target("Viterbi", "CRF best paths", "pytorch-crf", 2, 5),
+        Target("CTC loss", "CTC loss", "torch", 3, 3),
+    ],
     tolerance=1e-3,
     derive=derive,
 )

@@ -98,8 +98,6 @@ def _carry_out(
     progress: bool | ProgressCallback | None,
 ) -> Path:
     """Train in a new folder, or go on in the one to resume; returns the folder."""
-    import torch._dynamo  # noqa: F401  torch's optimisers import it later, and libraries may draw numbers then
-
     from seqkit.api.display import progress_of
     from seqkit.experiments.run_recipe import run_recipe
     from seqkit.runs import run_folder

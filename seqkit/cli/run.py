@@ -100,8 +100,6 @@ def command(
         if nproc is not None and nproc > 1:
             _start_processes(nproc)
 
-        import torch._dynamo  # noqa: F401  torch's optimisers import it later, which takes seconds
-
         from seqkit.experiments.run_recipe import run_recipe
         from seqkit.experiments.same_run import Resumption
         from seqkit.runs.progress import Progress

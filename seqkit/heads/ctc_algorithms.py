@@ -8,8 +8,8 @@ The sums of the beginnings (alpha) and of the ends (beta) of alignments are the 
 sequence read backwards, with its text read backwards, each within its own length. So both run side by side, in one loop
 over time, in double precision. The gradient is what alpha and beta say of each position, summed over the positions of a
 class by a product with the one-hot text: no sum depends on the order in which a GPU's threads come, and nothing waits
-for the device. Two kernels in Triton do the same where they agree. `torch.nn.functional.ctc_loss` on CUDA does
-both; on a CPU it is fast, and is used.
+for the device. Two kernels in Triton do the same where they agree, and C++ does on a CPU.
+`torch.nn.functional.ctc_loss` on CUDA does both; on a CPU without a compiler it is used.
 
 Letters: B batch, T steps, C classes with the blank first, U symbols of the longest text, S = 2 U + 1.
 """
@@ -29,6 +29,9 @@ from seqkit.kernels import (
     TritonChoice,
     alignment_options,
     choose_triton,
+    has_native_alignments,
+    native_alignment_gradient,
+    native_alignment_sums,
     triton_alignment_shares,
     triton_alignment_sums,
 )
@@ -43,9 +46,11 @@ def ctc_nats(log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor, 
         texts: (B, U) classes, arbitrary past a text's end.
         lengths: (B,) steps, on the CPU.
         counts: (B,) symbols, on the CPU.
-        has_short: whether some sequences have too few steps; then those have the loss and the gradient zero on a CPU,
-            and an infinite loss with the gradient zero on a GPU.
+        has_short: whether some sequences have too few steps. Torch's loss then counts them as zero.
     """
+    if has_native_alignments(log_probs.device):
+        nats: Tensor = _NativeNats.apply(log_probs, texts, lengths, counts)  # type: ignore[no-untyped-call, unused-ignore]
+        return nats
     if log_probs.device.type == "cpu":
         return functional.ctc_loss(
             log_probs.transpose(0, 1),
@@ -174,6 +179,25 @@ class _KernelNats(torch.autograd.Function):
             log_probs, texts, ctx.lengths, ctx.counts, alpha=alpha, totals=totals, weights=-grads[0], blank=BLANK
         )
         return _by_class(share, texts, log_probs.shape[2]).to(log_probs.dtype), None, None, None
+
+
+class _NativeNats(torch.autograd.Function):
+    """The same in C++."""
+
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
+        with_alpha = ctx.needs_input_grad[0]
+        totals, alpha = native_alignment_sums(log_probs, texts, lengths, counts, blank=BLANK, with_alpha=with_alpha)
+        if with_alpha:
+            ctx.save_for_backward(log_probs, texts, lengths, counts, alpha, totals)
+        return -totals.to(log_probs.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        _refuse_second_derivative()
+        *inputs, alpha, totals = ctx.saved_tensors
+        gradient = native_alignment_gradient(*inputs, blank=BLANK, alpha=alpha, totals=totals, weights=grads[0])
+        return gradient, None, None, None
 
 
 def _by_class(share: Tensor, texts: Tensor, classes: int) -> Tensor:

@@ -26,6 +26,11 @@ from seqkit.kernels.draws import (
 from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.linear_scan import linear_scan
+from seqkit.kernels.native_alignments import (
+    has_native_alignments,
+    native_alignment_gradient,
+    native_alignment_sums,
+)
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences
 from seqkit.kernels.request import use
@@ -70,9 +75,12 @@ __all__ = [
     "dropout_weights",
     "gather_last",
     "has_native",
+    "has_native_alignments",
     "kind_of",
     "lay_out",
     "linear_scan",
+    "native_alignment_gradient",
+    "native_alignment_sums",
     "pad",
     "real_rows",
     "real_steps",

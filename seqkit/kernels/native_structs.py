@@ -108,3 +108,23 @@ class SeqkitSequence(Structure):
         ("new_c", c_void_p),
         ("steps", c_int64),
     )
+
+
+class SeqkitAlignments(Structure):
+    """The texts of a batch and log-probabilities, for the loss of `ctc`; a struct of `native_alignments.cpp`."""
+
+    __slots__ = ()
+    _fields_ = (
+        ("log_probs", c_void_p),
+        ("by_sequence", c_int64),
+        ("by_step", c_int64),
+        ("wide", c_int64),
+        ("texts", c_void_p),
+        ("lengths", c_void_p),
+        ("counts", c_void_p),
+        ("batch", c_int64),
+        ("steps", c_int64),
+        ("classes", c_int64),
+        ("symbols", c_int64),
+        ("blank", c_int64),
+    )

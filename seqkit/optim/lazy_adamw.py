@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from seqkit.optim.eager import AdamW
+
 
 @final
-class LazyAdamW(torch.optim.AdamW):
+class LazyAdamW(AdamW):
     """AdamW that does not change the rows of a table that no batch of the step read: another algorithm than AdamW.
 
     AdamW changes every weight at each step, also those whose gradient is zero: their moments decay, what is left of the

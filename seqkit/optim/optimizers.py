@@ -30,10 +30,10 @@ def adamw(
         eps: added to the root of the second mean.
         weight_decay: share of each weight subtracted per step and unit of lr; biases and gains do not decay.
     """
-    import torch
+    from seqkit.optim.eager import AdamW
 
     groups = _decay_groups(params, weight_decay)
-    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
+    return AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
 
 
 def lazy_adamw(
@@ -83,9 +83,9 @@ def adam(
         beta2: decay of the mean of squared gradients.
         eps: added to the root of the second mean.
     """
-    import torch
+    from seqkit.optim.eager import Adam
 
-    return torch.optim.Adam(list(params), lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
+    return Adam(list(params), lr=lr, betas=(beta1, beta2), eps=eps, fused=True)
 
 
 def sgd(
@@ -105,10 +105,10 @@ def sgd(
         nesterov: Nesterov's momentum, which looks ahead; needs momentum.
         weight_decay: L2 penalty on weights; biases and gains have none.
     """
-    import torch
+    from seqkit.optim.eager import SGD
 
     groups = _decay_groups(params, weight_decay)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+    return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
 def build_optimizer(choice: Choice, model: torch.nn.Module) -> torch.optim.Optimizer:

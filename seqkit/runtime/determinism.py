@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+
+WARN = 1
+COMPILER_VARIABLE = "TORCHINDUCTOR_DETERMINISTIC"
 
 
 @contextlib.contextmanager
@@ -22,8 +27,7 @@ def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[torch
         tf32: whether a GPU may round the factors of products in single precision to ten bits.
     """
     cudnn, checks = torch.backends.cudnn, torch.utils.deterministic
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    mode_before = torch.get_deterministic_debug_mode()
     fill_memory = checks.fill_uninitialized_memory  # type: ignore[attr-defined, unused-ignore]
     products = torch.backends.cuda.matmul
     cudnn_before = cudnn.benchmark, cudnn.deterministic
@@ -35,7 +39,9 @@ def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[torch
         cudnn.benchmark, cudnn.deterministic = False, True
     # cuDNN rounds to TF32 unless it is told not to.
     cudnn.allow_tf32 = products.allow_tf32 = tf32
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    compiler_before = os.environ.get(COMPILER_VARIABLE)
+    os.environ[COMPILER_VARIABLE] = "1"
+    _set_mode(WARN)
     # This comes with it and helps debugging only; it is slow.
     checks.fill_uninitialized_memory = False  # type: ignore[attr-defined, unused-ignore]
     try:
@@ -44,8 +50,23 @@ def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[torch
         torch.set_flush_denormal(flushed_before)
         cudnn.benchmark, cudnn.deterministic = cudnn_before
         cudnn.allow_tf32, products.allow_tf32 = tf32_before
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        _set_mode(mode_before)
+        os.environ.pop(COMPILER_VARIABLE)
+        if compiler_before is not None:
+            os.environ[COMPILER_VARIABLE] = compiler_before
         checks.fill_uninitialized_memory = fill_memory  # type: ignore[attr-defined, unused-ignore]
+
+
+def _set_mode(mode: int) -> None:
+    """Say what is done about operations without a deterministic kernel: 0 nothing, 1 warn, 2 an error.
+
+    `torch.use_deterministic_algorithms` says it to torch's compiler too, which it imports for that: two seconds. The
+    compiler reads the variable if it is imported later.
+    """
+    torch.set_deterministic_debug_mode(mode)
+    compiler: Any = sys.modules.get("torch._inductor.config")
+    if compiler is not None:
+        compiler.deterministic = mode > 0
 
 
 def _flushes_denormals() -> bool:

@@ -26,7 +26,8 @@ from seqkit.regular_files import is_protected, open_regular
 
 SOURCE = Path(__file__).parents[1] / "kernels" / "native.cpp"
 STEP_SOURCE = SOURCE.with_name("native_step.cpp")
-"""It includes `native.cpp` and is a library of its own, so that the code of the other stays as it is, bit for bit."""
+ALIGNMENTS_SOURCE = SOURCE.with_name("native_alignments.cpp")
+"""They include `native.cpp` and are libraries of their own, so that its code stays as it is, bit for bit."""
 VARIABLE = "SEQKIT_KERNELS"
 """The environment variable that requests an implementation of recurrent layers: auto, padded, native or stepwise."""
 DEFAULT = "auto"
@@ -87,6 +88,16 @@ STEP_FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 """The same for native_step.cpp."""
 
+ALIGNMENT_FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "seqkit_alignment_row": (_COUNT, {"symbols": _COUNT}),
+    "seqkit_alignment_sums": (_INT, {"asked": _POINTER, "threads": _INT, "alpha": _POINTER, "totals": _POINTER}),
+    "seqkit_alignment_gradient": (
+        _INT,
+        {"asked": _POINTER, "threads": _INT} | dict.fromkeys(("alpha", "totals", "weights", "out"), _POINTER),
+    ),
+}
+"""The same for native_alignments.cpp."""
+
 
 @dataclass(frozen=True, slots=True)
 class NativeLibrary:
@@ -113,6 +124,12 @@ def load_native() -> NativeLibrary:
 def load_native_steps() -> NativeLibrary:
     """The native library for streams, built if necessary. Never raises."""
     return _try_to_load(STEP_SOURCE, STEP_FUNCTIONS)
+
+
+@lru_cache(maxsize=1)
+def load_native_alignments() -> NativeLibrary:
+    """The native library for the loss of `ctc`, built if necessary. Never raises."""
+    return _try_to_load(ALIGNMENTS_SOURCE, ALIGNMENT_FUNCTIONS)
 
 
 def _try_to_load(source: Path, functions: Mapping[str, tuple[Any, dict[str, Any]]]) -> NativeLibrary:

@@ -127,8 +127,6 @@ def serve() -> None:
 
     allocator.configure()
 
-    import torch._dynamo  # noqa: F401 torch's optimisers import it later, which takes seconds
-
     import seqkit.experiments.reproduce
     import seqkit.experiments.run_recipe
     import seqkit.inference.generate

@@ -14,6 +14,7 @@ from tests.helpers.native import require_native
 
 SOURCE = re.sub(r"//.*", "", native_library.SOURCE.read_text())
 STEP_SOURCE = re.sub(r"//.*", "", native_library.STEP_SOURCE.read_text())
+ALIGNMENTS_SOURCE = re.sub(r"//.*", "", native_library.ALIGNMENTS_SOURCE.read_text())
 
 SCALARS: dict[str, Any] = {
     "int": ctypes.c_int,
@@ -30,7 +31,9 @@ def declared_type(words: str) -> Any:
 
 def declared_fields(struct: str) -> list[tuple[str, Any]]:
     """(name, ctypes type) of each field in the order of the source; methods come after the fields."""
-    match = re.search(rf"^struct {struct} \{{\n(.*?)^\}};", SOURCE + STEP_SOURCE, re.MULTILINE | re.DOTALL)
+    match = re.search(
+        rf"^struct {struct} \{{\n(.*?)^\}};", SOURCE + STEP_SOURCE + ALIGNMENTS_SOURCE, re.MULTILINE | re.DOTALL
+    )
     assert match is not None, struct
     fields = []
     for line in match[1].splitlines():
@@ -52,7 +55,10 @@ def declared_functions(source: str = SOURCE) -> dict[str, tuple[Any, dict[str, A
     return functions
 
 
-@pytest.mark.parametrize("struct", ["SeqkitPass", "SeqkitLayout", "Chains", "SeqkitLayer", "SeqkitSequence"])
+STRUCTS = ["SeqkitPass", "SeqkitLayout", "Chains", "SeqkitLayer", "SeqkitSequence", "SeqkitAlignments"]
+
+
+@pytest.mark.parametrize("struct", STRUCTS)
 def test_struct_fields_are_those_of_the_source_in_its_order(struct: str) -> None:
     fields = declared_fields(struct)
     structure = getattr(native_structs, struct)
@@ -76,10 +82,15 @@ def test_functions_have_the_parameters_and_results_of_the_source() -> None:
     assert not functions
 
 
-def test_functions_for_streams_have_the_parameters_of_their_source() -> None:
-    functions = declared_functions(STEP_SOURCE)
-    assert functions == native_library.STEP_FUNCTIONS
-    assert all(list(functions[name][1]) == list(native_library.STEP_FUNCTIONS[name][1]) for name in functions)
+@pytest.mark.parametrize(
+    ("source", "declared"),
+    [(STEP_SOURCE, native_library.STEP_FUNCTIONS), (ALIGNMENTS_SOURCE, native_library.ALIGNMENT_FUNCTIONS)],
+    ids=["steps", "alignments"],
+)
+def test_functions_of_other_libraries_have_the_parameters_of_their_source(source: str, declared: Any) -> None:
+    functions = declared_functions(source)
+    assert functions == declared
+    assert all(list(functions[name][1]) == list(declared[name][1]) for name in functions)
 
 
 def test_a_misspelt_parameter_is_an_error() -> None:

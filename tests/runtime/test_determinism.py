@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -33,3 +35,17 @@ def test_settings_hold_inside_and_are_restored(device: str, tf32: bool, monkeypa
 def test_single_precision_is_the_default() -> None:
     with deterministic(torch.device("cpu")):
         assert not settings()["tf32 of cuDNN"]
+
+
+def test_torchs_compiler_is_told_too_whenever_it_is_imported() -> None:
+    """In processes of their own, because the compiler reads its variable when it is imported."""
+    block = "with deterministic(torch.device('cpu')):"
+    compiler = "import torch._inductor.config as compiler"
+    head = "import os, torch\nfrom seqkit.runtime.determinism import deterministic"
+    within = f"{block}\n    {compiler}\n    assert compiler.deterministic"
+    before = f"{compiler}\n{block}\n    assert compiler.deterministic\nassert not compiler.deterministic"
+    after = "assert 'TORCHINDUCTOR_DETERMINISTIC' not in os.environ"
+    for order in (within, before):
+        code = f"{head}\n{order}\n{after}\n"
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert not ended.returncode, ended.stderr

@@ -15,15 +15,8 @@ from vocabularies. Where there is much to encode, several processes do it (`seqk
 
 from seqkit.data.store.columns import Column, Ids, SelectedIds, Split
 from seqkit.data.store.encode import encode_value
-from seqkit.data.store.preparation import (
-    Identity,
-    PreparationError,
-    Prepared,
-    encoded_split,
-    identify,
-    memory_split,
-    prepare,
-)
+from seqkit.data.store.memory_split import encoded_split, memory_split
+from seqkit.data.store.preparation import Identity, PreparationError, Prepared, identify, prepare
 from seqkit.data.store.report import SplitReport, select_steps
 from seqkit.data.store.shard_rows import block
 

@@ -5,29 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-
 from seqkit.data.store.cache_entry import Entry, is_exposed, is_foreign, open_entry, write_entry
 from seqkit.data.store.cache_key import hash_into, key_of
-from seqkit.data.store.columns import Column, Ids, Split, Writer
+from seqkit.data.store.columns import Split, Writer
 from seqkit.data.store.duplicates import DuplicateCounter
-from seqkit.data.store.encode import Problems, encode_value, report_recomposed
+from seqkit.data.store.encode import Problems, report_recomposed
 from seqkit.data.store.joined_split import Joined, join_shards, open_joined
 from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
 from seqkit.data.store.report import ReportBuilder, SplitReport
 from seqkit.data.store.shard_entries import ShardStore
+from seqkit.data.store.source_files import expand_patterns, file_facts, names_of
 from seqkit.errors import DataError, Problem, RecipeError, RunError, UsageError
-from seqkit.io.cache import cache_folder, sha256_of
-from seqkit.readers import is_pattern, shard_files
+from seqkit.io.cache import cache_folder
 from seqkit.reading import Reading, collect_reports
-from seqkit.remote_files import fingerprint, is_remote, shown
 from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
 
 _PROGRESS_EVERY = 1024
@@ -228,47 +225,6 @@ def _has_learned(entry: Entry, states: tuple[JSON, JSON]) -> bool:
     return bool(list(entry.states) == json.loads(json.dumps(states)))
 
 
-def memory_split(
-    examples: Iterable[Example], input: Field, limit: Limit | None = None, *, name: str = "predict"
-) -> Split:
-    """Examples without targets as a split in memory, cut as a stored split would be. For prediction.
-
-    Raises:
-        DataError: there are no examples, or some cannot be encoded (all of them are found).
-    """
-    encoded, problems = list[tuple[str, np.ndarray]](), Problems()
-    for example in examples:
-        with problems.catch(example.id, "input"):
-            encoded.append((example.id, encode_value(input, example.input)))
-    problems.raise_if_any()
-    return encoded_split(encoded, input, limit, name=name)
-
-
-def encoded_split(
-    encoded: Iterable[tuple[str, np.ndarray]], input: Field, limit: Limit | None = None, *, name: str = "predict"
-) -> Split:
-    """Examples (id, encoded input) without targets as a split in memory, cut as a stored split would be.
-
-    Raises:
-        DataError: there are no examples.
-    """
-    rows: list[np.ndarray] = []
-    ids: list[np.ndarray] = []
-    origin: list[int] = []
-    report = ReportBuilder(name, input, None, limit)
-    for id, x in encoded:
-        for selection in report.add(x, None):
-            rows.append(x[selection] if input.ragged else x[None])
-            ids.append(np.frombuffer(id.encode("utf-8", "surrogatepass"), dtype=np.uint8))
-            origin.append(report.examples - 1)
-    if not rows:
-        raise DataError(Problem(name, "there are no examples"))
-    column = _ragged_column(rows) if input.ragged else Column(np.concatenate(rows))
-    if report.counts_unknown_at_once:
-        report.counts.unknown = input.count_unknown(np.asarray(column.data))
-    return Split(name, column, None, Ids(_ragged_column(ids)), np.array(origin, dtype=np.int64), report.report())
-
-
 class _Preparation:
     """The preparation of one task: first what its key is made of, then the passes over its data.
 
@@ -311,8 +267,8 @@ class _Preparation:
         with collect_reports() as reading:
             for split in self.read if files_of is not None else ():
                 assert files_of is not None
-                of_split = _expanded(files_of(split), split)
-                paths += [(split, path, name) for path, name in zip(of_split, _names_of(of_split), strict=True)]
+                of_split = expand_patterns(files_of(split), split)
+                paths += [(split, path, name) for path, name in zip(of_split, names_of(of_split), strict=True)]
         self.left_out = reading.facts()["left_out"]
         if not self.fitted:
             fit_files = [path for side in (self.task.input, self.task.target) for path in side.fit_files()]
@@ -320,15 +276,7 @@ class _Preparation:
         files: list[JSON] = []
         for split, path, name in paths:
             self.progress(len(files), None, f"hashing {path.name}")
-            if is_remote(path):
-                self.paths[str(path)] = _remote_facts(path)
-                files.append({"split": split, "name": name, **self.paths[str(path)]})
-                continue
-            try:
-                size, digest = path.stat().st_size, sha256_of(path)
-            except OSError as error:
-                raise DataError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
-            self.paths[str(path)] = {"bytes": size, "sha256": digest}
+            self.paths[str(path)] = file_facts(path)
             files.append({"split": split, "name": name, **self.paths[str(path)]})
         return files
 
@@ -509,39 +457,6 @@ class _Preparation:
                 hash_into(digest, [example.input, example.target, example.id])
             report_recomposed(example, (input, target))
             yield example
-
-
-def _expanded(paths: Iterable[Path], split: str) -> list[Path]:
-    """The files of a split, with those that match a pattern in its place.
-
-    Raises:
-        DataError: nothing matches.
-    """
-    listed: list[Path] = []
-    for path in paths:
-        is_file = is_remote(path) or path.exists() or not is_pattern(path.name)
-        listed += [path] if is_file else shard_files(path.parent, path.name, split)
-    return listed
-
-
-def _remote_facts(path: Path) -> JSON:
-    """Size of a remote file, and a hash of what its server says of its content, which is not read for this."""
-    known = fingerprint(path)
-    digest = hashlib.sha256(json.dumps([known.size, dict(known.facts)], sort_keys=True).encode()).hexdigest()
-    return {"bytes": known.size, "sha256": digest, "remote": {"url": shown(path), **known.facts}}
-
-
-def _names_of(paths: Sequence[Path]) -> list[str]:
-    """The name of each file; if they are in several folders, its path below the folder that all of them are in."""
-    absolute = [path.absolute() for path in paths]
-    if len({path.parent for path in absolute}) < 2:
-        return [path.name for path in paths]
-    top = os.path.commonpath([path.parent for path in absolute])
-    return [path.relative_to(top).as_posix() for path in absolute]
-
-
-def _ragged_column(arrays: Sequence[np.ndarray]) -> Column:
-    return Column(np.concatenate(arrays), np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64))
 
 
 def _applicable_limit(task: Task) -> Limit | None:

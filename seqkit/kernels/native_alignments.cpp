@@ -1,0 +1,233 @@
+// The sums over the alignments of texts with steps, for the loss of connectionist temporal classification (Graves et al.
+// 2006), and their gradient.
+//
+// A text of U symbols has U + 1 blanks, before, between and behind them. An alignment begins at the first blank or the
+// first symbol, ends at the last of either, and at each step stays or goes on: from a blank to the symbol behind it, from
+// a symbol to the blank behind it, or to the next symbol if that differs. For each step there is a row for the blanks and
+// one for the symbols, of the logs of sums over alignments up to there (forwards) or from there on (backwards). Places
+// that are too far from one end for any alignment are not computed. Vectors and threads are those of native.cpp, which
+// is compiled in.
+//
+// Letters: B texts, T steps, C classes, U symbols of the widest text.
+
+#include "native.cpp"
+
+namespace {
+
+// Strides are in numbers. `wide`: log-probabilities, their gradient and nothing else are double instead of single.
+struct SeqkitAlignments {
+    const void* log_probs;  // (B, T, C)
+    int64_t by_sequence, by_step, wide;
+    const int64_t* texts;  // (B, U)
+    const int64_t* lengths;  // (B,), steps
+    const int64_t* counts;  // (B,), symbols
+    int64_t batch, steps, classes, symbols, blank;
+    const int64_t* text(int64_t b) const { return texts + b * symbols; }
+    // The blanks or the symbols of a step in whole vectors, and with a vector on either side that is never reached.
+    int64_t wide_row() const { return (symbols + WIDTH) / WIDTH * WIDTH; }
+    int64_t row_size() const { return wide_row() + 2 * WIDTH; }
+    int64_t parts() const { return std::min<int64_t>(16, batch); }
+    // 0, or what is wrong: 2, a length; 3, a count or a class.
+    int fault() const {
+        for (int64_t b = 0; b < batch; ++b) {
+            if (lengths[b] < 1 || lengths[b] > steps) return 2;
+            if (counts[b] < 0 || counts[b] > symbols) return 3;
+            for (int64_t u = 0; u < counts[b]; ++u)
+                if (text(b)[u] < 0 || text(b)[u] >= classes) return 3;
+        }
+        return 0;
+    }
+};
+
+// log(e^a + e^b) of finite numbers; one that is no number makes the sum none.
+inline Doubles log_sum(Doubles a, Doubles b) {
+    const Doubles top = a > b ? a : b, other = a > b ? b : a;
+    return top + logarithm(1.0 + exponential(other - top));
+}
+
+constexpr int ROWS = 8;
+
+// One text: its rows are walked through from one side.
+template <class T>
+struct Aligned {
+    const SeqkitAlignments& all;
+    const T* said;
+    const int64_t *text, steps, count;
+    double *blanks, *symbols, *blanks_before, *symbols_before;
+    double *may_skip, *emissions, *sums, *shares;  // may_skip: 1 at a symbol that can come right behind the one before
+    double blank = 0.0;
+
+    Aligned(const SeqkitAlignments& all, int64_t b, double* rows)
+        : all(all),
+          said(static_cast<const T*>(all.log_probs) + b * all.by_sequence),
+          text(all.text(b)),
+          steps(all.lengths[b]),
+          count(all.counts[b]) {
+        const int64_t size = all.row_size();
+        std::fill(rows, rows + ROWS * size, LOWEST);
+        double** const places[ROWS] = {&blanks,   &symbols,   &blanks_before, &symbols_before,
+                                       &may_skip, &emissions, &sums,          &shares};
+        for (int64_t r = 0; r < ROWS; ++r) *places[r] = rows + r * size + WIDTH;
+        std::fill(may_skip - WIDTH, may_skip - WIDTH + size, 0.0);
+        for (int64_t u = 1; u < count; ++u) may_skip[u] = text[u] != text[u - 1];
+    }
+
+    // The first place, and the one behind the last, whose blank or symbol an alignment of the whole text can have at t.
+    int64_t first(int64_t t) const { return std::max<int64_t>(0, count - (steps - t)); }
+    int64_t beyond(int64_t t) const { return std::min(count, t) + 1; }
+
+    double log_prob(int64_t t, int64_t c) const {
+        const double p = said[t * all.by_step + c];
+        return p < LOWEST ? LOWEST : p;
+    }
+    void read_emissions(int64_t t) {
+        blank = log_prob(t, all.blank);
+        for (int64_t u = first(t); u < std::min(count, beyond(t)); ++u) emissions[u] = log_prob(t, text[u]);
+    }
+
+    // `use(t)` at each step, when its rows are there. What they have outside of first to beyond means nothing.
+    template <bool FORWARDS, class Use>
+    void walk(Use&& use) {
+        for (int64_t k = 0; k < steps; ++k) {
+            const int64_t t = FORWARDS ? k : steps - 1 - k;
+            read_emissions(t);
+            if (k == 0) {
+                blanks[FORWARDS ? 0 : count] = blank;
+                if (count) symbols[FORWARDS ? 0 : count - 1] = emissions[FORWARDS ? 0 : count - 1];
+            } else {
+                std::swap(blanks, blanks_before);
+                std::swap(symbols, symbols_before);
+                FORWARDS ? advance(t) : retreat(t);
+            }
+            use(t);
+        }
+    }
+    void advance(int64_t t) {
+        const int64_t to = beyond(t);
+        for (int64_t u = first(t) / WIDTH * WIDTH; u < to; u += WIDTH) {
+            const Doubles own = load(blanks_before + u);
+            const Doubles both = log_sum(own, load(symbols_before + u - 1));
+            store<double>(blanks + u, both + blank);
+            const Doubles from = load(may_skip + u) != 0.0 ? both : own;
+            store<double>(symbols + u, log_sum(load(symbols_before + u), from) + load(emissions + u));
+        }
+    }
+    void retreat(int64_t t) {
+        const int64_t from = first(t) / WIDTH * WIDTH, to = beyond(t);
+        for (int64_t u = from; u <= to; u += WIDTH)  // one more than there are places: the next loop reads it
+            store<double>(sums + u, log_sum(load(blanks_before + u), load(symbols_before + u)));
+        for (int64_t u = from; u < to; u += WIDTH) {
+            store<double>(blanks + u, load(sums + u) + blank);
+            const Doubles next = load(may_skip + u + 1) != 0.0 ? load(sums + u + 1) : load(blanks_before + u + 1);
+            store<double>(symbols + u, log_sum(load(symbols_before + u), next) + load(emissions + u));
+        }
+    }
+
+    // Of the whole text, after the last step forwards. -inf: it has no alignment.
+    double total() const {
+        if (count > steps) return -INFINITY;
+        const double last = blanks[count], other = count ? symbols[count - 1] : LOWEST;
+        const double top = last > other ? last : other;
+        const double sum = std::log(std::exp(last - top) + std::exp(other - top)) + top;
+        return sum < 0.5 * LOWEST ? -INFINITY : sum;
+    }
+
+    // out (C): less `weight` times the share that each class has of all alignments at step t, given both rows of alpha.
+    void add_shares(int64_t t, const double* alpha, double total, double weight, T* out) {
+        const int64_t from = first(t), to = beyond(t);
+        Doubles of_blanks = {};
+        for (int64_t u = from / WIDTH * WIDTH; u < to; u += WIDTH) {
+            Doubles share = exponential(load(alpha + u) + load(blanks + u) - (blank + total));
+            for (int64_t l = 0; l < from - u; ++l) share[l] = 0.0;
+            for (int64_t l = WIDTH - 1; l >= to - u; --l) share[l] = 0.0;
+            of_blanks += share;
+            const Doubles own = load(alpha + all.wide_row() + u) + load(symbols + u) - load(emissions + u);
+            store<double>(shares + u, exponential(own - total));
+        }
+        double sum = 0.0;
+        for (int64_t l = 0; l < WIDTH; ++l) sum += of_blanks[l];
+        out[all.blank] -= T(weight * sum);
+        for (int64_t u = from; u < std::min(count, to); ++u) out[text[u]] -= T(weight * shares[u]);
+    }
+};
+
+thread_local Store store_of_rows;
+
+// `work(b, rows)` for each text, with memory for its rows.
+template <class Work>
+int each_text(const SeqkitAlignments& all, int threads, Work work) {
+    const int64_t parts = all.parts(), size = ROWS * all.row_size();
+    double* rows = static_cast<double*>(store_of_rows.take(parts * size * sizeof(double)));
+    if (!rows) return 1;
+    for_each(parts, threads, [&](int64_t part) {
+        for (int64_t b = part; b < all.batch; b += parts) work(b, rows + part * size);
+    });
+    return 0;
+}
+
+template <class T>
+int sums(const SeqkitAlignments& all, int threads, double* alpha, double* totals) {
+    return each_text(all, threads, [&](int64_t b, double* rows) {
+        Aligned<T> aligned(all, b, rows);
+        const int64_t wide = all.wide_row();
+        double* to = alpha ? alpha + 2 * b * all.steps * wide : nullptr;
+        aligned.template walk<true>([&](int64_t t) {
+            if (!to) return;
+            std::memcpy(to + 2 * t * wide, aligned.blanks, wide * sizeof(double));
+            std::memcpy(to + (2 * t + 1) * wide, aligned.symbols, wide * sizeof(double));
+        });
+        totals[b] = aligned.total();
+    });
+}
+
+template <class T>
+int gradient(
+    const SeqkitAlignments& all, int threads, const double* alpha, const double* totals, const double* weights,
+    void* given
+) {
+    return each_text(all, threads, [&](int64_t b, double* rows) {
+        T* out = static_cast<T*>(given) + b * all.steps * all.classes;
+        std::fill(out, out + all.steps * all.classes, T(0));
+        if (totals[b] == -INFINITY) return;
+        Aligned<T> aligned(all, b, rows);
+        aligned.template walk<false>([&](int64_t t) {
+            const double* starts = alpha + 2 * (b * all.steps + t) * all.wide_row();
+            aligned.add_shares(t, starts, totals[b], weights[b], out + t * all.classes);
+        });
+    });
+}
+
+}  // namespace
+
+extern "C" {
+
+// Numbers of alpha for a step.
+int64_t seqkit_alignment_row(int64_t symbols) {
+    SeqkitAlignments all = {};
+    all.symbols = symbols;
+    return 2 * all.wide_row();
+}
+
+// totals (B,): the log-probability of each text, -inf if it has no alignment. alpha: null, or (B, T, row), which the
+// gradient needs. 1: no memory; 2: a length is wrong; 3: a count or a class is wrong.
+int seqkit_alignment_sums(const int64_t* asked, int threads, double* alpha, double* totals) {
+    SeqkitAlignments all;
+    static_assert(sizeof all % sizeof(int64_t) == 0);
+    std::memcpy(&all, asked, sizeof all);
+    if (const int fault = all.fault()) return fault;
+    return all.wide ? sums<double>(all, threads, alpha, totals) : sums<float>(all, threads, alpha, totals);
+}
+
+// out (B, T, C), in the precision of the log-probabilities: the gradient of the negative log-probabilities of the texts
+// times weights (B,). A text without an alignment has none. Not 0: as above.
+int seqkit_alignment_gradient(
+    const int64_t* asked, int threads, const double* alpha, const double* totals, const double* weights, void* out
+) {
+    SeqkitAlignments all;
+    std::memcpy(&all, asked, sizeof all);
+    if (const int fault = all.fault()) return fault;
+    return all.wide ? gradient<double>(all, threads, alpha, totals, weights, out)
+                    : gradient<float>(all, threads, alpha, totals, weights, out);
+}
+
+}
