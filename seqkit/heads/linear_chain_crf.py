@@ -161,7 +161,9 @@ class LinearChainCRF(Head):
             emissions = self.emissions(encoded.steps.to(self.out.weight.dtype))
             chain = self._chain(emissions, encoded.lengths, batch.y)
             total = negative_log_likelihood(chain, batch.y).sum()
-            start, transitions, end = self.start, self.transitions, self.end
+            start: Tensor = self.start
+            transitions: Tensor = self.transitions
+            end: Tensor = self.end
             if self.constrain:
                 start = start + PENALTY * self.forbidden_start
                 transitions = transitions + PENALTY * self.forbidden_transitions
