@@ -178,6 +178,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "GRU",
         "LSTM",
         "RNN",
+        "draw_normal",
         "draw_uniform",
         "pack_padded_sequence",
         "pad_packed_sequence",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqkit import mask_of
+from seqkit.nn import draw_uniform
 
 
 class Steps(nn.Module):
@@ -27,8 +28,9 @@ class Steps(nn.Module):
         """(B, T, size) whole numbers -> (B, T, dim)."""
         x = x.float() * self.scale
         if self.training and self.shift > 0:
-            draw = torch.randint(-self.shift, self.shift + 1, (2, len(x)), device=x.device)
-            x = moved(x, lengths, draw[0], draw[1])
+            draws = draw_uniform((len(x), 2), x.device) * (2 * self.shift + 1)
+            along, across = (draws.floor().long() - self.shift).unbind(dim=1)
+            x = moved(x, lengths, along, across)
         return self.linear(x), lengths
 
 
@@ -36,9 +38,9 @@ def moved(x: Tensor, lengths: Tensor, along: Tensor, across: Tensor) -> Tensor:
     """(B, T, D) images moved by so many pixels along the steps and across them, (B,) each; what comes in is 0."""
     steps = torch.arange(x.shape[1], device=x.device) - along[:, None]
     columns = torch.arange(x.shape[2], device=x.device) - across[:, None]
-    is_inside = (steps >= 0) & (steps < lengths.to(x.device)[:, None])
+    real = mask_of(lengths, x.shape[1], x.device)
+    is_inside = (steps >= 0) & (steps < x.shape[1]) & real.gather(1, steps.clamp(0, x.shape[1] - 1))
     is_beside = (columns >= 0) & (columns < x.shape[2])
     rows = torch.arange(len(x), device=x.device)[:, None, None]
     taken = x[rows, steps.clamp(0, x.shape[1] - 1)[:, :, None], columns.clamp(0, x.shape[2] - 1)[:, None, :]]
-    real = mask_of(lengths, x.shape[1], x.device)
     return taken * (is_inside & real)[:, :, None] * is_beside[:, None, :]

@@ -6,13 +6,11 @@ of this module draws, which is seeded for each batch with (seed, batches so far)
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from seqkit import mask_of, upload
-from seqkit.nn import draw_uniform
+from seqkit.nn import draw_normal, draw_uniform
 from seqkit_speech.options import AugmentOptions
 
 
@@ -107,17 +105,12 @@ class Augmenter(nn.Module):
         inside = mask_of(lengths, rows.shape[1], rows.device)[..., None]
         count = upload(lengths * self.hop, rows.device)[:, None, None]
         power = rows.square().sum(dim=(1, 2), keepdim=True) / count
-        noise = upload(self._draw_normal(*rows.shape), rows.device)
+        noise = upload(draw_normal(tuple(rows.shape), generator=self.generator), rows.device)
         return rows + (noise * (power * upload(10 ** (-ratio / 10), rows.device)).sqrt()).masked_fill(~inside, 0.0)
 
     def _draw(self, *shape: int) -> Tensor:
         """(B, ...) from 0 to 1."""
         return draw_uniform(shape, generator=self.generator)
-
-    def _draw_normal(self, *shape: int) -> Tensor:
-        """(B, ...) of mean 0 and variance 1 (Box and Muller 1958)."""
-        radius = (-2.0 * self._draw(*shape).clamp_(min=2.0**-25).log_()).sqrt_()
-        return radius.mul_(self._draw(*shape).mul_(2.0 * math.pi).cos_())
 
     def _draw_uniform(self, batch: int) -> Tensor:
         """(B,) float64 from -1 to 1."""

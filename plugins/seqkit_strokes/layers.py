@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seqkit.nn import draw_normal
+
 _SHARPEN = 5.0
 """Movements from point to point are multiplied by this, to be about as large as the other numbers."""
 
@@ -30,9 +32,9 @@ class Points(nn.Module):
         """(B, T, 5) -> (B, T, dim)."""
         places, moves, begins = x[..., :2], x[..., 2:4], x[..., 4:]
         if self.training and self.distort > 0:
-            matrix = torch.eye(2, device=x.device) + self.distort * torch.randn(len(x), 2, 2, device=x.device)
+            matrix = torch.eye(2, device=x.device) + self.distort * draw_normal((len(x), 2, 2), x.device)
             places, moves = places @ matrix, moves @ matrix
         moved = torch.cat([places, moves * _SHARPEN], dim=-1)
         if self.training and self.noise > 0:
-            moved = moved + self.noise * torch.randn_like(moved)
+            moved = moved + self.noise * draw_normal(tuple(moved.shape), moved.device)
         return self.linear(torch.cat([moved, begins], dim=-1)), lengths

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from seqkit.uploads import upload
+
 LEAST: Final = 1e-4
 """The least scale or rate, so that no likelihood grows without bound."""
 
@@ -227,7 +229,7 @@ class Quantiles(Family):
     def nats(self, parameters: Tensor, y: Tensor) -> Tensor:
         """Twice the mean pinball loss, which is no likelihood: of the median alone, the absolute error."""
         error = y[..., None] - parameters
-        levels = torch.tensor(self.levels, dtype=error.dtype, device=error.device)
+        levels = upload(torch.tensor(self.levels, dtype=error.dtype), error.device)
         return 2.0 * torch.maximum(levels * error, (levels - 1.0) * error).mean(dim=-1)
 
     def mean(self, parameters: Numbers) -> Numbers:

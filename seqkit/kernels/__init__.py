@@ -17,6 +17,7 @@ from seqkit.kernels.dispatch import Dispatch, choose, describe, has_native, runs
 from seqkit.kernels.draws import (
     RowOrder,
     by_example,
+    draw_normal,
     draw_uniform,
     draws_by_example,
     dropout,
@@ -92,6 +93,7 @@ __all__ = [
     "triton_alignment_shares",
     "triton_alignment_sums",
     "stack_steps",
+    "draw_normal",
     "draw_uniform",
     "unpad",
     "use",

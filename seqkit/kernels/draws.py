@@ -201,6 +201,28 @@ def draw_uniform(
     return upload(_uniform(draws, where, order, rows, width, call).view(shape), device)
 
 
+def draw_normal(
+    shape: tuple[int, ...],
+    device: torch.device | str = "cpu",
+    order: RowOrder | None = None,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Numbers of mean 0 and variance 1, float32, drawn as `draw_uniform` draws (Box and Muller 1958).
+
+    Args:
+        shape: (B, ...), or (N, W) rows of a batch in another order.
+        device: where they are needed.
+        order: where the rows are in the batch; None: the shape is (B, ...).
+        generator: draws outside of training by seqkit; None: torch's own.
+
+    Raises:
+        ValueError: the shape is not of the batch whose forward pass this is.
+    """
+    radius, turn = (draw_uniform(shape, device, order, generator=generator) for _ in range(2))
+    return (-2.0 * radius.clamp(min=2.0**-25).log()).sqrt() * (2.0 * math.pi * turn).cos()
+
+
 def _uniform(draws: _Draws, device: torch.device, order: RowOrder, rows: int, width: int, call: int) -> Tensor:
     """(N, W)"""
     if runs_native(device):

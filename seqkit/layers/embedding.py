@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit.kernels import draw_uniform, dropout_weights
+from seqkit.kernels import draw_normal, draw_uniform, dropout_weights
 from seqkit.types import PAD, UNKNOWN
 
 
@@ -102,5 +102,5 @@ class Projection(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, size) -> (B, T, dim)."""
         if self.training and self.noise > 0.0:
-            x = x + self.noise * torch.randn_like(x)
+            x = x + self.noise * draw_normal(tuple(x.shape), x.device).to(x.dtype)
         return self.linear(x), lengths

@@ -7,12 +7,9 @@ is found. Wherever that does not apply (a GPU, weights in half precision, a trac
 `pack_padded_sequence` and `pad_packed_sequence` are torch's, with faster gradients, also as `utils.rnn` has them. `CRF`
 has the interface and the numbers of pytorch-crf's, and also gives marginals and the n best sequences.
 
-`Dropout` and `draw_uniform` are for modules that seqkit trains: what they draw for an example depends on the seed, the
-step and the example alone. `stack_cells` makes an encoder of a cell of your own, and `reverse_sequences` reverses each
-sequence of a padded batch within its own length.
-
-All other names of `torch.nn` are here too and are torch's own, so that `from seqkit import nn` can take the place of
-`from torch import nn`.
+`Dropout`, `draw_uniform` and `draw_normal` are for modules that seqkit trains: what they draw for an example depends on
+the seed, the step and the example alone. `stack_cells` makes an encoder of a cell of your own, and `reverse_sequences`
+reverses each sequence of a padded batch within its own length.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn as _torch
 
 from seqkit import public_api
-from seqkit.kernels import draw_uniform, reverse_sequences
+from seqkit.kernels import draw_normal, draw_uniform, reverse_sequences
 from seqkit.layers.dropout import Dropout
 from seqkit.nn import utils as utils
 from seqkit.nn.crf import CRF
@@ -36,6 +33,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "draw_normal",
     "draw_uniform",
     "pack_padded_sequence",
     "pad_packed_sequence",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqkit.kernels import RowOrder, by_example, draw_uniform, dropout, lay_out, real_steps, use
+from seqkit.kernels import RowOrder, by_example, draw_normal, draw_uniform, dropout, lay_out, real_steps, use
 from tests.helpers.native import require_native
 
 NUMBERS = torch.tensor([4, 0, 2**40 + 1, 99])
@@ -122,6 +122,14 @@ def test_the_share_that_is_dropped_is_the_one_asked_for(share: float) -> None:
     assert float((dropped.mean((1, 2)) - share).abs().max()) < 5 * deviation / 2000**0.5
     assert abs(float(numbers.mean()) - 0.5) < 4 * 12**-0.5 / 1000
     assert 0.0 <= float(numbers.min()) < 1e-4 < 1 - 1e-4 < float(numbers.max()) < 1.0
+
+
+def test_normal_numbers_have_the_moments_of_a_normal_distribution() -> None:
+    with by_example(3, 2, torch.arange(500)):
+        numbers = draw_normal((500, 2000)).double()
+    for power, (moment, variance) in {1: (0.0, 1.0), 2: (1.0, 2.0), 3: (0.0, 15.0), 4: (3.0, 96.0)}.items():
+        assert abs(float((numbers**power).mean()) - moment) < 4 * variance**0.5 / 1000
+    assert float(numbers.abs().max()) < 6.0
 
 
 def test_elsewhere_torchs_generator_draws() -> None:

@@ -406,7 +406,7 @@ def test_there_is_no_native_library(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_name_of_torch_is_there_and_is_torchs_own() -> None:
     own = {*seqkit.nn.__all__, "utils"}
     names = [name for name in dir(nn) if not name.startswith("_")]
-    of_seqkit = {"CRF", "draw_uniform", "reverse_sequences", "stack_cells"}
+    of_seqkit = {"CRF", "draw_normal", "draw_uniform", "reverse_sequences", "stack_cells"}
     assert own - of_seqkit - {"pack_padded_sequence", "pad_packed_sequence"} <= {*names}
     assert [name for name in names if getattr(seqkit.nn, name) is not getattr(nn, name)] == sorted(own & {*names})
     assert {*names} <= {*dir(seqkit.nn)}

@@ -17,6 +17,7 @@ from seqkit_strokes.fields import Strokes, normalised, resampled
 from seqkit_strokes.files import coordinates, drawings, strokes_of_text
 
 from seqkit import DataError, Flaw
+from seqkit.nn import draw_normal
 from seqkit.reading import collect_reports
 from tests.helpers.data import needs_data
 
@@ -85,7 +86,7 @@ def test_training_alone_distorts_places_and_moves_alike() -> None:
     torch.manual_seed(1)
     steps, _ = layer.train()(x, lengths)
     torch.manual_seed(1)
-    matrices = torch.eye(2) + 0.3 * torch.randn(3, 2, 2)
+    matrices = torch.eye(2) + 0.3 * draw_normal((3, 2, 2))
     for row in range(3):
         places, moves = x[row, :, :2] @ matrices[row], x[row, :, 2:4] @ matrices[row]
         expected = layer.linear(torch.cat([places, moves * 5, x[row, :, 4:]], dim=-1))
