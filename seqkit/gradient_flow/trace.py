@@ -104,9 +104,11 @@ def trace_gradients(model: Model, task: str, batch: Batch, *, scored: Batch | No
                         total += _at_end(of_state, steps[direction], lengths, number, encoder.directions)
                 watched.seen.clear()
                 is_last = numbers[-1] + 1 == encoder.directions
-                torch.autograd.grad(
-                    [encoded.steps, *(values for values, _ in kept)], [x], sent, retain_graph=not is_last
-                )
+                # A number whose gradients they are: given gradients, torch imports its compiler's symbols to compare
+                # shapes, which takes most of a second at the first step of a run.
+                outputs = encoded.steps, *(values for values, _ in kept)
+                total = torch.stack([(values * of).sum() for values, of in zip(outputs, sent, strict=True)]).sum()
+                torch.autograd.grad(total, [x], retain_graph=not is_last)
                 for number in numbers:
                     layers += _layer_traces(watched.seen, DIRECTIONS[number], number, lengths, encoder.layers)
     return Trace(lengths, steps, tuple(layers))

@@ -47,12 +47,15 @@ def test_steps_are_torchs(name: str, options: dict[str, Any]) -> None:
     assert state["state"].keys() == expected_state["state"].keys()
 
 
-@pytest.mark.parametrize("use", ["adamw", "adam", "sgd", "lazy_adamw"])
-def test_a_run_does_not_import_the_compiler(use: str, tmp_path: Path) -> None:
+RUNS = [*(("names", use) for use in ("adamw", "adam", "sgd", "lazy_adamw")), ("sentiment", "adamw")]
+
+
+@pytest.mark.parametrize(("recipe", "use"), RUNS)
+def test_a_run_does_not_import_the_compiler(recipe: str, use: str, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom seqkit.cli import main\n"
-        f"main(['run', 'names', '--quiet', '--out', {str(tmp_path / 'run')!r}, '--set', 'train.steps=2', "
-        f"'--set', 'train.optimizer.use={use}'], standalone_mode=False)\n"
+        f"main(['run', '{recipe}', '--quiet', '--out', {str(tmp_path / 'run')!r}, '--set', 'train.steps=2', "
+        f"'--set', 'train.optimizer.use={use}', '--set', 'expect={{}}'], standalone_mode=False)\n"
         "print([name for name in ('torch._dynamo', 'torch._inductor', 'sympy') if name in sys.modules])\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
