@@ -15,6 +15,9 @@ from seqkit import Batch, Encoded, Field, Head, Prediction, State, mask_of
 from seqkit.nn import Dropout
 from seqkit_proteins.fields import Structure
 
+LEFT_OUT = -100
+"""The class of residues that do not count, in the loss."""
+
 
 class Residues(Head):
     """A softmax at each residue; see `seqkit_proteins.residues` for the options.
@@ -43,7 +46,10 @@ class Residues(Head):
         assert batch.y is not None
         logits, y = self.logits(encoded), batch.y.long()
         is_counted = mask_of(encoded.lengths, logits.shape[1], logits.device) & (y >= 0)
-        return functional.cross_entropy(logits[is_counted], y[is_counted], reduction="sum"), is_counted.sum()
+        # Left out by number: to pick the others by the mask, a GPU would have to be waited for.
+        y = y.masked_fill(~is_counted, LEFT_OUT).flatten()
+        total = functional.cross_entropy(logits.flatten(0, 1), y, ignore_index=LEFT_OUT, reduction="sum")
+        return total, is_counted.sum()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"probabilities": self.logits(encoded).softmax(dim=-1)}
