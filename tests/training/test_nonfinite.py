@@ -188,7 +188,7 @@ def test_finding_the_source_changes_no_random_state(data: TaskData) -> None:
     model = small.model(data, dropout=0.5)
     batch = data.batch("train", np.arange(4))
     batch.x[0, 0, 0] = NAN
-    result = step.StepResult(torch.tensor(NAN), torch.tensor(1), None, [(batch, None)], None, is_mean=True)
+    result = step.StepResult(torch.tensor(NAN), torch.tensor(1), {}, None, [(batch, None)], None, is_mean=True)
     record = nonfinite.StepRecord(1, "steps", result, torch.tensor(0.0))
     state = torch.get_rng_state()
     nonfinite_source.find_source(model, record)
