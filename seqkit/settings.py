@@ -67,7 +67,7 @@ class TrainSettings:
         average_wait: evaluations, for `average_from: stall`.
         calibrate: divide the scores that probabilities are made of by a temperature, which is fitted on dev when all is
             trained and is kept in the model's weights (Guo et al. 2017, arXiv:1706.04599). Labels stay the same, and
-            their probabilities become as large as they are right.
+            their probabilities come closer to how often they are right.
         patience: evaluations on dev without a better score before training stops early; an equal score with a lower
             loss is no better one. null: never.
         evaluate_every: optimiser steps between evaluations on dev. null: once an epoch.

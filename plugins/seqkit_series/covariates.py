@@ -94,5 +94,5 @@ def _next_times(path: Path, last: Step, times: Sequence[datetime], count: int) -
         _fail(path, last, str(error), "sort the rows by time")
 
 
-def _fail(path: Path, step: Step, what: str, hint: str) -> NoReturn:
-    raise DataError(Problem(f"{path}:{step.line}", what, hint))
+def _fail(path: Path, step: Step, message: str, hint: str) -> NoReturn:
+    raise DataError(Problem(f"{path}:{step.line}", message, hint))

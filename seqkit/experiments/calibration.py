@@ -1,4 +1,4 @@
-"""Temperature scaling: probabilities that are as large as they are right (Guo et al. 2017, arXiv:1706.04599).
+"""Temperature scaling: probabilities that say how often they are right (Guo et al. 2017, arXiv:1706.04599).
 
 The scores of a head are divided by one number, the temperature, which makes the loss on dev least. It is kept in the
 weights of the head's last layer, so whatever uses the model, exports it or streams through it has it.

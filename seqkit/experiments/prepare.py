@@ -85,8 +85,8 @@ def prepare_data(
                 tell=tell_of_shards,
             )
         if not fitted and entry.inputs_of is not None and build_task(entry).input != task.input:
-            own = f"its own options for reading them ({type(build_task(entry).input).__name__}) have no effect"
-            progress.say(f"tasks.{name}: inputs are read as those of {entry.inputs_of}; {own}")
+            unused = f"its own options for reading them ({type(build_task(entry).input).__name__}) have no effect"
+            progress.say(f"tasks.{name}: inputs are read as those of {entry.inputs_of}; {unused}")
         notes = [*prepared.notes, *(task.notes() if task.notes is not None else ())]
         content = {"key": prepared.folder.name, "files": prepared.files, "notes": notes}
         content |= {"examples": prepared.identity.examples} if prepared.identity.examples else {}

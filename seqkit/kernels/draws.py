@@ -202,24 +202,10 @@ def draw_uniform(
 
 
 def draw_normal(
-    shape: tuple[int, ...],
-    device: torch.device | str = "cpu",
-    order: RowOrder | None = None,
-    *,
-    generator: torch.Generator | None = None,
+    shape: tuple[int, ...], device: torch.device | str = "cpu", *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Numbers of mean 0 and variance 1, float32, drawn as `draw_uniform` draws (Box and Muller 1958).
-
-    Args:
-        shape: (B, ...), or (N, W) rows of a batch in another order.
-        device: where they are needed.
-        order: where the rows are in the batch; None: the shape is (B, ...).
-        generator: draws outside of training by seqkit; None: torch's own.
-
-    Raises:
-        ValueError: the shape is not of the batch whose forward pass this is.
-    """
-    radius, turn = (draw_uniform(shape, device, order, generator=generator) for _ in range(2))
+    """Numbers of mean 0 and variance 1, (B, ...) float32, drawn as `draw_uniform` draws (Box and Muller 1958)."""
+    radius, turn = (draw_uniform(shape, device, generator=generator) for _ in range(2))
     return (-2.0 * radius.clamp(min=2.0**-25).log()).sqrt() * (2.0 * math.pi * turn).cos()
 
 

@@ -1,12 +1,12 @@
-// The sums over the alignments of texts with steps, for the loss of connectionist temporal classification (Graves et al.
-// 2006), and their gradient.
+// The sums over the alignments of texts with steps, for the loss of connectionist temporal classification (Graves et
+// al. 2006), and their gradient.
 //
 // A text of U symbols has U + 1 blanks, before, between and behind them. An alignment begins at the first blank or the
-// first symbol, ends at the last of either, and at each step stays or goes on: from a blank to the symbol behind it, from
-// a symbol to the blank behind it, or to the next symbol if that differs. For each step there is a row for the blanks and
-// one for the symbols, of the logs of sums over alignments up to there (forwards) or from there on (backwards). Places
-// that are too far from one end for any alignment are not computed. Vectors and threads are those of native.cpp, which
-// is compiled in.
+// first symbol, ends at the last of either, and at each step stays or goes on: from a blank to the symbol behind it,
+// from a symbol to the blank behind it, or to the next symbol if that differs. For each step there is a row for the
+// blanks and one for the symbols, of the logs of sums over alignments up to there (forwards) or from there on
+// (backwards). Places that are too far from one end for any alignment are not computed. Vectors and threads are those
+// of native.cpp, which is compiled in.
 //
 // Letters: B texts, T steps, C classes, U symbols of the widest text.
 
@@ -105,10 +105,10 @@ struct Aligned {
     void advance(int64_t t) {
         const int64_t to = beyond(t);
         for (int64_t u = first(t) / WIDTH * WIDTH; u < to; u += WIDTH) {
-            const Doubles own = load(blanks_before + u);
-            const Doubles both = log_sum(own, load(symbols_before + u - 1));
+            const Doubles stay = load(blanks_before + u);
+            const Doubles both = log_sum(stay, load(symbols_before + u - 1));
             store<double>(blanks + u, both + blank);
-            const Doubles from = load(may_skip + u) != 0.0 ? both : own;
+            const Doubles from = load(may_skip + u) != 0.0 ? both : stay;
             store<double>(symbols + u, log_sum(load(symbols_before + u), from) + load(emissions + u));
         }
     }
@@ -141,8 +141,8 @@ struct Aligned {
             for (int64_t l = 0; l < from - u; ++l) share[l] = 0.0;
             for (int64_t l = WIDTH - 1; l >= to - u; --l) share[l] = 0.0;
             of_blanks += share;
-            const Doubles own = load(alpha + all.wide_row() + u) + load(symbols + u) - load(emissions + u);
-            store<double>(shares + u, exponential(own - total));
+            const Doubles sum_through = load(alpha + all.wide_row() + u) + load(symbols + u) - load(emissions + u);
+            store<double>(shares + u, exponential(sum_through - total));
         }
         double sum = 0.0;
         for (int64_t l = 0; l < WIDTH; ++l) sum += of_blanks[l];
@@ -183,10 +183,10 @@ int sums(const SeqkitAlignments& all, int threads, double* alpha, double* totals
 template <class T>
 int gradient(
     const SeqkitAlignments& all, int threads, const double* alpha, const double* totals, const double* weights,
-    void* given
+    void* gradients
 ) {
     return each_text(all, threads, [&](int64_t b, double* rows) {
-        T* out = static_cast<T*>(given) + b * all.steps * all.classes;
+        T* out = static_cast<T*>(gradients) + b * all.steps * all.classes;
         std::fill(out, out + all.steps * all.classes, T(0));
         if (totals[b] == -INFINITY) return;
         Aligned<T> aligned(all, b, rows);

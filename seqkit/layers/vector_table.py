@@ -55,19 +55,19 @@ class VectorTable:
         """D."""
         return int(self.vectors.shape[1])
 
-    def look_up(self, wanted: Collection[str], key: WordKey = str) -> dict[str, np.ndarray]:
-        """(D,) float32 for each wanted word that the file has.
+    def look_up(self, names: Collection[str], key: WordKey = str) -> dict[str, np.ndarray]:
+        """(D,) float32 for each of these words that the file has.
 
         Words of the file are looked up by `key`. Where several have the same key, the one that equals its key wins
         (`paris` over `Paris`), otherwise the first one.
 
         Raises:
-            DataError: the vector of a wanted word has a value that is not a finite number.
+            DataError: the vector of one of them has a value that is not a finite number.
         """
         rows: dict[str, int] = {}
         for row, word in enumerate(self.words):
             name = key(word)
-            if name in wanted and (name not in rows or name == word):
+            if name in names and (name not in rows or name == word):
                 rows[name] = row
         for row in rows.values():
             if row in self.faults:

@@ -7,6 +7,7 @@ each head (`Head.join_members`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +97,9 @@ def _compare_options(first: Member, other: Member, ours: TaskEntry, theirs: Task
     if ours.use != theirs.use:
         _differ(other, location, f"it is {theirs.use} here, {ours.use} in {first.source}")
     for name, value in ours.options.items():
-        there = theirs.options.get(name)
-        if value != there and not (isinstance(value, Path) and isinstance(there, Path)):
-            _differ(other, f"{location}.{name}", f"{there!r:.60} here, {value!r:.60} in {first.source}")
+        other_value = theirs.options.get(name)
+        if value != other_value and not (isinstance(value, Path) and isinstance(other_value, Path)):
+            _differ(other, f"{location}.{name}", f"{other_value!r:.60} here, {value!r:.60} in {first.source}")
 
 
 def _differ(other: Member, location: str, message: str) -> None:
@@ -108,23 +109,23 @@ def _differ(other: Member, location: str, message: str) -> None:
     raise DataError(Problem(f"{other.source}: {location}", message, hint))
 
 
-def describe_difference(here: Any, there: Any, path: str = "") -> str | None:
+def describe_difference(first: Any, second: Any, path: str = "") -> str | None:
     """Where two values of JSON first differ: `words[17]: 'cat' here, 'dog'`; None if they are equal."""
-    if isinstance(here, dict) and isinstance(there, dict):
-        for key in dict.fromkeys([*here, *there]):
-            difference = describe_difference(here.get(key), there.get(key), f"{path}.{key}" if path else str(key))
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in dict.fromkeys([*first, *second]):
+            difference = describe_difference(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))
             if difference:
                 return difference
         return None
-    if isinstance(here, list) and isinstance(there, list):
-        for number, (value, other) in enumerate(zip(here, there, strict=False), 1):
-            difference = describe_difference(value, other, f"{path}[{number}]")
+    if isinstance(first, list) and isinstance(second, list):
+        for number, pair in enumerate(zip(first, second, strict=False), 1):
+            difference = describe_difference(*pair, f"{path}[{number}]")
             if difference:
                 return difference
-        if len(here) != len(there):
-            return f"{path}: {len(here):,} entries here, {len(there):,}"
+        if len(first) != len(second):
+            return f"{path}: {len(first):,} entries here, {len(second):,}"
         return None
-    return None if here == there else f"{path}: {here!r:.60} here, {there!r:.60}"
+    return None if first == second else f"{path}: {first!r:.60} here, {second!r:.60}"
 
 
 class JointLayer(nn.Module):
@@ -170,6 +171,7 @@ class JointEncoder(Encoder):
         self.members, self.dims = nn.ModuleList(members), list(dims)
         self.widths = [member.out_dim for member in members]
         self.out_dim, self.causal = sum(self.widths), all(member.causal for member in members)
+        self._state_sizes: list[int] = []
 
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
         """(B, T, D_1 + ... + D_M), (B,) -> Encoded."""
@@ -186,12 +188,14 @@ class JointEncoder(Encoder):
         )
 
     def _states(self, x: Tensor, state: State | None) -> list[State | None]:
-        """The state of each member: how many tensors one has is seen from a single step."""
+        """The state of each member."""
         if state is None:
             return [None] * len(self.members)
-        rest, states = list(state), list[State | None]()
-        for member, dim in zip(self.members, self.dims, strict=True):
-            count = len(member(x.new_zeros(1, 1, dim), torch.ones(1, dtype=torch.int64)).state)
-            states.append(tuple(rest[:count]))
-            rest = rest[count:]
-        return states
+        if not self._state_sizes:  # how many tensors a state has is seen from a single step, once
+            length = torch.ones(1, dtype=torch.int64)
+            self._state_sizes = [
+                len(member(x.new_zeros(1, 1, dim), length).state)
+                for member, dim in zip(self.members, self.dims, strict=True)
+            ]
+        remaining = iter(state)
+        return [tuple(itertools.islice(remaining, size)) for size in self._state_sizes]

@@ -51,7 +51,7 @@ def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[torch
         cudnn.benchmark, cudnn.deterministic = cudnn_before
         cudnn.allow_tf32, products.allow_tf32 = tf32_before
         _set_mode(mode_before)
-        os.environ.pop(COMPILER_VARIABLE)
+        os.environ.pop(COMPILER_VARIABLE, None)
         if compiler_before is not None:
             os.environ[COMPILER_VARIABLE] = compiler_before
         checks.fill_uninitialized_memory = fill_memory  # type: ignore[attr-defined, unused-ignore]

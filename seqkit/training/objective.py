@@ -164,8 +164,8 @@ class Objective:
     def _divergence(self, task: str, batch: Batch, log_probs: Tensor) -> Tensor:
         """() from the teacher's probabilities to the model's, both softened, times the square of the temperature."""
         softened = (self._teacher_log_probs(task, batch) / self.temperature).log_softmax(dim=-1)
-        own = (log_probs / self.temperature).log_softmax(dim=-1)
-        return self.temperature**2 * divergence(softened, own)
+        learned = (log_probs / self.temperature).log_softmax(dim=-1)
+        return self.temperature**2 * divergence(softened, learned)
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:
@@ -225,9 +225,9 @@ def load_teacher(settings: TrainSettings, model: Model, data: Mapping[str, TaskD
         where = f"train.teacher: {settings.teacher}"
         if name not in tasks:
             raise DataError(Problem(where, f"has the tasks {', '.join(tasks)}, and none is called '{name}'"))
-        own_fields = task_data.input, task_data.target
-        for side, own, other in zip(("input", "target"), own_fields, tasks[name][1:], strict=True):
-            difference = describe_difference(own.state(), other.state())
+        fields = task_data.input, task_data.target
+        for side, learned, other in zip(("input", "target"), fields, tasks[name][1:], strict=True):
+            difference = describe_difference(learned.state(), other.state())
             if difference:
                 hint = "it must have been trained on the same training data, with the same options of the task"
                 raise DataError(Problem(where, f"tasks.{name}, {side}: {difference} there", hint))
