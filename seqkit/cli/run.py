@@ -98,7 +98,7 @@ def command(
                 check_claimable(out)
             checked = recipes.load(recipe, sets)
         if nproc is not None and nproc > 1:
-            _start_processes(nproc)
+            _start_processes(nproc, resume)
 
         from seqkit.experiments.run_recipe import run_recipe
         from seqkit.experiments.same_run import Resumption
@@ -108,7 +108,8 @@ def command(
         if offline:
             _go_offline()
         uses_gpu = choose_device(checked.device).type == "cuda"
-        with Interrupts() as stop, joined(uses_gpu=uses_gpu) as ranks, Progress(quiet=quiet) as progress:
+        shown = Progress(quiet=quiet, warns=rank == 0)
+        with Interrupts() as stop, joined(uses_gpu=uses_gpu) as ranks, shown as progress:
 
             def open_run() -> Run:
                 if resume is not None:
@@ -163,12 +164,13 @@ def _check_flags(recipe: str | None, resume: Path | None, out: Path | None, *, a
         raise UsageError("--accept-changes is for --resume: a new run has nothing that could have changed")
 
 
-def _start_processes(count: int) -> NoReturn:
+def _start_processes(count: int, resume: Path | None) -> NoReturn:
     """Run this command in so many processes, and end as they end."""
+    from seqkit.runs.origin import recorded_threads
     from seqkit.runtime.launch import launch, without_option
 
     arguments = without_option(click.get_current_context().find_root().obj or sys.argv[1:], "--nproc")
-    raise QuietExit(launch(arguments, count))
+    raise QuietExit(launch(arguments, count, threads=None if resume is None else recorded_threads(resume)))
 
 
 def _go_offline() -> None:

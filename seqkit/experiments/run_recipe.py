@@ -34,8 +34,9 @@ from seqkit.registry import provenance
 from seqkit.runs import checkpoint
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runs.progress import Progress
+from seqkit.runs.origin import recorded_threads
 from seqkit.runs.run_folder import Run
-from seqkit.runtime import out_of_memory
+from seqkit.runtime import out_of_memory, threads
 from seqkit.runtime.determinism import deterministic
 from seqkit.runtime.device import choose_device, describe
 from seqkit.runtime.precision import precision, precision_warning
@@ -93,6 +94,7 @@ def run_recipe(
     with (
         contextlib.nullcontext(stop) if stop is not None else Interrupts() as listening,
         run,
+        threads.as_recorded(recorded_threads(run.folder) if resume else None, progress.say),
         deterministic(local_device(choose_device(recipe.device), ranks), tf32=recipe.train.tf32) as device,
         out_of_memory.explain_oom(),
     ):

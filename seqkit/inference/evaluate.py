@@ -183,7 +183,12 @@ def _share(
     """(number, example numbers, batch or windows) of this process's batches: every batch goes to one process.
 
     After each round of batches, one a process, all of them learn of a signal that one has got.
+
+    Raises:
+        Interrupted: asked to stop. All processes raise it, those without a batch too.
     """
+    if stop is not None:
+        stop.check("stopped during an evaluation")  # agreed on before: all leave here, and none waits for another
     batches = batches_ahead(evaluation_batches(data, split, batch, start=ranks.rank, stride=ranks.size), device)
     numbers = range(0, len(evaluation_indices(data, split, batch)), ranks.size)
     for first in numbers:

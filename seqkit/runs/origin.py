@@ -165,6 +165,16 @@ def latest_record(folder: Path) -> Record | None:
     return cast(Record, entries[-1]["record"]) if entries else origin
 
 
+def recorded_threads(folder: Path) -> int | None:
+    """How many threads each process of this run computes with; None if that is not recorded, or not readable."""
+    try:
+        record = latest_record(folder)
+        threads = None if record is None else record["environment"]["torch"]["threads"]
+    except (RunError, KeyError, TypeError):  # what is damaged is told where the run is compared
+        return None
+    return threads if isinstance(threads, int) and threads > 0 else None
+
+
 def add_change(
     folder: Path, changes: Sequence[Change], record: Record, *, step: int, epoch: int, restarts_epoch: bool
 ) -> None:

@@ -56,7 +56,8 @@ class Progress:
 
     Args:
         total: optimiser steps in all, if known already.
-        quiet: print nothing.
+        quiet: print nothing but warnings.
+        warns: whether warnings are printed: of several processes, which all find the same, the first one does.
         stream: None: stderr as it is now.
         display: shows everything instead of the stream.
         every: seconds between two plain lines.
@@ -68,13 +69,14 @@ class Progress:
         total: int | None = None,
         *,
         quiet: bool = False,
+        warns: bool = True,
         stream: TextIO | None = None,
         display: Display | None = None,
         every: float = LINE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        self._quiet, self._every, self._clock = quiet, every, clock
+        self._quiet, self._warns, self._every, self._clock = quiet, warns, every, clock
         self._display = display
         self._terminal = not quiet and (display is not None or _is_terminal(self._stream))
         self._bar: Bar | None = None
@@ -129,6 +131,8 @@ class Progress:
         """Print a line that is no progress and must be seen: not even `quiet` holds it back."""
         if self._display is not None:
             self._display.warn(_without_controls(line))
+        elif not self._warns:
+            return
         elif self._bar is not None:
             self._bar.console.print(_without_controls(line), markup=False, highlight=False, soft_wrap=True)
         else:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from seqkit.runtime.machine import is_at_work
+from seqkit.runtime.machine import is_at_work, usable_cores
 
 PATIENCE_SECONDS = 20.0
 """The others have so long to end by themselves once one has failed."""
@@ -30,10 +30,13 @@ def without_option(arguments: Sequence[str], option: str) -> list[str]:
     return kept
 
 
-def launch(arguments: Sequence[str], count: int) -> int:
+def launch(arguments: Sequence[str], count: int, *, threads: int | None = None) -> int:
     """Run `seqkit ARGUMENTS` in `count` processes; signals to this one go to all. Returns the exit code.
 
-    It is that of the first process that fails. Threads are shared out, unless OMP_NUM_THREADS is set.
+    It is that of the first process that fails.
+
+    Args:
+        threads: of each process, unless OMP_NUM_THREADS is set; None: the cores are shared out.
     """
     common = {
         **os.environ,
@@ -43,7 +46,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
         "MASTER_PORT": str(_free_port()),
         "TORCHELASTIC_RUN_ID": secrets.token_hex(8),
     }
-    common.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
+    common.setdefault("OMP_NUM_THREADS", str(threads or max(1, usable_cores() // count)))
     processes: list[subprocess.Popen[bytes]] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -90,10 +93,6 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
         time.sleep(0.05)
     first_failure = first_failure or next((code for process in processes if (code := process.poll())), 0)
     return 128 - first_failure if first_failure < 0 else first_failure
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_port() -> int:

@@ -216,8 +216,9 @@ UNACCEPTABLE = {"vocabulary", "key of encoder"}
 
 
 @pytest.fixture
-def _threads() -> Iterator[None]:
+def _threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))  # the user asks, else a resumed run keeps those it has
     yield
     torch.set_num_threads(threads)
 

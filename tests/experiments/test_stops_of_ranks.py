@@ -51,6 +51,20 @@ def test_a_run_that_is_asked_to_stop_ends_and_goes_on(victims: set[int], tmp_pat
     assert resumed_scores == scores
 
 
+def test_a_stop_before_an_evaluation_of_fewer_batches_than_processes_ends_all(tmp_path: Path) -> None:
+    """All know of it when the evaluation begins, and one of them has nothing to evaluate."""
+    sets = ("train.evaluate_every=4", "train.save_every=4")
+
+    def start(ranks: Ranks) -> None:
+        fault_injection.arm("step:term:3")
+        run("sentiment", tmp_path / "run", ranks, sets=sets)
+
+    assert ends(outcomes(2, start, seconds=SECONDS)) == ["Interrupted", "QuietExit"]
+    assert atomic.read_json(tmp_path / "run" / "status.json")["state"] == "interrupted"
+    together(2, lambda ranks: run("sentiment", tmp_path / "run", ranks, resume=True, sets=sets))
+    assert (tmp_path / "run" / "model" / "MANIFEST.json").is_file()
+
+
 def test_a_full_disk_ends_all_and_one_says_so(tmp_path: Path) -> None:
     def start(ranks: Ranks) -> None:
         fault_injection.arm("save.write:enospc:2" if ranks.is_first else None)
