@@ -33,8 +33,8 @@ from seqkit.recipe import Recipe
 from seqkit.registry import provenance
 from seqkit.runs import checkpoint
 from seqkit.runs.interrupts import Interrupts
-from seqkit.runs.progress import Progress
 from seqkit.runs.origin import recorded_threads
+from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
 from seqkit.runtime import out_of_memory, threads
 from seqkit.runtime.determinism import deterministic
