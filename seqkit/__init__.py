@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from seqkit.io.download import File as File
     from seqkit.io.download import fetch as fetch
     from seqkit.kernels.ragged import real_steps as real_steps
+    from seqkit.option_conditions import GIVEN as GIVEN
+    from seqkit.option_conditions import only_with as only_with
     from seqkit.types import JSON as JSON
     from seqkit.types import Choice as Choice
     from seqkit.types import Count as Count

@@ -45,6 +45,7 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "seqkit.interfaces": ("Batch", "Encoded", "Encoder", "Head", "State", "mask_of"),
     "seqkit.kernels.ragged": ("real_steps",),
+    "seqkit.option_conditions": ("GIVEN", "only_with"),
     "seqkit.uploads": ("read_back", "upload"),
     "seqkit.types": (
         "JSON",

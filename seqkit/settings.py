@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from seqkit.option_conditions import GIVEN, only_with
 from seqkit.types import Choice, Count, NonNegative, Positive, Probability, Share, Size
 
 
@@ -21,6 +22,9 @@ class FromGroup:
 _ADAMW, _CONSTANT = Choice("adamw"), Choice("constant")
 
 
+@only_with("average_from", average="uniform")
+@only_with("average_wait", average="uniform", average_from="stall")
+@only_with("teacher_weight", "teacher_temperature", teacher=GIVEN)
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How to train.

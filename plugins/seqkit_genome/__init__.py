@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from seqkit import Count, Label, Limit, Share, Size, Task, Truncation, UsageError
+from seqkit import GIVEN, Count, Label, Limit, Share, Size, Task, Truncation, UsageError, only_with
 from seqkit.readers import TableFormat
 from seqkit_genome import sources
 from seqkit_genome.fields import Bases, Kmers
@@ -34,6 +34,10 @@ __all__ = ["genome"]
 _POSITIVE = {"enhancers": "enhancer", "enhancers-strength": "strong", "promoters": "+"}
 
 
+@only_with("dev", "test", train=GIVEN)
+@only_with("sizes", "signal", source="generated", train=None)
+@only_with("k", "stride", "min_count", "drop", steps="kmers")
+@only_with("filters", "pool", "scan_dropout", scan=GIVEN)
 def genome(
     *,
     source: Literal["generated", "splice-junction", "promoters", "enhancers", "enhancers-strength"] = "generated",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqkit import Count, Field, NonNegative, Prediction, Share, Size, Task, Tokens
+from seqkit import GIVEN, Count, Field, NonNegative, Prediction, Share, Size, Task, Tokens, only_with
 from seqkit.heads import serves
 from seqkit.readers import FileNames
 from seqkit_handwriting import sources
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["handwriting", "pen"]
 
 
+@only_with("train", "dev", "test", "text", "grid", folder=GIVEN)
 def handwriting(
     *,
     source: Literal["kanji", "cursive-words"] = "kanji",

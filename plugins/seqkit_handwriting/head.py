@@ -141,12 +141,15 @@ class Pen(Head):
     def run(
         self, inputs: Tensor, lengths: Tensor, encoded: Encoded, state: DecoderState
     ) -> tuple[StepDistribution, DecoderState]:
-        """The distributions after each input step (B, U, 4), and the state after the last."""
+        """The distributions after each input step (B, U, 4), and the state after the last one, which is that of a
+        padded sequence's end only on a CPU."""
         if self.window is None or state.window is None:
             window, shown = None, encoded.last[:, None].expand(-1, inputs.shape[1], -1)
         else:
             shown, window = self.window(inputs, state.window, encoded)
-        outputs, layers = self.lstm(torch.cat([inputs, shown], dim=-1), state.layers, lengths=lengths)
+        # Steps past the end change nothing before it. A CPU leaves them out; a GPU would have to wait for that.
+        real_lengths = lengths if inputs.device.type == "cpu" else None
+        outputs, layers = self.lstm(torch.cat([inputs, shown], dim=-1), state.layers, lengths=real_lengths)
         assert isinstance(outputs, Tensor)
         if self.window is not None:
             outputs = torch.cat([outputs, shown[..., : self.window.hidden]], dim=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from seqkit import Count, Label, Share, Size, Task, UsageError
+from seqkit import GIVEN, Count, Label, Share, Size, Task, UsageError, only_with
 from seqkit.metrics import label_scores
 from seqkit.readers import FileNames, ShareSplit, SplitFiles
 from seqkit_images import sources
@@ -14,6 +14,10 @@ from seqkit_images.fields import Image, Order
 __all__ = ["images"]
 
 
+@only_with("train", "dev", "test", "held_out_test", folder=GIVEN)
+@only_with("permutation", order="permuted")
+@only_with("held_out", dev=None)
+@only_with("held_out_test", test=None)
 def images(
     *,
     source: Literal["mnist-t10k", "optdigits"] = "mnist-t10k",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqkit import Count, Example, Field, NonNegative, Prediction, Share, Task, Tokens, UsageError
+from seqkit import GIVEN, Count, Example, Field, NonNegative, Prediction, Share, Task, Tokens, UsageError, only_with
 from seqkit.heads import Pool, serves
 from seqkit.metrics import label_scores, span_f1
 from seqkit.readers import FileNames, FormatName, ShareSplit, TableFormat
@@ -24,6 +24,8 @@ __all__ = ["intent_slots"]
 SCORES = ("slot_f1", "intent_accuracy", "intent_macro_f1", "sentence_accuracy", "mean")
 
 
+@only_with("train", "dev", "test", "held_out", folder=GIVEN)
+@only_with("held_out", dev=None)
 def intent_slots(
     *,
     source: Literal["atis"] = "atis",

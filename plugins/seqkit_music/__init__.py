@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqkit import Example, Field, Prediction, Share, Size, Task, UsageError
+from seqkit import GIVEN, Example, Field, Prediction, Share, Size, Task, UsageError, only_with
 from seqkit.heads import serves
 from seqkit.readers import FileNames
 from seqkit_music import sources
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["music", "notes"]
 
 
+@only_with("train", "dev", "test", folder=GIVEN)
 def music(
     *,
     source: Literal["jsb-chorales"] = "jsb-chorales",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from seqkit import Count, Size, Task, Text, Tokens
+from seqkit import Count, Size, Task, Text, Tokens, only_with
 from seqkit_names import sources
 
 __all__ = ["names"]
 
 
+@only_with("sizes", "data_seed", source="generated", folder=None)
 def names(
     *,
     source: Literal["generated", "languages"] = "generated",

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from seqkit import Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncation, Words, WordVectors
+from seqkit import GIVEN, Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncation, Words, WordVectors, only_with
 from seqkit.metrics import tag_scores
 from seqkit.readers import FileNames
 from seqkit_ner import sources
@@ -19,6 +19,10 @@ from seqkit_ner.tokenizer import locate_words
 __all__ = ["ner", "ner_text"]
 
 
+@only_with("train", "dev", "test", "held_out", "scheme", folder=GIVEN)
+@only_with("sizes", "data_seed", source="generated", folder=None)
+@only_with("tune", "unknown_as", "max_vectors", vectors=GIVEN)
+@only_with("held_out", dev=None)
 def ner(
     *,
     source: DataSource = "generated",
@@ -178,6 +182,7 @@ def ner(
     )
 
 
+@only_with("sizes", "data_seed", source="generated")
 def ner_text(
     *,
     source: DataSource = "generated",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqkit import Count, Example, Field, Prediction, Share, Size, Task, Tokens, UsageError
+from seqkit import GIVEN, Count, Example, Field, Prediction, Share, Size, Task, Tokens, UsageError, only_with
 from seqkit.heads import serves
 from seqkit.metrics import label_scores
 from seqkit.readers import FileNames, FormatName, ShareSplit, TableFormat
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["protein_structure", "residues"]
 
 
+@only_with("train", "dev", "test", "held_out", "sequence", "structure", "counted", folder=GIVEN)
+@only_with("format", "separator", "encoding", folder=GIVEN)
+@only_with("classes", "folds", "fold", "train_on", folder=None)
+@only_with("held_out", dev=None)
 def protein_structure(
     *,
     source: Literal["cb513"] = "cb513",

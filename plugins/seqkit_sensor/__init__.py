@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from seqkit import Count, Label, Limit, NonNegative, Share, Task, Truncation, UsageError, Vectors
+from seqkit import GIVEN, Count, Label, Limit, NonNegative, Share, Task, Truncation, UsageError, Vectors, only_with
 from seqkit.metrics import label_scores
 from seqkit.readers import FileNames, FormatName, ShareSplit, SplitBy, SplitFiles, TableFormat
 from seqkit_sensor import sources
@@ -15,6 +15,9 @@ from seqkit_sensor.tables import TableReader
 __all__ = ["sensor"]
 
 
+@only_with("train", "dev", "test", "held_out_test", "split_by", "group", folder=GIVEN)
+@only_with("held_out", dev=None)
+@only_with("held_out_test", test=None)
 def sensor(
     *,
     source: Literal["japanese-vowels", "basic-motions"] = "japanese-vowels",

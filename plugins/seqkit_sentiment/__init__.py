@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqkit import (
+    GIVEN,
     Count,
     Example,
     Field,
@@ -24,6 +25,7 @@ from seqkit import (
     UsageError,
     Words,
     WordVectors,
+    only_with,
 )
 from seqkit.metrics import label_scores, set_scores
 from seqkit.readers import FileNames, FormatName, ShareSplit, SplitBy, TableFormat
@@ -33,6 +35,11 @@ from seqkit_sentiment.tweets import tokenise
 __all__ = ["sentiment"]
 
 
+@only_with("train", "dev", "test", "held_out", "held_out_test", "split_by", "group", folder=GIVEN)
+@only_with("sizes", "data_seed", source="generated", folder=None)
+@only_with("tune", "unknown_as", "max_vectors", vectors=GIVEN)
+@only_with("held_out", dev=None)
+@only_with("held_out_test", test=None)
 def sentiment(
     *,
     source: Literal["generated", "sst2", "tweeteval-emotion"] = "generated",

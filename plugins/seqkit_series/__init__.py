@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from seqkit import Count, Example, NextValues, Scaling, Share, Task, UsageError, Vectors
+from seqkit import GIVEN, Count, Example, NextValues, Scaling, Share, Task, UsageError, Vectors, only_with
 from seqkit.forecasts import Calendar, forecast_scores
 from seqkit.reading import report_split_rule
 from seqkit_series import sources
@@ -23,6 +23,8 @@ __all__ = ["lifetime", "series"]
 SPLITS = ("train", "dev", "test")
 
 
+@only_with("layout", "header", "held_out", file=GIVEN)
+@only_with("id", "value", file=GIVEN, layout="long")
 def series(
     *,
     source: Literal["generated", "etth1", "m4-hourly", "m4-weekly", "tourism", "hospital", "exchange"] = "generated",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seqkit import Count, Example, Field, Limit, Share, Task, UsageError
+from seqkit import GIVEN, Count, Example, Field, Limit, Share, Task, UsageError, only_with
 from seqkit.heads import serves
 from seqkit.readers import FileNames, FormatName, TableFormat
 from seqkit_sessions import sources
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["next_item"]
 
 
+@only_with("train", "dev", "test", "leave_one_out", folder=GIVEN)
+@only_with("held_out", dev=None)
 def next_item(
     *,
     source: Literal["yoochoose-1-64", "diginetica", "beauty"] = "yoochoose-1-64",

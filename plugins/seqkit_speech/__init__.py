@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqkit import (
+    GIVEN,
     Count,
     Field,
     Label,
@@ -19,6 +20,7 @@ from seqkit import (
     Task,
     Text,
     UsageError,
+    only_with,
 )
 from seqkit.metrics import cer, label_scores, wer
 from seqkit.readers import TableFormat
@@ -47,6 +49,10 @@ from seqkit_speech.tar_archive import ARCHIVES
 __all__ = ["speech"]
 
 
+@only_with("train", "dev", "test", "split_column", path=GIVEN)
+@only_with("sizes", source="synthesised", path=None)
+@only_with("joined", "gap_ms", join=GIVEN)
+@only_with("coefficients", features="mfcc")
 def speech(
     *,
     source: Literal["synthesised", "fsdd", "speech-commands-3"] = "synthesised",

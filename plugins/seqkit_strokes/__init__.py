@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from seqkit import Count, Label, Limit, NonNegative, Share, Task
+from seqkit import GIVEN, Count, Label, Limit, NonNegative, Share, Task, only_with
 from seqkit.metrics import label_scores
 from seqkit.readers import FileNames, ShareSplit, SplitBy, SplitFiles
 from seqkit_strokes import sources
@@ -15,6 +15,9 @@ from seqkit_strokes.fields import Strokes
 __all__ = ["strokes"]
 
 
+@only_with("train", "dev", "test", "held_out_test", "split_by", folder=GIVEN)
+@only_with("held_out", dev=None)
+@only_with("held_out_test", test=None)
 def strokes(
     *,
     source: Literal["omniglot", "pendigits"] = "omniglot",

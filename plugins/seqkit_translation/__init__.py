@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from seqkit import Count, Example, Limit, Share, Size, Task, Text, Tokens, UsageError
+from seqkit import GIVEN, Count, Example, Limit, Share, Size, Task, Text, Tokens, UsageError, only_with
 from seqkit.readers import FileNames, FormatName, TableFormat
 from seqkit_translation import sources
 from seqkit_translation.options import Kind, ScoreKind, Unit, WordTokenizer
@@ -18,6 +18,9 @@ from seqkit_translation.tokenizer import detokenize, tokenize
 __all__ = ["translation"]
 
 
+@only_with("train", "dev", "test", "held_out", folder=GIVEN)
+@only_with("sizes", "data_seed", "kind", source="generated", folder=None)
+@only_with("held_out", dev=None)
 def translation(
     *,
     source: Literal["generated", "multi30k"] = "generated",

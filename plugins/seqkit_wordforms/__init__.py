@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from seqkit import Example, Share, Task, Text, Tokens, UsageError
+from seqkit import GIVEN, Example, Share, Task, Text, Tokens, UsageError, only_with
 from seqkit.readers import FileNames
 from seqkit_wordforms import sources
 from seqkit_wordforms.datasets import G2P, G2P_LANGUAGES, INFLECTION, INFLECTION_LANGUAGES
@@ -17,6 +17,7 @@ from seqkit_wordforms.scores import word_scores
 __all__ = ["g2p", "inflection"]
 
 
+@only_with("train", "dev", "test", folder=GIVEN)
 def g2p(
     *,
     source: Literal["sigmorphon2020"] = "sigmorphon2020",
@@ -72,6 +73,7 @@ def g2p(
     )
 
 
+@only_with("train", "dev", "test", folder=GIVEN)
 def inflection(
     *,
     source: Literal["sigmorphon2020"] = "sigmorphon2020",

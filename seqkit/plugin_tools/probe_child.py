@@ -122,11 +122,12 @@ def _import_remarks(
 def _options(factory: Callable[..., Any], remarks: list[Remark]) -> tuple[str, list[dict[str, JSON]]]:
     """The first line of the factory's docstring, and its recipe options; problems are added to `remarks`."""
     from seqkit.errors import PluginError
+    from seqkit.option_conditions import condition_notes
     from seqkit.recipe.options import MISSING, about_of, docs_of, options_of
     from seqkit.recipe.writer import to_plain
 
     try:
-        about, docs = about_of(factory), docs_of(factory)
+        about, docs, notes = about_of(factory), docs_of(factory), condition_notes(factory)
         options = options_of(factory)
     except PluginError as error:
         remarks.append(Remark("bad", str(error)))
@@ -136,7 +137,8 @@ def _options(factory: Callable[..., Any], remarks: list[Remark]) -> tuple[str, l
         return "", []
     rows = []
     for name, annotation, default in options:
-        row: dict[str, JSON] = {"name": name, "type": type_in_words(annotation), "about": docs.get(name, "")}
+        text = " ".join(filter(None, (docs.get(name), notes.get(name))))
+        row: dict[str, JSON] = {"name": name, "type": type_in_words(annotation), "about": text}
         if default is not MISSING:
             row["default"] = to_plain(default)
         rows.append(row)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqkit.errors import suggest
+from seqkit.option_conditions import words_of
 from seqkit.recipe.hints import option_hint, value_hint
 from seqkit.recipe.parser import Node
 
@@ -85,6 +86,31 @@ def unknown_option(path: str, owner: str, use_flag: str | None) -> str:
     if use_flag:
         return f"{path}: '{owner}', chosen by {use_flag}, has no such option"
     return f"{path}: unknown option"
+
+
+def without_effect(path: str, name: str, unmet: Mapping[str, Any]) -> tuple[str, str]:
+    """The sentence for an option that has no effect, and what to do.
+
+    Args:
+        path: of the section.
+        name: of the option.
+        unmet: what it would need, as `only_with` has it.
+    """
+    beside = [join(path, other) for other, need in unmet.items() if need is None]
+    without = [
+        ": ".join(filter(None, (join(path, other), " or ".join(words_of(need)))))
+        for other, need in unmet.items()
+        if need is not None
+    ]
+    reasons = [f"without {' and '.join(without)}"] if without else [f"beside {' and '.join(beside)}"]
+    if "folder" in unmet and unmet["folder"] is not None:
+        remedy = "set folder as well ('.' is the folder of the recipe)"
+    elif without:
+        remedy = f"set {' and '.join(other for other, need in unmet.items() if need is not None)} as well"
+    else:
+        remedy = f"set {' and '.join(unmet)} to null"
+    hint = f"{remedy}, or leave out {name}"
+    return f"{join(path, name)}: has no effect {reasons[0]}", hint
 
 
 def options_hint(name: str, known: Sequence[str]) -> str:

@@ -11,7 +11,15 @@ from typing import Any
 from seqkit.errors import PluginError
 from seqkit.recipe.choices import lookup, names_in
 from seqkit.recipe.hints import name_of_kind
-from seqkit.recipe.messages import explain_errors, join, options_hint, show, unknown_option, wrong_default
+from seqkit.recipe.messages import (
+    explain_errors,
+    join,
+    options_hint,
+    show,
+    unknown_option,
+    without_effect,
+    wrong_default,
+)
 from seqkit.recipe.options import MISSING, RecipeText, Schema, schema_of
 from seqkit.recipe.parser import Entry, Location, Node, RecipeIssue, node_of
 from seqkit.recipe.writer import flow
@@ -66,6 +74,8 @@ class Checker:
         """All options of a factory, defaults filled in; None if something is wrong with them."""
         issues_before = len(self.issues)
         values = {**self._check_values(schema, section), **self._check_nested(schema, section)}
+        if len(self.issues) == issues_before:
+            self._check_conditions(schema, section, values)
         if len(self.issues) > issues_before:
             return None
         return {name: finalise(values[name]) for name in schema.names}
@@ -195,6 +205,20 @@ class Checker:
             path = join(section.path, name)
             choices[name] = self.choice(entry, path, nested.group, section.location, default=default)
         return choices
+
+    def _check_conditions(self, schema: Schema, section: Section, values: Mapping[str, Any]) -> None:
+        """An issue for each option that the recipe gives where it has no effect.
+
+        A default value is none where the recipe names what decides as well: a recipe with all options filled in.
+        """
+        for condition in schema.conditions:
+            unmet = condition.unmet(values)
+            for name in condition.names if unmet else ():
+                entry = section.entries.get(name)
+                is_default = name in schema.defaults and values[name] == schema.defaults[name]
+                if entry is not None and not (is_default and unmet.keys() <= section.entries.keys()):
+                    message, hint = without_effect(section.path, name, unmet)
+                    self.add_issue(entry.location, message, hint)
 
     def _report_unknown(self, names: Sequence[str], section: Section, schema: Schema) -> None:
         """An issue for each option that the factory does not have.

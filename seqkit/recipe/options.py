@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from seqkit.errors import PluginError, UsageError
+from seqkit.option_conditions import Condition, conditions_of
 from seqkit.remote_files import check_url, url_of
 from seqkit.settings import FromGroup
 from seqkit.types import Choice
@@ -69,11 +70,15 @@ class Schema:
         model: a strict pydantic model of all options except the nested choices.
         nested: the options that are choices themselves.
         names: all options, in the order of the signature.
+        defaults: of the options that have one.
+        conditions: which options have an effect only beside others.
     """
 
     model: type[BaseModel]
     nested: Mapping[str, Nested]
     names: tuple[str, ...]
+    defaults: Mapping[str, Any]
+    conditions: tuple[Condition, ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -89,7 +94,9 @@ def schema_of(factory: Callable[..., Any], reserved: tuple[str, ...] = ()) -> Sc
     fields: dict[str, Any] = {}
     nested: dict[str, Nested] = {}
     names = []
-    for name, annotation, default in options_of(factory):
+    declared = options_of(factory)
+    defaults = {name: default for name, _, default in declared if default is not MISSING}
+    for name, annotation, default in declared:
         if name in reserved:
             raise PluginError(f"{name_of(factory)} has an option '{name}', a name that recipes reserve; rename it")
         names.append(name)
@@ -111,7 +118,20 @@ def schema_of(factory: Callable[..., Any], reserved: tuple[str, ...] = ()) -> Sc
         model = create_model(name_of(factory), __config__=config, **fields)
     except Exception as error:  # pydantic has no base class for its errors about types
         raise PluginError(f"the options of {name_of(factory)} cannot be checked: {error}") from None
-    return Schema(model, nested, tuple(names))
+    return Schema(model, nested, tuple(names), defaults, _known_conditions(factory, names))
+
+
+def _known_conditions(factory: Callable[..., Any], names: Sequence[str]) -> tuple[Condition, ...]:
+    """What `only_with` says of the factory.
+
+    Raises:
+        PluginError: it names an option that the factory does not have.
+    """
+    conditions = conditions_of(factory)
+    for condition in conditions:
+        if unknown := {*condition.names, *condition.needs}.difference(names):
+            raise PluginError(f"only_with of {name_of(factory)} names '{min(unknown)}', which is none of its options")
+    return conditions
 
 
 def options_of(factory: Callable[..., Any]) -> list[tuple[str, Any, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any
 
 from seqkit.errors import name_hint, suggest
 from seqkit.recipe.choices import lookup, names_in
@@ -71,25 +71,7 @@ def _check_train(checker: Checker, top: Mapping[str, Entry], root: Node) -> Trai
         return None
     section = Section(entries, "train", entry.location if entry else root.location)
     options = checker.options(schema_of(TrainSettings), section)
-    if options is None:
-        return None
-    train, default = TrainSettings(**options), TrainSettings()
-    for name, (is_used, needed) in _DEPENDENT.items():
-        if name in entries and getattr(train, name) != getattr(default, name) and not is_used(train):
-            checker.add_issue(entries[name].location, f"train.{name}: has no effect without {needed}")
-    return train
-
-
-_DEPENDENT: Final[Mapping[str, tuple[Callable[[TrainSettings], bool], str]]] = {
-    "average_from": (lambda train: train.average == "uniform", "train.average: uniform"),
-    "average_wait": (
-        lambda train: train.average == "uniform" and train.average_from == "stall",
-        "train.average: uniform and train.average_from: stall",
-    ),
-    "teacher_weight": (lambda train: train.teacher is not None, "train.teacher"),
-    "teacher_temperature": (lambda train: train.teacher is not None, "train.teacher"),
-}
-"""Options of `train` that mean something only beside another one, and when."""
+    return None if options is None else TrainSettings(**options)
 
 
 def _check_init(checker: Checker, top: Mapping[str, Entry]) -> InitSettings | None:
