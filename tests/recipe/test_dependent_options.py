@@ -78,8 +78,6 @@ def test_files_are_never_ignored_in_favour_of_other_data(task: str, place: str, 
 
 def test_a_default_that_is_written_out_counts_as_given() -> None:
     with pytest.raises(RecipeError, match=r"without tasks.mood.folder; .*'.' is the folder of the recipe"):
-        RecipeError, match=r"has no effect without tasks.mood.folder; .*'.' is the folder of the recipe"
-    ):
         parse("mood: {use: sentiment, train: train.tsv}")
 
 
