@@ -109,7 +109,7 @@ def command(
             _go_offline()
         uses_gpu = choose_device(checked.device).type == "cuda"
         shown = Progress(quiet=quiet, warns=rank == 0)
-        with Interrupts() as stop, joined(uses_gpu=uses_gpu) as ranks, shown as progress:
+        with Interrupts(announce=rank == 0) as stop, joined(uses_gpu=uses_gpu) as ranks, shown as progress:
 
             def open_run() -> Run:
                 if resume is not None:
