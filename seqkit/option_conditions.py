@@ -73,7 +73,7 @@ def condition_notes(factory: Callable[..., Any]) -> dict[str, str]:
     notes: dict[str, list[str]] = {}
     for condition in conditions_of(factory):
         parts = [
-            f"without {other}" if need is None else "with " + ": ".join([other, *filter(None, [_joined(need)])])
+            f"without {other}" if is_absence(need) else "with " + ": ".join([other, *filter(None, [_joined(need)])])
             for other, need in condition.needs.items()
         ]
         for name in condition.names:
@@ -91,6 +91,11 @@ def words_of(need: Any) -> Iterator[str]:
         return
     for value in need if isinstance(need, tuple) else (need,):
         yield str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_absence(need: Any) -> bool:
+    """Whether another option must be null or false."""
+    return need is None or need is False
 
 
 def _is_met(need: Any, value: Any) -> bool:

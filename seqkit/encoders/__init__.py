@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from seqkit.encoders.option_types import Initial, Initialiser, RecurrentOptions, StackOptions
 from seqkit.errors import UsageError
+from seqkit.option_conditions import only_with
 from seqkit.types import Count, Positive, Share
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 
+@only_with("highway", residual=False)
 def rnn(
     dim: int,
     /,
@@ -44,6 +46,7 @@ def rnn(
     locked: bool = False,
     weight_drop: Share = 0.0,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
     initial: Initial = "zero",
     input_init: Initialiser = "xavier_uniform",
@@ -69,7 +72,9 @@ def rnn(
         weight_drop: share of the recurrent weights that are zero in a training step, the same ones for all sequences
             (DropConnect, as in Merity et al. 2018, arXiv:1708.02182).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
         initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
             example, uniformly from -0.1 to 0.1; otherwise they are zero.
         input_init: initialiser of the input weights, applied to each gate separately.
@@ -88,6 +93,7 @@ def rnn(
         locked=locked,
         weight_drop=weight_drop,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
         initial=initial,
         input_init=input_init,
@@ -96,6 +102,7 @@ def rnn(
     return Recurrent("rnn", dim, options)
 
 
+@only_with("highway", residual=False)
 def lstm(
     dim: int,
     /,
@@ -109,6 +116,7 @@ def lstm(
     locked: bool = False,
     weight_drop: Share = 0.0,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
     initial: Initial = "zero",
     input_init: Initialiser = "xavier_uniform",
@@ -137,7 +145,9 @@ def lstm(
         weight_drop: share of the recurrent weights that are zero in a training step, the same ones for all sequences
             (DropConnect, as in Merity et al. 2018, arXiv:1708.02182).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
         initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
             example, uniformly from -0.1 to 0.1; otherwise they are zero.
         input_init: initialiser of the input weights, applied to each gate separately.
@@ -159,6 +169,7 @@ def lstm(
         locked=locked,
         weight_drop=weight_drop,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
         initial=initial,
         input_init=input_init,
@@ -169,6 +180,7 @@ def lstm(
     return Recurrent("lstm", dim, options)
 
 
+@only_with("highway", residual=False)
 def gru(
     dim: int,
     /,
@@ -182,6 +194,7 @@ def gru(
     locked: bool = False,
     weight_drop: Share = 0.0,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
     initial: Initial = "zero",
     input_init: Initialiser = "xavier_uniform",
@@ -211,7 +224,9 @@ def gru(
         weight_drop: share of the recurrent weights that are zero in a training step, the same ones for all sequences
             (DropConnect, as in Merity et al. 2018, arXiv:1708.02182).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
         initial: the state before the first step: zero, learned, or random. Random states are drawn in training, by
             example, uniformly from -0.1 to 0.1; otherwise they are zero.
         input_init: initialiser of the input weights, applied to each gate separately.
@@ -230,6 +245,7 @@ def gru(
         locked=locked,
         weight_drop=weight_drop,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
         initial=initial,
         input_init=input_init,
@@ -239,6 +255,7 @@ def gru(
     return Recurrent("gru", dim, options)
 
 
+@only_with("highway", residual=False)
 def minlstm(
     dim: int,
     /,
@@ -251,6 +268,7 @@ def minlstm(
     output_dropout: Share = 0.0,
     locked: bool = False,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
     forget_bias: float = 1.0,
 ) -> Encoder:
@@ -271,7 +289,9 @@ def minlstm(
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
         forget_bias: initial bias of the forget gate. Where something must be kept for T steps, about ln T.
     """
     from seqkit.encoders.scanned import MinLSTMCell, Scanned
@@ -285,12 +305,14 @@ def minlstm(
         output_dropout=output_dropout,
         locked=locked,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
     )
 
     return Scanned("minlstm", dim, lambda width: MinLSTMCell(width, hidden, forget_bias), options)
 
 
+@only_with("highway", residual=False)
 def mingru(
     dim: int,
     /,
@@ -303,6 +325,7 @@ def mingru(
     output_dropout: Share = 0.0,
     locked: bool = False,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
     update_bias: float = 1.0,
 ) -> Encoder:
@@ -323,7 +346,9 @@ def mingru(
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
         update_bias: initial bias of the gate; the larger, the longer a state is kept: ln T for about T steps.
     """
     from seqkit.encoders.scanned import MinGRUCell, Scanned
@@ -337,11 +362,13 @@ def mingru(
         output_dropout=output_dropout,
         locked=locked,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
     )
     return Scanned("mingru", dim, lambda width: MinGRUCell(width, hidden, update_bias), options)
 
 
+@only_with("highway", residual=False)
 def lru(
     dim: int,
     /,
@@ -355,6 +382,7 @@ def lru(
     output_dropout: Share = 0.0,
     locked: bool = False,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
     min_radius: Share = 0.9,
     max_radius: Share = 0.999,
@@ -379,7 +407,9 @@ def lru(
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
         min_radius: the least absolute value of an initial lambda.
         max_radius: the greatest; the nearer to 1, the longer something is kept: 0.999 halves it in 700 steps.
         max_phase: the greatest angle of an initial lambda, in radians; smaller ones help where T is very long.
@@ -400,12 +430,14 @@ def lru(
         output_dropout=output_dropout,
         locked=locked,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
     )
     size, radius = state or hidden, (min_radius, max_radius)
     return Scanned("lru", dim, lambda width: LRUCell(width, hidden, size, radius, max_phase), options)
 
 
+@only_with("highway", residual=False)
 def jordan(
     dim: int,
     /,
@@ -418,6 +450,7 @@ def jordan(
     output_dropout: Share = 0.0,
     locked: bool = False,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
     decay: Share = 0.0,
 ) -> Encoder:
@@ -437,7 +470,9 @@ def jordan(
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
         decay: share of the context that is kept at each step.
     """
     from seqkit.encoders.scanned import Scanned
@@ -452,11 +487,13 @@ def jordan(
         output_dropout=output_dropout,
         locked=locked,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
     )
     return Scanned("jordan", dim, lambda width: JordanCell(width, hidden, decay), options)
 
 
+@only_with("highway", residual=False)
 def slstm(
     dim: int,
     /,
@@ -469,6 +506,7 @@ def slstm(
     output_dropout: Share = 0.0,
     locked: bool = False,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
     heads: Count = 1,
     forget_bias: float = 1.0,
@@ -492,7 +530,9 @@ def slstm(
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
         heads: R is a matrix for each of so many equal parts of h, which see each other in the next layer only.
         forget_bias: initial bias of the forget gate. Where something must be kept for T steps, about ln T.
 
@@ -513,11 +553,13 @@ def slstm(
         output_dropout=output_dropout,
         locked=locked,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
     )
     return Scanned("slstm", dim, lambda width: SLSTMCell(width, hidden, heads, forget_bias), options)
 
 
+@only_with("highway", residual=False)
 def tdnn(
     dim: int,
     /,
@@ -532,6 +574,7 @@ def tdnn(
     output_dropout: Share = 0.0,
     locked: bool = False,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
 ) -> Encoder:
     """The time-delay neural network (Waibel et al. 1989, doi:10.1109/29.21701): convolutions over time.
@@ -554,7 +597,9 @@ def tdnn(
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
 
     Raises:
         UsageError: an even width that is not causal.
@@ -569,6 +614,7 @@ def tdnn(
         output_dropout=output_dropout,
         locked=locked,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
     )
     return TimeDelay(dim, options, width=width, dilation=dilation, causal=causal)

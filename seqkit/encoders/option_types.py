@@ -32,6 +32,7 @@ class StackOptions:
     output_dropout: float
     locked: bool
     residual: bool
+    highway: bool
     layer_norm: bool
 
 
@@ -51,6 +52,7 @@ class RecurrentOptions:
     output_dropout: float
     locked: bool
     residual: bool
+    highway: bool
     layer_norm: bool
     weight_drop: float = 0.0
     initial: Initial

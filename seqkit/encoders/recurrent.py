@@ -1,4 +1,4 @@
-"""The encoder behind `rnn`, `lstm` and `gru`: stacked recurrent layers with dropout, residual sums and norms."""
+"""The encoder behind `rnn`, `lstm` and `gru`: stacked recurrent layers with dropout, sums or gates, and norms."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.encoders.option_types import RecurrentOptions
+from seqkit.encoders.stacking import highway_gates, pass_on
 from seqkit.interfaces import Encoded, Encoder, State, padding_of
 from seqkit.kernels import (
     CellState,
@@ -75,6 +76,7 @@ class Recurrent(Encoder):
             initialise_cell(
                 module, options.input_init, options.recurrent_init, keep_bias=kept, new_bias=options.input_bias
             )
+        self.highway = highway_gates(options, dim, self.out_dim)
 
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
         """(B, T, D), (B,), state as it came from `Encoded.state` or None -> Encoded with H = hidden x directions.
@@ -115,7 +117,7 @@ class Recurrent(Encoder):
             return None
         cells = [self._cell(number) for number in range(self.layers)]
         norms = None if self.norms is None else [norm for norm in self.norms if isinstance(norm, nn.LayerNorm)]
-        steps = stack_steps(cells, norms, residual=self.residual)
+        steps = stack_steps(cells, norms, residual=self.residual, highway=self._gates())
         if steps is None:
             return None
         zero = cells[0].all_weights[0][1].new_zeros(self.states, self.layers, self.hidden)
@@ -159,7 +161,7 @@ class Recurrent(Encoder):
         run_layer: Callable[[Tensor, range], Tensor],
         drop: Callable[[Tensor, float], Tensor],
     ) -> Tensor:
-        """All layers with dropout, residual sums and norms: (..., D) -> (..., directions x H).
+        """All layers with dropout, sums or gates, and norms: (..., D) -> (..., directions x H).
 
         Args:
             x: the input in any arrangement of steps.
@@ -171,9 +173,7 @@ class Recurrent(Encoder):
             if layer:
                 x = drop(x, self.dropout)
             y = run_layer(x, range(layer * self.directions, (layer + 1) * self.directions))
-            if self.residual and x.shape[-1] == y.shape[-1]:
-                y = y + x
-            x = y if self.norms is None else self.norms[layer](y)
+            x = pass_on(x, y, layer, residual=self.residual, highway=self.highway, norms=self.norms)
         return drop(x, self.output_dropout)
 
     def _run_one_step(self, x: Tensor, lengths: Tensor, state: State | None) -> Encoded:
@@ -243,6 +243,11 @@ class Recurrent(Encoder):
 
     def extra_repr(self) -> str:
         return f"hidden={self.hidden}, layers={self.layers}, directions={self.directions}"
+
+    def _gates(self) -> list[nn.Linear | None]:
+        """The highway gate of each layer."""
+        gates = {} if self.highway is None else dict(self.highway.items())
+        return [gate if isinstance(gate := gates.get(str(layer)), nn.Linear) else None for layer in range(self.layers)]
 
     def _cell(self, number: int) -> nn.RNNBase:
         if self._dropped is not None:

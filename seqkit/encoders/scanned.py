@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.encoders.option_types import StackOptions
-from seqkit.encoders.stacking import check_batch, drop
+from seqkit.encoders.stacking import check_batch, drop, highway_gates, pass_on
 from seqkit.interfaces import Encoded, Encoder, State, mask_of
 from seqkit.kernels import gather_last, linear_scan, reverse_sequences
 
@@ -53,6 +53,7 @@ class Scanned(Encoder):
         self.cells = nn.ModuleList(make_cell(width) for width in widths for _ in range(self.directions))
         norms = (nn.LayerNorm(self.out_dim) for _ in widths)
         self.norms = nn.ModuleList(norms) if options.layer_norm else None
+        self.highway = highway_gates(options, dim, self.out_dim)
 
     def forward(self, x: Tensor, lengths: Tensor, state: State | None = None) -> Encoded:
         """(B, T, D), (B,), state as it came from `Encoded.state` or None -> Encoded with H = hidden x directions.
@@ -85,9 +86,7 @@ class Scanned(Encoder):
                 outputs.append(y)
                 states.append(of_steps)
             out = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]
-            if options.residual and out.shape[-1] == x.shape[-1]:
-                out = out + x
-            x = out if self.norms is None else self.norms[layer](out)
+            x = pass_on(x, out, layer, residual=options.residual, highway=self.highway, norms=self.norms)
         x = drop(x, options.output_dropout, options.locked, self.training).masked_fill(outside, 0.0)
 
         def continue_() -> State:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit.encoders.option_types import StackOptions
-from seqkit.encoders.stacking import check_batch, drop
+from seqkit.encoders.stacking import check_batch, drop, highway_gates, pass_on
 from seqkit.errors import UsageError
 from seqkit.interfaces import Encoded, Encoder, State, mask_of
 from seqkit.kernels import gather_last
@@ -38,6 +38,7 @@ class TimeDelay(Encoder):
             nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
         self.norms = nn.ModuleList(nn.LayerNorm(options.hidden) for _ in widths) if options.layer_norm else None
+        self.highway = highway_gates(options, dim, self.out_dim)
 
     @property
     def reach(self) -> int:
@@ -66,9 +67,7 @@ class TimeDelay(Encoder):
             with_past = torch.cat([start, x], dim=1)
             seen.append(with_past)
             y = convolution(functional.pad(with_past, (0, 0, 0, past - before)).transpose(1, 2)).transpose(1, 2).relu()
-            if options.residual and y.shape == x.shape:
-                y = y + x
-            x = y if self.norms is None else self.norms[layer](y)
+            x = pass_on(x, y, layer, residual=options.residual, highway=self.highway, norms=self.norms)
             x = x.masked_fill(outside, 0.0)  # the next layer sees zeros past the end, as before the beginning
         x = self._drop(x, options.output_dropout)
         return Encoded(x, lengths, gather_last(x.transpose(0, 1), lengths), lambda: self._state_after(seen, lengths))

@@ -18,12 +18,13 @@ constexpr int ROWS = 1;
 
 // One layer. `packed`: for each block of L units, for each of D inputs and then H states, G vectors. `bias`: for each
 // block one vector for each gate; GRU: reset, update, and both of the new gate. `norm`: null, or weight (H,), bias (H,)
-// and the number that is added to the variance.
+// and the number that is added to the variance. `gate`: null, or for each block a vector for each of H inputs, and a bias.
 struct SeqkitLayer {
     int64_t kind, width, hidden, residual;
     const float* packed;
     const float* bias;
     const float* norm;
+    const float* gate;
 };
 
 // What one sequence has and gets. c is null but for an LSTM.
@@ -118,10 +119,26 @@ void step_blocks(const SeqkitLayer& layer, int64_t first, int64_t last, int64_t 
     }
 }
 
-// What a layer passes on: its new h, with its input added, normalised.
-void pass_on(const SeqkitLayer& layer, const float* x, const float* h, float* out) {
+// Mixes a layer's input into its new h by its gate. Not into what is passed on: that may be where x is.
+void mix(const SeqkitLayer& layer, const float* x, float* h) {
+    constexpr int L = Lanes<float>::n;
+    const int64_t H = layer.hidden;
+    const Flushed flushed;
+    const float* w = layer.gate;
+    for (int64_t unit = 0; unit < H; unit += L, w += L) {
+        const int n = int(std::min<int64_t>(L, H - unit));
+        Vec<float> sum[1][1] = {};
+        w = add_product<1, 1>(&x, H, w, sum);
+        const Vec<float> gate = sigmoid(sum[0][0] + load(w)), input = load(x + unit, n);
+        store(h + unit, gate * load(h + unit, n) + (input - gate * input), n);
+    }
+}
+
+// What a layer passes on: its new h, with its input added or mixed in, normalised.
+void pass_on(const SeqkitLayer& layer, const float* x, float* h, float* out) {
     const int64_t H = layer.hidden;
     const bool adds = layer.residual && layer.width == H;
+    if (layer.gate) mix(layer, x, h);
     for (int64_t i = 0; i < H; ++i) out[i] = adds ? h[i] + x[i] : h[i];
     if (!layer.norm) return;
     double mean = 0.0, squares = 0.0;

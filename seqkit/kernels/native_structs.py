@@ -94,6 +94,7 @@ class SeqkitLayer(Structure):
         ("packed", c_void_p),
         ("bias", c_void_p),
         ("norm", c_void_p),
+        ("gate", c_void_p),
     )
 
 

@@ -30,9 +30,17 @@ class StackSteps:
         cells: one cell a layer, of one direction.
         norms: what normalises each layer's output; None: nothing does.
         residual: whether a layer's input is added to its output where the widths agree.
+        highway: for each layer what gates its input and output; None: nothing does.
     """
 
-    def __init__(self, cells: Sequence[nn.RNNBase], norms: Sequence[nn.LayerNorm] | None, *, residual: bool) -> None:
+    def __init__(
+        self,
+        cells: Sequence[nn.RNNBase],
+        norms: Sequence[nn.LayerNorm] | None,
+        *,
+        residual: bool,
+        highway: Sequence[nn.Linear | None],
+    ) -> None:
         library = load_native_steps().library
         assert library is not None
         self._run = library.seqkit_step_run
@@ -58,7 +66,8 @@ class StackSteps:
             )
             bias = self._pack_bias(w_bias.view(gates, -1), r_bias.view(gates, -1), blocks)
             norm = None if norms is None else _norm_numbers(norms[number])
-            self._tensors += [packed, bias, *([] if norm is None else [norm])]
+            gate = None if (linear := highway[number]) is None else self._pack_gate(linear, blocks)
+            self._tensors += [packed, bias, *(tensor for tensor in (norm, gate) if tensor is not None)]
             structs.append(
                 SeqkitLayer(
                     kind=KINDS[self.kind],
@@ -68,6 +77,7 @@ class StackSteps:
                     packed=packed.data_ptr(),
                     bias=bias.data_ptr(),
                     norm=None if norm is None else norm.data_ptr(),
+                    gate=None if gate is None else gate.data_ptr(),
                 )
             )
         self._stack = (SeqkitLayer * len(structs))(*structs)
@@ -141,9 +151,19 @@ class StackSteps:
         padded = nn.functional.pad(rows, (0, blocks * self._lanes - self.hidden))
         return padded.view(len(rows), blocks, self._lanes).transpose(0, 1).contiguous().flatten()
 
+    def _pack_gate(self, gate: nn.Linear, blocks: int) -> Tensor:
+        """A gate's weight (H, H) and bias (H,) -> for each block a vector for each input, then one of the bias."""
+        rows = torch.cat([gate.weight.detach(), gate.bias.detach()[:, None]], dim=1)
+        padded = nn.functional.pad(rows, (0, 0, 0, blocks * self._lanes - self.hidden))
+        return padded.view(blocks, self._lanes, self.hidden + 1).transpose(1, 2).contiguous().flatten()
+
 
 def stack_steps(
-    cells: Sequence[nn.RNNBase], norms: Sequence[nn.LayerNorm] | None, *, residual: bool
+    cells: Sequence[nn.RNNBase],
+    norms: Sequence[nn.LayerNorm] | None,
+    *,
+    residual: bool,
+    highway: Sequence[nn.Linear | None],
 ) -> StackSteps | None:
     """The native steps of a stack, or None where it runs otherwise: on a GPU, in double precision, uncompiled."""
     weight = cells[0].all_weights[0][0]
@@ -151,7 +171,7 @@ def stack_steps(
         return None
     if load_native_steps().library is None:
         return None
-    return StackSteps(cells, norms, residual=residual)
+    return StackSteps(cells, norms, residual=residual, highway=highway)
 
 
 def _norm_numbers(norm: nn.LayerNorm) -> Tensor:

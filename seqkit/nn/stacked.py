@@ -24,6 +24,7 @@ def stack_cells(
     output_dropout: float = 0.0,
     locked: bool = False,
     residual: bool = False,
+    highway: bool = False,
     layer_norm: bool = False,
 ) -> Encoder:
     """An encoder of stacked layers, in one direction or two, each of a cell that the plugin brings.
@@ -47,7 +48,9 @@ def stack_cells(
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence.
         residual: add each layer's input to its output where the widths agree.
-        layer_norm: normalise each layer's output, after the residual sum.
+        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
+            arXiv:1505.00387).
+        layer_norm: normalise each layer's output, after the sum or the gate.
     """
     options = StackOptions(
         hidden=hidden,
@@ -58,6 +61,7 @@ def stack_cells(
         output_dropout=output_dropout,
         locked=locked,
         residual=residual,
+        highway=highway,
         layer_norm=layer_norm,
     )
     return Scanned(name, dim, make_cell, options)

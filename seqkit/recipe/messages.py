@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqkit.errors import suggest
-from seqkit.option_conditions import words_of
+from seqkit.option_conditions import is_absence, words_of
 from seqkit.recipe.hints import option_hint, value_hint
 from seqkit.recipe.parser import Node
 
@@ -96,19 +96,18 @@ def without_effect(path: str, name: str, unmet: Mapping[str, Any]) -> tuple[str,
         name: of the option.
         unmet: what it would need, as `only_with` has it.
     """
-    beside = [join(path, other) for other, need in unmet.items() if need is None]
+    beside = [join(path, other) for other, need in unmet.items() if is_absence(need)]
+    needed = {other: need for other, need in unmet.items() if not is_absence(need)}
     without = [
-        ": ".join(filter(None, (join(path, other), " or ".join(words_of(need)))))
-        for other, need in unmet.items()
-        if need is not None
+        ": ".join(filter(None, (join(path, other), " or ".join(words_of(need))))) for other, need in needed.items()
     ]
     reasons = [f"without {' and '.join(without)}"] if without else [f"beside {' and '.join(beside)}"]
     if "folder" in unmet and unmet["folder"] is not None:
         remedy = "set folder as well ('.' is the folder of the recipe)"
     elif without:
-        remedy = f"set {' and '.join(other for other, need in unmet.items() if need is not None)} as well"
+        remedy = f"set {' and '.join(needed)} as well"
     else:
-        remedy = f"set {' and '.join(unmet)} to null"
+        remedy = " and ".join(f"set {other} to {'null' if need is None else 'false'}" for other, need in unmet.items())
     hint = f"{remedy}, or leave out {name}"
     return f"{join(path, name)}: has no effect {reasons[0]}", hint
 

@@ -81,6 +81,10 @@ def encoder_layers(encoder: nn.Module) -> list[list[nn.Parameter]]:
     if isinstance(norms, nn.ModuleList) and len(norms) == count:
         for layer, norm in zip(layers, norms, strict=True):
             layer += _trainable(norm)
+    highway = getattr(stacked, "highway", None)
+    if isinstance(highway, nn.ModuleDict) and highway.keys() <= set(map(str, range(count))):
+        for number, gate in highway.items():
+            layers[int(number)] += _trainable(gate)
     known = {parameter for layer in layers for parameter in layer}
     layers[-1] += [parameter for parameter in _trainable(encoder) if parameter not in known]
     return layers

@@ -52,6 +52,7 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "lstm": lambda: lstm(WIDTH, hidden=HIDDEN),
     "lstm-both": lambda: lstm(WIDTH, hidden=HIDDEN, bidirectional=True),
     "lstm-deep": lambda: lstm(WIDTH, hidden=HIDDEN, layers=2, bidirectional=True, residual=True, layer_norm=True),
+    "lstm-highway": lambda: lstm(WIDTH, hidden=HIDDEN, layers=2, bidirectional=True, highway=True),
     "gru": lambda: gru(WIDTH, hidden=HIDDEN),
     "gru-both": lambda: gru(WIDTH, hidden=HIDDEN, bidirectional=True, initial="learned"),
     "gru-random": lambda: gru(WIDTH, hidden=HIDDEN, initial="random"),
@@ -62,6 +63,7 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "slstm-both": lambda: slstm(WIDTH, hidden=HIDDEN, heads=2, bidirectional=True),
     "lru": lambda: lru(WIDTH, hidden=HIDDEN, state=4),
     "tdnn": lambda: tdnn(WIDTH, hidden=HIDDEN, layers=2),
+    "tdnn-highway": lambda: tdnn(WIDTH, hidden=HIDDEN, layers=2, highway=True),
 }
 
 LABEL = Label().fit(["a", "b", "c"])

@@ -38,6 +38,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "both": {"bidirectional": True},
     "deep": {"layers": 3, "bidirectional": True, "residual": True, "layer_norm": True, "initial": "learned"},
     "residual": {"layers": 2, "residual": True},
+    "highway": {"layers": 2, "highway": True},
+    "highway-deep": {"layers": 3, "bidirectional": True, "highway": True, "layer_norm": True},
     "normed": {"layers": 2, "layer_norm": True, "initial": "learned"},
 }
 
@@ -115,7 +117,7 @@ def test_gradients_equal_those_of_the_twin(cell: str, shape: str) -> None:
 
 
 @pytest.mark.usefixtures("implementation")
-@pytest.mark.parametrize("shape", ["one", "deep"])
+@pytest.mark.parametrize("shape", ["one", "deep", "highway-deep"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_single_precision_follows_the_twin_too(cell: str, shape: str) -> None:
     """In float32 another implementation runs (oneDNN has an LSTM of its own), so it is held to the twin again."""
@@ -138,7 +140,7 @@ def test_equal_lengths_need_no_mask_and_give_the_same() -> None:
 
 
 @pytest.mark.usefixtures("implementation")
-@pytest.mark.parametrize("shape", ["one", "residual", "normed"])
+@pytest.mark.parametrize("shape", ["one", "residual", "highway", "normed"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_two_parts_with_the_state_carried_equal_the_whole(cell: str, shape: str) -> None:
     """Each row is cut at its own place: the state is the one after each sequence's own last step."""
@@ -158,7 +160,7 @@ def test_two_parts_with_the_state_carried_equal_the_whole(cell: str, shape: str)
             torch.testing.assert_close(got[row], want[row], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", ["one", "both", "deep", "normed"])
+@pytest.mark.parametrize("shape", ["one", "both", "deep", "highway-deep", "normed"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_one_step_at_a_time_is_the_same_cell(cell: str, shape: str) -> None:
     """Without gradients, a single step takes a faster path."""

@@ -37,6 +37,16 @@ CASES: dict[str, tuple[Field, Callable[[], Any], Callable[..., Any]]] = {
         ),
         lambda dim, layer: heads.classify(dim, Labels().fit([["a", "b"]]), layer, pool="attention", dropout=0.1),
     ),
+    "gru with highway gates": (
+        Vectors(4),
+        lambda: encoders.gru(6, hidden=3, layers=2, bidirectional=True, highway=True, layer_norm=True),
+        lambda dim, layer: heads.classify(dim, LABEL, layer, pool="mean"),
+    ),
+    "tdnn with highway gates": (
+        Vectors(4),
+        lambda: encoders.tdnn(6, hidden=5, layers=2, highway=True),
+        lambda dim, layer: heads.tag(dim, TAGS, layer),
+    ),
     "gru, crf": (
         Words(characters="lstm", char_hidden=4, drop=0.1).fit(SENTENCES),
         lambda: encoders.gru(8, hidden=5, bidirectional=True, input_dropout=0.1, locked=True),

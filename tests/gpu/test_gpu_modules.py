@@ -32,6 +32,7 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "gru": lambda: gru(WIDTH, hidden=HIDDEN),
     "rnn-both": lambda: rnn(WIDTH, hidden=HIDDEN, bidirectional=True),
     "lstm-both": lambda: lstm(WIDTH, hidden=HIDDEN, bidirectional=True, initial="learned"),
+    "lstm-highway": lambda: lstm(WIDTH, hidden=HIDDEN, layers=2, highway=True),
     "gru-deep": lambda: gru(WIDTH, hidden=HIDDEN, layers=2, bidirectional=True, residual=True, layer_norm=True),
 }
 LABEL, TAGS, VALUES = Label().fit(["a", "b", "c"]), Tags().fit([["O", "B", "I"]]), Values().fit([0.0, 2.0])

@@ -101,6 +101,7 @@ OPTIONS = [
     {"bidirectional": True, "layer_norm": True},
     {"layers": 3, "bidirectional": True, "residual": True, "layer_norm": True},
     {"layers": 2, "initial": "learned"},
+    {"layers": 2, "bidirectional": True, "highway": True},
 ]
 
 

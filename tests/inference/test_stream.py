@@ -45,6 +45,10 @@ MODELS: dict[str, Any] = {
         )
         for pool in ("last", "mean", "max", "attention")
     },
+    "highway gates": lambda: (
+        fields := numbers_to(Label(), LABELS),
+        build(fields, partial(classify, every_step=True), gru, layers=3, highway=True),
+    ),
     "several labels": lambda: (
         fields := numbers_to(Labels(), [LABELS]),
         build(fields, partial(classify, pool="mean"), rnn, layer_norm=True, initial="learned"),
@@ -265,7 +269,10 @@ def test_a_sequence_longer_than_the_limit_is_refused() -> None:
 
 
 BOTH_WAYS: dict[str, Any] = {
-    "tag": lambda: (fields := numbers_to(Tags(), [LABELS]), build(fields, tag, bidirectional=True)),
+    "tag": lambda: (
+        fields := numbers_to(Tags(), [LABELS]),
+        build(fields, tag, bidirectional=True, layers=2, highway=True),
+    ),
     "crf": lambda: (
         fields := numbers_to(Tags(scheme="iob2"), [TAGGED]),
         build(fields, crf, gru, bidirectional=True, layers=2, residual=True, layer_norm=True),

@@ -29,7 +29,16 @@ CELLS = [(lstm, {}), (gru, {}), (rnn, {}), (rnn, {"nonlinearity": "relu"})]
 
 @pytest.mark.parametrize("hidden", [1, 16, 37, 64])
 @pytest.mark.parametrize(("factory", "options"), CELLS, ids=["lstm", "gru", "tanh", "relu"])
-@pytest.mark.parametrize("stacked", [{}, {"layers": 3, "residual": True, "layer_norm": True, "initial": "learned"}])
+@pytest.mark.parametrize(
+    "stacked",
+    [
+        {},
+        {"layers": 3, "residual": True, "layer_norm": True, "initial": "learned"},
+        {"layers": 3, "highway": True},
+        {"layers": 2, "highway": True, "layer_norm": True},
+    ],
+    ids=["one", "residual", "highway", "highway-normed"],
+)
 def test_steps_are_those_of_the_encoder(factory: Any, options: Any, hidden: int, stacked: Any) -> None:
     require_native()
     encoder = encoder_of(factory, 11, hidden=hidden, **options, **stacked)
@@ -50,10 +59,13 @@ def test_steps_are_those_of_the_encoder(factory: Any, options: Any, hidden: int,
             torch.testing.assert_close(after, tensor, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("stacked", [{}, {"highway": True}], ids=["plain", "highway"])
 @pytest.mark.parametrize(("factory", "options"), CELLS, ids=["lstm", "gru", "tanh", "relu"])
-def test_a_sequence_has_the_same_bits_alone_in_company_and_step_by_step(factory: Any, options: Any) -> None:
+def test_a_sequence_has_the_same_bits_alone_in_company_and_step_by_step(
+    factory: Any, options: Any, stacked: Any
+) -> None:
     require_native()
-    encoder = encoder_of(factory, 5, hidden=21, layers=2, **options)
+    encoder = encoder_of(factory, 5, hidden=21, layers=2, **options, **stacked)
     stepper = encoder.stepper()
     assert stepper is not None
     run, start = stepper
@@ -118,7 +130,7 @@ def test_there_are_no_native_steps_where_another_implementation_is_asked_for() -
         assert encoder_of(lstm, 3, hidden=4).stepper() is None
     assert encoder_of(lstm, 3, hidden=4, bidirectional=True).stepper() is None
     double = encoder_of(lstm, 3, hidden=4).double()
-    assert stack_steps([double._cell(0)], None, residual=False) is None
+    assert stack_steps([double._cell(0)], None, residual=False, highway=[None]) is None
 
 
 def test_the_library_for_streams_leaves_the_other_as_it_is() -> None:

@@ -48,6 +48,10 @@ def encode(encoder: Recurrent, x: Tensor, state: cells.State | None = None) -> E
         y = torch.cat(outputs, dim=1)
         if encoder.residual and y.shape == x.shape:
             y = x + y
+        if encoder.highway is not None and y.shape == x.shape:
+            gate = encoder.highway[str(layer)]
+            g = 1.0 / (1.0 + torch.exp(-(x @ gate.weight.t() + gate.bias)))
+            y = torch.stack([g[t] * y[t] + (1.0 - g[t]) * x[t] for t in range(len(x))])
         if encoder.norms is not None:
             y = layer_norm(y, encoder.norms[layer].weight, encoder.norms[layer].bias)
         x = y

@@ -33,6 +33,9 @@ def run_with_states(encoder: Any, x: Tensor, length: int) -> tuple[Tensor, dict[
         y = torch.cat(outputs, dim=-1)
         if encoder.residual and x.shape == y.shape:
             y = y + x
+        if encoder.highway is not None and x.shape == y.shape:
+            g = encoder.highway[str(layer)](x).sigmoid()
+            y = g * y + (1 - g) * x
         x = y if encoder.norms is None else encoder.norms[layer](y)
     return x, states
 
