@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -16,8 +16,8 @@ import torch
 from seqkit import recipe as recipes
 from seqkit.data import store
 from seqkit.data.task_data import TaskData
-from seqkit.errors import DataError
-from seqkit.interfaces import Batch
+from seqkit.errors import DataError, UsageError
+from seqkit.interfaces import Batch, Encoder
 from seqkit.model import Model, build_model, load_model, save_model
 from seqkit.recipe import Recipe
 from seqkit.recipe.options import options_of
@@ -175,13 +175,16 @@ def choose_batch(data: TaskData) -> Batch:
 
 
 def _prove_encoder_options(recipe: Recipe, device: torch.device | str) -> Iterator[ContractResult]:
-    """The recipe's encoder with other options: each boolean and each named choice, and one and two layers."""
+    """The recipe's encoder with other options: each boolean and each named choice, and one and two layers.
+
+    Options that the factory refuses, because they exclude each other, are left out.
+    """
     factory = registry.load("encoders", recipe.encoder.use)
     options = dict(recipe.encoder.options)
     values = {name: _choices(annotation) for name, annotation, _ in options_of(factory) if _choices(annotation)}
     if "layers" in options:
         values["layers"] = [1, 2]
-    if "hidden" in options:
+    if "hidden" in options and _built(factory, {**options, "hidden": 8}) is not None:
         options["hidden"] = 8
     checked: set[tuple[tuple[str, Any], ...]] = set()
     for combination in _combinations(values, options):
@@ -191,8 +194,17 @@ def _prove_encoder_options(recipe: Recipe, device: torch.device | str) -> Iterat
         checked.add(key)
         torch.manual_seed(recipe.seed)
         varied = ", ".join(f"{name}={combination[name]}" for name in values)
-        encoder = factory(5, **combination).to(device)
-        yield from worst_per_contract(prove_encoder(encoder, 5, f"{recipe.encoder.use}({varied})"))
+        encoder = _built(factory, combination)
+        if encoder is not None:
+            yield from worst_per_contract(prove_encoder(encoder.to(device), 5, f"{recipe.encoder.use}({varied})"))
+
+
+def _built(factory: Callable[..., Encoder], options: Mapping[str, Any]) -> Encoder | None:
+    """An encoder of five input numbers, or None if the factory refuses these options."""
+    try:
+        return factory(5, **options)
+    except UsageError:
+        return None
 
 
 def _choices(annotation: Any) -> list[Any]:

@@ -489,3 +489,18 @@ def test_the_command_on_a_recipe_and_on_a_model(tmp_path: Path, monkeypatch: pyt
     done = CliRunner().invoke(main, ["prove", str(tmp_path / "run"), "--json"])
     assert done.exit_code == 0, done.output
     assert all(json.loads(line)["passed"] for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("encoder", ["{use: slstm, hidden: 6, heads: 3}", "{use: lstm, layers: 3, highway: true}"])
+def test_options_that_exclude_each_other_are_left_out(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels: list[str] = []
+    monkeypatch.setattr(recipe_contracts, "prove_encoder", lambda _, dim, label: labels.append(label) or iter(()))
+    text = f"tasks: {{charlm: {{source: python-docs}}}}\nencoder: {encoder}\n"
+    list(recipe_contracts._prove_encoder_options(recipes.parse(text.encode(), "r.yaml"), "cpu"))
+    pairs = [(first, second) for first in (False, True) for second in (False, True)]
+    shown = {pair: [label for label in labels if "residual={}, highway={}".format(*pair) in label] for pair in pairs}
+    assert not shown[True, True]
+    counts = {pair: {label.rpartition("layers=")[2] for label in of_pair} for pair, of_pair in shown.items()}
+    assert "1)" not in counts[False, True], "the width of one layer differs from that of its input"
+    assert "2)" in counts[False, True]
+    assert {"1)", "2)"} <= counts[True, False] & counts[False, False]
