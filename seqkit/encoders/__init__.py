@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from seqkit.encoders.option_types import Initial, Initialiser, RecurrentOptions, StackOptions
+from seqkit.encoders.stepped import jordan, lngru, lnlstm, slstm
 from seqkit.errors import UsageError
 from seqkit.option_conditions import only_with
 from seqkit.types import Count, Positive, Share
@@ -20,6 +21,8 @@ __all__ = [
     "Initialiser",
     "gru",
     "jordan",
+    "lngru",
+    "lnlstm",
     "lru",
     "lstm",
     "mingru",
@@ -435,128 +438,6 @@ def lru(
     )
     size, radius = state or hidden, (min_radius, max_radius)
     return Scanned("lru", dim, lambda width: LRUCell(width, hidden, size, radius, max_phase), options)
-
-
-@only_with("highway", residual=False)
-def jordan(
-    dim: int,
-    /,
-    *,
-    hidden: Count = 128,
-    layers: Count = 1,
-    bidirectional: bool = False,
-    dropout: Share = 0.0,
-    input_dropout: Share = 0.0,
-    output_dropout: Share = 0.0,
-    locked: bool = False,
-    residual: bool = False,
-    highway: bool = False,
-    layer_norm: bool = False,
-    decay: Share = 0.0,
-) -> Encoder:
-    """The network of Jordan 1986: its output is fed back, where that of Elman (`rnn`) feeds back what is hidden.
-
-    h_t = tanh(W x_t + b + R s_{t-1}), y_t = tanh(V h_t + c), s_t = decay s_{t-1} + y_t. Encoded steps are y.
-
-    It goes from step to step in plain PyTorch, so it is slower than `rnn`. It is causal unless bidirectional, and
-    carries its state, the context s. It cannot be exported, because its loop is as long as the sequence.
-
-    Args:
-        hidden: width of h, y and s, in each direction.
-        layers: number of stacked layers.
-        bidirectional: add a second direction that starts at each sequence's true last step; outputs are concatenated.
-        dropout: share of values dropped between layers; no effect with one layer (see output_dropout).
-        input_dropout: share of values dropped from the input steps.
-        output_dropout: share of values dropped from the encoded steps.
-        locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
-        residual: add each layer's input to its output where the widths agree.
-        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
-            arXiv:1505.00387).
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
-        decay: share of the context that is kept at each step.
-    """
-    from seqkit.encoders.scanned import Scanned
-    from seqkit.encoders.stepped_cells import JordanCell
-
-    options = StackOptions(
-        hidden=hidden,
-        layers=layers,
-        bidirectional=bidirectional,
-        dropout=dropout,
-        input_dropout=input_dropout,
-        output_dropout=output_dropout,
-        locked=locked,
-        residual=residual,
-        highway=highway,
-        layer_norm=layer_norm,
-    )
-    return Scanned("jordan", dim, lambda width: JordanCell(width, hidden, decay), options)
-
-
-@only_with("highway", residual=False)
-def slstm(
-    dim: int,
-    /,
-    *,
-    hidden: Count = 128,
-    layers: Count = 1,
-    bidirectional: bool = False,
-    dropout: Share = 0.0,
-    input_dropout: Share = 0.0,
-    output_dropout: Share = 0.0,
-    locked: bool = False,
-    residual: bool = False,
-    highway: bool = False,
-    layer_norm: bool = False,
-    heads: Count = 1,
-    forget_bias: float = 1.0,
-) -> Encoder:
-    """The sLSTM layer of xLSTM (Beck et al. 2024, arXiv:2405.04517): an LSTM with an exponential input gate.
-
-    z = tanh, f, o = sigmoid and i = exp, each of W x_t + b + R h_{t-1} with its own weights; c_t = f c_{t-1} + i z,
-    n_t = f n_{t-1} + i, h_t = o c_t / n_t. A strong input gate can so overrule all that was kept before. It is computed
-    with logarithms, so that nothing overflows. It is the recurrent layer alone, without the blocks around it; use
-    `residual` and `layer_norm`.
-
-    It goes from step to step in plain PyTorch, so it is slower than `lstm`. It is causal unless bidirectional, and
-    carries its state. It cannot be exported, because its loop is as long as the sequence.
-
-    Args:
-        hidden: width of the state, in each direction.
-        layers: number of stacked layers.
-        bidirectional: add a second direction that starts at each sequence's true last step; outputs are concatenated.
-        dropout: share of values dropped between layers; no effect with one layer (see output_dropout).
-        input_dropout: share of values dropped from the input steps.
-        output_dropout: share of values dropped from the encoded steps.
-        locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
-        residual: add each layer's input to its output where the widths agree.
-        highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
-            arXiv:1505.00387).
-        layer_norm: normalise each layer's output (Ba et al. 2016), after the sum or the gate.
-        heads: R is a matrix for each of so many equal parts of h, which see each other in the next layer only.
-        forget_bias: initial bias of the forget gate. Where something must be kept for T steps, about ln T.
-
-    Raises:
-        UsageError: `hidden` cannot be divided by `heads`.
-    """
-    from seqkit.encoders.scanned import Scanned
-    from seqkit.encoders.stepped_cells import SLSTMCell
-
-    if hidden % heads:
-        raise UsageError(f"slstm: heads: {heads} parts of {hidden} hidden numbers are not equally large")
-    options = StackOptions(
-        hidden=hidden,
-        layers=layers,
-        bidirectional=bidirectional,
-        dropout=dropout,
-        input_dropout=input_dropout,
-        output_dropout=output_dropout,
-        locked=locked,
-        residual=residual,
-        highway=highway,
-        layer_norm=layer_norm,
-    )
-    return Scanned("slstm", dim, lambda width: SLSTMCell(width, hidden, heads, forget_bias), options)
 
 
 @only_with("highway", residual=False)

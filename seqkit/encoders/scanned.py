@@ -1,4 +1,4 @@
-"""The encoder behind `minlstm`, `mingru`, `lru`, `jordan` and `slstm`: stacked cells that give all steps of a layer.
+"""The encoder behind `minlstm`, `mingru`, `lru`, `jordan`, `slstm`, `lnlstm` and `lngru`: stacks of whole layers.
 
 The cells here are linear recurrences, over all steps at once; those of `stepped_cells.py` go from step to step.
 """

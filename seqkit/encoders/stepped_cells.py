@@ -1,4 +1,4 @@
-"""Cells whose steps follow each other: `jordan`, whose output is fed back, and `slstm`, with exponential gates."""
+"""Cells whose steps follow each other: output fed back, exponential gates, and layer normalisation inside."""
 
 from __future__ import annotations
 
@@ -90,3 +90,84 @@ class SLSTMCell(nn.Module):
             of_steps.append((h, c, n, m))
         states = tuple(torch.stack(tensors) for tensors in zip(*of_steps, strict=True))
         return states[0].to(x.dtype), states
+
+
+class LayerNormLSTMCell(nn.Module):
+    """One layer of `seqkit.encoders.lnlstm` in one direction. A state is h and c.
+
+    Autocast makes only the products less precise: what is normalised has the precision of the weights.
+    """
+
+    states = 2
+
+    def __init__(self, dim: int, hidden: int, forget_bias: float) -> None:
+        super().__init__()
+        self.state_width = hidden
+        self.into = nn.Linear(dim, 4 * hidden, bias=False)  # input, forget, candidate, output
+        self.back = nn.Linear(hidden, 4 * hidden, bias=False)
+        self.norm_into = nn.LayerNorm(4 * hidden)  # its bias is that of the gates
+        self.norm_back = nn.LayerNorm(4 * hidden, bias=False)
+        self.norm_memory = nn.LayerNorm(hidden)
+        _initialise_gates(self.into, self.back, 4)
+        with torch.no_grad():
+            self.norm_into.bias[hidden : 2 * hidden] = forget_bias
+
+    def forward(self, x: Tensor, first: State | None) -> tuple[Tensor, State]:
+        """(T, B, D), two of (B, H) -> (T, B, H), and two states (T, B, H)."""
+        precision = self.into.weight.dtype
+        driven = self.norm_into(self.into(x).to(precision))
+        zero = driven.new_zeros(x.shape[1], self.state_width)
+        h, c = (zero, zero) if first is None else (tensor.to(precision) for tensor in first)
+        of_steps = []
+        for step in driven.unbind():
+            new, forget, candidate, out = (step + self.norm_back(self.back(h).to(precision))).chunk(4, dim=-1)
+            c = torch.sigmoid(forget) * c + torch.sigmoid(new) * torch.tanh(candidate)
+            h = torch.sigmoid(out) * torch.tanh(self.norm_memory(c))
+            of_steps.append((h, c))
+        states = tuple(torch.stack(tensors) for tensors in zip(*of_steps, strict=True))
+        return states[0].to(x.dtype), states
+
+
+class LayerNormGRUCell(nn.Module):
+    """One layer of `seqkit.encoders.lngru` in one direction. Its state is h. In precision as `LayerNormLSTMCell`."""
+
+    states = 1
+
+    def __init__(self, dim: int, hidden: int, update_bias: float) -> None:
+        super().__init__()
+        self.state_width = hidden
+        self.into = nn.Linear(dim, 3 * hidden, bias=False)  # reset, update, candidate
+        self.back = nn.Linear(hidden, 3 * hidden, bias=False)
+        self.norm_gates = nn.LayerNorm(2 * hidden)  # its bias is that of the gates
+        self.norm_new = nn.LayerNorm(hidden)
+        self.norm_back_gates = nn.LayerNorm(2 * hidden, bias=False)
+        self.norm_back_new = nn.LayerNorm(hidden)
+        _initialise_gates(self.into, self.back, 3)
+        with torch.no_grad():
+            self.norm_gates.bias[hidden:] = update_bias
+
+    def forward(self, x: Tensor, first: State | None) -> tuple[Tensor, State]:
+        """(T, B, D), (B, H) -> (T, B, H), and the same as states."""
+        width, precision = self.state_width, self.into.weight.dtype
+        driven = self.into(x).to(precision)
+        gates, candidates = self.norm_gates(driven[..., : 2 * width]), self.norm_new(driven[..., 2 * width :])
+        h = gates.new_zeros(x.shape[1], width) if first is None else first[0].to(precision)
+        of_steps = []
+        for gate, candidate in zip(gates.unbind(), candidates.unbind(), strict=True):
+            fed_back = self.back(h).to(precision)
+            both = torch.sigmoid(gate + self.norm_back_gates(fed_back[..., : 2 * width]))
+            reset, update = both.chunk(2, dim=-1)
+            new = torch.tanh(candidate + reset * self.norm_back_new(fed_back[..., 2 * width :]))
+            h = (1.0 - update) * new + update * h
+            of_steps.append(h)
+        states = torch.stack(of_steps)
+        return states.to(x.dtype), (states,)
+
+
+def _initialise_gates(into: nn.Linear, back: nn.Linear, count: int) -> None:
+    """Weights of so many gates, as in `lstm` and `gru`: recurrent ones orthogonal, the others by their widths."""
+    with torch.no_grad():
+        for weight in into.weight.chunk(count):
+            nn.init.xavier_uniform_(weight)
+        for weight in back.weight.chunk(count):
+            nn.init.orthogonal_(weight)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqkit.encoders import gru, jordan, lru, lstm, mingru, minlstm, none, rnn, slstm, tdnn
+from seqkit.encoders import gru, jordan, lngru, lnlstm, lru, lstm, mingru, minlstm, none, rnn, slstm, tdnn
 from seqkit.fields import Label, Next, Tags, Values
 from seqkit.heads import classify, crf, language, regress, tag
 from seqkit.interfaces import Batch, Encoded, Encoder, Head, State
@@ -61,6 +61,8 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "mingru": lambda: mingru(WIDTH, hidden=HIDDEN),
     "jordan": lambda: jordan(WIDTH, hidden=HIDDEN, decay=0.5),
     "slstm-both": lambda: slstm(WIDTH, hidden=HIDDEN, heads=2, bidirectional=True),
+    "lnlstm": lambda: lnlstm(WIDTH, hidden=HIDDEN),
+    "lngru-both": lambda: lngru(WIDTH, hidden=HIDDEN, bidirectional=True),
     "lru": lambda: lru(WIDTH, hidden=HIDDEN, state=4),
     "tdnn": lambda: tdnn(WIDTH, hidden=HIDDEN, layers=2),
     "tdnn-highway": lambda: tdnn(WIDTH, hidden=HIDDEN, layers=2, highway=True),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqkit import encoders
 from seqkit import recipe as recipes
+from seqkit.encoders.scanned import MinGRUCell
 from seqkit.encoders.stacking import GATE_BIAS
 from seqkit.errors import RecipeError, UsageError
 from seqkit.interfaces import Encoder
@@ -26,7 +27,7 @@ FACTORIES: dict[str, Callable[..., Encoder]] = {
     if "residual" in inspect.signature(getattr(encoders, name), eval_str=False).parameters
 } | {
     "stacked": lambda dim, *, hidden, **options: stack_cells(
-        "stacked", dim, lambda width: encoders.mingru(width, hidden=hidden).cells[0], hidden=hidden, **options
+        "stacked", dim, lambda width: MinGRUCell(width, hidden, 1.0), hidden=hidden, **options
     )
 }
 

@@ -233,12 +233,13 @@ class TestMistakes:
             (
                 "use: lstm",
                 "use: lstn",
-                "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm' or 'slstm' or 'minlstm'?",
+                "3:16: encoder.use: no encoder is called 'lstn'; did you mean 'lstm' or 'slstm' or 'lnlstm'?",
             ),
             (
                 "use: lstm, ",
                 "",
-                "3:1: encoder.use: missing; available: gru, jordan, lru, lstm, mingru, minlstm, none, rnn, slstm, tdnn",
+                "3:1: encoder.use: missing; available: gru, jordan, lngru, lnlstm, lru, lstm, mingru, minlstm, none, "
+                "rnn, slstm, tdnn",
             ),
             ("use: lstm", "use: unfit", "3:16: the option 'hidden' of"),
             (
