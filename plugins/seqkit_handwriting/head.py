@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Batch, Encoded, Field, Head, Prediction, UsageError, mask_of
+from seqkit import Batch, Encoded, Field, Head, Prediction, UsageError, mask_of, read_back, upload
 from seqkit.nn import LSTM, Dropout
 from seqkit_handwriting.fields import DOWN, END, Movements
 from seqkit_handwriting.mixture import StepDistribution, width_of
@@ -178,7 +178,8 @@ class Pen(Head):
         scores: list[dict[str, Any]] = [{} if is_over else {"cut": True} for _, is_over in drawings]
         if batch.y is not None:
             movement, pen, lengths = self.nats(encoded, batch)
-            sums = zip(movement.sum(dim=1).tolist(), pen.sum(dim=1).tolist(), lengths.tolist(), strict=True)
+            movement_sums, pen_sums = (tensor.tolist() for tensor in read_back(movement.sum(dim=1), pen.sum(dim=1)))
+            sums = zip(movement_sums, pen_sums, lengths.tolist(), strict=True)
             for of_example, (of_movement, of_pen, steps) in zip(scores, sums, strict=True):
                 of_example["nats"] = {"movement": of_movement, "pen": of_pen, "steps": steps}
         return [
@@ -228,24 +229,27 @@ class Pen(Head):
         """For each example its steps (U, 3), as `Movements.encode` gives them, and whether the drawing has ended."""
         batch, device = len(encoded.steps), encoded.steps.device
         state, one = self.start(encoded), torch.ones(batch, dtype=torch.int64)
-        x = encoded.steps.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(batch, 1, 4)
-        rows, is_over = [], torch.zeros(batch, dtype=torch.bool, device=device)
+        x = encoded.steps.new_zeros(batch, 1, 4)
+        x[..., 3].fill_(1.0)
+        rows, is_over = [], torch.zeros(batch, dtype=torch.bool)
         for _ in range(length):
             distribution, state = self.run(x, one, encoded, state)
-            movement, pen = (tensor.to(device) for tensor in choose(_of_step(distribution)))
-            rows.append(torch.cat([movement, pen[:, None].to(movement.dtype)], dim=-1))
-            is_over = is_over | (pen == END)
+            movement, pen = (upload(tensor, device) for tensor in choose(_of_step(distribution)))
+            # Waited for once a step: it says whether there is another one.
+            rows.extend(read_back(torch.cat([movement, pen[:, None].to(movement.dtype)], dim=-1)))
+            is_over |= rows[-1][:, 2] == END
             if bool(is_over.all()):
                 break
             x = torch.cat([movement, (pen > DOWN).to(movement.dtype)[:, None], torch.zeros_like(movement[:, :1])], -1)
             x = x[:, None].to(encoded.steps.dtype)
-        steps = torch.stack(rows, dim=1).cpu().numpy()
+        steps = torch.stack(rows, dim=1).numpy()
         ends = [np.flatnonzero(row[:, 2] == END) for row in steps]
         return [(row[: end[0] + 1] if len(end) else row, bool(len(end))) for row, end in zip(steps, ends, strict=True)]
 
 
 def _on_cpu(distribution: StepDistribution) -> StepDistribution:
-    return StepDistribution(**{name: tensor.cpu() for name, tensor in vars(distribution).items()})
+    tensors = vars(distribution)
+    return StepDistribution(**dict(zip(tensors, read_back(*tensors.values()), strict=True)))
 
 
 def _of_step(distribution: StepDistribution) -> StepDistribution:

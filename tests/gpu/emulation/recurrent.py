@@ -14,17 +14,22 @@ CALLS: Final = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 class _Layer(torch.autograd.Function):
-    """One call. It is computed on the CPU in single precision, and keeps the graph of that for the backward pass."""
+    """One call. It is computed on the CPU in single precision, and keeps the graph of that for the backward pass.
+
+    `form` is what torch's call is given after the weights: whether there are biases, layers, dropout, whether it is
+    training, whether there are two directions, and whether the batch comes first.
+    """
 
     @staticmethod
-    def forward(ctx: Any, call: Callable[..., Any], num_states: int, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, call: Callable[..., Any], num_states: int, form: tuple[Any, ...], *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
         leaves = [held(tensor).detach().requires_grad_() for tensor in inputs]
         with torch.enable_grad():
             x, *rest = [leaf.float() for leaf in leaves]
             states, weights = rest[:num_states], rest[num_states:]
-            has_biases = len(weights) > 2
             hx = tuple(states) if num_states == 2 else states[0]
-            outputs = call(x, hx, weights, has_biases, 1, 0.0, False, False, False)
+            outputs = call(x, hx, weights, *form)
             outputs = [output.to(leaves[0].dtype) for output in outputs]
         ctx.leaves, ctx.outputs = leaves, outputs
         ctx.set_materialize_grads(False)  # cuDNN's call makes its zeros itself
@@ -37,7 +42,7 @@ class _Layer(torch.autograd.Function):
         with torch.enable_grad():
             outputs, output_grads = zip(*pairs, strict=True)
             results = torch.autograd.grad(outputs, ctx.leaves, output_grads, allow_unused=True)
-        return None, None, *(None if result is None else on_device(result) for result in results)
+        return None, None, None, *(None if result is None else on_device(result) for result in results)
 
 
 def checked(call: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -51,8 +56,9 @@ def checked(call: Callable[..., Any], name: str) -> Callable[..., Any]:
         if not all(isinstance(tensor, DeviceTensor) for tensor in tensors):
             records.note("two devices", name)
             raise RuntimeError(f"{name}: input, state and weights are not on the same device")
-        if layers != 1 or rest[2] or rest[3]:
-            raise NotImplementedError("the emulation has one layer, one direction, time first")
+        dropout, is_training = rest[:2]
+        if dropout and is_training:
+            raise NotImplementedError("the emulation has no dropout between layers: it would draw on the CPU")
         if torch.is_autocast_enabled("cuda"):
             half = torch.float16  # whatever autocast is asked for: aten/src/ATen/cudnn/AutocastRNN.cpp
             with torch.autocast("cuda", enabled=False):
@@ -65,7 +71,7 @@ def checked(call: Callable[..., Any], name: str) -> Callable[..., Any]:
                 raise RuntimeError(f"rnn: {state_name} is not contiguous")
         records.count("_cudnn_rnn", is_view=False)
         with torch.autocast("cuda", enabled=False):
-            return _Layer.apply(call, len(states), x, *states, *weights)
+            return _Layer.apply(call, len(states), (has_biases, layers, *rest), x, *states, *weights)
 
     return run
 
