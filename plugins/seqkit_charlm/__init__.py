@@ -32,6 +32,7 @@ def charlm(
     dev: Share = 0.05,
     dev_at: Literal["end", "start"] = "end",
     test: Share = 0.1,
+    backwards: bool = False,
 ) -> Task:
     """What is the next character (byte, word, piece of a word) of this text?
 
@@ -64,6 +65,8 @@ def charlm(
         dev_at: end, dev is right before test; start, dev is the beginning of the text. The text next to test is often
             the most similar to it (the same play, the same chapter), and with `start` training can learn from it.
         test: share of the text that is test.
+        backwards: read the text from its last symbol to its first, and so predict the symbol before. Two models, one of
+            them backwards, give the words of `ner` and `sentiment` vectors (`contextual`).
     """
     corpus = Corpus(source, file, encoding)
     own_files = {split: path for split, path in (("dev", dev_file), ("test", test_file)) if path is not None}
@@ -74,6 +77,7 @@ def charlm(
         min_count=min_count,
         max_size=None if pieces else max_size,
         pieces=(max_size or 8000) if pieces else 8000,
+        backwards=backwards,
     )
     whole_words = unit in ("words", "pieces")
     split_text = PositionSplit(

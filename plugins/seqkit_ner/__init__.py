@@ -57,6 +57,7 @@ def ner(
     tune: bool | Literal["both"] = True,
     unknown_as: Literal["shape", "characters"] = "shape",
     max_vectors: Size = 100_000,
+    contextual: tuple[Path, ...] = (),
     max_length: Count | None = None,
     truncate: Truncation = "window",
 ) -> Task:
@@ -116,6 +117,10 @@ def ner(
         unknown_as: what an unknown word is read as. shape: the unknown word of its shape; characters: that, and a
             linear map of the vector of its characters, which `drop` trains (after Pinter et al. 2017).
         max_vectors: most words of that file that are known beside those of train.
+        contextual: run or model folders of `charlm`, unit characters: one that reads forwards, one that reads
+            backwards, or both. They read the whole text, and each word has a vector of what they know then, beside its
+            others (contextual string embeddings; Akbik et al. 2018). They are not trained further, and are part of the
+            model.
         max_length: most words of a sentence (null: no limit).
         truncate: what happens to a longer one. window, all of it is read in windows whose tags are joined again; head,
             tail or both_ends, only that part is kept.
@@ -158,6 +163,7 @@ def ner(
             tune=tune,
             unknown_as=unknown_as,
             max_vectors=max_vectors,
+            contextual=contextual,
         ),
         target=Tags(
             scheme=tag_scheme,

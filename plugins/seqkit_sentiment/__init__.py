@@ -74,6 +74,7 @@ def sentiment(
     characters: Literal["none", "lstm", "conv"] = "none",
     unknown_as: Literal["shape", "characters"] = "shape",
     max_vectors: Size = 100_000,
+    contextual: tuple[Path, ...] = (),
     max_length: Count | None = None,
     truncate: Truncation = "head",
     unseen_labels: Literal["error", "count"] = "error",
@@ -133,6 +134,10 @@ def sentiment(
             characters: that, and a linear map of the vector of its characters, which `drop` trains (after Pinter et al.
             2017).
         max_vectors: most words of that file that are known beside those of train.
+        contextual: run or model folders of `charlm`, unit characters: one that reads forwards, one that reads
+            backwards, or both. They read the whole text, and each word has a vector of what they know then, beside its
+            others (contextual string embeddings; Akbik et al. 2018). They are not trained further, and are part of the
+            model.
         max_length: most steps of a text (null: no limit).
         truncate: what happens to a longer one. head, tail or both_ends, that part is kept; window, all of it is read
             in windows.
@@ -157,9 +162,11 @@ def sentiment(
     )
     if split_by == "group" and group is None and _is_file(folder, train):
         raise UsageError("split_by: group: name the column of the group as `group`")
-    if vectors is not None and (unit != "words" or max_size is not None):
-        raise UsageError("vectors are those of words: leave unit: words and max_size: null, or leave out vectors")
-    if vectors is None and characters != "none":
+    has_vectors = vectors is not None or bool(contextual)
+    if has_vectors and (unit != "words" or max_size is not None):
+        option = "vectors" if vectors is not None else "contextual"
+        raise UsageError(f"{option} are those of words: leave unit: words and max_size: null, or leave out {option}")
+    if not has_vectors and characters != "none":
         raise UsageError("characters are read beside word vectors; name some as `vectors`, or take unit: characters")
     is_multilabel = label_separator is not None
     if best == "micro_f1" and not is_multilabel:
@@ -184,7 +191,7 @@ def sentiment(
         return prepare(sources.read_other(path, split, labelled, names, reader, share_split))
 
     field: Field
-    if vectors is not None:
+    if has_vectors:
         field = Words(
             lower=lower,
             min_count=min_count,
@@ -194,6 +201,7 @@ def sentiment(
             tune=tune,
             unknown_as=unknown_as,
             max_vectors=max_vectors,
+            contextual=contextual,
         )
     elif unit == "pieces":
         field = Tokens(unit, lower=lower, min_count=min_count, pieces=max_size or 8000, drop=drop)

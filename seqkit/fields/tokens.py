@@ -35,6 +35,7 @@ class Tokens(Field):
         max_size: at most so many symbols, the four special ones not counted.
         pieces: about how many pieces to learn, the four special ones included (unit `pieces`).
         drop: share of the tokens that are replaced by `<unk>` at random in training.
+        backwards: the ids are those of the text from its last symbol to its first.
         also: gives more values to learn the symbols from. If the input and the target field each also learn from the
             other's values, both have the same symbols. Called when the field is fitted.
     """
@@ -45,6 +46,7 @@ class Tokens(Field):
     max_size: int | None = field(default=None, kw_only=True)
     pieces: int = field(default=8000, kw_only=True)
     drop: float = field(default=0.0, kw_only=True)
+    backwards: bool = field(default=False, kw_only=True)
     also: Callable[[], Iterable[Any]] | None = field(default=None, kw_only=True, repr=False)
     tokenizer: Tokenizer | None = field(default=None, kw_only=True, repr=False)
 
@@ -53,14 +55,17 @@ class Tokens(Field):
 
     def encode(self, value: Any) -> np.ndarray:
         """(T,) ids. Raises ValueError if the value is not text, or empty."""
-        return self._tokenizer.encode(value)
+        ids = self._tokenizer.encode(value)
+        return ids[::-1].copy() if self.backwards else ids
 
     def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
+        if self.backwards:
+            raise TypeError("a text that is read backwards cannot be read in pieces")
         return self._tokenizer.feed(piece, kept, end=end)
 
     def decode(self, array: np.ndarray) -> str:
         """The text; words are joined with a space, padding and boundaries are left out."""
-        return self._tokenizer.decode(array)
+        return self._tokenizer.decode(np.asarray(array)[::-1] if self.backwards else array)
 
     @property
     def size(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from seqkit.errors import UsageError
 from seqkit.fields import incremental
+from seqkit.fields.character_model import CharacterModel, model_files, read_models, read_weights
 from seqkit.fields.unicode_form import FORM, UnicodeForm, to_form
 from seqkit.fields.vocabulary import Vocabulary, smallest_unsigned
 from seqkit.layers.pretrained_vectors import normalise_word, vector_file
@@ -22,6 +23,8 @@ from seqkit.types import JSON, PAD, Field, WordVectors
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from seqkit.layers.contextual import Contextual
 
 Characters: TypeAlias = Literal["none", "lstm", "conv"]
 
@@ -46,7 +49,8 @@ class Words(Field):
     """A text as words with their characters: (T, 2 + M) numbers, M the longest word of the training data.
 
     A row is the id of the word, the id of the unknown word of its shape (all capitals, an initial capital, digits,
-    lower case, other), and the ids of its characters, then zeros. If a word is not known, its lower-case form is used,
+    lower case, other), and the ids of its characters, then zeros; with `contextual`, the characters as language models
+    know them come before those, (T, 2 + M' + M). If a word is not known, its lower-case form is used,
     if that is known, and otherwise the unknown word of its shape. If a word is longer than M, its characters are those
     of its beginning and its end.
 
@@ -71,6 +75,8 @@ class Words(Field):
             linear map of the vector of its characters, which is learned where `drop` or rare words make words unknown
             (after Pinter et al. 2017).
         max_vectors: how many words of the file are known beside those of the training data.
+        contextual: folders of language models of characters, which read the whole text and give each word a vector
+            beside its others (contextual string embeddings; Akbik et al. 2018).
     """
 
     unit = "words"
@@ -87,6 +93,7 @@ class Words(Field):
     tune: bool | Literal["both"] = field(default=True, kw_only=True)
     unknown_as: Literal["shape", "characters"] = field(default="shape", kw_only=True)
     max_vectors: int = field(default=100_000, kw_only=True)
+    contextual: tuple[Path, ...] = field(default=(), kw_only=True)
     words: Vocabulary | None = field(default=None, kw_only=True, repr=False)
     letters: Vocabulary | None = field(default=None, kw_only=True, repr=False)
     longest: int = field(default=0, kw_only=True, repr=False)
@@ -94,6 +101,10 @@ class Words(Field):
     """How many of the words, the first ones, have no vector in the file."""
     width: int | None = field(default=None, kw_only=True, repr=False)
     """Width of the file's vectors."""
+    models: tuple[CharacterModel, ...] = field(default=(), kw_only=True, repr=False)
+    """What `contextual` names."""
+    spelled: int = field(default=0, kw_only=True, repr=False)
+    """M', how many characters of a word these models read."""
     form: UnicodeForm | None = field(default=FORM, kw_only=True, repr=False)
     """The Unicode normalisation form in which words are read."""
 
@@ -130,6 +141,8 @@ class Words(Field):
             longest=min(self.max_word, max(map(len, spellings), default=1)) if self.characters != "none" else 0,
             learned=learned,
             width=width,
+            models=read_models(self.contextual),
+            spelled=min(self.max_word, max(map(len, spellings), default=1)) if self.contextual else 0,
         )
 
     def _add_file_words(
@@ -185,7 +198,8 @@ class Words(Field):
         return int(np.count_nonzero(array[:, 0] == array[:, 1]))
 
     def fit_files(self) -> Sequence[Path]:
-        return () if self.vectors is None else (vector_file(self.vectors),)
+        files = [] if self.vectors is None else [vector_file(self.vectors)]
+        return [*files, *(file for folder in self.contextual for file in model_files(folder))]
 
     def canonical(self, value: Any) -> Any:
         return to_form(value, self.form)
@@ -199,6 +213,7 @@ class Words(Field):
             "longest": self.longest,
             "learned": self.learned,
             "width": self.width,
+            **({"models": [model.state() for model in self.models], "spelled": self.spelled} if self.models else {}),
             **({} if self.form is None else {"form": self.form}),
         }
 
@@ -212,19 +227,30 @@ class Words(Field):
             longest=state["longest"],
             learned=state["learned"],
             width=state["width"],
+            models=tuple(map(CharacterModel.restore, state.get("models", ()))),
+            spelled=state.get("spelled", 0),
             form=state.get("form"),
         )
 
     def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
         """Words with and without a place in the vocabulary, each with at least one character."""
-        rows = np.zeros((steps, COLUMNS + self.longest), dtype=np.int64)
+        rows = np.zeros((steps, self._columns + self.longest), dtype=np.int64)
         rows[:, 0] = generator.integers(1, self.size, steps)
         rows[:, 1] = generator.integers(1, FIRST_WORD, steps)
-        if self.longest:
-            letters = generator.integers(_UNKNOWN_LETTER, _FIRST_LETTER + len(self._fitted[1]), (steps, self.longest))
-            is_real = np.arange(self.longest) < generator.integers(1, self.longest + 1, steps)[:, None]
-            rows[:, COLUMNS:] = np.where(is_real, letters, 0)
+        for first, most, letters in (
+            (COLUMNS, self.spelled, self.models[0].size if self.models else 0),
+            (self._columns, self.longest, _FIRST_LETTER + len(self._fitted[1])),
+        ):
+            if most:
+                ids = generator.integers(_UNKNOWN_LETTER, letters, (steps, most))
+                is_real = np.arange(most) < generator.integers(1, most + 1, steps)[:, None]
+                rows[:, first : first + most] = np.where(is_real, ids, 0)
         return rows
+
+    @property
+    def _columns(self) -> int:
+        """How many numbers of a row come before those of the characters."""
+        return COLUMNS + self.spelled
 
     def describe(self) -> dict[str, JSON]:
         return {"shapes": list(SHAPES), "first_word": FIRST_WORD, "first_letter": _FIRST_LETTER}
@@ -238,7 +264,7 @@ class Words(Field):
             dim,
             words=self.size,
             letters=_FIRST_LETTER + len(letters),
-            columns=COLUMNS,
+            columns=self._columns,
             characters=self.characters,
             char_dim=self.char_dim,
             char_hidden=self.char_hidden,
@@ -250,7 +276,20 @@ class Words(Field):
             vectors=self.vectors if self.width else None,
             names=words.symbols[self.learned :] if self.width else (),
             key=partial(_lookup_key, lower=self.lower, digits=self.digits, form=self.form),
+            contextual=self._contextual(),
         )
+
+    def _contextual(self) -> Contextual | None:
+        """What reads the characters of whole texts; None: nothing does."""
+        from seqkit.layers.contextual import Contextual, ContextualStrings, ReaderSpec
+
+        if not self.models:
+            return None
+        first = self.models[0]
+        readers = [ReaderSpec(model.size, model.dim, model.encoder, model.backwards) for model in self.models]
+        strings = ContextualStrings(readers, space=first.space, boundary=first.boundary)
+        pairs = list(zip(self.contextual, self.models, strict=True))
+        return Contextual(strings, COLUMNS, lambda: [read_weights(folder, model) for folder, model in pairs])
 
     @cached_property
     def _fitted(self) -> tuple[Vocabulary, Vocabulary]:
@@ -272,24 +311,28 @@ class Words(Field):
 
     @cached_property
     def _dtype(self) -> np.dtype[np.unsignedinteger]:
-        return smallest_unsigned(max(self.size, _FIRST_LETTER + len(self._letter_ids)))
+        letters = self.models[0].size if self.models else 0
+        return smallest_unsigned(max(self.size, _FIRST_LETTER + len(self._letter_ids), letters))
 
     def _row(self, word: str) -> np.ndarray:
         """(2 + M,) ids."""
         unknown = 1 + SHAPES.index(shape_of(word))
         key = self._key(word)
-        row = np.zeros(COLUMNS + self.longest, dtype=self._dtype)
+        row = np.zeros(self._columns + self.longest, dtype=self._dtype)
         row[0] = self._ids.get(key) or self._ids.get(key.lower()) or unknown
         row[1] = unknown
         if self.longest:
             letters = [self._letter_ids.get(letter, _UNKNOWN_LETTER) for letter in shorten(word, self.longest)]
-            row[COLUMNS : COLUMNS + len(letters)] = letters
+            row[self._columns : self._columns + len(letters)] = letters
+        if self.models:
+            ids = self.models[0].ids(shorten(word, self.spelled))[: self.spelled]
+            row[COLUMNS : COLUMNS + len(ids)] = ids
         return row
 
     def _word(self, row: Sequence[int]) -> str:
         """The word of a row: by its characters if they are complete or the word is unknown, and else by its id."""
         words, letters = self._fitted
-        letter_ids = [id for id in row[COLUMNS:] if id]
+        letter_ids = [id for id in row[self._columns :] if id]
         is_known = row[0] >= FIRST_WORD
         is_complete = len(letter_ids) < self.longest and _UNKNOWN_LETTER not in letter_ids
         if letter_ids and (not is_known or is_complete):

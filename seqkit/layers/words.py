@@ -12,6 +12,7 @@ from torch.nn import functional
 from seqkit.errors import UsageError
 from seqkit.interfaces import mask_of
 from seqkit.kernels import RowOrder, draw_uniform, real_rows, run_padded
+from seqkit.layers.contextual import Contextual
 from seqkit.layers.embedding import RowDropout
 from seqkit.layers.initialisers import initialise_cell
 from seqkit.layers.pretrained_vectors import WordKey, vector_file
@@ -48,6 +49,7 @@ class WordLayer(nn.Module):
         vectors: where the vectors of the last `len(names)` words come from when training starts.
         names: those words.
         key: maps a word of the file to the form that `names` has.
+        contextual: language models that read the whole text; what they say of a word is beside its other vectors.
     """
 
     pointwise = True
@@ -70,6 +72,7 @@ class WordLayer(nn.Module):
         vectors: WordVectors | None = None,
         names: Sequence[str] = (),
         key: WordKey = str,
+        contextual: Contextual | None = None,
     ) -> None:
         super().__init__()
         self.dim, self.columns, self.drop = dim, columns, drop
@@ -97,18 +100,25 @@ class WordLayer(nn.Module):
             self.spelling = CharacterCNN(letters, char_dim, char_hidden)
         self.spelled = spelled
         self.from_characters = nn.Linear(char_width, width) if spelled else None
-        word_width = 2 * width if both else width
-        self.join = nn.Linear(word_width + char_width, dim) if word_width + char_width != dim else None
+        self.contextual, self.first_letter = contextual, 0 if contextual is None else contextual.first
+        self.strings = None if contextual is None else contextual.strings
+        joined = (2 * width if both else width) + char_width + (0 if self.strings is None else self.strings.width)
+        self.join = nn.Linear(joined, dim) if joined != dim else None
+        if contextual is not None:
+            self.pointwise = False
+            self.not_in_pieces = "language models read the text of each word on both sides (contextual)"
 
     @torch.no_grad()
     def start(self) -> None:
-        """Load the vectors of the file; called before training starts.
+        """Load the vectors of the file, and the weights of language models; called before training starts.
 
         A word that the file has in lower case only gets the vector of its lower-case form.
 
         Raises:
             DataError: the file is missing or is not a file of vectors.
         """
+        if self.contextual is not None:
+            self.contextual.start()
         if self.vectors is None:
             return
         table = open_table(vector_file(self.vectors))
@@ -132,6 +142,8 @@ class WordLayer(nn.Module):
                 "batch, not only on its shape; call the model itself"
             )
         if torch.compiler.is_exporting():
+            if self.strings is not None:
+                raise UsageError("a model whose words are read by language models (contextual) cannot be exported")
             steps = self.steps(x.flatten(0, 1).long(), self.spelling)
             outside = ~mask_of(lengths, x.shape[1], x.device)[..., None]
             return steps.view(*x.shape[:2], self.dim).masked_fill(outside, 0.0), lengths
@@ -139,12 +151,29 @@ class WordLayer(nn.Module):
         index = real_rows(lengths, time)
         real = from_lengths(real_rows, lengths, time, x.device)
         rows = x.flatten(0, 1).index_select(0, real).long()
-        steps = self.steps(rows, self.character_vectors, RowOrder(time, index))
+        context = None
+        if self.strings is not None:
+            letters = x[..., self.first_letter : self.columns]
+            context = self.strings(letters, lengths).flatten(0, 1).index_select(0, real)
+        steps = self.steps(rows, self.character_vectors, RowOrder(time, index), context)
         out = steps.new_zeros(batch * time, self.dim).index_copy(0, real, steps)
         return out.view(batch, time, self.dim), lengths
 
-    def steps(self, rows: Tensor, spell: Callable[[Tensor], Tensor] | None, order: RowOrder | None = None) -> Tensor:
-        """(N, columns + M) ids -> (N, dim); `spell` makes vectors of characters, `order`: where the rows are."""
+    def steps(
+        self,
+        rows: Tensor,
+        spell: Callable[[Tensor], Tensor] | None,
+        order: RowOrder | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """(N, columns + M) ids -> (N, dim).
+
+        Args:
+            rows: of real words.
+            spell: makes vectors of characters.
+            order: where the rows are.
+            context: (N, C) what language models say of the words.
+        """
         words = self.words_read(rows[:, 0], rows[:, 1], order)
         steps = self.look_up(words)
         if self.training:
@@ -154,6 +183,8 @@ class WordLayer(nn.Module):
             if self.from_characters is not None:
                 steps = self.add_characters(steps, words, characters)
             steps = torch.cat([steps, characters], dim=-1)
+        if context is not None:
+            steps = torch.cat([steps, context.to(steps.dtype)], dim=-1)
         return steps if self.join is None else cast(Tensor, self.join(steps))
 
     def words_read(self, words: Tensor, unknown: Tensor, order: RowOrder | None = None) -> Tensor:
