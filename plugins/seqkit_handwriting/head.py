@@ -231,7 +231,8 @@ class Pen(Head):
         state, one = self.start(encoded), torch.ones(batch, dtype=torch.int64)
         x = encoded.steps.new_zeros(batch, 1, 4)
         x[..., 3].fill_(1.0)
-        rows, is_over = [], torch.zeros(batch, dtype=torch.bool)
+        rows: list[Tensor] = []
+        is_over = torch.zeros(batch, dtype=torch.bool)
         for _ in range(length):
             distribution, state = self.run(x, one, encoded, state)
             movement, pen = (upload(tensor, device) for tensor in choose(_of_step(distribution)))

@@ -55,7 +55,9 @@ class ContextualStrings(nn.Module):
         self.width = sum(_out_dim(encoder) for encoder in self.encoders)
         self.requires_grad_(requires_grad=False)
         self._kept = _Kept()
-        self.register_load_state_dict_post_hook(lambda module, keys: self._kept.clear())
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda module, keys: self._kept.clear()
+        )
         self.train(mode=False)
 
     def train(self, mode: bool = True) -> Self:
@@ -88,7 +90,7 @@ class ContextualStrings(nn.Module):
             vectors = self.read(letters[rows, :longest])
             found = {key: vectors[i, : lengths[row]].clone() for i, (key, row) in enumerate(new.items())}
             self._kept.add(found)
-        out = self.layers[0].weight.new_zeros(*letters.shape[:2], self.width)  # type: ignore[operator,union-attr]
+        out = self.layers[0].weight.new_zeros(*letters.shape[:2], self.width)  # type: ignore[operator]
         for number, key in enumerate(keys):
             vectors = found[key] if key in found else self._kept.vectors[key]
             out[number, : len(vectors)] = vectors
