@@ -75,7 +75,7 @@ def test_a_warning_is_printed_by_one_process(tmp_path: Path) -> None:
     texts.write_text("\n".join(lines) + "\n")
     recipe = tmp_path / "mood.yaml"
     recipe.write_text(
-        f"tasks: {{mood: {{use: sentiment, train: {texts}, dev: {texts}}}}}\n"
+        "tasks: {mood: {use: sentiment, folder: ., train: mood.tsv, dev: mood.tsv, test: null}}\n"
         "encoder: {use: gru, dim: 8, hidden: 8}\ntrain: {steps: 2, batch: 8}\n"
     )
     code, _, errors = start("nproc", str(recipe), "--out", str(tmp_path / "run"))
