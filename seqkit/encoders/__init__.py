@@ -63,6 +63,9 @@ def rnn(
     its gradient neither vanish nor explode over many steps (Saxe et al. 2014, arXiv:1312.6120). With relu, `identity`
     is the initialisation of Le et al. 2015 (arXiv:1504.00941).
 
+    One call, in C++ or of cuDNN, computes all steps, so there is no `zoneout` between them; `jordan`, `lnlstm` and
+    `lngru` have it.
+
     Args:
         hidden: width of the state, in each direction.
         layers: number of stacked layers.
@@ -136,6 +139,8 @@ def lstm(
     vector that it multiplies (Saxe et al. 2014, arXiv:1312.6120). The bias of the forget gate starts at 1, so that the
     cell remembers until it learns to forget; at 0 the gate is half open and halves c at each step, and the gradient
     from ten steps back is gone (Jozefowicz et al. 2015, proceedings.mlr.press/v37).
+
+    One call, in C++ or of cuDNN, computes all steps, so there is no `zoneout` between them; `lnlstm` has it.
 
     Args:
         hidden: width of the state, in each direction.
@@ -215,6 +220,8 @@ def gru(
     so a signal neither vanishes nor explodes over many steps (Saxe et al. 2014, arXiv:1312.6120). The update gate
     starts half open, so that a step keeps half of h. Where something must be kept for T steps, start its bias at about
     ln T (Tallec and Ollivier 2018, arXiv:1804.11188).
+
+    One call, in C++ or of cuDNN, computes all steps, so there is no `zoneout` between them; `lngru` has it.
 
     Args:
         hidden: width of the state, in each direction.

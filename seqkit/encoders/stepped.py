@@ -25,6 +25,7 @@ def jordan(
     input_dropout: Share = 0.0,
     output_dropout: Share = 0.0,
     locked: bool = False,
+    zoneout: Share = 0.0,
     residual: bool = False,
     highway: bool = False,
     layer_norm: bool = False,
@@ -45,6 +46,9 @@ def jordan(
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        zoneout: in training, the probability that a number of s keeps its value at a step; in evaluation, a step gives
+            zoneout times the old s plus 1 - zoneout times the new one (Krueger et al. 2017, arXiv:1606.01305). y_t is
+            passed on as it is.
         residual: add each layer's input to its output where the widths agree.
         highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
             arXiv:1505.00387).
@@ -66,7 +70,7 @@ def jordan(
         highway=highway,
         layer_norm=layer_norm,
     )
-    return Scanned("jordan", dim, lambda width: JordanCell(width, hidden, decay), options)
+    return Scanned("jordan", dim, lambda width: JordanCell(width, hidden, decay, zoneout=zoneout), options)
 
 
 @only_with("highway", residual=False)
@@ -81,6 +85,7 @@ def slstm(
     input_dropout: Share = 0.0,
     output_dropout: Share = 0.0,
     locked: bool = False,
+    zoneout: Share = 0.0,
     residual: bool = False,
     highway: bool = False,
     layer_norm: bool = False,
@@ -105,6 +110,9 @@ def slstm(
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        zoneout: in training, the probability that a number of h keeps its value at a step, and independently of that a
+            pair of numbers of c and n; in evaluation, a step gives zoneout times the old h, c and n plus 1 - zoneout
+            times the new ones (Krueger et al. 2017, arXiv:1606.01305). The new h comes from the new c and n.
         residual: add each layer's input to its output where the widths agree.
         highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
             arXiv:1505.00387).
@@ -132,7 +140,7 @@ def slstm(
         highway=highway,
         layer_norm=layer_norm,
     )
-    return Scanned("slstm", dim, lambda width: SLSTMCell(width, hidden, heads, forget_bias), options)
+    return Scanned("slstm", dim, lambda width: SLSTMCell(width, hidden, heads, forget_bias, zoneout=zoneout), options)
 
 
 @only_with("highway", residual=False)
@@ -147,6 +155,7 @@ def lnlstm(
     input_dropout: Share = 0.0,
     output_dropout: Share = 0.0,
     locked: bool = False,
+    zoneout: Share = 0.0,
     residual: bool = False,
     highway: bool = False,
     layer_norm: bool = False,
@@ -170,6 +179,9 @@ def lnlstm(
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        zoneout: in training, the probability that a number of h keeps its value at a step, and independently of that a
+            number of c; in evaluation, a step gives zoneout times the old h and c plus 1 - zoneout times the new ones
+            (Krueger et al. 2017, arXiv:1606.01305). As in the paper, the new h comes from the new c.
         residual: add each layer's input to its output where the widths agree.
         highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
             arXiv:1505.00387).
@@ -195,7 +207,7 @@ def lnlstm(
         highway=highway,
         layer_norm=layer_norm,
     )
-    return Scanned("lnlstm", dim, lambda width: LayerNormLSTMCell(width, hidden, forget_bias), options)
+    return Scanned("lnlstm", dim, lambda width: LayerNormLSTMCell(width, hidden, forget_bias, zoneout=zoneout), options)
 
 
 @only_with("highway", residual=False)
@@ -210,6 +222,7 @@ def lngru(
     input_dropout: Share = 0.0,
     output_dropout: Share = 0.0,
     locked: bool = False,
+    zoneout: Share = 0.0,
     residual: bool = False,
     highway: bool = False,
     layer_norm: bool = False,
@@ -232,6 +245,8 @@ def lngru(
         input_dropout: share of values dropped from the input steps.
         output_dropout: share of values dropped from the encoded steps.
         locked: each dropout drops the same values at every step of a sequence (Gal and Ghahramani 2016).
+        zoneout: in training, the probability that a number of h keeps its value at a step; in evaluation, a step gives
+            zoneout times the old h plus 1 - zoneout times the new one (Krueger et al. 2017, arXiv:1606.01305).
         residual: add each layer's input to its output where the widths agree.
         highway: instead of that sum, mix both by a trained gate where the widths agree (Srivastava et al. 2015,
             arXiv:1505.00387).
@@ -257,7 +272,7 @@ def lngru(
         highway=highway,
         layer_norm=layer_norm,
     )
-    return Scanned("lngru", dim, lambda width: LayerNormGRUCell(width, hidden, update_bias), options)
+    return Scanned("lngru", dim, lambda width: LayerNormGRUCell(width, hidden, update_bias, zoneout=zoneout), options)
 
 
 def _check_width(name: str, hidden: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqkit.encoders.zoneout import keep_some, keep_some_scaled, kept_shares
 from seqkit.interfaces import State
 
 NOTHING_YET: Final = -1e30
@@ -20,9 +21,9 @@ class JordanCell(nn.Module):
 
     states = 1
 
-    def __init__(self, dim: int, hidden: int, decay: float) -> None:
+    def __init__(self, dim: int, hidden: int, decay: float, *, zoneout: float = 0.0) -> None:
         super().__init__()
-        self.state_width, self.decay = hidden, decay
+        self.state_width, self.decay, self.zoneout = hidden, decay, zoneout
         self.into = nn.Linear(dim, hidden)
         self.back = nn.Linear(hidden, hidden, bias=False)
         self.out = nn.Linear(hidden, hidden)
@@ -36,10 +37,11 @@ class JordanCell(nn.Module):
         """(T, B, D), (B, H) -> (T, B, H), and the context (T, B, H) that follows each step."""
         driven = self.into(x)
         context = x.new_zeros(x.shape[1], self.state_width) if first is None else first[0].to(x.dtype)
+        kept = kept_shares(self.zoneout, context, len(x), 1, training=self.training)
         outputs, contexts = [], []
-        for step in driven.unbind():
+        for step, (kept_context,) in zip(driven.unbind(), kept, strict=True):
             y = torch.tanh(self.out(torch.tanh(step + self.back(context))))
-            context = self.decay * context + y
+            context = keep_some(kept_context, context, self.decay * context + y)
             outputs.append(y)
             contexts.append(context)
         return torch.stack(outputs), (torch.stack(contexts),)
@@ -54,9 +56,9 @@ class SLSTMCell(nn.Module):
 
     states = 4
 
-    def __init__(self, dim: int, hidden: int, heads: int, forget_bias: float) -> None:
+    def __init__(self, dim: int, hidden: int, heads: int, forget_bias: float, *, zoneout: float = 0.0) -> None:
         super().__init__()
-        self.state_width, self.heads = hidden, heads
+        self.state_width, self.heads, self.zoneout = hidden, heads, zoneout
         self.into = nn.Linear(dim, 4 * hidden)  # candidate, input, forget, output
         width = hidden // heads
         self.back = nn.Parameter(torch.empty(heads, width, 4 * width))
@@ -75,18 +77,19 @@ class SLSTMCell(nn.Module):
             zero = driven.new_zeros(batch, self.state_width)
             first = (zero, zero, zero, zero + NOTHING_YET)
         h, c, n, m = (tensor.float() for tensor in first)
+        kept = kept_shares(self.zoneout, h, len(x), 2, training=self.training)
         of_steps = []
-        for step in driven.unbind():
+        for step, (kept_h, kept_memory) in zip(driven.unbind(), kept, strict=True):
             fed_back = torch.bmm(h.view(batch, self.heads, width).transpose(0, 1), self.back.float())
             # (heads, B, 4 width) -> (B, 4, heads width)
-            fed_back = fed_back.view(self.heads, batch, 4, width).permute(1, 2, 0, 3).reshape(batch, -1)
+            fed_back = fed_back.view(self.heads, batch, 4, width).permute(1, 2, 0, 3).reshape(step.shape)
             candidate, new, forget, out = (step + fed_back).chunk(4, dim=-1)
-            kept = functional.logsigmoid(forget) + m
-            m = torch.maximum(kept, new)
-            keep, add = (kept - m).exp(), (new - m).exp()
-            c = keep * c + add * torch.tanh(candidate)
-            n = keep * n + add
-            h = torch.sigmoid(out) * c / n
+            old = functional.logsigmoid(forget) + m
+            new_m = torch.maximum(old, new)
+            keep, add = (old - new_m).exp(), (new - new_m).exp()
+            new_c, new_n = keep * c + add * torch.tanh(candidate), keep * n + add
+            h = keep_some(kept_h, h, torch.sigmoid(out) * new_c / new_n)
+            c, n, m = keep_some_scaled(kept_memory, (c, n, m), (new_c, new_n, new_m))
             of_steps.append((h, c, n, m))
         states = tuple(torch.stack(tensors) for tensors in zip(*of_steps, strict=True))
         return states[0].to(x.dtype), states
@@ -100,9 +103,9 @@ class LayerNormLSTMCell(nn.Module):
 
     states = 2
 
-    def __init__(self, dim: int, hidden: int, forget_bias: float) -> None:
+    def __init__(self, dim: int, hidden: int, forget_bias: float, *, zoneout: float = 0.0) -> None:
         super().__init__()
-        self.state_width = hidden
+        self.state_width, self.zoneout = hidden, zoneout
         self.into = nn.Linear(dim, 4 * hidden, bias=False)  # input, forget, candidate, output
         self.back = nn.Linear(hidden, 4 * hidden, bias=False)
         self.norm_into = nn.LayerNorm(4 * hidden)  # its bias is that of the gates
@@ -118,11 +121,13 @@ class LayerNormLSTMCell(nn.Module):
         driven = self.norm_into(self.into(x).to(precision))
         zero = driven.new_zeros(x.shape[1], self.state_width)
         h, c = (zero, zero) if first is None else (tensor.to(precision) for tensor in first)
+        kept = kept_shares(self.zoneout, h, len(x), 2, training=self.training)
         of_steps = []
-        for step in driven.unbind():
+        for step, (kept_h, kept_c) in zip(driven.unbind(), kept, strict=True):
             new, forget, candidate, out = (step + self.norm_back(self.back(h).to(precision))).chunk(4, dim=-1)
-            c = torch.sigmoid(forget) * c + torch.sigmoid(new) * torch.tanh(candidate)
-            h = torch.sigmoid(out) * torch.tanh(self.norm_memory(c))
+            new_c = torch.sigmoid(forget) * c + torch.sigmoid(new) * torch.tanh(candidate)
+            h = keep_some(kept_h, h, torch.sigmoid(out) * torch.tanh(self.norm_memory(new_c)))
+            c = keep_some(kept_c, c, new_c)
             of_steps.append((h, c))
         states = tuple(torch.stack(tensors) for tensors in zip(*of_steps, strict=True))
         return states[0].to(x.dtype), states
@@ -133,9 +138,9 @@ class LayerNormGRUCell(nn.Module):
 
     states = 1
 
-    def __init__(self, dim: int, hidden: int, update_bias: float) -> None:
+    def __init__(self, dim: int, hidden: int, update_bias: float, *, zoneout: float = 0.0) -> None:
         super().__init__()
-        self.state_width = hidden
+        self.state_width, self.zoneout = hidden, zoneout
         self.into = nn.Linear(dim, 3 * hidden, bias=False)  # reset, update, candidate
         self.back = nn.Linear(hidden, 3 * hidden, bias=False)
         self.norm_gates = nn.LayerNorm(2 * hidden)  # its bias is that of the gates
@@ -152,13 +157,14 @@ class LayerNormGRUCell(nn.Module):
         driven = self.into(x).to(precision)
         gates, candidates = self.norm_gates(driven[..., : 2 * width]), self.norm_new(driven[..., 2 * width :])
         h = gates.new_zeros(x.shape[1], width) if first is None else first[0].to(precision)
+        kept = kept_shares(self.zoneout, h, len(x), 1, training=self.training)
         of_steps = []
-        for gate, candidate in zip(gates.unbind(), candidates.unbind(), strict=True):
+        for gate, candidate, (kept_h,) in zip(gates.unbind(), candidates.unbind(), kept, strict=True):
             fed_back = self.back(h).to(precision)
             both = torch.sigmoid(gate + self.norm_back_gates(fed_back[..., : 2 * width]))
             reset, update = both.chunk(2, dim=-1)
             new = torch.tanh(candidate + reset * self.norm_back_new(fed_back[..., 2 * width :]))
-            h = (1.0 - update) * new + update * h
+            h = keep_some(kept_h, h, (1.0 - update) * new + update * h)
             of_steps.append(h)
         states = torch.stack(of_steps)
         return states.to(x.dtype), (states,)

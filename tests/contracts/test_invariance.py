@@ -62,6 +62,7 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "jordan": lambda: jordan(WIDTH, hidden=HIDDEN, decay=0.5),
     "slstm-both": lambda: slstm(WIDTH, hidden=HIDDEN, heads=2, bidirectional=True),
     "lnlstm": lambda: lnlstm(WIDTH, hidden=HIDDEN),
+    "lnlstm-zoneout": lambda: lnlstm(WIDTH, hidden=HIDDEN, zoneout=0.3),
     "lngru-both": lambda: lngru(WIDTH, hidden=HIDDEN, bidirectional=True),
     "lru": lambda: lru(WIDTH, hidden=HIDDEN, state=4),
     "tdnn": lambda: tdnn(WIDTH, hidden=HIDDEN, layers=2),

@@ -55,3 +55,18 @@ def test_a_batch_of_no_sequences(time: int, name: str, bidirectional: bool, laye
         encoded.steps.sum().backward()
         assert x.grad is not None
         assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", ["minlstm", "mingru", "lru", "jordan", "slstm", "lnlstm", "lngru"])
+@pytest.mark.parametrize("time", [0, 5])
+def test_stacked_cells_take_a_batch_of_no_sequences(time: int, name: str, bidirectional: bool, training: bool) -> None:
+    noise = {} if name in ("minlstm", "mingru", "lru") else {"zoneout": 0.2}
+    encoder: Any = getattr(encoders, name)(3, hidden=4, bidirectional=bidirectional, layers=2, **noise).train(training)
+    with kernels.by_example(1, 2, torch.zeros(0, dtype=torch.int64)):
+        encoded = encoder(torch.randn(0, time, 3), torch.zeros(0, dtype=torch.int64))
+    width = 8 if bidirectional else 4
+    assert encoded.steps.shape == (0, time, width)
+    assert encoded.last.shape == (0, width)
+    assert all(tensor.shape[:2] == (0, 4 if bidirectional else 2) for tensor in encoded.state)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from seqkit import Label, Labels, Next, Tags, Text, Tokens, UsageError, Values, Vectors, Words
-from seqkit.encoders import gru, none, rnn
+from seqkit.encoders import gru, lnlstm, none, rnn, slstm
 from seqkit.errors import DataError
 from seqkit.heads import attend, classify, crf, ctc, generate, language, regress, tag
 from seqkit.inference.session import from_bytes, to_bytes
@@ -48,6 +48,14 @@ MODELS: dict[str, Any] = {
     "highway gates": lambda: (
         fields := numbers_to(Label(), LABELS),
         build(fields, partial(classify, every_step=True), gru, layers=3, highway=True),
+    ),
+    "zoneout": lambda: (
+        fields := numbers_to(Label(), LABELS),
+        build(fields, partial(classify, every_step=True), lnlstm, layers=2, zoneout=0.3),
+    ),
+    "zoneout of an sLSTM": lambda: (
+        fields := numbers_to(Tags(), [LABELS]),
+        build(fields, tag, slstm, zoneout=0.2),
     ),
     "several labels": lambda: (
         fields := numbers_to(Labels(), [LABELS]),
