@@ -15,9 +15,9 @@ import torch
 from seqkit import Example, Label, Next, Task, Tokens, Vectors
 from seqkit.data import store
 from seqkit.data.task_data import TaskData
-from seqkit.encoders import gru, lstm
+from seqkit.encoders import gru, lngru, lnlstm, lstm
 from seqkit.heads import classify, language
-from seqkit.interfaces import Batch
+from seqkit.interfaces import Batch, Encoder
 from seqkit.metrics import label_scores
 from seqkit.model import Model
 from seqkit.runs import run_folder
@@ -69,15 +69,26 @@ def _stored(task: Task, name: str, folder: Path) -> TaskData:
     return TaskData(name, task, prepared.input, prepared.target, prepared.splits)
 
 
-def model(data: TaskData, *, hidden: int = 6, dropout: float = 0.0, weight_drop: float = 0.0) -> Model:
-    """New weights, the same at each call."""
+def model(
+    data: TaskData, *, hidden: int = 6, dropout: float = 0.0, weight_drop: float = 0.0, zoneout: float | None = None
+) -> Model:
+    """New weights, the same at each call. With zoneout, even 0.0, of a cell that has it."""
     torch.manual_seed(3)
     layer = data.input.layer(5)
     if not data.target.derived:
-        encoder = lstm(5, hidden=hidden, output_dropout=dropout, weight_drop=weight_drop)
+        encoder = _recurrent(lstm, lnlstm, hidden, dropout, weight_drop, zoneout)
         return Model({data.name: layer}, encoder, {data.name: classify(hidden, data.target, layer)})
-    encoder = gru(5, hidden=hidden, output_dropout=dropout, weight_drop=weight_drop)
+    encoder = _recurrent(gru, lngru, hidden, dropout, weight_drop, zoneout)
     return Model({data.name: layer}, encoder, {data.name: language(hidden, data.target, layer)})
+
+
+def _recurrent(
+    plain: Any, stepped: Any, hidden: int, dropout: float, weight_drop: float, zoneout: float | None
+) -> Encoder:
+    if zoneout is not None:
+        assert not weight_drop, f"no encoder has both weight_drop ({weight_drop}) and zoneout ({zoneout})"
+        return stepped(5, hidden=hidden, output_dropout=dropout, zoneout=zoneout)  # type: ignore[no-any-return]
+    return plain(5, hidden=hidden, output_dropout=dropout, weight_drop=weight_drop)  # type: ignore[no-any-return]
 
 
 def settings(**changes: Any) -> TrainSettings:
