@@ -141,8 +141,10 @@ class Pen(Head):
     def run(
         self, inputs: Tensor, lengths: Tensor, encoded: Encoded, state: DecoderState
     ) -> tuple[StepDistribution, DecoderState]:
-        """The distributions after each input step (B, U, 4), and the state after the last one, which is that of a
-        padded sequence's end only on a CPU."""
+        """The distributions after each input step (B, U, 4), and the state after the last one.
+
+        On a GPU, the state of a sequence that ends earlier has read its padding too.
+        """
         if self.window is None or state.window is None:
             window, shown = None, encoded.last[:, None].expand(-1, inputs.shape[1], -1)
         else:

@@ -14,12 +14,16 @@ import numpy as np
 from seqkit.errors import DataError, Problem
 from seqkit.fields.unicode_form import UnicodeForm, to_form
 from seqkit.fields.vocabulary import Vocabulary
+from seqkit.io import atomic
+from seqkit.io.cache import sha256_of
 from seqkit.types import JSON, Choice
 
 CELLS: Final = ("rnn", "lstm", "gru")
 """The encoders whose models can be read: their state after a character is their output there."""
 
 _HINT: Final = "train one with the task charlm, unit: characters (and backwards: true), and name its run folder"
+
+_FILES: Final = ("recipe.yaml", "fields.json", "model.safetensors")
 
 
 @final
@@ -50,7 +54,7 @@ class CharacterModel:
         """The model in a run folder or model folder.
 
         Raises:
-            DataError: there is none, or it is no language model of characters with a recurrent encoder.
+            DataError: there is none, it is damaged, or it is no language model of characters with a recurrent encoder.
         """
         from seqkit import recipe as recipes
 
@@ -123,25 +127,33 @@ def model_folder(folder: Path) -> Path:
     """The model folder of a run folder, or this folder itself.
 
     Raises:
-        DataError: there is no model.
+        DataError: there is no model, or it is an ensemble, or a file is not the one that its manifest lists.
     """
-    for place in (folder, folder / "model"):
-        if all((place / name).is_file() for name in ("recipe.yaml", "fields.json", "model.safetensors")):
-            return place
-    raise DataError(Problem(str(folder), "there is no trained model", _HINT))
+    place = next((place for place in (folder, folder / "model") if (place / "MANIFEST.json").is_file()), None)
+    if place is None:
+        raise DataError(Problem(str(folder), "there is no trained model", _HINT))
+    if (place / "ensemble.json").exists():
+        raise DataError(Problem(str(folder), "is an ensemble", "name one of the runs that it was made of"))
+    manifest = atomic.read_json(place / "MANIFEST.json")
+    hashes = manifest.get("files") if isinstance(manifest, dict) else None
+    for name in _FILES:
+        path = place / name
+        if not isinstance(hashes, dict) or not path.is_file() or sha256_of(path) != hashes.get(name):
+            raise DataError(Problem(str(path), "is missing or damaged", "copy the model folder again, or train anew"))
+    return place
 
 
 def model_files(folder: Path) -> Sequence[Path]:
     """The files of a model that its vectors depend on."""
     place = model_folder(folder)
-    return [place / name for name in ("recipe.yaml", "fields.json", "model.safetensors")]
+    return [place / name for name in _FILES]
 
 
 def read_models(folders: Sequence[Path]) -> tuple[CharacterModel, ...]:
     """The models in these folders, which must read the same characters.
 
     Raises:
-        DataError: there is no such model in a folder, or two of them have other characters.
+        DataError: there is no such model in a folder, a file of it is damaged, or two of them have other characters.
     """
     models = tuple(CharacterModel.read(folder) for folder in folders)
     for folder, model in zip(folders, models, strict=True):
@@ -156,7 +168,7 @@ def read_weights(folder: Path, model: CharacterModel) -> tuple[dict[str, Any], d
     """The weights of the model's input layer and of its encoder, by name.
 
     Raises:
-        DataError: there is no model.
+        DataError: there is no model, or it is damaged.
     """
     from safetensors.torch import load_file
 

@@ -83,16 +83,16 @@ class ContextualStrings(nn.Module):
         """(B, T, width): kept vectors, and those of sentences that were not read yet."""
         keys = [row[:length].numpy().tobytes() for row, length in zip(letters, lengths, strict=True)]
         new = {key: number for number, key in enumerate(keys) if key not in self._kept.vectors}
-        found: dict[bytes, Tensor] = {}
+        read_now: dict[bytes, Tensor] = {}
         if new:
             rows = list(new.values())
             longest = max(lengths[row] for row in rows)
             vectors = self.read(letters[rows, :longest])
-            found = {key: vectors[i, : lengths[row]].clone() for i, (key, row) in enumerate(new.items())}
-            self._kept.add(found)
+            read_now = {key: vectors[i, : lengths[row]].clone() for i, (key, row) in enumerate(new.items())}
+            self._kept.add(read_now)
         out = self.layers[0].weight.new_zeros(*letters.shape[:2], self.width)  # type: ignore[operator]
         for number, key in enumerate(keys):
-            vectors = found[key] if key in found else self._kept.vectors[key]
+            vectors = read_now[key] if key in read_now else self._kept.vectors[key]
             out[number, : len(vectors)] = vectors
         return out
 

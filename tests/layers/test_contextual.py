@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from seqkit.fields.character_model import read_models
 from seqkit.inference.stream_model import StreamModel
 from seqkit.interfaces import Batch
 from seqkit.layers.words import WordLayer
-from seqkit.model import Model, load_model
+from seqkit.model import Model, load_model, make_ensemble
 from seqkit.runs.progress import Progress
 from seqkit.runs.run_folder import Run
 from seqkit.verification.recipe_contracts import prove
@@ -193,3 +194,22 @@ def test_it_says_why_it_cannot_stream(tagger: Path) -> None:
 def test_what_does_not_fit_is_told(make, sentence: str, models: list[Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match=sentence):
         read_models(make(models, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["fields.json", "recipe.yaml", "model.safetensors"])
+def test_a_damaged_model_is_refused_by_the_name_of_the_file(name: str, models: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(models[0] / "model", folder)
+    (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    with pytest.raises(DataError, match=f"{name}: is missing or damaged"):
+        read_models([folder])
+    (folder / name).unlink()
+    with pytest.raises(DataError, match=f"{name}: is missing or damaged"):
+        read_models([folder])
+
+
+def test_an_ensemble_is_refused(models: list[Path], tmp_path: Path) -> None:
+    """Its folder has the files of a model, which are those of its first member alone."""
+    make_ensemble([models[0], models[0]], tmp_path / "both")
+    with pytest.raises(DataError, match="is an ensemble; name one of the runs"):
+        read_models([tmp_path / "both"])

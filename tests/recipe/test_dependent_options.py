@@ -50,12 +50,12 @@ def tasks_of_seqkit() -> dict[str, Callable[..., Any]]:
 
 def with_files_of_splits() -> list[tuple[str, str]]:
     """Each task that has data of its own unless the user names files, and the option that says where they are."""
-    found = []
+    pairs = []
     for name, factory in tasks_of_seqkit().items():
         options = {option for option, _, _ in options_of(factory)}
         if "source" in options and {"train", "dev", "test"} <= options:
-            found += [(name, place) for place in ("folder", "path") if place in options]
-    return found
+            pairs += [(name, place) for place in ("folder", "path") if place in options]
+    return pairs
 
 
 def parse(tasks: str) -> recipes.Recipe:

@@ -25,11 +25,11 @@ def _nobody_asks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def during(recorded: int | None) -> tuple[int, list[str]]:
     """The number of threads of a run with this record, and what was told."""
-    told: list[str] = []
-    with threads.as_recorded(recorded, told.append):
+    sentences: list[str] = []
+    with threads.as_recorded(recorded, sentences.append):
         count = torch.get_num_threads()
     assert torch.get_num_threads() == USUAL
-    return count, told
+    return count, sentences
 
 
 @pytest.mark.parametrize("recorded", [None, USUAL])
@@ -38,17 +38,17 @@ def test_nothing_changes_without_need(recorded: int | None) -> None:
 
 
 def test_a_resumed_run_keeps_its_threads_and_says_so() -> None:
-    count, told = during(1)
+    count, sentences = during(1)
     assert count == 1
-    assert told == ["threads of each process: 1, as this run was recorded with (here it would be 3)"]
+    assert sentences == ["threads of each process: 1, as this run was recorded with (here it would be 3)"]
 
 
 def test_more_threads_than_cores_are_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    count, told = during(4)
+    count, sentences = during(4)
     assert count == 4
-    assert "8 threads on 4 cores" in told[1]
-    assert "OMP_NUM_THREADS=2 and --accept-changes" in told[1]
+    assert "8 threads on 4 cores" in sentences[1]
+    assert "OMP_NUM_THREADS=2 and --accept-changes" in sentences[1]
 
 
 @pytest.mark.parametrize("name", threads.VARIABLES)
