@@ -53,6 +53,7 @@ __all__ = ["speech"]
 @only_with("sizes", source="synthesised", path=None)
 @only_with("joined", "gap_ms", join=GIVEN)
 @only_with("coefficients", features="mfcc")
+@only_with("warp", features="logmel")
 def speech(
     *,
     source: Literal["synthesised", "fsdd", "speech-commands-3"] = "synthesised",
@@ -101,6 +102,7 @@ def speech(
     stack: Count = 1,
     shift_ms: NonNegative = 0.0,
     speed: SpeedChange = 0.0,
+    warp: SpeedChange = 0.0,
     noise_db: tuple[float, float] | None = None,
     time_masks: Size = 0,
     time_mask_ms: Positive = 100.0,
@@ -185,6 +187,8 @@ def speech(
         stack: this many frames are one step.
         shift_ms: training moves a clip by up to this time in either direction, in milliseconds.
         speed: training makes a clip faster or slower, and so higher or lower, by up to this share.
+        warp: training makes the voice of a clip higher or lower by up to this share, as a shorter or longer vocal tract
+            would, and leaves the pace as it is (vocal tract length perturbation; Jaitly and Hinton 2013). For logmel.
         noise_db: training adds white noise: smallest and largest ratio of the clip to it in decibels (null: none).
         time_masks: number of blocks of frames that training hides (SpecAugment).
         time_mask_ms: longest of these, in milliseconds (but at most a fifth of a clip).
@@ -248,6 +252,7 @@ def speech(
     augment = AugmentOptions(
         shift_ms=shift_ms,
         speed=speed,
+        warp=warp,
         noise_db=noise_db,
         time_masks=time_masks,
         time_mask_ms=time_mask_ms,

@@ -1,4 +1,4 @@
-"""How training changes sound: time shift, speed, noise, and SpecAugment's masks. Evaluation never does any of it.
+"""How training changes sound: time shift, speed, noise, warped frequencies, and SpecAugment's masks; for training only.
 
 In training by seqkit, what is drawn for a clip depends on the seed, the step and the clip alone. Elsewhere, a generator
 of this module draws, which is seeded for each batch with (seed, batches so far); both are in the module's saved state.
@@ -53,6 +53,34 @@ class Augmenter(nn.Module):
         if options.noise_db is not None:
             rows = self._add_noise(rows, lengths, options.noise_db)
         return rows, lengths
+
+    def warp_bands(self, frames: Tensor, low_hz: float) -> Tensor:
+        """Scale the frequencies of each clip by a drawn factor: vocal tract length perturbation.
+
+        After Jaitly and Hinton 2013, but a band is read between two neighbouring bands of the finished spectrogram, not
+        summed up anew. What would lie below the lowest or above the highest band is that band.
+
+        Args:
+            frames: (B, T, bands) log-mel, without deltas.
+            low_hz: lower edge of the lowest band.
+        """
+        if not self.options.warp:
+            return frames
+        bands = frames.shape[2]
+        low, high = _mel(torch.tensor([low_hz, self.rate / 2], dtype=torch.float64))
+        spacing = (high - low) / (bands + 1)
+        centres = low + spacing * torch.arange(1, bands + 1, dtype=torch.float64)
+        factors = 1.0 + self.options.warp * self._draw_uniform(len(frames))
+        positions = (_mel(_hertz(centres)[None] * factors[:, None]) - low) / spacing - 1.0
+        positions = positions.clamp(0, bands - 1)
+        left = positions.long().clamp(max=max(bands - 2, 0))
+        right = (left + 1).clamp(max=bands - 1)
+        weight = upload((positions - left).float(), frames.device)[:, None].expand_as(frames)
+
+        def read(columns: Tensor) -> Tensor:
+            return frames.gather(2, upload(columns, frames.device)[:, None].expand_as(frames))
+
+        return torch.lerp(read(left), read(right), weight)
 
     def mask_frames(self, frames: Tensor, lengths: Tensor, *, base: int) -> Tensor:
         """SpecAugment (Park et al. 2019, arXiv:1904.08779): blocks of frames and of bands set to zero, the mean.
@@ -126,3 +154,12 @@ class Augmenter(nn.Module):
 
     def extra_repr(self) -> str:
         return str(self.options)
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    """The mel scale of HTK, which torchaudio's filters have."""
+    return 2595.0 * torch.log10(1.0 + hertz / 700.0)
+
+
+def _hertz(mel: Tensor) -> Tensor:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)

@@ -235,7 +235,10 @@ class FrontEnd(nn.Module):
         if self.augment.active:
             rows, lengths = self.augment.change_samples(rows, lengths)
         inside = mask_of(lengths, rows.shape[1], rows.device)[..., None]
-        frames = self.normalise(self.spectra(rows), inside, lengths)
+        frames = self.spectra(rows)
+        if self.augment.active:
+            frames = self.augment.warp_bands(frames, self.options.low_hz)
+        frames = self.normalise(frames, inside, lengths)
         deltas = self.options.deltas
         if deltas:
             frames = append_deltas(frames, lengths, deltas)

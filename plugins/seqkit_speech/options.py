@@ -100,6 +100,7 @@ class AugmentOptions:
 
     shift_ms: float = 0.0
     speed: float = 0.0
+    warp: float = 0.0
     noise_db: tuple[float, float] | None = None
     time_masks: int = 0
     time_mask_ms: float = 100.0
@@ -109,4 +110,4 @@ class AugmentOptions:
     @property
     def does_nothing(self) -> bool:
         changes_samples = self.shift_ms > 0 or self.speed > 0 or self.noise_db is not None
-        return not (changes_samples or self.time_masks or self.band_masks)
+        return not (changes_samples or self.warp > 0 or self.time_masks or self.band_masks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,8 @@ AUGMENT = AugmentOptions(
 @pytest.mark.parametrize("options", [FrameOptions(), FrameOptions(features="mfcc", deltas=2, stack=3)])
 def test_the_front_end_is_the_cpus(options: FrameOptions) -> None:
     pytest.importorskip("torchaudio", exc_type=Exception)  # type: ignore[arg-type]
-    sound = Waveform(8000, frames=options, augment=AUGMENT)
+    warp = 0.1 if options.features == "logmel" else 0.0
+    sound = Waveform(8000, frames=options, augment=replace(AUGMENT, warp=warp))
     torch.manual_seed(2)
     cpu = sound.layer(16)
     gpu = copy.deepcopy(cpu).cuda()

@@ -290,7 +290,7 @@ def test_autocast_leaves_the_spectra_in_single_precision() -> None:
 # Augmentation
 
 EVERYTHING = AugmentOptions(
-    shift_ms=30.0, speed=0.2, noise_db=(5.0, 20.0), time_masks=2, time_mask_ms=50.0, band_masks=2
+    shift_ms=30.0, speed=0.2, warp=0.1, noise_db=(5.0, 20.0), time_masks=2, time_mask_ms=50.0, band_masks=2
 )
 
 
@@ -373,6 +373,48 @@ def test_speed_changes_length_and_pitch_together() -> None:
         # The count is of whole frames: it is up to one more than the speed makes it.
         assert peak == pytest.approx(500 * int(before) / int(count), rel=1 / int(count) + 0.01)
         assert not row[int(count) :].any()
+
+
+@needs_audio
+def test_a_warp_is_linear_interpolation_at_scaled_frequencies() -> None:
+    options, bands = FrameOptions(normalise="none"), 40
+    _, layer = make_layer(options, augment=AugmentOptions(warp=0.2))
+    layer.augment.start_batch(True)
+    drawn = torch.Generator()
+    drawn.set_state(layer.augment.generator.get_state())
+    frames = torch.randn(6, 3, bands)
+    warped = layer.augment.warp_bands(frames, options.low_hz)
+    factors = 1.0 + 0.2 * (2.0 * torch.rand(6, generator=drawn).numpy().astype(np.float64) - 1.0)
+
+    def mel(hertz: Any) -> Any:
+        return 2595 * np.log10(1 + np.asarray(hertz) / 700)
+
+    edges = np.linspace(mel(options.low_hz), mel(RATE / 2), bands + 2)
+    hertz = 700 * (10 ** (edges[1:-1] / 2595) - 1)
+    assert len({*factors.tolist()}) == 6
+    for clip, factor in enumerate(factors):
+        for time in range(3):
+            expected = np.interp(mel(hertz * factor), edges[1:-1], frames[clip, time].numpy())
+            np.testing.assert_allclose(warped[clip, time].numpy(), expected, atol=1e-5)
+
+
+@needs_audio
+def test_a_warped_tone_is_where_a_faster_one_would_be() -> None:
+    sound, layer = make_layer(FrameOptions(normalise="none"), augment=AugmentOptions(warp=0.2))
+    x, lengths = pad_clips(sound, [tone(900, 0.3).astype(np.float32)] * 8)
+    plain = layer.eval().frames(x, lengths)[0]
+    warped, counts = layer.train().frames(x, lengths)
+    assert torch.equal(counts, lengths)  # the pace is as it was
+    peaks = {int(frames[5].argmax()) for frames in warped}
+    assert min(peaks) < int(plain[0, 5].argmax()) < max(peaks)
+
+
+@needs_audio
+def test_a_single_band_can_be_warped() -> None:
+    _, layer = make_layer(FrameOptions(bands=1), augment=AugmentOptions(warp=0.2))
+    layer.augment.start_batch(True)
+    frames = torch.randn(2, 3, 1)
+    assert torch.equal(layer.augment.warp_bands(frames, 20.0), frames)
 
 
 @needs_audio
