@@ -155,6 +155,27 @@ class TestHead:
         ]
         assert second.scores["top"][0][-1] == "c"
 
+    @torch.no_grad()
+    @pytest.mark.parametrize("leave_out_seen", [False, True])
+    def test_a_batch_scored_in_parts_is_ranked_as_by_plain_loops(
+        self, leave_out_seen: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("seqkit_sessions.head._STEPS", 2)  # a part may begin within a sequence
+        head, encoded, batch = head_for(self.steps, leave_out_seen=leave_out_seen)
+        predictions = head.eval().predict(encoded, batch)
+        for row, prediction in enumerate(predictions):
+            for step, ranked in enumerate(prediction.scores["top"]):
+                shares = head.scores(head.narrow(self.steps[row, step])).softmax(-1)
+                seen = batch.x[row, : step + 1].tolist() if leave_out_seen else []
+                order = sorted(range(1, 5), key=lambda k: (k in seen, -shares[k]))
+                expected = [head.catalogue.items[k - 1] for k in order]
+                rankable = 4 - len({*seen} - {0})
+                assert (ranked[:rankable], len(ranked)) == (expected[:rankable], 4)
+                assert prediction.confidence[step] == pytest.approx(float(shares[order[0]]))
+        total, _ = head.loss(encoded, batch)
+        monkeypatch.undo()
+        assert total.item() == pytest.approx(head.loss(encoded, batch)[0].item())
+
     def test_steps_that_come_one_by_one_are_ranked_as_together(self) -> None:
         head, encoded, batch = head_for(self.steps, leave_out_seen=True)
         (uncut, _) = head.eval().predict(encoded, batch)
