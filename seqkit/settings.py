@@ -89,6 +89,8 @@ class TrainSettings:
             autocast.
         tf32: let a GPU round the factors of products in single precision to ten bits (TF32), which is faster. fp32 is
             not fp32 then.
+        cuda_graphs: on a GPU, launch forward and backward of batches that have no padding as one CUDA graph
+            (docs/gpu.md). Off by default, because it has been seen on an emulated GPU only.
         memory: optimiser steps between measurements of how far back in time gradients reach, what gates hold, and how
             often gradients are clipped (docs/memory.md). null: none.
         histograms: write weight and gradient histograms to TensorBoard each epoch.
@@ -128,6 +130,7 @@ class TrainSettings:
     nan_limit: Count = 10
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     tf32: bool = False
+    cuda_graphs: bool = False
     memory: Count | None = 100
     histograms: bool = False
 

@@ -8,7 +8,10 @@ thread that makes batches ahead computes them for the batches to come (`prepare`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -38,11 +41,101 @@ class _Uploads:
     asked: set[tuple[Rule, int]] = field(default_factory=set)
 
 
-def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on `device`, without waiting for a GPU: it is copied from page-locked memory."""
+def upload(
+    tensor: Tensor, device: torch.device, *, again: Callable[[], Tensor] | None = None, is_fixed: bool = False
+) -> Tensor:
+    """A tensor of the CPU on `device`, without waiting for a GPU: it is copied from page-locked memory.
+
+    Args:
+        tensor: of any shape and type.
+        device: where it is needed.
+        again: computes the tensor of a later step, for batches of this shape that run as a CUDA graph.
+        is_fixed: it is the same in all steps whose sequences are as long. With neither, steps that need this tensor are
+            not run as a graph.
+    """
     if device.type == "cuda" and tensor.device.type == "cpu":
+        inputs = _graph_inputs.get()
+        if inputs is not None:
+            return inputs.upload(tensor, device, again, is_fixed=is_fixed)
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+class NotRepeatable(Exception):
+    """A pass reads what only the CPU knows, so a CUDA graph of it would be of one batch."""
+
+
+class GraphInputs:
+    """What the CPU computes within a pass for the GPU, kept where a CUDA graph of the pass reads it.
+
+    A graph reads the places that it read when it was captured. A first pass says what is uploaded and how it is
+    computed again; the pass that is captured gets the same tensors; and before each launch, `refresh` fills them with
+    what belongs to the step.
+    """
+
+    def __init__(self) -> None:
+        self._inputs: list[tuple[Tensor, Callable[[], Tensor] | None]] = []
+        self._next: int | None = None
+
+    @contextmanager
+    def record(self) -> Iterator[None]:
+        """Within the block, remember what is uploaded.
+
+        Raises:
+            NotRepeatable: from `upload`, for a tensor of which nothing says how it is computed again.
+        """
+        with self._in_use():
+            yield
+
+    @contextmanager
+    def reuse(self) -> Iterator[None]:
+        """Within the block, a pass like the recorded one, each upload gives the recorded tensor.
+
+        Raises:
+            NotRepeatable: other tensors are uploaded.
+        """
+        self._next = 0
+        with self._in_use():
+            yield
+        if self._next != len(self._inputs):
+            raise NotRepeatable("one pass uploads more tensors than another of the same shape")
+
+    def refresh(self) -> None:
+        """Compute the tensors of the present step, without waiting for the GPU."""
+        for tensor, again in self._inputs:
+            if again is not None:
+                tensor.copy_(again().pin_memory(), non_blocking=True)
+
+    def upload(
+        self, tensor: Tensor, device: torch.device, again: Callable[[], Tensor] | None, *, is_fixed: bool
+    ) -> Tensor:
+        """The tensor on the device; see `seqkit.uploads.upload`."""
+        if self._next is None:
+            if again is None and not is_fixed:
+                caller = sys._getframe(2)
+                where = "/".join(caller.f_code.co_filename.split("/")[-2:])
+                raise NotRepeatable(f"{where}:{caller.f_lineno} uploads a tensor that only the CPU knows")
+            copy = tensor.pin_memory().to(device, non_blocking=True)
+            self._inputs.append((copy, again))
+            return copy
+        if self._next == len(self._inputs):
+            raise NotRepeatable("one pass uploads more tensors than another of the same shape")
+        copy, _ = self._inputs[self._next]
+        if copy.shape != tensor.shape or copy.dtype != tensor.dtype:
+            raise NotRepeatable("one pass uploads other tensors than another of the same shape")
+        self._next += 1
+        return copy
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        token = _graph_inputs.set(self)
+        try:
+            yield
+        finally:
+            _graph_inputs.reset(token)
+
+
+_graph_inputs: ContextVar[GraphInputs | None] = ContextVar("graph_inputs", default=None)
 
 
 def read_back(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -80,15 +173,17 @@ def _start_reading(tensor: Tensor) -> Tensor:
 
 def from_lengths(rule: Rule, lengths: Tensor, padded_length: int, device: torch.device) -> Tensor:
     """What a rule makes of these lengths, on `device`. On a GPU it is shared: it must not be changed in place."""
-    if device.type != "cuda" or torch.compiler.is_compiling() or lengths.is_inference():
-        return upload(rule(lengths, padded_length), device)
+    is_kept = device.type == "cuda" and not torch.compiler.is_compiling() and not lengths.is_inference()
+    # The two passes by which a graph is captured upload the same tensors only if neither finds copies of the other.
+    if not is_kept or _graph_inputs.get() is not None:
+        return upload(rule(lengths, padded_length), device, is_fixed=True)
     uploads = _uploads_of(lengths)
     uploads.asked.add((rule, padded_length))
     key = rule, padded_length, device, torch.is_inference_mode_enabled()
     copy = uploads.copies.get(key)
     if copy is None:
         computed = uploads.pinned.get((rule, padded_length))
-        copy = upload(rule(lengths, padded_length) if computed is None else computed, device)
+        copy = upload(rule(lengths, padded_length) if computed is None else computed, device, is_fixed=True)
         uploads.copies[key] = copy
     return copy
 

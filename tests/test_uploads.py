@@ -19,7 +19,7 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """What is copied to the device, which is the CPU here."""
     tensors: list[Tensor] = []
 
-    def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    def upload(tensor: Tensor, device: torch.device, **options: object) -> Tensor:
         assert device == CUDA
         tensors.append(tensor)
         return tensor.clone()
@@ -100,3 +100,46 @@ def test_a_batch_on_a_device_keeps_its_targets_on_the_cpu() -> None:
     assert moved.y.is_meta
     assert moved.y_on_cpu is batch.y
     assert moved.take([1]).trimmed().y_on_cpu.tolist() == [[3]]
+
+
+@pytest.fixture
+def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device's memory is the CPU's."""
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self: self.clone())
+    monkeypatch.setattr(Tensor, "to", lambda self, *args, **options: self.clone())
+
+
+@pytest.mark.usefixtures("on_device")
+def test_a_graph_reads_where_it_read_before() -> None:
+    inputs, step = uploads.GraphInputs(), 1
+
+    def draw() -> Tensor:
+        return torch.full((2,), step)
+
+    def compute() -> tuple[Tensor, Tensor]:
+        mask = uploads.from_lengths(uploads.inside, torch.tensor([2, 2]), 2, CUDA)
+        return uploads.upload(draw(), CUDA, again=draw), mask
+
+    with inputs.record():
+        drawn, mask = compute()
+    with inputs.reuse():
+        again, mask_again = compute()
+    assert again is drawn
+    assert mask_again is mask
+    step = 7
+    inputs.refresh()
+    assert drawn.tolist() == [7, 7]
+    assert mask.all()
+
+
+@pytest.mark.usefixtures("on_device")
+def test_what_only_the_cpu_knows_is_in_no_graph() -> None:
+    inputs = uploads.GraphInputs()
+    with inputs.record(), pytest.raises(uploads.NotRepeatable, match=r"test_uploads.py:\d+ uploads a tensor"):
+        uploads.upload(torch.zeros(2), CUDA)
+    with inputs.record():
+        uploads.upload(torch.zeros(2), CUDA, is_fixed=True)
+    with pytest.raises(uploads.NotRepeatable, match="other tensors"), inputs.reuse():
+        uploads.upload(torch.zeros(3), CUDA, is_fixed=True)
+    with pytest.raises(uploads.NotRepeatable, match="more tensors"), inputs.reuse():
+        pass

@@ -101,8 +101,8 @@ class SequenceLayer(nn.Module):
         """The reverse complement, (B, T) -> (B, T), which begins at step 0; padding stays behind the end."""
         assert isinstance(self.complement, Tensor)
         positions = lengths[:, None] - 1 - torch.arange(x.shape[1])
-        inside = upload(positions >= 0, x.device)
-        complement: Tensor = self.complement[x.gather(1, upload(positions.clamp(min=0), x.device))]
+        inside = upload(positions >= 0, x.device, is_fixed=True)
+        complement: Tensor = self.complement[x.gather(1, upload(positions.clamp(min=0), x.device, is_fixed=True))]
         return complement.masked_fill(~inside, 0)
 
 
@@ -293,7 +293,9 @@ class MiddlePositions(nn.Module):
         """(B,) lengths -> (B, steps, dim)."""
         positions = torch.arange(steps) - (lengths // 2)[:, None] + self.reach
         # Not self.weight[...]: several threads would sum its gradient, in any order.
-        return nn.functional.embedding(upload(positions.clamp(0, 2 * self.reach - 1), device), self.weight)
+        return nn.functional.embedding(
+            upload(positions.clamp(0, 2 * self.reach - 1), device, is_fixed=True), self.weight
+        )
 
 
 def _linear(width: int, dim: int) -> nn.Linear:

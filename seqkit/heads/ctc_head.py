@@ -77,7 +77,7 @@ class CTC(Head):
         nats = ctc_nats(self.log_probs(encoded), classes, encoded.lengths, counts, has_short=short is not None)
         if short is None:
             return nats.sum(), counts.sum()
-        return nats.masked_fill(upload(short, nats.device), 0.0).sum(), counts[~short].sum()
+        return nats.masked_fill(upload(short, nats.device, is_fixed=True), 0.0).sum(), counts[~short].sum()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"log_probs": self.log_probs(encoded)}

@@ -229,7 +229,7 @@ class Quantiles(Family):
     def nats(self, parameters: Tensor, y: Tensor) -> Tensor:
         """Twice the mean pinball loss, which is no likelihood: of the median alone, the absolute error."""
         error = y[..., None] - parameters
-        levels = upload(torch.tensor(self.levels, dtype=error.dtype), error.device)
+        levels = upload(torch.tensor(self.levels, dtype=error.dtype), error.device, is_fixed=True)
         return 2.0 * torch.maximum(levels * error, (levels - 1.0) * error).mean(dim=-1)
 
     def mean(self, parameters: Numbers) -> Numbers:

@@ -83,11 +83,19 @@ class _Draws:
         of_step: 64 bits of seed and step, as a signed number.
         numbers: (B,) int64 on the CPU, which tell the examples of the step apart.
         calls: how often numbers have been drawn in this pass.
+        is_of_weights: the numbers are those of weights, and the same in all steps.
     """
 
     of_step: int
     numbers: Tensor
     calls: int = 0
+    is_of_weights: bool = False
+
+    def of_now(self) -> _Draws:
+        """The same in the forward pass that is under way, which may be that of a later step."""
+        now = _draws.get()
+        assert now is not None
+        return _Draws(now.of_step, self.numbers, is_of_weights=True) if self.is_of_weights else now
 
     def next_call(self) -> int:
         self.calls += 1
@@ -165,7 +173,7 @@ def dropout_weights(weights: Tensor, share: float, number: int) -> Tensor:
     if draws is None:
         return functional.dropout(weights, share)
     # As if they were an example of their own; those of the data have numbers from 0 on.
-    of_weights = _Draws(draws.of_step, torch.tensor([-1 - number]))
+    of_weights = _Draws(draws.of_step, torch.tensor([-1 - number]), is_of_weights=True)
     scale = 1.0 / (1.0 - share) if share < 1.0 else 0.0
     dropped = _Dropped(0, min(2**32 - 1, round(share * 2**32)), scale)
     return _drop(weights, of_weights, RowOrder(len(weights)), dropped)
@@ -197,8 +205,13 @@ def draw_uniform(
     width = math.prod(shape) // max(1, rows)
     order = order or RowOrder(1)
     _check(rows, draws, order)
-    where = torch.device("cpu") if rows * width <= FEW else device
-    return upload(_uniform(draws, where, order, rows, width, call).view(shape), device)
+    if rows * width > FEW:
+        return _uniform(draws, device, order, rows, width, call).view(shape)
+
+    def draw() -> Tensor:
+        return _uniform(draws.of_now(), torch.device("cpu"), order, rows, width, call).view(shape)
+
+    return upload(draw(), device, again=draw)
 
 
 def draw_normal(
@@ -246,11 +259,15 @@ def _drop(x: Tensor, draws: _Draws, order: RowOrder, dropped: _Dropped) -> Tenso
     if x.dtype == torch.float32 and runs_native(x.device):
         return _NativeDropout.apply(x, draws, order, dropped)  # type: ignore[no-any-return]
     if x.dtype in TRITON_TYPES and dropout_choice(x.device, x.dtype).is_triton:
-        keys = upload(_row_keys(draws, order, rows, dropped.call), x.device)
+        keys = _upload_keys(draws, x.device, order, rows, dropped.call)
         return _TritonDropout.apply(x, keys, dropped)  # type: ignore[no-any-return]
     if x.device.type != "cpu" and rows * width <= FEW:
-        kept = _drop(torch.ones(rows, width), draws, order, dropped)
-        return x * upload(kept.to(x.dtype), x.device).view(x.shape)
+        dtype = x.dtype
+
+        def draw() -> Tensor:
+            return _drop(torch.ones(rows, width), draws.of_now(), order, dropped).to(dtype)
+
+        return x * upload(draw(), x.device, again=draw).view(x.shape)
     bits = _bits(draws, x.device, order, rows, width, dropped.call)
     # Compared as unsigned numbers: with the sign turned, their order is that of the signed ones.
     kept = (bits ^ -(2**31)) >= dropped.least - 2**31
@@ -374,7 +391,7 @@ def _shift(x: Tensor, count: int, size: int) -> Tensor:
 
 def _bits(draws: _Draws, device: torch.device, order: RowOrder, rows: int, width: int, call: int) -> Tensor:
     """(N, W) int32: 32 random bits for each position of each row. The twin of `seqkit_draw`."""
-    low, high = upload(_row_keys(draws, order, rows, call), device)[..., None].unbind(1)
+    low, high = _upload_keys(draws, device, order, rows, call)[..., None].unbind(1)
     bits = low + _place_keys(width, device)
     bits = ((bits ^ _shift(bits, 16, 32)) * 0x7FEB352D) ^ high
     bits = (bits ^ _shift(bits, 15, 32)) * (0x846CA68B - 2**32)
@@ -395,3 +412,9 @@ def _row_keys(draws: _Draws, order: RowOrder, rows: int, call: int) -> Tensor:
     examples = _mix(draws.numbers * golden + draws.of_step)
     key = _mix(examples[example] + (step + (call << _CALL_BITS)) * golden)
     return torch.stack([key, key >> 32], dim=1).to(torch.int32)
+
+
+def _upload_keys(draws: _Draws, device: torch.device, order: RowOrder, rows: int, call: int) -> Tensor:
+    """The same on `device`."""
+    keys = _row_keys(draws, order, rows, call)
+    return upload(keys, device, again=lambda: _row_keys(draws.of_now(), order, rows, call))

@@ -86,7 +86,7 @@ class Layout:
             return self
         names = ("order", "position", "first_row", "last_row", "flat_index", "is_empty")
         moved: dict[str, Any] = {
-            name: upload(tensor, device) for name in names if (tensor := getattr(self, name)) is not None
+            name: upload(tensor, device, is_fixed=True) for name in names if (tensor := getattr(self, name)) is not None
         }
         return replace(self, **moved)
 
@@ -96,7 +96,10 @@ class Layout:
         if tables is None:
             steps = self.group_table[:, 3:]
             table = torch.cat([self.group_table, steps.cumsum(0) - steps], dim=1)
-            tables = self._tables[device] = upload(table, device), upload(self.active, device)
+            tables = self._tables[device] = (
+                upload(table, device, is_fixed=True),
+                upload(self.active, device, is_fixed=True),
+            )
         return tables
 
     @cached_property

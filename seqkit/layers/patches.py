@@ -33,7 +33,7 @@ class Patches(nn.Module):
         count = (x.shape[1] + self.patch - 1) // self.patch
         # Step j of patch k: negative before the beginning of the sequence.
         index = (lengths - counts * self.patch)[:, None] + torch.arange(count * self.patch, device=lengths.device)
-        index = upload(index, x.device)
+        index = upload(index, x.device, is_fixed=True)
         rows = x.gather(1, index.clamp(0, x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2]))
         rows = rows.masked_fill((index < 0)[..., None], 0.0)
         return self.linear(rows.reshape(x.shape[0], count, -1)), counts

@@ -26,7 +26,7 @@ from seqkit.training.memory_monitor import MemoryMonitor
 from seqkit.training.nonfinite_source import nonfinite_gradients
 from seqkit.training.recovery import recover
 from seqkit.training.state import PlanStart, TrainingState
-from seqkit.training.step import forward_backward, mean_gradients
+from seqkit.training.step import forward_backward, mean_gradients, step_graphs
 from seqkit.training.throughput import Throughput
 from seqkit.training.validation import log_values, validate
 
@@ -86,6 +86,7 @@ def train(
         validate(state, data, run, progress, stop)
         state.save(run)
         _stop_if_requested(state, run, stop)
+    state.graphs = step_graphs(state, run.log)
     throughput, layers = Throughput(model.device), LayerStatistics(model, settings.log_every)
     memory = MemoryMonitor(state, data, run)
     while not state.counters.ended:

@@ -185,10 +185,12 @@ def penalty(encoded: Encoded, batch: Batch, activation: float, change: float) ->
     total = steps.new_zeros(())
     if activation:
         squares = steps.square().mean(dim=-1).masked_fill(~mask, 0.0).sum(dim=1)
-        total = total + activation * (squares * upload(weights / lengths, steps.device)).sum()
+        share = upload(weights / lengths, steps.device, is_fixed=True)
+        total = total + activation * (squares * share).sum()
     if change and steps.shape[1] > 1:
         squares = (steps[:, 1:] - steps[:, :-1]).square().mean(dim=-1).masked_fill(~mask[:, 1:], 0.0).sum(dim=1)
-        total = total + change * (squares * upload(weights / (lengths - 1).clamp(min=1), steps.device)).sum()
+        share = upload(weights / (lengths - 1).clamp(min=1), steps.device, is_fixed=True)
+        total = total + change * (squares * share).sum()
     return total
 
 

@@ -38,6 +38,7 @@ from seqkit.training.counters import TrainingCounters
 from seqkit.training.gradient_tree import Shards
 from seqkit.training.loss_sums import LossSums
 from seqkit.training.objective import Objective, set_embedding_dropout
+from seqkit.training.step_graphs import StepGraphs
 from seqkit.training.transferred import TransferredWeights
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class TrainingState:
         transferred: weights that were taken from another model, and how they are trained.
         counters: steps, epochs, tokens, best score and whatever else is counted.
         objective: what is minimised beside the loss of a task.
+        graphs: CUDA graphs of steps; None where none are asked for, or none are possible.
     """
 
     seed: int
@@ -107,6 +109,7 @@ class TrainingState:
     carried: dict[str, State] = field(default_factory=dict)
     counters: TrainingCounters = field(default_factory=TrainingCounters)
     objective: Objective = field(default_factory=Objective)
+    graphs: StepGraphs | None = None
 
     @classmethod
     def create(

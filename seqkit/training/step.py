@@ -19,6 +19,7 @@ from seqkit import fault_injection
 from seqkit.data.task_data import TaskData
 from seqkit.errors import UsageError
 from seqkit.interfaces import Batch, Encoded, State
+from seqkit.kernels import by_example
 from seqkit.model import Model
 from seqkit.optim.gradients import clear_gradients, dense_gradients, scale_gradients
 from seqkit.runtime import out_of_memory
@@ -28,6 +29,7 @@ from seqkit.training.bucket_sums import BucketSums
 from seqkit.training.exchange import exchange
 from seqkit.training.gradient_tree import Gradients, Shards, add, nodes_within, take_gradients
 from seqkit.training.state import TrainingState
+from seqkit.training.step_graphs import Pass, StepGraphs
 
 
 @dataclass
@@ -74,9 +76,11 @@ def forward_backward(
     """
 
     def compute(budget: int | None) -> StepResult:
-        if state.shards.is_one:
-            return _forward_backward_within(budget, state, data, batches, mark)
-        return _forward_backward_shards(budget, state, data, batches, mark)
+        if not state.shards.is_one:
+            return _forward_backward_shards(budget, state, data, batches, mark)
+        if state.graphs is not None and budget is None and not data.sharing:
+            return _forward_backward_graph(state.graphs, state, data, batches[0], tell, mark)
+        return _forward_backward_within(budget, state, data, batches, mark)
 
     with DRAWING:
         return out_of_memory.run_in_parts(compute, data.name, state.counters.fits, tell)
@@ -120,6 +124,82 @@ def _forward_backward_within(
     return StepResult(
         total, terms, sums.totals_by_task() or {data.name: (total, terms)}, carried, sums.batches, budget, is_mean
     )
+
+
+def step_graphs(state: TrainingState, tell: Callable[[str], object]) -> StepGraphs | None:
+    """What runs steps as CUDA graphs; None where the recipe does not ask for it, or where that is not possible.
+
+    Args:
+        tell: gets the reason if it is asked for and not possible.
+    """
+    settings = state.settings
+    if not settings.cuda_graphs:
+        return None
+    obstacles = {
+        "there is no GPU": state.model.device.type != "cuda",
+        "train.accumulate is more than 1": settings.accumulate > 1,
+        "train.agreement computes each batch twice": settings.agreement is not None,
+        "rows are dealt to shards or processes": not state.shards.is_one,
+        "SEQKIT_FAULT changes a loss": fault_injection.is_armed("loss"),
+    }
+    if reasons := [reason for reason, is_so in obstacles.items() if is_so]:
+        tell(f"train.cuda_graphs: steps are not run as graphs: {'; '.join(reasons)}")
+        return None
+    return StepGraphs(state.model, lambda batch: by_example(state.seed, state.counters.step, batch.numbers))
+
+
+def _forward_backward_graph(
+    graphs: StepGraphs,
+    state: TrainingState,
+    data: TaskData,
+    batch: Batch,
+    tell: Callable[[str], object],
+    mark: Callable[[str], object],
+) -> StepResult:
+    """Forward and backward of one batch, as a CUDA graph if there is one of its shape."""
+    before = state.carried.get(data.name) if batch.carry else None
+    results: list[StepResult] = []
+
+    def compute_in_model() -> Pass:
+        result = _forward_backward_within(None, state, data, [batch], mark)
+        results.append(result)
+        gradients = [parameter.grad for parameter in _trained(state)]
+        return Pass(result.loss, result.count, result.carried or (), gradients)
+
+    def compute(batch: Batch, before: State | None) -> Pass:
+        return _pass_apart(state, data, batch, before)
+
+    computed = graphs.run(data.name, batch, before, compute, compute_in_model, tell)
+    if computed is None:
+        return results[0]
+    for parameter, gradient in zip(_trained(state), computed.gradients, strict=True):
+        parameter.grad = gradient
+    mark("backward")  # the forward pass is in it
+    carried = computed.carried if data.task.window is not None else None
+    by_task = {data.name: (computed.loss, computed.count)}
+    return StepResult(computed.loss, computed.count, by_task, carried, [(batch, before)], None, is_mean=True)
+
+
+def _pass_apart(state: TrainingState, data: TaskData, batch: Batch, before: State | None) -> Pass:
+    """Forward and backward of one batch as `_forward_backward_within` has them; the model's gradients stay."""
+    computed = state.objective.compute(state.model, data.name, batch, before, state.forward_pass)
+    scaled = state.scaler.scale(computed.objective * _scale(data, computed.count, is_mean=True))
+    gradients = torch.autograd.grad(scaled, _trained(state), allow_unused=True)
+    carried: State = ()
+    if data.task.window is not None:
+        carried = tuple(tensor.detach() for tensor in computed.encoded.state)
+        carried = _finite_or_zero(carried) if state.settings.on_nan == "skip" else carried
+    return Pass(computed.loss.detach().double(), computed.count.clamp(min=1), carried, gradients)
+
+
+def _trained(state: TrainingState) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in state.parameters if parameter.requires_grad]
+
+
+def _scale(data: TaskData, count: Tensor, *, is_mean: bool) -> Tensor:
+    """() what the sum of the losses is multiplied by before its backward pass."""
+    scale = 1.0 / count.clamp(min=1) if is_mean else torch.ones(())
+    return scale if data.weight == 1.0 or data.sharing else data.weight * scale
 
 
 @dataclass
@@ -192,9 +272,7 @@ def _compute(
                     sums.is_finite = False
                     return sums
                 mark("forward")
-                scale = 1.0 / count.clamp(min=1) if is_mean else torch.ones(())
-                if data.weight != 1.0 and not data.sharing:
-                    scale = data.weight * scale
+                scale = _scale(data, count, is_mean=is_mean)
                 left -= 1
                 with nullcontext() if left or during_last is None else during_last:
                     state.scaler.scale(objective * scale).backward()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import itertools
 import json
 import statistics
@@ -29,6 +30,7 @@ from tests.gpu.emulation import libraries
 from tests.gpu.emulation.device import emulated_gpu
 
 PROFILED = ("charlm", "sentiment", "ner", "speech", "translation")
+GRAPHED = ("copy", "charlm", "charlm-shakespeare")
 WHOLE = ("charlm-shakespeare", "sentiment-sst2")
 WARM_UP, REPEATS = 3, 10
 
@@ -204,6 +206,32 @@ def profiles(quick: bool, save: Save) -> dict[str, Any]:
     return results
 
 
+def graphs(quick: bool, save: Save) -> dict[str, Any]:
+    """Runs whose steps are CUDA graphs, and runs of operations: what the log says, the weights, steps a second."""
+    from seqkit.experiments import run_recipe
+
+    results: dict[str, Any] = {}
+    for name in GRAPHED[:1] if quick else GRAPHED:
+        facts: dict[str, Any] = {}
+        weights = []
+        for setting in ("false", "true"):
+            with tempfile.TemporaryDirectory() as folder:
+                checked, run, progress = _short_run(
+                    name, 6 if quick else 400, Path(folder), f"train.cuda_graphs={setting}"
+                )
+                run_recipe.run_recipe(checked, run, progress)
+                log = (run.folder / "run.log").read_text().splitlines()
+                weights.append(hashlib.sha256((run.folder / "model" / "model.safetensors").read_bytes()).hexdigest())
+                rows = map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines())
+                speeds = [row["time/tokens_per_s"] for row in rows if "time/tokens_per_s" in row]
+            facts[f"tokens a second, cuda_graphs: {setting}"] = round(speeds[-1]) if speeds else None
+        facts["log"] = [line.partition(" ")[2] for line in log if "graph" in line.lower()]
+        facts["the same weights"] = weights[0] == weights[1]
+        results[name] = facts
+        save(results)
+    return results
+
+
 def whole_runs(quick: bool, save: Save) -> dict[str, Any]:
     """Recipes from start to end: seconds, scores, peak memory."""
     from seqkit.experiments import run_recipe
@@ -225,13 +253,13 @@ def whole_runs(quick: bool, save: Save) -> dict[str, Any]:
     return results
 
 
-def _short_run(name: str, steps: int | None, folder: Path) -> tuple[Any, Any, Any]:
+def _short_run(name: str, steps: int | None, folder: Path, *sets: str) -> tuple[Any, Any, Any]:
     from seqkit import recipe
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
     from seqkit.verification.resume import shorten
 
-    checked = recipe.load(name, [*shorten(steps), "device=cuda"])
+    checked = recipe.load(name, [*shorten(steps), "device=cuda", *sets])
     run = Run.create("first-contact", text=checked.text, resolved=checked.resolved(), out=folder / "run")
     return checked, run, Progress(quiet=True)
 
@@ -243,6 +271,7 @@ PARTS: dict[str, tuple[Callable[[bool, Save], dict[str, Any]], float]] = {
     "tests": (tests, 150),
     "whole runs": (whole_runs, 120),
     "profiles": (profiles, 90),
+    "graphs": (graphs, 90),
 }
 """Each part, in order, and how many seconds it may take."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from seqkit.recipe import bundled
 from tests.gpu.emulation import __main__ as emulation
-from tests.gpu.emulation import contracts, libraries
+from tests.gpu.emulation import contracts, graphed, libraries
 from tests.helpers.data import HAS_DATA
 from tests.helpers.scripts import load_script
 
@@ -148,6 +148,55 @@ with emulated_gpu(), warnings.catch_warnings():
 print("taken and refused")
 """
 
+GRAPHS = """
+import contextlib
+import torch
+from seqkit.interfaces import Batch
+from seqkit.training.step_graphs import Pass, StepGraphs
+from seqkit.uploads import upload
+from tests.gpu.emulation.device import emulated_gpu
+
+def run(kind):
+    model, calls, log = torch.nn.Linear(3, 2).cuda(), [], []
+    def compute(batch, before):
+        calls.append(batch)
+        loss = model(batch.x).square().sum()
+        if kind == "counts its calls":
+            loss = loss * len(calls)
+        if kind == "reads targets on the CPU":
+            loss = loss * float(batch.y_on_cpu.sum())
+        if kind == "uploads":
+            loss = loss * upload(torch.tensor([1.0]), loss.device).sum()
+        if kind == "waits":
+            loss = loss * loss.item()
+        return Pass(loss.detach(), torch.tensor(2), (), torch.autograd.grad(loss, list(model.parameters())))
+    graphs, results = StepGraphs(model, lambda batch: contextlib.nullcontext()), []
+    for step in range(6):
+        host = torch.full((2,), float(step))
+        batch = Batch(torch.full((2, 1, 3), float(step)).cuda(), torch.tensor([1, 1]), host.cuda(), host_y=host)
+        eager = []
+        got = graphs.run("t", batch, None, compute, lambda: eager.append(compute(batch, None)) or eager[0], log.append)
+        results.append((got or eager[0]).gradients[0].cpu().clone())
+        expected = 2 * (model.weight @ torch.full((3, 2), float(step)).cuda() + model.bias[:, None]) * float(step)
+        if kind == "is captured":
+            torch.testing.assert_close(results[-1], expected.sum(1, keepdim=True).expand(2, 3).detach().cpu())
+    return len(calls), log
+
+with emulated_gpu():
+    calls, log = run("is captured")
+    assert calls == 5, calls  # three steps, and two passes by which the graph is made
+    assert "are run as a CUDA graph" in log[0]
+    for kind, reason in {
+        "counts its calls": "does not give the numbers",
+        "reads targets on the CPU": "not permitted",
+        "uploads": "uploads a tensor that only the CPU knows",
+        "waits": "not permitted",
+    }.items():
+        calls, log = run(kind)
+        assert calls >= 6 and len(log) == 1 and reason in log[0], (kind, calls, log)
+print("captured and refused")
+"""
+
 PRECISION = """
 import torch
 from seqkit.kernels import run_padded
@@ -184,12 +233,27 @@ print("as asked for")
         (PRECISION, "as asked for"),
         (DRAWS, "the same"),
         (FIRST_USE, "taken and refused"),
+        (GRAPHS, "captured and refused"),
     ],
-    ids=["troubles", "numbers", "precision", "draws", "first use"],
+    ids=["troubles", "numbers", "precision", "draws", "first use", "graphs"],
 )
 def test_the_emulation_computes_and_sees(source: str, said: str, tmp_path: Path) -> None:
     ended = run_python(source, tmp_path)
     assert ended.stdout.strip() == said, ended.stderr[-3000:]
+
+
+@pytest.mark.slow
+@needs_emulation
+@pytest.mark.parametrize("recipe", ["copy", "charlm", "images-mnist-rows"])
+def test_steps_as_graphs_give_the_same_weights(recipe: str) -> None:
+    facts = graphed.compare(recipe, [], timeout=1200)
+    if not HAS_DATA and "MissingFile" in facts.get("error", ""):
+        pytest.skip("reads real data, and SEQKIT_DATA names none")
+    assert "error" not in facts, facts["error"]
+    assert facts["captured"], facts["log"]
+    assert facts["equal"]
+    assert facts["with graphs"] < facts["operations"]
+    assert not facts["waits"]
 
 
 @pytest.mark.slow

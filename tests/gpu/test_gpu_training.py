@@ -61,6 +61,18 @@ def test_half_precision_learns_as_well(folder: Path, precision: str) -> None:
     assert half["lm/test/nats"] == pytest.approx(full["lm/test/nats"], abs=0.1)
 
 
+def test_steps_as_graphs_give_the_same_weights(folder: Path) -> None:
+    weights = []
+    for setting in ("false", "true"):
+        made(folder, cell="lstm", precision="fp32", steps=60, device="cuda")
+        checked = recipe.load(str(folder / "gpu.yaml"), ["device=cuda", f"train.cuda_graphs={setting}"])
+        scores(checked, folder / setting)
+        weights.append((folder / setting / "model" / "model.safetensors").read_bytes())
+    log = (folder / "true" / "run.log").read_text()
+    assert "task lm: batches of 8 x 32 steps are run as a CUDA graph" in log, log
+    assert weights[0] == weights[1]
+
+
 class Watching(Progress):
     """From the third step to the 53rd, an operation that makes the CPU wait for the GPU is an error."""
 

@@ -12,7 +12,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from tests.gpu.emulation import launches, recurrent
+from tests.gpu.emulation import graphs, launches, recurrent
 from tests.gpu.emulation.tensors import DeviceTensor, Emulation, records
 
 NAME = "emulated GPU"
@@ -85,6 +85,11 @@ def _fake_functions() -> dict[tuple[Any, str], Any]:
     fakes: dict[tuple[Any, str], Any] = {(torch.cuda, name): _always(value) for name, value in values.items()}
     return fakes | {
         (torch.cuda, "Event"): Event,
+        (torch.cuda, "CUDAGraph"): graphs.Graph,
+        (torch.cuda, "graph"): graphs.capturing,
+        (torch.cuda, "Stream"): graphs.Stream,
+        (torch.cuda, "stream"): lambda stream: contextlib.nullcontext(),
+        (torch.cuda, "current_stream"): lambda *args: graphs.Stream(),
         (torch.cuda, "synchronize"): lambda *args: records.note("wait", "synchronize"),
         # The device draws its numbers from the CPU's generator.
         (torch.cuda, "get_rng_state"): lambda *args: torch.get_rng_state(),

@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 
+from tests.gpu.emulation import graphs
 from tests.gpu.emulation.tensors import held, records
 
 MODULES: Final = ("triton_alignments", "triton_chains", "triton_draws", "triton_recurrence")
@@ -24,8 +25,14 @@ class Launched:
     def __getitem__(self, grid: Any) -> Callable[..., None]:
         def launch(*args: Any, **kwargs: Any) -> None:
             records.count(f"Triton: {self.kernel.__name__}", is_view=False)
-            with np.errstate(all="ignore"):  # the interpreter computes with NumPy, which warns of log(0)
-                self.kernel[grid](*map(held, args), **kwargs)
+            numbers = [held(value) for value in args]
+
+            def run() -> None:
+                with np.errstate(all="ignore"):  # the interpreter computes with NumPy, which warns of log(0)
+                    self.kernel[grid](*numbers, **kwargs)
+
+            run()
+            graphs.add(run)
 
         return launch
 

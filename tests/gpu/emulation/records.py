@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -15,8 +16,8 @@ Trouble: TypeAlias = Literal["wait", "pageable copy", "not contiguous", "not det
 
 SOURCES = ("/seqkit/", "/seqkit_")
 
-MEASURING = ("gradient_flow/", "training/throughput.py", "kernels/triton_choice.py")
-"""What looks at a step now and then, or compares kernels at their first use: it waits on purpose."""
+MEASURING = ("gradient_flow/", "training/throughput.py", "kernels/triton_choice.py", "training/step_graphs.py")
+"""What looks at a step now and then, or compares kernels or graphs at their first use: it waits on purpose."""
 
 
 @dataclass
@@ -32,7 +33,8 @@ class Records:
         views: how many views it made.
         steps: `operations` of each step that has ended.
         step_lines: `lines` of each.
-        waits_allowed: read-backs that a program makes on purpose, by phase.
+        read_backs: read-backs that a program makes on purpose, by phase.
+        refuse: told of each wait; raises an error within the capture of a graph.
     """
 
     phase: str = "start"
@@ -44,8 +46,11 @@ class Records:
     steps: list[Counter[str]] = field(default_factory=list)
     step_lines: list[Counter[tuple[str, str]]] = field(default_factory=list)
     read_backs: Counter[str] = field(default_factory=Counter)
+    refuse: Callable[[str], None] = lambda operation: None
 
     def note(self, trouble: Trouble, operation: str) -> None:
+        if trouble == "wait":
+            self.refuse(operation)
         where = caller()
         phase = "measurement" if where.startswith(MEASURING) else self.phase
         self.troubles[trouble, phase, where, operation] += 1

@@ -11,13 +11,15 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from tests.gpu.emulation import graphs
 from tests.gpu.emulation.records import Records
 
 aten = torch.ops.aten
 DEVICE: Final = torch.device("cuda:0")
 CPU: Final = torch.device("cpu")
 
-records = Records()
+records = Records(refuse=graphs.refuse)
+graphs.Capture.records = records
 """Of this process: torch has one first GPU, and so has the emulation."""
 
 
@@ -147,10 +149,25 @@ def _is_view(function: Any) -> bool:
 
 def _call_on_cpu(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     def moved(value: Any) -> Any:
-        return CPU if isinstance(value, torch.device) else held(value)
+        return CPU if isinstance(value, torch.device) else _held_or_number(value)
 
-    own = {name: value for name, value in kwargs.items() if name != "pin_memory"}
-    return function(*tree_map(moved, tuple(args)), **tree_map(moved, own))
+    kwargs = tree_map(moved, {name: value for name, value in kwargs.items() if name != "pin_memory"})
+    args = tree_map(moved, tuple(args))
+    result = function(*args, **kwargs)
+    if not (isinstance(function, torch._ops.OpOverload) and (_is_view(function) or _changes_form(function))):
+        graphs.add_operation(function, args, kwargs, result)
+    return result
+
+
+def _held_or_number(value: Any) -> Any:
+    """A number of the CPU goes to a kernel by its value."""
+    if graphs.Capture.graph is None or not isinstance(value, Tensor) or isinstance(value, DeviceTensor):
+        return held(value)
+    return value.clone()
+
+
+def _changes_form(function: Any) -> bool:
+    return torch.Tag.inplace_view in function.tags
 
 
 def _copy(source: Tensor, kwargs: dict[str, Any]) -> Tensor:
@@ -158,7 +175,9 @@ def _copy(source: Tensor, kwargs: dict[str, Any]) -> Tensor:
     is_async = bool(kwargs.get("non_blocking"))
     rest = {name: value for name, value in kwargs.items() if name not in ("device", "non_blocking", "pin_memory")}
     copy = aten._to_copy.default(held(source), **rest)
+    graphs.add_operation(aten._to_copy.default, (held(source),), rest, copy)
     if not isinstance(source, DeviceTensor):
+        graphs.refuse("memory of the CPU is copied")
         _note_upload(source, is_async)
     elif to_cpu:
         _note_read_back(is_page_locked_target=False, is_async=is_async, name="copy to the CPU")
@@ -169,10 +188,13 @@ def _copy(source: Tensor, kwargs: dict[str, Any]) -> Tensor:
 def _copy_in_place(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     if isinstance(target, DeviceTensor) and not isinstance(source, DeviceTensor):
         if source.dim() or source.is_floating_point():
+            graphs.refuse("memory of the CPU is copied")
             _note_upload(source, non_blocking)
     elif isinstance(source, DeviceTensor) and not isinstance(target, DeviceTensor):
         _note_read_back(is_page_locked(target), non_blocking, "copy_ to the CPU")
-    held(target).copy_(held(source))
+    numbers = _held_or_number(source)
+    held(target).copy_(numbers)
+    graphs.add(lambda: held(target).copy_(numbers))
     return target
 
 
@@ -272,11 +294,10 @@ def _look_for_disorder(name: str, args: Sequence[Any]) -> None:
 
 
 def _carry_out(function: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    fused = FUSED.get(name)
-    result = fused(*tree_map(held, tuple(args))) if fused else _call_on_cpu(function, args, kwargs)
+    result = _call_on_cpu(FUSED.get(name, function), args, {} if name in FUSED else kwargs)
     if name in ("_local_scalar_dense", "item"):
         return result
-    if torch.Tag.inplace_view in function.tags:
+    if _changes_form(function):
         with no_dispatch():
             function(*args, **kwargs)
         return args[0]
