@@ -79,14 +79,13 @@ def train(
     )
     if saved is not None:
         _go_on_from(state, saved, plan_start, progress)
-    _check_start(state, run, stop)
+    _begin(state, run, stop)
     if settings.on_nan == "rollback" and saved is None:
         state.save(run)  # until there is another checkpoint, a rollback goes back to this one
     if state.counters.due:  # the run was stopped during this evaluation
         validate(state, data, run, progress, stop)
         state.save(run)
         _stop_if_requested(state, run, stop)
-    state.graphs = step_graphs(state, run.log)
     throughput, layers = Throughput(model.device), LayerStatistics(model, settings.log_every)
     memory = MemoryMonitor(state, data, run)
     while not state.counters.ended:
@@ -170,9 +169,10 @@ def _go_on_from(state: TrainingState, saved: Path, plan_start: PlanStart | None,
     state.counters.ended = state.counters.ended and (state.is_last_step or state.is_out_of_patience)
 
 
-def _check_start(state: TrainingState, run: Run, stop: Interrupts) -> None:
+def _begin(state: TrainingState, run: Run, stop: Interrupts) -> None:
     """All processes begin with the same weights, there is room for checkpoints, and nobody has asked to stop."""
     state.begin_together()
+    state.graphs = step_graphs(state, run.log)
     checkpoint.check_free_space(run.checkpoints, state.checkpoint_tensors())
     stop.check("stopped before the first step of this start; nothing is lost")
 

@@ -26,7 +26,7 @@ from seqkit.runtime.random_state import random_state, restore_random_state
 from seqkit.uploads import GraphInputs, NotRepeatable
 
 MOST_GRAPHS: Final = 8
-"""Of a task. Each keeps the memory of a whole step."""
+"""Shapes of a task that are counted, those that come first. A graph keeps the memory of a whole step."""
 
 Key: TypeAlias = tuple[object, ...]
 
@@ -101,6 +101,7 @@ class StepGraphs:
     drawing: Callable[[Batch], AbstractContextManager[None]]
     _shapes: dict[Key, _Shape] = field(default_factory=dict)
     _refused: set[str] = field(default_factory=set)
+    _padded: set[str] = field(default_factory=set)
 
     def run(
         self,
@@ -141,14 +142,14 @@ class StepGraphs:
         if task in self._refused:
             return None
         if not is_full(batch):
-            note = f"{task}, padded"
-            if note not in self._refused:
-                self._refused.add(note)
+            if task not in self._padded:
+                self._padded.add(task)
                 tell(f"task {task}: batches with padding are not run as CUDA graphs")
             return None
-        trained = tuple(parameter.requires_grad for parameter in self.model.parameters())
+        # A graph reads the weights where they were, and has the gradients of those that were trained.
+        weights = tuple((parameter.data_ptr(), parameter.requires_grad) for parameter in self.model.parameters())
         tensors = _tensors_of(batch, before)
-        key = task, trained, before is None, tuple((tensor.shape, tensor.dtype) for tensor in tensors)
+        key = task, weights, before is None, tuple((tensor.shape, tensor.dtype) for tensor in tensors)
         if key not in self._shapes and sum(known[0] == task for known in self._shapes) == MOST_GRAPHS:
             return None
         return self._shapes.setdefault(key, _Shape())
