@@ -257,14 +257,19 @@ def pendigits() -> Counts:
     return counts
 
 
+def entities() -> Counts:
+    return sentences("ner/wnut17", train="wnut17train.conll", dev="emerging.dev.conll", test="emerging.test.annotated")
+
+
 BY_INDEX = ("test", "dev", "train")
 PUBLISHED: dict[str, Callable[[], Counts]] = {
     "sentiment-sst2": sst2,
+    "sentiment-sst2-vectors": sst2,
     "sentiment-emotion": emotion,
+    "sentiment-emotion-vectors": emotion,
     "ner-ncbi": lambda: sentences("ner/ncbi_disease", train="train.tsv", dev="devel.tsv", test="test.tsv"),
-    "ner-wnut17": lambda: sentences(
-        "ner/wnut17", train="wnut17train.conll", dev="emerging.dev.conll", test="emerging.test.annotated"
-    ),
+    "ner-wnut17": entities,
+    "ner-wnut17-vectors": entities,
     "names-languages": names,
     "charlm-shakespeare": shakespeare,
     "chunks": conll2000,
