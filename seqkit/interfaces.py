@@ -7,6 +7,7 @@ GPU.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -213,12 +214,15 @@ class Encoded:
         lengths: (B,) int64 on the CPU.
         last: (B, H) the output of each sequence's last step (of a backward direction: of its first step).
         continue_: returns the state after each sequence's last step; called only if that state is needed.
+        scored: what heads have computed of it outside of training, by head: an evaluation asks for the loss and then
+            for predictions, which begin with the same scores.
     """
 
     steps: Tensor
     lengths: Tensor
     last: Tensor
     continue_: Callable[[], State]
+    scored: dict[nn.Module, Tensor] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def split(self, widths: Sequence[int]) -> list[Encoded]:
         """What several encoders have encoded side by side (`steps` are (B, T, H_1 + ... + H_M)), one by one."""
@@ -257,6 +261,10 @@ class FiniteCheck:
     """
 
     def __init__(self, scores: Tensor, batch: Batch, lengths: Tensor | None = None) -> None:
+        if scores.device.type == "cpu" and math.isfinite(scores.detach().sum()):
+            # No sum of a NaN or an infinity is finite, and it takes one pass over the scores.
+            self._ids, self._is_bad = batch.ids, ReadBack(torch.zeros(0, dtype=torch.bool))
+            return
         is_bad = ~scores.isfinite()
         is_bad = is_bad.flatten(1 if lengths is None else 2).any(dim=-1) if is_bad.dim() > 1 else is_bad
         if lengths is not None:

@@ -181,7 +181,7 @@ class Tags(Field):
 
     def decode(self, array: np.ndarray) -> list[str]:
         """The tags, in the scheme of the values."""
-        tags = _fitted(self.vocabulary).names(np.asarray(array).tolist())
+        tags = _fitted(self.vocabulary).names(np.asarray(array))
         if self.scheme and self.learned and self.scheme != self.learned:
             return convert(tags, self.learned, self.scheme)
         return tags

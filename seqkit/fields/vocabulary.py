@@ -86,9 +86,9 @@ class Vocabulary:
         return table
 
     @cached_property
-    def _symbols_by_id(self) -> tuple[str, ...]:
-        """The symbol of each id."""
-        return (SPECIALS + self.symbols) if self.specials else self.symbols
+    def _symbols_by_id(self) -> dict[int, str]:
+        """The symbol of each id. Unlike in a list, a negative number is none."""
+        return dict(enumerate((SPECIALS + self.symbols) if self.specials else self.symbols))
 
     def __len__(self) -> int:
         """The number of ids, the special ones included."""
@@ -137,13 +137,13 @@ class Vocabulary:
         ids: np.ndarray = self._table.take(code_points(text), mode="clip")
         return ids
 
-    def names(self, ids: Iterable[int]) -> list[str]:
+    def names(self, ids: Iterable[int] | np.ndarray) -> list[str]:
         """The symbols of many ids. Raises IndexError as `[]` does."""
-        numbers = [int(i) for i in ids]
-        if numbers and not 0 <= min(numbers) <= max(numbers) < len(self):
-            return [self[i] for i in numbers]
-        symbols = self._symbols_by_id
-        return [symbols[i] for i in numbers]
+        numbers: Iterable[int] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        try:
+            return list(map(self._symbols_by_id.__getitem__, numbers))
+        except KeyError:
+            return [self[int(i)] for i in numbers]
 
     def state(self) -> JSON:
         """Everything, as JSON."""

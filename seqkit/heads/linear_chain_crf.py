@@ -93,6 +93,14 @@ class LinearChainCRF(Head):
         out: Tensor = self.out(steps)
         return out
 
+    def _emissions_of(self, encoded: Encoded) -> Tensor:
+        """(B, T, C); outside of training in double precision, and computed once."""
+        if self.training:
+            return self.emissions(encoded.steps.to(self.out.weight.dtype))
+        if self not in encoded.scored:
+            encoded.scored[self] = self.emissions(encoded.steps.to(self.out.weight.dtype)).double()
+        return encoded.scored[self]
+
     def chain(self, steps: Tensor, lengths: Tensor, y: Tensor | None = None) -> Chain:
         """The scores of a batch.
 
@@ -145,7 +153,7 @@ class LinearChainCRF(Head):
         assert batch.y is not None
         check_aligned(encoded, batch)
         with torch.autocast(encoded.steps.device.type, enabled=False):
-            chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths, batch.y)
+            chain = self._chain(self._emissions_of(encoded), encoded.lengths, batch.y)
             total = negative_log_likelihood(chain, batch.y).sum()
         return total.float(), encoded.lengths.sum()
 
@@ -180,7 +188,7 @@ class LinearChainCRF(Head):
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One a sequence, without illegal transitions."""
         with torch.autocast(encoded.steps.device.type, enabled=False):
-            chain = self.chain(encoded.steps.to(self.out.weight.dtype), encoded.lengths)
+            chain = self._chain(self._emissions_of(encoded), encoded.lengths, None)
         check = FiniteCheck(chain.emissions.transpose(0, 1), batch, encoded.lengths)
         sums = forward_backward(chain)
         paths, scores = best_paths(chain, self.nbest)

@@ -143,3 +143,12 @@ def test_a_million_characters_take_milliseconds() -> None:
         vocabulary.lookup_characters(text)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.05
+
+
+@pytest.mark.parametrize("number", [-1, 3, 99])
+def test_a_number_outside_of_the_vocabulary_has_no_name(number: int) -> None:
+    labels = Vocabulary.of_labels(["a", "b", "c"])
+    assert labels.names(np.array([2, 0], dtype=np.uint8)) == ["c", "a"]
+    for numbers in ([0, number], np.array([0, number])):
+        with pytest.raises(IndexError, match=f"id {number} is outside"):
+            labels.names(numbers)

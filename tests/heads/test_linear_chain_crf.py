@@ -287,3 +287,18 @@ def test_only_learned_weights_are_saved() -> None:
     assert set(head.state_dict()) == {"transitions", "start", "end", "out.weight", "out.bias"}
     reloaded.load_state_dict(copy.deepcopy(head.state_dict()))
     assert reloaded.predict(encoded(), batch([[0] * 4] * B)) == head.predict(encoded(), batch([[0] * 4] * B))
+
+
+def test_an_evaluation_computes_the_emissions_once_and_a_changed_head_computes_them_again() -> None:
+    head, code, data = head_for(target_of("iob2")), encoded(), batch([[0, 1, 2, 0], [1], [0, 1, 1]])
+    expected = head.predict(encoded(), data)
+    calls = []
+    head.out.register_forward_hook(lambda *args: calls.append(1))
+    total, _ = head.loss(code, data)
+    assert head.predict(code, data) == expected
+    assert len(calls) == 1
+    assert head_for(target_of("iob2"), seed=5).predict(code, data) != expected
+    head.train()
+    trained, _ = head.loss(code, data)  # without dropout, so only the rounding of the sums may differ
+    assert len(calls) == 2
+    assert trained.item() == pytest.approx(total.item())
