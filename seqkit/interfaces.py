@@ -214,8 +214,8 @@ class Encoded:
         lengths: (B,) int64 on the CPU.
         last: (B, H) the output of each sequence's last step (of a backward direction: of its first step).
         continue_: returns the state after each sequence's last step; called only if that state is needed.
-        scored: what heads have computed of it outside of training, by head: an evaluation asks for the loss and then
-            for predictions, which begin with the same scores.
+        scored: what heads have computed of it in an evaluation, by head: the loss is asked for and then predictions,
+            which begin with the same scores.
     """
 
     steps: Tensor

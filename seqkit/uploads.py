@@ -65,6 +65,9 @@ class NotRepeatable(Exception):
     """A pass reads what only the CPU knows, so a CUDA graph of it would be of one batch."""
 
 
+_DIFFERENT: Final = "two passes of one batch upload different tensors"
+
+
 class GraphInputs:
     """What the CPU computes within a pass for the GPU, kept where a CUDA graph of the pass reads it.
 
@@ -84,8 +87,11 @@ class GraphInputs:
         Raises:
             NotRepeatable: from `upload`, for a tensor of which nothing says how it is computed again.
         """
-        with self._in_use():
+        token = _graph_inputs.set(self)
+        try:
             yield
+        finally:
+            _graph_inputs.reset(token)
 
     @contextmanager
     def reuse(self) -> Iterator[None]:
@@ -95,10 +101,10 @@ class GraphInputs:
             NotRepeatable: other tensors are uploaded.
         """
         self._next = 0
-        with self._in_use():
+        with self.record():
             yield
         if self._next != len(self._inputs):
-            raise NotRepeatable("one pass uploads more tensors than another of the same shape")
+            raise NotRepeatable(_DIFFERENT)
 
     def refresh(self) -> None:
         """Compute the tensors of the present step, without waiting for the GPU."""
@@ -118,21 +124,11 @@ class GraphInputs:
             copy = tensor.pin_memory().to(device, non_blocking=True)
             self._inputs.append((copy, again))
             return copy
-        if self._next == len(self._inputs):
-            raise NotRepeatable("one pass uploads more tensors than another of the same shape")
-        copy, _ = self._inputs[self._next]
-        if copy.shape != tensor.shape or copy.dtype != tensor.dtype:
-            raise NotRepeatable("one pass uploads other tensors than another of the same shape")
+        recorded = self._inputs[self._next][0] if self._next < len(self._inputs) else None
+        if recorded is None or recorded.shape != tensor.shape or recorded.dtype != tensor.dtype:
+            raise NotRepeatable(_DIFFERENT)
         self._next += 1
-        return copy
-
-    @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        token = _graph_inputs.set(self)
-        try:
-            yield
-        finally:
-            _graph_inputs.reset(token)
+        return recorded
 
 
 _graph_inputs: ContextVar[GraphInputs | None] = ContextVar("graph_inputs", default=None)

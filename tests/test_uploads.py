@@ -139,7 +139,7 @@ def test_what_only_the_cpu_knows_is_in_no_graph() -> None:
         uploads.upload(torch.zeros(2), CUDA)
     with inputs.record():
         uploads.upload(torch.zeros(2), CUDA, is_fixed=True)
-    with pytest.raises(uploads.NotRepeatable, match="other tensors"), inputs.reuse():
+    with pytest.raises(uploads.NotRepeatable, match="different tensors"), inputs.reuse():
         uploads.upload(torch.zeros(3), CUDA, is_fixed=True)
-    with pytest.raises(uploads.NotRepeatable, match="more tensors"), inputs.reuse():
+    with pytest.raises(uploads.NotRepeatable, match="different tensors"), inputs.reuse():
         pass

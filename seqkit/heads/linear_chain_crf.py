@@ -94,8 +94,8 @@ class LinearChainCRF(Head):
         return out
 
     def _emissions_of(self, encoded: Encoded) -> Tensor:
-        """(B, T, C); outside of training in double precision, and computed once."""
-        if self.training:
+        """(B, T, C); where no gradients are computed, in double precision and once for loss and predictions."""
+        if self.training or torch.is_grad_enabled():
             return self.emissions(encoded.steps.to(self.out.weight.dtype))
         if self not in encoded.scored:
             encoded.scored[self] = self.emissions(encoded.steps.to(self.out.weight.dtype)).double()

@@ -78,7 +78,9 @@ def forward_backward(
     def compute(budget: int | None) -> StepResult:
         if not state.shards.is_one:
             return _forward_backward_shards(budget, state, data, batches, mark)
-        if state.graphs is not None and budget is None and not data.sharing:
+        if state.graphs is not None and data.sharing:
+            state.graphs.refuse(data.name, "other tasks share its examples", tell)
+        elif state.graphs is not None and budget is None:
             return _forward_backward_graph(state.graphs, state, data, batches[0], tell, mark)
         return _forward_backward_within(budget, state, data, batches, mark)
 

@@ -101,7 +101,7 @@ class StepGraphs:
     drawing: Callable[[Batch], AbstractContextManager[None]]
     _shapes: dict[Key, _Shape] = field(default_factory=dict)
     _refused: set[str] = field(default_factory=set)
-    _padded: set[str] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
 
     def run(
         self,
@@ -142,15 +142,14 @@ class StepGraphs:
         if task in self._refused:
             return None
         if not is_full(batch):
-            if task not in self._padded:
-                self._padded.add(task)
-                tell(f"task {task}: batches with padding are not run as CUDA graphs")
+            self._tell_once(f"task {task}: batches with padding are not run as CUDA graphs", tell)
             return None
         # A graph reads the weights where they were, and has the gradients of those that were trained.
         weights = tuple((parameter.data_ptr(), parameter.requires_grad) for parameter in self.model.parameters())
         tensors = _tensors_of(batch, before)
         key = task, weights, before is None, tuple((tensor.shape, tensor.dtype) for tensor in tensors)
         if key not in self._shapes and sum(known[0] == task for known in self._shapes) == MOST_GRAPHS:
+            self._tell_once(f"task {task}: only the first {MOST_GRAPHS} shapes of batches are run as CUDA graphs", tell)
             return None
         return self._shapes.setdefault(key, _Shape())
 
@@ -170,11 +169,11 @@ class StepGraphs:
                 torch.cuda.current_stream().wait_stream(stream)
                 with inputs.reuse(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
                     outputs = compute(fixed, state)
-        except (NotRepeatable, RuntimeError) as error:  # torch.OutOfMemoryError is one too
-            self._refuse(task, " ".join(str(error).split())[:300], tell)
+        except (NotRepeatable, RuntimeError) as error:  # as a device refuses a wait, and as memory is short
+            self.refuse(task, " ".join(str(error).split())[:300], tell)
             return None
         if any(tensor.is_sparse for tensor in outputs.tensors):
-            self._refuse(task, "it has sparse gradients", tell)
+            self.refuse(task, "it has sparse gradients", tell)
             return None
         return _Graph(graph, fixed, state, inputs, outputs)
 
@@ -195,17 +194,23 @@ class StepGraphs:
         pairs = list(zip(by_graph.tensors, by_operations.tensors, strict=False))
         is_equal = len(by_graph.tensors) == len(by_operations.tensors)
         if not is_equal or not all(torch.equal(one, other.to(one.device)) for one, other in pairs):
-            self._refuse(task, "the graph does not give the numbers of the operations", tell)
+            self.refuse(task, "the graph does not give the numbers of the operations", tell)
             return
         shape.graph.is_trusted = True
         size = " x ".join(map(str, batch.x.shape[:2]))
         tell(f"task {task}: batches of {size} steps are run as a CUDA graph from the next one on")
 
-    def _refuse(self, task: str, reason: str, tell: Callable[[str], object]) -> None:
+    def refuse(self, task: str, reason: str, tell: Callable[[str], object]) -> None:
+        """From now on no step of this task is run as a graph, which is told once."""
         self._refused.add(task)
         for key in [key for key in self._shapes if key[0] == task]:
             del self._shapes[key]
-        tell(f"task {task}: not run as CUDA graphs: {reason}")
+        self._tell_once(f"task {task}: not run as CUDA graphs: {reason}", tell)
+
+    def _tell_once(self, sentence: str, tell: Callable[[str], object]) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            tell(sentence)
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:

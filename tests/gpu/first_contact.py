@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import itertools
 import json
 import statistics
@@ -28,6 +27,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from tests.gpu.emulation import libraries
 from tests.gpu.emulation.device import emulated_gpu
+from tests.gpu.emulation.recipe_run import weights
 
 PROFILED = ("charlm", "sentiment", "ner", "speech", "translation")
 GRAPHED = ("copy", "charlm", "charlm-shakespeare")
@@ -213,7 +213,7 @@ def graphs(quick: bool, save: Save) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for name in GRAPHED[:1] if quick else GRAPHED:
         facts: dict[str, Any] = {}
-        weights = []
+        hashes = []
         for setting in ("false", "true"):
             with tempfile.TemporaryDirectory() as folder:
                 checked, run, progress = _short_run(
@@ -221,12 +221,12 @@ def graphs(quick: bool, save: Save) -> dict[str, Any]:
                 )
                 run_recipe.run_recipe(checked, run, progress)
                 log = (run.folder / "run.log").read_text().splitlines()
-                weights.append(hashlib.sha256((run.folder / "model" / "model.safetensors").read_bytes()).hexdigest())
+                hashes.append(weights(run.folder))
                 rows = map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines())
                 speeds = [row["time/tokens_per_s"] for row in rows if "time/tokens_per_s" in row]
             facts[f"tokens a second, cuda_graphs: {setting}"] = round(speeds[-1]) if speeds else None
         facts["log"] = [line.partition(" ")[2] for line in log if "graph" in line.lower()]
-        facts["the same weights"] = weights[0] == weights[1]
+        facts["the same weights"] = hashes[0] == hashes[1]
         results[name] = facts
         save(results)
     return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from seqkit.interfaces import Batch
 from seqkit.training.step import step_graphs
-from seqkit.training.step_graphs import is_full
+from seqkit.training.step_graphs import StepGraphs, is_full
 from tests.helpers import small
 
 
@@ -33,14 +34,13 @@ def test_a_graph_serves_batches_without_padding(
 def test_a_cpu_trains_without_and_says_so(tmp_path: Path) -> None:
     data = small.vectors(tmp_path)
     weights = []
-    for is_asked in (False, True):
-        model = small.model(data)
-        state, sentences = small.state(model, data, cuda_graphs=is_asked), list[str]()
-        assert step_graphs(state, sentences.append) is None
-        assert bool(sentences) is is_asked
-        assert all("there is no GPU" in sentence for sentence in sentences)
-        weights.append([parameter.clone() for parameter in model.parameters()])
+    for name, is_asked in (("plain", False), ("asked", True)):
+        model, run = small.model(data), small.create_run(tmp_path / name)
+        small.train(model, data, small.settings(cuda_graphs=is_asked), run)
+        assert ("there is no GPU" in (run.folder / "run.log").read_text()) is is_asked
+        weights.append(list(model.parameters()))
     assert all(map(torch.equal, *weights))
+    assert not all(map(torch.equal, weights[0], small.model(data).parameters()))
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,10 @@ def test_what_is_computed_in_parts_is_no_graph(tmp_path: Path, changes: dict[str
     data, sentences = small.vectors(tmp_path), list[str]()
     assert step_graphs(small.state(small.model(data), data, cuda_graphs=True, **changes), sentences.append) is None
     assert reason in sentences[0]
+
+
+def test_a_refusal_is_told_once() -> None:
+    graphs, sentences = StepGraphs(torch.nn.Linear(1, 1), lambda batch: nullcontext()), list[str]()
+    for _ in range(3):
+        graphs.refuse("mood", "other tasks share its examples", sentences.append)
+    assert sentences == ["task mood: not run as CUDA graphs: other tasks share its examples"]

@@ -13,11 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
-from unittest import mock
 
 from tests.gpu.emulation import libraries
 from tests.gpu.emulation.device import emulated_gpu
-from tests.gpu.emulation.recipe_run import watched, weights, with_few_examples
+from tests.gpu.emulation.recipe_run import few_evaluated, watched, weights
 from tests.gpu.emulation.tensors import records
 
 STEPS: Final = 10
@@ -32,12 +31,7 @@ def train(recipe_name: str, folder: Path, sets: list[str]) -> dict[str, Any]:
 
     every = [f"train.steps={STEPS}", f"train.evaluate_every={STEPS}", f"train.log_every={STEPS}", "train.memory=null"]
     checked = recipe.load(recipe_name, [*every, "train.batch=8", "train.tokens=null", "device=cuda", *sets])
-    prepare_data = run_recipe.prepare_data
-
-    def prepare_some(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {name: with_few_examples(data) for name, data in prepare_data(*args, **kwargs).items()}
-
-    with emulated_gpu(), watched(), mock.patch.object(run_recipe, "prepare_data", prepare_some):
+    with emulated_gpu(), watched(), few_evaluated():
         run = Run.create("graphs", text=checked.text, resolved=checked.resolved(), out=folder / "run")
         run_recipe.run_recipe(checked, run, Progress(quiet=True))
     log = [line.partition(" ")[2] for line in (run.folder / "run.log").read_text().splitlines() if "graph" in line]

@@ -96,12 +96,8 @@ def main(recipe_name: str, folder: Path, steps: int, sets: list[str]) -> dict[st
     batch = min(BATCH, recipe.load(recipe_name, sets).train.batch)
     smaller = [f"train.batch={batch}", "train.tokens=null", f"train.log_every={steps}", "device=cuda"]
     checked = recipe.load(recipe_name, [*every, *smaller, *sets])
-    out, prepare_data = folder / "run", run_recipe.prepare_data
-
-    def prepare_some(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {name: with_few_examples(data) for name, data in prepare_data(*args, **kwargs).items()}
-
-    with emulated_gpu(), watched() as counts, mock.patch.object(run_recipe, "prepare_data", prepare_some):
+    out = folder / "run"
+    with emulated_gpu(), watched() as counts, few_evaluated():
         run = Run.create("emulated", text=checked.text, resolved=checked.resolved(), out=out)
         result = run_recipe.run_recipe(checked, run, Progress(quiet=True))
         trained = weights(out)
@@ -134,6 +130,20 @@ def count_operations(recipe_name: str, folder: Path, steps: int, sets: list[str]
     with emulated_gpu(), watched(steps), anomalies, suppress(Enough):
         run = Run.create("operations", text=checked.text, resolved=checked.resolved(), out=folder / "run")
         run_recipe.run_recipe(checked, run, Progress(quiet=True))
+
+
+@contextmanager
+def few_evaluated() -> Iterator[None]:
+    """Within the block, runs evaluate some examples of each split."""
+    from seqkit.experiments import run_recipe
+
+    prepare_data = run_recipe.prepare_data
+
+    def prepare_some(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {name: with_few_examples(data) for name, data in prepare_data(*args, **kwargs).items()}
+
+    with mock.patch.object(run_recipe, "prepare_data", prepare_some):
+        yield
 
 
 def with_few_examples(data: Any) -> Any:
