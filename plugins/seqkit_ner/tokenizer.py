@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 from seqkit_ner.options import WordTokenizer
@@ -21,6 +22,12 @@ def locate_words(text: str, tokenizer: WordTokenizer) -> list[tuple[int, int]]:
             any white space separates words, and punctuation and symbols are words of their own, one for each character.
             Combining marks and joiners belong to the letter before them.
     """
+    return list(_places(text, tokenizer))
+
+
+@lru_cache(maxsize=64)
+def _places(text: str, tokenizer: WordTokenizer) -> Sequence[tuple[int, int]]:
+    """The same. A text that is split into words is asked for their places next."""
     if tokenizer == "spaces":
         return [match.span() for match in re.finditer(r"[^ \t]+", text)]
     places: list[tuple[int, int]] = []

@@ -9,12 +9,21 @@ fitted field has learned, so that a model reads text as in its training; models 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 UnicodeForm: TypeAlias = Literal["NFC"]
 
 FORM: Final[UnicodeForm] = "NFC"
 """The form of newly fitted fields."""
+
+
+def _are_ascii(values: Sequence[Any]) -> bool:
+    """Whether all are texts in ASCII, which all forms leave as they are."""
+    try:
+        return "".join(values).isascii()
+    except TypeError:
+        return False
 
 
 def to_form(value: Any, form: UnicodeForm | None) -> Any:
@@ -25,6 +34,8 @@ def to_form(value: Any, form: UnicodeForm | None) -> Any:
         is_in_form = value.isascii() or unicodedata.is_normalized(form, value)
         return value if is_in_form else unicodedata.normalize(form, value)
     if isinstance(value, list | tuple):
+        if _are_ascii(value):
+            return value
         words = [to_form(word, form) for word in value]
         is_same = all(word is before for word, before in zip(words, value, strict=True))
         return value if is_same else words

@@ -173,7 +173,7 @@ class Words(Field):
         for word in words:
             if word not in rows:
                 rows[word] = self._row(word)
-        return np.stack([rows[word] for word in words])
+        return np.concatenate([rows[word] for word in words]).reshape(len(words), -1)
 
     def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
         words, kept = incremental.feed_words(piece, kept, end=end)
@@ -352,12 +352,23 @@ class Words(Field):
             raise ValueError("is missing" if value is None else f"should be text or words, but is {value!r:.60}")
         if not words:
             raise ValueError("is empty")
+        if _are_words(words):
+            return words
         for position, word in enumerate(words, 1):
             if not isinstance(word, str):
                 raise ValueError(f"word {position} should be text, but is {word!r:.60}")
             if not word:
                 raise ValueError(f"word {position} is empty")
         return words
+
+
+def _are_words(values: Sequence[Any]) -> bool:
+    """Whether all are texts that are not empty."""
+    try:
+        "".join(values)
+    except TypeError:
+        return False
+    return "" not in values
 
 
 def _lookup_key(word: str, *, lower: bool, digits: bool, form: UnicodeForm | None) -> str:

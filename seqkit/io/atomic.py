@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -135,7 +136,12 @@ def write_json(path: Path, value: JSON) -> None:
 
 def dump_json(value: JSON, *, indent: int | None = None) -> str:
     """A value as strict JSON, with escapes for what would control a terminal; see `json_safe` and `printable`."""
-    return printable(json.dumps(json_safe(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str))
+    dumps = partial(json.dumps, indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        text = dumps(value)
+    except (TypeError, ValueError):  # a number or key that JSON does not have; looking beforehand takes thrice as long
+        text = dumps(json_safe(value))
+    return printable(text)
 
 
 def read_json(path: Path) -> JSON:
