@@ -34,10 +34,10 @@ def music(
 ) -> Task:
     """Which notes sound at the next step? Each of a piano's 88 keys does or does not, at the first step too.
 
-    Scores: nats a step, the negative log-likelihood of all keys together (the `notes` head takes them as independent,
-    given what came before), and accuracy, true positives divided by all keys that sound or are predicted
-    (Boulanger-Lewandowski et al. 2012, arXiv:1206.6392). The nats of keys that depend on themselves one step before are
-    shown before training.
+    Scores: nats a step, the negative log-likelihood of all keys together (which the `notes` head takes as independent,
+    given what came before, unless it has `nade`), and accuracy, true positives divided by all keys that sound or are
+    predicted (Boulanger-Lewandowski et al. 2012, arXiv:1206.6392). The nats of keys that depend on themselves one step
+    before are shown before training.
 
     Args:
         source: jsb-chorales, 382 chorales of Bach in quarter notes, in the split of Boulanger-Lewandowski et al.
@@ -99,13 +99,25 @@ def note_scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> di
 
 
 @serves(NextChords, needs_causal=True, loss_name="nats")
-def notes(dim: int, target: Field, layer: nn.Module, /, *, dropout: Share = 0.0, threshold: Share = 0.5) -> Head:
-    """A probability for each key at each step; given the steps before, keys are taken as independent.
+def notes(
+    dim: int,
+    target: Field,
+    layer: nn.Module,
+    /,
+    *,
+    nade: Size = 0,
+    dropout: Share = 0.0,
+    threshold: Share = 0.5,
+) -> Head:
+    """A probability for each key at each step.
 
     Args:
+        nade: each key also depends on those below it at the same step, by a neural autoregressive density estimator
+            with so many hidden units (RNN-NADE; Boulanger-Lewandowski et al. 2012, arXiv:1206.6392). A key is then
+            predicted given the keys that are predicted below it. 0: given the steps before, keys are independent.
         dropout: share of the encoded values dropped.
         threshold: keys with a greater probability are predicted.
     """
     from seqkit_music.head import Notes
 
-    return Notes(dim, target, dropout=dropout, threshold=threshold)
+    return Notes(dim, target, nade=nade, dropout=dropout, threshold=threshold)

@@ -12,13 +12,14 @@ from torch.nn import functional
 from seqkit import Batch, Encoded, Field, Head, Prediction, State, read_back, real_steps
 from seqkit.nn import Dropout
 from seqkit_music.fields import LOWEST, NextChords
+from seqkit_music.nade import Nade
 
 
 class Notes(Head):
     """A sigmoid for each key at each step; see `seqkit_music.notes` for the options.
 
     `Prediction.value` has the likely pitches after each row of the input, `confidence` the probability that the keys of
-    a step are exactly these.
+    a step are exactly these. With `nade`, the exported probability of a key is that given the likely keys below it.
     """
 
     accepts = (NextChords,)
@@ -27,7 +28,7 @@ class Notes(Head):
     loss_name = "nats"
     output_axes = MappingProxyType({"probabilities": ("batch", "steps", "keys")})
 
-    def __init__(self, dim: int, target: Field, *, dropout: float, threshold: float) -> None:
+    def __init__(self, dim: int, target: Field, *, nade: int, dropout: float, threshold: float) -> None:
         super().__init__()
         assert isinstance(target, NextChords)
         self.target = target
@@ -35,18 +36,25 @@ class Notes(Head):
         self.dropout = Dropout(dropout)
         self.out = nn.Linear(dim, target.size)
         nn.init.constant_(self.out.bias, -3.0)  # about 4 of 88 keys sound
+        self.nade = Nade(dim, nade) if nade else None
 
     def logits(self, encoded: Encoded) -> Tensor:
-        """(B, T, 88), in single precision."""
-        scores: Tensor = self.out(self.dropout(encoded.steps))
+        """(B, T, 88), in single precision; with `nade`, each key's given those that are likely below it."""
+        scores: Tensor = self.out(encoded.steps)
+        if self.nade is not None:
+            scores = self.nade.choose(encoded.steps, scores, lambda score: score.float().sigmoid() > self.threshold)
         return scores.float()
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over keys and steps, in nats, and how many steps they are."""
         assert batch.y is not None
-        logits = real_steps(self.logits(encoded), encoded.lengths)
-        y = real_steps(batch.y, encoded.lengths).float()
-        total = functional.binary_cross_entropy_with_logits(logits, y, reduction="sum")
+        steps = real_steps(self.dropout(encoded.steps), encoded.lengths)
+        y = real_steps(batch.y, encoded.lengths)
+        logits: Tensor = self.out(steps)
+        if self.nade is not None:
+            most = int(batch.y_on_cpu.sum(dim=-1).max())  # on the CPU: a GPU would have to be waited for
+            logits = logits + self.nade(steps, y.long(), most)
+        total = functional.binary_cross_entropy_with_logits(logits.float(), y.float(), reduction="sum")
         return total, encoded.lengths.sum()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seqkit import GIVEN, Count, Example, Field, Limit, Share, Task, UsageError, only_with
+from seqkit import GIVEN, Count, Example, Field, Limit, Positive, Share, Task, UsageError, only_with
 from seqkit.heads import serves
 from seqkit.readers import FileNames, FormatName, TableFormat
 from seqkit_sessions import sources
@@ -147,6 +147,7 @@ def rank(
     negatives: int = 0,
     power: Share = 0.75,
     dropout: Share = 0.0,
+    scale: Positive | None = None,
 ) -> Head:
     """Rank all items at each step by a softmax over them, whose weights are the vectors of the input's items.
 
@@ -159,6 +160,9 @@ def rank(
             softmax). Evaluation always has all.
         power: 0 draws all items equally often, 1 by their frequency.
         dropout: share of the encoded values dropped.
+        scale: an item's score is the cosine between its vector and that of the step, times this, in place of their
+            product and a bias for each item (Gupta et al. 2019, arXiv:1909.04276, with 16): how common an item is then
+            counts less. null: the product.
     """
     from seqkit_sessions.head import Rank
 
@@ -171,4 +175,5 @@ def rank(
         negatives=negatives,
         power=power,
         dropout=dropout,
+        scale=scale,
     )

@@ -49,6 +49,7 @@ class Rank(Head):
         negatives: int,
         power: float,
         dropout: float,
+        scale: float | None,
     ) -> None:
         super().__init__()
         weight: Any = getattr(layer, "weight", None)
@@ -59,10 +60,10 @@ class Rank(Head):
         self.catalogue = fitted(target.catalogue)
         self.top = min(top, len(self.catalogue.items))
         self.leave_out_seen, self.negatives = leave_out_seen, negatives
-        self.dropout = Dropout(dropout)
+        self.dropout, self.scale = Dropout(dropout), scale
         self._layer = (layer,)  # a tuple hides it from torch, which would register its weights here too
         self.narrow = nn.Linear(dim, weight.shape[1])
-        self.bias = nn.Parameter(torch.zeros(target.size))
+        self.bias = nn.Parameter(torch.zeros(target.size)) if scale is None else None
         counts = torch.tensor([0, *self.catalogue.counts], dtype=torch.float64)
         share = torch.where(counts > 0, counts.clamp(min=1) ** power, 0.0)
         draw = (share / share.sum()).float()
@@ -73,7 +74,7 @@ class Rank(Head):
         """The sum over the steps whose next item is known, in nats, and how many they are."""
         assert batch.y is not None
         y = real_steps(batch.y, encoded.lengths).long()
-        steps = self.narrow(real_steps(self.dropout(encoded.steps), encoded.lengths))
+        steps = self._vectors(real_steps(self.dropout(encoded.steps), encoded.lengths))
         # Looked at where the targets came from: a GPU would have to be waited for.
         known = real_steps(batch.y_on_cpu, encoded.lengths) != UNKNOWN
         if not bool(known.all()):
@@ -107,13 +108,16 @@ class Rank(Head):
         """
         weight = self._weight()
         expected = (self.draw * len(sampled)).clamp(min=1e-20).log()
-        true = (steps * weight[y]).sum(-1) + self.bias[y]
-        others = functional.linear(steps, weight[sampled], self.bias[sampled]) - expected[sampled]
+        bias = None if self.bias is None else self.bias[sampled]
+        true = (steps * weight[y]).sum(-1)
+        if self.bias is not None:
+            true = true + self.bias[y]
+        others = functional.linear(steps, weight[sampled], bias) - expected[sampled]
         others = others.masked_fill(sampled[None, :] == y[:, None], -torch.inf)  # the true item is no wrong one
         return torch.logsumexp(torch.cat([true[:, None], others], dim=1).float(), dim=1) - true.float()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
-        return {"log_probs": self.scores(self.narrow(encoded.steps)).log_softmax(dim=-1)}
+        return {"log_probs": self.scores(self._vectors(encoded.steps)).log_softmax(dim=-1)}
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
@@ -134,7 +138,7 @@ class Rank(Head):
             encoded: the steps.
             items: of each sequence, (n,), all of its items up to its last step.
         """
-        steps = torch.split(self.narrow(real_steps(encoded.steps, encoded.lengths)), _STEPS)
+        steps = torch.split(self._vectors(real_steps(encoded.steps, encoded.lengths)), _STEPS)
         seen: Iterable[Tensor | None] = [None] * len(steps)
         if self.leave_out_seen:
             seen = _seen_so_far(items, encoded.lengths)
@@ -173,10 +177,16 @@ class Rank(Head):
         value = [item for piece in parts for item in piece.value]
         return Prediction(value, confidence, {"top": [row for piece in parts for row in piece.scores["top"]]})
 
+    def _vectors(self, steps: Tensor) -> Tensor:
+        """(..., dim) as wide as the items' vectors, and with `scale` as long as it says."""
+        narrow: Tensor = self.narrow(steps)
+        return narrow if self.scale is None else functional.normalize(narrow, dim=-1) * self.scale
+
     def _weight(self) -> Tensor:
+        """(size, width) the items' vectors; with `scale`, those of known items have the length 1."""
         layer: Any = self._layer[0]
         weight: Tensor = layer.weight
-        return weight
+        return weight if self.scale is None else functional.normalize(weight, dim=-1)
 
 
 def _seen_so_far(items: Sequence[Tensor], lengths: Tensor) -> Iterator[Tensor]:

@@ -86,6 +86,48 @@ def test_the_loss_is_the_sum_over_keys_and_real_steps() -> None:
     assert len(whole.value) == len(whole.confidence) == 3
 
 
+class TestNade:
+    @torch.no_grad()
+    def test_the_loss_is_that_of_key_after_key(self) -> None:
+        torch.manual_seed(0)
+        head: Any = notes(5, NextChords(), torch.nn.Identity(), nade=7)
+        lengths = torch.tensor([3, 1])
+        steps = torch.randn(2, 3, 5)
+        pieces = [[60, 64, 108], [], [21]], [[], [50], []]
+        y = torch.from_numpy(np.stack([NextChords().encode(piece) for piece in pieces]))
+        batch = Batch(x=torch.zeros(2, 3, KEYS + 1), lengths=lengths, y=y, y_lengths=lengths)
+        total, count = head.eval().loss(Encoded(steps, lengths, steps[:, 0], tuple), batch)
+        expected = 0.0
+        for row, length in enumerate(lengths.tolist()):
+            for step in range(length):
+                hidden = head.nade.state(steps[row, step])
+                for key in range(KEYS):
+                    score = head.out(steps[row, step])[key] + torch.tanh(hidden) @ head.nade.write[key]
+                    probability = float(score.sigmoid())
+                    expected -= math.log(probability if y[row, step, key] else 1 - probability)
+                    if y[row, step, key]:
+                        hidden = hidden + head.nade.read[key]
+        assert int(count) == 4
+        assert float(total) == pytest.approx(expected, rel=1e-5)
+
+    @torch.no_grad()
+    def test_a_key_is_predicted_given_those_predicted_below_it(self) -> None:
+        torch.manual_seed(1)
+        head: Any = notes(5, NextChords(), torch.nn.Identity(), nade=7, threshold=0.4).eval()
+        torch.nn.init.normal_(head.out.bias, 0.0, 2.0)
+        lengths, steps = torch.tensor([3, 1]), torch.randn(2, 3, 5)
+        batch = Batch(x=torch.zeros(2, 3, KEYS + 1), lengths=lengths)
+        encoded = Encoded(steps, lengths, steps[:, 0], tuple)
+        (first, second) = head.predict(encoded, batch)
+        assert len(first.value) == 3
+        assert len(second.value) == 1
+        for step, pitches in zip(steps[0], first.value, strict=True):
+            keys = torch.zeros(1, KEYS, dtype=torch.long)
+            keys[0, [pitch - LOWEST for pitch in pitches]] = 1
+            given = head.out(step) + head.nade(step[None], keys, len(pitches))[0]
+            assert (given.sigmoid() > 0.4).tolist() == (keys[0] == 1).tolist()
+
+
 def test_accuracy_is_that_of_keys_that_sound_or_are_predicted() -> None:
     predictions = [Prediction([[60, 64], [], [61]]), Prediction([[1]])]
     assert note_scores(predictions, [PIECE, [[1, 2]]])["accuracy"] == pytest.approx((2 + 0 + 1) / (2 + 2 + 2))
@@ -171,3 +213,7 @@ class TestConformance(TaskConformance):
             ]
             (folder / f"{split}.jsonl").write_text("".join(json.dumps(piece) + "\n" for piece in pieces))
         cls.options = {"folder": folder}
+
+
+class TestConformanceOfNade(TestConformance):
+    head: ClassVar[Any] = {"use": "notes", "nade": 5}

@@ -17,6 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from seqkit_sessions import next_item, rank
+from seqkit_sessions.catalogue import UNKNOWN
 from seqkit_sessions.fields import Items, NextItems
 from seqkit_sessions.head import Rank
 from seqkit_sessions.scores import baselines, metric, rank_of, ranking_scores
@@ -109,6 +110,7 @@ class TestHead:
     def test_the_loss_is_that_of_plain_loops_over_steps_whose_next_item_is_known(self) -> None:
         head, encoded, batch = head_for(self.steps)
         total, count = head.eval().loss(encoded, batch)
+        assert head.bias is not None
         expected = 0.0
         for row, step, item in ((0, 0, 2), (0, 2, 3), (1, 0, 1), (1, 1, 4)):
             h = head.narrow(self.steps[row, step])
@@ -121,6 +123,7 @@ class TestHead:
         head, _, _ = head_for(self.steps, negatives=5)
         steps, y, sampled = torch.randn(3, 6), torch.tensor([1, 3, 4]), torch.tensor([1, 1, 2, 4, 3])
         nats = head.sampled_nats(steps, y, sampled)
+        assert head.bias is not None
         for row in range(3):
             numbers = [int(y[row]), *(int(k) for k in sampled if k != y[row])]
             scores = [float(steps[row] @ head._weight()[k] + head.bias[k]) for k in numbers]
@@ -133,6 +136,23 @@ class TestHead:
         full, _ = head.eval().loss(encoded, batch)
         sampled, _ = head.train().loss(encoded, batch)
         assert sampled.item() == pytest.approx(full.item(), rel=0.02)
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("negatives", [0, 200_000])
+    def test_with_a_scale_scores_are_cosines(self, negatives: int) -> None:
+        head, encoded, batch = head_for(self.steps, scale=3.0, negatives=negatives)
+        (layer,) = head._layer
+        layer.weight[1] *= 7  # the length of an item's vector does not matter
+        total = 0.0
+        for row, step in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
+            true = int(batch.y_on_cpu[row, step])
+            if true == UNKNOWN:
+                continue
+            query = head.narrow(self.steps[row, step])
+            scores = [3.0 * float(torch.cosine_similarity(query, vector, dim=0)) for vector in layer.weight[1:]]
+            total -= scores[true - 1] - math.log(sum(map(math.exp, scores)))
+        nats, _ = head.train().loss(encoded, batch)
+        assert nats.item() == pytest.approx(total, rel=0.02 if negatives else 1e-5)
 
     @torch.no_grad()
     def test_items_are_ranked_by_probability_and_unknown_ones_never(self) -> None:
