@@ -104,7 +104,8 @@ class Batch:
         carry: True if each row continues the same row of the previous batch (truncated back-propagation through time).
         ids: one id an example, for error messages.
         extra: further tensors (B, ...) by name. `offset` and `divisor`, (B, C): what was subtracted from the rows of
-            each sequence, and what they were then divided by (`Scaling`).
+            each sequence, and what they were then divided by (`Scaling`). With seasons, `offset` is (B, H, C): what was
+            subtracted from each of the next values.
         numbers: (B,) int64 on the CPU, which tell the examples of an optimiser step apart: what training draws for an
             example depends on its number. None: it is drawn from torch's generator.
         host_y: the targets on the CPU, of a batch that went to a GPU: to look at without waiting for it.

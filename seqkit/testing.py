@@ -431,7 +431,7 @@ def _artificial_tasks() -> Iterator[Task]:
             for number in range(10):
                 yield Example([[float((k * (number + 2)) % 7), k / 9] for k in range(12)], None, f"{split}:{number}")
 
-        vectors = Vectors(2, standardise=True, scaling=Scaling("mean", "deviation"))
+        vectors = Vectors(2, standardise=True, scaling=Scaling("mean", "deviation", (2,)))
         yield Task(read=read_series, input=vectors, target=target, head="", best="loss", metric=None)
 
 

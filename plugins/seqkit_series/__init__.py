@@ -43,6 +43,7 @@ def series(
     channels: Literal["together", "apart"] = "together",
     subtract: Literal["nothing", "mean", "last"] = "last",
     divide_by: Literal["nothing", "mean", "deviation"] = "deviation",
+    deseasonalise: Sequence[Count] = (),
     patch: Count = 1,
     missing: bool = False,
     log: Literal["none", "log", "log1p"] = "none",
@@ -79,6 +80,9 @@ def series(
             its own, and one model learns all of them.
         subtract: what each window is shifted by: nothing, its mean, or its last value.
         divide_by: what it is then divided by: nothing, its mean absolute value, or its standard deviation.
+        deseasonalise: steps of a season, or of several: its pattern is taken out of each window and put back into the
+            forecast. It is that of the window's whole seasons, of which there must be two, and is shrunk where it may
+            be chance. Many short series that have seasons of their own need it.
         patch: steps of a window that are read at once: a day of hours, say.
         missing: values may be missing; else they are an error.
         log: log, the logarithm of each value is scaled and learned in place of it; log1p, that of 1 more than it, for
@@ -106,7 +110,9 @@ def series(
     chosen = replace(chosen, form=form)
     steps_ahead, period = horizon or chosen.horizon, season or chosen.season
     data = _Data(chosen, steps_ahead, history + max(lags, default=0), channels == "apart")
-    scaling = Scaling(subtract, divide_by)
+    if any(steps < 2 or 2 * steps > history for steps in deseasonalise):
+        raise UsageError(f"deseasonalise: a season has 2 steps or more, and history ({history}) at least two of them")
+    scaling = Scaling(subtract, divide_by, tuple(deseasonalise))
     width = None if channels == "together" else 1 + form.covariates
     return Task(
         read=data.read,

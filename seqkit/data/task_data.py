@@ -118,7 +118,8 @@ class TaskData:
         x, lengths = pad_rows(column, index, steps)
         extra: dict[str, torch.Tensor] = {}
         if isinstance(source, Vectors) and source.scaling is not None:
-            x, y, extra = scale_rows(source.scaling, x, lengths, y)
+            horizon = self.target.horizon if isinstance(self.target, NextValues) else 0
+            x, y, extra = scale_rows(source.scaling, x, lengths, y, horizon=horizon)
         return source.mark_missing(x) if isinstance(source, Vectors) else x, lengths, y, extra
 
     def targets(self, split: str) -> list[Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.store import Column, Split
 from seqkit.fields import NextValues, Scaling, Vectors
+from seqkit.fields.scaling import seasons_at
 from seqkit.fields.vectors import count_future
 from seqkit.types import Index
 
@@ -119,11 +120,11 @@ def read_ahead(
     if source.scaling is not None:
         offset, divisor = source.scaling.measure(history, lengths - target.horizon)
         channels = [((values - offset[:, None]) / divisor[:, None]).astype(np.float32) for values in channels]
-        extra = {
-            "offset": torch.from_numpy(offset.astype(np.float32)),
-            "divisor": torch.from_numpy(divisor.astype(np.float32)),
-        }
-        y = None if y is None else (y - extra["offset"][:, None]) / extra["divisor"][:, None]
+        patterns = source.scaling.measure_seasons(channels[0], lengths - target.horizon)
+        for number, lag in enumerate((0, *source.lags) if patterns else ()):
+            seasonal = seasons_at(patterns, times - stops - lag)
+            channels[number] = (channels[number] - seasonal).astype(np.float32)
+        y, extra = _scale_next(offset, divisor, patterns, y, target.horizon)
     if source.covariates:
         channels.append(column.data[np.clip(times, 0, len(column.data) - 1)][..., source.channels :].astype(np.float32))
     x = np.concatenate(channels, axis=-1)
@@ -154,18 +155,36 @@ def check_future(rows: NDArray[Any], target: NextValues) -> None:
 
 
 def scale_rows(
-    scaling: Scaling, x: NDArray[Any], lengths: Index, y: Tensor | None
+    scaling: Scaling, x: NDArray[Any], lengths: Index, y: Tensor | None, *, horizon: int = 0
 ) -> tuple[NDArray[Any], Tensor | None, dict[str, Tensor]]:
-    """Inputs and next values, scaled, and the `extra` of a batch that undoes it: `offset` and `divisor`, (B, C).
+    """Inputs and next values, scaled, and the `extra` of a batch that undoes it: see `Batch`.
 
     Args:
+        scaling: how.
         x: (B, T, C) rows, zero past the end of each sequence, and so they stay.
         lengths: (B,).
         y: (B, H, C) next values; None: there are none.
+        horizon: H, if next values are the target.
     """
-    offset, divisor = (array.astype(np.float32)[:, None] for array in scaling.measure(x, lengths))
+    offset, divisor = (array.astype(np.float32) for array in scaling.measure(x, lengths))
     is_real = np.arange(x.shape[1])[:, None] < lengths[:, None, None]
-    scaled = np.where(is_real, (x - offset) / divisor, np.float32(0.0))
-    if y is not None:
-        y = (y - torch.from_numpy(offset)) / torch.from_numpy(divisor)
-    return scaled, y, {"offset": torch.from_numpy(offset[:, 0]), "divisor": torch.from_numpy(divisor[:, 0])}
+    scaled = np.where(is_real, (x - offset[:, None]) / divisor[:, None], np.float32(0.0))
+    patterns = scaling.measure_seasons(scaled, lengths)
+    if patterns:
+        seasonal = seasons_at(patterns, np.arange(x.shape[1]) - lengths[:, None])
+        scaled = np.where(is_real, scaled - seasonal, 0.0).astype(np.float32)
+    y, extra = _scale_next(offset, divisor, patterns, y, horizon)
+    return scaled, y, extra
+
+
+def _scale_next(
+    offset: NDArray[Any], divisor: NDArray[Any], patterns: Sequence[NDArray[Any]], y: Tensor | None, horizon: int
+) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """Next values (B, H, C), scaled, and the `extra` of a batch that undoes it."""
+    divide, shift = torch.from_numpy(divisor.astype(np.float32)), torch.from_numpy(offset.astype(np.float32))
+    y = None if y is None else (y - shift[:, None]) / divide[:, None]
+    if patterns and horizon:
+        seasonal = torch.from_numpy(seasons_at(patterns, np.arange(horizon)).astype(np.float32))
+        y = None if y is None else y - seasonal
+        shift = shift[:, None] + divide[:, None] * seasonal
+    return y, {"offset": shift, "divisor": divide}

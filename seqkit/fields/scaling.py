@@ -1,7 +1,8 @@
-"""Scaling of each sequence by itself: what is subtracted from its rows and what they are divided by; and logarithms."""
+"""Scaling of each sequence by itself: what is subtracted from its rows, seasons too, and divided by; and logarithms."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, final
 
@@ -57,10 +58,17 @@ class Scaling:
     Args:
         subtract: nothing, mean or last.
         divide_by: nothing, mean (of the absolute values) or deviation; a divisor that is zero counts as 1.
+        seasons: lengths of seasons, in steps. The seasonal pattern of each is then subtracted from the rows, and of the
+            next values; see `measure_seasons`.
     """
 
     subtract: Subtract = "nothing"
     divide_by: DivideBy = "nothing"
+    seasons: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(season < 2 for season in self.seasons):
+            raise ValueError("a season has at least 2 steps")
 
     def measure(self, rows: np.ndarray, lengths: Index) -> tuple[np.ndarray, np.ndarray]:
         """What is subtracted, and the divisor, for each sequence: (B, C) and (B, C), float64.
@@ -94,11 +102,77 @@ class Scaling:
         divisor[divisor <= 1e-12 * np.abs(mean)] = 1.0
         return offset, divisor
 
+    def measure_seasons(self, rows: np.ndarray, lengths: Index) -> list[np.ndarray]:
+        """The seasonal pattern of each sequence, (B, m, C) float64 for each season of m steps.
+
+        A pattern is the mean over the k whole seasons at the end of a sequence of how far each step is from the mean of
+        its season, and sums to zero. It is shrunk by max(0, 1 - (w / k) / b), with b its variance and w that of single
+        seasons around it, after James and Stein 1961 (for seasons, Miller and Williams 2003,
+        doi:10.1016/S0169-2070(02)00077-8): what may be chance is not taken for a season. Of less than two seasons it is
+        zero. A second season is measured on what the first leaves.
+
+        Like `measure`, it depends on a sequence's own rows only, to the last bit, and missing numbers do not count.
+
+        Args:
+            rows: (B, T, C) scaled by `measure`; past a sequence's end they do not matter.
+            lengths: (B,) true lengths.
+        """
+        patterns: list[np.ndarray] = []
+        steps = np.arange(rows.shape[1]) - lengths[:, None]
+        rows = rows.astype(np.float64)
+        for season in self.seasons:
+            pattern = np.zeros((len(rows), season, rows.shape[2]))
+            for count in np.unique(lengths // season):
+                if count >= 2:
+                    chosen = np.flatnonzero(lengths // season == count)
+                    last = lengths[chosen, None] - count * season + np.arange(count * season)
+                    pattern[chosen] = _pattern(rows[chosen[:, None], last].reshape(len(chosen), count, season, -1))
+            patterns.append(pattern)
+            rows = rows - seasons_at([pattern], steps)
+        return patterns
+
     def facts(self) -> JSON:
         """The options, as JSON."""
-        return {"subtract": self.subtract, "divide_by": self.divide_by}
+        facts: JSON = {"subtract": self.subtract, "divide_by": self.divide_by}
+        return facts | ({"seasons": list(self.seasons)} if self.seasons else {})
 
     def __str__(self) -> str:
         words = [f"subtracting the {self.subtract} value"] if self.subtract != "nothing" else []
         words += [f"dividing by the {self.divide_by}"] if self.divide_by != "nothing" else []
+        words += ["subtracting its seasons"] if self.seasons else []
         return " and ".join(words) or "nothing"
+
+
+def seasons_at(patterns: Sequence[np.ndarray], steps: Index) -> np.ndarray:
+    """(B, N, C): the sum of seasonal patterns (B, m, C) at some steps.
+
+    Args:
+        patterns: of `Scaling.measure_seasons`.
+        steps: (N,) or (B, N), counted from the end of each sequence: -1 is its last step, 0 the next one.
+    """
+    places = [np.broadcast_to(steps % pattern.shape[1], (len(pattern), steps.shape[-1])) for pattern in patterns]
+    found = [np.take_along_axis(pattern, at[..., None], axis=1) for pattern, at in zip(patterns, places, strict=True)]
+    return np.asarray(sum(found))
+
+
+def _pattern(rows: np.ndarray) -> np.ndarray:
+    """(B, m, C), of k >= 2 seasons (B, k, m, C)."""
+    is_known = ~np.isnan(rows)
+    rows = np.where(is_known, rows, 0.0)
+    means = _total(rows, 2) / np.maximum(_total(is_known, 2), 1)
+    rows = np.where(is_known, rows - means[:, :, None], 0.0)
+    counts = _total(is_known, 1)
+    pattern = _total(rows, 1) / np.maximum(counts, 1)
+    pattern = np.where(counts > 0, pattern - (_total(pattern, 1) / pattern.shape[1])[:, None], 0.0)
+    around = np.where(is_known, rows - pattern[:, None], 0.0)
+    known, (k, m) = _total(counts, 1), rows.shape[1:3]
+    within = _total(_total(around**2, 1), 1) / np.maximum(known - k - m + 1, 1)
+    between = _total(pattern**2, 1) / (m - 1)
+    chance = within * m / np.maximum(known, 1)
+    share = np.maximum(0.0, 1.0 - chance / np.where(between > 0.0, between, 1.0))
+    return np.asarray(pattern * share[:, None])
+
+
+def _total(array: np.ndarray, axis: int) -> np.ndarray:
+    """The sum, taken step by step, so that it is the same to the last bit in any batch."""
+    return np.asarray(array.cumsum(axis=axis).take(-1, axis=axis))

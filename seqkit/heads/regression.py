@@ -204,7 +204,8 @@ class Regress(Head):
         if not isinstance(self.target, NextValues) or not batch.extra or is_count:
             return numbers
         offset, divisor = (batch.extra[name][number].cpu().numpy() for name in ("offset", "divisor"))
-        return np.asarray(numbers * np.tile(divisor, self.target.horizon) + np.tile(offset, self.target.horizon))
+        rows = numbers.reshape(self.target.horizon, -1)  # the offset is (C,), with seasons (H, C)
+        return np.asarray(rows * divisor + offset).reshape(-1)
 
     def _prediction(self, row: Numbers, batch: Batch, number: int) -> Prediction:
         """From (K,) or (K, P), or (T, K) or (T, K, P) where there are numbers at each step."""
@@ -273,10 +274,10 @@ def check_counts(target: Any, loss: str) -> None:
     source: Any = target.source if isinstance(target, NextValues) else target
     scaling = getattr(source, "scaling", None)
     is_changed = source.standardise or getattr(source, "transform", None) is not None
-    if is_changed or (scaling is not None and scaling.subtract != "nothing"):
+    if is_changed or (scaling is not None and (scaling.subtract != "nothing" or scaling.seasons)):
         raise UsageError(
             f"regress: loss: {loss} is of counts, which nothing may be subtracted from: the target must not be "
-            "standardised nor a logarithm, and sequences may only be divided (subtract: nothing)"
+            "standardised nor a logarithm, and sequences may only be divided (subtract: nothing, no seasons)"
         )
 
 

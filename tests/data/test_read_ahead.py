@@ -16,6 +16,7 @@ from seqkit.errors import DataError, UsageError
 from seqkit.fields import Label, NextValues, Scaling, Vectors
 from seqkit.forecasts import calendar_features, next_times, parse_time
 from seqkit.types import Example, Task
+from tests.reference.seasons import seasonal_pattern
 
 SERIES = {"a": 13, "b": 5, "d": 20}
 CHANNELS, COVARIATES, HORIZON = 2, 1, 3
@@ -54,18 +55,23 @@ def by_hand(field: Vectors, target: NextValues, series: np.ndarray, end: int) ->
     offset, divisor = np.zeros(CHANNELS), np.ones(CHANNELS)
     if field.scaling is not None:
         offset, divisor = np.nanmean(past, axis=0), np.nanmean(np.abs(past), axis=0)
+    values = (values - offset) / divisor
+    for season in () if field.scaling is None else field.scaling.seasons:
+        for channel in range(CHANNELS):
+            pattern = seasonal_pattern(values[start:end, channel], season)
+            values[:, channel] -= pattern[(np.arange(len(values)) - end) % season]
     steps = []
     for step in range(start, end + HORIZON):
-        numbers = list((values[step] - offset) / divisor) if step < end else [math.nan] * CHANNELS
+        numbers = list(values[step]) if step < end else [math.nan] * CHANNELS
         for lag in field.lags:
             is_known = 0 <= step - lag < end
-            numbers += list((values[step - lag] - offset) / divisor) if is_known else [math.nan] * CHANNELS
+            numbers += list(values[step - lag]) if is_known else [math.nan] * CHANNELS
         if field.covariates:
             assert field.scale is not None
             numbers.append((series[step, CHANNELS] - field.scale.mean[CHANNELS]) / field.scale.deviation[CHANNELS])
         marks = [float(math.isnan(number)) for number in numbers] if field.missing else []
         steps.append([0.0 if math.isnan(number) else number for number in numbers] + marks + [float(step >= end)])
-    return steps, (values[end : end + HORIZON] - offset) / divisor
+    return steps, values[end : end + HORIZON]
 
 
 FIELDS = {
@@ -75,6 +81,7 @@ FIELDS = {
     "scaled": {"covariates": 1, "lags": (1, 4), "scaling": Scaling("mean", "mean")},
     "logarithms": {"covariates": 1, "transform": "log", "scaling": Scaling("mean", "mean")},
     "standardised": {"covariates": 1, "lags": (2,), "standardise": True, "transform": "log1p"},
+    "seasons": {"lags": (1, 3), "covariates": 1, "scaling": Scaling("mean", "mean", (2,))},
     "missing": {"covariates": 1, "lags": (2,), "missing": True, "scaling": Scaling("mean", "mean")},
 }
 

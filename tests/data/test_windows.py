@@ -14,6 +14,7 @@ from seqkit.data import store
 from seqkit.data.task_data import TaskData
 from seqkit.fields import NextValues, Scaling, Vectors
 from seqkit.types import Example, Task
+from tests.reference.seasons import seasonal_pattern
 
 SERIES = {"a": 9, "b": 4, "c": 3, "d": 12}
 
@@ -182,3 +183,76 @@ def test_the_width_of_vectors_may_come_from_the_data() -> None:
         fitted.encode([[1.0]])
     with pytest.raises(ValueError, match="no value at all"):
         Vectors().fit([])
+
+
+def seasonal_rows(steps: int, seed: int = 0) -> np.ndarray:
+    """(T, 2): one channel with a season of 4 steps and one with none."""
+    dice = np.random.default_rng(seed)
+    wave = np.array([3.0, -1.0, -4.0, 2.0])[np.arange(steps) % 4] + 50.0
+    return np.stack([wave, np.full(steps, 20.0)], axis=1) + dice.normal(size=(steps, 2))
+
+
+@pytest.mark.parametrize("seasons", [(4,), (4, 6), (3,)])
+def test_seasons_are_taken_out_of_a_window_and_of_what_comes_next(tmp_path: Path, seasons: tuple[int, ...]) -> None:
+    def read(split: str) -> Iterator[Example]:
+        yield Example(seasonal_rows(40), None, "a")
+        yield Example(seasonal_rows(9, 1), None, "b")
+
+    field = Vectors(2, scaling=Scaling("mean", "deviation", seasons))
+    target = NextValues(5, history=22, shortest=3)
+    task = Task(read=read, input=field, target=target, head="", best="loss", splits=("train",))
+    prepared = store.prepare(task, key={}, cache=tmp_path)
+    data = TaskData("t", task, prepared.input, prepared.target, prepared.splits)
+    batch = data.batch("train", np.arange(len(data.splits["train"])))
+    assert batch.y is not None
+    for row, id in enumerate(batch.ids):
+        name, _, end = id.partition("+")
+        series = seasonal_rows(40) if name == "a" else seasonal_rows(9, 1)
+        stop, first = int(end), max(0, int(end) - 22)
+        offset, divisor = by_hand(Scaling("mean", "deviation"), series[first:stop].astype(np.float32))
+        scaled = (series[first : stop + 5] - offset) / divisor
+        length = stop - first
+        for season in seasons:
+            for channel in range(2):
+                pattern = seasonal_pattern(scaled[:length, channel], season)
+                scaled[:, channel] -= pattern[(np.arange(len(scaled)) - length) % season]
+        assert np.allclose(batch.x[row, :length], scaled[:length], atol=1e-4)
+        assert np.allclose(batch.y[row], scaled[length:], atol=1e-4)
+        assert not batch.x[row, length:].any()
+        back = batch.y[row] * batch.extra["divisor"][row] + batch.extra["offset"][row]
+        assert np.allclose(back, series[stop : stop + 5], atol=1e-3)
+
+
+def test_a_clear_season_is_taken_out_and_chance_is_not() -> None:
+    x = seasonal_rows(40)[None]
+    (pattern,) = Scaling(seasons=(4,)).measure_seasons(x, np.array([40]))
+    assert np.abs(pattern[0, :, 0] - np.array([3.0, -1.0, -4.0, 2.0])).max() < 1.0
+    noise = np.random.default_rng(5).normal(size=(200, 40, 1))
+    (by_chance,) = Scaling(seasons=(4,)).measure_seasons(noise, np.full(200, 40))
+    plain = noise.reshape(200, 10, 4).mean(axis=1)
+    assert (by_chance[..., 0] ** 2).sum() < 0.3 * ((plain - plain.mean(axis=1, keepdims=True)) ** 2).sum()
+
+
+def test_seasons_do_not_depend_on_padding_or_batch_to_the_last_bit() -> None:
+    dice = np.random.default_rng(0)
+    lengths = np.array([900, 3, 517, 60])
+    x = dice.normal(size=(4, 900, 2)).astype(np.float32)
+    scaling = Scaling(seasons=(24, 7))
+    patterns = scaling.measure_seasons(x, lengths)
+    for row, length in enumerate(lengths):
+        alone = scaling.measure_seasons(x[row : row + 1, :length], lengths[row : row + 1])
+        assert all(np.array_equal(a[0], b[row]) for a, b in zip(alone, patterns, strict=True))
+
+
+def test_missing_numbers_do_not_count_in_seasons() -> None:
+    x = seasonal_rows(40)
+    x[[3, 10, 31], 0] = np.nan
+    (pattern,) = Scaling(seasons=(4,)).measure_seasons(x[None], np.array([40]))
+    assert np.abs(pattern[0, :, 0] - np.array([3.0, -1.0, -4.0, 2.0])).max() < 1.0
+    (none,) = Scaling(seasons=(4,)).measure_seasons(np.full((1, 40, 1), np.nan), np.array([40]))
+    assert not none.any()
+
+
+def test_a_season_has_two_steps_or_more() -> None:
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        Scaling(seasons=(1,))

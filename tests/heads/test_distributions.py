@@ -133,7 +133,8 @@ def test_counts_are_learned_in_counts_whatever_a_series_is_divided_by(kind: Any)
 
 
 def test_counts_refuse_what_is_shifted_or_below_zero() -> None:
-    for target in (Values().fit([1.0, 2.0]), NextValues(2).of(Vectors(1, scaling=Scaling("last")))):
+    scalings = (Scaling("last"), Scaling("nothing", "mean", (12,)))
+    for target in (Values().fit([1.0, 2.0]), *(NextValues(2).of(Vectors(1, scaling=scaling)) for scaling in scalings)):
         with pytest.raises(UsageError, match="counts"):
             regress(5, target, None, loss="poisson")
     steps = torch.zeros(1, 1, 5)

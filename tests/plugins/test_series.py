@@ -61,6 +61,13 @@ class TestQuantilesOfPatches(TaskConformance):
     encoders = ({"use": "gru", "hidden": 12},)
 
 
+class TestSeasons(TaskConformance):
+    task = "series"
+    options: ClassVar[Any] = {"history": 30, "stride": 60, "subtract": "mean", "deseasonalise": [12, 5]}
+    head: ClassVar[Any] = {"use": "regress", "loss": "gaussian"}
+    encoders = ({"use": "gru", "hidden": 12},)
+
+
 class TestLagsOfLogarithms(TaskConformance):
     task = "series"
     options: ClassVar[Any] = {"history": 14, "stride": 90, "log": "log", "lags": [12, 24]}
@@ -76,9 +83,10 @@ class TestLagsOfLogarithms(TaskConformance):
         ({"file": "a.csv", "calendar": ["hour"]}, "calendar: name the column of dates with time"),
         ({"file": "a.csv", "layout": "rows", "static": ["size"]}, "of a table with layout: columns or long"),
         ({"file": "a.csv", "time": "t", "known": ["x", "t"]}, "but t is named twice"),
+        ({"deseasonalise": [12], "history": 20}, r"deseasonalise: .*history \(20\) at least two"),
     ],
 )
-def test_covariates_that_a_series_cannot_have_are_refused(options: Any, message: str) -> None:
+def test_options_that_a_series_cannot_have_are_refused(options: Any, message: str) -> None:
     if "file" in options:
         options = options | {"file": Path(options["file"])}
     with pytest.raises(UsageError, match=message):
