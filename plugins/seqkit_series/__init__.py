@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Gt, Lt
 
 from seqkit import GIVEN, Count, Example, NextValues, Scaling, Share, Task, UsageError, Vectors, only_with
 from seqkit.forecasts import Calendar, forecast_scores
@@ -24,6 +25,7 @@ SPLITS = ("train", "dev", "test")
 
 
 @only_with("layout", "header", "held_out", file=GIVEN)
+@only_with("smoothing", subtract="smoothed")
 @only_with("id", "value", file=GIVEN, layout="long")
 def series(
     *,
@@ -41,7 +43,8 @@ def series(
     stride: Count = 1,
     season: Count | None = None,
     channels: Literal["together", "apart"] = "together",
-    subtract: Literal["nothing", "mean", "last"] = "last",
+    subtract: Literal["nothing", "mean", "last", "smoothed"] = "last",
+    smoothing: Annotated[float, Gt(0.0), Lt(1.0)] = 0.2,
     divide_by: Literal["nothing", "mean", "deviation"] = "deviation",
     deseasonalise: Sequence[Count] = (),
     patch: Count = 1,
@@ -78,7 +81,8 @@ def series(
         season: steps of a season, for scores and for the naive forecast; null: what is usual for the source.
         channels: together, channels that are measured together are one series of vectors; apart, each is a series of
             its own, and one model learns all of them.
-        subtract: what each window is shifted by: nothing, its mean, or its last value.
+        subtract: what each window is shifted by: nothing, its mean, its last value, or its smoothed level.
+        smoothing: subtract: smoothed: how fast the weights of older values fall (simple exponential smoothing).
         divide_by: what it is then divided by: nothing, its mean absolute value, or its standard deviation.
         deseasonalise: steps of a season, or of several: its pattern is taken out of each window and put back into the
             forecast. It is that of the window's whole seasons, of which there must be two, and is shrunk where it may
@@ -112,7 +116,7 @@ def series(
     data = _Data(chosen, steps_ahead, history + max(lags, default=0), channels == "apart")
     if any(steps < 2 or 2 * steps > history for steps in deseasonalise):
         raise UsageError(f"deseasonalise: a season has 2 steps or more, and history ({history}) at least two of them")
-    scaling = Scaling(subtract, divide_by, tuple(deseasonalise))
+    scaling = Scaling(subtract, divide_by, tuple(deseasonalise), smoothing)
     width = None if channels == "together" else 1 + form.covariates
     return Task(
         read=data.read,

@@ -10,8 +10,9 @@ import numpy as np
 
 from seqkit.types import JSON, Index
 
-Subtract: TypeAlias = Literal["nothing", "mean", "last"]
-"""What is subtracted from the rows of a sequence, by channel: nothing, their mean, or the last of them."""
+Subtract: TypeAlias = Literal["nothing", "mean", "last", "smoothed"]
+"""What is subtracted from the rows of a sequence, by channel: nothing, their mean, the last of them, or their level by
+exponential smoothing."""
 
 DivideBy: TypeAlias = Literal["nothing", "mean", "deviation"]
 """What the rows of a sequence are divided by: nothing, their mean distance from zero, or their standard deviation."""
@@ -53,20 +54,25 @@ class Scaling:
 
     Neural forecasts of series of different sizes need it: the mean absolute value as a divisor is that of DeepAR
     (Salinas et al. 2020, arXiv:1704.04110), mean and deviation are those of instance normalisation (Kim et al. 2022,
-    "Reversible instance normalization"), the last value is that of NLinear (Zeng et al. 2023, arXiv:2205.13504).
+    "Reversible instance normalization"), the last value is that of NLinear (Zeng et al. 2023, arXiv:2205.13504). Smyl
+    2020 (doi:10.1016/j.ijforecast.2019.03.017) smooths levels and seasons exponentially, and trains how.
 
     Args:
-        subtract: nothing, mean or last.
+        subtract: nothing, mean, last, or smoothed: the mean of the rows with weights (1 - smoothing)^age.
         divide_by: nothing, mean (of the absolute values) or deviation; a divisor that is zero counts as 1.
         seasons: lengths of seasons, in steps. The seasonal pattern of each is then subtracted from the rows, and of the
             next values; see `measure_seasons`.
+        smoothing: how fast the weights of `smoothed` fall.
     """
 
     subtract: Subtract = "nothing"
     divide_by: DivideBy = "nothing"
     seasons: tuple[int, ...] = ()
+    smoothing: float = 0.2
 
     def __post_init__(self) -> None:
+        if not 0.0 < self.smoothing < 1.0:
+            raise ValueError("smoothing is between 0 and 1")
         if any(season < 2 for season in self.seasons):
             raise ValueError("a season has at least 2 steps")
 
@@ -80,17 +86,12 @@ class Scaling:
             rows: (B, T, C); past a sequence's end they do not matter.
             lengths: (B,) true lengths.
         """
+        offset = self._level(rows, lengths)
         is_known = ~np.isnan(rows)
         rows = np.where(is_known, rows, 0.0).astype(np.float64)
         end = np.arange(len(rows)), lengths - 1
         counts = np.maximum(is_known.cumsum(axis=1)[end], 1)
         mean = rows.cumsum(axis=1)[end] / counts
-        if self.subtract == "last":
-            steps = np.where(is_known, np.arange(rows.shape[1])[:, None], 0)
-            newest = np.maximum.accumulate(steps, axis=1)[end]
-            offset = np.take_along_axis(rows, newest[:, None], axis=1)[:, 0]
-        else:
-            offset = mean if self.subtract == "mean" else np.zeros_like(mean)
         if self.divide_by == "nothing":
             return offset, np.ones_like(mean)
         if self.divide_by == "mean":
@@ -102,14 +103,31 @@ class Scaling:
         divisor[divisor <= 1e-12 * np.abs(mean)] = 1.0
         return offset, divisor
 
+    def _level(self, rows: np.ndarray, lengths: Index) -> np.ndarray:
+        """What is subtracted: (B, C) from (B, T, C)."""
+        is_known = ~np.isnan(rows)
+        rows = np.where(is_known, rows, 0.0).astype(np.float64)
+        end, steps = (np.arange(len(rows)), lengths - 1), np.arange(rows.shape[1])
+        if self.subtract == "nothing":
+            return np.zeros((len(rows), rows.shape[2]))
+        if self.subtract == "last":
+            newest = np.maximum.accumulate(np.where(is_known, steps[:, None], 0), axis=1)[end]
+            return np.asarray(np.take_along_axis(rows, newest[:, None], axis=1)[:, 0])
+        if self.subtract == "mean":
+            return np.asarray(rows.cumsum(axis=1)[end] / np.maximum(is_known.cumsum(axis=1)[end], 1))
+        weights = is_known * ((1.0 - self.smoothing) ** np.maximum(lengths[:, None] - 1 - steps, 0))[..., None]
+        total = weights.cumsum(axis=1)[end]
+        return np.asarray((weights * rows).cumsum(axis=1)[end] / np.where(total > 0.0, total, 1.0))
+
     def measure_seasons(self, rows: np.ndarray, lengths: Index) -> list[np.ndarray]:
         """The seasonal pattern of each sequence, (B, m, C) float64 for each season of m steps.
 
         A pattern is the mean over the k whole seasons at the end of a sequence of how far each step is from the mean of
-        its season, and sums to zero. It is shrunk by max(0, 1 - (w / k) / b), with b its variance and w that of single
+        its season. It is shrunk by max(0, 1 - (w / k) / b), with b its variance and w that of single
         seasons around it, after James and Stein 1961 (for seasons, Miller and Williams 2003,
         doi:10.1016/S0169-2070(02)00077-8): what may be chance is not taken for a season. Of less than two seasons it is
-        zero. A second season is measured on what the first leaves.
+        zero. A second season is measured on what the first leaves. Last, a number is added to the pattern so that
+        `subtract`, of the sequence without its seasons, is zero.
 
         Like `measure`, it depends on a sequence's own rows only, to the last bit, and missing numbers do not count.
 
@@ -127,6 +145,7 @@ class Scaling:
                     chosen = np.flatnonzero(lengths // season == count)
                     last = lengths[chosen, None] - count * season + np.arange(count * season)
                     pattern[chosen] = _pattern(rows[chosen[:, None], last].reshape(len(chosen), count, season, -1))
+            pattern += self._level(rows - seasons_at([pattern], steps), lengths)[:, None]
             patterns.append(pattern)
             rows = rows - seasons_at([pattern], steps)
         return patterns
@@ -134,6 +153,7 @@ class Scaling:
     def facts(self) -> JSON:
         """The options, as JSON."""
         facts: JSON = {"subtract": self.subtract, "divide_by": self.divide_by}
+        facts |= {"smoothing": self.smoothing} if self.subtract == "smoothed" else {}
         return facts | ({"seasons": list(self.seasons)} if self.seasons else {})
 
     def __str__(self) -> str:

@@ -60,6 +60,7 @@ def by_hand(field: Vectors, target: NextValues, series: np.ndarray, end: int) ->
         for channel in range(CHANNELS):
             pattern = seasonal_pattern(values[start:end, channel], season)
             values[:, channel] -= pattern[(np.arange(len(values)) - end) % season]
+            values[:, channel] -= values[start:end, channel].mean()
     steps = []
     for step in range(start, end + HORIZON):
         numbers = list(values[step]) if step < end else [math.nan] * CHANNELS

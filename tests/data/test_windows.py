@@ -96,7 +96,13 @@ def test_a_new_series_has_one_window_its_last_steps(tmp_path: Path) -> None:
 
 def by_hand(scaling: Scaling, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = values.astype(np.float64)
-    offset = {"nothing": 0.0 * values[0], "mean": values.mean(axis=0), "last": values[-1]}[scaling.subtract]
+    weights = (1.0 - scaling.smoothing) ** np.arange(len(values))[::-1]
+    offset = {
+        "nothing": 0.0 * values[0],
+        "mean": values.mean(axis=0),
+        "last": values[-1],
+        "smoothed": np.average(values, axis=0, weights=weights),
+    }[scaling.subtract]
     divisor = {
         "nothing": np.ones(values.shape[1]),
         "mean": np.abs(values).mean(axis=0),
@@ -105,7 +111,7 @@ def by_hand(scaling: Scaling, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return offset, np.where(divisor == 0.0, 1.0, divisor)
 
 
-@pytest.mark.parametrize("subtract", ["nothing", "mean", "last"])
+@pytest.mark.parametrize("subtract", ["nothing", "mean", "last", "smoothed"])
 @pytest.mark.parametrize("divide_by", ["nothing", "mean", "deviation"])
 def test_each_window_is_scaled_by_its_own_rows(tmp_path: Path, subtract: Any, divide_by: Any) -> None:
     scaling = Scaling(subtract, divide_by)
@@ -129,8 +135,7 @@ def test_scaling_does_not_depend_on_padding_or_batch_to_the_last_bit() -> None:
     lengths = np.array([900, 3, 517])
     x = dice.normal(size=(3, 900, 1)).astype(np.float32)
     x[np.arange(900) >= lengths[:, None]] = 0.0
-    for divide_by in ("mean", "deviation"):
-        scaling = Scaling("mean", divide_by)  # type: ignore[arg-type]
+    for scaling in (Scaling("mean", "mean"), Scaling("smoothed", "deviation")):
         offset, divisor = scaling.measure(x, lengths)
         for row, length in enumerate(lengths):
             alone = scaling.measure(x[row : row + 1, :length], lengths[row : row + 1])
@@ -145,19 +150,26 @@ def test_a_constant_sequence_is_divided_by_one() -> None:
     assert offset[0, 0] == pytest.approx(7.3, rel=1e-6)
 
 
-@pytest.mark.parametrize("subtract", ["mean", "last"])
+@pytest.mark.parametrize("subtract", ["mean", "last", "smoothed"])
 def test_missing_numbers_are_zeros_that_are_marked_and_do_not_count(tmp_path: Path, subtract: Any) -> None:
     values = np.array([[1.0, 5.0], [np.nan, 7.0], [3.0, np.nan], [8.0, 2.0], [np.nan, 4.0]])
 
     def read(split: str) -> Iterator[Example]:
         yield Example(values, None, "a")
 
-    field = Vectors(2, scaling=Scaling(subtract, "mean"), missing=True)
+    field = Vectors(2, scaling=Scaling(subtract, "mean", smoothing=0.5), missing=True)
     task = Task(read=read, input=field, target=NextValues(1, history=3), head="", best="loss", splits=("train",))
     prepared = store.prepare(task, key={}, cache=tmp_path)
     batch = TaskData("t", task, prepared.input, prepared.target, prepared.splits).batch("train", np.array([0, 1]))
-    offsets = {"mean": [[2.0, 6.0], [5.5, 4.5]], "last": [[3.0, 7.0], [8.0, 2.0]]}[subtract]
-    assert batch.extra["offset"].tolist() == offsets
+    offsets = {
+        "mean": [[2.0, 6.0], [5.5, 4.5]],
+        "last": [[3.0, 7.0], [8.0, 2.0]],
+        "smoothed": [
+            [(0.25 * 1 + 3) / 1.25, (0.25 * 5 + 0.5 * 7) / 0.75],
+            [(0.5 * 3 + 8) / 1.5, (0.25 * 7 + 2) / 1.25],
+        ],
+    }[subtract]
+    assert batch.extra["offset"].numpy() == pytest.approx(np.array(offsets), rel=1e-6)
     assert batch.extra["divisor"].tolist() == [[2.0, 6.0], [5.5, 4.5]]
     assert batch.x[0, :, 2:].tolist() == [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
     assert batch.x[0, 1, 0] == 0.0
@@ -192,13 +204,17 @@ def seasonal_rows(steps: int, seed: int = 0) -> np.ndarray:
     return np.stack([wave, np.full(steps, 20.0)], axis=1) + dice.normal(size=(steps, 2))
 
 
+@pytest.mark.parametrize("subtract", ["nothing", "mean", "last", "smoothed"])
 @pytest.mark.parametrize("seasons", [(4,), (4, 6), (3,)])
-def test_seasons_are_taken_out_of_a_window_and_of_what_comes_next(tmp_path: Path, seasons: tuple[int, ...]) -> None:
+def test_seasons_are_taken_out_of_a_window_and_of_what_comes_next(
+    tmp_path: Path, seasons: tuple[int, ...], subtract: Any
+) -> None:
     def read(split: str) -> Iterator[Example]:
         yield Example(seasonal_rows(40), None, "a")
         yield Example(seasonal_rows(9, 1), None, "b")
 
-    field = Vectors(2, scaling=Scaling("mean", "deviation", seasons))
+    scaling = Scaling(subtract, "deviation", seasons, smoothing=0.3)
+    field = Vectors(2, scaling=scaling)
     target = NextValues(5, history=22, shortest=3)
     task = Task(read=read, input=field, target=target, head="", best="loss", splits=("train",))
     prepared = store.prepare(task, key={}, cache=tmp_path)
@@ -209,13 +225,14 @@ def test_seasons_are_taken_out_of_a_window_and_of_what_comes_next(tmp_path: Path
         name, _, end = id.partition("+")
         series = seasonal_rows(40) if name == "a" else seasonal_rows(9, 1)
         stop, first = int(end), max(0, int(end) - 22)
-        offset, divisor = by_hand(Scaling("mean", "deviation"), series[first:stop].astype(np.float32))
+        offset, divisor = by_hand(scaling, series[first:stop].astype(np.float32))
         scaled = (series[first : stop + 5] - offset) / divisor
         length = stop - first
         for season in seasons:
             for channel in range(2):
                 pattern = seasonal_pattern(scaled[:length, channel], season)
                 scaled[:, channel] -= pattern[(np.arange(len(scaled)) - length) % season]
+            scaled -= by_hand(scaling, scaled[:length])[0]  # the level is that of the rows without season
         assert np.allclose(batch.x[row, :length], scaled[:length], atol=1e-4)
         assert np.allclose(batch.y[row], scaled[length:], atol=1e-4)
         assert not batch.x[row, length:].any()
@@ -237,7 +254,7 @@ def test_seasons_do_not_depend_on_padding_or_batch_to_the_last_bit() -> None:
     dice = np.random.default_rng(0)
     lengths = np.array([900, 3, 517, 60])
     x = dice.normal(size=(4, 900, 2)).astype(np.float32)
-    scaling = Scaling(seasons=(24, 7))
+    scaling = Scaling("smoothed", seasons=(24, 7))
     patterns = scaling.measure_seasons(x, lengths)
     for row, length in enumerate(lengths):
         alone = scaling.measure_seasons(x[row : row + 1, :length], lengths[row : row + 1])
