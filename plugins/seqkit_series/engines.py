@@ -15,6 +15,7 @@ from seqkit import (
     Dataset,
     Example,
     File,
+    NonNegative,
     Prediction,
     Problem,
     StepValues,
@@ -50,7 +51,7 @@ _SENSORS: Final = (2, 3, 4, 7, 8, 9, 11, 12, 13, 14, 15, 17, 20, 21)
 """Those of the 21 that are not constant."""
 
 
-def lifetime(*, cap: Count = 125, sensors: Sequence[Count] = _SENSORS) -> Task:
+def lifetime(*, cap: Count = 125, sensors: Sequence[Count] = _SENSORS, noise: NonNegative = 0.0) -> Task:
     """How many cycles will each engine still run? Told at each cycle, from the sensors so far.
 
     The engines of train run until they fail. Every fifth of them is dev, cut at five random cycles; those of test are
@@ -60,6 +61,7 @@ def lifetime(*, cap: Count = 125, sensors: Sequence[Count] = _SENSORS) -> Task:
     Args:
         cap: a longer life counts as so many cycles: an engine that is as good as new shows nothing of its age.
         sensors: which of the 21 sensors are read; by default those that are not constant.
+        noise: training adds Gaussian noise with this standard deviation to each number (standardised).
     """
     columns = [sensor + 2 for sensor in sensors]  # three settings come first
 
@@ -82,7 +84,7 @@ def lifetime(*, cap: Count = 125, sensors: Sequence[Count] = _SENSORS) -> Task:
 
     return Task(
         read=read,
-        input=Vectors(len(columns), standardise=True),
+        input=Vectors(len(columns), standardise=True, noise=noise),
         target=StepValues(),
         head="regress",
         metric=life_scores,
