@@ -271,7 +271,7 @@ def score_splits(
             result = results.pop((name, split))
             scores |= {f"{name}/{split}/{score}": value for score, value in result.scores.items()}
             if run is not None and run.writes:
-                show_final_evaluation(run.board, best_step, model, task_data, split, result)
+                show_final_evaluation(run.board, best_step, model, task_data, split, result, tell=run.log)
             if run is not None and run.writes and keeps:
                 kept_predictions.write(run.folder, kept_predictions.keep(result, task_data, split))
     return scores

@@ -177,7 +177,7 @@ def draw_score_by_length(groups: Sequence[LengthScore], name: str, *, unit: str 
     scores = [group.score for group in groups if math.isfinite(group.score)]
     low, high = min([*scores, math.inf]), max([*scores, -math.inf])
     is_share = not scores or (low >= 0.0 and high <= 1.0)
-    y = Axis(name, 0.0, 1.0) if is_share else Axis(name, min(0.0, low), high * 1.05 or 1.0)
+    y = Axis(name, 0.0, 1.0) if is_share else Axis(name, min(0.0, 1.05 * low), max(0.0, 1.05 * high))
     notes = ["examples of about the same length together"]
     longest = max((group.high for group in groups), default=1)
     chart = Chart(title, Axis(f"length in {unit}", 0, longest * 1.02), y, notes=notes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from seqkit.data.task_data import TaskData
+from seqkit.errors import SeqkitError
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.model import Model
 from seqkit.runs.board_series import BEST, DEV, LOSSES
@@ -56,7 +58,15 @@ def _to_compare(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def show_evaluation(
-    board: Board, step: int, model: Model, data: TaskData, split: str, result: EvaluationResult, *, is_best: bool
+    board: Board,
+    step: int,
+    model: Model,
+    data: TaskData,
+    split: str,
+    result: EvaluationResult,
+    *,
+    is_best: bool,
+    tell: Callable[[str], object],
 ) -> None:
     """Beside the numbers of an evaluation: sample predictions, what a language model writes, and pictures.
 
@@ -64,6 +74,7 @@ def show_evaluation(
 
     Args:
         is_best: whether it is the best evaluation so far, the only ones that have pictures.
+        tell: gets a sentence if a picture cannot be drawn, which does not end the run.
     """
     show_writing(board, step, model, data)
     if not result.predictions or data.target.derived:
@@ -71,21 +82,45 @@ def show_evaluation(
     if is_due(board, f"{data.name}/{split}/samples", step, growth=1.1):
         show_samples(board, step, data, split, result)
     if is_best and is_due(board, f"pictures/{data.name}/{split}/", step, growth=4.0):
-        draw_result(board, step, data, split, result)
-        draw_model(board, step, model, data, split, result)
+        with _telling_errors(f"{data.name}, {split}, step {step:,}", tell):
+            draw_result(board, step, data, split, result)
+            draw_model(board, step, model, data, split, result)
 
 
 def show_final_evaluation(
-    board: Board, best_step: int, model: Model, data: TaskData, split: str, result: EvaluationResult
+    board: Board,
+    best_step: int,
+    model: Model,
+    data: TaskData,
+    split: str,
+    result: EvaluationResult,
+    *,
+    tell: Callable[[str], object],
 ) -> None:
-    """Samples, pictures and sounds of the best checkpoint on a split."""
+    """Samples, pictures and sounds of the best checkpoint on a split; `tell` as for `show_evaluation`."""
     if not result.predictions or data.target.derived:  # what follows from the input is no answer to look at
         return
     show_samples(board, best_step, data, split, result)
-    show_clips(board, best_step, data, split, result)
-    if board.last_step(f"pictures/{data.name}/{split}/score") < best_step:
-        draw_result(board, best_step, data, split, result)
-        draw_model(board, best_step, model, data, split, result)
+    with _telling_errors(f"{data.name}, {split}", tell):
+        show_clips(board, best_step, data, split, result)
+        if board.last_step(f"pictures/{data.name}/{split}/score") < best_step:
+            draw_result(board, best_step, data, split, result)
+            draw_model(board, best_step, model, data, split, result)
+
+
+@contextmanager
+def _telling_errors(subject: str, tell: Callable[[str], object]) -> Iterator[None]:
+    """An error while pictures are drawn, by a head of a plugin perhaps, ends the drawing, and is told.
+
+    An interruption and a full disk are none of the drawing, and go on.
+    """
+    try:
+        yield
+    except (SeqkitError, OSError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        tell(f"{subject}: not all pictures are drawn: {type(error).__name__}: {reason}")
 
 
 def is_due(board: Board, tag: str, step: int, *, growth: float) -> bool:

@@ -47,7 +47,9 @@ def validate(
             is_best = counters.best_step == counters.step
             for name, result in results.items():
                 split = selection_split(data[name])
-                show_evaluation(run.board, counters.step, state.model, data[name], split, result, is_best=is_best)
+                show_evaluation(
+                    run.board, counters.step, state.model, data[name], split, result, is_best=is_best, tell=run.log
+                )
             counters.due = False
     if not counters.due:
         counters.ended = state.is_last_step or state.is_out_of_patience

@@ -123,6 +123,8 @@ def draw_score_by_length(score: float) -> np.ndarray:
         draw_calibration,
         lambda: draw_score_by_length(0.7),
         lambda: draw_score_by_length(38.5),
+        lambda: draw_score_by_length(-2.2),
+        lambda: draw_score_by_length(0.0),
         lambda: plots.draw_lengths(analysis.length_histogram([1, 2, 2, 9, 30], 9)),
         lambda: plots.draw_lengths(analysis.length_histogram([7])),
         lambda: plots.draw_scores(np.array([[1.0, np.nan], [-2.0, 0.0]]), ["a", "b"], ["a", "b"]),
