@@ -14,7 +14,7 @@ from seqkit import Count, Example, Label, Next, Size, Tags, Task, Tokens, UsageE
 from seqkit.metrics import label_scores
 from seqkit.reading import report_split_rule
 from seqkit_synthetic import generator, nested
-from seqkit_synthetic.scores import adding_scores, copy_scores
+from seqkit_synthetic.scores import adding_scores, copy_scores, running_scores
 
 __all__ = ["adding", "copy", "listops"]
 
@@ -121,6 +121,7 @@ def listops(
     shortest: Annotated[int, Ge(4)] = 100,
     longest: Annotated[int, Ge(4)] = 400,
     depth: Annotated[int, Ge(1)] = 10,
+    every_word: bool = False,
     sizes: tuple[Count, Count, Count] = (6000, 500, 500),
     data_seed: Size = 1,
 ) -> Task:
@@ -134,6 +135,8 @@ def listops(
         shortest: fewest words of an expression.
         longest: most words.
         depth: how deep operations are nested.
+        every_word: the innermost operation's value so far is wanted at every word (a tag), which teaches how to nest;
+            at the last word it is the value of the expression, and `accuracy` is that of the last word alone.
         sizes: how many expressions are made for train, dev and test.
         data_seed: seed of the expressions; the recipe's seed has no part in it.
 
@@ -151,20 +154,21 @@ def listops(
         report_split_rule(_RULE)
         for number in range(counts[split]):
             words = nested.expression(split, number, shortest=shortest, longest=longest, depth=depth, seed=data_seed)
-            yield Example(words, str(nested.value_of(words)), f"{split}:{number + 1}")
+            values = [str(value) for value in nested.running_values(words)]
+            yield Example(words, values if every_word else values[-1], f"{split}:{number + 1}")
 
     def notes() -> Iterator[str]:
         tests = list(read("test"))
-        share = sum(str(nested.guess(example.input)) == example.target for example in tests) / len(tests)
+        share = sum(str(nested.guess(example.input)) == example.target[-1] for example in tests) / len(tests)
         yield f"beside the score on test, the root's operation over its own digits: accuracy {share:.4f}"
 
     return Task(
         read=read,
         input=Tokens("words"),
-        target=Label(),
-        head={"use": "classify", "pool": "last"},
-        metric=label_scores,
-        scores=("accuracy", "macro_f1"),
+        target=Tags() if every_word else Label(),
+        head="tag" if every_word else {"use": "classify", "pool": "last"},
+        metric=running_scores if every_word else label_scores,
+        scores=("accuracy", "word_accuracy") if every_word else ("accuracy", "macro_f1"),
         best="accuracy",
         notes=notes,
         parse=str.split,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 OPERATORS: Final[Mapping[str, Callable[[Sequence[int]], int]]] = {
@@ -33,25 +33,37 @@ def expression(split: str, number: int, *, shortest: int, longest: int, depth: i
 
 def value_of(words: Sequence[str]) -> int:
     """The value of an expression, 0 to 9. Raises ValueError for words that are none."""
+    return [*running_values(words)][-1]
+
+
+def running_values(words: Sequence[str]) -> Iterator[int]:
+    """What the innermost operation amounts to, after each word: over those of its arguments that have been read.
+
+    After a closing word it is the value of the operation that ends there, so that the last is that of the expression;
+    after an operator, which has no argument yet, it is 0. Raises ValueError for words that are no expression.
+    """
     open_operators: list[tuple[str, list[int]]] = []
     for place, word in enumerate(words):
         if word in OPERATORS:
             open_operators.append((word, []))
+            yield 0
             continue
         if not open_operators or (word == CLOSE and not open_operators[-1][1]):
             raise ValueError(f"word {place + 1}: {word!r} belongs to no operation")
         if word == CLOSE:
             operator, arguments = open_operators.pop()
             result = OPERATORS[operator](arguments)
+            yield result
             if not open_operators:
                 if place + 1 < len(words):
                     raise ValueError(f"word {place + 2}: the operation is over before it")
-                return result
+                return
+            open_operators[-1][1].append(result)
         elif word.isdecimal() and len(word) == 1:
-            result = int(word)
+            open_operators[-1][1].append(int(word))
+            yield OPERATORS[open_operators[-1][0]](open_operators[-1][1])
         else:
             raise ValueError(f"word {place + 1}: {word!r} is no operator, digit or {CLOSE}")
-        open_operators[-1][1].append(result)
     raise ValueError("the operation does not end")
 
 

@@ -1,4 +1,4 @@
-"""The scores of both tasks."""
+"""The scores of these tasks."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def adding_scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> 
     """`mse`, the mean squared error, and what `value_scores` gives."""
     scores = value_scores(predictions, targets)
     return {"mse": scores["rmse"] ** 2, **scores}
+
+
+def running_scores(predictions: Sequence[Prediction], targets: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`accuracy` of the last word's value, which is that of the expression, and `word_accuracy` over all words."""
+    right = [prediction.value[-1] == true[-1] for prediction, true in zip(predictions, targets, strict=True)]
+    return {
+        "accuracy": sum(right) / len(right),
+        "word_accuracy": tag_accuracy(predictions, targets)["accuracy"],
+    }

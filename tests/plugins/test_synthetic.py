@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from seqkit_synthetic import adding, copy, generator, listops, nested
-from seqkit_synthetic.scores import adding_scores, copy_scores
+from seqkit_synthetic.scores import adding_scores, copy_scores, running_scores
 
 from seqkit import Prediction, UsageError, recipe
 from tests.training.test_loop import run_it
@@ -104,6 +105,42 @@ class TestNested:
         assert len({" ".join(example.input) for example in first}) == 30
         assert {example.target for example in first} <= {*"0123456789"}
         assert next(iter(task.read("dev"))).input != first[0].input
+
+    def test_running_values_by_hand(self) -> None:
+        text, values = "[MAX 2 9 [SM 4 7 ] 0 ]", [0, 2, 9, 0, 4, 1, 1, 9, 9]
+        assert [*nested.running_values(text.split())] == values
+
+    def test_each_running_value_is_that_of_the_innermost_operation_if_it_ended_there(self) -> None:
+        for example in listops(shortest=20, longest=60, sizes=(5, 1, 1), every_word=True).read("train"):
+            assert len(example.target) == len(example.input)
+            open_at: list[int] = []
+            for place, (word, value) in enumerate(zip(example.input, example.target, strict=True)):
+                if word in nested.OPERATORS:
+                    open_at.append(place)
+                    assert value == "0"
+                    continue
+                inner = example.input[open_at[-1] : place + 1]
+                if word == nested.CLOSE:
+                    open_at.pop()
+                else:
+                    inner = [*inner, nested.CLOSE]
+                assert int(value) == nested.value_of(inner)
+
+    def test_with_values_at_every_word_accuracy_is_that_of_the_last(self) -> None:
+        predictions = [Prediction(["0", "3", "3"]), Prediction(["0", "2"])]
+        scores = running_scores(predictions, [["0", "5", "3"], ["0", "1"]])
+        assert scores == {"accuracy": 1 / 2, "word_accuracy": 3 / 5}
+
+    @pytest.mark.parametrize("every_word", [False, True])
+    def test_the_recipe_runs_with_one_value_and_with_all(
+        self, every_word: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
+        head = {"use": "tag"} if every_word else {"use": "classify", "pool": "last"}
+        options = {"every_word": every_word, "longest": 120, "sizes": [24, 6, 6], "head": head}
+        sets = [f"tasks.listops={json.dumps(options)}", "expect=null", "train.steps=2", "train.evaluate_every=2"]
+        result = run_it(recipe.load("recipes/listops.yaml", sets), tmp_path / "run")
+        assert 0.0 <= result.scores["listops/test/accuracy"] <= 1.0
 
     def test_the_guess_sees_the_digits_of_the_root_only(self) -> None:
         assert nested.guess(["[MAX", "2", "[MAX", "9", "9", "]", "3", "]"]) == 3
