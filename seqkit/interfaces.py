@@ -110,6 +110,7 @@ class Batch:
             example depends on its number. None: it is drawn from torch's generator.
         host_y: the targets on the CPU, of a batch that went to a GPU: to look at without waiting for it.
         also: the targets of other tasks that have the same examples (`inputs_of` in a recipe), by task.
+        mixed: the examples that those of a training batch are mixed with (`train.mixup`); None: they are not.
     """
 
     x: Tensor
@@ -122,6 +123,7 @@ class Batch:
     numbers: Tensor | None = None
     host_y: Tensor | None = field(default=None, repr=False, compare=False)
     also: Mapping[str, Targets] = field(default_factory=dict)
+    mixed: Mixed | None = field(default=None, compare=False)
 
     def of(self, task: str) -> Self:
         """The same examples with the targets of another task that has them too."""
@@ -151,7 +153,8 @@ class Batch:
         extra = {name: upload(tensor, device) for name, tensor in self.extra.items()}
         host_y = self.y if self.y is not None and self.y.device.type == "cpu" else self.host_y
         also = {task: targets.to(device) for task, targets in self.also.items()}
-        return replace(self, x=upload(self.x, device), y=y, extra=extra, host_y=host_y, also=also)
+        mixed = None if self.mixed is None else self.mixed.to(device)
+        return replace(self, x=upload(self.x, device), y=y, extra=extra, host_y=host_y, also=also, mixed=mixed)
 
     @property
     def y_on_cpu(self) -> Tensor:
@@ -173,6 +176,7 @@ class Batch:
             numbers=None if self.numbers is None else self.numbers[index],
             host_y=None if self.host_y is None else self.host_y[index],
             also={task: targets.take(index) for task, targets in self.also.items()},
+            mixed=None if self.mixed is None else self.mixed.take(index),
         )
 
     def trimmed(self) -> Self:
@@ -182,7 +186,8 @@ class Batch:
             longest = int(self.y_lengths.max())
             y, host_y = y[:, :longest], None if host_y is None else host_y[:, :longest]
         also = {task: targets.trimmed() for task, targets in self.also.items()}
-        return replace(self, x=self.x[:, : int(self.lengths.max())], y=y, host_y=host_y, also=also)
+        mixed = None if self.mixed is None else self.mixed.trimmed()
+        return replace(self, x=self.x[:, : int(self.lengths.max())], y=y, host_y=host_y, also=also, mixed=mixed)
 
     def last_steps(self, count: int) -> Self:
         """The last steps of rows that are all as long, inputs and targets."""
@@ -203,7 +208,37 @@ class Batch:
         y = None if self.y is None else self.y.pin_memory()
         extra = {name: tensor.pin_memory() for name, tensor in self.extra.items()}
         also = {task: targets.pin() for task, targets in self.also.items()}
-        return replace(self, x=self.x.pin_memory(), y=y, extra=extra, also=also)
+        mixed = None if self.mixed is None else self.mixed.pin()
+        return replace(self, x=self.x.pin_memory(), y=y, extra=extra, also=also, mixed=mixed)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The examples that those of a batch are mixed with, one for each row.
+
+    Attributes:
+        batch: the other examples, B of them.
+        share: (B,) float32 from 0 to 1, how much of each row's own example there is; the rest is of the other one.
+    """
+
+    batch: Batch
+    share: Tensor
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on `device`."""
+        return replace(self, batch=self.batch.to(device), share=upload(self.share, torch.device(device)))
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """Those of these rows, in this order."""
+        return replace(self, batch=self.batch.take(rows), share=self.share[list(rows)])
+
+    def trimmed(self) -> Self:
+        """The same without padding that none of the other examples needs."""
+        return replace(self, batch=self.batch.trimmed())
+
+    def pin(self) -> Self:
+        """The same in page-locked memory."""
+        return replace(self, batch=self.batch.pin(), share=self.share.pin_memory())
 
 
 @dataclass
@@ -359,6 +394,19 @@ class Head(nn.Module, ABC):
         dropout is drawn once.
         """
         raise TypeError(f"{type(self).__name__} does not give the probabilities of each term of its loss")
+
+    mixes: bool = False
+    """True if it has `mixed_loss`. May be set in `__init__`."""
+
+    def mixed_loss(self, encoded: Encoded, other: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Sum and count as of `loss`, of examples that are mixed with others (`train.mixup`).
+
+        Args:
+            encoded: the examples of the batch.
+            other: those that they are mixed with.
+            batch: its `mixed` says with how much of each.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how examples are mixed")
 
     def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
         """Predictions for sequences that go on, as if each ended here, and what is kept of each for its next steps.

@@ -54,6 +54,10 @@ class TrainSettings:
             (temporal activation regularisation; the same paper, with 1).
         agreement: compute each batch twice with other dropout, and add the divergence of the two predictions to the
             loss, times this (R-drop; Wu et al. 2021, arXiv:2106.14448, with 1 to 5). Takes twice as long. null: once.
+        mixup: mix each training example with another one, drawn at random for each epoch: what the head has of the two
+            after pooling, and their labels, so much of the one as a draw from a Beta distribution with this for both
+            parameters says (Zhang et al. 2018, arXiv:1710.09412, with 0.1 to 0.4; after the encoder, as in Verma et
+            al. 2019, arXiv:1806.05236). For `classify`. Takes twice as long. null: none.
         teacher: a run folder or model folder, also that of an ensemble, of the same tasks, whose predictions are
             learned beside the true ones (distillation; Hinton, Vinyals and Dean 2015, arXiv:1503.02531).
         teacher_weight: share of the loss that is the divergence from the teacher; the rest is that from the truth.
@@ -111,6 +115,7 @@ class TrainSettings:
     activation_penalty: NonNegative = 0.0
     change_penalty: NonNegative = 0.0
     agreement: Positive | None = None
+    mixup: Positive | None = None
     teacher: Path | None = None
     teacher_weight: Probability = 0.5
     teacher_temperature: Positive = 2.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.prefetch import prefetch
 from seqkit.data.stream import Stream
 from seqkit.data.task_data import TaskData
-from seqkit.interfaces import Asked, Batch
+from seqkit.interfaces import Asked, Batch, Mixed
 from seqkit.settings import TrainSettings
 from seqkit.types import Index
 
@@ -133,6 +133,11 @@ class EpochPlan:
             for name, task_data in data.items()
             if settings.shapes and task_data.task.window is None
         }
+        self._partners = {
+            name: sampler.partners(len(task_data.splits["train"].x), settings.mixup, seed=seed, epoch=epoch)
+            for name, task_data in data.items()
+            if settings.mixup
+        }
         batches = {name: self._plan_task(name, settings, seed, epoch) for name in data}
         counts = [_turn_count(len(task_batches), settings) for task_batches in batches.values()]
         order = sampler.interleave(counts, seed=seed, epoch=epoch)
@@ -160,7 +165,7 @@ class EpochPlan:
             stream, lanes = self._streams[turn.task]
             batches = [stream.window(lanes, number) for number in turn.batches]
         else:
-            batches = [self._pad(turn.task, index) for index in turn.batches]
+            batches = [self._with_partners(turn.task, index) for index in turn.batches]
         return [fault_injection.at("batch.fetch", batch) for batch in batches]
 
     def look_back(self, turn: Turn, steps: int, rows: int) -> tuple[Batch, int]:
@@ -184,6 +189,14 @@ class EpochPlan:
         lanes = sampler.cut_lanes(stream.total, batch=settings.batch, window=window, seed=seed, epoch=epoch, vary=vary)
         self._streams[name] = stream, lanes
         return range(len(lanes.windows))
+
+    def _with_partners(self, name: str, index: Index) -> Batch:
+        """These examples as a batch, with those that they are mixed with if they are."""
+        batch = self._pad(name, index)
+        if name not in self._partners:
+            return batch
+        others, shares = self._partners[name]
+        return replace(batch, mixed=Mixed(self._pad(name, others[index]), torch.from_numpy(shares[index])))
 
     def _pad(self, name: str, index: Index) -> Batch:
         """These examples as a batch, padded to the next edge if there are edges."""

@@ -19,7 +19,7 @@ from seqkit.data.lazy_sequence import LazySequence
 from seqkit.types import Index
 
 # What random numbers are drawn for. Each purpose has its own range of the counter, so no two get the same numbers.
-_EXAMPLES, _BATCHES, _ROTATION, _TURNS, _FILES, _BOUNDARIES = range(6)
+_EXAMPLES, _BATCHES, _ROTATION, _TURNS, _FILES, _BOUNDARIES, _PARTNERS, _SHARES = range(8)
 
 _MOST_EDGES = 512
 """`choose_edges` considers at most so many different lengths."""
@@ -269,6 +269,17 @@ def interleave(counts: Sequence[int], *, seed: int, epoch: int) -> Index:
     # The upper 53 bits of a raw number, as a double in [0, 1).
     jitter = (_draw(len(tasks), seed, epoch, _TURNS) >> np.uint64(11)) * 2.0**-53
     return tasks[np.argsort((turns + jitter) / np.maximum(sizes, 1)[tasks], kind="stable")]
+
+
+def partners(n: int, alpha: float, *, seed: int, epoch: int) -> tuple[Index, NDArray[np.float32]]:
+    """For each of n examples the number of another one, to mix it with, and (n,) how much of itself there is to be.
+
+    The shares have a Beta distribution with `alpha` for both parameters. They are those of NumPy's old generator, which
+    stay the same in all versions.
+    """
+    others = _draw(n, seed, epoch, _PARTNERS) % np.uint64(n)
+    shares = np.random.RandomState((_draw(8, seed, epoch, _SHARES) >> np.uint64(32)).astype(np.uint32))
+    return others.astype(np.int64), shares.beta(alpha, alpha, n).astype(np.float32)
 
 
 def _draw(n: int, seed: int, epoch: int, purpose: int) -> NDArray[np.uint64]:

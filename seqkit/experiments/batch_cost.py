@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from seqkit.data.epoch import make_batches
 from seqkit.data.task_data import TaskData
-from seqkit.interfaces import Batch
+from seqkit.interfaces import Batch, Mixed
 from seqkit.model import Model
 from seqkit.optim.optimizers import build_optimizer
 from seqkit.recipe import Recipe
 from seqkit.recipe.rewrite import BATCH_SETTINGS
 from seqkit.runtime.precision import precision
 from seqkit.settings import TrainSettings
+from seqkit.training.objective import Objective
 from seqkit.types import JSON, Index
 
 MEASURED = 8
@@ -97,22 +99,25 @@ class BatchCost:
 def measure_batches(
     model: Model, data: TaskData, recipe: Recipe, batches: Sequence[Batch]
 ) -> tuple[list[int], list[float], list[float]]:
-    """Padded steps, seconds and bytes of training on each batch.
+    """Padded steps, seconds and bytes of training on each batch, with all that the recipe's objective computes of it.
 
     Each is trained on twice and the second time counts: the first prepares what libraries need for its shape.
     """
+    objective = Objective.of(recipe.train, model, {data.name: data})
     optimizer = build_optimizer(recipe.train.optimizer, model)
     autocast, _ = precision(recipe.train.precision, model.device)
     model.train()
     steps, seconds, memory = [], [], []
     for batch in batches:
+        if recipe.train.mixup is not None:  # with any examples: the time is about the same
+            batch = dataclasses.replace(batch, mixed=Mixed(batch, torch.full((batch.size,), 0.5)))
         for _ in range(2):
             on_device = batch.to(model.device)
             _synchronize(model)
             began = time.perf_counter()
             with SavedActivations(model) as saved, autocast():
-                total, count, _ = model.loss(data.name, on_device)
-            torch.autograd.backward(total / count)
+                computed = objective.compute(model, data.name, on_device, None, lambda batch: nullcontext())
+            torch.autograd.backward(computed.objective / computed.count)
             optimizer.step()
             optimizer.zero_grad()
             _synchronize(model)

@@ -57,6 +57,7 @@ class Classify(Head):
         self.out: nn.Module = nn.Linear(dim, target.size)
         weights = balanced_weights(target, balanced) if balanced else None
         self.register_buffer("weights", weights, persistent=False)
+        self.mixes = not every_step
         self.output_axes = {"probabilities": ("batch", *(("steps",) if every_step else ()), "labels")}
 
     def logits(self, encoded: Encoded) -> Tensor:
@@ -80,28 +81,40 @@ class Classify(Head):
             return (*self._loss(logits, encoded, batch), pairs.flatten(0, 1))
         return (*self._loss(logits, encoded, batch), terms.log_softmax(dim=-1))
 
+    def mixed_loss(self, encoded: Encoded, other: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the pooled steps, mixed: its cross-entropy from the one's labels and from the other's, mixed likewise."""
+        assert batch.y is not None
+        assert batch.mixed is not None
+        assert batch.mixed.batch.y is not None
+        share = batch.mixed.share
+        pooled, pooled_other = self.pool(encoded), self.pool(other)
+        logits = self._logits(torch.lerp(pooled_other, pooled, share[:, None].to(pooled.dtype)))
+        losses = torch.lerp(self._losses(logits, batch.mixed.batch.y), self._losses(logits, batch.y), share)
+        return losses.sum(), self._count(batch.size)
+
     def _loss(self, logits: Tensor, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         assert batch.y is not None
-        y = batch.y
-        terms = batch.size
-        if self.every_step:
-            time = logits.shape[1]
-            y = y[:, None].expand(-1, time, *y.shape[1:])
-            terms = int(encoded.lengths.sum())
+        if not self.every_step:
+            return self._losses(logits, batch.y).sum(), self._count(batch.size)
+        y = batch.y[:, None].expand(-1, logits.shape[1], *batch.y.shape[1:])
+        losses = self._losses(logits, y).masked_fill(~encoded.mask, 0.0)
+        return losses.sum(), self._count(int(encoded.lengths.sum()))
+
+    def _losses(self, logits: Tensor, y: Tensor) -> Tensor:
+        """(..., C) -> (...), with smoothed labels and balanced classes in training."""
         smoothing = self.label_smoothing if self.training else 0.0
         if self.is_multilabel:
             y = y.float() * (1.0 - smoothing) + smoothing / 2.0
-            losses = functional.binary_cross_entropy_with_logits(logits, y, reduction="none").sum(dim=-1)
-            terms *= logits.shape[-1]
-        else:
-            weights = self.weights if self.training and isinstance(self.weights, Tensor) else None
-            flat = functional.cross_entropy(
-                logits.flatten(0, -2), y.flatten(), weight=weights, label_smoothing=smoothing, reduction="none"
-            )
-            losses = flat.view(y.shape)
-        if self.every_step:
-            losses = losses.masked_fill(~encoded.mask, 0.0)
-        return losses.sum(), torch.tensor(terms)
+            return functional.binary_cross_entropy_with_logits(logits, y, reduction="none").sum(dim=-1)
+        weights = self.weights if self.training and isinstance(self.weights, Tensor) else None
+        flat = functional.cross_entropy(
+            logits.flatten(0, -2), y.flatten(), weight=weights, label_smoothing=smoothing, reduction="none"
+        )
+        return flat.view(y.shape)
+
+    def _count(self, rows: int) -> Tensor:
+        """() the terms of the loss of so many examples, or steps."""
+        return torch.tensor(rows * self.target.size if self.is_multilabel else rows)
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"probabilities": self._probabilities(self.logits(encoded))}

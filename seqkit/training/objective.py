@@ -1,5 +1,7 @@
 """What a training step minimises beside the loss of its task: penalties, agreement of two passes, and a teacher.
 
+And the loss of examples that are mixed, which is in its place, and is logged.
+
 Each of these is a sum over examples, as the loss is: a batch that is split, dealt to shards or spread over processes
 has the same gradients. None of them is in the loss that is logged, so that runs with and without them can be compared.
 """
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem, RunError
-from seqkit.interfaces import Batch, Encoded, State, mask_of
+from seqkit.interfaces import Batch, Encoded, Mixed, State, mask_of
 from seqkit.layers.embedding import RowDropout
 from seqkit.model import Model, load_model
 from seqkit.model.ensemble import describe_difference
@@ -116,6 +118,8 @@ class Objective:
         if objective.agreement is not None:
             for name in data:
                 _check_gives_log_probs(model, name, "train.agreement")
+        if settings.mixup is not None:
+            _check_mixes(objective, model, data)
         return objective
 
     @property
@@ -127,6 +131,8 @@ class Objective:
         self, model: Model, task: str, batch: Batch, state: State | None, forward_pass: ForwardPass
     ) -> Computed:
         """Forward of a batch, in one pass or in two."""
+        if batch.mixed is not None:
+            return self._compute_mixed(model, task, batch, batch.mixed, forward_pass)
         with forward_pass(batch):
             if not self.needs_log_probs:
                 loss, count, encoded = model.loss(task, batch, state)
@@ -140,14 +146,25 @@ class Objective:
             objective = self._with_penalty(objective, encoded, batch)
         if self.agreement is None:
             return Computed(objective, loss, count, encoded)
-        numbers = None if batch.numbers is None else batch.numbers + _SECOND
-        with forward_pass(replace(batch, numbers=numbers)):
+        with forward_pass(_second(batch, batch)):
             again = model.encode(task, batch, state)
             second_loss, _, second = model.head(task).loss_with_log_probs(again, batch)
             gap = 0.5 * (divergence(log_probs, second) + divergence(second, log_probs))
             # The plain losses of the two passes are averaged, so that the learning rate need not be another one.
             objective = objective + 0.5 * (second_loss - loss) + self.agreement * gap
         return Computed(objective, 0.5 * (loss.detach() + second_loss.detach()), count, encoded)
+
+    def _compute_mixed(
+        self, model: Model, task: str, batch: Batch, mixed: Mixed, forward_pass: ForwardPass
+    ) -> Computed:
+        """Forward of a batch and of the examples that it is mixed with."""
+        other_batch = _second(mixed.batch, batch)
+        with forward_pass(other_batch):
+            other = model.encode(task, other_batch)
+        with forward_pass(batch):
+            encoded = model.encode(task, batch)
+            loss, count = model.head(task).mixed_loss(encoded, other, batch)
+            return Computed(self._with_penalty(loss, encoded, batch), loss, count, encoded)
 
     def _with_penalty(self, objective: Tensor, encoded: Encoded, batch: Batch) -> Tensor:
         if self.activation == 0.0 and self.change == 0.0:
@@ -166,6 +183,11 @@ class Objective:
         softened = (self._teacher_log_probs(task, batch) / self.temperature).log_softmax(dim=-1)
         learned = (log_probs / self.temperature).log_softmax(dim=-1)
         return self.temperature**2 * divergence(softened, learned)
+
+
+def _second(batch: Batch, first: Batch) -> Batch:
+    """A batch that is computed after the first: other numbers are drawn for its rows."""
+    return replace(batch, numbers=None if first.numbers is None else first.numbers + _SECOND)
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:
@@ -244,6 +266,26 @@ def _check_gives_log_probs(model: Model, task: str, location: str) -> None:
         message = f"task {task}: {type(head).__name__} does not give the probabilities of each term of its loss"
         hint = "classify, tag, crf, language, and attend and generate without scheduled sampling do"
         raise DataError(Problem(location, message, hint))
+
+
+def _check_mixes(objective: Objective, model: Model, data: Mapping[str, TaskData]) -> None:
+    """Refuse to mix examples of a task whose head cannot do it, that shares them, or beside a second loss.
+
+    Raises:
+        DataError: so it is.
+    """
+    location = "train.mixup"
+    if objective.needs_log_probs:
+        message = "examples are mixed or compared (train.agreement, train.teacher), not both"
+        raise DataError(Problem(location, message, "leave one of them out"))
+    for name, task_data in data.items():
+        if task_data.inputs_of is not None or task_data.sharing:
+            message = f"task {name} shares its examples with another one, and these are not mixed"
+            raise DataError(Problem(location, message, "leave it out"))
+        head = model.head(name)
+        if not head.mixes:
+            message = f"task {name}: {type(head).__name__} does not say how examples are mixed"
+            raise DataError(Problem(location, message, "classify, without every_step, does"))
 
 
 def _digest(model: Model) -> str:

@@ -141,6 +141,7 @@ def step_graphs(state: TrainingState, tell: Callable[[str], object]) -> StepGrap
         "there is no GPU": state.model.device.type != "cuda",
         "train.accumulate is more than 1": settings.accumulate > 1,
         "train.agreement computes each batch twice": settings.agreement is not None,
+        "train.mixup computes each batch with a second one": settings.mixup is not None,
         "rows are dealt to shards or processes": not state.shards.is_one,
         "SEQKIT_FAULT changes a loss": fault_injection.is_armed("loss"),
     }

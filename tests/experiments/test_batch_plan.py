@@ -114,6 +114,15 @@ def test_time_and_memory_grow_with_the_batch(path: Path) -> None:
     assert bigger["ways"][0]["memory"] > 2 * plan["ways"][0]["memory"]
 
 
+@pytest.mark.parametrize("option", ["train.agreement=1.0", "train.mixup=0.2"])
+def test_a_second_pass_is_counted(option: str, path: Path) -> None:
+    sets = ["--set", "encoder.hidden=64", "--set", option.split("=")[0] + "=null"]
+    once = json.loads(call(path, "--json", *sets).stdout)["ways"][0]["memory"]
+    twice = call(path, "--json", *sets[:2], "--set", option)
+    assert twice.exit_code == 0, twice.output
+    assert json.loads(twice.stdout)["ways"][0]["memory"] > 1.3 * once
+
+
 def test_lengths_are_shown(path: Path) -> None:
     result = call(path, "--no-measure")
     assert result.exit_code == 0, result.output
