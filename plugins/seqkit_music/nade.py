@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from seqkit_music.fields import KEYS
 
@@ -42,7 +43,7 @@ class Nade(nn.Module):
         heard = self.read[lowest.indices] * (lowest.values > 0)[..., None]
         lower = torch.cat([torch.zeros_like(heard[:, :1]), heard.cumsum(dim=1)], dim=1) if most else 0.0
         hidden = torch.tanh(self.state(steps)[:, None] + lower)
-        scores = hidden @ self.write.t()  # (N, most + 1, 88)
+        scores = functional.linear(hidden, self.write)  # (N, most + 1, 88)
         count = keys.cumsum(dim=1) - keys
         return scores.gather(1, count[:, None]).squeeze(1)
 
@@ -55,9 +56,10 @@ class Nade(nn.Module):
             sounds: of the score of a key (...), whether it sounds (...).
         """
         hidden = self.state(steps)
+        reads, writes = self.read.clone().unbind(), self.write.clone().unbind()
         rows = []
-        for key in range(KEYS):
-            score = scores[..., key] + torch.tanh(hidden) @ self.write[key]
-            hidden = hidden + sounds(score).to(hidden.dtype)[..., None] * self.read[key]
+        for outside, read, write in zip(scores.unbind(dim=-1), reads, writes, strict=True):
+            score = outside + torch.tanh(hidden) @ write
+            hidden = hidden + sounds(score).to(hidden.dtype)[..., None] * read
             rows.append(score)
         return torch.stack(rows, dim=-1)
