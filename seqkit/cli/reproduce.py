@@ -21,7 +21,9 @@ from seqkit.cli.output import echo
     help="Train with each of these values, e.g. tasks.genome.fold=0..9, and check the mean over them.",
 )
 @click.option("--alone", is_flag=True, help="Also train each task of a joint recipe by itself, and show both scores.")
-@click.option("--out", type=OutputFolder(), help="Folder of the runs; finished ones are kept.")
+@click.option(
+    "--out", type=OutputFolder(), help="Folder of the runs; finished ones are kept, and interrupted ones go on."
+)
 @click.option("--json", "as_json", type=OutputFile(), help="Write all figures to it.")
 @QUIET
 def command(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqkit.errors import UsageError
 from seqkit.experiments.expectations import ExpectedRange, check_scores_exist
+from seqkit.experiments.resumption import load_recipe
 from seqkit.experiments.run_recipe import run_recipe
 from seqkit.io import atomic
 from seqkit.recipe import Recipe, build_task, load
@@ -151,7 +151,8 @@ def reproduce(
 
     Args:
         seeds: how many; None: as many as `expect` says, or one.
-        out: the folder of the run folders `seed-1`, `seed-2`, ...; one that has finished is not trained again.
+        out: the folder of the run folders `seed-1`, `seed-2`, ...; one that has finished is not trained again, and one
+            that was interrupted goes on.
             None: each run has a folder of its own under `runs/`.
         tell: gets a line a run.
         variants: the recipe with one setting after another (`tasks.genome.fold=0`, ...), each of them trained with
@@ -200,29 +201,39 @@ class _FinishedRun:
 def _train_or_read(recipe: Recipe, name: str, out: Path | None, progress: Progress) -> _FinishedRun:
     """Train the recipe in the folder `out`/`name`, unless the run that is there has finished."""
     folder = None if out is None else out / name
-    if folder is not None and _has_finished(folder, recipe):
+    state = None if folder is None else _state_of_same(folder, recipe)
+    if folder is not None and state == "finished":
         scores = read_final_scores(folder)
+    elif folder is not None and state is not None:
+        progress.say(f"{folder}: goes on, it was {state}")
+        run = Run.resume(folder)
+        scores = run_recipe(load_recipe(run, ()), run, progress, resume=True).scores
     else:
-        began = time.monotonic()
         run = Run.create(f"{recipe.name}-{name}", text=recipe.text, resolved=recipe.resolved(), out=folder)
         scores = run_recipe(recipe, run, progress).scores
         folder = run.folder
-        atomic.write_json(folder / "minutes.json", (time.monotonic() - began) / 60)
     return _FinishedRun(
         folder=folder,
         scores=scores,
-        minutes=atomic.read_json(folder / "minutes.json") or 0.0,
+        minutes=_minutes_of(folder),
         threads=int((atomic.read_json(folder / "environment.json") or {})["torch"]["threads"]),
         parameters=int(atomic.read_json(folder / "status.json")["parameters"]),
     )
 
 
-def _has_finished(folder: Path, recipe: Recipe) -> bool:
-    """Whether an earlier run of exactly this recipe, whatever it expected, came to its end here."""
+def _state_of_same(folder: Path, recipe: Recipe) -> str | None:
+    """The state of an earlier run of exactly this recipe, whatever it expected; None: there is none here."""
     status = atomic.read_json(folder / "status.json")
-    if not isinstance(status, dict) or status.get("state") != "finished":
-        return False
-    return dataclasses.replace(load(folder / "resolved.yaml"), expect=recipe.expect) == recipe
+    if not isinstance(status, dict) or not (folder / "resolved.yaml").is_file():
+        return None
+    is_same = dataclasses.replace(load(folder / "resolved.yaml"), expect=recipe.expect) == recipe
+    return str(status.get("state")) if is_same else None
+
+
+def _minutes_of(folder: Path) -> float:
+    """How long the processes took that worked on a run, 0 if that is not known."""
+    older = atomic.read_json(folder / "minutes.json")  # of runs that were made before status.json had it
+    return float(older or atomic.read_json(folder / "status.json").get("minutes") or 0.0)
 
 
 def _as_folder_name(setting: str) -> str:

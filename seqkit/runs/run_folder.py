@@ -112,6 +112,9 @@ class Run:
         self.opened_status = dict(status)
         self.environment_changes: list[str] = []
         self._status: dict[str, JSON] = dict(status)
+        self._began = time.monotonic()
+        self._minutes_before = float(self._status.get("minutes") or 0.0)
+        """Of the processes that worked on the run before this one."""
         self._heartbeat = 0.0
         self._purge_step: int | None = None
         self._log_failed = False
@@ -429,7 +432,10 @@ class Run:
             return
         self._status.update(_scrub_json(facts))
         peak = max(peak_memory(), int(self._status.get("peak_memory") or 0))
-        self._status.update(state=state, heartbeat=timestamp(), peak_memory=peak, **this_process())
+        minutes = self._minutes_before + (time.monotonic() - self._began) / 60
+        self._status.update(
+            state=state, heartbeat=timestamp(), minutes=round(minutes, 2), peak_memory=peak, **this_process()
+        )
         atomic.write_json(self.folder / "status.json", self._status)
         self._heartbeat = time.monotonic()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from seqkit import fault_injection
 from seqkit.cli import main
 
 RECIPE = """
@@ -49,6 +50,30 @@ def test_the_mean_over_seeds_decides(folder: Path) -> None:
     again = call(folder, 3.2, "--out", "runs-of-it", "--json", "again.json")
     assert json.loads((folder / "again.json").read_text()) == report, "finished runs are read, not trained"
     assert again.exit_code == 0
+
+
+def test_a_run_that_was_interrupted_goes_on(folder: Path) -> None:
+    expected = call(folder, 3.2, "--seeds", "1", "--out", "once", "--json", "once.json")
+    assert expected.exit_code == 0, expected.output
+    fault_injection.arm("step:raise:13")
+    interrupted = call(folder, 3.2, "--seeds", "1", "--out", "twice")
+    assert interrupted.exit_code != 0
+    fault_injection.arm(None)
+    result = call(folder, 3.2, "--seeds", "1", "--out", "twice", "--json", "twice.json")
+    assert result.exit_code == 0, result.output
+    assert "seed-5: goes on, it was failed" in result.stderr
+    once, twice = (json.loads((folder / f"{name}.json").read_text()) for name in ("once", "twice"))
+    assert twice["scores"] == once["scores"]
+    assert twice["minutes"][0] > 0
+
+
+def test_a_folder_with_another_recipe_is_left_alone(folder: Path) -> None:
+    call(folder, 3.2, "--seeds", "1", "--out", "runs-of-it", "--set", "train.steps=3")
+    status = (folder / "runs-of-it/seed-5/status.json").read_bytes()
+    result = call(folder, 3.2, "--seeds", "1", "--out", "runs-of-it")
+    assert result.exit_code == 2
+    assert "seed-5" in result.stderr
+    assert (folder / "runs-of-it/seed-5/status.json").read_bytes() == status
 
 
 def test_an_expectation_that_is_not_met_fails(folder: Path) -> None:

@@ -579,6 +579,20 @@ def test_resume_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
     assert list(run.folder.glob(f"{atomic.TEMPORARY}*")) == []
 
 
+def test_the_minutes_of_all_processes_of_a_run_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
+    run = make()
+    now[0] += 90.0
+    run.set_status("interrupted")
+    assert status_of(run)["minutes"] == 1.5
+    now[0] += 6000.0  # between the two, nothing worked on it
+    again = Run.resume(run.folder)
+    now[0] += 30.0
+    again.set_status("finished")
+    assert status_of(again)["minutes"] == 2.0
+
+
 def test_the_status_has_the_most_memory_that_any_process_of_the_run_held(monkeypatch: pytest.MonkeyPatch) -> None:
     run = make()
     assert 10_000_000 < status_of(run)["peak_memory"] < 100_000_000_000
