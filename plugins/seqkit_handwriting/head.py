@@ -16,74 +16,10 @@ from seqkit.nn import LSTM, Dropout
 from seqkit_handwriting.fields import DOWN, END, Movements
 from seqkit_handwriting.mixture import StepDistribution, width_of
 from seqkit_handwriting.svg import lines_of, svg
+from seqkit_handwriting.window import Window, WindowState
 
 PICTURE_TEMPERATURE = 0.3
 """Of the drawings on TensorBoard."""
-
-
-@dataclass(frozen=True)
-class WindowState:
-    """What the layer of the window carries from step to step.
-
-    Attributes:
-        h, c: (B, H) of its LSTM.
-        place: (B, K) kappa, how far each bump is.
-        context: (B, dim) what the window showed at the step before.
-    """
-
-    h: Tensor
-    c: Tensor
-    place: Tensor
-    context: Tensor
-
-
-class Window(nn.Module):
-    """An LSTM that moves a soft window over encoded steps and reads what it shows (Graves 2013, equations 46 to 52).
-
-    Args:
-        dim: width of an encoded step.
-        width: of an input step.
-        hidden: of the state.
-        bumps: K.
-    """
-
-    def __init__(self, dim: int, width: int, hidden: int, bumps: int) -> None:
-        super().__init__()
-        self.dim, self.hidden, self.bumps = dim, hidden, bumps
-        self.cell = nn.LSTMCell(width + dim, hidden)
-        self.move = nn.Linear(hidden, 3 * bumps)  # logarithms of alpha and beta, and of how far kappa moves
-        with torch.no_grad():
-            self.cell.bias_ih[hidden : 2 * hidden] = 1.0
-            self.move.weight.mul_(0.1)
-            self.move.bias.zero_()
-            self.move.bias[2 * bumps :] = -3.0  # about twenty movements for a letter
-
-    def start(self, encoded: Encoded) -> WindowState:
-        """The state before the first step: the window is before the first encoded step."""
-        zero = encoded.steps.new_zeros
-        batch = len(encoded.steps)
-        return WindowState(
-            zero(batch, self.hidden), zero(batch, self.hidden), zero(batch, self.bumps), zero(batch, self.dim)
-        )
-
-    def step(self, x: Tensor, state: WindowState, encoded: Encoded) -> tuple[WindowState, Tensor]:
-        """(B, D) -> the next state, and the weights (B, T) of the encoded steps."""
-        h, c = self.cell(torch.cat([x, state.context], dim=-1), (state.h, state.c))
-        alpha, beta, moved = self.move(h).exp().clamp(max=1e4).chunk(3, dim=-1)
-        place = state.place + moved
-        numbers = torch.arange(1, encoded.steps.shape[1] + 1, device=x.device, dtype=x.dtype)
-        bumps = alpha[..., None] * torch.exp(-beta[..., None] * (place[..., None] - numbers).square())
-        weights = bumps.sum(dim=1) * encoded.mask
-        context = torch.bmm(weights[:, None], encoded.steps).squeeze(1)
-        return WindowState(h, c, place, context), weights
-
-    def forward(self, x: Tensor, state: WindowState, encoded: Encoded) -> tuple[Tensor, WindowState]:
-        """(B, U, D) -> h and context of each step (B, U, H + dim), and the last state."""
-        features = []
-        for step in x.unbind(dim=1):
-            state, _ = self.step(step, state, encoded)
-            features.append(torch.cat([state.h, state.context], dim=-1))
-        return torch.stack(features, dim=1), state
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ import torch
 from click.testing import CliRunner
 from seqkit_handwriting import handwriting, parts_of_nats, pen
 from seqkit_handwriting.fields import Movements, steps_of_strokes
-from seqkit_handwriting.head import Pen, Window
+from seqkit_handwriting.head import Pen
 from seqkit_handwriting.mixture import StepDistribution, width_of
 from seqkit_handwriting.sources import parse_nothing, read_lines
 from seqkit_handwriting.svg import svg
+from seqkit_handwriting.window import Window, WindowState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqkit import Batch, DataError, Encoded, Example, Flaw, Prediction, UsageError
@@ -129,6 +130,56 @@ def test_the_window_is_that_of_the_paper() -> None:
                 for u in range(1, length + 1):
                     context = context + alpha * math.exp(-beta * (kappa[k] - u) ** 2) * steps[row, u - 1]
             torch.testing.assert_close(features[row, t], torch.cat([h, context], dim=-1)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_training_a_window_has_the_gradients_of_its_steps_one_by_one(far: bool) -> None:
+    """Also where alpha, beta and moves are at their bound, and where the state before the first step is learned."""
+    torch.manual_seed(1)
+    window = Window(5, 4, 6, 3).double()
+    if far:
+        torch.nn.init.constant_(window.move.bias[[1, 5]], 12.0)
+    lengths = torch.tensor([4, 2])
+    mask = torch.arange(4) < lengths[:, None]
+    leaves = {
+        "steps": torch.randn(2, 4, 5).double() * mask[..., None],
+        "x": torch.randn(2, 7, 4).double(),
+        "h": torch.randn(2, 6).double(),
+        "c": torch.randn(2, 6).double(),
+        "place": torch.rand(2, 3).double(),
+        "context": torch.randn(2, 5).double(),
+    }
+    weighed = [torch.randn(2, 7, 11).double(), *(torch.randn_like(leaves[n]) for n in ("h", "c", "place", "context"))]
+    results = []
+    for together in (True, False):
+        inputs = {name: tensor.clone().requires_grad_() for name, tensor in leaves.items()}
+        encoded = Encoded(inputs["steps"], lengths, inputs["steps"][:, 0], tuple)
+        state = WindowState(*(inputs[name] for name in ("h", "c", "place", "context")))
+        if together:
+            features, state = window(inputs["x"], state, encoded)
+        else:
+            rows = []
+            for step in inputs["x"].unbind(dim=1):
+                state, _ = window.step(step, state, encoded)
+                rows.append(torch.cat([state.h, state.context], dim=-1))
+            features = torch.stack(rows, dim=1)
+        outputs = [features, state.h, state.c, state.place, state.context]
+        total = sum((output * weight).sum() for output, weight in zip(outputs, weighed, strict=True))
+        window.zero_grad()
+        total.backward()  # type: ignore[union-attr]
+        inputs["steps"].grad.mul_(mask[..., None])  # type: ignore[union-attr]
+        gradients = {name: tensor.grad for name, tensor in [*inputs.items(), *window.named_parameters()]}
+        results.append(
+            (outputs, {name: gradient.clone() for name, gradient in gradients.items() if gradient is not None})
+        )
+    (outputs, gradients), (expected, expected_gradients) = results
+    for one, other in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    assert gradients.keys() == expected_gradients.keys()
+    assert len(gradients) == 12
+    for name, gradient in gradients.items():
+        assert float(gradient.abs().max()) > 0
+        torch.testing.assert_close(gradient, expected_gradients[name], msg=lambda text, name=name: f"{name}: {text}")
 
 
 def make_head(**options: Any) -> Pen:
