@@ -10,7 +10,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -342,14 +342,33 @@ def score_by_length(
         rows = np.flatnonzero((order >= low) & (order <= high)).tolist()
         chosen: list[Any] = [[predictions[row] for row in rows], [targets[row] for row in rows]]
         if examples is not None and getattr(metric, "sees_examples", False):
-            ids, inputs = [examples.ids[row] for row in rows], [examples.inputs[row] for row in rows]
-            chosen.append(ScoredExamples(ids, inputs, examples.split))
+            ids = [examples.ids[row] for row in rows]
+            chosen.append(ScoredExamples(ids, _Selection(examples.inputs, rows), examples.split))
         try:
             score = metric(*chosen).get(name, math.nan)
         except ValueError:  # of these few examples the score is not defined
             score = math.nan
         groups.append(LengthScore(low, high, len(rows), float(score)))
     return groups
+
+
+class _Selection(Sequence[Any]):
+    """Some of the items of a sequence, each of them asked for on access."""
+
+    def __init__(self, items: Sequence[Any], numbers: Sequence[int]) -> None:
+        self._items, self._numbers = items, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, i: int) -> Any: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Any]: ...
+    def __getitem__(self, i: int | slice) -> Any:
+        if isinstance(i, slice):
+            return [self._items[number] for number in self._numbers[i]]
+        return self._items[self._numbers[i]]
 
 
 def length_ranges(lengths: Iterable[int], bins: int) -> list[tuple[int, int]]:

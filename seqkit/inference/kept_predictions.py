@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 
@@ -65,6 +65,33 @@ class KeptPredictions:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+class InputNotKept(LookupError):
+    """A metric has asked for an input that a run does not keep, or not whole."""
+
+
+class KeptInputs(Sequence[str]):
+    """The kept inputs for a metric that sees examples: never the beginning of one in place of the whole."""
+
+    def __init__(self, inputs: Sequence[str | None]) -> None:
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[str]: ...
+    def __getitem__(self, i: int | slice) -> str | list[str]:
+        """Raises InputNotKept for one that is no text, or longer than what is kept."""
+        if isinstance(i, slice):
+            return [self[number] for number in range(*i.indices(len(self)))]
+        text = self._inputs[i]
+        if text is None or (len(text) == SHOWN_CHARACTERS and text.endswith("…")):
+            raise InputNotKept("the metric sees the inputs, of which a run keeps the beginnings of texts only")
+        return text
 
 
 def are_kept(data: TaskData) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqkit.errors import UsageError
-from seqkit.inference.kept_predictions import KeptPredictions
+from seqkit.inference.kept_predictions import KeptInputs, KeptPredictions
 from seqkit.metrics import lower_is_better
 from seqkit.reports.decomposition import TOLERANCE, Decomposed, decompose, decompose_mean, labels_of
 from seqkit.reports.resampling import (
@@ -403,17 +403,14 @@ def _by_metric(answers: Answers, name: str, key: str, groups: NDArray[np.int64])
     if task is None or task.metric is None:
         return None
     metric: Any = task.metric
+    first = answers.sides[0][0]
 
     def score_of(predictions: Sequence[Prediction]) -> Callable[[NDArray[np.int64]], float]:
         def score(examples: NDArray[np.int64]) -> float:
             numbers = examples.tolist()
             chosen = [predictions[i] for i in numbers], [answers.targets[i] for i in numbers]
-            ids = [answers.ids[i] for i in numbers]
-            seen = (
-                [ScoredExamples(ids, [None] * len(ids), answers.split)]
-                if getattr(metric, "sees_examples", False)
-                else []
-            )
+            ids, inputs = [answers.ids[i] for i in numbers], KeptInputs([first.inputs[i] for i in numbers])
+            seen = [ScoredExamples(ids, inputs, answers.split)] if getattr(metric, "sees_examples", False) else []
             try:
                 return float(metric(*chosen, *seen)[name])
             except ValueError:  # not defined for these examples

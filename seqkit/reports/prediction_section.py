@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from seqkit import analysis
-from seqkit.inference.kept_predictions import KeptPredictions
+from seqkit.inference.kept_predictions import InputNotKept, KeptInputs, KeptPredictions
 from seqkit.reports.charts import Bar, Line, bar_chart, heat_map, line_chart
 from seqkit.reports.run_facts import RunFacts
 from seqkit.reports.sides import task_of
@@ -50,6 +50,8 @@ def prediction_section(run: RunFacts, kept: KeptPredictions) -> dict[str, Any]:
     problem, by_length = "", list[dict[str, Any]]()
     try:
         by_length = list(_by_length(run, kept, predictions, targets))
+    except InputNotKept as error:
+        problem = f"the score by length is not shown: {error}"
     except Exception as error:  # a plugin's metric that needs more of the predictions than is kept
         problem = f"the score by length is not shown: {type(error).__name__}: {error}"
     charts = [*_matrix_charts(matrix), *_charts(predictions, targets, has_answers, kind), *by_length, _lengths(kept)]
@@ -134,7 +136,7 @@ def _by_length(
 ) -> Iterator[dict[str, Any]]:
     """The score that chooses, or the first one, in groups of examples of about the same length."""
     task = task_of(run, kept.task)
-    if task is None or task.metric is None:
+    if task is None or task.metric is None or np.unique(kept.steps).size < 2:
         return
     prefix = f"{kept.task}/{kept.split}/"
     names = [key.removeprefix(prefix) for key in run.scores if key.startswith(prefix)]
@@ -142,7 +144,7 @@ def _by_length(
     name = chosen if chosen in names else next((name for name in names if name != "loss"), "")
     if not name:
         return
-    examples = ScoredExamples(kept.ids, kept.inputs, kept.split)
+    examples = ScoredExamples(kept.ids, KeptInputs(kept.inputs), kept.split)
     groups = analysis.score_by_length(kept.steps.tolist(), predictions, targets, task.metric, name, examples=examples)
     bars = [
         Bar(f"{g.low}" if g.low == g.high else f"{g.low}–{g.high}", g.score, f"{g.count:,} examples") for g in groups

@@ -97,7 +97,7 @@ def _draw_score_by_length(
     if data.task.metric is None or data.splits[split].x.offsets is None:
         return
     lengths = input_lengths(data, split)
-    if len(lengths) != len(result.predictions):
+    if len(lengths) != len(result.predictions) or np.unique(lengths).size < 2:
         return
     if score not in result.scores or score in ("loss", "nats"):
         score = next((other for other in result.scores if other not in ("loss", "nats")), score)
