@@ -272,30 +272,37 @@ def span_f1(predictions: Sequence[Prediction], targets: Sequence[Sequence[str]])
 
 
 def value_scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, float]:
-    """`rmse` and `mae`, in the units of the data, over all numbers of all examples."""
+    """`rmse` and `mae`, in the units of the data, over all numbers of all examples.
+
+    Targets may be numbers, several numbers, or those of each step of sequences of any lengths (`StepValues`). Those that
+    are not known (NaN) are left out.
+    """
     return rmse(predictions, targets) | mae(predictions, targets)
 
 
 def rmse(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, float]:
-    """`rmse`: root of the mean squared error."""
-    predicted, true = _numbers(predictions, targets)
-    return {"rmse": float(np.sqrt(np.mean((predicted - true) ** 2)))}
+    """`rmse`: root of the mean squared error, over the same numbers as `value_scores`; NaN if none is known."""
+    errors = _errors(predictions, targets)
+    return {"rmse": float(np.sqrt(np.mean(errors**2))) if errors.size else math.nan}
 
 
 def mae(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, float]:
-    """`mae`: mean absolute error."""
-    predicted, true = _numbers(predictions, targets)
-    return {"mae": float(np.mean(np.abs(predicted - true)))}
+    """`mae`: mean absolute error, over the same numbers as `value_scores`; NaN if none is known."""
+    errors = _errors(predictions, targets)
+    return {"mae": float(np.mean(np.abs(errors))) if errors.size else math.nan}
 
 
 def r2(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, float]:
     """`r2`: the share of the targets' variance that is explained, at most 1; for several numbers, the mean over them.
 
-    Numbers that are the same in every target have no variance and are left out; NaN if all are.
+    Numbers that are the same in every target have no variance and are left out; NaN if all are. So are those that are
+    not known (NaN). Of sequences of different lengths, all steps count alike.
     """
     predicted, true = _numbers(predictions, targets)
-    residual = ((predicted - true) ** 2).sum(axis=0)
-    total = ((true - true.mean(axis=0)) ** 2).sum(axis=0)
+    known = ~np.isnan(true)
+    mean = np.nansum(true, axis=0) / np.maximum(known.sum(axis=0), 1)
+    residual = np.square(predicted - true, where=known, out=np.zeros_like(true)).sum(axis=0)
+    total = np.square(true - mean, where=known, out=np.zeros_like(true)).sum(axis=0)
     varies = total > 0.0
     return {"r2": float(np.mean(1.0 - residual[varies] / total[varies])) if varies.any() else math.nan}
 
@@ -393,13 +400,26 @@ def _f1(correct: int, predicted: int, true: int) -> float:
 
 
 def _numbers(predictions: Sequence[Prediction], targets: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """(n, K) and (n, K), float64."""
-    pairs = _pairs(predictions, targets)
-    predicted = np.array([value for value, _ in pairs], dtype=np.float64).reshape(len(pairs), -1)
-    true = np.array([target for _, target in pairs], dtype=np.float64).reshape(len(pairs), -1)
-    if predicted.shape != true.shape:
-        raise ValueError(f"{predicted.shape[1]} numbers predicted where the target has {true.shape[1]}")
-    return predicted, true
+    """(n, K) and (n, K), float64. Of sequences of different lengths the steps (N, C) of all of them, one by one."""
+    pairs = [
+        (np.asarray(value, dtype=np.float64), np.asarray(target, dtype=np.float64))
+        for value, target in _pairs(predictions, targets)
+    ]
+    for number, (predicted, true) in enumerate(pairs, 1):
+        if predicted.size != true.size:
+            raise ValueError(f"example {number}: {predicted.size} numbers predicted where the target has {true.size}")
+    is_ragged = len({true.shape for _, true in pairs}) > 1
+    rows = [(len(true), -1) if is_ragged else (1, -1) for _, true in pairs]
+    return (
+        np.concatenate([predicted.reshape(shape) for (predicted, _), shape in zip(pairs, rows, strict=True)]),
+        np.concatenate([true.reshape(shape) for (_, true), shape in zip(pairs, rows, strict=True)]),
+    )
+
+
+def _errors(predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
+    """(N,) what is predicted less what is true, of all numbers that are known."""
+    predicted, true = _numbers(predictions, targets)
+    return (predicted - true)[~np.isnan(true)]
 
 
 @lru_cache(maxsize=4096)

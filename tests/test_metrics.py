@@ -238,6 +238,25 @@ def test_numbers_of_another_width_are_refused() -> None:
 
 LABELLED = [metrics.accuracy, metrics.macro_f1, metrics.mcc, metrics.label_scores, metrics.auroc, metrics.auprc]
 TAGGED = [metrics.tag_accuracy, metrics.tag_scores, metrics.span_f1]
+def test_values_of_steps_of_any_lengths_some_of_them_unknown() -> None:
+    nan = math.nan
+    predictions = predict([1.0, 2.0, 9.0], [4.0], [5.0, 6.0])
+    targets = [[1.0, 4.0, nan], [1.0], [nan, nan]]
+    assert metrics.value_scores(predictions, targets) == {
+        "rmse": pytest.approx(math.sqrt((0 + 4 + 9) / 3)),
+        "mae": pytest.approx(5 / 3),
+    }
+    assert metrics.r2(predictions, targets) == {"r2": pytest.approx(1 - 13 / 6)}
+    two = predict([[1.0, 0.0], [2.0, 0.0]], [[4.0, 1.0]])
+    true = [[[1.0, 0.0], [4.0, nan]], [[1.0, 3.0]]]
+    assert metrics.rmse(two, true) == {"rmse": pytest.approx(math.sqrt((0 + 4 + 9 + 0 + 4) / 5))}
+    assert metrics.r2(two, true) == {"r2": pytest.approx(((1 - 13 / 6) + (1 - 4 / 4.5)) / 2)}
+    assert math.isnan(metrics.rmse(predict(1.0), [nan])["rmse"])
+    assert math.isnan(metrics.mae(predict([1.0]), [[nan]])["mae"])
+    with pytest.raises(ValueError, match="example 2: 1 numbers predicted where the target has 2"):
+        metrics.mae(predict([1.0], [2.0]), [[1.0], [2.0, 3.0]])
+
+
 NUMBERED = [metrics.value_scores, metrics.rmse, metrics.mae, metrics.r2]
 
 

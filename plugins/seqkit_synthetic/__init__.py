@@ -6,7 +6,7 @@ With them one can see what an encoder learns when nothing but distance is hard. 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
@@ -121,7 +121,7 @@ def listops(
     shortest: Annotated[int, Ge(4)] = 100,
     longest: Annotated[int, Ge(4)] = 400,
     depth: Annotated[int, Ge(1)] = 10,
-    every_word: bool = False,
+    every_word: Literal["innermost", "both"] | None = None,
     sizes: tuple[Count, Count, Count] = (6000, 500, 500),
     data_seed: Size = 1,
 ) -> Task:
@@ -135,8 +135,9 @@ def listops(
         shortest: fewest words of an expression.
         longest: most words.
         depth: how deep operations are nested.
-        every_word: the innermost operation's value so far is wanted at every word (a tag), which teaches how to nest;
-            at the last word it is the value of the expression, and `accuracy` is that of the last word alone.
+        every_word: values are wanted at every word too, as tags, which teaches how to nest. innermost: what the
+            innermost operation amounts to so far; both: that, and what the root does (`7/3`). At the last word it is
+            the value of the expression, and `accuracy` is that of the last word alone. null: only that value.
         sizes: how many expressions are made for train, dev and test.
         data_seed: seed of the expressions; the recipe's seed has no part in it.
 
@@ -154,18 +155,22 @@ def listops(
         report_split_rule(_RULE)
         for number in range(counts[split]):
             words = nested.expression(split, number, shortest=shortest, longest=longest, depth=depth, seed=data_seed)
-            values = [str(value) for value in nested.running_values(words)]
-            yield Example(words, values if every_word else values[-1], f"{split}:{number + 1}")
+            pairs = [*nested.running_values(words)]
+            if every_word is None:
+                target: Any = str(pairs[-1][0])
+            else:
+                target = [f"{inner}/{root}" if every_word == "both" else str(inner) for inner, root in pairs]
+            yield Example(words, target, f"{split}:{number + 1}")
 
     def notes() -> Iterator[str]:
         tests = list(read("test"))
-        share = sum(str(nested.guess(example.input)) == example.target[-1] for example in tests) / len(tests)
+        share = sum(nested.guess(example.input) == nested.value_of(example.input) for example in tests) / len(tests)
         yield f"beside the score on test, the root's operation over its own digits: accuracy {share:.4f}"
 
     return Task(
         read=read,
         input=Tokens("words"),
-        target=Tags() if every_word else Label(),
+        target=Tags(allow_unseen=True) if every_word else Label(),
         head="tag" if every_word else {"use": "classify", "pool": "last"},
         metric=running_scores if every_word else label_scores,
         scores=("accuracy", "word_accuracy") if every_word else ("accuracy", "macro_f1"),

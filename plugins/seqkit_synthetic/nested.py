@@ -33,35 +33,41 @@ def expression(split: str, number: int, *, shortest: int, longest: int, depth: i
 
 def value_of(words: Sequence[str]) -> int:
     """The value of an expression, 0 to 9. Raises ValueError for words that are none."""
-    return [*running_values(words)][-1]
+    return [*running_values(words)][-1][0]
 
 
-def running_values(words: Sequence[str]) -> Iterator[int]:
-    """What the innermost operation amounts to, after each word: over those of its arguments that have been read.
+def running_values(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """What the innermost operation and the root amount to, after each word: over those arguments that have been read.
 
-    After a closing word it is the value of the operation that ends there, so that the last is that of the expression;
-    after an operator, which has no argument yet, it is 0. Raises ValueError for words that are no expression.
+    An operation that has no argument yet amounts to 0. After a closing word the innermost operation is the one that
+    ends there, so that the last pair is twice the value of the expression. Raises ValueError for words that are none.
     """
     open_operators: list[tuple[str, list[int]]] = []
+
+    def root() -> int:
+        operator, arguments = open_operators[0]
+        return OPERATORS[operator](arguments) if arguments else 0
+
     for place, word in enumerate(words):
         if word in OPERATORS:
             open_operators.append((word, []))
-            yield 0
+            yield 0, root()
             continue
         if not open_operators or (word == CLOSE and not open_operators[-1][1]):
             raise ValueError(f"word {place + 1}: {word!r} belongs to no operation")
         if word == CLOSE:
             operator, arguments = open_operators.pop()
             result = OPERATORS[operator](arguments)
-            yield result
             if not open_operators:
+                yield result, result
                 if place + 1 < len(words):
                     raise ValueError(f"word {place + 2}: the operation is over before it")
                 return
             open_operators[-1][1].append(result)
+            yield result, root()
         elif word.isdecimal() and len(word) == 1:
             open_operators[-1][1].append(int(word))
-            yield OPERATORS[open_operators[-1][0]](open_operators[-1][1])
+            yield OPERATORS[open_operators[-1][0]](open_operators[-1][1]), root()
         else:
             raise ValueError(f"word {place + 1}: {word!r} is no operator, digit or {CLOSE}")
     raise ValueError("the operation does not end")

@@ -10,7 +10,9 @@ from seqkit._version import __version__
 from seqkit.errors import PluginError
 from seqkit.recipe.choices import lookup
 from seqkit.recipe.options import options_of
+from seqkit.recipe.plugin_calls import with_plain_errors
 from seqkit.recipe.writer import emit, to_plain
+from seqkit.registry import registry
 from seqkit.settings import InitSettings, TrainSettings
 from seqkit.types import Choice, Task
 
@@ -138,4 +140,4 @@ def call_factory(use: str, options: Mapping[str, Any]) -> Task:
     task = lookup("tasks", use)(**options)
     if not isinstance(task, Task):
         raise PluginError(f"the task '{use}' returned {type(task).__name__}, not a seqkit.Task; tell its author")
-    return task
+    return with_plain_errors(task, registry.find("tasks", use))

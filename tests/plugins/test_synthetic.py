@@ -107,11 +107,12 @@ class TestNested:
         assert next(iter(task.read("dev"))).input != first[0].input
 
     def test_running_values_by_hand(self) -> None:
-        text, values = "[MAX 2 9 [SM 4 7 ] 0 ]", [0, 2, 9, 0, 4, 1, 1, 9, 9]
-        assert [*nested.running_values(text.split())] == values
+        text = "[MAX 2 5 [SM 4 3 ] 0 ]"
+        inner, root = [0, 2, 5, 0, 4, 7, 7, 7, 7], [0, 2, 5, 5, 5, 5, 7, 7, 7]
+        assert [*nested.running_values(text.split())] == [*zip(inner, root, strict=True)]
 
     def test_each_running_value_is_that_of_the_innermost_operation_if_it_ended_there(self) -> None:
-        for example in listops(shortest=20, longest=60, sizes=(5, 1, 1), every_word=True).read("train"):
+        for example in listops(shortest=20, longest=60, sizes=(5, 1, 1), every_word="innermost").read("train"):
             assert len(example.target) == len(example.input)
             open_at: list[int] = []
             for place, (word, value) in enumerate(zip(example.input, example.target, strict=True)):
@@ -131,9 +132,24 @@ class TestNested:
         scores = running_scores(predictions, [["0", "5", "3"], ["0", "1"]])
         assert scores == {"accuracy": 1 / 2, "word_accuracy": 3 / 5}
 
-    @pytest.mark.parametrize("every_word", [False, True])
+    def test_the_roots_value_is_that_of_its_arguments_so_far(self) -> None:
+        for example in listops(shortest=20, longest=60, sizes=(5, 1, 1), every_word="both").read("train"):
+            depth = arguments = 0
+            for place, (word, values) in enumerate(zip(example.input, example.target, strict=True)):
+                depth += (word in nested.OPERATORS) - (word == nested.CLOSE)
+                if depth == 1 and place:
+                    arguments += 1
+                    ended = [*example.input[: place + 1], nested.CLOSE]
+                    root = nested.value_of(ended)
+                elif depth:
+                    root = root if arguments else 0
+                else:
+                    root = nested.value_of(example.input)
+                assert values.split("/")[1] == str(root)
+
+    @pytest.mark.parametrize("every_word", [None, "innermost", "both"])
     def test_the_recipe_runs_with_one_value_and_with_all(
-        self, every_word: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, every_word: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SEQKIT_CACHE", str(tmp_path / "cache"))
         head = {"use": "tag"} if every_word else {"use": "classify", "pool": "last"}
