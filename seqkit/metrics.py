@@ -274,8 +274,8 @@ def span_f1(predictions: Sequence[Prediction], targets: Sequence[Sequence[str]])
 def value_scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, float]:
     """`rmse` and `mae`, in the units of the data, over all numbers of all examples.
 
-    Targets may be numbers, several numbers, or those of each step of sequences of any lengths (`StepValues`). Those that
-    are not known (NaN) are left out.
+    Targets may be numbers, several numbers, or those of each step of sequences of any lengths (`StepValues`). What is
+    not known (NaN) is left out.
     """
     return rmse(predictions, targets) | mae(predictions, targets)
 
@@ -419,7 +419,8 @@ def _numbers(predictions: Sequence[Prediction], targets: Sequence[Any]) -> tuple
 def _errors(predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
     """(N,) what is predicted less what is true, of all numbers that are known."""
     predicted, true = _numbers(predictions, targets)
-    return (predicted - true)[~np.isnan(true)]
+    errors: np.ndarray = (predicted - true)[~np.isnan(true)]
+    return errors
 
 
 @lru_cache(maxsize=4096)

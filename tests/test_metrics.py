@@ -238,6 +238,8 @@ def test_numbers_of_another_width_are_refused() -> None:
 
 LABELLED = [metrics.accuracy, metrics.macro_f1, metrics.mcc, metrics.label_scores, metrics.auroc, metrics.auprc]
 TAGGED = [metrics.tag_accuracy, metrics.tag_scores, metrics.span_f1]
+
+
 def test_values_of_steps_of_any_lengths_some_of_them_unknown() -> None:
     nan = math.nan
     predictions = predict([1.0, 2.0, 9.0], [4.0], [5.0, 6.0])

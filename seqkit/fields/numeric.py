@@ -175,14 +175,34 @@ def numbers_of(value: Any, *, missing: bool = False) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise ValueError("has steps of different widths") from None
+        raise ValueError(f"has steps of different widths{_odd_step(value)}") from None
     if array.dtype.kind not in "iuf" and array.size:
         raise ValueError(f"should be numbers, but is {'missing' if value is None else repr(value)[:60]}")
     array = array.astype(np.float64)
     is_wrong = np.isinf(array) if missing else ~np.isfinite(array)
     if is_wrong.any():
-        raise ValueError(f"has {array[is_wrong][0]}, which is not a finite number")
+        raise ValueError(f"has {array[is_wrong][0]}{_places(is_wrong)}, which is not a finite number")
     return array
+
+
+def _places(is_wrong: np.ndarray) -> str:
+    """` at step 5, channel 3 (and 2 more)`: where the first of some wrong numbers is, in an array of steps."""
+    if is_wrong.ndim not in (1, 2):
+        return ""
+    first = [int(place) + 1 for place in np.argwhere(is_wrong)[0]]
+    more = int(is_wrong.sum()) - 1
+    place = f" at step {first[0]:,}" if is_wrong.ndim == 1 else f" at step {first[0]:,}, channel {first[1]:,}"
+    return place + (f" (and {more:,} more)" if more else "")
+
+
+def _odd_step(value: Any) -> str:
+    """`: the width of step 5 is 2, that of step 1 is 3`: the first step that is not as wide as the first."""
+    try:
+        widths = [np.size(step) for step in value]
+    except (TypeError, ValueError):
+        return ""
+    odd = next((number for number, width in enumerate(widths) if width != widths[0]), None)
+    return "" if odd is None else f": the width of step {odd + 1:,} is {widths[odd]:,}, that of step 1 is {widths[0]:,}"
 
 
 def single_precision(array: np.ndarray, *, missing: bool = False) -> np.ndarray:

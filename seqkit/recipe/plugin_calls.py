@@ -52,9 +52,7 @@ def _reading(plugin: Plugin, name: str, function: Callable[..., Any]) -> Callabl
     return read
 
 
-def _calling(
-    plugin: Plugin, name: str, function: Callable[..., Any], *expected: type[Exception]
-) -> Callable[..., Any]:
+def _calling(plugin: Plugin, name: str, function: Callable[..., Any], *expected: type[Exception]) -> Callable[..., Any]:
     @wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
         with _plain_errors(plugin, name, {}, expected):
@@ -67,9 +65,10 @@ def _calling(
 def _plain_errors(
     plugin: Plugin, name: str, progress: dict[str, str], expected: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
+    let_through: tuple[type[Exception], ...] = (SeqkitError, MemoryError, *expected)
     try:
         yield
-    except (SeqkitError, MemoryError, *expected):
+    except let_through:
         raise
     except Exception as error:
         raise PluginError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqkit.fields import Label, Labels, Next, Tags, Text, Tokens, Values, Vectors
+from seqkit.fields import Label, Labels, Next, StepValues, Tags, Text, Tokens, Values, Vectors
 from seqkit.types import Field
 from tests.helpers.sentences import CORPUS, UNITS
 
@@ -120,9 +121,21 @@ def test_an_unfitted_field_says_so(pair: tuple[Field, list[Any]]) -> None:
         (Values(), [1.0], None, "should be numbers, but is missing"),
         (Values(2), [[1.0, 2.0]], [1.0], "should be a list of 2 numbers"),
         (Vectors(2), [[[1.0, 2.0]]], [], "is empty"),
-        (Vectors(2), [[[1.0, 2.0]]], [[1.0, 2.0], [1.0]], "different widths"),
+        (
+            Vectors(2),
+            [[[1.0, 2.0]]],
+            [[1.0, 2.0], [1.0]],
+            "the width of step 2 is 1, that of step 1 is 2",
+        ),
         (Vectors(2), [[[1.0, 2.0]]], [[1.0]], r"should be \(steps, 2\) numbers, but has shape \(1, 1\)"),
-        (Vectors(2), [[[1.0, 2.0]]], [[1.0, float("inf")]], "has inf"),
+        (
+            Vectors(2),
+            [[[1.0, 2.0]]],
+            [[1.0, float("inf")]],
+            "has inf at step 1, channel 2, which is not",
+        ),
+        (Vectors(1), [[[1.0]]], [[1.0], [math.nan], [math.nan]], r"has nan at step 2, channel 1 \(and 1 more\), which"),
+        (StepValues(), [[1.0]], [1.0, math.inf], "has inf at step 2, which is not a finite number"),
         (Vectors(), [[[1.0, 2.0]]], [[1.0]], r"should be \(steps, 2\) numbers, but has shape \(1, 1\)"),
         (Vectors(), [[[1.0, 2.0]]], [1.0], r"should be \(steps, 2\) numbers, but has shape \(1,\)"),
     ],
