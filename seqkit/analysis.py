@@ -265,8 +265,13 @@ def roc_curves(
     return curves
 
 
+def count_curves(predictions: Sequence[Prediction], targets: Sequence[Any]) -> int:
+    """How many labels could have a curve."""
+    return len(_one_against_rest(predictions, targets, None))
+
+
 def _one_against_rest(
-    predictions: Sequence[Prediction], targets: Sequence[Any], limit: int
+    predictions: Sequence[Prediction], targets: Sequence[Any], limit: int | None
 ) -> list[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
     """(label, which examples have it, its probability in each): of two labels the second, of more the most frequent.
 
@@ -431,8 +436,44 @@ def is_right(prediction: Prediction, target: Any) -> bool:
     return list(value) == list(target) if isinstance(target, list | tuple) else bool(value == target)
 
 
+def number_errors(predictions: Sequence[Prediction], targets: Sequence[Any]) -> NDArray[np.float64] | None:
+    """(n,) the mean absolute error of each example, NaN where nothing is known of it; None where these are no numbers.
+
+    Args:
+        predictions: a number each, or lists of numbers, or lists of lists.
+        targets: in the same shapes; NaN is a number that is not known.
+    """
+    if not predictions:
+        return None
+    errors = np.full(len(predictions), math.nan)
+    for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
+        if not _is_float(prediction.value):
+            return None
+        try:
+            value, true = np.asarray(prediction.value, np.float64), np.asarray(target, np.float64)
+        except (TypeError, ValueError):  # no numbers, or as many as the model liked: points of a drawing
+            return None
+        if value.shape != true.shape:
+            return None
+        known = np.abs(value - true)[~np.isnan(true)]
+        errors[number] = known.mean() if known.size else math.nan
+    return errors
+
+
+def _is_float(value: Any) -> bool:
+    """Whether it is a number, or a list of numbers, or of lists of them; whole numbers may be names of something."""
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return isinstance(value, float)
+
+
 def errors_first(predictions: Sequence[Prediction], targets: Sequence[Any]) -> list[int]:
-    """The numbers of the examples: wrong ones first, beginning with the most confident; then the most doubtful ones."""
+    """The numbers of the examples: wrong ones first, beginning with the most confident; then the most doubtful ones.
+
+    Of numbers, which are hardly ever right, those with the largest mean absolute error first.
+    """
+    if (errors := number_errors(predictions, targets)) is not None:
+        return list(map(int, np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable")))
 
     def rank(number: int) -> tuple[bool, float, int]:
         prediction = predictions[number]
@@ -441,6 +482,23 @@ def errors_first(predictions: Sequence[Prediction], targets: Sequence[Any]) -> l
         return right, confidence if right else -confidence, number
 
     return sorted(range(len(predictions)), key=rank)
+
+
+def examples_to_draw(predictions: Sequence[Prediction], targets: Sequence[Any], count: int = 3) -> list[int]:
+    """The numbers of examples whose lists of numbers are worth a drawing: some spread evenly, and the worst ones.
+
+    Args:
+        predictions: of a split.
+        targets: of the same examples.
+        count: of each kind.
+
+    Returns:
+        Those that are spread evenly, then those with the largest errors; none where predictions are no lists.
+    """
+    if not predictions or not isinstance(predictions[0].value, list) or number_errors(predictions, targets) is None:
+        return []
+    evenly = np.linspace(0, len(predictions) - 1, count + 2)[1:-1].round().astype(int).tolist()
+    return list(dict.fromkeys([*evenly, *errors_first(predictions, targets)[:count]]))
 
 
 def describe_difference(target: Any, prediction: Any) -> str:

@@ -6,6 +6,8 @@
         input       the beginning of its text, where it is text
         target, prediction, confidence
         scores      where the head gives a number a name: probabilities of labels, the nats of a text
+    drawn       of the few forecasts and values at each step that a report draws: the history before a forecast, and the
+                lowest and the highest quantile
 
 They are written when the scores are computed, for which they are made anyway: a comparison then needs neither the data
 nor the model. Numbers have six digits. n-best lists and the like are left out (`seqkit evaluate --predictions` writes
@@ -18,13 +20,15 @@ import gzip
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 
+from seqkit import analysis
 from seqkit.errors import RunError
+from seqkit.fields import NextValues
 from seqkit.io import atomic
 from seqkit.regular_files import open_regular
 from seqkit.types import JSON, Index, Prediction
@@ -37,6 +41,9 @@ FOLDER: Final = "predictions"
 
 SHOWN_CHARACTERS: Final = 300
 """So much of an input's text is kept."""
+
+HISTORY_STEPS: Final = 200
+"""At most so many steps before a forecast are drawn, and no more than four times as many as are predicted."""
 
 _MOST_BYTES: Final = 1 << 30
 """The most that a file may hold, unpacked."""
@@ -53,6 +60,8 @@ class KeptPredictions:
         inputs: the beginnings of their texts; None for what is no text.
         targets: the true values; None for next-step tasks.
         predictions: what was predicted.
+        drawn: of the examples that a report draws, by number, what only a drawing needs: `history`, and `low` and
+            `high` with their `levels`.
     """
 
     task: str
@@ -62,9 +71,15 @@ class KeptPredictions:
     inputs: Sequence[str | None]
     targets: Sequence[Any]
     predictions: Sequence[Prediction]
+    drawn: Mapping[int, Mapping[str, JSON]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def unit(self) -> str:
+        """What they are of: examples, or windows of a series."""
+        return "windows" if any("history" in drawn for drawn in self.drawn.values()) else "examples"
 
 
 class InputNotKept(LookupError):
@@ -118,7 +133,26 @@ def keep(result: EvaluationResult, data: TaskData, split: str) -> KeptPrediction
     most = SHOWN_CHARACTERS + 1 if data.input.ragged else None
     inputs = [_beginning(data.input.decode(stored.x[int(row)][:most])) for row in first_rows]
     targets = list(result.targets) or [None] * len(predictions)
-    return KeptPredictions(data.name, split, list(result.ids), steps, inputs, targets, predictions)
+    drawn = {
+        number: _drawn(data, split, int(first_rows[number]), predictions[number])
+        for number in analysis.examples_to_draw(predictions, targets)
+    }
+    return KeptPredictions(data.name, split, list(result.ids), steps, inputs, targets, predictions, drawn)
+
+
+def _drawn(data: TaskData, split: str, row: int, prediction: Prediction) -> dict[str, JSON]:
+    """What a drawing of a forecast, or of numbers at each step, shows beside prediction and truth."""
+    drawn: dict[str, JSON] = {}
+    if isinstance(data.target, NextValues):
+        rows = np.asarray(data.splits[split].x[row])[-min(HISTORY_STEPS, 4 * data.target.horizon) :]
+        values = np.asarray(data.input.decode(rows), dtype=np.float64).reshape(len(rows), -1)
+        drawn["history"] = _rounded(values[:, : data.target.channels].tolist())
+    quantiles = prediction.scores.get("quantiles") if isinstance(prediction.scores, Mapping) else None
+    if isinstance(quantiles, Mapping) and len(quantiles) > 1:
+        levels = sorted(quantiles, key=float)
+        drawn["levels"] = [levels[0], levels[-1]]
+        drawn |= {"low": _rounded(quantiles[levels[0]]), "high": _rounded(quantiles[levels[-1]])}
+    return drawn
 
 
 def path_of(folder: Path, task: str, split: str) -> Path:
@@ -164,6 +198,7 @@ def read(folder: Path, task: str, split: str) -> KeptPredictions | None:
             [record.get("input") for record in records],
             [record["target"] for record in records],
             [Prediction(record["prediction"], record["confidence"], _read_scores(record)) for record in records],
+            {number: record["drawn"] for number, record in enumerate(records) if "drawn" in record},
         )
     except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{path}: damaged ({type(error).__name__}); remove it, and they are made again") from None
@@ -171,13 +206,13 @@ def read(folder: Path, task: str, split: str) -> KeptPredictions | None:
 
 def _records(kept: KeptPredictions) -> Iterator[dict[str, JSON]]:
     rows = zip(kept.ids, kept.steps.tolist(), kept.inputs, kept.targets, kept.predictions, strict=True)
-    for id, steps, shown, target, prediction in rows:
+    for number, (id, steps, shown, target, prediction) in enumerate(rows):
         record = {"id": id, "steps": steps} | ({} if shown is None else {"input": shown})
         record |= {"target": target, "prediction": prediction.value, "confidence": _rounded(prediction.confidence)}
         if isinstance(prediction.scores, Mapping):
             numbers = {name: _rounded(value) for name, value in prediction.scores.items() if _is_number(value)}
             record |= {"scores": numbers} if numbers else {}
-        yield record
+        yield record | ({"drawn": dict(kept.drawn[number])} if number in kept.drawn else {})
 
 
 def _read_scores(record: Mapping[str, Any]) -> JSON:

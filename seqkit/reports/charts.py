@@ -32,6 +32,7 @@ class Line:
         x, y: of its points.
         dashed: for what is only compared with: chance, a perfect calibration.
         dots: whether each point has a dot.
+        joined: whether the points are joined by a line.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Line:
     y: Sequence[float]
     dashed: bool = False
     dots: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,12 @@ def line_chart(
         color = names.index(line.name) % COLORS
         path = " ".join(f"{frame.left(a):.1f},{frame.top(b):.1f}" for a, b in found)
         dash = Markup(' stroke-dasharray="4 4"') if line.dashed else ""
-        parts.append(
-            Markup('<polyline class="line c{}" points="{}"{}><title>{}</title></polyline>').format(
-                color, path, dash, _text(line.name)
+        if line.joined:
+            parts.append(
+                Markup('<polyline class="line c{}" points="{}"{}><title>{}</title></polyline>').format(
+                    color, path, dash, _text(line.name)
+                )
             )
-        )
         if line.dots or len(found) == 1:
             parts += [
                 Markup('<circle class="dot c{}" cx="{:.1f}" cy="{:.1f}" r="3"><title>{}: {}</title></circle>').format(

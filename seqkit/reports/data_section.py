@@ -39,9 +39,16 @@ def _section(name: str, card: Mapping[str, Any]) -> dict[str, Any]:
         if any(isinstance(value, int | float) for value in values):
             unit = next((str(split.get("unit")) for split in splits.values()), "steps")
             rows.append([unit if label == "steps" else label, *map(_number, values)])
-    about = [f"{key}: {value}" for key, value in (card.get("about") or {}).items()]
-    rules = [str(rule) for split in splits.values() for rule in (split.get("reading") or {}).get("split_rules", ())]
-    about += [f"split: {rule}" for rule in dict.fromkeys(rules)]
+    facts = {str(key): _fact(value) for key, value in (card.get("about") or {}).items()}
+    rules: dict[str, list[str]] = {}
+    for split, report in splits.items():
+        for rule in (report.get("reading") or {}).get("split_rules", ()):
+            rules.setdefault(str(rule), []).append(split)
+    about = [f"{key}: {text}" for key, text in facts.items() if text not in rules]  # which are said with their splits
+    about += [
+        f"split: {rule}" if len(names) == len(splits) else f"split ({', '.join(names)}): {rule}"
+        for rule, names in rules.items()
+    ]
     about += [str(note) for note in card.get("notes") or ()]
     files = [
         [entry.get("name"), entry.get("split"), _number(entry.get("bytes")), str(entry.get("sha256"))[:16]]
@@ -59,6 +66,15 @@ def _section(name: str, card: Mapping[str, Any]) -> dict[str, Any]:
         "left_out": list(_left_out(splits)),
         "files": files,
     }
+
+
+def _fact(value: Any) -> str:
+    """A fact of the task in words: `train: a.tsv; dev: none`."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_fact(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_fact, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _classes(splits: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

@@ -9,13 +9,14 @@ by a name of seqkit's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqkit.forecasts import smape
 from seqkit.metrics import edit_distance, spans
 from seqkit.types import Prediction
 
@@ -244,20 +245,33 @@ def _differences(predictions: Sequence[Prediction], targets: Sequence[Any]) -> t
     return predicted - true, true
 
 
+def _known(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Iterator[tuple[Array, Array]]:
+    """Of each example what was predicted and what is true, (k,) each, of the k numbers that are known."""
+    for prediction, target in zip(predictions, targets, strict=True):
+        value, true = np.asarray(prediction.value, np.float64).ravel(), np.asarray(target, np.float64).ravel()
+        known = ~np.isnan(true)
+        yield value[known], true[known]
+
+
 def _mae(predictions: Sequence[Prediction], targets: Sequence[Any], kind: Any) -> Decomposed:
-    differences, _ = _differences(predictions, targets)
-    rows = np.stack([np.abs(differences).sum(axis=1), np.full(len(differences), differences.shape[1])], axis=1)
-    return Decomposed(rows.astype(np.float64), _ratio)
+    rows = [(np.abs(value - true).sum(), len(true)) for value, true in _known(predictions, targets)]
+    return Decomposed(np.array(rows, dtype=np.float64), _ratio)
 
 
 def _mse(predictions: Sequence[Prediction], targets: Sequence[Any], kind: Any) -> Decomposed:
-    return Decomposed(_rmse(predictions, targets, kind).counts, _ratio)
+    rows = [(((value - true) ** 2).sum(), len(true)) for value, true in _known(predictions, targets)]
+    return Decomposed(np.array(rows, dtype=np.float64), _ratio)
 
 
 def _rmse(predictions: Sequence[Prediction], targets: Sequence[Any], kind: Any) -> Decomposed:
-    differences, _ = _differences(predictions, targets)
-    rows = np.stack([(differences**2).sum(axis=1), np.full(len(differences), differences.shape[1])], axis=1)
-    return Decomposed(rows.astype(np.float64), lambda sums: np.sqrt(_ratio(sums)))
+    return Decomposed(_mse(predictions, targets, kind).counts, lambda sums: np.sqrt(_ratio(sums)))
+
+
+def _smape(predictions: Sequence[Prediction], targets: Sequence[Any], kind: Any) -> Decomposed:
+    """The mean over forecasts, of which those without any known value do not count."""
+    return decompose_mean(
+        [smape(value, true) if len(true) else math.nan for value, true in _known(predictions, targets)]
+    )
 
 
 def _r2(predictions: Sequence[Prediction], targets: Sequence[Any], kind: Any) -> Decomposed:
@@ -311,6 +325,7 @@ _MAKERS: Final[Mapping[str, _Maker]] = {
     "mae": _mae,
     "mse": _mse,
     "rmse": _rmse,
+    "smape": _smape,
     "r2": _r2,
     "nats": _nats,
     "loss": _log_loss,

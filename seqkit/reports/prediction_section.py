@@ -10,6 +10,7 @@ import numpy as np
 from seqkit import analysis
 from seqkit.inference.kept_predictions import InputNotKept, KeptInputs, KeptPredictions
 from seqkit.reports.charts import Bar, Line, bar_chart, heat_map, line_chart
+from seqkit.reports.number_section import number_charts, number_rows
 from seqkit.reports.run_facts import RunFacts
 from seqkit.reports.sides import task_of
 from seqkit.reports.tagged_text import Piece, colors_of, mark_spans
@@ -30,6 +31,8 @@ EMPTY_SECTION: Final[dict[str, Any]] = {
     "charts": [],
     "class_head": [],
     "classes": [],
+    "classes_note": "",
+    "worst_title": "",
     "worst_head": [],
     "worst": [],
 }
@@ -54,14 +57,28 @@ def prediction_section(run: RunFacts, kept: KeptPredictions) -> dict[str, Any]:
         problem = f"the score by length is not shown: {error}"
     except Exception as error:  # a plugin's metric that needs more of the predictions than is kept
         problem = f"the score by length is not shown: {type(error).__name__}: {error}"
+    errors = analysis.number_errors(predictions, targets)
+    drawn = [] if errors is None else list(number_charts(kept))
     charts = [*_matrix_charts(matrix), *_charts(predictions, targets, has_answers, kind), *by_length, _lengths(kept)]
-    worst_head, worst = _worst(kept, predictions, targets) if has_answers else _costly(kept)
+    if errors is not None:
+        order = "the largest errors first"
+        first = analysis.errors_first(predictions, targets)[:EXAMPLES]
+        worst_head, worst = number_rows(kept, errors, first)
+    elif has_answers:
+        order = "wrong ones first, the surest of them on top; then the most doubtful"
+        worst_head, worst = _worst(kept, predictions, targets)
+    else:
+        order = "those that cost most"
+        worst_head, worst = _costly(kept)
+    some = f" ({len(worst)} of {len(kept):,})" if len(worst) < len(kept) else ""
     return EMPTY_SECTION | {
-        "name": f"{kept.task}, {kept.split}: {len(kept):,} examples",
+        "name": f"{kept.task}, {kept.split}: {len(kept):,} {kept.unit}",
         "problem": problem,
-        "charts": [chart for chart in charts if chart["svg"]],
+        "charts": [chart for chart in (*drawn, *charts) if chart["svg"]],
         "class_head": ["class", "precision", "recall", "F1", matrix.unit if matrix is not None else ""],
         "classes": _class_rows(classes),
+        "classes_note": f"The {_CLASSES} classes with the lowest F1, of {len(classes):,}." * (len(classes) > _CLASSES),
+        "worst_title": f"Examples to look at{some}: {order}",
         "worst_head": worst_head,
         "worst": worst,
     }
@@ -102,7 +119,11 @@ def _charts(
                 for curve in make(predictions, targets, limit=6)
             ]
             if lines:
-                which = f"of {lines[0].name}" if len(lines) == 1 else "of each class against the rest"
+                total = analysis.count_curves(predictions, targets)
+                some = "each class"
+                if total > len(lines):
+                    some = f"the {len(lines)} most frequent classes of {total:,}, each"
+                which = f"of {lines[0].name}" if total == 1 else f"of {some} against the rest"
                 caption = f"{y} by {x}, {which} (in brackets: the area)"
                 yield {"caption": caption, "svg": line_chart(lines, x=x, y=y, limits=(0.0, 1.0))}
 

@@ -50,6 +50,7 @@ def report_sections(folder: Path, *, progress: Progress, tell: Callable[[str], N
     history = read_history(folder)
     kept, problems = _predictions(run, progress, tell)
     unit, intervals = _intervals(run, kept)
+    rows = _score_rows(run, intervals)
     parts = [prediction_section(run, of_split) for of_split in kept.values()]
     parts += [EMPTY_SECTION | {"name": name, "problem": problem} for name, problem in problems.items()]
     return {
@@ -57,8 +58,8 @@ def report_sections(folder: Path, *, progress: Progress, tell: Callable[[str], N
         "about": _about(run, status),
         "verdicts": list(_verdicts(run)),
         "warnings": [str(warning) for warning in status.get("warnings") or ()] + ([run.reason] if run.reason else []),
-        "scores": _score_rows(run, intervals),
-        "unit": unit,
+        "scores": rows,
+        "intervals_note": _intervals_note(rows, unit),
         "curves": list(_curves(run, history)),
         "predictions": parts,
         "memory": memory_sections(folder),
@@ -132,6 +133,17 @@ def _score_rows(run: RunFacts, intervals: Mapping[str, Interval]) -> list[dict[s
     return rows
 
 
+def _intervals_note(rows: Sequence[Mapping[str, str]], unit: str) -> str:
+    """What the intervals are; empty if there are none."""
+    known = sum(bool(row["interval"]) for row in rows)
+    if not known:
+        return ""
+    note = f"Intervals: bootstrap over {unit}. They say how much the score would vary on other data of this kind, not "
+    note += "with another seed."
+    note += " Windows of a series overlap, so that theirs are too narrow." if "windows" in unit else ""
+    return note if known == len(rows) else f"{note} Scores without one are no sums over single predictions."
+
+
 def _place(run: RunFacts, key: str) -> tuple[bool, bool, bool]:
     """Where a score is in the table: those of single classes last, test before dev, the one that chooses first."""
     _, split, name = [*key.split("/", 2), "", ""][:3]
@@ -161,7 +173,7 @@ def _intervals(run: RunFacts, kept: Mapping[tuple[str, str], KeptPredictions]) -
     for (task, split), of_split in kept.items():
         answers = Answers(task, split, of_split.ids, of_split.targets, of_split.steps, [[of_split]], [[run]])
         groups, unit, _ = find_units(answers, None)
-        units.append(unit)
+        units.append(of_split.unit if unit == "examples" else unit)
         for key in run.scores:
             if key.startswith(f"{task}/{split}/"):
                 samples = samples_of(answers, key.split("/", 2)[2], key, groups, decides=False)

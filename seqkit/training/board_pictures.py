@@ -84,7 +84,10 @@ def draw_result(board: Board, step: int, data: TaskData, split: str, result: Eva
     for is_roc, kind in ((False, "precision and recall"), (True, "ROC")):
         find = analysis.roc_curves if is_roc else analysis.precision_recall_curves
         if curves := find(predictions, targets):
-            board.picture(f"{group}/{kind}", plots.draw_curves(curves, roc=is_roc, title=f"{name}: {kind}"), step)
+            total = analysis.count_curves(predictions, targets)
+            which = "" if total == len(curves) else f", {len(curves)} of {total} classes"
+            title = f"{name}: {kind}{which}"
+            board.picture(f"{group}/{kind}", plots.draw_curves(curves, roc=is_roc, title=title), step)
     if (reliability := analysis.calibration(predictions, targets)) is not None:
         board.picture(f"{group}/reliability", plots.draw_calibration(reliability, title=f"{name}: reliability"), step)
     _draw_score_by_length(board, f"{group}/score by length", step, data, split, result, name)

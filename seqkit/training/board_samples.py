@@ -24,7 +24,7 @@ SAMPLE_SYMBOLS = 300
 
 
 def show_samples(board: Board, step: int, data: TaskData, split: str, result: EvaluationResult) -> None:
-    """A table of the examples that teach most: wrong ones, then doubtful ones."""
+    """A table of the examples that teach most: wrong ones, then doubtful ones; of numbers, the largest errors first."""
     stored = data.splits[split]
     # An example may be stored in several windows; its first one is shown.
     first_row = {int(example): row for row, example in reversed(list(enumerate(stored.origin)))}
@@ -148,7 +148,7 @@ def _steps(data: TaskData, x: np.ndarray, target: Any) -> list[str] | None:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """All numbers of an array, or of lists in lists, which may differ in length: the points of strokes."""
+    """All numbers of one, of an array, or of lists in lists, which may differ in length: the points of strokes."""
     if isinstance(value, list | tuple):
         for item in value:
             yield from _numbers(item)
@@ -157,7 +157,7 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def _shorten(value: Any) -> str:
-    if _is_numeric(value):
+    if isinstance(value, float) or _is_numeric(value):
         text = " ".join(f"{number:.4g}" for number in itertools.islice(_numbers(value), 40))
     else:
         text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

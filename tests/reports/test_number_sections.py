@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from seqkit import metrics
+from seqkit import analysis, metrics
 from seqkit.forecasts import forecast_scores
 from seqkit.inference.kept_predictions import SHOWN_CHARACTERS, InputNotKept, KeptInputs, KeptPredictions
 from seqkit.reports import prediction_section as sections
+from seqkit.reports.data_section import data_sections
+from seqkit.reports.decomposition import decompose
+from seqkit.reports.number_section import describe_numbers, number_charts
+from seqkit.reports.report import _intervals_note
 from seqkit.reports.run_facts import RunFacts
 from seqkit.types import Prediction
 from tests.helpers import reviews
@@ -66,3 +72,138 @@ def test_the_beginning_of_a_text_does_not_stand_for_the_text() -> None:
     for number in (1, 2, -1):
         with pytest.raises(InputNotKept):
             inputs[number]
+
+
+# Short numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (124.99999996666354, "125"),
+        (0.00012345678, "0.0001235"),
+        (12345.678, "12,346"),
+        ([1.00001, 2.5, 3.0, 4.0], "1, 2.5, 3, 4"),
+        ([float(number) for number in range(31)], "0, 1, 2, … 30 (31)"),
+        ([[1.0, 2.0], [3.0, 4.0]], "[1, 2] [3, 4]"),
+        ([[float(step)] for step in range(6)], "[0] [1] [2] … [5] (6)"),
+        (["NaN", 1.0], "nan, 1"),
+    ],
+)
+def test_numbers_have_few_digits_and_long_lists_are_shortened(value: Any, text: str) -> None:
+    assert describe_numbers(value) == text
+
+
+def test_the_largest_errors_come_first_and_the_page_says_so() -> None:
+    section = sections.prediction_section(RUN, keep([1.0, 2.0, 3.0], [1.5, 1.0, 13.00001], [1, 1, 1]))
+    assert section["worst_title"] == "Examples to look at: the largest errors first"
+    assert section["worst_head"] == ["id", "input", "target", "prediction", "mean absolute error"]
+    assert [[row[0], *row[2:]] for row in section["worst"]] == [
+        ["s+2", "3", "13", "10"],
+        ["s+1", "2", "1", "1"],
+        ["s+0", "1", "1.5", "0.5"],
+    ]
+    assert section["charts"][0]["caption"] == "prediction by truth"
+
+
+def test_a_table_that_leaves_examples_out_says_so() -> None:
+    numbers = [float(number) for number in range(40)]
+    section = sections.prediction_section(RUN, keep(numbers, numbers, [1] * 40))
+    assert section["worst_title"] == "Examples to look at (25 of 40): the largest errors first"
+
+
+def test_forecasts_are_drawn_with_their_history_and_interval() -> None:
+    targets = [[[float(n), 5.0], [float(n), 6.0]] for n in range(9)]
+    kept = keep(targets, [[[0.0, 5.0], [0.0, 6.0]]] * 9, [4] * 9)
+    numbers = analysis.examples_to_draw(kept.predictions, kept.targets)
+    assert numbers == [2, 4, 6, 8, 7]
+    drawn = {"history": [[1.0, 2.0]] * 3, "levels": ["0.05", "0.95"], "low": [[0.0, 0.0]] * 2, "high": [[9.0, 9.0]] * 2}
+    charts = list(number_charts(replace(kept, drawn=dict.fromkeys(numbers, drawn))))
+    assert charts[0]["caption"] == "an example: s+2, channel 1 of 2"
+    assert charts[1]["caption"] == "an example: s+4, channel 2 of 2"
+    assert charts[-1]["caption"].startswith("one of the largest errors: s+7")
+    for name in ("history", "truth", "prediction", "quantile 0.05", "quantile 0.95", "the forecast begins"):
+        assert all(f"<title>{name}</title>" in chart["svg"] for chart in charts), name
+
+
+def test_numbers_at_each_step_are_drawn_though_some_are_not_known() -> None:
+    kept = keep([["NaN", 2.0, 3.0], [1.0]], [[1.0, 2.5, 3.0], [1.0]], [3, 1])
+    assert np.allclose(analysis.number_errors(kept.predictions, kept.targets), [0.25, 0.0])
+    charts = list(number_charts(kept))
+    assert len(charts) == 2
+    assert "<title>truth</title>" in charts[0]["svg"]
+
+
+@pytest.mark.parametrize("values", [[3, 4], ["a", "b"], [[1, 2], [3]]])
+def test_names_and_whole_numbers_are_no_numbers_here(values: list[Any]) -> None:
+    """A note of music is a whole number, and the next one is no better than any other."""
+    assert analysis.number_errors([Prediction(value) for value in values], values) is None
+
+
+def test_predictions_of_another_length_than_the_truth_are_no_errors_of_numbers() -> None:
+    assert analysis.number_errors([Prediction([[1.0, 2.0]])], [[[1.0, 2.0], [3.0, 4.0]]]) is None
+
+
+# Intervals
+
+
+def slow_scores(values: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
+    """As the definitions say, number by number."""
+    pairs = [
+        (p, t)
+        for value, target in zip(values, targets, strict=True)
+        for p, t in zip(value, target, strict=True)
+        if not math.isnan(t)
+    ]
+    mse = sum((p - t) ** 2 for p, t in pairs) / len(pairs)
+    rates = []
+    for value, target in zip(values, targets, strict=True):
+        known = [(p, t) for p, t in zip(value, target, strict=True) if not math.isnan(t)]
+        rates += [sum(200 * abs(p - t) / (abs(p) + abs(t)) for p, t in known) / len(known)] if known else []
+    mae = sum(abs(p - t) for p, t in pairs) / len(pairs)
+    return {"mse": mse, "rmse": math.sqrt(mse), "mae": mae, "smape": sum(rates) / len(rates)}
+
+
+def test_scores_of_lists_of_other_lengths_are_sums_over_examples() -> None:
+    targets = [[1.0, 2.0, math.nan], [4.0], [math.nan]]
+    values = [[1.5, 1.0, 7.0], [6.0], [1.0]]
+    for name, score in slow_scores(values, targets).items():
+        made = decompose(name, [Prediction(value) for value in values], targets)
+        assert made is not None
+        assert made.score == pytest.approx(score), name
+
+
+def test_intervals_are_explained_where_there_are_some() -> None:
+    some, none = {"interval": "1 to 2"}, {"interval": ""}
+    assert _intervals_note([none], "examples") == ""
+    assert _intervals_note([some], "speakers").startswith("Intervals: bootstrap over speakers.")
+    assert "Scores without one" not in _intervals_note([some], "examples")
+    assert "Scores without one" in _intervals_note([some, none], "examples")
+    assert "overlap" not in _intervals_note([some], "examples")
+    assert "overlap" in _intervals_note([some], "windows")
+
+
+# Curves and data
+
+
+def test_a_chart_of_some_classes_says_of_how_many() -> None:
+    labels = [f"class {number}" for number in range(9)]
+    targets = labels * 3
+    scores = [{label: 0.5 if label == target else 0.0625 for label in labels} for target in targets]
+    predictions = [Prediction(target, 0.5, score) for target, score in zip(targets, scores, strict=True)]
+    kept = replace(keep(targets, targets, [1] * 27), predictions=predictions)
+    captions = [chart["caption"] for chart in sections.prediction_section(RUN, kept)["charts"]]
+    assert any("of the 6 most frequent classes of 9, each against the rest" in caption for caption in captions)
+
+
+def test_facts_of_the_data_are_words_and_rules_are_said_once() -> None:
+    rule = "0.2 of train is dev"
+    splits = {name: {"reading": {"split_rules": [rule]}} for name in ("train", "dev")}
+    splits["test"] = {"reading": {"split_rules": ["by file"]}}
+    about = {"files": {"train": "a.ts", "dev": None, "test": ["b.ts", "c.ts"]}, "splits": rule}
+    (section,) = data_sections({"t": {"about": about, "splits": splits}})
+    assert section["about"] == [
+        "files: train: a.ts; dev: none; test: b.ts, c.ts",
+        f"split (train, dev): {rule}",
+        "split (test): by file",
+    ]

@@ -44,3 +44,8 @@ def test_what_differs_is_bold(target: Any, prediction: Any, steps: Any, true: st
 def test_long_lines_of_what_a_model_writes_go_on_below() -> None:
     assert fold("abcdefg\n\nhi", width=3) == "abc\ndef\ng\n\nhi"
     assert fold("") == ""
+
+
+def test_numbers_have_four_digits() -> None:
+    cells = mark_difference(124.99999996666354, 0.123456789)
+    assert (shown(cells[0]), shown(cells[1])) == ("125", "*0.1235*")
