@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
 from seqkit.data.store import SplitReport
 from seqkit.data.task_data import TaskData
 from seqkit.errors import shortened
+from seqkit.fields import NextValues
 from seqkit.fields.labels import NO_LABEL
 from seqkit.reading import Columns
 from seqkit.types import JSON
@@ -74,6 +75,7 @@ class DataCard:
         about: facts that the task gives: data set, licence.
         notes: what else the task, and those who stored its data, have to say.
         warnings: what looks wrong.
+        windows: how many each split has, where examples are read in windows: forecasts of series, parts of long inputs.
     """
 
     task: str
@@ -82,13 +84,15 @@ class DataCard:
     about: Mapping[str, JSON] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     warnings: tuple[DataWarning, ...] = ()
+    windows: Mapping[str, int] = field(default_factory=dict)
 
     def facts(self) -> JSON:
         """Everything as JSON, for `data.json` and `seqkit data --json`."""
+        windows = {name: {"windows": count} for name, count in self.windows.items()}
         return {
             "about": dict(self.about),
             "files": list(self.files),
-            "splits": {name: report.facts() for name, report in self.splits.items()},
+            "splits": {name: report.facts() | windows.get(name, {}) for name, report in self.splits.items()},
             "notes": list(self.notes),
             "warnings": [warning.facts() for warning in self.warnings],
         }
@@ -98,15 +102,34 @@ def make_card(data: TaskData) -> DataCard:
     """The card of a task's prepared data."""
     reports = {name: split.report for name, split in data.splits.items()}
     files, notes = data.content.get("files", ()), tuple(data.content.get("notes", ()))
-    return DataCard(data.name, reports, files, dict(data.task.about), notes, find_warnings(reports))
+    windows = {name: len(split.x) for name, split in data.splits.items()}
+    if not isinstance(data.target, NextValues) and all(
+        count == reports[name].examples for name, count in windows.items()
+    ):
+        windows = {}
+    return DataCard(data.name, reports, files, dict(data.task.about), notes, find_warnings(reports), windows)
 
 
-def find_warnings(splits: Mapping[str, SplitReport]) -> tuple[DataWarning, ...]:
-    """Everything that looks wrong about these splits of one task."""
+def find_warnings(splits: Mapping[str, SplitReport], *, incomplete: Collection[str] = ()) -> tuple[DataWarning, ...]:
+    """Everything that looks wrong about these splits of one task.
+
+    Args:
+        splits: their reports.
+        incomplete: those of which some examples could not be encoded and are not counted, so that nothing is said about
+            what they lack.
+    """
+    whole = {name: report for name, report in splits.items() if name not in incomplete}
     return tuple(
         warning
-        for find in (_headers, _swapped_columns, _few_classes, _similar_classes, _unknown_symbols, _absent_classes)
-        for warning in find(splits)
+        for find, seen in (
+            (_headers, splits),
+            (_swapped_columns, splits),
+            (_few_classes, whole),
+            (_similar_classes, splits),
+            (_unknown_symbols, splits),
+            (_absent_classes, whole),
+        )
+        for warning in find(seen)
     )
 
 

@@ -76,6 +76,8 @@ def _table(card: DataCard, short: bool) -> Iterator[str]:
     if card.files:
         yield _row("files", [_files(card, report.split) for report in reports])
     yield _row("examples", [f"{report.examples:,}" for report in reports])
+    if card.windows:
+        yield _row("windows", [f"{card.windows[report.split]:,}" for report in reports])
     yield _row(reports[0].unit, [f"{report.steps:,}" for report in reports])
     lengths = {"shortest": "shortest", "median": "median", "length_95": "95 % at most", "longest": "longest"}
     for attribute, name in lengths.items():

@@ -183,7 +183,8 @@ def _data_lines(recipe: Recipe, data: Mapping[str, TaskData]) -> Iterator[str]:
             if isinstance(value, str | int | float):
                 yield f"- {plain(key)}: {plain(without_folder(value))}"
         for split, report in card.splits.items():
-            yield f"- {plain(split)}: {report.examples:,} examples, {report.steps:,} {plain(report.unit)}"
+            windows = f"{card.windows[split]:,} windows, " if split in card.windows else ""
+            yield f"- {plain(split)}: {report.examples:,} examples, {windows}{report.steps:,} {plain(report.unit)}"
         classes = list(card.splits["train"].classes.items()) if "train" in card.splits else []
         if classes:
             shown = ", ".join(f"{plain(label)} ({count:,})" for label, count in classes[:_CLASSES_SHOWN])

@@ -119,7 +119,7 @@ def prepare_split(
 
 def _explanations(entry: TaskEntry, error: store.PreparationError) -> list[Problem]:
     """What was found before the preparation failed, and may be why: how the data were read, and what looks wrong."""
-    card = DataCard(entry.name, error.reports, warnings=find_warnings(error.reports))
+    card = DataCard(entry.name, error.reports, warnings=find_warnings(error.reports, incomplete=error.incomplete))
     sentences = [*describe_reading(card), *format_warnings(card, width=None)]
     if error.has_unseen_labels and entry.options.get("unseen_labels") == "error":
         sentences.append(f"to score such labels as wrong instead, set tasks.{entry.name}.unseen_labels: count")

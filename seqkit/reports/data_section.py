@@ -11,6 +11,7 @@ _CLASSES_SHOWN: Final = 30
 
 _ROWS: Final = (
     ("examples", "examples"),
+    ("windows", "windows"),
     ("steps", "steps"),
     ("shortest", "shortest"),
     ("median", "median length"),

@@ -144,6 +144,20 @@ def test_a_split_that_came_out_empty_is_explained(tmp_path: Path) -> None:
     assert "60 examples have 2 different inputs and 60 classes: the columns look swapped" in done.stderr
 
 
+@pytest.mark.parametrize("wrong", ["test", "train"])
+def test_after_an_error_nothing_is_said_about_what_the_split_lacks(wrong: str, tmp_path: Path) -> None:
+    """What cannot be encoded is not counted: a label that train has is not absent, nor is it rare."""
+    good = {"train": rows(40), "dev": rows(9), "test": rows(9)}
+    # Of `good`, and of `odd` in train all examples but one, no example can be encoded: the text is empty.
+    lines = [line if line.endswith("bad") else "\tgood" for line in good[wrong].splitlines()]
+    bad = "\n".join([*lines, *([] if wrong == "test" else ["a text\todd", "\todd"])]) + "\n"
+    path = recipe(tmp_path, **good | {wrong: bad})
+    done = call("data", path)
+    assert done.exit_code == 2
+    assert f"{wrong}.tsv:" in done.stderr
+    assert "warning" not in done.stderr
+
+
 def test_labels_that_train_lacks_are_explained(tmp_path: Path) -> None:
     path = recipe(tmp_path, SWAPPED, dev=SWAPPED.replace("text", "story"))
     done = call("run", path, "--quiet", "--out", tmp_path / "run")

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from seqkit import readers
-from seqkit.data.card import DataCard, find_result_warnings, find_warnings
+from seqkit.data.card import DataCard, find_result_warnings, find_warnings, make_card
 from seqkit.data.card_table import describe_reading, format_card, format_warnings
 from seqkit.data.store import SplitReport, prepare
-from seqkit.fields import Labels, Tags, Text, Tokens
+from seqkit.data.task_data import TaskData
+from seqkit.fields import Labels, NextValues, Tags, Text, Tokens, Vectors
 from seqkit.reading import report_split_rule
 from seqkit.types import Example, Field, Limit, Task
 from tests.helpers.reviews import task
@@ -285,6 +286,38 @@ class TestInWords:
         assert format_card(card, width=None)[-3:] == [
             f"left out ({split}): 302 x blank line, the first at {split}.tsv:2" for split in ("train", "dev", "test")
         ]
+
+    @pytest.mark.parametrize("stride", [1, 4])
+    def test_windows_of_a_series_are_counted(self, tmp_path: Path, stride: int) -> None:
+        series = {"train": 40, "dev": 20, "test": 20}
+
+        def read(split: str) -> Any:
+            return [Example([[float(step)] for step in range(series[split])], None, f"{split}:1")]
+
+        target = NextValues(3, history=5, stride=stride)
+        source = Task(read=read, input=Vectors(), target=target, head="regress", best="loss")
+        prepared = prepare(source, key={}, cache=tmp_path)
+        card = make_card(TaskData("load", source, prepared.input, prepared.target, prepared.splits))
+        # The first forecast comes after 5 steps, the last one 3 steps before the end; test has one at each step.
+        counts = {name: (steps - 5 - 3) // (1 if name == "test" else stride) + 1 for name, steps in series.items()}
+        for short in (False, True):
+            assert next(line for line in format_card(card, short=short) if line.startswith("windows")).split() == [
+                "windows", *map(str, counts.values())
+            ]  # fmt: skip
+        assert {name: split["windows"] for name, split in card.facts()["splits"].items()} == counts
+
+    def test_parts_of_long_inputs_are_counted(self, tmp_path: Path) -> None:
+        source = task({"train": [("a b c d e f g", "x"), ("a b", "y")]}, limit=Limit(3, "window"))
+        prepared = prepare(source, key={}, cache=tmp_path)
+        card = make_card(TaskData("mood", source, prepared.input, prepared.target, prepared.splits))
+        assert card.windows["train"] == len(prepared.splits["train"].x) > 2
+
+    def test_other_tasks_have_no_windows(self, tmp_path: Path) -> None:
+        source = task({"train": texts(9, ["x", "y"])})
+        prepared = prepare(source, key={}, cache=tmp_path)
+        card = make_card(TaskData("mood", source, prepared.input, prepared.target, prepared.splits))
+        assert not any(line.startswith("windows") for line in format_card(card))
+        assert "windows" not in card.facts()["splits"]["train"]
 
     def test_columns_and_their_use(self, tmp_path: Path) -> None:
         source = table_task(tmp_path, {"train": "id\ttext\tlabel\n1\ta\tx\n2\tb\ty\n"}, input="text", target="label")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +37,7 @@ class PreparationError(DataError):
     Attributes:
         reports: what is known of this split and those before it, which may explain why.
         has_unseen_labels: whether a target is a label that training lacks.
+        incomplete: the splits with examples that could not be encoded, which the reports do not count.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class PreparationError(DataError):
         reports: Mapping[str, SplitReport] | None = None,
         *,
         has_unseen_labels: bool = False,
+        incomplete: Collection[str] = (),
     ) -> None:
         super().__init__(problems)
+        self.incomplete = frozenset(incomplete)
         self.reports = dict(reports or {})
         self.has_unseen_labels = has_unseen_labels
 
@@ -195,7 +198,7 @@ def _explained() -> Iterator[None]:
         except PreparationError as error:
             reports = error.reports or {"train": SplitReport("train", reading=reading)}
             raise PreparationError(
-                error.problems, reports, has_unseen_labels=error.has_unseen_labels
+                error.problems, reports, has_unseen_labels=error.has_unseen_labels, incomplete=error.incomplete
             ) from error.__cause__
 
 
@@ -317,6 +320,7 @@ class _Preparation:
         problems = Problems()
         reports: dict[str, SplitReport] = {}
         stored: dict[str, JSON] = {}
+        incomplete = set[str]()
         with DuplicateCounter(folder / "inputs.seen") as inputs, DuplicateCounter(folder / "pairs.seen") as pairs:
             for split in self.splits:
                 try:
@@ -324,9 +328,13 @@ class _Preparation:
                         joined = self._store_split(folder, split, (input, target), shards, (inputs, pairs))
                 except PreparationError as error:
                     reports[split] = SplitReport(split, reading=reading)
-                    raise PreparationError(error.problems, reports) from error.__cause__
+                    raise PreparationError(
+                        error.problems, reports, incomplete=incomplete | {split}
+                    ) from error.__cause__
                 reading.join(joined.reading)
                 problems.join(joined.problems)
+                if joined.problems.count:
+                    incomplete.add(split)
                 left_out = joined.left_out
                 if split == "train":
                     inputs.finish_train()
@@ -346,9 +354,11 @@ class _Preparation:
                 stored[split] = {"report": report.facts(), **joined.facts}
                 if not report.examples and not problems.count:
                     empty = Problem(split, "no example of this split can be read")
-                    raise PreparationError([empty, *left_out.first], reports)
+                    raise PreparationError([empty, *left_out.first], reports, incomplete={split})
         if problems.count:
-            raise PreparationError(problems.listed(), reports, has_unseen_labels=problems.has_unseen_labels)
+            raise PreparationError(
+                problems.listed(), reports, has_unseen_labels=problems.has_unseen_labels, incomplete=incomplete
+            )
         return {"input": input.state(), "target": target.state(), "splits": stored}
 
     def _store_split(
