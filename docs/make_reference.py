@@ -104,10 +104,16 @@ def class_entry(node: ast.ClassDef) -> str:
                 default = "" if default.startswith(" = field(") else default
                 field = f"{member.target.id}: {ast.unparse(member.annotation)}{default}"
                 text += f"\n**`{field}`**\n\n{markdown(description)}"
-        elif isinstance(member, ast.FunctionDef) and not member.name.startswith("_") and ast.get_docstring(member):
+        elif isinstance(member, ast.FunctionDef) and is_shown(member):
             header = f"{node.name}.{member.name}" if is_property(member) else signature(member, owner=node.name)
             text += "\n" + code_block(header) + "\n" + markdown(ast.get_docstring(member) or "")
     return text
+
+
+def is_shown(member: ast.FunctionDef) -> bool:
+    """Whether a method is public and described; how an object is called is public, too."""
+    is_public = not member.name.startswith("_") or member.name == "__call__"
+    return is_public and bool(ast.get_docstring(member))
 
 
 def constructor(node: ast.ClassDef) -> str:
@@ -205,7 +211,7 @@ def markdown(docstring: str) -> str:
             section = line.rstrip(":")
             lines += [f"*{SECTIONS[section]}*", ""]
         elif section and line.startswith("    "):
-            item = re.match(r"    ([\w*, ]+): (.*)", line)
+            item = re.match(r"    ([\w*][\w*, ]*): (.*)", line)  # deeper lines go on
             if item and section != "Returns":
                 lines.append(f"- `{item[1]}`: {item[2]}")
             else:

@@ -114,7 +114,8 @@ class Values(Field):
 class StepValues(Field):
     """A number, or a fixed count of numbers, for every step of the input: (T, C) float32.
 
-    A value is a list or an array. NaN is a number that is not known: it takes no part in losses.
+    A value is a list or an array. NaN is a number that is not known: it takes no part in losses. `Prediction.value` is
+    a list, too, as long as the target: a metric that wants single numbers is given those of all steps.
 
     Args:
         width: None: a value is a list of numbers. C: a value is a list of lists of C numbers.

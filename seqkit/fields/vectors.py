@@ -30,6 +30,10 @@ class NextValues(Field):
     before the series, and others every `stride` steps before it; for test, at each step (a rolling evaluation). A
     prediction for a new series is made from its last window.
 
+    Such an example is `Example(rows, None, id)`: what comes next is in the rows. The first window of dev and test ends
+    after `history` steps, and the longest lag of the input more: a split begins so many steps before the first one that
+    is to be predicted, and overlaps the split before it.
+
     Args:
         horizon: H, the steps that are predicted.
         history: the most steps of an input.

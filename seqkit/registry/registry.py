@@ -15,12 +15,12 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from seqkit._version import __version__
 from seqkit.errors import PluginError, name_hint
@@ -34,6 +34,12 @@ GROUPS = ("seqkit.tasks", "seqkit.encoders", "seqkit.heads")
 KINDS = tuple(group.removeprefix("seqkit.") for group in GROUPS)
 CORE = "seqkit"
 """The distribution whose plugins are always available."""
+
+
+_FILE_NOTE: Final = (
+    "a recipe names no file or module, but the entry point of an installed plugin: give the {kind} a pyproject.toml "
+    "with an entry point, and install it by pip install -e . (docs/plugins.md, or seqkit plugins new)"
+)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -130,7 +136,15 @@ def find(kind: str, name: str) -> Plugin:
             f"two plugins offer the {_singular(kind)} '{name}': {full_names}; write one of these full names"
         )
     names = sorted({plugin.name for plugin in plugins})
-    raise PluginError(f"no {_singular(kind)} is called '{name}'; {name_hint(name, names)}{filter_note()}")
+    hint = _FILE_NOTE.format(kind=_singular(kind)) if _is_like_a_file(name, plugins) else name_hint(name, names)
+    raise PluginError(f"no {_singular(kind)} is called '{name}'; {hint}{filter_note()}")
+
+
+def _is_like_a_file(name: str, plugins: Sequence[Plugin]) -> bool:
+    """Whether a name is that of a file or of a module, and not one of a distribution with a dot in its name."""
+    module = name.rpartition(":")[0]
+    is_module = "." in module and all(plugin.distribution != module for plugin in plugins)
+    return "/" in name or "\\" in name or name.endswith(".py") or is_module
 
 
 def pin(distributions: Mapping[tuple[str, str], str]) -> None:

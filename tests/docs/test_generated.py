@@ -30,6 +30,10 @@ def test_every_public_name_is_there_with_a_description() -> None:
 
 
 def test_docstrings_become_lists_and_blocks() -> None:
+    nested = "Args:\n    one: this or\n        None: nothing; and\n        two: no bullet.\n    three: else."
+    assert make_reference.markdown(nested).split("\n\n", 1)[1] == (
+        "- `one`: this or\n  None: nothing; and\n  two: no bullet.\n- `three`: else.\n"
+    )
     docstring = (
         "What it does.\n\n    an example\n      of two lines\n\nMore.\n\nArgs:\n    one: this,\n        and that.\n"
         "    two: else.\n\nReturns:\n    A thing.\n\nThe end."

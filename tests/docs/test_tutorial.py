@@ -79,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 run(shlex.split(line), patch)
         yield root
     for name in set(sys.modules) - before:
-        if name.startswith(("seqkit_digits", "seqkit_parity", "seqkit_focal", "test_parity")):
+        if name.startswith(("seqkit_digits", "seqkit_parity", "seqkit_focal", "running_sum", "test_parity")):
             del sys.modules[name]
 
 
@@ -87,6 +87,8 @@ def run(words: list[str], patch: pytest.MonkeyPatch) -> None:
     """One command, in this process."""
     if words[0] == "cd":
         patch.chdir(words[1])
+    elif words[0] == "mkdir":
+        Path(words[1]).mkdir()
     elif words[:3] == ["pip", "install", "-e"]:
         install(Path(words[3].removesuffix("[dev]")).resolve(), patch)
     elif words[0] == "tensorboard":
@@ -105,7 +107,8 @@ def run(words: list[str], patch: pytest.MonkeyPatch) -> None:
 def install(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """As an editable install leaves it: the metadata on the path, and the source."""
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    info = folder / "src" / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    source = folder / "src" if (folder / "src").is_dir() else folder
+    info = source / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir(exist_ok=True)
     needs = "".join(f"Requires-Dist: {need}\n" for need in project["dependencies"])
     head = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
@@ -114,7 +117,7 @@ def install(folder: Path, patch: pytest.MonkeyPatch) -> None:
     for group, points in project["entry-points"].items():
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines))
-    patch.syspath_prepend(str(folder / "src"))
+    patch.syspath_prepend(str(source))
 
 
 class TestFollowedInShort:
@@ -153,6 +156,42 @@ class TestFollowedInShort:
             "even",
             "data.txt:2",
         )
+
+    def test_a_misspelt_score_is_found_before_training(self, folder: Path) -> None:
+        for recipe in ("seqkit-digits/digits.yaml", "seqkit-parity/parity.yaml", "running-sum/running-sum.yaml"):
+            name = recipe.rpartition("/")[2].removesuffix(".yaml")
+            wrong = f"expect={{{name}/test/acuracy: {{at_least: 0.5}}}}"
+            result = CliRunner().invoke(main, ["recipes", "check", str(folder / recipe), "--set", wrong])
+            assert result.exit_code == 2
+            assert "acuracy" in result.stderr
+            assert "its scores: " in result.stderr
+
+    def test_files_for_splits_are_a_task(self, folder: Path) -> None:
+        make = importlib.import_module("seqkit_parity.files").parity_of_files
+        lines = [f"{number:06b} {'odd' if number.bit_count() % 2 else 'even'}" for number in range(60)]
+        (folder / "strings.txt").write_text("\n".join(lines) + "\n")
+        task = make(folder=folder, train="strings.txt")
+        assert task.splits == ("train", "dev")
+        read = {split: [example.input for example in task.read(split)] for split in task.splits}
+        assert sorted(read["train"] + read["dev"]) == [line.split()[0] for line in lines]
+        assert read["dev"]
+        assert [example.target for example in task.read_file(folder / "strings.txt", None, True)][3] == "even"
+
+    def test_the_splits_of_a_forecast_predict_each_step_once(self, folder: Path, tmp_path: Path) -> None:
+        """Dev goes on where train ends, and test where dev does: the past that they need is not predicted again."""
+        from seqkit.data.store import prepare
+        from seqkit.data.task_data import TaskData
+
+        task = importlib.import_module("seqkit_parity.load").load()
+        prepared = prepare(task, key={}, cache=tmp_path)
+        data = TaskData("load", task, prepared.input, prepared.target, prepared.splits)
+        hours = 24 * 5
+        assert {name: len(split.x) for name, split in data.splits.items()} == {
+            "train": 24 * 30 - 72 - 12 + 1,
+            "dev": hours - 12 + 1,
+            "test": hours - 12 + 1,
+        }
+        assert data.splits["dev"].ids[0] == "load:dev+72"
 
 
 def test_wrapping_a_module_takes_less_than_30_lines() -> None:

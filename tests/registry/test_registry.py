@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -153,6 +154,13 @@ class TestLoad:
         assert str(caught.value).startswith("no encoder is called 'lstn'; did you mean 'lstm' or 'slstm' or 'lnlstm'? ")
         for name in ("gru", "lstm", "none", "rnn"):
             assert name in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["./vowels.py", "vowels.py", "vowels/task", "my.vowels:vowels"])
+    def test_a_file_is_no_plugin_until_it_is_installed(self, site: Path, name: str) -> None:
+        with pytest.raises(PluginError, match=re.escape(f"'{name}'; a recipe names no file or module")) as caught:
+            registry.find("tasks", name)
+        assert "pip install -e ." in str(caught.value)
+        assert "available" not in str(caught.value)
 
     def test_of_two_plugins_of_one_name_none_is_preferred(self, site: Path) -> None:
         first = install(site, distribution="aa")
