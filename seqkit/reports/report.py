@@ -141,7 +141,9 @@ def _intervals_note(rows: Sequence[Mapping[str, str]], unit: str) -> str:
     note = f"Intervals: bootstrap over {unit}. They say how much the score would vary on other data of this kind, not "
     note += "with another seed."
     note += " Windows of a series overlap, so that theirs are too narrow." if "windows" in unit else ""
-    return note if known == len(rows) else f"{note} Scores without one are no sums over single predictions."
+    if known < len(rows):
+        note += " Scores without an interval are no sums over examples, or depend on more than a run keeps."
+    return note
 
 
 def _place(run: RunFacts, key: str) -> tuple[bool, bool, bool]:

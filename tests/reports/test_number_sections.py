@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from seqkit import analysis, metrics
+from seqkit.cli import main
 from seqkit.forecasts import forecast_scores
+from seqkit.inference import kept_predictions
 from seqkit.inference.kept_predictions import SHOWN_CHARACTERS, InputNotKept, KeptInputs, KeptPredictions
 from seqkit.reports import prediction_section as sections
 from seqkit.reports.data_section import data_sections
@@ -177,10 +180,59 @@ def test_intervals_are_explained_where_there_are_some() -> None:
     some, none = {"interval": "1 to 2"}, {"interval": ""}
     assert _intervals_note([none], "examples") == ""
     assert _intervals_note([some], "speakers").startswith("Intervals: bootstrap over speakers.")
-    assert "Scores without one" not in _intervals_note([some], "examples")
-    assert "Scores without one" in _intervals_note([some, none], "examples")
+    assert "Scores without an interval" not in _intervals_note([some], "examples")
+    assert "Scores without an interval" in _intervals_note([some, none], "examples")
     assert "overlap" not in _intervals_note([some], "examples")
     assert "overlap" in _intervals_note([some], "windows")
+
+
+# A run
+
+
+@pytest.fixture(scope="module")
+def forecasts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a model that forecasts two channels, with quantiles."""
+    base = tmp_path_factory.mktemp("forecasts")
+    rows = [f"{step % 5},{100 + step}" for step in range(80)]
+    (base / "loads.csv").write_text("\n".join(["a,b", *rows]) + "\n")
+    (base / "loads.yaml").write_text(
+        "tasks:\n  loads: {use: series, file: loads.csv, horizon: 3, history: 20, season: 5, held_out: [0.4, 0.2],\n"
+        "    lags: [5], head: {use: regress, loss: quantiles}}\n"
+        "encoder: {use: gru, dim: 4, hidden: 4}\ntrain: {epochs: 1, batch: 32, histograms: false}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQKIT_CACHE", str(base / "cache"))
+        result = CliRunner().invoke(main, ["run", str(base / "loads.yaml"), "--quiet", "--out", str(base / "run")])
+    assert result.exit_code == 0, result.output
+    return base / "run"
+
+
+def test_a_run_keeps_the_history_and_the_interval_of_some_forecasts(forecasts: Path) -> None:
+    kept = kept_predictions.read(forecasts, "loads", "test")
+    assert kept is not None
+    assert kept.unit == "windows"
+    assert sorted(kept.drawn) == sorted(analysis.examples_to_draw(kept.predictions, kept.targets))
+    for number, drawn in kept.drawn.items():
+        history, target = np.array(drawn["history"]), np.array(kept.targets[number])
+        # The second channel counts: the history, of four times the horizon, ends where the truth begins.
+        assert history.shape == (12, 2)
+        assert np.allclose(np.diff(np.concatenate([history, target])[:, 1]), 1.0, atol=1e-3)
+        assert drawn["levels"] == ["0.05", "0.95"]
+        low, high = np.array(drawn["low"]), np.array(drawn["high"])
+        assert low.shape == high.shape == target.shape
+        assert (low <= high).all()
+
+
+def test_the_report_of_a_forecast_shows_windows_drawings_and_no_problem(forecasts: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["report", str(forecasts), "--out", str(tmp_path / "report.html"), "--quiet"])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report.html").read_text("utf-8")
+    windows = len(kept_predictions.read(forecasts, "loads", "test") or ())
+    assert f"loads, test: {windows} windows" in page
+    assert "<title>quantile 0.95</title>" in page
+    assert "<bdi>windows</bdi>" in page
+    assert "is not shown" not in page
+    assert "Windows of a series overlap" in page
 
 
 # Curves and data
