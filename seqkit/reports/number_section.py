@@ -68,13 +68,19 @@ def number_rows(
 
 
 def number_charts(kept: KeptPredictions) -> Iterator[dict[str, Any]]:
-    """Truth and prediction: of lists of numbers some examples, each in a chart; of single numbers all in one."""
+    """Truth and prediction: of lists of numbers some examples, each in a chart; of single numbers all in one.
+
+    Of several channels a chart shows one: one after the other, and of the largest errors that with the largest.
+    """
     if kept.predictions and not isinstance(kept.predictions[0].value, list):
         yield _single_numbers(kept)
     worst = set(analysis.errors_first(kept.predictions, kept.targets)[:3])
     for place, number in enumerate(analysis.examples_to_draw(kept.predictions, kept.targets)):
-        which = "one of the largest errors" if number in worst else "an example"
-        yield _example(kept, number, place, which)
+        errors = np.abs(_channels(kept.predictions[number].value) - _channels(kept.targets[number]))
+        channel = place % errors.shape[1]
+        if number in worst:
+            channel = int(np.nansum(errors, axis=0).argmax())
+        yield _example(kept, number, channel, "one of the largest errors" if number in worst else "an example")
 
 
 def _single_numbers(kept: KeptPredictions) -> dict[str, Any]:
@@ -91,18 +97,17 @@ def _single_numbers(kept: KeptPredictions) -> dict[str, Any]:
     return {"caption": f"prediction by truth{some}", "svg": line_chart(lines, x="truth", y="prediction")}
 
 
-def _example(kept: KeptPredictions, number: int, place: int, which: str) -> dict[str, Any]:
+def _example(kept: KeptPredictions, number: int, channel: int, which: str) -> dict[str, Any]:
     """Truth and prediction of an example, with the history before a forecast and the interval, if they are kept.
 
     Args:
         kept: the predictions.
         number: of the example.
-        place: of the chart among others, which decides the channel: each shows another one.
+        channel: which is shown.
         which: what the example is among others.
     """
     drawn: Mapping[str, Any] = kept.drawn.get(number, {})
     true = _channels(kept.targets[number])
-    channel = place % true.shape[1]
     history = _channels(drawn["history"])[:, channel] if "history" in drawn else np.zeros(0)
     steps = np.arange(1, len(true) + 1)
     lines = [

@@ -135,7 +135,7 @@ def _lengths(kept: KeptPredictions) -> dict[str, Any]:
         Bar(f"{edges[i] + 0.5:g}", float(count), f"{edges[i] + 0.5:g} to {edges[i + 1] - 0.5:g} steps")
         for i, count in enumerate(histogram.counts.tolist())
     ]
-    return {"caption": "lengths", "svg": bar_chart(bars, x="steps", y="examples")}
+    return {"caption": "lengths", "svg": bar_chart(bars, x="steps", y=kept.unit)}
 
 
 def _calibration(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Iterator[dict[str, Any]]:
