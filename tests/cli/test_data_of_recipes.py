@@ -236,6 +236,11 @@ def words(folder: str, pattern: str, *kinds: tuple[str, str]) -> Counts:
     return {split: {"examples": sum(len(packed(str(p.relative_to(DATA)))) for p in of)} for split, of in paths.items()}
 
 
+def forms(language: str) -> Counts:
+    kinds = ("train", "trn"), ("dev", "dev"), ("test", "tst")
+    return words("inflection/sigmorphon2020", f"{language}.{{}}.gz", *kinds)
+
+
 def chorales() -> Counts:
     pieces = json.loads("".join(packed("generation/jsb_chorales/jsb-chorales-quarter.json.gz")))
     moves = [
@@ -274,9 +279,9 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
     "charlm-shakespeare": shakespeare,
     "chunks": conll2000,
     "g2p": lambda: words("g2p/sigmorphon2020", "{}/*.tsv.gz", ("train", "train"), ("dev", "dev"), ("test", "test")),
-    "inflection": lambda: words(
-        "inflection/sigmorphon2020", "tgl.{}.gz", ("train", "trn"), ("dev", "dev"), ("test", "tst")
-    ),
+    "inflection": lambda: forms("tgl"),
+    "inflection-estonian": lambda: forms("est"),
+    "inflection-old-english": lambda: forms("ang"),
     "intent-slots": atis,
     "music-jsb": chorales,
     "next-item-beauty": beauty,
