@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seqkit import analysis, metrics
 from seqkit.cli import main
@@ -260,3 +261,12 @@ def test_facts_of_the_data_are_words_and_rules_are_said_once() -> None:
         f"split (train, dev): {rule}",
         "split (test): by file",
     ]
+
+
+def test_the_board_draws_no_score_by_length_where_all_windows_are_equally_long(forecasts: Path) -> None:
+    """It would have one bar; and the metric would read every window once more."""
+    events = EventAccumulator(str(forecasts / "tb"), size_guidance={"images": 0, "tensors": 0})
+    events.Reload()
+    tags = [tag for kind in ("images", "tensors") for tag in events.Tags()[kind]]
+    assert any(tag.startswith("pictures/loads/") for tag in tags)
+    assert not any("score by length" in tag for tag in tags)
