@@ -10,11 +10,12 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqkit.lazy_sequence import LazySequence
 from seqkit.metrics import confusion, spans
 from seqkit.types import Metric, Prediction, ScoredExamples
 
@@ -357,7 +358,7 @@ def score_by_length(
     return groups
 
 
-class _Selection(Sequence[Any]):
+class _Selection(LazySequence[Any]):
     """Some of the items of a sequence, each of them asked for on access."""
 
     def __init__(self, items: Sequence[Any], numbers: Sequence[int]) -> None:
@@ -366,13 +367,7 @@ class _Selection(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, i: int) -> Any: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Any]: ...
-    def __getitem__(self, i: int | slice) -> Any:
-        if isinstance(i, slice):
-            return [self._items[number] for number in self._numbers[i]]
+    def item(self, i: int) -> Any:
         return self._items[self._numbers[i]]
 
 

@@ -140,8 +140,8 @@ class WindowSteps(torch.autograd.Function):
             i, f, g, o = before.chunk(4, dim=1)
             i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
             c_before, c = c, torch.addcmul(i * g, f, c)
-            bent = c.tanh()
-            h = o * bent
+            tanh_c = c.tanh()
+            h = o * tanh_c
             moves = torch.addmm(move_bias, h, move.t()).exp()
             alpha, beta, moved = moves.clamp(max=_MOST).chunk(3, dim=1)
             place = place + moved
@@ -149,7 +149,7 @@ class WindowSteps(torch.autograd.Function):
             bumps = (distance.square() * -beta[..., None]).exp_()
             weights = torch.bmm(alpha[:, None], bumps)
             context = torch.bmm(weights, encoded).squeeze(1)
-            kept.append((i, f, g, o, c_before, bent, moves, distance, bumps, weights))
+            kept.append((i, f, g, o, c_before, tanh_c, moves, distance, bumps, weights))
         read.append(torch.cat([context, h], dim=1))
         run.save_for_backward(recurrent, move, encoded, torch.stack(read), *(t for step in kept for t in step))
         run.sizes = hidden, dim
@@ -165,7 +165,7 @@ class WindowSteps(torch.autograd.Function):
         hidden, dim = run.sizes
         d_gates, d_moves, d_contexts, all_weights = [], [], [], []
         for number in reversed(range(len(read) - 1)):
-            i, f, g, o, c_before, bent, moves, distance, bumps, weights = kept[10 * number : 10 * number + 10]
+            i, f, g, o, c_before, tanh_c, moves, distance, bumps, weights = kept[10 * number : 10 * number + 10]
             d_context = d_context + d_features[:, number, hidden:]
             d_h = d_h + d_features[:, number, :hidden]
             d_contexts.append(d_context)
@@ -180,13 +180,13 @@ class WindowSteps(torch.autograd.Function):
             d_move = torch.cat([d_alpha, d_beta, d_place], dim=1) * bounded * (moves < _MOST)
             d_moves.append(d_move)
             d_h = torch.addmm(d_h, d_move, move)
-            d_c = d_c + d_h * o * (1.0 - bent.square())
+            d_c = d_c + d_h * o * (1.0 - tanh_c.square())
             d_gate = torch.cat(
                 [
                     d_c * g * i * (1.0 - i),
                     d_c * c_before * f * (1.0 - f),
                     d_c * i * (1.0 - g.square()),
-                    d_h * bent * o * (1.0 - o),
+                    d_h * tanh_c * o * (1.0 - o),
                 ],
                 dim=1,
             )

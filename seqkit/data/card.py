@@ -118,16 +118,16 @@ def find_warnings(splits: Mapping[str, SplitReport], *, incomplete: Collection[s
         incomplete: those of which some examples could not be encoded and are not counted, so that nothing is said about
             what they lack.
     """
-    whole = {name: report for name, report in splits.items() if name not in incomplete}
+    complete = {name: report for name, report in splits.items() if name not in incomplete}
     return tuple(
         warning
         for find, seen in (
             (_headers, splits),
             (_swapped_columns, splits),
-            (_few_classes, whole),
+            (_few_classes, complete),
             (_similar_classes, splits),
             (_unknown_symbols, splits),
-            (_absent_classes, whole),
+            (_absent_classes, complete),
         )
         for warning in find(seen)
     )

@@ -11,11 +11,11 @@ import torch
 
 from seqkit import fault_injection
 from seqkit.data import sampler
-from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.prefetch import prefetch
 from seqkit.data.stream import Stream
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Asked, Batch, Mixed
+from seqkit.lazy_sequence import LazySequence
 from seqkit.settings import TrainSettings
 from seqkit.types import Index
 

@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqkit.data.lazy_sequence import LazySequence
+from seqkit.lazy_sequence import LazySequence
 from seqkit.types import Index
 
 # What random numbers are drawn for. Each purpose has its own range of the counter, so no two get the same numbers.

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.store import Column, Split
 from seqkit.fields import NextValues, Scaling, Vectors
 from seqkit.fields.scaling import seasons_at
 from seqkit.fields.vectors import count_future
+from seqkit.lazy_sequence import LazySequence
 from seqkit.types import Index
 
 UNLABELLED: Final = "predict"

@@ -171,8 +171,10 @@ def seasons_at(patterns: Sequence[np.ndarray], steps: Index) -> np.ndarray:
         steps: (N,) or (B, N), counted from the end of each sequence: -1 is its last step, 0 the next one.
     """
     places = [np.broadcast_to(steps % pattern.shape[1], (len(pattern), steps.shape[-1])) for pattern in patterns]
-    found = [np.take_along_axis(pattern, at[..., None], axis=1) for pattern, at in zip(patterns, places, strict=True)]
-    return np.asarray(sum(found))
+    values = [
+        np.take_along_axis(pattern, place[..., None], axis=1) for pattern, place in zip(patterns, places, strict=True)
+    ]
+    return np.asarray(sum(values))
 
 
 def _pattern(rows: np.ndarray) -> np.ndarray:

@@ -13,9 +13,9 @@ import torch
 
 from seqkit import fault_injection
 from seqkit.data.evaluation import batches_ahead, evaluation_batches, evaluation_indices
-from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.task_data import TaskData
 from seqkit.interfaces import Batch, State
+from seqkit.lazy_sequence import LazySequence
 from seqkit.model import Model
 from seqkit.runs.interrupts import Interrupts
 from seqkit.runtime import out_of_memory

@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from seqkit import analysis
 from seqkit.errors import RunError
 from seqkit.fields import NextValues
 from seqkit.io import atomic
+from seqkit.lazy_sequence import LazySequence
 from seqkit.regular_files import open_regular
 from seqkit.types import JSON, Index, Prediction
 
@@ -86,7 +87,7 @@ class InputNotKept(LookupError):
     """A metric has asked for an input that a run does not keep, or not whole."""
 
 
-class KeptInputs(Sequence[str]):
+class KeptInputs(LazySequence[str]):
     """The kept inputs for a metric that sees examples: never the beginning of one in place of the whole."""
 
     def __init__(self, inputs: Sequence[str | None]) -> None:
@@ -95,14 +96,8 @@ class KeptInputs(Sequence[str]):
     def __len__(self) -> int:
         return len(self._inputs)
 
-    @overload
-    def __getitem__(self, i: int) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[str]: ...
-    def __getitem__(self, i: int | slice) -> str | list[str]:
+    def item(self, i: int) -> str:
         """Raises InputNotKept for one that is no text, or longer than what is kept."""
-        if isinstance(i, slice):
-            return [self[number] for number in range(*i.indices(len(self)))]
         text = self._inputs[i]
         if text is None or (len(text) == SHOWN_CHARACTERS and text.endswith("…")):
             raise InputNotKept("the metric sees the inputs, of which a run keeps the beginnings of texts only")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 
 from seqkit.errors import PluginError, SeqkitError
 from seqkit.registry.import_errors import describe_error
-from seqkit.registry.registry import CORE, Plugin, describe, file_filter
+from seqkit.registry.registry import CORE, Plugin, describe, file_filter, lets_errors_through
 from seqkit.types import Example, Task
 
 
@@ -24,7 +23,7 @@ def with_plain_errors(task: Task, plugin: Plugin) -> Task:
     traceback. ValueError of `parse` and `parse_target` stays: it says what is wrong with an input. Tasks of seqkit's
     own are left alone, and so is everything if SEQKIT_RAISE_PLUGIN_ERRORS is 1.
     """
-    if plugin.distribution == CORE or os.environ.get("SEQKIT_RAISE_PLUGIN_ERRORS") == "1":
+    if plugin.distribution == CORE or lets_errors_through():
         return task
     changes: dict[str, Any] = {"read": _reading(plugin, "read", task.read)}
     if task.read_file is not None:

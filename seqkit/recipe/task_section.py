@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -181,7 +180,9 @@ class TaskSection:
             for line in str(error).split("\n"):
                 checker.add_issue(self.entry.location, f"{self.path}: {line}")
         except Exception as error:
-            if os.environ.get("SEQKIT_RAISE_PLUGIN_ERRORS") == "1":
+            from seqkit.registry import registry
+
+            if registry.lets_errors_through():
                 raise
             message = f"{self.path}: the task '{use}' failed: {type(error).__name__}: {error}"
             checker.add_issue(self.entry.location, message, "tell its author")

@@ -181,7 +181,7 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and was_interrupted():
             raise
-        if os.environ.get("SEQKIT_RAISE_PLUGIN_ERRORS") == "1":
+        if lets_errors_through():
             raise
         from seqkit.registry.import_errors import diagnose
 
@@ -208,6 +208,11 @@ def import_plugin(plugin: Plugin) -> Callable[..., Any]:
     if not callable(value):
         raise TypeError(f"{plugin.value} is {type(value).__name__}, not a class or a function")
     return value  # type: ignore[no-any-return]
+
+
+def lets_errors_through() -> bool:
+    """Whether a plugin's author wants to see its own exceptions (SEQKIT_RAISE_PLUGIN_ERRORS)."""
+    return os.environ.get("SEQKIT_RAISE_PLUGIN_ERRORS") == "1"
 
 
 def file_filter(plugin: Plugin) -> Callable[[str], bool]:

@@ -1,9 +1,8 @@
 """What a training step minimises beside the loss of its task: penalties, agreement of two passes, and a teacher.
 
-And the loss of examples that are mixed, which is in its place, and is logged.
-
 Each of these is a sum over examples, as the loss is: a batch that is split, dealt to shards or spread over processes
 has the same gradients. None of them is in the loss that is logged, so that runs with and without them can be compared.
+Only where examples are mixed, the loss that is logged is that of the mixtures: it takes the place of the task's.
 """
 
 from __future__ import annotations

@@ -124,8 +124,8 @@ class TestNade:
         for step, pitches in zip(steps[0], first.value, strict=True):
             keys = torch.zeros(1, KEYS, dtype=torch.long)
             keys[0, [pitch - LOWEST for pitch in pitches]] = 1
-            given = head.out(step) + head.nade(step[None], keys, len(pitches))[0]
-            assert (given.sigmoid() > 0.4).tolist() == (keys[0] == 1).tolist()
+            logits = head.out(step) + head.nade(step[None], keys, len(pitches))[0]
+            assert (logits.sigmoid() > 0.4).tolist() == (keys[0] == 1).tolist()
 
 
 def test_accuracy_is_that_of_keys_that_sound_or_are_predicted() -> None:

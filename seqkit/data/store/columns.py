@@ -13,11 +13,11 @@ from typing import IO, Final, final
 
 import numpy as np
 
-from seqkit.data.lazy_sequence import LazySequence
 from seqkit.data.store.encode import ArrayKind, EncodedChunk, kind_error
 from seqkit.data.store.report import SplitReport
 from seqkit.data.store.shard_rows import Rows, ShardRows
 from seqkit.fields import Label, Labels, StepValues, Tags, Text, Tokens, Values, Vectors
+from seqkit.lazy_sequence import LazySequence
 from seqkit.regular_files import open_regular
 from seqkit.types import JSON, Field, Index
 
