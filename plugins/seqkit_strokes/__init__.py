@@ -32,6 +32,8 @@ def strokes(
     spacing: Share = 0.0,
     distort: NonNegative = 0.0,
     noise: NonNegative = 0.0,
+    warp: NonNegative = 0.0,
+    shift: NonNegative = 0.0,
     max_length: Count | None = None,
     unseen_labels: Literal["error", "count"] = "error",
     best: Literal["accuracy", "macro_f1"] = "accuracy",
@@ -62,6 +64,9 @@ def strokes(
             numbers.
         noise: training adds Gaussian noise with this standard deviation to the numbers of each point; the drawing's
             larger side is 2.
+        warp: training bends drawings by random smooth deformations of the plane, which move points about so far; the
+            drawing's larger side is 2.
+        shift: training moves each stroke by itself, at random; the standard deviation in both directions.
         max_length: most points of a drawing, of which the first are kept (null: no limit).
         unseen_labels: labels in dev or test that training does not have. error, they are refused; count, they are
             counted, and such examples are scored as wrong.
@@ -78,7 +83,7 @@ def strokes(
         examples, about = sources.pendigits(held_out)
     return Task(
         read=examples.examples,
-        input=Strokes(spacing, distort, noise),
+        input=Strokes(spacing, distort, noise, warp, shift),
         target=Label(allow_unseen=unseen_labels == "count"),
         head="classify",
         metric=label_scores,

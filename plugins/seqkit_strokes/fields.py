@@ -32,6 +32,8 @@ class Strokes(Field):
         distort: training turns, stretches and slants drawings at random: the standard deviation of the numbers of the
             2 x 2 matrix that does so.
         noise: training adds Gaussian noise with this standard deviation to every number of a step but the last.
+        warp: training bends drawings by random smooth deformations of the plane, which move points about so far.
+        shift: training moves each stroke by itself: the standard deviation in both directions.
     """
 
     unit = "points"
@@ -39,6 +41,8 @@ class Strokes(Field):
     spacing: float = 0.0
     distort: float = 0.0
     noise: float = 0.0
+    warp: float = 0.0
+    shift: float = 0.0
 
     def encode(self, value: Any) -> np.ndarray:
         """(T, 5) float32. Raises ValueError for anything but strokes of finite points."""
@@ -83,7 +87,7 @@ class Strokes(Field):
     def layer(self, dim: int) -> nn.Module:
         from seqkit_strokes.layers import Points
 
-        return Points(dim, distort=self.distort, noise=self.noise)
+        return Points(dim, distort=self.distort, warp=self.warp, shift=self.shift, noise=self.noise)
 
     def _strokes(self, value: Any) -> Sequence[Any]:
         if not isinstance(value, list | tuple) or not value:

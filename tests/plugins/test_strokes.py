@@ -94,6 +94,25 @@ def test_training_alone_distorts_places_and_moves_alike() -> None:
     assert not torch.allclose(steps[0], steps[1])
 
 
+@pytest.mark.parametrize("options", [{"warp": 0.2}, {"shift": 0.2}, {"warp": 0.1, "shift": 0.1, "distort": 0.1}])
+@torch.no_grad()
+def test_moves_are_those_between_the_places_of_a_drawing_that_is_deformed(options: dict[str, float]) -> None:
+    layer: Any = Strokes(**options).layer(5)
+    layer.linear.weight.copy_(torch.eye(5))
+    x = torch.tensor(Strokes().encode([[[0, 0], [1, 0], [1, 1]], [[3, 3], [2, 4]]]))[None].repeat(4, 1, 1)
+    steps, _ = layer.train()(x, torch.full((4,), 5))
+    places, moves = steps[..., :2], steps[..., 2:4] / 5
+    torch.testing.assert_close(moves[:, 1:], places.diff(dim=1))
+    assert not moves[:, 0].any()
+    distances = (places - x[..., :2]).norm(dim=-1)
+    assert 0.02 < float(distances.mean()) < 0.5
+    assert len({round(value, 4) for value in distances[:, 0].tolist()}) == 4
+    if list(options) == ["shift"]:  # strokes are moved as they are, each by itself
+        inside = [1, 2, 4]
+        torch.testing.assert_close(moves[:, inside], x[:, inside, 2:4])
+        assert not torch.allclose(moves[:, 3], x[:, 3, 2:4])
+
+
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
