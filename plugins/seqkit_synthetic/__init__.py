@@ -122,6 +122,7 @@ def listops(
     longest: Annotated[int, Ge(4)] = 400,
     depth: Annotated[int, Ge(1)] = 10,
     every_word: Literal["innermost", "both"] | None = None,
+    train_shortest: Annotated[int, Ge(4)] | None = None,
     sizes: tuple[Count, Count, Count] = (6000, 500, 500),
     data_seed: Size = 1,
 ) -> Task:
@@ -138,23 +139,29 @@ def listops(
         every_word: values are wanted at every word too, as tags, which teaches how to nest. innermost: what the
             innermost operation amounts to so far; both: that, and what the root does (`7/3`). At the last word it is
             the value of the expression, and `accuracy` is that of the last word alone. null: only that value.
+        train_shortest: fewest words of an expression of train; short ones teach operations before nesting (null: as
+            `shortest`).
         sizes: how many expressions are made for train, dev and test.
         data_seed: seed of the expressions; the recipe's seed has no part in it.
 
     Raises:
         UsageError: expressions of such lengths are not to be had.
     """
-    if longest < shortest + 10 or longest > 2000 or (depth < 4 and shortest > 10):
+    fewest = {"train": shortest if train_shortest is None else train_shortest, "dev": shortest, "test": shortest}
+    needed = max(fewest.values())
+    if longest < needed + 10 or longest > 2000 or (depth < 4 and needed > 10):
         raise UsageError(
-            "listops: longest should be at least ten more than shortest, and at most 2000; depth should be 4 or more "
-            "for more than ten words"
+            "listops: longest should be at least ten more than shortest and train_shortest, and at most 2000; depth "
+            "should be 4 or more for more than ten words"
         )
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
         report_split_rule(_RULE)
         for number in range(counts[split]):
-            words = nested.expression(split, number, shortest=shortest, longest=longest, depth=depth, seed=data_seed)
+            words = nested.expression(
+                split, number, shortest=fewest[split], longest=longest, depth=depth, seed=data_seed
+            )
             pairs = [*nested.running_values(words)]
             if every_word is None:
                 target: Any = str(pairs[-1][0])
@@ -178,5 +185,5 @@ def listops(
         notes=notes,
         parse=str.split,
         parse_by_words=True,
-        about={"dataset": "ListOps, made", "shortest": shortest, "longest": longest, "depth": depth, "sizes": counts},
+        about={"dataset": "ListOps, made", "shortest": fewest, "longest": longest, "depth": depth, "sizes": counts},
     )

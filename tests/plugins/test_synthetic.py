@@ -106,6 +106,13 @@ class TestNested:
         assert {example.target for example in first} <= {*"0123456789"}
         assert next(iter(task.read("dev"))).input != first[0].input
 
+    def test_training_may_have_shorter_ones_but_dev_and_test_not(self) -> None:
+        task = listops(shortest=40, longest=60, train_shortest=5, sizes=(30, 10, 10))
+        lengths = {split: [len(example.input) for example in task.read(split)] for split in ("train", "dev", "test")}
+        assert 5 <= min(lengths["train"]) < 20
+        assert min(lengths["dev"] + lengths["test"]) >= 40
+        assert [*task.read("dev")] == [*listops(shortest=40, longest=60, sizes=(30, 10, 10)).read("dev")]
+
     def test_running_values_by_hand(self) -> None:
         text = "[MAX 2 5 [SM 4 3 ] 0 ]"
         inner, root = [0, 2, 5, 0, 4, 7, 7, 7, 7], [0, 2, 5, 5, 5, 5, 7, 7, 7]
@@ -165,3 +172,5 @@ class TestNested:
     def test_lengths_that_are_not_to_be_had_are_refused(self) -> None:
         with pytest.raises(UsageError, match="at least ten more"):
             listops(shortest=100, longest=101)
+        with pytest.raises(UsageError, match="at least ten more"):
+            listops(shortest=20, longest=60, train_shortest=55)
