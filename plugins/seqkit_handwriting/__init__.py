@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqkit import GIVEN, Count, Field, NonNegative, Prediction, Share, Size, Task, Tokens, only_with
+from seqkit import GIVEN, Count, Field, NonNegative, Positive, Prediction, Share, Size, Task, Tokens, only_with
 from seqkit.heads import serves
 from seqkit.readers import FileNames
 from seqkit_handwriting import sources
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["handwriting", "pen"]
 
 
-@only_with("train", "dev", "test", "text", "grid", folder=GIVEN)
+@only_with("train", "dev", "test", "text", "grid", "stretch", folder=GIVEN)
 def handwriting(
     *,
     source: Literal["kanji", "cursive-words"] = "kanji",
@@ -30,6 +30,7 @@ def handwriting(
     test: FileNames | None = None,
     text: str | None = "text",
     grid: tuple[NonNegative, NonNegative] = (0.0, 0.0),
+    stretch: Positive = 1.0,
     max_length: Count | None = None,
 ) -> Task:
     """How does the pen move, step by step, to write this text (or, without one, any drawing of this kind)?
@@ -51,16 +52,18 @@ def handwriting(
         text: of your files, the key of the text (null: there is none).
         grid: of your files, the distances in x and in y between neighbouring numbers that were measured (0: the numbers
             are not rounded).
+        stretch: of your files, how many times as wide as the numbers say pictures are drawn: the width of a page by its
+            height, where x and y are shares of these.
         max_length: drawings with more steps are left out and reported (null: none is).
     """
     if folder is None:
         data = sources.kanji() if source == "kanji" else sources.cursive_words()
     else:
-        data = sources.own(folder, {"train": train, "dev": dev, "test": test}, text, grid)
+        data = sources.own(folder, {"train": train, "dev": dev, "test": test}, text, grid, stretch)
     return Task(
         read=lambda split: data.examples(split, max_length),
         input=Tokens("characters" if data.has_text else "words"),
-        target=Movements(data.grid),
+        target=Movements(data.grid, data.stretch),
         head="pen",
         metric=parts_of_nats,
         scores=("movement_nats", "pen_nats"),

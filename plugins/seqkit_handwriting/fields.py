@@ -29,12 +29,15 @@ class Movements(Field):
     Attributes:
         grid: the distances in x and y of the grid on which movements were measured; uniform noise of that width, drawn
             from the numbers of the drawing, is added. 0: none is.
+        stretch: pictures are so many times as wide as the numbers say: the width of a page by its height, where x and y
+            are shares of these.
         deviation: of movements in training, both directions together.
     """
 
     unit = "movements"
 
     grid: tuple[float, float] = (0.0, 0.0)
+    stretch: float = 1.0
     deviation: float = 1.0
 
     def fit(self, values: Iterable[Any]) -> Self:
@@ -63,6 +66,10 @@ class Movements(Field):
         rows = np.asarray(array, dtype=np.float64).reshape(-1, 3)
         moves = rows[:, :2] * self.deviation
         return [[float(x), float(y), float(state > DOWN)] for (x, y), state in zip(moves, rows[:, 2], strict=True)]
+
+    def to_draw(self, array: np.ndarray) -> Steps:
+        """The steps as they are drawn, in their true proportions."""
+        return [[x * self.stretch, y, lifted] for x, y, lifted in self.decode(array)]
 
     @property
     def size(self) -> int:

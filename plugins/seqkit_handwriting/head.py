@@ -149,7 +149,7 @@ class Pen(Head):
                 return distribution.likely()
             return _on_cpu(distribution).draw(temperature, generator)
 
-        return [svg(self.target.decode(rows)) for rows, _ in self._drawings(encoded, length, draw)]
+        return [svg(self.target.to_draw(rows)) for rows, _ in self._drawings(encoded, length, draw)]
 
     @torch.no_grad()
     def drawings(self, encoded: Encoded) -> list[list[list[tuple[float, float]]]]:
@@ -159,7 +159,7 @@ class Pen(Head):
         def draw(distribution: StepDistribution) -> tuple[Tensor, Tensor]:
             return _on_cpu(distribution).draw(PICTURE_TEMPERATURE, generator)
 
-        return [lines_of(self.target.decode(rows)) for rows, _ in self._drawings(encoded, self.max_length, draw)]
+        return [lines_of(self.target.to_draw(rows)) for rows, _ in self._drawings(encoded, self.max_length, draw)]
 
     def _drawings(
         self, encoded: Encoded, length: int, choose: Callable[[StepDistribution], tuple[Tensor, Tensor]]

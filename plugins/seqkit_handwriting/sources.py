@@ -55,7 +55,7 @@ class Drawings:
         read: gives the drawings of a split in its file: id, text and steps.
         has_text: whether drawings have a text.
         text: the key of the text in JSON lines.
-        grid: see `Movements`.
+        grid, stretch: see `Movements`.
         rule: by which drawings are divided into splits.
         facts: what the run folder says of the data.
     """
@@ -66,6 +66,7 @@ class Drawings:
     has_text: bool
     text: str | None = None
     grid: tuple[float, float] = (0.0, 0.0)
+    stretch: float = 1.0
     rule: str = "by file"
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -124,6 +125,7 @@ def cursive_words() -> Drawings:
         read=read,
         has_text=True,
         grid=(1 / 1200, 1 / 400),
+        stretch=6.0,  # "aspectRatio" of all its words
         rule="of every ten words the tenth is test and the ninth dev",
         facts=_facts(WORDS),
     )
@@ -134,7 +136,13 @@ def _steps_of_points(points: list[list[float]]) -> Steps:
     return [[x - u, y - v, 1.0 - on_paper] for (u, v, _), (x, y, on_paper) in itertools.pairwise(points)]
 
 
-def own(folder: Path, names: Mapping[str, FileNames | None], text: str | None, grid: tuple[float, float]) -> Drawings:
+def own(
+    folder: Path,
+    names: Mapping[str, FileNames | None],
+    text: str | None,
+    grid: tuple[float, float],
+    stretch: float,
+) -> Drawings:
     """The user's files."""
 
     def read(path: Path, split: str) -> Iterator[tuple[str, str, Steps]]:
@@ -148,6 +156,7 @@ def own(folder: Path, names: Mapping[str, FileNames | None], text: str | None, g
         has_text=text is not None,
         text=text,
         grid=grid,
+        stretch=stretch,
         facts={"dataset": str(folder)},
     )
 

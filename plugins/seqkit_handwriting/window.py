@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,8 @@ class Window(nn.Module):
             self.cell.bias_ih[hidden : 2 * hidden] = 1.0
             self.move.weight.mul_(0.1)
             self.move.bias.zero_()
-            self.move.bias[2 * bumps :] = -3.0  # about twenty movements for a letter
+            self.move.bias[:bumps] = -math.log(bumps)  # all bumps together weigh a letter once
+            self.move.bias[2 * bumps :] = -4.0  # about 55 movements for a letter, as people write in cursive
 
     def start(self, encoded: Encoded) -> WindowState:
         """The state before the first step: the window is before the first encoded step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import random
@@ -254,6 +255,17 @@ def test_pictures_of_a_board_are_always_the_same() -> None:
     first, again = head.drawings(encoded), head.drawings(encoded)
     assert first == again
     assert [line[0] for line in (first[0][0], first[1][0])] == [(0.0, 0.0)] * 2
+
+
+def test_pictures_have_the_proportions_of_the_page() -> None:
+    field = Movements(stretch=3.0, deviation=0.5)
+    assert field.to_draw(field.encode([[1, 2, 0], [-3, 0.5, 1]])) == [[3, 2, 0], [-9, 0.5, 1]]
+    assert field.decode(field.encode([[1, 2, 0], [-3, 0.5, 1]])) == [[1, 2, 0], [-3, 0.5, 1]]
+    head, encoded = make_head(max_length=8), make_encoded()
+    narrow = head.drawings(encoded)
+    head.target = dataclasses.replace(head.target, stretch=3.0)
+    wide = head.drawings(encoded)
+    assert wide == [[[(pytest.approx(3.0 * x), y) for x, y in line] for line in drawing] for drawing in narrow]
 
 
 def test_a_stroke_is_a_line_of_the_picture() -> None:
