@@ -388,12 +388,45 @@ class Head(nn.Module, ABC):
     """True if it has `loss_with_log_probs`. May be set in `__init__`."""
 
     def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """What `loss` gives, and (N, C) the log-probabilities that each of its terms was read from.
+        """What `loss` gives, and (N, C) the log-probabilities that its terms were read from, or can be compared by.
 
         Two models, or two passes of one, are compared by them (`train.teacher`, `train.agreement`). What is drawn for
         dropout is drawn once.
         """
         raise TypeError(f"{type(self).__name__} does not give the probabilities of each term of its loss")
+
+    def comparison(self) -> str:
+        """What two models, or two passes of one, are compared by, in words. Only those of the same words can be.
+
+        Raises:
+            TypeError: such predictions are not compared; the message says why.
+        """
+        if not self.gives_log_probs:
+            raise TypeError(f"{type(self).__name__} does not say how two predictions are compared (`loss_to_compare`)")
+        return "the probabilities of classes"
+
+    def loss_to_compare(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """What `loss` gives, and what `divergence` compares: by default what `loss_with_log_probs` gives.
+
+        Heads of classes need that method alone. Those that predict numbers, or several things at once, override this
+        one, `divergence` and `comparison`.
+        """
+        total, count, log_probs = self.loss_with_log_probs(encoded, batch)
+        return total, count, (log_probs,)
+
+    def divergence(self, p: tuple[Tensor, ...], q: tuple[Tensor, ...], temperature: float = 1.0) -> Tensor:
+        """() how far q, which is learned, is from p: the Kullback-Leibler divergence, summed over what is compared.
+
+        Args:
+            p: as `loss_to_compare` gives it, here (N, C) log-probabilities.
+            q: likewise.
+            temperature: by which the scores of both are divided. The result is multiplied by its square, so that
+                gradients keep their size (Hinton, Vinyals and Dean 2015). It is of classes alone.
+        """
+        (log_p,), (log_q,) = p, q
+        if temperature != 1.0:
+            log_p, log_q = ((scores / temperature).log_softmax(dim=-1) for scores in (log_p, log_q))
+        return temperature**2 * nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
 
     mixes: bool = False
     """True if it has `mixed_loss`. May be set in `__init__`."""

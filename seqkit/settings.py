@@ -61,7 +61,8 @@ class TrainSettings:
         teacher: a run folder or model folder, also that of an ensemble, of the same tasks, whose predictions are
             learned beside the true ones (distillation; Hinton, Vinyals and Dean 2015, arXiv:1503.02531).
         teacher_weight: share of the loss that is the divergence from the teacher; the rest is that from the truth.
-        teacher_temperature: by which the scores of both are divided in that divergence.
+        teacher_temperature: by which the scores of both are divided in that divergence; of classes alone, numbers have
+            none.
         accumulate: batches per optimiser step.
         shards: into how many parts the rows of a step are dealt. With more than one, gradients are summed in a fixed
             order, so that runs of 1 to that many processes give the same weights, bit for bit. 1: no parts; several

@@ -109,6 +109,13 @@ class Pen(Head):
         movement, pen, lengths = self.nats(encoded, batch)
         return movement.sum() + pen.sum(), lengths.sum()
 
+    def comparison(self) -> str:
+        """Raises TypeError: of mixtures in two dimensions there is no divergence in closed form."""
+        raise TypeError(
+            "the divergence of two mixtures of Gaussians in two dimensions has no closed form, and a sum over points "
+            "of the plane at each step would take far longer than the loss"
+        )
+
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
         """One an example."""

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Batch, Encoded, Field, Head, Prediction
+from seqkit import Batch, Encoded, Field, Head, Prediction, real_steps
 from seqkit.heads import Pool, Pooling
 from seqkit.nn import CRF, Dropout
 from seqkit.spans import spans_of
 from seqkit_intents.fields import INTENT, SLOTS, IntentAndSlots
+
+_LEAST = 1e-12
+"""The least probability of a tag whose logarithm is taken."""
 
 
 class IntentAndSlotsHead(Head):
@@ -61,11 +64,31 @@ class IntentAndSlotsHead(Head):
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over sentences in nats, and how many they are."""
+        return self._loss(*self.logits(encoded), encoded, batch)
+
+    def _loss(self, intents: Tensor, slots: Tensor, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         assert batch.y is not None
-        intents, slots = self.logits(encoded)
         label = functional.cross_entropy(intents, batch.y[:, 0, 1].long(), reduction="sum")
         log_likelihood = self.crf(slots, batch.y[..., 0].long(), lengths=encoded.lengths)
         return self.intent_weight * label - log_likelihood, torch.tensor(batch.size)
+
+    def comparison(self) -> str:
+        return "the probabilities of intents and of the tags of each word"
+
+    def loss_to_compare(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """What `loss` gives, (B, C) log-probabilities of the intents, and (N, S) of the tags of each word.
+
+        Those of tags are the marginals of the chain, whose graph takes some times as long as the loss.
+        """
+        intents, slots = self.logits(encoded)
+        marginals = real_steps(self.crf.marginals(slots, lengths=encoded.lengths), encoded.lengths)
+        tags = marginals.clamp(min=_LEAST).log()
+        return (*self._loss(intents, slots, encoded, batch), (intents.log_softmax(dim=-1), tags))
+
+    def divergence(self, p: tuple[Tensor, ...], q: tuple[Tensor, ...], temperature: float = 1.0) -> Tensor:
+        """() that of the intents, times `intent_weight`, and that of the tags."""
+        of_intents = super().divergence(p[:1], q[:1], temperature)
+        return self.intent_weight * of_intents + super().divergence(p[1:], q[1:], temperature)
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         intents, slots = self.logits(encoded)

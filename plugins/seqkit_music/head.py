@@ -25,6 +25,7 @@ class Notes(Head):
     accepts = (NextChords,)
     needs_causal = True
     per_step = True
+    gives_log_probs = True
     loss_name = "nats"
     output_axes = MappingProxyType({"probabilities": ("batch", "steps", "keys")})
 
@@ -47,6 +48,16 @@ class Notes(Head):
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over keys and steps, in nats, and how many steps they are."""
+        return self._loss(encoded, batch)[:2]
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each key at each step, that it sounds and that it does not; with `nade`, given the true keys below it."""
+        total, count, logits = self._loss(encoded, batch)
+        pairs = torch.stack([functional.logsigmoid(logits), functional.logsigmoid(-logits)], dim=-1)
+        return total, count, pairs.flatten(0, 1)
+
+    def _loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, its number of terms, and (N, 88) the scores of the keys at real steps."""
         assert batch.y is not None
         steps = real_steps(self.dropout(encoded.steps), encoded.lengths)
         y = real_steps(batch.y, encoded.lengths)
@@ -54,8 +65,9 @@ class Notes(Head):
         if self.nade is not None:
             most = int(batch.y_on_cpu.sum(dim=-1).max())  # on the CPU: a GPU would have to be waited for
             logits = logits + self.nade(steps, y.long(), most)
-        total = functional.binary_cross_entropy_with_logits(logits.float(), y.float(), reduction="sum")
-        return total, encoded.lengths.sum()
+        logits = logits.float()
+        total = functional.binary_cross_entropy_with_logits(logits, y.float(), reduction="sum")
+        return total, encoded.lengths.sum(), logits
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"probabilities": self.logits(encoded).sigmoid()}

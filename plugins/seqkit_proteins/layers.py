@@ -27,6 +27,7 @@ class Residues(Head):
 
     accepts = (Structure,)
     per_step = True
+    gives_log_probs = True
     output_axes = MappingProxyType({"probabilities": ("batch", "steps", "structures")})
 
     def __init__(self, dim: int, target: Field, *, dropout: float) -> None:
@@ -43,13 +44,23 @@ class Residues(Head):
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats over the residues whose structure is known, and how many they are."""
+        return self._loss(self.logits(encoded), encoded, batch)[:2]
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each residue whose structure is known, all structures."""
+        logits = self.logits(encoded)
+        total, count, is_counted = self._loss(logits, encoded, batch)
+        return total, count, logits[is_counted].log_softmax(dim=-1)
+
+    def _loss(self, logits: Tensor, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, its number of terms, and (B, T) which residues count."""
         assert batch.y is not None
-        logits, y = self.logits(encoded), batch.y.long()
+        y = batch.y.long()
         is_counted = mask_of(encoded.lengths, logits.shape[1], logits.device) & (y >= 0)
         # Left out by number: to pick the others by the mask, a GPU would have to be waited for.
         y = y.masked_fill(~is_counted, LEFT_OUT).flatten()
         total = functional.cross_entropy(logits.flatten(0, 1), y, ignore_index=LEFT_OUT, reduction="sum")
-        return total, is_counted.sum()
+        return total, is_counted.sum(), is_counted
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"probabilities": self.logits(encoded).softmax(dim=-1)}

@@ -34,6 +34,7 @@ class Rank(Head):
     accepts = (NextItems,)
     needs_causal = True
     per_step = True
+    gives_log_probs = True
     output_axes = MappingProxyType({"log_probs": ("batch", "steps", "items")})
 
     draw: Tensor
@@ -72,6 +73,28 @@ class Rank(Head):
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over the steps whose next item is known, in nats, and how many they are."""
+        steps, y, count = self._known_steps(encoded, batch)
+        if self.training and self.negatives:
+            return self._sampled_loss(steps, y), count
+        if self.training:
+            return functional.cross_entropy(self.scores(steps), y, reduction="sum"), count
+        parts = zip(torch.split(steps, _STEPS), torch.split(y, _STEPS), strict=True)
+        nats = [functional.cross_entropy(self.scores(part), true, reduction="sum") for part, true in parts]
+        return torch.stack(nats).sum(), count
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each step whose next item is known, all items, also where the loss is of some `negatives` alone.
+
+        They are in memory at once, N steps times all items.
+        """
+        steps, y, count = self._known_steps(encoded, batch)
+        log_probs = self.scores(steps).log_softmax(dim=-1)
+        if self.training and self.negatives:
+            return self._sampled_loss(steps, y), count, log_probs
+        return functional.nll_loss(log_probs, y, reduction="sum"), count, log_probs
+
+    def _known_steps(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, dim) the steps whose next item is known, as wide as the items' vectors; (N,) that item; and N."""
         assert batch.y is not None
         y = real_steps(batch.y, encoded.lengths).long()
         steps = self._vectors(real_steps(self.dropout(encoded.steps), encoded.lengths))
@@ -80,14 +103,12 @@ class Rank(Head):
         if not bool(known.all()):
             rows = upload(known.nonzero().squeeze(1), steps.device)
             steps, y = steps.index_select(0, rows), y.index_select(0, rows)
-        if self.training and self.negatives:
-            sampled = torch.multinomial(self._shares[0], self.negatives, replacement=True)
-            return self.sampled_nats(steps, y, upload(sampled, y.device)).sum(), known.sum()
-        if self.training:
-            return functional.cross_entropy(self.scores(steps), y, reduction="sum"), known.sum()
-        parts = zip(torch.split(steps, _STEPS), torch.split(y, _STEPS), strict=True)
-        nats = [functional.cross_entropy(self.scores(part), true, reduction="sum") for part, true in parts]
-        return torch.stack(nats).sum(), known.sum()
+        return steps, y, known.sum()
+
+    def _sampled_loss(self, steps: Tensor, y: Tensor) -> Tensor:
+        """() with items that are drawn in place of all."""
+        sampled = torch.multinomial(self._shares[0], self.negatives, replacement=True)
+        return self.sampled_nats(steps, y, upload(sampled, y.device)).sum()
 
     def scores(self, steps: Tensor) -> Tensor:
         """(..., dim) -> (..., size) in single precision; the number of unknown items is never predicted."""

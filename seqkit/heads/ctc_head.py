@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, log
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ from seqkit.heads.ctc_algorithms import ctc_nats, nats_without_gradient
 from seqkit.heads.joining import JointScores, scale_map
 from seqkit.heads.option_types import Search, TooLong
 from seqkit.interfaces import Batch, Encoded, FiniteCheck, Head, mask_of
+from seqkit.kernels.ragged import real_steps
 from seqkit.layers.dropout import Dropout
 from seqkit.types import END, UNKNOWN, Field, Prediction
 from seqkit.uploads import read_back, upload
@@ -38,6 +39,7 @@ class CTC(Head):
     """
 
     accepts = (Text,)
+    gives_log_probs = True
     output_axes = MappingProxyType({"log_probs": ("batch", "steps", "classes")})
 
     def __init__(
@@ -69,15 +71,37 @@ class CTC(Head):
         Raises:
             DataError: a text needs more steps than its sequence has (too_long: refuse).
         """
+        return self._loss(self.log_probs(encoded), encoded, batch)[:2]
+
+    def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each step the classes, the blank among them.
+
+        Given the input, the steps of an alignment are independent, so the sum of their divergences is that of the two
+        distributions of alignments, and at least that of the texts. Two passes of one model are compared so by Yao et
+        al. 2024 (arXiv:2410.05101). The steps of a text that is left out are uniform: nothing is learned from them.
+        """
+        log_probs = self.log_probs(encoded)
+        total, count, short = self._loss(log_probs, encoded, batch)
+        if short is not None:
+            is_short = upload(short, log_probs.device, is_fixed=True)[:, None, None]
+            log_probs = log_probs.masked_fill(is_short, -log(log_probs.shape[-1]))
+        return total, count, real_steps(log_probs, encoded.lengths)
+
+    def comparison(self) -> str:
+        return "the probabilities of classes and the blank at each step"
+
+    def _loss(self, log_probs: Tensor, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The loss, its number of terms, and (B,) on the CPU which texts are left out; None: no text is."""
         assert batch.y is not None
         assert batch.y_lengths is not None
         counts = batch.y_lengths - 1  # without the end symbol
         classes = _class_of(batch.y[:, :-1])
         short = self._too_short(counts, encoded.lengths, batch)
-        nats = ctc_nats(self.log_probs(encoded), classes, encoded.lengths, counts, has_short=short is not None)
+        nats = ctc_nats(log_probs, classes, encoded.lengths, counts, has_short=short is not None)
         if short is None:
-            return nats.sum(), counts.sum()
-        return nats.masked_fill(upload(short, nats.device, is_fixed=True), 0.0).sum(), counts[~short].sum()
+            return nats.sum(), counts.sum(), None
+        nats = nats.masked_fill(upload(short, nats.device, is_fixed=True), 0.0)
+        return nats.sum(), counts[~short].sum(), short
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"log_probs": self.log_probs(encoded)}

@@ -15,6 +15,7 @@ from torch.nn import functional
 from seqkit.errors import DataError, Problem, UsageError
 from seqkit.fields import NextValues, StepValues, Values
 from seqkit.heads.distributions import Family, Gaussian, Numbers, family_of
+from seqkit.heads.divergences import of_numbers
 from seqkit.heads.joining import JointNumbers, JointPooling, joint_family
 from seqkit.heads.option_types import Pool, RegressionLoss
 from seqkit.heads.pooling import Pooling
@@ -98,6 +99,30 @@ class Regress(Head):
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over examples, steps and numbers, and how many numbers there are. Missing ones (NaN) do not count."""
+        parameters, y = self._terms(encoded, batch)
+        return self._loss(parameters, y)
+
+    def comparison(self) -> str:
+        """Raises TypeError: of negative binomial distributions there is no divergence in closed form."""
+        levels = " of " + ", ".join(f"{level:g}" for level in self.levels) if self.kind == "quantiles" else ""
+        if self.kind == "negative_binomial":
+            raise TypeError(
+                "the divergence of two negative binomial distributions has no closed form, and is a sum over all counts"
+            )
+        return f"numbers, as `loss: {self.kind}`{levels} has them"
+
+    def loss_to_compare(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """What `loss` gives, the numbers or the parameters of their distributions, and which of them are known."""
+        parameters, y = self._terms(encoded, batch)
+        return (*self._loss(parameters, y), (parameters, ~y.isnan()))
+
+    def divergence(self, p: tuple[Tensor, ...], q: tuple[Tensor, ...], temperature: float = 1.0) -> Tensor:
+        """() the sum over known numbers of `seqkit.heads.divergences.of_numbers`; a temperature changes nothing."""
+        (of_p, _), (of_q, is_known) = p, q
+        return of_numbers(self.kind, self.levels, of_p, of_q).masked_fill(~is_known, 0.0).sum()
+
+    def _terms(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Parameters (N, K) or (N, K, P), and (N, K) targets in the same units, NaN where they are missing."""
         assert batch.y is not None
         parameters, y = self.parameters_of(encoded), batch.y.float()
         if self.per_step:
@@ -106,6 +131,10 @@ class Regress(Head):
         y = y.reshape(parameters.shape if self.family is None else parameters.shape[:-1])
         if self.family is not None and self.family.is_count:
             parameters, y = self._as_counts(parameters, y, batch)
+        return parameters, y
+
+    def _loss(self, parameters: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum over numbers, and how many are known."""
         if isinstance(self.target, Values):  # none of them is missing
             return self._losses(parameters, y).sum(), torch.tensor(y.numel())
         is_known = ~y.isnan()

@@ -93,6 +93,14 @@ class Seq2Seq(Head):
             nats = nats + self.loss_options.coverage * result.coverage_loss
         return nats, lengths.sum(), log_probs
 
+    def comparison(self) -> str:
+        """Raises TypeError: with scheduled sampling, two passes read different texts."""
+        if not self.gives_log_probs:
+            raise TypeError(
+                "with scheduled_sampling a decoder reads symbols that it has drawn, so two of them read different texts"
+            )
+        return "the probabilities of symbols, given the true ones before them"
+
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         """What the decoder reads at every step, and its state before the first symbol."""
         source, state = self.decoder.begin(encoded)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seqkit.data.task_data import TaskData
 from seqkit.errors import DataError, Problem, RunError
-from seqkit.interfaces import Batch, Encoded, Mixed, State, mask_of
+from seqkit.interfaces import Batch, Encoded, Head, Mixed, State, mask_of
 from seqkit.layers.embedding import RowDropout
 from seqkit.model import Model, load_model
 from seqkit.model.ensemble import describe_difference
@@ -102,7 +102,8 @@ class Objective:
         """That of a recipe.
 
         Raises:
-            DataError: a head does not give the probabilities that are needed, or the teacher is of another task.
+            DataError: what a head predicts is not compared, or the teacher is of another task or is compared by
+                something else.
             PluginError, RunError: the teacher cannot be loaded.
         """
         teacher = None if settings.teacher is None else load_teacher(settings, model, data)
@@ -116,14 +117,14 @@ class Objective:
         )
         if objective.agreement is not None:
             for name in data:
-                _check_gives_log_probs(model, name, "train.agreement")
+                _comparison(model, name, "train.agreement")
         if settings.mixup is not None:
             _check_mixes(objective, model, data)
         return objective
 
     @property
-    def needs_log_probs(self) -> bool:
-        """Whether more than the loss is asked of the head."""
+    def compares(self) -> bool:
+        """Whether more than the loss is asked of the head: what it predicts is compared."""
         return self.agreement is not None or self.teacher is not None
 
     def compute(
@@ -133,22 +134,22 @@ class Objective:
         if batch.mixed is not None:
             return self._compute_mixed(model, task, batch, batch.mixed, forward_pass)
         with forward_pass(batch):
-            if not self.needs_log_probs:
+            if not self.compares:
                 loss, count, encoded = model.loss(task, batch, state)
                 return Computed(self._with_penalty(loss, encoded, batch), loss, count, encoded)
-            encoded = model.encode(task, batch, state)
-            loss, count, log_probs = model.head(task).loss_with_log_probs(encoded, batch)
+            encoded, head = model.encode(task, batch, state), model.head(task)
+            loss, count, predicted = head.loss_to_compare(encoded, batch)
             objective = loss
             if self.teacher is not None:
                 objective = (1.0 - self.teacher_weight) * loss
-                objective = objective + self.teacher_weight * self._divergence(task, batch, log_probs)
+                objective = objective + self.teacher_weight * self._divergence(head, task, batch, predicted)
             objective = self._with_penalty(objective, encoded, batch)
         if self.agreement is None:
             return Computed(objective, loss, count, encoded)
         with forward_pass(_second(batch, batch)):
             again = model.encode(task, batch, state)
-            second_loss, _, second = model.head(task).loss_with_log_probs(again, batch)
-            gap = 0.5 * (divergence(log_probs, second) + divergence(second, log_probs))
+            second_loss, _, second = head.loss_to_compare(again, batch)
+            gap = 0.5 * (head.divergence(predicted, second) + head.divergence(second, predicted))
             # The plain losses of the two passes are averaged, so that the learning rate need not be another one.
             objective = objective + 0.5 * (second_loss - loss) + self.agreement * gap
         return Computed(objective, 0.5 * (loss.detach() + second_loss.detach()), count, encoded)
@@ -171,27 +172,32 @@ class Objective:
         return objective + penalty(encoded, batch, self.activation, self.change)
 
     @torch.no_grad()
-    def _teacher_log_probs(self, task: str, batch: Batch) -> Tensor:
-        """(N, C), of windows as if each was alone."""
+    def _taught(self, task: str, batch: Batch) -> tuple[Tensor, ...]:
+        """What the teacher predicts, of windows as if each was alone."""
         assert self.teacher is not None
         model = self.teacher.model
-        return model.head(task).loss_with_log_probs(model.encode(task, batch), batch)[2]
+        return model.head(task).loss_to_compare(model.encode(task, batch), batch)[2]
 
-    def _divergence(self, task: str, batch: Batch, log_probs: Tensor) -> Tensor:
-        """() from the teacher's probabilities to the model's, both softened, times the square of the temperature."""
-        softened = (self._teacher_log_probs(task, batch) / self.temperature).log_softmax(dim=-1)
-        learned = (log_probs / self.temperature).log_softmax(dim=-1)
-        return self.temperature**2 * divergence(softened, learned)
+    def _divergence(self, head: Head, task: str, batch: Batch, predicted: tuple[Tensor, ...]) -> Tensor:
+        """() from what the teacher predicts to what the model does, with the temperature.
+
+        Raises:
+            DataError: the teacher does not predict as many rows, since it shortens time in another way.
+        """
+        taught = self._taught(task, batch)
+        counts = [len(tensor) for tensor in predicted], [len(tensor) for tensor in taught]
+        if counts[0] != counts[1]:
+            message = (
+                f"task {task}: the teacher predicts {counts[1][0]:,} steps of a batch, and this model {counts[0][0]:,}"
+            )
+            hint = "its head and its input layer must make as many steps of an example as those of the recipe do"
+            raise DataError(Problem("train.teacher", message, hint))
+        return head.divergence(taught, predicted, self.temperature)
 
 
 def _second(batch: Batch, first: Batch) -> Batch:
     """A batch that is computed after the first: other numbers are drawn for its rows."""
     return replace(batch, numbers=None if first.numbers is None else first.numbers + _SECOND)
-
-
-def divergence(p: Tensor, q: Tensor) -> Tensor:
-    """() the Kullback-Leibler divergence from q to p, summed over rows (N, C) of log-probabilities."""
-    return torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum")
 
 
 def penalty(encoded: Encoded, batch: Batch, activation: float, change: float) -> Tensor:
@@ -238,7 +244,8 @@ def load_teacher(settings: TrainSettings, model: Model, data: Mapping[str, TaskD
     """The recipe's teacher, on the model's device.
 
     Raises:
-        DataError: it lacks a task, its fields have learned something else, or a head gives no probabilities.
+        DataError: it lacks a task, its fields have learned something else, or its predictions and the model's are not
+            compared.
         PluginError, RunError: it cannot be loaded.
     """
     assert settings.teacher is not None
@@ -254,17 +261,23 @@ def load_teacher(settings: TrainSettings, model: Model, data: Mapping[str, TaskD
             if difference:
                 hint = "it must have been trained on the same training data, with the same options of the task"
                 raise DataError(Problem(where, f"tasks.{name}, {side}: {difference} there", hint))
-        for one in (model, teacher):
-            _check_gives_log_probs(one, name, "train.teacher")
+        ours, theirs = (_comparison(one, name, "train.teacher") for one in (model, teacher))
+        if ours != theirs:
+            message = f"task {name}: the teacher is compared by {theirs}, and this model by {ours}"
+            raise DataError(Problem(where, message, "choose a head for the recipe that predicts as the teacher's does"))
     return Teacher(teacher.requires_grad_(requires_grad=False).eval(), _digest(teacher))
 
 
-def _check_gives_log_probs(model: Model, task: str, location: str) -> None:
-    head = model.head(task)
-    if not head.gives_log_probs:
-        message = f"task {task}: {type(head).__name__} does not give the probabilities of each term of its loss"
-        hint = "classify, tag, crf, language, and attend and generate without scheduled sampling do"
-        raise DataError(Problem(location, message, hint))
+def _comparison(model: Model, task: str, location: str) -> str:
+    """What a task's predictions are compared by.
+
+    Raises:
+        DataError: they are not compared; the message says why.
+    """
+    try:
+        return model.head(task).comparison()
+    except TypeError as error:
+        raise DataError(Problem(location, f"task {task}: {error}", "leave it out, or choose another head")) from error
 
 
 def _check_mixes(objective: Objective, model: Model, data: Mapping[str, TaskData]) -> None:
@@ -274,7 +287,7 @@ def _check_mixes(objective: Objective, model: Model, data: Mapping[str, TaskData
         DataError: so it is.
     """
     location = "train.mixup"
-    if objective.needs_log_probs:
+    if objective.compares:
         message = "examples are mixed or compared (train.agreement, train.teacher), not both"
         raise DataError(Problem(location, message, "leave one of them out"))
     for name, task_data in data.items():

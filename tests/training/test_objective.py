@@ -27,7 +27,7 @@ from seqkit.optim.gradients import clear_gradients
 from seqkit.runs import checkpoint
 from seqkit.runs.progress import Progress
 from seqkit.training.averaging import AveragedWeights
-from seqkit.training.objective import Objective, divergence, load_teacher, penalty
+from seqkit.training.objective import load_teacher, penalty
 from tests.helpers import small
 from tests.helpers.models import model_of
 
@@ -86,7 +86,8 @@ def test_the_divergence_is_that_of_distributions() -> None:
     expected = torch.distributions.kl_divergence(
         torch.distributions.Categorical(logits=p), torch.distributions.Categorical(logits=q)
     )
-    torch.testing.assert_close(divergence(p, q), expected.sum())
+    head, _ = head_of("label")
+    torch.testing.assert_close(head.divergence((p,), (q,)), expected.sum())
 
 
 TOKENS = Tokens("characters").fit(["abca"])
@@ -309,17 +310,6 @@ def test_a_teacher_of_another_task_is_refused(teachers: list[Path], tmp_path: Pa
         DataError, match=r"train\.teacher: .*other: tasks\.sentiment, input: .* there; it must have been"
     ):
         load_teacher(small.settings(teacher=other), student, {"sentiment": data})
-
-
-def test_a_head_without_probabilities_has_no_teacher_and_no_agreement(tmp_path: Path) -> None:
-    tasks = "tasks: {translation: {sizes: [20, 5, 5], head: {use: ctc, too_long: skip}}}"
-    folder = model_of(tmp_path / "ctc", f"{tasks}\nencoder: {{use: gru, dim: 10, hidden: 4}}\n")
-    model, _, tasks = load_model(folder)
-    data: Any = {name: TaskData(name, task, *fields, {}) for name, (task, *fields) in tasks.items()}
-    with pytest.raises(DataError, match=r"train\.agreement: task translation: CTC does not give the"):
-        Objective.of(small.settings(agreement=1.0), model, data)
-    with pytest.raises(DataError, match=r"train\.teacher: task translation: CTC does not give the"):
-        Objective.of(small.settings(teacher=folder), model, data)
 
 
 def test_a_resumed_run_has_the_same_teacher(teachers: list[Path], tmp_path: Path) -> None:
