@@ -302,6 +302,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_batch(kind: str, tmp_path: Pa
     assert any(not torch.allclose(a, b, rtol=1e-2) for a, b in zip(whole, gradients([batch]), strict=True))
 
 
+@torch.no_grad()
 def test_numbers_that_are_missing_are_not_compared() -> None:
     target = NextValues(2, history=4).of(Vectors(1).fit([np.ones((9, 1))]))
     head: Any = heads.regress(4, target, None, loss="mse")
