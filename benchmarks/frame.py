@@ -12,6 +12,7 @@ Arrays: TypeAlias = Mapping[str, Any]
 
 GROUPS = (
     "kernels",
+    "busy",
     "training",
     "data",
     "decoding",
