@@ -15,6 +15,7 @@ GROUPS = (
     "busy",
     "training",
     "data",
+    "encoding",
     "decoding",
     "evaluation",
     "streaming",

@@ -14,7 +14,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("seqkit", "torch", "numpy", "pytorch-crf", "keras", "jax", "lightning", "flair", "ludwig")
+PACKAGES = (
+    "seqkit",
+    "torch",
+    "numpy",
+    "pytorch-crf",
+    "keras",
+    "jax",
+    "lightning",
+    "flair",
+    "ludwig",
+    "tokenizers",
+    "sentencepiece",
+)
 
 
 def facts(threads: int, command: str, pythons: Sequence[str] = ()) -> dict[str, Any]:
