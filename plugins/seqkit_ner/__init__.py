@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = ["ner", "ner_text"]
 @only_with("sizes", "data_seed", source="generated", folder=None)
 @only_with("tune", "unknown_as", "max_vectors", vectors=GIVEN)
 @only_with("held_out", dev=None)
+@only_with("feature_dim", features=GIVEN)
 def ner(
     *,
     source: DataSource = "generated",
@@ -58,6 +60,8 @@ def ner(
     unknown_as: Literal["shape", "characters"] = "shape",
     max_vectors: Size = 100_000,
     contextual: tuple[Path, ...] = (),
+    features: tuple[int, ...] = (),
+    feature_dim: Count = 20,
     max_length: Count | None = None,
     truncate: Truncation = "window",
 ) -> Task:
@@ -121,12 +125,15 @@ def ner(
             backwards, or both. They read the whole text, and each word has a vector of what they know then, beside its
             others (contextual string embeddings; Akbik et al. 2018). They are not trained further, and are part of the
             model.
+        features: further columns of CoNLL files that are read beside the word, counted as `word_column` is: `[2]`, the
+            part of speech in CoNLL-2000. Files to predict need them too; text without them is refused.
+        feature_dim: width of the vector of each such feature. A value that training has once at most is unknown.
         max_length: most words of a sentence (null: no limit).
         truncate: what happens to a longer one. window, all of it is read in windows whose tags are joined again; head,
             tail or both_ends, only that part is kept.
 
     Raises:
-        UsageError: a column or a comment that no file can have.
+        UsageError: a column or a comment that no file can have; features of sentences without columns.
     """
     tag_scheme = base_scheme(None if scheme == "none" else scheme)
     names = {"train": train, "dev": dev, "test": test}
@@ -140,11 +147,12 @@ def ner(
         form=format,
         prefix=prefix,
         tokenizer=tokenizer,
+        features=features,
     )
     if folder is not None:
         examples = sources.folder(folder, names, reader, held_out)
     else:
-        examples = sources.named(source, sizes, data_seed)
+        examples = sources.named(source, sizes, data_seed, features)
         tag_scheme = "iob2"
         reader = replace(reader, scheme=tag_scheme)
     locate = partial(locate_words, tokenizer=tokenizer)
@@ -164,6 +172,8 @@ def ner(
             unknown_as=unknown_as,
             max_vectors=max_vectors,
             contextual=contextual,
+            features=len(features),
+            feature_dim=feature_dim,
         ),
         target=Tags(
             scheme=tag_scheme,
@@ -178,14 +188,27 @@ def ner(
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
         shards=examples.shards,
-        parse=lambda line: [line[start:end] for start, end in locate(line)],
+        parse=partial(_parse, locate=locate, features=features),
         parse_target=reader.parse_tags,
         parse_by_words=True,
         about=examples.about,
         read_file=lambda path, split, labelled: sources.read_other(path, split, labelled, names, reader, held_out),
-        suffixes=sources.SUFFIXES,
+        suffixes=sources.SUFFIXES_OF_COLUMNS if features else sources.SUFFIXES,
         locate=locate,
     )
+
+
+def _parse(line: str, *, locate: Callable[[str], Sequence[tuple[int, int]]], features: tuple[int, ...]) -> list[str]:
+    """The words of a line of text.
+
+    Raises:
+        ValueError: words have features, which text does not have.
+    """
+    if features:
+        raise ValueError(
+            f"is text, and the model reads {sources.column_names(features)} of CoNLL files too; give such a file"
+        )
+    return [line[start:end] for start, end in locate(line)]
 
 
 @only_with("sizes", "data_seed", source="generated")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, Shard, UsageError, fetch
 from seqkit.readers import FileNames, Line, as_shards, numbered, plain_names, read_shards, shard_files, shown_names
@@ -31,6 +32,8 @@ from seqkit_ner.options import DataScheme, DataSource, Form, Separator, WordToke
 DOCUMENT = "-DOCSTART-"
 """Begins a line between documents; such a line is not a word."""
 _PROBLEMS_SHOWN = 20
+_WITH_COLUMNS: Final = ("columns", "conllu")
+"""Formats of files that have columns."""
 
 
 @final
@@ -53,11 +56,17 @@ class Source:
     shards: Callable[[str], Sequence[Shard]] | None = None
 
 
-def named(name: DataSource, sizes: tuple[int, int, int], seed: int) -> Source:
-    """The source of this name; `sizes` and `seed` are for the generated sentences."""
+def named(name: DataSource, sizes: tuple[int, int, int], seed: int, features: tuple[int, ...] = ()) -> Source:
+    """The source of this name; `sizes` and `seed` are for the generated sentences, `features` for files.
+
+    Raises:
+        UsageError: features of generated sentences, which have no columns.
+    """
     if name == "generated":
+        if features:
+            raise UsageError("features: the generated sentences have no columns; give a folder, or source: conll2000")
         return generated(sizes, seed)
-    return published({"ncbi-disease": NCBI_DISEASE, "wnut17": WNUT17, "conll2000": CONLL2000}[name])
+    return published({"ncbi-disease": NCBI_DISEASE, "wnut17": WNUT17, "conll2000": CONLL2000}[name], features)
 
 
 def generated(sizes: tuple[int, int, int], seed: int) -> Source:
@@ -129,12 +138,21 @@ _DEV_PART = 10
 
 
 class _Sentence(NamedTuple):
-    """Words, a tag for each if they are read, the place of each, and the text that was split into the words."""
+    """Words, a tag for each if they are read, the place of each, the text that was split into the words, the features
+    of each word if they are read."""
 
     words: list[str]
     tags: list[str] | None
     places: Sequence[int | str]
     given: str | None = None
+    features: Sequence[tuple[str, ...]] = ()
+
+    @property
+    def steps(self) -> list[Any]:
+        """What the field of the task reads: words, or (word, feature, ...) for each."""
+        if not self.features:
+            return self.words
+        return [(word, *features) for word, features in zip(self.words, self.features, strict=True)]
 
 
 @final
@@ -153,6 +171,7 @@ class ConllReader:
         form: the format of the files; None: by their names.
         prefix: what every word begins with, and is taken off (`de:Berlin`).
         tokenizer: how a text with spans in characters is split into words.
+        features: further columns that are read, counted as those of word and tag.
     """
 
     separator: Separator = "blanks"
@@ -164,16 +183,22 @@ class ConllReader:
     form: Form | None = None
     prefix: str = ""
     tokenizer: WordTokenizer = "spaces"
+    features: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, column in (("word", self.word), ("tag", self.tag)):
+        options = [("word_column", self.word), ("tag_column", self.tag), *(("features", c) for c in self.features)]
+        for name, column in options:
             if column == 0:
-                raise UsageError(f"{name}_column: 0 is not a column; count from 1, or from the end with -1")
+                raise UsageError(f"{name}: 0 is not a column; count from 1, or from the end with -1")
+        if self.features and self.form not in (None, *_WITH_COLUMNS):
+            raise UsageError(f"features: files of the format {self.form} have no columns; leave out one of the two")
         if self.comment == "":
             raise UsageError("comment: should not be empty; give what comments begin with, or null")
 
     def read(self, path: Path, *, labelled: bool = True) -> Iterator[Example]:
         """The sentences of a file: a list of words, a list of tags, `file:line` of the first word.
+
+        With `features`, an input is a list of (word, feature, ...).
 
         Lines that are blank or have only white space separate sentences, and so do document markers.
 
@@ -186,16 +211,14 @@ class ConllReader:
         """
         problems: list[Problem] = []
         words_path = files_of(path)[0]
-        for words, tags, lines, given in self._tagged(path, problems, labelled):
-            example = self._example(words_path, words, tags, lines, problems) if words else None
-            if example is not None and given is not None:
-                example = replace(example, given=given)
-            if example is None and len(problems) == 1 and labelled and words:
+        for sentence in self._tagged(path, problems, labelled):
+            example = self._example(words_path, sentence, problems) if sentence.words else None
+            if example is None and len(problems) == 1 and labelled and sentence.words:
                 self._raise_if_scheme_differs(path, problems[-1])
             if example is not None and not problems:
                 yield example
             elif not labelled:
-                yield Example(Flaw(problems.pop().what), None, f"{words_path.name}:{lines[0]}")
+                yield Example(Flaw(problems.pop().what), None, f"{words_path.name}:{sentence.places[0]}")
             if len(problems) >= _PROBLEMS_SHOWN:
                 break
         if problems:
@@ -271,12 +294,13 @@ class ConllReader:
         """Report which columns are read. The first line is part of it only if any text can be a tag, as of a header."""
         width = len(columns)
         try:
-            word = _column_index("word", self.word or (2 if is_conllu else 1), width) + 1
-            tag = _column_index("tag", self.tag or (4 if is_conllu else -1), width) + 1
+            word, tag, *features = [index + 1 for index in self._indices(width, is_conllu, labelled=True)]
         except ValueError:
             return  # an error when the words are read
-        unused = [column for column in range(1, width + 1) if column not in (word, tag)]
-        report_columns(path.name, {"input": word, "target": tag}, unused, first=() if self.scheme else columns)
+        names = ["feature"] if len(features) == 1 else [f"feature {letter}" for letter in string.ascii_uppercase]
+        used = {"input": word, **dict(zip(names, features, strict=False)), "target": tag}
+        unused = [column for column in range(1, width + 1) if column not in used.values()]
+        report_columns(path.name, used, unused, first=() if self.scheme else columns)
 
     def _form(self, path: Path) -> Form:
         return self.form or form_of(path)
@@ -284,6 +308,9 @@ class ConllReader:
     def _tagged(self, path: Path, problems: list[Problem], labelled: bool) -> Iterator[_Sentence]:
         """All sentences. One that cannot be read has no words; its problem is added."""
         form = self._form(path)
+        if self.features and form not in _WITH_COLUMNS:
+            what = f"is read as {form}, which has no columns, and {column_names(self.features)} should be read too"
+            raise DataError(Problem(str(path), what, "give files of columns, or CoNLL-U"))
         if form == "parallel" and not labelled:
             for line in numbered(files_of(path)[0], flaws=True):
                 words = [] if line.flaw else line.text.split()
@@ -306,10 +333,10 @@ class ConllReader:
         else:
             for rows in self._sentences(path):
                 lines = [row.number for row in rows]
-                columns = self._words_and_tags(path, rows, problems, labelled)
-                words, tags = columns if columns is not None else ([], [])
+                columns = self._read_columns(path, rows, problems, labelled)
+                words, tags, *features = columns if columns is not None else ([], [])
                 words = self._without_prefix(words, path, lines, problems)
-                yield _Sentence(words, tags if labelled else None, lines)
+                yield _Sentence(words, tags if labelled else None, lines, None, list(zip(*features, strict=True)))
 
     def _without_prefix(
         self, words: list[str], path: Path, lines: Sequence[int | str], problems: list[Problem]
@@ -332,14 +359,21 @@ class ConllReader:
         if self.scheme is not None and not ignored and fitting not in (None, self.scheme):
             raise DataError(Problem(problem.where, problem.what, f"all tags of the file fit `scheme: {fitting}`"))
 
-    def _words_and_tags(
+    def _read_columns(
         self, path: Path, rows: list[Line], problems: list[Problem], labelled: bool
-    ) -> tuple[list[str], list[str]] | None:
-        """The two columns of a sentence; None after a problem."""
-        words, tags = [], []
+    ) -> list[list[str]] | None:
+        """The words of a sentence, its tags (the words again if they are not read) and each feature; None after a
+        problem."""
         is_conllu = self._form(path) == "conllu"
-        word_column, tag_column = self.word or (2 if is_conllu else 1), self.tag or (4 if is_conllu else -1)
         width = len(self._columns(rows[0].text, is_conllu))
+        options = ["separator", "word_column", "tag_column", *["features"] * bool(self.features)]
+        hint = f"check {', '.join(options[:-1])} and {options[-1]}"
+        try:
+            indices = self._indices(width, is_conllu, labelled=labelled)
+        except ValueError as error:
+            problems.append(Problem(f"{path}:{rows[0].number}", str(error), hint))
+            return None
+        cells: list[list[str]] = []
         for row in rows:
             where = f"{path}:{row.number}"
             columns = self._columns(row.text, is_conllu)
@@ -347,28 +381,44 @@ class ConllReader:
                 reason = f"has {len(columns)} columns, but line {rows[0].number} of the same sentence has {width}"
                 problems.append(Problem(where, reason))
                 return None
-            try:
-                word = _column_index("word", word_column, width)
-                tag = _column_index("tag", tag_column, width) if labelled else word
-                if word == tag and labelled:
-                    raise ValueError(f"has {width} columns, so word and tag are in the same column")
-                for name, column in (("word", word), ("tag", tag)):
-                    if not columns[column].strip():
-                        raise ValueError(f"the {name} is empty")
-            except ValueError as error:
-                problems.append(Problem(where, str(error), "check separator, word_column and tag_column"))
+            empty = next(
+                (name for name, index in zip(self._names, indices, strict=True) if not columns[index].strip()), None
+            )
+            if empty is not None:
+                problems.append(Problem(where, f"the {empty} is empty", hint))
                 return None
-            words.append(columns[word])
-            tags.append(columns[tag])
-        return words, tags
+            cells.append([columns[column] for column in indices])
+        return [list(column) for column in zip(*cells, strict=True)]
 
-    def _example(
-        self, path: Path, words: list[str], tags: list[str] | None, lines: Sequence[int | str], problems: list[Problem]
-    ) -> Example | None:
+    @property
+    def _names(self) -> list[str]:
+        """What the columns that are read are called."""
+        return ["word", "tag", *["feature"] * len(self.features)]
+
+    def _indices(self, width: int, is_conllu: bool, *, labelled: bool) -> list[int]:
+        """The columns that are read, from 0; that of the word again instead of that of the tag if tags are not read.
+
+        Raises:
+            ValueError: a line does not have one, or two are the same.
+        """
+        word = self.word or (2 if is_conllu else 1)
+        tag = (self.tag or (4 if is_conllu else -1)) if labelled else word
+        names_of: dict[int, str] = {}
+        indices = []
+        for name, column in zip(self._names, (word, tag, *self.features), strict=True):
+            index = _column_index(name, column, width)
+            if index in names_of and (labelled or name != "tag"):
+                raise ValueError(f"has {width} columns, so {names_of[index]} and {name} are in the same column")
+            names_of.setdefault(index, name)
+            indices.append(index)
+        return indices
+
+    def _example(self, path: Path, sentence: _Sentence, problems: list[Problem]) -> Example | None:
         """A sentence whose tags follow the scheme; None after a problem."""
+        tags, lines = sentence.tags, sentence.places
         id = f"{path.name}:{lines[0]}"
         if tags is None:
-            return Example(words, None, id)
+            return Example(sentence.steps, None, id, sentence.given)
         scheme = base_scheme(self.scheme)
         try:
             tags = rename_letters(tags, self.scheme)
@@ -386,7 +436,7 @@ class ConllReader:
             hint = "" if self.repair else "set scheme to that of the file, or correct such tags with `repair: true`"
             problems.append(Problem(f"{path}:{lines[wrong[0]]}", wrong[1], hint))
             return None
-        return Example(words, tags, id)
+        return Example(sentence.steps, tags, id, sentence.given)
 
     def parse_tags(self, tags: Any) -> Any:
         """Tags that are not from a file, as they are read from one. Raises ValueError if they break the scheme."""
@@ -409,6 +459,11 @@ class ConllReader:
         return text.split("\t" if self.separator == "tab" else " ")
 
 
+def column_names(features: Sequence[int]) -> str:
+    """The columns of these features in a message."""
+    return f"column{'s' * (len(features) > 1)} {', '.join(map(str, features))} (features)"
+
+
 def _column_index(name: str, column: int, width: int) -> int:
     """The index of a column from 0. Raises ValueError if the line does not have it."""
     index = column - 1 if column > 0 else width + column
@@ -417,10 +472,10 @@ def _column_index(name: str, column: int, width: int) -> int:
     return index
 
 
-def published(dataset: Dataset) -> Source:
+def published(dataset: Dataset, features: tuple[int, ...] = ()) -> Source:
     """A published data set in its official split, in IOB2. Without a dev file, the last tenth of train is dev."""
     names = _FILE_NAMES[dataset]
-    reader = ConllReader(separator="space" if dataset == CONLL2000 else "tab")
+    reader = ConllReader(separator="space" if dataset == CONLL2000 else "tab", features=features)
 
     def file(split: str) -> Path:
         return fetch(dataset) / names.get(split, names["train"])
@@ -477,7 +532,9 @@ def folder(path: Path, names: Mapping[str, FileNames | None], reader: ConllReade
 
 
 SUFFIXES = (".conll", ".conllu", ".jsonl", ".json", ".iob", ".iob2", ".bio", ".bioes", ".col", ".tsv")
-"""The usual names of files with a word a line."""
+"""The usual names of files that the tasks read."""
+SUFFIXES_OF_COLUMNS = tuple(suffix for suffix in SUFFIXES if form_of(Path(f"file{suffix}")) in _WITH_COLUMNS)
+"""Those of files that have columns."""
 
 
 def read_other(
@@ -506,7 +563,8 @@ def read_other(
     return source.read(split or "test")
 
 
-def is_held_out(words: Sequence[str], share: float) -> bool:
+def is_held_out(steps: Sequence[Any], share: float) -> bool:
     """Whether a sentence of train is dev. It depends on the words alone, so repeats of a sentence are in one split."""
+    words = [step if isinstance(step, str) else step[0] for step in steps]
     digest = hashlib.blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64

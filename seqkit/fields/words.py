@@ -35,10 +35,12 @@ FIRST_WORD: Final = 1 + len(SHAPES)
 """The id of the first known word."""
 
 COLUMNS: Final = 2
-"""Numbers of a row before those of the characters: the word, and the unknown word of its shape."""
+"""Numbers that every row begins with: the word, and the unknown word of its shape."""
 
 _FIRST_LETTER = 2
 _UNKNOWN_LETTER = 1
+_FIRST_FEATURE = 2
+_UNKNOWN_FEATURE = 1
 _CACHED_ROWS = 1 << 18
 """Words whose rows are kept, so that they are not computed again."""
 
@@ -46,15 +48,17 @@ _CACHED_ROWS = 1 << 18
 @final
 @dataclass(frozen=True)
 class Words(Field):
-    """A text as words with their characters: (T, 2 + M) numbers, M the longest word of the training data.
+    """A text as words with their characters: (T, 2 + F + M) numbers, M the longest word of the training data.
 
     A row is the id of the word, the id of the unknown word of its shape (all capitals, an initial capital, digits,
-    lower case, other), and the ids of its characters, then zeros; with `contextual`, the characters as language models
-    know them come before those, (T, 2 + M' + M). If a word is not known, its lower-case form is used,
-    if that is known, and otherwise the unknown word of its shape. If a word is longer than M, its characters are those
-    of its beginning and its end.
+    lower case, other), the ids of its F features, and the ids of its characters, then zeros; with `contextual`, the
+    characters as language models know them come before those, (T, 2 + F + M' + M). If a word is not known, its
+    lower-case form is used, if that is known, and otherwise the unknown word of its shape. If a word is longer than M,
+    its characters are those of its beginning and its end.
 
-    A value is a list of words, or a text that is split on white space.
+    A value is a list of words, or a text that is split on white space. With `features`, it is a list with (word,
+    feature, ...) for each word, all of them text: its part of speech, say. A feature that occurs less than twice in the
+    training data is unknown.
 
     Args:
         lower: words that differ only in case have the same id (their characters still differ).
@@ -77,6 +81,8 @@ class Words(Field):
         max_vectors: how many words of the file are known beside those of the training data.
         contextual: folders of language models of characters, which read the whole text and give each word a vector
             beside its others (contextual string embeddings; Akbik et al. 2018).
+        features: F, how many features each word has.
+        feature_dim: width of the vector of a feature.
     """
 
     unit = "words"
@@ -94,6 +100,8 @@ class Words(Field):
     unknown_as: Literal["shape", "characters"] = field(default="shape", kw_only=True)
     max_vectors: int = field(default=100_000, kw_only=True)
     contextual: tuple[Path, ...] = field(default=(), kw_only=True)
+    features: int = field(default=0, kw_only=True)
+    feature_dim: int = field(default=20, kw_only=True)
     words: Vocabulary | None = field(default=None, kw_only=True, repr=False)
     letters: Vocabulary | None = field(default=None, kw_only=True, repr=False)
     longest: int = field(default=0, kw_only=True, repr=False)
@@ -105,6 +113,8 @@ class Words(Field):
     """What `contextual` names."""
     spelled: int = field(default=0, kw_only=True, repr=False)
     """M', how many characters of a word these models read."""
+    feature_values: tuple[Vocabulary, ...] = field(default=(), kw_only=True, repr=False)
+    """The known values of each feature."""
     form: UnicodeForm | None = field(default=FORM, kw_only=True, repr=False)
     """The Unicode normalisation form in which words are read."""
 
@@ -119,8 +129,11 @@ class Words(Field):
             DataError: the file of vectors is missing, or is not one.
         """
         spellings: Counter[str] = Counter()
+        features: list[Counter[str]] = [Counter() for _ in range(self.features)]
         for value in values:
-            spellings.update(self._split(value))
+            steps = self._split(value)
+            for counter, column in zip((spellings, *features), self._sides(steps), strict=True):
+                counter.update(column)
         counts: Counter[str] = Counter()
         letters: Counter[str] = Counter()
         for word, n in spellings.items():
@@ -143,6 +156,8 @@ class Words(Field):
             width=width,
             models=read_models(self.contextual),
             spelled=min(self.max_word, max(map(len, spellings), default=1)) if self.contextual else 0,
+            # As with characters.
+            feature_values=tuple(Vocabulary.from_counts(counter, min_count=2, specials=False) for counter in features),
         )
 
     def _add_file_words(
@@ -165,15 +180,15 @@ class Words(Field):
         return (*without_vector, *with_vector, *more), len(without_vector), table.width
 
     def encode(self, value: Any) -> np.ndarray:
-        """(T, 2 + M) ids. Raises ValueError if the value is neither text nor a list of words, or empty."""
-        words = self._split(value)
+        """(T, 2 + F + M) ids. Raises ValueError if the value is neither text nor a list of words, or empty."""
+        steps = self._split(value)
         rows = self._rows
         if len(rows) > _CACHED_ROWS:
             rows.clear()
-        for word in words:
-            if word not in rows:
-                rows[word] = self._row(word)
-        return np.concatenate([rows[word] for word in words]).reshape(len(words), -1)
+        for step in steps:
+            if step not in rows:
+                rows[step] = self._row(*step) if self.features else self._row(step)
+        return np.concatenate([rows[step] for step in steps]).reshape(len(steps), -1)
 
     def feed(self, piece: Any, kept: JSON = None, *, end: bool = False) -> tuple[np.ndarray | None, JSON]:
         words, kept = incremental.feed_words(piece, kept, end=end)
@@ -194,8 +209,12 @@ class Words(Field):
         return FIRST_WORD - 1
 
     def count_unknown(self, array: np.ndarray) -> int:
-        """How many words are unknown: those whose id is that of the unknown word of their shape."""
-        return int(np.count_nonzero(array[:, 0] == array[:, 1]))
+        """How many words are unknown, those whose id is that of the unknown word of their shape, or have an unknown
+        feature."""
+        is_unknown = array[:, 0] == array[:, 1]
+        if self.features:
+            is_unknown |= (array[:, COLUMNS : self._first_spelled] == _UNKNOWN_FEATURE).any(1)
+        return int(np.count_nonzero(is_unknown))
 
     def fit_files(self) -> Sequence[Path]:
         files = [] if self.vectors is None else [vector_file(self.vectors)]
@@ -214,6 +233,7 @@ class Words(Field):
             "learned": self.learned,
             "width": self.width,
             **({"models": [model.state() for model in self.models], "spelled": self.spelled} if self.models else {}),
+            **({"feature_values": [list(known.symbols) for known in self.feature_values]} if self.features else {}),
             **({} if self.form is None else {"form": self.form}),
         }
 
@@ -229,6 +249,7 @@ class Words(Field):
             width=state["width"],
             models=tuple(map(CharacterModel.restore, state.get("models", ()))),
             spelled=state.get("spelled", 0),
+            feature_values=tuple(Vocabulary(tuple(known), specials=False) for known in state.get("feature_values", ())),
             form=state.get("form"),
         )
 
@@ -237,8 +258,10 @@ class Words(Field):
         rows = np.zeros((steps, self._columns + self.longest), dtype=np.int64)
         rows[:, 0] = generator.integers(1, self.size, steps)
         rows[:, 1] = generator.integers(1, FIRST_WORD, steps)
+        for column, size in enumerate(self._feature_sizes, COLUMNS):
+            rows[:, column] = generator.integers(_UNKNOWN_FEATURE, size, steps)
         for first, most, letters in (
-            (COLUMNS, self.spelled, self.models[0].size if self.models else 0),
+            (self._first_spelled, self.spelled, self.models[0].size if self.models else 0),
             (self._columns, self.longest, _FIRST_LETTER + len(self._fitted[1])),
         ):
             if most:
@@ -248,12 +271,23 @@ class Words(Field):
         return rows
 
     @property
+    def _first_spelled(self) -> int:
+        """How many numbers of a row come before those of the characters that `contextual` reads."""
+        return COLUMNS + self.features
+
+    @property
     def _columns(self) -> int:
         """How many numbers of a row come before those of the characters."""
-        return COLUMNS + self.spelled
+        return self._first_spelled + self.spelled
+
+    @property
+    def _feature_sizes(self) -> list[int]:
+        """How many ids each feature has."""
+        return [_FIRST_FEATURE + len(known) for known in self.feature_values]
 
     def describe(self) -> dict[str, JSON]:
-        return {"shapes": list(SHAPES), "first_word": FIRST_WORD, "first_letter": _FIRST_LETTER}
+        described = {"shapes": list(SHAPES), "first_word": FIRST_WORD, "first_letter": _FIRST_LETTER}
+        return described | ({"first_feature": _FIRST_FEATURE} if self.features else {})
 
     def layer(self, dim: int) -> nn.Module:
         """See `seqkit.layers.words`. Raises UsageError if the characters take all of `dim` and leave none for words."""
@@ -277,6 +311,8 @@ class Words(Field):
             names=words.symbols[self.learned :] if self.width else (),
             key=partial(_lookup_key, lower=self.lower, digits=self.digits, form=self.form),
             contextual=self._contextual(),
+            features=self._feature_sizes,
+            feature_dim=self.feature_dim,
         )
 
     def _contextual(self) -> Contextual | None:
@@ -289,7 +325,9 @@ class Words(Field):
         readers = [ReaderSpec(model.size, model.dim, model.encoder, model.backwards) for model in self.models]
         strings = ContextualStrings(readers, space=first.space, boundary=first.boundary)
         pairs = list(zip(self.contextual, self.models, strict=True))
-        return Contextual(strings, COLUMNS, lambda: [read_weights(folder, model) for folder, model in pairs])
+        return Contextual(
+            strings, self._first_spelled, lambda: [read_weights(folder, model) for folder, model in pairs]
+        )
 
     @cached_property
     def _fitted(self) -> tuple[Vocabulary, Vocabulary]:
@@ -298,7 +336,7 @@ class Words(Field):
         return self.words, self.letters
 
     @cached_property
-    def _rows(self) -> dict[str, np.ndarray]:
+    def _rows(self) -> dict[Any, np.ndarray]:
         return {}
 
     @cached_property
@@ -310,23 +348,32 @@ class Words(Field):
         return {letter: number for number, letter in enumerate(self._fitted[1].symbols, _FIRST_LETTER)}
 
     @cached_property
+    def _feature_ids(self) -> list[dict[str, int]]:
+        return [
+            {feature: number for number, feature in enumerate(known.symbols, _FIRST_FEATURE)}
+            for known in self.feature_values
+        ]
+
+    @cached_property
     def _dtype(self) -> np.dtype[np.unsignedinteger]:
         letters = self.models[0].size if self.models else 0
-        return smallest_unsigned(max(self.size, _FIRST_LETTER + len(self._letter_ids), letters))
+        return smallest_unsigned(max(self.size, _FIRST_LETTER + len(self._letter_ids), letters, *self._feature_sizes))
 
-    def _row(self, word: str) -> np.ndarray:
-        """(2 + M,) ids."""
+    def _row(self, word: str, *features: str) -> np.ndarray:
+        """(2 + F + M,) ids."""
         unknown = 1 + SHAPES.index(shape_of(word))
         key = self._key(word)
         row = np.zeros(self._columns + self.longest, dtype=self._dtype)
         row[0] = self._ids.get(key) or self._ids.get(key.lower()) or unknown
         row[1] = unknown
+        for column, (ids, feature) in enumerate(zip(self._feature_ids, features, strict=True), COLUMNS):
+            row[column] = ids.get(feature, _UNKNOWN_FEATURE)
         if self.longest:
             letters = [self._letter_ids.get(letter, _UNKNOWN_LETTER) for letter in shorten(word, self.longest)]
             row[self._columns : self._columns + len(letters)] = letters
         if self.models:
-            ids = self.models[0].ids(shorten(word, self.spelled))[: self.spelled]
-            row[COLUMNS : COLUMNS + len(ids)] = ids
+            spelling = self.models[0].ids(shorten(word, self.spelled))[: self.spelled]
+            row[self._first_spelled : self._first_spelled + len(spelling)] = spelling
         return row
 
     def _word(self, row: Sequence[int]) -> str:
@@ -345,13 +392,24 @@ class Words(Field):
         """The form in which a word is looked up."""
         return _lookup_key(word, lower=self.lower, digits=self.digits, form=self.form)
 
-    def _split(self, value: Any) -> Sequence[str]:
+    def _sides(self, steps: Sequence[Any]) -> Sequence[Sequence[str]]:
+        """The words of these steps, and the values of each feature."""
+        return list(zip(*steps, strict=True)) if self.features else [steps]
+
+    def _split(self, value: Any) -> Sequence[Any]:
+        """The words of a value; with `features`, (word, feature, ...) for each.
+
+        Raises:
+            ValueError: it has none, or something else.
+        """
         value = to_form(value, self.form)
         words = value.split() if isinstance(value, str) else value
         if not isinstance(words, list | tuple):
             raise ValueError("is missing" if value is None else f"should be text or words, but is {value!r:.60}")
         if not words:
             raise ValueError("is empty")
+        if self.features:
+            return [self._step(position, step) for position, step in enumerate(words, 1)]
         if _are_words(words):
             return words
         for position, word in enumerate(words, 1):
@@ -360,6 +418,18 @@ class Words(Field):
             if not word:
                 raise ValueError(f"word {position} is empty")
         return words
+
+    def _step(self, position: int, step: Any) -> tuple[str, ...]:
+        """(word, feature, ...). Raises ValueError for anything else."""
+        form = f"[{', '.join(['word', *['feature'] * self.features])}]"
+        if isinstance(step, str):
+            raise ValueError(f"word {position}, {step!r:.60}, comes without features; give {form} for each word")
+        is_list = isinstance(step, list | tuple) and len(step) == 1 + self.features
+        if not is_list or not all(isinstance(item, str) for item in step):
+            raise ValueError(f"word {position} should be {form}, all of them text, but is {step!r:.60}")
+        if not step[0]:
+            raise ValueError(f"word {position} is empty")
+        return tuple(step)
 
 
 def _are_words(values: Sequence[Any]) -> bool:

@@ -101,9 +101,10 @@ class InputReader:
     def values(self, values: Iterable[Any]) -> Iterator[Input]:
         """Values from Python as inputs: `inputs[0]`, `inputs[1]`, ... are their ids.
 
-        A text is read like a line of a file, a list of texts is words that are split already, a mapping is a row of a
-        table or of JSON lines (`id` in it is its id), a `Path` is a file or folder with any number of inputs. Any other
-        value (an array, a tensor, a list of numbers) is the value itself.
+        A text is read like a line of a file, a list of texts is words that are split already, and so is a list with
+        [word, feature, ...] for each word. A mapping is a row of a table or of JSON lines (`id` in it is its id), a
+        `Path` is a file or folder with any number of inputs. Any other value (an array, a tensor, a list of numbers) is
+        the value itself.
 
         Raises:
             UsageError: there is no such file, or the task has no rows.
@@ -214,8 +215,10 @@ class InputReader:
     def _from_value(self, id: str, value: Any) -> Input:
         if isinstance(value, list | tuple) and value and all(isinstance(word, str) for word in value):
             if self.field.unit == "words":
-                return self._from_words(id, list(value))
+                return self._from_words(id, list(value), list(value))
             return Input(id, None, Flaw(f"is a list of texts, and the model reads {self.field.unit}; give one text"))
+        if self.field.unit == "words" and (words := _words_with_features(value)) is not None:
+            return self._from_words(id, words, value)
         array = to_array(value)
         if array is not None:
             return Input(id, None, array)
@@ -257,7 +260,8 @@ class InputReader:
 
     def _from_text(self, id: str, text: str) -> Input:
         if not self.split_words:
-            return self._from_words(id, _split_already(text), shown=text)
+            words, value = _split_already(text)
+            return self._from_words(id, words, value, shown=text)
         try:
             value = (self.task.parse or self.field.parse)(text)
         except ValueError as error:
@@ -275,16 +279,25 @@ class InputReader:
             places = None if self.task.locate is None else self.task.locate(example.given)
             return Input(example.id, example.given, value, places)
         if isinstance(value, list) and all(isinstance(word, str) for word in value):
-            return self._from_words(example.id, value)
+            return self._from_words(example.id, value, value)
+        if self.field.unit == "words" and (words := _words_with_features(value)) is not None:
+            return self._from_words(example.id, words, value)
         return Input(example.id, value if isinstance(value, str | list) else None, value)
 
-    def _from_words(self, id: str, words: list[str], shown: JSON = None) -> Input:
-        """Words with their places in the text that they are when they are joined by blanks."""
+    def _from_words(self, id: str, words: list[str], value: Any, shown: JSON = None) -> Input:
+        """Words with their places in the text that they are when they are joined by blanks.
+
+        Args:
+            id: where they are.
+            words: the words.
+            value: what the model reads: the words, or (word, feature, ...) for each.
+            shown: what records show; None: the words.
+        """
         if self.task.locate is None:
-            return Input(id, words if shown is None else shown, words)
+            return Input(id, words if shown is None else shown, value)
         starts = accumulate((len(word) + 1 for word in words), initial=0)
         places = [(start, start + len(word)) for start, word in zip(starts, words, strict=False)]
-        return Input(id, " ".join(words), words, places)
+        return Input(id, " ".join(words), value, places)
 
     def _guard(self, inputs: Iterator[Input], hidden: str = "") -> Iterator[Input]:
         """The inputs, and one with a flaw where reading ends because the file is damaged.
@@ -312,6 +325,15 @@ def to_array(value: Any) -> np.ndarray | None:
     return np.asarray(value) if hasattr(value, "__array__") else None
 
 
+def _words_with_features(value: Any) -> list[str] | None:
+    """The words of a list with (word, feature, ...) for each word; None for anything else."""
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    if not all(isinstance(step, list | tuple) and step and isinstance(step[0], str) for step in value):
+        return None
+    return [step[0] for step in value]
+
+
 def _plain(value: Any) -> Any:
     """A value that JSON does not know, as one that it does: numbers of NumPy and paths."""
     if isinstance(value, np.generic | np.ndarray):
@@ -321,16 +343,21 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"it has a {type(value).__name__}")
 
 
-def _split_already(text: str) -> list[str]:
-    """The words of a line: of a JSON list of text, or else what blanks and tabs separate."""
+def _split_already(text: str) -> tuple[list[str], Any]:
+    """The words of a line and the value that it is: a JSON list of text, a JSON list with [word, feature, ...] for each
+    word, or else what blanks and tabs separate."""
     if text.lstrip().startswith("["):
         try:
-            words = json.loads(text)
+            value = json.loads(text)
         except (ValueError, RecursionError):
-            words = None
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return words
-    return [word for word in re.split("[ \t]+", text) if word]
+            value = None
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            return value, value
+        words = _words_with_features(value)
+        if words is not None:
+            return words, value
+    words = [word for word in re.split("[ \t]+", text) if word]
+    return words, words
 
 
 def read_all(reader: InputReader, sources: Sequence[str], stream: IO[bytes]) -> Iterator[Input]:

@@ -50,6 +50,9 @@ class WordLayer(nn.Module):
         names: those words.
         key: maps a word of the file to the form that `names` has.
         contextual: language models that read the whole text; what they say of a word is beside its other vectors.
+        features: number of values of each feature, the unknown one and the padding included. Their ids come after the
+            first two numbers of a row.
+        feature_dim: width of the vector of a feature, which is beside the word's other vectors.
     """
 
     pointwise = True
@@ -73,6 +76,8 @@ class WordLayer(nn.Module):
         names: Sequence[str] = (),
         key: WordKey = str,
         contextual: Contextual | None = None,
+        features: Sequence[int] = (),
+        feature_dim: int = 0,
     ) -> None:
         super().__init__()
         self.dim, self.columns, self.drop = dim, columns, drop
@@ -80,12 +85,21 @@ class WordLayer(nn.Module):
         self.sparse = False  # whether the gradient of `weight` holds only rows that were read; see optim.lazy_adamw
         self.vectors, self.names, self.key, self.word_count = vectors, tuple(names), key, words
         char_width = 0 if characters == "none" else char_hidden
-        if width is None and char_width >= dim:
-            raise UsageError(
-                f"the characters of a word become {char_width} numbers and leave no room for the word in steps of "
-                f"{dim}; lower char_hidden, or give encoder.dim more"
+        feature_width = feature_dim * len(features)
+        if width is None and char_width + feature_width >= dim:
+            sides, options = (
+                ("characters and features", "char_hidden or feature_dim")
+                if features
+                else (
+                    "characters",
+                    "char_hidden",
+                )
             )
-        width = width or dim - char_width
+            raise UsageError(
+                f"the {sides} of a word become {char_width + feature_width} numbers and leave no room for the word in "
+                f"steps of {dim}; lower {options}, or give encoder.dim more"
+            )
+        width = width or dim - char_width - feature_width
         # Standard deviation 1 / sqrt(width): vectors have a length of about 1.
         self.both = both
         self.weight = nn.Parameter(torch.empty(words if both else words - fixed, width))
@@ -102,7 +116,9 @@ class WordLayer(nn.Module):
         self.from_characters = nn.Linear(char_width, width) if spelled else None
         self.contextual, self.first_letter = contextual, 0 if contextual is None else contextual.first
         self.strings = None if contextual is None else contextual.strings
-        joined = (2 * width if both else width) + char_width + (0 if self.strings is None else self.strings.width)
+        self.features = nn.ModuleList(feature_embedding(size, feature_dim) for size in features)
+        joined = (2 * width if both else width) + char_width + feature_width
+        joined += 0 if self.strings is None else self.strings.width
         self.join = nn.Linear(joined, dim) if joined != dim else None
         if contextual is not None:
             self.pointwise = False
@@ -185,6 +201,9 @@ class WordLayer(nn.Module):
             steps = torch.cat([steps, characters], dim=-1)
         if context is not None:
             steps = torch.cat([steps, context.to(steps.dtype)], dim=-1)
+        if self.features:
+            features = [table(rows[:, column]) for column, table in enumerate(self.features, 2)]
+            steps = torch.cat([steps, *features], dim=-1)
         return steps if self.join is None else cast(Tensor, self.join(steps))
 
     def words_read(self, words: Tensor, unknown: Tensor, order: RowOrder | None = None) -> Tensor:
@@ -290,4 +309,13 @@ def character_embedding(letters: int, dim: int) -> nn.Embedding:
     nn.init.normal_(table.weight, std=dim**-0.5)
     with torch.no_grad():
         table.weight[0].zero_()
+    return table
+
+
+def feature_embedding(features: int, dim: int) -> nn.Embedding:
+    """A learned vector for each value of a feature; that of the unknown value is zero until training has read one."""
+    table = nn.Embedding(features, dim, padding_idx=0)
+    nn.init.normal_(table.weight, std=dim**-0.5)
+    with torch.no_grad():
+        table.weight[:2].zero_()
     return table

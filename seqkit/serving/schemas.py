@@ -98,7 +98,7 @@ def _kinds_of_input(tasks: Sequence[TaskFacts]) -> list[dict[str, Any]]:
     kinds: list[dict[str, Any]] = []
     for facts in tasks:
         kinds.append(dict(facts.schema))
-        if facts.unit == "words":
+        if facts.unit == "words" and facts.reads_text:
             kinds.append({"type": "array", "items": {"type": "string"}, "description": "Words, split already."})
         if facts.reads_rows:
             kinds.append({"type": "object", "description": "A row of a table: the columns that the recipe names."})

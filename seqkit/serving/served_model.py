@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seqkit.api.model import Model
 from seqkit.errors import UsageError
 from seqkit.fields.labels import UNSEEN, Tags
+from seqkit.fields.words import Words
 from seqkit.inference.inputs import InputReader
 from seqkit.inference.stream import Stream
 from seqkit.io.atomic import json_safe
@@ -122,7 +123,7 @@ class ServedModel:
         definition, source, target = self._tasks[task]
         head: Any = self._module.head(task)
         stream = self._streams[task]
-        reads_text = source.unit in UNITS_OF_TEXT
+        reads_text = source.unit in UNITS_OF_TEXT and not _features_of(source)
         examples = [] if reads_text else examples_of(source)
         return TaskFacts(
             name=task,
@@ -144,12 +145,21 @@ def _schema(source: Field, examples: Sequence[JSON], *, reads_text: bool) -> dic
     """JSON Schema of an input that is no file and no row of a table."""
     if reads_text:
         return {"type": "string", "description": f"A text: the model reads its {source.unit}."}
+    if features := _features_of(source):
+        form = f"[{', '.join(['word', *['feature'] * features])}]"
+        word = {"type": "array", "items": {"type": "string"}, "minItems": 1 + features}
+        return {"type": "array", "items": word, "minItems": 1, "description": f"{form} for each word."}
     if source.sample_rate is not None:
         what = f"Samples of sound within -1 to 1, {source.sample_rate:,} a second."
         return {"type": "array", "items": {"type": "number"}, "minItems": 1, "description": what}
     if not examples:
         return {"type": "array", "description": f"Numbers: {source.unit}."}
     return schema_of_examples(examples) | {"description": f"Numbers: {source.unit}.", "examples": [examples[0]]}
+
+
+def _features_of(source: Field) -> int:
+    """How many features have to come with each word."""
+    return source.features if isinstance(source, Words) else 0
 
 
 def _labels(target: Field) -> list[str]:

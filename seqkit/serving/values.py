@@ -62,7 +62,10 @@ def read_value(value: Any, reader: InputReader, new_folder: Callable[[], Path], 
         except UsageError as error:
             return Flaw(str(error))
     if isinstance(value, str) and not reads_text:
-        return Flaw('is text, and the model does not read text: send {"file": a name, "content": base64}, or numbers')
+        other = "[word, feature, ...] for each word" if reader.field.unit == "words" else "numbers"
+        return Flaw(
+            f'is text, and the model does not read text: send {{"file": a name, "content": base64}}, or {other}'
+        )
     if value is None or isinstance(value, bool | int | float):
         return Flaw(f"is {json.dumps(value)}, and not an input")
     return value

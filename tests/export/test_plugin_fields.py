@@ -26,6 +26,7 @@ from tests.helpers.word_vectors import TEXTS, write_vectors
 
 pytest.importorskip("onnxruntime")
 
+FEATURES = [("The", "DT", "1"), ("dog", "NN", "0")]
 DNA = ["ACGTACGTNNACGGT", "TTTACGacgtR"]
 
 
@@ -55,6 +56,7 @@ FIELDS: dict[str, Callable[[Path], Field]] = {
     "word vectors of both kinds, unknown words by their characters": lambda folder: Words(
         characters="conv", char_hidden=4, vectors=write_vectors(folder), tune="both", unknown_as="characters"
     ).fit(TEXTS),
+    "words with features": lambda folder: Words(features=2, characters="none", feature_dim=1).fit([FEATURES] * 2),
     "word vectors that are trained": lambda folder: Words(characters="none", vectors=write_vectors(folder)).fit(TEXTS),
 }
 QUICK = ("filters, deltas, normalised by clip",)
@@ -98,7 +100,8 @@ def test_samples_are_what_fields_encode(tmp_path: Path) -> None:
         field = field_of(tmp_path)
         sample = field.sample(generator, 9)
         assert len(sample) == 9
-        value = {"Waveform": np.zeros(700), "Words": TEXTS[0]}.get(type(field).__name__, DNA[0])
+        words = FEATURES if getattr(field, "features", 0) else TEXTS[0]
+        value = {"Waveform": np.zeros(700), "Words": words}.get(type(field).__name__, DNA[0])
         assert sample.shape[1:] == field.encode(value).shape[1:]
     codes = Bases(Spelling(case="keep")).describe()["codes"]
     assert [codes[letter] for letter in "ACGTacgtN"] == encode("ACGTacgtN", case="keep").tolist()

@@ -172,6 +172,62 @@ def test_before_fitting() -> None:
         Words().encode("a")
 
 
+# Features
+
+
+SENTENCES = [[("The", "DT", "x"), ("dog", "NN", "x")], [("a", "DT", "y"), ("cat", "NN", "x")], [("Go", "VB", "x")]]
+
+
+@pytest.mark.parametrize("characters", ["none", "conv"])
+def test_features_come_after_the_words_and_what_training_has_once_is_unknown(characters: Any) -> None:
+    field = Words(features=2, characters=characters).fit(SENTENCES)
+    plain = Words(characters=characters).fit([[word for word, *_ in steps] for steps in SENTENCES])
+    value = [["dog", "DT", "x"], ["Go", "NN", "y"], ["new", "VB", ""]]
+    encoded, words = field.encode(value), plain.encode([word for word, *_ in value])
+    assert encoded[:, COLUMNS : COLUMNS + 2].tolist() == [[2, 2], [3, 1], [1, 1]]
+    assert [field.count_unknown(encoded[step : step + 1]) for step in range(3)] == [0, 1, 1]
+    assert np.array_equal(np.delete(encoded, [COLUMNS, COLUMNS + 1], axis=1), words)
+    assert field.decode(encoded) == plain.decode(words) or characters == "conv"
+    assert field.decode(field.encode(SENTENCES[0])) == plain.decode(plain.encode("The dog"))
+    again = Words(features=2, characters=characters).restore(json.loads(json.dumps(field.state())))
+    assert again == field
+    assert np.array_equal(again.encode(value), encoded)
+    assert field.fit(SENTENCES[::-1]) == field
+    sample = field.sample(np.random.default_rng(0), 50)
+    assert sample.shape[1:] == encoded.shape[1:]
+    assert {tuple(row) for row in sample[:, COLUMNS : COLUMNS + 2].tolist()} == {
+        (a, b) for a in (1, 2, 3) for b in (1, 2)
+    }
+
+
+def test_pieces_with_features_are_the_rows_of_the_whole() -> None:
+    field = Words(features=2).fit(SENTENCES)
+    rows = [field.feed([step])[0] for step in SENTENCES[0]]
+    assert np.array_equal(np.concatenate(rows), field.encode(SENTENCES[0]))  # type: ignore[arg-type]
+
+
+def test_features_are_read_in_the_form_of_words() -> None:
+    field = Words(features=1).fit([[("e\u0301", "e\u0301")] * 2])
+    assert field.encode([("\u00e9", "\u00e9")]).tolist() == field.encode([["e\u0301", "e\u0301"]]).tolist()
+    assert field.encode([("\u00e9", "\u00e9")])[0, COLUMNS] == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("The dog", r"word 1, 'The', comes without features; give \[word, feature, feature\] for each word"),
+        ([("The", "DT", "x"), "dog"], "word 2, 'dog', comes without features"),
+        ([("The", "DT")], r"word 1 should be \[word, feature, feature\], all of them text, but is \('The', 'DT'\)"),
+        ([("The", "DT", 1)], "word 1 should be"),
+        ([("", "DT", "x")], "word 1 is empty"),
+        ([], "is empty"),
+    ],
+)
+def test_words_without_their_features_are_refused(value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Words(features=2).fit(SENTENCES).encode(value)
+
+
 # Vectors from a file
 
 

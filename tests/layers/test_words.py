@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ KINDS = ("none", "lstm", "conv")
 SENTENCES = ["the cat saw Paris .", "NATO", "a dog sat near iPods in 1998"]
 
 
-def batch(field: Words, texts: list[str], *, extra_steps: int = 0) -> tuple[Tensor, Tensor]:
+def batch(field: Words, texts: Sequence[Any], *, extra_steps: int = 0) -> tuple[Tensor, Tensor]:
     encoded = [torch.from_numpy(field.encode(text).astype(np.int64)) for text in texts]
     lengths = torch.tensor([len(rows) for rows in encoded])
     x = torch.zeros(len(encoded), int(lengths.max()) + extra_steps, encoded[0].shape[1], dtype=torch.int64)
@@ -134,6 +134,50 @@ def test_every_letter_counts() -> None:
         x, lengths = batch(field, [" ".join(words)])
         steps = layer(x, lengths)[0][0, :, -8:]
         assert len({tuple(round(v, 5) for v in row) for row in steps.tolist()}) == len(words)
+
+
+# Features
+
+
+@pytest.mark.parametrize("characters", KINDS)
+@pytest.mark.parametrize("with_vectors", [False, True])
+def test_features_against_a_slow_twin(characters: Any, with_vectors: bool, vectors: Path) -> None:
+    """A step is the step without features, and the vector of each feature behind it; then the map to the width."""
+    texts = [[(word, kind, word[-1]) for word, kind in zip(text.split(), "AB" * 9, strict=False)] for text in TEXTS]
+    options: dict[str, Any] = {"characters": characters, "char_hidden": 4, "vectors": vectors if with_vectors else None}
+    field, plain = Words(features=2, feature_dim=3, **options).fit(texts), Words(**options).fit(TEXTS)
+    layer, layer_without = layer_of(field, 16), layer_of(plain, 10)
+    weights = {name: value for name, value in layer.state_dict().items() if not name.startswith(("features.", "join."))}
+    layer_without.load_state_dict(weights, strict=False)
+    layer_without.join = None
+    x, lengths = batch(field, texts)
+    steps, _ = layer(x, lengths)
+    without = layer_without.steps(batch(plain, TEXTS)[0].flatten(0, 1), layer_without.spelling)
+    without = without.view(*x.shape[:2], -1)
+    for row, length in enumerate(lengths.tolist()):
+        for step in range(length):
+            tables = [table.weight[x[row, step, COLUMNS + number]] for number, table in enumerate(layer.features)]  # type: ignore[operator, index]
+            expected = torch.cat([without[row, step], *tables])
+            expected = expected if layer.join is None else layer.join(expected)
+            torch.testing.assert_close(steps[row, step], expected, atol=1e-6, rtol=0)
+        assert not steps[row, length:].any()
+    assert (layer.join is not None) == with_vectors
+
+
+def test_an_unknown_feature_says_nothing_before_training_has_read_one() -> None:
+    layer = layer_of(Words(features=1, char_hidden=4, feature_dim=3).fit([[("a", "N"), ("b", "N")]]))
+    (table,) = layer.features
+    assert not table.weight[:2].any()
+    assert table.weight[2].all()
+
+
+def test_features_have_to_fit_into_the_width() -> None:
+    field = Words(features=2, char_hidden=4, feature_dim=8).fit([[("a", "N", "x")]])
+    with pytest.raises(
+        UsageError, match=r"characters and features of a word become 20 numbers .* char_hidden or feature_dim"
+    ):
+        field.layer(20)
+    assert layer_of(field, 21).weight.shape[1] == 1
 
 
 # Vectors from a file

@@ -582,7 +582,7 @@ def test_the_recipe_of_the_documentation_is_one_and_so_are_its_options(folder: P
     page = (Path(__file__).parents[2] / "docs/ner.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     table = [row.split("|")[2] for row in page.splitlines() if row.startswith("| ") and "`" in row.split("|")[2]]
-    assert len(table) == 8
+    assert len(table) == 9
     for row in ["", *table]:
         match = re.match(r" `(.*?)`", row)
         options = f", {match[1]}" if match else ""
