@@ -217,7 +217,7 @@ class TestAModel:
         assert done.exit_code == 1, done.output
         records = [json.loads(line) for line in done.stdout.splitlines()]
         assert [
-            tag for record in records if record["id"] == "1" for tag in record["prediction"] or []
+            tag for record in records if record["id"] == "1" for tag in record.get("prediction") or []
         ] == expected.value
         assert "is text, and the model reads column 2" in done.output
 
