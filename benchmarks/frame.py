@@ -14,6 +14,7 @@ GROUPS = (
     "kernels",
     "busy",
     "training",
+    "translation",
     "data",
     "encoding",
     "decoding",

@@ -24,6 +24,7 @@ PACKAGES = (
     "lightning",
     "flair",
     "ludwig",
+    "joeynmt",
     "tokenizers",
     "sentencepiece",
 )

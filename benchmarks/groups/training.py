@@ -48,9 +48,14 @@ RECIPES = {**RECIPES, OWN_BATCHES: RECIPES["classification"]}
 
 
 class TrainingCase:
-    """A case as seqkit sees it: recipe, data and model, from which the others take batches and weights."""
+    """A case as seqkit sees it: recipe, data and model, from which the others take batches and weights.
 
-    def __init__(self, case: str) -> None:
+    Args:
+        case: its name.
+        text: its recipe; None: one of `RECIPES`.
+    """
+
+    def __init__(self, case: str, text: str | None = None) -> None:
         import torch
 
         from seqkit.experiments.prepare import prepare_data
@@ -59,7 +64,8 @@ class TrainingCase:
 
         torch.set_flush_denormal(True)
         self.case = case
-        self.recipe = parse(RECIPES[case].encode(), "benchmark.yaml")
+        self.text = RECIPES[case] if text is None else text
+        self.recipe = parse(self.text.encode(), "benchmark.yaml")
         self.data = prepare_data(self.recipe, Progress(quiet=True), lambda line: None)
         ((self.name, self.task_data),) = self.data.items()
 
@@ -96,13 +102,15 @@ class TrainingCase:
 
 
 def seqkit(case: str) -> Prepared:
+    return whole_loop(TrainingCase(case))
+
+
+def whole_loop(setup: TrainingCase) -> Prepared:
     """The whole loop: run folder, logs, clipping, checks; the evaluation at the end is not counted."""
     from seqkit.runs.interrupts import Interrupts
     from seqkit.runs.progress import Progress
     from seqkit.runs.run_folder import Run
     from seqkit.training.loop import train
-
-    setup = TrainingCase(case)
 
     class Stopwatch(Progress):
         """Knows when the first and the last step were done."""
@@ -117,8 +125,9 @@ def seqkit(case: str) -> Prepared:
     def run() -> float:
         model, watch = setup.model(), Stopwatch()
         with tempfile.TemporaryDirectory() as folder, Interrupts() as stop:
-            text = RECIPES[case]
-            run_folder = Run.create("benchmark", text=text.encode(), resolved=text, out=Path(folder) / "run")
+            run_folder = Run.create(
+                "benchmark", text=setup.text.encode(), resolved=setup.text, out=Path(folder) / "run"
+            )
             with run_folder:
                 run_folder.set_status("running")
                 train(
