@@ -32,6 +32,8 @@ def describe(model: Model, recipe: Recipe, name: str, task_and_fields: tuple[Tas
         "target": describe_field(target_field) | {"finished_by": _name(task.finish)},
         "symbols": {"pad": PAD, "unknown": UNKNOWN, "start": START, "end": END},
     }
+    if model.member_count > 1:
+        description["members"] = model.member_count
     if carries_state(head):
         description["initial_state"] = [tensor[0].tolist() for tensor in initial_state(model, 1)]
         description["reads_start"] = task.window is None

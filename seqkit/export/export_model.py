@@ -193,11 +193,6 @@ def _translate(recording: Recording, to: Target, types: Mapping[str, np.dtype[An
 def _check_can_export(model: Model, task: str, field: Field) -> None:
     """Raise UsageError if the head or the input field has not what an export needs."""
     head = model.head(task)
-    if model.member_count > 1:
-        raise UsageError(
-            f"this model is an ensemble of {model.member_count} models, which cannot be exported as one; export one of "
-            "them, or distil it into one model (docs/better-scores.md)"
-        )
     if not head.output_axes:
         raise UsageError(f"task {task}: its head, {type(head).__name__}, has no `outputs`, so it cannot be exported")
     if type(field).sample is Field.sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import re
 import warnings
@@ -19,6 +20,7 @@ from seqkit.errors import UsageError
 from seqkit.heads.seq2seq import Seq2Seq
 from seqkit.interfaces import Head
 from seqkit.model import Model
+from seqkit.model.ensemble import JointEncoder
 
 ROWS, STEPS = 3, 11
 """Batch and steps of the example that is recorded. The record holds for any others."""
@@ -102,14 +104,26 @@ def record_step(head: Seq2Seq, carried: Mapping[str, Tensor]) -> Recording:
 
 
 def initial_state(model: Model, rows: int) -> tuple[Tensor, ...]:
-    """The encoder's state before the first step, each (B, layers, H); empty for one without a state."""
+    """The encoder's state before the first step, each (B, layers, H); empty for one without a state.
+
+    That of an ensemble is the state of each member after the other; empty if it is not known of one that has a state.
+    """
+    encoder = model.encoder
+    if not isinstance(encoder, JointEncoder):
+        return _initial_of(encoder, rows)
+    states = [_initial_of(member, rows) for member in encoder.members]
     with torch.no_grad():
-        encoder: Any = model.encoder
-        if not hasattr(encoder, "initial"):
-            return ()
-        shape = (encoder.states, len(encoder.cells), encoder.hidden)
-        values = torch.zeros(shape) if encoder.initial is None else encoder.initial.detach()
-        return tuple(values[:, None].expand(-1, rows, -1, -1).clone().unbind(0))
+        sizes = encoder.state_sizes(next(model.parameters()))
+    return () if [len(state) for state in states] != sizes else tuple(itertools.chain(*states))
+
+
+@torch.no_grad()
+def _initial_of(encoder: Any, rows: int) -> tuple[Tensor, ...]:
+    if not hasattr(encoder, "initial"):
+        return ()
+    shape = (encoder.states, len(encoder.cells), encoder.hidden)
+    values = torch.zeros(shape) if encoder.initial is None else encoder.initial.detach()
+    return tuple(values[:, None].expand(-1, rows, -1, -1).clone().unbind(0))
 
 
 def _record(module: nn.Module, example: tuple[Tensor, ...], inputs: Mapping[str, tuple[str, ...]]) -> ExportedProgram:

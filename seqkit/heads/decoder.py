@@ -8,7 +8,7 @@ for real steps only. (A packed sequence would be slower on every device.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -151,6 +151,50 @@ class Decoder(nn.Module):
         readout = layers.new_zeros(batch, 1, self.readout_width) if self.input_feeding else None
         coverage = layers.new_zeros(batch, 1, encoded.steps.shape[1]) if self.coverage else None
         return source, DecoderState(tuple(layers.unbind(0)), readout, coverage)
+
+    @property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """The names of the tensors of `to_tensors`, with those of their axes."""
+        memory = {
+            "memory_steps": ("batch", "steps", "width"),
+            "memory_keys": ("batch", "steps", "keys"),
+            "memory_padding": ("batch", "steps"),
+        }
+        return (
+            (memory if self.attention is not None else {"vector": ("batch", "width")})
+            | {f"state_{number}": ("batch", "layers", "width") for number in range(self.tensors_per_state)}
+            | ({"readout": ("batch", "readout")} if self.input_feeding else {})
+            | ({"coverage": ("batch", "steps")} if self.coverage else {})
+        )
+
+    def to_tensors(self, source: DecoderInput, state: DecoderState) -> dict[str, Tensor]:
+        """What the decoder reads at every step, and its state with one beam, by names: what an export carries."""
+        memory = source.memory
+        tensors = (
+            {"vector": source.vector}
+            if memory is None
+            else {"memory_steps": memory.steps, "memory_keys": memory.keys, "memory_padding": memory.padding}
+        )
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None} | self.state_tensors(state)
+
+    def state_tensors(self, state: DecoderState) -> dict[str, Tensor]:
+        """A state with one beam, by names."""
+        tensors = {f"state_{number}": tensor for number, tensor in enumerate(state.layers)}
+        others = {"readout": state.readout, "coverage": state.coverage}
+        tensors |= {name: tensor for name, tensor in others.items() if tensor is not None}
+        return {name: tensor.squeeze(1) for name, tensor in tensors.items()}
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> tuple[DecoderInput, DecoderState]:
+        """The reverse of `to_tensors`."""
+        memory = None
+        if self.attention is not None:
+            memory = Memory(tensors["memory_steps"], tensors["memory_keys"], tensors["memory_padding"])
+        state = DecoderState(
+            tuple(tensors[f"state_{number}"][:, None] for number in range(self.tensors_per_state)),
+            tensors["readout"][:, None] if self.input_feeding else None,
+            tensors["coverage"][:, None] if self.coverage else None,
+        )
+        return DecoderInput(memory, tensors.get("vector")), state
 
     def _summary(self, encoded: Encoded) -> Tensor:
         """(B, H) the vector that the first state is computed from."""

@@ -7,7 +7,7 @@ averaged, not their logarithms (a linear opinion pool; Stone 1961, doi:10.1214/a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -251,6 +251,34 @@ class JointDecoder(nn.Module):
             weights.append(attended)
         attended = None if any(weight is None for weight in weights) else torch.stack(weights).mean(dim=0)
         return mean_log_probs(log_probs), JointState(tuple(states)), attended
+
+    @property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """Those of each member, whose names begin with its number: `member_1_state_0`."""
+        return self._named([decoder.axes for decoder in self._decoders])
+
+    def to_tensors(self, source: JointInput, state: JointState) -> dict[str, Tensor]:
+        """As `Decoder.to_tensors`, with the names of `axes`."""
+        pairs = zip(self._decoders, source.members, state.members, strict=True)
+        return self._named([decoder.to_tensors(*pair) for decoder, *pair in pairs])
+
+    def state_tensors(self, state: JointState) -> dict[str, Tensor]:
+        """As `Decoder.state_tensors`, with the names of `axes`."""
+        return self._named([d.state_tensors(of_d) for d, of_d in zip(self._decoders, state.members, strict=True)])
+
+    def from_tensors(self, tensors: Mapping[str, Tensor]) -> tuple[JointInput, JointState]:
+        """The reverse of `to_tensors`."""
+        sources, states = [], []
+        for number, decoder in enumerate(self._decoders, 1):
+            prefix = f"member_{number}_"
+            own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+            source, state = decoder.from_tensors(own)
+            sources.append(source)
+            states.append(state)
+        return JointInput(tuple(sources)), JointState(tuple(states))
+
+    def _named(self, members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {f"member_{k}_{name}": value for k, member in enumerate(members, 1) for name, value in member.items()}
 
     def logits(self, readout: Tensor) -> Tensor:
         """The log-probabilities, as `step` gives them."""

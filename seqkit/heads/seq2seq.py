@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqkit.fields import Text
-from seqkit.heads.attention import Memory
-from seqkit.heads.decoder import Decoder, DecoderInput, DecoderState, coverage_overlap
+from seqkit.heads.decoder import Decoder, coverage_overlap
 from seqkit.heads.joining import JointDecoder
 from seqkit.heads.option_types import DecoderOptions, LossOptions, SearchOptions
 from seqkit.heads.text_search import draw, search, split_rows, to_prediction
@@ -53,18 +52,7 @@ class Seq2Seq(Head):
         if loss.scheduled_sampling is not None:
             self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.decoder: Any = Decoder(dim, target.size, decoder)  # or a JointDecoder, which has the same methods
-        state = {f"state_{number}": ("batch", "layers", "width") for number in range(self.decoder.tensors_per_state)}
-        memory = {
-            "memory_steps": ("batch", "steps", "width"),
-            "memory_keys": ("batch", "steps", "keys"),
-            "memory_padding": ("batch", "steps"),
-        }
-        self.output_axes = (
-            (memory if self.decoder.attention is not None else {"vector": ("batch", "width")})
-            | state
-            | ({"readout": ("batch", "readout")} if self.decoder.input_feeding else {})
-            | ({"coverage": ("batch", "steps")} if self.decoder.coverage else {})
-        )
+        self.output_axes = self.decoder.axes
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Nats of the texts with their ends, and how many symbols that is. Plain cross-entropy outside of training."""
@@ -103,18 +91,8 @@ class Seq2Seq(Head):
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         """What the decoder reads at every step, and its state before the first symbol."""
-        source, state = self.decoder.begin(encoded)
-        memory = source.memory
-        tensors = (
-            {"vector": source.vector}
-            if memory is None
-            else {
-                "memory_steps": memory.steps,
-                "memory_keys": memory.keys,
-                "memory_padding": memory.padding,
-            }
-        )
-        return {name: tensor for name, tensor in tensors.items() if tensor is not None} | _state_outputs(state)
+        tensors: dict[str, Tensor] = self.decoder.to_tensors(*self.decoder.begin(encoded))
+        return tensors
 
     def step_outputs(self, symbols: Tensor, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One step of the decoder, for export.
@@ -127,19 +105,11 @@ class Seq2Seq(Head):
         Returns:
             `log_probs` (B, V) of the next symbol, `attention` (B, T) with attention, and the next state by its names.
         """
-        memory = None
-        if self.decoder.attention is not None:
-            memory = Memory(carried["memory_steps"], carried["memory_keys"], carried["memory_padding"])
-        state = DecoderState(
-            tuple(carried[f"state_{number}"][:, None] for number in range(self.decoder.tensors_per_state)),
-            carried["readout"][:, None] if self.decoder.input_feeding else None,
-            carried["coverage"][:, None] if self.decoder.coverage else None,
-        )
-        source = DecoderInput(memory, carried.get("vector"))
+        source, state = self.decoder.from_tensors(carried)
         readout, state, weights = self.decoder.step(source, state, symbols[:, None])
         attention = {} if weights is None else {"attention": weights.squeeze(1)}
         log_probs = self.decoder.logits(readout).squeeze(1).log_softmax(dim=-1)
-        return {"log_probs": log_probs} | attention | _state_outputs(state)
+        return {"log_probs": log_probs} | attention | self.decoder.state_tensors(state)
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
@@ -194,6 +164,7 @@ class Seq2Seq(Head):
     def join_members(self, members: Sequence[Seq2Seq], widths: Sequence[int]) -> None:
         """One text is written, each symbol by the mean of the members' probabilities."""
         self.decoder = JointDecoder([member.decoder for member in members], widths)
+        self.output_axes = self.decoder.axes
 
     def write(self, encoded: Encoded, **options: Any) -> list[str]:
         """Texts drawn at random; see `draw`."""
@@ -267,14 +238,6 @@ class Seq2Seq(Head):
 
     def extra_repr(self) -> str:
         return f"{self.search_options}"
-
-
-def _state_outputs(state: DecoderState) -> dict[str, Tensor]:
-    """The state of a decoder with one beam, by names."""
-    tensors = {f"state_{number}": tensor for number, tensor in enumerate(state.layers)}
-    others = {"readout": state.readout, "coverage": state.coverage}
-    tensors |= {name: tensor for name, tensor in others.items() if tensor is not None}
-    return {name: tensor.squeeze(1) for name, tensor in tensors.items()}
 
 
 def _target(batch: Batch) -> tuple[Tensor, Tensor]:

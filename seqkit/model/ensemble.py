@@ -150,7 +150,9 @@ class JointLayer(nn.Module):
             UsageError: the members shorten time differently.
         """
         outputs = [member(x, lengths) for member in self.members]
-        if any(not torch.equal(outputs[0][1], others) for _, others in outputs[1:]):
+        # An export records what is computed; that the steps are as many was seen when the example was computed.
+        is_exported = torch.compiler.is_exporting()
+        if not is_exported and any(not torch.equal(outputs[0][1], others) for _, others in outputs[1:]):
             raise UsageError("the models of this ensemble shorten time differently, so their steps cannot be compared")
         return torch.cat([steps for steps, _ in outputs], dim=-1), outputs[0][1]
 
@@ -191,11 +193,15 @@ class JointEncoder(Encoder):
         """The state of each member."""
         if state is None:
             return [None] * len(self.members)
+        remaining = iter(state)
+        return [tuple(itertools.islice(remaining, size)) for size in self.state_sizes(x)]
+
+    def state_sizes(self, x: Tensor) -> list[int]:
+        """How many tensors the state of each member has; x is any tensor of the right type and device."""
         if not self._state_sizes:  # how many tensors a state has is seen from a single step, once
             length = torch.ones(1, dtype=torch.int64)
             self._state_sizes = [
                 len(member(x.new_zeros(1, 1, dim), length).state)
                 for member, dim in zip(self.members, self.dims, strict=True)
             ]
-        remaining = iter(state)
-        return [tuple(itertools.islice(remaining, size)) for size in self._state_sizes]
+        return self._state_sizes

@@ -343,14 +343,6 @@ def test_a_language_model_of_several_writes(folders: Callable[[str], list[Path]]
     assert done.exit_code == 0, done.output
 
 
-def test_an_ensemble_is_not_exported(folders: Callable[[str], list[Path]], tmp_path: Path) -> None:
-    out = tmp_path / "joint"
-    make_ensemble(folders("chain of tags"), out)
-    done = call("export", out, "--out", tmp_path / "x.onnx")
-    assert done.exit_code == 2
-    assert "an ensemble of 3 models, which cannot be exported as one" in done.output
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
