@@ -155,17 +155,19 @@ class Decoder(nn.Module):
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
         """The names of the tensors of `to_tensors`, with those of their axes."""
-        memory = {
-            "memory_steps": ("batch", "steps", "width"),
-            "memory_keys": ("batch", "steps", "keys"),
-            "memory_padding": ("batch", "steps"),
-        }
-        return (
-            (memory if self.attention is not None else {"vector": ("batch", "width")})
-            | {f"state_{number}": ("batch", "layers", "width") for number in range(self.tensors_per_state)}
-            | ({"readout": ("batch", "readout")} if self.input_feeding else {})
-            | ({"coverage": ("batch", "steps")} if self.coverage else {})
-        )
+        axes: dict[str, tuple[str, ...]] = {"vector": ("batch", "width")}
+        if self.attention is not None:
+            axes = {
+                "memory_steps": ("batch", "steps", "width"),
+                "memory_keys": ("batch", "steps", "keys"),
+                "memory_padding": ("batch", "steps"),
+            }
+        axes |= {f"state_{number}": ("batch", "layers", "width") for number in range(self.tensors_per_state)}
+        if self.input_feeding:
+            axes["readout"] = ("batch", "readout")
+        if self.coverage:
+            axes["coverage"] = ("batch", "steps")
+        return axes
 
     def to_tensors(self, source: DecoderInput, state: DecoderState) -> dict[str, Tensor]:
         """What the decoder reads at every step, and its state with one beam, by names: what an export carries."""

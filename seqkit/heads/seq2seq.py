@@ -109,7 +109,8 @@ class Seq2Seq(Head):
         readout, state, weights = self.decoder.step(source, state, symbols[:, None])
         attention = {} if weights is None else {"attention": weights.squeeze(1)}
         log_probs = self.decoder.logits(readout).squeeze(1).log_softmax(dim=-1)
-        return {"log_probs": log_probs} | attention | self.decoder.state_tensors(state)
+        tensors: dict[str, Tensor] = self.decoder.state_tensors(state)
+        return {"log_probs": log_probs} | attention | tensors
 
     @torch.no_grad()
     def predict(self, encoded: Encoded, batch: Batch) -> list[Prediction]:
