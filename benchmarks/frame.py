@@ -19,6 +19,7 @@ GROUPS = (
     "encoding",
     "decoding",
     "evaluation",
+    "prediction",
     "streaming",
     "startup",
     "growth",

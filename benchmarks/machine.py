@@ -25,6 +25,7 @@ PACKAGES = (
     "flair",
     "ludwig",
     "joeynmt",
+    "spacy",
     "tokenizers",
     "sentencepiece",
 )
