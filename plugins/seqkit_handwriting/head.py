@@ -171,7 +171,10 @@ class Pen(Head):
     def _drawings(
         self, encoded: Encoded, length: int, choose: Callable[[StepDistribution], tuple[Tensor, Tensor]]
     ) -> list[tuple[np.ndarray, bool]]:
-        """For each example its steps (U, 3), as `Movements.encode` gives them, and whether the drawing has ended."""
+        """For each example its steps (U, 3), as `Movements.encode` gives them, and whether the drawing has ended.
+
+        It ends where the pen says so, or the window has left the text.
+        """
         batch, device = len(encoded.steps), encoded.steps.device
         state, one = self.start(encoded), torch.ones(batch, dtype=torch.int64)
         x = encoded.steps.new_zeros(batch, 1, 4)
@@ -181,6 +184,8 @@ class Pen(Head):
         for _ in range(length):
             distribution, state = self.run(x, one, encoded, state)
             movement, pen = (upload(tensor, device) for tensor in choose(_of_step(distribution)))
+            if self.window is not None and state.window is not None:
+                pen = pen.masked_fill(self.window.is_past_end(state.window, encoded), END)
             # Waited for once a step: it says whether there is another one.
             rows.extend(read_back(torch.cat([movement, pen[:, None].to(movement.dtype)], dim=-1)))
             is_over |= rows[-1][:, 2] == END

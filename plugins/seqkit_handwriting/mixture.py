@@ -79,7 +79,9 @@ class StepDistribution:
     def draw(self, temperature: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A movement (B, 2) and a state of the pen (B,) of each; of distributions (B,), on the CPU.
 
-        A temperature below 1 makes likely Gaussians and states likelier and divides the variances (Ha and Eck 2017).
+        A temperature below 1 makes likely Gaussians likelier and variances smaller (Ha and Eck 2017; Graves 2013,
+        equations 61 and 62). The pen's state is drawn as it is: the end of a drawing is likely within some steps, and unlikely
+        at each of them, so that a low temperature would miss it.
         """
         chosen = torch.multinomial((self.weight / temperature).softmax(dim=-1), 1, generator=generator)
         rows = torch.arange(len(chosen))
@@ -88,5 +90,5 @@ class StepDistribution:
         noise = torch.randn(len(chosen), 2, generator=generator)
         second = correlation * noise[:, 0] + (1.0 - correlation.square()).sqrt() * noise[:, 1]
         movement = mean + log_deviation.exp() * math.sqrt(temperature) * torch.stack([noise[:, 0], second], dim=-1)
-        state = torch.multinomial((self.pen / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]
+        state = torch.multinomial(self.pen.exp(), 1, generator=generator)[:, 0]
         return movement, state

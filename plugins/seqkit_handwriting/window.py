@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Encoded
+from seqkit import Encoded, upload
 
 _MOST = 1e4
 """The largest alpha, beta or move."""
@@ -67,11 +67,20 @@ class Window(nn.Module):
         h, c = self.cell(torch.cat([x, state.context], dim=-1), (state.h, state.c))
         alpha, beta, moved = self.move(h).exp().clamp(max=_MOST).chunk(3, dim=-1)
         place = state.place + moved
-        numbers = torch.arange(1, encoded.steps.shape[1] + 1, device=x.device, dtype=x.dtype)
-        bumps = alpha[..., None] * torch.exp(-beta[..., None] * (place[..., None] - numbers).square())
-        weights = bumps.sum(dim=1) * encoded.mask
+        weights = _weights(alpha, beta, place, encoded.steps.shape[1]) * encoded.mask
         context = torch.bmm(weights[:, None], encoded.steps).squeeze(1)
         return WindowState(h, c, place, context), weights
+
+    def is_past_end(self, state: WindowState, encoded: Encoded) -> Tensor:
+        """(B,) whether the window shows the place after the last encoded step more than any encoded step.
+
+        That is where Graves 2013 (section 5.4) ends a drawing: the text has been written.
+        """
+        alpha, beta, _ = self.move(state.h).exp().clamp(max=_MOST).chunk(3, dim=-1)
+        weights = _weights(alpha, beta, state.place, encoded.steps.shape[1] + 1)
+        after = upload(encoded.lengths, weights.device)[:, None]
+        is_before = torch.arange(weights.shape[1], device=weights.device) < after
+        return weights.gather(1, after).squeeze(1) > weights.masked_fill(~is_before, -1.0).amax(dim=1)
 
     def forward(self, x: Tensor, state: WindowState, encoded: Encoded) -> tuple[Tensor, WindowState]:
         """(B, U, D) -> h and context of each step (B, U, H + dim), and the last state."""
@@ -101,6 +110,13 @@ class Window(nn.Module):
             state.context,
         )
         return features, WindowState(h, c, place, context)
+
+
+def _weights(alpha: Tensor, beta: Tensor, place: Tensor, count: int) -> Tensor:
+    """(B, count) of the places 1 to `count`, from alpha, beta and kappa (B, K)."""
+    numbers = torch.arange(1, count + 1, device=place.device, dtype=place.dtype)
+    bumps = alpha[..., None] * torch.exp(-beta[..., None] * (place[..., None] - numbers).square())
+    return bumps.sum(dim=1)
 
 
 class WindowSteps(torch.autograd.Function):

@@ -63,7 +63,8 @@ def _deformation(places: Tensor, size: float) -> Callable[[Tensor], Tensor]:
     heights = normal[..., 3:] * (size / _WAVES**0.5)
 
     def moves(points: Tensor) -> Tensor:
-        return torch.sin(points @ directions.transpose(1, 2) + phases[:, None]) @ heights
+        moved: Tensor = torch.sin(points @ directions.transpose(1, 2) + phases[:, None]) @ heights
+        return moved
 
     return moves
 

@@ -110,6 +110,17 @@ def test_draws_have_the_mean_and_the_covariance_of_their_gaussian() -> None:
     assert likely[0].tolist() == [1.0, -2.0]
 
 
+def test_a_low_temperature_narrows_movements_and_leaves_the_pen_as_it_is() -> None:
+    raw = torch.zeros(20_000, width_of(1))
+    raw[:, 1:3] = torch.tensor([1.0, -2.0])
+    raw[:, -3:] = torch.tensor([0.0, -1.0, -2.0])
+    distribution = StepDistribution.of(raw)
+    movement, state = distribution.draw(0.25, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(movement.std(0), 0.5 * distribution.log_deviation[0, 0].exp(), atol=0.02, rtol=0)
+    shares = torch.bincount(state, minlength=3) / len(state)
+    torch.testing.assert_close(shares, distribution.pen[0].exp(), atol=0.02, rtol=0)
+
+
 def test_the_window_is_that_of_the_paper() -> None:
     torch.manual_seed(0)
     window, lengths = Window(5, 4, 6, 3), torch.tensor([4, 2])
@@ -235,6 +246,20 @@ def test_drawings_end_where_the_pen_says_so_or_at_their_limit() -> None:
         assert [(len(p.value), p.scores) for p in head.predict(encoded, batch)] == [(7, {"cut": True})] * 2
         head.out.bias[-1] = 50.0
         assert [(len(p.value), p.scores) for p in head.predict(encoded, batch)] == [(1, None)] * 2
+
+
+def test_a_drawing_ends_when_the_window_has_left_the_text() -> None:
+    head, encoded = make_head(window=2, max_length=30), make_encoded()
+    assert head.window is not None
+    with torch.no_grad():
+        head.out.bias[-1] = -50.0  # the pen never ends it
+        head.window.move.weight.zero_()
+        head.window.move.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.5, 0.5]).log().nan_to_num(neginf=0.0))
+        drawings = head.predict(encoded, Batch(torch.zeros(2, 3), encoded.lengths))
+    # Half a place a step: after step t it is at t / 2, which is nearer to 4 than to 3 from step 8 on, and of the text
+    # of two letters nearer to 3 than to 2 from step 6 on.
+    assert [len(drawing.value) for drawing in drawings] == [8, 6]
+    assert [drawing.scores for drawing in drawings] == [None, None]
 
 
 def test_pictures_are_drawn_from_a_seed() -> None:
