@@ -80,8 +80,8 @@ class StepDistribution:
         """A movement (B, 2) and a state of the pen (B,) of each; of distributions (B,), on the CPU.
 
         A temperature below 1 makes likely Gaussians likelier and variances smaller (Ha and Eck 2017; Graves 2013,
-        equations 61 and 62). The pen's state is drawn as it is: the end of a drawing is likely within some steps, and unlikely
-        at each of them, so that a low temperature would miss it.
+        equations 61 and 62). The pen's state is drawn as it is: the end of a drawing is likely within some steps, and
+        unlikely at each of them, so that a low temperature would miss it.
         """
         chosen = torch.multinomial((self.weight / temperature).softmax(dim=-1), 1, generator=generator)
         rows = torch.arange(len(chosen))
