@@ -27,7 +27,9 @@ class Points(nn.Module):
 
     pointwise = True
 
-    def __init__(self, dim: int, *, distort: float, warp: float, shift: float, noise: float) -> None:
+    def __init__(
+        self, dim: int, *, distort: float = 0.0, warp: float = 0.0, shift: float = 0.0, noise: float = 0.0
+    ) -> None:
         super().__init__()
         self.distort, self.warp, self.shift, self.noise = distort, warp, shift, noise
         self.linear = nn.Linear(5, dim)

@@ -16,6 +16,8 @@ from seqkit.layers.embedding import Projection
 LAYERS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     "noise on vectors": (3, lambda: Projection(3, 4, noise=0.5)),
     "distorted drawings": (5, lambda: Points(4, distort=0.3, noise=0.1)),
+    "deformed drawings": (5, lambda: Points(4, warp=0.3)),
+    "moved strokes": (5, lambda: Points(4, shift=0.3)),
     "moved images": (6, lambda: Steps(6, 4, scale=1.0, shift=2)),
 }
 
