@@ -41,9 +41,9 @@ def joey(case: str, **sizes: int) -> Prepared:
     batches = {tuple(batch.ids): joey_batch(batch) for batch in setup.batches()}
 
     def loss_of(model: nn.Module, batch: Batch) -> Tensor:
-        own = batches[tuple(batch.ids)]
-        total: Tensor = model(return_type="loss", **vars(own))[0]
-        return total / own.ntokens
+        converted = batches[tuple(batch.ids)]
+        total: Tensor = model(return_type="loss", **vars(converted))[0]
+        return total / converted.ntokens
 
     def make(weights: Mapping[str, Tensor]) -> Any:
         model = joey_model(setup, weights).train()
@@ -62,15 +62,17 @@ def joey_search(setup: TranslationCase) -> Prepared:
 
     trained, batches = setup.trained(), setup.dev_batches()
     model = joey_model(setup, trained.state_dict()).eval()
-    own = [joey_batch(batch, has_target=False) for batch in batches]
+    converted = [joey_batch(batch, has_target=False) for batch in batches]
     beams = 1 if setup.case == "greedy" else 5
 
     def write() -> list[Any]:
-        return [search(model, batch, max_output_length=LIMIT + 1, beam_size=beams, beam_alpha=1.0)[0] for batch in own]
+        return [
+            search(model, batch, max_output_length=LIMIT + 1, beam_size=beams, beam_alpha=1.0)[0] for batch in converted
+        ]
 
     def symbols() -> list[list[list[int]]]:
         texts_of_batches = []
-        for batch, rows in zip(own, write(), strict=True):
+        for batch, rows in zip(converted, write(), strict=True):
             texts: list[list[int]] = [[] for _ in rows]
             for place, row in zip(batch.indices.tolist(), rows.tolist(), strict=True):
                 texts[place] = [*row[: row.index(END) if END in row else LIMIT], END]

@@ -150,8 +150,8 @@ def predict_flair(kind: str, folder: str, path: str, count: str) -> None:
         model.predict(sentences, mini_batch_size=64)
         for line, sentence in zip(chunk, sentences, strict=True):
             if kind == "tagging":
-                found = sentence.get_spans("ner")
-                prediction: Any = [[span.tag, span.start_position, span.end_position] for span in found]
+                names = sentence.get_spans("ner")
+                prediction: Any = [[span.tag, span.start_position, span.end_position] for span in names]
             else:
                 prediction = [label.value for label in sentence.get_labels("class")][:1]
             print(json_line(line, prediction), file=out)

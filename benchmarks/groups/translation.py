@@ -285,11 +285,11 @@ def search_of(
     """A search whose texts are compared by their log-probability under the same model, if it is greedy."""
     import numpy as np
 
-    found = symbols_of()
-    nats = [text_nats(setup, model, batch, texts) for batch, texts in zip(batches, found, strict=True)]
+    written = symbols_of()
+    nats = [text_nats(setup, model, batch, texts) for batch, texts in zip(batches, written, strict=True)]
     count = sum(batch.size for batch in batches)
     notes = {
-        "tokens": sum(len(text) for texts in found for text in texts),
+        "tokens": sum(len(text) for texts in written for text in texts),
         "log-probability": round(-sum(nats) / count, 3),
     }
     outputs = (lambda: {"nats": np.array(nats)}) if setup.case == "greedy" else None

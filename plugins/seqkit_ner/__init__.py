@@ -12,6 +12,7 @@ from seqkit import GIVEN, Count, Limit, Next, Share, Size, Tags, Task, Tokens, T
 from seqkit.metrics import tag_scores
 from seqkit.readers import FileNames
 from seqkit_ner import sources
+from seqkit_ner.conll_reader import ConllReader, column_names
 from seqkit_ner.formats import base_scheme
 from seqkit_ner.options import DataSource, Form, Separator, WordTokenizer
 from seqkit_ner.scores import SPAN_SCORES, TAG_SCORES, plain_scores, span_scores
@@ -137,7 +138,7 @@ def ner(
     """
     tag_scheme = base_scheme(None if scheme == "none" else scheme)
     names = {"train": train, "dev": dev, "test": test}
-    reader = sources.ConllReader(
+    reader = ConllReader(
         separator=separator,
         word=word_column,
         tag=tag_column,
@@ -205,9 +206,7 @@ def _parse(line: str, *, locate: Callable[[str], Sequence[tuple[int, int]]], fea
         ValueError: words have features, which text does not have.
     """
     if features:
-        raise ValueError(
-            f"is text, and the model reads {sources.column_names(features)} of CoNLL files too; give such a file"
-        )
+        raise ValueError(f"is text, and the model reads {column_names(features)} of CoNLL files too; give such a file")
     return [line[start:end] for start, end in locate(line)]
 
 
@@ -241,6 +240,6 @@ def ner_text(
         splits=examples.splits,
         files=examples.files,
         about=examples.about,
-        read_file=lambda path, split, labelled: sources.ConllReader().read(path, labelled=False),
+        read_file=lambda path, split, labelled: ConllReader().read(path, labelled=False),
         suffixes=sources.SUFFIXES,
     )

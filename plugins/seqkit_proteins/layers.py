@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqkit import Batch, Encoded, Field, Head, Prediction, State, mask_of
+from seqkit import Batch, Encoded, Field, Head, Prediction, State, mask_of, real_steps, upload
 from seqkit.nn import Dropout
 from seqkit_proteins.fields import Structure
 
@@ -44,23 +44,25 @@ class Residues(Head):
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats over the residues whose structure is known, and how many they are."""
-        return self._loss(self.logits(encoded), encoded, batch)[:2]
+        return self._loss(self.logits(encoded), encoded, batch)
 
     def loss_with_log_probs(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Of each residue whose structure is known, all structures."""
         logits = self.logits(encoded)
-        total, count, is_counted = self._loss(logits, encoded, batch)
-        return total, count, logits[is_counted].log_softmax(dim=-1)
+        # Looked at where the targets came from: a GPU would have to be waited for.
+        is_known = real_steps(batch.y_on_cpu, encoded.lengths) >= 0
+        rows = upload(is_known.nonzero().squeeze(1), logits.device)
+        known = real_steps(logits, encoded.lengths).index_select(0, rows)
+        return (*self._loss(logits, encoded, batch), known.log_softmax(dim=-1))
 
-    def _loss(self, logits: Tensor, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, its number of terms, and (B, T) which residues count."""
+    def _loss(self, logits: Tensor, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         assert batch.y is not None
         y = batch.y.long()
         is_counted = mask_of(encoded.lengths, logits.shape[1], logits.device) & (y >= 0)
         # Left out by number: to pick the others by the mask, a GPU would have to be waited for.
         y = y.masked_fill(~is_counted, LEFT_OUT).flatten()
         total = functional.cross_entropy(logits.flatten(0, 1), y, ignore_index=LEFT_OUT, reduction="sum")
-        return total, is_counted.sum(), is_counted
+        return total, is_counted.sum()
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"probabilities": self.logits(encoded).softmax(dim=-1)}

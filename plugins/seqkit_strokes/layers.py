@@ -44,9 +44,9 @@ class Points(nn.Module):
             places, moves = places @ matrix, moves @ matrix
         if self.training and self.warp > 0:
             deform = _deformation(places, self.warp)
-            before = places - moves
-            moves = moves + deform(places) - deform(before)
-            places = places + deform(places)
+            offsets = deform(places)
+            moves = moves + offsets - deform(places - moves)
+            places = places + offsets
         if self.training and self.shift > 0:
             shifts = self.shift * _of_first_point(draw_normal(tuple(places.shape), x.device), begins)
             places = places + shifts

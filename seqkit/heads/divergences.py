@@ -42,8 +42,8 @@ def of_numbers(loss: RegressionLoss, levels: Sequence[float], p: Tensor, q: Tens
     if loss == "huber":
         return functional.huber_loss(q, p, reduction="none")
     if loss == "quantiles":
-        at = upload(torch.tensor(levels, dtype=p.dtype), p.device, is_fixed=True)
-        return _between_laplaces(q - p, at.expand_as(p)).mean(dim=-1)
+        quantiles = upload(torch.tensor(levels, dtype=p.dtype), p.device, is_fixed=True)
+        return _between_laplaces(q - p, quantiles.expand_as(p)).mean(dim=-1)
     if loss == "gaussian":
         return _between_gaussians(p, q)
     if loss == "poisson":

@@ -271,8 +271,8 @@ class JointDecoder(nn.Module):
         sources, states = [], []
         for number, decoder in enumerate(self._decoders, 1):
             prefix = f"member_{number}_"
-            own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-            source, state = decoder.from_tensors(own)
+            named = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+            source, state = decoder.from_tensors(named)
             sources.append(source)
             states.append(state)
         return JointInput(tuple(sources)), JointState(tuple(states))

@@ -87,14 +87,9 @@ class WordLayer(nn.Module):
         char_width = 0 if characters == "none" else char_hidden
         feature_width = feature_dim * len(features)
         if width is None and char_width + feature_width >= dim:
-            sides, options = (
-                ("characters and features", "char_hidden or feature_dim")
-                if features
-                else (
-                    "characters",
-                    "char_hidden",
-                )
-            )
+            sides, options = "characters", "char_hidden"
+            if features:
+                sides, options = f"{sides} and features", f"{options} or feature_dim"
             raise UsageError(
                 f"the {sides} of a word become {char_width + feature_width} numbers and leave no room for the word in "
                 f"steps of {dim}; lower {options}, or give encoder.dim more"

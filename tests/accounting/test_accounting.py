@@ -92,7 +92,7 @@ def test_nothing_is_silent(kind: str, tmp_path: Path) -> None:
 REPORTING = {
     "texts": "seqkit.readers.line_reader",
     "pairs": "seqkit.readers.line_reader",
-    "sentences": "seqkit_ner.sources",
+    "sentences": "seqkit_ner.conll_reader",
     "classes": "seqkit.readers.class_folders",
     "running text": "seqkit.readers.class_folders",
     "names": "seqkit_names.sources",

@@ -17,10 +17,10 @@ def test_ids_of_words_are_those_of_a_dictionary() -> None:
     rows = [[numbers.get(word, vocabulary.unknown) for word in text.split()] for text in encoding.corpus(LINES)]
     prepared = encoding.seqkit("words", LINES)
     assert prepared.outputs is not None
-    found = prepared.outputs()
-    np.testing.assert_array_equal(found["ids"], np.concatenate(rows))
-    np.testing.assert_array_equal(found["counts"], [len(row) for row in rows])
-    assert prepared.notes["tokens"] == len(found["ids"])
+    actual = prepared.outputs()
+    np.testing.assert_array_equal(actual["ids"], np.concatenate(rows))
+    np.testing.assert_array_equal(actual["counts"], [len(row) for row in rows])
+    assert prepared.notes["tokens"] == len(actual["ids"])
 
 
 @pytest.mark.parametrize("threads", [1, -1])

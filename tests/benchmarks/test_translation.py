@@ -17,7 +17,7 @@ def test_the_translator_by_hand_has_the_losses_and_gradients_of_ours(case: str) 
     other = translation.torch_loop(case, **translation.SMALL)
     assert ours.outputs is not None
     assert other.outputs is not None
-    expected, found = ours.outputs(), other.outputs()
-    assert set(expected) == set(found)
-    assert driver.distance(expected, found) < 1e-5
+    expected, actual = ours.outputs(), other.outputs()
+    assert set(expected) == set(actual)
+    assert driver.distance(expected, actual) < 1e-5
     other.run()

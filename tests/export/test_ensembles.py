@@ -96,37 +96,37 @@ def check_means(run: parity.Runner, run_step: parity.Runner | None, folders: lis
         fed = {"x": x.numpy(), "lengths": lengths.numpy()}
         fed |= {f"state_{k}": tensor.numpy() for k, tensor in enumerate(states[0] + states[1])}
         with torch.inference_mode():
-            each = [model(x, lengths, *state, task=task) for model, state in zip(models, states, strict=True)]
-        found = run(fed)
-        for name, tensor in mean_outputs(each, kind).items():
-            assert_close(found, name, tensor, lengths)
+            of_members = [model(x, lengths, *state, task=task) for model, state in zip(models, states, strict=True)]
+        actual = run(fed)
+        for name, tensor in mean_outputs(of_members, kind).items():
+            assert_close(actual, name, tensor, lengths)
         if run_step is not None:
-            check_step(run_step, [model.head(task) for model in models], each, found)
+            check_step(run_step, [model.head(task) for model in models], of_members, actual)
         alone = run({name: array[:1, : lengths[0]] if name == "x" else array[:1] for name, array in fed.items()})
         for name, axes in joint.head(task).output_axes.items():
             if "steps" in axes:
-                rows_of = found[name][:1, : lengths[0]], alone[name][:, : lengths[0]]
+                rows_of = actual[name][:1, : lengths[0]], alone[name][:, : lengths[0]]
             else:
-                rows_of = found[name][:1], alone[name]
+                rows_of = actual[name][:1], alone[name]
             np.testing.assert_allclose(*rows_of, rtol=1e-4, atol=1e-5)
 
 
-def assert_close(found: Mapping[str, np.ndarray], name: str, expected: Tensor, lengths: Tensor) -> None:
-    if "output_lengths" not in found:
-        np.testing.assert_allclose(found[name], expected.numpy(), rtol=1e-4, atol=1e-5)
+def assert_close(actual: Mapping[str, np.ndarray], name: str, expected: Tensor, lengths: Tensor) -> None:
+    if "output_lengths" not in actual:
+        np.testing.assert_allclose(actual[name], expected.numpy(), rtol=1e-4, atol=1e-5)
         return
     for row, length in enumerate(lengths.tolist()):
-        np.testing.assert_allclose(found[name][row, :length], expected[row, :length].numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(actual[name][row, :length], expected[row, :length].numpy(), rtol=1e-4, atol=1e-5)
 
 
 def check_step(
-    run_step: parity.Runner, heads: list[Any], each: list[dict[str, Tensor]], found: Mapping[str, np.ndarray]
+    run_step: parity.Runner, heads: list[Any], of_members: list[dict[str, Tensor]], actual: Mapping[str, np.ndarray]
 ) -> None:
     """Three symbols are read, one after another, by the file and by each decoder."""
-    carried = [{name: t for name, t in outputs.items() if name != "output_lengths"} for outputs in each]
-    fed = {name: array for name, array in found.items() if name.startswith("member_")}
+    carried = [{name: t for name, t in outputs.items() if name != "output_lengths"} for outputs in of_members]
+    fed = {name: array for name, array in actual.items() if name.startswith("member_")}
     for symbol in (2, 5, 4):
-        symbols = torch.full((len(found["member_1_state_0"]),), symbol)
+        symbols = torch.full((len(actual["member_1_state_0"]),), symbol)
         with torch.inference_mode():
             steps = [head.step_outputs(symbols, state) for head, state in zip(heads, carried, strict=True)]
         result = run_step({"symbols": symbols.numpy(), **fed})

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from seqkit_genome import fasta
-from seqkit_ner.sources import ConllReader
+from seqkit_ner.conll_reader import ConllReader
 
 from seqkit import readers
 from seqkit import recipe as recipes

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 from seqkit_ner import generator, ner, ner_text, sources
+from seqkit_ner.conll_reader import ConllReader
 from seqkit_ner.scores import plain_scores
-from seqkit_ner.sources import CONLL2000, NCBI_DISEASE, WNUT17, ConllReader, is_held_out
+from seqkit_ner.sources import CONLL2000, NCBI_DISEASE, WNUT17, is_held_out
 
 from seqkit import DataError, Example, Limit, Prediction, Tags, Task, Tokens, UsageError, Words, recipe
 from seqkit.cli import main

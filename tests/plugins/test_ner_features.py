@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from click.testing import CliRunner
 from seqkit_ner import ner
-from seqkit_ner.sources import ConllReader
+from seqkit_ner.conll_reader import ConllReader
 
 import seqkit
 from seqkit import DataError, Example, UsageError

@@ -89,14 +89,14 @@ def integrated(p: Callable[[float], float], q: Callable[[float], float], ends: l
 def test_divergences_of_densities_are_integrals(loss: Any, p: Any, q: Any) -> None:
     reach = 8.0 if loss == "mixture" else 2000.0 if loss == "student_t" else 30.0
     expected = integrated(log_density(loss, p), log_density(loss, q), [-reach, -3.0, 0.0, 3.0, reach])
-    found = of_numbers(loss, (), torch.tensor(p)[None], torch.tensor(q, dtype=torch.float32)[None])
-    assert float(found) == pytest.approx(expected, rel=2e-3)
+    actual = of_numbers(loss, (), torch.tensor(p)[None], torch.tensor(q, dtype=torch.float32)[None])
+    assert float(actual) == pytest.approx(expected, rel=2e-3)
 
 
 def test_the_divergence_of_counts_is_a_sum() -> None:
     p, q = (stats.poisson.pmf(np.arange(80), rate) for rate in (3.0, 4.5))
-    found = of_numbers("poisson", (), torch.tensor([[3.0]]), torch.tensor([[4.5]]))
-    assert float(found) == pytest.approx(float(np.sum(p * np.log(p / q))), rel=1e-5)
+    actual = of_numbers("poisson", (), torch.tensor([[3.0]]), torch.tensor([[4.5]]))
+    assert float(actual) == pytest.approx(float(np.sum(p * np.log(p / q))), rel=1e-5)
 
 
 @pytest.mark.parametrize(("level", "shift"), [(0.1, 1.0), (0.1, -1.0), (0.9, 0.3), (0.5, -2.0), (0.5, 0.0)])
@@ -109,13 +109,13 @@ def test_points_are_those_of_the_densities_that_losses_are_of(level: float, shif
     constant = math.log(2.0 * level * (1.0 - level))
     ends = sorted({-90.0, 0.0, shift, 90.0})
     expected = integrated(lambda y: constant - nats(y), lambda y: constant - nats(y - shift), ends)
-    zero, there = torch.tensor([[0.0]]), torch.tensor([[shift]])
-    assert float(of_numbers("quantiles", (level,), zero, there)) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    zero, shifted = torch.tensor([[0.0]]), torch.tensor([[shift]])
+    assert float(of_numbers("quantiles", (level,), zero, shifted)) == pytest.approx(expected, rel=1e-4, abs=1e-7)
     if level == 0.5:
-        assert float(of_numbers("mae", (), zero, there)) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+        assert float(of_numbers("mae", (), zero, shifted)) == pytest.approx(expected, rel=1e-4, abs=1e-7)
     gaussian = stats.norm(0.0, 0.5**0.5).logpdf, stats.norm(shift, 0.5**0.5).logpdf
     expected = integrated(*gaussian, [-9.0, 0.0, 9.0])
-    assert float(of_numbers("mse", (), zero, there)) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    assert float(of_numbers("mse", (), zero, shifted)) == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
 def parameters_of(loss: Any, seed: int) -> tuple[Tensor, Tensor]:
@@ -292,14 +292,14 @@ def test_a_batch_in_parts_has_the_gradients_of_the_batch(kind: str, tmp_path: Pa
             state.objective.compute(model, data.name, part, None, state.forward_pass).objective.backward()
         return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in state.parameters]
 
-    whole = gradients([batch])
+    together = gradients([batch])
     padded = dataclasses.replace(batch, x=nn.functional.pad(batch.x, (0, 0, 0, 4)))
     parts = [batch.take([0, 4]).trimmed(), batch.take([1]), batch.take([2, 3, 5])]
     for others in (gradients(parts), gradients([padded]), gradients([batch.take([5, 3, 1, 0, 2, 4])])):
-        for one, other in zip(whole, others, strict=True):
+        for one, other in zip(together, others, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
     state.objective = Objective()
-    assert any(not torch.allclose(a, b, rtol=1e-2) for a, b in zip(whole, gradients([batch]), strict=True))
+    assert any(not torch.allclose(a, b, rtol=1e-2) for a, b in zip(together, gradients([batch]), strict=True))
 
 
 @torch.no_grad()
