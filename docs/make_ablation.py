@@ -50,29 +50,33 @@ def _without(changes: dict[str, Sequence[str]], *names: str) -> dict[str, Sequen
 
 
 def _vectors(task: str) -> dict[str, Sequence[str]]:
-    vectors = f"tasks.{task}.vectors=glove-6b-100d"
+    vectors = (f"tasks.{task}.vectors=glove-6b-100d", "train.optimizer.use=lazy_adamw")
     return {
-        "vectors, tuned": (vectors,),
-        "vectors, static": (vectors, f"tasks.{task}.tune=false"),
-        "vectors, both": (vectors, f"tasks.{task}.tune=both"),
+        "vectors, tuned": vectors,
+        "vectors, static": (*vectors, f"tasks.{task}.tune=false"),
+        "vectors, both": (*vectors, f"tasks.{task}.tune=both"),
         "vectors, and characters for unknown words": (
-            vectors,
+            *vectors,
             f"tasks.{task}.characters=conv",
             f"tasks.{task}.unknown_as=characters",
-            f"tasks.{task}.drop=0.1",
         ),
     }
 
 
+AGREEMENT = {"agreement": ("train.agreement=1.0",)}
 STUDIES = (
     Study(
         "sentiment-sst2",
         "sentiment/dev/accuracy",
-        {BASE: (), **_vectors("sentiment"), **_common("sentiment"), "agreement": ("train.agreement=1.0",)},
+        {BASE: (), **_vectors("sentiment"), **_common("sentiment"), **AGREEMENT},
     ),
-    Study("ner-ncbi", "ner/dev/span_f1", {BASE: (), **_vectors("ner"), **_without(_common("ner"), "label smoothing")}),
     Study(
-        "charlm-shakespeare",
+        "ner-wnut17",
+        "ner/dev/span_f1",
+        {BASE: (), **_vectors("ner"), **_without(_common("ner"), "label smoothing"), **AGREEMENT},
+    ),
+    Study(
+        "charlm",
         "charlm/dev/nats",
         {BASE: (), **_common("charlm"), "windows of varied lengths": ("train.vary_windows=0.3",)},
     ),
