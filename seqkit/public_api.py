@@ -124,6 +124,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "report_split_rule",
     ),
     "seqkit.heads": (
+        "JointScores",
         "Pool",
         "Pooling",
         "Search",
@@ -133,6 +134,8 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "ctc",
         "generate",
         "language",
+        "mean_log_odds",
+        "mean_log_probs",
         "regress",
         "serves",
         "tag",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,10 @@ class DecoderState:
 
     window: WindowState | None
     layers: tuple[Tensor, Tensor]
+
+
+PenState = DecoderState | tuple[DecoderState, ...]
+"""Of a model, or of each member of an ensemble."""
 
 
 class Pen(Head):
@@ -68,19 +72,36 @@ class Pen(Head):
                 getattr(self.lstm, f"bias_ih_l{layer}")[hidden : 2 * hidden] = 1.0
             self.out.weight.mul_(0.5)
             self.out.bias[mixtures : 3 * mixtures].normal_()  # the Gaussians begin at different places
+        self.members: nn.ModuleList | None = None
+        self.widths: list[int] = []
 
-    def start(self, encoded: Encoded) -> DecoderState:
+    def join_members(self, members: Sequence[Pen], widths: Sequence[int]) -> None:
+        """The mean of the members' densities of a movement and of their probabilities of the pen's states.
+
+        They read the same movements; a drawing ends too when the windows of all members have left the text.
+        """
+        del self.window, self.lstm, self.out
+        self.members, self.widths = nn.ModuleList(members), list(widths)
+
+    def start(self, encoded: Encoded) -> PenState:
         """The state before the first step."""
+        if self.members is not None:
+            return tuple(head.start(part) for head, part in self._pairs(encoded))
         zero = encoded.steps.new_zeros(self.lstm.num_layers, len(encoded.steps), self.lstm.hidden_size)
         return DecoderState(None if self.window is None else self.window.start(encoded), (zero, zero))
 
     def run(
-        self, inputs: Tensor, lengths: Tensor, encoded: Encoded, state: DecoderState
-    ) -> tuple[StepDistribution, DecoderState]:
+        self, inputs: Tensor, lengths: Tensor, encoded: Encoded, state: PenState
+    ) -> tuple[StepDistribution, PenState]:
         """The distributions after each input step (B, U, 4), and the state after the last one.
 
         On a GPU, the state of a sequence that ends earlier has read its padding too.
         """
+        if isinstance(state, tuple):
+            triples = zip(self._pairs(encoded), state, strict=True)
+            done = [head.run(inputs, lengths, part, before) for (head, part), before in triples]
+            distributions, states = zip(*done, strict=True)
+            return StepDistribution.mean_of(distributions), states
         if self.window is None or state.window is None:
             window, shown = None, encoded.last[:, None].expand(-1, inputs.shape[1], -1)
         else:
@@ -93,6 +114,21 @@ class Pen(Head):
             outputs = torch.cat([outputs, shown[..., : self.window.hidden]], dim=-1)
         raw = self.out(self.dropout(outputs)).float()
         return StepDistribution.of(raw), DecoderState(window, layers)
+
+    def is_past_end(self, state: PenState, encoded: Encoded) -> Tensor | None:
+        """(B,) whether the window has left the text; None: there is no window."""
+        if isinstance(state, tuple):
+            triples = zip(self._pairs(encoded), state, strict=True)
+            members = [head.is_past_end(before, part) for (head, part), before in triples]
+            return torch.stack(members).all(dim=0) if members[0] is not None else None
+        if self.window is None or state.window is None:
+            return None
+        return self.window.is_past_end(state.window, encoded)
+
+    def _pairs(self, encoded: Encoded) -> Iterator[tuple[Pen, Encoded]]:
+        """The members of an ensemble, each with what its encoder has encoded."""
+        heads: list[Any] = list(self.members or ())
+        return zip(heads, encoded.split(self.widths), strict=True)
 
     def nats(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(B, U) of the movements and of the pen, zero past the end of a drawing; and (B,) its lengths."""
@@ -184,8 +220,9 @@ class Pen(Head):
         for _ in range(length):
             distribution, state = self.run(x, one, encoded, state)
             movement, pen = (upload(tensor, device) for tensor in choose(_of_step(distribution)))
-            if self.window is not None and state.window is not None:
-                pen = pen.masked_fill(self.window.is_past_end(state.window, encoded), END)
+            is_past_end = self.is_past_end(state, encoded)
+            if is_past_end is not None:
+                pen = pen.masked_fill(is_past_end, END)
             # Waited for once a step: it says whether there is another one.
             rows.extend(read_back(torch.cat([movement, pen[:, None].to(movement.dtype)], dim=-1)))
             is_over |= rows[-1][:, 2] == END

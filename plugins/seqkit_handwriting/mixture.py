@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from seqkit.heads import mean_log_probs
 
 LEAST: Final = 1e-3
 """The least deviation, in units of the deviation of all movements."""
@@ -55,6 +58,18 @@ class StepDistribution:
             (functional.softplus(deviation) + LEAST).log().reshape(*mean.shape[:-1], count, 2),
             0.99 * torch.tanh(correlation),
             pen.log_softmax(dim=-1),
+        )
+
+    @classmethod
+    def mean_of(cls, members: Sequence[Self]) -> Self:
+        """The mean of the densities and probabilities of several: a mixture of all of their Gaussians."""
+        fewer = math.log(len(members))
+        return cls(
+            torch.cat([member.weight - fewer for member in members], dim=-1),
+            torch.cat([member.mean for member in members], dim=-2),
+            torch.cat([member.log_deviation for member in members], dim=-2),
+            torch.cat([member.correlation for member in members], dim=-1),
+            mean_log_probs([member.pen for member in members]),
         )
 
     def nats(self, movement: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

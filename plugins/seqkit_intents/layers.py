@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit import Batch, Encoded, Field, Head, Prediction, real_steps
-from seqkit.heads import Pool, Pooling
+from seqkit.heads import Pool, Pooling, mean_log_probs
 from seqkit.nn import CRF, Dropout
 from seqkit.spans import spans_of
 from seqkit_intents.fields import INTENT, SLOTS, IntentAndSlots
@@ -53,14 +54,36 @@ class IntentAndSlotsHead(Head):
         self.slots = nn.Linear(dim, target.slots.size)
         self.crf = CRF(target.slots.size, batch_first=True)
         self.gate = nn.Linear(target.intents.size, target.slots.size, bias=False) if condition else None
+        self.members: nn.ModuleList | None = None
+        self.widths: list[int] = []
 
     def logits(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """(B, C) scores of the intents and (B, T, S) of the tags, in single precision."""
+        if self.members is not None:
+            return self._mean_logits(encoded)
         intents: Tensor = self.intents(self.dropout(self.pool(encoded))).float()
         slots: Tensor = self.slots(self.dropout(encoded.steps)).float()
         if self.gate is not None:
             slots = slots + self.gate(intents.softmax(dim=-1))[:, None]
         return intents, slots
+
+    def _mean_logits(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """What the members of an ensemble say together."""
+        heads: list[Any] = list(self.members or ())
+        pairs = [head.logits(part) for head, part in zip(heads, encoded.split(self.widths), strict=True)]
+        intents, slots = zip(*pairs, strict=True)
+        return mean_log_probs([scores.log_softmax(dim=-1) for scores in intents]), torch.stack(slots).mean(dim=0)
+
+    @torch.no_grad()
+    def join_members(self, members: Sequence[IntentAndSlotsHead], widths: Sequence[int]) -> None:
+        """The mean of the members' probabilities of an intent, and of their scores of a path of tags.
+
+        So the probability of a path is in proportion to the geometric mean of theirs, as with `crf`.
+        """
+        del self.pool, self.intents, self.slots, self.gate
+        self.members, self.widths = nn.ModuleList(members), list(widths)
+        for name, parameter in self.crf.named_parameters():
+            parameter.copy_(torch.stack([member.crf.get_parameter(name) for member in members]).mean(dim=0))
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum over sentences in nats, and how many they are."""

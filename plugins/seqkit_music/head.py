@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit import Batch, Encoded, Field, Head, Prediction, State, read_back, real_steps
+from seqkit.heads import JointScores
 from seqkit.nn import Dropout
 from seqkit_music.fields import LOWEST, NextChords
-from seqkit_music.nade import Nade
+from seqkit_music.nade import JointMaps, JointNade, Nade
 
 
 class Notes(Head):
@@ -35,9 +36,10 @@ class Notes(Head):
         self.target = target
         self.threshold = threshold
         self.dropout = Dropout(dropout)
-        self.out = nn.Linear(dim, target.size)
-        nn.init.constant_(self.out.bias, -3.0)  # about 4 of 88 keys sound
-        self.nade = Nade(dim, nade) if nade else None
+        out = nn.Linear(dim, target.size)
+        nn.init.constant_(out.bias, -3.0)  # about 4 of 88 keys sound
+        self.out: nn.Module = out
+        self.nade: Nade | JointNade | None = Nade(dim, nade) if nade else None
 
     def logits(self, encoded: Encoded) -> Tensor:
         """(B, T, 88), in single precision; with `nade`, each key's given those that are likely below it."""
@@ -64,7 +66,7 @@ class Notes(Head):
         logits: Tensor = self.out(steps)
         if self.nade is not None:
             most = int(batch.y_on_cpu.sum(dim=-1).max())  # on the CPU: a GPU would have to be waited for
-            logits = logits + self.nade(steps, y.long(), most)
+            logits = self.nade(steps, logits, y.long(), most)
         logits = logits.float()
         total = functional.binary_cross_entropy_with_logits(logits, y.float(), reduction="sum")
         return total, encoded.lengths.sum(), logits
@@ -88,6 +90,21 @@ class Notes(Head):
     def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
         """What comes after the new rows; nothing has to be kept."""
         return self.predict(encoded, batch), [() for _ in kept]
+
+    def join_members(self, members: Sequence[Notes], widths: Sequence[int]) -> None:
+        """The mean of the members' probabilities of each key; with `nade`, given the same keys below it.
+
+        Raises:
+            TypeError: some members have `nade` and others do not.
+        """
+        maps, nades = [member.out for member in members], [member.nade for member in members]
+        if all(nade is None for nade in nades):
+            self.out, self.nade = JointScores(maps, widths, independent=True), None
+            return
+        known = [nade for nade in nades if isinstance(nade, Nade)]
+        if len(known) < len(nades):
+            raise TypeError("keys of a step depend on each other in some of them (`nade`) and not in others")
+        self.out, self.nade = JointMaps(maps, widths), JointNade(known, widths)
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The steps of all parts, one after the other."""

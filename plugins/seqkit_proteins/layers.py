@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit import Batch, Encoded, Field, Head, Prediction, State, mask_of, real_steps, upload
+from seqkit.heads import JointScores
 from seqkit.nn import Dropout
 from seqkit_proteins.fields import Structure
 
@@ -35,7 +36,7 @@ class Residues(Head):
         assert isinstance(target, Structure)
         self.target = target
         self.dropout = Dropout(dropout)
-        self.out = nn.Linear(dim, target.size)
+        self.out: nn.Module = nn.Linear(dim, target.size)
 
     def logits(self, encoded: Encoded) -> Tensor:
         """(B, T, C), in single precision."""
@@ -79,6 +80,10 @@ class Residues(Head):
     def advance(self, encoded: Encoded, batch: Batch, kept: Sequence[State]) -> tuple[list[Prediction], list[State]]:
         """The structures of the new residues; nothing has to be kept."""
         return self.predict(encoded, batch), [() for _ in kept]
+
+    def join_members(self, members: Sequence[Residues], widths: Sequence[int]) -> None:
+        """The mean of the members' probabilities of each residue."""
+        self.out = JointScores([member.out for member in members], widths)
 
     def stitch(self, parts: Sequence[Prediction]) -> Prediction:
         """The residues of all parts, one after the other."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqkit import Batch, Encoded, Field, Head, Prediction, State, UsageError, read_back, real_steps, upload
+from seqkit.heads import mean_log_probs
 from seqkit.nn import Dropout
 from seqkit_sessions.catalogue import UNKNOWN
 from seqkit_sessions.fields import NextItems, fitted
@@ -65,6 +66,9 @@ class Rank(Head):
         self._layer = (layer,)  # a tuple hides it from torch, which would register its weights here too
         self.narrow = nn.Linear(dim, weight.shape[1])
         self.bias = nn.Parameter(torch.zeros(target.size)) if scale is None else None
+        self.members: nn.ModuleList | None = None
+        self.widths: list[int] = []
+        self.vector_widths: list[int] = []
         counts = torch.tensor([0, *self.catalogue.counts], dtype=torch.float64)
         share = torch.where(counts > 0, counts.clamp(min=1) ** power, 0.0)
         draw = (share / share.sum()).float()
@@ -112,6 +116,9 @@ class Rank(Head):
 
     def scores(self, steps: Tensor) -> Tensor:
         """(..., dim) -> (..., size) in single precision; the number of unknown items is never predicted."""
+        if self.members is not None:
+            parts = torch.split(steps, self.vector_widths, dim=-1)
+            return mean_log_probs([head.scores(part).log_softmax(dim=-1) for head, part in self._pairs(parts)])
         scores = functional.linear(steps, self._weight(), self.bias).float()
         is_unknown = torch.arange(scores.shape[-1], device=scores.device) == UNKNOWN
         return scores.masked_fill(is_unknown, _NEVER)
@@ -136,6 +143,17 @@ class Rank(Head):
         others = functional.linear(steps, weight[sampled], bias) - expected[sampled]
         others = others.masked_fill(sampled[None, :] == y[:, None], -torch.inf)  # the true item is no wrong one
         return torch.logsumexp(torch.cat([true[:, None], others], dim=1).float(), dim=1) - true.float()
+
+    def join_members(self, members: Sequence[Rank], widths: Sequence[int]) -> None:
+        """The mean of the members' probabilities of each item."""
+        del self.narrow, self.bias
+        self.members, self.widths = nn.ModuleList(members), list(widths)
+        self.vector_widths = [member.narrow.out_features for member in members]
+
+    def _pairs(self, parts: Sequence[Tensor]) -> Iterator[tuple[Rank, Tensor]]:
+        """The members of an ensemble, each with its part of a tensor."""
+        heads: list[Any] = list(self.members or ())
+        return zip(heads, parts, strict=True)
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"log_probs": self.scores(self._vectors(encoded.steps)).log_softmax(dim=-1)}
@@ -199,7 +217,13 @@ class Rank(Head):
         return Prediction(value, confidence, {"top": [row for piece in parts for row in piece.scores["top"]]})
 
     def _vectors(self, steps: Tensor) -> Tensor:
-        """(..., dim) as wide as the items' vectors, and with `scale` as long as it says."""
+        """(..., dim) as wide as the items' vectors, and with `scale` as long as it says.
+
+        Of an ensemble, those of the members side by side.
+        """
+        if self.members is not None:
+            parts = torch.split(steps, self.widths, dim=-1)
+            return torch.cat([head._vectors(part) for head, part in self._pairs(parts)], dim=-1)
         narrow: Tensor = self.narrow(steps)
         return narrow if self.scale is None else functional.normalize(narrow, dim=-1) * self.scale
 

@@ -8,6 +8,7 @@ has the name of a factory: importing `seqkit.heads.tag` would replace the functi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seqkit import public_api
@@ -34,10 +35,14 @@ from seqkit.types import Count, Field, NonNegative, Positive, Probability, Share
 if TYPE_CHECKING:
     from torch import nn
 
+    from seqkit.heads.joining import JointScores as JointScores
+    from seqkit.heads.joining import mean_log_odds as mean_log_odds
+    from seqkit.heads.joining import mean_log_probs as mean_log_probs
     from seqkit.heads.pooling import Pooling as Pooling
     from seqkit.interfaces import Head
 
 __all__ = [
+    "JointScores",
     "Pool",
     "Pooling",
     "Search",
@@ -47,11 +52,20 @@ __all__ = [
     "ctc",
     "generate",
     "language",
+    "mean_log_odds",
+    "mean_log_probs",
     "regress",
     "serves",
     "tag",
 ]
 
+
+_NEED_TORCH = {
+    "JointScores": "seqkit.heads.joining",
+    "Pooling": "seqkit.heads.pooling",
+    "mean_log_odds": "seqkit.heads.joining",
+    "mean_log_probs": "seqkit.heads.joining",
+}
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -483,9 +497,7 @@ def generate(
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """`Pooling`, which needs torch, imported on first use; or a deprecated name."""
-        if name == "Pooling":
-            from seqkit.heads.pooling import Pooling
-
-            return Pooling
+        """What needs torch, imported on first use; or a deprecated name."""
+        if name in _NEED_TORCH:
+            return getattr(import_module(_NEED_TORCH[name]), name)
         return public_api.deprecated_attribute(__name__, name)

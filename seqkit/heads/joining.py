@@ -25,6 +25,12 @@ def mean_log_probs(members: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(members)).logsumexp(dim=0) - math.log(len(members))
 
 
+def mean_log_odds(members: Sequence[Tensor]) -> Tensor:
+    """The log-odds of the mean of probabilities, from their log-odds (each of the same shape)."""
+    true = mean_log_probs([functional.logsigmoid(member) for member in members])
+    return true - mean_log_probs([functional.logsigmoid(-member) for member in members])
+
+
 class JointScores(nn.Module):
     """Linear maps to classes: the logarithm of the mean of the members' probabilities.
 
@@ -43,10 +49,9 @@ class JointScores(nn.Module):
         scores = [
             score(part).float() for score, part in zip(self.maps, torch.split(x, self.widths, dim=-1), strict=True)
         ]
-        if not self.independent:
-            return mean_log_probs([member.log_softmax(dim=-1) for member in scores])
-        true = mean_log_probs([functional.logsigmoid(member) for member in scores])
-        return true - mean_log_probs([functional.logsigmoid(-member) for member in scores])
+        if self.independent:
+            return mean_log_odds(scores)
+        return mean_log_probs([member.log_softmax(dim=-1) for member in scores])
 
 
 class JointPooling(nn.Module):

@@ -364,8 +364,8 @@ def test_imports_and_calls_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def write_drawings(folder: Path) -> None:
-    """Twelve words of train and of dev."""
+def write_drawings(folder: Path, count: int = 12) -> None:
+    """Words of train and of dev, `count` of each."""
     draw = random.Random(2)
     for split in ("train", "dev"):
         drawings = [
@@ -376,7 +376,7 @@ def write_drawings(folder: Path) -> None:
                     for _ in range(draw.randint(1, 3))
                 ],
             }
-            for _ in range(12)
+            for _ in range(count)
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(value) + "\n" for value in drawings))
 
