@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class DecoderState:
     layers: tuple[Tensor, Tensor]
 
 
-PenState = DecoderState | tuple[DecoderState, ...]
+PenState: TypeAlias = "DecoderState | tuple[PenState, ...]"
 """Of a model, or of each member of an ensemble."""
 
 
@@ -120,7 +120,8 @@ class Pen(Head):
         if isinstance(state, tuple):
             triples = zip(self._pairs(encoded), state, strict=True)
             members = [head.is_past_end(before, part) for (head, part), before in triples]
-            return torch.stack(members).all(dim=0) if members[0] is not None else None
+            of_windows = [is_past for is_past in members if is_past is not None]
+            return torch.stack(of_windows).all(dim=0) if of_windows else None
         if self.window is None or state.window is None:
             return None
         return self.window.is_past_end(state.window, encoded)
