@@ -204,12 +204,13 @@ def forecast_scores(
     """A metric for forecasts, with the scores of two naive ones of the same windows beside each score.
 
     `mse` and `mae` are over all numbers, in units of `unit_of`. `smape` (per cent), `mase` and `rmsse` are means over
-    windows. Each but `rmsse` is followed by that of the seasonal naive forecast (`mase.seasonal_naive`) and, if a
-    season has more than one step, of the last value (`mase.last_value`). `skill` is 1 - mase / mase.seasonal_naive:
-    above zero, the model is better. `owa` is the mean of smape and mase, each divided by that of the seasonal naive
-    forecast; M4 divides by those of Naive2. Predictions with quantiles also have `crps`, divided by the mean
-    absolute value of what happened (the weighted quantile loss), and for pairs of levels `coverage.0.9`: the share
-    within that interval.
+    windows; those whose past is constant in all channels have no `mase` and no `rmsse`, and `mase.left_out` counts
+    them. Each but `rmsse` is followed by that of the seasonal naive forecast (`mase.seasonal_naive`) and, if a season
+    has more than one step, of the last value (`mase.last_value`). `skill` is 1 - mase / mase.seasonal_naive: above
+    zero, the model is better. `owa` is the mean of smape and mase, each divided by that of the seasonal naive
+    forecast; M4 divides by those of Naive2. Predictions with quantiles also have `crps`, divided by the mean absolute
+    value of what happened (the weighted quantile loss), and for pairs of levels `coverage.0.9`: the share within that
+    interval.
 
     Args:
         season: steps of a season.
@@ -265,6 +266,9 @@ def _errors_beside_naive(windows: Sequence[_Window], season: int) -> dict[str, f
     model, naive = tables[""], tables[f".{NAIVE}"]
     shown = [(score, name) for score in model for name in tables if not name or score != "rmsse"]
     scores = {f"{score}{name}": tables[name][score] for score, name in shown}
+    left_out = sum(not (window.scale[0] > 0.0).any() for window in windows)
+    if left_out:
+        scores["mase.left_out"] = float(left_out)
     scores["skill"] = 1.0 - _ratio(model["mase"], naive["mase"])
     scores["owa"] = 0.5 * (_ratio(model["smape"], naive["smape"]) + _ratio(model["mase"], naive["mase"]))
     return scores
@@ -283,12 +287,13 @@ def _errors(windows: Sequence[_Window], forecasts: Sequence[Numbers]) -> dict[st
         distances += float(np.abs(error[is_known]).sum())
         count += int(is_known.sum())
         relative["smape"].append(smape(predicted[is_known], window.true[is_known]))
-        mase, rmsse = _scaled_errors(window, predicted)
-        relative["mase"].append(mase)
-        relative["rmsse"].append(rmsse)
+        if (window.scale[0] > 0.0).any():
+            mase, rmsse = _scaled_errors(window, predicted)
+            relative["mase"].append(mase)
+            relative["rmsse"].append(rmsse)
     if not count:
         raise ValueError("there is nothing to score: every value is missing")
-    means = {name: math.fsum(values) / len(values) for name, values in relative.items()}
+    means = {name: _ratio(math.fsum(values), len(values)) for name, values in relative.items()}
     return {"mse": squares / count, "mae": distances / count, **means}
 
 

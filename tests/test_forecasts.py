@@ -120,3 +120,17 @@ def test_a_perfect_forecast_of_a_constant_past_has_no_scaled_error() -> None:
     scores = metric([Prediction([1.0])], [[1.0]], ScoredExamples(["a"], [[[2.0], [2.0]]], "dev"))
     assert scores["mse"] == 0.0
     assert math.isnan(scores["mase"])
+    assert scores["mase.left_out"] == 1.0
+
+
+def test_windows_of_a_constant_past_are_left_out_of_scaled_errors_and_counted() -> None:
+    metric: Call = forecast_scores()
+    predictions = [Prediction([1.0]), Prediction([4.0]), Prediction([[5.0, 1.0]])]
+    targets = [[1.0], [6.0], [[5.0, 3.0]]]
+    pasts = [[[2.0], [2.0]], [[1.0], [3.0]], [[7.0, 1.0], [7.0, 2.0]]]
+    scores = metric(predictions, targets, ScoredExamples(["flat", "b", "c"], pasts, "dev"))
+    assert scores["mase.left_out"] == 1.0
+    assert scores["mase"] == pytest.approx((2.0 / 2.0 + 2.0 / 1.0) / 2)
+    assert scores["rmsse"] == pytest.approx((2.0 / 2.0 + 2.0 / 1.0) / 2)
+    assert scores["skill"] == pytest.approx(1.0 - scores["mase"] / scores["mase.seasonal_naive"])
+    assert "mase.left_out" not in metric(predictions[1:], targets[1:], ScoredExamples(["b", "c"], pasts[1:], "dev"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -286,10 +287,22 @@ def _warn_of_scores(
         for name, task_data in data.items()
         for warning in find_result_warnings(make_card(task_data), scores)
     ]
+    sentences += _undefined_scores(data, scores)
     for sentence in sentences:
         run.log(f"warning: {sentence}")
         progress.warn(f"warning: {sentence}")
     return sentences
+
+
+def _undefined_scores(data: Mapping[str, TaskData], scores: Mapping[str, float]) -> Iterator[str]:
+    """Of the scores that checkpoints are chosen by, those that are NaN."""
+    for name, task_data in data.items():
+        for split in task_data.splits:
+            score = f"{name}/{split}/{score_name(task_data.task.best)}"
+            if not math.isnan(scores.get(score, 0.0)):
+                continue
+            chosen = "so the loss chose the checkpoint; " if split == selection_split(task_data) else ""
+            yield f"{score} is NaN: it can score nothing of this split, {chosen}look at the data and the other scores"
 
 
 def write_results(run: Run, counters: TrainingCounters, best_step: int, scores: Mapping[str, float]) -> None:

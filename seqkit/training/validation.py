@@ -77,8 +77,8 @@ def record_validation(
 ) -> None:
     """Write down an evaluation, and remember it if it is the best so far.
 
-    Of equal scores, which are common on small dev splits, the one with the lower loss is the best. It counts as no
-    improvement for `train.patience`.
+    Of equal scores, which are common on small dev splits, the one with the lower loss is the best, and so it is while
+    scores are NaN. It counts as no improvement for `train.patience`.
 
     Raises:
         RunError: a task that decides has no score of the name that it chooses by.
@@ -90,7 +90,7 @@ def record_validation(
     }
     best, score, loss = deciding_score(data, results, choose_by)
     has_improved = is_better(best, score, counters.best)
-    wins_tie = score == counters.best and counters.best_loss is not None and loss < counters.best_loss
+    wins_tie = _are_equal(score, counters.best) and counters.best_loss is not None and loss < counters.best_loss
     if has_improved or wins_tie:
         counters.best, counters.best_loss, counters.best_step = score, loss, counters.step
     counters.waited = 0 if has_improved else counters.waited + 1
@@ -102,6 +102,10 @@ def record_validation(
     line = f"step {counters.step:,}  epoch {counters.epoch}  {shown}{mark}"
     run.log(line)
     progress.say(line)
+
+
+def _are_equal(score: float, best: float | None) -> bool:
+    return score == best or (best is not None and math.isnan(score) and math.isnan(best))
 
 
 def deciding_score(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from seqkit_series import lifetime, series, sources
 from seqkit_series.engines import life_scores
 
+from seqkit.cli import main
 from seqkit.errors import UsageError
 from seqkit.testing import TaskConformance
 from seqkit.types import Prediction, ScoredExamples
@@ -140,3 +143,25 @@ def test_series_of_another_file_are_scored_by_their_own_past() -> None:
     inputs, targets = [[[0.0], [1.0], [3.0], [6.0]]], [[7.0, 8.0]]
     scores = metric([Prediction([8.0, 9.0])], targets, ScoredExamples(["S1+4"], inputs, "data"))
     assert scores["mase"] == pytest.approx(1.0 / 2.0)
+
+
+def test_a_score_that_is_nan_is_told_and_does_not_choose(tmp_path: Path) -> None:
+    days = [f"2024-{1 + day // 28:02d}-{1 + day % 28:02d},5" for day in range(120)]
+    (tmp_path / "flat.csv").write_text("\n".join(["date,flat", *days]) + "\n")
+    (tmp_path / "own.yaml").write_text(
+        "tasks:\n  series: {file: flat.csv, layout: columns, time: date, horizon: 4, history: 12}\n"
+        "encoder: {use: gru, dim: 4, hidden: 4}\n"
+        "train: {steps: 6, batch: 8, evaluate_every: 2, optimizer: {use: adamw, lr: 0.01}}\n"
+    )
+    arguments = ["run", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "out"), "--strict"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1, done.output
+    assert "series/dev/mase is NaN: it can score nothing of this split, so the loss chose the checkpoint" in done.output
+    losses = {}
+    for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        if "series/dev/loss" in values:
+            losses[values["step"]] = values["series/dev/loss"]
+    status = json.loads((tmp_path / "out/status.json").read_text())
+    assert status["best_step"] == min(losses, key=losses.__getitem__)
+    assert len(losses) == 3

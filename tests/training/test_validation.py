@@ -41,7 +41,8 @@ def evaluate_in_turn(
         ("wer", [(3.0, 1.0), (2.0, 1.5), (2.0, 1.4)], 3, 1),
         ("accuracy", [(0.6, float("nan")), (0.6, 0.5)], 1, 1),
         ("accuracy", [(0.6, 0.5), (0.6, float("nan"))], 1, 1),
-        ("accuracy", [(float("nan"), 1.0), (float("nan"), 0.5)], 1, 1),
+        ("accuracy", [(float("nan"), 1.0), (float("nan"), 0.5), (float("nan"), 0.7)], 2, 2),
+        ("mase", [(float("nan"), 0.1), (2.0, 0.5), (float("nan"), 0.05)], 2, 1),
     ],
 )
 def test_a_tie_goes_to_the_lower_loss(
