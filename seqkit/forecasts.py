@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqkit import public_api
-from seqkit.metrics import sees_examples
+from seqkit.metrics import sees_examples, sums_by_example
 from seqkit.types import Metric, Prediction, ScoredExamples
 
 __all__ = [
@@ -220,10 +220,9 @@ def forecast_scores(
         by_series: `mase` of each series too, as `mase.series.NAME`.
     """
 
-    @sees_examples
-    def scores(
+    def windows_of(
         predictions: Sequence[Prediction], targets: Sequence[Any], examples: ScoredExamples
-    ) -> Mapping[str, float]:
+    ) -> list[_Window]:
         scale_of = lru_cache(None)(
             lambda id: _scale_of(None if past_of is None else past_of(id, examples.split), season)
         )
@@ -235,10 +234,25 @@ def forecast_scores(
             history = history[:, : true.shape[1]]
             scale = scale_of(id) or _scale(history, season)
             windows.append(_Window(_rows(prediction.value), true, history, scale, unit(id)))
+        return windows
+
+    def sums(
+        predictions: Sequence[Prediction], targets: Sequence[Any], examples: ScoredExamples
+    ) -> Mapping[str, Numbers]:
+        windows = windows_of(predictions, targets, examples)
+        errors = _error_sums(windows, [window.predicted for window in windows])
+        return errors | _distribution_sums(predictions, windows)
+
+    @sees_examples
+    @sums_by_example(sums)
+    def scores(
+        predictions: Sequence[Prediction], targets: Sequence[Any], examples: ScoredExamples
+    ) -> Mapping[str, float]:
+        windows = windows_of(predictions, targets, examples)
         if not windows:
             raise ValueError("there is nothing to score: no forecast")
         result = _errors_beside_naive(windows, season)
-        result |= _distribution_scores(predictions, windows)
+        result |= _quotients(_distribution_sums(predictions, windows))
         if by_series:
             result |= _by_series(windows, examples.ids)
         return result
@@ -276,25 +290,33 @@ def _errors_beside_naive(windows: Sequence[_Window], season: int) -> dict[str, f
 
 def _errors(windows: Sequence[_Window], forecasts: Sequence[Numbers]) -> dict[str, float]:
     """The errors of some forecasts for these windows. What is missing of what happened does not count."""
-    squares, distances, count = 0.0, 0.0, 0
-    relative: dict[str, list[float]] = {"smape": [], "mase": [], "rmsse": []}
-    for window, predicted in zip(windows, forecasts, strict=True):
+    sums = _error_sums(windows, forecasts)
+    if not sums["mse"][:, 1].any():
+        raise ValueError("there is nothing to score: every value is missing")
+    return _quotients(sums)
+
+
+def _error_sums(windows: Sequence[_Window], forecasts: Sequence[Numbers]) -> dict[str, Numbers]:
+    """{score: (n, 2) of each window what is added up, and how much that counts}: nothing where all is missing."""
+    sums = {name: np.zeros((len(windows), 2)) for name in ("mse", "mae", "smape", "mase", "rmsse")}
+    for number, (window, predicted) in enumerate(zip(windows, forecasts, strict=True)):
         error = (predicted - window.true) / window.unit
         is_known = ~np.isnan(error)
         if not is_known.any():
             continue
-        squares += float((error[is_known] ** 2).sum())
-        distances += float(np.abs(error[is_known]).sum())
-        count += int(is_known.sum())
-        relative["smape"].append(smape(predicted[is_known], window.true[is_known]))
+        known, count = error[is_known], float(is_known.sum())
+        sums["mse"][number] = (known**2).sum(), count
+        sums["mae"][number] = np.abs(known).sum(), count
+        sums["smape"][number] = smape(predicted[is_known], window.true[is_known]), 1.0
         if (window.scale[0] > 0.0).any():
             mase, rmsse = _scaled_errors(window, predicted)
-            relative["mase"].append(mase)
-            relative["rmsse"].append(rmsse)
-    if not count:
-        raise ValueError("there is nothing to score: every value is missing")
-    means = {name: _ratio(math.fsum(values), len(values)) for name, values in relative.items()}
-    return {"mse": squares / count, "mae": distances / count, **means}
+            sums["mase"][number] = mase, 1.0
+            sums["rmsse"][number] = rmsse, 1.0
+    return sums
+
+
+def _quotients(sums: Mapping[str, Numbers]) -> dict[str, float]:
+    return {name: _ratio(math.fsum(rows[:, 0]), math.fsum(rows[:, 1])) for name, rows in sums.items()}
 
 
 def _scale(past: Any, season: int) -> tuple[Numbers, Numbers]:
@@ -319,22 +341,27 @@ def _scaled_errors(window: _Window, predicted: Numbers) -> tuple[float, float]:
     return float(mase.mean()), float(rmsse.mean())
 
 
-def _distribution_scores(predictions: Sequence[Prediction], windows: Sequence[_Window]) -> dict[str, float]:
-    """`crps`, and the coverage of the interval between each pair of levels; empty without quantiles."""
-    first = predictions[0].scores
+def _distribution_sums(predictions: Sequence[Prediction], windows: Sequence[_Window]) -> dict[str, Numbers]:
+    """As `_error_sums`, of `crps` and of the coverage of the interval between each pair of levels; empty without
+    quantiles.
+    """
+    first = predictions[0].scores if predictions else None
     if not isinstance(first, Mapping) or not first.get("quantiles"):
         return {}
     levels = [float(level) for level in first["quantiles"]]
-    total, size, inside = 0.0, 0.0, dict[str, list[float]]()
-    pairs = [(low, high) for low, high in zip(levels, reversed(levels), strict=True) if low < high]
-    for prediction, window in zip(predictions, windows, strict=True):
+    pairs = {
+        f"coverage.{round(high - low, 6):g}": (levels.index(low), levels.index(high))
+        for low, high in zip(levels, reversed(levels), strict=True)
+        if low < high
+    }
+    sums = {name: np.ones((len(windows), 2)) for name in ("crps", *pairs)}
+    for number, (prediction, window) in enumerate(zip(predictions, windows, strict=True)):
         rows = [_rows(value) for value in prediction.scores["quantiles"].values()]
-        total += float(np.nansum(crps(levels, np.stack(rows), window.true)))
-        size += float(np.nansum(np.abs(window.true)))
-        for low, high in pairs:
-            name = f"coverage.{round(high - low, 6):g}"
-            inside.setdefault(name, []).append(coverage(rows[levels.index(low)], rows[levels.index(high)], window.true))
-    return {"crps": _ratio(total, size)} | {name: math.fsum(values) / len(values) for name, values in inside.items()}
+        total = np.nansum(crps(levels, np.stack(rows), window.true))
+        sums["crps"][number] = total, np.nansum(np.abs(window.true))
+        for name, (low, high) in pairs.items():
+            sums[name][number, 0] = coverage(rows[low], rows[high], window.true)
+    return sums
 
 
 def _by_series(windows: Sequence[_Window], ids: Sequence[str]) -> dict[str, float]:

@@ -364,6 +364,9 @@ class Head(nn.Module, ABC):
     loss_name: ClassVar[str] = "loss"
     """The name of the mean loss as a score: `loss`, or `nats` if it is nats per symbol."""
 
+    is_density: ClassVar[bool] = False
+    """True if the nats are those of a density, which may be negative: they have no perplexity."""
+
     per_step: bool = False
     """True if `advance` predicts for the new steps only; `join` then makes one prediction of several. False: for all
     steps so far. May be set in `__init__`."""

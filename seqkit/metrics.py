@@ -20,6 +20,7 @@ from seqkit import public_api
 from seqkit.types import Prediction
 
 __all__ = [
+    "BASELINES",
     "LOWER_IS_BETTER",
     "accuracy",
     "auprc",
@@ -38,6 +39,7 @@ __all__ = [
     "set_scores",
     "span_f1",
     "spans",
+    "sums_by_example",
     "tag_accuracy",
     "tag_scores",
     "value_scores",
@@ -50,6 +52,10 @@ LOWER_IS_BETTER = frozenset(
 )
 """Scores of which lower is better. Of all others higher is better, unless a task says `min:` or `max:`."""
 
+BASELINES = frozenset({"baseline", "constant", "last_value", "majority", "seasonal_naive"})
+"""Names of simple answers to the same examples. A score `X.NAME` with one of these is what such an answer has of the
+score `X`: it is shown beside `X`, and seqkit warns of a model that is no better."""
+
 F = TypeVar("F", bound=Callable[..., Mapping[str, float]])
 
 
@@ -61,6 +67,23 @@ def sees_examples(metric: F) -> F:
     """
     vars(metric)["sees_examples"] = True
     return metric
+
+
+def sums_by_example(sums: Callable[..., Mapping[str, Any]]) -> Callable[[F], F]:
+    """Mark a metric some of whose scores are quotients of sums over the examples.
+
+    Runs keep the sums, and the scores have intervals and tests in reports and comparisons, which resample examples.
+
+    Args:
+        sums: is called as the metric is, and gives {score: (n, 2)}, a row for each example. The score is the sum of the
+            first column divided by that of the second: for a mean, (the example's score, 1).
+    """
+
+    def mark(metric: F) -> F:
+        vars(metric)["sums_by_example"] = sums
+        return metric
+
+    return mark
 
 
 # Which of two scores is better

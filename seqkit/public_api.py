@@ -153,6 +153,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "smape",
     ),
     "seqkit.metrics": (
+        "BASELINES",
         "LOWER_IS_BETTER",
         "accuracy",
         "auprc",
@@ -171,6 +172,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "set_scores",
         "span_f1",
         "spans",
+        "sums_by_example",
         "tag_accuracy",
         "tag_scores",
         "value_scores",

@@ -182,6 +182,10 @@ class Field(ABC):
     class_unit: str = "examples"
     """What `count_classes` counts: examples, tags, spans."""
 
+    class_score: str = "accuracy"
+    """For target fields: the score that is the share of `class_unit` that is right. A model is warned of if it is no
+    better than that of the most frequent class."""
+
     def count_unknown(self, array: np.ndarray) -> int:
         """How many steps of an encoded value are symbols that are not in the training data."""
         return 0 if self.unknown is None else int(np.count_nonzero(array == self.unknown))

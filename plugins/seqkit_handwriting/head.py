@@ -45,6 +45,7 @@ class Pen(Head):
     accepts = (Movements,)
     writes = True
     loss_name = "nats"
+    is_density = True
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class IntentAndSlots(Field):
     aligned: ClassVar[bool] = True
     unit = "tags"
     class_unit = "sentences"
+    class_score = "intent_accuracy"
 
     allow_unseen: bool = False
     intents: Label = field(default_factory=Label, repr=False)

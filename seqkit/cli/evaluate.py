@@ -66,6 +66,7 @@ def command(
     from seqkit.model import load_model
     from seqkit.runs.progress import Progress
     from seqkit.runtime.device import choose_device
+    from seqkit.score_names import with_baselines
 
     model, recipe, tasks = load_model(folder, choose_device(device))
     scores: dict[str, float] = {}
@@ -85,8 +86,8 @@ def command(
         plain = {name: class_report.facts() for name, class_report in reports.items()}
         echo_json(scores | ({"report": plain} if report else {}))
         return
-    for key, value in scores.items():
-        echo(f"{key:<40} {value:.4f}")
+    for key, value, beside in with_baselines(scores):
+        echo(f"{key:<40} {value:.4f}{beside}")
     for made in reports.values():
         echo("")
         for line in made.lines():

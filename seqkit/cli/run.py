@@ -228,13 +228,14 @@ def _check_result(recipe: Recipe, scores: Mapping[str, float], warnings: Sequenc
 def _show_scores(recipe: Recipe, folder: Path, scores: Mapping[str, float], best_step: int, as_json: bool) -> None:
     """Print the scores of the best checkpoint, with what the recipe expects of them."""
     from seqkit.experiments.expectations import ExpectedRange
+    from seqkit.score_names import with_baselines
 
     if as_json:
         echo_json({**scores, "run": str(folder), "best_step": best_step})
         return
-    for key, value in scores.items():
+    for key, value, beside in with_baselines(scores):
         expected = ExpectedRange.of(recipe.expect.get(key, {}))
         verdict = "" if expected is None else f"   expected {expected}: {expected.judge(value)}"
-        echo(f"{key:<40} {value:.4f}{verdict}")
+        echo(f"{key:<40} {value:.4f}{beside}{verdict}")
     echo(f"{'best checkpoint at step':<40} {best_step}")
     echo(f"{'run folder':<40} {folder}")

@@ -18,7 +18,9 @@ from seqkit.data.task_data import TaskData
 from seqkit.errors import shortened
 from seqkit.fields import NextValues
 from seqkit.fields.labels import NO_LABEL
+from seqkit.metrics import lower_is_better, score_name
 from seqkit.reading import Columns
+from seqkit.score_names import baselines
 from seqkit.types import JSON
 
 MANY_CLASSES: Final = 100
@@ -133,34 +135,60 @@ def find_warnings(splits: Mapping[str, SplitReport], *, incomplete: Collection[s
     )
 
 
-def find_result_warnings(card: DataCard, scores: Mapping[str, float]) -> tuple[DataWarning, ...]:
-    """The held-out splits on which a trained model does no better than the most frequent class of train.
+def find_result_warnings(card: DataCard, scores: Mapping[str, float], best: str = "") -> tuple[DataWarning, ...]:
+    """The held-out splits on which a trained model does no better than the most frequent class of train, or than a
+    baseline of its metric (`seqkit.metrics.BASELINES`).
 
     Args:
         card: the data of a task.
         scores: the model's, `task/split/score` to number.
+        best: the score that chooses the checkpoint, as in `Task.best`, whose baselines are compared.
     """
-    return tuple(
+    of_splits = {
+        name: {key.split("/", 2)[2]: value for key, value in scores.items() if key.startswith(f"{card.task}/{name}/")}
+        for name in card.splits
+        if name != "train"
+    }
+    majority = [
         DataWarning("no-better-than-majority", sentence)
-        for name, report in card.splits.items()
-        if name != "train" and report.classes
-        for sentence in _majority(card, name, report, scores)
-    )
+        for name, of_split in of_splits.items()
+        if card.splits[name].classes
+        for sentence in _majority(card, name, card.splits[name], of_split)
+    ]
+    baseline = [
+        DataWarning("no-better-than-baseline", sentence)
+        for name, of_split in of_splits.items()
+        for sentence in _baseline(name, of_split, best)
+    ]
+    return (*majority, *baseline)
 
 
 def _majority(card: DataCard, split: str, report: SplitReport, scores: Mapping[str, float]) -> Iterator[str]:
     train, total = card.splits["train"].classes, sum(report.classes.values())
     advice = "the model has learned nothing that a constant answer does not know; check the data, train longer, or "
     advice += "change the learning rate"
-    accuracy, span_f1 = scores.get(f"{card.task}/{split}/accuracy"), scores.get(f"{card.task}/{split}/span_f1")
+    score, span_f1 = scores.get(report.class_score), scores.get("span_f1")
     if report.class_unit == "spans" and span_f1 == 0 and total:
         yield f"{split}: span_f1 is 0: not one of {total:,} spans is found; {advice}"
-    elif report.class_unit != "spans" and accuracy is not None and train:
+    elif report.class_unit != "spans" and score is not None and train:
         common = max(train, key=lambda name: train[name])
         share = report.classes.get(common, 0) / max(1, total)
-        if accuracy <= share + 1e-12:
+        if score <= share + 1e-12:
             constant = f"answering {shortened(common)!r} always ({share:.4f})"
-            yield f"{split}: accuracy {accuracy:.4f} is no better than {constant}; {advice}"
+            yield f"{split}: {report.class_score} {score:.4f} is no better than {constant}; {advice}"
+
+
+def _baseline(split: str, scores: Mapping[str, float], best: str) -> Iterator[str]:
+    """The score that chooses, if the best of its baselines is as good."""
+    name, lower = score_name(best), lower_is_better(best)
+    known = {base: scores[f"{name}.{base}"] for base in baselines(name, scores)} if name in scores else {}
+    if not known:
+        return
+    base = (min if lower else max)(known, key=lambda base: known[base])
+    if scores[name] >= known[base] if lower else scores[name] <= known[base]:
+        advice = "the model has learned nothing that this simple answer does not know; train longer, change the "
+        advice += "learning rate or the options of the task, or use the simple answer"
+        yield f"{split}: {name} {scores[name]:.4f} is no better than that of {base} ({known[base]:.4f}); {advice}"
 
 
 def _headers(splits: Mapping[str, SplitReport]) -> Iterator[DataWarning]:

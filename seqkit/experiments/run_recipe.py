@@ -44,7 +44,7 @@ from seqkit.runtime.precision import precision, precision_warning
 from seqkit.runtime.random_state import DRAWING, preserve_random_state
 from seqkit.runtime.ranks import ALONE, Ranks, local_device
 from seqkit.training.board_pictures import show_vectors
-from seqkit.training.board_views import introduce, show_final_evaluation, show_final_scores
+from seqkit.training.board_views import introduce, lead_board, show_final_evaluation, show_final_scores
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.loop import train
 from seqkit.training.state import load_best
@@ -149,7 +149,7 @@ def _run_recipe(
         run.write_data_facts(facts, changed=True)
     run.set_status("running", stage="training", chosen_by=_chosen_by(data))
     saved = ranks.share(lambda: _rewind_to_checkpoint(run)) if same_run.resumption else None
-    run.board.lead_with({name: score_name(task_data.task.best) for name, task_data in data.items()})
+    lead_board(run.board, data, model)
     if saved is None and recipe.init is not None:
         for sentence in take_weights(model, {name: pair[0] for name, pair in fields.items()}, recipe.init):
             run.log(f"init: {sentence}")
@@ -182,7 +182,8 @@ def _run_recipe(
         return RunResult(run.folder, scores, best_step)
     fault_injection.at("report")
     save_model(model, run.model, run.resolved, fields, same_run.plugins)
-    write_results(run, counters, best_step, scores)
+    chosen = {name: score_name(task_data.task.best) for name, task_data in data.items()}
+    write_results(run, counters, best_step, scores, chosen)
     warnings = _warn_of_scores(data, scores, run, progress)
     parameters = model.count_parameters()
     card = model_card.model_card(recipe, data, scores, parameters=parameters, best_step=best_step, warnings=warnings)
@@ -285,7 +286,7 @@ def _warn_of_scores(
     sentences = [
         f"{name}/{warning.sentence}"
         for name, task_data in data.items()
-        for warning in find_result_warnings(make_card(task_data), scores)
+        for warning in find_result_warnings(make_card(task_data), scores, task_data.task.best)
     ]
     sentences += _undefined_scores(data, scores)
     for sentence in sentences:
@@ -305,9 +306,15 @@ def _undefined_scores(data: Mapping[str, TaskData], scores: Mapping[str, float])
             yield f"{score} is NaN: it can score nothing of this split, {chosen}look at the data and the other scores"
 
 
-def write_results(run: Run, counters: TrainingCounters, best_step: int, scores: Mapping[str, float]) -> None:
+def write_results(
+    run: Run,
+    counters: TrainingCounters,
+    best_step: int,
+    scores: Mapping[str, float],
+    chosen: Mapping[str, str] | None = None,
+) -> None:
     """Write the scores to metrics.json and TensorBoard, and those on test to metrics.jsonl too."""
     on_test = {key: value for key, value in scores.items() if "/test/" in key}
     run.log_metrics(counters.step, on_test, epoch=counters.epoch)
     run.write_scores(scores)
-    show_final_scores(run.board, counters.step, best_step, scores)
+    show_final_scores(run.board, counters.step, best_step, scores, chosen)

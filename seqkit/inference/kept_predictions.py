@@ -6,6 +6,7 @@
         input       the beginning of its text, where it is text
         target, prediction, confidence
         scores      where the head gives a number a name: probabilities of labels, the nats of a text
+    sums        what the example adds to scores that are quotients of sums, where the metric says so
     drawn       of the few forecasts and values at each step that a report draws: the history before a forecast, and the
                 lowest and the highest quantile
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqkit import analysis
 from seqkit.errors import RunError
@@ -32,7 +34,7 @@ from seqkit.fields import NextValues
 from seqkit.io import atomic
 from seqkit.lazy_sequence import LazySequence
 from seqkit.regular_files import open_regular
-from seqkit.types import JSON, Index, Prediction
+from seqkit.types import JSON, Index, Prediction, ScoredExamples
 
 if TYPE_CHECKING:
     from seqkit.data.task_data import TaskData
@@ -63,6 +65,7 @@ class KeptPredictions:
         predictions: what was predicted.
         drawn: of the examples that a report draws, by number, what only a drawing needs: `history`, and `low` and
             `high` with their `levels`.
+        sums: {score: (n, 2)} of a metric that is marked with `seqkit.metrics.sums_by_example`.
     """
 
     task: str
@@ -73,6 +76,7 @@ class KeptPredictions:
     targets: Sequence[Any]
     predictions: Sequence[Prediction]
     drawn: Mapping[int, Mapping[str, JSON]] = field(default_factory=dict)
+    sums: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -132,7 +136,21 @@ def keep(result: EvaluationResult, data: TaskData, split: str) -> KeptPrediction
         number: _drawn(data, split, int(first_rows[number]), predictions[number])
         for number in analysis.examples_to_draw(predictions, targets)
     }
-    return KeptPredictions(data.name, split, list(result.ids), steps, inputs, targets, predictions, drawn)
+    sums = _sums(result, data, split)
+    return KeptPredictions(data.name, split, list(result.ids), steps, inputs, targets, predictions, drawn, sums)
+
+
+def _sums(result: EvaluationResult, data: TaskData, split: str) -> dict[str, NDArray[np.float64]]:
+    """What the task's metric says that each example adds to its scores; empty if it says nothing of it."""
+    from seqkit.inference.evaluate import DecodedInputs
+
+    sums: Any = getattr(data.task.metric, "sums_by_example", None)
+    if sums is None or not result.predictions:
+        return {}
+    seen = [ScoredExamples(result.ids, DecodedInputs(data, split), split)]
+    sees = getattr(data.task.metric, "sees_examples", False)
+    found = sums(result.predictions, result.targets, *(seen if sees else []))
+    return {name: np.asarray(rows, dtype=np.float64).reshape(-1, 2) for name, rows in found.items()}
 
 
 def _drawn(data: TaskData, split: str, row: int, prediction: Prediction) -> dict[str, JSON]:
@@ -194,6 +212,7 @@ def read(folder: Path, task: str, split: str) -> KeptPredictions | None:
             [record["target"] for record in records],
             [Prediction(record["prediction"], record["confidence"], _read_scores(record)) for record in records],
             {number: record["drawn"] for number, record in enumerate(records) if "drawn" in record},
+            _read_sums(records),
         )
     except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{path}: damaged ({type(error).__name__}); remove it, and they are made again") from None
@@ -207,6 +226,8 @@ def _records(kept: KeptPredictions) -> Iterator[dict[str, JSON]]:
         if isinstance(prediction.scores, Mapping):
             numbers = {name: _rounded(value) for name, value in prediction.scores.items() if _is_number(value)}
             record |= {"scores": numbers} if numbers else {}
+        if kept.sums:
+            record["sums"] = {name: _rounded(pairs[number].tolist()) for name, pairs in kept.sums.items()}
         yield record | ({"drawn": dict(kept.drawn[number])} if number in kept.drawn else {})
 
 
@@ -214,6 +235,12 @@ def _read_scores(record: Mapping[str, Any]) -> JSON:
     """NaN and infinities are texts in JSON."""
     scores = record.get("scores") or {}
     return {name: float(value) if isinstance(value, str) else value for name, value in scores.items()} or None
+
+
+def _read_sums(records: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+    """Empty for the predictions of an earlier version."""
+    names = list(records[0].get("sums", ())) if records else []
+    return {name: np.array([record["sums"][name] for record in records], dtype=np.float64) for name in names}
 
 
 def _is_number(value: object) -> bool:

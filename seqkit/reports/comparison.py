@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seqkit.errors import UsageError
 from seqkit.inference.kept_predictions import KeptInputs, KeptPredictions
 from seqkit.metrics import lower_is_better
-from seqkit.reports.decomposition import TOLERANCE, Decomposed, decompose, decompose_mean, labels_of
+from seqkit.reports.decomposition import TOLERANCE, Decomposed, decompose, decompose_mean, decompose_sums, labels_of
 from seqkit.reports.resampling import (
     LEVEL,
     Array,
@@ -40,6 +40,7 @@ from seqkit.reports.sides import (
     load_answers,
     scores_in_common,
 )
+from seqkit.score_names import baseline_of, baselines
 from seqkit.types import JSON, Prediction, ScoredExamples
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def compare(
             for name, tested in samples.items()
             if tested is not None and name != score
         },
-        [*notes, *_notes(sides, split, keys_differing, samples)],
+        [*notes, *_baseline_notes(sides, keys, score), *_notes(sides, split, keys_differing, samples)],
     )
     pairs = [
         _judge(comparison, number, test, p) for number, (test, p) in enumerate(zip(tests, adjusted, strict=True), 1)
@@ -346,6 +347,13 @@ def _warn(comparison: Comparison, better: int, seeds: SeedTest | None, values: S
     return warnings
 
 
+def _baseline_notes(sides: Sequence[Side], keys: Mapping[str, str], score: str) -> list[str]:
+    """What simple answers have of the score that decides, where all sides had the same."""
+    known = {name: {side.mean(keys[f"{score}.{name}"]) for side in sides} for name in baselines(score, keys)}
+    shown = [f"{name} {values.pop():.4f}" for name, values in known.items() if len(values) == 1]
+    return [f"baselines of {score} on the same examples: {', '.join(shown)}"] if shown else []
+
+
 def _notes(
     sides: Sequence[Side], split: str, differing: Sequence[str], samples: Mapping[str, Sequence[Sample] | None]
 ) -> list[str]:
@@ -354,7 +362,7 @@ def _notes(
         notes.append("the recipes are the same; only the seeds differ")
     if split != "test":
         notes.append(f"{split} has chosen the checkpoints, so these scores are a little too good; test has not")
-    if untested := [name for name, tested in samples.items() if tested is None]:
+    if untested := [name for name, tested in samples.items() if tested is None and baseline_of(name) is None]:
         notes.append(f"not tested: {', '.join(untested)} (choose one with --score, if it is not the loss)")
     if len(sides) > 2:
         notes.append(f"p is adjusted for {len(sides) - 1} comparisons with {sides[0].name} (Holm)")
@@ -387,7 +395,12 @@ def _decomposed(
     name: str, key: str, kept: KeptPredictions, facts: RunFacts, labels: Sequence[str]
 ) -> Decomposed | None:
     """The score of a run, decomposed; None if that is not the score that the run has recorded."""
-    made, recorded = decompose(name, kept.predictions, kept.targets, labels), facts.scores.get(key)
+    recorded = facts.scores.get(key)
+    made = (
+        decompose_sums(kept.sums[name])
+        if name in kept.sums
+        else decompose(name, kept.predictions, kept.targets, labels)
+    )
     if made is None or recorded is None:
         return None
     return made if abs(made.score - recorded) <= TOLERANCE * max(1.0, abs(recorded)) else None

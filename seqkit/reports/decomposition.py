@@ -73,6 +73,11 @@ def decompose_mean(scores: Sequence[float]) -> Decomposed:
     return Decomposed(np.stack([np.where(known, values, 0.0), known], axis=1).astype(np.float64), _ratio)
 
 
+def decompose_sums(rows: Array) -> Decomposed:
+    """A score that is a sum over examples divided by another; rows (n, 2) are what each of them adds to both."""
+    return Decomposed(rows, _ratio)
+
+
 def _ratio(sums: Array) -> Array:
     """The first sum divided by the second."""
     return _divide(sums[..., 0], sums[..., 1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ from seqkit.reports.resampling import Interval, bootstrap
 from seqkit.reports.run_facts import RunFacts, read_facts
 from seqkit.reports.sides import Answers, load_predictions
 from seqkit.runs.records import read_history, read_status
+from seqkit.score_names import baseline_of, baselines, is_of_class, keys_in_order
 from seqkit.types import JSON
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def report_sections(folder: Path, *, progress: Progress, tell: Callable[[str], N
     history = read_history(folder)
     kept, problems = _predictions(run, progress, tell)
     unit, intervals = _intervals(run, kept)
-    rows = _score_rows(run, intervals)
+    rows = _score_rows(run, _scores_so_far(run, history), intervals)
     parts = [prediction_section(run, of_split) for of_split in kept.values()]
     parts += [EMPTY_SECTION | {"name": name, "problem": problem} for name, problem in problems.items()]
     return {
@@ -111,13 +113,21 @@ def _verdicts(run: RunFacts) -> Iterator[dict[str, str]]:
             yield {"kind": "good" if is_met else "bad", "text": text}
 
 
-def _score_rows(run: RunFacts, intervals: Mapping[str, Interval]) -> list[dict[str, str]]:
-    scores: Mapping[str, float] = run.scores
-    if not scores and run.chosen_by is not None and run.dev is not None:
-        scores = {run.chosen_by.key(): run.dev}
+def _scores_so_far(run: RunFacts, history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The scores of the best evaluation of a run that has not finished."""
+    if run.chosen_by is None:
+        return {}
+    best = [row for row in history if run.chosen_by.key() in row and row.get("step") == run.best_step]
+    evaluated = {f"{task}/{split}/" for task, _ in run.tasks for split in ("dev", run.chosen_by.split)}
+    return {key: value for row in best[-1:] for key, value in row.items() if key.startswith(tuple(evaluated))}
+
+
+def _score_rows(run: RunFacts, so_far: Mapping[str, float], intervals: Mapping[str, Interval]) -> list[dict[str, str]]:
+    scores: Mapping[str, float] = run.scores or so_far
     expected = expected_of(run)
     rows = []
-    for key, value in sorted(scores.items(), key=lambda item: _place(run, item[0])):
+    for key in _in_order(run, scores):
+        value = scores[key]
         bound = ExpectedRange.of(expected.get(key, {}))
         interval = intervals.get(key)
         is_known = interval is not None and math.isfinite(interval.low)
@@ -146,11 +156,20 @@ def _intervals_note(rows: Sequence[Mapping[str, str]], unit: str) -> str:
     return note
 
 
-def _place(run: RunFacts, key: str) -> tuple[bool, bool, bool]:
-    """Where a score is in the table: those of single classes last, test before dev, the one that chooses first."""
-    _, split, name = [*key.split("/", 2), "", ""][:3]
-    chosen = run.chosen_by.name if run.chosen_by is not None else ""
-    return "." in name, split != "test", name != chosen
+def _in_order(run: RunFacts, keys: Iterable[str]) -> list[str]:
+    """Scores as the table has them: those of single classes last, test before dev, the one that chooses first, and
+    after each score its baselines.
+    """
+    chosen = {} if run.chosen_by is None else {run.chosen_by.task: run.chosen_by.name}
+    ordered = keys_in_order(keys, chosen)
+    parts = {key: [*key.split("/", 2), "", ""][:3] for key in ordered}
+    first = chosen.popitem() if chosen else ("", "")
+
+    def place(key: str) -> tuple[bool, bool, bool]:
+        task, split, score = parts[key]
+        return is_of_class(score), split != "test", (task, (baseline_of(score) or (score, ""))[0]) != first
+
+    return sorted(ordered, key=place)
 
 
 def _predictions(
@@ -195,13 +214,16 @@ def _curves(run: RunFacts, history: Sequence[Mapping[str, float]]) -> Iterator[d
         lines = [_line(history, f"{task}/{split}/{losses.get(task, 'loss')}", split) for split in ("train", "dev")]
         chart = line_chart(lines, x="step", y=losses.get(task, "loss"), mark=mark, mark_note=note)
         yield {"caption": f"{task}: {losses.get(task, 'loss')}, train and dev", "svg": chart}
-        dev = {name for row in history for name in row if name.startswith(f"{task}/dev/")}
-        names = sorted(dev, key=lambda name: (_place(run, name), name))
-        for name in names:
+        dev = sorted({name for row in history for name in row if name.startswith(f"{task}/dev/")})
+        for name in _in_order(run, dev):
             score = name.split("/", 2)[2]
-            if score == losses.get(task, "loss") or "." in score:
+            if score == losses.get(task, "loss") or is_of_class(score) or baseline_of(score) is not None:
                 continue
-            chart = line_chart([_line(history, name, "dev")], x="step", y=score, mark=mark, mark_note=note)
+            beside = [
+                replace(_line(history, f"{name}.{base}", base), dashed=True, dots=False)
+                for base in baselines(name, dev)
+            ]
+            chart = line_chart([_line(history, name, "dev"), *beside], x="step", y=score, mark=mark, mark_note=note)
             yield {"caption": f"{task}: {score} on dev", "svg": chart}
     for name, caption in {"lr": "learning rate", "grad/norm": "norm of the gradient, before clipping"}.items():
         chart = line_chart([_line(history, name, name)], x="step", y=caption.partition(",")[0])

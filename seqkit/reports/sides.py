@@ -227,6 +227,7 @@ def _in_order(first: KeptPredictions, kept: KeptPredictions, name: str, run: Run
             [kept.inputs[i] for i in order],
             [kept.targets[i] for i in order],
             [kept.predictions[i] for i in order],
+            sums={name: rows[np.array(order)] for name, rows in kept.sums.items()},
         )
     for id, target, other in zip(first.ids, first.targets, kept.targets, strict=True):
         if target != other:

@@ -8,14 +8,13 @@ first: `learning/` (losses, and the score that chooses the checkpoint), then `mo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
+
+from seqkit.score_names import LOSSES, baseline_of, is_of_class
 
 TRAIN, DEV, BEST, TEST = "train", "dev", "best", "test"
 """The runs: while training, at each evaluation, and at the end those of the best checkpoint, on dev and on test."""
-
-EVALUATED = (DEV, BEST, TEST)
-"""Runs whose points are evaluations, of which there may be few."""
 
 NAMES = {
     "lr": "learning rate",
@@ -29,9 +28,6 @@ NAMES = {
 
 UNCHANGED = ("time", "resources", "per layer", "through time")
 """Groups whose metrics are tags as they are."""
-
-LOSSES = ("loss", "nats", "bits", "perplexity")
-"""Scores that are losses, or the same in other units."""
 
 ALL_SHOWN = 1000
 """So many logs have a point each; after that, one of two, then one of four, ..."""
@@ -47,7 +43,8 @@ class Series(NamedTuple):
 def series_of(metric: str, leading: Mapping[str, str] | None = None) -> Series:
     """The curve of a metric of metrics.jsonl.
 
-    `<task>/<split>/<score>` goes to `learning/<task>/<score>` of the run `<split>`, and a score of one class
+    `<task>/<split>/<score>` goes to `learning/<task>/<score>` of the run `<split>`, its baseline
+    (`mase.seasonal_naive`) to the same chart as the run `<split> seasonal_naive`, and a score of one class
     (`span_f1.place`) to `per class/`; `time/...` stays as it is, and everything else is a chart of the group
     `training/`, all in the run `train`.
 
@@ -63,10 +60,10 @@ def series_of(metric: str, leading: Mapping[str, str] | None = None) -> Series:
         return Series(TRAIN, metric)
     split, _, score = rest.partition("/")
     if split in (TRAIN, DEV, TEST) and score:
+        score, baseline = baseline_of(score) or (score, "")
         is_first = leading is None or group not in leading or score in (*LOSSES, leading[group])
-        return Series(
-            split, f"{'per class' if '.' in score else 'learning' if is_first else 'more scores'}/{group}/{score}"
-        )
+        kind = "per class" if is_of_class(score) else "learning" if is_first else "more scores"
+        return Series(f"{split} {baseline}".rstrip(), f"{kind}/{group}/{score}")
     return Series(TRAIN, f"training/{metric.replace('/', ' ')}")
 
 
@@ -80,12 +77,18 @@ def is_shown(step: int, log_every: int) -> bool:
     return number < ALL_SHOWN or number % 2 ** ((2 * number // ALL_SHOWN).bit_length() - 1) == 0
 
 
-def add_derived(values: Mapping[str, float]) -> dict[str, float]:
-    """The values, and beside each loss in nats what it is in bits and as a perplexity."""
+def add_derived(values: Mapping[str, float], densities: Collection[str] = ()) -> dict[str, float]:
+    """The values, and beside each loss in nats what it is in bits and as a perplexity.
+
+    Args:
+        values: metric -> number.
+        densities: tasks whose nats are those of a density, which depend on the unit of what is measured: these have
+            neither.
+    """
     derived: dict[str, float] = {}
     for name, value in values.items():
         derived[name] = value
-        if name.endswith("/nats"):
+        if name.endswith("/nats") and name.partition("/")[0] not in densities:
             stem = name.removesuffix("nats")
             derived[stem + "bits"] = value / math.log(2)
             derived[stem + "perplexity"] = math.exp(value) if value < 700 else math.inf

@@ -27,13 +27,17 @@ from torch.utils.tensorboard import summary as _summary
 from seqkit.errors import printable
 from seqkit.io import atomic
 from seqkit.io.redact import scrub_urls
+from seqkit.metrics import lower_is_better
 from seqkit.runs import event_files
-from seqkit.runs.board_series import EVALUATED, add_derived, series_of
+from seqkit.runs.board_series import TRAIN, add_derived, series_of
+from seqkit.score_names import LOSSES, baseline_of, is_of_class
 
 summaries: Any = _summary  # its functions have no types
 
 MAX_VALUES = 1_000_000
 """A histogram of more values than this is made from every n-th of them."""
+
+_LAYOUT = "custom_scalars__config__"
 
 MAX_ROWS = 200
 """A table has at most this many rows."""
@@ -147,6 +151,7 @@ class Board:
     def __init__(self, folder: Path, purge_step: int | None = None, *, writes: bool = True) -> None:
         self.folder, self._writes = folder, writes
         self._leading: dict[str, str] = {}
+        self._densities: frozenset[str] = frozenset()
         self._root = _EventFolder(folder, purge_step, writes=writes)
         self._runs = {
             subfolder.name: _EventFolder(subfolder, purge_step, writes=writes)
@@ -169,11 +174,11 @@ class Board:
         """
         together: dict[str, list[Summary.Value]] = {}
         named = {printable(metric): value for metric, value in values.items()}
-        for metric, value in (add_derived(named) if run is None else named).items():
+        for metric, value in (add_derived(named, self._densities) if run is None else named).items():
             series = series_of(metric, self._leading)
             series = series if run is None else series._replace(run=run)
             points = summaries.scalar(series.tag, float(value))
-            if series.run not in EVALUATED:  # one event for all, which takes less time and less space
+            if series.run == TRAIN:  # one event for all, which takes less time and less space
                 together.setdefault(series.run, []).extend(points.value)
                 continue
             events = self._run(series.run)
@@ -185,9 +190,20 @@ class Board:
         for name, points_of_run in together.items():
             self._run(name).add(step, Summary(value=points_of_run))
 
-    def lead_with(self, scores: Mapping[str, str]) -> None:
-        """Task -> the score that comes first, beside its losses; all others are in a group below."""
+    def lead_with(self, scores: Mapping[str, str], densities: Collection[str] = ()) -> None:
+        """Say how curves are grouped.
+
+        Args:
+            scores: task -> the score that comes first, beside its losses; all others are in a group below.
+            densities: tasks whose loss is that of a density, which has no perplexity.
+        """
         self._leading = {printable(task): score for task, score in scores.items()}
+        self._densities = frozenset(map(printable, densities))
+
+    @property
+    def has_layout(self) -> bool:
+        """Whether the custom charts are written, which TensorBoard reads once."""
+        return _LAYOUT in self._root.last_steps
 
     def text(self, tag: str, markdown: str, step: int = 0) -> None:
         """Markdown, credentials in URLs masked. For text from data or from a file use `source` or `table`."""
@@ -319,25 +335,47 @@ class Board:
         return self._runs[name]
 
 
-def chart_layout(losses: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+def chart_layout(
+    losses: Mapping[str, str],
+    leading: Mapping[str, str] | None = None,
+    scores: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, dict[str, list[str]]]:
     """The custom charts for a second look: a category per task, and one for training itself.
+
+    A task has charts of its loss, of the score that chooses, of all scores that are shares, and of each other score.
 
     Args:
         losses: task -> the name of its loss (`nats`, `loss`).
+        leading: task -> the score that chooses its checkpoint.
+        scores: task -> its scores of the first evaluation.
     """
     charts: dict[str, dict[str, list[str]]] = {}
     for task, loss in losses.items():
-        task_pattern, loss_pattern = re.escape(task), re.escape(loss)
-        charts[task] = {
-            f"{loss}: train and dev": [f"^learning/{task_pattern}/{loss_pattern}$"],
-            "scores": [f"^learning/{task_pattern}/(?!{loss_pattern}$)", f"^more scores/{task_pattern}/"],
-        }
+        of_task = (scores or {}).get(task, {})
+        chosen = (leading or {}).get(task, "")
+        charts[task] = {f"{loss}: train and dev": [_curve(task, loss)]}
+        if chosen in of_task and chosen != loss:
+            charts[task][chosen] = [_curve(task, chosen)]
+        names = [name for name in of_task if name not in (*LOSSES, chosen) and not is_of_class(name)]
+        names = [name for name in names if baseline_of(name) is None]
+        if shares := [name for name in names if _is_share(name, of_task[name])]:
+            charts[task]["shares"] = [_curve(task, name) for name in shares]
+        charts[task] |= {name: [_curve(task, name)] for name in names if name not in shares}
     charts["training"] = {
         name: [f"^training/{re.escape(name)}(/|$)"]
         for name in ("learning rate", "gradient norm before clipping", "share of padding", "epoch")
     }
     charts["training"]["tokens per second"] = ["^time/tokens_per_s$"]
     return charts
+
+
+def _curve(task: str, score: str) -> str:
+    return f"^(learning|more scores)/{re.escape(task)}/{re.escape(score)}$"
+
+
+def _is_share(score: str, value: float) -> bool:
+    """Whether it is a score such as accuracy and F1, at most 1 and better if it is more: these have one axis."""
+    return not lower_is_better(score) and -1.0 <= value <= 1.0
 
 
 def _sample(tensor: Tensor) -> np.ndarray:

@@ -9,9 +9,11 @@ from typing import Any
 from seqkit.data.task_data import TaskData
 from seqkit.errors import SeqkitError
 from seqkit.inference.evaluate import EvaluationResult
+from seqkit.metrics import score_name
 from seqkit.model import Model
-from seqkit.runs.board_series import BEST, DEV, LOSSES
+from seqkit.runs.board_series import BEST, DEV
 from seqkit.runs.tensorboard import Board, chart_layout
+from seqkit.score_names import LOSSES, baseline_of, keys_in_order
 from seqkit.training.board_pictures import draw_model, draw_result, show_clips, show_lengths
 from seqkit.training.board_samples import show_samples, show_writing
 
@@ -19,18 +21,32 @@ from seqkit.training.board_samples import show_samples, show_writing
 def introduce(
     board: Board, resolved: str, hyperparameters: Mapping[str, Any], data: Mapping[str, TaskData], model: Model
 ) -> None:
-    """What is known before the first step: the resolved recipe, its options as columns, and the custom charts."""
+    """What is known before the first step: the resolved recipe, its options as columns, and lengths."""
     board.source("recipe", resolved)
     board.hparams(hyperparameters)
-    charts = chart_layout({name: model.head(name).loss_name for name in data})
-    for name, task_data in data.items():
+    for task_data in data.values():
         show_lengths(board, task_data)
-        if task_data.task.metric is None:  # the loss is the score, and is on the chart beside it
-            del charts[name]["scores"]
-    board.layout(charts)
 
 
-def show_final_scores(board: Board, step: int, best_step: int, scores: Mapping[str, float]) -> None:
+def lead_board(board: Board, data: Mapping[str, TaskData], model: Model) -> None:
+    """Say which score of each task comes first, and which losses have no perplexity."""
+    densities = [name for name in data if model.head(name).is_density]
+    board.lead_with({name: score_name(task_data.task.best) for name, task_data in data.items()}, densities)
+
+
+def lay_out_charts(
+    board: Board, data: Mapping[str, TaskData], model: Model, results: Mapping[str, EvaluationResult]
+) -> None:
+    """Write the custom charts, once: at the first evaluation, which shows what scores there are."""
+    if not board.has_layout:
+        losses = {name: model.head(name).loss_name for name in data}
+        leading = {name: score_name(task_data.task.best) for name, task_data in data.items()}
+        board.layout(chart_layout(losses, leading, {name: result.scores for name, result in results.items()}))
+
+
+def show_final_scores(
+    board: Board, step: int, best_step: int, scores: Mapping[str, float], chosen: Mapping[str, str] | None = None
+) -> None:
     """The scores of the best checkpoint: a table, and marks on the charts of dev, which are columns of HParams.
 
     Args:
@@ -38,23 +54,34 @@ def show_final_scores(board: Board, step: int, best_step: int, scores: Mapping[s
         step: the last one.
         best_step: the checkpoint's.
         scores: `task/split/score` -> number.
+        chosen: task -> the score that chooses its checkpoint.
     """
-    rows = [(*name.split("/", 2), f"{value:.4f}") for name, value in scores.items()]
+    rows = [(*name.split("/", 2), f"{scores[name]:.4f}") for name in keys_in_order(scores, chosen or {})]
     board.table("scores of the best checkpoint", ["task", "split", "score", f"at step {best_step:,}"], rows, step)
-    board.scalars(best_step, {name: value for name, value in scores.items() if "/test/" in name})
+    board.scalars(
+        best_step, {name: value for name, value in scores.items() if "/test/" in name and not _is_baseline(name)}
+    )
     board.scalars(best_step, _to_compare(scores), run=BEST)
     board.finish()
 
 
 def _to_compare(scores: Mapping[str, float]) -> dict[str, float]:
     """The scores on dev. Of a task that has others than its loss they are without it: a card lists three curves."""
-    on_dev = {name: value for name, value in scores.items() if name.split("/", 2)[1] == DEV}
+    on_dev = {
+        name: value
+        for name, value in scores.items()
+        if name.split("/", 2)[1] == DEV and not _is_baseline(name)  # these have lines on the charts of dev
+    }
     has_more = {name.partition("/")[0] for name in on_dev if name.split("/", 2)[2] not in LOSSES}
     return {
         name: value
         for name, value in on_dev.items()
         if name.partition("/")[0] not in has_more or name.split("/", 2)[2] not in LOSSES
     }
+
+
+def _is_baseline(key: str) -> bool:
+    return baseline_of(key.split("/", 2)[2]) is not None
 
 
 def show_evaluation(

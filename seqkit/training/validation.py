@@ -13,7 +13,8 @@ from seqkit.errors import Interrupted, RunError
 from seqkit.inference.evaluate import EvaluationResult, evaluate_sharing
 from seqkit.metrics import is_better, lower_is_better, score_name
 from seqkit.runtime.random_state import preserve_random_state
-from seqkit.training.board_views import show_evaluation
+from seqkit.score_names import describe
+from seqkit.training.board_views import lay_out_charts, show_evaluation
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.state import TrainingState
 
@@ -44,6 +45,7 @@ def validate(
         with contextlib.suppress(Interrupted), preserve_random_state(), state.weights_to_evaluate():
             results = _evaluate_all(state, data, run, stop)
             record_validation(counters, data, results, run, progress, choose_by=state.settings.choose_by)
+            lay_out_charts(run.board, data, state.model, results)
             is_best = counters.best_step == counters.step
             for name, result in results.items():
                 split = selection_split(data[name])
@@ -98,7 +100,10 @@ def record_validation(
     counters.to_minimise.append(score if lower_is_better(best) else -score)
     log_values(run, counters.step, counters.epoch, scores)
     mark = "  best so far" if counters.best_step == counters.step else ""
-    shown = "  ".join(f"{key} {value:.4f}" for key, value in scores.items())
+    shown = "  ".join(
+        describe(name, selection_split(data[name]), result.scores, score_name(data[name].task.best))
+        for name, result in results.items()
+    )
     line = f"step {counters.step:,}  epoch {counters.epoch}  {shown}{mark}"
     run.log(line)
     progress.say(line)

@@ -266,6 +266,32 @@ class TestScores:
         card = DataCard("ner", reports_of(rows, tmp_path, target=Tags(scheme="iob2")))
         assert len(find_result_warnings(card, {"ner/test/span_f1": span_f1})) == expected
 
+    def test_the_field_says_which_score_counts_its_classes(self, tmp_path: Path) -> None:
+        card = self.card(tmp_path)
+        reports = {name: replace(report, class_score="intent_accuracy") for name, report in card.splits.items()}
+        (warning,) = find_result_warnings(replace(card, splits=reports), {"mood/test/intent_accuracy": 0.5})
+        assert "test: intent_accuracy 0.5000 is no better than answering 'x' always (0.5000)" in warning.sentence
+
+    @pytest.mark.parametrize(
+        ("scores", "best", "expected"),
+        [
+            ({"mase": 1.2, "mase.seasonal_naive": 0.9, "mase.last_value": 1.0}, "min:mase", "seasonal_naive (0.9000)"),
+            ({"mase": 0.95, "mase.seasonal_naive": 1.0, "mase.last_value": 0.9}, "mase", "last_value (0.9000)"),
+            ({"mase": 0.8, "mase.seasonal_naive": 0.9}, "mase", ""),
+            ({"gain": 0.4, "gain.constant": 0.5}, "gain", "constant (0.5000)"),
+            ({"gain": 0.6, "gain.constant": 0.5}, "max:gain", ""),
+            ({"gain": 0.4, "gain.constant": 0.5}, "other", ""),
+            ({"gain": 0.4, "gain.place": 0.5}, "gain", ""),
+        ],
+    )
+    def test_no_better_than_a_baseline_of_the_metric(
+        self, scores: dict[str, float], best: str, expected: str, tmp_path: Path
+    ) -> None:
+        keys = {f"mood/test/{name}": value for name, value in scores.items()}
+        sentences = [warning.sentence for warning in find_result_warnings(self.card(tmp_path), keys, best)]
+        assert len(sentences) == bool(expected)
+        assert all(expected in sentence for sentence in sentences)
+
     def test_tasks_without_classes(self, tmp_path: Path) -> None:
         card = DataCard("mt", reports_of({"train": [("a", "b")], "test": [("a", "b")]}, tmp_path, target=Text()))
         assert find_result_warnings(card, {"mt/test/bleu": 0.0}) == ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +24,9 @@ from seqkit.reports import prediction_section as sections
 from seqkit.reports.data_section import data_sections
 from seqkit.reports.decomposition import decompose
 from seqkit.reports.number_section import describe_numbers, number_charts
-from seqkit.reports.report import _intervals_note
+from seqkit.reports.report import _intervals_note, report_sections
 from seqkit.reports.run_facts import RunFacts
+from seqkit.runs.progress import Progress
 from seqkit.types import Prediction
 from tests.helpers import reviews
 
@@ -235,6 +238,29 @@ def test_the_report_of_a_forecast_shows_windows_drawings_and_no_problem(forecast
     assert "<bdi>windows</bdi>" in page
     assert "is not shown" not in page
     assert "Windows of a series overlap" in page
+
+
+def test_scores_that_are_quotients_of_kept_sums_have_intervals_and_their_baselines_beside_them(
+    forecasts: Path, tmp_path: Path
+) -> None:
+    """The metric reads inputs, which a run does not keep, but what each example adds to a score is kept."""
+    kept = kept_predictions.read(forecasts, "loads", "test")
+    scores = json.loads((forecasts / "metrics.json").read_text())
+    assert kept is not None
+    assert {"mse", "mae", "smape", "mase", "rmsse", "crps", "coverage.0.9"} <= kept.sums.keys()
+    for name, rows in kept.sums.items():
+        assert rows.shape == (len(kept), 2)
+        assert rows[:, 0].sum() / rows[:, 1].sum() == pytest.approx(scores[f"loads/test/{name}"], rel=1e-5)
+    rows = report_sections(forecasts, progress=Progress(quiet=True), tell=print)["scores"]
+    keys = [row["key"] for row in rows]
+    assert keys[:3] == ["loads/test/mase", "loads/test/mase.last_value", "loads/test/mase.seasonal_naive"]
+    assert all(row["interval"] for row in rows if row["key"].partition("/test/")[2] in kept.sums)
+    other = tmp_path / "other"
+    shutil.copytree(forecasts, other)
+    result = CliRunner().invoke(main, ["compare", str(forecasts), str(other), "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "baselines of mase on the same examples: last_value" in result.output
+    assert "not tested: loss" in result.output
 
 
 # Curves and data

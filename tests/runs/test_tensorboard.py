@@ -80,6 +80,26 @@ def test_train_and_dev_of_a_score_are_two_runs_of_one_tag(tmp_path: Path) -> Non
     assert {value for _, value in scalars(board.folder, "per class/ner/span_f1.place", "dev")} == {0.5}
 
 
+def test_a_baseline_is_a_run_on_the_chart_of_its_score(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.lead_with({"t": "mase"})
+    board.scalars(10, {"t/dev/mase": 0.8, "t/dev/mase.seasonal_naive": 0.9, "t/dev/coverage.0.9": 0.85})
+    board.close()
+    assert scalars(tmp_path, "learning/t/mase", "dev")[-1] == (10, pytest.approx(0.8))
+    assert scalars(tmp_path, "learning/t/mase", "dev seasonal_naive")[-1] == (10, pytest.approx(0.9))
+    assert scalars(tmp_path, "more scores/t/coverage.0.9", "dev")[-1] == (10, pytest.approx(0.85))
+
+
+def test_the_nats_of_a_density_have_no_perplexity(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.lead_with({}, ["pen"])
+    board.scalars(10, {"pen/dev/nats": -0.5, "text/dev/nats": 0.5})
+    board.close()
+    tags = read(tmp_path / "dev").Tags()["scalars"]
+    assert "learning/text/perplexity" in tags
+    assert [tag for tag in tags if "/pen/" in tag] == ["learning/pen/nats"]
+
+
 def test_a_loss_in_nats_is_shown_in_bits_and_as_perplexity_too(tmp_path: Path) -> None:
     board = Board(tmp_path)
     board.scalars(1, {"charlm/train/nats": math.log(4), "other/train/nats": 1e6})
@@ -121,7 +141,11 @@ def test_flush_shows_it_to_a_reader_at_once(tmp_path: Path) -> None:
 
 def test_the_chart_layout_puts_train_and_dev_on_one_chart(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    board.layout(chart_layout({"ner.de": "loss", "charlm": "nats"}))
+    scores = {"ner.de": {"loss": 1.0, "loss_x": 3.0, "span_f1": 0.5, "exact": 0.2, "span_f1.place": 0.5, "mase": 0.9}}
+    scores["ner.de"]["mase.seasonal_naive"] = 1.1
+    assert not board.has_layout
+    board.layout(chart_layout({"ner.de": "loss", "charlm": "nats"}, {"ner.de": "span_f1"}, scores))
+    assert board.has_layout
     board.close()
     (event,) = read(tmp_path).Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
@@ -140,11 +164,10 @@ def test_the_chart_layout_puts_train_and_dev_on_one_chart(tmp_path: Path) -> Non
 
     assert shown(("ner.de", "loss: train and dev")) == {"learning/ner.de/loss"}
     assert shown(("charlm", "nats: train and dev")) == {"learning/charlm/nats"}
-    assert shown(("ner.de", "scores")) == {f"learning/ner.de/{name}" for name in ("nats", "span_f1", "loss_x")}
-    assert {re.match(pattern, "more scores/ner.de/exact") is not None for pattern in charts["ner.de", "scores"]} == {
-        True,
-        False,
-    }
+    assert shown(("ner.de", "span_f1")) == {"learning/ner.de/span_f1"}
+    assert re.match(charts["ner.de", "shares"][0], "more scores/ner.de/exact") is not None
+    titles = [title for task, title in charts if task == "ner.de"]
+    assert titles == ["loss: train and dev", "span_f1", "shares", "loss_x", "mase"], "one axis for one unit"
     assert shown(("training", "learning rate")) == {"training/learning rate"}
     assert shown(("training", "gradient norm before clipping")) == {"training/gradient norm before clipping"}
     assert shown(("training", "tokens per second")) == {"time/tokens_per_s"}

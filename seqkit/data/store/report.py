@@ -45,6 +45,7 @@ class SplitReport:
         quarantined_first: where the first of them are, and what is wrong with each.
         classes: how often each class occurs; empty if the target has no classes.
         class_unit: what is counted there: examples, tags, spans.
+        class_score: the score that is the share of these that is right.
         reading: what the readers used and passed over.
     """
 
@@ -72,6 +73,7 @@ class SplitReport:
     quarantined_first: tuple[str, ...] = ()
     classes: Mapping[str, int] = field(default_factory=dict)
     class_unit: str = "examples"
+    class_score: str = "accuracy"
     reading: Reading = field(default_factory=Reading)
 
     @classmethod
@@ -279,6 +281,7 @@ class ReportBuilder:
             self.split,
             unit=self._input.unit,
             class_unit=self._target.class_unit if self._target else "examples",
+            class_score=self._target.class_score if self._target else "accuracy",
             limit=self.limit.max_length if self.limit else None,
             truncate=self.limit.truncate if self.limit else None,
             **counts,
