@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from seqkit.types import Flaw as Flaw
     from seqkit.types import Limit as Limit
     from seqkit.types import Metric as Metric
+    from seqkit.types import NamedVectors as NamedVectors
     from seqkit.types import NonNegative as NonNegative
     from seqkit.types import Positive as Positive
     from seqkit.types import Prediction as Prediction

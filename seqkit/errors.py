@@ -6,9 +6,11 @@ Exit codes: 0 ok; 1 the run failed; 2 usage, recipe or data error; 130 Ctrl-C; 1
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 _CONTROLS: Final = re.compile(
@@ -77,8 +79,21 @@ class DataError(ProblemsError):
     """The data is wrong: a malformed line, an unseen label, a missing file."""
 
 
+class ValueProblem(ValueError):
+    """A value that a field cannot encode, for a reason that lies elsewhere than the value: in a header, say.
+
+    Args:
+        where: where the reason is: `walks/17.csv:1`; an empty string if that is not known.
+        what: what is wrong.
+    """
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(str(Problem(where, what)))
+        self.problem = Problem(where, what)
+
+
 class MissingFile(DataError):
-    """A file or folder of the data is not there.
+    """A file or folder of the data is not there. The message names files of its folder that have its suffix.
 
     Args:
         path: which.
@@ -87,7 +102,31 @@ class MissingFile(DataError):
     """
 
     def __init__(self, path: object, what: str = "file or folder", hint: str = "") -> None:
-        super().__init__(Problem(str(path), f"there is no such {what}", hint))
+        hints = filter(None, (hint, "" if what == "folder" else _files_beside(Path(str(path)))))
+        super().__init__(Problem(str(path), f"there is no such {what}", "; ".join(hints)))
+
+
+_BESIDE_SHOWN: Final = 5
+"""Files that a message about a missing one names."""
+
+
+def _files_beside(path: Path) -> str:
+    """Which files lie beside a missing one and have its suffix, compressed or not; nothing if there is none."""
+    suffix = _suffix(path.name)
+    try:
+        names = sorted(
+            entry.name
+            for entry in os.scandir(path.parent)
+            if suffix and not entry.name.startswith(".") and _suffix(entry.name) == suffix and entry.is_file()
+        )
+    except (OSError, ValueError):
+        return ""
+    more = f" and {len(names) - _BESIDE_SHOWN:,} more" if len(names) > _BESIDE_SHOWN else ""
+    return f"the {suffix} files there are: {', '.join(names[:_BESIDE_SHOWN])}{more}" if names else ""
+
+
+def _suffix(name: str) -> str:
+    return Path(re.sub(r"\.(gz|bgz|xz|bz2)$", "", name.lower())).suffix
 
 
 class MissingExtra(SeqkitError):

@@ -57,6 +57,7 @@ HOME_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "Flaw",
         "Limit",
         "Metric",
+        "NamedVectors",
         "NonNegative",
         "Positive",
         "Prediction",

@@ -70,6 +70,29 @@ class Example:
     given: str | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedVectors:
+    """A sequence of vectors whose channels have names, as the header of a table gives them: a value of `Vectors`.
+
+    A field that has learned the names of its channels takes them from here in its own order, whatever their order is
+    here, and refuses other names.
+
+    Attributes:
+        rows: (T, C) numbers.
+        names: of the C channels.
+        where: where the names are, for messages: `walks/17.csv:1`.
+    """
+
+    rows: NDArray[Any]
+    names: tuple[str, ...]
+    where: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NamedVectors):
+            return NotImplemented
+        return self.names == other.names and bool(np.array_equal(self.rows, other.rows))
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """A part of a split that can be read without the others: a file of several, mostly.

@@ -47,7 +47,8 @@ def sensor(
     """Which of these labels does a sequence of measurements have? Each step is a vector, a number for each channel.
 
     Scores are accuracy and macro-F1 (the plain mean of every label's F1). A value that is missing or not finite is an
-    error that says where it is.
+    error that says where it is. Channels are matched by their names, where tables with a step in each row have a
+    header, in the order of the first file of train; other names are an error.
 
     Args:
         source: japanese-vowels, nine speakers, twelve channels, 7 to 29 steps; basic-motions, four activities, six
@@ -63,7 +64,8 @@ def sensor(
             hash of each sequence; group, whole groups (persons, machines), which `group` names.
         sequence: of a table with a step in each row (long), the column that says which sequence it belongs to.
         file: of a table with a sequence in each row, the column with the name of a file that has its steps, a step a
-            row, such as walks/17.csv. If neither this nor `sequence` is given, a row holds a sequence (wide).
+            row, such as walks/17.csv. If neither this nor `sequence` is given, a row holds a sequence (wide). One such
+            file by itself can be predicted, too.
         label: the column of the labels.
         group: the column of the groups, for `split_by: group`.
         channels: the columns of the measurements, from left to right (null: all others).

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn, final
+from typing import NoReturn, TypeAlias, final
 
 import numpy as np
 
-from seqkit import DataError, Example, Problem, UsageError
+from seqkit import DataError, Example, Flaw, NamedVectors, Problem, UsageError
 from seqkit.readers import Record, TableFormat, records
-from seqkit.reading import report_columns
+from seqkit.reading import report_changed, report_columns, report_remark
+
+Steps: TypeAlias = np.ndarray | NamedVectors
+"""(T, C) numbers, with the names of their channels where there are some."""
+
+_SHOWN = 8
+"""Channels that are listed one by one."""
 
 
 @final
@@ -45,120 +51,251 @@ class TableReader:
             )
 
     def read(self, path: Path, *, labelled: bool = True) -> Iterator[tuple[Example, str]]:
-        """The sequences of a table, (T, C) float64, each with its group.
+        """The sequences of a table, each with its group: (T, C) float64, with names but where a row is a sequence.
+
+        Without `labelled`, a sequence whose numbers cannot be read is a `Flaw`.
 
         Raises:
             DataError: a column that is missing, or a cell that is not as it should be.
         """
-        rows = records(path, layout=self.layout)
-        header = next(rows, None)
-        if header is None:
-            _fail(path, None, "has no rows")
-        columns = [name.strip() for name in header.fields]
-        for name in (self.sequence, self.file, self.group, self.label if labelled else None):
-            if name is not None and name not in columns:
-                _fail(path, header.number, f"no column {name!r}; there are {', '.join(columns)}")
-        checked = _checked(path, rows, columns)
-        channels = self._channels(path, columns)
-        self._report(path, columns, channels)
-        if self.sequence is not None:
-            yield from self._long(path, checked, columns, channels, labelled)
+        if self.file is not None and not labelled and not self._names_files(path):
+            yield Example(steps_of_file(path, self.channels, self.layout), None, path.name), ""
             return
-        for row in checked:
-            values = self._of_file(path, row, columns) if self.file else self._wide(path, row, columns, channels)
-            yield self._example(values, row, columns, f"{path.name}:{row.number}", labelled)
-
-    def _channels(self, path: Path, columns: list[str]) -> list[int]:
-        """The positions of the columns of the measurements."""
+        header, rows = read_header(path, self.layout)
+        header.check(self.sequence, self.file, self.group, self.label if labelled else None)
         if self.file is not None:
-            return []
-        others = (self.sequence, self.label, self.group)
-        names = self.channels or [name for name in columns if name not in others]
-        if missing := [name for name in names if name not in columns]:
-            _fail(path, 1, f"no column {missing[0]!r}; there are {', '.join(columns)}")
-        if not names:
-            _fail(path, 1, "no column has measurements")
-        return [columns.index(name) for name in names]
+            yield from self._files(header, rows, labelled)
+            return
+        channels = header.channels(self.channels, but=(self.sequence, self.label, self.group))
+        self._report(header, channels)
+        if self.sequence is None:
+            for row in rows:
+                values = _attempt(lambda row=row: self._wide(path, row, channels), labelled)  # type: ignore[misc]
+                yield self._example(values, row, header, labelled)
+            return
+        kept = header.positions(self.label if labelled else None, self.group)
+        names = tuple(header.columns[place] for place in channels)
+        for steps in sequences(header, rows, self.sequence):
+            _check_constant(header, steps, kept)
+            values = _attempt(
+                lambda steps=steps: NamedVectors(numbers(path, steps, channels), names, header.where),  # type: ignore[misc]
+                labelled,
+            )
+            yield self._example(values, steps[0], header, labelled)
 
-    def _report(self, path: Path, columns: list[str], channels: Sequence[int]) -> None:
-        names = {"sequence": self.sequence, "file": self.file, "label": self.label, "group": self.group}
+    def _report(self, header: Header, channels: Sequence[int]) -> None:
+        """Report the columns of a table; of a wide one, those of the first step are the channels."""
+        path, columns = header.path, header.columns
+        names = {"sequence": self.sequence, "label": self.label, "group": self.group}
         used: dict[str, str | int] = {side: name for side, name in names.items() if name in columns}
-        used |= {f"channel {number}": columns[place] for number, place in enumerate(channels[:8], start=1)}
-        places = {*channels, *(columns.index(name) for name in names.values() if name in columns)}
-        unused = [name for place, name in enumerate(columns) if place not in places]
-        report_columns(path.name, used, unused, header=True)
+        if self.sequence is None:
+            step = f"of {self.width} numbers" if self.width > 1 else "of a number"
+            count = len(channels) // self.width
+            report_remark(f"{path.name}: its {len(channels):,} columns of numbers are up to {count:,} steps {step}")
+        first = channels if self.sequence is not None else channels[: self.width]
+        used |= _channels_in_words([columns[place] for place in first])
+        report_columns(path.name, used, header.unused([*channels, *header.positions(*names.values())]), header=True)
 
-    def _example(
-        self, values: np.ndarray, row: Record, columns: list[str], id: str, labelled: bool
-    ) -> tuple[Example, str]:
-        label = row.fields[columns.index(self.label)].strip() if labelled else None
-        group = "" if self.group is None else row.fields[columns.index(self.group)]
-        return Example(values, label, id), group
+    def _example(self, values: Steps | Flaw, row: Record, header: Header, labelled: bool) -> tuple[Example, str]:
+        """The example that begins in a row."""
+        label = row.fields[header.columns.index(self.label)].strip() if labelled else None
+        group = "" if self.group is None else row.fields[header.columns.index(self.group)]
+        return Example(values, label, f"{header.path.name}:{row.number}"), group
 
-    def _long(
-        self, path: Path, rows: Iterator[Record], columns: list[str], channels: list[int], labelled: bool
-    ) -> Iterator[tuple[Example, str]]:
-        """A row is a step; those of a sequence follow each other."""
-        assert self.sequence is not None
-        key = columns.index(self.sequence)
-        kept = [columns.index(name) for name in (self.label if labelled else None, self.group) if name is not None]
-        begun: dict[str, int] = {}
-        first, steps = None, []
-        for row in rows:
-            name = row.fields[key]
-            if first is not None and name != first.fields[key]:
-                yield self._example(np.array(steps), first, columns, f"{path.name}:{first.number}", labelled)
-                first, steps = None, []
-            if first is None:
-                if name in begun:
-                    message = f"the sequence {name!r}, which began in line {begun[name]}, goes on after another one"
-                    _fail(path, row.number, message, "sort the rows, so that those of a sequence follow each other")
-                begun[name], first = row.number, row
-            for place in kept:
-                if row.fields[place] != first.fields[place]:
-                    values = f"{row.fields[place]!r}, and line {first.number} {first.fields[place]!r}"
-                    _fail(path, row.number, f"has the {columns[place]} {values}, in one sequence")
-            steps.append([_number(path, row, place) for place in channels])
-        if first is not None:
-            yield self._example(np.array(steps), first, columns, f"{path.name}:{first.number}", labelled)
-
-    def _wide(self, path: Path, row: Record, columns: list[str], channels: list[int]) -> np.ndarray:
+    def _wide(self, path: Path, row: Record, channels: list[int]) -> np.ndarray:
         """A row is a sequence. Empty cells at its end are none of its steps."""
         while channels and not row.fields[channels[-1]].strip():
             channels = channels[:-1]
         if not channels or len(channels) % self.width:
             _fail(path, row.number, f"has {len(channels)} numbers, which are not steps of {self.width} (width)")
-        return np.array([_number(path, row, place) for place in channels]).reshape(-1, self.width)
+        return numbers(path, [row], channels).reshape(-1, self.width)
 
-    def _of_file(self, path: Path, row: Record, columns: list[str]) -> np.ndarray:
-        """The steps in the file that a row names, which lies beside the table or below its folder."""
+    def _files(self, header: Header, rows: Iterator[Record], labelled: bool) -> Iterator[tuple[Example, str]]:
+        """A row names the file of a sequence, which lies beside the table or below its folder."""
         assert self.file is not None
-        return steps_of_file(path.parent / row.fields[columns.index(self.file)], self.channels)
+        path = header.path
+        names = {"file": self.file, "label": self.label, "group": self.group}
+        used: dict[str, str | int] = {side: name for side, name in names.items() if name in header.columns}
+        report_columns(path.name, used, header.unused(header.positions(*names.values())), header=True)
+        first: NamedVectors | None = None
+        for row in rows:
+            name = row.fields[header.columns.index(self.file)]
+            values = _attempt(
+                lambda name=name: steps_of_file(path.parent / name, self.channels, self.layout),  # type: ignore[misc]
+                labelled,
+            )
+            if isinstance(values, NamedVectors):
+                if first is None:
+                    first = values
+                    shown = ", ".join(str(name) for name in _channels_in_words(first.names).values())
+                    report_remark(f"channels, by the headers of the files that {path.name} names: {shown}")
+                if first.names != values.names and set(first.names) == set(values.names):
+                    report_changed("file whose columns are in another order, which are matched by name", name)
+            yield self._example(values, row, header, labelled)
+
+    def _names_files(self, path: Path) -> bool:
+        """Whether a file is a table with the names of files, and not one of these files."""
+        first = next(records(path, layout=self.layout), None)
+        return first is not None and self.file in [name.strip() for name in first.fields]
 
 
-def steps_of_file(path: Path, channels: Sequence[str] | None = None) -> np.ndarray:
-    """(T, C) numbers of a table whose rows are the steps of one sequence; a first line of names is passed over.
+@final
+@dataclass(frozen=True)
+class Header:
+    """The first line of a table.
+
+    Attributes:
+        path: the table.
+        number: of the line.
+        columns: their names.
+    """
+
+    path: Path
+    number: int
+    columns: list[str]
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.number}"
+
+    def check(self, *names: str | None) -> None:
+        """Raises DataError if one of these columns is not there."""
+        for name in names:
+            if name is not None and name not in self.columns:
+                _fail(self.path, self.number, f"no column {name!r}; there are {', '.join(self.columns)}")
+
+    def positions(self, *names: str | None) -> list[int]:
+        """Those of the columns that have a name, and are there."""
+        return [self.columns.index(name) for name in names if name in self.columns]
+
+    def channels(self, names: Sequence[str] | None, *, but: Sequence[str | None]) -> list[int]:
+        """The positions of the columns of the measurements: those with these names, or all but some.
+
+        Raises:
+            DataError: one is not there, or there is none.
+        """
+        names = names or [name for name in self.columns if name not in but]
+        self.check(*names)
+        if not names:
+            _fail(self.path, self.number, "no column has measurements")
+        return self.positions(*names)
+
+    def unused(self, used: Sequence[int]) -> list[str]:
+        """The columns at other positions than these."""
+        return [name for place, name in enumerate(self.columns) if place not in used]
+
+
+def read_header(path: Path, layout: TableFormat) -> tuple[Header, Iterator[Record]]:
+    """The header of a table, and its rows, which are checked to be as long.
+
+    Raises:
+        DataError: there is no row, or two columns have one name.
+    """
+    rows = records(path, layout=layout)
+    first = next(rows, None)
+    if first is None:
+        _fail(path, None, "has no rows")
+    header = Header(path, first.number, [name.strip() for name in first.fields])
+    _check_names(header)
+    return header, _checked(path, rows, header.columns)
+
+
+def sequences(header: Header, rows: Iterator[Record], column: str, *, kind: str = "sequence") -> Iterator[list[Record]]:
+    """The rows of each sequence of a long table, which follow each other.
+
+    Args:
+        header: of the table.
+        rows: its rows.
+        column: the one that says which sequence a row belongs to.
+        kind: what messages call a sequence.
+
+    Raises:
+        DataError: a sequence goes on after another one.
+    """
+    place = header.columns.index(column)
+    begun: dict[str, int] = {}
+    steps: list[Record] = []
+    for row in rows:
+        name = row.fields[place]
+        if steps and name != steps[0].fields[place]:
+            yield steps
+            steps = []
+        if not steps:
+            if name in begun:
+                message = f"the {kind} {name!r}, which began in line {begun[name]}, goes on after another one"
+                hint = f"sort the rows, so that those of a {kind} follow each other"
+                _fail(header.path, row.number, message, hint)
+            begun[name] = row.number
+        steps.append(row)
+    if steps:
+        yield steps
+
+
+def numbers(path: Path, rows: Sequence[Record], places: Sequence[int]) -> np.ndarray:
+    """(T, C) the numbers of rows in columns with these positions. Raises DataError for a cell without a number."""
+    return np.array([[_number(path, row, place) for place in places] for row in rows])
+
+
+def steps_of_file(path: Path, channels: Sequence[str] | None = None, layout: TableFormat | None = None) -> Steps:
+    """(T, C) numbers of a table whose rows are the steps of one sequence, with names if its first line has some.
 
     Args:
         path: the file.
         channels: the columns wanted, by their names; None: all.
+        layout: of the file. What it says of the format is for names that do not say it.
 
     Raises:
         DataError: a cell that is not a number, or rows of different lengths.
     """
-    rows = list(records(path))
-    places = list(range(len(rows[0].fields)))
-    names = [name.strip() for name in rows[0].fields]
-    if channels is not None:
-        if missing := [name for name in channels if name not in names]:
-            _fail(path, 1, f"no column {missing[0]!r}; there are {', '.join(names)}")
-        places = [names.index(name) for name in channels]
-    has_header = channels is not None or not any(_is_number(name) for name in names)
-    checked = _checked(path, iter(rows[1:] if has_header else rows), names)
-    steps = [[_number(path, row, place) for place in places] for row in checked]
-    if not steps:
+    layout = layout or TableFormat()
+    layout = layout if TableFormat().of_name(path.name) is None else replace(layout, format=None)
+    rows = list(records(path, layout=layout))
+    header = Header(path, rows[0].number, [name.strip() for name in rows[0].fields])
+    has_names = channels is not None or not any(_is_number(name) for name in header.columns)
+    places = list(range(len(header.columns)))
+    if has_names:
+        _check_names(header)
+        places = header.channels(channels, but=())
+    checked = list(_checked(path, iter(rows[1:] if has_names else rows), header.columns))
+    if not checked:
         _fail(path, None, "has no steps")
-    return np.array(steps)
+    steps = numbers(path, checked, places)
+    return NamedVectors(steps, tuple(header.columns[place] for place in places), header.where) if has_names else steps
+
+
+def _attempt(read: Callable[[], Steps], labelled: bool) -> Steps | Flaw:
+    """What `read` gives; without `labelled` a `Flaw`, if it cannot be read."""
+    try:
+        return read()
+    except DataError as error:
+        if labelled:
+            raise
+        return Flaw(str(error))
+
+
+def _channels_in_words(names: Sequence[str]) -> dict[str, str]:
+    """By what they are called in reports, the names of channels; of many, those after the first few are one entry."""
+    shown = {f"channel {number}": name for number, name in enumerate(names[:_SHOWN], start=1)}
+    if len(names) > _SHOWN:
+        shown[f"channels {_SHOWN + 1} to {len(names)}"] = f"{names[_SHOWN]} to {names[-1]}"
+    return shown
+
+
+def _check_names(header: Header) -> None:
+    """Raises DataError if two columns have one name."""
+    twice = next((name for name in header.columns if header.columns.count(name) > 1), None)
+    if twice is not None:
+        _fail(header.path, header.number, f"the header has the column {twice!r} twice", "give each a name of its own")
+
+
+def _check_constant(header: Header, steps: Sequence[Record], places: Sequence[int]) -> None:
+    """Raises DataError if rows of one sequence differ in these columns."""
+    first = steps[0]
+    for row in steps:
+        for place in places:
+            if row.fields[place] != first.fields[place]:
+                values = f"{row.fields[place]!r}, and line {first.number} {first.fields[place]!r}"
+                _fail(header.path, row.number, f"has the {header.columns[place]} {values}, in one sequence")
 
 
 def _checked(path: Path, rows: Iterator[Record], columns: list[str]) -> Iterator[Record]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 
+from seqkit.errors import ValueProblem
 from seqkit.fields.numeric import Scale, numbers_of, restored_scale, scale_of, scale_state, single_precision
 from seqkit.fields.scaling import Scaling, Transform, from_logarithms, to_logarithms
-from seqkit.types import JSON, Field
+from seqkit.types import JSON, Field, NamedVectors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -137,6 +138,8 @@ class Vectors(Field):
     scale: Scale | None = field(default=None, kw_only=True, repr=False)
     found: int | None = field(default=None, kw_only=True, repr=False)
     """The width of the training data, where `width` does not say it."""
+    names: tuple[str, ...] | None = field(default=None, kw_only=True, repr=False)
+    """The names of the channels in the first training example, if it has some (`NamedVectors`) and `width` is None."""
 
     def __post_init__(self) -> None:
         if self.noise > 0 and (self.patch > 1 or self.missing or self.reads_ahead):
@@ -152,10 +155,11 @@ class Vectors(Field):
             first = next(remaining, None)
             if first is None:
                 raise ValueError("training has no value at all")
-            rows = numbers_of(first, missing=self.missing)
+            names = first.names if isinstance(first, NamedVectors) else None
+            rows = numbers_of(first if names is None else first.rows, missing=self.missing)
             if rows.ndim != 2 or rows.size == 0:
                 raise ValueError(f"should be (steps, channels) numbers, but has shape {rows.shape}")
-            return replace(self, found=rows.shape[1]).fit(chain([first], remaining))
+            return replace(self, found=rows.shape[1], names=names).fit(chain([first], remaining))
         if not (self.standardise or self.covariates):
             return self
         every = (self._with_logarithms(self._rows(value)) for value in values)
@@ -223,8 +227,12 @@ class Vectors(Field):
         return (None, None) if piece is None or len(piece) == 0 else (self.mark_missing(self.encode(piece)), None)
 
     def describe(self) -> Mapping[str, JSON]:
-        """The logarithm, how each sequence is scaled by itself, where it is, and that missing numbers are marked."""
-        facts: dict[str, JSON] = {} if self.transform is None else {"transform": self.transform}
+        """The names of the channels, the logarithm, how each sequence is scaled by itself, where there are such.
+
+        And that missing numbers are marked.
+        """
+        facts: dict[str, JSON] = {} if self.names is None else {"channels": list(self.names)}
+        facts |= {} if self.transform is None else {"transform": self.transform}
         facts |= {} if self.scaling is None else {"scaling": self.scaling.facts()}
         return facts | ({"marks_missing": True} if self.missing else {})
 
@@ -241,11 +249,15 @@ class Vectors(Field):
 
     def state(self) -> JSON:
         scale = scale_state(self.scale)
-        return scale if self.found is None else {"width": self.found, "scale": scale}
+        if self.found is None:
+            return scale
+        names = {} if self.names is None else {"names": list(self.names)}
+        return {"width": self.found, "scale": scale} | names
 
     def restore(self, state: JSON) -> Self:
         if self.width is None and state is not None:
-            return replace(self, found=state["width"], scale=restored_scale(state["scale"]))
+            names = tuple(state["names"]) if "names" in state else None
+            return replace(self, found=state["width"], scale=restored_scale(state["scale"]), names=names)
         return replace(self, scale=restored_scale(state))
 
     def sample(self, generator: np.random.Generator, steps: int) -> np.ndarray:
@@ -270,6 +282,7 @@ class Vectors(Field):
             raise ValueError("should be a JSON list of steps, each a list of numbers") from None
 
     def _rows(self, value: Any) -> np.ndarray:
+        value = self._in_order(value) if isinstance(value, NamedVectors) else value
         rows = numbers_of(value, missing=self.missing or self.covariates > 0)
         if rows.size == 0:
             raise ValueError("is empty")
@@ -279,6 +292,24 @@ class Vectors(Field):
             self._check_known(rows)
         return rows
 
+    def _in_order(self, value: NamedVectors) -> np.ndarray:
+        """(T, D) the channels of a value in the order of the names that training had.
+
+        Raises:
+            ValueProblem: a name is missing, or unknown.
+        """
+        if self.names is None or value.names == self.names:
+            return value.rows
+        missing = [name for name in self.names if name not in value.names]
+        unknown = [name for name in value.names if name not in self.names]
+        if missing or unknown:
+            parts = [f"has no channel {_quoted(missing)}"] * bool(missing)
+            parts += [f"has an unknown channel {_quoted(unknown)}"] * bool(unknown)
+            raise ValueProblem(
+                value.where, f"{' and '.join(parts)}; the first sequence of train has {', '.join(self.names)}"
+            )
+        return value.rows[:, [value.names.index(name) for name in self.names]]
+
     def _check_known(self, rows: np.ndarray) -> None:
         """Raises ValueError if a covariate is missing, or a value before the steps at the end that have none."""
         if np.isnan(rows[:, self.channels :]).any():
@@ -287,6 +318,10 @@ class Vectors(Field):
         past = rows[: len(rows) - count_future(rows[:, : self.channels]), : self.channels]
         if np.isnan(past).any() and not self.missing:
             raise ValueError(f"has no value at step {int(np.isnan(past).any(axis=1).argmax()) + 1}")
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def count_future(values: np.ndarray) -> int:

@@ -24,7 +24,7 @@ from seqkit.readers.shards import (
 )
 from seqkit.reading import collect_reports, report_split_rule
 from seqkit.remote_files import is_remote
-from seqkit.types import SPLITS, Example, Shard
+from seqkit.types import SPLITS, Example, NamedVectors, Shard
 
 SplitBy: TypeAlias = Literal["input", "label", "group"]
 """What decides to which split an example belongs."""
@@ -32,6 +32,7 @@ SplitBy: TypeAlias = Literal["input", "label", "group"]
 
 def _text_of(value: Any) -> str:
     """An input as the text that is hashed: of an array, shape and bytes, because `str` leaves most of it out."""
+    value = value.rows if isinstance(value, NamedVectors) else value
     if isinstance(value, np.ndarray):
         return f"{value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
     return str(value)

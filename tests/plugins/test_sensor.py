@@ -16,8 +16,9 @@ from seqkit_sensor import sensor, sources
 from seqkit_sensor.tables import TableReader
 from seqkit_sensor.timeseries import ts_cases
 
-from seqkit import DataError, Flaw, UsageError, Vectors
+from seqkit import DataError, Flaw, NamedVectors, UsageError, Vectors
 from seqkit.cli import main
+from seqkit.readers import TableFormat
 from seqkit.reading import collect_reports
 from seqkit.testing import TaskConformance
 from tests.helpers.data import needs_data
@@ -40,6 +41,10 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def named(rows: list[list[float]], names: str = "xy") -> NamedVectors:
+    return NamedVectors(np.array(rows, dtype=float), tuple(names))
 
 
 def slow_cases(text: str) -> list[tuple[list[list[float]], str]]:
@@ -103,10 +108,10 @@ class TestTables:
         text = "walk,who,label,x,y\n1,a,up,1,2\n1,a,up,3,4\n2,b,down,5,6\n"
         path = write(tmp_path / "long.csv", text)
         (first, a), (second, b) = TableReader(sequence="walk", group="who").read(path)
-        assert (first.input.tolist(), first.target, first.id, a) == ([[1, 2], [3, 4]], "up", "long.csv:2", "a")
-        assert (second.input.tolist(), second.target, second.id, b) == ([[5, 6]], "down", "long.csv:4", "b")
+        assert (first.input, first.target, first.id, a) == (named([[1, 2], [3, 4]]), "up", "long.csv:2", "a")
+        assert (second.input, second.target, second.id, b) == (named([[5, 6]]), "down", "long.csv:4", "b")
         ((only, _), _) = TableReader(sequence="walk", channels=("y",)).read(path)
-        assert only.input.tolist() == [[2], [4]]
+        assert only.input == named([[2], [4]], "y")
 
     def test_a_sequence_in_each_row(self, tmp_path: Path) -> None:
         path = write(tmp_path / "wide.tsv", "label\tx1\ty1\tx2\ty2\nup\t1\t2\t3\t4\ndown\t5\t6\t\t\n")
@@ -119,8 +124,49 @@ class TestTables:
         write(tmp_path / "walks/2.csv", "5,6\n")
         path = write(tmp_path / "all.csv", "name,label\nwalks/1.csv,up\nwalks/2.csv,down\n")
         first, second = (example for example, _ in TableReader(file="name").read(path))
-        assert (first.input.tolist(), first.target, first.id) == ([[1, 2], [3, 4]], "up", "all.csv:2")
+        assert (first.input, first.target, first.id) == (named([[1, 2], [3, 4]]), "up", "all.csv:2")
         assert second.input.tolist() == [[5, 6]]
+
+    def test_files_of_sequences_are_read_by_their_own_format(self, tmp_path: Path) -> None:
+        write(tmp_path / "1.tsv", "x\ty\n1\t2\n")
+        write(tmp_path / "2.csv", "x;y\n1;2\n")
+        write(tmp_path / "3.jsonl", '{"x": 1, "y": 2}\n')
+        path = write(tmp_path / "all.csv", "name,label\n1.tsv,up\n3.jsonl,up\n")
+        assert [example.input for example, _ in TableReader(file="name").read(path)] == [named([[1, 2]])] * 2
+        path = write(tmp_path / "all.csv", "name;label\n2.csv;up\n")
+        reader = TableReader(file="name", layout=TableFormat(separator="semicolon"))
+        assert [example.input for example, _ in reader.read(path)] == [named([[1, 2]])]
+
+    def test_the_columns_that_are_channels_are_reported(self, tmp_path: Path) -> None:
+        wide = write(tmp_path / "wide.csv", "label,x1,y1,x2,y2\nup,1,2,3,4\n")
+        with collect_reports() as reading:
+            list(TableReader(width=2).read(wide))
+        assert reading.tables["wide.csv"].used == {"label": "label", "channel 1": "x1", "channel 2": "y1"}
+        assert reading.remarks == ["wide.csv: its 4 columns of numbers are up to 2 steps of 2 numbers"]
+        names = [f"c{number}" for number in range(1, 12)]
+        long = write(tmp_path / "long.csv", f"s,label,{','.join(names)}\n1,up{',1' * 11}\n")
+        with collect_reports() as reading:
+            list(TableReader(sequence="s").read(long))
+        used = reading.tables["long.csv"].used
+        assert (used["channel 8"], used["channels 9 to 11"]) == ("c8", "c9 to c11")
+        for number, header in enumerate(("x,y", "y,x")):
+            write(tmp_path / f"{number}.csv", f"{header}\n1,2\n")
+        table = write(tmp_path / "all.csv", "name,label\n0.csv,up\n1.csv,up\n")
+        with collect_reports() as reading:
+            list(TableReader(file="name").read(table))
+        assert reading.remarks == ["channels, by the headers of the files that all.csv names: x, y"]
+        assert [(things.count, things.first) for things in reading.changed.values()] == [(1, "1.csv")]
+
+    @pytest.mark.parametrize("options", [{"sequence": "walk"}, {"file": "file"}, {}])
+    def test_without_labels_what_cannot_be_read_is_a_flaw(self, tmp_path: Path, options: dict[str, str]) -> None:
+        write(tmp_path / "b.csv", "x\n?\n")
+        write(tmp_path / "c.csv", "x\n1\n")
+        texts = {"walk": "walk,x\n1,?\n2,1\n", "file": "file\nb.csv\nc.csv\n", "": "x\n?\n1\n"}
+        path = write(tmp_path / "a.csv", texts[next(iter(options.values()), "")])
+        (bad, _), (good, _) = TableReader(**options).read(path, labelled=False)
+        assert isinstance(bad.input, Flaw)
+        assert "which is not a number" in bad.input.what
+        assert not isinstance(good.input, Flaw)
 
     @pytest.mark.parametrize(
         ("text", "options", "message"),
@@ -137,6 +183,7 @@ class TestTables:
             ("w,label,x\n1,a,1\n1,b,1\n", {"sequence": "w"}, r"a\.csv:3: has the label 'b', and line 2 'a'"),
             ("label,x,y,z\na,1,2,3\n", {"width": 2}, r"a\.csv:2: has 3 numbers, which are not steps of 2"),
             ("label\na\n", {}, r"a\.csv:1: no column has measurements"),
+            ("label,x,x\na,1,2\n", {}, r"a\.csv:1: the header has the column 'x' twice"),
             ("file,label\nb.csv,a\n", {"file": "file"}, r"b\.csv: there is no such file"),
         ],
     )
@@ -160,7 +207,7 @@ class TestTask:
         rows = "".join(f"{n},person {n % 5},{'ab'[n % 2]},{n},1\n" for n in range(30))
         write(tmp_path / "all.csv", "n,who,label,x,y\n" + rows)
         task = sensor(folder=tmp_path, train="all.csv", sequence="n", group="who", split_by="group", held_out=0.2)
-        people = {split: {int(example.input[0, 0]) % 5 for example in task.read(split)} for split in task.splits}
+        people = {split: {int(example.input.rows[0, 0]) % 5 for example in task.read(split)} for split in task.splits}
         assert people["train"] | people["dev"] == set(range(5))
         assert not people["train"] & people["dev"]
 
@@ -223,6 +270,71 @@ class TestModel:
         assert done.exit_code == 0, done.output
         (accuracy,) = [score for name, score in json.loads(done.stdout).items() if name.endswith("/accuracy")]
         assert accuracy > 0.9
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("names")
+    draw = np.random.default_rng(0)
+    names = []
+    for number in range(24):
+        # Which of the two rises is the label, so channels that are exchanged are the other label.
+        rows = draw.normal(0.0, 0.1, (6, 2)) + np.outer(np.arange(6), [1, -1] if number % 2 else [-1, 1])
+        is_swapped = number % 3 == 2
+        lines = "".join(f"{a},{b}\n" for a, b in (row[::-1] if is_swapped else row for row in rows))
+        write(folder / f"rec/{number}.csv", ("y,x\n" if is_swapped else "x,y\n") + lines)
+        names.append(f"rec/{number}.csv,{'up' if number % 2 else 'down'}\n")
+    write(folder / "all.csv", "name,label\n" + "".join(names))
+    write(
+        folder / "recipe.yaml",
+        "tasks:\n  sensor: {folder: ., train: all.csv, file: name, held_out: 0.2}\n"
+        "encoder: {use: gru, hidden: 8}\ntrain: {epochs: 6, batch: 4, optimizer: {use: adamw, lr: 0.02}}\n",
+    )
+    done = CliRunner().invoke(main, ["run", str(folder / "recipe.yaml"), "--out", str(folder / "out")])
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+class TestNamesOfChannels:
+    """Files whose columns are in another order have the same predictions as those in the order of train."""
+
+    def predictions(self, folder: Path, *names: str) -> list[dict[str, Any]]:
+        done = CliRunner().invoke(main, ["predict", str(folder / "out"), *(str(folder / name) for name in names)])
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_one_file_in_either_order_is_one_sequence(self, files: Path) -> None:
+        write(files / "new/a.csv", "x,y\n" + "".join(f"{n},{-n}\n" for n in range(6)))
+        write(files / "new/b.csv", "y,x\n" + "".join(f"{-n},{n}\n" for n in range(6)))
+        write(files / "new/c.csv", "".join(f"{n},{-n}\n" for n in range(6)))
+        first, *others = self.predictions(files, "new/a.csv", "new/b.csv", "new/c.csv")
+        assert (first["id"], first["prediction"]) == ("a.csv", "up")
+        assert [record["scores"] for record in others] == [first["scores"]] * 2
+
+    def test_other_names_are_an_error_with_file_and_line(self, files: Path) -> None:
+        write(files / "new/z.csv", "x,z\n1,2\n")
+        write(files / "new/few.csv", "x\n1\n")
+        write(files / "new.csv", "name\nrec/0.csv\nnew/z.csv\nnew/few.csv\n")
+        good, unknown, missing = self.predictions(files, "new.csv")
+        assert good["prediction"] == "down"
+        expected = "z.csv:1: has no channel 'y' and has an unknown channel 'z'; the first sequence of train has x, y"
+        assert unknown["error"] == f"{files}/new/{expected}"
+        assert missing["error"].endswith("few.csv:1: has no channel 'y'; the first sequence of train has x, y")
+        write(files / "bad.csv", "name,label\n" + "".join(f"rec/{n}.csv,{n % 2}\nnew/z.csv,2\n" for n in range(20)))
+        words = ["data", str(files / "recipe.yaml"), "--set", "tasks.sensor.train=bad.csv"]
+        done = CliRunner().invoke(main, [*words, "--set", f"tasks.sensor.folder={files}"])
+        assert done.exit_code == 2
+        assert done.output.count(f"{files}/new/{expected}") == 1
+
+    def test_a_model_without_names_reads_by_position(self) -> None:
+        field = Vectors(standardise=True).fit([named([[1.0, 2.0], [3.0, 5.0]])])
+        state = field.state()
+        assert state["names"] == ["x", "y"]
+        restored = Vectors(standardise=True).restore(json.loads(json.dumps(state)))
+        swapped = NamedVectors(np.array([[2.0, 1.0]]), ("y", "x"))
+        assert np.array_equal(restored.encode(swapped), field.encode([[1.0, 2.0]]))
+        del state["names"]
+        older = Vectors(standardise=True).restore(state)
+        assert np.array_equal(older.encode(swapped), field.encode([[2.0, 1.0]]))
 
 
 def test_noise_is_added_in_training_only() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqkit import DataError, Example, readers
+from seqkit import DataError, Example, MissingFile, readers
 from seqkit.readers import ShareSplit
 from seqkit.reading import collect_reports
 
@@ -69,3 +69,16 @@ def test_a_missing_file_of_a_split_names_the_option(split: str, tmp_path: Path) 
     error = readers.missing_split_file(tmp_path / "x.tsv", split)
     assert str(error).startswith(f"{tmp_path / 'x.tsv'}: there is no such file; `{split}` names the file")
     assert "not a regular file" in str(readers.missing_split_file(tmp_path, split))
+
+
+def test_a_missing_file_names_files_of_its_folder_with_its_suffix(tmp_path: Path) -> None:
+    for name in ("Vowels_TRAIN.ts", "Vowels_TEST.ts.gz", "notes.txt", ".hidden.ts"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    message = str(readers.missing_split_file(tmp_path / "train.ts", "train"))
+    assert message.endswith("`train` names the file; the .ts files there are: Vowels_TEST.ts.gz, Vowels_TRAIN.ts")
+    for number in range(7):
+        (tmp_path / f"{number}.csv").write_text("", encoding="utf-8")
+    error = MissingFile(tmp_path / "all.csv")
+    assert str(error).endswith("; the .csv files there are: 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 2 more")
+    assert str(MissingFile(tmp_path / "all.jsonl")).endswith("all.jsonl: there is no such file or folder")
+    assert str(MissingFile(tmp_path / "none/all.csv")).endswith("there is no such file or folder")

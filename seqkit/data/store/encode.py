@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 
 from seqkit.data.store.report import Counts, ReportBuilder
-from seqkit.errors import DataError, Problem
+from seqkit.errors import DataError, Problem, ValueProblem
 from seqkit.fields.vocabulary import UnseenLabel
 from seqkit.reading import report_changed
 from seqkit.types import JSON, Example, Field, Flaw, Limit
@@ -51,16 +51,20 @@ class Problems:
         self.has_unseen_labels = False
 
     def add(self, where: str, side: str, error: ValueError) -> None:
-        """Count what a field said of a value; `side` is "input" or "target"."""
+        """Count what a field said of a value; `side` is "input" or "target". The same of a header is said once."""
+        problem = problem_of(where, side, error)
+        if isinstance(error, ValueProblem) and problem in self.first:
+            return
         self.count += 1
         self.has_unseen_labels |= isinstance(error, UnseenLabel)
         if len(self.first) < PROBLEMS_SHOWN:
-            self.first.append(Problem(where, f"{side} {error}"))
+            self.first.append(problem)
 
     def join(self, later: Problems) -> None:
         """Add the problems of later examples."""
-        self.first += later.first[: PROBLEMS_SHOWN - len(self.first)]
-        self.count += later.count
+        first = [problem for problem in later.first if problem not in self.first]
+        self.count += later.count - (len(later.first) - len(first))
+        self.first += first[: PROBLEMS_SHOWN - len(self.first)]
         self.has_unseen_labels |= later.has_unseen_labels
 
     def facts(self) -> JSON:
@@ -253,6 +257,13 @@ def report_recomposed(example: Example, fields: tuple[Field, Field]) -> None:
     for side, value in zip(fields, (example.input, example.target), strict=True):
         if side.canonical(value) is not value:
             report_changed(_RECOMPOSED, example.id)
+
+
+def problem_of(where: str, side: str, error: ValueError) -> Problem:
+    """What a field said of a value of the example `where`; `side` is "input" or "target"."""
+    if isinstance(error, ValueProblem) and error.problem.where:
+        return error.problem
+    return Problem(where, f"{side} {error}")
 
 
 def encode_value(side: Field, value: Any) -> np.ndarray:

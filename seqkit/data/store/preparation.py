@@ -16,7 +16,7 @@ from seqkit.data.store.cache_entry import Entry, is_exposed, is_foreign, open_en
 from seqkit.data.store.cache_key import hash_into, key_of
 from seqkit.data.store.columns import Split, Writer
 from seqkit.data.store.duplicates import DuplicateCounter
-from seqkit.data.store.encode import Problems, report_recomposed
+from seqkit.data.store.encode import Problems, problem_of, report_recomposed
 from seqkit.data.store.joined_split import Joined, join_shards, open_joined
 from seqkit.data.store.parallel_encode import EncodeTask, encode_chunks
 from seqkit.data.store.report import ReportBuilder, SplitReport
@@ -424,7 +424,7 @@ class _Preparation:
         except ValueError as error:
             if error is reader_error:
                 raise
-            raise DataError(Problem(where, f"{name} {error}")) from error
+            raise DataError(problem_of(where, name, error)) from error
 
     def _encode(
         self,
