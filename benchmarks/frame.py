@@ -39,7 +39,7 @@ class Prepared:
 
     Attributes:
         run: one round; gives the seconds that count, or None where all of it counts.
-        told: what it computes, to be compared with the others before anything is timed; None: nothing to compare.
+        outputs: what it computes, to be compared with the others before anything is timed; None: nothing to compare.
         notes: facts about the case, such as `tokens` (valid steps a round) and `padded` (steps with the padding).
     """
 

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from benchmarks.frame import Case, Contender, Group, Prepared, Target
 from benchmarks.groups import kernels
 
-REPEATS = 5
-"""Times that a round does its work: the scheduler's turns, of some milliseconds, are to be short beside it."""
+MOST_REPEATS, WIDE = 5, 512
+"""Times that a round does its work: the scheduler's turns, of some milliseconds, are to be short beside it. The wider
+the layer, the fewer."""
 
 SPIN = """import os, sys
 parent, core = int(sys.argv[1]), int(sys.argv[2])
@@ -44,33 +45,38 @@ def busy_core() -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def beside_busy_core(prepared: Prepared) -> Prepared:
+def repeats(hidden: int) -> int:
+    return min(MOST_REPEATS, max(1, WIDE // hidden))
+
+
+def beside_busy_core(prepared: Prepared, hidden: int) -> Prepared:
     """The same work; only the time beside the busy process counts, not that of starting it."""
+    count = repeats(hidden)
 
     def run() -> float:
         with busy_core():
             start = time.perf_counter()
-            for _ in range(REPEATS):
+            for _ in range(count):
                 prepared.run()
-            return (time.perf_counter() - start) / REPEATS
+            return (time.perf_counter() - start) / count
 
     return Prepared(run, prepared.outputs, prepared.notes)
 
 
 def seqkit(cell: str, hidden: int, bidirectional: bool) -> Prepared:
-    return beside_busy_core(kernels.seqkit(cell, hidden, bidirectional))
+    return beside_busy_core(kernels.seqkit(cell, hidden, bidirectional), hidden)
 
 
 def packed(cell: str, hidden: int, bidirectional: bool) -> Prepared:
-    return beside_busy_core(kernels.packed(cell, hidden, bidirectional))
+    return beside_busy_core(kernels.packed(cell, hidden, bidirectional), hidden)
 
 
 def padded(cell: str, hidden: int, bidirectional: bool) -> Prepared:
-    return beside_busy_core(kernels.padded(cell, hidden, bidirectional))
+    return beside_busy_core(kernels.padded(cell, hidden, bidirectional), hidden)
 
 
 def bound(cell: str, hidden: int, bidirectional: bool) -> Prepared:
-    return beside_busy_core(kernels.bound(cell, hidden, bidirectional))
+    return beside_busy_core(kernels.bound(cell, hidden, bidirectional), hidden)
 
 
 HERE = __name__
@@ -78,7 +84,7 @@ GROUP = Group(
     "busy",
     "The cases of the group kernels, while another process keeps one of the cores busy: it is pinned to that core, at "
     "the same priority, and starts before each round and ends after it. Everybody, the GEMM bound too, works under "
-    "the same conditions. A round does its work five times; its time is that of one.",
+    "the same conditions. A round does its work up to five times; its time is that of one.",
     [Case(case.name, case.options, quick=case.name == "GRU H128") for case in kernels.GROUP.cases],
     [
         Contender("seqkit", f"{HERE}:seqkit"),
@@ -87,4 +93,5 @@ GROUP = Group(
         Contender("GEMM bound", f"{HERE}:bound", yardstick=True),
     ],
     [Target("own layers, one core busy", "", "GEMM bound", 0.75, 0.75)],
+    rounds=5,
 )
