@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from seqkit import (
+    GIVEN,
     Count,
     DataError,
     Dataset,
@@ -18,13 +20,17 @@ from seqkit import (
     NonNegative,
     Prediction,
     Problem,
+    Share,
     StepValues,
     Task,
     Vectors,
     fetch,
+    only_with,
     readers,
 )
+from seqkit.readers import FileNames, FormatName, TableFormat
 from seqkit.reading import report_split_rule
+from seqkit_series import units
 
 CMAPSS: Final = Dataset(
     "sensor/cmapss_fd001",
@@ -51,18 +57,72 @@ _SENSORS: Final = (2, 3, 4, 7, 8, 9, 11, 12, 13, 14, 15, 17, 20, 21)
 """Those of the 21 that are not constant."""
 
 
-def lifetime(*, cap: Count = 125, sensors: Sequence[Count] = _SENSORS, noise: NonNegative = 0.0) -> Task:
+@only_with("sensors", folder=None)
+@only_with(
+    *("train", "dev", "test", "held_out", "held_out_test", "unit", "remaining", "channels"),
+    *("format", "separator", "encoding"),
+    folder=GIVEN,
+)
+@only_with("held_out", dev=None)
+@only_with("held_out_test", test=None)
+def lifetime(
+    *,
+    folder: Path | None = None,
+    train: FileNames = "train.csv",
+    dev: FileNames | None = None,
+    test: FileNames | None = None,
+    held_out: Share = 0.2,
+    held_out_test: Share = 0.0,
+    unit: str = "unit",
+    remaining: str | None = None,
+    channels: tuple[str, ...] | None = None,
+    format: FormatName | None = None,
+    separator: str | None = None,
+    encoding: str = "utf-8",
+    cap: Count = 125,
+    sensors: Sequence[Count] = _SENSORS,
+    noise: NonNegative = 0.0,
+) -> Task:
     """How many cycles will each engine still run? Told at each cycle, from the sensors so far.
 
-    The engines of train run until they fail. Every fifth of them is dev, cut at five random cycles; those of test are
-    cut, and the truth is known. `rmse`, `mae` and NASA's `score` (the sum over engines; late is worse than early) are
-    of the last cycle of each engine, `rmse.cycles` of all cycles.
+    Without folder, the engines are those of C-MAPSS FD001. Those of train run until they fail; every fifth of them is
+    dev, cut at five random cycles; those of test are cut, and the truth is known. Own machines are read from tables.
+    `rmse`, `mae` and NASA's `score` (the sum over engines; late is worse than early) are of the last cycle of each
+    engine, `rmse.cycles` of all cycles.
 
     Args:
+        folder: a folder of your own tables (.csv, .tsv, .jsonl), whose first line names the columns: a row for each
+            step of each unit, those of a unit one after the other, in order of time. A unit of train runs until it
+            fails, so that as many steps remain at a row as rows of it follow.
+        train: file name of the training units; a pattern (`part-*.csv`) or a list of names reads several files.
+        dev: file name of those that choose the checkpoint (null: a share of the units of train, `held_out`).
+        test: file name of the test units (null: a share of the units of train, `held_out_test`). Units of dev and test
+            that ran until they failed are cut at five random steps.
+        held_out: with `dev: null`, the share of the units of train that is dev.
+        held_out_test: with `test: null`, the share of the units of train that is test (0: there is no test).
+        unit: the column that says which machine a row belongs to.
+        remaining: the column with how many steps a unit still ran, for units that were stopped before they failed: in
+            their last row, which counts, or in all rows (null: all units run until they fail).
+        channels: the columns of the sensors (null: all others).
+        format: of your tables: tsv, csv, jsonl or json (null: by the suffix).
+        separator: between the columns of a table, one character, or tab, comma, semicolon, space, bar, or blanks (null:
+            a tab in tsv, a comma in csv).
+        encoding: of your tables.
         cap: a longer life counts as so many cycles: an engine that is as good as new shows nothing of its age.
-        sensors: which of the 21 sensors are read; by default those that are not constant.
+        sensors: which of the 21 sensors of C-MAPSS are read; by default those that are not constant.
         noise: training adds Gaussian noise with this standard deviation to each number (standardised).
     """
+    if folder is not None:
+        layout = TableFormat(format=format, separator=separator, encoding=encoding)
+        reader = units.UnitReader(unit=unit, remaining=remaining, channels=channels, cap=cap, layout=layout)
+        data = units.own(folder, {"train": train, "dev": dev, "test": test}, (held_out, held_out_test), reader)
+        return replace(
+            _task(data.examples, Vectors(standardise=True, noise=noise), units.about(data, folder)),
+            splits=data.files.splits,
+            files=data.files.files,
+            read_file=data.read_other,
+            suffixes=units.SUFFIXES,
+        )
     columns = [sensor + 2 for sensor in sensors]  # three settings come first
 
     def read(split: str) -> Iterator[Example]:
@@ -82,15 +142,23 @@ def lifetime(*, cap: Count = 125, sensors: Sequence[Count] = _SENSORS, noise: No
             for cut in sorted(dice.sample(range(30, len(rows)), _CUTS)) if split == "dev" else ():
                 yield _example(number, rows[:cut, columns], len(rows) - cut, cap, "train")
 
+    about = {"dataset": CMAPSS.name, "licence": CMAPSS.licence, "about": CMAPSS.about}
+    return replace(
+        _task(read, Vectors(len(columns), standardise=True, noise=noise), about),
+        files=lambda split: [_path(name) for name in (("test", "RUL") if split == "test" else ("train",))],
+    )
+
+
+def _task(read: Callable[[str], Iterator[Example]], input: Vectors, about: Mapping[str, Any]) -> Task:
+    """What the task is, whatever the data."""
     return Task(
         read=read,
-        input=Vectors(len(columns), standardise=True, noise=noise),
+        input=input,
         target=StepValues(),
         head="regress",
         metric=life_scores,
         best="rmse",
-        files=lambda split: [_path(name) for name in (("test", "RUL") if split == "test" else ("train",))],
-        about={"dataset": CMAPSS.name, "licence": CMAPSS.licence, "about": CMAPSS.about},
+        about=about,
         scores=("rmse", "mae", "score", "rmse.cycles"),
     )
 

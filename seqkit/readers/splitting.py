@@ -50,12 +50,14 @@ class ShareSplit:
             label, so within each label, and shares are as exact as they can be; group, whole groups (speakers,
             documents), at least one in each split.
         key: an input as the text that is hashed; if not given, its `str`, and of an array its shape and numbers.
+        advice: what messages about too few groups advise.
     """
 
     dev: float = 0.0
     test: float = 0.0
     by: SplitBy = "input"
     key: Callable[[Any], str] = _text_of
+    advice: str = "name another column as `group`, or split by label"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,7 +123,7 @@ class ShareSplit:
         for places in strata.values():
             if self.by == "group" and len(places) <= len(self.names):
                 message = f"there are {len(places)} groups, too few for {len(self.names) + 1} splits"
-                raise DataError(Problem("the data", message, "name another column as `group`, or split by label"))
+                raise DataError(Problem("the data", message, self.advice))
             size, position = sum(counts[place] for place in places), 0
             for name in self.names:
                 wanted, taken = round(self.shares[name] * size), 0

@@ -66,6 +66,10 @@ FILES = {
     + "".join(f"{n},1,2:3,4,{n}:{'up' if n % 2 else 'down'}\n" for n in range(40)),
     "walks.csv": "walk,who,label,x,y\n"
     + "".join(f"{n // 2},{n // 2 % 4},{'ab'[n // 2 % 2]},{n},1\n" for n in range(80)),
+    "pumps.csv": "pump,heat,noise\n"
+    + "".join(f"{pump},{step + pump},{step % 3}\n" for pump in range(12) for step in range(9 + pump)),
+    "stopped.csv": "pump,noise,heat,rul\n"
+    + "".join(f"{pump},{step % 3},{step + pump},{12 - step}\n" for pump in range(3) for step in range(9)),
     "wide.csv": "label,x1,y1,x2,y2\n" + "".join(f"{'ab'[n % 2]},{n},1,2,3\n" for n in range(40)),
     "recordings.csv": "name,activity\n" + "".join(f"recordings/{n}.csv,{'ab'[n % 2]}\n" for n in range(40)),
     "sessions.txt": "".join(f"a{n % 3} b{n % 5} c\n" for n in range(40)),
