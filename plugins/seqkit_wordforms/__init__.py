@@ -17,7 +17,7 @@ from seqkit_wordforms.scores import word_scores
 __all__ = ["g2p", "inflection"]
 
 
-@only_with("train", "dev", "test", folder=GIVEN)
+@only_with("train", "dev", "test", "header", folder=GIVEN)
 def g2p(
     *,
     source: Literal["sigmorphon2020"] = "sigmorphon2020",
@@ -26,6 +26,7 @@ def g2p(
     train: FileNames = "train.tsv",
     dev: FileNames | None = "dev.tsv",
     test: FileNames | None = None,
+    header: bool = False,
     drop: Share = 0.0,
 ) -> Task:
     """How is this word said? Its letters become phones (grapheme to phoneme), in one language or in several at once.
@@ -45,6 +46,8 @@ def g2p(
         train: file name of the training words; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of those that choose the checkpoint (null: there are none).
         test: file name of the test words (null: there are none).
+        header: whether the first line of your files names the columns: word and phones, in any order; if it has other
+            names, they are in this order.
         drop: share of the letters that training reads as unknown, at random.
 
     Raises:
@@ -53,9 +56,9 @@ def g2p(
     names: dict[str, FileNames | None] = {"train": train, "dev": dev, "test": test}
     if folder is None:
         names = {split: f"{split}/{{}}_{split}.tsv.gz" for split in ("train", "dev", "test")}
-        words = sources.published(G2P, names, languages or G2P_LANGUAGES, G2P_LANGUAGES, sources.g2p_row)
+        words = sources.published(G2P, names, languages or G2P_LANGUAGES, G2P_LANGUAGES, sources.G2P_COLUMNS)
     else:
-        words = sources.own(folder, names, languages or (), sources.g2p_row)
+        words = sources.own(folder, names, languages or (), sources.G2P_COLUMNS, header=header)
     return Task(
         read=words.examples,
         input=Tokens("words", drop=drop),
@@ -73,7 +76,7 @@ def g2p(
     )
 
 
-@only_with("train", "dev", "test", folder=GIVEN)
+@only_with("train", "dev", "test", "header", folder=GIVEN)
 def inflection(
     *,
     source: Literal["sigmorphon2020"] = "sigmorphon2020",
@@ -82,6 +85,7 @@ def inflection(
     train: FileNames = "train.tsv",
     dev: FileNames | None = "dev.tsv",
     test: FileNames | None = None,
+    header: bool = False,
     drop: Share = 0.0,
 ) -> Task:
     """Which form has this word with these features (`patay`, V;AGFOC;LGSPEC1: `magpapatay`)?
@@ -101,6 +105,8 @@ def inflection(
         train: file name of the training words; a pattern (`part-*.tsv`) or a list of names reads several files.
         dev: file name of those that choose the checkpoint (null: there are none).
         test: file name of the test words (null: there are none).
+        header: whether the first line of your files names the columns: lemma, form and features, in any order; if it
+            has other names, they are in this order.
         drop: share of the letters and features that training reads as unknown, at random.
 
     Raises:
@@ -110,9 +116,9 @@ def inflection(
     if folder is None:
         names = {"train": "{}.trn.gz", "dev": "{}.dev.gz", "test": "{}.tst.gz"}
         known = INFLECTION_LANGUAGES
-        words = sources.published(INFLECTION, names, languages or known, known, sources.inflection_row)
+        words = sources.published(INFLECTION, names, languages or known, known, sources.INFLECTION_COLUMNS)
     else:
-        words = sources.own(folder, names, languages or (), sources.inflection_row)
+        words = sources.own(folder, names, languages or (), sources.INFLECTION_COLUMNS, header=header)
     return Task(
         read=words.examples,
         input=Tokens("words", drop=drop),
@@ -138,7 +144,7 @@ def _parsed(line: str, words: sources.WordFiles) -> list[str]:
         if language not in words.languages:
             first = words.languages[0]
             raise ValueError(f"should begin with its language and a blank ({first} ...): {', '.join(words.languages)}")
-    return words.row(line.split("\t"), language)[0]
+    return words.columns.row(line.split("\t"), language)[0]
 
 
 def _read_file(path: Path, split: str | None, labelled: bool, words: sources.WordFiles) -> Iterator[Example]:
@@ -149,4 +155,4 @@ def _read_file(path: Path, split: str | None, labelled: bool, words: sources.Wor
     if words.languages and not language:
         known = ", ".join(words.languages)
         raise UsageError(f"{path.name}: the name of the file should have that of its language in it: {known}")
-    return sources.read_words(path, words.row, language, labelled=labelled)
+    return sources.read_words(path, words.columns, language, labelled=labelled, header=words.header)

@@ -34,11 +34,11 @@ _SHOWN: Final = 5
 
 _HEADER_WORDS: Final = frozenset((
     "audio", "author", "category", "class", "classes", "comment", "content", "date", "document", "emotion",
-    "entity", "file", "filename", "gold", "id", "idx", "index", "input", "input_text", "intent", "key", "kind",
-    "label", "labels", "language", "name", "number", "output", "path", "phrase", "polarity", "review", "seq",
-    "sequence", "score", "sentence", "sentiment", "source", "speaker", "split", "src", "stars", "tag", "tags",
-    "target", "target_text", "text", "title", "topic", "transcript", "transcription", "translation", "tweet",
-    "type", "utterance", "value", "wav", "word", "words",
+    "entity", "features", "file", "filename", "form", "gold", "id", "idx", "index", "input", "input_text", "intent",
+    "key", "kind", "label", "labels", "language", "lemma", "name", "number", "output", "path", "phones", "phrase",
+    "polarity", "pronunciation", "review", "score", "sentence", "sentiment", "seq", "sequence", "source", "speaker",
+    "split", "src", "stars", "tag", "tags", "target", "target_text", "text", "title", "topic", "transcript",
+    "transcription", "translation", "tweet", "type", "utterance", "value", "wav", "word", "words",
 ))  # fmt: skip
 """What columns are often called."""
 

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 from seqkit_wordforms import g2p, inflection
 from seqkit_wordforms.scores import word_scores
-from seqkit_wordforms.sources import g2p_row, inflection_row, read_words
+from seqkit_wordforms.sources import G2P_COLUMNS, INFLECTION_COLUMNS, g2p_row, inflection_row, read_words
 
 from seqkit import DataError, Flaw, Prediction, ScoredExamples, UsageError
 from seqkit.cli import main
+from seqkit.reading import collect_reports
 from tests.helpers.data import needs_data
 
 
@@ -33,32 +34,67 @@ class TestRows:
 
     def test_lines_of_train_may_end_as_they_like(self, tmp_path: Path) -> None:
         (tmp_path / "a.tsv").write_bytes(b"go\twent\tV;PST\r\nsee\tsaw\tV;PST\n")
-        first, second = read_words(tmp_path / "a.tsv", inflection_row)
+        first, second = read_words(tmp_path / "a.tsv", INFLECTION_COLUMNS)
         assert first.input[:2] == second.input[:2] == ["<V>", "<PST>"]
         assert (first.target, first.id) == ("went", "words:a.tsv:1")
 
     @pytest.mark.parametrize(
-        ("row", "text", "message"),
+        ("columns", "text", "message"),
         [
-            (g2p_row, "a\tb\tc\n", r"a\.tsv:1: has 3 columns"),
-            (g2p_row, "a\tb\n\tb\n", r"a\.tsv:2: has no word"),
-            (g2p_row, "a\t \n", r"a\.tsv:1: has no phones"),
-            (g2p_row, "a\n", r"a\.tsv:1: has nothing to learn"),
-            (inflection_row, "a\tb\t;\n", r"a\.tsv:1: has no features"),
-            (inflection_row, "a\tV\n", r"a\.tsv:1: has nothing to learn"),
-            (inflection_row, "a\n", r"a\.tsv:1: has 1 columns"),
+            (G2P_COLUMNS, "a\tb\tc\n", r"a\.tsv:1: has 3 columns"),
+            (G2P_COLUMNS, "a\tb\n\tb\n", r"a\.tsv:2: has no word"),
+            (G2P_COLUMNS, "a\t \n", r"a\.tsv:1: has no phones"),
+            (G2P_COLUMNS, "a\n", r"a\.tsv:1: has 1 column, and should have word and phones, with tabs"),
+            (INFLECTION_COLUMNS, "a\tb\t;\n", r"a\.tsv:1: has no features"),
+            (INFLECTION_COLUMNS, "a\tV\n", r"a\.tsv:1: has 2 columns, and should have lemma, form and features, with"),
+            (INFLECTION_COLUMNS, "a\t\tV\n", r"a\.tsv:1: has no form"),
+            (INFLECTION_COLUMNS, "a\n", r"a\.tsv:1: has 1 columns"),
         ],
     )
-    def test_mistakes_are_located(self, tmp_path: Path, row: Any, text: str, message: str) -> None:
+    def test_mistakes_are_located(self, tmp_path: Path, columns: Any, text: str, message: str) -> None:
         (tmp_path / "a.tsv").write_text(text)
         with pytest.raises(DataError, match=message):
-            list(read_words(tmp_path / "a.tsv", row))
+            list(read_words(tmp_path / "a.tsv", columns))
 
     def test_what_cannot_be_predicted_is_a_flaw(self, tmp_path: Path) -> None:
         (tmp_path / "a.tsv").write_text("ab\n\t\tx\n")
-        plain, flawed = read_words(tmp_path / "a.tsv", g2p_row, labelled=False)
+        plain, flawed = read_words(tmp_path / "a.tsv", G2P_COLUMNS, labelled=False)
         assert plain.input == ["a", "b"]
         assert isinstance(flawed.input, Flaw)
+
+
+class TestHeader:
+    def test_columns_are_in_the_order_of_their_names(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tsv").write_text("Lemma\tfeatures\tform\ngo\tV;PST\twent\n")
+        with collect_reports() as reading:
+            (example,) = read_words(tmp_path / "a.tsv", INFLECTION_COLUMNS, header=True)
+        assert (example.input, example.target) == (["<V>", "<PST>", "g", "o"], "went")
+        assert reading.tables["a.tsv"].used == {"lemma": "Lemma", "form": "form", "features": "features"}
+
+    def test_other_names_are_in_the_usual_order_and_forms_may_be_left_out(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tsv").write_text("base\tinflected\tmsd\ngo\twent\tV;PST\n")
+        (example,) = read_words(tmp_path / "a.tsv", INFLECTION_COLUMNS, header=True)
+        assert (example.input, example.target) == (["<V>", "<PST>", "g", "o"], "went")
+        (tmp_path / "b.tsv").write_text("lemma\tfeatures\ngo\tV;PST\n")
+        (example,) = read_words(tmp_path / "b.tsv", INFLECTION_COLUMNS, header=True, labelled=False)
+        assert example.input == ["<V>", "<PST>", "g", "o"]
+
+    @pytest.mark.parametrize(
+        ("task", "first"), [("inflection", "lemma\tform\tfeatures"), ("g2p", "word\tpronunciation")]
+    )
+    def test_one_that_is_not_said_is_told(self, tmp_path: Path, task: str, first: str) -> None:
+        rest = "".join(f"a{n}\tb\tV\n" if task == "inflection" else f"a{n}\tb\n" for n in range(9))
+        for split in ("train", "dev"):
+            (tmp_path / f"{split}.tsv").write_text(f"{first}\n{rest}" if split == "train" else rest)
+        recipe = tmp_path / "r.yaml"
+        recipe.write_text(f"tasks: {{{task}: {{folder: .}}}}\nencoder: {{use: gru, hidden: 8}}\n")
+        done = CliRunner().invoke(main, ["data", str(recipe), "--json"])
+        (warning,) = json.loads(done.stdout)[task]["warnings"]
+        assert "looks like a header" in warning["sentence"]
+        recipe.write_text(f"tasks: {{{task}: {{folder: ., dev: null, header: true}}}}\nencoder: {{use: gru}}\n")
+        done = CliRunner().invoke(main, ["data", str(recipe), "--json"])
+        card = json.loads(done.stdout)[task]
+        assert (card["warnings"], card["splits"]["train"]["examples"]) == ([], 9)
 
 
 class TestScores:
