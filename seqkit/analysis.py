@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class Confusion:
     Attributes:
         labels: (C,) the classes.
         counts: (C, C) int64, rows true, columns predicted.
-        unit: what is counted: `examples`, `steps` or `spans`.
+        unit: what is counted: `examples`, `steps` or `spans`; `examples (intent)` of one part of several answers.
     """
 
     labels: tuple[str, ...]
@@ -78,7 +78,8 @@ def find_confusion(
 ) -> Confusion | None:
     """The confusion matrix that suits these targets; None where they are no classes.
 
-    Labels are counted by example; tags that mark spans by span, as in `span_confusion`; other tags by step.
+    Labels are counted by example, and so is the part of several answers that is a label (`label_part`); tags that mark
+    spans by span, as in `span_confusion`; other tags by step.
 
     Args:
         predictions: of whole examples.
@@ -87,6 +88,9 @@ def find_confusion(
     """
     if len(targets) == 0:
         return None
+    if (name := label_part(targets)) is not None:
+        of_part = [prediction.value[name] for prediction in predictions]
+        return _count(of_part, [target[name] for target in targets], labels, f"examples ({name})")
     if _is_labels(predictions, targets):
         return _count([prediction.value for prediction in predictions], targets, labels, "examples")
     if not _is_tags(predictions, targets):
@@ -169,9 +173,17 @@ class Calibration:
 def calibration(predictions: Sequence[Prediction], targets: Sequence[Any], *, bins: int = 10) -> Calibration | None:
     """The reliability of confidences in bins of equal width, and the expected calibration error (Guo et al. 2017).
 
-    Tags are counted step by step. None where predictions have no confidence.
+    Tags are counted step by step. Of several answers, the confidence is that of the part that is a label
+    (`label_part`), and so is what is right. None where predictions have no confidence, or it is not known of what.
     """
+    name = label_part(targets)
+    if name is None and any(isinstance(target, Mapping) for target in targets):
+        return None
+    if name is not None:
+        predictions = [replace(prediction, value=prediction.value[name]) for prediction in predictions]
+        targets = [target[name] for target in targets]
     confidences, are_right, unit = _confidences(predictions, targets)
+    unit = unit if name is None else f"{unit} ({name})"
     if not confidences.size:
         return None
     edges = np.linspace(0.0, 1.0, bins + 1)
@@ -490,10 +502,18 @@ def examples_to_draw(predictions: Sequence[Prediction], targets: Sequence[Any], 
     Returns:
         Those that are spread evenly, then those with the largest errors; none where predictions are no lists.
     """
+    evenly = examples_spread_evenly(predictions, targets, count)
+    return list(dict.fromkeys([*evenly, *errors_first(predictions, targets)[:count]])) if evenly else []
+
+
+def examples_spread_evenly(predictions: Sequence[Prediction], targets: Sequence[Any], count: int) -> list[int]:
+    """The numbers of `count` examples, or of fewer, that are always the same; none where predictions are no lists of
+    numbers.
+    """
     if not predictions or not isinstance(predictions[0].value, list) or number_errors(predictions, targets) is None:
         return []
     evenly = np.linspace(0, len(predictions) - 1, count + 2)[1:-1].round().astype(int).tolist()
-    return list(dict.fromkeys([*evenly, *errors_first(predictions, targets)[:count]]))
+    return list(dict.fromkeys(evenly))
 
 
 def describe_difference(target: Any, prediction: Any) -> str:
@@ -503,6 +523,9 @@ def describe_difference(target: Any, prediction: Any) -> str:
     """
     if prediction == target:
         return ""
+    if isinstance(target, Mapping) and isinstance(prediction, Mapping) and target.keys() == prediction.keys():
+        parts = {name: _difference_of_part(target[name], prediction[name]) for name in target}
+        return "; ".join(f"{name}: {difference}" for name, difference in parts.items() if difference)
     if isinstance(target, str) and isinstance(prediction, str) and (" " in target or " " in prediction):
         before, after = target.split(), prediction.split()
         return "; ".join(
@@ -516,7 +539,24 @@ def describe_difference(target: Any, prediction: Any) -> str:
     return "wrong"
 
 
+def _difference_of_part(target: Any, prediction: Any) -> str:
+    """As `describe_difference`; of labels, which is taken for which."""
+    difference = describe_difference(target, prediction)
+    return f"{target} → {prediction}" if difference == "wrong" else difference
+
+
 # Kinds of targets
+
+
+def label_part(targets: Sequence[Any]) -> str | None:
+    """Of targets that are several answers, {name: answer}, the name of the only one that is a label, a text.
+
+    None where they are no mappings with the same names, or have no such part, or several.
+    """
+    if not targets or not all(isinstance(target, Mapping) and target.keys() == targets[0].keys() for target in targets):
+        return None
+    names = [name for name in targets[0] if all(isinstance(target[name], str) for target in targets)]
+    return names[0] if len(names) == 1 else None
 
 
 def _is_labels(predictions: Sequence[Prediction], targets: Sequence[Any]) -> bool:

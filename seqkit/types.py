@@ -118,7 +118,8 @@ class Prediction:
 
     Attributes:
         value: of the same kind as `Example.target`.
-        confidence: the model's probability of `value`; a list with one number a step if `value` is a sequence.
+        confidence: the model's probability of `value`; a list with one number a step if `value` is a sequence; of a
+            mapping of several answers, that of the only one that is a label.
         scores: details that depend on the head: `{label: probability}`, n-best lists, quantiles. JSON only.
     """
 
@@ -191,6 +192,10 @@ class Field(ABC):
     @abstractmethod
     def decode(self, array: np.ndarray) -> Any:
         """The value again, as far as the field keeps it."""
+
+    def drawing(self, value: Any) -> Drawing | None:
+        """A value as what a pen draws, lines of points, for reports and TensorBoard; None if values are no drawings."""
+        return None
 
     sample_rate: int | None = None
     """For input fields whose `decode` gives sound, (N,) samples within -1 to 1: how many are a second."""

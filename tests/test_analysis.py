@@ -252,3 +252,39 @@ def test_errors_come_first_the_most_confident_ones_before_all_others() -> None:
 )
 def test_a_difference_is_where_they_differ(target: Any, prediction: Any, difference: str) -> None:
     assert analysis.describe_difference(target, prediction) == difference
+
+
+def several(intent: str, slot: str, confidence: float = 0.5) -> Prediction:
+    return Prediction({"intent": intent, "slots": ["O", slot]}, confidence)
+
+
+class TestSeveralAnswers:
+    """Targets that are mappings: a label and tags of one input."""
+
+    targets = (several("a", "B-x").value, several("b", "O").value, several("b", "B-x").value)
+
+    def test_confidence_is_compared_with_the_label_that_it_is_of(self) -> None:
+        predictions = [several("a", "O", 1.0), several("b", "B-x", 1.0), several("b", "O", 1.0)]
+        result = analysis.calibration(predictions, self.targets)
+        assert result is not None
+        assert result.error == 0.0, "all labels are right, though no whole answer is"
+        assert result.unit == "examples (intent)"
+
+    def test_confidence_of_nobody_knows_what_has_no_calibration(self) -> None:
+        targets = [{"first": "a", "second": "b"}]
+        assert analysis.label_part(targets) is None
+        assert analysis.calibration([Prediction(targets[0], 0.9)], targets) is None
+
+    def test_the_label_has_a_confusion_matrix(self) -> None:
+        matrix = analysis.find_confusion([several("a", "O"), several("a", "O"), several("b", "O")], self.targets)
+        assert matrix is not None
+        assert matrix.labels == ("a", "b")
+        assert matrix.counts.tolist() == [[1, 0], [1, 1]]
+        assert matrix.unit == "examples (intent)"
+
+    def test_the_difference_is_that_of_each_part(self) -> None:
+        differences = [
+            analysis.describe_difference(self.targets[0], prediction.value)
+            for prediction in (several("a", "B-x"), several("b", "B-x"), several("a", "O"))
+        ]
+        assert differences == ["", "intent: a → b", "slots: step 2: B-x → O"]

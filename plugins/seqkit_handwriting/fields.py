@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeAlias, final
 import numpy as np
 
 from seqkit import JSON, Field
+from seqkit_handwriting.svg import lines_of
 
 Steps: TypeAlias = list[list[float]]
 """A drawing: at each step the movement in x and y, and 1 if the pen is lifted after it, else 0."""
@@ -70,6 +71,10 @@ class Movements(Field):
     def to_draw(self, array: np.ndarray) -> Steps:
         """The steps as they are drawn, in their true proportions."""
         return [[x * self.stretch, y, lifted] for x, y, lifted in self.decode(array)]
+
+    def drawing(self, value: Any) -> list[list[tuple[float, float]]]:
+        """What the movements draw, in its true proportions."""
+        return lines_of([dx * self.stretch, dy, lifted] for dx, dy, lifted in value)
 
     @property
     def size(self) -> int:

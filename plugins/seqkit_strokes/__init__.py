@@ -36,6 +36,7 @@ def strokes(
     shift: NonNegative = 0.0,
     max_length: Count | None = None,
     unseen_labels: Literal["error", "count"] = "error",
+    y_axis: Literal["up", "down"] = "up",
     best: Literal["accuracy", "macro_f1"] = "accuracy",
 ) -> Task:
     """Which of these labels does a drawing have? It is read point by point, in the order in which the pen drew it.
@@ -70,6 +71,7 @@ def strokes(
         max_length: most points of a drawing, of which the first are kept (null: no limit).
         unseen_labels: labels in dev or test that training does not have. error, they are refused; count, they are
             counted, and such examples are scored as wrong.
+        y_axis: which way y grows in your files, up as on paper or down as on a screen: reports show drawings.
         best: the dev score that chooses the checkpoint.
     """
     examples: SplitFiles | sources.Omniglot = sources.Omniglot()
@@ -83,7 +85,7 @@ def strokes(
         examples, about = sources.pendigits(held_out)
     return Task(
         read=examples.examples,
-        input=Strokes(spacing, distort, noise, warp, shift),
+        input=Strokes(spacing, distort, noise, warp, shift, y_axis),
         target=Label(allow_unseen=unseen_labels == "count"),
         head="classify",
         metric=label_scores,

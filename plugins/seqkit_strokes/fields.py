@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self, final
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, final
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Strokes(Field):
         noise: training adds Gaussian noise with this standard deviation to every number of a step but the last.
         warp: training bends drawings by random smooth deformations of the plane, which move points about so far.
         shift: training moves each stroke by itself: the standard deviation in both directions.
+        y_axis: which way y grows, for drawings in reports.
     """
 
     unit = "points"
@@ -43,6 +44,7 @@ class Strokes(Field):
     noise: float = 0.0
     warp: float = 0.0
     shift: float = 0.0
+    y_axis: Literal["up", "down"] = "up"
 
     def encode(self, value: Any) -> np.ndarray:
         """(T, 5) float32. Raises ValueError for anything but strokes of finite points."""
@@ -61,6 +63,11 @@ class Strokes(Field):
         rows = np.asarray(array, dtype=np.float64).reshape(-1, WIDTH)
         starts = np.flatnonzero(rows[:, 4] > 0.5)
         return [stroke.tolist() for stroke in np.split(rows[:, :2], starts[1:])]
+
+    def drawing(self, value: Any) -> list[list[tuple[float, float]]]:
+        """The strokes, with y downwards."""
+        sign = -1.0 if self.y_axis == "up" else 1.0
+        return [[(float(x), sign * float(y)) for x, y in stroke] for stroke in value]
 
     @property
     def size(self) -> int:

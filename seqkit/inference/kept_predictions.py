@@ -8,7 +8,8 @@
         scores      where the head gives a number a name: probabilities of labels, the nats of a text
     sums        what the example adds to scores that are quotients of sums, where the metric says so
     drawn       of the few forecasts and values at each step that a report draws: the history before a forecast, and the
-                lowest and the highest quantile
+                lowest and the highest quantile; of the examples that it lists, what a pen draws: `lines` of the input,
+                the target and the prediction
 
 They are written when the scores are computed, for which they are made anyway: a comparison then needs neither the data
 nor the model. Numbers have six digits. n-best lists and the like are left out (`seqkit evaluate --predictions` writes
@@ -34,7 +35,7 @@ from seqkit.fields import NextValues
 from seqkit.io import atomic
 from seqkit.lazy_sequence import LazySequence
 from seqkit.regular_files import open_regular
-from seqkit.types import JSON, Index, Prediction, ScoredExamples
+from seqkit.types import JSON, Drawing, Field, Index, Prediction, ScoredExamples
 
 if TYPE_CHECKING:
     from seqkit.data.task_data import TaskData
@@ -47,6 +48,12 @@ SHOWN_CHARACTERS: Final = 300
 
 HISTORY_STEPS: Final = 200
 """At most so many steps before a forecast are drawn, and no more than four times as many as are predicted."""
+
+LISTED: Final = 25
+"""So many examples are listed in a report."""
+
+MOST_POINTS: Final = 500
+"""Of a drawing about so many points are kept."""
 
 _MOST_BYTES: Final = 1 << 30
 """The most that a file may hold, unpacked."""
@@ -64,7 +71,7 @@ class KeptPredictions:
         targets: the true values; None for next-step tasks.
         predictions: what was predicted.
         drawn: of the examples that a report draws, by number, what only a drawing needs: `history`, and `low` and
-            `high` with their `levels`.
+            `high` with their `levels`; and `lines`.
         sums: {score: (n, 2)} of a metric that is marked with `seqkit.metrics.sums_by_example`.
     """
 
@@ -133,9 +140,12 @@ def keep(result: EvaluationResult, data: TaskData, split: str) -> KeptPrediction
     inputs = [_beginning(data.input.decode(stored.x[int(row)][:most])) for row in first_rows]
     targets = list(result.targets) or [None] * len(predictions)
     drawn = {
-        number: _drawn(data, split, int(first_rows[number]), predictions[number])
+        number: beside_numbers(data, split, int(first_rows[number]), predictions[number])
         for number in analysis.examples_to_draw(predictions, targets)
     }
+    for number in analysis.errors_first(predictions, targets)[:LISTED] if _pen_fields(data) else ():
+        lines = _lines(data, split, int(first_rows[number]), targets[number], predictions[number].value)
+        drawn[number] = {**drawn.get(number, {}), "lines": lines}
     sums = _sums(result, data, split)
     return KeptPredictions(data.name, split, list(result.ids), steps, inputs, targets, predictions, drawn, sums)
 
@@ -153,7 +163,7 @@ def _sums(result: EvaluationResult, data: TaskData, split: str) -> dict[str, NDA
     return {name: np.asarray(rows, dtype=np.float64).reshape(-1, 2) for name, rows in found.items()}
 
 
-def _drawn(data: TaskData, split: str, row: int, prediction: Prediction) -> dict[str, JSON]:
+def beside_numbers(data: TaskData, split: str, row: int, prediction: Prediction) -> dict[str, JSON]:
     """What a drawing of a forecast, or of numbers at each step, shows beside prediction and truth."""
     drawn: dict[str, JSON] = {}
     if isinstance(data.target, NextValues):
@@ -166,6 +176,35 @@ def _drawn(data: TaskData, split: str, row: int, prediction: Prediction) -> dict
         drawn["levels"] = [levels[0], levels[-1]]
         drawn |= {"low": _rounded(quantiles[levels[0]]), "high": _rounded(quantiles[levels[-1]])}
     return drawn
+
+
+def _pen_fields(data: TaskData) -> dict[str, Field]:
+    """Those of the two sides of an example that are drawings."""
+    sides = {"input": data.input, "target": data.target}
+    return {name: field for name, field in sides.items() if type(field).drawing is not Field.drawing}
+
+
+def _lines(data: TaskData, split: str, row: int, target: Any, prediction: Any) -> dict[str, JSON]:
+    """What a pen has drawn, of each side that is a drawing, and of the prediction."""
+    fields = _pen_fields(data)
+    lines: dict[str, JSON] = {}
+    if "input" in fields:
+        lines["input"] = _small(fields["input"].drawing(data.input.decode(data.splits[split].x[row])))
+    if "target" in fields:
+        lines["target"] = _small(fields["target"].drawing(target))
+        lines["prediction"] = _small(fields["target"].drawing(prediction))
+    return lines
+
+
+def _small(drawing: Drawing | None) -> list[list[list[int]]]:
+    """The drawing within a square of 200, of many points some."""
+    points = np.array([point for line in drawing or () for point in line], dtype=np.float64).reshape(-1, 2)
+    if not drawing or not len(points) or not np.isfinite(points).all():
+        return []
+    low, side = points.min(axis=0), float(np.ptp(points, axis=0).max()) or 1.0
+    every = math.ceil(len(points) / MOST_POINTS)
+    placed = [np.rint((np.array(line).reshape(-1, 2) - low) * 200.0 / side).astype(int) for line in drawing]
+    return [np.concatenate([line[:-1:every], line[-1:]]).tolist() for line in placed if len(line)]
 
 
 def path_of(folder: Path, task: str, split: str) -> Path:

@@ -159,17 +159,18 @@ def heat_map(
     """
     side = max(16, min(44, 520 // max(1, len(columns))))
     names = 8 + 7 * max((min(len(name), 18) for name in (*rows, *columns)), default=1)
-    width, height = names + side * len(columns) + 8, names + side * len(rows) + 8
+    above = names + 10  # the names of the columns are slanted, and end above their length
+    width, height = names + side * len(columns) + 8, above + side * len(rows) + 8
     parts = []
     for j, name in enumerate(columns):
         place = names + side * j + side / 2
         parts.append(
             Markup('<text class="tick" transform="translate({:.1f} {}) rotate(-60)">{}</text>').format(
-                place, names - 6, _text(_short(name, 18))
+                place, above - 6, _text(_short(name, 18))
             )
         )
     for i, name in enumerate(rows):
-        middle = names + side * i + side / 2
+        middle = above + side * i + side / 2
         parts.append(
             Markup(
                 '<text class="tick" x="{}" y="{:.1f}" text-anchor="end" dominant-baseline="middle">{}</text>'
@@ -183,7 +184,7 @@ def heat_map(
                 Markup(
                     '<rect class="cell" x="{}" y="{}" width="{}" height="{}" style="--share:{:.3f}">'
                     "<title>{}</title></rect>"
-                ).format(left, names + side * i, side - 1, side - 1, share, _text(hint))
+                ).format(left, above + side * i, side - 1, side - 1, share, _text(hint))
             )
             if texts[i][j] not in ("", "0") and side >= 22:
                 parts.append(
@@ -219,7 +220,8 @@ class _Frame:
     def axes(self, x: str, y: str, *, ticks: bool = True) -> Markup:
         """Grid, numbers and names; without `ticks` the horizontal axis has no numbers."""
         parts = []
-        for value in _ticks(*self.y) if not self.logarithmic else _decades(*self.y):
+        values = _decades(*self.y) if self.logarithmic else _ticks(*self.y)
+        for value, text in zip(values, _numbers(values), strict=True):
             top = self.top(value)
             parts.append(
                 Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
@@ -227,12 +229,13 @@ class _Frame:
                 )
                 + Markup(
                     '<text class="tick" x="{}" y="{:.1f}" text-anchor="end" dominant-baseline="middle">{}</text>'
-                ).format(_LEFT - 5, top, _number(value))
+                ).format(_LEFT - 5, top, text)
             )
-        for value in _ticks(*self.x) if ticks else ():
+        values = _ticks(*self.x) if ticks else []
+        for value, text in zip(values, _numbers(values), strict=True):
             parts.append(
                 Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-                    self.left(value), HEIGHT - _BOTTOM + 14, _number(value)
+                    self.left(value), HEIGHT - _BOTTOM + 14, text
                 )
             )
         parts.append(
@@ -278,21 +281,57 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _number(value: float) -> str:
+def _numbers(values: Sequence[float]) -> list[str]:
+    """The texts of the ticks of an axis: with so many digits that no two are the same."""
+    for digits in range(4, 12):
+        texts = [_number(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts if values else []
+
+
+def _number(value: float, digits: int = 4) -> str:
     if value == 0:
         return "0"
     if abs(value) >= 10_000:
-        return f"{value / 1000:g}k" if abs(value) < 1_000_000 else f"{value / 1_000_000:g}M"
-    return f"{value:.4g}"
+        unit, name = (1000, "k") if abs(value) < 1_000_000 else (1_000_000, "M")
+        return f"{value / unit:.{digits + 2}g}{name}"
+    return f"{value:.{digits}g}"
+
+
+def drawing(lines: Sequence[Sequence[Sequence[float]]], *, side: int = 72) -> Markup:
+    """What a pen has drawn, small, to stand in a table; nothing where there is no line.
+
+    Args:
+        lines: each of points (x, y), y downwards.
+        side: pixels of its longer side.
+    """
+    points = [(float(x), float(y)) for line in lines for x, y in line]
+    if not points:
+        return Markup("")
+    left, top = (min(values) for values in zip(*points, strict=True))
+    right, bottom = (max(values) for values in zip(*points, strict=True))
+    scale = (side - 8) / (max(right - left, bottom - top) or 1.0)
+    paths = [[(4 + (float(x) - left) * scale, 4 + (float(y) - top) * scale) for x, y in line] for line in lines]
+    parts = [
+        Markup('<polyline class="pen" points="{}"/>').format(" ".join(f"{x:.1f},{y:.1f}" for x, y in path))
+        if len(set(path)) > 1
+        else Markup('<circle class="pen" cx="{:.1f}" cy="{:.1f}" r="1"/>').format(*path[0])
+        for path in paths
+        if path
+    ]
+    return _svg(parts, "drawing", 8 + (right - left) * scale, 8 + (bottom - top) * scale)
 
 
 def _padded(low: float, high: float, share: float) -> tuple[float, float]:
-    space = (high - low) * share or (0.0 if high > low else max(abs(high), 1.0) * 0.05)
+    space = (high - low) * share or (0.0 if high > low else abs(high) * 0.05 or 0.05)
     return low - space, high + space
 
 
 def _range(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
     low, high = min(values), max(values)
+    if logarithmic and high < 100 * low:  # not whole decades, which would be mostly empty
+        return low / 1.2, high * 1.2
     if logarithmic:
         return 10 ** math.floor(math.log10(low)), 10 ** max(
             math.ceil(math.log10(high)), math.floor(math.log10(low)) + 1
@@ -312,8 +351,12 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _decades(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    every = max(1, len(powers) // 6)
-    return [10.0**power for power in powers][::every]
+    decades = math.log10(high / low)
+    if decades > 2.5:
+        return [10.0**power for power in powers][:: max(1, len(powers) // 6)]
+    factors = (1, 2, 5) if decades > 1.2 else (1, 2, 3, 5, 7)  # of few decades, whole ones are too few numbers
+    values = [factor * 10.0**power for power in powers for factor in factors]
+    return [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
 
 
 def interval_chart(rows: Sequence[tuple[str, Interval | None]], *, x: str, zero: bool = False) -> Markup:

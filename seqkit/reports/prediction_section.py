@@ -8,15 +8,15 @@ from typing import Any, Final
 import numpy as np
 
 from seqkit import analysis
-from seqkit.inference.kept_predictions import InputNotKept, KeptInputs, KeptPredictions
-from seqkit.reports.charts import Bar, Line, bar_chart, heat_map, line_chart
+from seqkit.inference.kept_predictions import LISTED, InputNotKept, KeptInputs, KeptPredictions
+from seqkit.reports.charts import Bar, Line, bar_chart, drawing, heat_map, line_chart
 from seqkit.reports.number_section import number_charts, number_rows
 from seqkit.reports.run_facts import RunFacts
 from seqkit.reports.sides import task_of
-from seqkit.reports.tagged_text import Piece, colors_of, mark_spans
+from seqkit.reports.tagged_text import Piece, mark_parts, mark_spans, tag_colors
 from seqkit.types import Prediction, ScoredExamples
 
-EXAMPLES: Final = 25
+EXAMPLES: Final = LISTED
 """Rows of the table of examples to look at."""
 
 _CLASSES: Final = 20
@@ -129,6 +129,9 @@ def _charts(
 
 
 def _lengths(kept: KeptPredictions) -> dict[str, Any]:
+    """A bar for each range of lengths; nothing where all are equal."""
+    if np.unique(kept.steps).size < 2:
+        return {"caption": "", "svg": ""}
     histogram = analysis.length_histogram(kept.steps.tolist(), bins=24)
     edges = histogram.edges
     bars = [
@@ -187,8 +190,10 @@ def _worst(
 ) -> tuple[list[str], list[list[str | list[Piece]]]]:
     """The titles and the rows of the table of examples. Sentences with spans are their own input."""
     numbers = analysis.errors_first(predictions, targets)[:EXAMPLES]
-    colors = colors_of(targets)
-    marked = [mark_spans(kept.inputs[n], targets[n], predictions[n].value, colors) for n in numbers] if colors else []
+    colors = tag_colors(targets)
+    is_several = all(isinstance(targets[n], Mapping) and isinstance(predictions[n].value, Mapping) for n in numbers)
+    mark = mark_parts if is_several else mark_spans
+    marked = [mark(kept.inputs[n], targets[n], predictions[n].value, colors) for n in numbers] if colors else []
     has_input = not marked or None in marked
     rows = []
     for place, number in enumerate(numbers):
@@ -196,8 +201,12 @@ def _worst(
         confidence = prediction.confidence
         pair = marked[place] if marked else None
         cells: list[str | list[Piece]] = [kept.ids[number]]
-        cells += [_cell(kept.inputs[number] or f"{kept.steps[number]:,} steps")] if has_input else []
-        cells += [_cell(target), _cell(prediction.value)] if pair is None else pair
+        lines: Any = kept.drawn.get(number, {}).get("lines") or {}
+        pen = {side: drawing(of_side) for side, of_side in lines.items()}
+        shown_input = pen.get("input") or _cell(kept.inputs[number] or f"{kept.steps[number]:,} steps")
+        cells += [shown_input] if has_input else []
+        values = [pen.get("target") or _cell(target), pen.get("prediction") or _cell(prediction.value)]
+        cells += values if pair is None else pair
         cells += [
             "" if confidence is None or confidence == [] else f"{float(np.mean(confidence)):.2f}",
             _cell(analysis.describe_difference(target, prediction.value)),

@@ -64,6 +64,39 @@ def mark_spans(
     return _pieces(words, true, set(predicted), colors), _pieces(words, predicted, set(true), colors)
 
 
+def mark_parts(
+    text: str | None, target: Mapping[str, Any], prediction: Mapping[str, Any], colors: Mapping[str, int]
+) -> tuple[list[Piece], list[Piece]]:
+    """Several answers, the true and the predicted ones: spans of tags in the text, all others with their names.
+
+    Args:
+        text: the words, with a space between them.
+        target, prediction: {name: answer}.
+        colors: of `colors_of`, for all tags.
+    """
+    cells = list[Piece](), list[Piece]()
+    for name, true in target.items():
+        predicted: Any = prediction.get(name)
+        both = (true, predicted)
+        is_tags = isinstance(true, list) and isinstance(predicted, list)
+        marked = mark_spans(text, true, predicted, colors) if is_tags else None
+        for cell, value, pieces in zip(cells, both, marked or (None, None), strict=True):
+            shown = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            cell.extend(pieces or [Piece(shown, name, 0, true != predicted)])
+    return cells
+
+
+def tag_colors(targets: Sequence[Any]) -> dict[str, int]:
+    """`colors_of` tags, or of the parts of several answers that are tags."""
+    if not targets or not all(isinstance(target, Mapping) for target in targets):
+        return colors_of(targets)
+    colors: dict[str, int] = {}
+    for name in targets[0]:
+        parts = [target.get(name) for target in targets]
+        colors = colors or (colors_of(parts) if all(isinstance(part, list) for part in parts) else {})
+    return colors
+
+
 def _pieces(
     words: Sequence[str],
     shown: Sequence[tuple[str, int, int]],

@@ -80,6 +80,10 @@ class Canvas:
         scaled = [(x * SCALE, y * SCALE) for x, y in points]
         self.draw.line(scaled, color, round(width * SCALE), joint="curve")
 
+    def area(self, points: Sequence[tuple[float, float]], color: Color) -> None:
+        """What is inside of these places, filled."""
+        self.draw.polygon([(x * SCALE, y * SCALE) for x, y in points], color)
+
     def dashed(self, start: tuple[float, float], end: tuple[float, float], color: Color = GREY) -> None:
         """A straight dashed line."""
         (x, y), (to_x, to_y) = start, end
@@ -179,14 +183,16 @@ class Chart:
 
     def _draw_axes(self) -> None:
         canvas = self.canvas
-        for value in self.y.ticks():
+        values = self.y.ticks()
+        for value, text in zip(values, number_texts(values), strict=True):
             _, y = self.place(self.x.low, value)
             canvas.line([(self.left, y), (self.right, y)], LIGHT, width=1)
-            canvas.text(self.left - 8, y, number_text(value), size=13, color=GREY, anchor="rm")
-        for value in self.x.ticks():
+            canvas.text(self.left - 8, y, text, size=13, color=GREY, anchor="rm")
+        values = self.x.ticks()
+        for value, text in zip(values, number_texts(values), strict=True):
             x, _ = self.place(value, self.y.low)
             canvas.line([(x, self.bottom), (x, self.bottom + 4)], GREY, width=1)
-            canvas.text(x, self.bottom + 8, number_text(value), size=13, color=GREY, anchor="ma")
+            canvas.text(x, self.bottom + 8, text, size=13, color=GREY, anchor="ma")
         canvas.line([(self.left, self.bottom), (self.right, self.bottom)], GREY, width=1)
         canvas.text((self.left + self.right) / 2, self.bottom + 25, self.x.name, size=13, anchor="ma")
         canvas.vertical(12, (self.top + self.bottom + text_width(self.y.name, 13)) / 2, self.y.name, size=13)
@@ -209,12 +215,23 @@ def text_width(text: str, size: int) -> float:
     return font_of(text, size * SCALE).getlength(text) / SCALE
 
 
-def number_text(value: float) -> str:
-    """A number on an axis: at most three digits that count, thousands as k."""
+def number_texts(values: Sequence[float]) -> list[str]:
+    """The numbers of an axis, with so many digits that no two are the same."""
+    for digits in range(3, 10):
+        texts = [number_text(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            return texts
+    return [number_text(value, 10) for value in values]
+
+
+def number_text(value: float, digits: int = 3) -> str:
+    """A number on an axis: at most so many digits that count, thousands as k."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
-            return f"{value / (1e3 if unit == 'k' else limit):.3g}{unit}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if value else "0"
+            return f"{value / (1e3 if unit == 'k' else limit):.{digits}g}{unit}"
+    if abs(value) >= 100 and digits <= 3:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}" if value else "0"
 
 
 def label_text(label: object, number: int, limit: int = 18) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -88,8 +89,9 @@ def draw_drawings(drawings: Sequence[Drawing], names: Sequence[object], *, title
     """
     columns = min(columns, len(drawings))
     width, height, margin = 150, 120, 10
-    canvas = Canvas(max(columns * width, heading_width(title, ())), 34 + -(-len(drawings) // columns) * height)
-    top = write_heading(canvas, title, ())
+    above = 12  # between the title and the first names
+    canvas = Canvas(max(columns * width, heading_width(title, ())), 34 + above + -(-len(drawings) // columns) * height)
+    top = write_heading(canvas, title, ()) + above
     for number, (lines, name) in enumerate(zip(drawings, names, strict=True)):
         left, upper = number % columns * width, top + number // columns * height
         canvas.text(left + margin, upper, label_text(name, number), size=12, color=GREY)
@@ -104,6 +106,66 @@ def draw_drawings(drawings: Sequence[Drawing], names: Sequence[object], *, title
             if len(placed) > 1:
                 canvas.line([(float(x), float(y)) for x, y in placed], BLACK, width=1.5)
     return canvas.pixels()
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Numbers at each step of one channel, with what was before them.
+
+    Attributes:
+        name: of the example.
+        true, predicted: (H,); what is not known is NaN.
+        history: (T,) the steps before; empty where these are no forecasts.
+        low, high: (H,) the ends of an interval; empty if there is none.
+    """
+
+    name: str
+    true: np.ndarray
+    predicted: np.ndarray
+    history: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def draw_forecasts(forecasts: Sequence[Forecast], *, interval: str = "", title: str = "") -> Pixels:
+    """Forecasts below each other: what was before, what happened and what was predicted.
+
+    Args:
+        forecasts: one at least.
+        interval: what the interval is, in words.
+        title: the first line above them.
+    """
+    legend = "orange: prediction; black: truth; grey: before" + (f"; pale: {interval}" if interval else "")
+    width = max(420, heading_width(title, [legend]))
+    heading = Canvas(width, 48)
+    write_heading(heading, title, [legend])
+    charts = [heading.pixels()]
+    for number, forecast in enumerate(forecasts):
+        before, after = len(forecast.history), len(forecast.true)
+        values = np.concatenate([forecast.history, forecast.true, forecast.predicted, forecast.low, forecast.high])
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        space = 0.05 * (high - low) or abs(high) * 0.05 or 0.05
+        axes = Axis("step", 1.0 - before, max(2.0, float(after))), Axis("", low - space, high + space)
+        chart = Chart(label_text(forecast.name, number, 40), *axes, width=width, height=200)
+        steps = np.arange(1, after + 1)
+        if len(forecast.low):
+            ends = [*zip(steps, forecast.low, strict=True), *zip(steps[::-1], forecast.high[::-1], strict=True)]
+            if after > 1 and all(math.isfinite(value) for _, value in ends):
+                chart.canvas.area([chart.place(float(x), float(y)) for x, y in ends], PALE)
+        for x, y, color in (
+            (np.arange(1 - before, 1), forecast.history, GREY),
+            (steps, forecast.true, BLACK),
+            (steps, forecast.predicted, ORANGE),
+        ):
+            known = np.isfinite(y)
+            chart.line(x[known], y[known], color)
+            if known.sum() == 1:
+                chart.canvas.dot(*chart.place(float(x[known][0]), float(y[known][0])), color)
+        if before:
+            chart.canvas.dashed(chart.place(0.5, low - space), chart.place(0.5, high + space))
+        charts.append(chart.canvas.pixels())
+    return np.concatenate(charts)
 
 
 def draw_map(
@@ -177,22 +239,38 @@ def draw_score_by_length(groups: Sequence[LengthScore], name: str, *, unit: str 
     scores = [group.score for group in groups if math.isfinite(group.score)]
     low, high = min([*scores, math.inf]), max([*scores, -math.inf])
     is_share = not scores or (low >= 0.0 and high <= 1.0)
-    y = Axis(name, 0.0, 1.0) if is_share else Axis(name, min(0.0, 1.05 * low), max(0.0, 1.05 * high))
+    # With room for a number above the highest point.
+    y = Axis(name, 0.0, 1.1) if is_share else Axis(name, min(0.0, 1.1 * low), max(0.1 * abs(low), 1.15 * high))
     notes = ["examples of about the same length together"]
     longest = max((group.high for group in groups), default=1)
     chart = Chart(title, Axis(f"length in {unit}", 0, longest * 1.02), y, notes=notes)
     points = [((group.low + group.high) / 2, group) for group in groups if math.isfinite(group.score)]
     chart.line([x for x, _ in points], [group.score for _, group in points], BLUE)
+    places = [chart.place(middle, group.score) for middle, group in points]
     written = -math.inf
-    for middle, group in points:
-        x, at = chart.place(middle, group.score)
+    for number, ((x, top), (_, group)) in enumerate(zip(places, points, strict=True)):
         (left, _), (right, _) = chart.place(group.low, 0.0), chart.place(group.high, 0.0)
-        chart.canvas.line([(left, at), (right, at)], PALE, width=3)
-        chart.canvas.dot(x, at, BLUE, radius=2.0 + 3.0 * min(1.0, group.count / 30))
-        if x - written > 36:  # no number over another
-            above, written = at - 8 if at > chart.top + 24 else at + 22, x
-            chart.canvas.text(x, above, number_text(round(group.score, 3)), size=12, anchor="ms")
+        chart.canvas.line([(left, top), (right, top)], PALE, width=3)
+        chart.canvas.dot(x, top, BLUE, radius=2.0 + 3.0 * min(1.0, group.count / 30))
+        text = number_text(round(group.score, 3))
+        dx, dy, anchor = _beside_line(places, number)
+        if top + dy < chart.top + 10:  # there is no room above
+            dx, dy, anchor = 0.0, 8.0, "mt"
+        begins = x + dx - text_width(text, 12) * {"r": 1.0, "m": 0.5, "l": 0.0}[anchor[0]]
+        if begins - written > 4:  # no number over another
+            written = begins + text_width(text, 12)
+            chart.canvas.text(x + dx, top + dy, text, size=12, anchor=anchor)
     return chart.canvas.pixels()
+
+
+def _beside_line(places: Sequence[tuple[float, float]], number: int) -> tuple[float, float, str]:
+    """Where the text of a point does not lie on the line through it: its distance from the point, and its anchor."""
+    y = places[number][1]
+    rises = [places[number - 1][1] > y] if number else []  # y grows downwards
+    falls = [places[number + 1][1] >= y] if number + 1 < len(places) else []
+    if len(rises) + len(falls) < 2 or rises == falls:
+        return (0.0, -8.0, "ms") if all((*rises, *falls)) else (0.0, 8.0, "mt")
+    return (-4.0, -7.0, "rs") if rises[0] else (4.0, -7.0, "ls")
 
 
 def draw_lengths(histogram: LengthHistogram, *, unit: str = "steps", title: str = "") -> Pixels:

@@ -6,7 +6,7 @@ so that there are few however long a run is; and once for the best checkpoint, o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,14 @@ from seqkit.fields import Tokens, Words
 from seqkit.fields.vocabulary import SPECIALS
 from seqkit.fields.words import FIRST_WORD
 from seqkit.inference.evaluate import DecodedInputs, EvaluationResult
+from seqkit.inference.kept_predictions import beside_numbers
 from seqkit.interfaces import Head
 from seqkit.metrics import score_name
 from seqkit.model import Model
 from seqkit.runs import plots
 from seqkit.runs.canvas import Axis
 from seqkit.runs.tensorboard import Board
-from seqkit.types import Drawing, ScoredExamples
+from seqkit.types import Drawing, Field, ScoredExamples
 
 DRAWINGS = 6
 """Inputs for which a model draws."""
@@ -33,6 +34,8 @@ SENTENCES = 3
 """Examples with a map of attention."""
 MAP_SYMBOLS = 40
 """Most symbols of an output that are shown."""
+FORECASTS = 3
+"""Examples whose numbers are drawn."""
 CLIPS = 3
 """Clips that can be heard and seen."""
 CLIP_SECONDS = 8.0
@@ -46,12 +49,14 @@ MAP_STEPS = 60
 
 
 def show_lengths(board: Board, data: TaskData) -> None:
-    """How long the inputs of train are, and where they are cut."""
+    """How long the inputs of train are, and where they are cut; nothing where all are equally long."""
     stored = data.splits["train"]
     if not len(stored) or data.task.window is not None or stored.x.offsets is None:
         return
     report = stored.report
     lengths, cut = input_lengths(data, "train"), report.cut_examples
+    if np.unique(lengths).size < 2 and not cut:
+        return
     histogram = analysis.length_histogram(lengths, report.limit if cut else None, longer=cut)
     title = f"{data.name}, train: lengths"
     board.picture(
@@ -91,6 +96,55 @@ def draw_result(board: Board, step: int, data: TaskData, split: str, result: Eva
     if (reliability := analysis.calibration(predictions, targets)) is not None:
         board.picture(f"{group}/reliability", plots.draw_calibration(reliability, title=f"{name}: reliability"), step)
     _draw_score_by_length(board, f"{group}/score by length", step, data, split, result, name)
+    _draw_pen_inputs(board, f"{group}/worst drawings", step, data, split, result, name)
+    _draw_forecasts(board, f"{group}/forecasts", step, data, split, result, name)
+
+
+def _draw_forecasts(
+    board: Board, tag: str, step: int, data: TaskData, split: str, result: EvaluationResult, name: str
+) -> None:
+    """Forecasts, or numbers at each step, of some examples, which are the same at each evaluation."""
+    predictions, targets = result.predictions, result.targets
+    numbers = analysis.examples_spread_evenly(predictions, targets, FORECASTS)
+    rows = np.unique(np.asarray(data.splits[split].origin), return_index=True)[1]
+    forecasts, interval = [], ""
+    for place, number in enumerate(numbers):
+        beside: Mapping[str, Any] = beside_numbers(data, split, int(rows[number]), predictions[number])
+        true = _channels(targets[number])
+        channel = place % true.shape[1]
+        history, low, high = (
+            _channels(beside[part])[:, channel] if part in beside else np.zeros(0)
+            for part in ("history", "low", "high")
+        )
+        predicted = _channels(predictions[number].value)[:, channel]
+        of_channel = f", channel {channel + 1} of {true.shape[1]}" if true.shape[1] > 1 else ""
+        shown = result.ids[number] + of_channel
+        forecasts.append(plots.Forecast(shown, true[:, channel], predicted, history, low, high))
+        interval = " to ".join(f"{100 * float(level):g}" for level in beside.get("levels", ()))
+    if forecasts:
+        interval = f"{interval} % of the forecast" if interval else ""
+        kind = "forecasts" if any(len(forecast.history) for forecast in forecasts) else "numbers"
+        pixels = plots.draw_forecasts(forecasts, interval=interval, title=f"{name}: {kind}")
+        board.picture(tag, pixels, step)
+
+
+def _channels(value: Any) -> NDArray[np.float64]:
+    """(T, C)"""
+    rows = np.asarray(value, dtype=np.float64)
+    return rows[:, None] if rows.ndim == 1 else rows
+
+
+def _draw_pen_inputs(
+    board: Board, tag: str, step: int, data: TaskData, split: str, result: EvaluationResult, name: str
+) -> None:
+    """The inputs of the worst examples, where a pen has drawn them."""
+    if type(data.input).drawing is Field.drawing:
+        return
+    inputs = DecodedInputs(data, split)
+    numbers = analysis.errors_first(result.predictions, result.targets)[:DRAWINGS]
+    drawings = [data.input.drawing(inputs[number]) or [] for number in numbers]
+    names = [f"{result.targets[n]} → {result.predictions[n].value}" for n in numbers]
+    board.picture(tag, plots.draw_drawings(drawings, names, title=f"{name}: true → predicted"), step)
 
 
 def _draw_score_by_length(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,8 @@ def mark_difference(target: Any, prediction: Any, steps: Sequence[str] | None = 
         steps: the input's steps as text, if there is one tag for each: then spans are written as `[New York | place]`,
             and other tags as `run/VERB`.
     """
+    if isinstance(target, Mapping) and isinstance(prediction, Mapping) and target.keys() == prediction.keys():
+        return _mark_parts(target, prediction, steps)
     if steps is not None and len(target) == len(prediction) == len(steps):
         try:
             true, predicted = spans(list(target)), spans(list(prediction))
@@ -93,6 +95,24 @@ def mark_difference(target: Any, prediction: Any, steps: Sequence[str] | None = 
     shown = [_shorten(value) for value in (target, prediction)]
     is_wrong = target != prediction
     return Marked([shown[0]], []), Marked([shown[1]], [0] if is_wrong else [])
+
+
+def _mark_parts(
+    target: Mapping[str, Any], prediction: Mapping[str, Any], steps: Sequence[str] | None
+) -> tuple[Marked, Marked]:
+    """Several answers: labels with their names, then what is tagged."""
+    cells: tuple[tuple[list[str], set[int]], ...] = (([], set()), ([], set()))
+    for name, true in target.items():
+        is_label = isinstance(true, str)
+        of_steps = None if is_label or not hasattr(true, "__len__") or len(true) != len(steps or ()) else steps
+        pair = mark_difference(true, prediction[name], of_steps)
+        for (words, strong), shown in zip(cells, pair, strict=True):
+            if not isinstance(shown, Marked):
+                shown = Marked([str(shown)], [])
+            first = [f"{name}:"] if of_steps is None else []
+            strong.update(len(words) + len(first) + number for number in shown.strong)
+            words += [*first, *shown.words]
+    return Marked(*cells[0]), Marked(*cells[1])
 
 
 def _is_numeric(value: Any) -> bool:
@@ -137,12 +157,10 @@ def _mark_spans(
 
 def _steps(data: TaskData, x: np.ndarray, target: Any) -> list[str] | None:
     """Each input step as text, if there is a tag for each."""
-    if (
-        not data.target.aligned
-        or not hasattr(data.target, "labels")
-        or not isinstance(target, list | tuple)
-        or len(target) != len(x)
-    ):
+    tags = list(target.values()) if isinstance(target, Mapping) else [target]
+    if not isinstance(target, Mapping) and not hasattr(data.target, "labels"):
+        return None
+    if not data.target.aligned or not any(isinstance(row, list | tuple) and len(row) == len(x) for row in tags):
         return None
     return [str(data.input.decode(x[step : step + 1])) for step in range(len(x))]
 

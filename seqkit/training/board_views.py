@@ -8,6 +8,7 @@ from typing import Any
 
 from seqkit.data.task_data import TaskData
 from seqkit.errors import SeqkitError
+from seqkit.fields import NextValues
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.metrics import score_name
 from seqkit.model import Model
@@ -104,9 +105,9 @@ def show_evaluation(
         tell: gets a sentence if a picture cannot be drawn, which does not end the run.
     """
     show_writing(board, step, model, data)
-    if not result.predictions or data.target.derived:
+    if not result.predictions or not _is_answer(data):
         return
-    if is_due(board, f"{data.name}/{split}/samples", step, growth=1.1):
+    if not data.target.derived and is_due(board, f"{data.name}/{split}/samples", step, growth=1.1):
         show_samples(board, step, data, split, result)
     if is_best and is_due(board, f"pictures/{data.name}/{split}/", step, growth=4.0):
         with _telling_errors(f"{data.name}, {split}, step {step:,}", tell):
@@ -125,14 +126,20 @@ def show_final_evaluation(
     tell: Callable[[str], object],
 ) -> None:
     """Samples, pictures and sounds of the best checkpoint on a split; `tell` as for `show_evaluation`."""
-    if not result.predictions or data.target.derived:  # what follows from the input is no answer to look at
+    if not result.predictions or not _is_answer(data):
         return
-    show_samples(board, best_step, data, split, result)
+    if not data.target.derived:
+        show_samples(board, best_step, data, split, result)
     with _telling_errors(f"{data.name}, {split}", tell):
         show_clips(board, best_step, data, split, result)
         if board.last_step(f"pictures/{data.name}/{split}/score") < best_step:
             draw_result(board, best_step, data, split, result)
             draw_model(board, best_step, model, data, split, result)
+
+
+def _is_answer(data: TaskData) -> bool:
+    """Whether predictions are worth a look: what follows from the input is not, unless it is a forecast."""
+    return not data.target.derived or isinstance(data.target, NextValues)
 
 
 @contextmanager

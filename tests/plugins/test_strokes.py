@@ -12,11 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from seqkit_strokes import strokes
 from seqkit_strokes.fields import Strokes, normalised, resampled
 from seqkit_strokes.files import coordinates, drawings, strokes_of_text
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import seqkit
 from seqkit import DataError, Flaw
+from seqkit.cli import main
+from seqkit.inference import kept_predictions
 from seqkit.nn import draw_normal
 from seqkit.reading import collect_reports
 from tests.helpers.data import needs_data
@@ -193,3 +198,34 @@ def test_json_lines_and_single_drawings_are_read_for_predictions(tmp_path: Path)
 def test_imports_and_calls_without_torch() -> None:
     code = "import sys, seqkit_strokes; seqkit_strokes.strokes(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_drawings_are_upright_in_reports() -> None:
+    assert Strokes().drawing([[[0, 1], [1, 2]]]) == [[(0.0, -1.0), (1.0, -2.0)]], "y grows upwards in published data"
+    assert Strokes(y_axis="down").drawing([[[0, 1], [1, 2]]]) == [[(0.0, 1.0), (1.0, 2.0)]]
+
+
+def test_a_run_keeps_what_the_pen_drew_of_the_examples_that_a_report_lists(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"strokes": [[[0, 0], [number % 5 + 1, 3]], [[2, 2]]], "label": "ab"[number % 2]})
+        for number in range(60)
+    ]
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "pen.yaml").write_text(
+        f"tasks:\n  pen: {{use: strokes, folder: {tmp_path}, train: train.jsonl, dev: dev.jsonl, y_axis: down}}\n"
+        "encoder: {use: gru, dim: 4, hidden: 4}\ntrain: {epochs: 1, batch: 32, histograms: false}\n"
+    )
+    result = seqkit.run(tmp_path / "pen.yaml", out=tmp_path / "run", progress=False)
+    kept = kept_predictions.read(result.folder, "pen", "dev")
+    assert kept is not None
+    assert len(kept.drawn) == kept_predictions.LISTED
+    lines_of = {json.dumps(drawn["lines"]) for drawn in kept.drawn.values()}
+    assert len(lines_of) > 1
+    assert all(drawn["lines"]["input"][1:] for drawn in kept.drawn.values()), "both strokes"
+    page = (tmp_path / "page.html").as_posix()
+    assert CliRunner().invoke(main, ["report", str(result.folder), "--out", page, "--quiet"]).exit_code == 0
+    assert (tmp_path / "page.html").read_text().count('class="pen"') == 2 * kept_predictions.LISTED
+    events = EventAccumulator(str(result.folder / "tb"), size_guidance={"images": 0})
+    events.Reload()
+    assert "pictures/pen/dev/worst drawings" in events.Tags()["images"]

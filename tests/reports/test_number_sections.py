@@ -294,5 +294,6 @@ def test_the_board_draws_no_score_by_length_where_all_windows_are_equally_long(f
     events = EventAccumulator(str(forecasts / "tb"), size_guidance={"images": 0, "tensors": 0})
     events.Reload()
     tags = [tag for kind in ("images", "tensors") for tag in events.Tags()[kind]]
-    assert any(tag.startswith("pictures/loads/") for tag in tags)
+    assert "pictures/loads/dev/forecasts" in tags
+    assert "pictures/loads/test/forecasts" in tags
     assert not any("score by length" in tag for tag in tags)

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 import seqkit
 from seqkit.cli import main
-from seqkit.reports.charts import Bar, Line, bar_chart, heat_map, line_chart
+from seqkit.reports.charts import Bar, Line, bar_chart, drawing, heat_map, line_chart
 from tests.helpers.run_folders import give_predictions, make_run
 from tests.reports.conftest import HOSTILE, RIGHT_TO_LEFT
 
@@ -214,3 +214,31 @@ def test_text_in_charts_is_escaped() -> None:
         assert "<i>" not in chart
         assert "\u202e" not in chart
         assert "&lt;i&gt;&amp;" in chart
+
+
+@pytest.mark.parametrize("values", [[1.16735, 1.16738], [0.003, 0.003], [1.0, 1.0], [10_000.2, 10_000.3], [0.0, 0.0]])
+def test_no_two_ticks_of_an_axis_have_the_same_number(values: list[float]) -> None:
+    chart = line_chart([Line("a", [40.0, 50.0], values)], x="step", y="a")
+    ticks = re.findall(r'<text class="tick" x="57"[^>]*>([^<]*)</text>', chart)
+    assert len(ticks) >= 2
+    assert len(set(ticks)) == len(ticks)
+
+
+def test_the_axis_of_a_constant_is_around_it() -> None:
+    chart = line_chart([Line("lr", [1.0, 2.0], [0.003, 0.003])], x="step", y="lr")
+    ticks = [float(text) for text in re.findall(r'<text class="tick" x="57"[^>]*>([^<]*)</text>', chart)]
+    assert all(0.002 < tick < 0.004 for tick in ticks)
+
+
+@pytest.mark.parametrize(("values", "least"), [([1.3, 8.0], 3), ([0.9, 30.0], 4), ([1e-9, 10.0], 4)])
+def test_a_logarithmic_axis_of_few_decades_has_more_than_two_numbers(values: list[float], least: int) -> None:
+    chart = line_chart([Line("a", [0.0, 1.0], values)], x="unit", y="steps", logarithmic=True)
+    assert len(re.findall(r'<text class="tick" x="57"', chart)) >= least
+
+
+def test_a_drawing_is_small_and_keeps_its_proportions() -> None:
+    svg = drawing([[(0, 0), (10, 0), (10, 5)], [(3, 3)]], side=72)
+    assert 'width="72.0" height="40.0"' in svg
+    assert "4.0,4.0 68.0,4.0 68.0,36.0" in svg
+    assert "<circle" in svg, "a stroke of one point is a dot"
+    assert drawing([]) == drawing([[]]) == ""

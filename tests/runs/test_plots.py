@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from seqkit import analysis
 from seqkit.runs import canvas, plots
+from seqkit.runs.canvas import number_texts
 from seqkit.types import Prediction
 
 
@@ -160,3 +162,33 @@ def test_a_map_has_its_first_row_at_the_bottom() -> None:
     dark = [n for n, color in enumerate(middle.tolist()) if color == list(canvas.BLUES(np.array(1.0)))]
     assert dark
     assert max(dark) < 0.65 * len(middle)
+
+
+@pytest.mark.parametrize("history", [0, 4])
+def test_a_forecast_is_drawn_with_its_interval_and_what_was_before(history: int) -> None:
+    past, low, high = np.arange(float(history)), np.array([3.0, 4.0]), np.array([5.0, 6.0])
+    truth = np.array([4.0, np.nan])
+    example = plots.Forecast("loads:3+4", truth, np.array([4.5, 5.0]), past, low, high)
+    pixels = plots.draw_forecasts([example, example], interval="5 to 95 %", title="loads, dev")
+    alone = plots.draw_forecasts([replace(example, low=np.zeros(0), high=np.zeros(0))])
+
+    def has(color: tuple[int, int, int], picture: np.ndarray = pixels) -> bool:
+        return bool((picture == np.array(color)).all(axis=-1).any())
+
+    assert has(plots.ORANGE)
+    assert has(plots.PALE)
+    assert not has(plots.PALE, alone)
+    assert pixels.shape[0] > 1.5 * alone.shape[0]
+    assert pixels.shape[2] == 3
+
+
+def test_no_two_ticks_have_the_same_number() -> None:
+    assert number_texts([1.1672, 1.1674, 1.1676]) == ["1.1672", "1.1674", "1.1676"]
+    assert number_texts([0.0, 0.5, 1.0]) == ["0", "0.5", "1"]
+    assert number_texts([10_000.0, 20_000.0]) == ["10k", "20k"]
+
+
+def test_the_number_of_a_point_is_not_on_the_line_through_it() -> None:
+    places = [(0.0, 50.0), (20.0, 30.0), (40.0, 10.0), (60.0, 30.0), (80.0, 40.0), (90.0, 20.0)]  # y grows downwards
+    anchors = [plots._beside_line(places, number)[2] for number in range(len(places))]
+    assert anchors == ["mt", "rs", "ms", "ls", "mt", "ms"]

@@ -49,3 +49,13 @@ def test_long_lines_of_what_a_model_writes_go_on_below() -> None:
 def test_numbers_have_four_digits() -> None:
     cells = mark_difference(124.99999996666354, 0.123456789)
     assert (shown(cells[0]), shown(cells[1])) == ("125", "*0.1235*")
+
+
+def test_several_answers_are_one_cell_with_what_differs_in_bold() -> None:
+    target = {"intent": "flight", "slots": ["O", "B-to", "I-to"]}
+    predicted = {"intent": "city", "slots": ["O", "B-to", "I-to"]}
+    true, given = mark_difference(target, predicted, ["to", "las", "vegas"])
+    assert true == Marked(["intent:", "flight", "to", "[las vegas | to]"], set())
+    assert given == Marked(["intent:", "city", "to", "[las vegas | to]"], {1})
+    other = mark_difference(target, {**target, "slots": ["O", "B-to", "O"]}, None)
+    assert other[1] == Marked(["intent:", "flight", "slots:", "O", "B-to", "O"], {5})
