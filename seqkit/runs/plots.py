@@ -159,8 +159,9 @@ def draw_forecasts(forecasts: Sequence[Forecast], *, interval: str = "", title: 
             (steps, forecast.predicted, ORANGE),
         ):
             known = np.isfinite(y)
-            chart.line(x[known], y[known], color)
-            if known.sum() == 1:
+            if known.sum() > 1:
+                chart.line(x[known], y[known], color)
+            elif known.any():
                 chart.canvas.dot(*chart.place(float(x[known][0]), float(y[known][0])), color)
         if before:
             chart.canvas.dashed(chart.place(0.5, low - space), chart.place(0.5, high + space))
