@@ -11,11 +11,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -84,7 +85,8 @@ class Progress:
         self._name, self._total, self._done = "", total, 0
         self._fields: dict[str, str] = {}
         self._tokens = 0
-        self._marks: deque[tuple[float, int, int]] = deque()
+        self._paused = 0.0
+        self._marks: deque[tuple[float, int, int, float]] = deque()
         self._drawn = -float("inf")
         self._has_news = self._has_printed = False
 
@@ -101,7 +103,7 @@ class Progress:
 
         Args:
             total: optimiser steps in all.
-            tokens: real input steps since the last call; their speed is shown.
+            tokens: real input steps since the last call; their speed is shown, without evaluations.
             fields: shown as they are: `epoch=2`.
         """
         self._switch("")
@@ -109,6 +111,13 @@ class Progress:
         self._done, self._tokens = step, self._tokens + tokens
         self._fields.update((name, _format_value(value)) for name, value in fields.items())
         self._tick()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here does not count for the speed: that of evaluations. It does for the remaining time."""
+        began = self._clock()
+        yield
+        self._paused += self._clock() - began
 
     def note(self, values: Mapping[str, object]) -> None:
         """Show these numbers beside the bar from now on: the last losses."""
@@ -166,7 +175,7 @@ class Progress:
         now = self._clock()
         self._has_news = True
         if not self._marks:
-            self._marks.append((now, self._done, self._tokens))
+            self._marks.append((now, self._done, self._tokens, self._paused))
             if not self._terminal:
                 self._drawn = now  # the first plain line is due after the first interval
         if now - self._drawn >= (FRAME_SECONDS if self._terminal else self._every):
@@ -175,7 +184,7 @@ class Progress:
 
     def _draw(self) -> None:
         now = self._clock()
-        self._marks.append((now, self._done, self._tokens))
+        self._marks.append((now, self._done, self._tokens, self._paused))
         while len(self._marks) > 2 and now - self._marks[1][0] >= SPEED_SECONDS:
             self._marks.popleft()
         self._has_news, self._has_printed = False, True
@@ -216,9 +225,9 @@ class Progress:
         """Fields and speed; and the remaining time, empty if it is not known."""
         parts = [f"{name} {value}" for name, value in self._fields.items()]
         first, last = self._marks[0], self._marks[-1]
-        seconds, steps, tokens = (b - a for a, b in zip(first, last, strict=True))
-        if seconds > 0 and tokens > 0:
-            parts.append(f"{_format_count(tokens / seconds)} tokens/s")
+        seconds, steps, tokens, paused = (b - a for a, b in zip(first, last, strict=True))
+        if seconds > paused and tokens > 0:
+            parts.append(f"{_format_count(tokens / (seconds - paused))} tokens/s")
         if seconds > 0 and steps > 0 and self._total is not None and self._done < self._total:
             return parts, f"eta {_format_duration((self._total - self._done) * seconds / steps)}"
         return parts, ""

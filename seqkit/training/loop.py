@@ -144,7 +144,7 @@ def train(
 
             # Validate, save, stop.
             if state.is_validation_due:
-                with throughput.paused():
+                with throughput.paused(), progress.paused():
                     validate(state, data, run, progress, stop)
             if state.is_save_due or rolled_back or stop.requested:
                 state.save(run)

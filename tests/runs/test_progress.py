@@ -54,6 +54,22 @@ def test_speed_is_that_of_the_recent_past() -> None:
     assert "100 tokens/s" in out.getvalue().splitlines()[-1]
 
 
+def test_the_time_of_evaluations_is_not_that_of_training() -> None:
+    clock, out = Clock(), io.StringIO()
+    with Progress(100, stream=out, clock=clock) as progress:
+        for step in range(1, 41):
+            clock.now += 0.5
+            progress.update(step, tokens=1000)
+            if step % 20 == 0:
+                with progress.paused():
+                    clock.now += 30.0
+    last = out.getvalue().splitlines()[-1]
+    assert "2.0k tokens/s" in last, "as fast as without evaluations"
+    assert "eta" in last
+    seconds = float(last.rpartition("eta ")[2].split(":")[0]) * 60
+    assert seconds > 60, "which the remaining time contains"
+
+
 def test_quiet_prints_nothing() -> None:
     clock, out = Clock(), io.StringIO()
     with Progress(quiet=True, stream=out, clock=clock) as progress:
