@@ -1,4 +1,4 @@
-"""`seqkit generate`: text from a language model, or texts from a model that writes them for an input."""
+"""`seqkit generate`: text from a language model, or texts and drawings from a model that makes them for an input."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from seqkit.cli.output import echo
 @click.command("generate")
 @MODEL_FOLDER
 @click.option("--prompt", default="", help="The beginning of the text, or the input that it is written for.")
-@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many texts.")
-@click.option("--length", type=click.IntRange(min=1), default=500, show_default=True, help="Most symbols of a text.")
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many texts or drawings.")
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Most symbols of a text, or movements of a drawing.",
+)
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0),
     default=0.8,
     show_default=True,
-    help="0: always the most likely symbol.",
+    help="How varied it is; 0: always the most likely symbol or movement.",
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Draw from the k most likely symbols.")
 @click.option(
@@ -44,10 +50,11 @@ def command(
     task: str | None,
     device: str,
 ) -> None:
-    """Write text with the model in FOLDER (a run folder, or its model/).
+    """Write texts, or drawings, with the model in FOLDER (a run folder, or its model/).
 
     A language model continues the prompt. A model of another kind takes the prompt as its input (the language, for a
-    model that writes names) and writes texts for it, one per line.
+    model that writes names) and writes texts for it, one per line. A model of handwriting draws the prompt as SVG, a
+    picture per line: seqkit generate RUN --prompt hello > hello.svg
     """
     from seqkit.inference.generate import generate, write
     from seqkit.model import load_model

@@ -146,7 +146,7 @@ class TaskSection:
         factory = _head_factory(name)
         accepts = getattr(factory, "accepts", None)
         if accepts is not None and not isinstance(task.target, tuple(accepts)):
-            message = f"{self.path}.head: '{name}' cannot serve a {type(task.target).__name__} target"
+            message = f"{self.path}.head: '{name}' cannot serve targets of the kind {type(task.target).__name__}"
             self.checker.add_issue(self._head_location, message, heads_hint(*_heads_for(task)))
         elif getattr(factory, "needs_causal", False) and encoder.is_bidirectional and encoder.location is not None:
             self.checker.add_issue(encoder.location, causal_encoder_needed(str(name), self.path), "set it to false")

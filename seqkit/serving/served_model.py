@@ -19,7 +19,7 @@ from seqkit.inference.stream import Stream
 from seqkit.io.atomic import json_safe
 from seqkit.model import load_model
 from seqkit.runtime.device import choose_device
-from seqkit.serving.input_examples import examples_of, schema_of_examples
+from seqkit.serving.input_examples import examples_of, schema_of_examples, texts_of_card
 from seqkit.serving.values import read_value
 from seqkit.spans import type_of
 from seqkit.types import JSON, Field, Flaw
@@ -44,7 +44,7 @@ class TaskFacts:
         reads_text: whether a text is an input.
         reads_rows: whether a row of a table, an object, is an input.
         files: endings of the names of files that can be sent.
-        example: an input, if it reads numbers: random ones.
+        example: an input: of numbers random ones; a text of the model's card, if that names one; else None.
         schema: JSON Schema of such an input.
         labels: what it predicts, if that is one of a list, or types of spans; at most `MOST_LABELS`.
         generates: whether it writes text.
@@ -85,6 +85,7 @@ class ServedModel:
         self._module, recipe, self._tasks = load_model(folder, choose_device(device))
         self.model = Model(folder, self._module, recipe, self._tasks)
         self.executor = ThreadPoolExecutor(1, thread_name_prefix=f"seqkit-{name}")
+        self._card_texts = texts_of_card(folder)
         self._streams = {task: self._open_stream(task, streams) for task in self._tasks}
         self.facts = {task: self._describe(task) for task in self._tasks}
 
@@ -124,7 +125,9 @@ class ServedModel:
         head: Any = self._module.head(task)
         stream = self._streams[task]
         reads_text = source.unit in UNITS_OF_TEXT and not _features_of(source)
-        examples = [] if reads_text else examples_of(source)
+        # A card says nothing of which of several tasks an example is for.
+        texts: list[JSON] = list(self._card_texts) if len(self._tasks) == 1 else []
+        examples = texts if reads_text else examples_of(source)
         return TaskFacts(
             name=task,
             unit=source.unit,
@@ -144,7 +147,8 @@ class ServedModel:
 def _schema(source: Field, examples: Sequence[JSON], *, reads_text: bool) -> dict[str, JSON]:
     """JSON Schema of an input that is no file and no row of a table."""
     if reads_text:
-        return {"type": "string", "description": f"A text: the model reads its {source.unit}."}
+        text: dict[str, JSON] = {"type": "string", "description": f"A text: the model reads its {source.unit}."}
+        return text | ({"examples": list(examples)} if examples else {})
     if features := _features_of(source):
         form = f"[{', '.join(['word', *['feature'] * features])}]"
         word = {"type": "array", "items": {"type": "string"}, "minItems": 1 + features}

@@ -166,8 +166,8 @@ class TestMistakes:
             "r.yaml:2:7: seed: must be at least 0, got -1",
             "r.yaml:4:15: tasks.splice.k: expected a whole number, got the text 'four'",
             "r.yaml:4:21: tasks.splice.with: unknown option; did you mean 'widths'?",
-            "r.yaml:4:36: tasks.splice.head: 'language' cannot serve a Label target; heads that can: classify; "
-            "perhaps also: broken, odd",
+            "r.yaml:4:36: tasks.splice.head: 'language' cannot serve targets of the kind Label; heads that can: "
+            "classify; perhaps also: broken, odd",
             "r.yaml:7:3: encoder.droput: unknown option; "
             "did you mean 'dropout' or 'input_dropout' or 'output_dropout'?",
             "r.yaml:11:20: train.optimizer.use: no optimizer is called 'adamm'; "
@@ -221,7 +221,7 @@ class TestMistakes:
             (
                 "k: 4",
                 "head: tag",
-                "2:18: tasks.splice.head: 'tag' cannot serve a Label target; heads that can: classify",
+                "2:18: tasks.splice.head: 'tag' cannot serve targets of the kind Label; heads that can: classify",
             ),
             ("k: 4", "head: broken", "2:18: tasks.splice.head.use: the head 'broken' of odds 1.2 does not load: Attr"),
             (
@@ -335,7 +335,7 @@ class TestMistakes:
     def test_a_head_with_a_wrong_option_may_be_the_wrong_head_too(self) -> None:
         lines = wrong(GOOD.replace("k: 4", "head: {use: tag, dropuot: 0.1}"))
         assert [line.split(";")[0] for line in lines] == [
-            "r.yaml:2:18: tasks.splice.head: 'tag' cannot serve a Label target",
+            "r.yaml:2:18: tasks.splice.head: 'tag' cannot serve targets of the kind Label",
             "r.yaml:2:29: tasks.splice.head.dropuot: unknown option",
         ]
 

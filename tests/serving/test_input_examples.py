@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from seqkit.fields import Tokens, Vectors
-from seqkit.serving.input_examples import examples_of, schema_of_examples
+from seqkit.serving.input_examples import examples_of, schema_of_examples, texts_of_card
 
 NUMBER = {"type": "number"}
 
@@ -24,3 +28,23 @@ def test_lists_of_one_length_in_all_examples_have_to_have_it() -> None:
 
 def test_a_field_that_makes_none_has_no_example() -> None:
     assert examples_of(Tokens("words")) == []  # it is not fitted
+
+
+@pytest.mark.parametrize("inside", ["", "model"])
+def test_the_text_that_a_card_names_is_the_example(inside: str, tmp_path: Path) -> None:
+    folder = tmp_path / inside
+    folder.mkdir(exist_ok=True)
+    card = (
+        '---\ntags:\n- text: no\nwidget:\n- text: "a \\"good\\" film"\n  - text: plain\n- text: \'single\'\nmetrics:\n'
+    )
+    (folder / "README.md").write_text(f"{card}- text: no\n---\nwidget:\n- text: no\n")
+    assert texts_of_card(tmp_path) == ['a "good" film', "plain", "single"]
+
+
+@pytest.mark.parametrize(
+    "card", [b"", b"# a card\nwidget:\n- text: no\n", b'---\nwidget:\n- text: "\\x"\n', b"\xff\xfe"]
+)
+def test_a_card_that_names_none_or_is_none_gives_none(card: bytes, tmp_path: Path) -> None:
+    assert texts_of_card(tmp_path) == []
+    (tmp_path / "README.md").write_bytes(card)
+    assert texts_of_card(tmp_path) == []

@@ -172,8 +172,12 @@ function setUpPredict(form, output, model, facts) {
   const takesNumbers = !facts.reads_text && facts.example !== null;
   form.querySelector(".text").hidden = !facts.reads_text && !takesNumbers;
   form.querySelector(".file").hidden = facts.reads_text || !facts.files.length;
-  example.hidden = !takesNumbers;
+  example.hidden = facts.example === null;
   chooser.accept = facts.files.join(",");
+  if (facts.reads_text && facts.example !== null) {
+    example.textContent = "Fill in an example";
+    example.addEventListener("click", () => { typed.value = facts.example; });
+  }
   if (takesNumbers) {
     form.querySelector(".text span").textContent = "Input: JSON, or a step a line";
     example.addEventListener("click", () => {
