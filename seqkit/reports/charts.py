@@ -5,6 +5,7 @@ Text in them comes from data of others: every piece of it is escaped, and direct
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -296,7 +297,7 @@ def _number(value: float, digits: int = 4) -> str:
     if abs(value) >= 10_000:
         unit, name = (1000, "k") if abs(value) < 1_000_000 else (1_000_000, "M")
         return f"{value / unit:.{digits + 2}g}{name}"
-    return f"{value:.{digits}g}"
+    return f"{value:.{digits}g}".replace("e-0", "e-")
 
 
 def drawing(lines: Sequence[Sequence[Sequence[float]]], *, side: int = 72) -> Markup:
@@ -321,6 +322,17 @@ def drawing(lines: Sequence[Sequence[Sequence[float]]], *, side: int = 72) -> Ma
         if path
     ]
     return _svg(parts, "drawing", 8 + (right - left) * scale, 8 + (bottom - top) * scale)
+
+
+def picture(png: bytes) -> Markup:
+    """A picture that is part of the page; nothing if these bytes are none."""
+    if not png.startswith(b"\x89PNG") or len(png) < 24:
+        return Markup("")
+    width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))
+    image = Markup('<image width="{}" height="{}" href="data:image/png;base64,{}"/>').format(
+        width, height, base64.b64encode(png).decode()
+    )
+    return _svg([image], "picture", width, height)
 
 
 def _padded(low: float, high: float, share: float) -> tuple[float, float]:

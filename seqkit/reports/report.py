@@ -13,7 +13,7 @@ import numpy as np
 from seqkit.errors import RunError, SeqkitError
 from seqkit.experiments.expectations import ExpectedRange
 from seqkit.io import atomic
-from seqkit.reports.charts import Line, line_chart
+from seqkit.reports.charts import Line, line_chart, picture
 from seqkit.reports.comparison import find_units, samples_of
 from seqkit.reports.data_section import data_sections
 from seqkit.reports.memory_section import memory_sections
@@ -55,6 +55,7 @@ def report_sections(folder: Path, *, progress: Progress, tell: Callable[[str], N
     rows = _score_rows(run, _scores_so_far(run, history), intervals)
     parts = [prediction_section(run, of_split) for of_split in kept.values()]
     parts += [EMPTY_SECTION | {"name": name, "problem": problem} for name, problem in problems.items()]
+    parts += [] if parts else _drawn_so_far(folder)
     return {
         "name": run.folder.resolve().name,
         "about": _about(run, status),
@@ -185,6 +186,20 @@ def _predictions(
         except SeqkitError as error:
             problems[f"{task}, {split}"] = str(error)
     return kept, problems
+
+
+def _drawn_so_far(folder: Path) -> list[dict[str, Any]]:
+    """The last pictures on TensorBoard of what the model draws: of a run that has no predictions yet."""
+    from seqkit.runs import event_files
+
+    last: dict[str, tuple[int, bytes]] = {}
+    for event in event_files.read(*event_files.paths(folder / "tb")):
+        for value in event.summary.value:
+            if value.tag.startswith("pictures/") and value.tag.endswith("/drawn"):
+                last[value.tag] = event.step, value.image.encoded_image_string
+    charts = [{"caption": f"drawn at step {step:,}", "svg": picture(png)} for step, png in last.values()]
+    names = [tag.removeprefix("pictures/").removesuffix("/drawn").replace("/", ", ") for tag in last]
+    return [EMPTY_SECTION | {"name": name, "charts": [chart]} for name, chart in zip(names, charts, strict=True)]
 
 
 def _intervals(run: RunFacts, kept: Mapping[tuple[str, str], KeptPredictions]) -> tuple[str, dict[str, Interval]]:

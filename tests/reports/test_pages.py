@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 import seqkit
 from seqkit.cli import main
-from seqkit.reports.charts import Bar, Line, bar_chart, drawing, heat_map, line_chart
+from seqkit.reports.charts import Bar, Line, bar_chart, drawing, heat_map, line_chart, picture
+from seqkit.runs.tensorboard import Board
 from tests.helpers.run_folders import give_predictions, make_run
 from tests.reports.conftest import HOSTILE, RIGHT_TO_LEFT
 
@@ -242,3 +243,20 @@ def test_a_drawing_is_small_and_keeps_its_proportions() -> None:
     assert "4.0,4.0 68.0,4.0 68.0,36.0" in svg
     assert "<circle" in svg, "a stroke of one point is a dot"
     assert drawing([]) == drawing([[]]) == ""
+
+
+def test_a_run_that_has_not_finished_shows_its_scores_and_what_its_model_drew(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", state="interrupted", reason="stopped")
+    board = Board(folder / "tb")
+    for step in (10, 20):
+        board.picture("pictures/mood/dev/drawn", np.full((40, 60 + step, 3), 255, np.uint8), step)
+    board.picture("pictures/mood/dev/reliability", np.zeros((40, 40, 3), np.uint8), 20)
+    board.close()
+    result = CliRunner().invoke(main, ["report", str(folder), "--out", str(tmp_path / "page.html"), "--quiet"])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.count('<image width="80" height="40" href="data:image/png;base64,') == 1, "the last of these alone"
+    assert page.count("<image") == 1
+    assert "drawn at step 20" in page
+    assert re.search(r"mood/dev/accuracy</bdi></td><td class=\"n\">0\.5000", page)
+    assert picture(b"no picture") == ""
