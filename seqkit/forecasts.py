@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from seqkit import public_api
 from seqkit.metrics import sees_examples, sums_by_example
+from seqkit.times import next_times, parse_time
 from seqkit.types import Metric, Prediction, ScoredExamples
 
 __all__ = [
@@ -108,49 +109,6 @@ def coverage(low: Any, high: Any, true: Any) -> float:
     """The share of what happened that is within an interval, its ends included."""
     true = np.asarray(true)
     return float(np.mean((np.asarray(low) <= true) & (true <= np.asarray(high))))
-
-
-def parse_time(text: str) -> datetime:
-    """A date, or a date and a time, in a form of ISO 8601: 2024-03-31, 2024-03-31 17:00, 20240331T1700Z, 2024-03, 2024.
-
-    Raises:
-        ValueError: it is none.
-    """
-    text = text.strip()
-    rest = {4: "-01-01", 7: "-01"}.get(len(text), "") if text[:4].isdigit() else ""
-    try:
-        return datetime.fromisoformat(text + rest)
-    except ValueError:
-        raise ValueError(f"{text!r} is no date such as 2024-03-31, 2024-03-31 17:00 or 2024-03") from None
-
-
-def next_times(times: Sequence[datetime], count: int) -> list[datetime]:
-    """The times that go on after these in the same steps: that of the last two, or whole months.
-
-    Steps are months if all times are on the same day of the month, or all on its last day, a month or more apart.
-
-    Raises:
-        ValueError: there are fewer than two times, or they do not rise.
-    """
-    if len(times) < 2 or times[-1] <= times[-2]:
-        raise ValueError("the times that come next are known only after two, the second of them later")
-    last, step = times[-1], times[-1] - times[-2]
-    months = _months(times[-1]) - _months(times[-2])
-    on_last_day = all((time + timedelta(days=1)).day == 1 for time in times)
-    on_one_day = len({(time.day, time.time()) for time in times}) == 1
-    if months < 1 or not (on_last_day or on_one_day):
-        return [last + step * number for number in range(1, count + 1)]
-    coming = []
-    for number in range(1, count + 1):
-        year, month = divmod(_months(last) + months * number, 12)
-        end = datetime(year + (month == 11), (month + 1) % 12 + 1, 1, tzinfo=last.tzinfo) - timedelta(days=1)
-        day = end.day if on_last_day else min(last.day, end.day)
-        coming.append(last.replace(year=year, month=month + 1, day=day))
-    return coming
-
-
-def _months(time: datetime) -> int:
-    return 12 * time.year + time.month - 1
 
 
 def calendar_features(times: Sequence[datetime], cycles: Sequence[Calendar]) -> Numbers:

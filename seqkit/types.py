@@ -62,12 +62,15 @@ class Example:
         id: where to find them (`train.tsv:17`).
         given: the text that `input` was made of, if it is not that text itself: of a text that the task has split into
             words. Predictions show it, and find spans in it. Examples are equal whatever it is.
+        times: of a series to predict from, the times of the steps that are predicted; None: they are not known.
+            Predictions show them.
     """
 
     input: Any
     target: Any
     id: str
     given: str | None = field(default=None, compare=False)
+    times: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

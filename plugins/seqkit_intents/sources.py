@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch
-from seqkit.readers import FileNames, ShareSplit, SplitFiles, TableFormat, numbered, records
+from seqkit.readers import FileNames, ShareSplit, SplitFiles, TableFormat, column_index, numbered, records
 from seqkit_intents.fields import INTENT, SLOTS
 
 ATIS = Dataset(
@@ -85,8 +85,7 @@ class SentenceReader:
         names = [name.strip() for name in header.fields]
         columns = (self.words, self.slots, self.intent) if labelled else (self.words,)
         for name in columns:
-            if name not in names:
-                raise DataError(Problem(f"{path}:{header.number}", f"no column {name!r}; there are {', '.join(names)}"))
+            column_index(path, header.number, names, name)
         for row in rows:
             where = f"{path}:{row.number}"
             if len(row.fields) != len(names):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 
 from seqkit import DataError, Dataset, Example, File, Flaw, MissingFile, Problem, fetch
-from seqkit.readers import FileNames, ShareSplit, SplitFiles, TableFormat, is_remote, records
+from seqkit.readers import FileNames, ShareSplit, SplitFiles, TableFormat, column_index, is_remote, records
 from seqkit.reading import report_changed, report_split_rule
 from seqkit_proteins.fields import UNKNOWN
 
@@ -50,8 +50,7 @@ def read_table(path: Path, columns: Columns, layout: TableFormat, *, labelled: b
     names = [name.strip() for name in header.fields]
     needed = [name for name in columns if name is not None] if labelled else [columns.sequence]
     for name in needed:
-        if name not in names:
-            raise DataError(Problem(f"{path}:{header.number}", f"no column {name!r}; there are {', '.join(names)}"))
+        column_index(path, header.number, names, name)
     for row in rows:
         id = f"{path.name}:{row.number}"
         try:

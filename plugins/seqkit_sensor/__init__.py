@@ -29,6 +29,7 @@ def sensor(
     held_out_test: Share = 0.0,
     split_by: SplitBy = "label",
     sequence: str | None = None,
+    time: str | None = None,
     file: str | None = None,
     label: str = "label",
     group: str | None = None,
@@ -63,6 +64,8 @@ def sensor(
         split_by: how dev and test are chosen from train: label, so within each label, by exact shares; input, by a
             hash of each sequence; group, whole groups (persons, machines), which `group` names.
         sequence: of a table with a step in each row (long), the column that says which sequence it belongs to.
+        time: of a table with a step in each row, the column of times (dates such as 2024-03-31 17:00, or numbers), in
+            whose order the rows of a sequence must be; it is not read as a channel.
         file: of a table with a sequence in each row, the column with the name of a file that has its steps, a step a
             row, such as walks/17.csv. If neither this nor `sequence` is given, a row holds a sequence (wide). One such
             file by itself can be predicted, too.
@@ -88,7 +91,7 @@ def sensor(
     """
     layout = TableFormat(format=format, separator=separator, encoding=encoding)
     reader = TableReader(
-        sequence=sequence, file=file, label=label, group=group, channels=channels, width=width, layout=layout
+        sequence=sequence, time=time, file=file, label=label, group=group, channels=channels, width=width, layout=layout
     )
     if split_by == "group" and group is None:
         raise UsageError("split_by: group: name the column of the group as `group`")

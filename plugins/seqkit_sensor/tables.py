@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeAlias, final
 
 import numpy as np
 
 from seqkit import DataError, Example, Flaw, NamedVectors, Problem, UsageError
-from seqkit.readers import Record, TableFormat, records
+from seqkit.readers import Record, TableFormat, TimeOrder, cell_number, column_index, records, separator_hint
 from seqkit.reading import report_changed, report_columns, report_remark
 
 Steps: TypeAlias = np.ndarray | NamedVectors
@@ -18,6 +19,7 @@ Steps: TypeAlias = np.ndarray | NamedVectors
 
 _SHOWN = 8
 """Channels that are listed one by one."""
+_ONLY_HEADER = "has a header and nothing else"
 
 
 @final
@@ -27,6 +29,7 @@ class TableReader:
 
     Attributes:
         sequence: the column that says which sequence a row belongs to: a row is a step (long).
+        time: of a long table, the column of times, which must rise within a sequence; None: rows are in order of time.
         file: the column that names a table with the steps of a sequence: a row is a sequence in a file of its own.
         label: the column of the labels.
         group: the column of the groups by which sequences are divided; None: there is none.
@@ -37,6 +40,7 @@ class TableReader:
     """
 
     sequence: str | None = None
+    time: str | None = None
     file: str | None = None
     label: str = "label"
     group: str | None = None
@@ -49,6 +53,8 @@ class TableReader:
             raise UsageError(
                 "sequence: a row is a step of a sequence, and with `file` a whole one; give one of the two"
             )
+        if self.time is not None and self.sequence is None:
+            raise UsageError("time: is a column of a table with a step in each row; name `sequence`, too")
 
     def read(self, path: Path, *, labelled: bool = True) -> Iterator[tuple[Example, str]]:
         """The sequences of a table, each with its group: (T, C) float64, with names but where a row is a sequence.
@@ -62,31 +68,42 @@ class TableReader:
             yield Example(steps_of_file(path, self.channels, self.layout), None, path.name), ""
             return
         header, rows = read_header(path, self.layout)
-        header.check(self.sequence, self.file, self.group, self.label if labelled else None)
+        header.check(self.sequence, self.time, self.file, self.group, self.label if labelled else None)
         if self.file is not None:
             yield from self._files(header, rows, labelled)
             return
-        channels = header.channels(self.channels, but=(self.sequence, self.label, self.group))
+        channels = header.channels(self.channels, but=(self.sequence, self.time, self.label, self.group))
         self._report(header, channels)
         if self.sequence is None:
             for row in rows:
-                values = _attempt(lambda row=row: self._wide(path, row, channels), labelled)  # type: ignore[misc]
+                values = _attempt(partial(self._wide, header, row, channels), labelled)
                 yield self._example(values, row, header, labelled)
             return
         kept = header.positions(self.label if labelled else None, self.group)
         names = tuple(header.columns[place] for place in channels)
+        order = None if self.time is None else TimeOrder(path, self.time)
+
+        def read(steps: list[Record]) -> NamedVectors:
+            if order is not None:
+                self._check_times(header, steps, order)
+            return NamedVectors(numbers(path, steps, channels, header.columns), names, header.where)
+
         for steps in sequences(header, rows, self.sequence):
             _check_constant(header, steps, kept)
-            values = _attempt(
-                lambda steps=steps: NamedVectors(numbers(path, steps, channels), names, header.where),  # type: ignore[misc]
-                labelled,
-            )
-            yield self._example(values, steps[0], header, labelled)
+            yield self._example(_attempt(partial(read, steps), labelled), steps[0], header, labelled)
+        if order is not None:
+            order.report()
+
+    def _check_times(self, header: Header, steps: Sequence[Record], order: TimeOrder) -> None:
+        """Raises DataError if the times of a sequence do not rise."""
+        sequence, time = header.positions(self.sequence, self.time)
+        for row in steps:
+            order.add(row.number, row.fields[time], row.fields[sequence])
 
     def _report(self, header: Header, channels: Sequence[int]) -> None:
         """Report the columns of a table; of a wide one, those of the first step are the channels."""
         path, columns = header.path, header.columns
-        names = {"sequence": self.sequence, "label": self.label, "group": self.group}
+        names = {"sequence": self.sequence, "time": self.time, "label": self.label, "group": self.group}
         used: dict[str, str | int] = {side: name for side, name in names.items() if name in columns}
         if self.sequence is None:
             step = f"of {self.width} numbers" if self.width > 1 else "of a number"
@@ -99,16 +116,19 @@ class TableReader:
     def _example(self, values: Steps | Flaw, row: Record, header: Header, labelled: bool) -> tuple[Example, str]:
         """The example that begins in a row."""
         label = row.fields[header.columns.index(self.label)].strip() if labelled else None
+        if label == "":
+            _fail(header.path, row.number, f"column {self.label!r} is empty", "each sequence needs its label")
         group = "" if self.group is None else row.fields[header.columns.index(self.group)]
         return Example(values, label, f"{header.path.name}:{row.number}"), group
 
-    def _wide(self, path: Path, row: Record, channels: list[int]) -> np.ndarray:
+    def _wide(self, header: Header, row: Record, channels: list[int]) -> np.ndarray:
         """A row is a sequence. Empty cells at its end are none of its steps."""
+        path = header.path
         while channels and not row.fields[channels[-1]].strip():
             channels = channels[:-1]
         if not channels or len(channels) % self.width:
             _fail(path, row.number, f"has {len(channels)} numbers, which are not steps of {self.width} (width)")
-        return numbers(path, [row], channels).reshape(-1, self.width)
+        return numbers(path, [row], channels, header.columns).reshape(-1, self.width)
 
     def _files(self, header: Header, rows: Iterator[Record], labelled: bool) -> Iterator[tuple[Example, str]]:
         """A row names the file of a sequence, which lies beside the table or below its folder."""
@@ -120,10 +140,7 @@ class TableReader:
         first: NamedVectors | None = None
         for row in rows:
             name = row.fields[header.columns.index(self.file)]
-            values = _attempt(
-                lambda name=name: steps_of_file(path.parent / name, self.channels, self.layout),  # type: ignore[misc]
-                labelled,
-            )
+            values = _attempt(partial(steps_of_file, path.parent / name, self.channels, self.layout), labelled)
             if isinstance(values, NamedVectors):
                 if first is None:
                     first = values
@@ -161,8 +178,8 @@ class Header:
     def check(self, *names: str | None) -> None:
         """Raises DataError if one of these columns is not there."""
         for name in names:
-            if name is not None and name not in self.columns:
-                _fail(self.path, self.number, f"no column {name!r}; there are {', '.join(self.columns)}")
+            if name is not None:
+                column_index(self.path, self.number, self.columns, name)
 
     def positions(self, *names: str | None) -> list[int]:
         """Those of the columns that have a name, and are there."""
@@ -177,7 +194,7 @@ class Header:
         names = names or [name for name in self.columns if name not in but]
         self.check(*names)
         if not names:
-            _fail(self.path, self.number, "no column has measurements")
+            _fail(self.path, self.number, "no column has measurements", separator_hint(self.columns))
         return self.positions(*names)
 
     def unused(self, used: Sequence[int]) -> list[str]:
@@ -197,7 +214,7 @@ def read_header(path: Path, layout: TableFormat) -> tuple[Header, Iterator[Recor
         _fail(path, None, "has no rows")
     header = Header(path, first.number, [name.strip() for name in first.fields])
     _check_names(header)
-    return header, _checked(path, rows, header.columns)
+    return header, _checked(path, rows, header.columns, empty=_ONLY_HEADER)
 
 
 def sequences(header: Header, rows: Iterator[Record], column: str, *, kind: str = "sequence") -> Iterator[list[Record]]:
@@ -231,9 +248,20 @@ def sequences(header: Header, rows: Iterator[Record], column: str, *, kind: str 
         yield steps
 
 
-def numbers(path: Path, rows: Sequence[Record], places: Sequence[int]) -> np.ndarray:
-    """(T, C) the numbers of rows in columns with these positions. Raises DataError for a cell without a number."""
-    return np.array([[_number(path, row, place) for place in places] for row in rows])
+def numbers(path: Path, rows: Sequence[Record], places: Sequence[int], names: Sequence[str] = ()) -> np.ndarray:
+    """(T, C) the numbers of rows in columns with these positions, and names, if they have any.
+
+    Raises:
+        DataError: a cell has no number, or not a finite one.
+    """
+    shown = {place: f"column {names[place]!r}" if names else f"column {place + 1}" for place in places}
+    hint = "fill it in, or leave the sequence out"
+    return np.array(
+        [
+            [cell_number(path, row.number, shown[place], row.fields[place], missing_hint=hint) for place in places]
+            for row in rows
+        ]
+    )
 
 
 def steps_of_file(path: Path, channels: Sequence[str] | None = None, layout: TableFormat | None = None) -> Steps:
@@ -256,10 +284,8 @@ def steps_of_file(path: Path, channels: Sequence[str] | None = None, layout: Tab
     if has_names:
         _check_names(header)
         places = header.channels(channels, but=())
-    checked = list(_checked(path, iter(rows[1:] if has_names else rows), header.columns))
-    if not checked:
-        _fail(path, None, "has no steps")
-    steps = numbers(path, checked, places)
+    checked = list(_checked(path, iter(rows[1:] if has_names else rows), header.columns, empty=_ONLY_HEADER))
+    steps = numbers(path, checked, places, header.columns if has_names else ())
     return NamedVectors(steps, tuple(header.columns[place] for place in places), header.where) if has_names else steps
 
 
@@ -298,12 +324,16 @@ def _check_constant(header: Header, steps: Sequence[Record], places: Sequence[in
                 _fail(header.path, row.number, f"has the {header.columns[place]} {values}, in one sequence")
 
 
-def _checked(path: Path, rows: Iterator[Record], columns: list[str]) -> Iterator[Record]:
-    """The rows; DataError for one of another length."""
+def _checked(path: Path, rows: Iterator[Record], columns: list[str], *, empty: str) -> Iterator[Record]:
+    """The rows; DataError for one of another length, and if there is none, which `empty` says."""
+    is_empty = True
     for row in rows:
+        is_empty = False
         if len(row.fields) != len(columns):
             _fail(path, row.number, f"has {len(row.fields)} columns, and the first line has {len(columns)}")
         yield row
+    if is_empty:
+        _fail(path, None, empty)
 
 
 def _is_number(text: str) -> bool:
@@ -312,15 +342,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _number(path: Path, row: Record, place: int) -> float:
-    try:
-        return float(row.fields[place])
-    except ValueError:
-        text = row.fields[place].strip()
-        message = f"column {place + 1} {f'has {text!r}, which is not a number' if text else 'is empty'}"
-        _fail(path, row.number, message)
 
 
 def _fail(path: Path, number: int | None, message: str, hint: str = "") -> NoReturn:

@@ -11,12 +11,27 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Gt, Lt
 
-from seqkit import GIVEN, Count, Example, NextValues, Scaling, Share, Task, UsageError, Vectors, only_with
+from seqkit import (
+    GIVEN,
+    Count,
+    DataError,
+    Example,
+    Flaw,
+    NextValues,
+    Problem,
+    Scaling,
+    Share,
+    Task,
+    UsageError,
+    Vectors,
+    only_with,
+)
 from seqkit.forecasts import Calendar, forecast_scores
+from seqkit.readers import TableFormat
 from seqkit.reading import report_split_rule
 from seqkit_series import sources
 from seqkit_series.engines import lifetime
-from seqkit_series.files import SUFFIXES, read_series
+from seqkit_series.files import SUFFIXES, read_flawed, read_series
 from seqkit_series.form import Form, Layout
 
 __all__ = ["lifetime", "series"]
@@ -24,7 +39,7 @@ __all__ = ["lifetime", "series"]
 SPLITS = ("train", "dev", "test")
 
 
-@only_with("layout", "header", "held_out", file=GIVEN)
+@only_with("layout", "header", "separator", "encoding", "held_out", file=GIVEN)
 @only_with("smoothing", subtract="smoothed")
 @only_with("id", "value", file=GIVEN, layout="long")
 def series(
@@ -34,6 +49,8 @@ def series(
     layout: Layout = "columns",
     header: bool = True,
     time: str | None = None,
+    separator: str | None = None,
+    encoding: str = "utf-8",
     id: str = "id",
     value: str = "value",
     held_out: tuple[Share, Share] | None = None,
@@ -42,7 +59,7 @@ def series(
     shortest: Count | None = None,
     stride: Count = 1,
     season: Count | None = None,
-    channels: Literal["together", "apart"] = "together",
+    channels: Literal["together", "apart"] | None = None,
     subtract: Literal["nothing", "mean", "last", "smoothed"] = "last",
     smoothing: Annotated[float, Gt(0.0), Lt(1.0)] = 0.2,
     divide_by: Literal["nothing", "mean", "deviation"] = "deviation",
@@ -70,7 +87,11 @@ def series(
         layout: columns, a column is a channel and a row a time; rows, a row is a series, its id first; long, a row is
             one value of one series.
         header: whether the first row of a table has names.
-        time: the column of times, in whose order rows must be; null: there is none.
+        time: the column of times, in whose order rows must be: dates (2024-03-31, 2024-03-31 17:00) or numbers; null:
+            there is none.
+        separator: between the columns of a table, one character, or tab, comma, semicolon, space, bar, or blanks (null:
+            a tab in .tsv, else a comma).
+        encoding: of file.
         id: layout: long: the column of the series' ids.
         value: layout: long: the column of the values.
         held_out: the shares of each series, from its end, that are dev and test; null: of file, a horizon each.
@@ -80,7 +101,8 @@ def series(
         stride: steps from one training example to the next.
         season: steps of a season, for scores and for the naive forecast; null: what is usual for the source.
         channels: together, channels that are measured together are one series of vectors; apart, each is a series of
-            its own, and one model learns all of them.
+            its own, and one model learns all of them, as it always does for hospital; null: together, and for hospital
+            apart.
         subtract: what each window is shifted by: nothing, its mean, its last value, or its smoothed level.
         smoothing: subtract: smoothed: how fast the weights of older values fall (simple exponential smoothing).
         divide_by: what it is then divided by: nothing, its mean absolute value, or its standard deviation.
@@ -104,25 +126,29 @@ def series(
         UsageError: covariates that the data cannot have.
     """
     covariates = Form(known=tuple(known), static=tuple(static), calendar=tuple(calendar))
-    form = replace(covariates, layout=layout, header=header, time=time, id=id, value=value)
+    table = TableFormat(separator=separator, encoding=encoding)
+    form = replace(
+        covariates, layout=layout, header=header, time=time, id=id, value=value, missing=missing, table=table
+    )
     if file is None:
         chosen = sources.SOURCES[source]
-        form = replace(chosen.form, known=form.known, static=form.static, calendar=form.calendar)
+        form = replace(chosen.form, known=form.known, static=form.static, calendar=form.calendar, missing=missing)
     else:
         chosen = sources.own(file, form, held_out)
     _check_covariates(form, None if file else source)
     chosen = replace(chosen, form=form)
     steps_ahead, period = horizon or chosen.horizon, season or chosen.season
-    data = _Data(chosen, steps_ahead, history + max(lags, default=0), channels == "apart")
+    are_apart = channels == "apart" or chosen.apart
+    data = _Data(chosen, steps_ahead, history + max(lags, default=0), are_apart)
     if any(steps < 2 or 2 * steps > history for steps in deseasonalise):
         raise UsageError(f"deseasonalise: a season has 2 steps or more, and history ({history}) at least two of them")
     scaling = Scaling(subtract, divide_by, tuple(deseasonalise), smoothing)
-    width = None if channels == "together" else 1 + form.covariates
+    width = 1 + form.covariates if channels == "apart" else None
     return Task(
         read=data.read,
         input=Vectors(
             width,
-            standardise=channels == "together" and divide_by == "nothing",
+            standardise=channels != "apart" and divide_by == "nothing",
             scaling=None if scaling == Scaling() else scaling,
             patch=patch,
             missing=missing,
@@ -137,7 +163,7 @@ def series(
         files=None if chosen.files is None else lambda split: chosen.files() if chosen.files else [],
         about=chosen.about,
         read_file=lambda path, split, labelled: data.read_other(
-            path, form if labelled else replace(form, reach=steps_ahead)
+            path, form if labelled else replace(form, reach=steps_ahead), labelled=labelled
         ),
         suffixes=tuple(f"{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")),
         unit=("series", _series_of),
@@ -180,11 +206,21 @@ class _Data:
 
     @cached_property
     def series(self) -> dict[str, sources.Series]:
-        """By id; channels that are apart have ids of their own."""
+        """By id; channels that are apart have ids of their own.
+
+        Raises:
+            DataError: two have the same id.
+        """
         loaded = self._source.load(self._horizon, self._source.form)
         if self._apart:
             loaded = [channel for series in loaded for channel in sources.apart(series)]
-        return {one.id: one for one in loaded}
+        by_id: dict[str, sources.Series] = {}
+        for one in loaded:
+            if one.id in by_id:
+                where = str(self._source.about.get("dataset", ""))
+                raise DataError(Problem(where, f"two series are called '{one.id}'", "give each an id of its own"))
+            by_id[one.id] = one
+        return by_id
 
     def read(self, split: str) -> Iterator[Example]:
         report_split_rule(self._source.rule)
@@ -192,15 +228,19 @@ class _Data:
             first, rows = one.part(split, self._history)
             yield Example(rows, None, _example_id(one, first))
 
-    def read_other(self, path: Path, form: Form) -> Iterator[Example]:
+    def read_other(self, path: Path, form: Form, *, labelled: bool) -> Iterator[Example]:
         """Whole series of another file: a prediction is what comes after their end.
 
         With covariates, they go on to the end of what is predicted.
         """
-        for id, rows in read_series(path, form):
-            one = sources.Series(id, rows, len(rows), len(rows), len(rows), form.covariates)
-            for channel in sources.apart(one) if self._apart else [one]:
-                yield Example(channel.rows, None, channel.id)
+        for one in (read_series if labelled else read_flawed)(path, form):
+            rows = one.rows
+            whole = sources.Series(one.id, rows, len(rows), len(rows), len(rows), form.covariates, one.channels)
+            channels = sources.apart(whole) if self._apart else [whole]
+            for number, channel in enumerate(channels):
+                problem = one.problems.get(number) if self._apart else next(iter(one.problems.values()), None)
+                value = channel.rows if problem is None else Flaw(_sentence(problem))
+                yield Example(value, None, channel.id, times=one.times)
 
     @cached_property
     def _by_example(self) -> dict[str, sources.Series]:
@@ -221,6 +261,11 @@ class _Data:
             return None
         deviation = np.asarray(np.nanstd(one.past("train"), axis=0))
         return np.where(deviation > 0.0, deviation, 1.0)
+
+
+def _sentence(problem: Problem) -> str:
+    """What is wrong and where, with the name of the file alone."""
+    return str(replace(problem, where=problem.where.rpartition("/")[2]))
 
 
 def _example_id(one: sources.Series, first: int) -> str:

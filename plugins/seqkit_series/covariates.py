@@ -26,12 +26,14 @@ class Step:
         values: NaN where one is missing.
         covariates: first those that are known ahead, then those of the series.
         time: what the column of times says; empty if there is none.
+        cells: the text of each value.
     """
 
     line: int
     values: list[float]
     covariates: list[float]
     time: str
+    cells: list[str]
 
 
 def rows_of(path: Path, steps: Sequence[Step], form: Form) -> np.ndarray:
@@ -45,7 +47,7 @@ def rows_of(path: Path, steps: Sequence[Step], form: Form) -> np.ndarray:
     values = np.array([step.values for step in steps])
     if not form.covariates:
         return values
-    past = _past(values)
+    past = count_past(values)
     if form.reach is None:
         steps, values = steps[:past], values[:past]
     numbers = [step.covariates for step in steps]
@@ -57,10 +59,11 @@ def rows_of(path: Path, steps: Sequence[Step], form: Form) -> np.ndarray:
         times += _next_times(path, steps[-1], times, form.reach) if times else []
     _check(path, steps, form)
     table = np.array(numbers).reshape(len(values), len(form.known) + len(form.static))
-    return np.concatenate([values, table, calendar_features(times, form.calendar)[: len(values)]], axis=1)
+    calendar = [calendar_features(times, form.calendar)[: len(values)]] if form.calendar else []
+    return np.concatenate([values, table, *calendar], axis=1)
 
 
-def _past(values: np.ndarray) -> int:
+def count_past(values: np.ndarray) -> int:
     """How many steps there are up to the last one with a value."""
     has_value = ~np.isnan(values).all(axis=1)
     return int(np.flatnonzero(has_value)[-1]) + 1 if has_value.any() else 0

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from seqkit import DataError, Dataset, File, Problem, fetch
-from seqkit_series.files import read_series
+from seqkit_series.files import TableSeries, read_series
 from seqkit_series.form import Form
 
 _ETT: Final = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small"
@@ -105,6 +105,7 @@ class Series:
         test: the first step that belongs to test.
         end: the step after the last one that is used.
         covariates: K.
+        channels: the names of its C channels; empty if it has one.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Series:
     test: int
     end: int
     covariates: int = 0
+    channels: tuple[str, ...] = ()
 
     @property
     def values(self) -> np.ndarray:
@@ -145,6 +147,7 @@ class Source:
         about: facts for the run folder.
         form: what its tables look like, and others that are predicted for.
         rule: by which its steps are divided into splits.
+        apart: its channels are series of their own, whatever the recipe says: they have nothing to do with each other.
     """
 
     horizon: int
@@ -154,6 +157,7 @@ class Source:
     about: Mapping[str, Any] = field(default_factory=dict)
     form: Form = field(default_factory=Form)
     rule: str = "the last horizon of each series is test, that before it dev"
+    apart: bool = False
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
@@ -167,34 +171,29 @@ def _paths(dataset: Dataset) -> list[Path]:
 
 def etth1(horizon: int, form: Form) -> list[Series]:
     """The transformer's seven channels; 12, 4 and 4 months of 30 days are train, dev and test, as in the papers."""
-    ((id, values),) = read_series(_paths(ETTH1)[0], form)
+    (one,) = read_series(_paths(ETTH1)[0], form)
     month = 30 * 24
-    return [Series(id, values, 12 * month, 16 * month, 20 * month, form.covariates)]
+    return [Series(one.id, one.rows, 12 * month, 16 * month, 20 * month, form.covariates, one.channels)]
 
 
 def exchange(horizon: int, form: Form) -> list[Series]:
     """Eight exchange rates; 60, 20 and 20 % of the days are train, dev and test."""
-    ((id, values),) = read_series(_paths(EXCHANGE)[0], form)
-    days = len(values)
-    return [Series(id, values, int(days * 0.6), int(days * 0.8), days)]
+    (one,) = read_series(_paths(EXCHANGE)[0], form)
+    days = len(one.rows)
+    return [Series(one.id, one.rows, int(days * 0.6), int(days * 0.8), days, channels=one.channels)]
 
 
-def hospital(horizon: int, form: Form) -> list[Series]:
-    """A series for each kind of patients; the last horizon of months is test, that before it dev."""
-    ((id, rows),) = read_series(_paths(HOSPITAL)[0], form)
-    together = last_horizons(id, rows, horizon, form.covariates)
-    return apart(together)
-
-
-def tourism(horizon: int, form: Form) -> list[Series]:
-    """Monthly numbers of visitors; the last horizon is test, that before it dev."""
-    return [last_horizons(id, values, horizon) for id, values in read_series(_paths(TOURISM)[0], form)]
+def _last_horizons_of(dataset: Dataset, horizon: int, form: Form) -> list[Series]:
+    """The series of a file; the last horizon is test, that before it dev."""
+    path = _paths(dataset)[0]
+    return [last_horizons(one, horizon, form.covariates, path=path) for one in read_series(path, form)]
 
 
 def _m4(dataset: Dataset, horizon: int, form: Form) -> list[Series]:
     """The series of the competition, train and test one after the other; the last horizon of train is dev."""
-    train, test = (dict(read_series(path, form)) for path in _paths(dataset))
-    return [last_horizons(id, np.concatenate([values, test[id][:horizon]]), horizon) for id, values in train.items()]
+    train, test = ({one.id: one for one in read_series(path, form)} for path in _paths(dataset))
+    every = [replace(one, rows=np.concatenate([one.rows, test[one.id].rows[:horizon]])) for one in train.values()]
+    return [last_horizons(one, horizon) for one in every]
 
 
 def generated(
@@ -210,28 +209,32 @@ def generated(
         for step in range(steps - 20 * (number % 3)):
             wave = math.sin(2 * math.pi * step / season + phase) + 0.4 * math.sin(4 * math.pi * step / season)
             rows.append([size * (1.0 + slope * step / steps + 0.3 * wave + noise * dice.gauss(0.0, 1.0))])
-        series.append(last_horizons(f"S{number + 1}", np.array(rows), horizon))
+        series.append(last_horizons(TableSeries(f"S{number + 1}", np.array(rows)), horizon))
     return series
 
 
 def apart(series: Series) -> list[Series]:
     """A series for each channel, each with all covariates."""
-    names = series.id.split(",") if series.values.shape[1] > 1 else [series.id]
+    names = series.channels or (series.id,)
     rest = list(range(series.values.shape[1], series.rows.shape[1]))
-    return [replace(series, id=name, rows=series.rows[:, [number, *rest]]) for number, name in enumerate(names)]
+    return [
+        replace(series, id=name, rows=series.rows[:, [number, *rest]], channels=()) for number, name in enumerate(names)
+    ]
 
 
-def last_horizons(id: str, rows: np.ndarray, horizon: int, covariates: int = 0) -> Series:
+def last_horizons(series: TableSeries, horizon: int, covariates: int = 0, *, path: Path | None = None) -> Series:
     """A series whose last `horizon` steps are test, and those before them dev.
 
     Raises:
         DataError: it is too short for that.
     """
-    length = len(rows)
+    length = len(series.rows)
     if length < 3 * horizon + 1:
         hint = f"it needs {3 * horizon + 1}: some to learn from, and {horizon} each for train, dev and test"
-        raise DataError(Problem(id, f"has {length} steps", hint))
-    return Series(id, rows, length - 2 * horizon, length - horizon, length, covariates)
+        whose = "" if len(series.channels) > 1 else f"the series '{series.id}' "
+        raise DataError(Problem("" if path is None else str(path), f"{whose}has {length} steps", hint))
+    ends = (length - 2 * horizon, length - horizon, length)
+    return Series(series.id, series.rows, *ends, covariates, series.channels)
 
 
 def of_file(path: Path, form: Form, horizon: int, shares: tuple[float, float] | None) -> list[Series]:
@@ -248,10 +251,14 @@ def of_file(path: Path, form: Form, horizon: int, shares: tuple[float, float] | 
     """
     series = read_series(path, form)
     if shares is None:
-        return [last_horizons(id, rows, horizon, form.covariates) for id, rows in series]
+        return [last_horizons(one, horizon, form.covariates, path=path) for one in series]
     dev, test = shares
-    ends = [(int(len(rows) * (1.0 - dev - test)), int(len(rows) * (1.0 - test)), len(rows)) for _, rows in series]
-    return [Series(id, rows, *parts, form.covariates) for (id, rows), parts in zip(series, ends, strict=True)]
+    parts = []
+    for one in series:
+        steps = len(one.rows)
+        ends = (int(steps * (1.0 - dev - test)), int(steps * (1.0 - test)), steps)
+        parts.append(Series(one.id, one.rows, *ends, form.covariates, one.channels))
+    return parts
 
 
 def own(path: Path, form: Form, shares: tuple[float, float] | None) -> Source:
@@ -270,8 +277,16 @@ SOURCES: Final[Mapping[str, Source]] = {
     ),
     "m4-hourly": Source(48, 24, partial(_m4, M4_HOURLY), lambda: _paths(M4_HOURLY), _about(M4_HOURLY), _ROWS),
     "m4-weekly": Source(13, 1, partial(_m4, M4_WEEKLY), lambda: _paths(M4_WEEKLY), _about(M4_WEEKLY), _ROWS),
-    "tourism": Source(24, 12, tourism, lambda: _paths(TOURISM), _about(TOURISM)),
-    "hospital": Source(12, 12, hospital, lambda: _paths(HOSPITAL), _about(HOSPITAL), _HOSPITAL_FORM),
+    "tourism": Source(24, 12, partial(_last_horizons_of, TOURISM), lambda: _paths(TOURISM), _about(TOURISM)),
+    "hospital": Source(
+        12,
+        12,
+        partial(_last_horizons_of, HOSPITAL),
+        lambda: _paths(HOSPITAL),
+        _about(HOSPITAL),
+        _HOSPITAL_FORM,
+        apart=True,
+    ),
     "exchange": Source(
         24, 1, exchange, lambda: _paths(EXCHANGE), _about(EXCHANGE), _EXCHANGE_FORM, "60, 20 and 20 % in order of time"
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch
-from seqkit.readers import FileNames, TableFormat, is_remote, numbered, records, shard_files
+from seqkit.readers import FileNames, TableFormat, column_index, is_remote, numbered, records, shard_files
 from seqkit.reading import report_left_out, report_split_rule
 
 _BY_HAND = (
@@ -91,10 +91,7 @@ class SessionReader:
         rows = records(path, layout=self.layout)
         header = next(rows)
         names = [name.strip() for name in header.fields]
-        for name in (self.session, self.item):
-            if name not in names:
-                raise DataError(Problem(f"{path}:{header.number}", f"no column {name!r}; there are {', '.join(names)}"))
-        key, place = names.index(str(self.session)), names.index(self.item)
+        key, place = (column_index(path, header.number, names, str(name)) for name in (self.session, self.item))
         ended: set[str] = set()
         current, id = None, ""
         items: list[str] = []

@@ -32,12 +32,14 @@ class Input:
         shown: what records show of it: the line of text, the words; None: nothing.
         value: the input value; a `Flaw` if it cannot be used.
         places: the first character of each step in `shown` and the one after its last; None: not known.
+        times: of the steps that are predicted; None: not known.
     """
 
     id: str
     shown: JSON
     value: Any
     places: Sequence[tuple[int, int]] | None = None
+    times: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,7 @@ class InputReader:
             return self._from_words(example.id, value, value)
         if self.field.unit == "words" and (words := _words_with_features(value)) is not None:
             return self._from_words(example.id, words, value)
-        return Input(example.id, value if isinstance(value, str | list) else None, value)
+        return Input(example.id, value if isinstance(value, str | list) else None, value, times=example.times)
 
     def _from_words(self, id: str, words: list[str], value: Any, shown: JSON = None) -> Input:
         """Words with their places in the text that they are when they are joined by blanks.

@@ -18,6 +18,7 @@ What all of them do:
 from typing import TYPE_CHECKING, Any
 
 from seqkit import public_api
+from seqkit.readers.cells import cell_number, column_index, separator_hint
 from seqkit.readers.class_folders import folder_per_class, list_files
 from seqkit.readers.formats import (
     TABLE_SUFFIXES,
@@ -45,6 +46,7 @@ from seqkit.readers.shards import (
 )
 from seqkit.readers.splitting import ShareSplit, SplitBy, SplitFiles
 from seqkit.readers.tables import Record, csv, tsv
+from seqkit.readers.time_order import TimeOrder
 from seqkit.remote_files import is_remote
 
 __all__ = [
@@ -58,7 +60,10 @@ __all__ = [
     "SplitBy",
     "SplitFiles",
     "TableFormat",
+    "TimeOrder",
     "as_shards",
+    "cell_number",
+    "column_index",
     "csv",
     "each_name",
     "fasttext",
@@ -77,6 +82,7 @@ __all__ = [
     "plain_names",
     "read_shards",
     "records",
+    "separator_hint",
     "shard_files",
     "shown_names",
     "split_cell",

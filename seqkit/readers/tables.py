@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from seqkit.errors import DataError, UsageError, suggest
-from seqkit.readers.line_reader import Line, fail, kept_lines, list_names, numbered, report_blank
+from seqkit.errors import DataError, UsageError
+from seqkit.readers.cells import column_index, separator_hint
+from seqkit.readers.line_reader import Line, fail, kept_lines, numbered, report_blank
 from seqkit.readers.shards import over_shards
 from seqkit.reading import report_columns
 from seqkit.types import Example, Flaw
@@ -159,27 +160,14 @@ def _report(path: Path, positions: Sequence[int], width: int, names: Sequence[st
     report_columns(path.name, used, unused, header=bool(names), first=first)
 
 
-def _separator_hint(fields: Sequence[str]) -> str:
-    """Which separator the file seems to have, if its first line is one field."""
-    if len(fields) == 1:
-        for name, sign in (("a tab", "\t"), ("a semicolon", ";"), ("a vertical bar", "|"), ("a comma", ",")):
-            if sign in fields[0]:
-                return f"{name} seems to separate its columns; tasks with an option `separator` can read that"
-    return ""
-
-
 def _position(path: Path, number: int, column: Column, fields: Sequence[str]) -> int:
     """The index of a column, given the fields of the first row; a name is looked for among them."""
     if isinstance(column, int):
         if column > len(fields):
             message = f"has {len(fields):,} columns, so there is no column {column}"
-            fail(path, number, None, message, _separator_hint(fields))
+            fail(path, number, None, message, separator_hint(fields))
         return column - 1
-    if fields.count(column) > 1:
-        fail(path, number, None, f"the header has the column '{column}' twice")
-    if column not in fields:
-        fail(path, number, None, f"no column '{column}'", suggest(column, fields) or list_names("columns", fields))
-    return fields.index(column)
+    return column_index(path, number, fields, column)
 
 
 def quoted_rows(path: Path, delimiter: str, skip_blank: bool, flaws: bool, encoding: str = "utf-8") -> Iterator[Row]:

@@ -123,7 +123,7 @@ class TestTables:
             self.read(tmp_path / "a.csv", text)
 
     def test_a_missing_column_and_chains_to_predict(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"a\.csv:1: no column 'structure'; there are sequence"):
+        with pytest.raises(DataError, match=r"a\.csv:1: no column 'structure'; the columns are: sequence"):
             self.read(tmp_path / "a.csv", "sequence\nMKV\n")
         plain, flawed = self.read(tmp_path / "a.csv", 'sequence\nMKV\n""\n', labelled=False)
         assert (plain.input, plain.target) == ("MKV", None)

@@ -171,9 +171,9 @@ class TestTables:
     @pytest.mark.parametrize(
         ("text", "options", "message"),
         [
-            ("walk,x\n1,2\n", {"sequence": "walk"}, r"a\.csv:1: no column 'label'; there are walk, x"),
-            ("walk,label,x\n1,a,y\n", {"sequence": "walk"}, r"a\.csv:2: column 3 has 'y', which is not a number"),
-            ("walk,label,x\n1,a,\n", {"sequence": "walk"}, r"a\.csv:2: column 3 is empty"),
+            ("walk,x\n1,2\n", {"sequence": "walk"}, r"a\.csv:1: no column 'label'; the columns are: walk, x"),
+            ("walk,label,x\n1,a,y\n", {"sequence": "walk"}, r"a\.csv:2: column 'x' has 'y', which is not a number"),
+            ("walk,label,x\n1,a,\n", {"sequence": "walk"}, r"a\.csv:2: column 'x' is empty"),
             ("walk,label,x\n1,a\n", {"sequence": "walk"}, r"a\.csv:2: has 2 columns, and the first line has 3"),
             (
                 "w,label,x\n1,a,1\n2,a,1\n1,a,2\n",

@@ -22,42 +22,46 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+def rows_by_id(path: Path, form: Form) -> dict[str, np.ndarray]:
+    return {one.id: one.rows for one in read_series(path, form)}
+
+
 def test_columns_are_channels(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "date,x,y\n2020-01-01,1,2\n2020-01-02,3,\n")
-    ((id, values),) = read_series(path, Form(time="date"))
-    assert id == "x,y"
-    assert values[0].tolist() == [1.0, 2.0]
-    assert math.isnan(values[1, 1])
-    ((id, values),) = read_series(write(tmp_path, "b.txt.gz", "1,2\r\n3,4\r\n"), Form(header=False))
-    assert id == "1,2"
-    assert values.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    (one,) = read_series(path, Form(time="date", missing=True))
+    assert (one.id, one.channels) == ("x,y", ("x", "y"))
+    assert one.rows[0].tolist() == [1.0, 2.0]
+    assert math.isnan(one.rows[1, 1])
+    (one,) = read_series(write(tmp_path, "b.txt.gz", "1,2\r\n3,4\r\n"), Form(header=False))
+    assert one.id == "1,2"
+    assert one.rows.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_rows_are_series_and_may_be_of_different_lengths(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", '"V1","V2","V3"\n"H1","1","2"\n"H2","3",""\n')
-    series = dict(read_series(path, Form("rows")))
+    series = rows_by_id(path, Form("rows"))
     assert {id: values[:, 0].tolist() for id, values in series.items()} == {"H1": [1.0, 2.0], "H2": [3.0]}
 
 
 def test_long_tables_are_put_together_by_id(tmp_path: Path) -> None:
     path = write(tmp_path, "a.tsv", "shop\tday\tsales\nA\t1\t5\nB\t1\t7\nA\t2\t6\n")
-    series = dict(read_series(path, Form("long", time="day", id="shop", value="sales")))
+    series = rows_by_id(path, Form("long", time="day", id="shop", value="sales"))
     assert {id: values[:, 0].tolist() for id, values in series.items()} == {"A": [5.0, 6.0], "B": [7.0]}
 
 
 def test_tsf_is_read_with_its_attributes(tmp_path: Path) -> None:
     text = "# about\n@relation x\n@attribute name string\n@attribute start date\n@data\nT1:2000-01-01 00-00-00:1,?,3\n"
-    ((id, values),) = read_series(write(tmp_path, "a.tsf.gz", text), Form())
-    assert id == "T1"
-    assert np.isnan(values[:, 0]).tolist() == [False, True, False]
+    (one,) = read_series(write(tmp_path, "a.tsf.gz", text), Form(missing=True))
+    assert one.id == "T1"
+    assert np.isnan(one.rows[:, 0]).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "form", "message"),
     [
         ("a.csv", "x,y\n1,2\n3\n", Form(), r"a\.csv:3: has 1 columns"),
-        ("a.csv", "date,x\nMonday,2\n", Form(), r"a\.csv:2: date: 'Monday' is not a number.*time"),
-        ("a.csv", "x,y\n1,2\n", Form(time="date"), r"a\.csv:1: has no column 'date'.*x, y"),
+        ("a.csv", "date,x\nMonday,2\n", Form(), r"a\.csv:2: column 'date' has 'Monday', which is not a number.*time"),
+        ("a.csv", "x,y\n1,2\n", Form(time="date"), r"a\.csv:1: no column 'date'.*x, y"),
         ("a.csv", "x\n", Form(), "a header and nothing else"),
         ("a.csv", "id,t,value\nA,2,1\nA,1,1\n", Form("long", time="t"), r"a\.csv:3: time '1' is not after '2'"),
         ("a.csv", "id,v\nA,\n", Form("rows"), r"a\.csv:2: has an id, and no value"),
@@ -80,10 +84,10 @@ def test_tsf_is_read_with_its_attributes(tmp_path: Path) -> None:
             r"a\.csv:2: 'Monday' is no date such as 2024-03-31.*calendar needs dates",
         ),
         ("a.tsf", "@data\n", Form(known=("promo",)), r"a\.tsf: is a \.tsf, of which no covariates"),
-        ("a.csv", "x\n1\n", Form(known=("promo",)), r"a\.csv:1: has no column 'promo'"),
+        ("a.csv", "x\n1\n", Form(known=("promo",)), r"a\.csv:1: no column 'promo'"),
         ("a.tsf", "T1:1,2\n", Form(), r"a\.tsf:1: comes before @data"),
         ("a.tsf", "@attribute n string\n@data\nT1:x:1,2\n", Form(), r"a\.tsf:3: has 3 parts"),
-        ("a.tsf", "@attribute n string\n@data\nT1:1,b\n", Form(), r"a\.tsf:3: value 2: 'b' is not a number"),
+        ("a.tsf", "@attribute n string\n@data\nT1:1,b\n", Form(), r"a\.tsf:3: value 2 has 'b', which is not a number"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, name: str, text: str, form: Form, message: str) -> None:
@@ -109,7 +113,7 @@ SALES = Form("long", time="date", id="shop", value="sales", known=("promo",), st
 
 
 def test_covariates_come_after_the_values(tmp_path: Path) -> None:
-    series = dict(read_series(write(tmp_path, "a.csv", PROMOTIONS), SALES))
+    series = rows_by_id(write(tmp_path, "a.csv", PROMOTIONS), SALES)
     assert {name: rows.shape for name, rows in series.items()} == {"A": (2, 5), "B": (2, 5)}
     assert series["A"][:, :3].tolist() == [[1.0, 0.0, 7.0], [2.0, 1.0, 7.0]]
     assert series["B"][:, 2].tolist() == [3.0, 3.0]
@@ -119,7 +123,7 @@ def test_covariates_come_after_the_values(tmp_path: Path) -> None:
 
 def test_a_file_to_predict_from_goes_on_without_values(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", PROMOTIONS)
-    series = dict(read_series(path, replace(SALES, reach=1)))
+    series = rows_by_id(path, replace(SALES, reach=1))
     assert series["A"].shape == (3, 5)
     assert np.isnan(series["A"][2, 0])
     assert series["A"][2, 1:3].tolist() == [1.0, 7.0]
@@ -129,7 +133,7 @@ def test_a_file_to_predict_from_goes_on_without_values(tmp_path: Path) -> None:
 def test_what_follows_from_the_dates_need_not_be_given(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", PROMOTIONS.replace("2024-02-01,A,,7,1\n", ""))
     form = replace(SALES, known=(), static=("size",), reach=2)
-    series = dict(read_series(path, replace(form, value="sales")))
+    series = rows_by_id(path, replace(form, value="sales"))
     assert series["A"].shape == (4, 4)
     assert np.isnan(series["A"][:, 0]).tolist() == [False, False, True, True]
     assert series["A"][:, 1].tolist() == [7.0] * 4

@@ -222,7 +222,7 @@ class TestSources:
         path.write_text("who,item\n1,a b\n")
         with pytest.raises(DataError, match=r"a\.csv:2: the item 'a b' should be one word"):
             list(SessionReader(session="who").read(path))
-        with pytest.raises(DataError, match=r"a\.csv:1: no column 'user'; there are who, item"):
+        with pytest.raises(DataError, match=r"a\.csv:1: no column 'user'; the columns are: who, item"):
             list(SessionReader(session="user").read(path))
 
     def test_the_last_sessions_are_dev(self, tmp_path: Path) -> None:

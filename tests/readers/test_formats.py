@@ -113,7 +113,7 @@ def test_what_separates_nothing(separator: str) -> None:
 def test_another_separator_is_suggested(tmp_path: Path) -> None:
     path = write(tmp_path, b"a;b\n", "a.csv")
     assert refusal(lambda: table(path)).endswith(
-        "a semicolon seems to separate its columns; tasks with an option `separator` can read that"
+        "a semicolon seems to separate its columns: set `separator: semicolon`"
     )
 
 
