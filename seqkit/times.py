@@ -126,7 +126,7 @@ def spacing_of(times: Sequence[Moment]) -> Spacing | None:
     if isinstance(times[0], datetime):
         dates = [_date(time) for time in times]
         on_last_day = _on_last_day(dates)
-        unit = "month" if on_last_day or _on_one_day(dates) else "time"
+        unit = "month" if _are_months(dates) else "time"
     distances = [_distance(a, b, unit) for a, b in pairwise(times)]
     counts = Counter(distances)
     step = min(counts, key=lambda distance: (-counts[distance], distance))
@@ -185,6 +185,12 @@ def _add_months(last: datetime, months: int, count: int, *, on_last_day: bool) -
         day = end.day if on_last_day else min(last.day, end.day)
         coming.append(last.replace(year=year, month=month + 1, day=day))
     return coming
+
+
+def _are_months(times: Sequence[datetime]) -> bool:
+    """Whether the times are on one day of the month, or on its last one, a month or more apart."""
+    are_apart = all(_months(later) > _months(time) for time, later in pairwise(times))
+    return are_apart and (_on_last_day(times) or _on_one_day(times))
 
 
 def _on_last_day(times: Sequence[datetime]) -> bool:

@@ -45,7 +45,12 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Numbers: the quantiles between which this share of what happens should be (0.9).",
 )
-@click.option("--csv", "as_csv", is_flag=True, help="Print a table with commas instead of JSON lines.")
+@click.option(
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="Print a table with commas instead of JSON lines; of forecasts, a row for each step.",
+)
 @click.option(
     "--on-error",
     type=click.Choice(["go-on", "stop"]),
@@ -85,7 +90,8 @@ def command(
         raise UsageError("--format: says how files are read; leave it out with --text")
 
     from seqkit.data.card_table import describe_left_out
-    from seqkit.inference.forecast import cut_horizon, set_interval
+    from seqkit.fields import NextValues
+    from seqkit.inference.forecast import cut_horizon, set_interval, step_rows
     from seqkit.inference.inputs import InputReader, read_all
     from seqkit.inference.predict import predict_inputs
     from seqkit.inference.predictions_file import csv_lines, json_lines
@@ -107,13 +113,16 @@ def command(
     if horizon is not None:
         predicted = cut_horizon(predicted, tasks[name][2], horizon)
     outcomes = _count(predicted, counts, stops=on_error == "stop")
-    records = (_record(outcome, shows_input, scores, top) for outcome in outcomes)
+    records: Iterator[dict[str, JSON]] = (_record(outcome, shows_input, scores, top) for outcome in outcomes)
     columns = ["id", *(["input"] if shows_input else []), "prediction", "confidence"]
     columns += [*(["scores"] if scores else []), "error"]
     with collect_reports() as reading:
+        target = tasks[name][2]
+        if as_csv and isinstance(target, NextValues):
+            columns, records = step_rows(records, target, is_interval=interval is not None)
         for line in csv_lines(records, columns) if as_csv else json_lines(records):
             echo(line)
-    for line in describe_left_out(reading):
+    for line in (*reading.remarks, *describe_left_out(reading)):
         echo(line, err=True)
     if counts["errors"]:
         echo(f"{counts['errors']:,} of {counts['inputs']:,} inputs cannot be used: see their `error`", err=True)
@@ -145,4 +154,6 @@ def _record(outcome: Outcome, shows_input: bool, scores: bool, top: int | None) 
         record["input"] = outcome.input.shown
     if outcome.prediction is None:
         return record | {"error": outcome.error}
+    if outcome.input.times is not None:
+        record["times"] = list(outcome.input.times)[: len(outcome.prediction.value)]
     return record | prediction_record(outcome.prediction, scores=scores, top=top)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from seqkit.inference.evaluate import EvaluationResult
 from seqkit.io.atomic import dump_json
 from seqkit.types import JSON, Prediction
+
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def evaluation_records(result: EvaluationResult, *, top: int | None = None) -> Iterator[dict[str, JSON]]:
@@ -25,7 +29,7 @@ def evaluation_records(result: EvaluationResult, *, top: int | None = None) -> I
 
 
 def prediction_record(prediction: Prediction, *, scores: bool = True, top: int | None = None) -> dict[str, JSON]:
-    """A prediction as JSON: its value, its confidence, and its scores if there are any.
+    """A prediction as JSON: its value, its confidence, and its scores if there are any. Numbers have seven digits.
 
     Args:
         scores: False: without them.
@@ -34,7 +38,24 @@ def prediction_record(prediction: Prediction, *, scores: bool = True, top: int |
     record: dict[str, JSON] = {"prediction": prediction.value, "confidence": prediction.confidence}
     if scores and prediction.scores is not None:
         record["scores"] = prediction.scores if top is None else _top(prediction.scores, top)
-    return record
+    return _rounded(record) if _are_numbers(prediction.value) else record
+
+
+def _are_numbers(value: JSON) -> bool:
+    while isinstance(value, list) and value:
+        value = value[0]
+    return isinstance(value, float)
+
+
+def _rounded(value: JSON) -> JSON:
+    """The same in the digits that single precision has, in which models compute: 19.40768, not 19.407679511519152."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float) and abs(value) < _LARGEST:
+        return float(str(np.float32(value)))
+    return value
 
 
 def _top(scores: JSON, count: int) -> JSON:

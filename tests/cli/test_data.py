@@ -139,7 +139,7 @@ def test_a_split_that_came_out_empty_is_explained(tmp_path: Path) -> None:
     path = recipe(tmp_path, SWAPPED, more=", dev: null, test: null, held_out: 0.0001")
     done = call("run", path, "--quiet", "--out", tmp_path / "run")
     assert done.exit_code == 2
-    assert done.stderr.startswith("dev: this split has no examples\n")
+    assert done.stderr.startswith(f"dev: this split has no examples; it is read from {tmp_path / 'train.tsv'}\n")
     assert "columns of train.tsv: input 1, target 2" in done.stderr
     assert "60 examples have 2 different inputs and 60 classes: the columns look swapped" in done.stderr
 

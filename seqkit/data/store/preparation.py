@@ -29,6 +29,7 @@ from seqkit.types import JSON, Example, Field, Limit, ProgressCallback, Task
 
 _PROGRESS_EVERY = 1024
 """Examples between two calls of the progress callback."""
+_FILES_SHOWN = 3
 
 
 class PreparationError(DataError):
@@ -393,9 +394,15 @@ class _Preparation:
             yield example
         self.progress(done, done, f"{activity} {split}")
         if done == 0:
-            raise PreparationError([Problem(split, "this split has no examples")])
+            raise PreparationError([Problem(split, "this split has no examples", self._files_of(split))])
         if self.totals.setdefault(split, done) != done:
             raise _changed_data(split)
+
+    def _files_of(self, split: str) -> str:
+        """Which files a split is read from, as a hint."""
+        files = [] if self.task.files is None else list(self.task.files(split))
+        more = f" and {len(files) - _FILES_SHOWN:,} more" if len(files) > _FILES_SHOWN else ""
+        return f"it is read from {', '.join(map(str, files[:_FILES_SHOWN]))}{more}" if files else ""
 
     def _fit(self) -> tuple[Field, Field]:
         input = self._fit_side(self.task.input, "input")
