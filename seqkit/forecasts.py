@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from seqkit import public_api
 from seqkit.metrics import sees_examples, sums_by_example
-from seqkit.times import next_times, parse_time
+from seqkit.times import next_times, parse_time, regular_times
 from seqkit.types import Metric, Prediction, ScoredExamples
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "naive_errors",
     "next_times",
     "parse_time",
+    "regular_times",
     "seasonal_naive",
     "smape",
 ]

@@ -154,6 +154,7 @@ PUBLIC_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "naive_errors",
         "next_times",
         "parse_time",
+        "regular_times",
         "seasonal_naive",
         "smape",
     ),

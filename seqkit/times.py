@@ -137,6 +137,17 @@ def spacing_of(times: Sequence[Moment]) -> Spacing | None:
     return Spacing(step, unit, on_last_day)
 
 
+def regular_times(times: Sequence[datetime], count: int) -> list[datetime] | None:
+    """The times that come next, if these are a regular step apart: a day, a working day, a month. Some may be missing.
+
+    None: they are not. `next_times` goes on by the last step, whatever it is.
+    """
+    spacing = spacing_of(times)
+    if spacing is None or not is_regular(times, spacing):
+        return None
+    return [_date(time) for time in spacing.after(times[-1], count)]
+
+
 def is_regular(times: Sequence[Moment], spacing: Spacing) -> bool:
     """Whether all distances are a whole number of steps."""
     counts = [spacing.between(a, b) for a, b in pairwise(times)]

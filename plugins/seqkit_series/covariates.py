@@ -12,7 +12,7 @@ from typing import NoReturn, final
 import numpy as np
 
 from seqkit import DataError, Problem
-from seqkit.forecasts import calendar_features, next_times, parse_time
+from seqkit.forecasts import calendar_features, next_times, parse_time, regular_times
 from seqkit_series.form import Form
 
 
@@ -91,6 +91,9 @@ def _time(path: Path, step: Step) -> datetime:
 
 
 def _next_times(path: Path, last: Step, times: Sequence[datetime], count: int) -> list[datetime]:
+    coming = regular_times(times, count)
+    if coming is not None:
+        return coming
     try:
         return next_times(times, count)
     except ValueError as error:

@@ -60,7 +60,7 @@ class UnitReader:
         for steps in sequences(header, rows, self.unit, kind="unit"):
             id = f"{path.name}:{steps[0].number}"
             try:
-                values = NamedVectors(numbers(path, steps, channels), names, header.where)
+                values = NamedVectors(numbers(path, steps, channels, header.columns), names, header.where)
                 life = self._life(header, steps) if labelled else None
             except DataError as error:
                 if labelled:
@@ -78,7 +78,7 @@ class UnitReader:
         left = 0.0
         for place in header.positions(self.remaining):
             last = steps[-1]
-            left = float(numbers(header.path, [last], [place])[0, 0])
+            left = float(numbers(header.path, [last], [place], header.columns)[0, 0])
             if not 0.0 <= left < np.inf:
                 where = f"{header.path}:{last.number}"
                 raise DataError(Problem(where, f"{self.remaining} is {left:g}, and should be 0 or more"))

@@ -165,7 +165,7 @@ class TestTables:
         path = write(tmp_path / "a.csv", texts[next(iter(options.values()), "")])
         (bad, _), (good, _) = TableReader(**options).read(path, labelled=False)
         assert isinstance(bad.input, Flaw)
-        assert "which is not a number" in bad.input.what
+        assert "so a number is missing" in bad.input.what
         assert not isinstance(good.input, Flaw)
 
     @pytest.mark.parametrize(
