@@ -175,7 +175,11 @@ def _distance(first: Moment, second: Moment, unit: str) -> Any:
 
 
 def _are_working_days(times: Sequence[Moment]) -> bool:
-    return all(_date(time).weekday() < 5 for time in times) and len({_date(time).time() for time in times}) == 1
+    """Whether no time is on a weekend, though there are weekends between them."""
+    first, last = _date(times[0]).date(), _date(times[-1]).date()
+    has_weekend = np.busday_count(first, last) < (last - first).days
+    clocks = {_date(time).time() for time in times}
+    return bool(has_weekend) and len(clocks) == 1 and all(_date(time).weekday() < 5 for time in times)
 
 
 def _date(moment: Moment) -> datetime:

@@ -121,3 +121,93 @@ def test_a_model_with_covariates_says_why_it_is_not_exported_or_streamed(with_pr
     result = CliRunner().invoke(main, ["stream", model], input="[[1.0, 0.0, 1.0, 0.0, 1.0]]\n")
     assert result.exit_code == 2
     assert "covariates and lags go on to the end of what is predicted, which needs all of a sequence" in result.output
+
+
+WIDE = "month,north,south\n" + "".join(
+    f"{2000 + step // 12}-{step % 12 + 1:02},{50 + 10 * math.sin(step / 2)},{step / 3 + 2}\n" for step in range(60)
+)
+
+
+def write_series(folder: Path, options: str) -> Path:
+    (folder / "mine.csv").write_text(WIDE)
+    text = (
+        f"tasks: {{series: {{file: {folder}/mine.csv, time: month, horizon: 3, history: 12, {options}}}}}\n"
+        "encoder: {use: gru, dim: 4, hidden: 4}\n"
+    )
+    write_model(folder / "model", recipes.parse(text.encode(), "r.yaml"))
+    return folder
+
+
+def run_predict(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["predict", str(folder / "model"), str(folder / "mine.csv"), *words])
+
+
+def test_a_forecast_tells_its_times_in_the_digits_that_it_has(tmp_path: Path) -> None:
+    folder = write_series(tmp_path, "channels: together")
+    result = run_predict(folder)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert (record["id"], record["times"]) == ("north,south", ["2005-01", "2005-02", "2005-03"])
+    for number in (number for step in record["prediction"] for number in step):
+        assert len(repr(number).replace(".", "").strip("-0")) <= 9, number
+    assert json.loads(run_predict(folder, "--horizon", "1").stdout)["times"] == ["2005-01"]
+
+
+def test_columns_that_are_apart_have_a_record_each(tmp_path: Path) -> None:
+    folder = write_series(tmp_path, "channels: apart, head: {use: regress, loss: quantiles}")
+    records = [json.loads(line) for line in run_predict(folder).stdout.splitlines()]
+    assert [record["id"] for record in records] == ["north", "south"]
+    (folder / "mine.csv").write_text(WIDE.replace("2001-01,", "2001-01,x"))
+    first, second = (json.loads(line) for line in run_predict(folder).stdout.splitlines())
+    assert first["id"] == "north"
+    assert first["error"].startswith("mine.csv:14: column 'north' has 'x")
+    assert second == records[1]
+
+
+def test_a_table_of_forecasts_has_a_row_for_each_step(tmp_path: Path) -> None:
+    folder = write_series(tmp_path, "channels: apart, head: {use: regress, loss: quantiles}")
+    record = json.loads(run_predict(folder, "--interval", "0.5").stdout.splitlines()[1])
+    lines = run_predict(folder, "--interval", "0.5", "--csv").stdout.splitlines()
+    assert lines[0] == "id,step,time,prediction,lower,upper,error"
+    assert len(lines) == 1 + 2 * 3
+    quantiles = record["scores"]["quantiles"]
+    cells = [record["prediction"][2], quantiles["0.25"][2], quantiles["0.75"][2]]
+    assert lines[6] == f"south,3,2005-03,{','.join(map(str, cells))},"
+    head = run_predict(folder, "--csv").stdout.splitlines()[0]
+    assert "quantile 0.05" in head
+    (folder / "mine.csv").write_text(WIDE.replace("2001-01,", "2001-01,x"))
+    lines = run_predict(folder, "--csv", "--no-scores").stdout.splitlines()
+    assert lines[0] == "id,step,time,prediction,error"
+    assert lines[1].startswith('north,,,,"mine.csv:14: column')
+    assert len(lines) == 1 + 1 + 3
+
+
+def test_a_table_of_several_channels_has_a_row_for_each(tmp_path: Path) -> None:
+    folder = write_series(tmp_path, "channels: together")
+    record = json.loads(run_predict(folder).stdout)
+    lines = run_predict(folder, "--csv").stdout.splitlines()
+    assert lines[0] == "id,step,time,channel,prediction,error"
+    assert lines[2] == f'"north,south",1,2005-01,2,{record["prediction"][0][1]},'
+    assert len(lines) == 1 + 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("2001-02", "2001-04"), "mine.csv:16: time '2001-03' is not after '2001-04'; sort the rows by time"),
+        (("2001-02", "02/2001"), "mine.csv:15: time '02/2001' is not written as '2000-01' is in line 2"),
+    ],
+)
+def test_times_that_do_not_rise_are_refused_in_prediction_too(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    folder = write_series(tmp_path, "channels: together")
+    (folder / "mine.csv").write_text(WIDE.replace(*change))
+    result = run_predict(folder)
+    assert result.exit_code == 1
+    record = json.loads(result.stdout)
+    assert f"{record['id']}: {record['error']}".startswith(f"{folder}/{message}")
+    (folder / "mine.csv").write_text("".join(line for line in WIDE.splitlines(True) if "2001-02" not in line))
+    result = run_predict(folder)
+    assert result.exit_code == 0
+    assert "mine.csv:15: 1 time is missing between '2001-01' and '2001-03', where a step is 1 month" in result.stderr

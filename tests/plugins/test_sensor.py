@@ -113,6 +113,19 @@ class TestTables:
         ((only, _), _) = TableReader(sequence="walk", channels=("y",)).read(path)
         assert only.input == named([[2], [4]], "y")
 
+    def test_times_are_checked_and_no_channel(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", "w,t,label,x\n1,2,a,7\n1,3,a,8\n2,1,b,9\n2,3,b,9\n2,4,b,9\n2,5,b,9\n")
+        with collect_reports() as reading:
+            (first, _), (second, _) = TableReader(sequence="w", time="t").read(path)
+        assert (first.input, second.input) == (named([[7], [8]], "x"), named([[9]] * 4, "x"))
+        assert reading.remarks == [
+            "a.csv:5: 1 time is missing between '1' and '3', where a step is 1; they are read as if none was missing"
+        ]
+        write(path, "w,t,x\n1,2,7\n1,1,8\n2,1,9\n")
+        (bad, _), (good, _) = TableReader(sequence="w", time="t").read(path, labelled=False)
+        assert "a.csv:3: time '1' is not after '2'" in bad.input.what
+        assert good.input == named([[9]], "x")
+
     def test_a_sequence_in_each_row(self, tmp_path: Path) -> None:
         path = write(tmp_path / "wide.tsv", "label\tx1\ty1\tx2\ty2\nup\t1\t2\t3\t4\ndown\t5\t6\t\t\n")
         first, second = (example for example, _ in TableReader(width=2).read(path))
@@ -183,6 +196,11 @@ class TestTables:
             ("w,label,x\n1,a,1\n1,b,1\n", {"sequence": "w"}, r"a\.csv:3: has the label 'b', and line 2 'a'"),
             ("label,x,y,z\na,1,2,3\n", {"width": 2}, r"a\.csv:2: has 3 numbers, which are not steps of 2"),
             ("label\na\n", {}, r"a\.csv:1: no column has measurements"),
+            ("w;label;x\n1;a;1\n", {"sequence": "w"}, r"a\.csv:1: no column 'w'; a semicolon seems to separate"),
+            ("w,t,label,x\n1,2,a,1\n1,1,a,1\n", {"sequence": "w", "time": "t"}, r"a\.csv:3: time '1' is not after '2'"),
+            ("w,label,x\n1,,1\n", {"sequence": "w"}, r"a\.csv:2: column 'label' is empty; each sequence needs"),
+            ("w,label,x\n1,a,inf\n", {"sequence": "w"}, r"a\.csv:2: column 'x' has 'inf', which is not a finite"),
+            ("w,label,x\n", {"sequence": "w"}, r"a\.csv: has a header and nothing else"),
             ("label,x,x\na,1,2\n", {}, r"a\.csv:1: the header has the column 'x' twice"),
             ("file,label\nb.csv,a\n", {"file": "file"}, r"b\.csv: there is no such file"),
         ],

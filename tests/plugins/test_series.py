@@ -14,7 +14,7 @@ from seqkit_series import lifetime, series, sources
 from seqkit_series.engines import life_scores
 
 from seqkit.cli import main
-from seqkit.errors import UsageError
+from seqkit.errors import DataError, UsageError
 from seqkit.testing import TaskConformance
 from seqkit.types import Prediction, ScoredExamples
 
@@ -165,3 +165,27 @@ def test_a_score_that_is_nan_is_told_and_does_not_choose(tmp_path: Path) -> None
     status = json.loads((tmp_path / "out/status.json").read_text())
     assert status["best_step"] == min(losses, key=losses.__getitem__)
     assert len(losses) == 3
+
+
+def test_two_series_of_one_name_are_refused_and_commas_in_names_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = "".join(f"{number},{number},{number}\n" for number in range(20))
+    path.write_text("x,y,x\n" + rows)
+    with pytest.raises(DataError, match=r"a\.csv: two series are called 'x'; give each an id of its own"):
+        list(series(file=path, horizon=2, history=4, channels="apart").read("train"))
+    path.write_text('"north, old",y,x\n' + rows)
+    examples = series(file=path, horizon=2, history=4, channels="apart").read("train")
+    assert [example.id for example in examples] == ["north, old", "y", "x"]
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (DATA / "forecasting/hospital").is_dir(), reason="needs SEQKIT_DATA")
+@pytest.mark.parametrize("channels", [None, "together", "apart"])
+def test_the_file_of_hospital_is_read_as_in_training(channels: Any) -> None:
+    task = series(source="hospital", channels=channels)
+    assert task.read_file is not None
+    examples = list(task.read_file(DATA / "forecasting/hospital/hospital.csv.gz", None, False))
+    assert [example.id for example in examples] == [example.id for example in task.read("train")]
+    assert len(examples) == 767
+    assert examples[0].times is not None
+    assert examples[0].times[:2] == ("2007-01", "2007-02")

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from seqkit_series.files import read_series
+from seqkit_series.files import read_flawed, read_series
 from seqkit_series.form import Form
 from seqkit_series.sources import of_file
 
 from seqkit.errors import DataError
+from seqkit.readers import TableFormat
+from seqkit.reading import collect_reports
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -83,6 +85,29 @@ def test_tsf_is_read_with_its_attributes(tmp_path: Path) -> None:
             Form(time="date", calendar=("hour",)),
             r"a\.csv:2: 'Monday' is no date such as 2024-03-31.*calendar needs dates",
         ),
+        ("a.csv", "t,x\n1,1\n3,2\n2,3\n", Form(time="t"), r"a\.csv:4: time '2' is not after '3'; sort the rows"),
+        ("a.csv", "t,x\n2024-01-01,1\n2024-01-01,2\n", Form(time="t"), r"a\.csv:3: .*each time comes once"),
+        ("a.csv", "t,x\n2024-01-01,1\n02/01/2024,2\n", Form(time="t"), r"a\.csv:3: time '02/01/2024' is not written"),
+        ("a.csv", "x,y\n1,2\n3,\n", Form(), r"a\.csv:3: column 'y' is empty; set `missing: true`"),
+        ("a.csv", "x,y\n1,2\nnan,3\n", Form(), r"a\.csv:3: column 'x' has 'nan', so a number is missing; set"),
+        ("a.csv", "x,y\n1,2\ninf,3\n", Form(missing=True), r"a\.csv:3: column 'x' has 'inf', which is not a finite"),
+        (
+            "a.csv",
+            "x;y\n1,5;2\n",
+            Form(table=TableFormat(separator=";")),
+            r":2: column 'x' .*written with a point",
+        ),
+        ("a.csv", "id,value\nA,1\nA,\n", Form("long"), r"a\.csv:3: column 'value' is empty; set `missing: true`"),
+        ("a.csv", "id;value\nA;1\n", Form("long"), r"a\.csv:1: no column 'id'; a semicolon seems to separate"),
+        ("a.csv", "id,value\n", Form("long"), r"a\.csv: has a header and nothing else"),
+        ("a.csv", "id,v,w,x\nA,1,,3\n", Form("rows"), r"a\.csv:2: column 3 is empty; set `missing: true`"),
+        ("a.csv", "id;v\nA;1\n", Form("rows"), r"a\.csv:2: has an id, and no value; a semicolon seems"),
+        (
+            "a.tsf",
+            "@attribute n string\n@data\nT1:1,?\n",
+            Form(),
+            r":3: value 2 has '\?', so a number is missing",
+        ),
         ("a.tsf", "@data\n", Form(known=("promo",)), r"a\.tsf: is a \.tsf, of which no covariates"),
         ("a.csv", "x\n1\n", Form(known=("promo",)), r"a\.csv:1: no column 'promo'"),
         ("a.tsf", "T1:1,2\n", Form(), r"a\.tsf:1: comes before @data"),
@@ -141,3 +166,58 @@ def test_what_follows_from_the_dates_need_not_be_given(tmp_path: Path) -> None:
         [0.0, 1.0],
         [pytest.approx(np.sin(2 * np.pi / 31)), pytest.approx(np.cos(2 * np.pi / 31))],
     ]
+
+
+def test_covariates_need_no_calendar(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", PROMOTIONS)
+    series = rows_by_id(path, replace(SALES, calendar=()))
+    assert series["A"].tolist() == [[1.0, 0.0, 7.0], [2.0, 1.0, 7.0]]
+
+
+def test_separators_and_encodings_are_those_of_all_tables(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("größe;x\n1;2\n".encode("latin-1"))
+    (one,) = read_series(path, Form(table=TableFormat(separator="semicolon", encoding="latin-1")))
+    assert (one.channels, one.rows.tolist()) == (("größe", "x"), [[1.0, 2.0]])
+    with pytest.raises(DataError, match=r"a\.csv:1:3: byte 0xf6 is not UTF-8"):
+        read_series(path, Form())
+
+
+@pytest.mark.parametrize("layout", ["columns", "long"])
+def test_gaps_in_the_times_are_told_with_the_first_place(tmp_path: Path, layout: str) -> None:
+    days = [day for day in range(1, 20) if day not in (6, 7, 8, 15)]
+    head = "day,value\n" if layout == "columns" else "day,id,value\n"
+    rows = (f"2024-01-{day:02},{'1' if layout == 'columns' else 'A,1'}\n" for day in days)
+    path = write(tmp_path, "a.csv", head + "".join(rows))
+    with collect_reports() as reading:
+        read_series(path, Form("columns" if layout == "columns" else "long", time="day"))
+    (told,) = reading.remarks
+    assert told.startswith("a.csv:7: 3 times are missing between '2024-01-05' and '2024-01-09', where a step is 1 day")
+    assert "in all 4 times are missing at 2 places" in told
+
+
+def test_a_series_with_a_problem_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    form = Form("long", time="t")
+    good, late, empty = read_flawed(write(tmp_path, "a.csv", "id,t,value\nA,1,1\nB,2,2\nB,1,3\nC,1,\nA,2,5\n"), form)
+    assert (good.id, good.rows[:, 0].tolist(), good.problems) == ("A", [1.0, 5.0], {})
+    assert str(late.problems[0]).endswith("a.csv:4: time '1' is not after '2'; sort the rows by time")
+    assert "a.csv:5: column 'value' is empty" in str(empty.problems[0])
+    (wide,) = read_flawed(write(tmp_path, "b.csv", "x,y,z\n1,2,3\n1,,many\n"), Form())
+    assert {channel: problem.what for channel, problem in wide.problems.items()} == {
+        1: "column 'y' is empty",
+        2: "column 'z' has 'many', which is not a number",
+    }
+
+
+def test_the_times_of_a_forecast_follow_or_are_in_the_file(tmp_path: Path) -> None:
+    def times(text: str, form: Form) -> list[tuple[str, ...] | None]:
+        return [one.times for one in read_flawed(write(tmp_path, "a.csv", text), replace(form, reach=2))]
+
+    wide = "day,x\n2024-02-26,1\n2024-02-27,1\n2024-02-28,1\n"
+    assert times(wide, Form(time="day")) == [("2024-02-29", "2024-03-01")]
+    assert times(wide, Form(time="day", calendar=("weekday",))) == [("2024-02-29", "2024-03-01")]
+    assert times(wide.replace("28", "29"), Form(time="day")) == [("2024-03-01", "2024-03-02")]
+    assert times("day,x\n2024-02-01,1\n2024-02-09,1\n2024-02-10,1\n2024-02-14,1\n", Form(time="day")) == [None]
+    assert times("x\n1\n2\n3\n", Form()) == [None]
+    known = "day,x,promo\n2024-02-26,1,0\n2024-02-27,1,0\n2024-03-09,,1\n2024-03-19,,1\n"
+    assert times(known, Form(time="day", known=("promo",))) == [("2024-03-09", "2024-03-19")]
