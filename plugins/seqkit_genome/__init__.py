@@ -34,7 +34,8 @@ __all__ = ["genome"]
 _POSITIVE = {"enhancers": "enhancer", "enhancers-strength": "strong", "promoters": "+"}
 
 
-@only_with("dev", "test", train=GIVEN)
+@only_with("dev", "test", "format", "sequence", "label", "header", "pattern", "names", train=GIVEN)
+@only_with("separator", "quoting", "encoding", train=GIVEN)
 @only_with("sizes", "signal", source="generated", train=None)
 @only_with("k", "stride", "min_count", "drop", steps="kmers")
 @only_with("filters", "pool", "scan_dropout", scan=GIVEN)

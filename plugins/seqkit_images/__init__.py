@@ -14,7 +14,7 @@ from seqkit_images.fields import Image, Order
 __all__ = ["images"]
 
 
-@only_with("train", "dev", "test", "held_out_test", folder=GIVEN)
+@only_with("train", "dev", "test", "held_out_test", "width", folder=GIVEN)
 @only_with("permutation", order="permuted")
 @only_with("held_out", dev=None)
 @only_with("held_out_test", test=None)

@@ -25,6 +25,7 @@ SCORES = ("slot_f1", "intent_accuracy", "intent_macro_f1", "sentence_accuracy", 
 
 
 @only_with("train", "dev", "test", "held_out", folder=GIVEN)
+@only_with("words", "slots", "intent", "format", "separator", "encoding", folder=GIVEN)
 @only_with("held_out", dev=None)
 def intent_slots(
     *,

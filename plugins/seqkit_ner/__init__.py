@@ -8,7 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from seqkit import GIVEN, Count, Limit, Next, Share, Size, Tags, Task, Tokens, Truncation, Words, WordVectors, only_with
+from seqkit import (
+    GIVEN,
+    Count,
+    Limit,
+    Next,
+    Share,
+    Size,
+    Tags,
+    Task,
+    Tokens,
+    Truncation,
+    UsageError,
+    Words,
+    WordVectors,
+    only_with,
+)
 from seqkit.metrics import tag_scores
 from seqkit.readers import FileNames
 from seqkit_ner import sources
@@ -21,7 +36,9 @@ from seqkit_ner.tokenizer import locate_words
 __all__ = ["ner", "ner_text"]
 
 
-@only_with("train", "dev", "test", "held_out", "scheme", folder=GIVEN)
+@only_with("train", "dev", "test", "held_out", "scheme", "repair", folder=GIVEN)
+@only_with("separator", "word_column", "tag_column", "comment", "format", "prefix", folder=GIVEN)
+@only_with("char_dim", "char_hidden", "max_word", characters=("lstm", "conv"))
 @only_with("sizes", "data_seed", source="generated", folder=None)
 @only_with("tune", "unknown_as", "max_vectors", vectors=GIVEN)
 @only_with("held_out", dev=None)
@@ -134,8 +151,11 @@ def ner(
             tail or both_ends, only that part is kept.
 
     Raises:
-        UsageError: a column or a comment that no file can have; features of sentences without columns.
+        UsageError: a column or a comment that no file can have; features of sentences without columns; an odd
+            `char_hidden` of a recurrence.
     """
+    if characters == "lstm" and char_hidden % 2:
+        raise UsageError(f"char_hidden: {char_hidden} should be even, for a recurrence in both directions")
     tag_scheme = base_scheme(None if scheme == "none" else scheme)
     names = {"train": train, "dev": dev, "test": test}
     reader = ConllReader(

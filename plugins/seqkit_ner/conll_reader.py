@@ -30,6 +30,7 @@ from seqkit_ner.options import DataScheme, Form, Separator, WordTokenizer
 DOCUMENT = "-DOCSTART-"
 """Begins a line between documents; such a line is not a word."""
 _PROBLEMS_SHOWN = 20
+_NO_COLUMN: Final = "there is no column"
 WITH_COLUMNS: Final = ("columns", "conllu")
 """Formats of files that have columns."""
 
@@ -268,7 +269,9 @@ class ConllReader:
         try:
             indices = self._indices(width, is_conllu, labelled=labelled)
         except ValueError as error:
-            problems.append(Problem(f"{path}:{rows[0].number}", str(error), hint))
+            is_known = labelled and any(problem.what == str(error) for problem in problems)
+            if not (is_known and _NO_COLUMN in str(error)):  # the same of each sentence is said once
+                problems.append(Problem(f"{path}:{rows[0].number}", str(error), hint))
             return None
         cells: list[list[str]] = []
         for row in rows:
@@ -365,5 +368,5 @@ def _column_index(name: str, column: int, width: int) -> int:
     """The index of a column from 0. Raises ValueError if the line does not have it."""
     index = column - 1 if column > 0 else width + column
     if not 0 <= index < width:
-        raise ValueError(f"has {width} columns, so there is no column {column} for the {name}")
+        raise ValueError(f"has {width} columns, so {_NO_COLUMN} {column} for the {name}")
     return index

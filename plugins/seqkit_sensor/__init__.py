@@ -16,6 +16,8 @@ __all__ = ["sensor"]
 
 
 @only_with("train", "dev", "test", "held_out_test", "split_by", "group", folder=GIVEN)
+@only_with("sequence", "time", "file", "label", "channels", "width", "format", "separator", "encoding", folder=GIVEN)
+@only_with("width", sequence=None, file=None)
 @only_with("held_out", dev=None)
 @only_with("held_out_test", test=None)
 def sensor(

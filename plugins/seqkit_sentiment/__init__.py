@@ -35,6 +35,8 @@ from seqkit_sentiment.tweets import tokenise
 __all__ = ["sentiment"]
 
 
+@only_with("text", "label", "header", "format", "separator", "quoting", "encoding", folder=GIVEN)
+@only_with("label_separator", "label_folder", "skip_blank", folder=GIVEN)
 @only_with("train", "dev", "test", "held_out", "held_out_test", "split_by", "group", folder=GIVEN)
 @only_with("sizes", "data_seed", source="generated", folder=None)
 @only_with("tune", "unknown_as", "max_vectors", vectors=GIVEN)

@@ -59,7 +59,7 @@ _SENSORS: Final = (2, 3, 4, 7, 8, 9, 11, 12, 13, 14, 15, 17, 20, 21)
 
 @only_with("sensors", folder=None)
 @only_with(
-    *("train", "dev", "test", "held_out", "held_out_test", "unit", "remaining", "channels"),
+    *("train", "dev", "test", "held_out", "held_out_test", "unit", "time", "remaining", "channels"),
     *("format", "separator", "encoding"),
     folder=GIVEN,
 )
@@ -74,6 +74,7 @@ def lifetime(
     held_out: Share = 0.2,
     held_out_test: Share = 0.0,
     unit: str = "unit",
+    time: str | None = None,
     remaining: str | None = None,
     channels: tuple[str, ...] | None = None,
     format: FormatName | None = None,
@@ -101,6 +102,8 @@ def lifetime(
         held_out: with `dev: null`, the share of the units of train that is dev.
         held_out_test: with `test: null`, the share of the units of train that is test (0: there is no test).
         unit: the column that says which machine a row belongs to.
+        time: the column of times (dates such as 2024-03-31 17:00, or numbers), in whose order the rows of a unit must be;
+            it is not read as a sensor (null: rows are taken to be in order of time).
         remaining: the column with how many steps a unit still ran, for units that were stopped before they failed: in
             their last row, which counts, or in all rows (null: all units run until they fail).
         channels: the columns of the sensors (null: all others).
@@ -114,7 +117,7 @@ def lifetime(
     """
     if folder is not None:
         layout = TableFormat(format=format, separator=separator, encoding=encoding)
-        reader = units.UnitReader(unit=unit, remaining=remaining, channels=channels, cap=cap, layout=layout)
+        reader = units.UnitReader(unit=unit, time=time, remaining=remaining, channels=channels, cap=cap, layout=layout)
         data = units.own(folder, {"train": train, "dev": dev, "test": test}, (held_out, held_out_test), reader)
         return replace(
             _task(data.examples, Vectors(standardise=True, noise=noise), units.about(data, folder)),

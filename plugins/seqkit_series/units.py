@@ -12,7 +12,7 @@ import numpy as np
 from seqkit_sensor.tables import Header, numbers, read_header, sequences
 
 from seqkit import DataError, Example, Flaw, MissingFile, NamedVectors, Problem, UsageError
-from seqkit.readers import FileNames, Record, ShareSplit, SplitFiles, TableFormat, is_remote
+from seqkit.readers import FileNames, Record, ShareSplit, SplitFiles, TableFormat, TimeOrder, is_remote
 from seqkit.reading import report_columns, report_remark, report_split_rule
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
@@ -29,6 +29,7 @@ class UnitReader:
 
     Attributes:
         unit: the column that says which unit a row belongs to.
+        time: the column of times, which must rise within a unit; None: rows are in order of time.
         remaining: the column with how many steps are left; None: units run until they fail.
         channels: the columns of the sensors; None: all others.
         cap: the most steps that count as left.
@@ -36,6 +37,7 @@ class UnitReader:
     """
 
     unit: str
+    time: str | None
     remaining: str | None
     channels: tuple[str, ...] | None
     cap: int
@@ -52,14 +54,17 @@ class UnitReader:
         if not (is_remote(path) or path.is_file()):
             raise MissingFile(path, "file")
         header, rows = read_header(path, self.layout)
-        header.check(self.unit)
-        channels = header.channels(self.channels, but=(self.unit, self.remaining))
+        header.check(self.unit, self.time)
+        channels = header.channels(self.channels, but=(self.unit, self.time, self.remaining))
         self._report(header, channels)
         names = tuple(header.columns[place] for place in channels)
         place = header.columns.index(self.unit)
+        order = None if self.time is None else TimeOrder(path, self.time)
         for steps in sequences(header, rows, self.unit, kind="unit"):
             id = f"{path.name}:{steps[0].number}"
             try:
+                for row in steps if order is not None else ():
+                    order.add(row.number, row.fields[header.columns.index(str(self.time))], row.fields[place])
                 values = NamedVectors(numbers(path, steps, channels, header.columns), names, header.where)
                 life = self._life(header, steps) if labelled else None
             except DataError as error:
@@ -68,6 +73,8 @@ class UnitReader:
                 yield Example(Flaw(str(error)), None, id), ""
                 continue
             yield Example(values, life, id), steps[0].fields[place]
+        if order is not None:
+            order.report()
 
     def tells(self, path: Path) -> bool:
         """Whether a table has the column `remaining`."""
@@ -86,11 +93,11 @@ class UnitReader:
 
     def _report(self, header: Header, channels: list[int]) -> None:
         """Report the columns of a table."""
-        used: dict[str, str | int] = {"unit": self.unit}
+        used: dict[str, str | int] = {"unit": self.unit} | ({} if self.time is None else {"time": self.time})
         if self.remaining in header.columns:
             used["remaining"] = str(self.remaining)
         used |= {f"sensor {number}": header.columns[place] for number, place in enumerate(channels, start=1)}
-        unused = header.unused([*channels, *header.positions(self.unit, self.remaining)])
+        unused = header.unused([*channels, *header.positions(self.unit, self.time, self.remaining)])
         report_columns(header.path.name, used, unused, header=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seqkit import GIVEN, Count, Example, Field, Limit, Positive, Share, Task, UsageError, only_with
+from seqkit import GIVEN, Count, Example, Field, Limit, Positive, Share, Size, Task, UsageError, only_with
 from seqkit.heads import serves
 from seqkit.readers import FileNames, FormatName, TableFormat
 from seqkit_sessions import sources
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["next_item"]
 
 
-@only_with("train", "dev", "test", "leave_one_out", folder=GIVEN)
+@only_with("train", "dev", "test", "leave_one_out", "session", "item", "user", "encoding", folder=GIVEN)
+@only_with("item", "time", "format", "separator", session=GIVEN)
+@only_with("user", session=None)
 @only_with("held_out", dev=None)
 def next_item(
     *,
@@ -34,6 +36,7 @@ def next_item(
     leave_one_out: bool = False,
     session: str | None = None,
     item: str = "item",
+    time: str | None = None,
     user: bool = False,
     format: FormatName | None = None,
     separator: str | None = None,
@@ -47,8 +50,8 @@ def next_item(
     """Which item comes next, after every prefix of a session? All items of training are ranked.
 
     Scores: recall@20, the mean reciprocal rank within the first 20 (mrr@20), and ndcg@10. A true item that training
-    does not have is a miss. The scores of the commonest items and of a Markov chain on the same test split are shown
-    before training.
+    does not have is a miss. The scores of the commonest items and of a Markov chain on the same test split (without
+    one, on dev) are shown before training.
 
     Args:
         source: yoochoose-1-64, diginetica, clicks in web shops; beauty, purchases of each user. None is downloaded; the
@@ -63,6 +66,8 @@ def next_item(
             dev; both are predicted from all items before them.
         session: of a table with an event in each row, the column that says to which session it belongs.
         item: of such a table, the column of the items.
+        time: of such a table, the column of times (dates such as 2024-03-31 17:00, or numbers), in whose order the rows
+            of a session must be; equal times may follow each other (null: rows are taken to be in order of time).
         user: a line of your files begins with its user, which is no item.
         format: of your tables: tsv, csv, jsonl or json (null: by the suffix).
         separator: between the columns of a table, one character, or tab, comma, semicolon, space, bar, or blanks.
@@ -83,7 +88,7 @@ def next_item(
     if leave_one_out and folder is not None and (dev is not None or test is not None):
         raise UsageError("leave_one_out: dev and test are items of the sessions of train, so they have no files")
     layout = TableFormat(format=format, separator=separator, encoding=encoding)
-    reader = sources.SessionReader(session=session, item=item, user=user or is_beauty, layout=layout)
+    reader = sources.SessionReader(session=session, item=item, time=time, user=user or is_beauty, layout=layout)
     if folder is None:
         data = sources.published(source, held_out)
     else:
@@ -105,12 +110,13 @@ def next_item(
             yield [*items, example.target[-1]]
 
     def notes() -> Iterator[str]:
-        if not compare or "test" not in data.splits:
+        split = "test" if "test" in data.splits else "dev"
+        if not compare or split not in data.splits:
             return
-        baseline_scores = baselines(sessions(), sessions("test"), scored=scored, leave_out_seen=leave_out)
+        baseline_scores = baselines(sessions(), sessions(split), scored=scored, leave_out_seen=leave_out)
         for name, scores in baseline_scores.items():
             values = ", ".join(f"{score} {value:.4f}" for score, value in scores.items())
-            yield f"beside the score on test, {name}: {values}"
+            yield f"beside the score on {split}, {name}: {values}"
 
     def read_file(path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
         if split is not None:
@@ -144,7 +150,7 @@ def rank(
     *,
     top: Count = 20,
     leave_out_seen: bool = False,
-    negatives: int = 0,
+    negatives: Size = 0,
     power: Share = 0.75,
     dropout: Share = 0.0,
     scale: Positive | None = None,

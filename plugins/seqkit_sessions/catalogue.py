@@ -32,7 +32,7 @@ class Catalogue:
         """Raises ValueError if there are no items."""
         counted = Counter(item for session in sessions for item in session)
         if not counted:
-            raise ValueError("training has no items at all")
+            raise ValueError("has no items: no session of train has two of them")
         ordered = sorted(counted, key=lambda item: (-counted[item], item))
         return cls(tuple(ordered), tuple(counted[item] for item in ordered))
 

@@ -57,8 +57,6 @@ class Rank(Head):
         weight: Any = getattr(layer, "weight", None)
         if not isinstance(target, NextItems) or weight is None or len(weight) != target.size:
             raise UsageError("rank: the input must be items, because the next one is ranked by their vectors")
-        if negatives < 0:
-            raise UsageError(f"rank: negatives: {negatives} should be 0 or more")
         self.catalogue = fitted(target.catalogue)
         self.top = min(top, len(self.catalogue.items))
         self.leave_out_seen, self.negatives = leave_out_seen, negatives

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, final
 
 from seqkit import DataError, Dataset, Example, File, MissingFile, Problem, fetch
-from seqkit.readers import FileNames, TableFormat, column_index, is_remote, numbered, records, shard_files
-from seqkit.reading import report_left_out, report_split_rule
+from seqkit.readers import FileNames, TableFormat, TimeOrder, column_index, is_remote, numbered, records, shard_files
+from seqkit.reading import report_columns, report_left_out, report_split_rule
 
 _BY_HAND = (
     "the terms want everybody to fetch it; a session on each line, items with blanks between them, in order of time"
@@ -55,12 +55,14 @@ class SessionReader:
         session: of a table with an event in each row, the column that says to which session it belongs; None: a session
             is a line, with blanks between its items.
         item: the column of the items.
+        time: the column of times, in whose order the events of a session must be; None: rows are in order of time.
         user: whether a line begins with its user.
         layout: the format of tables.
     """
 
     session: str | None = None
     item: str = "item"
+    time: str | None = None
     user: bool = False
     layout: TableFormat = field(default_factory=TableFormat)
 
@@ -72,6 +74,10 @@ class SessionReader:
         """
         if not (is_remote(path) or path.is_file()):
             raise MissingFile(path, "file")
+        if self.session is None and self.layout.of_name(path.name) is not None:
+            names = [name.strip() for name in next(records(path, layout=self.layout)).fields]
+            hint = f"name the column that says to which session a row belongs with `session`: {', '.join(names)}"
+            raise DataError(Problem(str(path), "is a table", hint))
         return self._lines(path) if self.session is None else self._events(path)
 
     def read_all(self, paths: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
@@ -80,7 +86,7 @@ class SessionReader:
             yield from self.read(path)
 
     def _lines(self, path: Path) -> Iterator[tuple[str, list[str]]]:
-        for line in numbered(path):
+        for line in numbered(path, encoding=self.layout.encoding):
             items = line.text.split()[1 if self.user else 0 :]
             if items:
                 yield f"{path.name}:{line.number}", items
@@ -91,7 +97,12 @@ class SessionReader:
         rows = records(path, layout=self.layout)
         header = next(rows)
         names = [name.strip() for name in header.fields]
-        key, place = (column_index(path, header.number, names, str(name)) for name in (self.session, self.item))
+        used: dict[str, str | int] = {"session": str(self.session), "item": self.item}
+        used |= {} if self.time is None else {"time": self.time}
+        places = [column_index(path, header.number, names, str(name)) for name in used.values()]
+        key, place = places[:2]
+        report_columns(path.name, used, [name for name in names if name not in used.values()], header=True)
+        order = None if self.time is None else TimeOrder(path, self.time, repeats=True)
         ended: set[str] = set()
         current, id = None, ""
         items: list[str] = []
@@ -110,9 +121,13 @@ class SessionReader:
                     raise DataError(Problem(where, f"the session {name!r} goes on after another one", hint))
                 ended.add(name)
                 current, id, items = name, f"{path.name}:{row.number}", []
+            if order is not None:
+                order.add(row.number, row.fields[places[2]], name)
             items.append(value)
         if items:
             yield id, items
+        if order is not None:
+            order.report()
 
 
 @final

@@ -49,7 +49,7 @@ from seqkit_speech.tar_archive import ARCHIVES
 __all__ = ["speech"]
 
 
-@only_with("train", "dev", "test", "split_column", path=GIVEN)
+@only_with("train", "dev", "test", "split_column", "transcripts", "word_separator", path=GIVEN)
 @only_with("sizes", source="synthesised", path=None)
 @only_with("joined", "gap_ms", join=GIVEN)
 @only_with("coefficients", features="mfcc")

@@ -15,7 +15,7 @@ from seqkit_strokes.fields import Strokes
 __all__ = ["strokes"]
 
 
-@only_with("train", "dev", "test", "held_out_test", "split_by", folder=GIVEN)
+@only_with("train", "dev", "test", "held_out_test", "split_by", "label_folder", folder=GIVEN)
 @only_with("held_out", dev=None)
 @only_with("held_out_test", test=None)
 def strokes(

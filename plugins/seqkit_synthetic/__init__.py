@@ -5,7 +5,7 @@ With them one can see what an encoder learns when nothing but distance is hard. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -148,12 +148,7 @@ def listops(
         UsageError: expressions of such lengths are not to be had.
     """
     fewest = {"train": shortest if train_shortest is None else train_shortest, "dev": shortest, "test": shortest}
-    needed = max(fewest.values())
-    if longest < needed + 10 or longest > 2000 or (depth < 4 and needed > 10):
-        raise UsageError(
-            "listops: longest should be at least ten more than shortest and train_shortest, and at most 2000; depth "
-            "should be 4 or more for more than ten words"
-        )
+    _check_lengths(fewest, longest, depth)
     counts = dict(zip(("train", "dev", "test"), sizes, strict=True))
 
     def read(split: str) -> Iterator[Example]:
@@ -187,3 +182,15 @@ def listops(
         parse_by_words=True,
         about={"dataset": "ListOps, made", "shortest": fewest, "longest": longest, "depth": depth, "sizes": counts},
     )
+
+
+def _check_lengths(fewest: Mapping[str, int], longest: int, depth: int) -> None:
+    """Raises UsageError if expressions of `listops` of such lengths are not to be had; it names the option."""
+    name = "train_shortest" if fewest["train"] > fewest["dev"] else "shortest"
+    needed = max(fewest.values())
+    if longest > 2000:
+        raise UsageError(f"longest: {longest} should be at most 2000")
+    if longest < needed + 10:
+        raise UsageError(f"{name}: {needed} should be at least ten less than longest, {longest}")
+    if depth < 4 and needed > 10:
+        raise UsageError(f"depth: {depth} should be 4 or more, for expressions of {name}: {needed} words")

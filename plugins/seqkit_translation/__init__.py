@@ -18,6 +18,8 @@ from seqkit_translation.tokenizer import detokenize, tokenize
 __all__ = ["translation"]
 
 
+@only_with("input_column", "target_column", "skip_blank", folder=GIVEN)
+@only_with("header", "format", "separator", "quoting", "encoding", folder=GIVEN)
 @only_with("train", "dev", "test", "held_out", folder=GIVEN)
 @only_with("sizes", "data_seed", "kind", source="generated", folder=None)
 @only_with("held_out", dev=None)

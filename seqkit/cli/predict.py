@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 @DEVICE
 @click.option("--input/--no-input", "shows_input", default=True, help="Print the input with each prediction.")
 @click.option("--scores/--no-scores", default=True, help="Print the scores behind each prediction.")
-@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Print the N most probable labels or texts only.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", help="Print the N likeliest labels, texts or items only."
+)
 @click.option("--horizon", type=click.IntRange(min=1), metavar="N", help="Forecasts: the first N steps ahead only.")
 @click.option(
     "--interval",

@@ -33,7 +33,7 @@ def prediction_record(prediction: Prediction, *, scores: bool = True, top: int |
 
     Args:
         scores: False: without them.
-        top: how many labels, or best texts, are kept in the scores: the most probable ones first.
+        top: how many labels, best texts, or items of a ranking are kept in the scores: the most probable ones first.
     """
     record: dict[str, JSON] = {"prediction": prediction.value, "confidence": prediction.confidence}
     if scores and prediction.scores is not None:
@@ -65,7 +65,10 @@ def _top(scores: JSON, count: int) -> JSON:
     if scores and all(isinstance(value, int | float) and not isinstance(value, bool) for value in scores.values()):
         ordered = sorted(scores.items(), key=lambda item: -item[1])
         return dict(ordered[:count])
-    return {name: value[:count] if name in ("best", "nbest") else value for name, value in scores.items()}
+    cut = {name: value[:count] if name in ("best", "nbest") else value for name, value in scores.items()}
+    if "top" in scores:  # a ranking for each step
+        cut["top"] = [ranking[:count] for ranking in scores["top"]]
+    return cut
 
 
 def json_lines(records: Iterable[Mapping[str, JSON]]) -> Iterator[str]:

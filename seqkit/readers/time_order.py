@@ -44,10 +44,12 @@ class TimeOrder:
     Args:
         path: the table.
         column: the name of the column.
+        repeats: equal times may follow each other, as of events, and the rows of a sequence do. Then times are no steps,
+            so `report` tells no gaps, and only the last one is kept.
     """
 
-    def __init__(self, path: Path, column: str) -> None:
-        self._path, self._column = path, column
+    def __init__(self, path: Path, column: str, *, repeats: bool = False) -> None:
+        self._path, self._column, self._repeats = path, column, repeats
         self._kinds: tuple[str, ...] = ()
         self._first = (0, "")
         self._sequences: dict[str, _Sequence] = {}
@@ -70,13 +72,18 @@ class TimeOrder:
         if not self._kinds:
             self._first = (line, text)
         self._kinds = kinds
+        if self._repeats and sequence not in self._sequences:
+            self._sequences.clear()
         times = self._sequences.setdefault(sequence, _Sequence())
         if times.texts:
             kind = kinds[0]
             before = times.latest[kind]
-            if values[kind] == before if kind == _TEXT else values[kind] <= before:
-                hint = "sort the rows by time" + ("; each time comes once" if values[kind] == before else "")
+            is_same = bool(values[kind] == before)
+            if not (is_same and self._repeats) and (is_same if kind == _TEXT else values[kind] <= before):
+                hint = "sort the rows by time" + ("; each time comes once" if is_same else "")
                 fail(self._path, line, None, f"time {text!r} is not after {times.texts[-1]!r}", hint)
+        if self._repeats:
+            times.lines, times.texts = [], []
         times.lines.append(line)
         times.texts.append(text)
         times.latest = values
@@ -89,7 +96,7 @@ class TimeOrder:
                 "dates of ISO 8601 (2024-03-31) nor numbers: rows are taken to be in order of time"
             )
         first, places, missing = "", 0, 0
-        for times in self._sequences.values():
+        for times in () if self._repeats else self._sequences.values():
             moments, spacing = self._spacing(times)
             for number in range(1, len(moments)) if spacing is not None else ():
                 steps = spacing.between(moments[number - 1], moments[number]) if spacing else 1.0

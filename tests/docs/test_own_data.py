@@ -81,7 +81,7 @@ FILES = {
     "pieces.jsonl": "".join(f"[[{60 + n},64],[],[{61 + n}]]\n" for n in range(20)),
     "words.jsonl": "".join(f'{{"text": "a{n}", "strokes": [[[0, {n}], [1, 2]], [[{n}, 3]]]}}\n' for n in range(20)),
     "my-genomes.fa": "".join(f">chromosome{n}\n" + "ACGTTGCA" * 40 + "\n" for n in range(2)),
-    "sales.csv": "customer,article\n" + "".join(f"{n // 4},x{n % 7}\n" for n in range(80)),
+    "sales.csv": "customer,article,day\n" + "".join(f"{n // 4},x{n % 7},{n % 4}\n" for n in range(80)),
     "drawings.jsonl": "".join(
         f'{{"strokes": [[[0, {n}], [1, 2]], [[{n}, {n}]]], "label": "{"ab"[n % 2]}"}}\n' for n in range(40)
     ),

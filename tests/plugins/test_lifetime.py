@@ -93,6 +93,7 @@ class TestReading:
                 {},
                 r"train\.csv:4: the unit '1', which began in line 2, goes on",
             ),
+            ("unit,a,t\n1,2,5\n1,2,4\n", {"time": "t"}, r"train\.csv:3: time '4' is not after '5'; sort the rows"),
             ("unit,a\n1,2\n", {"channels": ("b",)}, r"train\.csv:1: no column 'b'; there are unit, a"),
             ("unit,a,rul\n1,2,-1\n", {"remaining": "rul"}, r"train\.csv:2: rul is -1, and should be 0 or more"),
             ("unit,a,rul\n1,2,\n", {"remaining": "rul"}, r"train\.csv:2: column 3 is empty"),

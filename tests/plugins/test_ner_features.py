@@ -29,6 +29,16 @@ def read(path: Path, content: str, *, labelled: bool = True, **options: Any) -> 
     return list(ConllReader(**options).read(path, labelled=labelled))
 
 
+def test_a_column_that_no_line_has_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        read(tmp_path / "a.conll", sentences(30, 1), features=(9,))
+    (problem,) = raised.value.problems
+    assert problem.what == "has 3 columns, so there is no column 9 for the feature"
+    assert problem.where.endswith("a.conll:1")
+    read_without_tags = read(tmp_path / "a.conll", sentences(30, 1), features=(9,), labelled=False)
+    assert len(read_without_tags) == 30
+
+
 def sentences(count: int, seed: int) -> str:
     """Sentences in which the second column alone says what is tagged."""
     draw, lines = random.Random(seed), []

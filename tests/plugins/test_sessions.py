@@ -27,6 +27,7 @@ from seqkit import Batch, DataError, Encoded, Prediction, UsageError
 from seqkit import recipe as recipes
 from seqkit.cli import main
 from seqkit.model import bounded_build, load_model
+from seqkit.readers import TableFormat
 from seqkit.reading import collect_reports
 from tests.helpers.data import needs_data
 from tests.helpers.models import write_model
@@ -225,6 +226,53 @@ class TestSources:
         with pytest.raises(DataError, match=r"a\.csv:1: no column 'user'; the columns are: who, item"):
             list(SessionReader(session="user").read(path))
 
+    def test_columns_are_reported_and_a_table_needs_the_one_of_sessions(self, tmp_path: Path) -> None:
+        (tmp_path / "events.csv").write_text("who,item,text\n1,a,x\n1,b,y\n")
+        with collect_reports() as reading:
+            list(SessionReader(session="who").read(tmp_path / "events.csv"))
+        assert reading.tables["events.csv"].used == {"session": "who", "item": "item"}
+        assert reading.tables["events.csv"].unused == ("text",)
+        message = r"events\.csv: is a table; name the column that .* with `session`: who, item, text"
+        with pytest.raises(DataError, match=message):
+            list(SessionReader().read(tmp_path / "events.csv"))
+
+    def test_times_must_not_fall_within_a_session(self, tmp_path: Path) -> None:
+        path = tmp_path / "events.csv"
+        path.write_text("who,item,at\n1,a,9\n1,b,9\n1,c,10\n2,a,3\n2,b,4\n")
+        reader = SessionReader(session="who", time="at")
+        with collect_reports() as reading:
+            assert [items for _, items in reader.read(path)] == [["a", "b", "c"], ["a", "b"]]
+        assert reading.tables["events.csv"].used == {"session": "who", "item": "item", "time": "at"}
+        assert reading.remarks == []
+        path.write_text("who,item,at\n1,a,10\n1,b,9\n")
+        with pytest.raises(DataError, match=r"events\.csv:3: time '9' is not after '10'; sort the rows by time"):
+            list(reader.read(path))
+        path.write_text("who,item,at\n1,a,2024-01-01\n1,b,\n")
+        with pytest.raises(DataError, match=r"events\.csv:3: column 'at' is empty"):
+            list(reader.read(path))
+        with pytest.raises(DataError, match="no column 'when'"):
+            list(SessionReader(session="who", time="when").read(path))
+
+    def test_lines_in_another_encoding(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_bytes("thé café\n".encode("latin-1"))
+        reader = SessionReader(layout=TableFormat(encoding="latin-1"))
+        assert list(reader.read(tmp_path / "a.txt")) == [("a.txt:1", ["thé", "café"])]
+
+    def test_sessions_of_one_item_are_no_training(self, tmp_path: Path) -> None:
+        (tmp_path / "train.txt").write_text("a\nb\n")
+        (tmp_path / "r.yaml").write_text("tasks: {next-item: {folder: .}}\nencoder: {use: gru, hidden: 8}\n")
+        done = CliRunner().invoke(main, ["data", str(tmp_path / "r.yaml")])
+        assert done.exit_code == 2
+        assert "train: input has no items: no session of train has two of them" in done.output
+
+    def test_without_a_test_split_the_baselines_are_scored_on_dev(self, tmp_path: Path) -> None:
+        (tmp_path / "train.txt").write_text("a b c\n" * 40)
+        task = next_item(folder=tmp_path)
+        assert task.notes is not None
+        popularity, markov = task.notes()
+        assert popularity.startswith("beside the score on dev, popularity: recall@20 1.0000")
+        assert markov.startswith("beside the score on dev, Markov chain: recall@20 1.0000")
+
     def test_the_last_sessions_are_dev(self, tmp_path: Path) -> None:
         (tmp_path / "train.txt").write_text("".join(f"a b{n}\n" for n in range(10)) + "\nlonely\n")
         task = next_item(folder=tmp_path, held_out=0.2)
@@ -277,7 +325,10 @@ def test_it_learns_a_cycle_and_predicts_what_comes_next(tmp_path: Path) -> None:
     assert "beside the score on test, Markov chain: recall@20 1.0000" in done.output + done.stderr
     assert json.loads((tmp_path / "out/metrics.json").read_text())["next-item/test/mrr@20"] > 0.9
     done = CliRunner().invoke(main, ["predict", str(tmp_path / "out"), "--text", "item3 item4"])
-    assert json.loads(done.stdout)["scores"]["top"][1][0] == "item5"
+    rankings = json.loads(done.stdout)["scores"]["top"]
+    assert rankings[1][0] == "item5"
+    done = CliRunner().invoke(main, ["predict", str(tmp_path / "out"), "--text", "item3 item4", "--top", "3"])
+    assert json.loads(done.stdout)["scores"]["top"] == [ranking[:3] for ranking in rankings]
 
 
 def test_a_model_that_has_to_be_built_twice_is_opened_within_its_size(
