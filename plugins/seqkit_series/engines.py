@@ -102,8 +102,8 @@ def lifetime(
         held_out: with `dev: null`, the share of the units of train that is dev.
         held_out_test: with `test: null`, the share of the units of train that is test (0: there is no test).
         unit: the column that says which machine a row belongs to.
-        time: the column of times (dates such as 2024-03-31 17:00, or numbers), in whose order the rows of a unit must be;
-            it is not read as a sensor (null: rows are taken to be in order of time).
+        time: the column of times (dates such as 2024-03-31 17:00, or numbers), in whose order the rows of a unit must
+            be; it is not read as a sensor (null: rows are taken to be in order of time).
         remaining: the column with how many steps a unit still ran, for units that were stopped before they failed: in
             their last row, which counts, or in all rows (null: all units run until they fail).
         channels: the columns of the sensors (null: all others).

@@ -44,8 +44,8 @@ class TimeOrder:
     Args:
         path: the table.
         column: the name of the column.
-        repeats: equal times may follow each other, as of events, and the rows of a sequence do. Then times are no steps,
-            so `report` tells no gaps, and only the last one is kept.
+        repeats: equal times may follow each other, as of events, and the rows of a sequence do. Then times are no
+            steps, so `report` tells no gaps, and only the last one is kept.
     """
 
     def __init__(self, path: Path, column: str, *, repeats: bool = False) -> None:

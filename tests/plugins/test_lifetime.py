@@ -85,18 +85,18 @@ class TestReading:
     @pytest.mark.parametrize(
         ("text", "options", "message"),
         [
-            ("engine,a\n1,2\n", {}, r"train\.csv:1: no column 'unit'; there are engine, a"),
+            ("engine,a\n1,2\n", {}, r"train\.csv:1: no column 'unit'; the columns are: engine, a"),
             ("unit\n1\n", {}, r"train\.csv:1: no column has measurements"),
-            ("unit,a\n1,2\n1,x\n", {}, r"train\.csv:3: column 2 has 'x', which is not a number"),
+            ("unit,a\n1,2\n1,x\n", {}, r"train\.csv:3: column 'a' has 'x', which is not a number"),
             (
                 "unit,a\n1,2\n2,2\n1,3\n",
                 {},
                 r"train\.csv:4: the unit '1', which began in line 2, goes on",
             ),
             ("unit,a,t\n1,2,5\n1,2,4\n", {"time": "t"}, r"train\.csv:3: time '4' is not after '5'; sort the rows"),
-            ("unit,a\n1,2\n", {"channels": ("b",)}, r"train\.csv:1: no column 'b'; there are unit, a"),
+            ("unit,a\n1,2\n", {"channels": ("b",)}, r"train\.csv:1: no column 'b'; the columns are: unit, a"),
             ("unit,a,rul\n1,2,-1\n", {"remaining": "rul"}, r"train\.csv:2: rul is -1, and should be 0 or more"),
-            ("unit,a,rul\n1,2,\n", {"remaining": "rul"}, r"train\.csv:2: column 3 is empty"),
+            ("unit,a,rul\n1,2,\n", {"remaining": "rul"}, r"train\.csv:2: column 'rul' is empty"),
             ("unit,a\n1,2\n", {"remaining": "r", "test": "train.csv"}, r"train\.csv:1: has no column 'r'; `remaining`"),
             (
                 "unit,a\n1,2\n",
