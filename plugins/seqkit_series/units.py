@@ -63,8 +63,8 @@ class UnitReader:
         for steps in sequences(header, rows, self.unit, kind="unit"):
             id = f"{path.name}:{steps[0].number}"
             try:
-                for row in steps if order is not None else ():
-                    order.add(row.number, row.fields[header.columns.index(str(self.time))], row.fields[place])
+                if order is not None:
+                    _check_times(header, steps, order, (str(self.time), self.unit))
                 values = NamedVectors(numbers(path, steps, channels, header.columns), names, header.where)
                 life = self._life(header, steps) if labelled else None
             except DataError as error:
@@ -93,9 +93,8 @@ class UnitReader:
 
     def _report(self, header: Header, channels: list[int]) -> None:
         """Report the columns of a table."""
-        used: dict[str, str | int] = {"unit": self.unit} | ({} if self.time is None else {"time": self.time})
-        if self.remaining in header.columns:
-            used["remaining"] = str(self.remaining)
+        names = {"unit": self.unit, "time": self.time, "remaining": self.remaining}
+        used: dict[str, str | int] = {side: name for side, name in names.items() if name in header.columns}
         used |= {f"sensor {number}": header.columns[place] for number, place in enumerate(channels, start=1)}
         unused = header.unused([*channels, *header.positions(self.unit, self.time, self.remaining)])
         report_columns(header.path.name, used, unused, header=True)
@@ -147,6 +146,13 @@ class Units:
             report_split_rule(cut_rule())
         for example, _ in self.reader.read(path, labelled=labelled):
             yield from cut(example) if is_cut else [example]
+
+
+def _check_times(header: Header, steps: list[Record], order: TimeOrder, columns: tuple[str, str]) -> None:
+    """Raises DataError if the times of a unit do not rise; the columns are those of the times and of the unit."""
+    time, unit = header.positions(*columns)
+    for row in steps:
+        order.add(row.number, row.fields[time], row.fields[unit])
 
 
 def own(
