@@ -7,6 +7,7 @@ channels of a case may not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,18 +119,22 @@ def _case(path: Path, line: Line, header: Header) -> tuple[np.ndarray, str | Non
 def _channel(path: Path, number: int, column: int, text: str) -> list[float]:
     """The values of a channel, which begins at this column of its line."""
     try:
-        return [float(value) for value in text.split(",")]
+        values = [float(value) for value in text.split(",")]
+        if all(map(math.isfinite, values)):
+            return values
     except ValueError:
         pass
     for value in text.split(","):
         if value.strip() == _MISSING:
             _fail(path, number, column, "a value is missing", "fill the gaps in, or leave the case out")
         try:
-            float(value)
+            is_finite = math.isfinite(float(value))
         except ValueError:
             _fail(path, number, column, f"{value!r} is not a number")
+        if not is_finite:
+            _fail(path, number, column, f"{value!r} is not a finite number", "fill the gaps in, or leave the case out")
         column += len(value) + 1
-    raise AssertionError("one of the values is not a number")
+    raise AssertionError("one of the values is not a finite number")
 
 
 def _fail(path: Path, number: int | None, column: int | None, message: str, hint: str = "") -> NoReturn:

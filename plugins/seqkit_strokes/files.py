@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from seqkit import DataError, Example, Flaw, MissingFile, Problem
-from seqkit.readers import records, table
+from seqkit.readers import cell_number, records, table
 from seqkit.reading import report_left_out
 
 _START, _BREAK = "START", "BREAK"
@@ -90,13 +90,7 @@ def coordinates(path: Path, *, labelled: bool = True) -> Iterator[Example]:
 
 
 def _floats(path: Path, number: int, cells: Iterable[str], first: int) -> list[float]:
-    numbers = []
-    for place, cell in enumerate(cells):
-        try:
-            numbers.append(float(cell))
-        except ValueError:
-            _fail(f"{path}:{number}", f"column {2 * place + first} has {cell.strip()!r}, which is not a number")
-    return numbers
+    return [cell_number(path, number, f"column {2 * place + first}", cell) for place, cell in enumerate(cells)]
 
 
 def json_drawings(path: Path, *, labelled: bool = True) -> Iterator[Example]:

@@ -70,6 +70,8 @@ class TestArchiveFiles:
         [
             (HEADER + "1,2:3:up\n", r"a\.ts:6:5: channel 2 has 1 values, and channel 1 has 2"),
             (HEADER + "1,2:3,x:up\n", r"a\.ts:6:7: 'x' is not a number"),
+            (HEADER + "1,2:3,nan:up\n", r"a\.ts:6:7: 'nan' is not a finite number; fill the gaps in"),
+            (HEADER + "1,inf:3,4:up\n", r"a\.ts:6:3: 'inf' is not a finite number"),
             (HEADER + "1,?:3,4:up\n", r"a\.ts:6:3: a value is missing; fill the gaps in"),
             (HEADER + "1,2:up\n", r"a\.ts:6: has 1 channels before the label, and there should be 2"),
             (HEADER + "1:2:left\n", r"a\.ts:6:5: the label 'left' is none of up, down"),
