@@ -13,6 +13,7 @@ from seqkit.reading import report_remark
 from seqkit.times import Moment, Spacing, is_regular, parse_time, spacing_of, write_times
 
 _TEXT: Final = "text"
+_DATES: Final = (("date",), ("date with a time zone",))
 _GAP: Final = 1.5
 """Steps: a longer distance between two times is a gap, one that is hardly longer than a step is none."""
 
@@ -63,7 +64,7 @@ class TimeOrder:
         text = text.strip()
         if not text:
             fail(self._path, line, None, f"column '{self._column}' is empty", "each row needs its time")
-        values = _values(text)
+        values = _values(text, self._kinds)
         kinds = tuple(kind for kind in values if kind in self._kinds or not self._kinds)
         if not kinds:
             number, first = self._first
@@ -134,20 +135,25 @@ def _missing(count: int) -> str:
     return "1 time is missing" if count == 1 else f"{count:,} times are missing"
 
 
-def _values(text: str) -> dict[str, Any]:
-    """What a time can be read as, by kind, the likeliest first: values of one kind can be compared."""
+def _values(text: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """What a time can be read as, by kind, the likeliest first: values of one kind can be compared.
+
+    What it cannot be, by the `kinds` of the times before, need not be there.
+    """
     values: dict[str, Any] = {}
-    try:
-        date = parse_time(text)
-        values["date" if date.tzinfo is None else "date with a time zone"] = date
-    except ValueError:
-        pass
-    try:
-        number = Decimal(text)
-        if number.is_finite():
-            values["number"] = number
-    except InvalidOperation:
-        pass
+    if kinds != ("number",):
+        try:
+            date = parse_time(text)
+            values["date" if date.tzinfo is None else "date with a time zone"] = date
+        except ValueError:
+            pass
+    if kinds not in _DATES:
+        try:
+            number = Decimal(text)
+            if number.is_finite():
+                values["number"] = number
+        except InvalidOperation:
+            pass
     if values:
         return values
     if re.match(r"\d{4}\D", text):
