@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from typing import Any, Literal
 
 from seqkit import Prediction
+from seqkit.metrics import sums_by_example
 
 Scored = Literal["all", "last"]
 NAMES = ("recall@20", "mrr@20", "ndcg@10")
@@ -21,12 +22,16 @@ def ranking_scores(ranks: Iterable[int | None]) -> dict[str, float]:
         ranks: the rank of each true item, from 1; None: it is not among those ranked.
     """
     known = list(ranks)
-    count = max(1, len(known))
-    within = [rank for rank in known if rank is not None and rank <= 20]
+    return {name: total / max(1, len(known)) for name, total in ranking_sums(known).items()}
+
+
+def ranking_sums(ranks: Sequence[int | None]) -> dict[str, float]:
+    """The same scores, not yet divided by how many items there are."""
+    within = [rank for rank in ranks if rank is not None and rank <= 20]
     return {
-        "recall@20": len(within) / count,
-        "mrr@20": math.fsum(1 / rank for rank in within) / count,
-        "ndcg@10": math.fsum(1 / math.log2(rank + 1) for rank in within if rank <= 10) / count,
+        "recall@20": float(len(within)),
+        "mrr@20": math.fsum(1 / rank for rank in within),
+        "ndcg@10": math.fsum(1 / math.log2(rank + 1) for rank in within if rank <= 10),
     }
 
 
@@ -38,12 +43,21 @@ def rank_of(item: str, ranked: Sequence[str]) -> int | None:
 def metric(scored: Scored) -> Callable[[Sequence[Prediction], Sequence[Any]], Mapping[str, float]]:
     """Scores of predictions: over all steps, or over the last step of each sequence."""
 
-    def scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Mapping[str, float]:
-        ranks: list[int | None] = []
+    def ranks_of(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Iterator[list[int | None]]:
         for prediction, target in zip(predictions, targets, strict=True):
             steps = list(zip(target, prediction.scores["top"], strict=True))
-            ranks += [rank_of(item, ranked) for item, ranked in (steps if scored == "all" else steps[-1:])]
-        return ranking_scores(ranks)
+            yield [rank_of(item, ranked) for item, ranked in (steps if scored == "all" else steps[-1:])]
+
+    def sums(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Mapping[str, Any]:
+        rows: dict[str, list[tuple[float, int]]] = {name: [] for name in NAMES}
+        for ranks in ranks_of(predictions, targets):
+            for name, total in ranking_sums(ranks).items():
+                rows[name].append((total, len(ranks)))
+        return rows
+
+    @sums_by_example(sums)
+    def scores(predictions: Sequence[Prediction], targets: Sequence[Any]) -> Mapping[str, float]:
+        return ranking_scores(chain.from_iterable(ranks_of(predictions, targets)))
 
     return scores
 

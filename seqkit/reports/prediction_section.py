@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqkit import analysis
 from seqkit.inference.kept_predictions import LISTED, InputNotKept, KeptInputs, KeptPredictions
@@ -168,13 +170,26 @@ def _by_length(
     name = chosen if chosen in names else next((name for name in names if name != "loss"), "")
     if not name:
         return
-    examples = ScoredExamples(kept.ids, KeptInputs(kept.inputs), kept.split)
-    groups = analysis.score_by_length(kept.steps.tolist(), predictions, targets, task.metric, name, examples=examples)
+    lengths = kept.steps.tolist()
+    if (rows := kept.sums.get(name)) is not None:  # the metric may need more of a prediction than is kept
+        numbers: list[Any] = list(range(len(kept)))
+        groups = analysis.score_by_length(
+            lengths, numbers, numbers, lambda some, _: {name: _quotient(rows[np.array(some)])}, name
+        )
+    else:
+        examples = ScoredExamples(kept.ids, KeptInputs(kept.inputs), kept.split)
+        groups = analysis.score_by_length(lengths, predictions, targets, task.metric, name, examples=examples)
     bars = [
         Bar(f"{g.low}" if g.low == g.high else f"{g.low}–{g.high}", g.score, f"{g.count:,} examples") for g in groups
     ]
     if len(bars) > 1:
         yield {"caption": f"{name} by length", "svg": bar_chart(bars, x="steps of the input", y=name)}
+
+
+def _quotient(rows: NDArray[np.float64]) -> float:
+    """(n, 2) sums by example -> the score of these; NaN where there is nothing to divide by."""
+    total, count = rows.sum(axis=0).tolist()
+    return total / count if count else math.nan
 
 
 def _class_rows(classes: Sequence[analysis.ClassScore]) -> list[list[str]]:

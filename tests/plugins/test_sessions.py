@@ -325,6 +325,10 @@ def test_it_learns_a_cycle_and_predicts_what_comes_next(tmp_path: Path) -> None:
     assert "beside the score on test, Markov chain: recall@20 1.0000" in done.output + done.stderr
     assert json.loads((tmp_path / "out/metrics.json").read_text())["next-item/test/mrr@20"] > 0.9
     done = CliRunner().invoke(main, ["predict", str(tmp_path / "out"), "--text", "item3 item4"])
+    assert CliRunner().invoke(main, ["report", str(tmp_path / "out")]).exit_code == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "recall@20 by length" in page
+    assert "is not shown" not in page
     rankings = json.loads(done.stdout)["scores"]["top"]
     assert rankings[1][0] == "item5"
     done = CliRunner().invoke(main, ["predict", str(tmp_path / "out"), "--text", "item3 item4", "--top", "3"])
