@@ -20,6 +20,7 @@ CUTS: Final = 5
 """How often a unit that ran until it failed is cut for dev and test, so that its end is unknown there."""
 _EARLIEST: Final = 30
 """The fewest steps that are left of a unit when it is cut, or half of it, if that is less."""
+_REMAINING_HINT: Final = "`remaining` names the one with the true remaining life"
 
 
 @final
@@ -51,8 +52,7 @@ class UnitReader:
         Raises:
             DataError: a column that is missing, or a cell that is not as it should be.
         """
-        if not (is_remote(path) or path.is_file()):
-            raise MissingFile(path, "file")
+        _check_file(path)
         header, rows = read_header(path, self.layout)
         header.check(self.unit, self.time)
         channels = header.channels(self.channels, but=(self.unit, self.time, self.remaining))
@@ -78,6 +78,7 @@ class UnitReader:
 
     def tells(self, path: Path) -> bool:
         """Whether a table has the column `remaining`."""
+        _check_file(path)
         return self.remaining is not None and self.remaining in read_header(path, self.layout)[0].columns
 
     def _life(self, header: Header, steps: list[Record]) -> np.ndarray:
@@ -125,7 +126,7 @@ class Units:
             path = paths[tells.index(False)]
             message = f"has no column {self.reader.remaining!r}"
             if any(tells) or (split == "test" and self.files.names.get("test") is not None):
-                raise DataError(Problem(f"{path}:1", message, "`remaining` names the one with the true remaining life"))
+                raise DataError(Problem(f"{path}:1", message, _REMAINING_HINT))
             report_remark(f"{path.name} {message}: its units are taken to have run until they failed")
         is_cut = split != "train" and not all(tells)
         if is_cut:
@@ -134,18 +135,27 @@ class Units:
             yield from cut(example) if is_cut else [example]
 
     def read_other(self, path: Path, split: str | None, labelled: bool) -> Iterator[Example]:
-        """The units of another table. To be scored, they are cut as those of dev, unless it says what remains.
+        """The units of another table. To be scored, they are cut as those of dev, unless the recipe names `remaining`.
 
         Raises:
+            DataError: `remaining` is named, and the table, which is to be scored, does not have that column.
             UsageError: a split is asked for.
         """
         if split is not None:
             raise UsageError(f"--split: {path} is one file, and all of it is read")
-        is_cut = labelled and not self.reader.tells(path)
+        is_cut = labelled and self.reader.remaining is None
+        if labelled and not is_cut and not self.reader.tells(path):
+            raise DataError(Problem(f"{path}:1", f"has no column {self.reader.remaining!r}", _REMAINING_HINT))
         if is_cut:
             report_split_rule(cut_rule())
         for example, _ in self.reader.read(path, labelled=labelled):
             yield from cut(example) if is_cut else [example]
+
+
+def _check_file(path: Path) -> None:
+    """Raises MissingFile if there is no such file."""
+    if not (is_remote(path) or path.is_file()):
+        raise MissingFile(path, "file")
 
 
 def _check_times(header: Header, steps: list[Record], order: TimeOrder, columns: tuple[str, str]) -> None:

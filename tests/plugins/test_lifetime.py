@@ -127,6 +127,20 @@ class TestReading:
         with pytest.raises(UsageError, match="is one file"):
             list(task.read_file(new, "dev", True))
 
+    def test_a_table_to_be_scored_has_the_column_with_what_remains(self, tmp_path: Path) -> None:
+        write(tmp_path / "train.csv", table(LENGTHS))
+        read_file = lifetime(folder=tmp_path, remaining="rul").read_file
+        assert read_file is not None
+        new = write(tmp_path / "new.csv", table({"x": 3}))
+        with pytest.raises(
+            DataError, match=r"new\.csv:1: has no column 'rul'; `remaining` names the one with the true"
+        ):
+            list(read_file(new, None, True))
+        (stopped,) = read_file(write(tmp_path / "stopped.csv", table({"x": 3}, remaining=7)), None, True)
+        assert stopped.target.tolist() == [9, 8, 7]
+        (unscored,) = read_file(new, None, False)
+        assert unscored.target is None
+
 
 def test_a_model_learns_and_reads_new_tables_in_any_order_of_columns(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", table(LENGTHS))
@@ -144,3 +158,5 @@ def test_a_model_learns_and_reads_new_tables_in_any_order_of_columns(tmp_path: P
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert first["prediction"] == pytest.approx(second["prediction"], abs=1e-4)
     assert len(first["prediction"]) == 25
+    done = CliRunner().invoke(main, ["evaluate", str(tmp_path / "out"), "--data", str(new[0])])
+    assert (done.exit_code, "a.csv:1: has no column 'rul'" in done.output) == (2, True), done.output
