@@ -47,7 +47,8 @@ class UnitReader:
     def read(self, path: Path, *, labelled: bool = True) -> Iterator[tuple[Example, str]]:
         """The units of a table, each with its name. The target is the life that remains after each step, (T,) float64.
 
-        Where units are cut, these are not: see `cut`. Without `labelled`, a unit that cannot be read is a `Flaw`.
+        Where units are cut, these are not: see `cut`. Without `labelled`, a unit that cannot be read is a `Flaw`, and
+        ids are the names of the units, not where they begin.
 
         Raises:
             DataError: a column that is missing, or a cell that is not as it should be.
@@ -61,7 +62,8 @@ class UnitReader:
         place = header.columns.index(self.unit)
         order = None if self.time is None else TimeOrder(path, self.time)
         for steps in sequences(header, rows, self.unit, kind="unit"):
-            id = f"{path.name}:{steps[0].number}"
+            name = steps[0].fields[place]
+            id = f"{path.name}:{steps[0].number}" if labelled or not name.strip() else name
             try:
                 if order is not None:
                     _check_times(header, steps, order, (str(self.time), self.unit))
@@ -72,7 +74,7 @@ class UnitReader:
                     raise
                 yield Example(Flaw(str(error)), None, id), ""
                 continue
-            yield Example(values, life, id), steps[0].fields[place]
+            yield Example(values, life, id), name
         if order is not None:
             order.report()
 

@@ -66,8 +66,10 @@ class SessionReader:
     user: bool = False
     layout: TableFormat = field(default_factory=TableFormat)
 
-    def read(self, path: Path) -> Iterator[tuple[str, list[str]]]:
+    def read(self, path: Path, *, by_name: bool = False) -> Iterator[tuple[str, list[str]]]:
         """Sessions, each with the id of its first line. Those of one item are there too.
+
+        With `by_name`, the id of a session of a table is its name, in the column `session`.
 
         Raises:
             DataError: a column that is missing, or rows of a session that do not follow each other.
@@ -78,7 +80,7 @@ class SessionReader:
             names = [name.strip() for name in next(records(path, layout=self.layout)).fields]
             hint = f"name the column that says to which session a row belongs with `session`: {', '.join(names)}"
             raise DataError(Problem(str(path), "is a table", hint))
-        return self._lines(path) if self.session is None else self._events(path)
+        return self._lines(path) if self.session is None else self._events(path, by_name)
 
     def read_all(self, paths: Sequence[Path]) -> Iterator[tuple[str, list[str]]]:
         """The sessions of several files. A session does not go on in the next file."""
@@ -93,7 +95,7 @@ class SessionReader:
             else:
                 report_left_out("line without items", f"{path.name}:{line.number}")
 
-    def _events(self, path: Path) -> Iterator[tuple[str, list[str]]]:
+    def _events(self, path: Path, by_name: bool) -> Iterator[tuple[str, list[str]]]:
         rows = records(path, layout=self.layout)
         header = next(rows)
         names = [name.strip() for name in header.fields]
@@ -120,7 +122,8 @@ class SessionReader:
                     hint = "sort the rows by session and time"
                     raise DataError(Problem(where, f"the session {name!r} goes on after another one", hint))
                 ended.add(name)
-                current, id, items = name, f"{path.name}:{row.number}", []
+                current, items = name, []
+                id = name if by_name and name.strip() else f"{path.name}:{row.number}"
             if order is not None:
                 order.add(row.number, row.fields[places[2]], name)
             items.append(value)
@@ -212,8 +215,8 @@ def published(name: str, held_out: float) -> Sessions:
 
 
 def read_other(path: Path, labelled: bool, reader: SessionReader) -> Iterator[Example]:
-    """The sessions of another file; without targets, what comes after the last item is wanted."""
-    for id, items in reader.read(path):
+    """The sessions of another file; without targets, by their names, and what comes after the last item is wanted."""
+    for id, items in reader.read(path, by_name=not labelled):
         if not labelled:
             yield Example(" ".join(items), None, id)
         elif len(items) > 1:

@@ -121,7 +121,9 @@ class TestReading:
         new = write(tmp_path / "new.csv", "unit,heat,noise\nx,1,?\ny,1,1\n")
         bad, good = task.read_file(new, None, False)
         assert isinstance(bad.input, Flaw)
-        assert (good.target, good.id) == (None, "new.csv:3")
+        assert (bad.id, good.target, good.id) == ("x", None, "y")
+        nameless = write(tmp_path / "nameless.csv", "unit,heat,noise\nx,1,1\n ,1,1\n")
+        assert [example.id for example in task.read_file(nameless, None, False)] == ["x", "nameless.csv:3"]
         cut = list(task.read_file(write(tmp_path / "more.csv", table({"z": 40})), None, True))
         assert len(cut) == 5
         with pytest.raises(UsageError, match="is one file"):
@@ -158,5 +160,6 @@ def test_a_model_learns_and_reads_new_tables_in_any_order_of_columns(tmp_path: P
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert first["prediction"] == pytest.approx(second["prediction"], abs=1e-4)
     assert len(first["prediction"]) == 25
+    assert (first["id"], second["id"]) == ("n", "n")
     done = CliRunner().invoke(main, ["evaluate", str(tmp_path / "out"), "--data", str(new[0])])
     assert (done.exit_code, "a.csv:1: has no column 'rul'" in done.output) == (2, True), done.output

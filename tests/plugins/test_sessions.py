@@ -226,6 +226,15 @@ class TestSources:
         with pytest.raises(DataError, match=r"a\.csv:1: no column 'user'; the columns are: who, item"):
             list(SessionReader(session="user").read(path))
 
+    def test_sessions_to_predict_for_are_called_by_their_names(self, tmp_path: Path) -> None:
+        path = tmp_path / "new.csv"
+        path.write_text("who,item\nn1,a\nn1,b\n,c\n,d\n")
+        read_file = next_item(folder=tmp_path, session="who").read_file
+        assert read_file is not None
+        examples = [(example.id, example.input, example.target) for example in read_file(path, None, False)]
+        assert examples == [("n1", "a b", None), ("new.csv:4", "c d", None)]
+        assert [example.id for example in read_file(path, None, True)] == ["new.csv:2", "new.csv:4"]
+
     def test_columns_are_reported_and_a_table_needs_the_one_of_sessions(self, tmp_path: Path) -> None:
         (tmp_path / "events.csv").write_text("who,item,text\n1,a,x\n1,b,y\n")
         with collect_reports() as reading:
