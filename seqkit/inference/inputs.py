@@ -15,9 +15,9 @@ from typing import IO, Any, Final
 
 import numpy as np
 
-from seqkit.errors import DataError, Problem, UsageError
+from seqkit.errors import DataError, Problem, UsageError, ValueProblem
 from seqkit.readers.line_reader import Line, numbered, numbered_stream
-from seqkit.types import JSON, Example, Field, Flaw, Task
+from seqkit.types import JSON, Example, Field, Flaw, NamedVectors, Task
 
 STANDARD_INPUT: Final = "-"
 _STANDARD_INPUT_NAME: Final = "stdin"
@@ -271,9 +271,28 @@ class InputReader:
         return Input(id, text, value, None if self.task.locate is None else self.task.locate(text))
 
     def _from_task(self, path: Path) -> Iterator[Input]:
+        """The inputs of a file that the task reads.
+
+        Raises:
+            DataError: the header of the file is not that of training, which is told once, not for each input.
+        """
         assert self.task.read_file is not None
+        is_checked = False
         for example in self.task.read_file(path, None, False):
+            if isinstance(example.input, NamedVectors) and not is_checked:
+                self._check_header(example.input, path)
+                is_checked = True
             yield self._from_example(example)
+
+    def _check_header(self, value: NamedVectors, path: Path) -> None:
+        """Raises DataError if the field refuses the names of the channels, which are those of this file."""
+        try:
+            self.field.encode(value)
+        except ValueProblem as error:
+            if error.problem.where.rpartition(":")[0] == str(path):
+                raise DataError(error.problem) from None
+        except ValueError:
+            return  # what is wrong with this input alone is its own outcome
 
     def _from_example(self, example: Example) -> Input:
         value = example.input

@@ -161,5 +161,14 @@ def test_a_model_learns_and_reads_new_tables_in_any_order_of_columns(tmp_path: P
     assert first["prediction"] == pytest.approx(second["prediction"], abs=1e-4)
     assert len(first["prediction"]) == 25
     assert (first["id"], second["id"]) == ("n", "n")
+    other = write(tmp_path / "other.csv", table({"n1": 5, "n2": 5, "n3": 5}).replace("heat", "warmth"))
+    done = CliRunner().invoke(main, ["predict", str(tmp_path / "out"), str(other), str(new[0])])
+    bad, good = (json.loads(line) for line in done.stdout.splitlines())
+    assert (done.exit_code, good["id"]) == (1, "n")
+    assert good["prediction"] == pytest.approx(first["prediction"], abs=1e-4)
+    assert bad["id"].endswith("other.csv:1")
+    assert bad["error"] == (
+        "has no channel 'heat' and has an unknown channel 'warmth'; the first sequence of train has heat, noise"
+    )
     done = CliRunner().invoke(main, ["evaluate", str(tmp_path / "out"), "--data", str(new[0])])
     assert (done.exit_code, "a.csv:1: has no column 'rul'" in done.output) == (2, True), done.output
