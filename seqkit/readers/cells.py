@@ -47,7 +47,8 @@ def separator_hint(fields: Sequence[str]) -> str:
     if len(fields) == 1:
         for sign, (words, option) in _SEPARATORS.items():
             if sign in fields[0]:
-                return f"{words} seems to separate its columns: set `separator: {option}`"
+                fix = f"set `separator: {option}`, or write the file as those that the model was trained on"
+                return f"{words} seems to separate its columns: {fix}"
     return ""
 
 

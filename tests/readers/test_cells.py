@@ -10,17 +10,19 @@ import pytest
 from seqkit.errors import DataError
 from seqkit.readers import cell_number, column_index
 
+OR = ", or write the file as those that the model was trained on"
+
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         (
             ["shop;date;sales"],
-            "no column 'sales'; a semicolon seems to separate its columns: set `separator: semicolon`",
+            "no column 'sales'; a semicolon seems to separate its columns: set `separator: semicolon`" + OR,
         ),
-        (["shop\tsales"], "a tab seems to separate its columns: set `separator: tab`"),
-        (["shop|sales"], "a vertical bar seems to separate its columns: set `separator: bar`"),
-        (["shop,sales"], "a comma seems to separate its columns: set `separator: comma`"),
+        (["shop\tsales"], "a tab seems to separate its columns: set `separator: tab`" + OR),
+        (["shop|sales"], "a vertical bar seems to separate its columns: set `separator: bar`" + OR),
+        (["shop,sales"], "a comma seems to separate its columns: set `separator: comma`" + OR),
         (["shop", "sale"], "no column 'sales'; did you mean 'sale'?"),
         (["a;b", "c"], "no column 'sales'; the columns are: a;b, c"),
         (["sales", "sales"], "the header has the column 'sales' twice"),
@@ -50,7 +52,7 @@ def test_a_column_is_found_by_its_name() -> None:
         ("many", "value 3 has 'many', which is not a number; look again"),
         ("3,5", "value 3 has '3,5', which is not a number; numbers are written with a point, 3.5, and without commas"),
         ("1.234,5", "numbers are written with a point, 3.5, and without commas"),
-        ("1;2", "a semicolon seems to separate its columns: set `separator: semicolon`"),
+        ("1;2", "a semicolon seems to separate its columns: set `separator: semicolon`" + OR),
     ],
 )
 def test_what_is_no_number_is_said(text: str, message: str) -> None:

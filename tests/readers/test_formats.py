@@ -20,6 +20,8 @@ from seqkit.reading import collect_reports
 from seqkit.types import Flaw
 from tests.helpers.text_files import refusal, write
 
+OR = ", or write the file as those that the model was trained on"
+
 ROWS = [("a good film", "good"), ("not, bad", "bad"), ("", "good")]
 
 
@@ -113,7 +115,7 @@ def test_what_separates_nothing(separator: str) -> None:
 def test_another_separator_is_suggested(tmp_path: Path) -> None:
     path = write(tmp_path, b"a;b\n", "a.csv")
     assert refusal(lambda: table(path)).endswith(
-        "a semicolon seems to separate its columns: set `separator: semicolon`"
+        "a semicolon seems to separate its columns: set `separator: semicolon`" + OR
     )
 
 
