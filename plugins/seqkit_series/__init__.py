@@ -31,7 +31,7 @@ from seqkit.readers import TableFormat
 from seqkit.reading import report_split_rule
 from seqkit_series import sources
 from seqkit_series.engines import lifetime
-from seqkit_series.files import SUFFIXES, read_flawed, read_series
+from seqkit_series.files import SUFFIXES, read_flawed, read_series, report_short
 from seqkit_series.form import Form, Layout
 
 __all__ = ["lifetime", "series"]
@@ -139,7 +139,8 @@ def series(
     chosen = replace(chosen, form=form)
     steps_ahead, period = horizon or chosen.horizon, season or chosen.season
     are_apart = channels == "apart" or chosen.apart
-    data = _Data(chosen, steps_ahead, history + max(lags, default=0), are_apart)
+    reach = history + max(lags, default=0)
+    data = _Data(chosen, steps_ahead, reach, are_apart, fewest=shortest or reach)
     if any(steps < 2 or 2 * steps > history for steps in deseasonalise):
         raise UsageError(f"deseasonalise: a season has 2 steps or more, and history ({history}) at least two of them")
     scaling = Scaling(subtract, divide_by, tuple(deseasonalise), smoothing)
@@ -199,10 +200,12 @@ class _Data:
         horizon: steps that are predicted.
         history: steps before them that dev and test are given.
         apart: each channel is a series of its own.
+        fewest: steps before a forecast in training, if the series are long enough.
     """
 
-    def __init__(self, source: sources.Source, horizon: int, history: int, apart: bool) -> None:
+    def __init__(self, source: sources.Source, horizon: int, history: int, apart: bool, *, fewest: int) -> None:
         self._source, self._horizon, self._history, self._apart = source, horizon, history, apart
+        self._fewest = fewest
 
     @cached_property
     def series(self) -> dict[str, sources.Series]:
@@ -231,9 +234,12 @@ class _Data:
     def read_other(self, path: Path, form: Form, *, labelled: bool) -> Iterator[Example]:
         """Whole series of another file: a prediction is what comes after their end.
 
-        With covariates, they go on to the end of what is predicted.
+        With covariates, they go on to the end of what is predicted. Those that are short are told.
         """
-        for one in (read_series if labelled else read_flawed)(path, form):
+        read = (read_series if labelled else read_flawed)(path, form)
+        if not labelled:
+            report_short(path, read, form, self._fewest)
+        for one in read:
             rows = one.rows
             whole = sources.Series(one.id, rows, len(rows), len(rows), len(rows), form.covariates, one.channels)
             channels = sources.apart(whole) if self._apart else [whole]

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqkit import DataError, MissingFile, Problem, readers
 from seqkit.readers import Record, TimeOrder, cell_number, column_index
-from seqkit.reading import report_columns
+from seqkit.reading import report_columns, report_remark
 from seqkit_series.covariates import Step, count_past, rows_of
 from seqkit_series.form import Form
 
@@ -72,6 +72,19 @@ def read_flawed(path: Path, form: Form) -> list[TableSeries]:
         _fail(path, None, "has a header and nothing else")
     readers_of = {"columns": _columns, "rows": _rows, "long": _long}
     return readers_of[form.layout](path, rows, form)
+
+
+def report_short(path: Path, series: Sequence[TableSeries], form: Form, fewest: int) -> None:
+    """Tell which of the series to predict from have fewer steps than forecasts are learned from."""
+    readable = [one for one in series if not one.problems]
+    lengths = [(one.id, count_past(one.rows[:, : one.rows.shape[1] - form.covariates])) for one in readable]
+    short = [(id, steps) for id, steps in lengths if steps < fewest]
+    if short:
+        id, steps = short[0]
+        whose = f"the series {id!r} has" if len(series) > 1 else "has"
+        rest = f"; in all {len(short):,} series have fewer" if len(short) > 1 else ""
+        told = f"{path.name}: {whose} {steps:,} steps, and the model has learned from {fewest:,} or more{rest}"
+        report_remark(f"{told}; forecasts from so few may be worse")
 
 
 def _columns(path: Path, rows: Sequence[Record], form: Form) -> list[TableSeries]:

@@ -6,9 +6,11 @@ import gzip
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from seqkit_series import series
 from seqkit_series.files import read_flawed, read_series
 from seqkit_series.form import Form
 from seqkit_series.sources import of_file
@@ -194,6 +196,25 @@ def test_gaps_in_the_times_are_told_with_the_first_place(tmp_path: Path, layout:
     (told,) = reading.remarks
     assert told.startswith("a.csv:7: 3 times are missing between '2024-01-05' and '2024-01-09', where a step is 1 day")
     assert "in all 4 times are missing at 2 places" in told
+
+
+def test_a_short_history_to_predict_from_is_told_once_for_the_file(tmp_path: Path) -> None:
+    def remarks(text: str, *, labelled: bool = False, **options: Any) -> list[str]:
+        task = series(file=path, history=3, horizon=1, **options)
+        assert task.read_file is not None
+        with collect_reports() as reading:
+            list(task.read_file(write(tmp_path, "new.csv", text), None, labelled))
+        return reading.remarks
+
+    path = write(tmp_path, "a.csv", "x\n" + "1\n" * 9)
+    rest = "; forecasts from so few may be worse"
+    assert remarks("x\n1\n2\n") == [f"new.csv: has 2 steps, and the model has learned from 3 or more{rest}"]
+    assert remarks("x\n1\n2\n", lags=[2]) == [f"new.csv: has 2 steps, and the model has learned from 5 or more{rest}"]
+    assert remarks("x\n1\n2\n3\n") == remarks("x\n1\n2\n", shortest=2) == remarks("x\n1\n2\n", labelled=True) == []
+    long = {"layout": "long", "known": ["k"]}
+    (told,) = remarks("id,value,k\nA,1,1\nA,2,1\nA,3,1\nA,,1\nB,1,1\nB,2,1\nB,,1\nC,1,1\nC,,1\n", **long)
+    whose = "new.csv: the series 'B' has 2 steps, and the model has learned from 3 or more; in all 2 series have fewer"
+    assert told == whose + rest
 
 
 def test_a_series_with_a_problem_leaves_the_others_as_they_are(tmp_path: Path) -> None:
