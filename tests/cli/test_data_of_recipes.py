@@ -278,6 +278,7 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
     "names-languages": names,
     "charlm-shakespeare": shakespeare,
     "chunks": conll2000,
+    "chunks-vectors": conll2000,
     "g2p": lambda: words("g2p/sigmorphon2020", "{}/*.tsv.gz", ("train", "train"), ("dev", "dev"), ("test", "test")),
     "inflection": lambda: forms("tgl"),
     "inflection-estonian": lambda: forms("est"),
@@ -316,7 +317,7 @@ PUBLISHED: dict[str, Callable[[], Counts]] = {
 }
 OF_NUMBERS = ("adding", "handwriting", "images", "music", "sensor", "series", "speech", "strokes")
 """Their steps are numbers, of which none is unknown."""
-WARNED = ("chunks", "intent-slots")
+WARNED = ("chunks", "chunks-vectors", "intent-slots")
 """Of these, dev or test have classes that train has not, or too few of them."""
 ALL = sorted(bundled.names())
 GENERATED = (
