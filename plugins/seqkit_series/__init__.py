@@ -241,8 +241,8 @@ class _Data:
             report_short(path, read, form, self._fewest)
         for one in read:
             rows = one.rows
-            whole = sources.Series(one.id, rows, len(rows), len(rows), len(rows), form.covariates, one.channels)
-            channels = sources.apart(whole) if self._apart else [whole]
+            together = sources.Series(one.id, rows, len(rows), len(rows), len(rows), form.covariates, one.channels)
+            channels = sources.apart(together) if self._apart else [together]
             for number, channel in enumerate(channels):
                 problem = one.problems.get(number) if self._apart else next(iter(one.problems.values()), None)
                 value = channel.rows if problem is None else Flaw(_sentence(problem))

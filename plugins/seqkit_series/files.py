@@ -83,8 +83,8 @@ def report_short(path: Path, series: Sequence[TableSeries], form: Form, fewest: 
         id, steps = short[0]
         whose = f"the series {id!r} has" if len(series) > 1 else "has"
         rest = f"; in all {len(short):,} series have fewer" if len(short) > 1 else ""
-        told = f"{path.name}: {whose} {steps:,} steps, and the model has learned from {fewest:,} or more{rest}"
-        report_remark(f"{told}; forecasts from so few may be worse")
+        shortest = f"{path.name}: {whose} {steps:,} steps, and the model has learned from {fewest:,} or more{rest}"
+        report_remark(f"{shortest}; forecasts from so few may be worse")
 
 
 def _columns(path: Path, rows: Sequence[Record], form: Form) -> list[TableSeries]:

@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-from seqkit_sensor.tables import Header, numbers, read_header, sequences
 
 from seqkit import DataError, Example, Flaw, MissingFile, NamedVectors, Problem, UsageError
-from seqkit.readers import FileNames, Record, ShareSplit, SplitFiles, TableFormat, TimeOrder, is_remote
+from seqkit.readers import (
+    FileNames,
+    Record,
+    ShareSplit,
+    SplitFiles,
+    TableFormat,
+    TableHeader,
+    TimeOrder,
+    cell_numbers,
+    is_remote,
+    read_header,
+    rows_of_sequences,
+)
 from seqkit.reading import report_columns, report_remark, report_split_rule
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".json")
@@ -61,13 +72,13 @@ class UnitReader:
         names = tuple(header.columns[place] for place in channels)
         place = header.columns.index(self.unit)
         order = None if self.time is None else TimeOrder(path, self.time)
-        for steps in sequences(header, rows, self.unit, kind="unit"):
+        for steps in rows_of_sequences(header, rows, self.unit, kind="unit"):
             name = steps[0].fields[place]
             id = f"{path.name}:{steps[0].number}" if labelled or not name.strip() else name
             try:
                 if order is not None:
-                    _check_times(header, steps, order, (str(self.time), self.unit))
-                values = NamedVectors(numbers(path, steps, channels, header.columns), names, header.where)
+                    header.check_times(steps, order, time=str(self.time), sequence=self.unit)
+                values = NamedVectors(cell_numbers(path, steps, channels, header.columns), names, header.where)
                 life = self._life(header, steps) if labelled else None
             except DataError as error:
                 if labelled:
@@ -83,18 +94,18 @@ class UnitReader:
         _check_file(path)
         return self.remaining is not None and self.remaining in read_header(path, self.layout)[0].columns
 
-    def _life(self, header: Header, steps: list[Record]) -> np.ndarray:
+    def _life(self, header: TableHeader, steps: list[Record]) -> np.ndarray:
         """(T,) how many steps remain after each; the last row says what remains after that."""
         left = 0.0
         for place in header.positions(self.remaining):
             last = steps[-1]
-            left = float(numbers(header.path, [last], [place], header.columns)[0, 0])
+            left = float(cell_numbers(header.path, [last], [place], header.columns)[0, 0])
             if not 0.0 <= left < np.inf:
                 where = f"{header.path}:{last.number}"
                 raise DataError(Problem(where, f"{self.remaining} is {left:g}, and should be 0 or more"))
         return np.asarray(np.minimum(float(self.cap), left + np.arange(len(steps))[::-1]))
 
-    def _report(self, header: Header, channels: list[int]) -> None:
+    def _report(self, header: TableHeader, channels: list[int]) -> None:
         """Report the columns of a table."""
         names = {"unit": self.unit, "time": self.time, "remaining": self.remaining}
         used: dict[str, str | int] = {side: name for side, name in names.items() if name in header.columns}
@@ -158,13 +169,6 @@ def _check_file(path: Path) -> None:
     """Raises MissingFile if there is no such file."""
     if not (is_remote(path) or path.is_file()):
         raise MissingFile(path, "file")
-
-
-def _check_times(header: Header, steps: list[Record], order: TimeOrder, columns: tuple[str, str]) -> None:
-    """Raises DataError if the times of a unit do not rise; the columns are those of the times and of the unit."""
-    time, unit = header.positions(*columns)
-    for row in steps:
-        order.add(row.number, row.fields[time], row.fields[unit])
 
 
 def own(

@@ -48,7 +48,7 @@ from seqkit.training.board_views import introduce, lead_board, show_final_evalua
 from seqkit.training.counters import TrainingCounters
 from seqkit.training.loop import train
 from seqkit.training.state import load_best
-from seqkit.training.validation import selection_split
+from seqkit.training.validation import ChooseBy, selection_split
 from seqkit.types import JSON
 
 
@@ -184,7 +184,7 @@ def _run_recipe(
     save_model(model, run.model, run.resolved, fields, same_run.plugins)
     chosen = {name: score_name(task_data.task.best) for name, task_data in data.items()}
     write_results(run, counters, best_step, scores, chosen)
-    warnings = _warn_of_scores(data, scores, run, progress)
+    warnings = _warn_of_scores(data, scores, recipe.train.choose_by, run, progress)
     parameters = model.count_parameters()
     card = model_card.model_card(recipe, data, scores, parameters=parameters, best_step=best_step, warnings=warnings)
     run.write_card(card)
@@ -280,7 +280,7 @@ def score_splits(
 
 
 def _warn_of_scores(
-    data: Mapping[str, TaskData], scores: Mapping[str, float], run: Run, progress: Progress
+    data: Mapping[str, TaskData], scores: Mapping[str, float], choose_by: ChooseBy, run: Run, progress: Progress
 ) -> list[str]:
     """Say what looks wrong about the scores. Returns the sentences."""
     sentences = [
@@ -288,21 +288,22 @@ def _warn_of_scores(
         for name, task_data in data.items()
         for warning in find_result_warnings(make_card(task_data), scores, task_data.task.best)
     ]
-    sentences += _undefined_scores(data, scores)
+    sentences += _undefined_scores(data, scores, choose_by)
     for sentence in sentences:
         run.log(f"warning: {sentence}")
         progress.warn(f"warning: {sentence}")
     return sentences
 
 
-def _undefined_scores(data: Mapping[str, TaskData], scores: Mapping[str, float]) -> Iterator[str]:
-    """Of the scores that checkpoints are chosen by, those that are NaN."""
-    for name, task_data in data.items():
+def _undefined_scores(data: Mapping[str, TaskData], scores: Mapping[str, float], choose_by: ChooseBy) -> Iterator[str]:
+    """Scores that tasks can be chosen by and that are NaN. With `choose_by: first`, the first task decides."""
+    for number, (name, task_data) in enumerate(data.items()):
+        decides = number == 0 or choose_by != "first"
         for split in task_data.splits:
             score = f"{name}/{split}/{score_name(task_data.task.best)}"
             if not math.isnan(scores.get(score, 0.0)):
                 continue
-            chosen = "so the loss chose the checkpoint; " if split == selection_split(task_data) else ""
+            chosen = "so the loss chose the checkpoint; " if decides and split == selection_split(task_data) else ""
             yield f"{score} is NaN: it can score nothing of this split, {chosen}look at the data and the other scores"
 
 

@@ -159,8 +159,8 @@ def _sums(result: EvaluationResult, data: TaskData, split: str) -> dict[str, NDA
         return {}
     seen = [ScoredExamples(result.ids, DecodedInputs(data, split), split)]
     sees = getattr(data.task.metric, "sees_examples", False)
-    found = sums(result.predictions, result.targets, *(seen if sees else []))
-    return {name: np.asarray(rows, dtype=np.float64).reshape(-1, 2) for name, rows in found.items()}
+    by_score = sums(result.predictions, result.targets, *(seen if sees else []))
+    return {name: np.asarray(rows, dtype=np.float64).reshape(-1, 2) for name, rows in by_score.items()}
 
 
 def beside_numbers(data: TaskData, split: str, row: int, prediction: Prediction) -> dict[str, JSON]:

@@ -29,7 +29,8 @@ def evaluation_records(result: EvaluationResult, *, top: int | None = None) -> I
 
 
 def prediction_record(prediction: Prediction, *, scores: bool = True, top: int | None = None) -> dict[str, JSON]:
-    """A prediction as JSON: its value, its confidence, and its scores if there are any. Numbers have seven digits.
+    """A prediction as JSON: its value, its confidence, and its scores if there are any. Predicted numbers have the
+    digits of single precision.
 
     Args:
         scores: False: without them.

@@ -45,12 +45,12 @@ from seqkit.readers.shards import (
     shown_names,
 )
 from seqkit.readers.splitting import ShareSplit, SplitBy, SplitFiles
+from seqkit.readers.step_tables import TableHeader, cell_numbers, checked_rows, read_header, rows_of_sequences
 from seqkit.readers.tables import Record, csv, tsv
 from seqkit.readers.time_order import TimeOrder
 from seqkit.remote_files import is_remote
 
 __all__ = [
-    "TABLE_SUFFIXES",
     "FileNames",
     "FormatName",
     "Line",
@@ -59,10 +59,14 @@ __all__ = [
     "ShareSplit",
     "SplitBy",
     "SplitFiles",
+    "TABLE_SUFFIXES",
     "TableFormat",
+    "TableHeader",
     "TimeOrder",
     "as_shards",
     "cell_number",
+    "cell_numbers",
+    "checked_rows",
     "column_index",
     "csv",
     "each_name",
@@ -80,8 +84,10 @@ __all__ = [
     "parquet",
     "pieces",
     "plain_names",
+    "read_header",
     "read_shards",
     "records",
+    "rows_of_sequences",
     "separator_hint",
     "shard_files",
     "shown_names",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqkit import analysis
 from seqkit.inference.kept_predictions import LISTED, InputNotKept, KeptInputs, KeptPredictions
 from seqkit.reports.charts import Bar, Line, bar_chart, drawing, heat_map, line_chart
+from seqkit.reports.decomposition import decompose_sums
 from seqkit.reports.number_section import number_charts, number_rows
 from seqkit.reports.run_facts import RunFacts
 from seqkit.reports.sides import task_of
@@ -174,7 +173,7 @@ def _by_length(
     if (rows := kept.sums.get(name)) is not None:  # the metric may need more of a prediction than is kept
         numbers: list[Any] = list(range(len(kept)))
         groups = analysis.score_by_length(
-            lengths, numbers, numbers, lambda some, _: {name: _quotient(rows[np.array(some)])}, name
+            lengths, numbers, numbers, lambda some, _: {name: decompose_sums(rows[np.array(some)]).score}, name
         )
     else:
         examples = ScoredExamples(kept.ids, KeptInputs(kept.inputs), kept.split)
@@ -184,12 +183,6 @@ def _by_length(
     ]
     if len(bars) > 1:
         yield {"caption": f"{name} by length", "svg": bar_chart(bars, x="steps of the input", y=name)}
-
-
-def _quotient(rows: NDArray[np.float64]) -> float:
-    """(n, 2) sums by example -> the score of these; NaN where there is nothing to divide by."""
-    total, count = rows.sum(axis=0).tolist()
-    return total / count if count else math.nan
 
 
 def _class_rows(classes: Sequence[analysis.ClassScore]) -> list[list[str]]:

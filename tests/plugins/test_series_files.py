@@ -193,9 +193,11 @@ def test_gaps_in_the_times_are_told_with_the_first_place(tmp_path: Path, layout:
     path = write(tmp_path, "a.csv", head + "".join(rows))
     with collect_reports() as reading:
         read_series(path, Form("columns" if layout == "columns" else "long", time="day"))
-    (told,) = reading.remarks
-    assert told.startswith("a.csv:7: 3 times are missing between '2024-01-05' and '2024-01-09', where a step is 1 day")
-    assert "in all 4 times are missing at 2 places" in told
+    (remark,) = reading.remarks
+    assert remark.startswith(
+        "a.csv:7: 3 times are missing between '2024-01-05' and '2024-01-09', where a step is 1 day"
+    )
+    assert "in all 4 times are missing at 2 places" in remark
 
 
 def test_a_short_history_to_predict_from_is_told_once_for_the_file(tmp_path: Path) -> None:
@@ -212,9 +214,9 @@ def test_a_short_history_to_predict_from_is_told_once_for_the_file(tmp_path: Pat
     assert remarks("x\n1\n2\n", lags=[2]) == [f"new.csv: has 2 steps, and the model has learned from 5 or more{rest}"]
     assert remarks("x\n1\n2\n3\n") == remarks("x\n1\n2\n", shortest=2) == remarks("x\n1\n2\n", labelled=True) == []
     long = {"layout": "long", "known": ["k"]}
-    (told,) = remarks("id,value,k\nA,1,1\nA,2,1\nA,3,1\nA,,1\nB,1,1\nB,2,1\nB,,1\nC,1,1\nC,,1\n", **long)
+    (remark,) = remarks("id,value,k\nA,1,1\nA,2,1\nA,3,1\nA,,1\nB,1,1\nB,2,1\nB,,1\nC,1,1\nC,,1\n", **long)
     whose = "new.csv: the series 'B' has 2 steps, and the model has learned from 3 or more; in all 2 series have fewer"
-    assert told == whose + rest
+    assert remark == whose + rest
 
 
 def test_a_series_with_a_problem_leaves_the_others_as_they_are(tmp_path: Path) -> None:

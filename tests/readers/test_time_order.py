@@ -96,16 +96,16 @@ def test_gaps_are_told_in_one_sentence() -> None:
         "a.csv:7: 3 times are missing between '2024-01-05' and '2024-01-09', where a step is 1 day; they are read as "
         "if none was missing"
     ]
-    (told,) = remarks(days[:5] + days[6:10] + days[12:])
-    assert told.startswith("a.csv:7: 1 time is missing between '2024-01-05' and '2024-01-07'")
-    assert "in all 3 times are missing at 2 places" in told
-    (told,) = remarks(["2000-01", "2000-02", "2000-03", "2000-05", "2000-06"])
-    assert "1 time is missing between '2000-03' and '2000-05', where a step is 1 month" in told
+    (remark,) = remarks(days[:5] + days[6:10] + days[12:])
+    assert remark.startswith("a.csv:7: 1 time is missing between '2024-01-05' and '2024-01-07'")
+    assert "in all 3 times are missing at 2 places" in remark
+    (remark,) = remarks(["2000-01", "2000-02", "2000-03", "2000-05", "2000-06"])
+    assert "1 time is missing between '2000-03' and '2000-05', where a step is 1 month" in remark
 
 
 def test_text_whose_order_is_not_known_is_told() -> None:
-    (told,) = remarks(["31/01/2024", "01/02/2024"])
-    assert "such as '31/01/2024', are neither dates" in told
+    (remark,) = remarks(["31/01/2024", "01/02/2024"])
+    assert "such as '31/01/2024', are neither dates" in remark
     assert remarks(["2024Q1", "2024Q2"]) == []
 
 

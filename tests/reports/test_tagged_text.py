@@ -41,9 +41,9 @@ def test_several_answers_are_marked_by_their_parts() -> None:
     predicted = {"intent": "city", "slots": ["O", "B-to", "O"]}
     colors = tag_colors([target])
     assert colors == {"to": 0}
-    true, given = mark_parts("to las vegas", target, predicted, colors)
+    true, shown = mark_parts("to las vegas", target, predicted, colors)
     assert true == [Piece("flight", "intent", 0, True), Piece("to"), Piece("las vegas", "to", 0, True)]
-    assert given == [Piece("city", "intent", 0, True), Piece("to"), Piece("las", "to", 0, True), Piece("vegas")]
+    assert shown == [Piece("city", "intent", 0, True), Piece("to"), Piece("las", "to", 0, True), Piece("vegas")]
     same, _ = mark_parts("to las vegas", target, target, colors)
     assert not any(piece.is_wrong for piece in same)
     shortened, _ = mark_parts("to las …", {"intent": "flight", "slots": ["O"]}, predicted, colors)

@@ -54,8 +54,8 @@ def test_numbers_have_four_digits() -> None:
 def test_several_answers_are_one_cell_with_what_differs_in_bold() -> None:
     target = {"intent": "flight", "slots": ["O", "B-to", "I-to"]}
     predicted = {"intent": "city", "slots": ["O", "B-to", "I-to"]}
-    true, given = mark_difference(target, predicted, ["to", "las", "vegas"])
+    true, shown = mark_difference(target, predicted, ["to", "las", "vegas"])
     assert true == Marked(["intent:", "flight", "to", "[las vegas | to]"], set())
-    assert given == Marked(["intent:", "city", "to", "[las vegas | to]"], {1})
+    assert shown == Marked(["intent:", "city", "to", "[las vegas | to]"], {1})
     other = mark_difference(target, {**target, "slots": ["O", "B-to", "O"]}, None)
     assert other[1] == Marked(["intent:", "flight", "slots:", "O", "B-to", "O"], {5})
