@@ -33,6 +33,12 @@ _LINE = 1000
 _LONGEST_WORD = 1000
 """Pieces are learned from about so many words at most, in lines of about so many characters; longer words are cut."""
 
+_SPACE = "\u2581"
+"""What a piece has in place of the space before a word."""
+_MOST_KEPT = 1 << 16
+_LONGEST_KEPT = 40
+"""Words whose pieces are kept, and the characters of the longest of them."""
+
 _BYTES = Vocabulary(tuple(f"<0x{byte:02X}>" for byte in range(256)))
 """The names that sentencepiece gives to bytes."""
 
@@ -238,8 +244,26 @@ class PieceTokenizer(Tokenizer):
         return self._with_model(base64.b64encode(model.getvalue()).decode("ascii"))
 
     def encode(self, value: Any) -> np.ndarray:
-        text = " ".join(self._check_text(value).split())
-        return _not_empty(np.array(self._processor.encode(text), dtype=self.fitted_vocabulary.dtype))
+        words = self._check_text(value).split()
+        if self._has_pieces_of_several_words:
+            return _not_empty(np.array(self._processor.encode(" ".join(words)), dtype=self.fitted_vocabulary.dtype))
+        try:
+            raw = bytearray().join(map(self._known_words.__getitem__, words))
+        except KeyError:
+            raw = bytearray().join(map(self._learn_words(words).__getitem__, words))
+        return _not_empty(np.frombuffer(raw, dtype=self.fitted_vocabulary.dtype))
+
+    def _learn_words(self, words: list[str]) -> dict[str, bytes]:
+        """The ids of these words as bytes; those of the short ones are kept."""
+        raw = {word: self._known_words.get(word) for word in words}
+        new = [word for word, ids in raw.items() if ids is None]
+        dtype = self.fitted_vocabulary.dtype
+        rows = self._processor.encode(new, num_threads=1)
+        learned = {word: np.array(ids, dtype=dtype).tobytes() for word, ids in zip(new, rows, strict=True)}
+        if len(self._known_words) > _MOST_KEPT:
+            self._known_words.clear()
+        self._known_words.update((word, ids) for word, ids in learned.items() if len(word) <= _LONGEST_KEPT)
+        return {word: ids for word, ids in raw.items() if ids is not None} | learned
 
     def _encode_words(self, words: list[str]) -> np.ndarray:
         return self.encode(" ".join(words))
@@ -269,6 +293,15 @@ class PieceTokenizer(Tokenizer):
         if self.model is None:
             raise RuntimeError("the field is not fitted yet")
         return _sentencepiece().SentencePieceProcessor(model_proto=base64.b64decode(self.model))
+
+    @cached_property
+    def _known_words(self) -> dict[str, bytes]:
+        """The ids of words as bytes: no piece reaches beyond its word, so a word's pieces are the same in any text."""
+        return {}
+
+    @cached_property
+    def _has_pieces_of_several_words(self) -> bool:
+        return any(_SPACE in symbol[1:] for symbol in self.fitted_vocabulary.symbols)
 
 
 TOKENIZERS: dict[Unit, type[Tokenizer]] = {

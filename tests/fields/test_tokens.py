@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqkit.errors import MissingExtra
-from seqkit.fields import Text, Tokens
+from seqkit.fields import Text, Tokens, tokenizers
+from seqkit.fields.vocabulary import Vocabulary
 from seqkit.types import END, PAD, START, UNKNOWN
 from tests.helpers.sentences import CORPUS, UNITS
 
@@ -139,6 +141,30 @@ def test_pieces_know_every_character_of_the_training_data() -> None:
     field = Tokens("pieces", pieces=200).fit([*CORPUS, "a rare ß ж 語"] * 100)
     assert UNKNOWN not in field.encode("ß ж 語 catdogmat")
     assert UNKNOWN in field.encode("Ω")
+
+
+def test_pieces_of_a_text_are_those_of_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words are encoded one by one and kept; the slow way is to give sentencepiece the whole text."""
+    monkeypatch.setattr(tokenizers, "_MOST_KEPT", 8)
+    field = Tokens("pieces", pieces=40).fit(CORPUS * 5)
+    processor = field._tokenizer._processor  # type: ignore[attr-defined]
+    words = [*" ".join(CORPUS).split(), "語語", "xt語", "zzz", "theythe" * 20]
+    generator = np.random.default_rng(1)
+    for count in (1, 2, 7, 30) * 10:
+        text = " ".join(generator.choice(words, count))
+        for _ in range(2):  # known the second time
+            np.testing.assert_array_equal(field.encode(text), processor.encode(text))
+    assert UNKNOWN in field.encode("xt語")
+
+
+def test_pieces_of_several_words_are_found_in_the_whole_text() -> None:
+    field = Tokens("pieces", pieces=40).fit(CORPUS * 5)
+    tokenizer = field._tokenizer
+    text = " ".join(CORPUS)
+    ids = tokenizer.encode(text)
+    joint = replace(tokenizer, vocabulary=Vocabulary(("a\u2581b", *tokenizer.fitted_vocabulary.symbols[1:])))
+    np.testing.assert_array_equal(joint.encode(text), ids)
+    assert not joint._known_words  # type: ignore[attr-defined]
 
 
 def test_pieces_that_cannot_be_learned() -> None:
