@@ -179,8 +179,6 @@ def test_more_pieces_than_the_data_has_are_fewer_pieces() -> None:
 
 
 def test_very_many_words_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqkit.fields import tokenizers
-
     monkeypatch.setattr(tokenizers, "_MOST_WORDS", 50)
     counts = tokenizers.Counter({"often": 900, "seldom": 99, "once": 1})
     lines = list(tokenizers._training_lines(counts))
