@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from seqkit.errors import UsageError
 from seqkit.interfaces import mask_of
-from seqkit.kernels import RowOrder, draw_uniform, real_rows, run_padded
+from seqkit.kernels import CellState, Dispatch, RowOrder, choose, draw_uniform, real_rows, run_padded, run_unpadded
 from seqkit.layers.contextual import Contextual
 from seqkit.layers.embedding import RowDropout
 from seqkit.layers.initialisers import initialise_cell
@@ -229,14 +229,16 @@ class WordLayer(nn.Module):
     def character_vectors(self, characters: Tensor) -> Tensor:
         """(N, M) ids of characters, zeros behind -> (N, H).
 
-        On a CPU, a word that occurs many times is computed once, and the shorter half of the words apart from the
-        longer half, so that not all are padded to the longest: a third of the time. On a GPU, looking at the words
+        On a CPU, a word that occurs many times is computed once, and where padding is computed, the shorter half of
+        the words apart from the longer half, so that not all are padded to the longest. On a GPU, looking at the words
         would mean waiting for them.
         """
         assert self.spelling is not None
         if characters.device.type != "cpu":
             return cast(Tensor, self.spelling(characters))
         distinct, inverse = torch.unique(characters, dim=0, return_inverse=True)
+        if isinstance(self.spelling, CharacterLSTM) and self.spelling.runs_unpadded(characters.device):
+            return cast(Tensor, self.spelling(distinct).index_select(0, inverse))
         lengths = (distinct != 0).sum(1)
         order = lengths.argsort(stable=True)
         distinct, lengths = distinct[order], lengths[order]
@@ -252,8 +254,9 @@ class WordLayer(nn.Module):
 class CharacterLSTM(nn.Module):
     """An LSTM over the characters in each direction; their two final outputs, concatenated (Lample et al. 2016).
 
-    Words are reversed and their ends are found on the device, from the zeros behind them, because the lengths of words
-    are not on the CPU, unlike those of sequences.
+    On a CPU it runs over the real characters alone, where that is implemented. Elsewhere words are reversed and their
+    ends are found on the device, from the zeros behind them, because the lengths of words are not on the CPU, unlike
+    those of sequences.
     """
 
     def __init__(self, letters: int, dim: int, hidden: int) -> None:
@@ -266,10 +269,16 @@ class CharacterLSTM(nn.Module):
             assert isinstance(cell, nn.LSTM)
             initialise_cell(cell, "xavier_uniform", "orthogonal", keep_bias=1.0)
 
+    def runs_unpadded(self, device: torch.device) -> bool:
+        """Whether padding is not computed on `device`."""
+        return device.type == "cpu" and self._dispatch(device).engine is not None
+
     def forward(self, characters: Tensor) -> Tensor:
         """(N, M) ids of characters, zeros behind -> (N, H)."""
+        if len(characters) and self.runs_unpadded(characters.device):
+            return self._run_unpadded(characters)
         words, time = characters.shape
-        lengths = (characters != 0).sum(1).clamp(min=1)
+        lengths = _word_lengths(characters)
         t = torch.arange(time, device=characters.device)
         reverse = characters.gather(1, torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t))
         last, zero, final_outputs = (lengths - 1)[None, :, None], None, []
@@ -280,6 +289,28 @@ class CharacterLSTM(nn.Module):
             steps = run_padded(cell, x, torch.full((words,), time), (zero, zero)).steps
             final_outputs.append(steps.gather(0, last.expand(1, -1, cell.hidden_size)).squeeze(0))
         return torch.cat(final_outputs, dim=-1)
+
+    def _run_unpadded(self, characters: Tensor) -> Tensor:
+        """The same over rows, one for each character of a word."""
+        dispatch = self._dispatch(characters.device)
+        assert dispatch.engine is not None
+        words, time = characters.shape
+        groups = dispatch.group_count(words, len(self.cells))
+        layout = dispatch.layout_function(_word_lengths(characters), time, threads=groups)
+        x = self.letters(characters.flatten().index_select(0, layout.flat_index))
+        cells = [cast(nn.RNNBase, cell) for cell in self.cells]
+        states: list[CellState | None] = [None] * len(cells)
+        output = run_unpadded(cells, x, layout, states, engine=dispatch.engine, threads=torch.get_num_threads())
+        return torch.cat([final_state()[0] for final_state in output.final_states], dim=-1)
+
+    def _dispatch(self, device: torch.device) -> Dispatch:
+        cell = cast(nn.RNNBase, self.cells[0])
+        return choose(cell, device, cell.all_weights[0][1].dtype)
+
+
+def _word_lengths(characters: Tensor) -> Tensor:
+    """(N, M) ids of characters, zeros behind -> (N,) how many there are; a word without any reads one zero."""
+    return (characters != 0).sum(1).clamp(min=1)
 
 
 class CharacterCNN(nn.Module):
