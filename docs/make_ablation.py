@@ -1,7 +1,7 @@
 """Write the table of docs/better-scores.md: what each option is worth, on three data sets.
 
 python docs/make_ablation.py commands            print the commands of the runs that the table is made of
-python docs/make_ablation.py collect FOLDER      read those in FOLDER into docs/ablation.json, and write the table
+python docs/make_ablation.py collect FOLDER      add those in FOLDER to docs/ablation.json, and write the table
 python docs/make_ablation.py                     write the table from docs/ablation.json
 python docs/make_ablation.py --check             exit with 1 if the page is out of date
 
@@ -94,9 +94,8 @@ def commands() -> Iterator[str]:
                 yield f"seqkit run {study.recipe}{options} --out runs/ablation/{folder_name(study, change, seed)}"
 
 
-def collect(folder: Path) -> dict[str, Any]:
-    """{recipe: {change: {seed: score}}} of the finished runs in a folder."""
-    found: dict[str, Any] = {}
+def collect(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """{recipe: {change: {seed: score}}} of the finished runs in a folder, beside the results that there are."""
     for study in STUDIES:
         for change in study.changes:
             for seed in SEEDS:
@@ -106,8 +105,8 @@ def collect(folder: Path) -> dict[str, Any]:
                 status = json.loads((run / "status.json").read_text())
                 if status.get("state") == "finished":
                     score = json.loads((run / "metrics.json").read_text())[study.score]
-                    found.setdefault(study.recipe, {}).setdefault(change, {})[str(seed)] = score
-    return found
+                    results.setdefault(study.recipe, {}).setdefault(change, {})[str(seed)] = score
+    return results
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -165,5 +164,6 @@ if __name__ == "__main__":
         print("\n".join(commands()))
         sys.exit()
     if sys.argv[1:2] == ["collect"]:
-        STORE.write_text(json.dumps(collect(Path(sys.argv[2])), indent=1, sort_keys=True) + "\n")
+        results = json.loads(STORE.read_text()) if STORE.exists() else {}
+        STORE.write_text(json.dumps(collect(Path(sys.argv[2]), results), indent=1, sort_keys=True) + "\n")
     sys.exit(main(check="--check" in sys.argv))
