@@ -20,7 +20,7 @@ from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.attention import Attention, Memory
 from seqkit.heads.option_types import DecoderOptions
 from seqkit.interfaces import Encoded
-from seqkit.kernels import RowOrder, dropout, run_padded
+from seqkit.kernels import FeedingWeights, RowOrder, dropout, feed_readouts, lay_out, run_padded, unpad
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.embedding import Embedding
 from seqkit.layers.initialisers import initialise_cell
@@ -295,6 +295,8 @@ class Decoder(nn.Module):
         return TeacherForced(self._drop(readout, self.dropout, order))
 
     def _step_by_step(self, source: DecoderInput, state: DecoderState, x: Tensor, lengths: Tensor) -> TeacherForced:
+        if self._has_written_out_backward(x):
+            return TeacherForced(self._feed_readouts(source, state, x, lengths))
         readouts, overlaps = [], []
         for t in range(x.shape[1]):
             coverage = state.coverage
@@ -304,6 +306,42 @@ class Decoder(nn.Module):
                 overlaps.append(coverage_overlap(coverage, weights))
         coverage_loss = real_steps(torch.cat(overlaps, dim=1)[..., None], lengths).sum() if overlaps else None
         return TeacherForced(real_steps(torch.cat(readouts, dim=1), lengths), coverage_loss)
+
+    def _has_written_out_backward(self, x: Tensor) -> bool:
+        """Whether `feed_readouts` computes what this decoder is, for such numbers on such a device."""
+        is_plain = self.depth == 1 and isinstance(self.cells[0], nn.LSTM) and not self.coverage
+        scores_by_products = self.attention is not None and self.attention.weigh is None
+        is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+        is_full = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+        return is_plain and scores_by_products and x.device.type == "cpu" and is_full and not is_traced
+
+    def _feed_readouts(self, source: DecoderInput, state: DecoderState, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, U, E) -> (N, R), real steps only, in the order of a flattened (B, U) block."""
+        memory, cell = source.memory, self.cells[0]
+        assert memory is not None
+        assert isinstance(cell, nn.LSTM)
+        assert state.readout is not None
+        batch, steps = x.shape[:2]
+        layout = lay_out(lengths, steps)
+        mask = None
+        if self.training and self.dropout > 0.0:  # drawn step by step, as a step draws
+            ones = x.new_ones(batch, 1, self.readout_width)
+            mask = unpad(
+                torch.cat([self._drop(ones, self.dropout) for _ in range(steps)], 1).flatten(0, 1), layout.flat_index
+            )
+        w, r, *biases = cell.all_weights[0]
+        weights = FeedingWeights(w, r, biases[0] + biases[1], self.readout.weight, self.readout.bias)
+        initial = [*(tensor[:, 0, 0] for tensor in state.layers), state.readout[:, 0]]
+        penalty = x.new_zeros(memory.padding.shape).masked_fill_(memory.padding, -torch.inf)
+        rows = feed_readouts(
+            weights,
+            unpad(x.flatten(0, 1), layout.flat_index),
+            mask,
+            [tensor.index_select(0, layout.order) for tensor in initial],
+            [tensor.index_select(0, layout.order) for tensor in (memory.steps, memory.keys, penalty)],
+            layout.groups[0].active,
+        )
+        return rows.index_select(0, layout.flat_index.argsort())
 
     def _drop(self, x: Tensor, share: float, order: RowOrder | None = None) -> Tensor:
         return dropout(x, share, order) if self.training and share > 0.0 else x

@@ -25,6 +25,7 @@ from seqkit.kernels.draws import (
     dropout_weights,
 )
 from seqkit.kernels.engine import DirectionPass
+from seqkit.kernels.input_feeding import FeedingWeights, feed_readouts, feed_readouts_by_autograd
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.linear_scan import linear_scan
 from seqkit.kernels.native_alignments import (
@@ -54,6 +55,7 @@ __all__ = [
     "ChainKernels",
     "DirectionPass",
     "Dispatch",
+    "FeedingWeights",
     "Layout",
     "PaddedOutput",
     "RowOrder",
@@ -74,6 +76,8 @@ __all__ = [
     "dropout",
     "dropout_choice",
     "dropout_weights",
+    "feed_readouts",
+    "feed_readouts_by_autograd",
     "gather_last",
     "has_native",
     "has_native_alignments",

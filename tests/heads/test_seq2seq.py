@@ -17,6 +17,7 @@ from seqkit.fields import Text
 from seqkit.heads import attend, generate, text_search
 from seqkit.heads.text_search import largest_weight
 from seqkit.interfaces import Batch, Encoded, Head
+from seqkit.kernels import by_example
 from seqkit.layers.embedding import Embedding
 from seqkit.types import END, PAD, START, UNKNOWN, Prediction
 from tests.contracts.test_invariance import CHECKS, ENCODERS, Model
@@ -134,6 +135,27 @@ def test_predictions_are_those_of_the_reference_search(name: str, alpha: float) 
             decoder = reference(head, code, row)
             nats(decoder, START, ids(prediction.value))
             assert prediction.scores["alignment"] == decoder.alignment[:-1]
+
+
+def test_the_loss_with_dropout_is_that_of_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backward pass that is written out draws the numbers that the loop over steps draws, and learns the same."""
+    results = []
+    for is_written_out in (True, False):
+        head, code = amplified(attend(H, TARGET, input_feeding=True, dropout=0.5, input_dropout=0.3)).train(), encoded()
+        code.steps.requires_grad_()
+        assert head.decoder._has_written_out_backward(code.steps)
+        monkeypatch.setattr(
+            type(head.decoder), "_has_written_out_backward", lambda self, x, result=is_written_out: result
+        )
+        with by_example(seed=1, step=2, numbers=torch.tensor([3, 5, 9])):
+            total, _ = head.loss(code, batch(TEXTS))
+        parameters = [*head.parameters(), code.steps]
+        results.append([total.detach(), *torch.autograd.grad(total, parameters, allow_unused=True)])
+        monkeypatch.undo()
+    for one, other in zip(*results, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("encoder", ["none", "lstm-both", "gru"])
