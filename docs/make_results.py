@@ -44,6 +44,13 @@ settings, the same number of epochs. The difference is together minus alone, see
 own checkpoint; together, the first task of the recipe does.
 
 """
+ENSEMBLES = """
+## Several models as one
+
+`seqkit reproduce RECIPE --ensemble` also scores the models of all seeds as one, which averages what they predict
+([better-scores.md](better-scores.md#ensembles)). It takes as long to predict as they do together.
+
+"""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -99,12 +106,24 @@ def together(results: dict[str, Any]) -> Iterable[list[str]]:
             yield [f"`{name}`", f"`{gain['score']}`", *values, str(len(differences))]
 
 
+def ensembles(results: dict[str, Any]) -> Iterable[list[str]]:
+    for name, result in results.items():
+        for verdict in result["verdicts"] if result.get("ensemble") else []:
+            values = [run[verdict["score"]] for run in result["scores"]]
+            score = result["ensemble"][verdict["score"]]
+            cells = (spread(values), f"{score:.4f}", f"{score - fmean(values):+.4f}", str(len(values)))
+            yield [f"`{name}`", f"`{verdict['score']}`", *cells]
+
+
 def page() -> str:
     comparisons = YAML(typ="safe", pure=True).load((FOLDER / "results" / "beside.yaml").read_text(encoding="utf-8"))
     paths = {name: FOLDER / "results" / f"{name}.json" for name in comparisons}
     results = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
     text = HEAD + table(COLUMNS, scores(results, comparisons))
     text += OVER + table(("recipe", "left out", "score", "value"), run_by_run(results))
+    text += ENSEMBLES + table(
+        ("recipe", "score", "one model", "all as one", "difference", "models"), ensembles(results)
+    )
     return text + TOGETHER + table(("recipe", "score", "alone", "together", "difference", "seeds"), together(results))
 
 

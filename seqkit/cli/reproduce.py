@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +22,7 @@ from seqkit.cli.output import echo
     help="Train with each of these values, e.g. tasks.genome.fold=0..9, and check the mean over them.",
 )
 @click.option("--alone", is_flag=True, help="Also train each task of a joint recipe by itself, and show both scores.")
+@click.option("--ensemble", is_flag=True, help="Also score the models of all seeds as one, on dev and test.")
 @click.option(
     "--out", type=OutputFolder(), help="Folder of the runs; finished ones are kept, and interrupted ones go on."
 )
@@ -32,6 +34,7 @@ def command(
     sets: tuple[str, ...],
     over: str | None,
     alone: bool,
+    ensemble: bool,
     out: Path | None,
     as_json: Path | None,
     quiet: bool,
@@ -56,15 +59,20 @@ def command(
         single_task_recipes(checked)  # reports what cannot be compared before anything is trained
         if over:
             raise UsageError("--alone and --over do not go together")
+    if ensemble and over:
+        raise UsageError("--ensemble and --over do not go together: an ensemble is of models of the same data")
     with Progress(quiet=quiet) as progress:
         say = progress.say
-        result = reproduce(checked, seeds=seeds, out=out, progress=progress, tell=say, variants=variants)
+        options: dict[str, Any] = {"seeds": seeds, "variants": variants, "ensemble": ensemble}
+        result = reproduce(checked, out=out, progress=progress, tell=say, **options)
         if alone:
             result = replace(result, gains=measure_gains(checked, result, out=out, progress=progress, tell=say))
     for verdict in result.verdicts:
         echo(str(verdict))
     for gain in result.gains:
         echo(str(gain))
+    for key in checked.expect if result.ensemble else ():
+        echo(f"{key}  {result.ensemble[key]:.4f}  the {len(result.scores)} models as one")
     mean = sum(result.minutes) / len(result.minutes)
     echo(f"{mean:.1f} minutes a run, {result.parameters:,} parameters")
     if as_json is not None:

@@ -11,9 +11,13 @@ from pathlib import Path
 
 from seqkit.errors import UsageError
 from seqkit.experiments.expectations import ExpectedRange, check_scores_exist
+from seqkit.experiments.prepare import prepare_split
 from seqkit.experiments.resumption import load_recipe
 from seqkit.experiments.run_recipe import run_recipe
+from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
+from seqkit.model import load_model
+from seqkit.model.ensemble import Member, join_models
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.runs.progress import Progress
 from seqkit.runs.records import read_final_scores
@@ -96,6 +100,7 @@ class Reproduction:
         settings: the setting of each run beside its seed (`tasks.genome.fold=3`), where the runs differ in one.
         threads: that each run computed with.
         gains: of a joint recipe, what each task gains from being trained with the others, where that was asked for.
+        ensemble: the scores of all the models as one, on dev and test, where that was asked for.
     """
 
     recipe: str
@@ -107,6 +112,7 @@ class Reproduction:
     settings: Sequence[str] = ()
     threads: Sequence[int] = ()
     gains: Sequence[Gain] = ()
+    ensemble: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -146,6 +152,7 @@ def reproduce(
     progress: Progress,
     tell: Callable[[str], None],
     variants: Mapping[str, Recipe] | None = None,
+    ensemble: bool = False,
 ) -> Reproduction:
     """Train the recipe with its own seed and the ones after it, and compare the mean scores with those it expects.
 
@@ -157,8 +164,14 @@ def reproduce(
         tell: gets a line a run.
         variants: the recipe with one setting after another (`tasks.genome.fold=0`, ...), each of them trained with
             every seed: their mean is that of a cross-validation. None: the recipe as it is.
+        ensemble: also score the models of all runs as one, which averages what they predict.
+
+    Raises:
+        UsageError: an ensemble of one run, or of what cannot be averaged.
     """
     count = seeds or max([int(bound.get("seeds", 1)) for bound in recipe.expect.values()], default=1)
+    if ensemble and count < 2:
+        raise UsageError("--ensemble: one model is no ensemble; say --seeds 2 or more")
     seeds_used = [recipe.seed + number for number in range(count)]
     runs = [
         (setting, dataclasses.replace(variant, seed=seed))
@@ -186,7 +199,24 @@ def reproduce(
         ],
         settings=[setting for setting, _ in runs] if variants else [],
         threads=[run.threads for run in finished],
+        ensemble=score_ensemble([run.folder for run in finished], progress) if ensemble else {},
     )
+
+
+def score_ensemble(folders: Sequence[Path], progress: Progress) -> dict[str, float]:
+    """The scores on dev and test of the models of these runs as one (`seqkit.model.ensemble`).
+
+    Raises:
+        UsageError: what a head predicts cannot be averaged.
+    """
+    members = [Member(*load_model(folder), str(folder)) for folder in folders]
+    model = join_models(members)
+    scores: dict[str, float] = {}
+    for name, fitted in members[0].tasks.items():
+        for split in (split for split in ("dev", "test") if split in fitted[0].splits):
+            data = prepare_split(members[0].recipe, name, fitted, split, progress)
+            scores |= {f"{name}/{split}/{key}": value for key, value in evaluate(model, data, split).scores.items()}
+    return scores
 
 
 @dataclass(frozen=True)

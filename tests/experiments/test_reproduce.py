@@ -186,3 +186,27 @@ def test_equal_numbers_of_updates_are_compared(folder: Path) -> None:
     result = CliRunner().invoke(main, ["reproduce", str(path), "--alone"])
     assert result.exit_code == 2
     assert "train.epochs instead of train.steps" in result.stderr
+
+
+def test_an_ensemble_of_all_seeds_is_scored(folder: Path) -> None:
+    result = call(folder, 3.2, "--ensemble", "--out", "runs-of-it", "--json", "found.json")
+    assert result.exit_code == 0, result.output
+    report = json.loads((folder / "found.json").read_text())
+    models = [str(folder / f"runs-of-it/seed-{seed}") for seed in (5, 6, 7)]
+    assert CliRunner().invoke(main, ["ensemble", *models, "--out", "all"]).exit_code == 0
+    for split in ("dev", "test"):
+        scored = CliRunner().invoke(main, ["evaluate", "all", "--split", split, "--json"])
+        expected = json.loads(scored.stdout)[f"lm/{split}/nats"]
+        assert report["ensemble"][f"lm/{split}/nats"] == pytest.approx(expected, rel=1e-6)
+    assert report["ensemble"]["lm/test/nats"] not in [scores["lm/test/nats"] for scores in report["scores"]]
+    assert f"lm/test/nats  {report['ensemble']['lm/test/nats']:.4f}  the 3 models as one" in result.stdout
+
+
+def test_an_ensemble_needs_several_models_of_the_same_data(folder: Path) -> None:
+    result = call(folder, 3.2, "--ensemble", "--seeds", "1", "--out", "runs-of-it")
+    assert result.exit_code == 2
+    assert "say --seeds 2 or more" in result.stderr
+    result = call(folder, 3.2, "--ensemble", "--over", "tasks.lm.window=8,16", "--out", "runs-of-it")
+    assert result.exit_code == 2
+    assert "--ensemble and --over do not go together" in result.stderr
+    assert not (folder / "runs-of-it").exists()
