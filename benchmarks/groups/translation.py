@@ -331,10 +331,7 @@ GROUP = Group(
     "a model trained for 200 steps; a beam's texts are not compared, because the two stop at different points: their "
     "log-probability under the model is told instead.",
     [
-        *(
-            Case(name, {"case": name, **SIZES}, quick=name != DROPOUT, quick_options=SMALL)
-            for name in TRAINING
-        ),
+        *(Case(name, {"case": name, **SIZES}, quick=name != DROPOUT, quick_options=SMALL) for name in TRAINING),
         *(
             Case(name, {"case": name, **SIZES}, quick=name == "greedy", quick_options=SMALL, on_request=True)
             for name in ("greedy", "beam 5")
