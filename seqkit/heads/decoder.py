@@ -1,8 +1,8 @@
 """The recurrent decoder that `attend` and `generate` share: from encoded steps to the symbols of a text.
 
 It runs in two ways that give the same numbers. `step` goes from one symbol to the next, as a search does.
-`teacher_forcing` reads a known text. Where no step depends on the readout of the one before, that is one padded call of
-the recurrence over all steps and one product for attention, and the softmax over the vocabulary is left to the caller,
+`teacher_forcing` reads a known text. Where no step depends on the readout of the one before, that is one call of each
+recurrent layer over all steps and one product for attention, and the softmax over the vocabulary is left to the caller,
 for real steps only. (A packed sequence would be slower on every device.)
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,19 @@ from seqkit.heads import chunked_cross_entropy
 from seqkit.heads.attention import Attention, Memory
 from seqkit.heads.option_types import DecoderOptions
 from seqkit.interfaces import Encoded
-from seqkit.kernels import FeedingWeights, RowOrder, dropout, feed_readouts, lay_out, run_padded, unpad
+from seqkit.kernels import (
+    CellState,
+    FeedingWeights,
+    RowOrder,
+    choose,
+    dropout,
+    feed_readouts,
+    lay_out,
+    pad,
+    run_padded,
+    run_unpadded,
+    unpad,
+)
 from seqkit.kernels.ragged import real_steps
 from seqkit.layers.embedding import Embedding
 from seqkit.layers.initialisers import initialise_cell
@@ -280,19 +292,35 @@ class Decoder(nn.Module):
         steps = symbols.shape[1]
         if source.vector is not None:
             x = torch.cat([x, source.vector[:, None].expand(-1, steps, -1)], dim=-1)
-        x = x.transpose(0, 1)
-        for number, cell in enumerate(self.cells):
-            assert isinstance(cell, nn.RNNBase)
-            if number:
-                x = self._drop(x, self.dropout, RowOrder(x.shape[1], time_first=True))
-            x = run_padded(cell, x, lengths, tuple(tensor[:, 0, number] for tensor in state.layers)).steps
-        queries = x.transpose(0, 1)
+        queries = self._read(x, lengths, state)
         if self.attention is not None:
             assert source.memory is not None
             context, _ = self.attention(queries, source.memory)
             queries = torch.cat([context, queries], dim=-1)
         readout, order = torch.tanh(self.readout(real_steps(queries, lengths))), RowOrder.of_real_steps(lengths)
         return TeacherForced(self._drop(readout, self.dropout, order))
+
+    def _read(self, x: Tensor, lengths: Tensor, state: DecoderState) -> Tensor:
+        """(B, U, D) -> (B, U, H) the recurrent layers over known texts."""
+        cells = [cast(nn.RNNBase, cell) for cell in self.cells]
+        initial: list[CellState] = [
+            tuple(tensor[:, 0, number] for tensor in state.layers) for number in range(self.depth)
+        ]
+        dispatch = choose(cells[0], x.device, cells[0].all_weights[0][1].dtype)
+        batch, steps = x.shape[:2]
+        if dispatch.engine is None:
+            x = x.transpose(0, 1)
+            for number, cell in enumerate(cells):
+                x = self._drop(x, self.dropout, RowOrder(batch, time_first=True)) if number else x
+                x = run_padded(cell, x, lengths, initial[number]).steps
+            return x.transpose(0, 1)
+        layout = dispatch.layout_function(lengths, steps, threads=dispatch.group_count(batch, 1)).to(x.device)
+        rows = unpad(x.flatten(0, 1), layout.flat_index)
+        for number, cell in enumerate(cells):
+            rows = self._drop(rows, self.dropout, RowOrder(steps, layout.flat_index)) if number else rows
+            states, threads = [initial[number]], torch.get_num_threads()
+            rows = run_unpadded([cell], rows, layout, states, engine=dispatch.engine, threads=threads).rows
+        return pad(rows, layout.flat_index, batch * steps).view(batch, steps, -1)
 
     def _step_by_step(self, source: DecoderInput, state: DecoderState, x: Tensor, lengths: Tensor) -> TeacherForced:
         if self._has_written_out_backward(x):
