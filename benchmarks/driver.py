@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.frame import Case, Contender, Group
+from benchmarks.frame import SHARED_FOLDER, Case, Contender, Group
 
 QUICK_ROUNDS = 3
 
@@ -23,10 +23,15 @@ Say = Callable[[str], None]
 
 
 class Process:
-    """A contender's process, which answers one JSON line for each that it is given."""
+    """A contender's process, which answers one JSON line for each that it is given.
 
-    def __init__(self, group: Group, contender: Contender, python: str, threads: int) -> None:
+    Args:
+        folder: for what the contenders of a group share, such as a trained model; they find it as `SHARED_FOLDER`.
+    """
+
+    def __init__(self, group: Group, contender: Contender, python: str, threads: int, folder: str) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        environment[SHARED_FOLDER] = folder
         self.contender = contender
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  closed in `close`
         self._child = subprocess.Popen(
@@ -74,6 +79,13 @@ def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str]
     Args:
         pythons: interpreters to look for a contender's modules in; the first that has them runs it.
     """
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        return _run_group(group, folder, quick=quick, threads=threads, pythons=pythons, say=say)
+
+
+def _run_group(
+    group: Group, folder: str, *, quick: bool, threads: int, pythons: Sequence[str], say: Say
+) -> dict[str, Any]:
     missing: dict[str, str] = {}
     processes = []
     for contender in group.contenders:
@@ -82,7 +94,7 @@ def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str]
             missing[contender.name] = f"{', '.join(contender.needs)} not installed"
             say(f"{group.name}: {contender.name} is left out: {missing[contender.name]}")
         else:
-            processes.append(Process(group, contender, python, threads))
+            processes.append(Process(group, contender, python, threads, folder))
     cases = []
     try:
         for case in group.cases:

@@ -21,6 +21,7 @@ GROUPS = (
     "evaluation",
     "prediction",
     "streaming",
+    "quantised",
     "startup",
     "growth",
     "step",
@@ -31,6 +32,10 @@ GROUPS = (
     "ranks",
     "shards",
 )
+
+
+SHARED_FOLDER = "SEQKIT_BENCHMARK_FOLDER"
+"""The environment variable with the folder that all contenders of a group share, which goes when the group is done."""
 
 
 @dataclass(frozen=True)

@@ -170,8 +170,13 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def train_seqkit(kind: str, examples: int, folder: Path) -> None:
     """A run of the recipe of the group `training`, as many steps as `examples` need."""
+    run_recipe(RECIPES[kind].replace("epochs: 1", f"steps: {max(1, examples // 32)}"), folder)
+
+
+def run_recipe(text: str, folder: Path) -> None:
+    """A run of this recipe, which is written beside its folder."""
     recipe = folder.with_name("recipe.yaml")
-    recipe.write_text(RECIPES[kind].replace("epochs: 1", f"steps: {max(1, examples // 32)}"))
+    recipe.write_text(text)
     command = [sys.executable, "-m", "seqkit", "run", str(recipe), "--out", str(folder), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
