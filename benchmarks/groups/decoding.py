@@ -1,9 +1,10 @@
 """D1: a conditional random field, its loss and its best paths; the loss of connectionist temporal classification.
-D2: beam search of a decoder with attention."""
+D2: beam search of a decoder with attention, and of connectionist temporal classification."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.frame import Case, Contender, Group, Prepared, Target
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH, SYMBOLS, WIDTH = 32, 2000, 128
+CTC_ROWS, CTC_BEAMS = 8, 16
 
 
 def _cases() -> list[Case]:
@@ -25,6 +27,9 @@ def _cases() -> list[Case]:
     for classes, steps in ((30, 100), (30, 400), (500, 400)):
         options = {"operation": "alignments", "classes": classes, "steps": steps}
         cases.append(Case(f"CTC loss C{classes} T{steps}", options, quick=steps == 100))
+    for classes, steps in ((30, 100), (30, 400), (500, 400)):
+        options = {"operation": "texts", "classes": classes, "steps": steps}
+        cases.append(Case(f"CTC beam {CTC_BEAMS} C{classes} T{steps}", options, quick=steps == 100))
     cases += [Case(f"beam {k}", {"operation": "beam", "classes": k, "steps": 20}, quick=k < 10) for k in (1, 5, 10)]
     return cases
 
@@ -51,6 +56,10 @@ def notes(lengths: Tensor, steps: int) -> Mapping[str, Any]:
 
 
 def seqkit(operation: str, classes: int, steps: int) -> Prepared:
+    if operation == "texts":
+        from seqkit.decoding.ctc_beam_search import prefix_beam_search
+
+        return searched(lambda log_probs: prefix_beam_search(log_probs, beams=CTC_BEAMS)[0][0], classes, steps)
     import torch
 
     from seqkit.heads.crf_algorithms import Chain, best_paths, negative_log_likelihood
@@ -166,6 +175,95 @@ def aligned(nats: Any, classes: int, steps: int) -> Prepared:
     return Prepared(run, outputs, {key: 10 * value for key, value in notes(lengths, steps).items()})
 
 
+def pyctcdecode(operation: str, classes: int, steps: int) -> Prepared:
+    """As it comes: at each step it leaves out symbols below -5 nats, and beams that are 10 nats behind the best one."""
+    return _pyctcdecode(classes, steps)
+
+
+def pyctcdecode_unpruned(operation: str, classes: int, steps: int) -> Prepared:
+    """All symbols of all steps, as seqkit searches."""
+    return _pyctcdecode(classes, steps, beam_prune_logp=-math.inf, token_min_logp=-math.inf)
+
+
+def _pyctcdecode(classes: int, steps: int, **pruning: float) -> Prepared:
+    """Without a language model. There is no space among the symbols: each text is one word."""
+    import logging
+
+    from pyctcdecode import build_ctcdecoder
+
+    logging.getLogger("pyctcdecode").setLevel(logging.ERROR)
+    letters = [chr(0x4E00 + number) for number in range(classes)]
+    decoder = build_ctcdecoder(["", *letters[1:]])
+    numbers = {letter: number for number, letter in enumerate(letters)}
+
+    def search(log_probs: Any) -> Sequence[int]:
+        return [numbers[letter] for letter in decoder.decode(log_probs, beam_width=CTC_BEAMS, **pruning)]
+
+    return searched(search, classes, steps)
+
+
+def searched(search: Callable[[Any], Sequence[int]], classes: int, steps: int) -> Prepared:
+    """The best text of each sequence, by `search` from (T, C) to classes, one after the other.
+
+    Texts are compared by their probability over all alignments: where two are nearly as good, the searches may differ.
+    """
+    arrays = _sharp_log_probs(classes, steps)
+
+    def run() -> None:
+        for log_probs in arrays:
+            search(log_probs)
+
+    def outputs() -> Mapping[str, Any]:
+        import numpy as np
+
+        return {"log-probabilities": np.array([text_log_prob(array, search(array)) for array in arrays])}
+
+    return Prepared(run, outputs, {"tokens": CTC_ROWS * steps, "padded": CTC_ROWS * steps})
+
+
+def _sharp_log_probs(classes: int, steps: int) -> list[Any]:
+    """(T, C) of each sequence, as trained models have them: one class of a step has most of the probability.
+
+    A symbol takes one or two steps, and one to three blanks are between symbols.
+    """
+    import numpy as np
+
+    generator = np.random.default_rng(classes + steps)
+    arrays = []
+    for _ in range(CTC_ROWS):
+        path = np.zeros(steps, dtype=np.int64)
+        start = 0
+        while start < steps:
+            stop = start + generator.integers(1, 3)
+            path[start:stop] = generator.integers(1, classes)
+            start = stop + generator.integers(1, 4)
+        scores = generator.normal(size=(steps, classes))
+        scores[np.arange(steps), path] += generator.normal(math.log(classes) + 4, 2, size=steps)
+        arrays.append(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+    return arrays
+
+
+def text_log_prob(log_probs: Any, text: Sequence[int]) -> float:
+    """The logarithm of a text's probability, summed over its alignments. By numpy alone: peers need not have torch.
+
+    Args:
+        log_probs: (T, C) of each step and class; class 0 is the blank.
+        text: classes.
+    """
+    import numpy as np
+
+    states = np.zeros(2 * len(text) + 1, dtype=np.int64)
+    states[1::2] = text
+    can_skip = np.zeros(len(states), dtype=bool)
+    can_skip[3::2] = states[3::2] != states[1:-2:2]
+    scores = np.full(len(states), -np.inf)
+    scores[:2] = log_probs[0, states[:2]]
+    for step in log_probs[1:]:
+        skipped = np.where(can_skip, np.append([-np.inf] * 2, scores)[: len(states)], -np.inf)
+        scores = np.logaddexp(np.logaddexp(scores, np.append(-np.inf, scores[:-1])), skipped) + step[states]
+    return float(np.logaddexp.reduce(scores[-2:]))
+
+
 def beam(beams: int, steps: int) -> Prepared:
     """Sentences of up to 20 words to sentences, an LSTM with attention, as a round of evaluation has it."""
     import torch
@@ -204,24 +302,31 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 HERE = __name__
-_CTC = [case.name for case in _cases() if case.name.startswith("CTC")]
+_CTC = [case.name for case in _cases() if case.name.startswith("CTC loss")]
+_CTC_BEAM = [case.name for case in _cases() if case.name.startswith("CTC beam")]
 _CRF = [case.name for case in _cases() if case.name.startswith("CRF")]
 GROUP = Group(
     "decoding",
     "A conditional random field over 32 sequences: the loss with its gradients, and the best paths (ten calls per "
-    "round); the loss of CTC with its gradient, texts of a sixth of their sequence's steps; and beam search of a "
-    "decoder with attention, 2,000 symbols, up to 20 steps. pytorch-crf sums in single precision: over 400 steps its "
+    "round); the loss of CTC with its gradient, texts of a sixth of their sequence's steps; beam search of CTC, 8 "
+    "sequences one after the other, 16 beams, without a language model; and beam search of a decoder with attention, "
+    "2,000 symbols, up to 20 steps. pyctcdecode leaves out symbols and beams that are unlikely, unless it is told not "
+    "to; seqkit leaves out none. pytorch-crf sums in single precision: over 400 steps its "
     "gradients differ from ours by up to 3e-4, and with inputs in double precision by 4e-8.",
     _cases(),
     [
         Contender("seqkit", f"{HERE}:seqkit"),
         Contender("pytorch-crf", f"{HERE}:torchcrf", needs=("torchcrf",), only=_CRF),
         Contender("torch", f"{HERE}:torch_ctc", only=_CTC),
+        Contender("pyctcdecode", f"{HERE}:pyctcdecode", needs=("pyctcdecode",), only=_CTC_BEAM),
+        Contender("pyctcdecode, unpruned", f"{HERE}:pyctcdecode_unpruned", needs=("pyctcdecode",), only=_CTC_BEAM),
     ],
     [
         Target("CRF loss", "CRF loss", "pytorch-crf", 2, 5),
         Target("Viterbi", "CRF best paths", "pytorch-crf", 2, 5),
         Target("CTC loss", "CTC loss", "torch", 3, 3),
+        Target("CTC beam search", "CTC beam", "pyctcdecode", 3, 3),
+        Target("CTC beam search, the same search", "CTC beam", "pyctcdecode, unpruned", 3, 3),
     ],
     tolerance=1e-3,
     derive=derive,
