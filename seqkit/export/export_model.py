@@ -135,7 +135,7 @@ def _quantise(
     small: dict[str, _File] = {}
     counts: dict[str, JSON] = {}
     for key, file in files.items():
-        content, counts[key] = quantise(file.proto)
+        content, counts[key] = quantise(file.proto, file.recording.program.graph_signature.buffers)
         small[f"{key}.int8"] = replace(file, content=content, run=onnx_file.Session(content).run)
     before = score_export(model, task, data, files["model"].run, files["step"].run if "step" in files else None)
     after = score_export(

@@ -7,6 +7,7 @@ import logging
 import tempfile
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +26,17 @@ _READS_WEIGHTS: Final = ("Conv", "Gather", "Gemm", "LSTM", "MatMul")
 """The operators whose weights ONNX Runtime may quantise."""
 
 
-def quantise(proto: Any) -> tuple[bytes, dict[str, int]]:
+def quantise(proto: Any, fixed: Collection[str] = ()) -> tuple[bytes, dict[str, int]]:
     """A model of ONNX with weights of eight bits, and how many of its products, layers and tables have them.
 
     Products and LSTMs have a scale for each output, tables and convolutions one for all. ONNX Runtime quantises no GRU
     and no RNN; their weights stay as they are.
+
+    Args:
+        proto: the model (`onnx.ModelProto`).
+        fixed: names of constants that are no weights, such as the filters of a spectrum. Their products stay as they
+            are: a power spectrum spans many orders of magnitude, and with one scale for all of it, what is quiet would
+            become 0.
 
     Raises:
         UsageError: there is nothing in it that ONNX Runtime can quantise.
@@ -37,6 +44,12 @@ def quantise(proto: Any) -> tuple[bytes, dict[str, int]]:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    exact = [
+        name
+        for node in proto.graph.node
+        if node.op_type in ("Conv", "Gemm", "MatMul") and not set(fixed).isdisjoint(node.input)
+        for name in (node.name, f"{node.name}_MatMul")  # what ONNX Runtime makes of Gemm first
+    ]
     separate = onnx.ModelProto()
     separate.CopyFrom(proto)
     _give_each_its_own(separate.graph)
@@ -48,7 +61,7 @@ def quantise(proto: Any) -> tuple[bytes, dict[str, int]]:
         logger.setLevel(logging.ERROR)
         try:
             with redirect_stdout(io.StringIO()):
-                quantize_dynamic(separate, path, weight_type=QuantType.QInt8, per_channel=True)
+                quantize_dynamic(separate, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_exclude=exact)
         finally:
             logger.setLevel(level)
         quantised = onnx.load(path)

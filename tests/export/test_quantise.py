@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
 import pytest
+from seqkit_speech.options import FrameOptions
 
 from seqkit.errors import UsageError
+from seqkit.export import parity
 from seqkit.export.onnx_file import OPSET, Session
+from seqkit.export.program import ROWS, STEPS, record_model
 from seqkit.export.quantise import quantise
+from tests.export.test_plugin_fields import tiny_model, waveform
+from tests.helpers.sound import needs_audio
 
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+
+export_model: Any = importlib.import_module("seqkit.export.export_model")
 
 WIDTH, HIDDEN = 24, 16
 
@@ -115,6 +124,45 @@ def test_a_table_that_a_product_reads_too() -> None:
     assert counts == {"matrix product": 1, "table": 1}
     for name in before:
         assert np.abs(before[name] - after[name]).max() < 0.02 * np.abs(before[name]).max()
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_products_with_constants_that_are_not_trained_stay_exact(operator: str) -> None:
+    """A loud row does not make a quiet one 0."""
+    from onnx import helper
+
+    generator = np.random.default_rng(0)
+    weights = {"filters": generator.random((WIDTH, 6)), "W": generator.normal(size=(6, 3))}
+    nodes = [
+        helper.make_node(operator, ["x", "filters"], ["powers"], name="mel"),
+        helper.make_node("MatMul", ["powers", "W"], ["y"], name="product"),
+    ]
+    shapes: dict[str, list[Any]] = {"x": ["n", WIDTH], "powers": ["n", 6], "y": ["n", 3]}
+    proto = graph_of(nodes, shapes, ["powers", "y"], weights)
+    fed = {"x": np.abs(draw(2, WIDTH)) * np.float32([[1e6], [1.0]])}
+    content, counts = quantise(proto, fixed=["filters"])
+    expected = Session(proto.SerializeToString()).run(fed)["powers"]
+    assert np.allclose(Session(content).run(fed)["powers"], expected, rtol=1e-5)
+    assert counts == {"matrix product": 1}
+    rounded = Session(quantise(proto)[0]).run(fed)["powers"]
+    assert (rounded[1] == 0).all()
+
+
+@needs_audio
+def test_the_spectrum_of_sound_stays_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filters of its bands are buffers of the model, and an export says which constants are."""
+    field = waveform(FrameOptions(bands=12))
+    model = tiny_model(field)
+    monkeypatch.setattr(export_model, "score_export", lambda *arguments: {})
+    x, lengths = parity.draw_batch(field, ROWS, STEPS, np.random.default_rng(3))
+    recording = record_model(model, "task", x, lengths)
+    file = export_model._translate(recording, "onnx", {"x": x.numpy().dtype})
+    data: Any = None
+    small, counts = export_model._quantise(model, "task", {"model": file}, data)
+    stored = {tensor.name for tensor in onnx.load_from_string(small["model.int8"].content).graph.initializer}
+    (filters,) = [name for name in recording.program.graph_signature.buffers if name.endswith("mel_scale.fb")]
+    assert filters in stored
+    assert counts["operators"] == {"model": {"matrix product": 2}}
 
 
 def test_nothing_to_quantise() -> None:
