@@ -54,12 +54,11 @@ def prefix_beam_search(log_probs: Array, *, beams: int) -> list[tuple[tuple[int,
         extend[nonempty, last[nonempty]] = ends_in_blank[nonempty] + step[last[nonempty]]
         extend[:, BLANK] = -np.inf
         # If the extended prefix is in the beam already, the two are one.
-        position = {int(prefix): index for index, prefix in enumerate(prefixes)}
-        for index, parent in enumerate(trie.parents(prefixes)):
-            origin = position.get(int(parent))
-            if origin is not None and last[index] != BLANK:
-                stay_symbol[index] = np.logaddexp(stay_symbol[index], extend[origin, last[index]])
-                extend[origin, last[index]] = -np.inf
+        children, parents = trie.pairs_of(prefixes)
+        if children:
+            symbols = last[children]
+            stay_symbol[children] = np.logaddexp(stay_symbol[children], extend[parents, symbols])
+            extend[parents, symbols] = -np.inf
         candidates = np.concatenate([np.logaddexp(stay_blank, stay_symbol), extend.reshape(-1)])
         best = _largest(candidates, beams)
         stayed = best[best < beam_size]
@@ -83,9 +82,12 @@ class _PrefixTrie:
         """The last symbol of each prefix; the blank for the empty one."""
         return np.array([self._symbol[prefix] for prefix in prefixes.tolist()], dtype=np.int64)
 
-    def parents(self, prefixes: NDArray[np.int64]) -> list[int]:
-        """Each prefix without its last symbol; -1 for the empty one."""
-        return [self._parent[prefix] for prefix in prefixes.tolist()]
+    def pairs_of(self, prefixes: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+        """Where prefixes are whose parent, i.e. all but the last symbol, is there too; and where the parents are."""
+        places = {prefix: place for place, prefix in enumerate(prefixes.tolist())}
+        pairs = [(places[prefix], places.get(self._parent[prefix])) for prefix in places]
+        children = [child for child, parent in pairs if parent is not None]
+        return children, [parent for _, parent in pairs if parent is not None]
 
     def extend(self, prefixes: NDArray[np.int64], symbols: NDArray[np.int64]) -> NDArray[np.int64]:
         """Each prefix with one more symbol."""
