@@ -234,9 +234,9 @@ def _sharp_log_probs(classes: int, steps: int) -> list[Any]:
         path = np.zeros(steps, dtype=np.int64)
         start = 0
         while start < steps:
-            stop = start + generator.integers(1, 3)
+            stop = start + int(generator.integers(1, 3))
             path[start:stop] = generator.integers(1, classes)
-            start = stop + generator.integers(1, 4)
+            start = stop + int(generator.integers(1, 4))
         scores = generator.normal(size=(steps, classes))
         scores[np.arange(steps), path] += generator.normal(math.log(classes) + 4, 2, size=steps)
         arrays.append(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))

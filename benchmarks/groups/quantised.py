@@ -207,8 +207,8 @@ def derive(cases: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
             continue
         before, after = (notes["seqkit"]["int8"][f"scores_{when}"] for when in ("before", "after"))
         for score in before.keys() & {"accuracy", "nats"}:
-            figures[f"{case['name']}: {score} on dev, fp32"] = round(before[score], 4)
-            figures[f"{case['name']}: {score} on dev, int8"] = round(after[score], 4)
+            figures[f"{case['name']}: {score} on dev, fp32"] = round(before[score], 5)
+            figures[f"{case['name']}: {score} on dev, int8"] = round(after[score], 5)
         if "accuracy" in before:
             lost = 100 * (before["accuracy"] - after["accuracy"])
             figures[LOST] = round(max(lost, figures.get(LOST, lost)), 3)
