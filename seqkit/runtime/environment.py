@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import email
 import os
 import platform
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -62,6 +64,25 @@ def differences(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> list[str
 
 def packages(name: str = "seqkit") -> dict[str, str]:
     """Versions of the installed distributions that `name` needs, directly (extras included) or through others."""
+    return dict(_packages(name, tuple(_path_state())))
+
+
+def _path_state() -> Iterator[tuple[str, int]]:
+    """(folder, time of its last change) of what Python imports from: installing or removing anything changes it."""
+    for folder in sys.path:
+        try:
+            yield folder, os.stat(folder or ".").st_mtime_ns
+        except OSError:
+            yield folder, 0
+
+
+@lru_cache(maxsize=8)
+def _packages(name: str, path_state: tuple[tuple[str, int], ...]) -> dict[str, str]:
+    """A run asks twice, and each answer reads the metadata of all distributions that torch and others need.
+
+    Args:
+        path_state: only part of the key, so that an answer is forgotten when anything is installed.
+    """
     versions: dict[str, str] = {}
     pending = [(name, True)]
     while pending:
@@ -72,13 +93,25 @@ def packages(name: str = "seqkit") -> dict[str, str]:
             distribution = metadata.distribution(current)
         except metadata.PackageNotFoundError:
             continue
-        versions[current] = distribution.version
-        for line in distribution.requires or ():
+        versions[current], requires = _version_and_requirements(distribution)
+        for line in requires:
             requirement = re.match(r"[A-Za-z0-9][\w.-]*", line)
             extra = re.search(r"extra == [\"'](\w+)", line)
             if requirement and (extra is None or (with_extras and extra.group(1) != "dev")):
                 pending.append((re.sub(r"[-_.]+", "-", requirement.group()).lower(), False))
     return dict(sorted(versions.items()))
+
+
+def _version_and_requirements(distribution: metadata.Distribution) -> tuple[str, list[str]]:
+    """Both from one reading, and without the description below the header, which is most of the file.
+
+    The properties of `importlib.metadata` parse the file, with the description, each time.
+    """
+    text = distribution.read_text("METADATA")
+    if not text:  # metadata of other forms
+        return distribution.version, distribution.requires or []
+    header = email.message_from_string(text.partition("\n\n")[0])
+    return header["Version"], header.get_all("Requires-Dist", [])
 
 
 def _processor() -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from seqkit.runtime.environment import differences, environment, git, packages
+from seqkit.runtime.environment import _version_and_requirements, differences, environment, git, packages
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +69,32 @@ def test_packages_are_those_that_a_number_may_depend_on() -> None:
     assert {"seqkit", "torch", "numpy", "sympy"} <= set(versions), "direct and indirect"
     assert not {"pytest", "ruff", "mypy", "hypothesis"} & set(versions)
     assert packages("no-such-distribution") == {}
+
+
+def test_packages_are_as_importlib_reads_them() -> None:
+    """The header is parsed without the description: for every distribution here the result is that of importlib."""
+    for distribution in metadata.distributions():
+        expected = distribution.version, distribution.requires or []
+        assert _version_and_requirements(distribution) == expected, distribution.name
+
+
+def test_packages_are_read_once_until_one_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(name: str, version: str, *lines: str) -> None:
+        folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        header = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *lines]
+        (folder / "METADATA").write_text("\n".join([*header, "", "Requires-Dist: only-in-the-description"]))
+        os.utime(tmp_path, ns=(next(times), next(times)))  # two installs within one tick of the clock
+
+    times = iter(range(10**9, 10**18, 10**9))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    install("first-of-two", "1.5", "Requires-Dist: second-of-two; extra == 'more'")
+    assert packages("first-of-two") == {"first-of-two": "1.5"}
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "distribution", None)
+        assert packages("first-of-two") == {"first-of-two": "1.5"}
+    install("second-of-two", "2")
+    assert packages("first-of-two") == {"first-of-two": "1.5", "second-of-two": "2"}
 
 
 def test_differences_name_what_changed() -> None:
