@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -123,11 +124,24 @@ def source_hash(root: Path, modules: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
+# A statement at the top level begins in the first column; one with parentheses ends with them.
+_IMPORT: Final = re.compile(r"^from seqkit[.\w]* import (?:\([^)]*\)|[^\n(]*)", re.MULTILINE)
+
+
 def _imports(path: Path, root: Path) -> Iterator[str]:
     """The modules of seqkit that a file imports at its top level."""
-    for node in ast.parse(path.read_bytes()).body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "seqkit":
-            for alias in node.names:
-                member = root / node.module.replace(".", "/") / alias.name
-                is_module = member.is_dir() or member.with_suffix(".py").is_file()
-                yield f"{node.module}.{alias.name}" if is_module else node.module
+    for statement in import_statements(path.read_text("utf-8")):
+        assert statement.module is not None
+        for alias in statement.names:
+            member = root / statement.module.replace(".", "/") / alias.name
+            is_module = member.is_dir() or member.with_suffix(".py").is_file()
+            yield f"{statement.module}.{alias.name}" if is_module else statement.module
+
+
+def import_statements(source: str) -> list[ast.ImportFrom]:
+    """The statements at the top level of a module that import from seqkit: `from seqkit.types import JSON`.
+
+    Only these are parsed: to parse all of every file takes 0.2 s at the start of each run.
+    """
+    nodes = ast.parse("\n".join(_IMPORT.findall(source))).body
+    return [node for node in nodes if isinstance(node, ast.ImportFrom)]

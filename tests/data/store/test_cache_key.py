@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import shutil
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 import seqkit
 from seqkit.data.store import prepare
-from seqkit.data.store.cache_key import ENCODING, hash_into, source_hash
+from seqkit.data.store.cache_key import ENCODING, hash_into, import_statements, source_hash
 from seqkit.fields import Labels, Tags, Text, Tokens, Values
 from seqkit.types import Example, Limit
 from tests.helpers.reviews import REVIEWS, task
@@ -94,6 +95,18 @@ def test_an_edit_of_the_training_loop_keeps_the_key(source: Path) -> None:
     before = source_hash(source, ENCODING)
     (source / "seqkit" / "training" / "loop.py").write_text("")
     assert source_hash(source, ENCODING) == before
+
+
+def test_imports_are_those_that_python_sees() -> None:
+    """Statements are looked for in the text: in every module they are those of its syntax tree."""
+    count = 0
+    for path in Path(seqkit.__file__).parent.rglob("*.py"):
+        text = path.read_text("utf-8")
+        nodes = [node for node in ast.parse(text).body if isinstance(node, ast.ImportFrom)]
+        expected = [ast.unparse(node) for node in nodes if str(node.module).partition(".")[0] == "seqkit"]
+        assert [ast.unparse(node) for node in import_statements(text)] == expected, path
+        count += len(expected)
+    assert count > 1000
 
 
 def test_a_module_whose_source_is_missing_is_an_error(source: Path) -> None:
