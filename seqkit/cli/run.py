@@ -64,6 +64,7 @@ def command(
     _check_flags(recipe, resume, out, accept_changes=accept_changes)
 
     from seqkit.runs.interrupts import Interrupts
+    from seqkit.runtime.garbage import no_collections_of_imports
     from seqkit.runtime.ranks import joined, named_by_environment
     from seqkit.runtime.rendezvous import remember_run, run_before_restart
 
@@ -100,10 +101,11 @@ def command(
         if nproc is not None and nproc > 1:
             _start_processes(nproc, resume)
 
-        from seqkit.experiments.run_recipe import run_recipe
-        from seqkit.experiments.same_run import Resumption
-        from seqkit.runs.progress import Progress
-        from seqkit.runtime.device import choose_device
+        with no_collections_of_imports():
+            from seqkit.experiments.run_recipe import run_recipe
+            from seqkit.experiments.same_run import Resumption
+            from seqkit.runs.progress import Progress
+            from seqkit.runtime.device import choose_device
 
         if offline:
             _go_offline()
