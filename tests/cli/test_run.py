@@ -60,6 +60,25 @@ def cache(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQKIT_CACHE", str(site / "cache"))
 
 
+def test_a_run_imports_only_what_it_needs(site: Path, tmp_path: Path) -> None:
+    """A short run is mostly imports. How long it takes is in the benchmarks, group startup."""
+    script = (
+        "import gc, sys\nfrom seqkit.cli import main\n"
+        "try:\n    main(sys.argv[1:], prog_name='seqkit')\nexcept SystemExit as error:\n    assert not error.code\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 100_000, gc.get_freeze_count()\n"
+        "print(*sys.modules)"
+    )
+    arguments = ["run", str(site / "charlm.yaml"), "--set", "train.steps=1", "--out", str(tmp_path / "run"), "--quiet"]
+    command = [sys.executable, "-c", script, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    modules = set(result.stdout.strip().split("\n")[-1].split())
+    assert {"torch", "seqkit.training.loop", "seqkit_charlm"} <= modules
+    others = {"matplotlib", "onnx", "optuna", "pandas", "rich", "scipy", "sklearn", "sympy"}
+    of_torch = {"torch._dynamo", "torch._inductor", "torch.onnx"}
+    assert sorted(modules & (others | of_torch)) == []
+    assert [name for name in modules if name.startswith("seqkit_") and "." not in name] == ["seqkit_charlm"]
+
+
 def call(*words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
