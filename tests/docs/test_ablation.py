@@ -46,17 +46,19 @@ def test_the_table_is_of_the_runs_that_have_finished(script: ModuleType, tmp_pat
     for seed, (base, changed) in enumerate([(0.80, 0.82), (0.82, 0.83), (0.84, 0.85)], 1):
         write_run(tmp_path / script.folder_name(study, script.BASE, seed), study.score, base)
         write_run(tmp_path / script.folder_name(study, "weight-drop", seed), study.score, changed)
-    write_run(tmp_path / script.folder_name(study, "agreement", 2), study.score, 0.9)
+    write_run(tmp_path / script.folder_name(study, "agreement of two passes", 2), study.score, 0.9)
     write_run(tmp_path / script.folder_name(study, "embedding dropout", 2), study.score, 0.9, state="failed")
-    results: dict[str, Any] = script.collect(tmp_path)
+    earlier = {study.recipe: {"weight-drop": {"1": 0.1, "2": 0.83}, "label smoothing": {"1": 0.7}}}
+    results: dict[str, Any] = script.collect(tmp_path, earlier)
     lines = {
         line.split(" | ")[0][2:]: line.split(" | ")[1] for line in script.table(results).splitlines() if " | " in line
     }
     assert lines[script.BASE] == "0.8200 ± 0.0200"
     assert lines["weight-drop"] == "0.8333 ± 0.0153 (+0.0133)"
-    assert lines["agreement"] == "0.9000 (+0.0800), 1 of 3 seeds"
+    assert lines["agreement of two passes"] == "0.9000 (+0.0800), 1 of 3 seeds"
     assert lines["embedding dropout"].strip() == ""
-    assert f"7 of {len(list(script.commands()))} runs have been made." in script.table(results)
+    assert lines["label smoothing"] == "0.7000 (-0.1000), 1 of 3 seeds"
+    assert f"8 of {len(list(script.commands()))} runs have been made." in script.table(results)
 
 
 def test_without_runs_it_says_so(script: ModuleType) -> None:
