@@ -332,10 +332,7 @@ GROUP = Group(
     "log-probability under the model is told instead.",
     [
         *(Case(name, {"case": name, **SIZES}, quick=name != DROPOUT, quick_options=SMALL) for name in TRAINING),
-        *(
-            Case(name, {"case": name, **SIZES}, quick=name == "greedy", quick_options=SMALL, on_request=True)
-            for name in ("greedy", "beam 5")
-        ),
+        *(Case(name, {"case": name, **SIZES}, quick_options=SMALL, on_request=True) for name in ("greedy", "beam 5")),
     ],
     [
         Contender("seqkit", f"{HERE}:seqkit"),
