@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -63,8 +62,9 @@ def command(
         raise UsageError("--ensemble and --over do not go together: an ensemble is of models of the same data")
     with Progress(quiet=quiet) as progress:
         say = progress.say
-        options: dict[str, Any] = {"seeds": seeds, "variants": variants, "ensemble": ensemble}
-        result = reproduce(checked, out=out, progress=progress, tell=say, **options)
+        result = reproduce(
+            checked, seeds=seeds, out=out, progress=progress, tell=say, variants=variants, ensemble=ensemble
+        )
         if alone:
             result = replace(result, gains=measure_gains(checked, result, out=out, progress=progress, tell=say))
     for verdict in result.verdicts:

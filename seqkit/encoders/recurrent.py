@@ -220,8 +220,7 @@ class Recurrent(Encoder):
         assert engine is not None
         batch, time = x.shape[:2]
         threads = torch.get_num_threads()
-        groups = dispatch.group_count(batch, self.directions)
-        layout = dispatch.layout_function(lengths, time, threads=groups).to(x.device)
+        layout = dispatch.lay_out(lengths, time, directions=self.directions, device=x.device)
         has_initial = state is not None or self.initial is not None or (self.draws_initial and self.training)
         initial = self._initial_states(x, state) if has_initial else [None] * len(self.cells)
         final_states: list[Callable[[], CellState]] = []

@@ -16,12 +16,13 @@ from seqkit.experiments.resumption import load_recipe
 from seqkit.experiments.run_recipe import run_recipe
 from seqkit.inference.evaluate import evaluate
 from seqkit.io import atomic
-from seqkit.model import load_model
-from seqkit.model.ensemble import Member, join_models
+from seqkit.model.ensemble import join_models
+from seqkit.model.saved_model import load_members
 from seqkit.recipe import Recipe, build_task, load
 from seqkit.runs.progress import Progress
 from seqkit.runs.records import read_final_scores
 from seqkit.runs.run_folder import Run
+from seqkit.runtime.device import choose_device
 from seqkit.types import JSON
 
 
@@ -181,6 +182,8 @@ def reproduce(
     finished: list[_FinishedRun] = []
     for setting, seeded in runs:
         run = _train_or_read(seeded, f"{_as_folder_name(setting)}seed-{seeded.seed}", out, progress)
+        if ensemble and not finished:  # what cannot be averaged is refused before the other seeds are trained
+            join_models(load_members([run.folder, run.folder]))
         finished.append(run)
         check_scores_exist(recipe.expect, run.scores)
         shown = "  ".join(f"{key} {run.scores[key]:.4f}" for key in (recipe.expect or run.scores))
@@ -209,12 +212,13 @@ def score_ensemble(folders: Sequence[Path], progress: Progress) -> dict[str, flo
     Raises:
         UsageError: what a head predicts cannot be averaged.
     """
-    members = [Member(*load_model(folder), str(folder)) for folder in folders]
-    model = join_models(members)
+    members = load_members(folders)
+    recipe, tasks = members[0].recipe, members[0].tasks
+    model = join_models(members).to(choose_device(recipe.device))
     scores: dict[str, float] = {}
-    for name, fitted in members[0].tasks.items():
+    for name, fitted in tasks.items():
         for split in (split for split in ("dev", "test") if split in fitted[0].splits):
-            data = prepare_split(members[0].recipe, name, fitted, split, progress)
+            data = prepare_split(recipe, name, fitted, split, progress)
             scores |= {f"{name}/{split}/{key}": value for key, value in evaluate(model, data, split).scores.items()}
     return scores
 

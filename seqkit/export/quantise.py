@@ -52,7 +52,7 @@ def quantise(proto: Any, fixed: Collection[str] = ()) -> tuple[bytes, dict[str, 
     ]
     separate = onnx.ModelProto()
     separate.CopyFrom(proto)
-    _give_each_its_own(separate.graph)
+    _copy_shared_weights(separate.graph)
     logger = logging.getLogger()
     level = logger.level
     with tempfile.TemporaryDirectory(prefix="seqkit-") as folder, warnings.catch_warnings():
@@ -73,7 +73,7 @@ def quantise(proto: Any, fixed: Collection[str] = ()) -> tuple[bytes, dict[str, 
     return quantised.SerializeToString(), counts
 
 
-def _give_each_its_own(graph: Any) -> None:
+def _copy_shared_weights(graph: Any) -> None:
     """Weights that several nodes read are copied, so that each node has its own.
 
     ONNX Runtime transposes the weights of an LSTM in place: of two nodes with the same weights, as a model has that

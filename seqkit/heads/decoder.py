@@ -292,7 +292,7 @@ class Decoder(nn.Module):
         steps = symbols.shape[1]
         if source.vector is not None:
             x = torch.cat([x, source.vector[:, None].expand(-1, steps, -1)], dim=-1)
-        queries = self._read(x, lengths, state)
+        queries = self._run_layers(x, lengths, state)
         if self.attention is not None:
             assert source.memory is not None
             context, _ = self.attention(queries, source.memory)
@@ -300,7 +300,7 @@ class Decoder(nn.Module):
         readout, order = torch.tanh(self.readout(real_steps(queries, lengths))), RowOrder.of_real_steps(lengths)
         return TeacherForced(self._drop(readout, self.dropout, order))
 
-    def _read(self, x: Tensor, lengths: Tensor, state: DecoderState) -> Tensor:
+    def _run_layers(self, x: Tensor, lengths: Tensor, state: DecoderState) -> Tensor:
         """(B, U, D) -> (B, U, H) the recurrent layers over known texts."""
         cells = [cast(nn.RNNBase, cell) for cell in self.cells]
         initial: list[CellState] = [
@@ -314,12 +314,14 @@ class Decoder(nn.Module):
                 x = self._drop(x, self.dropout, RowOrder(batch, time_first=True)) if number else x
                 x = run_padded(cell, x, lengths, initial[number]).steps
             return x.transpose(0, 1)
-        layout = dispatch.layout_function(lengths, steps, threads=dispatch.group_count(batch, 1)).to(x.device)
+        layout = dispatch.lay_out(lengths, steps, directions=1, device=x.device)
         rows = unpad(x.flatten(0, 1), layout.flat_index)
         for number, cell in enumerate(cells):
             rows = self._drop(rows, self.dropout, RowOrder(steps, layout.flat_index)) if number else rows
-            states, threads = [initial[number]], torch.get_num_threads()
-            rows = run_unpadded([cell], rows, layout, states, engine=dispatch.engine, threads=threads).rows
+            states = [initial[number]]
+            rows = run_unpadded(
+                [cell], rows, layout, states, engine=dispatch.engine, threads=torch.get_num_threads()
+            ).rows
         return pad(rows, layout.flat_index, batch * steps).view(batch, steps, -1)
 
     def _step_by_step(self, source: DecoderInput, state: DecoderState, x: Tensor, lengths: Tensor) -> TeacherForced:
@@ -340,8 +342,8 @@ class Decoder(nn.Module):
         is_plain = self.depth == 1 and isinstance(self.cells[0], nn.LSTM) and not self.coverage
         scores_by_products = self.attention is not None and self.attention.weigh is None
         is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-        is_full = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        return is_plain and scores_by_products and x.device.type == "cpu" and is_full and not is_traced
+        is_full_precision = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+        return x.device.type == "cpu" and is_plain and scores_by_products and is_full_precision and not is_traced
 
     def _feed_readouts(self, source: DecoderInput, state: DecoderState, x: Tensor, lengths: Tensor) -> Tensor:
         """(B, U, E) -> (N, R), real steps only, in the order of a flattened (B, U) block."""
@@ -354,9 +356,8 @@ class Decoder(nn.Module):
         mask = None
         if self.training and self.dropout > 0.0:  # drawn step by step, as a step draws
             ones = x.new_ones(batch, 1, self.readout_width)
-            mask = unpad(
-                torch.cat([self._drop(ones, self.dropout) for _ in range(steps)], 1).flatten(0, 1), layout.flat_index
-            )
+            masks = [self._drop(ones, self.dropout) for _ in range(steps)]
+            mask = unpad(torch.cat(masks, dim=1).flatten(0, 1), layout.flat_index)
         w, r, *biases = cell.all_weights[0]
         weights = FeedingWeights(w, r, biases[0] + biases[1], self.readout.weight, self.readout.bias)
         initial = [*(tensor[:, 0, 0] for tensor in state.layers), state.readout[:, 0]]

@@ -25,7 +25,7 @@ from seqkit.kernels.draws import (
     dropout_weights,
 )
 from seqkit.kernels.engine import DirectionPass
-from seqkit.kernels.input_feeding import FeedingWeights, feed_readouts, feed_readouts_by_autograd
+from seqkit.kernels.input_feeding import FeedingWeights, feed_readouts
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.linear_scan import linear_scan
 from seqkit.kernels.native_alignments import (
@@ -77,7 +77,6 @@ __all__ = [
     "dropout_choice",
     "dropout_weights",
     "feed_readouts",
-    "feed_readouts_by_autograd",
     "gather_last",
     "has_native",
     "has_native_alignments",

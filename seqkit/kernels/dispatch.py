@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqkit.errors import UsageError
 from seqkit.kernels.engine import Engine
@@ -53,6 +53,11 @@ class Dispatch:
     def layout_function(self) -> Callable[..., Layout]:
         """Computes the layout of a batch."""
         return native_layout if self.name == "native" else lay_out
+
+    def lay_out(self, lengths: Tensor, padded_length: int, *, directions: int, device: torch.device) -> Layout:
+        """(B,) lengths on the CPU -> the rows of a (B, T) block, with their indices on `device`."""
+        groups = self.group_count(len(lengths), directions)
+        return self.layout_function(lengths, padded_length, threads=groups).to(device)
 
     def group_count(self, batch: int, directions: int) -> int:
         """How many groups to lay a batch out for: threads of a CPU, or what a GPU's kernels take at once."""

@@ -26,13 +26,13 @@ from seqkit.kernels.second_derivative import differentiate_with_graph
 
 @dataclass(frozen=True, slots=True)
 class FeedingWeights:
-    """Of an LSTM cell and of the readout.
+    """The weights of an LSTM cell and of the readout.
 
     Attributes:
-        w: (4 H, E + R), of a symbol's vector and of the readout before.
-        r: (4 H, H).
-        bias: (4 H,).
-        readout: (R, M + H), of the context and of h.
+        w: (4 H, E + R) the cell's weights of a symbol's vector and the readout before it.
+        r: (4 H, H) those of h.
+        bias: (4 H,) the sum of the cell's two biases.
+        readout: (R, M + H) the readout's weights of context and h.
         readout_bias: (R,).
     """
 
@@ -68,73 +68,77 @@ def feed_readouts(
 
 
 class _Feeding(torch.autograd.Function):
+    """`feed_readouts`, with the backward pass written out."""
+
     @staticmethod
     def forward(
         ctx: Any, active: tuple[int, ...], penalty: Tensor, mask: Tensor | None, x: Tensor, *inputs: Tensor
     ) -> Tensor:
-        h, c, readout, steps, keys, w, r, bias, w_out, out_bias = inputs
+        h, c, readout, steps, keys, w, r, bias, w_out, b_out = inputs
         hidden, width = r.shape[1], w_out.shape[0]
-        recurrent = torch.cat([w[:, x.shape[1] :], r], dim=1)
+        recurrent_weights = torch.cat([w[:, x.shape[1] :], r], dim=1)
         gates = torch.addmm(bias, x, w[:, : x.shape[1]].t())
         count, memory_width = len(x), steps.shape[2]
-        fed, read = x.new_empty(count, width + hidden), x.new_empty(count, memory_width + hidden)
-        cells, tanh_cells, raw = x.new_empty(count, hidden), x.new_empty(count, hidden), x.new_empty(count, width)
-        shares = x.new_zeros(len(active), len(h), steps.shape[1])
-        out = raw if mask is None else torch.empty_like(raw)
+        cell_inputs, readout_inputs = x.new_empty(count, width + hidden), x.new_empty(count, memory_width + hidden)
+        cells, tanh_cells = x.new_empty(count, hidden), x.new_empty(count, hidden)
+        tanh_readouts = x.new_empty(count, width)
+        attention = x.new_zeros(len(active), len(h), steps.shape[1])
+        out = tanh_readouts if mask is None else torch.empty_like(tanh_readouts)
         transposed = keys.transpose(1, 2)
         for t, (n, rows) in enumerate(_rows_of_steps(active)):
-            torch.cat([readout[:n], h[:n]], dim=1, out=fed[rows])
-            i, f, new, o = _activate(gates[rows].addmm_(fed[rows], recurrent.t()))
+            torch.cat([readout[:n], h[:n]], dim=1, out=cell_inputs[rows])
+            i, f, new, o = _activate(gates[rows].addmm_(cell_inputs[rows], recurrent_weights.t()))
             c = torch.mul(f, c[:n], out=cells[rows]).addcmul_(i, new)
             h = o * torch.tanh(c, out=tanh_cells[rows])
             scores = torch.baddbmm(penalty[:n, None], h[:, None], transposed[:n])
-            share = torch.softmax(scores, dim=-1)
-            shares[t, :n] = share[:, 0]
-            torch.cat([torch.bmm(share, steps[:n])[:, 0], h], dim=1, out=read[rows])
-            torch.addmm(out_bias, read[rows], w_out.t(), out=raw[rows]).tanh_()
-            readout = raw[rows] if mask is None else torch.mul(raw[rows], mask[rows], out=out[rows])
-        ctx.save_for_backward(penalty, mask, x, *inputs)
-        ctx.results = gates, fed, read, cells, tanh_cells, raw, shares, recurrent
+            weights = torch.softmax(scores, dim=-1)
+            attention[t, :n] = weights[:, 0]
+            torch.cat([torch.bmm(weights, steps[:n])[:, 0], h], dim=1, out=readout_inputs[rows])
+            torch.addmm(b_out, readout_inputs[rows], w_out.t(), out=tanh_readouts[rows]).tanh_()
+            readout = tanh_readouts[rows] if mask is None else torch.mul(tanh_readouts[rows], mask[rows], out=out[rows])
+        results = gates, cell_inputs, readout_inputs, cells, tanh_cells, tanh_readouts, attention, recurrent_weights
+        ctx.save_for_backward(penalty, mask, *results, x, *inputs)
         ctx.active = active
-        return out.clone() if mask is None else out
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        penalty, mask, x, *inputs = ctx.saved_tensors
+        penalty, mask, *results = ctx.saved_tensors[:10]
+        x, *inputs = ctx.saved_tensors[10:]
         if torch.is_grad_enabled():
             function = partial(feed_readouts_by_autograd, ctx.active, penalty, mask)
             return None, None, None, *differentiate_with_graph(function, [x, *inputs], grads)
         h, c, readout, steps, keys, w, _, _, w_out, _ = inputs
-        gates, fed, read, cells, tanh_cells, raw, shares, recurrent = ctx.results
+        gates, cell_inputs, readout_inputs, cells, tanh_cells, tanh_readouts, attention, recurrent_weights = results
         width, memory_width, count = w_out.shape[0], steps.shape[2], x.shape[1]
         grad_h, grad_c, grad_readout = torch.zeros_like(h), torch.zeros_like(c), torch.zeros_like(readout)
-        grad_gates, grad_raw = torch.empty_like(gates), torch.empty_like(raw)
-        grad_scores = torch.zeros_like(shares)
+        grad_gates, grad_readouts = torch.empty_like(gates), torch.empty_like(tanh_readouts)
+        grad_scores = torch.zeros_like(attention)
         grad_contexts = x.new_zeros(len(ctx.active), len(h), memory_width)
-        recurrent = recurrent.t().contiguous()  # small products with a transposed matrix are faster
+        recurrent_weights = recurrent_weights.t().contiguous()  # small products with a transposed matrix are faster
         for t, (n, rows) in reversed(list(enumerate(_rows_of_steps(ctx.active)))):
-            of_raw = torch.add(grads[0][rows], grad_readout[:n], out=grad_raw[rows])
+            of_tanh = torch.add(grads[0][rows], grad_readout[:n], out=grad_readouts[rows])
             if mask is not None:
-                of_raw *= mask[rows]
-            of_raw *= 1 - raw[rows].square()
-            of_context, of_h = (of_raw @ w_out).split([memory_width, h.shape[1]], dim=1)
+                of_tanh *= mask[rows]
+            of_tanh *= 1 - tanh_readouts[rows].square()
+            of_context, of_h = (of_tanh @ w_out).split([memory_width, h.shape[1]], dim=1)
             grad_contexts[t, :n] = of_context
-            share = shares[t, :n]
-            of_share = torch.bmm(steps[:n], of_context[..., None])[..., 0]
-            torch.mul(share, of_share - (share * of_share).sum(1, keepdim=True), out=grad_scores[t, :n])
+            weights = attention[t, :n]
+            of_weights = torch.bmm(steps[:n], of_context[..., None])[..., 0]
+            torch.mul(weights, of_weights - (weights * of_weights).sum(1, keepdim=True), out=grad_scores[t, :n])
             of_h = of_h + grad_h[:n] + torch.bmm(grad_scores[t, :n, None], keys[:n])[:, 0]
             before = c if t == 0 else cells[rows.start - ctx.active[t - 1] :][:n]
             grad_c[:n] = _grad_of_cell(gates[rows], before, tanh_cells[rows], of_h, grad_c[:n], grad_gates[rows])
-            of_fed = grad_gates[rows] @ recurrent.t()
-            grad_readout[:n], grad_h[:n] = of_fed[:, :width], of_fed[:, width:]
-        grad_recurrent = grad_gates.t() @ fed
-        grad_w = torch.cat([grad_gates.t() @ x, grad_recurrent[:, :width]], dim=1)
-        queries = _by_step(read[:, memory_width:], ctx.active, len(h))
+            of_inputs = grad_gates[rows] @ recurrent_weights.t()
+            grad_readout[:n], grad_h[:n] = of_inputs[:, :width], of_inputs[:, width:]
+        grad_w, grad_r = (grad_gates.t() @ cell_inputs).split([width, h.shape[1]], dim=1)
+        grad_w = torch.cat([grad_gates.t() @ x, grad_w], dim=1)
+        queries = _by_step(readout_inputs[:, memory_width:], ctx.active, len(h))
         return (
             *(None, None, None, grad_gates @ w[:, :count], grad_h, grad_c, grad_readout),
-            torch.bmm(shares.permute(1, 2, 0), grad_contexts.transpose(0, 1)),
+            torch.bmm(attention.permute(1, 2, 0), grad_contexts.transpose(0, 1)),
             torch.bmm(grad_scores.permute(1, 2, 0), queries.transpose(0, 1)),
-            *(grad_w, grad_recurrent[:, width:], grad_gates.sum(0), grad_raw.t() @ read, grad_raw.sum(0)),
+            *(grad_w, grad_r, grad_gates.sum(0), grad_readouts.t() @ readout_inputs, grad_readouts.sum(0)),
         )
 
 
@@ -174,16 +178,16 @@ def feed_readouts_by_autograd(
     active: Sequence[int], penalty: Tensor, mask: Tensor | None, x: Tensor, *inputs: Tensor
 ) -> Tensor:
     """What `feed_readouts` returns, in operations that torch can differentiate any number of times."""
-    h, c, readout, steps, keys, w, r, bias, w_out, out_bias = inputs
+    h, c, readout, steps, keys, w, r, bias, w_out, b_out = inputs
     readouts = []
     for n, rows in _rows_of_steps(active):
         sums = torch.cat([x[rows], readout[:n]], dim=1) @ w.t() + h[:n] @ r.t() + bias
         i, f, new, o = sums.chunk(4, dim=1)
         c = torch.sigmoid(f) * c[:n] + torch.sigmoid(i) * torch.tanh(new)
         h = torch.sigmoid(o) * torch.tanh(c)
-        share = torch.softmax((keys[:n] @ h[..., None])[..., 0] + penalty[:n], dim=-1)
-        context = (share[:, None] @ steps[:n])[:, 0]
-        readout = torch.tanh(torch.cat([context, h], dim=1) @ w_out.t() + out_bias)
+        weights = torch.softmax((keys[:n] @ h[..., None])[..., 0] + penalty[:n], dim=-1)
+        context = (weights[:, None] @ steps[:n])[:, 0]
+        readout = torch.tanh(torch.cat([context, h], dim=1) @ w_out.t() + b_out)
         readout = readout if mask is None else readout * mask[rows]
         readouts.append(readout)
     return torch.cat(readouts)

@@ -237,7 +237,7 @@ class WordLayer(nn.Module):
         if characters.device.type != "cpu":
             return cast(Tensor, self.spelling(characters))
         distinct, inverse = torch.unique(characters, dim=0, return_inverse=True)
-        if isinstance(self.spelling, CharacterLSTM) and self.spelling.runs_unpadded(characters.device):
+        if isinstance(self.spelling, CharacterLSTM) and self.spelling.dispatch(characters.device).engine is not None:
             return cast(Tensor, self.spelling(distinct).index_select(0, inverse))
         lengths = (distinct != 0).sum(1)
         order = lengths.argsort(stable=True)
@@ -269,14 +269,17 @@ class CharacterLSTM(nn.Module):
             assert isinstance(cell, nn.LSTM)
             initialise_cell(cell, "xavier_uniform", "orthogonal", keep_bias=1.0)
 
-    def runs_unpadded(self, device: torch.device) -> bool:
-        """Whether padding is not computed on `device`."""
-        return device.type == "cpu" and self._dispatch(device).engine is not None
+    def dispatch(self, device: torch.device) -> Dispatch:
+        """What runs the layer on `device`."""
+        cell = cast(nn.RNNBase, self.cells[0])
+        return choose(cell, device, cell.all_weights[0][1].dtype)
 
     def forward(self, characters: Tensor) -> Tensor:
         """(N, M) ids of characters, zeros behind -> (N, H)."""
-        if len(characters) and self.runs_unpadded(characters.device):
-            return self._run_unpadded(characters)
+        if characters.device.type == "cpu" and len(characters):
+            dispatch = self.dispatch(characters.device)
+            if dispatch.engine is not None:
+                return self._run_unpadded(characters, dispatch)
         words, time = characters.shape
         lengths = _word_lengths(characters)
         t = torch.arange(time, device=characters.device)
@@ -290,22 +293,16 @@ class CharacterLSTM(nn.Module):
             final_outputs.append(steps.gather(0, last.expand(1, -1, cell.hidden_size)).squeeze(0))
         return torch.cat(final_outputs, dim=-1)
 
-    def _run_unpadded(self, characters: Tensor) -> Tensor:
+    def _run_unpadded(self, characters: Tensor, dispatch: Dispatch) -> Tensor:
         """The same over rows, one for each character of a word."""
-        dispatch = self._dispatch(characters.device)
         assert dispatch.engine is not None
-        words, time = characters.shape
-        groups = dispatch.group_count(words, len(self.cells))
-        layout = dispatch.layout_function(_word_lengths(characters), time, threads=groups)
+        lengths, device = _word_lengths(characters), characters.device
+        layout = dispatch.lay_out(lengths, characters.shape[1], directions=len(self.cells), device=device)
         x = self.letters(characters.flatten().index_select(0, layout.flat_index))
         cells = [cast(nn.RNNBase, cell) for cell in self.cells]
         states: list[CellState | None] = [None] * len(cells)
         output = run_unpadded(cells, x, layout, states, engine=dispatch.engine, threads=torch.get_num_threads())
         return torch.cat([final_state()[0] for final_state in output.final_states], dim=-1)
-
-    def _dispatch(self, device: torch.device) -> Dispatch:
-        cell = cast(nn.RNNBase, self.cells[0])
-        return choose(cell, device, cell.all_weights[0][1].dtype)
 
 
 def _word_lengths(characters: Tensor) -> Tensor:

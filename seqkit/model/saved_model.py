@@ -90,12 +90,7 @@ def make_ensemble(sources: Sequence[Path], folder: Path) -> Model:
         PluginError: a plugin that a model was made with is not installed.
         RunError: a file of a model is damaged, or the folder cannot be written.
     """
-    if len(sources) < 2:
-        raise UsageError("an ensemble needs two models or more")
-    members = [Member(*load_model(source), str(source)) for source in sources]
-    for member in members:
-        if member.model.member_count > 1:
-            raise UsageError(f"{member.source} is an ensemble already; name the models that it was made of instead")
+    members = load_members(sources)
     model = join_models(members)
     first = members[0]
     contents: dict[str, bytes] = {}
@@ -111,6 +106,17 @@ def make_ensemble(sources: Sequence[Path], folder: Path) -> Model:
     contents["ensemble.json"] = atomic.dump_json(facts, indent=1).encode()
     _write_folder(folder, contents, ENSEMBLE_VERSION)
     return model
+
+
+def load_members(sources: Sequence[Path]) -> list[Member]:
+    """The models of an ensemble, from run folders or model folders. Raises as `make_ensemble` does."""
+    if len(sources) < 2:
+        raise UsageError("an ensemble needs two models or more")
+    members = [Member(*load_model(source), str(source)) for source in sources]
+    for member in members:
+        if member.model.member_count > 1:
+            raise UsageError(f"{member.source} is an ensemble already; name the models that it was made of instead")
+    return members
 
 
 def _member_files(number: int) -> tuple[str, str]:

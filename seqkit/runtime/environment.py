@@ -72,7 +72,7 @@ def _path_state() -> Iterator[tuple[str, int]]:
     for folder in sys.path:
         try:
             yield folder, os.stat(folder or ".").st_mtime_ns
-        except OSError:
+        except OSError:  # a folder on the path need not be there
             yield folder, 0
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqkit.kernels import FeedingWeights, feed_readouts, feed_readouts_by_autograd
+from seqkit.kernels import FeedingWeights, feed_readouts
+from seqkit.kernels.input_feeding import feed_readouts_by_autograd
 
 TEXTS, STEPS, EMBEDDED, HIDDEN, READOUT, MEMORY = 3, 5, 2, 4, 3, 6
 ACTIVE = (3, 3, 2, 1)
