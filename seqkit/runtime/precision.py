@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -24,13 +25,25 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether `device` computes in bf16.
+    """Whether `device` has units that compute in bf16.
 
-    Elsewhere oneDNN has no LSTM in bf16, and products take 8 to 40 times as long as in fp32.
+    A CPU without them has no LSTM in bf16, and products take 8 to 40 times as long as in fp32. With AVX-512 alone,
+    oneDNN has both but emulates them, and a training step takes 4 times as long.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type != "cpu" or (has_onednn_bf16() and has_bf16_units())
+
+
+def has_onednn_bf16() -> bool:
+    """Whether oneDNN has products and LSTMs in bf16 on this CPU, computed or emulated."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def has_bf16_units() -> bool:
+    """Whether this CPU multiplies bf16 numbers itself: AVX512_BF16 or AMX on x86."""
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return not is_x86 or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def precision_warning(name: str, device: torch.device) -> str | None:

@@ -52,7 +52,8 @@ def test_pages_use_plain_words(name: str) -> None:
 
 def commands(text: str) -> Iterator[str]:
     """The commands of a page: in its text, and the lines of its blocks."""
-    code = [line for block in (*blocks(text, ""), *blocks(text, "sh")) for line in block.splitlines()]
+    shell = "\n".join((*blocks(text, ""), *blocks(text, "sh")))
+    code = re.sub(r"\\\n\s*", "", shell).splitlines()
     outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     for snippet in (*code, *re.findall(r"`([^`\n]+)`", outside)):
         for command in re.split(r"&&|&(?!&)|;", snippet.partition("  #")[0]):
