@@ -50,7 +50,7 @@ def precision_warning(name: str, device: torch.device) -> str | None:
     """A sentence where another precision is used than the recipe names; None: it is the one that is named."""
     if name == "auto" or choose_precision(name, device) == name:
         return None
-    return f"train.precision: this processor has no {name}; fp32 is used"
+    return f"train.precision: this processor has no units for {name}; fp32 is used"
 
 
 def precision(name: str, device: torch.device) -> tuple[Autocast, torch.amp.GradScaler]:

@@ -299,4 +299,4 @@ def test_a_recipe_in_bf16_runs_on_every_processor(
     result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "run"), "--quiet"])
     assert result.exit_code == 0, result.output
     log = (tmp_path / "run" / "run.log").read_text()
-    assert ("this processor has no bf16; fp32 is used" in log) is not has_bf16
+    assert ("this processor has no units for bf16; fp32 is used" in log) is not has_bf16
