@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import click
 
@@ -73,8 +74,8 @@ def command(
         echo(str(gain))
     for key in checked.expect if result.ensemble else ():
         echo(f"{key}  {result.ensemble[key]:.4f}  the {len(result.scores)} models as one")
-    mean = sum(result.minutes) / len(result.minutes)
-    echo(f"{mean:.1f} minutes a run, {result.parameters:,} parameters")
+    computed = f" ({fmean(result.cpu_minutes):.1f} of computing)" if result.cpu_minutes else ""
+    echo(f"{fmean(result.minutes):.1f} minutes a run{computed}, {result.parameters:,} parameters")
     if as_json is not None:
         try:
             atomic.write_json(as_json, result.facts())

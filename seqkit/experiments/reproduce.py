@@ -96,6 +96,8 @@ class Reproduction:
         seeds: in the order of the runs.
         scores: every score of every run.
         minutes: of each run, on this machine.
+        cpu_minutes: that all threads of each run computed for: other work on the machine adds little to them. Empty if
+            a run was made before they were recorded.
         parameters: of the model.
         verdicts: one an expected score.
         settings: the setting of each run beside its seed (`tasks.genome.fold=3`), where the runs differ in one.
@@ -114,6 +116,7 @@ class Reproduction:
     threads: Sequence[int] = ()
     gains: Sequence[Gain] = ()
     ensemble: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    cpu_minutes: Sequence[float] = ()
 
     @property
     def passed(self) -> bool:
@@ -189,6 +192,7 @@ def reproduce(
         shown = "  ".join(f"{key} {run.scores[key]:.4f}" for key in (recipe.expect or run.scores))
         which = f"{setting}, seed {seeded.seed}" if setting else f"seed {seeded.seed}"
         tell(f"{which}: {shown}  {run.minutes:.1f} min  {run.folder}")
+    cpu_minutes = [run.cpu_minutes for run in finished]
     return Reproduction(
         recipe=recipe.name,
         seeds=[seeded.seed for _, seeded in runs],
@@ -203,6 +207,7 @@ def reproduce(
         settings=[setting for setting, _ in runs] if variants else [],
         threads=[run.threads for run in finished],
         ensemble=score_ensemble([run.folder for run in finished], progress) if ensemble else {},
+        cpu_minutes=[] if None in cpu_minutes else cpu_minutes,
     )
 
 
@@ -228,6 +233,7 @@ class _FinishedRun:
     folder: Path
     scores: dict[str, float]
     minutes: float
+    cpu_minutes: float | None
     threads: int
     parameters: int
 
@@ -250,6 +256,7 @@ def _train_or_read(recipe: Recipe, name: str, out: Path | None, progress: Progre
         folder=folder,
         scores=scores,
         minutes=_minutes_of(folder),
+        cpu_minutes=atomic.read_json(folder / "status.json").get("cpu_minutes"),
         threads=int((atomic.read_json(folder / "environment.json") or {})["torch"]["threads"]),
         parameters=int(atomic.read_json(folder / "status.json")["parameters"]),
     )

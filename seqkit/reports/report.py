@@ -272,6 +272,8 @@ def _speed(run: RunFacts, status: Mapping[str, JSON], history: Sequence[Mapping[
     rates = [row["time/tokens_per_s"] for row in history if "time/tokens_per_s" in row]
     padding = [row["data/padding"] for row in history if "data/padding" in row]
     rows = [("minutes", f"{run.minutes:.1f}")] if run.minutes is not None else []
+    cpu_minutes = status.get("cpu_minutes")
+    rows += [("minutes of computing, all threads", f"{cpu_minutes:.1f}")] if isinstance(cpu_minutes, float) else []
     rows += [("optimiser steps", f"{run.step:,}")] if run.step is not None else []
     rows += [("sequence steps a second", f"{float(np.median(rates)):,.0f} (median)")] if rates else []
     rows += [("padding", f"{100 * float(np.mean(padding)):.1f} % of a batch")] if padding else []

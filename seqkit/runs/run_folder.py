@@ -113,8 +113,11 @@ class Run:
         self.environment_changes: list[str] = []
         self._status: dict[str, JSON] = dict(status)
         self._began = time.monotonic()
+        self._began_cpu = time.process_time()
         self._minutes_before = float(self._status.get("minutes") or 0.0)
         """Of the processes that worked on the run before this one."""
+        self._cpu_minutes_before = self._status.get("cpu_minutes", 0.0 if not self._minutes_before else None)
+        """None: an earlier process did not record them."""
         self._heartbeat = 0.0
         self._purge_step: int | None = None
         self._log_failed = False
@@ -436,6 +439,9 @@ class Run:
         self._status.update(
             state=state, heartbeat=timestamp(), minutes=round(minutes, 2), peak_memory=peak, **this_process()
         )
+        if isinstance(self._cpu_minutes_before, int | float):
+            cpu_minutes = self._cpu_minutes_before + (time.process_time() - self._began_cpu) / 60
+            self._status["cpu_minutes"] = round(cpu_minutes, 2)
         atomic.write_json(self.folder / "status.json", self._status)
         self._heartbeat = time.monotonic()
 

@@ -65,6 +65,7 @@ def test_a_run_that_was_interrupted_goes_on(folder: Path) -> None:
     once, twice = (json.loads((folder / f"{name}.json").read_text()) for name in ("once", "twice"))
     assert twice["scores"] == once["scores"]
     assert twice["minutes"][0] > 0
+    assert twice["cpu_minutes"][0] > 0
 
 
 def test_a_folder_with_another_recipe_is_left_alone(folder: Path) -> None:

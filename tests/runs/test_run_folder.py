@@ -580,17 +580,30 @@ def test_resume_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
 
 
 def test_the_minutes_of_all_processes_of_a_run_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
+    now, computed = [100.0], [7.0]
     monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(run_module.time, "process_time", lambda: computed[0])
     run = make()
     now[0] += 90.0
+    computed[0] += 150.0  # of two threads
     run.set_status("interrupted")
-    assert status_of(run)["minutes"] == 1.5
+    assert (status_of(run)["minutes"], status_of(run)["cpu_minutes"]) == (1.5, 2.5)
     now[0] += 6000.0  # between the two, nothing worked on it
     again = Run.resume(run.folder)
     now[0] += 30.0
+    computed[0] += 15.0
     again.set_status("finished")
-    assert status_of(again)["minutes"] == 2.0
+    assert (status_of(again)["minutes"], status_of(again)["cpu_minutes"]) == (2.0, 2.75)
+
+
+def test_computing_is_not_recorded_where_it_was_not_from_the_start() -> None:
+    run = make()
+    run.set_status("interrupted")
+    status = {key: value for key, value in status_of(run).items() if key != "cpu_minutes"} | {"minutes": 3.0}
+    (run.folder / "status.json").write_text(json.dumps(status))
+    again = Run.resume(run.folder)
+    again.set_status("finished")
+    assert "cpu_minutes" not in status_of(again)
 
 
 def test_the_status_has_the_most_memory_that_any_process_of_the_run_held(monkeypatch: pytest.MonkeyPatch) -> None:
