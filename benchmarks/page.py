@@ -39,7 +39,7 @@ def page(report: Mapping[str, Any]) -> str:
 
 def targets(report: Mapping[str, Any]) -> Iterator[str]:
     """The targets that were set, and whether they are met."""
-    yield "## Targets\n\n"
+    yield "## What was to be reached\n\n"
     yield "`python -m benchmarks --json docs/benchmarks.json && python -m benchmarks.page`\n\n"
     yield "| what | compared with | target | aim | measured | |\n| --- | --- | ---: | ---: | ---: | --- |\n"
     for group in report["groups"].values():
