@@ -192,7 +192,7 @@ def reproduce(
         shown = "  ".join(f"{key} {run.scores[key]:.4f}" for key in (recipe.expect or run.scores))
         which = f"{setting}, seed {seeded.seed}" if setting else f"seed {seeded.seed}"
         tell(f"{which}: {shown}  {run.minutes:.1f} min  {run.folder}")
-    cpu_minutes = [run.cpu_minutes for run in finished]
+    cpu_minutes = [run.cpu_minutes for run in finished if run.cpu_minutes is not None]
     return Reproduction(
         recipe=recipe.name,
         seeds=[seeded.seed for _, seeded in runs],
@@ -207,7 +207,7 @@ def reproduce(
         settings=[setting for setting, _ in runs] if variants else [],
         threads=[run.threads for run in finished],
         ensemble=score_ensemble([run.folder for run in finished], progress) if ensemble else {},
-        cpu_minutes=[] if None in cpu_minutes else cpu_minutes,
+        cpu_minutes=cpu_minutes if len(cpu_minutes) == len(finished) else [],
     )
 
 
