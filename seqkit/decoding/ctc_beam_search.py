@@ -8,11 +8,15 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from seqkit.kernels import has_native_alignments, native_prefix_beam_search
 
 Array: TypeAlias = NDArray[np.float64]
 
 BLANK = 0
+CPU = torch.device("cpu")
 
 
 def prefix_beam_search(log_probs: Array, *, beams: int) -> list[tuple[tuple[int, ...], float]]:
@@ -38,11 +42,19 @@ def prefix_beam_search(log_probs: Array, *, beams: int) -> list[tuple[tuple[int,
         )
     if np.isnan(log_probs).any():
         raise ValueError("the model's scores are not finite: log_probs has NaN")
+    log_probs = np.asarray(log_probs, dtype=np.float64)
+    if has_native_alignments(CPU):
+        return native_prefix_beam_search(log_probs, beams)
+    return _search_in_numpy(log_probs, beams)
+
+
+def _search_in_numpy(log_probs: Array, beams: int) -> list[tuple[tuple[int, ...], float]]:
+    """What `native_alignments.cpp` computes, for machines without a compiler."""
     classes = log_probs.shape[1]
     trie = _PrefixTrie()
     prefixes = np.zeros(1, dtype=np.int64)  # the empty text
     ends_in_blank, ends_in_symbol = np.zeros(1), np.full(1, -np.inf)
-    for step in np.asarray(log_probs, dtype=np.float64):
+    for step in log_probs:
         totals = np.logaddexp(ends_in_blank, ends_in_symbol)
         last, beam_size = trie.last_symbols(prefixes), len(prefixes)
         # A prefix stays the same with a blank, or with its last symbol again.

@@ -32,6 +32,7 @@ from seqkit.kernels.native_alignments import (
     has_native_alignments,
     native_alignment_gradient,
     native_alignment_sums,
+    native_prefix_beam_search,
 )
 from seqkit.kernels.padded import CellState, PaddedOutput, run_padded
 from seqkit.kernels.ragged import all_full, gather_last, real_rows, real_steps, reverse_sequences
@@ -85,6 +86,7 @@ __all__ = [
     "linear_scan",
     "native_alignment_gradient",
     "native_alignment_sums",
+    "native_prefix_beam_search",
     "pad",
     "real_rows",
     "real_steps",

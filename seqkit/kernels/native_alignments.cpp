@@ -1,5 +1,5 @@
 // The sums over the alignments of texts with steps, for the loss of connectionist temporal classification (Graves et
-// al. 2006), and their gradient.
+// al. 2006), and their gradient; and the search for the most probable texts.
 //
 // A text of U symbols has U + 1 blanks, before, between and behind them. An alignment begins at the first blank or the
 // first symbol, ends at the last of either, and at each step stays or goes on: from a blank to the symbol behind it,
@@ -11,6 +11,9 @@
 // Letters: B texts, T steps, C classes, U symbols of the widest text.
 
 #include "native.cpp"
+
+#include <new>
+#include <vector>
 
 namespace {
 
@@ -197,9 +200,171 @@ int gradient(
     });
 }
 
+// log(e^a + e^b) of two numbers, of which one or both may be -inf.
+inline double log_sum_of_two(double a, double b) {
+    if (a < b) std::swap(a, b);
+    return b == -INFINITY ? a : a + std::log1p(std::exp(b - a));
+}
+
+// Prefix beam search as in seqkit/decoding/ctc_beam_search.py, which says what it computes. The blank is class 0.
+//
+// A prefix is a number: its place in the tree of all prefixes that were ever in the beam, of which 0 is the empty one.
+class TextSearch {
+public:
+    TextSearch(int64_t classes, int64_t beams) : classes_(classes), beams_(beams), taken_(beams * classes, -1) {
+        add(-1, 0);
+        beam_ = {{0, 0.0, -INFINITY, 0.0}};
+    }
+
+    void step(const double* said, int64_t t) {
+        const int64_t size = int64_t(beam_.size());
+        choose_symbols(said);
+        candidates_.clear();
+        stays_.clear();
+        for (int64_t i = 0; i < size; ++i) place_[beam_[i].prefix] = i;
+        for (int64_t i = 0; i < size; ++i) {
+            const Prefix& one = beam_[i];
+            const int64_t last = symbol_[one.prefix], parent = parent_[one.prefix];
+            // A prefix stays the same with a blank, or with its last symbol again.
+            double by_symbol = one.prefix ? one.by_symbol + said[last] : -INFINITY;
+            if (one.prefix && place_[parent] >= 0) {  // it is in the beam, and so is what it extends: the two are one
+                const int64_t shorter = place_[parent];
+                by_symbol = log_sum_of_two(by_symbol, extended(shorter, last, said));
+                taken_[shorter * classes_ + last] = t;
+            }
+            const double by_blank = one.total + said[0], total = log_sum_of_two(by_blank, by_symbol);
+            stays_.push_back({one.prefix, by_blank, by_symbol, total});
+            consider(total, i);
+        }
+        for (int64_t i = 0; i < size; ++i)
+            for (const int64_t symbol : symbols_)
+                if (taken_[i * classes_ + symbol] != t) consider(extended(i, symbol, said), size + i * classes_ + symbol);
+        for (const Prefix& one : beam_) place_[one.prefix] = -1;
+        keep_best(size);
+    }
+
+    // The texts of the beam, the best first. Returns how many are possible at all.
+    int64_t write(int64_t steps, int64_t* texts, int64_t* counts, double* totals) {
+        std::stable_sort(beam_.begin(), beam_.end(), [](const Prefix& a, const Prefix& b) {
+            return a.total > b.total;
+        });
+        int64_t found = 0;
+        for (const Prefix& one : beam_) {
+            if (one.total == -INFINITY) break;
+            int64_t count = 0;
+            for (int64_t at = one.prefix; at; at = parent_[at]) ++count;
+            counts[found] = count;
+            totals[found] = one.total;
+            for (int64_t at = one.prefix; at; at = parent_[at]) texts[found * steps + --count] = symbol_[at];
+            ++found;
+        }
+        return found;
+    }
+
+private:
+    // by_blank, by_symbol: over the alignments that end in a blank, and over those that do not; total: over all.
+    struct Prefix {
+        int64_t prefix;
+        double by_blank, by_symbol, total;
+    };
+    // place: of a prefix that stays; or the size of the beam, and a row and a column of (beam, classes).
+    struct Candidate {
+        double total;
+        int64_t place;
+        bool operator<(const Candidate& other) const {  // the better one; of equal ones the earlier
+            return total > other.total || (total == other.total && place < other.place);
+        }
+    };
+
+    int64_t classes_, beams_;
+    std::vector<int64_t> parent_, symbol_, child_, sibling_, place_;  // by prefix; -1: none
+    std::vector<Prefix> beam_, stays_, next_;
+    std::vector<Candidate> candidates_;
+    std::vector<int64_t> symbols_, taken_;  // taken_: the step at which an extension was counted for another prefix
+    std::vector<double> sorted_;
+
+    int64_t add(int64_t parent, int64_t symbol) {
+        parent_.push_back(parent);
+        symbol_.push_back(symbol);
+        child_.push_back(-1);
+        sibling_.push_back(-1);
+        place_.push_back(-1);
+        return int64_t(parent_.size()) - 1;
+    }
+
+    int64_t child(int64_t parent, int64_t symbol) {
+        for (int64_t at = child_[parent]; at >= 0; at = sibling_[at])
+            if (symbol_[at] == symbol) return at;
+        const int64_t added = add(parent, symbol);
+        sibling_[added] = child_[parent];
+        return child_[parent] = added;
+    }
+
+    // A prefix of the beam with one more symbol: any, but its last one only after a blank.
+    double extended(int64_t place, int64_t symbol, const double* said) const {
+        const Prefix& one = beam_[place];
+        const bool again = one.prefix && symbol_[one.prefix] == symbol;
+        return (again ? one.by_blank : one.total) + said[symbol];
+    }
+
+    // The symbols by which a prefix can be extended into the next beam: the 2 * beams most probable ones, and all that
+    // are as probable as the last of them. A prefix with another symbol has at least `beams` extensions that are no less
+    // probable: all but its last symbol again, and those that are in the beam already, fewer than `beams`.
+    void choose_symbols(const double* said) {
+        double least = -INFINITY;
+        if (classes_ - 1 > 2 * beams_) {
+            sorted_.assign(said + 1, said + classes_);
+            std::nth_element(sorted_.begin(), sorted_.begin() + 2 * beams_ - 1, sorted_.end(), std::greater<double>());
+            least = sorted_[2 * beams_ - 1];
+        }
+        symbols_.clear();
+        for (int64_t symbol = 1; symbol < classes_; ++symbol)
+            if (said[symbol] >= least && said[symbol] > -INFINITY) symbols_.push_back(symbol);
+    }
+
+    void consider(double total, int64_t place) {
+        if (total > -INFINITY) candidates_.push_back({total, place});
+    }
+
+    void keep_best(int64_t size) {
+        if (int64_t(candidates_.size()) > beams_) {
+            std::nth_element(candidates_.begin(), candidates_.begin() + beams_, candidates_.end());
+            candidates_.resize(beams_);
+        }
+        std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+            return a.place < b.place;
+        });
+        next_.clear();
+        for (const Candidate& one : candidates_) {
+            if (one.place < size) {
+                next_.push_back(stays_[one.place]);
+                continue;
+            }
+            const int64_t place = one.place - size;
+            next_.push_back({child(beam_[place / classes_].prefix, place % classes_), -INFINITY, one.total, one.total});
+        }
+        beam_.swap(next_);
+    }
+};
+
 }  // namespace
 
 extern "C" {
+
+// log_probs (T, C); texts (beams, T), counts and totals (beams,): the most probable texts, the best first. Returns how
+// many there are; -1: no memory.
+int64_t seqkit_search_texts(
+    const double* log_probs, int64_t steps, int64_t classes, int64_t beams, int64_t* texts, int64_t* counts,
+    double* totals
+) {
+    try {
+        TextSearch search(classes, beams);
+        for (int64_t t = 0; t < steps; ++t) search.step(log_probs + t * classes, t);
+        return search.write(steps, texts, counts, totals);
+    } catch (const std::bad_alloc&) {
+        return -1;
+    }
+}
 
 // Numbers of alpha for a step.
 int64_t seqkit_alignment_row(int64_t symbols) {

@@ -1,11 +1,13 @@
-"""The functions of `native_alignments.cpp`: sums over the alignments of texts with steps, and their gradient."""
+"""The functions of `native_alignments.cpp`: sums over alignments of texts with steps, their gradient, and a search."""
 
 from __future__ import annotations
 
 import ctypes
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqkit.kernels.dispatch import runs_native
@@ -17,7 +19,7 @@ _TEXTS_A_THREAD = 2
 
 
 def has_native_alignments(device: torch.device) -> bool:
-    """Whether native code computes the loss of `ctc` on `device`."""
+    """Whether native code computes the loss of `ctc`, and searches its texts, on `device`."""
     return runs_native(device) and load_native_alignments().library is not None
 
 
@@ -88,6 +90,32 @@ def native_alignment_gradient(
     del referenced
     _check(failed)
     return gradient
+
+
+def native_prefix_beam_search(log_probs: NDArray[np.float64], beams: int) -> list[tuple[tuple[int, ...], float]]:
+    """`seqkit.decoding.ctc_beam_search.prefix_beam_search`, of numbers that are not NaN.
+
+    Args:
+        log_probs: (T, C), the blank first.
+        beams: prefixes kept after each step.
+    """
+    log_probs = np.ascontiguousarray(log_probs)
+    steps, classes = log_probs.shape
+    texts = np.empty((beams, steps), np.int64)
+    counts, totals = np.empty(beams, np.int64), np.empty(beams)
+    found = _library().seqkit_search_texts(
+        log_probs=log_probs.ctypes.data,
+        steps=steps,
+        classes=classes,
+        beams=beams,
+        texts=texts.ctypes.data,
+        counts=counts.ctypes.data,
+        totals=totals.ctypes.data,
+    )
+    if found < 0:
+        raise MemoryError("no memory for the beam search of ctc")
+    rows = zip(texts[:found], counts[:found].tolist(), totals[:found].tolist(), strict=True)
+    return [(tuple(text[:count].tolist()), total) for text, count, total in rows]
 
 
 def _library() -> Any:

@@ -95,6 +95,11 @@ ALIGNMENT_FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
         _INT,
         {"asked": _POINTER, "threads": _INT} | dict.fromkeys(("alpha", "totals", "weights", "out"), _POINTER),
     ),
+    "seqkit_search_texts": (
+        _COUNT,
+        {"log_probs": _POINTER, "steps": _COUNT, "classes": _COUNT, "beams": _COUNT}
+        | dict.fromkeys(("texts", "counts", "totals"), _POINTER),
+    ),
 }
 """The same for native_alignments.cpp."""
 
@@ -128,7 +133,7 @@ def load_native_steps() -> NativeLibrary:
 
 @lru_cache(maxsize=1)
 def load_native_alignments() -> NativeLibrary:
-    """The native library for the loss of `ctc`, built if necessary. Never raises."""
+    """The native library for the loss and the search of `ctc`, built if necessary. Never raises."""
     return _try_to_load(ALIGNMENTS_SOURCE, ALIGNMENT_FUNCTIONS)
 
 

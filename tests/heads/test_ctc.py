@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from seqkit import kernels
 from seqkit.decoding.ctc_beam_search import prefix_beam_search
 from seqkit.errors import DataError
 from seqkit.fields import Label, Text
@@ -129,6 +130,32 @@ def test_impossible_classes_are_never_predicted() -> None:
     with np.errstate(divide="ignore"):
         log_probs = np.log(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]))
     assert {text for text, _ in prefix_beam_search(log_probs, beams=10)} == {(), (1,)}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(1, 14),
+    classes=st.integers(1, 60),
+    beams=st.integers(1, 6),
+    kind=st.sampled_from(["smooth", "sharp", "with equal numbers", "with impossible symbols"]),
+)
+def test_the_native_search_is_that_in_numpy(seed: int, steps: int, classes: int, beams: int, kind: str) -> None:
+    if not kernels.has_native_alignments(torch.device("cpu")):
+        pytest.skip("there is no native library here")
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(steps, classes)) * (4.0 if kind == "sharp" else 1.0)
+    if kind == "with equal numbers":
+        scores = scores.round()
+    if kind == "with impossible symbols":
+        scores[rng.random(scores.shape) < 0.3] = -np.inf
+        scores[:, 0] = 0.0
+    log_probs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    native = prefix_beam_search(log_probs, beams=beams)
+    with kernels.use("padded"):
+        in_numpy = prefix_beam_search(log_probs, beams=beams)
+    assert [text for text, _ in native] == [text for text, _ in in_numpy]
+    assert [total for _, total in native] == pytest.approx([total for _, total in in_numpy], rel=1e-12)
 
 
 @pytest.mark.parametrize(("shape", "beams"), [((0, 3), 1), ((3,), 1), ((2, 3), 0)])
