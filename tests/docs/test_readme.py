@@ -154,6 +154,9 @@ RATIOS = [
     ("training", ["tagging"], ["Flair, plain loop"]),
     ("decoding", [f"CRF loss C{labels} T{steps}" for labels in (9, 50) for steps in (50, 400)], ["pytorch-crf"]),
     ("decoding", [f"CRF best paths C{labels} T{steps}" for labels in (9, 50) for steps in (50, 400)], ["pytorch-crf"]),
+    ("decoding", ["CTC beam 16 C30 T100", "CTC beam 16 C500 T400"], ["pyctcdecode"]),
+    ("prediction", ["tagging, 100,000 sentences"], ["spaCy"]),
+    ("prediction", ["tagging, 100,000 sentences"], ["Flair"]),
 ]
 """The rows of the table of speeds: group, cases and contenders, of whose ratios the smallest is shown."""
 
