@@ -12,6 +12,7 @@
 
 #include "native.cpp"
 
+#include <functional>
 #include <new>
 #include <vector>
 
@@ -211,14 +212,15 @@ inline double log_sum_of_two(double a, double b) {
 // A prefix is a number: its place in the tree of all prefixes that were ever in the beam, of which 0 is the empty one.
 class TextSearch {
 public:
-    TextSearch(int64_t classes, int64_t beams) : classes_(classes), beams_(beams), taken_(beams * classes, -1) {
+    TextSearch(int64_t classes, int64_t beams) : classes_(classes), beams_(beams) {
         add(-1, 0);
         beam_ = {{0, 0.0, -INFINITY, 0.0}};
     }
 
-    void step(const double* said, int64_t t) {
+    void step(const double* log_probs, int64_t t) {
         const int64_t size = int64_t(beam_.size());
-        choose_symbols(said);
+        if (int64_t(merged_at_.size()) < size * classes_) merged_at_.resize(size * classes_, -1);
+        choose_symbols(log_probs);
         candidates_.clear();
         stays_.clear();
         for (int64_t i = 0; i < size; ++i) place_[beam_[i].prefix] = i;
@@ -226,19 +228,20 @@ public:
             const Prefix& one = beam_[i];
             const int64_t last = symbol_[one.prefix], parent = parent_[one.prefix];
             // A prefix stays the same with a blank, or with its last symbol again.
-            double by_symbol = one.prefix ? one.by_symbol + said[last] : -INFINITY;
+            double by_symbol = one.prefix ? one.by_symbol + log_probs[last] : -INFINITY;
             if (one.prefix && place_[parent] >= 0) {  // it is in the beam, and so is what it extends: the two are one
                 const int64_t shorter = place_[parent];
-                by_symbol = log_sum_of_two(by_symbol, extended(shorter, last, said));
-                taken_[shorter * classes_ + last] = t;
+                by_symbol = log_sum_of_two(by_symbol, extended(shorter, last, log_probs));
+                merged_at_[shorter * classes_ + last] = t;
             }
-            const double by_blank = one.total + said[0], total = log_sum_of_two(by_blank, by_symbol);
+            const double by_blank = one.total + log_probs[0], total = log_sum_of_two(by_blank, by_symbol);
             stays_.push_back({one.prefix, by_blank, by_symbol, total});
             consider(total, i);
         }
         for (int64_t i = 0; i < size; ++i)
             for (const int64_t symbol : symbols_)
-                if (taken_[i * classes_ + symbol] != t) consider(extended(i, symbol, said), size + i * classes_ + symbol);
+                if (merged_at_[i * classes_ + symbol] != t)
+                    consider(extended(i, symbol, log_probs), size + i * classes_ + symbol);
         for (const Prefix& one : beam_) place_[one.prefix] = -1;
         keep_best(size);
     }
@@ -248,17 +251,17 @@ public:
         std::stable_sort(beam_.begin(), beam_.end(), [](const Prefix& a, const Prefix& b) {
             return a.total > b.total;
         });
-        int64_t found = 0;
+        int64_t written = 0;
         for (const Prefix& one : beam_) {
             if (one.total == -INFINITY) break;
             int64_t count = 0;
             for (int64_t at = one.prefix; at; at = parent_[at]) ++count;
-            counts[found] = count;
-            totals[found] = one.total;
-            for (int64_t at = one.prefix; at; at = parent_[at]) texts[found * steps + --count] = symbol_[at];
-            ++found;
+            counts[written] = count;
+            totals[written] = one.total;
+            for (int64_t at = one.prefix; at; at = parent_[at]) texts[written * steps + --count] = symbol_[at];
+            ++written;
         }
-        return found;
+        return written;
     }
 
 private:
@@ -280,7 +283,8 @@ private:
     std::vector<int64_t> parent_, symbol_, child_, sibling_, place_;  // by prefix; -1: none
     std::vector<Prefix> beam_, stays_, next_;
     std::vector<Candidate> candidates_;
-    std::vector<int64_t> symbols_, taken_;  // taken_: the step at which an extension was counted for another prefix
+    std::vector<int64_t> symbols_;
+    std::vector<int64_t> merged_at_;  // (beam, classes): the last step at which an extension was in the beam already
     std::vector<double> sorted_;
 
     int64_t add(int64_t parent, int64_t symbol) {
@@ -301,25 +305,26 @@ private:
     }
 
     // A prefix of the beam with one more symbol: any, but its last one only after a blank.
-    double extended(int64_t place, int64_t symbol, const double* said) const {
+    double extended(int64_t place, int64_t symbol, const double* log_probs) const {
         const Prefix& one = beam_[place];
         const bool again = one.prefix && symbol_[one.prefix] == symbol;
-        return (again ? one.by_blank : one.total) + said[symbol];
+        return (again ? one.by_blank : one.total) + log_probs[symbol];
     }
 
     // The symbols by which a prefix can be extended into the next beam: the 2 * beams most probable ones, and all that
-    // are as probable as the last of them. A prefix with another symbol has at least `beams` extensions that are no less
-    // probable: all but its last symbol again, and those that are in the beam already, fewer than `beams`.
-    void choose_symbols(const double* said) {
+    // are as probable as the last of them. A prefix with another symbol has at least `beams` extensions that are no
+    // less probable: all but its last symbol again, and those that are in the beam already, fewer than `beams`.
+    void choose_symbols(const double* log_probs) {
         double least = -INFINITY;
         if (classes_ - 1 > 2 * beams_) {
-            sorted_.assign(said + 1, said + classes_);
-            std::nth_element(sorted_.begin(), sorted_.begin() + 2 * beams_ - 1, sorted_.end(), std::greater<double>());
-            least = sorted_[2 * beams_ - 1];
+            sorted_.assign(log_probs + 1, log_probs + classes_);
+            const auto place = sorted_.begin() + 2 * beams_ - 1;
+            std::nth_element(sorted_.begin(), place, sorted_.end(), std::greater<double>());
+            least = *place;
         }
         symbols_.clear();
         for (int64_t symbol = 1; symbol < classes_; ++symbol)
-            if (said[symbol] >= least && said[symbol] > -INFINITY) symbols_.push_back(symbol);
+            if (log_probs[symbol] >= least && log_probs[symbol] > -INFINITY) symbols_.push_back(symbol);
     }
 
     void consider(double total, int64_t place) {

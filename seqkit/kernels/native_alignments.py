@@ -103,7 +103,7 @@ def native_prefix_beam_search(log_probs: NDArray[np.float64], beams: int) -> lis
     steps, classes = log_probs.shape
     texts = np.empty((beams, steps), np.int64)
     counts, totals = np.empty(beams, np.int64), np.empty(beams)
-    found = _library().seqkit_search_texts(
+    text_count = _library().seqkit_search_texts(
         log_probs=log_probs.ctypes.data,
         steps=steps,
         classes=classes,
@@ -112,9 +112,9 @@ def native_prefix_beam_search(log_probs: NDArray[np.float64], beams: int) -> lis
         counts=counts.ctypes.data,
         totals=totals.ctypes.data,
     )
-    if found < 0:
+    if text_count < 0:
         raise MemoryError("no memory for the beam search of ctc")
-    rows = zip(texts[:found], counts[:found].tolist(), totals[:found].tolist(), strict=True)
+    rows = zip(texts[:text_count], counts[:text_count].tolist(), totals[:text_count].tolist(), strict=True)
     return [(tuple(text[:count].tolist()), total) for text, count, total in rows]
 
 
