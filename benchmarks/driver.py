@@ -20,6 +20,7 @@ from benchmarks.frame import SHARED_FOLDER, Case, Contender, Group
 QUICK_ROUNDS = 3
 
 Say = Callable[[str], None]
+Keep = Callable[[dict[str, Any]], None]
 
 
 class Process:
@@ -73,18 +74,21 @@ class Process:
         self._errors.close()
 
 
-def run_group(group: Group, *, quick: bool, threads: int, pythons: Sequence[str], say: Say) -> dict[str, Any]:
+def run_group(
+    group: Group, *, quick: bool, threads: int, pythons: Sequence[str], say: Say, keep: Keep = lambda report: None
+) -> dict[str, Any]:
     """Every case of a group by every contender that is there; plain JSON.
 
     Args:
         pythons: interpreters to look for a contender's modules in; the first that has them runs it.
+        keep: gets the group's report after each case, with the cases measured so far.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        return _run_group(group, folder, quick=quick, threads=threads, pythons=pythons, say=say)
+        return _run_group(group, folder, quick=quick, threads=threads, pythons=pythons, say=say, keep=keep)
 
 
 def _run_group(
-    group: Group, folder: str, *, quick: bool, threads: int, pythons: Sequence[str], say: Say
+    group: Group, folder: str, *, quick: bool, threads: int, pythons: Sequence[str], say: Say, keep: Keep
 ) -> dict[str, Any]:
     missing: dict[str, str] = {}
     processes = []
@@ -108,22 +112,29 @@ def _run_group(
             result = run_case(group, case, taking_part, rounds=QUICK_ROUNDS if quick else group.rounds)
             cases.append(result)
             say(line_of(group, result))
+            keep(_report(group, missing, cases, {}))
     finally:
         for process in processes:
             process.close()
     derived = dict(group.derive(cases)) if group.derive else {}
     for name, value in derived.items():
         say(f"{group.name}: {name}: {value}")
+    return _report(group, missing, cases, derived)
+
+
+def _report(
+    group: Group, missing: Mapping[str, str], cases: Sequence[Mapping[str, Any]], derived: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "name": group.name,
         "about": group.about,
         "ours": group.contenders[0].name,
         "yardsticks": [contender.name for contender in group.contenders if contender.yardstick],
-        "missing": missing,
+        "missing": dict(missing),
         "targets": [vars(target) for target in group.targets],
         "limits": [vars(limit) for limit in group.limits],
-        "cases": cases,
-        "derived": derived,
+        "cases": list(cases),
+        "derived": dict(derived),
     }
 
 

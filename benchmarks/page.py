@@ -92,6 +92,8 @@ def section(group: Mapping[str, Any]) -> Iterator[str]:
     )
     for name, reason in group["missing"].items():
         yield f"Not measured: {name} ({reason}).\n\n"
+    if group.get("not_measured"):
+        yield f"The run was stopped before these cases: {', '.join(group['not_measured'])}.\n\n"
     names = [group["ours"], *sorted({n for case in group["cases"] for n in case["results"]} - {group["ours"]})]
     yield "| case | tokens | padding | " + " | ".join(names) + " |\n"
     yield "| --- | ---: | ---: |" + " ---: |" * len(names) + "\n"

@@ -40,6 +40,11 @@ def native_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int
 
 def _pass_struct(direction: DirectionPass) -> SeqkitPass:
     h0, c0 = (*(direction.initial or ()), None, None)[:2]
+    _require_type(
+        direction.h.dtype,
+        *(direction.weights, direction.bias, direction.gates, direction.memory, h0, c0),
+        *(direction.grad_h, direction.grad_gates, direction.h_prev, direction.grad_state),
+    )
     return SeqkitPass(
         kind=KINDS[direction.kind],
         hidden=direction.weights.shape[1],
@@ -65,6 +70,13 @@ def _library() -> Any:
     native = load_native()
     assert native.library is not None, native.description
     return native.library
+
+
+def _require_type(dtype: torch.dtype, *tensors: Tensor | None) -> None:
+    """The C++ code reads memory as numbers of one type: with others it would read and write past the end."""
+    others = {tensor.dtype for tensor in tensors if tensor is not None} - {dtype}
+    if others:
+        raise TypeError(f"numbers for native code should be {dtype}, not {', '.join(map(str, others))}")
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -126,6 +138,7 @@ def native_best_paths(
     transitions, start, end = transitions.contiguous(), start.contiguous(), end.contiguous()
     lengths = lengths.to(torch.int64).contiguous()
     states, scores = torch.empty(batch, steps, dtype=torch.int64), emissions.new_empty(batch)
+    _require_type(torch.float64, emissions, transitions, start, end)
     failed = library.seqkit_best_paths(
         emissions=emissions.data_ptr(),
         by_time=emissions.stride(0),
@@ -220,6 +233,7 @@ def native_chain_gradient(
     alpha, grad = alpha.transpose(0, 1).contiguous(), grad.contiguous()
     grad_emissions, grad_transitions = emissions.new_empty(batch, steps, classes), emissions.new_empty(classes, classes)
     grad_start, grad_end = emissions.new_empty(batch, classes), emissions.new_empty(batch, classes)
+    _require_type(torch.float64, alpha, log_z, grad)
     chains, referenced = _chains_struct(emissions, transitions, start, end, lengths, paths)
     failed = library.seqkit_chain_gradient(
         asked=ctypes.byref(chains),
@@ -241,6 +255,7 @@ def _chains_struct(
     emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor, paths: Tensor | None
 ) -> tuple[Chains, tuple[Tensor | None, ...]]:
     """The struct, and the tensors that it points to: they must live until the call is over."""
+    _require_type(torch.float64, emissions, transitions, start, end)
     steps, batch, classes = emissions.shape
     emissions, start, end = (
         scores if scores.stride(-1) == 1 else scores.contiguous() for scores in (emissions, start, end)

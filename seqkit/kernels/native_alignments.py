@@ -99,7 +99,7 @@ def native_prefix_beam_search(log_probs: NDArray[np.float64], beams: int) -> lis
         log_probs: (T, C), the blank first.
         beams: prefixes kept after each step.
     """
-    log_probs = np.ascontiguousarray(log_probs)
+    log_probs = np.ascontiguousarray(log_probs, np.float64)
     steps, classes = log_probs.shape
     texts = np.empty((beams, steps), np.int64)
     counts, totals = np.empty(beams, np.int64), np.empty(beams)
@@ -128,6 +128,8 @@ def _struct(
     log_probs: Tensor, texts: Tensor, lengths: Tensor, counts: Tensor, blank: int
 ) -> tuple[SeqkitAlignments, tuple[Tensor, ...]]:
     """The struct, and the tensors that it points to: they must live until the call is over."""
+    if log_probs.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"log_probs should be in single or double precision, not {log_probs.dtype}")
     log_probs = log_probs if log_probs.stride(-1) == 1 else log_probs.contiguous()
     texts, lengths, counts = (tensor.to(torch.int64).contiguous() for tensor in (texts, lengths, counts))
     struct = SeqkitAlignments(

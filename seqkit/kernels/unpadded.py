@@ -143,8 +143,8 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, engine: Engine, layout: Layout, kind: CellKind, threads: int, x: Tensor, *inputs: Tensor | None
     ) -> tuple[Tensor, ...]:
-        product_dtype = _autocast_dtype(x.device.type)
         directions = _by_direction(inputs)
+        product_dtype = _autocast_dtype(directions[0].r)
         hidden = directions[0].r.shape[1]
         h = directions[0].r.new_empty(layout.num_rows, len(directions) * hidden)
         memory = torch.empty_like(h) if kind in ("lstm", "gru") else None
@@ -378,9 +378,14 @@ def _recurrent_gradient(run: DirectionPass) -> Tensor:
     return run.grad_gates[:, run.weights.shape[1] :] if run.kind == "gru" else run.grad_gates
 
 
-def _autocast_dtype(device: str) -> torch.dtype | None:
-    """The type that autocast wants products to be computed in; None if it is off."""
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+def _autocast_dtype(weights: Tensor) -> torch.dtype | None:
+    """The type that autocast wants products to be computed in. None: that of the weights, as autocast is off.
+
+    It leaves double precision as it is.
+    """
+    device = weights.device.type
+    is_on = torch.is_autocast_enabled(device) and weights.dtype != torch.float64
+    return torch.get_autocast_dtype(device) if is_on else None
 
 
 def _product(a: Tensor, b: Tensor, dtype: torch.dtype | None, bias: Tensor | None = None) -> Tensor:

@@ -24,6 +24,7 @@ from seqkit.kernels import (
 )
 from seqkit.nn.checks import check_lengths, fits, is_transformed, needs_gradient
 from seqkit.nn.states import as_hx, as_tuple, batch_dim_of, num_directions, num_states
+from seqkit.runtime.precision import has_onednn_bf16
 
 TorchForward: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
 """The forward pass of a torch module: (input, hx) -> (output, hx)."""
@@ -83,7 +84,8 @@ def _run_padded_batch(
         if not is_ragged and len(layout.groups) == 1:
             index = None  # the rows of the input are in the order of the layout
     rows = x.reshape(batch * time, x.shape[2])
-    rows, final = _run_rows(module, dispatch, rows if index is None else unpad(rows, index), layout, hx, lengths)
+    rows = rows if index is None else unpad(rows, index)
+    rows, final = _run_rows(module, dispatch, rows, layout, hx, lengths, packed=is_ragged)
     output = rows if index is None else pad(rows, index, batch * time)
     return output.view(*x.shape[:2], rows.shape[1]), final
 
@@ -116,10 +118,10 @@ def _run_packed(module: nn.RNNBase, torch_forward: TorchForward, x: PackedSequen
     lengths = (batch_sizes[:, None] > torch.arange(batch)).sum(0)
     layout = _lay_out(module, dispatch, lengths, time)
     if len(layout.groups) == 1:  # the order of packed sequences
-        rows, final = _run_rows(module, dispatch, data, layout, hx, lengths)
+        rows, final = _run_rows(module, dispatch, data, layout, hx, lengths, packed=True)
     else:
         index = _packed_index(layout, batch_sizes, torch.arange(batch))
-        rows, final = _run_rows(module, dispatch, unpad(data, index), layout, hx, lengths)
+        rows, final = _run_rows(module, dispatch, unpad(data, index), layout, hx, lengths, packed=True)
         rows = pad(rows, index, len(rows))
     if unsorted_indices is not None:
         final = module.permute_hidden(final, unsorted_indices)
@@ -127,7 +129,7 @@ def _run_packed(module: nn.RNNBase, torch_forward: TorchForward, x: PackedSequen
 
 
 def _run_rows(
-    module: nn.RNNBase, dispatch: Dispatch, rows: Tensor, layout: Layout, hx: Any, lengths: Tensor
+    module: nn.RNNBase, dispatch: Dispatch, rows: Tensor, layout: Layout, hx: Any, lengths: Tensor, *, packed: bool
 ) -> tuple[Tensor, Any]:
     """All layers over rows (N, D): their outputs, and the final state as torch gives it."""
     engine, kind = dispatch.engine, kind_of(module)
@@ -147,7 +149,7 @@ def _run_rows(
         )
         rows = output.rows
         final += [final_state() for final_state in output.final_states]
-    dtype = _output_dtype(module, rows)
+    dtype = _output_dtype(module, rows, packed=packed)
     stacked = tuple(torch.stack(tensors).to(dtype) for tensors in zip(*final, strict=True))
     return rows.to(dtype), as_hx(module, stacked)
 
@@ -217,8 +219,13 @@ def _lay_out(module: nn.RNNBase, dispatch: Dispatch, lengths: Tensor, time: int)
     return dispatch.layout_function(lengths, time, threads=max(1, threads // num_directions(module)))
 
 
-def _output_dtype(module: nn.RNNBase, rows: Tensor) -> torch.dtype:
-    """What torch's call returns: under autocast, an Elman RNN gives the low precision and the others do not."""
-    if torch.is_autocast_enabled("cpu") and module.mode.startswith("RNN"):
-        return torch.get_autocast_dtype("cpu")
-    return rows.dtype
+def _output_dtype(module: nn.RNNBase, rows: Tensor, *, packed: bool) -> torch.dtype:
+    """What torch's call returns: under autocast the low precision from an Elman RNN, and in bf16 from oneDNN's LSTM.
+
+    oneDNN has that LSTM also where it emulates bf16, and has none for packed sequences.
+    """
+    low = torch.get_autocast_dtype("cpu")
+    if not torch.is_autocast_enabled("cpu") or rows.dtype == torch.float64:
+        return rows.dtype
+    is_onednns = module.mode == "LSTM" and not packed and low == torch.bfloat16
+    return low if module.mode.startswith("RNN") or (is_onednns and has_onednn_bf16()) else rows.dtype

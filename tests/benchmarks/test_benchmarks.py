@@ -219,6 +219,32 @@ def test_a_case_measured_again_takes_its_place_among_the_others(
     assert [(case["name"], case["round"]) for case in cases] == [(names[0], 1), *((name, 0) for name in names[1:])]
 
 
+def test_a_run_that_is_stopped_keeps_what_it_measured_and_the_rest_can_be_measured_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, names = tmp_path / "found.json", [case.name for case in load_group("streaming").cases]
+    measured: list[str] = []
+
+    def run_case(group: Group, case: Case, processes: Any, *, rounds: int) -> dict[str, Any]:
+        if measured == names[:1]:
+            measured.append("")
+            raise KeyboardInterrupt
+        measured.append(case.name)
+        return {"name": case.name, "options": {}, "notes": {}, "results": {}}
+
+    monkeypatch.setattr(driver, "run_case", run_case)
+    with pytest.raises(KeyboardInterrupt):
+        main(["streaming", "--json", str(path)])
+    group = json.loads(path.read_text())["groups"]["streaming"]
+    assert ([case["name"] for case in group["cases"]], group["not_measured"]) == (names[:1], names[1:])
+    assert f"The run was stopped before these cases: {', '.join(names[1:])}." in "".join(page.section(group))
+    assert main(["streaming", "--missing", "--json", str(path)]) == 0
+    group = json.loads(path.read_text())["groups"]["streaming"]
+    assert ([case["name"] for case in group["cases"]], group["not_measured"]) == (names, [])
+    assert measured == [*names[:1], "", *names[1:]]
+    assert [file.name for file in tmp_path.iterdir()] == ["found.json"]
+
+
 @pytest.mark.parametrize("unit", ["lines", "stream"])
 def test_a_small_corpus_can_be_measured(unit: str) -> None:
     prepared = load_group("growth").contenders[0].load()(growing=unit, size=300_000)

@@ -308,6 +308,27 @@ def test_half_precision_where_autocast_asks_for_it(engine: Engine) -> None:
             assert float((rough - exact).norm() / exact.norm()) < 0.06
 
 
+def test_autocast_leaves_double_precision_as_it_is(engine: Engine) -> None:
+    for kind in CELLS:
+        cells, x = make(kind, 8, 12, 2, torch.float64), draw(9, 6, 8, seed=3, dtype=torch.float64).requires_grad_()
+        lengths = torch.tensor([6, 2, 3, 1, 6, 5, 4, 2, 1])
+        want, _ = run(cells, x, lengths, [None, None], engine)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            got, _ = run(cells, x, lengths, [None, None], engine)
+        assert torch.equal(got, want)
+        grads = [torch.autograd.grad(steps.sum(), [x, *cells[0].parameters()]) for steps in (want, got)]
+        assert all(torch.equal(one, other) for one, other in zip(*grads, strict=True))
+
+
+def test_the_native_code_refuses_numbers_of_two_types() -> None:
+    require_native()
+    layout = lay_out(torch.tensor([1]), 1)
+    gates, weights = torch.zeros(1, 4), torch.zeros(4, 4, dtype=torch.float64)
+    direction = DirectionPass("tanh", False, weights, None, gates, None, torch.zeros(1, 4), None)
+    with pytest.raises(TypeError, match=r"should be torch.float32, not torch.float64"):
+        native_pass([direction], layout, threads=1, backward=False)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of another processor")
 @pytest.mark.parametrize("target", ["haswell", "x86-64"])

@@ -236,6 +236,20 @@ def test_autocast_gives_torchs_types_and_trains(name: str, form: str, runs: Coun
     }
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "batch_first": True}])
+@pytest.mark.parametrize("shape", [(5, 4, 3), (1, 4, 3), (5, 3)])
+@pytest.mark.parametrize("name", CELLS)
+def test_types_under_autocast(name: str, shape: tuple[int, ...], options: dict[str, Any], dtype: torch.dtype) -> None:
+    if name == "LSTM" and not has_onednn_bf16():
+        pytest.skip("without bf16 in oneDNN torch's LSTM raises an error")
+    reference, module = (module.to(dtype) for module in pair(name, **options))
+    x = draw(*shape).to(dtype)
+    for grad in (True, False):
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.set_grad_enabled(grad):
+            assert_close(tensors(module(x)), tensors(reference(x)), 3e-2)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_compiling_a_model_leaves_the_layer_as_it_is(name: str, runs: Counter[str]) -> None:
     class Tagger(nn.Module):
