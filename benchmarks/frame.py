@@ -13,6 +13,7 @@ Arrays: TypeAlias = Mapping[str, Any]
 GROUPS = (
     "kernels",
     "busy",
+    "bf16",
     "training",
     "translation",
     "data",

@@ -90,6 +90,7 @@ def check_torch() -> Iterator[InstallationIssue]:
     threads = f"{torch.get_num_threads()} threads, {usable_cores()} cores"
     yield InstallationIssue("torch", "ok", f"{torch.__version__}, {threads}")
     yield check_recurrence()
+    yield check_bf16()
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield InstallationIssue("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
@@ -115,6 +116,14 @@ def check_recurrence(device: Literal["cpu", "cuda"] = "cpu") -> InstallationIssu
     missing = device == "cpu" and native_library.requested_by_environment() == "auto" and dispatch.name == "padded"
     message = f"on {device}: {dispatch.name} ({dispatch.reason})"
     return InstallationIssue("recurrence", "note" if missing else "ok", message)
+
+
+def check_bf16() -> InstallationIssue:
+    """What multiplies states in bf16 on the CPU."""
+    from seqkit import kernels
+
+    description = kernels.describe_bf16()
+    return InstallationIssue("bf16", "bad" if "please report" in description else "ok", f"on cpu: {description}")
 
 
 def check_kernels() -> Iterator[InstallationIssue]:

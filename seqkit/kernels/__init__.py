@@ -28,6 +28,7 @@ from seqkit.kernels.engine import DirectionPass
 from seqkit.kernels.input_feeding import FeedingWeights, feed_readouts
 from seqkit.kernels.layout import Layout, lay_out, pad, unpad
 from seqkit.kernels.linear_scan import linear_scan
+from seqkit.kernels.native import describe_bf16, has_bf16_recurrence
 from seqkit.kernels.native_alignments import (
     has_native_alignments,
     native_alignment_gradient,
@@ -72,6 +73,7 @@ __all__ = [
     "choose",
     "choose_triton",
     "describe",
+    "describe_bf16",
     "differentiate_with_graph",
     "draws_by_example",
     "dropout",
@@ -79,6 +81,7 @@ __all__ = [
     "dropout_weights",
     "feed_readouts",
     "gather_last",
+    "has_bf16_recurrence",
     "has_native",
     "has_native_alignments",
     "kind_of",

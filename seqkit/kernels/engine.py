@@ -30,7 +30,8 @@ class DirectionPass:
     Attributes:
         kind: the cell.
         reverse: from each sequence's last step to its first.
-        weights: R (G H, H), contiguous.
+        weights: R (G H, H), contiguous. In low precision, what is multiplied with them is rounded to it; all else is
+            in single precision.
         bias: a GRU's second bias of gate n (H,); None for other cells.
         gates: (N, G H), contiguous. Input: W x + b. Output: the values of the gates (not for an Elman cell).
         memory: (N, H). Output: c of an LSTM; R h + bias of a GRU's gate n. None for an Elman cell.

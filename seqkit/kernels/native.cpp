@@ -181,17 +181,50 @@ Tile<T> tile_of(int rows, int nv) {
 }
 
 // Cuts `rows` into tiles of nearly equal height and gives each product to `use(first row, rows, sums)`.
-template <class T, class Use>
-void multiply(const T* a, int64_t stride, int64_t rows, const T* packed, int64_t depth, int nv, Use&& use) {
+template <class T, class Tiles, class Number, class Use>
+void multiply_tiles(
+    Tiles&& tile_of_height, const Number* a, int64_t stride, int64_t rows, const Number* packed, int64_t depth, int nv,
+    Use&& use
+) {
     alignas(64) T sums[8 * 4 * Lanes<T>::n];
     const int64_t tiles = (rows + most_rows(nv) - 1) / most_rows(nv);
     for (int64_t i = 0, at = 0; i < tiles; ++i) {
         const int height = int((rows - at + tiles - i - 1) / (tiles - i));
-        tile_of<T>(height, nv)(a + at * stride, stride, packed, depth, sums);
+        tile_of_height(height, nv)(a + at * stride, stride, packed, depth, sums);
         use(at, height, sums);
         at += height;
     }
 }
+
+// Products in the type of the states. native_bf16.cpp has products in bf16, with the same members.
+template <class T>
+struct SameType {
+    typedef T State;
+    typedef T Weight;  // as the caller has it
+    typedef T Number;  // as it is packed
+    struct Rows {      // what is multiplied with the weights
+        const T* data;
+        int64_t stride;
+    };
+    // How many packed numbers a column of k weights takes.
+    static int64_t depth(int64_t k) { return k; }
+    // Weight k of column l, where the columns of a panel are `stride` apart.
+    static void pack(Number* out, int64_t stride, int64_t k, int64_t l, Weight value) { out[k * stride + l] = value; }
+    // Weight k of the columns from 0 on; those from `width` to `stride` are zero.
+    static void pack_row(Number* out, int64_t stride, int64_t k, const Weight* values, int64_t width) {
+        std::memcpy(out + k * stride, values, width * sizeof(T));
+        std::memset(out + k * stride + width, 0, (stride - width) * sizeof(T));
+    }
+    // What is behind the k weights of each column, where a column takes more.
+    static void pack_end(Number*, int64_t, int64_t) {}
+    static Rows take(const T* a, int64_t stride, int64_t, int64_t) { return {a, stride}; }
+    template <class Use>
+    static void multiply(const Rows& a, int64_t rows, const Number* packed, int64_t k, int nv, Use&& use) {
+        multiply_tiles<T>([](int height, int nv) { return tile_of<T>(height, nv); }, a.data, a.stride, rows, packed, k,
+                          nv, use);
+    }
+    struct Session {};  // lives while a thread multiplies
+};
 
 // How the H columns of a product are cut: panels of four vectors, the last one of as many as are left.
 template <class T>
@@ -263,55 +296,57 @@ struct Flushed {
 int64_t gates_of(int64_t kind) { return kind == LSTM ? 4 : kind == GRU ? 3 : 1; }
 
 // Vectors of a tile in the pass there: the gates of one block of units, or up to four blocks of a single gate.
-template <class T>
+template <class P>
 struct Packed {
+    typedef typename P::State T;
+    typedef typename P::Weight Weight;
+    typedef typename P::Number Number;
+    static constexpr int L = Lanes<T>::n;
     int64_t kind, hidden, gates;
     Packed(const SeqkitPass& p) : kind(p.kind), hidden(p.hidden), gates(gates_of(p.kind)) {}
     int64_t there_panels() const {
-        return gates == 1 ? Panels<T>(hidden).count() : (hidden + Lanes<T>::n - 1) / Lanes<T>::n;
+        return gates == 1 ? Panels<T>(hidden).count() : (hidden + L - 1) / L;
     }
+    int64_t there_at(int64_t panel) const { return panel * (gates == 1 ? 4 : gates) * L * P::depth(hidden); }
     int64_t there_size() const {
-        return (gates == 1 ? 1 : gates) * Panels<T>(hidden).vectors() * Lanes<T>::n * hidden;
+        return (gates == 1 ? 1 : gates) * Panels<T>(hidden).vectors() * L * P::depth(hidden);
     }
-    int64_t back_size() const { return Panels<T>(hidden).vectors() * Lanes<T>::n * hidden * gates; }
+    int64_t back_at(int64_t panel) const { return panel * 4 * L * P::depth(gates * hidden); }
+    int64_t back_size() const { return Panels<T>(hidden).vectors() * L * P::depth(gates * hidden); }
 
     // Panel of R transposed: (k, v, lane) of R[column(v, lane), k].
-    void pack_there(const T* r, int64_t panel, T* out) const {
-        constexpr int L = Lanes<T>::n;
+    void pack_there(const Weight* r, int64_t panel, Number* out) const {
+        out += there_at(panel);
         if (gates == 1) {
             Panels<T> cut(hidden);
             const int nv = cut.nv(panel);
-            out += panel * 4 * L * hidden;
-            for (int v = 0; v < nv; ++v) turn(r, cut.first(panel) + v * L, out + v * L, nv * L, hidden);
+            for (int v = 0; v < nv; ++v) turn(r, cut.first(panel) + v * L, out, v * L, nv * L, hidden);
+            P::pack_end(out, nv * L, hidden);
         } else {
-            out += panel * gates * L * hidden;
             for (int64_t g = 0; g < gates; ++g)
-                turn(r + g * hidden * hidden, panel * L, out + g * L, gates * L, hidden);
+                turn(r + g * hidden * hidden, panel * L, out, g * L, gates * L, hidden);
+            P::pack_end(out, gates * L, hidden);
         }
     }
-    static void turn(const T* r, int64_t first, T* out, int64_t stride, int64_t hidden) {
-        constexpr int L = Lanes<T>::n;
+    static void turn(const Weight* r, int64_t first, Number* out, int64_t column, int64_t stride, int64_t hidden) {
         const int there = int(std::min<int64_t>(L, hidden - first));
         for (int64_t k0 = 0; k0 < hidden; k0 += L) {
             const int64_t k1 = std::min<int64_t>(k0 + L, hidden);
             for (int l = 0; l < there; ++l)
-                for (int64_t k = k0; k < k1; ++k) out[k * stride + l] = r[(first + l) * hidden + k];
+                for (int64_t k = k0; k < k1; ++k) P::pack(out, stride, k, column + l, r[(first + l) * hidden + k]);
             for (int l = there; l < L; ++l)
-                for (int64_t k = k0; k < k1; ++k) out[k * stride + l] = 0;
+                for (int64_t k = k0; k < k1; ++k) P::pack(out, stride, k, column + l, 0);
         }
     }
     // Panel of R as it is: (k, v, lane) of R[k, column], k over all gates.
-    void pack_back(const T* r, int64_t panel, T* out) const {
-        constexpr int L = Lanes<T>::n;
+    void pack_back(const Weight* r, int64_t panel, Number* out) const {
         Panels<T> cut(hidden);
         const int nv = cut.nv(panel);
         const int64_t depth = gates * hidden, first = cut.first(panel);
         const int64_t width = std::min<int64_t>(nv * L, hidden - first);
-        out += panel * 4 * L * depth;
-        for (int64_t k = 0; k < depth; ++k) {
-            std::memcpy(out + k * nv * L, r + k * hidden + first, width * sizeof(T));
-            std::memset(out + k * nv * L + width, 0, (nv * L - width) * sizeof(T));
-        }
+        out += back_at(panel);
+        for (int64_t k = 0; k < depth; ++k) P::pack_row(out, nv * L, k, r + k * hidden + first, width);
+        P::pack_end(out, nv * L, depth);
     }
 };
 
@@ -364,16 +399,17 @@ inline void gate_there(const SeqkitPass& p, int64_t row, int64_t unit, int n, co
 }
 
 // `rows` rows from `row` on, whose states before are at h and c (null: zero).
-template <class T>
+template <class P, class T = typename P::State>
 void step_there(
-    const SeqkitPass& p, const T* packed, int64_t row, int64_t rows, const T* h, int64_t h_stride, const T* c,
-    int64_t c_stride
+    const SeqkitPass& p, const typename P::Number* packed, int64_t row, int64_t rows, const T* h, int64_t h_stride,
+    const T* c, int64_t c_stride
 ) {
     if (rows <= 0) return;
     constexpr int L = Lanes<T>::n;
     static const T zeros[4 * L] = {};
-    const Packed<T> shape(p);
+    const Packed<P> shape(p);
     const int64_t H = p.hidden;
+    const typename P::Rows states = h ? P::take(h, h_stride, rows, H) : typename P::Rows{};
     for (int64_t panel = 0; panel < shape.there_panels(); ++panel) {
         if (shape.gates > 1) {
             const int64_t unit = panel * L;
@@ -387,7 +423,7 @@ void step_there(
                 use(0, int(rows), zeros, 0);
                 continue;
             }
-            multiply<T>(h, h_stride, rows, packed + panel * shape.gates * L * H, H, int(shape.gates),
+            P::multiply(states, rows, packed + shape.there_at(panel), H, int(shape.gates),
                         [&](int64_t first, int count, const T* sums) { use(first, count, sums, shape.gates * L); });
         } else {
             const Panels<T> cut(H);
@@ -405,15 +441,16 @@ void step_there(
                 use(0, int(rows), zeros, 0);
                 continue;
             }
-            multiply<T>(h, h_stride, rows, packed + panel * 4 * L * H, H, nv,
+            P::multiply(states, rows, packed + shape.there_at(panel), H, nv,
                         [&](int64_t first, int count, const T* sums) { use(first, count, sums, nv * L); });
         }
     }
 }
 
-template <class T>
-void run_there(const SeqkitPass& p, const Group& g, const T* packed) {
+template <class P, class T = typename P::State>
+void run_there(const SeqkitPass& p, const Group& g, const typename P::Number* packed) {
     const Flushed flushed;
+    [[maybe_unused]] const typename P::Session session{};
     const int64_t H = p.hidden;
     const T* h0 = p.h0 ? at<T>(p.h0, g.sequence * H) : nullptr;
     const T* c0 = p.c0 ? at<T>(p.c0, g.sequence * H) : nullptr;
@@ -427,9 +464,9 @@ void run_there(const SeqkitPass& p, const Group& g, const T* packed) {
         int64_t going = 0, last = 0;
         if (p.backwards && t + 1 < g.steps) going = g.alive[t + 1], last = row + g.alive[t];
         if (!p.backwards && t > 0) going = g.alive[t], last = row - g.alive[t - 1];
-        step_there<T>(p, packed, row, going, at<T>(p.steps, last * p.steps_stride), p.steps_stride,
+        step_there<P>(p, packed, row, going, at<T>(p.steps, last * p.steps_stride), p.steps_stride,
                       p.memory ? at<T>(p.memory, last * p.memory_stride) : nullptr, p.memory_stride);
-        step_there<T>(p, packed, row + going, g.alive[t] - going, h0 ? h0 + going * H : nullptr, H,
+        step_there<P>(p, packed, row + going, g.alive[t] - going, h0 ? h0 + going * H : nullptr, H,
                       c0 ? c0 + going * H : nullptr, H);
         if (!p.backwards) row += g.alive[t];
     }
@@ -484,9 +521,11 @@ struct Past {
     const T *h, *c;
 };
 
-template <class T>
-void run_back(const SeqkitPass& p, const Group& g, const T* packed) {
+template <class P, class T = typename P::State>
+void run_back(const SeqkitPass& p, const Group& g, const typename P::Number* packed) {
     const Flushed flushed;
+    [[maybe_unused]] const typename P::Session session{};
+    const Packed<P> shape(p);
     constexpr int L = Lanes<T>::n;
     const int64_t H = p.hidden, G = gates_of(p.kind), wide = p.kind == GRU ? 4 * H : G * H;
     const int64_t skip = p.kind == GRU ? H : 0;  // what R sees of the changes begins behind the new gate's own
@@ -515,6 +554,7 @@ void run_back(const SeqkitPass& p, const Group& g, const T* packed) {
                         p.kind == LSTM ? at<T>(p.memory, (past + m) * p.memory_stride) : nullptr};
             return {h0 ? h0 + m * H : nullptr, c0 ? c0 + m * H : nullptr};
         };
+        const typename P::Rows changes = P::take(at<T>(p.changes, next * wide + skip), wide, going, G * H);
         for (int64_t panel = 0; panel < cut.count(); ++panel) {
             const int nv = cut.nv(panel);
             auto gates = [&](int64_t m, const T* sums) {
@@ -526,7 +566,7 @@ void run_back(const SeqkitPass& p, const Group& g, const T* packed) {
                                  carried ? carried + m * H : nullptr, sums != nullptr);
                 }
             };
-            multiply<T>(at<T>(p.changes, next * wide + skip), wide, going, packed + panel * 4 * L * G * H, G * H, nv,
+            P::multiply(changes, going, packed + shape.back_at(panel), G * H, nv,
                         [&](int64_t first, int count, const T* sums) {
                             for (int m = 0; m < count; ++m) gates(first + m, sums + m * nv * L);
                         });
@@ -567,21 +607,22 @@ void for_each(int64_t jobs, int threads, Work work) {
     parallel(on_thread<Work>, &shared, unsigned(threads), 0);
 }
 
-template <class T>
+template <class P>
 int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int threads, bool back) {
+    typedef typename P::Number Number;
     int64_t size = 0;
     for (int64_t d = 0; d < count; ++d) {
-        const Packed<T> shape(passes[d]);
+        const Packed<P> shape(passes[d]);
         size += back ? shape.back_size() : shape.there_size();
     }
-    T* packed = static_cast<T*>(store_of_packed.take(size * sizeof(T)));
+    Number* packed = static_cast<Number*>(store_of_packed.take(size * sizeof(Number)));
     if (!packed) return 1;
-    const Packed<T> shape(passes[0]);  // the directions of a layer are alike
+    const Packed<P> shape(passes[0]);  // the directions of a layer are alike
     const int64_t each = back ? shape.back_size() : shape.there_size();
-    const int64_t panels = back ? Panels<T>(shape.hidden).count() : shape.there_panels();
+    const int64_t panels = back ? Panels<typename P::State>(shape.hidden).count() : shape.there_panels();
     for_each(count * panels, threads, [&](int64_t job) {
         const int64_t d = job / panels, panel = job % panels;
-        const T* r = static_cast<const T*>(passes[d].weights);
+        const auto* r = static_cast<const typename P::Weight*>(passes[d].weights);
         if (back)
             shape.pack_back(r, panel, packed + d * each);
         else
@@ -591,11 +632,23 @@ int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int
         const int64_t d = job % count;
         const Group group = group_of(layout, job / count);
         if (back)
-            run_back<T>(passes[d], group, packed + d * each);
+            run_back<P>(passes[d], group, packed + d * each);
         else
-            run_there<T>(passes[d], group, packed + d * each);
+            run_there<P>(passes[d], group, packed + d * each);
     });
     return 0;
+}
+
+// `asked`: the passes of the directions, and then the layout. Not 0: no memory, or too many directions.
+template <class P>
+int run_asked(const int64_t* asked, int64_t count, int threads, bool back) {
+    SeqkitPass passes[2];
+    SeqkitLayout layout;
+    static_assert(sizeof passes[0] % sizeof(int64_t) == 0 && sizeof(void*) == sizeof(int64_t));
+    if (count > 2) return 2;
+    std::memcpy(passes, asked, count * sizeof passes[0]);
+    std::memcpy(&layout, asked + count * sizeof passes[0] / sizeof(int64_t), sizeof layout);
+    return run<P>(passes, count, layout, threads, back);
 }
 
 // ---- sums over the paths of chains --------------------------------------------------------------------------------
@@ -1126,13 +1179,8 @@ void seqkit_draw(
 // All directions of a layer at once. `asked`: `count` passes and behind them the layout, all fields of 64 bits.
 // `wide`: double instead of single precision. Not 0: no memory.
 int seqkit_run(const int64_t* asked, int64_t count, int threads, int wide, int back) {
-    SeqkitPass passes[2];
-    SeqkitLayout layout;
-    static_assert(sizeof passes[0] % sizeof(int64_t) == 0 && sizeof(void*) == sizeof(int64_t));
-    if (count > 2) return 2;
-    std::memcpy(passes, asked, count * sizeof passes[0]);
-    std::memcpy(&layout, asked + count * sizeof passes[0] / sizeof(int64_t), sizeof layout);
-    return wide ? run<double>(passes, count, layout, threads, back) : run<float>(passes, count, layout, threads, back);
+    return wide ? run_asked<SameType<double>>(asked, count, threads, back)
+                : run_asked<SameType<float>>(asked, count, threads, back);
 }
 
 }

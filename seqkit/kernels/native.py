@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,28 +13,31 @@ from torch import Tensor
 from seqkit.kernels.engine import CellKind, DirectionPass
 from seqkit.kernels.layout import Layout, group_count, lay_out
 from seqkit.kernels.native_structs import Chains, LayerCall, OneDirection, SeqkitLayout, SeqkitPass, TwoDirections
-from seqkit.runtime.native_library import load_native
+from seqkit.kernels.stepwise import stepwise_pass
+from seqkit.runtime.native_library import load_native, load_native_bf16
 
 KINDS: dict[CellKind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
+MOST_UNITS = 2
+"""What multiplies in bf16: at most the tiles of AMX (2), AVX512_BF16 (1), or neither (0)."""
+LARGEST_ERROR = 0.02
+"""Of states, which are within 1: a state that is rounded the other way moves others by a few thousandths."""
 _LAYER_CALLS: dict[int, type[LayerCall]] = {1: OneDirection, 2: TwoDirections}
 
 
 def native_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int, backward: bool) -> None:
-    """An `Engine`. Each direction of each group runs on one of the threads."""
-    library = _library()
+    """An `Engine`. Each direction of each group runs on one of the threads. Weights may be in bf16."""
     call = _LAYER_CALLS[len(passes)](
         passes=tuple(_pass_struct(direction) for direction in passes),
         layout=SeqkitLayout(
             groups=layout.group_table.shape[0], table=layout.group_table.data_ptr(), alive=layout.active.data_ptr()
         ),
     )
-    failed = library.seqkit_run(
-        asked=ctypes.byref(call),
-        count=len(passes),
-        threads=threads,
-        wide=passes[0].h.dtype == torch.float64,
-        back=backward,
-    )
+    asked, count = ctypes.byref(call), len(passes)
+    if passes[0].weights.dtype == torch.bfloat16:
+        failed = _bf16_library().seqkit_bf16_run(asked=asked, count=count, threads=threads, back=backward)
+    else:
+        is_wide = passes[0].h.dtype == torch.float64
+        failed = _library().seqkit_run(asked=asked, count=count, threads=threads, wide=is_wide, back=backward)
     if failed:
         raise MemoryError("no memory for the weights of a recurrent layer")
 
@@ -42,7 +46,8 @@ def _pass_struct(direction: DirectionPass) -> SeqkitPass:
     h0, c0 = (*(direction.initial or ()), None, None)[:2]
     _require_type(
         direction.h.dtype,
-        *(direction.weights, direction.bias, direction.gates, direction.memory, h0, c0),
+        None if (direction.weights.dtype, direction.h.dtype) == (torch.bfloat16, torch.float32) else direction.weights,
+        *(direction.bias, direction.gates, direction.memory, h0, c0),
         *(direction.grad_h, direction.grad_gates, direction.h_prev, direction.grad_state),
     )
     return SeqkitPass(
@@ -66,8 +71,55 @@ def _pass_struct(direction: DirectionPass) -> SeqkitPass:
     )
 
 
+@lru_cache(maxsize=1)
+def has_bf16_recurrence() -> bool:
+    """Whether native code multiplies states in bf16: this CPU has instructions for it, and they agree with PyTorch."""
+    native = load_native_bf16()
+    if native.library is None or native.library.seqkit_bf16_units(most=MOST_UNITS) == 0:
+        return False
+    return bf16_error() < LARGEST_ERROR
+
+
+def describe_bf16() -> str:
+    """What multiplies in bf16 in recurrent layers on this CPU, or why single precision does."""
+    native = load_native_bf16()
+    if native.library is None:
+        return f"single precision; the native library is {native.description}"
+    units = native.library.seqkit_bf16_units(most=MOST_UNITS)
+    if units == 0:
+        return "single precision; this processor has no instructions for bf16"
+    name = ("", "AVX512_BF16", "AMX")[units]
+    if not has_bf16_recurrence():
+        return f"single precision; {name} is here, but its numbers are not those of PyTorch: please report that"
+    return f"{name}, where a recipe has train.precision: bf16"
+
+
+def bf16_error() -> float:
+    """How far apart the native code in bf16 and `stepwise_pass` are, for a small GRU. Not a number stays none."""
+    generator = torch.Generator().manual_seed(1)
+    hidden, lengths = 40, torch.tensor([3, 1, 2] * 6)
+    layout = lay_out(lengths, 3)
+    gates, weights, bias = (
+        torch.randn(size, generator=generator)
+        for size in ((layout.num_rows, 3 * hidden), (3 * hidden, hidden), (hidden,))
+    )
+    found = []
+    for engine in (native_pass, stepwise_pass):
+        h, memory = torch.empty(layout.num_rows, hidden), torch.empty(layout.num_rows, hidden)
+        run = DirectionPass("gru", False, weights.bfloat16(), bias, gates.clone(), memory, h, None)
+        engine([run], layout, threads=1, backward=False)
+        found.append(h)
+    return float((found[0] - found[1]).abs().max())
+
+
 def _library() -> Any:
     native = load_native()
+    assert native.library is not None, native.description
+    return native.library
+
+
+def _bf16_library() -> Any:
+    native = load_native_bf16()
     assert native.library is not None, native.description
     return native.library
 

@@ -73,11 +73,18 @@ def _previous(values: Tensor, step: _Step, initial: Tensor | None) -> Tensor:
     return torch.cat([previous, values.new_zeros(count, values.shape[1]) if initial is None else initial[starting]])
 
 
+def _product(rows: Tensor, weights: Tensor) -> Tensor:
+    """(n, K), (K, M) -> (n, M). With weights in low precision the rows are rounded to it; sums stay as they are."""
+    if weights.dtype == rows.dtype:
+        return rows @ weights
+    return rows.to(weights.dtype).to(rows.dtype) @ weights.to(rows.dtype)
+
+
 def _forward(run: DirectionPass, group: Group) -> None:
     h0, c0 = (*(run.initial or ()), None, None)[:2]
     for step in _steps(group, run.reverse):
         h = _previous(run.h, step, h0)
-        recurrent_term = h @ run.weights.t()
+        recurrent_term = _product(h, run.weights.t())
         gates = run.gates[step.rows]
         if run.kind == "lstm":
             assert run.memory is not None
@@ -115,7 +122,7 @@ def _backward(run: DirectionPass, group: Group) -> None:
     for step in reversed(list(_steps(group, run.reverse))):
         grad_h, h_prev = run.grad_h[step.rows].clone(), _previous(run.h, step, h0)
         grad_h_continuing = grad_h[: step.rows_after.stop - step.rows_after.start]
-        grad_h_continuing += grad_recurrent[step.rows_after] @ run.weights
+        grad_h_continuing += _product(grad_recurrent[step.rows_after], run.weights)
         run.h_prev[step.rows] = h_prev
         gates, grad_gates = run.gates[step.rows], run.grad_gates[step.rows]
         if run.kind == "lstm":

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from seqkit.kernels.engine import NUM_GATES, CellKind, DirectionPass, Engine
 from seqkit.kernels.layout import Layout
+from seqkit.kernels.native import has_bf16_recurrence, native_pass
 from seqkit.kernels.padded import CellState
 from seqkit.kernels.second_derivative import differentiate_with_graph
 from seqkit.kernels.stepwise import differentiable_pass
@@ -153,10 +154,11 @@ class _Layer(torch.autograd.Function):
             gates = [
                 _product(rows, direction.w.t(), product_dtype, direction.input_bias(kind)) for direction in directions
             ]
-            passes = _passes(kind, directions, gates, memory, h, layout, product_dtype)
+            recurrent_dtype = _recurrent_dtype(engine, h, product_dtype)
+            passes = _passes(kind, directions, gates, memory, h, layout, recurrent_dtype)
             engine(passes, layout, threads=threads, backward=False)
         ctx.save_for_backward(x, h, memory, *gates, *inputs)
-        ctx.settings = engine, layout, kind, threads, product_dtype
+        ctx.settings = engine, layout, kind, threads, product_dtype, recurrent_dtype
         ctx.watcher = _watcher.get()
         ctx.set_materialize_grads(False)
         if kind != "lstm":
@@ -165,7 +167,7 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        engine, layout, kind, threads, product_dtype = ctx.settings
+        engine, layout, kind, threads, product_dtype, recurrent_dtype = ctx.settings
         x, h, memory, *rest = ctx.saved_tensors
         count = len(rest) // (_INPUTS_PER_DIRECTION + 1)
         gates, inputs = rest[:count], rest[count:]
@@ -185,7 +187,7 @@ class _Layer(torch.autograd.Function):
                 h_prev=h.new_empty(layout.num_rows, hidden),
                 grad_state=_initial_grad_state(kind, layout, run, grads[1 + d] if kind == "lstm" else None),
             )
-            for d, run in enumerate(_passes(kind, directions, gates, memory, h, layout, product_dtype))
+            for d, run in enumerate(_passes(kind, directions, gates, memory, h, layout, recurrent_dtype))
         ]
         engine(passes, layout, threads=threads, backward=True)
         if ctx.watcher is not None:
@@ -270,10 +272,8 @@ def _passes(
     memory: Tensor | None,
     h: Tensor,
     layout: Layout,
-    product_dtype: torch.dtype | None,
+    recurrent_dtype: torch.dtype,
 ) -> list[DirectionPass]:
-    # On a GPU the recurrent products are in low precision too, as cuDNN's are.
-    recurrent_dtype = product_dtype if product_dtype is not None and h.device.type == "cuda" else h.dtype
     hidden = directions[0].r.shape[1]
     passes = []
     for d, (direction, direction_gates) in enumerate(zip(directions, gates, strict=True)):
@@ -386,6 +386,16 @@ def _autocast_dtype(weights: Tensor) -> torch.dtype | None:
     device = weights.device.type
     is_on = torch.is_autocast_enabled(device) and weights.dtype != torch.float64
     return torch.get_autocast_dtype(device) if is_on else None
+
+
+def _recurrent_dtype(engine: Engine, h: Tensor, product_dtype: torch.dtype | None) -> torch.dtype:
+    """The type of the recurrent products: low on a GPU, as in cuDNN, and on a CPU that has instructions for bf16."""
+    if product_dtype is None:
+        return h.dtype
+    is_low = h.device.type == "cuda" or (
+        engine is native_pass and product_dtype == torch.bfloat16 and has_bf16_recurrence()
+    )
+    return product_dtype if is_low else h.dtype
 
 
 def _product(a: Tensor, b: Tensor, dtype: torch.dtype | None, bias: Tensor | None = None) -> Tensor:

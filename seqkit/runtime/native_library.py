@@ -27,6 +27,7 @@ from seqkit.regular_files import is_protected, open_regular
 SOURCE = Path(__file__).parents[1] / "kernels" / "native.cpp"
 STEP_SOURCE = SOURCE.with_name("native_step.cpp")
 ALIGNMENTS_SOURCE = SOURCE.with_name("native_alignments.cpp")
+BF16_SOURCE = SOURCE.with_name("native_bf16.cpp")
 """They include `native.cpp` and are libraries of their own, so that its code stays as it is, bit for bit."""
 VARIABLE = "SEQKIT_KERNELS"
 """The environment variable that requests an implementation of recurrent layers: auto, padded, native or stepwise."""
@@ -103,6 +104,12 @@ ALIGNMENT_FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 """The same for native_alignments.cpp."""
 
+BF16_FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "seqkit_bf16_units": (_INT, {"most": _INT}),
+    "seqkit_bf16_run": (_INT, {"asked": _POINTER, "count": _COUNT, "threads": _INT, "back": _INT}),
+}
+"""The same for native_bf16.cpp."""
+
 
 @dataclass(frozen=True, slots=True)
 class NativeLibrary:
@@ -135,6 +142,12 @@ def load_native_steps() -> NativeLibrary:
 def load_native_alignments() -> NativeLibrary:
     """The native library for the loss and the search of `ctc`, built if necessary. Never raises."""
     return _try_to_load(ALIGNMENTS_SOURCE, ALIGNMENT_FUNCTIONS)
+
+
+@lru_cache(maxsize=1)
+def load_native_bf16() -> NativeLibrary:
+    """The native library for recurrent layers in bf16, built if necessary. Never raises."""
+    return _try_to_load(BF16_SOURCE, BF16_FUNCTIONS)
 
 
 def _try_to_load(source: Path, functions: Mapping[str, tuple[Any, dict[str, Any]]]) -> NativeLibrary:

@@ -14,6 +14,7 @@ from tests.helpers.native import require_native
 
 SOURCE = re.sub(r"//.*", "", native_library.SOURCE.read_text())
 STEP_SOURCE = re.sub(r"//.*", "", native_library.STEP_SOURCE.read_text())
+BF16_SOURCE = re.sub(r"//.*", "", native_library.BF16_SOURCE.read_text())
 ALIGNMENTS_SOURCE = re.sub(r"//.*", "", native_library.ALIGNMENTS_SOURCE.read_text())
 
 SCALARS: dict[str, Any] = {
@@ -84,8 +85,12 @@ def test_functions_have_the_parameters_and_results_of_the_source() -> None:
 
 @pytest.mark.parametrize(
     ("source", "declared"),
-    [(STEP_SOURCE, native_library.STEP_FUNCTIONS), (ALIGNMENTS_SOURCE, native_library.ALIGNMENT_FUNCTIONS)],
-    ids=["steps", "alignments"],
+    [
+        (STEP_SOURCE, native_library.STEP_FUNCTIONS),
+        (ALIGNMENTS_SOURCE, native_library.ALIGNMENT_FUNCTIONS),
+        (BF16_SOURCE, native_library.BF16_FUNCTIONS),
+    ],
+    ids=["steps", "alignments", "bf16"],
 )
 def test_functions_of_other_libraries_have_the_parameters_of_their_source(source: str, declared: Any) -> None:
     functions = declared_functions(source)
