@@ -56,8 +56,8 @@ ENSEMBLES = """
 AIMS = """
 ## Below what was aimed for
 
-Scores that one model does not reach yet, what was tried, and what is believed to hold them back. What was tried is also in
-the recipes' headers, with figures, and in [better-scores.md](better-scores.md).
+Scores that one model does not reach yet, what was tried, and what is believed to hold them back. The recipes' headers
+and [better-scores.md](better-scores.md) have the figures of what was tried.
 
 """
 
