@@ -284,7 +284,8 @@ thread_local struct Store {
     }
 } store_of_packed;
 
-// Numbers too small for full precision count as zero, as long as this lives.
+// Numbers too small for full precision count as zero, as long as this lives. Every job runs so: whether a thread's own
+// do depends on when it was started, and the result of a job must not depend on which thread it runs on.
 struct Flushed {
 #if defined(__x86_64__)
     unsigned before;
@@ -449,7 +450,6 @@ void step_there(
 
 template <class P, class T = typename P::State>
 void run_there(const SeqkitPass& p, const Group& g, const typename P::Number* packed) {
-    const Flushed flushed;
     [[maybe_unused]] const typename P::Session session{};
     const int64_t H = p.hidden;
     const T* h0 = p.h0 ? at<T>(p.h0, g.sequence * H) : nullptr;
@@ -523,7 +523,6 @@ struct Past {
 
 template <class P, class T = typename P::State>
 void run_back(const SeqkitPass& p, const Group& g, const typename P::Number* packed) {
-    const Flushed flushed;
     [[maybe_unused]] const typename P::Session session{};
     const Packed<P> shape(p);
     constexpr int L = Lanes<T>::n;
@@ -592,6 +591,7 @@ struct Shared {
 
 template <class Work>
 void on_thread(void* given) {
+    const Flushed flushed;
     auto* shared = static_cast<Shared<Work>*>(given);
     for (int64_t job = thread_number(); job < shared->jobs; job += shared->threads) (*shared->work)(job);
 }
@@ -600,6 +600,7 @@ template <class Work>
 void for_each(int64_t jobs, int threads, Work work) {
     threads = int(std::min<int64_t>(threads, jobs));
     if (threads <= 1 || !parallel) {
+        const Flushed flushed;
         for (int64_t job = 0; job < jobs; ++job) work(job);
         return;
     }

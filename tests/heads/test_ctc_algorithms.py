@@ -192,6 +192,20 @@ def test_a_texts_bits_do_not_depend_on_its_batch_on_padding_or_on_threads(dtype:
         assert not grad[row, length:].any()
 
 
+def test_a_texts_bits_do_not_depend_on_how_its_thread_treats_tiny_numbers() -> None:
+    """Threads may treat them differently: which way depends on when each was started."""
+    require_native()
+    case = long_case(torch.float32)
+    results = []
+    try:
+        for flush in (True, False):
+            torch.set_flush_denormal(flush)
+            results.append(results_of(ctc_nats, case))
+    finally:
+        torch.set_flush_denormal(False)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
 @RECURSIONS
 def test_what_is_not_a_number_is_not_lost(nats_of: Callable[..., Tensor]) -> None:
     """Training has to see that a model has diverged."""
