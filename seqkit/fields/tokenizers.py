@@ -248,10 +248,12 @@ class PieceTokenizer(Tokenizer):
         if self._has_pieces_of_several_words:
             return _not_empty(np.array(self._processor.encode(" ".join(words)), dtype=self.fitted_vocabulary.dtype))
         try:
-            raw = bytearray().join(map(self._known_words.__getitem__, words))
+            joined = b"".join(map(self._known_words.__getitem__, words))
         except KeyError:
-            raw = bytearray().join(map(self._learn_words(words).__getitem__, words))
-        return _not_empty(np.frombuffer(raw, dtype=self.fitted_vocabulary.dtype))
+            joined = b"".join(map(self._learn_words(words).__getitem__, words))
+        dtype = self.fitted_vocabulary.dtype
+        # An array over a buffer of its own may be written to; this is the fastest way to one.
+        return _not_empty(np.ndarray(len(joined) // dtype.itemsize, dtype, bytearray(joined)))
 
     def _learn_words(self, words: list[str]) -> dict[str, bytes]:
         """The ids of these words as bytes; those of the short ones are kept."""
