@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> int:
 def _measure(name: str, options: argparse.Namespace, report: dict[str, Any]) -> None:
     """Run the chosen cases of a group. What is measured so far is written after each case."""
     every_case = load_group(name).cases
-    measured_before = report["groups"].get(name, {}).get("cases", []) if options.case or options.missing else []
+    before = report["groups"].get(name, {}) if options.case or options.missing else {}
+    measured_before = before.get("cases", [])
     names_before = {case["name"] for case in measured_before}
     chosen = [
         case
@@ -57,12 +58,12 @@ def _measure(name: str, options: argparse.Namespace, report: dict[str, Any]) -> 
     pythons = default_pythons()
     machine = facts(options.threads, shlex.join(["python", "-m", "benchmarks", name]), pythons)
     order = [case.name for case in every_case]
+    due = {case.name for case in chosen if case.quick or not options.quick} | {*before.get("not_measured", ())}
 
     def keep(measured: Mapping[str, Any]) -> None:
         by_name = {case["name"]: case for case in [*measured_before, *measured["cases"]]}
         cases = sorted(by_name.values(), key=lambda case: order.index(case["name"]))
-        due = [case.name for case in every_case if (case.quick or not options.quick) and not case.on_request]
-        not_measured = [case for case in due if case not in by_name]
+        not_measured = [case for case in order if case in due and case not in by_name]
         more = {"cases": cases, "not_measured": not_measured}
         if group.derive and measured_before and not not_measured:
             more["derived"] = dict(group.derive(cases))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from benchmarks.frame import Case, Contender, Group, Prepared, Target
@@ -38,8 +39,6 @@ def in_bf16(make: Callable[[str, int, bool], Prepared], cell: str, hidden: int) 
 
 def native(cell: str, hidden: int, bidirectional: bool) -> Prepared:
     """Our own layers, also for an LSTM, for which torch's are chosen otherwise."""
-    import os
-
     os.environ["SEQKIT_KERNELS"] = "native"
     return kernels.seqkit(cell, hidden, bidirectional)
 

@@ -15,6 +15,7 @@ from seqkit.kernels.layout import Layout, group_count, lay_out
 from seqkit.kernels.native_structs import Chains, LayerCall, OneDirection, SeqkitLayout, SeqkitPass, TwoDirections
 from seqkit.kernels.stepwise import stepwise_pass
 from seqkit.runtime.native_library import load_native, load_native_bf16
+from seqkit.runtime.precision import has_bf16_units
 
 KINDS: dict[CellKind, int] = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}
 MOST_UNITS = 2
@@ -74,6 +75,8 @@ def _pass_struct(direction: DirectionPass) -> SeqkitPass:
 @lru_cache(maxsize=1)
 def has_bf16_recurrence() -> bool:
     """Whether native code multiplies states in bf16: this CPU has instructions for it, and they agree with PyTorch."""
+    if not has_bf16_units():  # no library is built where nothing could use it
+        return False
     native = load_native_bf16()
     if native.library is None or native.library.seqkit_bf16_units(most=MOST_UNITS) == 0:
         return False
@@ -82,12 +85,15 @@ def has_bf16_recurrence() -> bool:
 
 def describe_bf16() -> str:
     """What multiplies in bf16 in recurrent layers on this CPU, or why single precision does."""
+    no_instructions = "single precision; this processor has no instructions for bf16"
+    if not has_bf16_units():
+        return no_instructions
     native = load_native_bf16()
     if native.library is None:
         return f"single precision; the native library is {native.description}"
     units = native.library.seqkit_bf16_units(most=MOST_UNITS)
     if units == 0:
-        return "single precision; this processor has no instructions for bf16"
+        return no_instructions
     name = ("", "AVX512_BF16", "AMX")[units]
     if not has_bf16_recurrence():
         return f"single precision; {name} is here, but its numbers are not those of PyTorch: please report that"
@@ -95,7 +101,7 @@ def describe_bf16() -> str:
 
 
 def bf16_error() -> float:
-    """How far apart the native code in bf16 and `stepwise_pass` are, for a small GRU. Not a number stays none."""
+    """How far apart the native code in bf16 and `stepwise_pass` are, for a small GRU. NaN if either has one."""
     generator = torch.Generator().manual_seed(1)
     hidden, lengths = 40, torch.tensor([3, 1, 2] * 6)
     layout = lay_out(lengths, 3)
@@ -103,13 +109,13 @@ def bf16_error() -> float:
         torch.randn(size, generator=generator)
         for size in ((layout.num_rows, 3 * hidden), (3 * hidden, hidden), (hidden,))
     )
-    found = []
+    states = []
     for engine in (native_pass, stepwise_pass):
         h, memory = torch.empty(layout.num_rows, hidden), torch.empty(layout.num_rows, hidden)
         run = DirectionPass("gru", False, weights.bfloat16(), bias, gates.clone(), memory, h, None)
         engine([run], layout, threads=1, backward=False)
-        found.append(h)
-    return float((found[0] - found[1]).abs().max())
+        states.append(h)
+    return float((states[0] - states[1]).abs().max())
 
 
 def _library() -> Any:

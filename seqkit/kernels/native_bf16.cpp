@@ -33,23 +33,23 @@ constexpr int TILE_ROWS = 16, TILE_PAIRS = 16;  // of a tile: 16 rows of 64 byte
 typedef uint16_t Bf16;
 typedef uint32_t Pair;  // two numbers in bf16, the one of the smaller k in the low half
 
-// The nearest number in bf16, of two equally near the even one. Not a number stays none.
+// The nearest number in bf16; of two equally near, the even one. NaN stays NaN.
 inline Bf16 rounded(float x) {
     uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);
-    const uint32_t nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, none = bits >> 16 | 0x40;
-    return Bf16((bits & 0x7fffffff) > 0x7f800000 ? none : nearest);
+    const uint32_t nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet_nan = bits >> 16 | 0x40;
+    return Bf16((bits & 0x7fffffff) > 0x7f800000 ? quiet_nan : nearest);
 }
 
 // sum + a b of each pair: first of the larger k, then of the smaller one, each rounded once.
 inline Vec<float> add_pairs(Vec<float> sum, Pair a, Vec<float> b) {
 #if defined(__AVX512BF16__)
-    const __m512i every = _mm512_set1_epi32(int(a));
-    return (Vec<float>)_mm512_dpbf16_ps((__m512)sum, (__m512bh)every, (__m512bh)b);
+    const __m512i pair = _mm512_set1_epi32(int(a));
+    return (Vec<float>)_mm512_dpbf16_ps((__m512)sum, (__m512bh)pair, (__m512bh)b);
 #else
-    const Ints both = (Ints)b, every = Ints{} + int32_t(a);
-    sum += (Vec<float>)(every & int32_t(0xffff0000)) * (Vec<float>)(both & int32_t(0xffff0000));
-    sum += (Vec<float>)(every << 16) * (Vec<float>)(both << 16);
+    const Ints pairs = (Ints)b, pair = Ints{} + int32_t(a);
+    sum += (Vec<float>)(pair & int32_t(0xffff0000)) * (Vec<float>)(pairs & int32_t(0xffff0000));
+    sum += (Vec<float>)(pair << 16) * (Vec<float>)(pairs << 16);
     return sum;
 #endif
 }
@@ -141,7 +141,7 @@ struct InBf16 {
         const Pair* data;
         int64_t stride;  // in pairs
     };
-    // In pairs, and in whole tiles: what is behind the last weight is zero.
+    // In pairs, and as many as full tiles take: those behind the last weight are zero.
     static int64_t depth(int64_t k) { return (k + 2 * TILE_PAIRS - 1) / (2 * TILE_PAIRS) * TILE_PAIRS; }
     static void pack(Number* out, int64_t stride, int64_t k, int64_t l, Weight value) {
         reinterpret_cast<Bf16*>(out)[2 * (k / 2 * stride + l) + k % 2] = value;
