@@ -106,7 +106,7 @@ class Pen(Head):
         if self.window is None or state.window is None:
             window, shown = None, encoded.last[:, None].expand(-1, inputs.shape[1], -1)
         else:
-            shown, window = self.window(inputs, state.window, encoded)
+            shown, window = self.window(inputs, state.window, encoded, lengths)
         # Steps past the end change nothing before it. A CPU leaves them out; a GPU would have to wait for that.
         real_lengths = lengths if inputs.device.type == "cpu" else None
         outputs, layers = self.lstm(torch.cat([inputs, shown], dim=-1), state.layers, lengths=real_lengths)
@@ -137,10 +137,15 @@ class Pen(Head):
         y, lengths = batch.y, batch.y_lengths
         assert y is not None
         assert lengths is not None
+        if self in encoded.scored:  # where no gradients are computed, once for loss and predictions
+            movement, pen = encoded.scored[self].unbind()
+            return movement, pen, lengths
         distribution, _ = self.run(_inputs(y), lengths, encoded, self.start(encoded))
         inside = mask_of(lengths, y.shape[1], y.device)
-        movement, pen = distribution.nats(y[..., :2], y[..., 2].long())
-        return movement.masked_fill(~inside, 0.0), pen.masked_fill(~inside, 0.0), lengths
+        movement, pen = (part.masked_fill(~inside, 0.0) for part in distribution.nats(y[..., :2], y[..., 2].long()))
+        if not torch.is_grad_enabled():
+            encoded.scored[self] = torch.stack([movement, pen])
+        return movement, pen, lengths
 
     def loss(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, Tensor]:
         """Nats of all steps, and how many these are."""

@@ -128,7 +128,7 @@ def test_the_window_is_that_of_the_paper() -> None:
     steps[1, 2:] = 0
     encoded = Encoded(steps, lengths, steps[:, 0], tuple)
     x = torch.randn(2, 7, 4)
-    features, _ = window(x, window.start(encoded), encoded)
+    features, _ = window(x, window.start(encoded), encoded, torch.tensor([7, 7]))
     for row, length in enumerate(lengths.tolist()):
         h, c, context = torch.zeros(1, 6), torch.zeros(1, 6), torch.zeros(1, 5)
         kappa = [0.0] * 3
@@ -146,12 +146,15 @@ def test_the_window_is_that_of_the_paper() -> None:
 
 @pytest.mark.parametrize("far", [False, True])
 def test_training_a_window_has_the_gradients_of_its_steps_one_by_one(far: bool) -> None:
-    """Also where alpha, beta and moves are at their bound, and where the state before the first step is learned."""
+    """Also where alpha, beta and moves are at their bound, and where the state before the first step is learned.
+
+    A drawing that has ended keeps its state.
+    """
     torch.manual_seed(1)
     window = Window(5, 4, 6, 3).double()
     if far:
         torch.nn.init.constant_(window.move.bias[[1, 5]], 12.0)
-    lengths = torch.tensor([4, 2])
+    lengths, drawn = torch.tensor([4, 2]), torch.tensor([4, 7])
     mask = torch.arange(4) < lengths[:, None]
     leaves = {
         "steps": torch.randn(2, 4, 5).double() * mask[..., None],
@@ -168,12 +171,15 @@ def test_training_a_window_has_the_gradients_of_its_steps_one_by_one(far: bool) 
         encoded = Encoded(inputs["steps"], lengths, inputs["steps"][:, 0], tuple)
         state = WindowState(*(inputs[name] for name in ("h", "c", "place", "context")))
         if together:
-            features, state = window(inputs["x"], state, encoded)
+            features, state = window(inputs["x"], state, encoded, drawn)
         else:
             rows = []
-            for step in inputs["x"].unbind(dim=1):
-                state, _ = window.step(step, state, encoded)
-                rows.append(torch.cat([state.h, state.context], dim=-1))
+            for number, step in enumerate(inputs["x"].unbind(dim=1)):
+                going = (drawn > number)[:, None]
+                after, _ = window.step(step, state, encoded)
+                rows.append(torch.cat([after.h, after.context], dim=-1) * going)
+                pairs = zip(vars(after).values(), vars(state).values(), strict=True)
+                state = WindowState(*(torch.where(going, new, old) for new, old in pairs))
             features = torch.stack(rows, dim=1)
         outputs = [features, state.h, state.c, state.place, state.context]
         total = sum((output * weight).sum() for output, weight in zip(outputs, weighed, strict=True))
