@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from seqkit_ner.conll_reader import ConllReader, column_names
 from seqkit_ner.formats import base_scheme
 from seqkit_ner.options import DataSource, Form, Separator, WordTokenizer
 from seqkit_ner.scores import SPAN_SCORES, TAG_SCORES, plain_scores, span_scores
-from seqkit_ner.tokenizer import locate_words
+from seqkit_ner.tokenizer import locate_words, split_words
 
 __all__ = ["ner", "ner_text"]
 
@@ -209,7 +208,7 @@ def ner(
         limit=None if max_length is None else Limit(max_length, truncate),
         files=examples.files,
         shards=examples.shards,
-        parse=partial(_parse, locate=locate, features=features),
+        parse=partial(_parse, tokenizer=tokenizer, features=features),
         parse_target=reader.parse_tags,
         parse_by_words=True,
         about=examples.about,
@@ -219,7 +218,7 @@ def ner(
     )
 
 
-def _parse(line: str, *, locate: Callable[[str], Sequence[tuple[int, int]]], features: tuple[int, ...]) -> list[str]:
+def _parse(line: str, *, tokenizer: WordTokenizer, features: tuple[int, ...]) -> list[str]:
     """The words of a line of text.
 
     Raises:
@@ -227,7 +226,7 @@ def _parse(line: str, *, locate: Callable[[str], Sequence[tuple[int, int]]], fea
     """
     if features:
         raise ValueError(f"is text, and the model reads {column_names(features)} of CoNLL files too; give such a file")
-    return [line[start:end] for start, end in locate(line)]
+    return split_words(line, tokenizer)
 
 
 @only_with("sizes", "data_seed", source="generated")

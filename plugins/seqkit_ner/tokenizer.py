@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from functools import lru_cache
 
 from seqkit_ner.options import WordTokenizer
 
+_BETWEEN_SPACES = re.compile(r"[^ \t]+")
 _JOINING = "-'\u2019.,:/_"
 """These do not separate a word where a letter or digit follows and precedes them: well-known, don't, 3.14, 10:30."""
 
@@ -22,14 +22,8 @@ def locate_words(text: str, tokenizer: WordTokenizer) -> list[tuple[int, int]]:
             any white space separates words, and punctuation and symbols are words of their own, one for each character.
             Combining marks and joiners belong to the letter before them.
     """
-    return list(_places(text, tokenizer))
-
-
-@lru_cache(maxsize=64)
-def _places(text: str, tokenizer: WordTokenizer) -> Sequence[tuple[int, int]]:
-    """The same. A text that is split into words is asked for their places next."""
     if tokenizer == "spaces":
-        return [match.span() for match in re.finditer(r"[^ \t]+", text)]
+        return [match.span() for match in _BETWEEN_SPACES.finditer(text)]
     places: list[tuple[int, int]] = []
     position = 0
     while position < len(text):
@@ -39,6 +33,13 @@ def _places(text: str, tokenizer: WordTokenizer) -> Sequence[tuple[int, int]]:
         start, position = position, _end_of_word(text, position)
         places.append((start, position))
     return places
+
+
+def split_words(text: str, tokenizer: WordTokenizer) -> list[str]:
+    """The words of a line of text, which are at the places that `locate_words` gives."""
+    if tokenizer == "spaces":
+        return _BETWEEN_SPACES.findall(text)
+    return [text[start:end] for start, end in locate_words(text, tokenizer)]
 
 
 def _end_of_word(text: str, start: int) -> int:

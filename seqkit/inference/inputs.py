@@ -6,9 +6,10 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path, PurePath
 from typing import IO, Any, Final
@@ -31,14 +32,15 @@ class Input:
         id: where a human finds it.
         shown: what records show of it: the line of text, the words; None: nothing.
         value: the input value; a `Flaw` if it cannot be used.
-        places: the first character of each step in `shown` and the one after its last; None: not known.
+        places: gives the first character of each step in `shown` and the one after its last; None: not known. It is
+            called for those inputs alone of which something is predicted that has a place.
         times: of the steps that are predicted; None: not known.
     """
 
     id: str
     shown: JSON
     value: Any
-    places: Sequence[tuple[int, int]] | None = None
+    places: Callable[[], Sequence[tuple[int, int]]] | None = None
     times: tuple[str, ...] | None = None
 
 
@@ -268,7 +270,7 @@ class InputReader:
             value = (self.task.parse or self.field.parse)(text)
         except ValueError as error:
             return Input(id, text, Flaw(str(error)))
-        return Input(id, text, value, None if self.task.locate is None else self.task.locate(text))
+        return Input(id, text, value, self._places_in(text))
 
     def _from_task(self, path: Path) -> Iterator[Input]:
         """The inputs of a file that the task reads.
@@ -297,8 +299,7 @@ class InputReader:
     def _from_example(self, example: Example) -> Input:
         value = example.input
         if example.given is not None and not isinstance(value, Flaw):
-            places = None if self.task.locate is None else self.task.locate(example.given)
-            return Input(example.id, example.given, value, places)
+            return Input(example.id, example.given, value, self._places_in(example.given))
         if isinstance(value, list) and all(isinstance(word, str) for word in value):
             return self._from_words(example.id, value, value)
         if self.field.unit == "words" and (words := _words_with_features(value)) is not None:
@@ -316,9 +317,11 @@ class InputReader:
         """
         if self.task.locate is None:
             return Input(id, words if shown is None else shown, value)
-        starts = accumulate((len(word) + 1 for word in words), initial=0)
-        places = [(start, start + len(word)) for start, word in zip(starts, words, strict=False)]
-        return Input(id, " ".join(words), value, places)
+        return Input(id, " ".join(words), value, partial(_places_of_words, words))
+
+    def _places_in(self, text: str) -> Callable[[], Sequence[tuple[int, int]]] | None:
+        """What locates the steps of a text; None: the task does not say where they are."""
+        return None if self.task.locate is None else partial(self.task.locate, text)
 
     def _guard(self, inputs: Iterator[Input], hidden: str = "") -> Iterator[Input]:
         """The inputs, and one with a flaw where reading ends because the file is damaged.
@@ -334,6 +337,12 @@ class InputReader:
             for problem in error.problems:
                 flaw = Flaw(str(Problem("", problem.what, problem.hint)))
                 yield Input(problem.where.removeprefix(f"{hidden}/") if hidden else problem.where, None, flaw)
+
+
+def _places_of_words(words: Sequence[str]) -> list[tuple[int, int]]:
+    """The places of words in the text that they are when they are joined by blanks."""
+    starts = accumulate((len(word) + 1 for word in words), initial=0)
+    return [(start, start + len(word)) for start, word in zip(starts, words, strict=False)]
 
 
 def to_array(value: Any) -> np.ndarray | None:

@@ -157,12 +157,13 @@ def _predict_chunk(
 
 def _with_places(prediction: Prediction, item: Input, steps: int, limit: Limit | None) -> Prediction:
     """The prediction whose spans say which characters of the text they are, if places of the steps are known."""
-    if item.places is None or not isinstance(prediction.scores, Mapping) or "spans" not in prediction.scores:
+    if item.places is None or not isinstance(prediction.scores, Mapping) or not prediction.scores.get("spans"):
         return prediction
+    places = item.places()
     kept = np.concatenate([np.arange(steps)[selection] for selection in select_steps(steps, limit)])
     spans = []
     for span in prediction.scores["spans"]:
-        start, end = item.places[kept[span["start"]]][0], item.places[kept[span["end"] - 1]][1]
+        start, end = places[kept[span["start"]]][0], places[kept[span["end"] - 1]][1]
         place = {"start_char": start, "end_char": end, "text": item.shown[start:end]}
         spans.append({**span, **place})
     return replace(prediction, scores={**prediction.scores, "spans": spans})
