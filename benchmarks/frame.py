@@ -15,6 +15,7 @@ GROUPS = (
     "busy",
     "bf16",
     "training",
+    "characters",
     "translation",
     "data",
     "encoding",

@@ -223,6 +223,6 @@ GROUP = Group(
         *(Target("GRU layer, ragged, H 128", "GRU H128", f"torch {way}", 2.2, 3) for way in ("packed", "padded")),
         *(Target("GRU layer, ragged, H 512", "GRU H512", f"torch {way}", 1.6, 2) for way in ("packed", "padded")),
         *(Target("Elman layer, ragged", "Elman", f"torch {way}", 1.5, 2) for way in ("packed", "padded")),
-        Target("own layers", "", "GEMM bound", 0.8, 0.95),
+        Target("own layers", "", "GEMM bound", 0.9, 0.95),
     ],
 )

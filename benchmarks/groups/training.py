@@ -187,14 +187,35 @@ def load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str, names: M
             parameter.copy_(weights[prefix + (names or {}).get(name, name)])
 
 
-def bilstm(weights: Mapping[str, Tensor], dim: int, hidden: int) -> nn.LSTM:
+def table_of(weights: Mapping[str, Tensor], name: str) -> nn.Embedding:
     from torch import nn
 
-    lstm = nn.LSTM(dim, hidden, batch_first=True, bidirectional=True)
+    return nn.Embedding.from_pretrained(weights[name].clone(), freeze=False, padding_idx=0)
+
+
+def crf_of(weights: Mapping[str, Tensor], prefix: str) -> Any:
+    """pytorch-crf's."""
+    import torch
+    from torchcrf import CRF
+
+    crf = CRF(len(weights[f"{prefix}start"]), batch_first=True)
+    with torch.no_grad():
+        crf.transitions.copy_(weights[f"{prefix}transitions"])
+        crf.start_transitions.copy_(weights[f"{prefix}start"])
+        crf.end_transitions.copy_(weights[f"{prefix}end"])
+    return crf
+
+
+def bilstm(weights: Mapping[str, Tensor], prefix: str) -> nn.LSTM:
+    """The LSTM in both directions whose cells have this prefix."""
+    from torch import nn
+
+    gates, dim = weights[f"{prefix}0.weight_ih_l0"].shape
+    lstm = nn.LSTM(dim, gates // 4, batch_first=True, bidirectional=True)
     names = {
         n: ("1." if n.endswith("_reverse") else "0.") + n.removesuffix("_reverse") for n, _ in lstm.named_parameters()
     }
-    load(lstm, weights, "encoder.cells.", names)
+    load(lstm, weights, prefix, names)
     return lstm
 
 
@@ -209,7 +230,6 @@ def packed_over(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tens
 
 def torch_packed(case: str) -> Prepared:
     """As the documentation has it: pack, layer, pad."""
-    import torch
     from torch import nn
     from torch.nn import functional
 
@@ -217,11 +237,9 @@ def torch_packed(case: str) -> Prepared:
     classify = case != "tagging"
 
     def make(weights: Any) -> Any:
-        table = nn.Embedding.from_pretrained(
-            weights[f"layers.{setup.name}.weight"].clone(), freeze=False, padding_idx=0
-        )
-        lstm = bilstm(weights, 128, 128)
-        out = nn.Linear(256, len(weights[f"heads.{setup.name}.out.bias"]))
+        table = table_of(weights, f"layers.{setup.name}.weight")
+        lstm = bilstm(weights, "encoder.cells.")
+        out = nn.Linear(2 * lstm.hidden_size, len(weights[f"heads.{setup.name}.out.bias"]))
         load(out, weights, f"heads.{setup.name}.out.")
         if classify:
             modules: list[nn.Module] = [table, lstm, out]
@@ -231,13 +249,7 @@ def torch_packed(case: str) -> Prepared:
                 return functional.cross_entropy(out(last), batch.y)
 
         else:
-            from torchcrf import CRF
-
-            crf = CRF(out.out_features, batch_first=True)
-            with torch.no_grad():
-                crf.transitions.copy_(weights[f"heads.{setup.name}.transitions"])
-                crf.start_transitions.copy_(weights[f"heads.{setup.name}.start"])
-                crf.end_transitions.copy_(weights[f"heads.{setup.name}.end"])
+            crf = crf_of(weights, f"heads.{setup.name}.")
             modules = [table, lstm, out, crf]
 
             def loss_of(batch: Batch) -> Tensor:
@@ -255,7 +267,7 @@ def language(weights: Any, setup: TrainingCase, cell: type[nn.RNNBase]) -> Any:
     from torch import nn
     from torch.nn import functional
 
-    table = nn.Embedding.from_pretrained(weights[f"layers.{setup.name}.weight"].clone(), freeze=False, padding_idx=0)
+    table = table_of(weights, f"layers.{setup.name}.weight")
     hidden = weights["encoder.cells.0.weight_hh_l0"].shape[1]
     layer = cell(table.embedding_dim, hidden, batch_first=True)
     load(layer, weights, "encoder.cells.0.")

@@ -167,7 +167,7 @@ def by_hand(setup: TranslationCase, weights: Mapping[str, Tensor]) -> Any:
     from torch.nn.utils import rnn
 
     prefix = f"heads.{setup.name}.decoder."
-    wide, width = weights[f"{prefix}cells.0.weight_hh_l0"].shape[1], weights[f"layers.{setup.name}.weight"].shape[1]
+    wide = weights[f"{prefix}cells.0.weight_hh_l0"].shape[1]
     with_feeding, is_tied = setup.case != FORCED, setup.case == FORCED
     has_dropout = setup.case in (DROPOUT, FORCED)
     smoothing = 0.1 if setup.case == FORCED else 0.0
@@ -180,7 +180,7 @@ def by_hand(setup: TranslationCase, weights: Mapping[str, Tensor]) -> Any:
             self.source, self.target = (
                 nn.Embedding.from_pretrained(table.clone(), freeze=False, padding_idx=pad) for table in tables
             )
-            self.encoder = bilstm(weights, width, width)
+            self.encoder = bilstm(weights, "encoder.cells.")
             rows, columns = weights[f"{prefix}cells.0.weight_ih_l0"].shape
             self.cell = nn.LSTMCell(columns, rows // 4) if with_feeding else nn.LSTM(columns, wide, batch_first=True)
             names = {name: f"{name.removesuffix('_l0')}_l0" for name, _ in self.cell.named_parameters()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -236,7 +237,7 @@ class WordLayer(nn.Module):
         assert self.spelling is not None
         if characters.device.type != "cpu":
             return cast(Tensor, self.spelling(characters))
-        distinct, inverse = torch.unique(characters, dim=0, return_inverse=True)
+        distinct, inverse = distinct_rows(characters)
         if isinstance(self.spelling, CharacterLSTM) and self.spelling.dispatch(characters.device).engine is not None:
             return cast(Tensor, self.spelling(distinct).index_select(0, inverse))
         lengths = (distinct != 0).sum(1)
@@ -249,6 +250,26 @@ class WordLayer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, drop={self.drop}"
+
+
+def distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, M) ids on the CPU -> the different rows in ascending order (K, M), and which of them each row is (N,).
+
+    The same as `torch.unique` over rows, which compares number by number; here eight bytes are compared at once.
+    """
+    count, width = rows.shape
+    number = np.min_scalar_type(int(rows.max()) if count else 0).newbyteorder(">")  # compared as bytes are
+    together = 8 // number.itemsize
+    packed = np.zeros((count, -(-width // together) * together), dtype=number)
+    packed[:, :width] = rows.numpy()
+    keys = packed.view(">u8").astype(np.uint64)
+    order = np.lexsort(keys.T[::-1])
+    ordered = keys[order]
+    is_new = np.ones(count, dtype=bool)
+    is_new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    inverse = np.empty(count, dtype=np.int64)
+    inverse[order] = np.cumsum(is_new) - 1
+    return rows[torch.from_numpy(order[is_new])], torch.from_numpy(inverse)
 
 
 class CharacterLSTM(nn.Module):

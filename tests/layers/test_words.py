@@ -17,7 +17,7 @@ from torch import Tensor
 from seqkit.errors import UsageError
 from seqkit.fields import Words
 from seqkit.fields.words import COLUMNS, FIRST_WORD
-from seqkit.layers.words import WordLayer
+from seqkit.layers.words import WordLayer, distinct_rows
 from tests.helpers.word_vectors import TEXTS, write_vectors
 from tests.reference import words as twin
 
@@ -307,3 +307,17 @@ def test_tracing_is_refused(characters: Any) -> None:
     with pytest.raises(UsageError, match="cannot be traced"):
         torch.jit.trace(layer, (x, lengths), check_trace=False)
     assert layer(x, lengths)[0].shape == (3, 4, 12)
+
+
+@pytest.mark.parametrize("largest", [2, 300, 70_000])
+@pytest.mark.parametrize(("count", "width"), [(0, 3), (1, 1), (200, 5), (200, 8)])
+def test_distinct_rows_are_those_of_torch(count: int, width: int, largest: int) -> None:
+    """Also of ids that need two bytes and four."""
+    few = torch.randint(0, 3, (count, width), generator=torch.Generator().manual_seed(count + width))
+    rows = few * (largest // 2)
+    expected, expected_inverse = torch.unique(rows, dim=0, return_inverse=True)
+    distinct, inverse = distinct_rows(rows)
+    assert torch.equal(distinct, expected)
+    assert torch.equal(inverse, expected_inverse)
+    if count == 200:
+        assert len(distinct) < count
