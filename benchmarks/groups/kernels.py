@@ -94,7 +94,7 @@ class Work:
         x, lengths = self.batches[0]
         self.layer.zero_grad()
         x.grad = None
-        out = self.once(x, lengths).detach()
+        out = self.once(x, lengths).detach().float()  # torch's layers give bf16 under autocast
         assert x.grad is not None
         gradient = x.grad
         if not self.batch_first:

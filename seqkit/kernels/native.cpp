@@ -11,10 +11,13 @@
 // Letters: T time, B sequences, N rows (all real steps of all sequences), H width of the state, G gates.
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <thread>
 #if defined(__x86_64__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC's own header, of values it leaves open on purpose
@@ -138,6 +141,25 @@ inline Vec<double> hyperbolic(Vec<double> x) {
     return x;
 }
 
+// Memory that is kept for the next time.
+struct Store {
+    void* data = nullptr;
+    size_t size = 0;
+    Store() = default;
+    Store(const Store&) = delete;
+    ~Store() { std::free(data); }
+    void* take(size_t wanted) {
+        if (wanted > size) {
+            std::free(data);
+            data = std::aligned_alloc(64, (wanted + 63) / 64 * 64);
+            size = data ? wanted : 0;
+        }
+        return data;
+    }
+};
+
+thread_local Store store_of_packed;
+
 // ---- products ---------------------------------------------------------------------------------------------------
 
 // out[m][v] = a[m, :] . b[:, v], with b packed as (k, v, lane). Accumulators stay in registers.
@@ -217,7 +239,7 @@ struct SameType {
     }
     // What is behind the k weights of each column, where a column takes more.
     static void pack_end(Number*, int64_t, int64_t) {}
-    static Rows take(const T* a, int64_t stride, int64_t, int64_t) { return {a, stride}; }
+    static Rows take(Store&, const T* a, int64_t stride, int64_t, int64_t) { return {a, stride}; }
     template <class Use>
     static void multiply(const Rows& a, int64_t rows, const Number* packed, int64_t k, int nv, Use&& use) {
         multiply_tiles<T>([](int height, int nv) { return tile_of<T>(height, nv); }, a.data, a.stride, rows, packed, k,
@@ -269,20 +291,6 @@ struct SeqkitLayout {
     const int64_t* table;    // (groups, 4): first row, first sequence, sequences, steps
     const int64_t* alive;    // each group's counts, one group after the other
 };
-
-thread_local struct Store {
-    void* data = nullptr;
-    size_t size = 0;
-    ~Store() { std::free(data); }
-    void* take(size_t wanted) {
-        if (wanted > size) {
-            std::free(data);
-            data = std::aligned_alloc(64, (wanted + 63) / 64 * 64);
-            size = data ? wanted : 0;
-        }
-        return data;
-    }
-} store_of_packed;
 
 // Numbers too small for full precision count as zero, as long as this lives. Every job runs so: whether a thread's own
 // do depends on when it was started, and the result of a job must not depend on which thread it runs on.
@@ -399,78 +407,87 @@ inline void gate_there(const SeqkitPass& p, int64_t row, int64_t unit, int n, co
     }
 }
 
-// `rows` rows from `row` on, whose states before are at h and c (null: zero).
-template <class P, class T = typename P::State>
-void step_there(
-    const SeqkitPass& p, const typename P::Number* packed, int64_t row, int64_t rows, const T* h, int64_t h_stride,
-    const T* c, int64_t c_stride
-) {
-    if (rows <= 0) return;
-    constexpr int L = Lanes<T>::n;
-    static const T zeros[4 * L] = {};
-    const Packed<P> shape(p);
-    const int64_t H = p.hidden;
-    const typename P::Rows states = h ? P::take(h, h_stride, rows, H) : typename P::Rows{};
-    for (int64_t panel = 0; panel < shape.there_panels(); ++panel) {
-        if (shape.gates > 1) {
-            const int64_t unit = panel * L;
-            const int n = int(std::min<int64_t>(L, H - unit));
-            auto use = [&](int64_t first, int count, const T* sums, int64_t apart) {
-                for (int m = 0; m < count; ++m)
-                    gate_there<T>(p, row + first + m, unit, n, sums + m * apart,
-                                  h ? h + (first + m) * h_stride : nullptr, c ? c + (first + m) * c_stride : nullptr);
-            };
-            if (!h) {
-                use(0, int(rows), zeros, 0);
-                continue;
-            }
-            P::multiply(states, rows, packed + shape.there_at(panel), H, int(shape.gates),
-                        [&](int64_t first, int count, const T* sums) { use(first, count, sums, shape.gates * L); });
-        } else {
-            const Panels<T> cut(H);
-            const int nv = cut.nv(panel);
-            auto use = [&](int64_t first, int count, const T* sums, int64_t apart) {
-                for (int m = 0; m < count; ++m)
-                    for (int v = 0; v < nv; ++v) {
-                        const int64_t unit = cut.first(panel) + v * L;
-                        const int n = int(std::min<int64_t>(L, H - unit));
-                        gate_there<T>(p, row + first + m, unit, n, sums + (apart ? m * apart + v * L : 0), nullptr,
-                                      nullptr);
-                    }
-            };
-            if (!h) {
-                use(0, int(rows), zeros, 0);
-                continue;
-            }
-            P::multiply(states, rows, packed + shape.there_at(panel), H, nv,
-                        [&](int64_t first, int count, const T* sums) { use(first, count, sums, nv * L); });
-        }
-    }
-}
+// A group in one direction, step by step: `begin` a step, then each of its panels, which may be those of one thread among
+// others, then `end` it.
+template <class P>
+struct There {
+    typedef P Products;
+    typedef typename P::State T;
+    static constexpr int L = Lanes<T>::n;
+    const SeqkitPass& p;
+    const Group g;
+    const typename P::Number* packed;
+    const Packed<P> shape;
+    int64_t row, going = 0, starting = 0;
 
-template <class P, class T = typename P::State>
-void run_there(const SeqkitPass& p, const Group& g, const typename P::Number* packed) {
-    [[maybe_unused]] const typename P::Session session{};
-    const int64_t H = p.hidden;
-    const T* h0 = p.h0 ? at<T>(p.h0, g.sequence * H) : nullptr;
-    const T* c0 = p.c0 ? at<T>(p.c0, g.sequence * H) : nullptr;
-    int64_t row = g.row;
-    if (p.backwards)
-        for (int64_t t = 0; t < g.steps; ++t) row += g.alive[t];
-    for (int64_t i = 0; i < g.steps; ++i) {
-        const int64_t t = p.backwards ? g.steps - 1 - i : i;
+    There(const SeqkitPass& p, const Group& g, const typename P::Number* packed)
+        : p(p), g(g), packed(packed), shape(p), row(g.row) {
+        if (p.backwards)
+            for (int64_t t = 0; t < g.steps; ++t) row += g.alive[t];
+    }
+    int64_t time(int64_t i) const { return p.backwards ? g.steps - 1 - i : i; }
+
+    // Step i in the order of this direction. The first `going` rows were running at the step before; the others start.
+    void begin(int64_t i) {
+        const int64_t H = p.hidden, t = time(i);
+        int64_t last = going = 0;
         if (p.backwards) row -= g.alive[t];
-        // The first `going` rows were running at the step before; the others start here.
-        int64_t going = 0, last = 0;
         if (p.backwards && t + 1 < g.steps) going = g.alive[t + 1], last = row + g.alive[t];
         if (!p.backwards && t > 0) going = g.alive[t], last = row - g.alive[t - 1];
-        step_there<P>(p, packed, row, going, at<T>(p.steps, last * p.steps_stride), p.steps_stride,
+        starting = g.alive[t] - going;
+        const int64_t sequence = g.sequence + going;
+        parts[0].take(p, row, going, at<T>(p.steps, last * p.steps_stride), p.steps_stride,
                       p.memory ? at<T>(p.memory, last * p.memory_stride) : nullptr, p.memory_stride);
-        step_there<P>(p, packed, row + going, g.alive[t] - going, h0 ? h0 + going * H : nullptr, H,
-                      c0 ? c0 + going * H : nullptr, H);
-        if (!p.backwards) row += g.alive[t];
+        parts[1].take(p, row + going, starting, p.h0 ? at<T>(p.h0, sequence * H) : nullptr, H,
+                      p.c0 ? at<T>(p.c0, sequence * H) : nullptr, H);
     }
-}
+    void panel(int64_t panel) const {
+        for (const Part& part : parts)
+            if (part.rows > 0) part_of_panel(part, panel);
+    }
+    void end(int64_t i) {
+        if (!p.backwards) row += g.alive[time(i)];
+    }
+
+  private:
+    // `rows` rows from `row` on, whose states before are at h and c (null: zero).
+    struct Part {
+        int64_t row = 0, rows = 0, h_stride = 0, c_stride = 0;
+        const T *h = nullptr, *c = nullptr;
+        typename P::Rows states = {};
+        Store store;
+        void take(
+            const SeqkitPass& p, int64_t from, int64_t count, const T* states_before, int64_t states_stride,
+            const T* memory_before, int64_t memory_stride
+        ) {
+            row = from, rows = count, h = states_before, h_stride = states_stride;
+            c = memory_before, c_stride = memory_stride;
+            if (h && rows > 0) states = P::take(store, h, h_stride, rows, p.hidden);
+        }
+    } parts[2];
+
+    void part_of_panel(const Part& part, int64_t panel) const {
+        static const T zeros[4 * L] = {};
+        const bool has_one_gate = shape.gates == 1;
+        const Panels<T> cut(p.hidden);
+        const int nv = has_one_gate ? cut.nv(panel) : int(shape.gates);
+        const int64_t unit = has_one_gate ? cut.first(panel) : panel * L;
+        auto use = [&](int64_t first, int count, const T* sums, int64_t apart) {
+            for (int m = 0; m < count; ++m) {
+                const int64_t own = first + m;
+                const T* h = part.h ? part.h + own * part.h_stride : nullptr;
+                const T* c = part.c ? part.c + own * part.c_stride : nullptr;
+                for (int v = 0; v < (has_one_gate ? nv : 1); ++v) {
+                    const int n = int(std::min<int64_t>(L, p.hidden - unit - v * L));
+                    gate_there<T>(p, part.row + own, unit + v * L, n, sums + m * apart + (apart ? v * L : 0), h, c);
+                }
+            }
+        };
+        if (!part.h) return use(0, int(part.rows), zeros, 0);
+        P::multiply(part.states, part.rows, packed + shape.there_at(panel), p.hidden, nv,
+                    [&](int64_t first, int count, const T* sums) { use(first, count, sums, nv * L); });
+    }
+};
 
 // ---- the way back -----------------------------------------------------------------------------------------------
 
@@ -521,106 +538,190 @@ struct Past {
     const T *h, *c;
 };
 
-template <class P, class T = typename P::State>
-void run_back(const SeqkitPass& p, const Group& g, const typename P::Number* packed) {
-    [[maybe_unused]] const typename P::Session session{};
-    const Packed<P> shape(p);
-    constexpr int L = Lanes<T>::n;
-    const int64_t H = p.hidden, G = gates_of(p.kind), wide = p.kind == GRU ? 4 * H : G * H;
-    const int64_t skip = p.kind == GRU ? H : 0;  // what R sees of the changes begins behind the new gate's own
-    const Panels<T> cut(H);
-    const T* h0 = p.h0 ? at<T>(p.h0, g.sequence * H) : nullptr;
-    const T* c0 = p.c0 ? at<T>(p.c0, g.sequence * H) : nullptr;
-    T* carried = p.carried ? at<T>(p.carried, g.sequence * H) : nullptr;
-    int64_t row = g.row;
-    if (!p.backwards)
-        for (int64_t t = 0; t < g.steps; ++t) row += g.alive[t];
-    for (int64_t i = 0; i < g.steps; ++i) {
-        const int64_t t = p.backwards ? i : g.steps - 1 - i;
-        const int64_t rows = g.alive[t];
+// As `There`, from the end on.
+template <class P>
+struct Back {
+    typedef P Products;
+    typedef typename P::State T;
+    static constexpr int L = Lanes<T>::n;
+    const SeqkitPass& p;
+    const Group g;
+    const typename P::Number* packed;
+    const Packed<P> shape;
+    int64_t row;
+
+    Back(const SeqkitPass& p, const Group& g, const typename P::Number* packed)
+        : p(p), g(g), packed(packed), shape(p), row(g.row) {
+        if (!p.backwards)
+            for (int64_t t = 0; t < g.steps; ++t) row += g.alive[t];
+    }
+    int64_t time(int64_t i) const { return p.backwards ? i : g.steps - 1 - i; }
+
+    void begin(int64_t i) {
+        const int64_t G = gates_of(p.kind), wide = (p.kind == GRU ? 4 : G) * p.hidden;
+        const int64_t skip = p.kind == GRU ? p.hidden : 0;  // what R sees of the changes begins behind the new gate's own
+        const int64_t t = time(i);
+        rows = g.alive[t];
         if (!p.backwards) row -= rows;
         // From which rows a gradient comes back: forwards the step t + 1, backwards the step t - 1.
-        int64_t going = 0, next = 0;
+        int64_t next = going = 0;
         if (!p.backwards && t + 1 < g.steps) going = g.alive[t + 1], next = row + rows;
         if (p.backwards && t > 0) going = rows, next = row - g.alive[t - 1];
         // Which rows have a state before: forwards all but at t = 0, backwards those that run on at t + 1.
-        int64_t had = 0, past = 0;
+        had = past = 0;
         if (!p.backwards && t > 0) had = rows, past = row - g.alive[t - 1];
         if (p.backwards && t + 1 < g.steps) had = g.alive[t + 1], past = row + rows;
-        auto before = [&](int64_t m) -> Past<T> {
-            if (m < had)
-                return {at<T>(p.steps, (past + m) * p.steps_stride),
-                        p.kind == LSTM ? at<T>(p.memory, (past + m) * p.memory_stride) : nullptr};
-            return {h0 ? h0 + m * H : nullptr, c0 ? c0 + m * H : nullptr};
-        };
-        const typename P::Rows changes = P::take(at<T>(p.changes, next * wide + skip), wide, going, G * H);
-        for (int64_t panel = 0; panel < cut.count(); ++panel) {
-            const int nv = cut.nv(panel);
-            auto gates = [&](int64_t m, const T* sums) {
-                const Past<T> own = before(m);
-                for (int v = 0; v < nv; ++v) {
-                    const int64_t unit = cut.first(panel) + v * L;
-                    const int n = int(std::min<int64_t>(L, H - unit));
-                    gate_back<T>(p, row + m, unit, n, sums ? sums + v * L : nullptr, own.h, own.c,
-                                 carried ? carried + m * H : nullptr, sums != nullptr);
-                }
-            };
-            P::multiply(changes, going, packed + shape.back_at(panel), G * H, nv,
-                        [&](int64_t first, int count, const T* sums) {
-                            for (int m = 0; m < count; ++m) gates(first + m, sums + m * nv * L);
-                        });
-            for (int64_t m = going; m < rows; ++m) gates(m, nullptr);
-        }
-        if (p.backwards) row += rows;
+        changes = P::take(store, at<T>(p.changes, next * wide + skip), wide, going, G * p.hidden);
     }
-}
+    void panel(int64_t panel) const {
+        const Panels<T> cut(p.hidden);
+        const int nv = cut.nv(panel);
+        P::multiply(changes, going, packed + shape.back_at(panel), shape.gates * p.hidden, nv,
+                    [&](int64_t first, int count, const T* sums) {
+                        for (int m = 0; m < count; ++m) gates(cut, panel, first + m, sums + m * nv * L);
+                    });
+        for (int64_t m = going; m < rows; ++m) gates(cut, panel, m, nullptr);
+    }
+    void end(int64_t i) {
+        if (p.backwards) row += g.alive[time(i)];
+    }
+
+  private:
+    int64_t rows = 0, going = 0, had = 0, past = 0;
+    typename P::Rows changes = {};
+    Store store;
+
+    Past<T> before(int64_t m) const {
+        const int64_t H = p.hidden;
+        if (m < had)
+            return {at<T>(p.steps, (past + m) * p.steps_stride),
+                    p.kind == LSTM ? at<T>(p.memory, (past + m) * p.memory_stride) : nullptr};
+        return {p.h0 ? at<T>(p.h0, (g.sequence + m) * H) : nullptr, p.c0 ? at<T>(p.c0, (g.sequence + m) * H) : nullptr};
+    }
+    void gates(const Panels<T>& cut, int64_t panel, int64_t m, const T* sums) const {
+        const Past<T> own = before(m);
+        T* carried = p.carried ? at<T>(p.carried, (g.sequence + m) * p.hidden) : nullptr;
+        for (int v = 0; v < cut.nv(panel); ++v) {
+            const int64_t unit = cut.first(panel) + v * L;
+            const int n = int(std::min<int64_t>(L, p.hidden - unit));
+            gate_back<T>(p, row + m, unit, n, sums ? sums + v * L : nullptr, own.h, own.c, carried, sums != nullptr);
+        }
+    }
+};
 
 // ---- threads ----------------------------------------------------------------------------------------------------
 
 typedef void (*Parallel)(void (*)(void*), void*, unsigned, unsigned);
-typedef int (*ThreadNumber)();
+typedef int (*Number)();
 Parallel parallel = nullptr;  // of the OpenMP library that torch has loaded; null: one thread
-ThreadNumber thread_number = nullptr;
+Number thread_number = nullptr, team_size = nullptr;
 
 template <class Work>
-struct Shared {
-    Work* work;
-    int64_t jobs;
-    int threads;
-};
-
-template <class Work>
-void on_thread(void* given) {
+void on_thread(void* work) {
     const Flushed flushed;
-    auto* shared = static_cast<Shared<Work>*>(given);
-    for (int64_t job = thread_number(); job < shared->jobs; job += shared->threads) (*shared->work)(job);
+    (*static_cast<Work*>(work))(thread_number(), team_size());
+}
+
+// `work(number of the thread, number of threads)` on so many threads, or on fewer if there are no more.
+template <class Work>
+void on_threads(int threads, Work work) {
+    if (threads > 1 && parallel) {
+        parallel(on_thread<Work>, &work, unsigned(threads), 0);
+        return;
+    }
+    const Flushed flushed;
+    work(0, 1);
 }
 
 template <class Work>
 void for_each(int64_t jobs, int threads, Work work) {
-    threads = int(std::min<int64_t>(threads, jobs));
-    if (threads <= 1 || !parallel) {
-        const Flushed flushed;
-        for (int64_t job = 0; job < jobs; ++job) work(job);
-        return;
+    on_threads(int(std::min<int64_t>(threads, jobs)), [&](int64_t thread, int64_t team) {
+        for (int64_t job = thread; job < jobs; job += team) work(job);
+    });
+}
+
+// Where the threads of a team wait until all are there.
+class Barrier {
+    alignas(64) std::atomic<int> waiting{0};
+    alignas(64) std::atomic<int> round{0};
+
+  public:
+    void wait(int64_t team) {
+        if (team == 1) return;
+        const int now = round.load(std::memory_order_relaxed);
+        if (waiting.fetch_add(1, std::memory_order_acq_rel) + 1 == team) {
+            waiting.store(0, std::memory_order_relaxed);
+            round.store(now + 1, std::memory_order_release);
+            return;
+        }
+        // The others are about to come, unless their core is taken: then this one may be of use to somebody.
+        for (int tries = 0; round.load(std::memory_order_acquire) == now; ++tries) {
+            if (tries > 2000) std::this_thread::yield();
+#if defined(__x86_64__)
+            else _mm_pause();
+#endif
+        }
     }
-    Shared<Work> shared{&work, jobs, threads};
-    parallel(on_thread<Work>, &shared, unsigned(threads), 0);
+};
+
+// From how many bytes of packed weights on threads share the units of a step. Below, each has sequences of its own and
+// waits for nobody. Above, the weights do not stay in a core's second cache, from where a share of them is read faster.
+constexpr int64_t SHARED_FROM = 768 << 10;
+
+// All groups in all directions at once, each thread a share of the units, one step after the other.
+template <class Pass, class P = typename Pass::Products>
+void run_together(
+    const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int threads, const typename P::Number* packed,
+    int64_t each, int64_t panels
+) {
+    int64_t steps = 0;
+    for (int64_t g = 0; g < layout.groups; ++g) steps = std::max(steps, group_of(layout, g).steps);
+    Barrier barrier;
+    on_threads(threads, [&](int64_t thread, int64_t team) {
+        [[maybe_unused]] const typename P::Session session{};
+        std::deque<Pass> walks;
+        for (int64_t g = 0; g < layout.groups; ++g)
+            for (int64_t d = 0; d < count; ++d) walks.emplace_back(passes[d], group_of(layout, g), packed + d * each);
+        for (int64_t i = 0; i < steps; ++i) {
+            for (Pass& walk : walks)
+                if (i < walk.g.steps) walk.begin(i);
+            // A panel of weights is in the first cache for the groups after the first one.
+            for (int64_t own = count * panels * thread / team; own < count * panels * (thread + 1) / team; ++own)
+                for (int64_t w = own / panels; w < int64_t(walks.size()); w += count)
+                    if (i < walks[w].g.steps) walks[w].panel(own % panels);
+            for (Pass& walk : walks)
+                if (i < walk.g.steps) walk.end(i);
+            barrier.wait(team);
+        }
+    });
+}
+
+// Each group in each direction by itself, on one of the threads.
+template <class Pass, class P = typename Pass::Products>
+void run_apart(
+    const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int threads, const typename P::Number* packed,
+    int64_t each, int64_t panels
+) {
+    for_each(count * layout.groups, threads, [&](int64_t job) {
+        [[maybe_unused]] const typename P::Session session{};
+        const int64_t d = job % count;
+        Pass walk(passes[d], group_of(layout, job / count), packed + d * each);
+        for (int64_t i = 0; i < walk.g.steps; ++i) {
+            walk.begin(i);
+            for (int64_t panel = 0; panel < panels; ++panel) walk.panel(panel);
+            walk.end(i);
+        }
+    });
 }
 
 template <class P>
 int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int threads, bool back) {
     typedef typename P::Number Number;
-    int64_t size = 0;
-    for (int64_t d = 0; d < count; ++d) {
-        const Packed<P> shape(passes[d]);
-        size += back ? shape.back_size() : shape.there_size();
-    }
-    Number* packed = static_cast<Number*>(store_of_packed.take(size * sizeof(Number)));
-    if (!packed) return 1;
     const Packed<P> shape(passes[0]);  // the directions of a layer are alike
     const int64_t each = back ? shape.back_size() : shape.there_size();
     const int64_t panels = back ? Panels<typename P::State>(shape.hidden).count() : shape.there_panels();
+    Number* packed = static_cast<Number*>(store_of_packed.take(count * each * sizeof(Number)));
+    if (!packed) return 1;
     for_each(count * panels, threads, [&](int64_t job) {
         const int64_t d = job / panels, panel = job % panels;
         const auto* r = static_cast<const typename P::Weight*>(passes[d].weights);
@@ -629,14 +730,11 @@ int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int
         else
             shape.pack_there(r, panel, packed + d * each);
     });
-    for_each(count * layout.groups, threads, [&](int64_t job) {
-        const int64_t d = job % count;
-        const Group group = group_of(layout, job / count);
-        if (back)
-            run_back<P>(passes[d], group, packed + d * each);
-        else
-            run_there<P>(passes[d], group, packed + d * each);
-    });
+    const bool together = threads > count && each * int64_t(sizeof(Number)) >= SHARED_FROM;
+    if (back)
+        (together ? run_together<Back<P>> : run_apart<Back<P>>)(passes, count, layout, threads, packed, each, panels);
+    else
+        (together ? run_together<There<P>> : run_apart<There<P>>)(passes, count, layout, threads, packed, each, panels);
     return 0;
 }
 
@@ -912,12 +1010,13 @@ inline uint32_t bits(uint32_t low, uint32_t high, uint32_t place) {
 
 extern "C" {
 
-int seqkit_version() { return 6; }
+int seqkit_version() { return 7; }
 int seqkit_lanes() { return Lanes<float>::n; }
 
-void seqkit_threads_by(void* run_parallel, void* number) {
+void seqkit_threads_by(void* run_parallel, void* number, void* size) {
     parallel = reinterpret_cast<Parallel>(run_parallel);
-    thread_number = reinterpret_cast<ThreadNumber>(number);
+    thread_number = reinterpret_cast<Number>(number);
+    team_size = reinterpret_cast<Number>(size);
 }
 
 // Where the rows of a batch stand; see layout.py, which says the same in other words. `out`: order, place, first and last

@@ -9,8 +9,6 @@
 
 #include "native.cpp"
 
-#include <atomic>
-
 #if defined(SEQKIT_TILES)  // the instructions of AMX in software: a header of the tests
 #include SEQKIT_TILES
 #define HAS_TILES 1
@@ -107,6 +105,7 @@ void multiply_sixteen(const Pair* a, int64_t stride, const Pair* b, int64_t pair
     _tile_zero(2);
     _tile_zero(3);
     for (int64_t k = 0; k < pairs; k += TILE_PAIRS, b += int64_t(TILE_PAIRS) * nv * LANES) {
+        for (int line = 0; line < TILE_PAIRS * nv; ++line) __builtin_prefetch(b + (TILE_PAIRS * nv + line) * LANES);
         _tile_loadd(4, a + k, a_bytes);
         _tile_loadd(6, b, b_bytes);
         _tile_dpbf16ps(0, 4, 6);
@@ -130,8 +129,6 @@ void multiply_sixteen(const Pair* a, int64_t stride, const Pair* b, int64_t pair
 }
 #endif
 
-thread_local Store store_of_rows;
-
 // Products in bf16: the members of `SameType`.
 struct InBf16 {
     typedef float State;
@@ -153,21 +150,23 @@ struct InBf16 {
         for (; k < 2 * depth(k); ++k)
             for (int64_t l = 0; l < stride; ++l) pack(out, stride, k, l, 0);
     }
-    // Rounds the rows. There are as many as tiles take, and those behind the last one are zero.
-    static Rows take(const float* a, int64_t stride, int64_t rows, int64_t k) {
+    // Rounds the rows. There are as many as tiles take, and those behind the last one are zero. From one to the next it
+    // is an odd number of cache lines: rows that are a power of two apart drive each other out of the first cache.
+    static Rows take(Store& store, const float* a, int64_t stride, int64_t rows, int64_t k) {
         const int64_t all = (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, pairs = depth(k);
-        auto* out = static_cast<Bf16*>(store_of_rows.take(size_t(all) * pairs * sizeof(Pair)));
+        const int64_t apart = (pairs / TILE_PAIRS | 1) * TILE_PAIRS;
+        auto* out = static_cast<Bf16*>(store.take(size_t(all) * apart * sizeof(Pair)));
         if (!out) {
             if (rows > 0) has_no_memory = true;
-            return {nullptr, pairs};
+            return {nullptr, apart};
         }
         for (int64_t m = 0; m < rows; ++m) {
-            Bf16* own = out + m * 2 * pairs;
+            Bf16* own = out + m * 2 * apart;
             for (int64_t i = 0; i < k; ++i) own[i] = rounded(a[m * stride + i]);
             std::memset(own + k, 0, (2 * pairs - k) * sizeof(Bf16));
         }
-        std::memset(out + rows * 2 * pairs, 0, (all - rows) * pairs * sizeof(Pair));
-        return {reinterpret_cast<const Pair*>(out), pairs};
+        std::memset(out + rows * 2 * apart, 0, (all - rows) * apart * sizeof(Pair));
+        return {reinterpret_cast<const Pair*>(out), apart};
     }
     template <class Use>
     static void multiply(const Rows& a, int64_t rows, const Number* packed, int64_t k, int nv, Use&& use) {

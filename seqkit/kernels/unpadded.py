@@ -196,10 +196,12 @@ class _Layer(torch.autograd.Function):
         grad_x: Tensor | None = None
         grad_inputs: list[Tensor | None] = []
         for d, (direction, run) in enumerate(zip(directions, passes, strict=True)):
+            assert run.grad_gates is not None
+            grad_gates = run.grad_gates.to(product_dtype or h.dtype)  # rounded once for three products
             if needs_x:
-                grad_x = _add_input_gradient(grad_x, direction, run, product_dtype)
+                grad_x = _add_input_gradient(grad_x, direction, run, grad_gates, product_dtype)
             needed = needs[d * _INPUTS_PER_DIRECTION : (d + 1) * _INPUTS_PER_DIRECTION]
-            grad_inputs += _weight_gradients(direction, run, x, product_dtype, needed)
+            grad_inputs += _weight_gradients(direction, run, x, grad_gates, product_dtype, needed)
             grad_inputs += _initial_state_gradients(direction, run, layout, needed[4:])
         return None, None, None, None, grad_x, *grad_inputs
 
@@ -313,11 +315,14 @@ def _initial_grad_state(
 
 
 def _add_input_gradient(
-    total: Tensor | None, direction: _DirectionInputs, run: DirectionPass, product_dtype: torch.dtype | None
+    total: Tensor | None,
+    direction: _DirectionInputs,
+    run: DirectionPass,
+    grad_gates: Tensor,
+    product_dtype: torch.dtype | None,
 ) -> Tensor:
     """(N, D) the gradient of x through this direction, added to that of the other."""
-    assert run.grad_gates is not None
-    w, grad_gates = direction.w, run.grad_gates
+    w = direction.w
     if run.kind == "gru":  # grad_gates has gate n first
         hidden = direction.r.shape[1]
         w, grad_gates = torch.cat([w[2 * hidden :], w[: 2 * hidden]]), grad_gates[:, : 3 * hidden]
@@ -331,18 +336,20 @@ def _weight_gradients(
     direction: _DirectionInputs,
     run: DirectionPass,
     x: Tensor,
+    grad_gates: Tensor,
     product_dtype: torch.dtype | None,
     needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """The gradients of W, R and the two biases."""
+    """The gradients of W, R and the two biases. `grad_gates` is that of the run, in the type of the products."""
     assert run.grad_gates is not None
     assert run.h_prev is not None
     hidden, is_gru = direction.r.shape[1], run.kind == "gru"
-    grad_input_term = run.grad_gates[:, : 3 * hidden] if is_gru else run.grad_gates  # gradient of W x; GRU: n, r, z
+    grad_input_term = grad_gates[:, : 3 * hidden] if is_gru else grad_gates  # gradient of W x; GRU: n, r, z
     grad_w = _product(grad_input_term.t(), x, product_dtype) if needed[0] else None
     if is_gru and grad_w is not None:
         grad_w = torch.cat([grad_w[hidden:], grad_w[:hidden]])
-    grad_r = _product(_recurrent_gradient(run).t(), run.h_prev, product_dtype) if needed[1] else None
+    grad_recurrent_term = grad_gates[:, hidden:] if is_gru else grad_gates
+    grad_r = _product(grad_recurrent_term.t(), run.h_prev, product_dtype) if needed[1] else None
     grad_w_bias, grad_r_bias = None, None
     if needed[2] or needed[3]:
         sums = run.grad_gates.sum(0)

@@ -36,7 +36,7 @@ DEFAULT = "auto"
 BUILD_TIMEOUT = 120.0
 """Seconds."""
 
-_VERSION = 6
+_VERSION = 7
 """What `seqkit_version` of a library that fits this module returns."""
 
 _POINTER, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -71,7 +71,7 @@ FUNCTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
         | {"rows": _COUNT, "width": _COUNT, "call": _COUNT, "least": _COUNT, "scale": ctypes.c_double}
         | {"x": _POINTER, "out": _POINTER, "threads": _INT},
     ),
-    "seqkit_threads_by": (None, {"run_parallel": _POINTER, "number": _POINTER}),
+    "seqkit_threads_by": (None, {"run_parallel": _POINTER, "number": _POINTER, "size": _POINTER}),
 }
 """Each function of native.cpp: the type of its result, and its parameters by name. A test compares them with it."""
 
@@ -316,16 +316,18 @@ def _check_folders(folder: Path) -> None:
             raise RuntimeError(f"{above}, which contains {folder.name}, {owner}; {advice}")
 
 
-def _openmp_functions() -> tuple[int, int] | None:
-    """Addresses of two functions of the OpenMP library that torch has loaded: GOMP_parallel, omp_get_thread_num.
+def _openmp_functions() -> tuple[int, int, int] | None:
+    """Addresses of functions of the OpenMP library that torch has loaded: GOMP_parallel, omp_get_thread_num and
+    omp_get_num_threads.
 
     None if there is no such library.
     """
     process = ctypes.CDLL(None)
     try:
-        run_parallel, thread_number = (
-            ctypes.cast(process[name], ctypes.c_void_p).value for name in ("GOMP_parallel", "omp_get_thread_num")
+        run_parallel, thread_number, team_size = (
+            ctypes.cast(process[name], ctypes.c_void_p).value
+            for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
         )
     except AttributeError:
         return None
-    return (run_parallel, thread_number) if run_parallel and thread_number else None
+    return (run_parallel, thread_number, team_size) if run_parallel and thread_number and team_size else None

@@ -1,0 +1,84 @@
+"""Large layers, whose units the threads share at every step: the same bits as with one thread, which has all of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqkit.kernels.engine import NUM_GATES, CellKind
+from seqkit.kernels.layout import lay_out
+from seqkit.kernels.native import native_pass
+from tests.helpers.native import require_native
+from tests.kernels.test_native_bf16 import bf16, both_passes, outputs, tiles_in_software  # noqa: F401  (fixtures)
+
+SHARED_FROM = 768 * 1024
+"""Bytes of weights of a direction; the same number is in native.cpp."""
+LENGTHS = torch.tensor([6, 1, 9, 4, 9, 2, 1, 7, 3, 3, 1, 2, 5, 3, 8, 1, 6, 6, 2, 4])
+HIDDEN: dict[CellKind, int] = {"tanh": 645, "lstm": 322, "gru": 369}
+
+
+def all_outputs(kind: CellKind, hidden: int, threads: int, dtype: torch.dtype, *, reverse: bool) -> list[Tensor]:
+    """By sequence and time, wherever their rows stand."""
+    layout = lay_out(LENGTHS, int(LENGTHS.max()), threads=threads)
+    direction = both_passes(native_pass, kind, hidden, LENGTHS, reverse=reverse, dtype=dtype, threads=threads)
+    order = layout.flat_index.argsort()
+    return [t[order] if len(t) == len(order) else t[layout.position] for t in outputs(direction)]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_a_share_of_the_units_gives_the_bits_of_all_of_them(kind: CellKind, reverse: bool) -> None:
+    require_native()
+    hidden = HIDDEN[kind]
+    assert 4 * NUM_GATES[kind] * hidden**2 > SHARED_FROM
+    alone = all_outputs(kind, hidden, 1, torch.float32, reverse=reverse)
+    for threads in (2, 3, 7):
+        for one, other in zip(alone, all_outputs(kind, hidden, threads, torch.float32, reverse=reverse), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_the_same_in_bf16(kind: CellKind, bf16: None) -> None:  # noqa: F811
+    hidden = HIDDEN[kind] + (100 if kind != "tanh" else 0)
+    assert 2 * NUM_GATES[kind] * hidden**2 > SHARED_FROM
+    alone = all_outputs(kind, hidden, 1, torch.bfloat16, reverse=False)
+    for one, other in zip(alone, all_outputs(kind, hidden, 2, torch.bfloat16, reverse=False), strict=True):
+        assert torch.equal(one, other)
+
+
+SCRIPT = """
+import sys, torch
+from seqkit.kernels import has_native
+from seqkit.encoders import lstm
+torch.manual_seed(1)
+torch.set_num_threads(2)
+assert has_native()
+encoder = lstm(8, hidden=int(sys.argv[1]))
+x = torch.randn(20, 9, 8, generator=torch.Generator().manual_seed(2))
+steps = encoder(x, torch.arange(20) % 9 + 1).steps
+steps.square().sum().backward()
+print(float(steps.sum()), float(encoder.cells[0].weight_hh_l0.grad.sum()))
+"""
+
+
+@pytest.mark.parametrize("hidden", [16, 322])
+def test_a_system_that_gives_fewer_threads_than_asked_for_changes_nothing(hidden: int) -> None:
+    """OpenMP may start fewer than a program asks for. Nobody waits for those that are not there, and no work is lost."""
+    require_native()
+    sums = []
+    for limit in ("1", "4"):
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(hidden)],
+            env={**os.environ, "OMP_THREAD_LIMIT": limit, "SEQKIT_KERNELS": "native"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        sums.append([float(number) for number in done.stdout.split()])
+    assert sums[0] == pytest.approx(sums[1], rel=1e-4)  # products of torch's have other last bits with other threads
