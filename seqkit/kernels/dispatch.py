@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seqkit.errors import UsageError
 from seqkit.kernels.engine import Engine
 from seqkit.kernels.layout import Layout, lay_out
-from seqkit.kernels.native import has_bf16_recurrence, native_layout, native_pass
+from seqkit.kernels.native import native_layout, native_pass
 from seqkit.kernels.request import Request, requested
 from seqkit.kernels.stepwise import stepwise_pass
 from seqkit.kernels.triton_choice import NOT_INSTALLED
@@ -84,7 +84,7 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed
     if dtype not in (torch.float32, torch.float64):
         return Dispatch("padded", f"torch's own layers: weights of {dtype}")
     is_low = torch.is_autocast_enabled("cpu") and has_fast_bf16(device)
-    if request == "auto" and cell.mode == "LSTM" and is_low and not packed and not has_bf16_recurrence():
+    if request == "auto" and cell.mode == "LSTM" and is_low and not packed:
         return Dispatch("padded", "torch's own layers: oneDNN has an LSTM in the low precision that is asked for")
     if request == "triton":
         raise UsageError(f"{VARIABLE}=triton: needs a GPU, and this is the CPU; use auto")

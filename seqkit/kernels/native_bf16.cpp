@@ -87,18 +87,28 @@ PairTile pair_tile(int rows, int nv) {
 }
 
 #if HAS_TILES
-// All eight tiles with 16 rows of 64 bytes.
+// The tiles 0 to 4, of sums and of a, have as many rows as there are to multiply, 5 to 7, of b, have all 16.
 struct alignas(64) TileShapes {
     uint8_t palette = 1, start_row = 0, unused[14] = {};
     uint16_t row_bytes[16] = {};
     uint8_t rows[16] = {};
-    TileShapes() {
-        for (int i = 0; i < 8; ++i) row_bytes[i] = 64, rows[i] = TILE_ROWS;
+    explicit TileShapes(int height) {
+        for (int i = 0; i < 8; ++i) row_bytes[i] = 64, rows[i] = uint8_t(i < 5 ? height : TILE_ROWS);
     }
 };
 
-// 16 rows of a, with nv vectors of 16 columns: sums (16, nv, 16). Tiles: four of sums, two of a and two of b in turn.
-void multiply_sixteen(const Pair* a, int64_t stride, const Pair* b, int64_t pairs, int nv, float* sums) {
+// The height that this thread's tiles have now; 0: none. A product takes as many cycles as its tiles have rows.
+thread_local int tile_height = 0;
+
+inline void use_tiles(int height) {
+    if (height == tile_height) return;
+    const TileShapes shapes(height);
+    _tile_loadconfig(&shapes);
+    tile_height = height;
+}
+
+// Up to 16 rows of a, with nv vectors of 16 columns: sums (rows, nv, 16).
+void multiply_rows(const Pair* a, int64_t stride, const Pair* b, int64_t pairs, int nv, float* sums) {
     const int64_t a_bytes = stride * 4, b_bytes = int64_t(nv) * 64;
     _tile_zero(0);
     _tile_zero(1);
@@ -150,12 +160,12 @@ struct InBf16 {
         for (; k < 2 * depth(k); ++k)
             for (int64_t l = 0; l < stride; ++l) pack(out, stride, k, l, 0);
     }
-    // Rounds the rows. There are as many as tiles take, and those behind the last one are zero. From one to the next it
-    // is an odd number of cache lines: rows that are a power of two apart drive each other out of the first cache.
+    // Rounds the rows. From one to the next it is an odd number of cache lines: rows that are a power of two apart drive
+    // each other out of the first cache.
     static Rows take(Store& store, const float* a, int64_t stride, int64_t rows, int64_t k) {
-        const int64_t all = (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS, pairs = depth(k);
+        const int64_t pairs = depth(k);
         const int64_t apart = (pairs / TILE_PAIRS | 1) * TILE_PAIRS;
-        auto* out = static_cast<Bf16*>(store.take(size_t(all) * apart * sizeof(Pair)));
+        auto* out = static_cast<Bf16*>(store.take(size_t(rows) * apart * sizeof(Pair)));
         if (!out) {
             if (rows > 0) has_no_memory = true;
             return {nullptr, apart};
@@ -165,7 +175,6 @@ struct InBf16 {
             for (int64_t i = 0; i < k; ++i) own[i] = rounded(a[m * stride + i]);
             std::memset(own + k, 0, (2 * pairs - k) * sizeof(Bf16));
         }
-        std::memset(out + rows * 2 * apart, 0, (all - rows) * apart * sizeof(Pair));
         return {reinterpret_cast<const Pair*>(out), apart};
     }
     template <class Use>
@@ -174,9 +183,13 @@ struct InBf16 {
 #if HAS_TILES
         if (uses_tiles) {
             alignas(64) float sums[TILE_ROWS * 4 * LANES];
-            for (int64_t at = 0; at < rows; at += TILE_ROWS) {
-                multiply_sixteen(a.data + at * a.stride, a.stride, packed, depth(k), nv, sums);
-                use(at, int(std::min<int64_t>(TILE_ROWS, rows - at)), sums);
+            const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+            for (int64_t i = 0, at = 0; i < tiles; ++i) {
+                const int height = int((rows - at + tiles - i - 1) / (tiles - i));
+                use_tiles(height);
+                multiply_rows(a.data + at * a.stride, a.stride, packed, depth(k), nv, sums);
+                use(at, height, sums);
+                at += height;
             }
             return;
         }
@@ -186,12 +199,9 @@ struct InBf16 {
     }
 #if HAS_TILES
     struct Session {
-        Session() {
-            const TileShapes shapes;
-            if (uses_tiles) _tile_loadconfig(&shapes);
-        }
         ~Session() {
-            if (uses_tiles) _tile_release();
+            if (tile_height) _tile_release();
+            tile_height = 0;
         }
     };
 #else
