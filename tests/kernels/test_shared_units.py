@@ -1,4 +1,4 @@
-"""Large layers, whose units the threads share at every step: the same bits as with one thread, which has all of them."""
+"""Large layers, whose units the threads share at every step: the same bits as with one thread that has them all."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ print(float(steps.sum()), float(encoder.cells[0].weight_hh_l0.grad.sum()))
 
 @pytest.mark.parametrize("hidden", [16, 322])
 def test_a_system_that_gives_fewer_threads_than_asked_for_changes_nothing(hidden: int) -> None:
-    """OpenMP may start fewer than a program asks for. Nobody waits for those that are not there, and no work is lost."""
+    """OpenMP may start fewer than asked for. Nobody waits for those that are not there, and no work is lost."""
     require_native()
     sums = []
     for limit in ("1", "4"):
