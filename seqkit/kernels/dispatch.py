@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seqkit.errors import UsageError
 from seqkit.kernels.engine import Engine
 from seqkit.kernels.layout import Layout, lay_out
-from seqkit.kernels.native import native_layout, native_pass
+from seqkit.kernels.native import has_bf16_recurrence, native_layout, native_pass
 from seqkit.kernels.request import Request, requested
 from seqkit.kernels.stepwise import stepwise_pass
 from seqkit.kernels.triton_choice import NOT_INSTALLED
@@ -35,13 +35,24 @@ from seqkit.runtime.precision import has_fast_bf16
 
 Implementation: TypeAlias = Literal["padded", "native", "triton", "stepwise"]
 
+SHARED_FROM = 768 * 1024
+"""From how many bytes of recurrent weights in a direction on the threads of a CPU share the units of each step, in one
+group of sequences; native.cpp has the same number. Below, each thread has a group of sequences of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """An implementation, and the reason for it in words."""
+    """An implementation.
+
+    Attributes:
+        name: which one.
+        reason: why it is that one, in words.
+        weight_bytes: of the recurrent weights of a direction; 0: not known.
+    """
 
     name: Implementation
     reason: str
+    weight_bytes: int = 0
 
     @property
     def engine(self) -> Engine | None:
@@ -63,7 +74,10 @@ class Dispatch:
         """How many groups to lay a batch out for: threads of a CPU, or what a GPU's kernels take at once."""
         if self.name == "triton":
             return triton_layout_threads(batch)
-        return max(1, torch.get_num_threads() // directions)
+        threads = torch.get_num_threads()
+        if self.name == "native" and threads > directions and self.weight_bytes >= SHARED_FROM:
+            return 1
+        return max(1, threads // directions)
 
 
 def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed: bool = False) -> Dispatch:
@@ -92,10 +106,17 @@ def choose(cell: nn.RNNBase, device: torch.device, dtype: torch.dtype, *, packed
         return Dispatch("stepwise", "rows without padding, in PyTorch, as asked for")
     native = load_native()
     if native.library is not None:
-        return Dispatch("native", f"rows without padding, {native.description}")
+        return Dispatch("native", f"rows without padding, {native.description}", _weight_bytes(cell, dtype))
     if request == "native":
         raise UsageError(f"{VARIABLE}=native: the native library is {native.description}; use auto")
     return Dispatch("padded", f"torch's own layers; the native library is {native.description}")
+
+
+def _weight_bytes(cell: nn.RNNBase, dtype: torch.dtype) -> int:
+    """Of the recurrent weights of a direction, in the type in which native code multiplies them."""
+    is_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    size = 2 if is_bf16 and dtype == torch.float32 and has_bf16_recurrence() else dtype.itemsize
+    return {"LSTM": 4, "GRU": 3}.get(cell.mode, 1) * cell.hidden_size**2 * size
 
 
 def has_native() -> bool:

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
+#include <optional>
 #include <thread>
 #if defined(__x86_64__)
 #pragma GCC diagnostic push
@@ -664,33 +664,28 @@ class Barrier {
     }
 };
 
-// From how many bytes of packed weights on threads share the units of a step. Below, each has sequences of its own and
-// waits for nobody. Above, the weights do not stay in a core's second cache, from where a share of them is read faster.
+// From how many bytes of recurrent weights in a direction on threads share the units of a step; dispatch.py has the same
+// number. Below, each has sequences of its own and waits for nobody. Above, the weights do not stay in a core's second
+// cache, from where a share of them is read faster.
 constexpr int64_t SHARED_FROM = 768 << 10;
 
-// All groups in all directions at once, each thread a share of the units, one step after the other.
+// The one group of a layout in all directions, each thread a share of the units, one step after the other.
 template <class Pass, class P = typename Pass::Products>
 void run_together(
     const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int threads, const typename P::Number* packed,
     int64_t each, int64_t panels
 ) {
-    int64_t steps = 0;
-    for (int64_t g = 0; g < layout.groups; ++g) steps = std::max(steps, group_of(layout, g).steps);
+    const Group group = group_of(layout, 0);
     Barrier barrier;
     on_threads(threads, [&](int64_t thread, int64_t team) {
         [[maybe_unused]] const typename P::Session session{};
-        std::deque<Pass> walks;
-        for (int64_t g = 0; g < layout.groups; ++g)
-            for (int64_t d = 0; d < count; ++d) walks.emplace_back(passes[d], group_of(layout, g), packed + d * each);
-        for (int64_t i = 0; i < steps; ++i) {
-            for (Pass& walk : walks)
-                if (i < walk.g.steps) walk.begin(i);
-            // A panel of weights is in the first cache for the groups after the first one.
-            for (int64_t own = count * panels * thread / team; own < count * panels * (thread + 1) / team; ++own)
-                for (int64_t w = own / panels; w < int64_t(walks.size()); w += count)
-                    if (i < walks[w].g.steps) walks[w].panel(own % panels);
-            for (Pass& walk : walks)
-                if (i < walk.g.steps) walk.end(i);
+        std::optional<Pass> walks[2];
+        for (int64_t d = 0; d < count; ++d) walks[d].emplace(passes[d], group, packed + d * each);
+        const int64_t first = count * panels * thread / team, beyond = count * panels * (thread + 1) / team;
+        for (int64_t i = 0; i < group.steps; ++i) {
+            for (int64_t d = 0; d < count; ++d) walks[d]->begin(i);
+            for (int64_t own = first; own < beyond; ++own) walks[own / panels]->panel(own % panels);
+            for (int64_t d = 0; d < count; ++d) walks[d]->end(i);
             barrier.wait(team);
         }
     });
@@ -730,7 +725,8 @@ int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int
         else
             shape.pack_there(r, panel, packed + d * each);
     });
-    const bool together = threads > count && each * int64_t(sizeof(Number)) >= SHARED_FROM;
+    const int64_t bytes = shape.gates * shape.hidden * shape.hidden * int64_t(sizeof(typename P::Weight));
+    const bool together = threads > count && layout.groups == 1 && bytes >= SHARED_FROM;
     if (back)
         (together ? run_together<Back<P>> : run_apart<Back<P>>)(passes, count, layout, threads, packed, each, panels);
     else

@@ -87,13 +87,13 @@ PairTile pair_tile(int rows, int nv) {
 }
 
 #if HAS_TILES
-// The tiles 0 to 4, of sums and of a, have as many rows as there are to multiply, 5 to 7, of b, have all 16.
+// The tiles 0 to 3 of sums and 4 and 5 of a have as many rows as there are to multiply, 6 and 7, of b, all 16.
 struct alignas(64) TileShapes {
     uint8_t palette = 1, start_row = 0, unused[14] = {};
     uint16_t row_bytes[16] = {};
     uint8_t rows[16] = {};
     explicit TileShapes(int height) {
-        for (int i = 0; i < 8; ++i) row_bytes[i] = 64, rows[i] = uint8_t(i < 5 ? height : TILE_ROWS);
+        for (int i = 0; i < 8; ++i) row_bytes[i] = 64, rows[i] = uint8_t(i < 6 ? height : TILE_ROWS);
     }
 };
 
@@ -107,35 +107,83 @@ inline void use_tiles(int height) {
     tile_height = height;
 }
 
-// Up to 16 rows of a, with nv vectors of 16 columns: sums (rows, nv, 16).
-void multiply_rows(const Pair* a, int64_t stride, const Pair* b, int64_t pairs, int nv, float* sums) {
-    const int64_t a_bytes = stride * 4, b_bytes = int64_t(nv) * 64;
+// What the next tiles of b need, lines that are `apart` from each other: tiles do not make the processor look ahead.
+template <int NV>
+inline void fetch_pairs(const Pair* b, int64_t apart) {
+    for (int row = 0; row < TILE_PAIRS; ++row)
+        for (int v = 0; v < NV; ++v) __builtin_prefetch(b + row * apart + v * LANES);
+}
+
+// The rows of one tile of a, with NV of the nv vectors of b, into `sums`, where rows are `sums_apart` bytes apart.
+template <int NV>
+void multiply_tile(
+    const Pair* a, int64_t stride, const Pair* b, int64_t pairs, int nv, float* sums, int64_t sums_apart
+) {
+    const int64_t apart = int64_t(nv) * LANES, a_bytes = stride * 4, b_bytes = apart * 4;
     _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int64_t k = 0; k < pairs; k += TILE_PAIRS, b += int64_t(TILE_PAIRS) * nv * LANES) {
-        for (int line = 0; line < TILE_PAIRS * nv; ++line) __builtin_prefetch(b + (TILE_PAIRS * nv + line) * LANES);
+    if (NV > 1) _tile_zero(1);
+    for (int64_t k = 0; k < pairs; k += TILE_PAIRS, b += TILE_PAIRS * apart) {
+        fetch_pairs<NV>(b + TILE_PAIRS * apart, apart);
         _tile_loadd(4, a + k, a_bytes);
         _tile_loadd(6, b, b_bytes);
         _tile_dpbf16ps(0, 4, 6);
-        if (nv > 1) {
+        if (NV > 1) {
             _tile_loadd(7, b + LANES, b_bytes);
             _tile_dpbf16ps(1, 4, 7);
         }
-        if (nv > 2) {
-            _tile_loadd(5, b + 2 * LANES, b_bytes);
-            _tile_dpbf16ps(2, 4, 5);
-        }
-        if (nv > 3) {
-            _tile_loadd(6, b + 3 * LANES, b_bytes);
-            _tile_dpbf16ps(3, 4, 6);
+    }
+    _tile_stored(0, sums, sums_apart);
+    if (NV > 1) _tile_stored(1, sums + LANES, sums_apart);
+}
+
+// The same for two tiles of a, one below the other: b is read once for both.
+template <int NV>
+void multiply_two_tiles(
+    const Pair* a, int64_t stride, int height, const Pair* b, int64_t pairs, int nv, float* sums, int64_t sums_apart
+) {
+    const int64_t apart = int64_t(nv) * LANES, a_bytes = stride * 4, b_bytes = apart * 4;
+    _tile_zero(0);
+    _tile_zero(2);
+    if (NV > 1) {
+        _tile_zero(1);
+        _tile_zero(3);
+    }
+    for (int64_t k = 0; k < pairs; k += TILE_PAIRS, b += TILE_PAIRS * apart) {
+        fetch_pairs<NV>(b + TILE_PAIRS * apart, apart);
+        _tile_loadd(4, a + k, a_bytes);
+        _tile_loadd(5, a + height * stride + k, a_bytes);
+        _tile_loadd(6, b, b_bytes);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(2, 5, 6);
+        if (NV > 1) {
+            _tile_loadd(7, b + LANES, b_bytes);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(3, 5, 7);
         }
     }
-    _tile_stored(0, sums, b_bytes);
-    if (nv > 1) _tile_stored(1, sums + LANES, b_bytes);
-    if (nv > 2) _tile_stored(2, sums + 2 * LANES, b_bytes);
-    if (nv > 3) _tile_stored(3, sums + 3 * LANES, b_bytes);
+    float* below = sums + height * sums_apart / 4;
+    _tile_stored(0, sums, sums_apart);
+    _tile_stored(2, below, sums_apart);
+    if (NV > 1) {
+        _tile_stored(1, sums + LANES, sums_apart);
+        _tile_stored(3, below + LANES, sums_apart);
+    }
+}
+
+// One or two tiles of a, of `height` rows each, with all nv vectors of b: sums (rows, nv, 16).
+void multiply_rows(
+    const Pair* a, int64_t stride, int height, bool two, const Pair* b, int64_t pairs, int nv, float* sums
+) {
+    use_tiles(height);
+    const int64_t sums_apart = int64_t(nv) * LANES * 4;
+    for (int v = 0; v < nv; v += 2) {
+        const Pair* from = b + v * LANES;
+        float* to = sums + v * LANES;
+        if (two && v + 1 < nv) multiply_two_tiles<2>(a, stride, height, from, pairs, nv, to, sums_apart);
+        else if (two) multiply_two_tiles<1>(a, stride, height, from, pairs, nv, to, sums_apart);
+        else if (v + 1 < nv) multiply_tile<2>(a, stride, from, pairs, nv, to, sums_apart);
+        else multiply_tile<1>(a, stride, from, pairs, nv, to, sums_apart);
+    }
 }
 #endif
 
@@ -160,12 +208,18 @@ struct InBf16 {
         for (; k < 2 * depth(k); ++k)
             for (int64_t l = 0; l < stride; ++l) pack(out, stride, k, l, 0);
     }
+    // All tiles of a product are equally high, and the last one may reach beyond the last row.
+    static int tile_rows(int64_t rows) {
+        const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+        return int((rows + tiles - 1) / std::max<int64_t>(1, tiles));
+    }
     // Rounds the rows. From one to the next it is an odd number of cache lines: rows that are a power of two apart drive
     // each other out of the first cache.
     static Rows take(Store& store, const float* a, int64_t stride, int64_t rows, int64_t k) {
         const int64_t pairs = depth(k);
         const int64_t apart = (pairs / TILE_PAIRS | 1) * TILE_PAIRS;
-        auto* out = static_cast<Bf16*>(store.take(size_t(rows) * apart * sizeof(Pair)));
+        const int64_t all = rows + rows / TILE_ROWS;  // what tiles reach
+        auto* out = static_cast<Bf16*>(store.take(size_t(all) * apart * sizeof(Pair)));
         if (!out) {
             if (rows > 0) has_no_memory = true;
             return {nullptr, apart};
@@ -175,6 +229,7 @@ struct InBf16 {
             for (int64_t i = 0; i < k; ++i) own[i] = rounded(a[m * stride + i]);
             std::memset(own + k, 0, (2 * pairs - k) * sizeof(Bf16));
         }
+        std::memset(out + rows * 2 * apart, 0, (all - rows) * apart * sizeof(Pair));
         return {reinterpret_cast<const Pair*>(out), apart};
     }
     template <class Use>
@@ -182,14 +237,11 @@ struct InBf16 {
         if (!a.data) return;
 #if HAS_TILES
         if (uses_tiles) {
-            alignas(64) float sums[TILE_ROWS * 4 * LANES];
-            const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-            for (int64_t i = 0, at = 0; i < tiles; ++i) {
-                const int height = int((rows - at + tiles - i - 1) / (tiles - i));
-                use_tiles(height);
-                multiply_rows(a.data + at * a.stride, a.stride, packed, depth(k), nv, sums);
-                use(at, height, sums);
-                at += height;
+            alignas(64) float sums[2 * TILE_ROWS * 4 * LANES];
+            const int height = tile_rows(rows);
+            for (int64_t at = 0; at < rows; at += 2 * height) {
+                multiply_rows(a.data + at * a.stride, a.stride, height, at + height < rows, packed, depth(k), nv, sums);
+                use(at, int(std::min<int64_t>(2 * height, rows - at)), sums);
             }
             return;
         }

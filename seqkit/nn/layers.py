@@ -215,8 +215,8 @@ def _choose(module: nn.RNNBase, x: Tensor, *, packed: bool) -> Dispatch:
 
 
 def _lay_out(module: nn.RNNBase, dispatch: Dispatch, lengths: Tensor, time: int) -> Layout:
-    threads = torch.get_num_threads()
-    return dispatch.layout_function(lengths, time, threads=max(1, threads // num_directions(module)))
+    groups = dispatch.group_count(len(lengths), num_directions(module))
+    return dispatch.layout_function(lengths, time, threads=groups)
 
 
 def _output_dtype(module: nn.RNNBase, rows: Tensor, *, packed: bool) -> torch.dtype:

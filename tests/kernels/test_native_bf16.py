@@ -88,8 +88,8 @@ def both_passes(
     dtype: torch.dtype = torch.bfloat16,
     threads: int = 1,
 ) -> DirectionPass:
-    """A direction after the forward and the backward pass."""
-    layout = lay_out(lengths, int(lengths.max()), threads=threads)
+    """A direction after the forward and the backward pass, over one group of sequences."""
+    layout = lay_out(lengths, int(lengths.max()))
     count, rows, batch = NUM_GATES[kind], layout.num_rows, len(lengths)
     has_memory = kind in ("lstm", "gru")
     states = tuple(draw(batch, hidden, seed=seed)[layout.order] for seed in ((5, 6) if kind == "lstm" else (5,)))

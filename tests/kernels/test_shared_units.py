@@ -8,26 +8,22 @@ import sys
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from seqkit.kernels.dispatch import SHARED_FROM, choose
 from seqkit.kernels.engine import NUM_GATES, CellKind
-from seqkit.kernels.layout import lay_out
 from seqkit.kernels.native import native_pass
+from seqkit.runtime.native_library import SOURCE
 from tests.helpers.native import require_native
 from tests.kernels.test_native_bf16 import both_passes, outputs
 
-SHARED_FROM = 768 * 1024
-"""Bytes of weights of a direction; the same number is in native.cpp."""
 LENGTHS = torch.tensor([6, 1, 9, 4, 9, 2, 1, 7, 3, 3, 1, 2, 5, 3, 8, 1, 6, 6, 2, 4])
 HIDDEN: dict[CellKind, int] = {"tanh": 645, "lstm": 322, "gru": 369}
 
 
 def all_outputs(kind: CellKind, hidden: int, threads: int, dtype: torch.dtype, *, reverse: bool) -> list[Tensor]:
-    """By sequence and time, wherever their rows stand."""
-    layout = lay_out(LENGTHS, int(LENGTHS.max()), threads=threads)
-    direction = both_passes(native_pass, kind, hidden, LENGTHS, reverse=reverse, dtype=dtype, threads=threads)
-    order = layout.flat_index.argsort()
-    return [t[order] if len(t) == len(order) else t[layout.position] for t in outputs(direction)]
+    """In one group, as `Dispatch` lays a batch out for such a layer."""
+    return outputs(both_passes(native_pass, kind, hidden, LENGTHS, reverse=reverse, dtype=dtype, threads=threads))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -51,6 +47,21 @@ def test_the_same_in_bf16(kind: CellKind) -> None:
     alone = all_outputs(kind, hidden, 1, torch.bfloat16, reverse=False)
     for one, other in zip(alone, all_outputs(kind, hidden, 2, torch.bfloat16, reverse=False), strict=True):
         assert torch.equal(one, other)
+
+
+def test_native_code_and_the_layout_share_units_from_the_same_size_on() -> None:
+    require_native()
+    assert f"SHARED_FROM = {SHARED_FROM >> 10} << 10;" in SOURCE.read_text()
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for hidden, groups in ((221, 4), (222, 1)):  # 4 H H numbers of four bytes
+            dispatch = choose(nn.LSTM(8, hidden), torch.device("cpu"), torch.float32)
+            assert dispatch.group_count(64, 1) == groups
+            assert dispatch.group_count(64, 4) == 1  # a thread for each direction: nothing is shared
+            assert choose(nn.LSTM(8, hidden), torch.device("cpu"), torch.float64).group_count(64, 1) == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 SCRIPT = """
