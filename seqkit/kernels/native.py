@@ -26,7 +26,11 @@ _LAYER_CALLS: dict[int, type[LayerCall]] = {1: OneDirection, 2: TwoDirections}
 
 
 def native_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int, backward: bool) -> None:
-    """An `Engine`. Each direction of each group runs on one of the threads. Weights may be in bf16."""
+    """An `Engine`. Weights may be in bf16.
+
+    Each direction of each group runs on one of the threads. If there is one group and the weights are large, the threads
+    share the units of each step.
+    """
     call = _LAYER_CALLS[len(passes)](
         passes=tuple(_pass_struct(direction) for direction in passes),
         layout=SeqkitLayout(
