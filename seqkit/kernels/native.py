@@ -28,8 +28,8 @@ _LAYER_CALLS: dict[int, type[LayerCall]] = {1: OneDirection, 2: TwoDirections}
 def native_pass(passes: Sequence[DirectionPass], layout: Layout, *, threads: int, backward: bool) -> None:
     """An `Engine`. Weights may be in bf16.
 
-    Each direction of each group runs on one of the threads. If there is one group and the weights are large, the threads
-    share the units of each step.
+    Each direction of each group runs on one of the threads. Of one group with large weights, the threads share the
+    units of each step.
     """
     call = _LAYER_CALLS[len(passes)](
         passes=tuple(_pass_struct(direction) for direction in passes),
