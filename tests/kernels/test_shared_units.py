@@ -68,6 +68,7 @@ SCRIPT = """
 import sys, torch
 from seqkit.kernels import has_native
 from seqkit.encoders import lstm
+from seqkit.nn import CRF
 torch.manual_seed(1)
 torch.set_num_threads(2)
 assert has_native()
@@ -75,7 +76,13 @@ encoder = lstm(8, hidden=int(sys.argv[1]))
 x = torch.randn(20, 9, 8, generator=torch.Generator().manual_seed(2))
 steps = encoder(x, torch.arange(20) % 9 + 1).steps
 steps.square().sum().backward()
-print(float(steps.sum()), float(encoder.cells[0].weight_hh_l0.grad.sum()))
+crf = CRF(5, batch_first=True)
+emissions = torch.randn(40, 7, 5, generator=torch.Generator().manual_seed(3))
+loss = -crf(emissions, torch.ones(40, 7, dtype=torch.long))
+loss.backward()
+paths = crf.decode(emissions)
+gradients = encoder.cells[0].weight_hh_l0.grad, crf.transitions.grad[0]
+print(steps.detach().sum().item(), *(g.sum().item() for g in gradients), loss.item(), sum(map(sum, paths)))
 """
 
 
