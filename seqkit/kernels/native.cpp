@@ -410,32 +410,43 @@ inline void gate_there(const SeqkitPass& p, int64_t row, int64_t unit, int n, co
 // A group in one direction, step by step: `begin` a step, then each of its panels, which may be those of one thread among
 // others, then `end` it.
 template <class P>
-struct There {
+struct Recurrence {
     typedef P Products;
-    typedef typename P::State T;
-    static constexpr int L = Lanes<T>::n;
     const SeqkitPass& p;
     const Group g;
     const typename P::Number* packed;
     const Packed<P> shape;
-    int64_t row, going = 0, starting = 0;
+    const bool is_upward;  // from the first step of the rows to the last
+    int64_t row;
 
-    There(const SeqkitPass& p, const Group& g, const typename P::Number* packed)
-        : p(p), g(g), packed(packed), shape(p), row(g.row) {
-        if (p.backwards)
+    Recurrence(const SeqkitPass& p, const Group& g, const typename P::Number* packed, bool is_upward)
+        : p(p), g(g), packed(packed), shape(p), is_upward(is_upward), row(g.row) {
+        if (!is_upward)
             for (int64_t t = 0; t < g.steps; ++t) row += g.alive[t];
     }
-    int64_t time(int64_t i) const { return p.backwards ? g.steps - 1 - i : i; }
+    int64_t time(int64_t i) const { return is_upward ? i : g.steps - 1 - i; }
+    void end(int64_t i) {
+        if (is_upward) row += g.alive[time(i)];
+    }
+};
+
+template <class P>
+struct ForwardPass : Recurrence<P> {
+    typedef typename P::State T;
+    static constexpr int L = Lanes<T>::n;
+    using Recurrence<P>::p, Recurrence<P>::g, Recurrence<P>::packed, Recurrence<P>::shape, Recurrence<P>::row;
+
+    ForwardPass(const SeqkitPass& p, const Group& g, const typename P::Number* packed)
+        : Recurrence<P>(p, g, packed, !p.backwards) {}
 
     // Step i in the order of this direction. The first `going` rows were running at the step before; the others start.
     void begin(int64_t i) {
-        const int64_t H = p.hidden, t = time(i);
-        int64_t last = going = 0;
+        const int64_t H = p.hidden, t = this->time(i);
+        int64_t going = 0, last = 0;
         if (p.backwards) row -= g.alive[t];
         if (p.backwards && t + 1 < g.steps) going = g.alive[t + 1], last = row + g.alive[t];
         if (!p.backwards && t > 0) going = g.alive[t], last = row - g.alive[t - 1];
-        starting = g.alive[t] - going;
-        const int64_t sequence = g.sequence + going;
+        const int64_t starting = g.alive[t] - going, sequence = g.sequence + going;
         parts[0].take(p, row, going, at<T>(p.steps, last * p.steps_stride), p.steps_stride,
                       p.memory ? at<T>(p.memory, last * p.memory_stride) : nullptr, p.memory_stride);
         parts[1].take(p, row + going, starting, p.h0 ? at<T>(p.h0, sequence * H) : nullptr, H,
@@ -444,9 +455,6 @@ struct There {
     void panel(int64_t panel) const {
         for (const Part& part : parts)
             if (part.rows > 0) part_of_panel(part, panel);
-    }
-    void end(int64_t i) {
-        if (!p.backwards) row += g.alive[time(i)];
     }
 
   private:
@@ -538,29 +546,19 @@ struct Past {
     const T *h, *c;
 };
 
-// As `There`, from the end on.
 template <class P>
-struct Back {
-    typedef P Products;
+struct BackwardPass : Recurrence<P> {
     typedef typename P::State T;
     static constexpr int L = Lanes<T>::n;
-    const SeqkitPass& p;
-    const Group g;
-    const typename P::Number* packed;
-    const Packed<P> shape;
-    int64_t row;
+    using Recurrence<P>::p, Recurrence<P>::g, Recurrence<P>::packed, Recurrence<P>::shape, Recurrence<P>::row;
 
-    Back(const SeqkitPass& p, const Group& g, const typename P::Number* packed)
-        : p(p), g(g), packed(packed), shape(p), row(g.row) {
-        if (!p.backwards)
-            for (int64_t t = 0; t < g.steps; ++t) row += g.alive[t];
-    }
-    int64_t time(int64_t i) const { return p.backwards ? i : g.steps - 1 - i; }
+    BackwardPass(const SeqkitPass& p, const Group& g, const typename P::Number* packed)
+        : Recurrence<P>(p, g, packed, p.backwards) {}
 
     void begin(int64_t i) {
         const int64_t G = gates_of(p.kind), wide = (p.kind == GRU ? 4 : G) * p.hidden;
         const int64_t skip = p.kind == GRU ? p.hidden : 0;  // what R sees of the changes begins behind the new gate's own
-        const int64_t t = time(i);
+        const int64_t t = this->time(i);
         rows = g.alive[t];
         if (!p.backwards) row -= rows;
         // From which rows a gradient comes back: forwards the step t + 1, backwards the step t - 1.
@@ -581,9 +579,6 @@ struct Back {
                         for (int m = 0; m < count; ++m) gates(cut, panel, first + m, sums + m * nv * L);
                     });
         for (int64_t m = going; m < rows; ++m) gates(cut, panel, m, nullptr);
-    }
-    void end(int64_t i) {
-        if (p.backwards) row += g.alive[time(i)];
     }
 
   private:
@@ -612,9 +607,9 @@ struct Back {
 // ---- threads ----------------------------------------------------------------------------------------------------
 
 typedef void (*Parallel)(void (*)(void*), void*, unsigned, unsigned);
-typedef int (*Number)();
+typedef int (*ThreadFunction)();
 Parallel parallel = nullptr;  // of the OpenMP library that torch has loaded; null: one thread
-Number thread_number = nullptr, team_size = nullptr;
+ThreadFunction thread_number = nullptr, team_size = nullptr;
 
 template <class Work>
 void on_thread(void* work) {
@@ -679,13 +674,13 @@ void run_together(
     Barrier barrier;
     on_threads(threads, [&](int64_t thread, int64_t team) {
         [[maybe_unused]] const typename P::Session session{};
-        std::optional<Pass> walks[2];
-        for (int64_t d = 0; d < count; ++d) walks[d].emplace(passes[d], group, packed + d * each);
+        std::optional<Pass> passes_of_thread[2];
+        for (int64_t d = 0; d < count; ++d) passes_of_thread[d].emplace(passes[d], group, packed + d * each);
         const int64_t first = count * panels * thread / team, beyond = count * panels * (thread + 1) / team;
         for (int64_t i = 0; i < group.steps; ++i) {
-            for (int64_t d = 0; d < count; ++d) walks[d]->begin(i);
-            for (int64_t own = first; own < beyond; ++own) walks[own / panels]->panel(own % panels);
-            for (int64_t d = 0; d < count; ++d) walks[d]->end(i);
+            for (int64_t d = 0; d < count; ++d) passes_of_thread[d]->begin(i);
+            for (int64_t own = first; own < beyond; ++own) passes_of_thread[own / panels]->panel(own % panels);
+            for (int64_t d = 0; d < count; ++d) passes_of_thread[d]->end(i);
             barrier.wait(team);
         }
     });
@@ -700,11 +695,11 @@ void run_apart(
     for_each(count * layout.groups, threads, [&](int64_t job) {
         [[maybe_unused]] const typename P::Session session{};
         const int64_t d = job % count;
-        Pass walk(passes[d], group_of(layout, job / count), packed + d * each);
-        for (int64_t i = 0; i < walk.g.steps; ++i) {
-            walk.begin(i);
-            for (int64_t panel = 0; panel < panels; ++panel) walk.panel(panel);
-            walk.end(i);
+        Pass pass(passes[d], group_of(layout, job / count), packed + d * each);
+        for (int64_t i = 0; i < pass.g.steps; ++i) {
+            pass.begin(i);
+            for (int64_t panel = 0; panel < panels; ++panel) pass.panel(panel);
+            pass.end(i);
         }
     });
 }
@@ -728,9 +723,9 @@ int run(const SeqkitPass* passes, int64_t count, const SeqkitLayout& layout, int
     const int64_t bytes = shape.gates * shape.hidden * shape.hidden * int64_t(sizeof(typename P::Weight));
     const bool together = threads > count && layout.groups == 1 && bytes >= SHARED_FROM;
     if (back)
-        (together ? run_together<Back<P>> : run_apart<Back<P>>)(passes, count, layout, threads, packed, each, panels);
+        (together ? run_together<BackwardPass<P>> : run_apart<BackwardPass<P>>)(passes, count, layout, threads, packed, each, panels);
     else
-        (together ? run_together<There<P>> : run_apart<There<P>>)(passes, count, layout, threads, packed, each, panels);
+        (together ? run_together<ForwardPass<P>> : run_apart<ForwardPass<P>>)(passes, count, layout, threads, packed, each, panels);
     return 0;
 }
 
@@ -1011,8 +1006,8 @@ int seqkit_lanes() { return Lanes<float>::n; }
 
 void seqkit_threads_by(void* run_parallel, void* number, void* size) {
     parallel = reinterpret_cast<Parallel>(run_parallel);
-    thread_number = reinterpret_cast<Number>(number);
-    team_size = reinterpret_cast<Number>(size);
+    thread_number = reinterpret_cast<ThreadFunction>(number);
+    team_size = reinterpret_cast<ThreadFunction>(size);
 }
 
 // Where the rows of a batch stand; see layout.py, which says the same in other words. `out`: order, place, first and last

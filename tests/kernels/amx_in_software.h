@@ -1,7 +1,7 @@
 // The instructions of AMX that native_bf16.cpp uses, in plain C++: for processors that have none.
 //
-// After the Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2: tiles of up to 16 rows of 64 bytes; a
-// product sums the even and the odd numbers of a pair apart, rounds each time, and flushes denormals.
+// After the Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2: tiles of up to 16 rows of 64 bytes;
+// a product sums the even and the odd numbers of a pair apart, rounds each time, and flushes denormals.
 
 #include <cstdint>
 #include <cstring>
@@ -28,11 +28,13 @@ inline void tile_clear(int t) {
 }
 inline void tile_read(int t, const void* from, int64_t stride) {
     tile_check();
-    for (int m = 0; m < tile_rows[t]; ++m) std::memcpy(tile_memory[t][m], static_cast<const char*>(from) + m * stride, 64);
+    for (int m = 0; m < tile_rows[t]; ++m)
+        std::memcpy(tile_memory[t][m], static_cast<const char*>(from) + m * stride, 64);
 }
 inline void tile_write(int t, void* to, int64_t stride) {
     tile_check();
-    for (int m = 0; m < tile_rows[t]; ++m) std::memcpy(static_cast<char*>(to) + m * stride, tile_memory[t][m], 64);
+    for (int m = 0; m < tile_rows[t]; ++m)
+        std::memcpy(static_cast<char*>(to) + m * stride, tile_memory[t][m], 64);
 }
 inline float tile_number(int t, int row, int place) {
     uint16_t half;

@@ -68,7 +68,7 @@ def bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     assert library is not None, load_native_bf16().description
     units = 1 if request.param == "pairs" else 2
     if library.seqkit_bf16_units(most=units) < units and units == 2:
-        pytest.skip("this processor has no AMX, or the system does not let programs use it")
+        pytest.skip("no tiles: the processor has no AMX, or the system or the compiler does not let programs use it")
     yield
     library.seqkit_bf16_units(most=native.MOST_UNITS)
 
